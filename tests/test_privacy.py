@@ -15,8 +15,8 @@ import pytest
 from rtface.config.options import Options
 from rtface.engine.learned import path_of
 from rtface.report import Report, TrackReport, metadata_options
+from rtface.trust.credentials import manifest
 from rtface.trust.sidecar import Made, options_said
-from rtface.trust.signing import manifest
 from tests.persons.made import ANNA, learnt
 
 SCRIPT = """
@@ -84,7 +84,7 @@ def test_what_goes_with_an_output_names_no_person(tmp_path):
     options = Options(person=(f"anna={photo}",), faces="1,P2,anna", stages=stages)
     track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {}, 0.5, person="anna")
     report = Report("in.mkv", "out.mp4", "1", "rtface-s", "cpu", tracks=[track, replace(track, id=2, person="P2")])
-    signed = manifest(options, report, Made())
+    signed = manifest("in.mkv", options, report, Made())
     assert metadata_options(options)["faces"] == "1,p2,named"
     assert [one["person"] for one in signed["assertions"][1]["data"]["treatments"]] == ["named", "P2"]
     assert signed["assertions"][1]["data"]["options"] == {"faces": "1,p2,named", "stages": ["tag", "picture", "label"]}
@@ -112,7 +112,7 @@ def test_signed_outputs_do_not_name_who_was_learnt(tmp_path, monkeypatch):
     learnt(path_of("anna"), ANNA)
     track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {"engine": "rtface-s@anna"}, 0.5, person="anna")
     report = Report("in.mkv", "out.mp4", "1", "rtface-s@anna+rtface-s", "cpu", tracks=[track])
-    signed = manifest(Options(person=("anna",)), report, Made())
+    signed = manifest("in.mkv", Options(person=("anna",)), report, Made())
     said = signed["assertions"][1]["data"]
     assert said["treatments"][0]["treatment"]["engine"] == "rtface-s@named" in said["engines"]
     # Nor are there hashes by which films of one person could be told.

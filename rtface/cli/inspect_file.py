@@ -22,8 +22,8 @@ def inspect(
     json: Json = False,
     console: Console,
 ) -> None:
-    """Show what a file says about itself: credentials (C2PA), XMP, IPTC, tags, and what rtface wrote. Whether that is
-    true only credentials and sidecars can show: 'rtface verify'."""
+    """Show what a file says about itself: credentials (C2PA), the marks of rtface, and its sidecar. Whether that is
+    true 'rtface verify' checks; exiftool shows all other tags."""
     from rtface.trust.inspection import inspect_file
 
     codes: list[int] = []
@@ -46,7 +46,7 @@ def inspect(
 
 
 def _lines(found: Inspected) -> list[str]:
-    none, silent, unsaid = ("none", "says nothing", "not said") if found.read else ("not read",) * 3
+    silent, unsaid = ("says nothing", "not said") if found.read else ("not read", "not read")
     lines = [found.file, "  C2PA: " + ("no credentials" if found.credentials is None else found.lines[0])]
     lines += [f"    {line}" for line in found.lines[1:]]
     lines.append(f"  digital source type: {found.source_type or unsaid}")
@@ -58,7 +58,4 @@ def _lines(found: Inspected) -> list[str]:
             f"  sidecar: rtface {found.sidecar['rtface']}, {found.sidecar['finished']}, {changes}"
             + (", signed" if found.sidecar["signed"] else "")
         )
-    for title, values in (("XMP", found.xmp), ("IPTC", found.iptc), ("tags", found.tags)):
-        lines.append(f"  {title}: " + ("" if values else none))
-        lines += [f"    {name}: {' '.join(text.split())[:300]}" for name, text in sorted(values.items())]
-    return [line.rstrip() for line in lines] + [f"  note: {note}" for note in found.notes]
+    return lines + [f"  note: {note}" for note in found.notes]

@@ -36,6 +36,17 @@ GONE = {
     "work": _MACHINES,
     "segment": _MACHINES,
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),
+    "checksums": Message(
+        "--sidecar has the SHA-256 of INPUT and OUTPUT; for a separate list: sha256sum OUTPUT > OUTPUT.sha256",
+        code="gone_checksums",
+    ),
+    "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
+    "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
+    "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
+    "timestamp": Message(
+        "signatures have no time stamp; to prove a time: openssl ts -query -data OUTPUT (RFC 3161)",
+        code="gone_timestamp",
+    ),
 }
 """Advice by the name of an option, as the settings file has it, or of a command."""
 

@@ -66,11 +66,8 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     drop: Sequence[str]
     compare: str | PathLike[str] | None
     report: str | PathLike[str] | None
-    checksums: bool
     sidecar: bool
-    credentials: bool
     sign: str | None
-    timestamp: str | None
     invented: str | PathLike[str] | None
     show: Literal["output", "invented"]
     overwrite: bool

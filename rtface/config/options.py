@@ -499,50 +499,23 @@ class OutputOptions(_Group):
         unset="none",
         traits=Trait.FREE | Trait.ONCE,
     )
-    checksums: bool = _option(
-        False,
-        v.boolean,
-        _FILES,
-        "Also write the SHA-256 of the files next to OUTPUT.",
-        "'rtface verify' and `sha256sum -c` check them later. [How](formats.md#checksums)",
-        traits=Trait.FREE,
-    )
     sidecar: bool = _option(
         False,
         v.boolean,
         _FILES,
-        "Also write OUTPUT.rtface.json: what was done, and hashes that prove the rest; 'rtface verify' reads it.",
-        "A [job](films.md#jobs) always writes it, there without the hashes of decoded frames. "
-        "[How](trust.md#the-sidecar)",
-        traits=Trait.FREE,
-    )
-    credentials: bool = _option(
-        False,
-        v.boolean,
-        _FILES | Scope.RECORDED,
-        "Sign OUTPUT: content credentials (C2PA) inside, or a signed sidecar where the format holds none.",
-        "Extra `credentials`; without `--sign` by a key of this computer, which proves no name. "
-        "[How](trust.md#credentials)",
+        "Also write OUTPUT.rtface.json: what was done, where, and SHA-256 of the files; 'rtface verify' reads it.",
+        "A [job](films.md#jobs) always writes it. [How](trust.md#the-sidecar)",
         traits=Trait.FREE,
     )
     sign: str | None = _option(
         None,
         v.name,
         _FILES | Scope.RECORDED,
-        "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
+        "Sign OUTPUT with this certificate (PEM, with those above it) and its key: inside by C2PA, or its sidecar.",
+        "Extra `credentials`. [How](trust.md#credentials)",
         metavar="CERT,KEY",
-        unset="a key of this computer",
+        unset="not signed",
         traits=Trait.FREE | Trait.READS,
-    )
-    timestamp: str | None = _option(
-        None,
-        v.name,
-        _FILES | Scope.RECORDED,
-        "Ask this time-stamp server (RFC 3161) for the time of the signature.",
-        "Only the signature's hash is sent",
-        metavar="URL",
-        unset="none is asked",
-        traits=Trait.FREE,
     )
     invented: Path | None = _option(
         None,

@@ -299,7 +299,7 @@ def run_live(
     report.notes += ends.notes  # also of what a recording left that was not whole
     try:
         if signer is not None:
-            report.notes += signer.sign(ends.film or ends.titles[0], report, stats.started)
+            report.notes += signer.sign(ends.film or ends.titles[0], report)
     except OutputError as error:
         report.ended_by(error)
         raise

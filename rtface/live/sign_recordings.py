@@ -13,9 +13,9 @@ from rtface.live.sinks.record_sink import RecordSink
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target
 from rtface.report import Report
-from rtface.trust.credentials import can_hold, sign_file
+from rtface.trust.credentials import can_hold, manifest, sign_file, signing_key
 from rtface.trust.sidecar import Made, sidecar_path, write_sidecar
-from rtface.trust.signing import Signing, manifest, signed
+from rtface.trust.signing import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class RecordingSigner:
         recordings: the sinks, each with its sidecar where the file holds no credentials.
     """
 
-    signing: Signing
+    key: SigningKey
     options: Options
     recordings: list[tuple[RecordSink, Target | None]]
 
@@ -35,15 +35,15 @@ class RecordingSigner:
         """What the options ask for, before anything is opened; None where nothing is to be signed.
 
         Raises:
-            MissingComponent, UsageError: as `Signing.asked`.
+            MissingComponent, UsageError: as `signing_key`.
             OutputError: a sidecar is there already, or cannot be written.
         """
         recordings = [sink for sink in sinks if isinstance(sink, RecordSink)]
-        signing = Signing.asked(options) if recordings else None
-        if signing is None:
+        key = signing_key(options) if recordings else None
+        if key is None:
             return None
         return cls(
-            signing,
+            key,
             options,
             [
                 (
@@ -56,13 +56,12 @@ class RecordingSigner:
             ],
         )
 
-    def sign(self, source: Path | str, report: Report, origin: float) -> list[str]:
+    def sign(self, source: Path | str, report: Report) -> list[str]:
         """Signs the recordings that are whole.
 
         Args:
             source: the film that was played, or the name of a camera or stream.
             report: of the run.
-            origin: `Frame.time` from which the report's times count.
 
         Returns:
             A line for each recording.
@@ -80,21 +79,10 @@ class RecordingSigner:
             of, made = replace(report, output=str(sink.path)), Made(ended.changed)
             try:
                 if sidecar is None:
-                    begin = (sink.began or origin) - origin
-                    sign_file(
-                        sink.path,
-                        manifest(self.options, of, made, begin=begin),
-                        source,
-                        self.signing.key,
-                        self.signing.timestamp,
-                    )
-                    lines.append(signed(sink.path.name, self.options))
+                    sign_file(sink.path, manifest(source, self.options, of, made), source, self.key)
+                    lines.append(f"{sink.path.name}: signed")
                 else:
-                    lines.append(
-                        write_sidecar(
-                            sidecar, sink.path, source, self.options, of, made, frames=False, key=self.signing.key
-                        )
-                    )
+                    lines.append(write_sidecar(sidecar, sink.path, source, self.options, of, made, key=self.key))
             except OutputError as error:
                 failure = failure or error
         if failure is not None:

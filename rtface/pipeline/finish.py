@@ -16,7 +16,7 @@ from rtface.pipeline.proposals import little_seen, missed_persons, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.trust.checksums import write_checksums
+from rtface.trust.credentials import sign_output
 from rtface.trust.sidecar import Made, write_sidecar
 
 
@@ -109,46 +109,35 @@ def finish(
     building: BuildProgress | None = None,
     signed: Callable[[], object] = lambda: None,
 ) -> None:
-    """Signs a finished output, and writes its checksums and its sidecar; arguments as of `carry_out`. Where it cannot
-    be signed, these are written first."""
-    options, outputs, key = plan.options, plan.outputs, None
+    """Signs a finished output, and writes its sidecar, also where it cannot be signed; arguments as of `carry_out`."""
+    options, outputs = plan.options, plan.outputs
     unsigned: OutputError | None = None
 
     def show(what: str, done: float) -> None:
         if building is not None:
             building(what, done)
 
-    if plan.signing is not None and made is not None:
-        key = plan.signing.key
-        if plan.signed_inside:
-            assert isinstance(plan.input, Path)
-            try:
-                report.notes.append(plan.signing.sign(outputs.film.path, plan.input, options, report, made))
-                signed()
-            except OutputError as error:
-                unsigned = error
-                again = (
-                    "signs it"
-                    if plan.job
-                    else Message("with {--overwrite=True} makes it again and signs it", code="signs_again")
-                )
-                error.message = Message(
-                    "{what}; once the cause is gone, the same command {again}",
-                    code="not_signed_again",
-                    what=error.message,
-                    again=again,
-                    path=outputs.film.path,
-                    why=error.values.get("why", error),
-                )
-    if outputs.checksums is not None and (made is not None or not outputs.checksums.path.is_file()):
-        report.notes.append(
-            write_checksums(
-                Path(plan.output),
-                outputs.checksums,
-                stop=stop.is_set,
-                doing=lambda what, done: show(f"checksums ({what})", done),
+    if plan.key is not None and plan.signed_inside and made is not None:
+        assert isinstance(plan.input, Path)
+        try:
+            film = outputs.film.path
+            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop.is_set))
+            signed()
+        except OutputError as error:
+            unsigned = error
+            again = (
+                "signs it"
+                if plan.job
+                else Message("with {--overwrite=True} makes it again and signs it", code="signs_again")
             )
-        )
+            error.message = Message(
+                "{what}; once the cause is gone, the same command {again}",
+                code="not_signed_again",
+                what=error.message,
+                again=again,
+                path=outputs.film.path,
+                why=error.values.get("why", error),
+            )
     if outputs.sidecar is not None and made is not None:
         report.notes.append(
             write_sidecar(
@@ -159,8 +148,7 @@ def finish(
                 report,
                 made,
                 stop=stop.is_set,
-                key=key,
-                frames=options.sidecar or not plan.job,
+                key=plan.key,
                 doing=lambda what, done: show(f"sidecar ({what})", done),
             )
         )

@@ -49,11 +49,10 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.trust.checksums import checksum_output
-from rtface.trust.credentials import can_hold
+from rtface.trust.credentials import can_hold, signing_key
 from rtface.trust.enforce import Uses, enforce
 from rtface.trust.sidecar import has_sidecar, sidecar_output
-from rtface.trust.signing import Signing
+from rtface.trust.signing import SigningKey
 from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
@@ -118,7 +117,6 @@ class Outputs:
         film: the film, the still, or the folder of stills.
         comparison, map: the further films (`--compare`, `--invented`).
         report, sidecar: of the run, and of the output.
-        checksums: the manifest, `rtface.trust.checksums.checksum_output`.
     """
 
     film: Target
@@ -126,7 +124,6 @@ class Outputs:
     map: Target | None = None
     report: Target | None = None
     sidecar: Target | None = None
-    checksums: Target | None = None
 
     @property
     def further(self) -> dict[str, Target]:
@@ -139,7 +136,7 @@ class Outputs:
         return [
             self.film,
             *self.further.values(),
-            *(one for one in (self.report, self.sidecar, self.checksums) if one is not None),
+            *(one for one in (self.report, self.sidecar) if one is not None),
         ]
 
 
@@ -153,7 +150,7 @@ class RunPlan(FramePlan):
         stills: whether the input is separate stills.
         folder: whether the output is a folder of stills.
         job: whether the run is a job.
-        signing: how the output is signed; None for not.
+        key: signs the output; None for not.
     """
 
     output: Path | str
@@ -161,13 +158,13 @@ class RunPlan(FramePlan):
     stills: bool
     folder: bool
     job: bool
-    signing: Signing | None
+    key: SigningKey | None
 
     @property
     def signed_inside(self) -> bool:
         """True if the output itself holds the signature."""
         return (
-            self.signing is not None
+            self.key is not None
             and isinstance(self.input, Path)
             and (self.stills if self.folder else can_hold(self.outputs.film.path))
         )
@@ -179,7 +176,6 @@ class RunPlan(FramePlan):
             **self.outputs.further,
             "report": self.outputs.report,
             "sidecar": self.outputs.sidecar,
-            "checksums": self.outputs.checksums,
         }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
@@ -374,10 +370,8 @@ def plan_run(
         part = {"start": options.start, "end": options.end}
         again = is_unfinished(options.report, input, output, part, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
-    if options.checksums:
-        named["checksums"] = checksum_output(Path(output))
-    signing = Signing.asked(options, input)
-    if job or options.sidecar or (signing is not None and (folder or not can_hold(Path(output)))):
+    key = signing_key(options, input)
+    if job or options.sidecar or (key is not None and (folder or not can_hold(Path(output)))):
         # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
         named["sidecar"] = replace(sidecar_output(Path(output)), replaces=job and has_sidecar(Path(output)))
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
@@ -396,7 +390,7 @@ def plan_run(
         stills=stills,
         folder=folder,
         job=job,
-        signing=signing,
+        key=key,
     )
 
 

@@ -1,7 +1,6 @@
-"""C2PA content credentials: signed metadata in MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``credentials``).
+"""Signs outputs by C2PA content credentials inside MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``credentials``).
 
-Nothing is fetched from a network: neither manifests that lie elsewhere nor lists of revoked certificates; a time-stamp
-server is asked only where one is named.
+Nothing is fetched from a network: neither manifests that lie elsewhere nor lists of revoked certificates.
 """
 
 from __future__ import annotations
@@ -9,18 +8,24 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import Message, OutputError, UsageError
+from rtface._version import __version__
+from rtface.config.options import Options, OutputOptions
+from rtface.engine.learned import MARK
+from rtface.errors import OutputError, UsageError
 from rtface.media.files.workfile import Target, WorkFile, full
-from rtface.media.formats.mp4 import boxes
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
 from rtface.media.stills.image_write import encode_by
-from rtface.trust.signing_key import SigningKey, missing_extra
+from rtface.report import Report, unnamed
+from rtface.trust.sidecar import Made, areas_said, engines_said, first_stage_said, options_said
+from rtface.trust.signing import SigningKey, missing_extra
 from rtface.util.foreign import read_regular
+from rtface.util.urls import Address
 
 KINDS = {
     ".mp4": "video/mp4",
@@ -36,7 +41,6 @@ KINDS = {
 """Media types of files that hold credentials, by extension."""
 _INPUTS = {**KINDS, ".mkv": "video/x-matroska", ".webm": "video/webm", ".avi": "video/avi", ".bmp": "image/bmp"}
 _UNKNOWN = "application/octet-stream"
-_HEAD = 8  # bytes of a box's size and kind
 _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 # What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
@@ -62,62 +66,75 @@ def can_hold(path: Path) -> bool:
     return path.suffix.lower() in KINDS
 
 
-def check_key(key: SigningKey, timestamp: str | None = None) -> None:
-    """Signs an image in memory, to see that C2PA takes the key and its certificate, and that the time-stamp server
-    answers; UsageError where not."""
+def signing_key(options: OutputOptions, input: Path | Address | None = None) -> SigningKey | None:
+    """The key that ``--sign`` names, checked before any work; None where nothing is to be signed.
+
+    Args:
+        options: of the run.
+        input: None for a live run.
+
+    Raises:
+        MissingComponent: the extra is not installed.
+        UsageError: the key or its certificate cannot be used, or the input is no file.
+    """
+    if options.sign is None:
+        return None
+    library()
+    if isinstance(input, Address):
+        raise UsageError(
+            "credentials name the INPUT, which {--sign} wants to be a file or a folder", code="credentials_input"
+        )
+    key = SigningKey.load(options.sign)
+    if not options.dry_run:
+        _check_key(key)
+    return key
+
+
+def _check_key(key: SigningKey) -> None:
+    """Signs an image in memory, to see that C2PA takes the key and its certificate; UsageError where not."""
     import av
 
     data, out = encode_by("png", av.VideoFrame(16, 16, "rgb24")), io.BytesIO()
-    manifest = {
-        "claim_generator_info": [{"name": "rtface"}],
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}],
-    }
+    actions = {"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}
+    said = {"claim_generator_info": [{"name": "rtface"}], "assertions": [actions]}
     try:
-        _sign(manifest, key, None, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
+        _sign(said, key, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
         found = _read("image/png", io.BytesIO(out.getvalue()))
-        if timestamp is not None:
-            _check_server(manifest, key, timestamp, data)
-    except library().C2paError as error:
-        raise UsageError(
-            "{--sign}: the certificate cannot be used for credentials ({why})",
-            code="certificate_unfit",
-            why=_said(error),
-        ) from error
-    if found is None or not found.valid:
-        raise UsageError(
-            "{--sign}: the certificate cannot be used for credentials ({why})",
-            code="certificate_unfit",
-            why="; ".join(found.problems) if found else Message("nothing was signed", code="none_signed"),
-        )
-
-
-def _check_server(manifest: Mapping[str, Any], key: SigningKey, timestamp: str, image: bytes) -> None:
-    """UsageError where a time-stamp server does not answer, or not with a time stamp."""
-    if not timestamp.startswith(("http://", "https://")):
-        raise UsageError(
-            "{--timestamp:{address}}: is no address of a time-stamp server; it begins with http:// or https://",
-            code="timestamp_address",
-            address=timestamp,
-        )
-    out, why = io.BytesIO(), "it did not answer with a time stamp"
-    try:
-        _sign(manifest, key, timestamp, (io.BytesIO(image), "image/png"), None, out)
-        found = _read("image/png", io.BytesIO(out.getvalue()))
-        if found is not None and found.time:
-            return
+        why = "" if found and found.valid else "; ".join(found.problems) if found else "nothing was signed"
     except library().C2paError as error:
         why = _said(error)
-    raise UsageError(
-        "{--timestamp:{address}}: no time stamp came ({why}); check the address, or leave it out",
-        code="timestamp_none",
-        address=timestamp,
-        why=why,
-    )
+    if why:
+        raise UsageError(
+            "{--sign}: the certificate and its key cannot be used for credentials ({why})",
+            code="certificate_unfit",
+            why=why,
+        )
 
 
-def sign_file(
-    path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey, timestamp: str | None = None
-) -> None:
+def sign_output(
+    key: SigningKey,
+    output: Path,
+    input: Path,
+    options: Options,
+    report: Report,
+    made: Made,
+    stop: Callable[[], bool] | None = None,
+) -> str:
+    """Puts credentials into a finished output, or into the stills of a folder; the line for the user.
+
+    Raises:
+        OutputError: one cannot be signed; it is whole, without credentials.
+    """
+    stills = [output / name for name in made.names] if output.is_dir() else [output]
+    for number, path in enumerate(stills):
+        if can_hold(path):
+            parent = input / path.name if input.is_dir() else input
+            said = manifest(parent, options, report, made, number if made.names else None, stop=stop)
+            sign_file(path, said, parent, key)
+    return f"{output.name if len(stills) == 1 else f'{len(stills)} stills'}: signed"
+
+
+def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey) -> None:
     """Puts credentials into a finished file, in one step: it has its old content until they are whole.
 
     Args:
@@ -125,7 +142,6 @@ def sign_file(
         manifest: for c2pa's builder; the opening of the parent is added to its actions.
         parent: the input, whose credentials are kept inside; only the name of a camera or stream.
         key: signs.
-        timestamp: address of a time-stamp server; None asks none.
 
     Raises:
         OutputError: it cannot be signed or written; it stays as it was.
@@ -143,7 +159,7 @@ def sign_file(
                     (stack.enter_context(parent.open("rb")), _INPUTS.get(parent.suffix.lower(), _UNKNOWN)),
                 )
             )
-            _sign(manifest, key, timestamp, (source, KINDS[path.suffix.lower()]), origin, out, title=title)
+            _sign(manifest, key, (source, KINDS[path.suffix.lower()]), origin, out, title=title)
         work.publish()
         work = None
     except (library().C2paError, OSError) as error:
@@ -162,7 +178,6 @@ def sign_file(
 def _sign(
     manifest: Mapping[str, Any],
     key: SigningKey,
-    timestamp: str | None,
     source: tuple[Any, str],
     parent: tuple[Any, str] | None,
     out: Any,
@@ -172,11 +187,7 @@ def _sign(
     ingredient = {"title": title, "relationship": "parentOf"}
     if parent is None:
         manifest = {**manifest, "ingredients": [{**ingredient, "format": _UNKNOWN}]}
-    signer = c2pa.Signer.from_info(
-        c2pa.C2paSignerInfo(
-            key.algorithm.encode(), key.certificates, key.key, timestamp.encode() if timestamp else None
-        )
-    )
+    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(key.algorithm.encode(), key.certificates, key.key, None))
     with c2pa.Context.from_dict(_SETTINGS) as context, c2pa.Builder(json.dumps(manifest), context) as builder:
         builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
         if parent is not None:
@@ -196,13 +207,12 @@ class Credentials:
         signer: name in the certificate.
         tool: what made the claim.
         time: of the signature by a time-stamp server, or None.
-        time_trusted: whether that server's certificate is vouched for.
         valid: whether signature and content fit.
         trusted: whether c2pa's list, or the anchors that were given, vouch for the certificate.
         problems: in words, where it is not valid.
         inputs: names of what it was made of, and whether those have credentials themselves.
         actions: what was done: name, digital source type, tool.
-        faces: what rtface said of faces, engines and options, or None.
+        said: what rtface says of files, settings and areas, as a sidecar does, or None.
         elsewhere: they do not lie in the file but at an address, which is not asked: nothing of them is known.
     """
 
@@ -214,13 +224,13 @@ class Credentials:
     problems: list[str] = field(default_factory=list[str])
     inputs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     actions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    faces: dict[str, Any] | None = None
-    time_trusted: bool = False
+    said: dict[str, Any] | None = None
     elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values, without the areas of each frame."""
+        said = {name: value for name, value in (self.said or {}).items() if name != "changed"}
+        return asdict(replace(self, said=None)) | {"said": said or None}
 
     def lines(self) -> list[str]:
         """What they say, in words."""
@@ -229,7 +239,7 @@ class Credentials:
         vouched = (
             "" if self.trusted else ("; the certificate is not on a list that c2pa knows, so who signed is not proven")
         )
-        time = f", {self.time}{'' if self.time_trusted else ' by an unknown time-stamp server'}" if self.time else ""
+        time = f", {self.time}" if self.time else ""
         said = [
             f"credentials signed by {self.signer}{time}: "
             + (f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems))
@@ -242,12 +252,7 @@ class Credentials:
         ]
         for action in self.actions:
             kind = action.get("digitalSourceType", "").rpartition("/")[2]
-            count = len(action.get("changes", ()))
-            said.append(
-                f"action {action['action']}"
-                + (f" ({kind})" if kind else "")
-                + (f", {count} {'range' if count == 1 else 'ranges'} of time" if count else "")
-            )
+            said.append(f"action {action['action']}" + (f" ({kind})" if kind else ""))
         return said
 
 
@@ -261,8 +266,8 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
     Raises:
         MissingComponent: the extra is not installed.
     """
-    kind = _INPUTS.get(path.suffix.lower())
-    if kind is None or not path.is_file() or path.suffix.lower() in (".mkv", ".webm", ".bmp"):
+    kind = {**KINDS, ".avi": _INPUTS[".avi"]}.get(path.suffix.lower())
+    if kind is None or not path.is_file():
         return None
     c2pa = library()
     with path.open("rb") as file:
@@ -276,15 +281,6 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
             if str(error).startswith("Remote"):
                 return Credentials("unknown", "", None, False, False, elsewhere=True)
             return Credentials("unknown", "", None, False, False, [f"the credentials cannot be read ({_said(error)})"])
-
-
-def bytes_left_out(path: Path) -> int:
-    """Bytes of an MP4 or MOV that its credentials do not cover: of the boxes that C2PA leaves out. An empty one, as
-    FFmpeg writes it, does not count."""
-    if not KINDS.get(path.suffix.lower(), "").startswith("video/"):
-        return 0
-    with path.open("rb") as file:
-        return sum(size - _HEAD for kind, size in boxes(file) if kind in (b"free", b"skip"))
 
 
 def read_anchors(path: Path) -> str:
@@ -325,7 +321,6 @@ def _read(kind: str, file: Any, anchors: str | None = None) -> Credentials | Non
     active = values.get("manifests", {}).get(values.get("active_manifest"))
     if active is None:
         return None
-    checked = values.get("validation_results", {}).get("activeManifest", {})
     status = [one.get("code", "") for one in values.get("validation_status", ())]
     assertions = {one.get("label", ""): one.get("data", {}) for one in active.get("assertions", ())}
     signature = active.get("signature_info", {})
@@ -350,9 +345,97 @@ def _read(kind: str, file: Any, anchors: str | None = None) -> Credentials | Non
             for one in data.get("actions", ())
         ],
         assertions.get("org.rtface.faces"),
-        any(one.get("code") == "timeStamp.trusted" for one in checked.get("success", ())),
     )
 
 
 def _worded(code: str) -> str:
     return next((words for end, words in _WORDS.items() if code.endswith(end)), code)
+
+
+def manifest(
+    input: Path | str,
+    options: Options,
+    report: Report,
+    made: Made,
+    still: int | None = None,
+    *,
+    stop: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """What is signed, for c2pa's builder.
+
+    Args:
+        input: of the run; of a camera or stream its name.
+        options, report, made: of the run.
+        still: number of the still; None for a film.
+        stop: ends the work once it is true.
+    """
+    agent = {"name": "rtface", "version": __version__}
+    touched = still is None or any(number == still for number, _ in made.changed.rows())
+    change = made.changed.change if touched else Change.NOTHING
+    actions: list[dict[str, Any]] = []
+    if change:
+        edited: dict[str, Any] = {"action": "c2pa.edited", "softwareAgent": agent}
+        kind = (
+            GENERATED
+            if change & Change.GENERATED
+            else DIGITAL_SOURCE_TYPE
+            if change & Change.CORRECTED
+            else ENHANCED
+            if change & Change.FILTERED
+            else ""
+        )
+        if kind:
+            edited["digitalSourceType"] = kind
+        actions.append(edited)
+    if still is None:
+        actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
+    if not actions:
+        actions.append({"action": "c2pa.converted", "softwareAgent": agent})
+    faces = {
+        **areas_said(input, options, report, made, still, stop=stop),
+        "engines": _unnamed_engines(report),
+        "first_stage": first_stage_said(report),
+        "options": _without_names(options),
+        "changes": change.names,
+        "treatments": [
+            {k: v for k, v in track.to_dict().items() if k != "analysis"}
+            | {"person": unnamed(track.person), "treatment": _unnamed_treatment(track.treatment)}
+            for track in report.tracks
+        ]
+        if still is None
+        else [],
+    }
+    return {
+        "claim_generator_info": [agent],
+        "title": Path(report.output or "").name or "output",
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": actions}},
+            {"label": "org.rtface.faces", "data": faces},
+        ],
+    }
+
+
+def _unnamed_engine(name: str) -> str:
+    """Names of engines, joined by +, with "named" in the place of the person whose weights one has."""
+    parts = [one.partition(MARK) for one in name.split("+")]
+    return "+".join(f"{base}{mark}{person and 'named'}" for base, mark, person in parts)
+
+
+def _unnamed_treatment(treatment: dict[str, Any]) -> dict[str, Any]:
+    return {k: _unnamed_engine(v) if k == "engine" and isinstance(v, str) else v for k, v in treatment.items()}
+
+
+def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
+    """`engines_said` without anything by which a person could be told: names, and hashes of what was learnt."""
+    return {
+        _unnamed_engine(name): {k: v for k, v in said.items() if MARK not in name or k in ("version", "weights_sha256")}
+        for name, said in engines_said(report).items()
+    }
+
+
+def _without_names(options: Options) -> dict[str, Any]:
+    """`options_said` for those who get the output: without names of persons, and without what stages write."""
+    said = options_said(options)
+    said.pop("person", None)
+    named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
+    return said | {key: value for key, value in named.items() if key in said}

@@ -88,7 +88,7 @@ def required_stages() -> list[str]:
 def required_flags() -> list[str]:
     """What the policies ask for on the command line of ``rtface run``: a label as the last stage, credentials."""
     signed = any(policy.require_credentials for policy in policies())
-    return [*(word for stage in required_stages() for word in ("--stage", stage)), *["--credentials"] * signed]
+    return [*(word for stage in required_stages() for word in ("--stage", stage)), *["--sign", "CERT,KEY"] * signed]
 
 
 def enforce_learning() -> Path | None:
@@ -259,8 +259,8 @@ def _check_credentials(policy: Policy, given: Collection[str]) -> None:
     if not policy.require_credentials:
         return
     asks = f"the policy {policy.path} asks for signed outputs (require-credentials)"
-    if "credentials" not in given and "sign" not in given:
-        raise UsageError("{policy}; add {--credentials=True}, or {--sign:CERT},KEY", code="policy_sign", policy=asks)
+    if "sign" not in given:
+        raise UsageError("{policy}; add {--sign:CERT},KEY", code="policy_sign", policy=asks)
     if "compare" in given:
         raise UsageError(
             "{policy}, and what {--compare} writes is not signed; leave it out", code="policy_sign_compare", policy=asks

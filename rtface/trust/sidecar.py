@@ -1,4 +1,4 @@
-"""The sidecar of an output, ``OUTPUT.rtface.json``: what was done, and hashes that prove the rest (docs/trust.md)."""
+"""The manifest of an output, ``OUTPUT.rtface.json``: files by SHA-256, settings, and the areas that were changed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import platform
 import re
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from statistics import fmean
-from typing import Any, cast
+from typing import Any
 
 import av
 
@@ -27,17 +25,11 @@ from rtface.media.files.image_names import list_images
 from rtface.media.files.outputs import OutputPath
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.media.marks.changed_frames import ChangedFrames
-from rtface.media.marks.provenance import Change, own_tags
-from rtface.media.read.container import open_container
-from rtface.media.read.source import FileSource
 from rtface.redaction import redacted_values
 from rtface.report import Report
-from rtface.trust.checksums import Doing
-from rtface.trust.frame_hashes import frame_hashes
-from rtface.trust.packet_hashes import PacketHashes, hash_packets
-from rtface.trust.signing_key import SigningKey
+from rtface.trust.checked import Doing
+from rtface.trust.signing import SigningKey
 from rtface.util.foreign import (
-    LARGEST,
     Shape,
     check_shape,
     count,
@@ -45,7 +37,6 @@ from rtface.util.foreign import (
     file_path,
     fits,
     flag,
-    fraction,
     none_or,
     number,
     read_regular,
@@ -60,24 +51,11 @@ from rtface.util.urls import Address
 
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
-FORMAT, VERSION = "rtface sidecar", 1
+FORMAT, VERSION = "rtface sidecar", 2
 _MOST_BOXES = 1024  # of a frame
-_LEAST, _FOR_A_BYTE = 4 << 20, 16  # bytes of a sidecar, however small the film is; and for each byte of it
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
-
-
-def _named(value: Any) -> bool:
-    """A table of texts."""
-    return isinstance(value, dict) and all(text(key) and text(entry) for key, entry in cast("Any", value).items())
-
-
 _CORNERS, _RANGE = row(whole, whole, whole, whole), row(count, count)
-
-
-def _range(value: Any) -> bool:
-    """First and last of some frames."""
-    return _RANGE(value) and value[0] <= value[1]
 
 
 def _box(value: Any) -> bool:
@@ -85,50 +63,37 @@ def _box(value: Any) -> bool:
     return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
-def _boxes(value: Any) -> bool:
-    """No more than --max-faces can allow, or a film holds: each is searched for a face."""
-    return fits(value, [_box]) and len(value) <= _MOST_BOXES
-
-
-def _name(value: Any) -> bool:
-    return value == "" or file_path(value)
-
-
-_FILES: Shape = {"name": _name, "bytes?": whole, "sha256?": text, "files?": [{"name": file_name, "sha256": text}]}
-_SHAPE: Shape = {
-    "output": {**_FILES, "lossless": flag},
+_FILES: Shape = {
+    "name": lambda value: value == "" or file_path(value),
+    "bytes?": whole,
+    "sha256?": text,
+    "files?": [{"name": file_name, "sha256": text}],
+}
+_AREAS: Shape = {
+    "output": {"lossless": flag},
     "input": {**_FILES, **dict.fromkeys(("start_s?", "end_s?", "first_s?"), none_or(number))},
-    "changed": [row(lambda value: whole(value) or text(value), none_or(_boxes))],
+    "changed": [
+        row(
+            lambda value: whole(value) or text(value),
+            lambda value: text(value) or (fits(value, [_box]) and len(value) <= _MOST_BOXES),
+        )
+    ],
     "fading?": table(is_curve),
-    "copied?": [_range],
-    "options?": {"drop?": [text], "scale?": is_scale, "fields?": lambda value: value in ("tff", "bff", "none")},
+    "copied?": [lambda value: _RANGE(value) and value[0] <= value[1]],
+    "options?": {
+        "drop?": [text],
+        "scale?": is_scale,
+        "fields?": lambda value: value in ("tff", "bff", "none"),
+        "variant?": text,
+    },
+}
+_SHAPE: Shape = {
+    **_AREAS,
+    "output": {**_FILES, "lossless": flag},
     "changes?": [text],
     "treatments?": [{}],
     "finished?": text,
     "engines?": {},
-}
-_FILM: Shape = {
-    "tags": _named,
-    "marks": _named,
-    "layout?": {
-        "aspect?": fraction,
-        "format?": text,
-        "played?": [row(text, whole)],
-        "unseen?": [text],
-        "chapters?": [row(number, number, text)],
-    },
-    "streams": [
-        {
-            "kind": text,
-            "codec": text,
-            "packets": whole,
-            "md5": text,
-            "times?": [number],
-            "setup?": text,
-            "shown?": [[number]],
-        }
-    ],
-    "frames": {"of": text, "time_base": fraction, "rows": [row(whole, text)]},
 }
 
 
@@ -155,6 +120,7 @@ class Made:
 
 def sidecar_path(output: Path) -> Path:
     """Where the sidecar of an output is."""
+    output = output if output.name else output.resolve()
     return output.with_name(output.name + SUFFIX)
 
 
@@ -180,7 +146,6 @@ def write_sidecar(
     report: Report,
     made: Made,
     *,
-    frames: bool = True,
     key: SigningKey | None = None,
     doing: Doing | None = None,
     stop: Callable[[], bool] | None = None,
@@ -192,7 +157,6 @@ def write_sidecar(
         output: the film, still or folder of stills.
         input: of the run; of a live one also just its name.
         options, report, made: of the run.
-        frames: whether the frames of a film are decoded and hashed; without, its packets are.
         key: signs the sidecar.
         doing: receives progress.
         stop: ends the work once it is true.
@@ -204,9 +168,32 @@ def write_sidecar(
         Interrupted, InputError, OutputError: there is no sidecar then; the output is whole.
     """
     try:
-        values = describe_output(output, input, options, report, made, frames=frames, doing=doing, stop=stop)
+        values: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "rtface": __version__,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "engines": engines_said(report),
+            "first_stage": first_stage_said(report),
+            "versions": versions(),
+            "options": options_said(options),
+            **({"plan": made.plan} if made.plan else {}),
+            "changes": made.changed.change.names,
+            "treatments": [track.to_dict() for track in report.tracks],
+            **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
+            **({"decisions": [asdict(one) for one in report.decisions]} if report.decisions else {}),
+            **({"signed": True} if key is not None else {}),
+        }
+        values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
+        names = None
+        if output.is_dir():
+            known = {*made.names}
+            if isinstance(input, Path) and input.is_dir():  # scans that could not be read were copied as they are
+                known |= {path.name for path in list_images(input)}
+            names = [path.name for path in list_images(output) if path.name in known]
+        values["output"] |= _files(output, names, doing, stop)
         if key is not None:
-            values["signature"] = key.sign(to_bytes(values))
+            values["signature"] = key.sign(signed_bytes(values))
         write_whole(target, to_bytes(values))
     except Interrupted as error:
         error.message = Message(f"interrupted; {output} is whole, its sidecar is not written")
@@ -220,91 +207,65 @@ def write_sidecar(
             path=target.shown,
             why=full(error) or error.strerror,
         ) from error
-    return f"{target.path.name}: what was done, and hashes of the rest" + (", signed" if key else "")
+    return f"{target.path.name}: what was done, where, and SHA-256 of the files" + (", signed" if key else "")
 
 
-def describe_output(
-    output: Path,
+def areas_said(
     input: Path | Address | str,
     options: Options,
     report: Report,
     made: Made,
+    still: int | None = None,
     *,
-    frames: bool = True,
     doing: Doing | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """The values of a sidecar; arguments as for `write_sidecar`."""
-    film = output.is_file() and not made.names
-    values: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "rtface": __version__,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "output": {**_files(output, made.names if output.is_dir() else (), doing, stop), "lossless": made.lossless},
-        "input": {
-            **_files(input, None, doing, stop),
-            "start_s": options.start,
-            "end_s": options.end,
-            "first_s": report.first_s,
-        },
-        "engines": engines_said(report),
-        "first_stage": first_stage_said(report),
-        "versions": versions(),
-        "options": options_said(options),
-        **({"plan": made.plan} if made.plan else {}),
+    """What a comparison with the input needs to know; of one of several stills by its number."""
+    light = "its light was changed" if options.light else "no area was noted"
+    whole = "a stage drew on it" if options.stages else light
+    rows = [
+        [made.names[frame] if made.names else frame, whole if boxes is None else boxes]
+        for frame, boxes in made.changed.rows()
+        if still in (None, frame)
+    ]
+    part = {"start_s": options.start, "end_s": options.end, "first_s": report.first_s}
+    return {
+        "output": {"lossless": made.lossless},
+        "input": redacted_values({**_files(input, None, doing, stop), **part}),
+        "changed": rows,
         **({"fading": made.curves} if made.curves else {}),
         **({"copied": made.copied} if made.copied else {}),
-        "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
-        "treatments": [track.to_dict() for track in report.tracks],
-        **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
-        **({"decisions": [asdict(one) for one in report.decisions]} if report.decisions else {}),
     }
-    values = redacted_values(values)
-    if film:
-        values["marks"], values["tags"] = tags_of(output)
-        streams = hash_packets(output, stop=stop)
-        values["streams"] = streams_said(streams)
-        values["layout"] = layout_of(output)
-        base, rows = (
-            frame_hashes(output, tick=(lambda done: doing("frames", done)) if doing else None, stop=stop)
-            if frames
-            else (streams[0].base, sorted(streams[0].rows))
-        )
-        values["frames"] = {"of": "frames" if frames else "packets", "time_base": str(base), "rows": rows}
-    values["changed"] = [[made.names[number] if made.names else number, boxes] for number, boxes in made.changed.rows()]
-    return values
+
+
+def has_areas(values: Any) -> bool:
+    """Whether values of others say what `areas_said` does."""
+    return fits(values, _AREAS) and _once(values)
+
+
+def _once(values: dict[str, Any]) -> bool:
+    return len({name for name, _ in values["changed"]}) == len(values["changed"])
 
 
 def to_bytes(values: dict[str, Any]) -> bytes:
-    """A sidecar as text: a line for each value, frame and changed frame."""
-    parts: list[str] = []
-    for key, value in values.items():
-        if key in ("frames", "changed"):
-            rows = value if key == "changed" else value["rows"]
-            lines = ",\n  ".join(json.dumps(row, separators=(",", ":")) for row in rows)
-            head = (
-                ""
-                if key == "changed"
-                else "".join(f"{json.dumps(k)}: {json.dumps(v)}, " for k, v in value.items() if k != "rows")
-            )
-            text = f"[{lines}]" if key == "changed" else f'{{{head}"rows": [\n  {lines}]}}'
-        else:
-            text = json.dumps(value)
-        parts.append(f" {json.dumps(key)}: {text}")
-    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
+    """A sidecar as text, a line for each value."""
+    return ("{\n" + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items()) + "\n}\n").encode()
 
 
-def read_sidecar(path: Path, output: Path | None = None) -> dict[str, Any]:
-    """The values of a sidecar; that of an `output` is no larger than a film of that size needs.
+def signed_bytes(values: dict[str, Any]) -> bytes:
+    """The bytes that the signature of a sidecar covers."""
+    return to_bytes({name: value for name, value in values.items() if name != "signature"})
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """The values of a sidecar.
 
     Raises:
         InputMissing: it cannot be read.
-        InputError: it is no sidecar, is damaged, or is of a later version.
+        InputError: it is no sidecar, is damaged, or is of another version.
     """
-    size = output.stat().st_size if output is not None and output.is_file() else LARGEST
     try:
-        data = read_regular(path, min(LARGEST, _LEAST + _FOR_A_BYTE * size))
+        data = read_regular(path)
     except OSError as error:
         raise InputMissing(
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=path, why=error.strerror
@@ -314,13 +275,8 @@ def read_sidecar(path: Path, output: Path | None = None) -> dict[str, Any]:
         check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})
         if values["version"] == VERSION:
             check_shape(values, _SHAPE)
-            if len({name for name, _ in values["changed"]}) < len(values["changed"]):
+            if not _once(values):
                 raise ValueError("changed names a frame twice")
-            if "streams" in values:
-                check_shape(values, _FILM)
-                if len(values["frames"]["rows"]) > sum(one["packets"] for one in values["streams"][:1]):
-                    raise ValueError("frames.rows are more than the packets of its picture")
-                values["frames"]["rows"] = [tuple(row) for row in values["frames"]["rows"]]
             return values
     except ValueError as error:
         raise InputError(
@@ -338,70 +294,6 @@ def read_sidecar(path: Path, output: Path | None = None) -> dict[str, Any]:
         version=VERSION,
         made_by=values.get("rtface", ""),
     )
-
-
-def tags_of(film: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """What a film says of itself in the names of `rtface.media.marks.provenance.NAMES`, and all its tags, those of a
-    stream under "number:name"."""
-    with open_container(film) as container:
-        tags = dict(container.metadata)
-        for stream in container.streams:
-            tags |= {f"{stream.index}:{name}": text for name, text in stream.metadata.items()}
-        return own_tags(container.metadata), tags
-
-
-def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
-    """What a sidecar says of the packets of a film. The times are seconds after the first frame: of the first and the
-    last packet, and the mean of all; of texts, when each is shown and for how long."""
-    begins = min((pts for pts, _ in streams[0].rows), default=0) * streams[0].base
-    said: list[dict[str, Any]] = []
-    for stream in streams:
-        times = [float(pts * stream.base - begins) for pts, _ in stream.rows]
-        said.append(
-            {
-                "kind": stream.kind,
-                "codec": stream.codec,
-                "packets": len(times),
-                "md5": stream.md5,
-                "times": [round(time, 3) for time in (min(times), max(times), fmean(times))] if times else [],
-                "setup": stream.setup,
-            }
-        )
-        if stream.durations:
-            said[-1]["shown"] = [
-                [round(time, 3), round(float(duration * stream.base), 3)]
-                for time, duration in zip(times, stream.durations, strict=True)
-            ]
-    return said
-
-
-def layout_of(film: Path) -> dict[str, Any]:
-    """What the container of a film says of the picture and of chapters, which no packet holds."""
-    with closing(FileSource(film, threads=1, ours=True)) as source:
-        info = source.info
-        return {
-            "aspect": str(info.aspect or 1),
-            "matrix": info.matrix and list(info.matrix),
-            "crop": info.crop and list(info.crop),
-            "color": asdict(info.tags),
-            "views": info.views,
-            "unseen": info.unseen,
-            "hdr": info.hdr
-            and [
-                [round(float(value), 4) for value in values or ()]
-                for values in (info.hdr.primaries, info.hdr.luminance, info.hdr.light)
-            ],
-            "attachments": [list(one.attached) for one in info.streams if one.attached],
-            "format": info.format,
-            "played": [[one.kind, int(one.disposition)] for one in info.streams if not one.attached],
-            "chapters": [
-                [
-                    *(round(float(time - info.clock_start), 3) for time in (one.start, one.end)),
-                    one.metadata.get("title", ""),
-                ]
-                for one in info.chapters
-            ],
-        }
 
 
 def versions() -> dict[str, str]:
@@ -482,7 +374,7 @@ def options_said(options: Options) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)
-        if value != option.default and key not in ("sign", "timestamp"):
+        if value != option.default and key != "sign":
             found[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
     if "person" in found:
         found["person"] = list(person_photos(options.person))

@@ -1,192 +1,195 @@
-"""Signs the outputs of a run: credentials inside where the format holds them, else a signed sidecar."""
+"""Signs bytes by a certificate's key, and says who signed them (extra ``credentials``)."""
 
 from __future__ import annotations
 
+import base64
+import stat
+import sys
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
-from rtface._version import __version__
-from rtface.config.options import Options, OutputOptions
-from rtface.engine.learned import MARK
-from rtface.errors import UsageError
-from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
-from rtface.report import Report, unnamed
-from rtface.trust.credentials import can_hold, check_key, library, sign_file
-from rtface.trust.sidecar import Made, engines_said, first_stage_said, options_said
-from rtface.trust.signing_key import SigningKey
-from rtface.util.urls import Address
+from rtface.errors import MissingComponent, UsageError
+from rtface.util.foreign import read_regular
+from rtface.util.install import extra_line
+from rtface.util.paths import expanded
 
 
 @dataclass(frozen=True, slots=True)
-class Signing:
-    """How the outputs of a run are signed.
+class SigningKey:
+    """A private key with its certificates.
 
     Attributes:
-        key: signs.
-        timestamp: address of a time-stamp server, or None.
+        certificates: PEM, that of the key first.
+        key: PEM, PKCS 8, not encrypted.
+        algorithm: as C2PA names it: "es256", "es384", "es512", "ps256" or "ed25519".
     """
 
-    key: SigningKey
-    timestamp: str | None
+    certificates: bytes
+    key: bytes
+    algorithm: str
 
     @classmethod
-    def asked(cls, options: OutputOptions, input: Path | Address | None = None) -> Signing | None:
-        """What the options ask for, checked before any work; None where nothing is to be signed.
-
-        Args:
-            options: of the run.
-            input: None for a live run.
+    def load(cls, spec: str) -> SigningKey:
+        """The key of ``--sign CERT,KEY``.
 
         Raises:
             MissingComponent: the extra is not installed.
-            UsageError: the key or its certificate cannot be used, or the input is no file.
+            UsageError: a file cannot be read, is no certificate or key, or others may read the key.
         """
-        if not options.credentials and options.sign is None:
-            if options.timestamp is not None:
-                raise UsageError(
-                    "{--timestamp} is for signed outputs; give {--credentials=True} or {--sign}, or leave it out",
-                    code="timestamp_unsigned",
-                )
-            return None
-        library()
-        if isinstance(input, Address):
+        _cryptography()
+        from cryptography import x509
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        names = [name.strip() for name in spec.split(",")]
+        if len(names) != 2 or not all(names):
             raise UsageError(
-                "{--credentials=True} name the INPUT, which has to be a file or a folder", code="credentials_input"
+                "{--sign:{value}}: name two files, the certificate and its key: CERT.pem,KEY.pem",
+                code="sign_form",
+                value=spec,
             )
-        signing = cls(SigningKey.load(options.sign), options.timestamp)
-        if not options.dry_run:
-            check_key(signing.key, signing.timestamp)
-        return signing
+        certificate, key = (expanded(name, "--sign") for name in names)
+        try:
+            certificates, secret, mode = read_regular(certificate), read_regular(key), key.stat().st_mode
+            x509.load_pem_x509_certificates(certificates)
+            private: Any = load_pem_private_key(secret, None)
+        except OSError as error:
+            raise UsageError(
+                "{--sign}: {path}: cannot be read ({why})",
+                code="sign_unreadable",
+                path=error.filename,
+                why=error.strerror,
+            ) from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(
+                "{--sign:{value}}: these are no certificate and private key without a password, in PEM form",
+                code="sign_pem",
+                value=spec,
+            ) from error
+        if sys.platform != "win32" and stat.S_IMODE(mode) & 0o007:
+            raise UsageError(
+                "{--sign}: everybody may read the key {key}; take that from them with: chmod o= {key}",
+                code="key_readable",
+                key=key,
+            )
+        if isinstance(private, ec.EllipticCurvePrivateKey):
+            algorithm = {256: "es256", 384: "es384", 521: "es512"}.get(private.curve.key_size)
+        elif isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
+            algorithm = "ps256"
+        else:
+            algorithm = "ed25519" if isinstance(private, ed25519.Ed25519PrivateKey) else None
+        if algorithm is None:
+            raise UsageError(
+                "{--sign}: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, Ed25519 or "
+                "RSA of 2048 bits or more",
+                code="key_kind",
+                path=key,
+            )
+        return cls(certificates, secret, algorithm)
 
-    def sign(self, output: Path, input: Path, options: Options, report: Report, made: Made) -> str:
-        """Puts credentials into a finished output, or into the stills of a folder; the line for the user.
+    def sign(self, data: bytes) -> dict[str, str]:
+        """A signature of some bytes, for JSON: algorithm, certificates and value (base64, DER for ECDSA)."""
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        Raises:
-            OutputError: one cannot be signed; it is whole, without credentials.
-        """
-        stills = [output / name for name in made.names] if output.is_dir() else [output]
-        whole = manifest(options, report, made)
-        for number, path in enumerate(stills):
-            if not can_hold(path):
-                continue
-            own = whole if not made.names else manifest(options, report, made, number)
-            sign_file(path, own, input / path.name if input.is_dir() else input, self.key, self.timestamp)
-        return signed(output.name if len(stills) == 1 else f"{len(stills)} stills", options)
+        private: Any = load_pem_private_key(self.key, None)
+        return {
+            "algorithm": self.algorithm,
+            "certificates": self.certificates.decode("ascii", "replace"),
+            "value": base64.b64encode(private.sign(data, *_scheme(self.algorithm))).decode(),
+        }
 
 
-def signed(what: str, options: OutputOptions) -> str:
-    """The line for the user where something was signed."""
-    return f"{what}: signed" + ("" if options.sign else " with a key of this computer, which proves no name")
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The signer of some bytes.
+
+    Attributes:
+        name: in the certificate.
+        valid_then: whether the certificate was valid at the time that is given.
+        trusted: whether one of the given certificates vouches for it.
+    """
+
+    name: str
+    valid_then: bool
+    trusted: bool
 
 
-def manifest(
-    options: Options,
-    report: Report,
-    made: Made,
-    still: int | None = None,
-    *,
-    begin: float | None = None,
-) -> dict[str, Any]:
-    """What is signed, for c2pa's builder.
+def signer_of(signature: dict[str, str], data: bytes, at: str | None, anchors: str | None = None) -> Signer | None:
+    """Checks a signature; None where it is not of these bytes.
 
     Args:
-        options, report, made: of the run.
-        still: number of the still; None for a film.
-        begin: where the output begins on the clock of the report's tracks, seconds; None for that of ``--start``.
+        signature: as `SigningKey.sign` gives it.
+        data: the bytes.
+        at: when they were signed, ISO 8601; None where that is not known.
+        anchors: certificates (PEM) that are trusted.
+
+    Raises:
+        MissingComponent: the extra is not installed.
     """
-    agent = {"name": "rtface", "version": __version__}
-    touched = still is None or any(number == still for number, _ in made.changed.rows())
-    change = made.changed.change if touched else Change.NOTHING
-    actions: list[dict[str, Any]] = []
-    if change:
-        edited: dict[str, Any] = {"action": "c2pa.edited", "softwareAgent": agent}
-        kind = (
-            GENERATED
-            if change & Change.GENERATED
-            else DIGITAL_SOURCE_TYPE
-            if change & Change.CORRECTED
-            else ENHANCED
-            if change & Change.FILTERED
-            else ""
-        )
-        if kind:
-            edited["digitalSourceType"] = kind
-        ranges = _ranges(report, options.start or 0.0 if begin is None else begin) if still is None else []
-        if ranges:
-            edited["changes"] = ranges
-        actions.append(edited)
-    if still is None:
-        actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
-    if not actions:
-        actions.append({"action": "c2pa.converted", "softwareAgent": agent})
-    faces = {
-        "engines": _unnamed_engines(report),
-        "first_stage": first_stage_said(report),
-        "options": _without_names(options),
-        "changes": [k.name.lower() for k in Change if k and k in change and k.name],
-        "treatments": [
-            {k: v for k, v in track.to_dict().items() if k != "analysis"}
-            | {"person": unnamed(track.person), "treatment": _unnamed_treatment(track.treatment)}
-            for track in report.tracks
-        ]
-        if still is None
-        else [],
-    }
-    return {
-        "claim_generator_info": [agent],
-        "title": Path(report.output or "").name or "output",
-        "assertions": [
-            {"label": "c2pa.actions.v2", "data": {"actions": actions}},
-            {"label": "org.rtface.faces", "data": faces},
-        ],
-    }
+    _cryptography()
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        chain = x509.load_pem_x509_certificates(signature["certificates"].encode())
+        public: Any = chain[0].public_key()
+        public.verify(base64.b64decode(signature["value"], validate=True), data, *_scheme(signature["algorithm"]))
+        name = chain[0].subject.rfc4514_string()
+    except (InvalidSignature, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    try:
+        then = datetime.fromisoformat(str(at)).astimezone(UTC)
+        valid = chain[0].not_valid_before_utc <= then <= chain[0].not_valid_after_utc
+    except ValueError:
+        valid = False
+    trusted = anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
+    return Signer(name, valid, trusted)
 
 
-def _unnamed_engine(name: str) -> str:
-    """Names of engines, joined by +, with "named" in the place of the person whose weights one has."""
-    parts = [one.partition(MARK) for one in name.split("+")]
-    return "+".join(f"{base}{mark}{person and 'named'}" for base, mark, person in parts)
+def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
+    """Whether the first certificate of a chain is an anchor, or each is issued by the next, and one by an anchor."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    def issued(certificate: Any, issuer: Any) -> bool:
+        try:
+            certificate.verify_directly_issued_by(issuer)
+            return bool(issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
+        except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
+            return False
+
+    for number, certificate in enumerate(chain):
+        if certificate in anchors or any(issued(certificate, anchor) for anchor in anchors):
+            return True
+        if number + 1 == len(chain) or not issued(certificate, chain[number + 1]):
+            return False
+    return False
 
 
-def _unnamed_treatment(treatment: dict[str, Any]) -> dict[str, Any]:
-    return {k: _unnamed_engine(v) if k == "engine" and isinstance(v, str) else v for k, v in treatment.items()}
+def missing_extra() -> MissingComponent:
+    """The error where the extra is not installed."""
+    return MissingComponent(
+        "credentials and signatures need an extra that is not installed; install it with: {repair}",
+        code="credentials_extra",
+        repair=extra_line("credentials"),
+    )
 
 
-def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
-    """`engines_said` without anything by which a person could be told: names, and hashes of what was learnt."""
-    return {
-        _unnamed_engine(name): {k: v for k, v in said.items() if MARK not in name or k in ("version", "weights_sha256")}
-        for name, said in engines_said(report).items()
-    }
+def _cryptography() -> None:
+    try:
+        import cryptography  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise missing_extra() from error
 
 
-def _without_names(options: Options) -> dict[str, Any]:
-    """`options_said` for those who get the output: without names of persons, and without what stages write."""
-    said = options_said(options)
-    said.pop("person", None)
-    named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
-    return said | {key: value for key, value in named.items() if key in said}
+def _scheme(algorithm: str) -> tuple[Any, ...]:
+    """Arguments of `sign` and `verify`, by C2PA's name of an algorithm."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
 
-
-def _ranges(report: Report, begin: float) -> list[dict[str, Any]]:
-    """The times in the output at which each face was corrected."""
-    return [
-        {
-            "description": f"face {track.id}: {track.verdict.sentence()}",
-            "region": [
-                {
-                    "type": "temporal",
-                    "time": {
-                        "type": "npt",
-                        "start": f"{max(0.0, span.from_s - begin):.3f}",
-                        "end": f"{max(0.0, span.to_s - begin):.3f}",
-                    },
-                }
-            ],
-        }
-        for track in report.tracks
-        if track.frames_corrected
-        for span in track.spans
-        if span.on
-    ]
+    if algorithm == "ed25519":
+        return ()
+    if algorithm == "ps256":
+        return padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256()
+    return (ec.ECDSA({"es256": hashes.SHA256, "es384": hashes.SHA384, "es512": hashes.SHA512}[algorithm]()),)

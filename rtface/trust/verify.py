@@ -1,228 +1,291 @@
-"""Checks an output against its SHA-256 manifest, its sidecar and its input."""
+"""Checks an output: signature and hashes, and by the input that nothing outside the named areas was changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
-from rtface.media.files.file_hashes import read_manifest, sha256_of, share_of_bytes
-from rtface.media.stills.images import list_images
-from rtface.trust.check_input import check_input, check_pair
-from rtface.trust.check_sidecar import Checked, check_sidecar, check_signature
-from rtface.trust.checksums import FILES, Doing
-from rtface.trust.credentials import (
-    bytes_left_out,
-    may_have_credentials,
-    read_anchors,
-    read_credentials,
-)
-from rtface.trust.sidecar import SUFFIX, read_sidecar
-from rtface.util.foreign import open_regular
+from rtface.errors import InputError, InputMissing, Interrupted, MissingComponent, UsageError
+from rtface.frame import Frame
+from rtface.media.files.file_hashes import sha256_of, share_of_bytes
+from rtface.media.files.image_names import is_image, list_images
+from rtface.media.read.enlarge import Enlarger
+from rtface.media.read.source import FileSource
+from rtface.media.stills.image_read import read_image
+from rtface.trust.checked import Checked, Doing, Stop
+from rtface.trust.credentials import Credentials, may_have_credentials, read_anchors, read_credentials
+from rtface.trust.frame_comparison import FrameComparison
+from rtface.trust.packet_hashes import compare_packets, hash_packets
+from rtface.trust.sidecar import has_areas, read_sidecar, sidecar_path, signed_bytes
+from rtface.trust.signing import signer_of
+from rtface.util.parse import format_time
+from rtface.util.text import counted
 
 Answer = Literal["same", "differs", "not checked"]
+_SAME_S = 0.004  # by which containers round the time of a frame
 
 
 @dataclass(slots=True)
-class Verified:
-    """What `verify` found.
+class Verified(Checked):
+    """What `verify` found: a line for each proof, problem, gap and note.
 
     Attributes:
         output: as given.
-        files: whether the bytes of its files are those of the SHA-256 manifest.
-        files_checked: how many.
-        sidecar: whether the output is the one that its sidecar describes.
+        sidecar: whether the output has the bytes that its manifest names, and the manifest is as it was signed.
         credentials: whether the content credentials in it are valid, and the content as it was signed.
-        input: whether all that is not a correction is the input's.
-        proofs: one line for everything that was shown by the sidecar or the input.
-        problems: one line for each file that differs or is missing, and for what sidecar or input show to differ.
-        gaps: one line for everything that was to be compared and could not be, and why.
-        notes: what else was not checked, and why.
+        input: whether everything outside the areas that were changed is the input's.
     """
 
-    output: str
-    files: Answer = "not checked"
+    output: str = ""
     sidecar: Answer = "not checked"
     credentials: Answer = "not checked"
     input: Answer = "not checked"
-    files_checked: int = 0
-    proofs: list[str] = field(default_factory=list[str])
-    problems: list[str] = field(default_factory=list[str])
-    gaps: list[str] = field(default_factory=list[str])
-    notes: list[str] = field(default_factory=list[str])
 
     @property
     def differs(self) -> bool:
         """Whether anything is not as it should be."""
-        return "differs" in self._answers
+        return "differs" in (self.sidecar, self.credentials, self.input)
 
     @property
     def same(self) -> bool:
         """Whether everything that was to be compared was, and is as it should be."""
-        return "same" in self._answers and not self.differs and not self.gaps
-
-    @property
-    def _answers(self) -> tuple[Answer, ...]:
-        return self.files, self.sidecar, self.credentials, self.input
+        return "same" in (self.sidecar, self.credentials, self.input) and not self.differs and not self.gaps
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings."""
         return {**asdict(self), "same": self.same}
 
+    def add(self, checked: Checked) -> Answer:
+        """Adds the findings of a check; how it ended."""
+        for name in ("problems", "proofs", "gaps", "notes"):
+            getattr(self, name).extend(getattr(checked, name))
+        return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
+
 
 def verify(
     output: Path,
-    manifest: Path | None = None,
     *,
     input: Path | None = None,
     trust: Path | None = None,
     doing: Doing | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: Stop | None = None,
 ) -> Verified:
-    """Checks a film, still or folder of stills.
+    """Checks a film, still or folder of stills by its manifest: the sidecar next to it, or the credentials in it.
 
     Args:
         output: what is checked.
-        manifest: a SHA-256 manifest or a sidecar; None for those that ``--checksums`` and
-            ``--sidecar`` write.
         input: what the output was made of, to be compared with it.
-        trust: certificates (PEM) that vouch for signers of credentials, and c2pa's list.
+        trust: certificates (PEM) that vouch for signers.
         doing: receives progress.
         stop: ends the work with `Interrupted` once it is true.
 
     Raises:
-        UsageError: there is no manifest, or no certificate in `trust`.
-        InputMissing, InputError: output or manifest cannot be read.
+        UsageError: there is no manifest and no input, or no certificate in `trust`.
+        InputMissing, InputError: output, input or manifest cannot be read.
     """
-    if not output.exists():
-        raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=output)
-    found = Verified(str(output))
-    anchors = read_anchors(trust) if trust is not None else None
-    _check_credentials(found, output, anchors)
-    signed_inside = found.credentials != "not checked" or bool(found.gaps or found.notes)
-    sums, sidecar = _manifests(
-        output, manifest, needed=input is None and not found.gaps and found.credentials == "not checked"
-    )
-    if sums is not None:
-        _check_files(found, output, sums, doing, stop)
-    values = read_sidecar(sidecar, output) if sidecar is not None else None
-    if values is not None:
-        checked = check_sidecar(output, values, doing=doing, stop=stop)
-        check_signature(checked, values, anchors, signed_inside=signed_inside)
-        found.sidecar = _add(found, checked)
-    elif anchors is not None and not signed_inside:
+    for path in filter(None, (output, input)):
+        if not path.is_file() and not path.is_dir():  # a pipe would be waited for
+            raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=path)
+    if input is not None and output.samefile(input):
+        raise InputError(
+            "{path}: is the output itself; name the film that it was made of", code="input_is_output", path=input
+        )
+    found, anchors = Verified(output=str(output)), None if trust is None else read_anchors(trust)
+    credentials = _check_credentials(found, output, anchors)
+    sidecar, values = sidecar_path(output), None
+    if sidecar.is_file():
+        values, checked = read_sidecar(sidecar), Checked()
+        _check_files(checked, output, values["output"], doing, stop)
+        _check_signature(checked, values, anchors, inside=credentials is not None)
+        found.sidecar = found.add(checked)
+    elif credentials is not None and credentials.valid and has_areas(credentials.said):
+        values = credentials.said
+    if values is None and credentials is None and input is None and not found.gaps + found.notes:
+        raise UsageError(
+            "{output}: has no manifest {name} and no credentials; name the INPUT",
+            code="manifest_none",
+            output=output,
+            name=sidecar.name,
+        )
+    if anchors is not None and credentials is None and not sidecar.is_file():
         found.gaps.append("nothing says who made it: it holds no credentials, and has no signed sidecar")
     if input is not None:
-        check_pair(output, input)
-        checked = check_input(output, input, values, doing=doing, stop=stop)
-        found.input = _add(found, checked)
+        checked = Checked()
+        _compare(checked, output, input, values, doing, stop)
+        found.input = found.add(checked)
     return found
 
 
-def _check_credentials(found: Verified, output: Path, anchors: str | None) -> None:
+def _check_credentials(found: Verified, output: Path, anchors: str | None) -> Credentials | None:
     try:
         credentials = read_credentials(output, anchors)
     except MissingComponent as error:
         if may_have_credentials(output):
             found.notes.append(f"its credentials are not checked: {error}")
-        return
+        return None
     if credentials is None:
-        return
+        return None
     if credentials.elsewhere:
         found.gaps += credentials.lines()
     elif not credentials.valid or (anchors is not None and not credentials.trusted):
-        found.credentials = "differs"
-        found.problems += credentials.lines()[:1]
+        found.credentials, found.problems = "differs", [*found.problems, credentials.lines()[0]]
     else:
-        found.credentials = "same"
-        found.proofs += credentials.lines()
-        left_out = bytes_left_out(output)
-        if left_out:
-            found.notes.append(
-                f"its credentials do not cover {left_out} bytes in boxes that players skip (free, "
-                "skip), as C2PA has it; anything may be in them"
-            )
+        found.credentials, found.proofs = "same", [*found.proofs, *credentials.lines()]
+    return credentials
 
 
-def _add(found: Verified, checked: Checked) -> Answer:
-    """Adds what a check found, and says how it ended."""
-    found.problems += checked.problems
-    found.proofs += checked.proofs
-    found.gaps += checked.gaps
-    found.notes += checked.notes
-    return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
+def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | None, *, inside: bool) -> None:
+    if "signature" not in values:
+        if not inside and (anchors is not None or values.get("signed")):
+            checked.problems.append("the sidecar has no signature: it never had one, or it was cut out")
+        return
+    try:
+        signer = signer_of(values["signature"], signed_bytes(values), values.get("finished"), anchors)
+    except MissingComponent as error:
+        checked.notes.append(f"the sidecar's signature is not checked: {error}")
+        return
+    if signer is None:
+        checked.problems.append("the sidecar was changed after it was signed")
+    elif not signer.valid_then:
+        checked.problems.append(f"the certificate of {signer.name} was not valid at the time that the sidecar names")
+    elif anchors is not None and not signer.trusted:
+        checked.problems.append(f"the sidecar is signed by {signer.name}, for whom no certificate of --trust vouches")
+    else:
+        unknown = "" if signer.trusted else "; whether that name is true is not checked"
+        checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
 
 
-def has_manifest(output: Path) -> bool:
-    """Whether there is anything next to an output to check it against."""
-    return any(output.with_name(output.name + suffix).is_file() for suffix in (FILES, SUFFIX))
-
-
-def _manifests(output: Path, manifest: Path | None, *, needed: bool) -> tuple[Path | None, Path | None]:
-    """The SHA-256 manifest, and the sidecar."""
-    output = output.resolve() if not output.name else output
-    if manifest is not None:
-        try:
-            with open_regular(manifest) as file:
-                head = file.read(20)
-        except OSError as error:
-            raise InputMissing(
-                "{path}: cannot be read ({why}); check the name", code="unreadable", path=manifest, why=error.strerror
-            ) from error
-        if head.lstrip().startswith(b"{"):
-            return None, manifest
-        if head.startswith((b"#format: frame", b"#extradata")):
-            raise UsageError(
-                "{path}: is a list of frames, which FFmpeg compares: ffmpeg -noautorotate -i {output} -map 0 "
-                "-map -0:t? -c copy -c:v:0 rawvideo -f framemd5 - | diff - {path}",
-                code="manifest_framemd5",
-                path=manifest,
-                output=output,
-            )
-        return manifest, None
-    sums, sidecar = (
-        path if path.is_file() else None
-        for path in (output.with_name(output.name + suffix) for suffix in (FILES, SUFFIX))
-    )
-    if needed and sums is sidecar is None:
-        raise UsageError(
-            "{output}: has no manifest {name}{files}, and no sidecar {name}{suffix}; name one "
-            "with --manifest, write manifests with --write, or name the INPUT",
-            code="manifest_none",
-            output=output,
-            name=output.name,
-            files=FILES,
-            suffix=SUFFIX,
+def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing | None, stop: Stop | None) -> None:
+    """Compares the SHA-256 of a file, or of the files in a folder, with those that a manifest names."""
+    if "files" not in said and "sha256" not in said:
+        return  # a pipe, a camera
+    if ("files" in said) != path.is_dir():
+        found.problems.append(
+            f"{path.name}: the manifest is that of {said['name']}, which is no {'folder' if path.is_dir() else 'file'}"
         )
-    return sums, sidecar
+        return
+    listed = {path / one["name"]: one["sha256"] for one in said["files"]} if path.is_dir() else {path: said["sha256"]}
+    before = len(found.problems)
+    tick = share_of_bytes(sum(file.stat().st_size for file in listed if file.is_file()), doing)
+    for file, digest in listed.items():
+        if not file.is_file():
+            found.problems.append(f"{file.name}: is missing")
+        elif sha256_of(file, tick=tick, stop=stop) != digest:
+            found.problems.append(f"{file.name}: its bytes are not those that the manifest names (SHA-256)")
+    added = [file.name for file in list_images(path) if file not in listed] if path.is_dir() else []
+    found.problems += [f"{name}: was added, the manifest does not name it" for name in added]
+    if len(found.problems) == before:
+        found.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(listed), 'file')}, SHA-256)")
 
 
-def _check_files(
-    found: Verified, output: Path, manifest: Path, doing: Doing | None, stop: Callable[[], bool] | None
+def _compare(
+    found: Checked, output: Path, input: Path, values: dict[str, Any] | None, doing: Doing | None, stop: Stop | None
 ) -> None:
-    listed = [(manifest.parent / file.name, file) for file in read_manifest(manifest)]
-    known = {path.resolve() for path, _ in listed}
-    own = list_images(output) if output.is_dir() else [output]
-    if not any(path.resolve() in known for path in own):
-        raise InputError(
-            "{manifest}: does not name {output}; it is the manifest of something else",
-            code="manifest_other",
-            manifest=manifest,
-            output=output,
-        )
-    tick = share_of_bytes(sum(path.stat().st_size for path, _ in listed if path.is_file()), doing)
-    found.files = "same"
-    for path, file in listed:
+    """Compares an output with its input; without a manifest as if nothing had been changed."""
+    known = values or {"output": {"lossless": True}, "input": {}, "changed": []}
+    _check_files(found, input, known["input"], doing, stop)
+    frames = FrameComparison(
+        {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in known["changed"]},
+        known.get("fading", {}),
+        lossless=known["output"]["lossless"],
+    )
+    if known.get("fading"):
+        found.notes.append("the input is compared as the curves against fading make it, which the manifest names")
+    if (scale := known.get("options", {}).get("scale")) is not None:
+        found.notes.append(f"the input is compared as the resampler enlarges it (--scale {scale})")
+    mine = Checked()
+    if output.is_dir() != input.is_dir():
+        mine.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
+    elif output.is_dir() or (is_image(output) and is_image(input)):
+        _compare_stills(mine, frames, output, input, scale, stop)
+    else:
         try:
-            problem = None if sha256_of(path, tick=tick, stop=stop) == file.sha256 else "its bytes differ (SHA-256)"
-        except InputMissing as error:
-            problem = str(error).removeprefix(f"{path}: ")
-        found.files_checked += 1
-        if problem:
-            found.files = "differs"
-            found.problems.append(f"{path}: {problem}")
-    added = [path for path in own if path.resolve() not in known]
-    if added:
-        found.notes.append(f"{len(added)} images are not in {manifest.name}, such as {added[0].name}")
+            _compare_films(mine, frames, output, input, known, doing, stop)
+        except UsageError as error:
+            if not error.code.startswith("scale_"):
+                raise
+            mine.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
+    frames.end(mine)
+    if values is None and mine.problems:  # where something may differ only a manifest says
+        mine.gaps, mine.problems = [*mine.gaps, *mine.problems, "there is no manifest that says what was changed"], []
+    for name in ("problems", "proofs", "gaps", "notes"):
+        getattr(found, name).extend(getattr(mine, name))
+
+
+def _compare_stills(
+    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, stop: Stop | None
+) -> None:
+    enlarger, pairs = Enlarger(scale), [(output, input)]
+    if output.is_dir():
+        sources, made = {path.stem: path for path in list_images(input)}, list_images(output)
+        pairs = [(path, sources[path.stem]) for path in made if path.stem in sources]
+        if alone := {path.stem for path in made} ^ sources.keys():
+            found.gaps.append(f"{counted(len(alone), 'still')} of one folder only, such as {min(alone)}: not compared")
+    for path, source in pairs:
+        if stop is not None and stop():
+            raise Interrupted
+        try:
+            new, old = read_image(path).frame, read_image(source).frame
+        except InputError as error:
+            found.gaps.append(f"{path.name} is not compared: {error}")
+            continue
+        if (new.display.quarter_turns, new.display.mirror) != (old.display.quarter_turns, old.display.mirror):
+            found.gaps.append(f"{path.name}: was turned upright; its samples are not compared")
+        else:
+            frames.frame(path.name, new, enlarger(old))
+
+
+def _compare_films(
+    found: Checked,
+    frames: FrameComparison,
+    output: Path,
+    input: Path,
+    values: dict[str, Any],
+    doing: Doing | None,
+    stop: Stop | None,
+) -> None:
+    said, options = values["input"], values.get("options", {})
+    start, end, variant = said.get("start_s"), said.get("end_s"), options.get("variant", "best")
+    copied = {number for first, last in values.get("copied", ()) for number in range(first, last + 1)}
+    with (
+        closing(FileSource(output)) as made,
+        closing(
+            FileSource(
+                input, start=start, end=end, scale=options.get("scale"), chosen=options.get("fields"), variant=variant
+            )
+        ) as source,
+    ):
+        length, cut = made.info.duration_s, (source.info.start, source.info.end)
+        if cut != (None, None):
+            last = "its end" if end is None else format_time(end)
+            found.notes.append(
+                f"the part of {input.name} that the run read is compared: {format_time(start or 0.0)} to {last}"
+            )
+        begins: tuple[float, float] | None = None
+        for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
+            if new is None or old is None:
+                which = "fewer" if new is None else "more"
+                found.problems.append(f"it has {which} frames than {input.name}, from frame {number} on")
+                break
+            begins = begins or (new.time, old.time)
+            if abs((new.time - begins[0]) - (old.time - begins[1])) > _SAME_S:
+                found.problems.append(f"frame {number} has another time than in {input.name}")
+                break
+            frames.frame(number, new, old, copied=number in copied)
+            if doing is not None and length:
+                doing("comparison", min(1.0, (new.time - begins[0]) / length))
+    own, theirs = hash_packets(output, stop=stop), hash_packets(input, stop=stop, variant=variant)
+    fitted, dropped = made.info.format.startswith("mxf"), options.get("drop", ())
+    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, dropped, fitted=fitted)
+
+
+def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:
+    for item in source:
+        if stop is not None and stop():
+            raise Interrupted
+        if isinstance(item, Frame):
+            yield item

@@ -270,7 +270,8 @@ def test_the_next_call_removes_what_a_killed_one_left(tmp_path: Path, monkeypatc
         source.with_name("out.mkv.rtface.json").unlink()
     assert step > 10 and endings == {
         "an earlier call finished the film; its report has the figures",
-        "no face was corrected: none was looked for out.mkv.rtface.json: what was done, and hashes of the rest",
+        "no face was corrected: none was looked for "
+        "out.mkv.rtface.json: what was done, where, and SHA-256 of the files",
     }
 
 

@@ -124,7 +124,7 @@ def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
 )
 def test_scans_into_a_folder_are_those_of_one_process(kind: str, more: dict, tmp_path: Path):
     source = films.scans(tmp_path)
-    options = Options.of({"tracker": "none", "codec": kind, "sequence": True, "fps": 10, "checksums": True, **more})
+    options = Options.of({"tracker": "none", "codec": kind, "sequence": True, "fps": 10, **more})
     one, other = tmp_path / "one", tmp_path / "other"
     other.mkdir()
     first = run_file(source, f"{one}/", replace(options, sidecar=True))
@@ -134,8 +134,7 @@ def test_scans_into_a_folder_are_those_of_one_process(kind: str, more: dict, tmp
     assert second.warnings == first.warnings and why_no_job(source, f"{one}/", options) is None
     one_said, other_said = (read_sidecar(sidecar_path(folder)) for folder in (one, other))
     assert one_said["changed"] == other_said["changed"] and one_said["output"]["files"] == other_said["output"]["files"]
-    lines = [path.with_name(path.name + ".sha256").read_text().replace(path.name, "") for path in (one, other)]
-    assert lines[0] == lines[1] and not list(tmp_path.glob("*.rtface"))
+    assert not list(tmp_path.glob("*.rtface"))
 
 
 @pytest.mark.slow

@@ -182,9 +182,11 @@ def test_an_item_is_added_without_a_trial_signature(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("c2pa", reason="needs the extra rtface[credentials]")
+    from tests.trust.authority import Authority
+
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr("rtface.trust.signing.check_key", lambda *_: pytest.fail("the server is asked"))
-    rtface.Queue(tmp_path / "mine.sqlite").add(film, "b.mp4", credentials=True, timestamp="http://127.0.0.1:9/stamp")
+    monkeypatch.setattr("rtface.trust.credentials.encode_by", lambda *_: pytest.fail("an image is signed"))
+    rtface.Queue(tmp_path / "mine.sqlite").add(film, "b.mp4", sign=Authority(tmp_path / "ca").issue())
 
 
 def existing(folder: Path) -> Path:

@@ -24,7 +24,7 @@ from tests.pipeline.run_media import write_film
 LENGTH = Fraction(9, 25)
 OTHER = {"seconds", "fps", "first_frame_s", "peak_rss_mb", "latency_ms", "stages_ms"}
 """Keys that the clock and the machine decide."""
-UNASKED = ".rtface.json: what was done, and hashes of the rest"
+UNASKED = ".rtface.json: what was done, where, and SHA-256 of the files"
 """The note that a job has and a run in one piece has not, unless it is asked for: on its sidecar."""
 BORDERS = {"analysis"}
 """Means over the measurements of a track, which a job weighs by the frames of its segments."""
@@ -56,7 +56,7 @@ def shots(folder: Path) -> Path:
 Case = Callable[[Path], dict[str, Any]]
 CASES: dict[str, Case] = {
     "plain": lambda at: {},
-    "another film's treatment": lambda at: {"treatment": treatment(at, "elsewhere/another.mkv"), "checksums": True},
+    "another film's treatment": lambda at: {"treatment": treatment(at, "elsewhere/another.mkv")},
     "treatment and pairs": lambda at: {
         "treatment": treatment(at, "in.mkv"),
         "compare": at / "pairs.mkv",
@@ -69,9 +69,9 @@ CASES: dict[str, Case] = {
         "compare": at / "pairs.mkv",
         "sidecar": True,
     },
-    "checksums and stage": lambda at: {
+    "sidecar and stage": lambda at: {
         "correct": "always",
-        "checksums": True,
+        "sidecar": True,
         "stages": ("tests.stages.trial_stages.Bar:where=half",),
     },
     "cut, without sound": lambda at: {"start": 0.2, "end": 0.8, "drop": ("audio",), "correct": "always"},
@@ -105,7 +105,7 @@ def test_the_report_of_scans_is_that_of_one_piece(source: Path, tmp_path: Path) 
                 frame.to_image().save(folder / f"{number:03}.png")
     (folder / "013.png").write_bytes(b"damaged")
     (folder / "notes.txt").touch()
-    options = {"sequence": True, "fps": "25", "faces": "1", "correct": "always", "checksums": True}
+    options = {"sequence": True, "fps": "25", "faces": "1", "correct": "always", "sidecar": True}
     assert differences(folder, tmp_path, lambda at: {**options, "shots": shots(at)}) == {}
     options["codec"] = "png"
     assert differences(folder, tmp_path / "stills", lambda at: options, "b/") == {}
@@ -166,7 +166,7 @@ def test_a_job_joins_without_the_files_that_its_options_named(source: Path, tmp_
 
 def test_who_stops_behind_the_join_learns_how_to_go_on(source: Path, tmp_path: Path) -> None:
     stop = threading.Event()
-    job = FilmJob.open(source, tmp_path / "out.mkv", Options.of({"codec": "ffv1", "checksums": True}), length=LENGTH)
+    job = FilmJob.open(source, tmp_path / "out.mkv", Options.of({"codec": "ffv1"}), length=LENGTH)
     assert isinstance(job, FilmJob)
     with pytest.raises(Interrupted, match="the same command continues"):
         job.run(stop=stop, building=lambda *_: stop.set())

@@ -26,20 +26,21 @@ from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.trust.verify import verify
 from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame
 from tests.live.test_run import PASSING, Run
+from tests.trust.authority import Authority
 
-SIGNED = replace(PASSING, credentials=True)
 TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 
 
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RTFACE_DATA", str(tmp_path / "data"))
+@pytest.fixture
+def options(tmp_path: Path) -> Options:
+    """Those of a run whose recordings are signed."""
+    return replace(PASSING, sign=Authority(tmp_path / "authority").issue())
 
 
-def signed(path: Path) -> list[str]:
+def signed(path: Path, options: Options) -> list[str]:
     """A recording of five frames from second 1 on, on the last three of which a face was corrected; signed."""
-    sink = RecordSink(path, SIGNED, metadata=TAGS)
-    signer = RecordingSigner.asked(SIGNED, [sink, FakeSink()])
+    sink = RecordSink(path, options, metadata=TAGS)
+    signer = RecordingSigner.asked(options, [sink, FakeSink()])
     assert signer is not None
     sink.open(FORM, sound=None)
     for number in range(5):
@@ -47,38 +48,38 @@ def signed(path: Path) -> list[str]:
     sink.close()
     span = Span(0.58, 0.7, True, 0.5, [], 3)
     track = TrackReport(3, 0.5, 0.7, 5, 90.0, {}, {}, 0.5, frames_corrected=3, spans=[span])
-    return signer.sign("camera:0", Report("camera:0", "x", "1", "rtface-s", "cpu", tracks=[track]), 0.5)
+    return signer.sign("camera:0", Report("camera:0", "x", "1", "rtface-s", "cpu", tracks=[track]))
 
 
-def test_a_recording_says_when_faces_were_corrected(tmp_path: Path) -> None:
+def test_a_recording_says_that_faces_were_corrected(tmp_path: Path, options: Options) -> None:
     path = tmp_path / "talk.mp4"
-    assert signed(path) == ["talk.mp4: signed with a key of this computer, which proves no name"]
+    assert signed(path, options) == ["talk.mp4: signed"]
     found = read_credentials(path)
     assert found is not None and found.valid and found.inputs == [{"title": "camera:0", "credentials": False}]
     edited = found.actions[1]
     assert edited["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
-    assert edited["changes"][0]["region"][0]["time"] == {"type": "npt", "start": "0.080", "end": "0.200"}
+    assert found.said is not None and [number for number, _ in found.said["changed"]] == [2, 3, 4]
     assert verify(path).credentials == "same"
     path.write_bytes(path.read_bytes().replace(b"rtface_engine", b"rtface_engynE"))
     assert verify(path).credentials == "differs"
 
 
-def test_a_recording_that_holds_none_has_a_signed_sidecar(tmp_path: Path) -> None:
+def test_a_recording_that_holds_none_has_a_signed_sidecar(tmp_path: Path, options: Options) -> None:
     path = tmp_path / "talk.mkv"
-    assert "signed" in signed(path)[0]
+    assert "signed" in signed(path, options)[0]
     values = read_sidecar(sidecar_path(path))
-    assert values["changed"] == [[2, None], [3, None], [4, None]] and values["changes"] == ["corrected"]
+    assert [number for number, _ in values["changed"]] == [2, 3, 4] and values["changes"] == ["corrected"]
     assert values["input"]["name"] == "camera:0" and "camera:0" in path.with_name("talk.mkv.rtface.json").read_text()
     found = verify(path)
     assert found.sidecar == "same" and any("signed it" in line for line in found.proofs)
     path.unlink()
     with pytest.raises(OutputError, match=r"talk\.mkv\.rtface\.json: exists already"):
-        signed(path)
+        signed(path, options)
 
 
-def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path) -> None:
-    sink = RecordSink(tmp_path / "talk.mp4", SIGNED, metadata=TAGS)
-    with Run(SIGNED, sinks=[sink]) as run:
+def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path, options: Options) -> None:
+    sink = RecordSink(tmp_path / "talk.mp4", options, metadata=TAGS)
+    with Run(options, sinks=[sink]) as run:
         run.source.give(frame(round(1e6 * time.monotonic())))
         while not sink.health.frames:
             run.source.give(frame(round(1e6 * time.monotonic())))
@@ -89,7 +90,9 @@ def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path) -> No
     assert [action["action"] for action in found.actions] == ["c2pa.opened", "c2pa.transcoded"]
 
 
-def test_a_recording_that_cannot_be_signed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_that_cannot_be_signed_is_reported(
+    tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sign_file = sign_recordings.sign_file
 
     def sign(path: Path, *more: Any) -> None:
@@ -98,8 +101,8 @@ def test_a_recording_that_cannot_be_signed_is_reported(tmp_path: Path, monkeypat
         sign_file(path, *more)
 
     monkeypatch.setattr(sign_recordings, "sign_file", sign)
-    sinks = [RecordSink(tmp_path / name, SIGNED, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
-    with Run(replace(SIGNED, report=tmp_path / "report.json"), sinks=sinks) as run:
+    sinks = [RecordSink(tmp_path / name, options, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
+    with Run(replace(options, report=tmp_path / "report.json"), sinks=sinks) as run:
         while not all(sink.health.frames for sink in sinks):
             run.source.give(frame(round(1e6 * time.monotonic())))
             time.sleep(0.02)
@@ -108,23 +111,24 @@ def test_a_recording_that_cannot_be_signed_is_reported(tmp_path: Path, monkeypat
     assert read_credentials(tmp_path / "b.mp4") is not None
 
 
-def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
-    sink = RecordSink(tmp_path / "talk.mp4", SIGNED, metadata=TAGS)
-    signer = RecordingSigner.asked(SIGNED, [sink])
+def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path, options: Options) -> None:
+    sink = RecordSink(tmp_path / "talk.mp4", options, metadata=TAGS)
+    signer = RecordingSigner.asked(options, [sink])
     assert signer is not None
     sink.open(FORM, sound=None)
     sink.close()  # no frame came
-    assert "not whole" in signer.sign("camera:0", Report("camera:0", "x", "1", "e", "cpu"), 0.0)[0]
+    assert "not whole" in signer.sign("camera:0", Report("camera:0", "x", "1", "e", "cpu"))[0]
 
 
 def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:
-    assert RecordingSigner.asked(SIGNED, [FakeSink()]) is None
-    source, sink = FakeSource(), RecordSink(tmp_path / "a.mp4", SIGNED, metadata=TAGS)
+    options = replace(PASSING, sign="none.pem,none.key")
+    assert RecordingSigner.asked(options, [FakeSink()]) is None
+    source, sink = FakeSource(), RecordSink(tmp_path / "a.mp4", options, metadata=TAGS)
     with pytest.raises(UsageError, match="cannot be read"):
-        run_live(Endpoints(source, [sink]), replace(PASSING, sign="none.pem,none.key"))
+        run_live(Endpoints(source, [sink]), options)
     assert source.health.state == "opening" and not list(tmp_path.iterdir())
     ends = parse_address("camera:0"), parse_address("vcam:")
-    with pytest.raises(UsageError, match="--credentials has no effect here"):
-        check_scope(["credentials"], SIGNED, live_scope(*ends, SIGNED))
-    recorded = Options(credentials=True, also=tmp_path / "a.mp4")
-    check_scope(["credentials"], recorded, live_scope(*ends, recorded))
+    with pytest.raises(UsageError, match="--sign has no effect here"):
+        check_scope(["sign"], options, live_scope(*ends, options))
+    recorded = replace(options, also=tmp_path / "a.mp4")
+    check_scope(["sign"], recorded, live_scope(*ends, recorded))

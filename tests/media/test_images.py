@@ -782,3 +782,50 @@ def test_tags_that_each_name_the_whole_file_cost_little():
     tags = read_directory(data)
     assert tracemalloc.get_traced_memory()[1] < 4 * len(data) and tags
     tracemalloc.stop()
+
+
+def tiff(path: Path, **changed: tuple[str, tuple[int, ...]] | None) -> Path:
+    """Writes an RGB TIFF of 8 bits; the tags that are `changed` have their number behind a letter."""
+    width, height, order = 16, 12, ("H", (8, 8, 8))
+    tags = {256: ("H", (width,)), 257: ("H", (height,)), 258: order, 259: ("H", (1,)), 262: ("H", (2,))}
+    tags |= {273: ("I", (8,)), 277: ("H", (3,)), 278: ("H", (height,)), 279: ("I", (3 * width * height,))}
+    tags |= {int(name[1:]): said for name, said in changed.items() if said}
+    data = bytearray(b"II*\0\0\0\0\0" + bytes(range(192)) * 3)
+    entries = b""
+    for number, (form, values) in sorted(tags.items()):
+        body = struct.pack(f"<{len(values)}{form}", *values).ljust(4, b"\0")
+        if len(body) > 4:
+            data += body
+            body = struct.pack("<I", len(data) - len(body))
+        kind, count = {"H": 3, "I": 4, "q": 5}[form], len(values)
+        entries += struct.pack("<HHI", number, kind, count) + body
+    struct.pack_into("<I", data, 4, len(data))
+    path.write_bytes(data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    return path
+
+
+def test_damaged_tags_of_a_tiff_are_no_fault(tmp_path: Path) -> None:
+    for damaged in ({"t278": ("H", (1, 2))}, {"t262": ("H", (2, 2))}, {"t296": ("H", (9,)), "t283": ("q", (5,))}, {}):
+        damaged |= {"t274": ("H", (1, 1)), "t700": ("I", (1 << 31,)), "t34675": ("I", (7,))}
+        said = tiff(tmp_path / "said.tif", **damaged)
+        rtface.run(said, tmp_path / "out.tif", tracker="none", overwrite=True)
+
+
+@pytest.mark.parametrize("tag", [{"t301": ("H", tuple(range(768)))}, {"t318": ("q", (3 << 32 | 1, 3 << 32 | 1))}])
+def test_what_a_tiff_says_of_its_samples_is_kept(tmp_path: Path, tag: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    source = tiff(tmp_path / "in.tif", **tag, t282=("q", (1 << 32 | 204,)), t283=("q", (1 << 32 | 98,)))
+    rtface.run(source, tmp_path / "out.tif", tracker="none")
+    before, after = (tifffile.TiffFile(path).pages.first for path in (source, tmp_path / "out.tif"))
+    assert (after.asarray() == before.asarray()).all()
+    for number in (int(next(iter(tag))[1:]), 282, 283):
+        assert after.tags[number].value == before.tags[number].value
+
+
+def test_tags_of_values_stay_with_their_kind_of_samples(tmp_path: Path) -> None:
+    """Range and curve of YCbCr are none of the RGB that is written."""
+    limits, curve = ("q", (1 << 32, 1 << 32 | 255) * 3), ("H", tuple(range(768)))
+    source, output = tmp_path / "in.tif", tmp_path / "out.tif"
+    for kind, kept in ((2, {301, 532}), (6, set[int]())):
+        tiff(source, t262=("H", (kind,)), t530=("H", (1, 1)), t532=limits, t301=curve, t318=("q", (1 << 32 | 3,) * 2))
+        rtface.run(source, output, tracker="none", overwrite=True)
+        assert {301, 318, 532} & {*tifffile.TiffFile(output).pages.first.tags.keys()} == {318, *kept}

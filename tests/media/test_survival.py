@@ -699,3 +699,29 @@ def test_columns_that_a_stream_hides_at_its_left_stay_hidden(media, tmp_path: Pa
         assert (luma == before.image.to_ndarray(format="gray")[:, 16:]).all()
     media.passthrough(tmp_path / "in.mkv", tmp_path / "out.mp4", crf=0)
     assert media.frames_of(tmp_path / "out.mp4")[0][0].image.width == cropped[0].image.width
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_u8"])
+def test_a_gap_in_pcm_becomes_silence_of_its_length(media, tmp_path: Path, codec: str) -> None:
+    """MOV holds no times of PCM, so that the sound behind a gap would come too early."""
+    source, output, kind = tmp_path / "in.mkv", tmp_path / "out.mov", "s16" if codec == "pcm_s16le" else "u8"
+    noise = np.random.default_rng(1).integers(1, 127, (1, 9600)).astype(np.int16 if kind == "s16" else np.uint8)
+    with av.open(str(source), "w") as box:
+        video, sound = box.add_stream("mpeg4", rate=25), box.add_stream(codec, rate=48000)
+        video.width, video.height, video.pix_fmt, sound.layout = 64, 48, "yuv420p", "mono"
+        for number in range(50):
+            picture = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
+            picture.pts = number
+            box.mux(video.encode(picture))
+        for start in (0, 57600):
+            for at in range(0, 9600, 960):
+                block = av.AudioFrame.from_ndarray(noise[:, at : at + 960], kind, "mono")
+                block.sample_rate, block.pts = 48000, start + at
+                box.mux(sound.encode(block))
+        box.mux([*video.encode(None), *sound.encode(None)])
+    media.passthrough(source, output)
+    with av.open(str(output)) as made:
+        samples = np.concatenate([frame.to_ndarray().ravel() for frame in made.decode(audio=0)])
+    assert samples.size == 67200
+    np.testing.assert_array_equal(samples[57600:], noise[0])
+    assert set(samples[9600:57600].tolist()) == {0 if kind == "s16" else 128}

@@ -54,7 +54,7 @@ def test_a_faded_film_gets_one_curve_and_verifies(tmp_path: Path, pix_fmt: str) 
     report = rtface.run(given, out, colour="restore", codec="ffv1", sidecar=True)
     assert any("one curve against fading" in note for note in report.warnings)
     found = verify(out, input=given)
-    assert not found.problems and any("curve against fading" in note for note in found.notes)
+    assert not found.problems and any("curves against fading" in note for note in found.notes)
     before, after = (np.mean(decoded(path, "rgb24"), axis=(0, 1, 2)) for path in (given, out))
     assert before[0] - before[2] > after[0] - after[2] + 10
 
@@ -134,7 +134,7 @@ def test_a_forged_curve_and_a_forged_sample_are_named(tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     values["fading"][""][0][0] -= 0.05
     path.write_text(json.dumps(values))
-    assert any("samples outside the faces are not the input's" in one for one in verify(out, input=given).problems)
+    assert any("samples outside the boxes are not the input's" in one for one in verify(out, input=given).problems)
     values["fading"][""][0][0] = 7.0
     path.write_text(json.dumps(values))
     with pytest.raises(InputError, match="is no sidecar of rtface, or a damaged one"):

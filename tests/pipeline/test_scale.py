@@ -37,7 +37,9 @@ def test_a_film_without_faces_is_the_resamplers_samples(tmp_path: Path) -> None:
     assert any("enlarged to 640×360" in note for note in report.notes)
     assert np.array_equal(decoded(out, "yuv420p"), enlarged(given, "2"))
     found = verify(out, input=given)
-    assert not found.problems and any("every sample is the input's" in proof for proof in found.proofs)
+    assert not found.problems and any(
+        "every sample outside the boxes is the input's" in proof for proof in found.proofs
+    )
 
 
 def test_a_face_is_restored_at_the_size_of_the_output(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_a_sample_that_is_forged_is_named(tmp_path: Path) -> None:
     assert verify(out, input=given).problems
     other = film(tmp_path / "other.mkv", frames=4)
     rtface.run(other, tmp_path / "b.mkv", scale="2", codec="ffv1", sidecar=True, correct="never")
-    assert any("samples outside the faces" in one for one in verify(tmp_path / "b.mkv", input=given).problems)
+    assert any("samples outside the boxes" in one for one in verify(tmp_path / "b.mkv", input=given).problems)
 
 
 @pytest.mark.slow

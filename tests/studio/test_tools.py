@@ -84,11 +84,11 @@ def test_settings_changed_at_once_are_all_kept(studio: RunningStudio, tmp_path: 
 def test_a_secret_in_the_settings_stays(studio: RunningStudio, tmp_path: Path) -> None:
     file = tmp_path / "config" / "rtface.toml"
     file.parent.mkdir()
-    file.write_text(text := 'timestamp = "https://user:secret@tsa.example/x?key=abc"\n')
-    seen = setting(ask(studio, "GET", "/api/settings")[1], "timestamp")["value"]
+    file.write_text(text := 'sign = "https://user:secret@tsa.example/x?key=abc"\n')
+    seen = setting(ask(studio, "GET", "/api/settings")[1], "sign")["value"]
     assert "secret" not in seen
     for value in (seen, None):
-        status, refusal = call(studio, "PUT", "/api/settings/timestamp", value=value)
+        status, refusal = call(studio, "PUT", "/api/settings/sign", value=value)
         assert status == 400 and str(file) in refusal["error"]
     assert file.read_text() == text
 

@@ -111,7 +111,7 @@ def test_every_run_needs_the_label(tmp_path: Path, site: Path, run: Callable[[Pa
 @pytest.mark.parametrize("run", [_run, _still, _folder, _live, _job, _queued, _command])
 def test_files_need_credentials(tmp_path: Path, site: Path, run: Callable[[Path], None]) -> None:
     site.write_text("require-credentials = true")
-    with pytest.raises(UsageError, match=r"asks for signed outputs \(require-credentials\); add (--)?credentials"):
+    with pytest.raises(UsageError, match=r"asks for signed outputs \(require-credentials\); add (--)?sign"):
         run(tmp_path)
 
 
@@ -167,7 +167,7 @@ def test_engines_that_are_chosen_later_are_checked(site: Path, monkeypatch: pyte
             FILM,
             "--compare shows frames without",
         ),
-        ("require-credentials = true", Options(credentials=True, compare=Path("a.mp4")), FILM, "is not signed"),
+        ("require-credentials = true", Options(sign="a,b", compare=Path("a.mp4")), FILM, "is not signed"),
         ("require-credentials = true", Options(), Scope.LIVE | Scope.RECORDED, "asks for signed outputs"),
     ],
 )
@@ -280,8 +280,8 @@ def test_command_of_a_sheet_has_what_the_policy_asks_for(site: Path) -> None:
 
     assert "--stage" not in command()
     site.write_text("require-label = true\nrequire-credentials = true\n")
-    assert command()[-3:] == ["--stage", "label:preset=eu-modified", "--credentials"]
-    enforce(Options(stages=(command()[-2],), credentials=True), FILM)
+    assert command()[-4:] == ["--stage", "label:preset=eu-modified", "--sign", "CERT,KEY"]
+    enforce(Options(stages=(command()[-3],), sign="a,b"), FILM)
 
 
 def test_who_was_learnt_needs_what_the_policy_asks(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
-"""Checksums of outputs as sha256sum has them, and what ``rtface verify`` finds."""
+"""``rtface verify``: honest outputs are confirmed, and each kind of tampering that it promises to find is found."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
+import shutil
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,125 +16,325 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
-from rtface.errors import InputError, Interrupted, OutputError, UsageError
-from rtface.trust.frame_hashes import frame_hashes
-from rtface.trust.packet_hashes import hash_packets
-from rtface.trust.verify import verify
+from rtface.errors import InputError, InputMissing, Interrupted, UsageError
+from rtface.trust.sidecar import sidecar_path
+from rtface.trust.verify import Verified, verify
 from tests.media.encoded import animated_avif
-from tests.pipeline.run_media import film, portrait, still, write_film
+from tests.pipeline.fakes import FakeEngine, portrait
+from tests.pipeline.run_media import Engines, film, still, write_film
 
 pytestmark = pytest.mark.usefixtures("engines")
+FACES, FRAMES, SIZE = 3, 6, (320, 180)
 
 
-@pytest.fixture
-def made(tmp_path: Path) -> Path:
-    """A lossless output with sound and its checksums."""
-    rtface.run(film(tmp_path / "in.mkv", frames=6, sound=True), tmp_path / "out.mkv", checksums=True)
-    return tmp_path / "out.mkv"
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A film with sound, half of it with a face, and its outputs with sidecars, lossless and lossy."""
+    from rtface.pipeline import runtime
+
+    made = tmp_path_factory.mktemp("films")
+    gradient = np.tile(np.linspace(20, 230, SIZE[0])[None, :, None], (SIZE[1], 1, 3)).astype(np.uint8)
+    faces = [portrait(shift=(0.5 * t, 0.0))[0] for t in range(FACES)]
+    rest = [np.roll(gradient, 3 * t, axis=1) for t in range(FRAMES - FACES)]
+    source = write_film(made / "in.mkv", [*faces, *rest], sound=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runtime, "EngineSet", lambda *a, **k: Engines(FakeEngine(amount=0.15)))
+        rtface.run(source, made / "out.mkv", sidecar=True)
+        rtface.run(source, made / "out.mp4", sidecar=True, codec="libx264")
+    return {"in": source, "lossless": made / "out.mkv", "lossy": made / "out.mp4"}
 
 
-def test_the_manifest_is_that_of_sha256sum(made: Path) -> None:
-    text = made.with_name("out.mkv.sha256").read_text()
-    assert text == f"{hashlib.sha256(made.read_bytes()).hexdigest()}  out.mkv\n"
-    found = verify(made)
-    assert found.same and (found.files, found.files_checked) == ("same", 1)
+def written(
+    output: Path,
+    target: Path,
+    change: Callable[[list[np.ndarray]], list[np.ndarray]] = lambda frames: frames,
+    *,
+    times: Sequence[int] | None = None,
+    packets: Callable[[list[av.Packet[Any]]], list[av.Packet[Any]]] = lambda packets: packets,
+) -> Path:
+    """The film with other frames or packets of sound, encoded as it was, and its sidecar next to it."""
+    lossless = output.suffix == ".mkv"
+    with av.open(str(output)) as source, av.open(str(output)) as heard, av.open(str(target), "w") as made:
+        frames = [frame.to_ndarray() for frame in source.decode(video=0)]
+        sound = packets([packet for packet in heard.demux(audio=0) if packet.size])
+        video = made.add_stream("ffv1" if lossless else "libx264", rate=25, options={} if lossless else {"crf": "18"})
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        audio = made.add_stream_from_template(source.streams.audio[0])
+        for number, array in enumerate(change(frames)):
+            frame = av.VideoFrame.from_ndarray(array, "yuv420p")
+            frame.pts, frame.time_base = (number if times is None else times[number]), Fraction(1, 25)
+            made.mux(video.encode(frame))
+        made.mux(video.encode(None))
+        for packet in sound:
+            packet.stream = audio
+            made.mux(packet)
+    shutil.copy(sidecar_path(output), sidecar_path(target))
+    return target
 
 
-def test_a_film_of_an_animated_avif_is_checked_whole(tmp_path: Path) -> None:
-    source = animated_avif(tmp_path / "in.avif", 5)
-    rtface.run(source, tmp_path / "out.mkv", checksums=True, sidecar=True)
-    found = verify(tmp_path / "out.mkv", input=source)
-    assert found.same and found.notes == [] and len(hash_packets(source)) == 1
-    assert len(frame_hashes(source)[1]) == 5
+def painted(place: int) -> Callable[[list[np.ndarray]], list[np.ndarray]]:
+    """Inverts a corner of one frame, 2 % of it."""
+
+    def change(frames: list[np.ndarray]) -> list[np.ndarray]:
+        frames[place][4:36, 4:36] = 255 - frames[place][4:36, 4:36]
+        return frames
+
+    return change
 
 
-def test_hashes_of_frames_are_those_of_their_samples(tmp_path: Path) -> None:
-    pictures = [portrait(shift=(t, 0))[0] for t in range(5)]
-    source = write_film(tmp_path / "in.mkv", pictures, pts=(0, 40, 95, 120, 200), base=Fraction(1, 1000))
-    with av.open(str(source)) as box:
-        expected = [hashlib.md5(frame.to_ndarray().tobytes()).hexdigest() for frame in box.decode(video=0)]
-    base, rows = frame_hashes(source)
-    assert rows == list(zip([int(t / base / 1000) for t in (0, 40, 95, 120, 200)], expected, strict=True))
+def sample(frames: list[np.ndarray]) -> list[np.ndarray]:
+    frames[4][90, 160] ^= 1
+    return frames
 
 
-def test_exit_codes_and_json(made: Path) -> None:
-    run = CliRunner().invoke
-    assert run(app, ["verify", str(made)]).exit_code == 0
-    with made.open("ab") as file:
-        file.write(b"more")
-    result = run(app, ["verify", str(made), "--json"])
-    said = json.loads(result.stdout)
-    assert result.exit_code == 3 and not said["same"] and said["files"] == "differs"
-    assert "its bytes differ (SHA-256)" in result.stderr
-    assert run(app, ["verify", str(made.with_name("in.mkv"))]).exit_code == 2  # it has no manifest
-    assert run(app, ["verify", str(made.with_name("none.mkv"))]).exit_code == 1
+def swapped(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [*frames[:3], frames[4], frames[3], *frames[5:]]
 
 
-def test_manifests_that_cannot_be_used(made: Path) -> None:
-    with pytest.raises(InputError, match="does not name"):
-        verify(made.with_name("in.mkv"), made.with_name("out.mkv.sha256"))
-    made.with_name("x.framemd5").write_text("#format: frame checksums\n#version: 2\n#hash: MD5\n")
-    with pytest.raises(UsageError, match=r"which FFmpeg compares: ffmpeg .* -f framemd5 - \| diff - .*x\.framemd5"):
-        verify(made, made.with_name("x.framemd5"))
-    made.with_name("x.sha256").write_text("abc  out.mkv\n")
-    with pytest.raises(InputError, match="line 1"):
-        verify(made, made.with_name("x.sha256"))
-    with pytest.raises(UsageError, match="has no manifest"):
-        verify(made.with_name("in.mkv"))
+def darker(frames: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.concatenate([np.maximum(one[: SIZE[1]], 26) - 10, one[SIZE[1] :]]) for one in frames]
 
 
-def test_bsd_manifests_are_read(made: Path) -> None:
-    tagged = made.with_name("tagged.sha256")
-    tagged.write_text(f"SHA256 (out.mkv) = {hashlib.sha256(made.read_bytes()).hexdigest().upper()}\n")
-    assert verify(made, tagged).same
+def tinted(frames: list[np.ndarray]) -> list[np.ndarray]:
+    for one in frames:
+        one[SIZE[1] : SIZE[1] * 5 // 4] += 11
+    return frames
 
 
-def test_manifests_are_written_later_and_not_replaced(made: Path) -> None:
-    run = CliRunner().invoke
-    assert run(app, ["verify", str(made), "--write"]).exit_code == 1  # they exist
-    assert run(app, ["verify", str(made), "--write", "--overwrite"]).exit_code == 0
-    source = made.with_name("in.mkv")
-    assert run(app, ["verify", "--write", str(source)]).exit_code == 0 and verify(source).same
+def answer(output: Path, films: dict[str, Path]) -> Verified:
+    return verify(output, input=films["in"])
+
+
+@pytest.mark.parametrize("kind", ["lossless", "lossy"])
+def test_an_honest_output_is_confirmed(films: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    found = answer(films[kind], films)
+    assert found.same and (found.sidecar, found.input) == ("same", "same")
+    [frames] = [line for line in found.proofs if line.startswith(f"{FRAMES} frames, {FACES} with boxes, which cover")]
+    assert ("every sample outside the boxes is the input's" in frames) == (kind == "lossless")
+    assert ("within an encoder's error (PSNR" in frames) == (kind == "lossy")
+    assert any("packets are those of the input" in line for line in found.proofs)
+    again = answer(written(films[kind], tmp_path / films[kind].name), films)
+    assert (again.sidecar, again.input) == ("differs", "same")  # other bytes, the same film
+
+
+@pytest.mark.parametrize("kind", ["lossless", "lossy"])
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (painted(1), "frame 1: "),
+        (painted(5), "frame 5: "),
+        (lambda frames: [*frames[:4], *frames[5:]], "fewer frames"),
+        (lambda frames: [*frames[:4], *frames[3:]], "more frames"),
+        (swapped, "frame 3: "),
+        (lambda frames: [*frames[:4], frames[3], *frames[5:]], "frame 4: "),
+        (lambda frames: [np.roll(frame, 9, axis=1) for frame in frames], "frames are not the input's"),
+        (darker, "frames are not the input's"),
+        (tinted, "frames are not the input's"),
+    ],
+    ids=["corner", "corner of the last", "dropped", "doubled", "swapped", "frozen", "shifted picture", "dark", "tint"],
+)
+def test_a_changed_picture_is_found(
+    films: dict[str, Path], tmp_path: Path, kind: str, change: Callable[[list[np.ndarray]], list[np.ndarray]], says: str
+) -> None:
+    found = answer(written(films[kind], tmp_path / films[kind].name, change), films)
+    assert found.input == "differs" and says in str(found.problems)
+
+
+def test_one_sample_outside_the_boxes_is_found(films: dict[str, Path], tmp_path: Path) -> None:
+    found = answer(written(films["lossless"], tmp_path / "out.mkv", sample), films)
+    assert "frame 4: 1 sample outside the boxes is not the input's" in found.problems
+
+
+def test_a_frame_at_another_time_is_found(films: dict[str, Path], tmp_path: Path) -> None:
+    found = answer(written(films["lossless"], tmp_path / "out.mkv", times=[0, 1, 2, 4, 5, 6]), films)
+    assert "frame 3 has another time than in in.mkv" in found.problems
+
+
+def _moved(packets: list[av.Packet[Any]]) -> list[av.Packet[Any]]:
+    for packet in packets:
+        packet.pts = packet.dts = packet.pts + round(Fraction(3, 100) / packet.time_base)
+    return packets
+
+
+def _replaced(packets: list[av.Packet[Any]]) -> list[av.Packet[Any]]:
+    other = av.Packet(bytes(packets[3])[:-1] + b"\0")
+    other.pts, other.dts, other.time_base = packets[3].pts, packets[3].dts, packets[3].time_base
+    return [*packets[:3], other, *packets[4:]]
+
+
+@pytest.mark.parametrize(
+    ("packets", "says"),
+    [
+        (_replaced, "packet 3 is not that of the input"),
+        (_moved, "comes 0.030 s later"),
+        (lambda packets: packets[:-2], "the last 2 packets of the input are missing"),
+        (lambda packets: packets[:2] + packets[3:], "packet 2 is not that of the input"),
+    ],
+    ids=["replaced", "moved", "cut", "left out"],
+)
+def test_other_packets_of_sound_are_found(
+    films: dict[str, Path], tmp_path: Path, packets: Callable[[list[Any]], list[Any]], says: str
+) -> None:
+    found = answer(written(films["lossless"], tmp_path / "out.mkv", packets=packets), films)
+    assert found.input == "differs" and says in str(found.problems)
+
+
+def test_converted_and_dropped_streams_are_named(films: dict[str, Path], tmp_path: Path) -> None:
+    source = films["in"]
+    rtface.run(source, tmp_path / "a.webm", sidecar=True, end=0.2)
+    found = verify(tmp_path / "a.webm", input=source)
+    assert found.input == "not checked" and "was converted or cut into other pieces" in str(found.gaps)
+    rtface.run(source, tmp_path / "b.mkv", sidecar=True, drop=("audio",))
+    found = verify(tmp_path / "b.mkv", input=source)
+    assert found.same and "the run left it out (--drop)" in str(found.notes)
+
+
+@pytest.mark.parametrize("suffixes", [("mov", "mkv"), ("mkv", "mov")])
+def test_pcm_is_compared_however_containers_cut_it(tmp_path: Path, suffixes: tuple[str, str]) -> None:
+    source, out = (tmp_path / f"{name}.{suffix}" for name, suffix in zip(("in", "out"), suffixes, strict=True))
+    noise = np.random.default_rng(1).integers(-9000, 9000, (1, 19200)).astype(np.int16)
+    with av.open(str(source), "w") as made:
+        video, track = made.add_stream("mpeg4", rate=25), made.add_stream("pcm_s16le", rate=48000)
+        video.width, video.height, video.pix_fmt, track.layout = 64, 48, "yuv420p", "mono"
+        for start in range(0, 19200, 960):
+            block = av.AudioFrame.from_ndarray(noise[:, start : start + 960], "s16", "mono")
+            block.sample_rate, block.pts = 48000, start
+            made.mux([*track.encode(block), *(video.encode(av.VideoFrame(64, 48, "yuv420p")) if start % 1920 else [])])
+        made.mux(video.encode(None))
+    rtface.run(source, out, sidecar=True)
+    found = verify(out, input=source)
+    assert found.same and any("pcm_s16le, 48000 Hz, 1 channels" in line for line in found.proofs)
+
+
+def test_a_part_of_a_film_needs_its_manifest(films: dict[str, Path], tmp_path: Path) -> None:
+    part = tmp_path / "out.mkv"
+    rtface.run(films["in"], part, start=0.08, end=0.2, correct="never", sidecar=True)
+    assert verify(part, input=films["in"]).same
+    sidecar_path(part).unlink()
+    found = verify(part, input=films["in"])
+    assert not found.problems and "no manifest that says what was changed" in str(found.gaps)
+
+
+def test_boxes_over_the_whole_frame_are_seen(films: dict[str, Path], tmp_path: Path) -> None:
+    false = written(films["lossless"], tmp_path / "out.mkv", painted(1))
+    values = json.loads(sidecar_path(false).read_text())
+    values["changed"] = [[1, [[0, 0, *SIZE]]], *(row for row in values["changed"] if row[0] != 1)]
+    sidecar_path(false).write_text(json.dumps(values))
+    assert "which cover 100% of a frame at most" in str(answer(false, films).proofs)
+    values["changed"] = [[number, "a stage drew on it"] for number in range(FRAMES)]
+    sidecar_path(false).write_text(json.dumps(values))
+    found = answer(false, films)
+    assert found.input == "not checked" and f"{FRAMES} frames are changed as a whole" in str(found.gaps)
+
+
+def test_samples_of_another_format_are_not_compared(tmp_path: Path) -> None:
+    rtface.run(still(tmp_path / "in.png"), tmp_path / "out.jpg", sidecar=True)
+    found = verify(tmp_path / "out.jpg", input=tmp_path / "in.png")
+    assert found.input == "not checked" and "another size or sample format" in str(found.gaps)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_stills(tmp_path: Path, suffix: str) -> None:
+    source, out = still(tmp_path / f"in.{suffix}"), tmp_path / f"out.{suffix}"
+    rtface.run(source, out, sidecar=True)
+    found = verify(out, input=source)
+    assert found.same and "1 frame, 1 with boxes" in str(found.proofs)
+    other = still(tmp_path / f"other.{suffix}", blur=9.0)
+    assert verify(out, input=other).input == "differs"
 
 
 def test_a_folder_of_stills(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    for number in range(3):
-        still(tmp_path / "photos" / f"p{number}.png")
-    rtface.run(tmp_path / "photos", tmp_path / "out", checksums=True)
-    assert verify(tmp_path / "out").files_checked == 3
-    (tmp_path / "out" / "p1.png").unlink()
-    (tmp_path / "out" / "p2.png").write_bytes(b"x")
-    still(tmp_path / "out" / "p9.png")
-    found = verify(tmp_path / "out")
-    assert [line.split(": ")[1] for line in found.problems] == ["there is no such file", "its bytes differ (SHA-256)"]
-    assert "p9.png" in found.notes[0]
+    for name, blur in (("a.png", 2.0), ("b.png", 2.0), ("c.png", 3.0)):
+        still(tmp_path / "photos" / name, blur=blur, face=name != "b.png")
+    out = tmp_path / "out"
+    rtface.run(tmp_path / "photos", out, sidecar=True)
+    found = verify(out, input=tmp_path / "photos")
+    assert found.same and "3 frames, 2 with boxes" in str(found.proofs)
+    shutil.copy(out / "a.png", out / "c.png")
+    (out / "b.png").unlink()
+    still(out / "d.png")
+    found = verify(out, input=tmp_path / "photos")
+    assert found.sidecar == found.input == "differs"
+    for said in ("b.png: is missing", "c.png: its bytes are not", "d.png: was added", "frame c.png: "):
+        assert said in str(found.problems)
 
 
-def test_manifests_never_replace_a_file_before_the_run(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=2, face=False)
-    (tmp_path / "out.mkv.sha256").write_text("mine")
-    with pytest.raises(OutputError, match="exists already"):
-        rtface.run(source, tmp_path / "out.mkv", checksums=True)
-    assert not (tmp_path / "out.mkv").exists()
+def test_a_damaged_scan_is_named_and_the_rest_compared(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        still(tmp_path / "scans" / name)
+    (tmp_path / "scans" / "2.png").write_bytes(b"damaged")
+    rtface.run(tmp_path / "scans", f"{tmp_path}/out/", sequence=True, fps=24, sidecar=True)
+    found = verify(tmp_path / "out", input=tmp_path / "scans")
+    assert (found.sidecar, found.input) == ("same", "not checked")
+    assert "2.png is not compared" in str(found.gaps) and "2 frames, 2 with boxes" in str(found.proofs)
 
 
-def test_an_interrupted_check_says_so(made: Path) -> None:
-    with pytest.raises(Interrupted):
-        verify(made, stop=lambda: True)
+def test_a_film_of_an_animated_avif(tmp_path: Path) -> None:
+    source = animated_avif(tmp_path / "in.avif", 5)
+    rtface.run(source, tmp_path / "out.mkv", sidecar=True)
+    assert verify(tmp_path / "out.mkv", input=source).same
 
 
-@pytest.mark.parametrize("room", [0, 40])
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit on files there")
-def test_checksums_need_room(tmp_path: Path, room: int):
-    path = write_film(tmp_path / "film.mkv", [np.full((48, 64), 90, np.uint8)] * 20, codec="ffv1")
-    import resource
+def test_a_live_recording_has_the_hash_of_its_file(tmp_path: Path) -> None:
+    """Its input has no bytes that could be named."""
+    film(tmp_path / "talk.mkv", frames=2)
+    values = {"format": "rtface sidecar", "version": 2, "input": {"name": "camera:0"}, "changed": [[0, []]]}
+    values["output"] = {"name": "talk.mkv", "sha256": "0" * 64, "lossless": False}
+    sidecar_path(tmp_path / "talk.mkv").write_text(json.dumps(values))
+    assert verify(tmp_path / "talk.mkv").sidecar == "differs"
 
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        result = CliRunner().invoke(app, ["verify", "--write", str(path)])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert result.exit_code == 1 and f"the checksums of {path} cannot be written" in result.output
-    assert list(tmp_path.iterdir()) == [path]
+
+def test_any_changed_bit_and_another_manifest_are_found(films: dict[str, Path], tmp_path: Path) -> None:
+    shutil.copy(sidecar_path(films["lossless"]), tmp_path / "out.mkv.rtface.json")
+    data = films["lossless"].read_bytes()
+    for at in range(0, len(data), len(data) // 40):
+        (tmp_path / "out.mkv").write_bytes(data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :])
+        assert verify(tmp_path / "out.mkv").sidecar == "differs"
+    (tmp_path / "out.mkv").write_bytes(data)
+    assert verify(tmp_path / "out.mkv").same
+    shutil.copy(sidecar_path(films["lossy"]), tmp_path / "out.mkv.rtface.json")
+    assert verify(tmp_path / "out.mkv").sidecar == "differs"
+    other = film(tmp_path / "other.mkv", frames=FRAMES)
+    found = verify(films["lossless"], input=other)
+    assert found.input == "differs" and "other.mkv: its bytes are not those" in str(found.problems)
+
+
+def test_progress_and_the_end_on_request(films: dict[str, Path]) -> None:
+    seen = list[tuple[str, float]]()
+    verify(films["lossless"], input=films["in"], doing=lambda what, done: seen.append((what, done)))
+    assert {what for what, _ in seen} == {"SHA-256", "comparison"} and all(0 <= done <= 1 for _, done in seen)
+    for calls in (0, 3, 12):
+        left = iter(range(calls))
+        with pytest.raises(Interrupted):
+            verify(films["lossless"], input=films["in"], stop=lambda left=left: next(left, None) is None)
+
+
+def test_the_command_says_what_was_shown(films: dict[str, Path], tmp_path: Path) -> None:
+    def run(*words: object) -> Any:
+        return CliRunner().invoke(app, ["verify", *map(str, words)])
+
+    shutil.copytree(films["in"].parent, tmp_path / "films")
+    out, source = tmp_path / "films" / "out.mkv", tmp_path / "films" / "in.mkv"
+    result = run(out, source)
+    assert result.exit_code == 0 and "every sample outside the boxes is the input's" in result.stderr
+    assert run(out, out.with_name("out.mp4")).exit_code == 0  # two outputs
+    said = json.loads(run(out, "--json").stdout)
+    assert said["same"] and (said["sidecar"], said["input"]) == ("same", "not checked")
+    with out.open("ab") as file:
+        file.write(b"more")
+    assert run(out).exit_code == 3 and run(out.with_name("none.mkv")).exit_code == 1
+    assert run(source).exit_code == 2  # it has no manifest
+    for gone, instead in (("--write", "sha256sum"), ("--manifest", "next to OUTPUT")):
+        result = run(out, gone)
+        assert result.exit_code == 2 and instead in result.stderr
+
+
+def test_files_that_cannot_be_checked(films: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no manifest"):
+        verify(films["in"])
+    with pytest.raises(InputMissing, match="no such file"):
+        verify(tmp_path / "none.mkv")
+    with pytest.raises(InputError, match="is the output itself"):
+        verify(films["lossless"], input=films["lossless"])

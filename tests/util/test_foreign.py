@@ -15,7 +15,7 @@ from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import RtfaceError, UsageError
 from rtface.jobs.planning import option_files
-from rtface.media.files.file_hashes import read_manifest, sha256_of
+from rtface.media.files.file_hashes import sha256_of
 from rtface.media.stills.image_read import read_image, read_origin
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
@@ -48,7 +48,6 @@ def test_a_pipe_or_device_is_refused_at_once(tmp_path: Path, name: str):
     shots.symlink_to(path)
     for read in (
         sha256_of,
-        read_manifest,
         read_sidecar,
         read_image,
         read_origin,

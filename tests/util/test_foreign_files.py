@@ -17,7 +17,6 @@ from rtface.config.option_sources import load
 from rtface.config.policy import Policy
 from rtface.engine.recipe import SHIPPED, load_recipe
 from rtface.errors import RtfaceError
-from rtface.media.files.file_hashes import read_manifest
 from rtface.media.stills.image_read import read_image
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
@@ -33,7 +32,6 @@ READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "policy.toml": (Policy.read, 'forbid = ["person"]\n'),
     "rtface.toml": (lambda path: load({}, config=path), 'strength = 0.5\nengine = "rtface-s"\n'),
     "recipe.toml": (load_recipe, (SHIPPED / "rtface-s" / "recipe.toml").read_text()),
-    "film.sha256": (read_manifest, f"{'0' * 64}  a.mkv\n{'1' * 64}  b.mkv\n"),
     "t.json": (
         read_treatments,
         '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.5}, "2": {"on": false}}, "input": "a.mkv"}',

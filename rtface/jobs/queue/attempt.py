@@ -16,7 +16,7 @@ STOP, PAUSE, RESUME = "stop", "pause", "resume"
 """The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
 
 # What a run does once OUTPUT has its name, in this order.
-_AFTER = ("sign", "credentials", "checksums", "sidecar", "report")
+_AFTER = ("sign", "sidecar", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def ended_before(task: Task) -> Ended | None:
         return None
     options = task.plan["options"]
     after = [key for key in _AFTER if options.get(key)]
-    if not after or (after[-1] == "sidecar" and after[0] in ("checksums", "sidecar") and _described(task)):
+    if not after or (after == ["sidecar"] and _described(task)):
         return Ended("done", Message("it was finished before the last runner ended", code="ended_before"))
     return Ended(
         "failed",

@@ -81,6 +81,11 @@ class Change(IntFlag):
             change |= cls.CORRECTED
         return change | (cls.GENERATED if frame.generated else cls.NOTHING)
 
+    @property
+    def names(self) -> list[str]:
+        """The kinds in it, in lower case."""
+        return [kind.name.lower() for kind in Change if kind and kind in self and kind.name]
+
 
 def describe(engine: str, version: str, strength: float, options: Mapping[str, object] | None = None) -> dict[str, str]:
     """Tags for an output in which a face was corrected.

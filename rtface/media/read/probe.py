@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -70,7 +69,6 @@ class StreamInfo:
         enhanced: whether this is the video stream that is worked on.
         cover: the bytes of a cover image (attached_pic streams only).
         template: PyAV's stream, alive until the source is closed.
-        attached: file name, media type and SHA-256 of an attachment; None for any other stream.
         first: its first packet, where it was looked for and lies near the beginning of the file.
     """
 
@@ -84,7 +82,6 @@ class StreamInfo:
     template: Stream = field(repr=False, compare=False)
     cover: bytes | None = field(default=None, repr=False)
     first: bytes | None = field(default=None, repr=False, compare=False)
-    attached: tuple[str, str, str] | None = None
 
     @property
     def speakers_unknown(self) -> bool:
@@ -231,19 +228,9 @@ def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping
             stream.index == enhanced.index,
             stream,
             covers.get(stream.index),
-            attached=_attached(stream) if stream.type == "attachment" else None,
         )
         for stream in kept_streams(container, enhanced)
     ]
-
-
-def _attached(stream: Stream) -> tuple[str, str, str]:
-    data: bytes = getattr(stream, "data", None) or b""  # must not be read once the container is closed
-    return (
-        stream.metadata.get("filename", ""),
-        stream.metadata.get("mimetype", "").lower(),
-        hashlib.sha256(data).hexdigest(),
-    )
 
 
 def find_first_packets(info: MediaInfo) -> None:

@@ -204,17 +204,6 @@ def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
     )
 
 
-def picture_end(data: bytes, channels: int) -> int:
-    """Where the samples of a picture end, and its lines' padding; where the file does if they are compressed."""
-    header = DpxHeader.read(data)
-    packing, coding = struct.unpack_from(f"{header.order}HH", data, _PACKING_AT)
-    count = header.width * channels
-    bits = {10: 32 / 3, 12: 16}.get(header.bits, header.bits) if packing else header.bits
-    words = math.ceil(round(count * bits / 32, 3))
-    begin, padding = (struct.unpack_from(f"{header.order}I", data, at)[0] for at in (_IMAGE_AT, _EOL_AT))
-    return len(data) if coding else begin + header.height * (4 * words + padding % _UNDEFINED)
-
-
 def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     """A DPX file with the samples of `image`: its own bytes except where a sample has changed.
 

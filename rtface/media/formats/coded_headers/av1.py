@@ -10,7 +10,6 @@ from rtface.media.formats.coded_headers.bits import Bits
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)
 _HEAD = 512  # bytes of a unit in which its header ends
 _CHOSEN = 2  # by each frame
-_UNSAID = 0x020202  # primaries, transfer and matrix
 
 
 @dataclass(slots=True)
@@ -31,9 +30,6 @@ class _Sequence:
     order_bits: int = 0
     scaled: bool = False
     bits: int = 8
-    level: tuple[int, int] = 0, 0  # and tier, of the first point
-    record: tuple[int, int] = 0, 0  # what av1C says of it: profile and level; tier, bits and whether it is gray
-    colors: int = 0  # and range
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +199,7 @@ def _sequence(bits: Bits) -> _Sequence:
     s = _Sequence()
     profile, _, s.reduced = bits.take(3), bits.take(1), bool(bits.take(1))
     if s.reduced:
-        s.level = bits.take(5), 0
+        bits.take(5)
     else:
         _operation(bits, s)
     lengths = bits.take(4) + 1, bits.take(4) + 1
@@ -229,21 +225,7 @@ def _sequence(bits: Bits) -> _Sequence:
     high = bits.take(1)
     twelve = bits.take(high and profile == 2)
     s.bits = 8 + 2 * high + 2 * twelve
-    gray = bits.take(profile != 1)
-    s.colors = (bits.take(24) if bits.take(1) else _UNSAID) << 1 | bits.take(1)
-    s.record = profile << 5 | s.level[0], s.level[1] << 7 | high << 6 | twelve << 5 | gray << 4
     return s
-
-
-def said_by(sequence: bytes) -> tuple[tuple[int, int], tuple[int, int], int]:
-    """Of a sequence header the bytes 1 and 2 (the upper half) of the record (av1C) that goes with it, the size of
-    frames, and colours. Some encoders give another header of the same film for the record.
-
-    Raises:
-        IndexError: it is damaged.
-    """
-    found = _sequence(Bits(sequence))
-    return found.record, found.size, found.colors
 
 
 def _operation(bits: Bits, s: _Sequence) -> None:
@@ -260,8 +242,7 @@ def _operation(bits: Bits, s: _Sequence) -> None:
     initial = bits.take(1)
     for _ in range(bits.take(5) + 1):
         point = bits.take(12)
-        level = (number := bits.take(5)), bits.take(number > 7)
-        s.level = s.level if s.points else level
+        bits.take(bits.take(5) > 7)
         timed = bool(delay and bits.take(1))
         bits.take(2 * delay + 1 if timed else 0)
         s.points.append((point, timed))
