@@ -27,6 +27,7 @@ GONE = {
         "review prints the places; --csv FILE lists them for 'rtface run --shots FILE', which can weaken each",
         code="gone_page",
     ),
+    "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",

@@ -758,7 +758,6 @@ def test_a_column_of_the_sheet_is_taken_for_the_film(page: Any, studio: RunningS
 
     result = {
         "image": "/page/icon.svg",
-        "page": "/",
         "command": "x",
         "variants": [{"engine": "rtface-s", "strength": 0.5}],
     }

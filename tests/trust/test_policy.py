@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli import doctor_checks
 from rtface.cli.app import app
-from rtface.cli.try_sheet import CommandLine
 from rtface.config import policy as module
 from rtface.config.addresses import LiveAddress
 from rtface.config.options import Options, Scope
@@ -271,17 +269,6 @@ def test_values_of_a_policy(site: Path) -> None:
     read = Policy.read(site)
     assert (read.require_label, read.forbid) == ("label", ("damage",))
     assert replace(read, given={}) == Policy(site, require_label="label", forbid=("damage",))
-
-
-def test_command_of_a_sheet_has_what_the_policy_asks_for(site: Path) -> None:
-    def command() -> list[str]:
-        loaded = SimpleNamespace(options=Options(), given={})
-        return shlex.split(CommandLine("in.mp4", Path("in.mp4"), loaded)(Variant("rtface-s", 1.0)))
-
-    assert "--stage" not in command()
-    site.write_text("require-label = true\nrequire-credentials = true\n")
-    assert command()[-3:] == ["--stage", "label:preset=eu-modified", "--credentials"]
-    enforce(Options(stages=(command()[-2],), credentials=True), FILM)
 
 
 def test_who_was_learnt_needs_what_the_policy_asks(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
