@@ -27,7 +27,6 @@ from rtface.pipeline.build import frame_parts
 from rtface.pipeline.chain import find_faces
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
-from rtface.trust.enforce import enforce
 from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 
@@ -97,7 +96,6 @@ class Enhancer:
         with python_errors():
             self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
-            enforce(self._options, Scope.ENHANCER)
             self._format: ArrayFormat = check_format(format)
             rate: Any = parse.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)

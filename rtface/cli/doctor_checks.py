@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import platform
 import re
@@ -17,9 +16,10 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.config.option_sources import load
-from rtface.config.policy import policies, site_path
+from rtface.config.options import locked
+from rtface.config.policy import site_path
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import Message, RtfaceError
+from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.queue.api import Queue, queue_path
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
@@ -328,31 +328,16 @@ def check_settings() -> Iterator[Finding]:
 
 
 def check_policy() -> Iterator[Finding]:
-    from rtface.trust.enforce import check_words
-
+    path = site_path() or "policy.toml"
     try:
-        found = policies()
-        for policy in found:
-            check_words(policy)
-    except RtfaceError as error:
-        yield Finding(
-            "policy",
-            "fault",
-            error.message,
-            Message("mend the file as its administrator, or remove it", code="policy_repair"),
-        )
+        found = locked()
+    except UsageError as error:
+        repair = Message("mend the file as its administrator, or remove it", code="policy_repair")
+        yield Finding("policy", "fault", error.message, repair)
         return
-    for policy in found:
-        keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in policy.given.items())
-        yield Finding(
-            "policy",
-            "ok",
-            f"{keys} ({policy.path})" if keys else Message("no key is set ({path})", code="no_key", path=policy.path),
-        )
-    if not found:
-        yield Finding(
-            "policy", "ok", Message("none ({path} is not there)", code="no_policy", path=site_path() or "policy.toml")
-        )
+    keys = ", ".join(f"{key} = {value}" for key, value in found.items())
+    none = Message("none ({path} sets nothing)", code="no_policy", path=path)
+    yield Finding("policy", "ok", f"{keys} ({path})" if found else none)
 
 
 def check_openvino() -> Iterator[Finding]:

@@ -183,10 +183,8 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
 
 
 def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, engine: str, strength: float) -> str:
-    """The command line that enhances the whole input, with the options that were given and those that the
-    administrator's policy asks for."""
+    """The command line that enhances the whole input, with the options that were given."""
     from rtface.cli.run import output_name
-    from rtface.trust.enforce import required_flags
 
     if isinstance(source, Path) and source.is_dir():
         output = f"{source.resolve().name}.enhanced/"
@@ -201,4 +199,4 @@ def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, eng
         elif value is not None:
             timed = key in ("start", "end") and isinstance(value, float)
             words += [flag, parse.format_time(value) if timed else str(value)]
-    return shlex.join([*words, *required_flags()])
+    return shlex.join(words)

@@ -27,6 +27,11 @@ GONE = {
         "review prints the places; --csv FILE lists them for 'rtface run --shots FILE', which can weaken each",
         code="gone_page",
     ),
+    "policy": Message("the administrator's settings are policy.toml in the system's folder", code="gone_policy"),
+    "forbid": Message("set the option itself to what is allowed, as in: engine = 'rtface-s'", code="gone_forbid"),
+    "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
+    "require_credentials": Message("write: credentials = true", code="gone_require_credentials"),
+    "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(

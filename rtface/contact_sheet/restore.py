@@ -163,7 +163,6 @@ def restore_face(
         row.crops[engine] = row.before
         with ExitStack() as stack:
             networks = FilmNetworks(tracker, runtime)
-            # A policy was asked about the user's options, not about these.
             steps = FilmChain(replace(plan, options=options), None, networks, stats, stack)
             for item in steps.enhanced(_until(stop, _copied(frames))):
                 if isinstance(item, Frame) and item.pts == shown.pts:

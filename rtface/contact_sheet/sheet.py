@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtface._version import __version__
-from rtface.config.options import Options, Scope
+from rtface.config.options import Options
 from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.restore import SheetRow, Variant, restore_face
 from rtface.contact_sheet.search import Search, Sighting, next_face, search
@@ -89,7 +89,7 @@ def make_sheet(
     """
     began, stats, stop = clock(), Stats(), stop or threading.Event()
     plans = {
-        engine: plan_frames(input, replace(options, engine=engine), Scope.FILM | Scope.ANALYSIS)
+        engine: plan_frames(input, replace(options, engine=engine))
         for engine in dict.fromkeys(variant.engine for variant in wanted.variants)
     }
 

@@ -231,7 +231,7 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
         return None
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add {--device:cpu}", code="map_cpu")
-    if learnt := plan.uses.persons:
+    if learnt := plan.learnt:
         raise UsageError(
             "the map of what was invented is measured for the weights for everybody; leave out {--person:{name}}, "
             "or the map",

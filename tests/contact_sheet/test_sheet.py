@@ -208,15 +208,6 @@ def test_a_clean_face_is_shown_as_a_run_leaves_it(tmp_path: Path, memory: Engine
     assert not track.treatment["on"]
 
 
-def test_a_policy_is_asked_about_the_users_options_only(
-    tmp_path: Path, memory: Engines, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "policy.toml").write_text('forbid = ["faces", "show"]\n')
-    monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
-    still(tmp_path / "a.png")
-    assert len(sheet_of(tmp_path / "a.png", Variant("rtface-s", 1.0), correct="always").rows) == 1
-
-
 def test_no_face_says_how_much_was_searched(tmp_path: Path, memory: Engines) -> None:
     path = film(tmp_path / "empty.mkv", frames=50, face=False)
     with pytest.raises(InputError, match=r"no face can be shown, of 0 on 4 of 4 frames"):

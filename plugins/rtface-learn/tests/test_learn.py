@@ -39,7 +39,6 @@ from rtface.persons.chip import cut_chip
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
-from rtface.trust import enforce
 from rtface.util.av_arrays import image_from_array
 from rtface_engines import child
 from rtface_learn import camera, commands, judge, learn, pairs, selection, takes, work
@@ -344,7 +343,7 @@ def test_no_answer_to_a_question_is_no_fault(tmp_path: Path, monkeypatch: pytest
     def ended(*_: Any) -> None:
         raise typer.Abort
 
-    monkeypatch.setattr(enforce, "enforce_learning", ended)  # asks nothing; typer raises that where it asks
+    monkeypatch.setattr(judge, "check_policies", ended)  # asks nothing; typer raises that where it asks
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)))
     assert found.exit_code == 130 and found.stderr == "rtface: error: interrupted\n"
 
