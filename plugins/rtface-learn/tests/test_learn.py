@@ -241,17 +241,6 @@ def test_a_dark_photo_is_refused(tmp_path: Path) -> None:
         collected(photos)
 
 
-def test_what_a_policy_asks_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = str(saved(tmp_path / "photos", 0.0))
-    (tmp_path / "policy.toml").write_text("require-consent = true")
-    monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
-    asked = "learn", "anna", photos, "--python", "/none", "--yes"
-    assert "--consent TEXT" in run(*asked).stderr.replace("\n", " ")
-    assert "--consent TEXT" not in run(*asked, "--consent", "Anna, today").stderr
-    (tmp_path / "policy.toml").write_text('forbid = ["learning"]')
-    assert "forbid: learning" in run(*asked, "--consent", "Anna, today").stderr
-
-
 def test_a_film_of_somebody_else(monkeypatch: pytest.MonkeyPatch, film: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(takes, "of_film", lambda path, number, *_: (take(BEN, n, number) for n in range(9)))
     monkeypatch.setattr(takes, "of_photo", lambda *_: take(ANNA, 0))
