@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.analysis.doubt import Doubt
-from rtface.analysis.treatment import HIDDEN, Decision
+from rtface.analysis.doubt import Doubt, most_doubtful
+from rtface.analysis.treatment import HIDDEN
 from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
@@ -249,7 +249,7 @@ class FaceFigures:
     images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     invented: float | None = None
-    decisions: list[Decision] = field(default_factory=list[Decision])
+    doubtful: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
 @dataclass
@@ -297,6 +297,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.take_counters(counters, dropped=sum(self.dropped.values()))
         self.persons, self.invented = persons_of(self.tracks), _mean_invented(self.tracks)
+        self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known. The first stage is none.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine

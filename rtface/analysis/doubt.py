@@ -1,9 +1,9 @@
-"""How doubtful a correction is: figures of a face on one frame, and one score of them (`rtface review`)."""
+"""How doubtful a correction is: figures of a face on one frame, and one score of them ."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -111,6 +111,29 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
 _NAMED = 0.05
 _TIMES = ("from_s", "to_s", "at_s")
+
+
+def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]], most: int = 20) -> list[dict[str, Any]]:
+    """The most doubtful places of a run, the first the worst, as a report has them.
+
+    Args:
+        tracks: number, person and doubts of each.
+        most: so many places at most.
+    """
+    places = [(doubt.score, track, person, doubt) for track, person, doubts in tracks for doubt in doubts]
+    places.sort(key=lambda place: (-place[0], place[1], place[3].at_s))
+    return [
+        {
+            "doubt": round(score, 3),
+            "track": track,
+            "person": person,
+            "at_s": doubt.at_s,
+            "from_s": doubt.from_s,
+            "to_s": doubt.to_s,
+            "reasons": doubt.reasons,
+        }
+        for score, track, person, doubt in places[:most]
+    ]
 
 
 def _sane(value: Any) -> bool:

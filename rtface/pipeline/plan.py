@@ -206,7 +206,6 @@ class RunPlan(FramePlan):
             self.options.engine,
             self.options.device,
             options=report_options(self.options),
-            decisions=[*self.treatments.decisions],
         )
 
 

@@ -125,30 +125,6 @@ def write_otio(scenes: list[Scene], clock: FilmClock, title: str) -> str:
     return str(timeline.to_json_string())
 
 
-def write_markers(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """A timeline with one clip, the film, and a marker for each scene, which may overlap, with its note.
-
-    Raises:
-        MissingComponent: opentimelineio is not installed.
-    """
-    otio = open_library()
-    time = partial(otio.opentime.RationalTime, rate=float(clock.rate))
-    timeline, track, start = _timeline(clock, title)
-    last = max((clock.frame_at(scene.end) for scene in scenes), default=1)
-    length = last if clock.length is None else max(last, round(clock.length * clock.rate))
-    clip = otio.schema.Clip(
-        title,
-        otio.schema.ExternalReference(target_url=title),
-        otio.opentime.TimeRange(time(start), time(length)),
-    )
-    track.append(clip)
-    for scene in scenes:
-        first = clock.frame_at(scene.begin)
-        marked = otio.opentime.TimeRange(time(start + first), time(max(1, clock.frame_at(scene.end) - first)))
-        clip.markers.append(otio.schema.Marker(scene.note, marked, otio.schema.MarkerColor.RED))
-    return str(timeline.to_json_string())
-
-
 def _timeline(clock: FilmClock, title: str) -> tuple[Any, Any, int]:
     """An empty timeline, its video track, and the number of the film's first frame by its timecode."""
     otio = open_library()

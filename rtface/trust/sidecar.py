@@ -258,7 +258,6 @@ def describe_output(
         "changes": [kind.name.lower() for kind in Change if kind and kind in made.changed.change and kind.name],
         "treatments": [track.to_dict() for track in report.tracks],
         **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
-        **({"decisions": [asdict(one) for one in report.decisions]} if report.decisions else {}),
     }
     values = redacted_values(values)
     if film:

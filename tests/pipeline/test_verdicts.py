@@ -108,7 +108,7 @@ def test_a_sheet_begins_with_the_face_that_gains_most(tmp_path: Path) -> None:
     assert len(sheet.rows) < 3 and any("--correct always" in note for note in sheet.notes)
 
 
-FACTORS = dict.fromkeys(("asked", "decided", "vivid", "pose", "edge", "person", "reviewed", "level", "guard"), 1.0)
+FACTORS = dict.fromkeys(("asked", "decided", "vivid", "pose", "edge", "person", "level", "guard"), 1.0)
 
 
 def track(gain: float | None, width: float = 200.0, applied: float = 1.0, **more: Any) -> TrackReport:

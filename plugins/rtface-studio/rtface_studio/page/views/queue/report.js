@@ -50,7 +50,9 @@ export function reportCard({ id, started_at: started, ended_at: ended }, told = 
       started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((Date.parse(ended) - Date.parse(started)) / 1000), version: report.rtface })) : null,
       persons.length ? h("ul", {}, persons) : null,
       h("p", {}, h("a", { href: keyed(`/api/queue/${id}/report?download`) }, t("queue.report_download"))),
-      report.treatments.length ? tracksTable(report.treatments) : null);
+      report.treatments.length ? tracksTable(report.treatments) : null,
+      report.doubtful.length ? h("h3", {}, t("queue.report_doubtful")) : null,
+      h("ol", {}, report.doubtful.map((one) => h("li", {}, `${clock(one.at_s, true)}, ${t("films.column_track")} ${one.track}: ${one.reasons.join(", ")}`))));
   });
   return root;
 }
