@@ -96,8 +96,6 @@ class TrackReport:
         frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
         person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
-        invented: the mean share of the face that was invented (`chance_of_worse`), 0…1; None where no map was made.
-        invented_by_second: that share over time: seconds in the input, and the mean of the second that begins there.
         doubts: of a film or still, the most doubtful frame of each half second on which the face was corrected.
         factors: the mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
     """
@@ -116,8 +114,6 @@ class TrackReport:
     spans: list[Span] = field(default_factory=list[Span])
     person: str = ""
     frames_guarded: int = 0
-    invented: float | None = None
-    invented_by_second: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     doubts: list[Doubt] = field(default_factory=list[Doubt])
     factors: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -147,7 +143,6 @@ class PersonReport:
         tracks: ids of the person's tracks.
         first_s, last_s: first and last time the person was seen, seconds in the input.
         seconds: how long the tracks are together.
-        invented: the mean share of the person's corrected face that was invented, 0…1; None where no map was made.
     """
 
     person: str
@@ -155,7 +150,6 @@ class PersonReport:
     first_s: float
     last_s: float
     seconds: float
-    invented: float | None = None
 
 
 def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
@@ -171,17 +165,9 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
             of[0].first_s,
             max(track.last_s for track in of),
             round(sum(track.last_s - track.first_s for track in of), 3),
-            _mean_invented(of),
         )
         for person, of in found.items()
     ]
-
-
-def _mean_invented(tracks: Iterable[TrackReport]) -> float | None:
-    """The mean share that was invented, by corrected frames; None where no map was made."""
-    known = [(track.frames_corrected, track.invented) for track in tracks if track.invented is not None]
-    frames = sum(count for count, _ in known)
-    return round(sum(count * share for count, share in known) / frames, 4) if frames else None
 
 
 @dataclass
@@ -248,7 +234,6 @@ class FaceFigures:
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
     images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
-    invented: float | None = None
     doubtful: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
@@ -296,7 +281,7 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
         self.take_counters(counters, dropped=sum(self.dropped.values()))
-        self.persons, self.invented = persons_of(self.tracks), _mean_invented(self.tracks)
+        self.persons = persons_of(self.tracks)
         self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known. The first stage is none.
@@ -337,25 +322,6 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             why = f"faces on {counted(self.frames_with_faces)} were left as they are"
             why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
-
-    def note_label(self) -> None:
-        """Notes whether a visible label is advisable, where it is known how much was invented and none is there."""
-        if any(spec.partition(":")[0].strip() == "label" for spec in self.options.get("stages", ())):
-            return
-        known = [(track.invented, f"of face {track.id}") for track in self.tracks if track.invented is not None]
-        share, whose = max(known, default=(0.0, ""))
-        if share >= CONSIDER_LABEL:
-            said = "advisable" if share >= ADVISE_LABEL else "worth considering"
-            self.notes.append(
-                Message(
-                    "{share:.0%} {whose} was probably invented: where others see this, a visible label is {said} "
-                    "({--stage:label:preset=eu-modified}); this is no legal advice",
-                    code="label_advised",
-                    share=share,
-                    whose=whose,
-                    said=said,
-                )
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
@@ -401,19 +367,6 @@ def is_unfinished(
         and found["output"] == str(output)
         and (job or (found["input"] == redacted(str(input)) and found["options"] == found["options"] | part))
     )
-
-
-def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | None, list[tuple[float, float]]]:
-    """`TrackReport.invented` and `invented_by_second`, from the number of frames and the sum of shares by second."""
-    if not sums:
-        return None, []
-    mean = sum(total for _, total in sums.values()) / sum(frames for frames, _ in sums.values())
-    return round(mean, 4), [(second, round(total / frames, 4)) for second, (frames, total) in sorted(sums.items())]
-
-
-ADVISE_LABEL, CONSIDER_LABEL = 0.10, 0.05
-"""Shares of a face that were invented from which on a visible label is advised, and mentioned. They are rtface's own
-choice: between calls (4 to 9 % with the default engines) and poor calls (9 to 14 %) of benchmarks/README.md."""
 
 
 def metadata_options(options: Options) -> dict[str, str]:

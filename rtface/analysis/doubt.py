@@ -34,7 +34,6 @@ class Doubt:
         turned: degrees by which the face is turned to a side.
         unsteady: how far the tracker's points lie from where they were expected, in widths of the face.
         unsure: what the tracker lacks to be sure of the face's points, 0…1.
-        invented: share of the face that was invented; 0 where no map is made.
     """
 
     from_s: float
@@ -52,7 +51,6 @@ class Doubt:
     turned: float = 0.0
     unsteady: float = 0.0
     unsure: float = 0.0
-    invented: float = 0.0
 
     def terms(self) -> dict[str, float]:
         """The share of each reason, 0…1: the figure between the values of `TERMS`, weighed."""
@@ -102,7 +100,6 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     ),
     "replacing": (lambda d: -d.fine, 0.05, 0.2, 0.5, "replaces fine detail of the input ({:.0%})"),
     "error": (lambda d: d.error, 4.0, 10.0, 0.1, "the engine expects to be off by {:.1f} of 255"),
-    "invented": (lambda d: d.invented, 0.05, 0.2, 0.3, "{:.0%} was probably invented"),
     "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
     "unsteady": (lambda d: d.unsteady, 0.002, 0.015, 0.3, "its points jump by {:.1%} of its width"),
     "unsure": (lambda d: d.unsure, 0.1, 0.6, 0.2, "the tracker is not sure of it ({:.0%})"),
