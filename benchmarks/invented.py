@@ -54,8 +54,8 @@ class _Watched(InventedMaps):
         self.faces = []
         return super().original(frame)
 
-    def changed_face(self, *given: Any) -> ChangedFace | None:
-        face = super().changed_face(*given)
+    def changed_face(self, *given: Any, **more: Any) -> ChangedFace | None:
+        face = super().changed_face(*given, **more)
         self.faces += [] if face is None else [face]
         return face
 
