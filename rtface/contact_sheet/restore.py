@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -96,7 +95,6 @@ def restore_face(
     plan: FramePlan,
     tracker: Tracker,
     runtimes: Mapping[str, Runtime],
-    clock_start: Fraction,
     stop: threading.Event,
 ) -> SheetRow | None:
     """The row of a face, restored by every engine; None where the tracker does not find it again.
@@ -106,7 +104,6 @@ def restore_face(
         plan: of the run.
         tracker: follows it.
         runtimes: by the engine's name.
-        clock_start: start of the input's own clock in seconds.
         stop: ends it when set.
 
     Raises:
@@ -121,7 +118,7 @@ def restore_face(
         else:
             heavy = any(runtime.engines.pick(face.width).heavy for runtime in runtimes.values())
             # Whole microseconds, rounded down: the sampled frame is the first one.
-            start = max(0.0, math.floor((face.time - clock_start) * 1_000_000) / 1_000_000)
+            start = max(0.0, math.floor(face.time * 1_000_000) / 1_000_000)
             end = min(start + LEAD_IN_S + _AHEAD_S * heavy, plan.options.end or math.inf)
             options = replace(plan.options, start=start, end=max(end, start + 1e-3))
             source = open_film(plan.input, options, plan.threads, stats, stop, stack)
@@ -140,7 +137,7 @@ def restore_face(
     seen = [
         (frame, one)
         for frame in frames
-        if frame.field != 1 and frame.time - float(face.time) <= LEAD_IN_S
+        if frame.field != 1 and frame.time - frames[0].time <= LEAD_IN_S
         for one in frame.faces
         if one.track_id == track
     ]

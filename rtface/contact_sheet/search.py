@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import log2
 from pathlib import Path
@@ -16,7 +15,7 @@ from rtface.analysis.treatment import choose_treatment
 from rtface.config.options import InputOptions
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.track_measurement import measured_face
-from rtface.errors import RtfaceError, UsageError
+from rtface.errors import RtfaceError, UsageError, log
 from rtface.frame import Bytes, Face, Float, Float32, Frame
 from rtface.media.files.image_names import images_of
 from rtface.media.read.enlarge import Enlarger
@@ -45,7 +44,7 @@ class Sighting:
     """A face on a sampled frame.
 
     Attributes:
-        time: of the frame, seconds of the input's own clock.
+        time: of the frame, seconds from the beginning of the film.
         box: display pixels x0, y0, x1, y1; float64 (4,).
         gain: expected gain of a correction, dB; 0 where a run leaves the face alone.
         thumbnail: of the frame, uint8 RGB h×w×3.
@@ -102,25 +101,6 @@ def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
     return min(faces, key=rank)
 
 
-@dataclass(slots=True)
-class Search:
-    """The result of a search.
-
-    Attributes:
-        wanted: number of frames that would have been searched without a time limit.
-        searched: number of frames that were.
-        faces: on them.
-        clock_start: start of the film's own clock in seconds.
-        unreadable: images that could not be read, one message each.
-    """
-
-    wanted: int = 0
-    searched: int = 0
-    faces: list[Sighting] = field(default_factory=list[Sighting])
-    clock_start: Fraction = Fraction(0)
-    unreadable: list[str] = field(default_factory=list[str])
-
-
 def search(
     input: Path | Address,
     options: InputOptions,
@@ -128,12 +108,8 @@ def search(
     device: Device,
     embed: Embedder,
     coded: CodedStage | None = None,
-    *,
-    limit_s: float,
-    progress: Callable[[Search], None],
-    clock: Callable[[], float] = time.monotonic,
-) -> Search:
-    """Searches at up to 240 times that are spread evenly, whenever the search ends.
+) -> Iterator[list[Sighting]]:
+    """The faces of each of up to 240 frames, which are spread evenly, whenever the search ends.
 
     Args:
         input: a film, a still or a folder of stills.
@@ -141,72 +117,56 @@ def search(
         tracker, device: find and read the faces.
         embed: distinguishes persons.
         coded: says what error is expected on a face; without it nothing is gained.
-        limit_s: seconds for the search; at least one frame is looked at.
-        progress: called after each frame; an exception ends the search.
 
     Raises:
         InputMissing, InputError: the input cannot be read.
     """
-    began, found = clock(), Search()
-    with ExitStack() as stack:
-        for frame, image in _frames(input, options, stack, found):
-            if frame.display.fields != "progressive":  # as a run does, by field
-                frame = replace(frame, field=0)
-            view, at = device.view(frame), frame.pts * frame.time_base
-            tracker.reset()
-            tracker.watchful, tracker.thorough = False, image is not None
-            for face in tracker.update(view, float(at), cut=True):
-                if face.width < SMALLEST_FACE:
-                    continue
+    images = images_of(input) if isinstance(input, Path) else []
+    for at, frame, image in _stills(images, options) if images else _sampled(input, options):
+        if frame.display.fields != "progressive":  # as a run does, by field
+            frame = replace(frame, field=0)
+        view, found = device.view(frame), list[Sighting]()
+        tracker.reset()
+        tracker.watchful, tracker.thorough = False, image is not None
+        for face in tracker.update(view, float(at), cut=True):
+            if face.width >= SMALLEST_FACE:
                 treatment = choose_treatment(*measured_face(device, frame, face, coded))
                 gain = (treatment.gain or 0.0) if treatment.on else 0.0
                 chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
                 embedding = None if chip is None else embed(chip)
                 thumbnail = view.thumbnail(64)[0]
-                found.faces.append(Sighting(at, face.box, gain, thumbnail, image, is_whole(face, view), embedding))
-            found.searched += 1
-            progress(found)
-            if clock() - began > limit_s:
-                break
-    return found
+                found.append(Sighting(at, face.box, gain, thumbnail, image, is_whole(face, view), embedding))
+        yield found
 
 
-def _frames(
-    input: Path | Address, options: InputOptions, stack: ExitStack, found: Search
-) -> Iterator[tuple[Frame, Path | None]]:
-    """The frames to search, in such an order that those so far are always spread evenly."""
-    if isinstance(input, Path) and (images := images_of(input)):
-        order = sorted(zip(spread(len(images)), images, strict=True))[:MOST_SAMPLES]
-        found.wanted = len(order)
-        return _stills([image for _, image in order], found.unreadable, Enlarger(options.scale))
-    sampler = FrameSampler(input, options.scale, variant=options.variant)
-    stack.callback(sampler.close)
-    found.clock_start = sampler.clock_start
-    start = options.start or 0.0
-    end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
-    if start and sampler.duration_s is not None and start >= sampler.duration_s:
-        raise UsageError(
-            "{--start:{start:g}} is after the end of {path} ({duration_s:.3f} s)",
-            code="sheet_start",
-            start=start,
-            path=input,
-            duration_s=sampler.duration_s,
-        )
-    found.wanted = max(1, min(MOST_SAMPLES, int((end - start) / _SPACING_S)))
-    frames = (sampler.at(start + share * (end - start), start) for share in spread(found.wanted))
-    return ((frame, None) for frame in frames if frame is not None)
+def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fraction, Frame, None]]:
+    """Frames of a film, with their times."""
+    with closing(FrameSampler(input, options.scale, variant=options.variant)) as sampler:
+        start = options.start or 0.0
+        end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
+        if start and sampler.duration_s is not None and start >= sampler.duration_s:
+            raise UsageError(
+                "{--start:{start:g}} is after the end of {path} ({duration_s:.3f} s)",
+                code="sheet_start",
+                start=start,
+                path=input,
+                duration_s=sampler.duration_s,
+            )
+        for share in spread(max(1, min(MOST_SAMPLES, int((end - start) / _SPACING_S)))):
+            if (frame := sampler.at(start + share * (end - start), start)) is not None:
+                yield frame.pts * frame.time_base - sampler.clock_start, frame, None
 
 
-def _stills(images: list[Path], unreadable: list[str], enlarger: Enlarger) -> Iterator[tuple[Frame, Path | None]]:
-    for image in images:
+def _stills(images: Sequence[Path], options: InputOptions) -> Iterator[tuple[Fraction, Frame, Path]]:
+    """Stills, spread over their folder."""
+    enlarger = Enlarger(options.scale)
+    for _, image in sorted(zip(spread(len(images)), images, strict=True))[:MOST_SAMPLES]:
         try:
-            frame = enlarger(read_image(image).frame)
+            yield Fraction(0), enlarger(read_image(image).frame), image
         except RtfaceError as error:
             if len(images) == 1:
                 raise
-            unreadable.append(str(error))
-            continue
-        yield frame, image
+            log.warning("%s", error)
 
 
 def is_whole(face: Face, view: View) -> bool:

@@ -14,7 +14,7 @@ from rtface._version import __version__
 from rtface.config.options import Options
 from rtface.contact_sheet.draw import draw
 from rtface.contact_sheet.restore import SheetRow, Variant, restore_face
-from rtface.contact_sheet.search import Search, Sighting, next_face, search
+from rtface.contact_sheet.search import Sighting, next_face, search
 from rtface.errors import InputError, Interrupted, Message
 from rtface.frame import Color, Frame
 from rtface.media.files.workfile import Target
@@ -92,12 +92,6 @@ def make_sheet(
         engine: plan_frames(input, replace(options, engine=engine))
         for engine in dict.fromkeys(variant.engine for variant in wanted.variants)
     }
-
-    def searched(found: Search) -> None:
-        if stop.is_set():
-            raise Interrupted
-        status(f"searching: {found.searched} of {found.wanted} frames, {counted(len(found.faces), 'face')}")
-
     with ExitStack() as stack:
         status("loading")
         (first, plan), *others = plans.items()
@@ -106,17 +100,18 @@ def make_sheet(
         for name, other in others:
             request = engine_request(other.options)
             runtimes[name] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
-        found = search(
-            input,
-            options,
-            parts.tracker,
-            parts.runtime.device,
-            PersonNetwork(),
-            open_coded(stats, threads.engine),
-            limit_s=_SEARCH_SHARE * wanted.budget_s,
-            progress=searched,
-        )
-        faces, sheet = found.faces, Sheet([], _notes(found, options))
+        embed, coded = PersonNetwork(), open_coded(stats, threads.engine)
+        faces, sheet = list[Sighting](), Sheet([])
+        until = clock() + _SEARCH_SHARE * wanted.budget_s
+        for number, found in enumerate(search(input, options, parts.tracker, parts.runtime.device, embed, coded), 1):
+            faces += found
+            status(f"searching: {counted(number, 'frame')}, {counted(len(faces), 'face')}")
+            if stop.is_set():
+                raise Interrupted
+            if clock() > until:
+                break
+        if options.colour == "restore":
+            sheet.notes.append("--colour restore: the sheet shows the input as it is; a run takes out its fading")
         if options.correct == "auto" and (gaining := [face for face in faces if face.gain]):
             if len(gaining) < len(faces):
                 alone = "faces that a run leaves alone are not shown; {--correct:always} shows what it could do"
@@ -131,20 +126,17 @@ def make_sheet(
                 break
             face = next_face(faces, shown)
             status(f"restoring face {len(sheet.rows) + 1} of {wanted.faces}")
-            row = restore_face(face, replace(plan, options=options), parts.tracker, runtimes, found.clock_start, stop)
+            row = restore_face(face, replace(plan, options=options), parts.tracker, runtimes, stop)
             if row is not None:
                 sheet.rows.append(row)
                 shown.append(face)
             faces = [one for one in faces if one is not face and not (row is not None and one.repeats(face))]
     if not sheet.rows:
         raise InputError(
-            "{path}: no face can be shown, of {faces} on {searched} of {wanted} frames; rtface finds faces from about "
-            "40 pixels wide: name a part with faces by {--start} and {--end}, or give more time by --budget",
+            "{path}: no face can be shown; rtface finds faces from about 40 pixels wide: name a part with faces by "
+            "{--start} and {--end}, or give more time by --budget",
             code="sheet_no_face",
             path=_name(input),
-            faces=len(found.faces),
-            searched=found.searched,
-            wanted=found.wanted,
         )
     sheet.rows = [row for row in sheet.rows if row.corrected] or sheet.rows[:1]
     sheet.rows.sort(key=lambda row: (not row.face.whole, -row.face.gain))
@@ -175,17 +167,6 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, wanted: S
     strength = max(variant.strength for variant in wanted.variants)
     tags = describe(engines, __version__, strength, metadata_options(options))
     write_image(drawn, ImagePlan(image, "png"), tags=tags)
-
-
-def _notes(found: Search, options: Options) -> list[str]:
-    notes = list[str]()
-    if found.searched + len(found.unreadable) < found.wanted // 2:
-        notes.append(f"searched {found.searched} frames of {found.wanted}: the time for the search was up")
-    if found.unreadable:
-        notes.append(f"{len(found.unreadable)} images could not be read, the first: {found.unreadable[0]}")
-    if options.colour == "restore":
-        notes.append("--colour restore: the sheet shows the input as it is; a run takes out its fading")
-    return notes
 
 
 def _name(input: Path | Address) -> str:

@@ -107,7 +107,11 @@ def write_otio(scenes: list[Scene], clock: FilmClock, title: str) -> str:
     """
     otio = open_library()
     time = partial(otio.opentime.RationalTime, rate=float(clock.rate))
-    timeline, track, start = _timeline(clock, title)
+    timeline, start = otio.schema.Timeline(title), clock.start.frame if clock.start else 0
+    if clock.start:
+        timeline.global_start_time = time(start)
+    track = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
+    timeline.tracks.append(track)
     if scenes and (before := clock.frame_at(scenes[0].begin)) > 0:
         track.append(otio.schema.Gap(otio.opentime.TimeRange(time(0), time(before))))
     for number, scene in enumerate(scenes, 1):
@@ -123,18 +127,6 @@ def write_otio(scenes: list[Scene], clock: FilmClock, title: str) -> str:
                 )
             )
     return str(timeline.to_json_string())
-
-
-def _timeline(clock: FilmClock, title: str) -> tuple[Any, Any, int]:
-    """An empty timeline, its video track, and the number of the film's first frame by its timecode."""
-    otio = open_library()
-    timeline = otio.schema.Timeline(title)
-    start = clock.start.frame if clock.start else 0
-    if clock.start:
-        timeline.global_start_time = otio.opentime.RationalTime(start, float(clock.rate))
-    track = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
-    timeline.tracks.append(track)
-    return timeline, track, start
 
 
 def _shift(timeline: Any, name: str, clock: FilmClock) -> Fraction:
