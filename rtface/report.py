@@ -171,8 +171,8 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
 
 
 @dataclass
-class RunSubject:
-    """What a run read and wrote, and with what."""
+class Report:
+    """One run in figures; see docs/report.md for every key."""
 
     input: str
     output: str | None
@@ -185,12 +185,6 @@ class RunSubject:
     output_coding: str = ""
     timecode: str | None = None
     first_s: float | None = None
-
-
-@dataclass
-class FrameCounts:
-    """Frames of a run, and what happened to them."""
-
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0
@@ -201,24 +195,29 @@ class FrameCounts:
     frames_corrected: int = 0
     faults: int = 0
     stage_faults: int = 0
-
-    def take_counters(self, counters: Mapping[str, int], *, dropped: int) -> None:
-        """Takes the counters of the run; the frames that came out are counted by who writes them."""
-        self.frames_in, self.frames_dropped = counters["frames_in"], dropped
-        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
-        self.packets_copied = counters["packets_copied"]
-        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
-        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
-
-
-@dataclass
-class EarlyEnd:
-    """How a run ended that did not come to its end."""
-
     interrupted: bool = False
     error: str | None = None
     partial: str | None = None
     resume_at_s: float | None = None
+    tracks: list[TrackReport] = field(default_factory=list[TrackReport])
+    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    persons: list[PersonReport] = field(default_factory=list[PersonReport])
+    doubtful: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    seconds: float = 0.0
+    fps: float = 0.0
+    latency_ms: dict[str, float] = field(default_factory=dict[str, float])
+    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    first_frame_s: float | None = None
+    peak_rss_mb: float = 0.0
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    passed: dict[str, int] = field(default_factory=dict[str, int])
+    ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    cpu_share: float | None = None
+    ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    warnings: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def ended_by(self, error: BaseException) -> None:
         """Notes the error that ended the run early, the partial output, and where to resume."""
@@ -226,67 +225,24 @@ class EarlyEnd:
         if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
 
-
-@dataclass
-class FaceFigures:
-    """The faces of a run, and who they are."""
-
-    tracks: list[TrackReport] = field(default_factory=list[TrackReport])
-    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    persons: list[PersonReport] = field(default_factory=list[PersonReport])
-    doubtful: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-
-@dataclass
-class RunSpeed:
-    """How long a run and its steps took."""
-
-    seconds: float = 0.0
-    fps: float = 0.0
-    latency_ms: dict[str, float] = field(default_factory=dict[str, float])
-    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    first_frame_s: float | None = None
-    peak_rss_mb: float = 0.0
-
-    def take_times(self, stages_ms: dict[str, dict[str, float]]) -> None:
-        """Takes the times of the steps, and the memory that the process needed at most."""
-        self.stages_ms = stages_ms
-        latency = stages_ms.get("latency") or stages_ms.get("added", {})
-        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
-        self.peak_rss_mb = round(peak_rss_mb(), 1)
-
-
-@dataclass
-class LiveFigures:
-    """What only live runs have."""
-
-    dropped: dict[str, int] = field(default_factory=dict[str, int])
-    passed: dict[str, int] = field(default_factory=dict[str, int])
-    ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    cpu_share: float | None = None
-    ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-
-@dataclass
-class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubject):
-    """One run in figures; see docs/report.md for every key. Those of its parts come first, from the last part on."""
-
-    warnings: list[str] = field(default_factory=list[str])
-    notes: list[str] = field(default_factory=list[str])
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-    plan: dict[str, Any] = field(default_factory=dict[str, Any])
-
     def fill(self, stats: Stats) -> None:
-        """Takes counters, times and warnings from the statistics of the run."""
+        """Takes counters, times and warnings from the statistics of the run; its writer counts `frames_out`."""
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
-        self.take_counters(counters, dropped=sum(self.dropped.values()))
+        self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
+        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
+        self.packets_copied = counters["packets_copied"]
+        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
+        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
         self.persons = persons_of(self.tracks)
         self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known. The first stage is none.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
-        self.take_times(stats.stages_ms())
+        self.stages_ms = stats.stages_ms()
+        latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
+        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
+        self.peak_rss_mb = round(peak_rss_mb(), 1)
         self.warnings = stats.warned()
 
     def warn_hidden(self, stats: Stats) -> None:
