@@ -82,6 +82,14 @@ def test_its_values_hold_where_nothing_is_said(tmp_path: Path, site: Path) -> No
     assert Options.of({"stages": ["blur", "picture:file=a.png"]}).stages == ("picture:file=a.png", "blur")
 
 
+def test_a_default_of_a_python_call_asks_for_nothing(site: Path) -> None:
+    site.write_text('engine = "rtface-s"\nstrength = 0.5')
+    with rtface.Enhancer(wait=False):
+        pass
+    with pytest.raises(UsageError, match="sets strength"):
+        rtface.Enhancer(strength=0.7)
+
+
 def test_the_users_file_and_variables_have_no_say(tmp_path: Path, site: Path) -> None:
     site.write_text("strength = 0.5")
     (own := tmp_path / "rtface.toml").write_text('strength = 1\ngrain = "none"')
