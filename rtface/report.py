@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.analysis.doubt import Doubt, most_doubtful
+from rtface.analysis.doubt import Doubt, DoubtfulPlace, most_doubtful
 from rtface.analysis.treatment import HIDDEN
 from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
@@ -202,7 +202,7 @@ class Report:
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
     images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
-    doubtful: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    doubtful: list[DoubtfulPlace] = field(default_factory=list[DoubtfulPlace])
     seconds: float = 0.0
     fps: float = 0.0
     latency_ms: dict[str, float] = field(default_factory=dict[str, float])

@@ -110,27 +110,39 @@ _NAMED = 0.05
 _TIMES = ("from_s", "to_s", "at_s")
 
 
-def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]], most: int = 20) -> list[dict[str, Any]]:
-    """The most doubtful places of a run, the first the worst, as a report has them.
+@dataclass(frozen=True, slots=True)
+class DoubtfulPlace:
+    """A part of a track that is worth a look.
+
+    Attributes:
+        doubt: score of its most doubtful frame, 0…1.
+        track, person: number of the track, and whom it shows, where that is known.
+        at_s, from_s, to_s: as of `Doubt`.
+        reasons: the weightiest first.
+    """
+
+    doubt: float
+    track: int
+    person: str
+    at_s: float
+    from_s: float
+    to_s: float
+    reasons: list[str]
+
+
+def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]], most: int = 20) -> list[DoubtfulPlace]:
+    """The most doubtful places of a run, the first the worst.
 
     Args:
         tracks: number, person and doubts of each.
         most: so many places at most.
     """
-    places = [(doubt.score, track, person, doubt) for track, person, doubts in tracks for doubt in doubts]
-    places.sort(key=lambda place: (-place[0], place[1], place[3].at_s))
-    return [
-        {
-            "doubt": round(score, 3),
-            "track": track,
-            "person": person,
-            "at_s": doubt.at_s,
-            "from_s": doubt.from_s,
-            "to_s": doubt.to_s,
-            "reasons": doubt.reasons,
-        }
-        for score, track, person, doubt in places[:most]
+    places = [
+        DoubtfulPlace(round(one.score, 3), track, person, one.at_s, one.from_s, one.to_s, one.reasons)
+        for track, person, doubts in tracks
+        for one in doubts
     ]
+    return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:most]
 
 
 def _sane(value: Any) -> bool:

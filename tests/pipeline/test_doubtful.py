@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,8 @@ def test_a_report_lists_places_the_worst_first(tmp_path: Path, monkeypatch: pyte
         assert any(one["from_s"] - 0.001 <= frame / 25 <= one["to_s"] + 0.001 for one in found)
     assert all(one["reasons"] and one["track"] == 1 for one in found)
     kept: list[dict[str, Any]] = read_sidecar(tmp_path / "out.mkv.rtface.json")["treatments"]
-    assert found == most_doubtful((one["id"], one["person"], map(Doubt.of, one["doubts"])) for one in kept)
+    again = most_doubtful((one["id"], one["person"], map(Doubt.of, one["doubts"])) for one in kept)
+    assert found == [asdict(place) for place in again]
 
 
 @pytest.mark.parametrize("amount", [0.6, -0.6])
@@ -56,7 +58,7 @@ def test_a_run_notes_what_becomes_of_fine_detail(
     film = write_film(tmp_path / "in.mkv", [portrait(blur=0.0, scale=1.0)[0]] * 5)
     report = rtface.run(film, tmp_path / "out.mkv", correct="always", strength=1.0)
     assert 0.1 < report.tracks[0].doubts[0].fine * np.sign(amount) < 0.8
-    assert ("replaces fine detail" in str(report.doubtful[0]["reasons"])) == (amount < 0.0)
+    assert ("replaces fine detail" in str(report.doubtful[0].reasons)) == (amount < 0.0)
 
 
 def doubt(at_s: float, **figures: float) -> Doubt:
@@ -78,5 +80,5 @@ def test_twenty_places_of_all_tracks_are_listed() -> None:
     tracks = [(number, "", [doubt(0.5 * n, turned=float(n + number)) for n in range(40)]) for number in (1, 2)]
     found = most_doubtful(tracks)
     assert len(found) == 20
-    assert {one["track"] for one in found} == {1, 2}
-    assert min(one["at_s"] for one in found) >= 14.0
+    assert {one.track for one in found} == {1, 2}
+    assert min(one.at_s for one in found) >= 14.0

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +268,7 @@ def _report(studio: Studio, request: Request) -> dict[str, Any]:
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
     tracks: list[dict[str, Any]] = table.get("treatments") or []
     doubts = [(one["id"], one["person"], map(Doubt.of, one.get("doubts", ()))) for one in tracks]
-    shown = {"moment": moment_of(tracks), "doubtful": most_doubtful(doubts)}
+    shown = {"moment": moment_of(tracks), "doubtful": [asdict(place) for place in most_doubtful(doubts)]}
     return {key: table[key] for key in keys if key in table} | shown
 
 
