@@ -48,7 +48,7 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
     try:
         # A key that stands twice crashes the library: of each the last one is taken.
         timeline: Any = otio.core.deserialize_json_from_string(json.dumps(json.loads(text)))
-    except Exception as error:
+    except (ValueError, KeyError, TypeError, otio.exceptions.OTIOError) as error:
         raise UsageError(
             "{name}: is no OpenTimelineIO file ({why})",
             code="otio_damaged",
