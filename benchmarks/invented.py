@@ -25,7 +25,7 @@ import numpy as np
 import rtface
 from benchmarks.common import CACHE, RESULTS, save
 from rtface.correct.colour import LUMA
-from rtface.correct.expected_error import CALIBRATIONS, COVERAGE, WORSE, chance_of_worse
+from rtface.correct.expected_error import CALIBRATIONS, COVERAGE
 from rtface.frame import Frame
 from rtface.pipeline.invented import ChangedFace, InventedMaps
 from training.data.portraits import load_faces, split
@@ -37,6 +37,7 @@ FILMS = ("call", "heavy")
 ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
 """The protocols for which the gap of coverage is asked for."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500
+WORSE = 2.0  # code values by which a sample counts as worse than the input's
 FEATURES = 5  # columns of a sample before its errors
 
 Samples = Any
@@ -46,15 +47,15 @@ class _Watched(InventedMaps):
     """Maps whose faces are kept until the next frame."""
 
     def __init__(self) -> None:
-        super().__init__(InventedMaps.installed().regions)
+        super().__init__()
         self.faces: list[ChangedFace] = []
 
     def original(self, frame: Frame) -> Any:
         self.faces = []
         return super().original(frame)
 
-    def changed_face(self, *given: Any) -> ChangedFace | None:
-        face = super().changed_face(*given)
+    def changed_face(self, *given: Any, **more: Any) -> ChangedFace | None:
+        face = super().changed_face(*given, **more)
         self.faces += [] if face is None else [face]
         return face
 
@@ -75,8 +76,8 @@ def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
 
 
 def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
-    """Some of the changed samples of a film: n×9, five features as in `ErrorCalibration`, error of output and input,
-    the map's value, and the change."""
+    """Some of the changed samples of a film: n×8, five features as in `ErrorCalibration`, error of output and input,
+    and the map's value."""
     enhancer.reset()
     rows: list[Samples] = []
     weights = np.array(LUMA, np.float32)
@@ -86,8 +87,7 @@ def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: boo
         if not still and (number < FIRST or (number - FIRST) % EVERY):
             continue
         for face in maps.faces:
-            x0, y0, x1, y1 = face.box
-            truth = clean[y0:y1, x0:x1].astype(np.float32) @ weights
+            truth = clean[face.part].astype(np.float32) @ weights
             change, contrast, overall = face.features()
             within = np.clip(np.rint(face.within()), 1, 255)
             pick = face.changed & (np.random.default_rng(number).random(truth.shape) < SAMPLES / face.changed.sum())
@@ -97,15 +97,14 @@ def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: boo
                 np.log1p(contrast),
                 np.full_like(truth, np.log(overall + 0.2)),
                 np.full_like(truth, np.log(face.scale)),
-                np.abs(shown[y0:y1, x0:x1].astype(np.float32) @ weights - truth),
+                np.abs(shown[face.part].astype(np.float32) @ weights - truth),
                 np.abs(face.before - truth),
                 within,
-                np.abs(face.after - face.before),
             )
             rows.append(np.stack([column[pick] for column in columns], 1))
         if still:
             break
-    return np.concatenate(rows) if rows else np.zeros((0, FEATURES + 4), np.float32)
+    return np.concatenate(rows) if rows else np.zeros((0, FEATURES + 3), np.float32)
 
 
 def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Shot]]) -> dict[str, Samples]:
@@ -187,14 +186,13 @@ def _regression(part: Samples) -> tuple[Any, Any]:
 
 def figures(part: Samples) -> dict[str, float]:
     """Coverage and shares of one protocol."""
-    error, before, within, change = part[:, FEATURES:].T
+    error, before, within = part[:, FEATURES:].T
     return {
         "samples": len(part),
         "covered": round(float((error <= within).mean()), 3),
         "mean_error": round(float(error.mean()), 2),
         "mean_error_of_input": round(float(before.mean()), 2),
         "mean_within": round(float(within.mean()), 1),
-        "worse_expected": round(float(chance_of_worse(change, within).mean()), 3),
         "worse": round(float((error - before >= WORSE).mean()), 3),
     }
 

@@ -17,7 +17,7 @@ import numpy as np
 from rtface.analysis.treatment import Treatment
 from rtface.api import python_errors
 from rtface.config.option_types import EnhancerOptions
-from rtface.config.options import Options, Scope, check_scope, learnt_persons
+from rtface.config.options import OPTIONS, Options, Scope, check_scope, learnt_persons
 from rtface.engine.engine_set import engine_names, without_persons
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
@@ -27,7 +27,6 @@ from rtface.pipeline.build import frame_parts
 from rtface.pipeline.chain import find_faces
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
-from rtface.trust.enforce import enforce
 from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 
@@ -95,9 +94,10 @@ class Enhancer:
     ) -> None:
         self._closing, self._closed = ExitStack(), False
         with python_errors():
-            self._options = Options.of({"engine": engine, "strength": strength, "device": device, **options})
+            named = {"engine": engine, "strength": strength, "device": device}
+            asked = {key: value for key, value in named.items() if value != OPTIONS[key].default}
+            self._options = Options.of({**asked, **options})
             check_scope(options, self._options, Scope.ENHANCER, flags=False)
-            enforce(self._options, Scope.ENHANCER)
             self._format: ArrayFormat = check_format(format)
             rate: Any = parse.rate(fps, "fps")
             self._tick = Fraction(1, 90_000)

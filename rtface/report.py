@@ -10,8 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.analysis.doubt import Doubt
-from rtface.analysis.treatment import HIDDEN, Decision
+from rtface.analysis.doubt import Doubt, DoubtfulPlace, most_doubtful
+from rtface.analysis.treatment import HIDDEN
 from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError
@@ -96,8 +96,6 @@ class TrackReport:
         frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
         person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
-        invented: the mean share of the face that was invented (`chance_of_worse`), 0…1; None where no map was made.
-        invented_by_second: that share over time: seconds in the input, and the mean of the second that begins there.
         doubts: of a film or still, the most doubtful frame of each half second on which the face was corrected.
         factors: the mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
     """
@@ -116,8 +114,6 @@ class TrackReport:
     spans: list[Span] = field(default_factory=list[Span])
     person: str = ""
     frames_guarded: int = 0
-    invented: float | None = None
-    invented_by_second: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     doubts: list[Doubt] = field(default_factory=list[Doubt])
     factors: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -147,7 +143,6 @@ class PersonReport:
         tracks: ids of the person's tracks.
         first_s, last_s: first and last time the person was seen, seconds in the input.
         seconds: how long the tracks are together.
-        invented: the mean share of the person's corrected face that was invented, 0…1; None where no map was made.
     """
 
     person: str
@@ -155,7 +150,6 @@ class PersonReport:
     first_s: float
     last_s: float
     seconds: float
-    invented: float | None = None
 
 
 def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
@@ -171,22 +165,14 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
             of[0].first_s,
             max(track.last_s for track in of),
             round(sum(track.last_s - track.first_s for track in of), 3),
-            _mean_invented(of),
         )
         for person, of in found.items()
     ]
 
 
-def _mean_invented(tracks: Iterable[TrackReport]) -> float | None:
-    """The mean share that was invented, by corrected frames; None where no map was made."""
-    known = [(track.frames_corrected, track.invented) for track in tracks if track.invented is not None]
-    frames = sum(count for count, _ in known)
-    return round(sum(count * share for count, share in known) / frames, 4) if frames else None
-
-
 @dataclass
-class RunSubject:
-    """What a run read and wrote, and with what."""
+class Report:
+    """One run in figures; see docs/report.md for every key."""
 
     input: str
     output: str | None
@@ -199,12 +185,6 @@ class RunSubject:
     output_coding: str = ""
     timecode: str | None = None
     first_s: float | None = None
-
-
-@dataclass
-class FrameCounts:
-    """Frames of a run, and what happened to them."""
-
     frames_in: int = 0
     frames_out: int = 0
     frames_dropped: int = 0
@@ -215,24 +195,29 @@ class FrameCounts:
     frames_corrected: int = 0
     faults: int = 0
     stage_faults: int = 0
-
-    def take_counters(self, counters: Mapping[str, int], *, dropped: int) -> None:
-        """Takes the counters of the run; the frames that came out are counted by who writes them."""
-        self.frames_in, self.frames_dropped = counters["frames_in"], dropped
-        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
-        self.packets_copied = counters["packets_copied"]
-        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
-        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
-
-
-@dataclass
-class EarlyEnd:
-    """How a run ended that did not come to its end."""
-
     interrupted: bool = False
     error: str | None = None
     partial: str | None = None
     resume_at_s: float | None = None
+    tracks: list[TrackReport] = field(default_factory=list[TrackReport])
+    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    persons: list[PersonReport] = field(default_factory=list[PersonReport])
+    doubtful: list[DoubtfulPlace] = field(default_factory=list[DoubtfulPlace])
+    seconds: float = 0.0
+    fps: float = 0.0
+    latency_ms: dict[str, float] = field(default_factory=dict[str, float])
+    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    first_frame_s: float | None = None
+    peak_rss_mb: float = 0.0
+    dropped: dict[str, int] = field(default_factory=dict[str, int])
+    passed: dict[str, int] = field(default_factory=dict[str, int])
+    ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    cpu_share: float | None = None
+    ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    warnings: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
+    plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def ended_by(self, error: BaseException) -> None:
         """Notes the error that ended the run early, the partial output, and where to resume."""
@@ -240,67 +225,24 @@ class EarlyEnd:
         if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
 
-
-@dataclass
-class FaceFigures:
-    """The faces of a run, and who they are."""
-
-    tracks: list[TrackReport] = field(default_factory=list[TrackReport])
-    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    persons: list[PersonReport] = field(default_factory=list[PersonReport])
-    invented: float | None = None
-    decisions: list[Decision] = field(default_factory=list[Decision])
-
-
-@dataclass
-class RunSpeed:
-    """How long a run and its steps took."""
-
-    seconds: float = 0.0
-    fps: float = 0.0
-    latency_ms: dict[str, float] = field(default_factory=dict[str, float])
-    stages_ms: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
-    first_frame_s: float | None = None
-    peak_rss_mb: float = 0.0
-
-    def take_times(self, stages_ms: dict[str, dict[str, float]]) -> None:
-        """Takes the times of the steps, and the memory that the process needed at most."""
-        self.stages_ms = stages_ms
-        latency = stages_ms.get("latency") or stages_ms.get("added", {})
-        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
-        self.peak_rss_mb = round(peak_rss_mb(), 1)
-
-
-@dataclass
-class LiveFigures:
-    """What only live runs have."""
-
-    dropped: dict[str, int] = field(default_factory=dict[str, int])
-    passed: dict[str, int] = field(default_factory=dict[str, int])
-    ends: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    cpu_share: float | None = None
-    ladder: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-
-
-@dataclass
-class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubject):
-    """One run in figures; see docs/report.md for every key. Those of its parts come first, from the last part on."""
-
-    warnings: list[str] = field(default_factory=list[str])
-    notes: list[str] = field(default_factory=list[str])
-    options: dict[str, Any] = field(default_factory=dict[str, Any])
-    plan: dict[str, Any] = field(default_factory=dict[str, Any])
-
     def fill(self, stats: Stats) -> None:
-        """Takes counters, times and warnings from the statistics of the run."""
+        """Takes counters, times and warnings from the statistics of the run; its writer counts `frames_out`."""
         counters = stats.counted()
         self.dropped = {name.removeprefix("dropped:"): n for name, n in counters.items() if name.startswith("dropped:")}
-        self.take_counters(counters, dropped=sum(self.dropped.values()))
-        self.persons, self.invented = persons_of(self.tracks), _mean_invented(self.tracks)
+        self.frames_in, self.frames_dropped = counters["frames_in"], sum(self.dropped.values())
+        self.frames_damaged, self.packets_lost = counters["frames_corrupt"], counters["packets_lost"]
+        self.packets_copied = counters["packets_copied"]
+        self.frames_with_faces, self.frames_corrected = counters["frames_with_faces"], counters["frames_corrected"]
+        self.faults, self.stage_faults = counters["faults"], counters["stage_faults"]
+        self.persons = persons_of(self.tracks)
+        self.doubtful = most_doubtful((track.id, track.person, track.doubts) for track in self.tracks)
         used = [name.removeprefix("crops:") for name, n in counters.items() if name.startswith("crops:") and n]
         # The engines that ran; before, only the requested one was known. The first stage is none.
         self.engine = "+".join(name for name in used if name not in ("carried", "coded", "coded-light")) or self.engine
-        self.take_times(stats.stages_ms())
+        self.stages_ms = stats.stages_ms()
+        latency = self.stages_ms.get("latency") or self.stages_ms.get("added", {})
+        self.latency_ms = {k: v for k, v in latency.items() if k in ("p50", "p95", "p99")}
+        self.peak_rss_mb = round(peak_rss_mb(), 1)
         self.warnings = stats.warned()
 
     def warn_hidden(self, stats: Stats) -> None:
@@ -336,25 +278,6 @@ class Report(LiveFigures, RunSpeed, FaceFigures, EarlyEnd, FrameCounts, RunSubje
             why = f"faces on {counted(self.frames_with_faces)} were left as they are"
             why += (f" ({reasons})" if reasons else "") + always
         self.notes.append(f"no face was corrected: {why}")
-
-    def note_label(self) -> None:
-        """Notes whether a visible label is advisable, where it is known how much was invented and none is there."""
-        if any(spec.partition(":")[0].strip() == "label" for spec in self.options.get("stages", ())):
-            return
-        known = [(track.invented, f"of face {track.id}") for track in self.tracks if track.invented is not None]
-        share, whose = max(known, default=(0.0, ""))
-        if share >= CONSIDER_LABEL:
-            said = "advisable" if share >= ADVISE_LABEL else "worth considering"
-            self.notes.append(
-                Message(
-                    "{share:.0%} {whose} was probably invented: where others see this, a visible label is {said} "
-                    "({--stage:label:preset=eu-modified}); this is no legal advice",
-                    code="label_advised",
-                    share=share,
-                    whose=whose,
-                    said=said,
-                )
-            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
@@ -400,19 +323,6 @@ def is_unfinished(
         and found["output"] == str(output)
         and (job or (found["input"] == redacted(str(input)) and found["options"] == found["options"] | part))
     )
-
-
-def invented_shares(sums: Mapping[float, tuple[int, float]]) -> tuple[float | None, list[tuple[float, float]]]:
-    """`TrackReport.invented` and `invented_by_second`, from the number of frames and the sum of shares by second."""
-    if not sums:
-        return None, []
-    mean = sum(total for _, total in sums.values()) / sum(frames for frames, _ in sums.values())
-    return round(mean, 4), [(second, round(total / frames, 4)) for second, (frames, total) in sorted(sums.items())]
-
-
-ADVISE_LABEL, CONSIDER_LABEL = 0.10, 0.05
-"""Shares of a face that were invented from which on a visible label is advised, and mentioned. They are rtface's own
-choice: between calls (4 to 9 % with the default engines) and poor calls (9 to 14 %) of benchmarks/README.md."""
 
 
 def metadata_options(options: Options) -> dict[str, str]:

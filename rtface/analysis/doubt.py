@@ -1,9 +1,9 @@
-"""How doubtful a correction is: figures of a face on one frame, and one score of them (`rtface review`)."""
+"""How doubtful a correction is: figures of a face on one frame, and one score of them ."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -34,7 +34,6 @@ class Doubt:
         turned: degrees by which the face is turned to a side.
         unsteady: how far the tracker's points lie from where they were expected, in widths of the face.
         unsure: what the tracker lacks to be sure of the face's points, 0…1.
-        invented: share of the face that was invented; 0 where no map is made.
     """
 
     from_s: float
@@ -52,7 +51,6 @@ class Doubt:
     turned: float = 0.0
     unsteady: float = 0.0
     unsure: float = 0.0
-    invented: float = 0.0
 
     def terms(self) -> dict[str, float]:
         """The share of each reason, 0…1: the figure between the values of `TERMS`, weighed."""
@@ -102,7 +100,6 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     ),
     "replacing": (lambda d: -d.fine, 0.05, 0.2, 0.5, "replaces fine detail of the input ({:.0%})"),
     "error": (lambda d: d.error, 4.0, 10.0, 0.1, "the engine expects to be off by {:.1f} of 255"),
-    "invented": (lambda d: d.invented, 0.05, 0.2, 0.3, "{:.0%} was probably invented"),
     "flicker": (lambda d: d.flicker, 0.3, 2.0, 0.3, "flickers by {:.1f} of 255"),
     "unsteady": (lambda d: d.unsteady, 0.002, 0.015, 0.3, "its points jump by {:.1%} of its width"),
     "unsure": (lambda d: d.unsure, 0.1, 0.6, 0.2, "the tracker is not sure of it ({:.0%})"),
@@ -111,6 +108,41 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
 _NAMED = 0.05
 _TIMES = ("from_s", "to_s", "at_s")
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtfulPlace:
+    """A part of a track that is worth a look.
+
+    Attributes:
+        doubt: score of its most doubtful frame, 0…1.
+        track, person: number of the track, and whom it shows, where that is known.
+        at_s, from_s, to_s: as of `Doubt`.
+        reasons: the weightiest first.
+    """
+
+    doubt: float
+    track: int
+    person: str
+    at_s: float
+    from_s: float
+    to_s: float
+    reasons: list[str]
+
+
+def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]], most: int = 20) -> list[DoubtfulPlace]:
+    """The most doubtful places of a run, the first the worst.
+
+    Args:
+        tracks: number, person and doubts of each.
+        most: so many places at most.
+    """
+    places = [
+        DoubtfulPlace(round(one.score, 3), track, person, one.at_s, one.from_s, one.to_s, one.reasons)
+        for track, person, doubts in tracks
+        for one in doubts
+    ]
+    return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:most]
 
 
 def _sane(value: Any) -> bool:

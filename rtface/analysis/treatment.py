@@ -3,7 +3,7 @@
 The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
 have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks. Both may
-have ``"region"``, too. ``"reviewed"`` has decisions about parts of tracks (`Decision`), as a person made them.
+have ``"region"``, too.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Any, cast, get_args
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.verdict import UNCHANGED, faults_of
+from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import WantedRegion
-from rtface.util.foreign import Shape, check_shape, count, number, read_regular
+from rtface.util.foreign import read_regular
 from rtface.util.parse import colour, is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
@@ -256,22 +257,6 @@ def treatments_table(
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What a person decided of a part of a track, after a look at what a run made of it.
-
-    Attributes:
-        track: its number.
-        from_s, to_s: times of the first and the last frame, seconds in the input.
-        strength: what that of the correction is multiplied with: 1 accepts it, 0 leaves it out.
-    """
-
-    track: int
-    from_s: float
-    to_s: float
-    strength: float
-
-
-@dataclass(frozen=True, slots=True)
 class Treatments:
     """What a treatment file says.
 
@@ -279,13 +264,11 @@ class Treatments:
         by_track: the treatments of tracks.
         by_person: those of persons, by label in lower case; those without a key that a treatment has are left out.
         made_for: the input that the file was made for; None where it says none.
-        decisions: about parts of tracks.
     """
 
     by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
     by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
     made_for: str | None = None
-    decisions: Sequence[Decision] = ()
 
     @property
     def engines(self) -> list[str]:
@@ -302,6 +285,8 @@ def read_treatments(path: Path) -> Treatments:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
     where, table = f"treatment file {path}", read_table(path)
     tracks, made_for = table["tracks"], table.get("input")
+    if "reviewed" in table and (removed := gone("reviewed", f"{where}: reviewed")):
+        raise removed
     if not isinstance(tracks, dict):
         raise UsageError(
             '{where}: "tracks" must be a table of track number: treatment', code="treatment_tracks", where=where
@@ -314,31 +299,7 @@ def read_treatments(path: Path) -> Treatments:
         by_track,
         _by_person(table, where),
         made_for if isinstance(made_for, str) else None,
-        _decisions(table, where),
     )
-
-
-DECISION: dict[str, Shape] = {
-    "track": count,
-    "from_s": number,
-    "to_s": number,
-    "strength": lambda value: number(value) and 0 <= value <= 1,
-}
-"""A `Decision` as JSON has it."""
-
-
-def _decisions(table: dict[str, Any], where: str) -> list[Decision]:
-    given = table.get("reviewed", [])
-    try:
-        check_shape(given, [DECISION])
-    except ValueError as error:
-        raise UsageError(
-            "{where}: reviewed: {why}; give track, from_s, to_s and strength (0 to 1) of each",
-            code="treatment_reviewed",
-            where=where,
-            why=error,
-        ) from error
-    return [Decision(**{name: one[name] for name in DECISION}) for one in given]
 
 
 def _by_person(table: dict[str, Any], where: str) -> dict[str, Treatment]:

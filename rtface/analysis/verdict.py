@@ -29,7 +29,6 @@ _WEAKER = {
     "pose": Message("it is turned away", code="because_pose"),
     "edge": Message("the edge of the frame cuts it", code="because_edge"),
     "person": Message("less is asked for this person", code="because_person"),
-    "reviewed": Message("a review decided so", code="because_reviewed"),
     "level": Message("the computer was too busy", code="because_level"),
     "guard": Message("the person would change", code="because_guard"),
 }

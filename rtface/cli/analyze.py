@@ -42,10 +42,6 @@ def analyze(
             help=("Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."),
         ),
     ] = None,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.png", help=("Write a contact sheet of the persons' faces to this image.")),
-    ] = None,
     photos: Annotated[
         Path | None,
         typer.Option(
@@ -84,10 +80,9 @@ def analyze(
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
-    stats, found = Stats(), Findings(keep_faces=bool(sheet or photos))
-    if not persons and (sheet or photos):
-        flag = "--sheet" if sheet else "--photos"
-        raise UsageError("{flag} shows persons: leave --no-persons out", code="persons_needed", flag=flag)
+    stats, found = Stats(), Findings(keep_faces=bool(photos))
+    if not persons and photos:
+        raise UsageError("--photos shows persons: leave --no-persons out", code="persons_needed")
     if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
         raise OutputError(
             "--photos {path}: it is there already; name another folder, or add {--overwrite=True}",
@@ -99,22 +94,21 @@ def analyze(
             line = "--scenes: {path} holds stills, which have no scenes; leave it out"
             raise UsageError(line, code="scenes_stills", path=source)
         check_scenes_file(scenes)
-    image, target = _written(source, sheet, scenes, overwrite=overwrite)
+    target: Target | None = None
+    if scenes is not None:
+        from rtface.media.files.outputs import OutputPath, check_outputs
+
+        (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
     programs, write = progress or console.events, print_facts if progress else partial(console.status, "")
     show = JsonProgress(source, found, photos, write) if programs else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
         _write_scenes(target, found.scenes, source.name, console)
-    listed = persons_of(tracks)
-    if image is not None:
-        from rtface.contact_sheet.persons import write_persons
-
-        write_persons(listed, found.faces(), source.name, image)
-        console.log(f"{image.path} written: {len(listed)} {'person' if len(listed) == 1 else 'persons'}")
     if photos is not None:
-        from rtface.contact_sheet.persons import write_photos
+        from rtface.contact_sheet.photos import write_photos
 
+        listed = persons_of(tracks)
         count = write_photos(listed, found.faces(), photos, overwrite=overwrite or programs)
         console.log(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
@@ -223,7 +217,7 @@ class JsonProgress:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
         tracks = self._found.tracks()
         if self._photos is not None:
-            from rtface.contact_sheet.persons import write_photos
+            from rtface.contact_sheet.photos import write_photos
             from rtface.report import persons_of
 
             faces = self._found.faces()
@@ -317,18 +311,3 @@ def _cells(track: TrackReport, *, verbose: bool) -> list[str]:
         said,
         _named(track.analysis) or "nothing",
     ]
-
-
-def _written(
-    source: Address | Path, sheet: Path | None, scenes: Path | None, *, overwrite: bool
-) -> tuple[Target | None, Target | None]:
-    """The targets of the sheet and the list of scenes, both checked."""
-    from rtface.media.files.outputs import OutputPath, check_outputs
-
-    if sheet is not None and sheet.suffix.lower() != ".png":
-        raise UsageError(
-            "--sheet {path}: it is written as PNG; name a file that ends in .png", code="sheet_png", path=sheet
-        )
-    named = {name: OutputPath(path, name) for name, path in (("--sheet", sheet), ("--scenes", scenes)) if path}
-    targets = dict(zip(named, check_outputs([*named.values()], inputs=[source], overwrite=overwrite), strict=True))
-    return targets.get("--sheet"), targets.get("--scenes")

@@ -28,7 +28,6 @@ _COMMANDS = {
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "verify": "verify:verify",
-    "review": "review:review",
     "inspect": "inspect_file:inspect",
     "queue": "queue:app",
     "engines": "engines:app",
@@ -38,7 +37,7 @@ _COMMANDS = {
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
 _MEANT_RUN = "convert", "enhance", "improve", "process", "restore"
-_GROUPED_HELP = ("run", "analyze", "try", "verify", "review")
+_GROUPED_HELP = ("run", "analyze", "try", "verify")
 
 
 class _OwnCommands(UserDict[str, Any]):

@@ -1,7 +1,7 @@
 """Options of a command: from its flags, ``RTFACE_*`` environment variables, a TOML file, and the defaults.
 
-The first of these that has a value wins. The file is the one that ``--config`` (or ``RTFACE_CONFIG``) names, else
-``rtface.toml`` in the configuration folder.
+The first of these that has a value wins, but for options that the policy of the computer sets. The file is the one that
+``--config`` (or ``RTFACE_CONFIG``) names, else ``rtface.toml`` in the configuration folder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.config.gone import gone
-from rtface.config.options import OPTIONS, Options, check, check_key
+from rtface.config.options import OPTIONS, Options, check, check_key, locked
+from rtface.config.policy import site_path
 from rtface.errors import UsageError, log
 from rtface.util.foreign import read_regular
 from rtface.util.paths import config_dir, expanded
@@ -26,7 +27,6 @@ _OTHER_VARIABLES = (
     "RTFACE_CONFIG_DIR",
     "RTFACE_CONTROL_KEY",
     "RTFACE_DATA",
-    "RTFACE_POLICY",
     "RTFACE_TORCH_PYTHON",
 )
 _LOOK = frozenset({"look", "fidelity"})
@@ -126,5 +126,9 @@ def load(
     if path is not None and (config is not None or path.is_file()):
         take({key: (value, str(path)) for key, value in read_file(path).items()})
     take({key: (value, PREFIX + key.upper()) for key, value in _environment(environ).items()})
+    for key in locked():
+        sources[key] = str(site_path())
+        if key != "stages":  # to these the policy adds its own
+            values.pop(key, None)
     take({key: (check(key, value, flag), flag) for key, value in flags.items() if (flag := OPTIONS[key].flag)})
     return LoadedOptions(Options.of(values), sources)

@@ -17,7 +17,8 @@ from typing import Any, Literal, Self
 from rtface import plugins
 from rtface.config.gone import gone
 from rtface.config.look import LOOKS, USUAL, Look, check_look, control_of, detail_of, fidelity_of, look_of
-from rtface.errors import Message, UsageError
+from rtface.config.policy import site_path, site_table
+from rtface.errors import Message, OptionFlag, UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
 from rtface.util.paths import expanded
@@ -706,9 +707,21 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """Options from keywords; UsageError that names the nearest key for one that does not exist."""
+        """Options from keywords, and those that the computer's policy sets.
+
+        Raises:
+            UsageError: a key that does not exist, with the nearest one, or a value that the policy does not allow.
+        """
         for key in values:
             check_key(key, key)
+        values = {**values}
+        for key, value in locked().items():
+            given = check(key, values[key], key) if key in values else value
+            if isinstance(value, tuple) and isinstance(given, tuple):  # last, as a label has to be
+                value = tuple(one for one in given if one not in value) + value
+            elif given != value:
+                raise locked_error(key)
+            values[key] = value
         made = cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
         if "look" in values and made.fidelity is not None:
             check_look(str(check("look", values["look"], "look")), made.fidelity)
@@ -797,6 +810,29 @@ def check_key(key: str, shown: str) -> str:
     if key in OPTIONS:
         return key
     raise gone(key, shown) or unknown_key(shown, key, OPTIONS)
+
+
+def locked() -> dict[str, object]:
+    """The options that the policy of this computer sets, checked.
+
+    Raises:
+        UsageError: the policy cannot be read, or a key or value of it cannot be used.
+    """
+    found = dict[str, object]()
+    for written, value in site_table().items():
+        key = check_key(written.replace("-", "_"), f"the policy {site_path()}: {written}")
+        found[key] = check(key, value, f"the policy {site_path()}: {written}")
+    return found
+
+
+def locked_error(key: str) -> UsageError:
+    """The error for another value of an option that the policy sets."""
+    return UsageError(
+        "the policy {path} sets {flag}; leave it out",
+        code="policy",
+        path=site_path(),
+        flag=OptionFlag(OPTIONS[key].flag),
+    )
 
 
 def check(key: str, value: object, shown: str) -> object:

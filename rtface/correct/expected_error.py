@@ -1,4 +1,4 @@
-"""How far a shown face may be from the truth: a bound fitted to measured errors, and the share that was invented.
+"""How far a shown face may be from the truth: a bound fitted to measured errors.
 
 A recurrent engine says for each part of a face how large it expects its error to be (`Restored.log_scale`). Alone that
 figure is too low where the input is poor, and it is about the engine's answer, not about what is shown. `bound`
@@ -103,25 +103,3 @@ def bound(
         + of.scale * math.log(scale)
     )
     return np.exp(log) - np.float32(0.3)
-
-
-WORSE = 2.0
-"""A sample counts as worse where it is farther from the truth by this much, of 255: a difference that can be seen."""
-
-
-def chance_of_worse(change: Float32, within: Float32) -> Float32:
-    """How likely a sample is farther from the truth than the input was, by `WORSE` or more.
-
-    The error left is taken to have a Laplace distribution around what is shown, whose scale follows from the bound. A
-    sample that changed by d is worse by w where the truth lies (d + w)/2 or more on the side that it came from.
-
-    Args:
-        change: absolute change of luma as shown, of 255; below `WORSE` nothing can be worse by so much.
-        within: `bound`, of 255, above 0.
-
-    Returns:
-        float32 of the same shape, 0…0.5.
-    """
-    scale = np.maximum(within, np.float32(1.0)) / np.float32(-math.log(1.0 - COVERAGE))
-    chance = np.float32(0.5) * np.exp(-(change + np.float32(WORSE)) / (np.float32(2.0) * scale))
-    return np.where(change < WORSE, np.float32(0.0), chance)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from rtface.config.policy import policies
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.learned import MARK, path_of, read, shipped_name
+from rtface.engine.learned import MARK, path_of, read
 from rtface.engine.learned import names as learned_names
-from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe, of_person, unknown_engine
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe, of_person, unknown_engine
 from rtface.errors import EngineError, Message, MissingComponent, UsageError, log
 from rtface.protocols import Engine, Engines
 from rtface.util.install import reinstall_line
@@ -140,32 +139,17 @@ def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message |
     )
 
 
-def check_allowed(recipe: Recipe, *, commercial_use: bool = False) -> None:
-    """Raises UsageError for an engine that the run's `commercial_use` or a policy refuses, and says why."""
-    if commercial_use:
-        _check_commercial(recipe, "commercial-use is on")
-    for policy in policies():
-        policy.check_engine(
-            shipped_name(recipe.name),
-            shipped=recipe.folder.parent == SHIPPED,
-            vivid=recipe.vivid,
-        )
-        if policy.commercial_use:
-            _check_commercial(recipe, f"commercial-use is on in the policy {policy.path}")
-
-
-def _check_commercial(recipe: Recipe, why: str) -> None:
-    """Raises UsageError for an engine that may not be used commercially, naming its licence and what may."""
+def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
+    """Raises UsageError for an engine that `commercial_use` refuses, naming its licence and allowed engines."""
     licence = recipe.licence
-    if licence.commercial_use:
+    if licence.commercial_use or not commercial_use:
         return
     allowed = [r.name for r in _readable() if r.licence.commercial_use]
     raise UsageError(
-        "engine {name} may not be used commercially ({licence}), and {why}; allowed are: {engines}",
+        "engine {name} may not be used commercially ({licence}), and commercial-use is on; allowed are: {engines}",
         code="engine_licence_use",
         name=recipe.name,
         licence=licence.shown,
-        why=why,
         engines=", ".join(allowed) or Message("none that is here", code="none_here"),
     )
 

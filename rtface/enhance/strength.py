@@ -29,7 +29,6 @@ class Strength:
         pose: less for a face that is turned away.
         edge: less for a face that the frame's edge cuts.
         person: what is asked for its person.
-        reviewed: what a person decided of this correction.
         level: fades where time is short (`rtface.quality.governor`).
         guard: less where the person would change.
         detail: not a factor, but how much fine detail is added once more, 0…1.5 (`rtface.correct.detail`): by the look,
@@ -42,20 +41,19 @@ class Strength:
     pose: float = 1.0
     edge: float = 1.0
     person: float = 1.0
-    reviewed: float = 1.0
     level: float = 1.0
     guard: float = 1.0
     detail: float = 0.0
 
     @property
     def wanted(self) -> float:
-        """What people want: of the run, of the person and by reviews."""
-        return self.asked * (self.person * self.reviewed)
+        """Strength that people ask for: of the run and of the person."""
+        return self.asked * self.person
 
     @property
     def applied(self) -> float:
         """What the correction is multiplied with, 0…1.5."""
-        wanted = self.asked * self.pose * self.edge * (self.person * self.reviewed)
+        wanted = self.asked * self.pose * self.edge * self.person
         return self.decided * self.vivid * wanted * self.level * self.guard
 
     @property

@@ -10,7 +10,7 @@ from rtface.analysis.doubt import EVERY_S, Doubt
 from rtface.analysis.treatment import Treatment
 from rtface.enhance.strength import Strength
 from rtface.frame import Face
-from rtface.report import Span, TrackReport, invented_shares
+from rtface.report import Span, TrackReport
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64
@@ -29,7 +29,6 @@ class FrameNote:
         strength: of its correction, by factor; None where it was to be left alone.
         applied: the strength that was applied; None where the face was not corrected.
         guarded: whether the identity guard weakened that.
-        invented: share of the face that was invented; None where that is not measured.
         doubt: what makes its correction doubtful; None where it was not corrected.
     """
 
@@ -39,7 +38,6 @@ class FrameNote:
     strength: Strength | None = None
     applied: float | None = None
     guarded: bool = False
-    invented: float | None = None
     doubt: Doubt | None = None
 
 
@@ -59,7 +57,6 @@ class TrackFigures:
         engine: name of the engine last used.
         treatment: what was decided last.
         spans: the decisions over time.
-        invented: by second, the number of frames and the sum of the shares that were invented on them.
         doubts: the most doubtful frame by `EVERY_S`.
     """
 
@@ -75,7 +72,6 @@ class TrackFigures:
     engine: str | None = None
     treatment: Treatment | None = None
     spans: list[Span] = field(default_factory=list[Span])
-    invented: dict[int, tuple[int, float]] = field(default_factory=dict[int, tuple[int, float]])
     doubts: dict[int, Doubt] = field(default_factory=dict[int, Doubt])
     notes: dict[float, FrameNote] = field(default_factory=dict[float, FrameNote])
 
@@ -129,10 +125,8 @@ class TrackFigures:
             self.strength_sum += note.applied
             self._extend_range((note.applied, note.applied))
         self.guarded += note.guarded
-        if note.invented is not None:
-            self._invent(int(time), 1, note.invented)
         if note.doubt is not None:
-            self._doubt(int(time // EVERY_S), replace(note.doubt, invented=note.invented or 0.0))
+            self._doubt(int(time // EVERY_S), note.doubt)
 
     def _decide(self, treatment: Treatment, at: float) -> None:
         engine, first, ring = treatment.applied
@@ -159,10 +153,6 @@ class TrackFigures:
     def _weigh(self, factors: Mapping[str, float]) -> None:
         for name, value in factors.items():
             self.factors[name] = self.factors.get(name, 0.0) + value
-
-    def _invent(self, second: int, frames: int, share: float) -> None:
-        known = self.invented.get(second, (0, 0.0))
-        self.invented[second] = known[0] + frames, known[1] + share
 
     def _doubt(self, part: int, doubt: Doubt) -> None:
         known = self.doubts.get(part)
@@ -216,9 +206,6 @@ class TrackFigures:
             ),
         )
         strength = round(self.strength_sum / self.corrected, 3) if self.corrected else 0.0
-        invented, by_second = invented_shares(
-            {max(0.0, round(second - origin, 3)): sums for second, sums in self.invented.items()}
-        )
         return TrackReport(
             id=number,
             first_s=round(self.first_s - origin, 3) + 0.0,  # no -0.0
@@ -246,7 +233,5 @@ class TrackFigures:
                 replace(span, from_s=round(span.from_s - origin, 3), to_s=round(span.to_s - origin, 3))
                 for span in self.spans
             ],
-            invented=invented,
-            invented_by_second=by_second,
             doubts=[doubt.since(origin) for _, doubt in sorted(self.doubts.items())],
         )

@@ -242,7 +242,7 @@ class TrackStore:
     def strength_of(self, face: Face, time: float, asked: float) -> Strength:
         """The factors of a face's strength at this time that are known of it, with what the run asks, 0…1."""
         of_person = self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
-        return Strength(asked, person=of_person, reviewed=self.shots.share_of(face.track_id, time))
+        return Strength(asked, person=of_person)
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
         """The state of a face's track, with this frame counted."""

@@ -18,7 +18,7 @@ from rtface.frame import Face, Frame
 from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
-from rtface.report import Report, Span, TrackReport, invented_shares
+from rtface.report import Report, Span, TrackReport
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
 from rtface.util.foreign import Shape, check_shape, count, fits, flag, none_or, number, row, table, text, whole
@@ -45,7 +45,6 @@ _TRACK: Shape = {
     "factors?": table(number),
     "spans": [_SPAN],
     "person": text,
-    "invented_sums": [row(number, count, number)],
     "doubts?": [row(number, lambda value: fits(value, DOUBT))],
 }
 _STATE: Shape = {
@@ -172,12 +171,6 @@ class SegmentFigures:
                 "first_s": report.first_s if figures.frames else max(report.first_s, round(self._from_s, 3)),
                 "mean_width_px": figures.width_sum / max(1, figures.frames),
                 "strength": figures.strength_sum / max(1, figures.corrected),
-                "invented": None,
-                "invented_by_second": [],
-                "invented_sums": [
-                    [max(0.0, round(second - self._origin, 3)), frames, total]
-                    for second, (frames, total) in figures.invented.items()
-                ],
                 "doubts": [
                     (part, asdict(doubt)) for part, doubt in zip(sorted(figures.doubts), report.doubts, strict=True)
                 ],
@@ -251,7 +244,6 @@ class JobFigures:
         self.copied = list[tuple[int, int]]()
         self.seconds = 0.0
         self._tracks: dict[int, TrackReport] = {}
-        self._invented: dict[int, dict[float, tuple[int, float]]] = {}  # by track and second
         self._doubts: dict[int, dict[int, Doubt]] = {}  # by track and half second
         self._run: str | None = None
         self._names: dict[int, int] = {}
@@ -295,16 +287,12 @@ class JobFigures:
         if number is None:
             number = self._names[values["id"]] = max((self._numbered, *self._tracks, *self._names.values())) + 1
         spans = [Span(**span) for span in values["spans"]]
-        shares = self._invented.setdefault(number, {})
-        for second, frames, total in values["invented_sums"]:
-            known = shares.get(second, (0, 0.0))
-            shares[second] = known[0] + frames, known[1] + total
         doubts = self._doubts.setdefault(number, {})
         for part, found in values.get("doubts", ()):
             doubt = Doubt.of(found)
             doubts[part] = doubts[part].joined(doubt) if part in doubts else doubt
         more: dict[str, Any] = {"id": number, "spans": spans, "doubts": []}
-        later = TrackReport(**{key: value for key, value in {**values, **more}.items() if key != "invented_sums"})
+        later = TrackReport(**{**values, **more})
         mine = self._tracks.get(number)
         self._tracks[number] = later if mine is None else merged(mine, later)
 
@@ -322,7 +310,6 @@ class JobFigures:
             )
         report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
         for track in report.tracks:
-            track.invented, track.invented_by_second = invented_shares(self._invented[track.id])
             track.doubts = [doubt for _, doubt in sorted(self._doubts[track.id].items())]
         report.frames_out = self.stats.counted()["frames_out"]
 

@@ -13,7 +13,7 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 
 from rtface._version import __version__
-from rtface.config.options import OPTIONS, Options, Scope
+from rtface.config.options import OPTIONS, Options
 from rtface.errors import InputMissing, Interrupted, Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
@@ -114,7 +114,7 @@ class FilmJob:
             InputError: the film cannot be read, or is another than the job's.
             OutputError: the folder cannot be made.
         """
-        plan_frames(input, options, Scope.FILM | Scope.ENCODED)
+        plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
         if restart and place.path.is_dir():
@@ -341,7 +341,7 @@ class FilmJob:
             find_numbers(
                 self.folder,
                 self.plan,
-                plan_frames(self.plan.source, options, Scope.FILM),
+                plan_frames(self.plan.source, options),
                 Leases(self.folder, sign.id),
                 progress=progress,
                 stop=stop or threading.Event(),

@@ -60,7 +60,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
     for name in shots.engines:
-        check_allowed(recipe_named(name))
+        check_allowed(recipe_named(name), commercial_use=options.commercial_use)
     for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
         if each.format == "mxf":
             check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.config.options import Options, Scope
+from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.jobs import faces_ahead
@@ -138,7 +138,7 @@ class Worker:
         self._stop = stop or threading.Event()
         self._on_step, self._building = on_step, building
         check_worker(self._plan, self._options)
-        self._frames = plan_frames(self._plan.source, self._options, Scope.FILM)
+        self._frames = plan_frames(self._plan.source, self._options)
         fingerprint.check(self._plan.file, self._plan.source)
         self._stats = Stats()
         self._stats.warnings |= {"container": self._plan.damage} if self._plan.damage else {}  # the job says it

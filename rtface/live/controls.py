@@ -31,7 +31,7 @@ class LiveControls:
         *,
         enabled: bool = True,
         always: bool = False,
-        locked: Mapping[str, str] | None = None,
+        locked: Mapping[str, UsageError] | None = None,
         stop: threading.Event | None = None,
         **values: float,
     ) -> None:
@@ -102,9 +102,9 @@ class LiveControls:
             self._persons = {**self._persons, label.lower(): strength}
 
     def check_lock(self, name: str) -> None:
-        """Raises UsageError where a policy forbids an option."""
+        """Raises UsageError for an option that a policy sets."""
         if name in self._locked:
-            raise UsageError(self._locked[name])
+            raise self._locked[name]
 
     def values(self) -> dict[str, float | bool]:
         """All settings by name."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rtface import plugins
 from rtface._version import __version__
-from rtface.config.addresses import LiveAddress, check_addresses, live_scope, resolve_address
+from rtface.config.addresses import LiveAddress, check_addresses, resolve_address
 from rtface.config.options import LiveOptions, Options, OutputOptions, learnt_persons
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import UsageError
@@ -22,7 +22,6 @@ from rtface.pipeline.build import live_engine
 from rtface.redaction import shown
 from rtface.report import metadata_options
 from rtface.stats import Stats
-from rtface.trust.enforce import enforce
 
 
 def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, stats: Stats) -> Endpoints:
@@ -35,7 +34,6 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     from rtface.live.sources.sound_sources import open_sound_source
 
     check_addresses(source, sink)
-    enforce(options, live_scope(source, sink, options))
     named = [sink]
     also = None if options.also is None else resolve_address(str(options.also))
     if also is not None:

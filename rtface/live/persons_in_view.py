@@ -46,7 +46,7 @@ class PersonsInView:
         """Recognises persons from now on.
 
         Raises:
-            UsageError: a policy forbids it.
+            UsageError: a policy sets it.
             MissingComponent: the network is not there.
         """
         self._controls.check_lock("person")

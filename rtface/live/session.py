@@ -18,7 +18,7 @@ import av
 from rtface._version import __version__
 from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
-from rtface.config.options import LIVE_FACES, Options, Trait, having
+from rtface.config.options import LIVE_FACES, Options, Trait, having, locked, locked_error
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
@@ -48,7 +48,6 @@ from rtface.quality.governor import QualityGovernor
 from rtface.quality.processor_budget import ProcessorBudget
 from rtface.report import Report, report_options
 from rtface.stats import Stats
-from rtface.trust.enforce import locked_controls
 from rtface.util.machine import cores
 
 
@@ -281,7 +280,7 @@ def run_live(
     signer = RecordingSigner.asked(options, ends.sinks)
     stats, values = stats or Stats(), {name: getattr(options, name) for name in having(Trait.CONTROL)}
     always = options.correct == "always"
-    controls = LiveControls(always=always, locked=locked_controls(), stop=stop, **values)
+    controls = LiveControls(always=always, locked={name: locked_error(name) for name in locked()}, stop=stop, **values)
     began = perf_counter()
     with closing(_started(ends, options, stats, controls)) as live:
         pumping = perf_counter()

@@ -6,11 +6,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rtface.config.options import Options, Scope
+from rtface.config.options import Options
 from rtface.errors import RestartNeeded, RtfaceError
 from rtface.live.frame_filters import FrameFilters
 from rtface.stages.options import Spec
-from rtface.trust.enforce import enforce
 
 
 class StageChanger:
@@ -40,14 +39,13 @@ class StageChanger:
             stages: as `Options.stages`.
 
         Raises:
-            UsageError: one that does not exist or cannot be used, or that a policy does not allow; those that draw
+            UsageError: one that does not exist or cannot be used; those that draw
                 continue.
             RestartNeeded: a recording does not name one.
             MissingComponent: one cannot be loaded.
         """
         with self._lock:
             options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
-            enforce(options, Scope.LIVE)
             if self._named is not None and (more := sorted(_names(options.stages) - self._named)):
                 raise RestartNeeded(
                     "the recording names in its metadata what is drawn on it, and {name} is not among "

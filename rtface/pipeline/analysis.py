@@ -11,7 +11,7 @@ from pathlib import Path
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.analysis.whole_picture import PictureMeter
 from rtface.concurrency import buffer, close_with
-from rtface.config.options import Options, Scope
+from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import DEFAULT, engine_names, is_here, recipe_named
 from rtface.enhance.face_filter import FaceFilter
@@ -33,7 +33,6 @@ from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import SceneRecorder
 from rtface.stats import Stats
-from rtface.trust.enforce import enforce
 from rtface.util.held_faces import HeldFaces
 from rtface.util.urls import Address
 
@@ -95,7 +94,6 @@ def analyze_file(
         found: is filled while the analysis runs; None where only the tracks are wanted.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
-    enforce(options, Scope.ANALYSIS)
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         source = None

@@ -55,7 +55,7 @@ class FilmChain:
         begins: float = -inf,
     ) -> None:
         options, origin = plan.options, None if film is None else float(film.info.clock_start)
-        shots = (NO_SHOTS if film is None else film.shots).reviewed(plan.treatments.decisions, origin or 0.0)
+        shots = NO_SHOTS if film is None else film.shots
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._curve = film.curve if film is not None else None
         self._parts = film_parts(

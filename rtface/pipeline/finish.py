@@ -61,7 +61,6 @@ def carry_out(
             found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.notes += missed_persons(options.person, report.tracks)
-            report.note_label()
             report.notes += missing_tracks(
                 plan.options.faces,
                 plan.treatments.by_track,

@@ -13,16 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.correct import face_mask
 from rtface.correct.colour import LUMA
-from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
+from rtface.correct.expected_error import CALIBRATIONS, bound, check_calibrated
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import native_image
 from rtface.engine.engine_set import recipe_named
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.enhance.tasks import FaceTask
 from rtface.errors import UsageError
-from rtface.frame import Box, Bytes, Float, Float32, Frame
+from rtface.frame import Bytes, Float, Float32, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.geometry.transforms import (
@@ -44,8 +43,6 @@ from rtface.util.av_arrays import copy_image
 AROUND = 5
 """Side in samples of the square over which change and contrast are taken."""
 
-CropRegion = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True, slots=True)
 class ChangedFace:
@@ -53,7 +50,7 @@ class ChangedFace:
 
     Attributes:
         engine: that answered.
-        box: of the samples, on the stored rows of the frame or field.
+        part: rows and columns of the samples, of those stored for the frame or field.
         log_scale: float32 h×w, the engine's expected error, as in `Restored`.
         before, after: float32 h×w, luma of 255.
         changed: bool h×w, where any component differs.
@@ -62,7 +59,7 @@ class ChangedFace:
     """
 
     engine: str
-    box: Box
+    part: tuple[slice, slice]
     log_scale: Float32
     before: Float32
     after: Float32
@@ -87,27 +84,18 @@ class ChangedFace:
 
 
 class InventedMaps:
-    """Makes the map of each frame on which a face was corrected (`rtface.enhance.corrector.InventedMeter`).
+    """Makes the map of each frame on which a face was corrected (`rtface.enhance.corrector.InventedMeter`)."""
 
-    Args:
-        regions: of the engines that say how large they expect their error to be, the part of the crop that they answer
-            for: x, y, width, height.
-    """
-
-    def __init__(self, regions: Mapping[str, CropRegion]) -> None:
-        self.regions = regions
-
-    @classmethod
-    def installed(cls) -> InventedMaps:
-        """For the calibrated engines."""
-        return cls({name: recipe_named(name).region for name in CALIBRATIONS})
+    def __init__(self) -> None:
+        # Of the calibrated engines, the part of the crop that they answer for: x, y, width, height.
+        self.regions = {name: recipe_named(name).region for name in CALIBRATIONS}
 
     def original(self, frame: Frame) -> Any:
         """A copy of the frame's image, before anything is written to it."""
         return copy_image(frame.image)
 
     def measured(self, frame: Frame, original: Any, faces: Sequence[FaceTask]) -> Frame:
-        """The frame with its map, whose faces' tracks have counted the share that was invented.
+        """The frame with its map.
 
         Args:
             frame: with the corrections of `faces`; or one field of it.
@@ -118,43 +106,25 @@ class InventedMaps:
         assert form is not None
         if original.format.name != frame.image.format.name:  # was converted for the correction
             original = native_image(original)
-        parity = field_parity(frame.display, frame.field)
+        parity, size = field_parity(frame.display, frame.field), (frame.image.width, frame.image.height)
         views = planes(original, form, parity), planes(frame.image, form, parity)
-        size = frame.image.width, frame.image.height
+        before, after = (_luma(view, form, frame) for view in views)
+        changed = _differs(views, form)
         whole = np.zeros((size[1], size[0]), np.uint8)
         out = whole if parity is None else whole[parity::2]
         to_plane = plane_matrix(size, frame.display, field=frame.field)
         for task in faces:
             forward = compose(to_plane, invert(task.crops.matrices[0]))
-            if (face := self.changed_face(task, forward, views, form, frame)) is None:
-                continue
-            within, (x0, y0, x1, y1) = face.within(), face.box
-            values = np.where(face.changed, np.clip(np.rint(within), 1, 255), 0).astype(np.uint8)
-            np.maximum(out[y0:y1, x0:x1], values, out=out[y0:y1, x0:x1])
-            if not frame.lead_in:
-                task.track.figures.note(frame.time).invented = _share(task, face, within, forward)
-        self._mark_others(views, form, out, frame)
+            if (face := self.changed_face(task, forward, before, after, changed)) is not None:
+                out[face.part] = np.maximum(out[face.part], _values(face.within(), face.changed))
+        # Where only the first stage changed a sample, no error is predicted for it.
+        np.maximum(out, _values(np.abs(after - before), changed & (out == 0)), out=out)
         return replace(frame, invented=whole)
 
-    def _mark_others(
-        self, views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layout, out: Bytes, frame: Frame
-    ) -> None:
-        """Marks samples that the first stage changed where no engine did by their change: no error is predicted for
-        single ones there."""
-        box = (0, 0, out.shape[1], out.shape[0])
-        before, after = (_luma(view, box, form, frame) for view in views)
-        change: Any = np.clip(np.rint(np.abs(after - before)), 1, 255).astype(np.uint8)
-        np.copyto(out, change, where=(out == 0) & _differs(views, box, form))
-
     def changed_face(
-        self,
-        task: FaceTask,
-        forward: Float,
-        views: tuple[dict[Role, Samples], dict[Role, Samples]],
-        form: Layout,
-        frame: Frame,
+        self, task: FaceTask, forward: Float, before: Float32, after: Float32, changed: Any
     ) -> ChangedFace | None:
-        """What became of one face (`forward`: crop → samples); None where it lies outside the frame or unchanged."""
+        """The part of one face (`forward`: crop → samples); None where it lies outside the frame or is unchanged."""
         restored, engine = task.restored, task.engine.name
         if task.strength.applied <= 0.0 or restored is None:
             return None
@@ -162,62 +132,39 @@ class InventedMaps:
         log_scale = restored.log_scale[0]
         (x, y, w, h), (rows, columns) = self.regions[engine], log_scale.shape
         onto = compose(forward, translation(x, y), scaling(w / columns, h / rows))
-        height, width = next(iter(views[0].values())).shape
+        height, width = before.shape
         box = clip_box(bounds(onto, (0.0, 0.0, columns, rows), margin=1.0), width, height)
         if box[2] <= box[0] or box[3] <= box[1]:
             return None
-        before, after = (_luma(view, box, form, frame) for view in views)
-        return ChangedFace(
-            engine,
-            box,
-            _warped(log_scale, onto, box, cv2.BORDER_REPLICATE),
-            before,
-            after,
-            _differs(views, box, form),
-            task.strength.applied,
-            task.scale,
-        )
+        matrix, size = to_cv2(compose(translation(-box[0], -box[1]), onto)), (box[2] - box[0], box[3] - box[1])
+        warped: Any = cv2.warpAffine(log_scale, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        part, strength = np.s_[box[1] : box[3], box[0] : box[2]], task.strength.applied
+        return ChangedFace(engine, part, warped, before[part], after[part], changed[part], strength, task.scale)
 
 
-def _warped(values: Float32, onto: Float, box: Box, border: int) -> Float32:
-    """Values (`onto`: their pixels → samples) on the samples of a box."""
-    matrix = to_cv2(compose(translation(-box[0], -box[1]), onto))
-    out: Any = cv2.warpAffine(
-        values, matrix, (box[2] - box[0], box[3] - box[1]), flags=cv2.INTER_LINEAR, borderMode=border
-    )
-    return out
+def _values(errors: Float32, where: Any) -> Bytes:
+    """Errors as the map has them: 1…255 where samples changed, else 0."""
+    return np.where(where, np.clip(np.rint(errors), 1, 255), 0).astype(np.uint8)
 
 
-def _luma(view: Mapping[Role, Samples], box: Box, form: Layout, frame: Frame) -> Float32:
-    """Luma of the samples of a box, of 255; by its distance to black, where the range is limited."""
-    x0, y0, x1, y1 = box
+def _luma(view: Mapping[Role, Samples], form: Layout, frame: Frame) -> Float32:
+    """Luma of all samples, of 255; by its distance to black, where the range is limited."""
     unit = np.float32(255.0 / code_range(form.bits, full_range(form, frame.color), chroma=False).scale)
     weights: Mapping[Role, float] = {"r": LUMA[0], "g": LUMA[1], "b": LUMA[2]} if form.kind == "rgb" else {"y": 1.0}
-    out = np.zeros((y1 - y0, x1 - x0), np.float32)
-    for role, weight in weights.items():
-        out += (view[role][y0:y1, x0:x1] >> form.shift).astype(np.float32) * (unit * np.float32(weight))
-    return out
+    luma: Any = sum(
+        (view[role] >> form.shift).astype(np.float32) * (unit * np.float32(w)) for role, w in weights.items()
+    )
+    return luma
 
 
-def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], box: Box, form: Layout) -> Any:
-    """Where any component of the samples of a box differs, bool h×w."""
-    x0, y0, x1, y1 = box
-    out = np.zeros((y1 - y0, x1 - x0), bool)
+def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layout) -> Any:
+    """Where any component of a sample differs, bool h×w."""
+    height, width = next(iter(views[0].values())).shape
+    out = np.zeros((height, width), bool)
     for role, after in views[1].items():
         sx, sy = form.role_subsampling(role)
-        part = np.s_[y0 // sy : -(-y1 // sy), x0 // sx : -(-x1 // sx)]
-        differs = (views[0][role][part] != after[part]).repeat(sy, axis=0).repeat(sx, axis=1)
-        top, left = y0 % sy, x0 % sx
-        out |= differs[top : top + y1 - y0, left : left + x1 - x0]
+        out |= (views[0][role] != after).repeat(sy, axis=0).repeat(sx, axis=1)[:height, :width]
     return out
-
-
-def _share(task: FaceTask, face: ChangedFace, within: Float32, forward: Float) -> float:
-    """The share of the face's samples that are expected to be farther from the truth than the input's."""
-    mask = face_mask(task.crops.size, task.mesh, task.shaping.region)
-    inside = _warped(mask, forward, face.box, cv2.BORDER_CONSTANT) > 0.5
-    chance = chance_of_worse(np.abs(face.after - face.before), within)
-    return float(chance[inside].mean()) if inside.any() else 0.0
 
 
 def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> InventedMaps | None:
@@ -231,7 +178,7 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
         return None
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add {--device:cpu}", code="map_cpu")
-    if learnt := plan.uses.persons:
+    if learnt := plan.learnt:
         raise UsageError(
             "the map of what was invented is measured for the weights for everybody; leave out {--person:{name}}, "
             "or the map",
@@ -243,4 +190,4 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
         engine = runtime.engines.named(name).name
         recipe = find_recipes().get(engine)
         check_calibrated(engine, load_recipe(recipe).weights.sha256 if recipe else "")
-    return InventedMaps.installed()
+    return InventedMaps()

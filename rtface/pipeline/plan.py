@@ -16,8 +16,8 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
-from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope
-from rtface.engine.engine_set import check_persons, without_persons
+from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope, learnt_persons
+from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import FadingCurve, Transfer
 from rtface.media.cuda.nvenc import choose_encoder, encoding
@@ -50,7 +50,6 @@ from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.trust.credentials import can_hold, signing_key
-from rtface.trust.enforce import Uses, enforce
 from rtface.trust.sidecar import has_sidecar, sidecar_output
 from rtface.trust.signing import SigningKey
 from rtface.util.timecode import Timecode
@@ -77,9 +76,14 @@ class FramePlan:
     warnings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
-    def uses(self) -> Uses:
-        """What the run uses by name."""
-        return Uses.of(self.options)
+    def engines(self) -> Sequence[str]:
+        """The engines from which the run chooses."""
+        return engine_names(self.options.engine, self.options.engine_control)
+
+    @property
+    def learnt(self) -> Sequence[str]:
+        """The persons of the run who were learnt."""
+        return learnt_persons(self.options.person)
 
     @property
     def threads(self) -> Threads:
@@ -198,7 +202,6 @@ class RunPlan(FramePlan):
             self.options.engine,
             self.options.device,
             options=report_options(self.options),
-            decisions=[*self.treatments.decisions],
         )
 
 
@@ -302,21 +305,18 @@ def planned_options(options: Options) -> dict[str, Any]:
     return values
 
 
-def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FramePlan:
+def plan_frames(input: Path | Address, options: Options) -> FramePlan:
     """Plans what is done with frames, whatever becomes of them.
 
     Args:
         input: a film, a still, or a folder of stills.
         options: of the run.
-        scope: its kind, for the policy (`rtface.trust.enforce.enforce`).
 
     Raises:
-        UsageError: a policy forbids it, or options do not go together.
+        UsageError: options do not go together.
         InputMissing, UsageError: the treatment file cannot be used.
-        MissingComponent: a stage that a policy asks about cannot be loaded.
     """
     check_invented(options, input=input)
-    enforce(options, scope)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
         treatments = read_treatments(path)
@@ -325,7 +325,7 @@ def plan_frames(input: Path | Address, options: Options, scope: Scope) -> FrameP
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
     plan = FramePlan(input, options, treatments, warnings)
-    if (unused := without_persons((*plan.uses.engines, *plan.treatments.engines), plan.uses.persons)) is not None:
+    if (unused := without_persons((*plan.engines, *plan.treatments.engines), plan.learnt)) is not None:
         warnings["person"] = unused
     return plan
 
@@ -359,9 +359,9 @@ def plan_run(
             path=input,
         )
     stills = is_stills_job(input, output, options)
-    frames = plan_frames(input, options, Scope.STILLS if stills else Scope.FILM | Scope.ENCODED)
+    frames = plan_frames(input, options)
     if options.dry_run:
-        check_persons(frames.uses.engines, frames.uses.persons)
+        check_persons(frames.engines, frames.learnt)
     folder = _into_folder(input, output, stills)
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
@@ -499,7 +499,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
-        if (unused := without_persons(shots.engines, frames.uses.persons)) is not None:
+        if (unused := without_persons(shots.engines, frames.learnt)) is not None:
             said.append(unused)
     return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
 

@@ -20,8 +20,7 @@ from rtface.stages.draw import Canvas, Sprite
 FULL_COLOUR_VALUE = 40
 """The value, of 255, from which on the colour stays the same."""
 _OPACITY = 0.8
-_TITLE = "invented: may be off by (of 255, 90 %)"
-_ESTIMATE = "invented, an estimate (of 255; look: {look})"
+_WHITE = (255, 255, 255, 255)
 
 
 @lru_cache(maxsize=1)
@@ -38,8 +37,8 @@ def show_invented(items: Iterable[Item], look: str) -> Iterator[Item]:
         yield with_map(item, look) if isinstance(item, Frame) else item
 
 
-def with_map(frame: Frame, look: str | None) -> Frame:
-    """The frame with its map and the legend of a look; without a legend where `look` is None."""
+def with_map(frame: Frame, look: str) -> Frame:
+    """The frame with its map and the legend of a look."""
     frame = replace(frame, image=native_image(frame.image))
     canvas = Canvas(frame)
     values = frame.invented
@@ -49,12 +48,9 @@ def with_map(frame: Frame, look: str | None) -> Frame:
         rgba = np.dstack([colours()[part], np.where(part > 0, np.uint8(255), np.uint8(0))])
         place = compose(sample_to_display(frame.image.width, frame.image.height, frame.display), translation(x, y))
         canvas.draw(Sprite(rgba), place, _OPACITY)
-    if look is None:
-        return replace(canvas.frame, changed=None)
     legend = Sprite(legend_image(look))
-    width = min(0.5 * canvas.width, float(legend.width))
-    height = width * legend.height / legend.width
-    canvas.draw(legend, (8.0, canvas.height - height - 8.0, 8.0 + width, canvas.height - 8.0))
+    width, bottom = min(0.5 * canvas.width, float(legend.width)), canvas.height - 8.0
+    canvas.draw(legend, (8.0, bottom - width * legend.height / legend.width, 8.0 + width, bottom))
     return replace(canvas.frame, changed=None)
 
 
@@ -67,12 +63,11 @@ def legend_image(look: str) -> Bytes:
     image[..., 3] = 190
     bar = colours()[np.linspace(0, FULL_COLOUR_VALUE, 360).round().astype(int)]
     image[24:40, 12:372] = np.dstack([np.tile(bar[None], (16, 1, 1)), np.full((16, 360), 255, np.uint8)])
-    white = (255, 255, 255, 255)
-    title = _TITLE if look == "faithful" else _ESTIMATE.format(look=look)
-    cv2.putText(image, title, (12, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
+    sure = "may be off by (of 255, 90 %)" if look == "faithful" else f"an estimate (of 255; look: {look})"
+    cv2.putText(image, f"invented: {sure}", (12, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.46, _WHITE, 1, cv2.LINE_AA)
     for value in range(0, FULL_COLOUR_VALUE + 1, 10):
         text = f"{value}+" if value == FULL_COLOUR_VALUE else str(value)
         (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.46, 1)
         left = round(np.clip(12 + 360 * value / FULL_COLOUR_VALUE - wide / 2, 12, 372 - wide))
-        cv2.putText(image, text, (left, 57), cv2.FONT_HERSHEY_SIMPLEX, 0.46, white, 1, cv2.LINE_AA)
+        cv2.putText(image, text, (left, 57), cv2.FONT_HERSHEY_SIMPLEX, 0.46, _WHITE, 1, cv2.LINE_AA)
     return image

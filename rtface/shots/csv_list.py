@@ -72,16 +72,15 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
-    """A table with a row for each scene: film times that ``--start`` takes, timecodes for the reader, empty columns for
-    settings, and notes, where there are any."""
+    """A table with a row for each scene: film times that ``--start`` takes, timecodes for the reader, and empty columns
+    for settings."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    noted = any(scene.note for scene in scenes)
     columns = ("off", "strength", "engine", "faces")
-    table.writerow(["shot", "start", "end", "timecode", *columns, *(["comment"] if noted else [])])
+    table.writerow(["shot", "start", "end", "timecode", *columns])
     for number, scene in enumerate(scenes, 1):
         times = clock.film_time(scene.begin), clock.film_time(scene.end), clock.timecode_at(scene.begin)
-        table.writerow([number, *times, *("" for _ in columns), *([scene.note] if noted else [])])
+        table.writerow([number, *times, *("" for _ in columns)])
     return out.getvalue()
 
 

@@ -80,9 +80,8 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """An EDL with an event for each scene, and its note as a locator; record and source times and the reel are those of
-    the film."""
-    plain = _plain(title)
+    """An EDL with an event for each scene; record and source times and the reel are those of the film."""
+    plain = re.sub(r"[^\x20-\x7e]", "_", title)
     start = clock.timecode_at(clock.first)
     reel = f"{clock.reel:8}" if clock.reel and _REEL.fullmatch(clock.reel) else _NO_REEL
     lines = [f"TITLE: {plain[:70]}", f"FCM: {'DROP FRAME' if start.drop else 'NON-DROP FRAME'}", ""]
@@ -93,13 +92,8 @@ def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
         lines += [
             f"{min(number, _LARGEST):03d}  {reel} V     C        {begin} {end} {begin} {end}",
             f"* FROM CLIP NAME: {plain}",
-            *([f"* LOC: {begin} RED     {_plain(scene.note)}"] if scene.note else []),
         ]
     return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^\x20-\x7e]", "_", text)
 
 
 def _event(line: str) -> tuple[str, str, str] | None:

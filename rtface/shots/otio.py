@@ -48,7 +48,7 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
     try:
         # A key that stands twice crashes the library: of each the last one is taken.
         timeline: Any = otio.core.deserialize_json_from_string(json.dumps(json.loads(text)))
-    except Exception as error:
+    except (ValueError, KeyError, TypeError, otio.exceptions.OTIOError) as error:
         raise UsageError(
             "{name}: is no OpenTimelineIO file ({why})",
             code="otio_damaged",
@@ -107,7 +107,11 @@ def write_otio(scenes: list[Scene], clock: FilmClock, title: str) -> str:
     """
     otio = open_library()
     time = partial(otio.opentime.RationalTime, rate=float(clock.rate))
-    timeline, track, start = _timeline(clock, title)
+    timeline, start = otio.schema.Timeline(title), clock.start.frame if clock.start else 0
+    if clock.start:
+        timeline.global_start_time = time(start)
+    track = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
+    timeline.tracks.append(track)
     if scenes and (before := clock.frame_at(scenes[0].begin)) > 0:
         track.append(otio.schema.Gap(otio.opentime.TimeRange(time(0), time(before))))
     for number, scene in enumerate(scenes, 1):
@@ -123,42 +127,6 @@ def write_otio(scenes: list[Scene], clock: FilmClock, title: str) -> str:
                 )
             )
     return str(timeline.to_json_string())
-
-
-def write_markers(scenes: list[Scene], clock: FilmClock, title: str) -> str:
-    """A timeline with one clip, the film, and a marker for each scene, which may overlap, with its note.
-
-    Raises:
-        MissingComponent: opentimelineio is not installed.
-    """
-    otio = open_library()
-    time = partial(otio.opentime.RationalTime, rate=float(clock.rate))
-    timeline, track, start = _timeline(clock, title)
-    last = max((clock.frame_at(scene.end) for scene in scenes), default=1)
-    length = last if clock.length is None else max(last, round(clock.length * clock.rate))
-    clip = otio.schema.Clip(
-        title,
-        otio.schema.ExternalReference(target_url=title),
-        otio.opentime.TimeRange(time(start), time(length)),
-    )
-    track.append(clip)
-    for scene in scenes:
-        first = clock.frame_at(scene.begin)
-        marked = otio.opentime.TimeRange(time(start + first), time(max(1, clock.frame_at(scene.end) - first)))
-        clip.markers.append(otio.schema.Marker(scene.note, marked, otio.schema.MarkerColor.RED))
-    return str(timeline.to_json_string())
-
-
-def _timeline(clock: FilmClock, title: str) -> tuple[Any, Any, int]:
-    """An empty timeline, its video track, and the number of the film's first frame by its timecode."""
-    otio = open_library()
-    timeline = otio.schema.Timeline(title)
-    start = clock.start.frame if clock.start else 0
-    if clock.start:
-        timeline.global_start_time = otio.opentime.RationalTime(start, float(clock.rate))
-    track = otio.schema.Track("V1", kind=otio.schema.TrackKind.Video)
-    timeline.tracks.append(track)
-    return timeline, track, start
 
 
 def _shift(timeline: Any, name: str, clock: FilmClock) -> Fraction:

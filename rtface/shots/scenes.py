@@ -15,18 +15,16 @@ from rtface.shots.clock import FilmClock
 
 @dataclass(slots=True)
 class Scene:
-    """The frames from one scene change to the next, or others that a list names.
+    """The frames from one scene change to the next.
 
     Attributes:
         begin, end: seconds of the input's own clock; `end` is that of its last frame.
         frames: how many there are.
-        note: what a list says of it.
     """
 
     begin: Fraction
     end: Fraction
     frames: int = 0
-    note: str = ""
 
 
 class SceneRecorder:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Literal
 
-from rtface.analysis.treatment import Decision
 from rtface.config.options import check
 from rtface.errors import UsageError
 from rtface.frame import GrainMode, WantedRegion
@@ -17,8 +15,6 @@ from rtface.util.parse import boolean, colour, is_person_name, is_person_number
 from rtface.util.spelling import hint
 
 _OFF = "off"
-_FADE_S = 0.25
-"""Seconds before and after a part of a track in which the share that a decision keeps changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +141,6 @@ class ShotList:
 
     def __init__(self, shots: Iterable[Shot] = (), *, name: str = "", early: Fraction = Fraction(0)) -> None:
         self.name = name
-        self._decisions: dict[int, list[Decision]] = {}
         self.shots: Sequence[Shot] = sorted((shot for shot in shots if shot.settings), key=lambda shot: shot.begin)
         for shot in self.shots:
             if shot.end is not None and shot.end <= shot.begin:
@@ -171,24 +166,6 @@ class ShotList:
         """The settings for a frame or field at `time`, seconds of the input's own clock."""
         place = bisect_right(self._begins, time) - 1
         return self.shots[place].settings if place >= 0 and time < self._ends[place] else AS_RUN
-
-    def reviewed(self, decisions: Iterable[Decision], origin: float) -> ShotList:
-        """The same shots with what a person decided of tracks; `origin` is where the times of a report count from."""
-        found = copy(self)
-        found._decisions = {}
-        for one in decisions:
-            found._decisions.setdefault(one.track, []).append(
-                replace(one, from_s=one.from_s + origin, to_s=one.to_s + origin)
-            )
-        return found
-
-    def share_of(self, track: int, time: float) -> float:
-        """The share of a track's correction that decisions keep at `time`, 0…1; round their parts it fades."""
-        kept = 1.0
-        for one in self._decisions.get(track, ()):
-            outside = max(one.from_s - time, time - one.to_s, 0.0)
-            kept = min(kept, one.strength + (1.0 - one.strength) * min(1.0, outside / _FADE_S))
-        return kept
 
     @property
     def engines(self) -> dict[str, str]:

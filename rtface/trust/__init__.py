@@ -1,1 +1,1 @@
-"""Proof of an output: sidecar, checksums, signature; what checks, reads and takes them back; what policy refuses."""
+"""Proof of an output: sidecar, checksums, signature; checks and readers of them."""

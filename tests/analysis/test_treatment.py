@@ -491,3 +491,9 @@ def test_a_file_made_for_another_input_is_known(tmp_path: Path) -> None:
     assert read_treatments(path).other_than(Path("two.mp4")) == "films/one.mp4"
     path.write_text('{"version": 1, "tracks": {}}')
     assert read_treatments(path).other_than(Path("two.mp4")) is None
+
+
+def test_a_decision_of_a_review_is_not_dropped_in_silence(tmp_path: Path) -> None:
+    (path := tmp_path / "t.json").write_text('{"version": 1, "tracks": {}, "reviewed": []}')
+    with pytest.raises(UsageError, match="reviewed is gone; --shots FILE"):
+        read_treatments(path)

@@ -1,4 +1,4 @@
-"""The demo's clip: a film with sound in which the face comes nearer, damaged like a call."""
+"""The demo's clip: a film in which the face comes nearer, damaged like a call."""
 
 from __future__ import annotations
 
@@ -30,19 +30,15 @@ def test_an_interrupted_run_is_waited_for():
     assert demo.ended(SimpleNamespace(wait=wait)) == 130
 
 
-def test_clip_has_picture_and_sound_of_the_same_length(tmp_path, monkeypatch):
+def test_a_clip_is_damaged_like_a_call(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "SECONDS", 0.5)
     path = tmp_path / "demo.mp4"
     demo.make_clip(path)
     with av.open(str(path)) as film:
-        video, audio = film.streams.video[0], film.streams.audio[0]
+        video = film.streams.video[0]
         assert (video.width, video.height, video.average_rate) == (1280, 720, 30)
-        assert abs(float(audio.duration * audio.time_base) - 0.5) < 0.05
         frames = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
-        film.seek(0)
-        loudness = max(float(np.abs(block.to_ndarray()).max()) for block in film.decode(audio=0))
     assert len(frames) == 15
-    assert 0.001 < loudness < 0.1
     # Damaged: the call's 360 lines cannot carry what the portrait holds at 720.
     clean = next(demo.clean_frames(demo.portrait()))
     assert clean.shape == (360, 640, 3)

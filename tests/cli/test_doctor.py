@@ -60,45 +60,18 @@ def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
     assert all(finding.repair for finding in found.values() if finding.state == "fault")
 
 
-def test_a_package_that_is_absent_or_too_old(monkeypatch):
+def test_a_package_that_is_absent(monkeypatch):
     def version(name):
-        if name == "av":
+        if name in ("av", "mediapipe"):
             raise metadata.PackageNotFoundError(name)
-        return {"numpy": "1.26.4"}.get(name, real(name))
+        return real(name)
 
     real = metadata.version
     monkeypatch.setattr(doctor_checks.metadata, "version", version)
     found = findings(doctor_checks.check_packages)
-    assert (found["av"].state, found["numpy"].state) == ("fault", "fault")
-    assert "1.26.4, but rtface needs" in found["numpy"].detail
+    assert (found["av"].state, found["numpy"].state, found["mediapipe"].state) == ("fault", "ok", "ok")
     assert found["av"].repair.startswith("python -m pip install 'av")
-
-
-@pytest.mark.parametrize(
-    ("version", "specifier", "ok"),
-    [
-        ("2.4.6", ">=2.1,<3", True),
-        ("3.0", ">=2.1,<3", False),
-        ("2.0.9", "<3,>=2.1", False),
-        ("5.0.0.93", ">=5.0", True),
-        ("2.13.0+cpu", "==2.13.0", True),
-        ("1", "", True),
-        ("2.10", ">=2.9", True),
-    ],
-)
-def test_version_comparison(version, specifier, ok):
-    assert doctor_checks.satisfies(version, specifier) is ok
-
-
-def test_two_opencv_wheels_are_a_warning_with_the_used_one(monkeypatch):
-    real = metadata.version
-    monkeypatch.setattr(
-        doctor_checks.metadata, "version", lambda name: "5.0.0.93" if name == "opencv-contrib-python" else real(name)
-    )
-    finding = findings(doctor_checks.check_opencv)["cv2"]
-    assert finding.state == "warn"
-    assert "opencv-python-headless was written last" in finding.detail
-    assert "uninstall" in finding.repair
+    assert found["mediapipe"].repair.endswith("[mediapipe]'")
 
 
 def test_cv2_without_libgl_is_a_fault_with_its_repair(monkeypatch):
@@ -138,18 +111,6 @@ def test_missing_encoders(monkeypatch):
     monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264",))
     monkeypatch.setattr(doctor_checks, "USEFUL_CODECS", ("no_such_encoder",))
     assert findings(doctor_checks.check_codecs)["encoders"].state == "warn"
-
-
-def test_an_optional_package_that_does_not_import(monkeypatch, tmp_path):
-    (tmp_path / "broken_part.py").write_text("raise ImportError('half installed')")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(doctor_checks, "OPTIONAL", {"broken_part": "onnx", "absent_part": "mediapipe"})
-    real = metadata.version
-    monkeypatch.setattr(doctor_checks.metadata, "version", lambda name: "1.0" if name == "broken_part" else real(name))
-    found = findings(doctor_checks.check_optional)
-    sys.modules.pop("broken_part", None)
-    assert (found["broken_part"].state, found["absent_part"].state) == ("warn", "ok")
-    assert found["absent_part"].repair.endswith("[mediapipe]'")
 
 
 def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
@@ -238,10 +199,10 @@ def test_engines_table_and_json(monkeypatch):
 
 def test_the_queue_is_counted_and_never_made(monkeypatch, tmp_path):
     monkeypatch.setenv("RTFACE_DATA", str(tmp_path / "data"))
-    assert "empty" in findings(doctor_checks.check_folders)["queue"].detail
+    assert "items: 0" in findings(doctor_checks.check_folders)["queue"].detail
     assert not (tmp_path / "data").exists()
     queue = Queue()
     queue.store.add(item_plan("/a.mp4", "/b.mp4"))
-    assert "items: 1, waiting: 1" in findings(doctor_checks.check_folders)["queue"].detail
+    assert "items: 1" in findings(doctor_checks.check_folders)["queue"].detail
     queue.store.path.write_bytes(b"something else entirely" * 99)
     assert findings(doctor_checks.check_folders)["queue"].state == "warn"

@@ -134,7 +134,7 @@ def test_a_command_that_is_not_there_names_the_meant_one(given: str, meant: str)
         ("queue add in.mkv out.mkv --segments 2", "--segments is gone; --workers N"),
         ("queue add in.mkv out.mkv --workers 0", "--workers 0 is gone; --workers N"),
         ("undo out.mkv d.mkv back.mkv", "undo is gone; it gave back"),
-        ("review out.mkv --page look.html", "--page is gone; review prints"),
+        ("review out.mkv", "review is gone; the report"),
         ("verify out.mkv --files-only", "--files-only is gone; verify checks"),
         ("work JOB", "work is gone; --workers N"),
         ("segment JOB 0", "segment is gone; --workers N"),

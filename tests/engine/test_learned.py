@@ -24,7 +24,6 @@ from rtface.engine import learned
 from rtface.engine.engine_set import (
     EngineRequest,
     EngineSet,
-    check_allowed,
     names_of_persons,
     open_light,
     recipe_named,
@@ -335,17 +334,6 @@ def test_a_run_names_no_engine_of_a_person(learn: Callable[..., Path], name: str
         EngineSet(name, threads=1)
     with pytest.raises(UsageError, match="unknown engine"):
         EngineSet("rtface-s", opener=lambda recipe: HostEngine(recipe, threads=1)).named(name)
-
-
-def test_a_policy_forbids_an_engine_with_any_weights(
-    learn: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = of_person(recipe_named("rtface-s"), learned.read(learn()))
-    policy = tmp_path / "policy.toml"
-    policy.write_text('forbid = ["rtface-s"]')
-    monkeypatch.setenv("RTFACE_POLICY", str(policy))
-    with pytest.raises(UsageError, match="forbids engine rtface-s"):
-        check_allowed(own)
 
 
 def test_only_shipped_engines_take_the_weights(learn: Callable[..., Path], tmp_path: Path) -> None:

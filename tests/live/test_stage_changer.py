@@ -100,13 +100,12 @@ def test_a_recording_gets_no_stage_that_it_does_not_name():
     filters.close()
 
 
-def test_a_policy_holds_for_changes(tmp_path, monkeypatch):
-    policy = tmp_path / "policy.toml"
-    policy.write_text('forbid = ["own-stages"]\n')
-    monkeypatch.setenv("RTFACE_POLICY", str(policy))
+def test_a_stage_that_a_policy_sets_stays(tmp_path, monkeypatch):
+    (tmp_path / "policy.toml").write_text(f'stages = ["{OTHER}"]\n')
+    monkeypatch.setattr("rtface.config.policy.site_path", lambda: tmp_path / "policy.toml")
     _, changer = begun()
-    with pytest.raises(UsageError, match="forbids the stage"):
-        changer.change([BAR])
+    changer.change([BAR])
+    assert changer.stages == (BAR, OTHER)
 
 
 def test_files_need_the_key_and_own_classes_are_refused(tmp_path):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -14,14 +11,13 @@ import pytest
 
 import rtface
 from rtface.config.options import Options
-from rtface.correct.expected_error import CALIBRATIONS, bound, chance_of_worse, check_calibrated
+from rtface.correct.expected_error import CALIBRATIONS, bound, check_calibrated
 from rtface.engine.engine_set import recipe_named
 from rtface.engine.learned import path_of
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
 from rtface.pipeline.plan import check_invented
 from rtface.pipeline.show_invented import with_map
-from rtface.report import CONSIDER_LABEL
 from tests.media.encoded import interlaced_film
 from tests.persons.made import ANNA, learnt
 from tests.pipeline.fakes import frame_of, portrait
@@ -79,7 +75,7 @@ def test_map_has_what_the_first_stage_changed_alone(tmp_path: Path, monkeypatch:
     for before, after, (values,) in zip(planes_of(source), planes_of(out), planes_of(made), strict=True):
         changed = np.any([a != b for a, b in zip(before, after, strict=True)], axis=0)
         assert changed.any() and np.array_equal(values > 0, changed)
-    assert report.frames_corrected == 3 and report.tracks[0].invented is None
+    assert report.frames_corrected == 3
 
 
 def test_map_of_fields_covers_both(tmp_path: Path) -> None:
@@ -99,43 +95,17 @@ def test_map_of_fields_covers_both(tmp_path: Path) -> None:
 
 def test_map_has_the_times_of_the_output(tmp_path: Path) -> None:
     source = write_film(tmp_path / "in.mkv", [portrait()[0]] * 4, pts=[5, 6, 9, 13])
-    out, made, report = mapped(source)
+    out, made, _ = mapped(source)
     assert times_of(made) == times_of(out)
     with av.open(str(made)) as box:
         context = box.streams.video[0].codec_context
         assert (context.name, context.pix_fmt, len(box.streams)) == ("ffv1", "gray", 1)
-    (track,) = report.tracks
-    assert track.invented is not None and 0.0 < track.invented < 0.5
-    assert report.invented == pytest.approx(track.invented)
-    assert any("a visible label is" in note for note in report.notes) is (track.invented >= CONSIDER_LABEL)
-    assert [second for second, _ in track.invented_by_second] == [0.0]
-    assert json.loads(report.to_json())["tracks"][0]["invented"] == track.invented
-
-
-@pytest.mark.parametrize(
-    ("shares", "stages", "says"),
-    [
-        ((0.02, 0.1234), (), "12% of face 2 was probably invented: .* a visible label is advisable"),
-        ((0.07, None), (), "7% of face 1 .* is worth considering .*--stage label:preset=eu-modified"),
-        ((0.04, None), (), None),
-        ((None, None), (), None),
-        ((0.5, None), ("label:text=AI",), None),
-        ((0.5, None), ("tag:name=A",), "advisable"),
-    ],
-)
-def test_a_label_is_advised_by_the_share(shares: tuple, stages: tuple, says: str | None) -> None:
-    report = rtface.Report("in", "out", "1", "e", "cpu", options={"stages": stages})
-    report.tracks = [SimpleNamespace(id=n, invented=share) for n, share in enumerate(shares, 1)]
-    report.note_label()
-    assert len(report.notes) == (says is not None)
-    assert says is None or re.search(says, report.notes[0])
 
 
 def test_film_without_faces_has_an_empty_map(tmp_path: Path) -> None:
-    out, made, report = mapped(film(tmp_path / "in.mkv", frames=3, face=False))
+    out, made, _ = mapped(film(tmp_path / "in.mkv", frames=3, face=False))
     assert len(times_of(made)) == len(times_of(out)) == 3
     assert not any(values.any() for (values,) in planes_of(made))
-    assert report.invented is None
 
 
 def test_still_has_its_map_as_a_png(tmp_path: Path) -> None:
@@ -233,13 +203,6 @@ def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
         shown.append(planes_of(tmp_path / name)[1][0])
     assert np.array_equal(shown[0][:100], shown[1][:100])
     assert not np.array_equal(shown[0], shown[1])
-
-
-def test_small_changes_cannot_be_worse() -> None:
-    change = np.array([0.0, 1.9, 2.0, 8.0, 40.0], np.float32)
-    chance = chance_of_worse(change, np.full(5, 10.0, np.float32))
-    assert chance[:2].tolist() == [0.0, 0.0]
-    assert 0.5 > chance[2] > chance[3] > chance[4] > 0.0
 
 
 def test_keyframes_have_no_map() -> None:

@@ -196,19 +196,6 @@ def test_a_treatment_by_person_that_is_wrong(
 
 
 @pytest.mark.slow
-def test_the_sheet_has_a_row_for_each_person(film: Path, tmp_path: Path) -> None:
-    sheet = tmp_path / "sheet.png"
-    done = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
-    assert done.exit_code == 0, done.output
-    picture = cv2.imread(str(sheet))[:, :, ::-1]
-    means = [picture[40 + 136 * row : 168 + 136 * row, 210:338].reshape(-1, 3).mean(0) for row in range(3)]
-    assert [int(np.argmax(mean)) for mean in means] == [0, 1, 2]
-    again = CliRunner().invoke(app, ["analyze", str(film), "--sheet", str(sheet)])
-    assert again.exit_code != 0
-    assert "--overwrite" in again.output
-
-
-@pytest.mark.slow
 def test_shots_choose_persons(film: Path, tmp_path: Path, engines: object) -> None:
     shots = tmp_path / "shots.csv"
     shots.write_text("start,end,faces\n0,5,P1\n5,9.6,P3\n")

@@ -758,7 +758,6 @@ def test_a_column_of_the_sheet_is_taken_for_the_film(page: Any, studio: RunningS
 
     result = {
         "image": "/page/icon.svg",
-        "page": "/",
         "command": "x",
         "variants": [{"engine": "rtface-s", "strength": 0.5}],
     }
@@ -806,7 +805,7 @@ def test_the_result_of_a_part_is_seen_beside_that_part(page: Any, studio: Runnin
     assert 0.4 < (line["x"] - box["x"]) / box["width"] < 0.6
 
 
-def test_report_has_each_person_with_what_was_invented(page: Any) -> None:
+def test_report_has_persons_and_doubtful_places(page: Any) -> None:
     track = {
         "id": 1,
         "person": "anna",
@@ -818,16 +817,21 @@ def test_report_has_each_person_with_what_was_invented(page: Any) -> None:
         "treatment": {"on": True, "reasons": []},
     }
     tracks = [
-        track | {"frames_corrected": 30, "invented": 0.1},
-        track | {"id": 2, "first_s": 5, "last_s": 6.5, "frames_corrected": 10, "invented": 0.2},
-        track | {"id": 3, "person": "P2", "frames_corrected": 0, "invented": None},
-        track | {"id": 4, "person": "unknown", "frames_corrected": 5, "invented": 0.5},
+        track | {"frames_corrected": 30},
+        track | {"id": 2, "first_s": 5, "last_s": 6.5, "frames_corrected": 10},
+        track | {"id": 3, "person": "P2", "frames_corrected": 0},
+        track | {"id": 4, "person": "unknown", "frames_corrected": 5},
     ]
-    page.route("**/api/queue/1/report", lambda route: route.fulfill(json={"treatments": tracks, "engines": {}}))
+    doubtful = [{"at_s": 5.5, "track": 2, "reasons": ["turned by 40°", "its points jump"]}]
+    page.route(
+        "**/api/queue/1/report",
+        lambda route: route.fulfill(json={"treatments": tracks, "engines": {}, "doubtful": doubtful}),
+    )
     page.evaluate("""async () => {
         const { reportCard } = await import("/page/views/queue/report.js");
         document.querySelector("main").append(reportCard({ id: 1 }));
     }""")
-    page.get_by_text("anna: seen for 0:03.5, corrected on 40 frames. Invented: 12.5%.").wait_for()
+    page.get_by_text("anna: seen for 0:03.5, corrected on 40 frames.").wait_for()
+    page.get_by_text("turned by 40°, its points jump").wait_for()
     page.get_by_text("P2: seen for 0:02.0, corrected on 0 frames.", exact=True).wait_for()
     assert page.get_by_text("unknown: ").count() == 0

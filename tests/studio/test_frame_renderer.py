@@ -86,18 +86,6 @@ def test_frames_are_enlarged_as_a_run_enlarges_them(tmp_path: Path) -> None:
         renderer.close()
 
 
-def test_what_a_policy_forbids_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "policy.toml").write_text('forbid = ["region", "grain"]\n')
-    monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
-    renderer = FrameRenderer(make_film(tmp_path / "film.mp4"))
-    try:
-        for forbidden in ({"region": "head"}, {"grain": "none"}):
-            with pytest.raises(UsageError, match="forbids"):
-                renderer.render(0.8, 320, Options.of({"engine": "rtface-s", **forbidden}))
-    finally:
-        renderer.close()
-
-
 def test_time_beyond_the_end_is_said(tmp_path: Path) -> None:
     film = make_film(tmp_path / "film.mp4")
     renderer = FrameRenderer(film)

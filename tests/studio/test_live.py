@@ -663,15 +663,12 @@ def test_a_person_is_learnt_in_the_studio(
         assert status in (400, 422) and f"messages.{value['code']}" in catalogue(), wrong
     learnt(learned.path_of("anna"), ANNA)
     found = ask(studio, "GET", "/api/persons")[1]
-    assert (found["persons"], found["here"], found["words"]) == (["anna"], True, False)
+    assert (found["persons"], found["here"]) == (["anna"], True)
     assert call(studio, "POST", "/api/persons/learn", **asked)[0] == 200
     learning = lambda: ask(studio, "GET", "/api/persons")[1]["learning"]  # noqa: E731
     wait_for(lambda: learning()["state"] not in ("waiting", "running"), 60)
     assert learning()["state"] == "failed" and "photos that differ" in learning()["error"]["message"]
     assert ask(studio, "DELETE", "/api/persons/anna")[1]["persons"] == []
-    (policy := tmp_path / "policy.toml").write_text('forbid = ["learning"]')
-    monkeypatch.setenv("RTFACE_POLICY", str(policy))
-    assert ask(studio, "GET", "/api/persons")[1]["words"] is None
 
 
 @pytest.mark.parametrize("code", ["learn_nothing", "learn_too_short"])

@@ -240,12 +240,15 @@ def test_a_file_that_cannot_be_changed_by_line_stays(studio: RunningStudio, tmp_
     assert file.read_text() == 'stages = [\n  "label",\n]\n' and len(list(file.parent.iterdir())) == 1
 
 
-def test_what_a_policy_forbids_is_locked(
+def test_an_option_that_a_policy_sets_is_locked(
     studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = tmp_path / "policy.toml"
-    policy.write_text('forbid = ["compare", "strength"]\n')
-    monkeypatch.setenv("RTFACE_POLICY", str(policy))
+    policy.write_text("strength = 0.5\n")
+    monkeypatch.setattr("rtface.config.policy.site_path", lambda: policy)
+    monkeypatch.setattr("rtface.config.options.site_path", lambda: policy)
+    monkeypatch.setattr("rtface_studio.settings.site_path", lambda: policy)
+    assert setting(ask(studio, "GET", "/api/settings")[1], "strength")["value"] == "0.5"
     assert setting(ask(studio, "GET", "/api/settings")[1], "strength")["locked"] == str(policy)
     status, value = call(studio, "PUT", "/api/settings/strength", value="1")
     assert status == 400 and str(policy) in value["error"]

@@ -14,7 +14,6 @@ import pytest
 
 from rtface.analysis.treatment import read_treatments
 from rtface.config.option_sources import load
-from rtface.config.policy import Policy
 from rtface.engine.recipe import SHIPPED, load_recipe
 from rtface.errors import RtfaceError
 from rtface.media.stills.image_read import read_image
@@ -29,7 +28,6 @@ READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda path: read_shots(path, CLOCK),
         "TITLE: x\nFCM: NON-DROP FRAME\n\n001  AX V C 00:00:00:00 00:00:02:00 00:00:00:00 00:00:02:00\n* RTFACE: off\n",
     ),
-    "policy.toml": (Policy.read, 'forbid = ["person"]\n'),
     "rtface.toml": (lambda path: load({}, config=path), 'strength = 0.5\nengine = "rtface-s"\n'),
     "recipe.toml": (load_recipe, (SHIPPED / "rtface-s" / "recipe.toml").read_text()),
     "t.json": (

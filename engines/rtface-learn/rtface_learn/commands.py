@@ -54,7 +54,6 @@ def learn(
 ) -> None:
     """Learn a person's face, so that --person NAME restores it better."""
     from rtface.engine.learned import path_of
-    from rtface.trust.enforce import enforce_learning
     from rtface_engines.environment import SetupOutput, find_python
     from rtface_learn import judge, selection
     from rtface_learn.learn import learn as run
@@ -71,10 +70,9 @@ def learn(
     numbers = [] if without is None else without.split(",")
     if not all(re.fullmatch(r"\s*[0-9]{1,9}\s*", word) for word in numbers):
         raise UsageError("--without {words}: give numbers, as 3,5", code="learn_numbers", words=repr(without))
-    wanted = enforce_learning()
     judge.check_policies()
     given = [_source(text) for text in sources]
-    consent = _agree(yes, consent.strip(), wanted)
+    consent = _agree(yes, consent.strip())
 
     def notify_share(what: str, share: float) -> None:
         if console.live:
@@ -214,29 +212,14 @@ def _source(text: str) -> Path | LiveAddress:
     return path
 
 
-def _agree(yes: bool, consent: str, wanted: Path | None) -> str:
-    """The consent in words, "" where none is asked for. Raises UsageError unless the user agrees, by `--consent`,
-    `--yes` or on the terminal.
-
-    Args:
-        wanted: the policy that asks for words.
-    """
-    asked = sys.stdin.isatty()
-    if wanted is not None and not consent:
-        consent = typer.prompt(f"{_CONSENT} Who agreed, and when?").strip() if asked else ""
-        if not consent:
-            raise UsageError(
-                "the policy {path} asks for consent (require-consent); add --consent TEXT, which says who agreed, and "
-                "when",
-                code="policy_consent",
-                path=wanted,
-            )
-    if yes or consent:
-        return consent
-    if not asked:
-        raise UsageError("{consent} Add --yes to agree", code="consent_needed", consent=_CONSENT)
-    if not typer.confirm(f"{_CONSENT} Do you agree?"):
-        raise UsageError("nothing was learnt", code="learn_refused")
+def _agree(yes: bool, consent: str) -> str:
+    """The consent in words, "" where none is given. Raises UsageError unless the user agrees, by `--consent`, `--yes`
+    or on the terminal."""
+    if not (yes or consent):
+        if not sys.stdin.isatty():
+            raise UsageError("{consent} Add --yes to agree", code="consent_needed", consent=_CONSENT)
+        if not typer.confirm(f"{_CONSENT} Do you agree?"):
+            raise UsageError("nothing was learnt", code="learn_refused")
     return consent
 
 

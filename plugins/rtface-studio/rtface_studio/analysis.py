@@ -188,8 +188,7 @@ class FilmTasks:
         image = self.folder(number) / "sheet.png"
 
         async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
-            for old in (image, image.with_suffix(".html")):
-                old.unlink(missing_ok=True)
+            image.unlink(missing_ok=True)
             found = await json_of(
                 "try",
                 *(f"--{key}={value}" for key, value in known.items()),
@@ -198,15 +197,8 @@ class FilmTasks:
                 str(image),
                 receive=lambda event: event["event"] == "progress" and progress(event),
             )
-            at = f"/api/films/{number}/sheet"
-            return {
-                "command": found["command"],
-                "seconds": found["seconds"],
-                "image": f"{at}.png",
-                "page": f"{at}.html",
-                "variants": found["variants"],
-                "hint": found["hint"],
-                "proposals": found["proposals"],
+            return {key: found[key] for key in ("command", "variants", "hint")} | {
+                "image": f"/api/films/{number}/sheet.png"
             }
 
         self.of(number, "sheet").start(work)
@@ -273,9 +265,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         return Response(await in_thread(_small, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
     async def drawn(request: Request) -> Response:
-        kind = request.path_params["kind"]
-        folder = tasks.folder(film(request)[0])
-        return _file(folder / f"sheet.{kind}" if kind in ("png", "html") else None, download=kind == "html")
+        return _file(tasks.folder(film(request)[0]) / "sheet.png")
 
     async def clip(request: Request) -> Response:
         return _file(tasks.folder(film(request)[0]) / "clip.mp4")
@@ -284,7 +274,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
     return [
         Route(f"{at}/analysis", analysis, methods=["GET", "POST"]),
         Route(f"{at}/sheet", sheet, methods=["GET", "POST"]),
-        Route(f"{at}/sheet.{{kind}}", drawn),
+        Route(f"{at}/sheet.png", drawn),
         Route(f"{at}/clip.mp4", clip),
         Route(f"{at}/faces/{{label}}", face),
     ]
@@ -301,10 +291,10 @@ def _small(photo: Path | None) -> bytes:
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
 
 
-def _file(path: Path | None, *, download: bool = False) -> Response:
-    if path is None or not path.is_file():
+def _file(path: Path) -> Response:
+    if not path.is_file():
         raise _missing()
-    return FileAnswer(path, filename=path.name if download else None, headers={"cache-control": "no-store"})
+    return FileAnswer(path, headers={"cache-control": "no-store"})
 
 
 def _missing() -> InputMissing:

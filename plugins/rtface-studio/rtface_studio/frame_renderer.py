@@ -12,14 +12,13 @@ from time import perf_counter
 import cv2
 
 from rtface.analysis.treatment import Treatment
-from rtface.config.options import Options, Scope, learnt_persons
+from rtface.config.options import Options, learnt_persons
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import EngineRequest
 from rtface.engine.learned import path_of, read
 from rtface.errors import Closed, InputError
 from rtface.frame import Bytes, Float32, Frame
 from rtface.geometry.transforms import display_size
-from rtface.media.files.image_names import is_image
 from rtface.persons.gallery import JOIN, Gallery, distance, mean
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import FilmNetworks, engine_request, open_networks, open_runtime
@@ -125,7 +124,7 @@ class FrameRenderer:
                 cost.
 
         Raises:
-            UsageError: a policy forbids it, options do not go together, or frames cannot have that size.
+            UsageError: options do not go together, or frames cannot have that size.
             InputError: the film cannot be read there.
             MissingComponent, EngineError: the engine cannot be used.
             Closed: after `close`.
@@ -142,9 +141,7 @@ class FrameRenderer:
             if self._last is not None and self._last[0] == request:
                 return self._last[1]
             began = perf_counter()
-            plan = plan_frames(
-                self._path, options, Scope.ANALYSIS | (Scope.STILLS if is_image(self._path) else Scope.FILM)
-            )
+            plan = plan_frames(self._path, options)
             if not corrected:
                 shown = self._reader.read(time, LEAD_IN_S, options.scale)[-1]
                 before = CpuDevice().view(shown).thumbnail(side)[0]

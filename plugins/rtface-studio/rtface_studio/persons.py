@@ -14,7 +14,6 @@ from rtface import plugins
 from rtface.config.addresses import parse_address
 from rtface.engine import learned
 from rtface.errors import Message, RtfaceError, UsageError
-from rtface.trust.enforce import enforce_learning
 from rtface.util.events import Event
 from rtface.util.parse import is_person_name
 from rtface.web.http import in_thread, json_body
@@ -36,7 +35,6 @@ def routes(studio: Studio) -> list[BaseRoute]:
             "unfinished": learned.unfinished_names(),
             "here": plugins.known("command", "learn"),
             "learning": task.state,
-            "words": _words_wanted(),
         }
 
     async def persons(request: Request) -> Response:
@@ -85,14 +83,6 @@ def routes(studio: Studio) -> list[BaseRoute]:
     ]
 
 
-def _words_wanted() -> bool | None:
-    """Whether a policy asks for consent in words; None where it forbids learning."""
-    try:
-        return enforce_learning() is not None
-    except UsageError:
-        return None
-
-
 def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
     """Arguments of ``rtface learn`` for what the page asks.
 
@@ -100,12 +90,12 @@ def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
         UsageError: nobody agreed, a name or source that cannot be used, or a file outside the folders.
         InputError: a playlist.
     """
-    name, source, consent = body.get("name"), body.get("source"), body.get("consent", "")
+    name, source = body.get("name"), body.get("source")
     if body.get("agreed") is not True:
         raise UsageError("agree first that this face may be learnt", code="learn_agree")
     if not isinstance(name, str) or not is_person_name(name.strip()):
         raise UsageError("give the person a name of letters and digits, which begins with a letter", code="learn_named")
-    if not isinstance(source, str) or not source.strip() or not isinstance(consent, str):
+    if not isinstance(source, str) or not source.strip():
         raise UsageError("choose a camera, a film or a folder of photos", code="learn_from")
     address = parse_address(source.strip())
     if address.kind == "file":
@@ -115,5 +105,5 @@ def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
         raise UsageError("{address}: there is no such device", code="no_device", address=address)
     else:
         source = str(address)
-    words = ["--yes", *([f"--consent={consent.strip()}"] if consent.strip() else []), "--overwrite"]
+    words = ["--yes", "--overwrite"]
     return [*words, "--", name.strip(), source]

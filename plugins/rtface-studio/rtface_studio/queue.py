@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from rtface.analysis.doubt import Doubt, most_doubtful
 from rtface.concurrency.threads import call_in_thread
 from rtface.config.options import Options
 from rtface.errors import InputMissing, Message, RtfaceError, UsageError
@@ -265,7 +266,10 @@ def _report(studio: Studio, request: Request) -> dict[str, Any]:
         return {}
     table = read_sidecar(sidecar)
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
-    return {key: table[key] for key in keys if key in table} | {"moment": moment_of(table.get("treatments") or [])}
+    tracks: list[dict[str, Any]] = table.get("treatments") or []
+    doubts = [(one["id"], one["person"], map(Doubt.of, one.get("doubts", ()))) for one in tracks]
+    shown = {"moment": moment_of(tracks), "doubtful": [asdict(place) for place in most_doubtful(doubts)]}
+    return {key: table[key] for key in keys if key in table} | shown
 
 
 def moment_of(tracks: list[dict[str, Any]]) -> dict[str, Any] | None:

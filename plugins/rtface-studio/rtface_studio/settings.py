@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from rtface.config.option_sources import file_values, load, read_file
-from rtface.config.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having
-from rtface.config.policy import Policy, policies
+from rtface.config.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having, locked, locked_error
+from rtface.config.policy import site_path
 from rtface.errors import Message, OutputError, UsageError
 from rtface.redaction import shown
 from rtface.stages.options import file_options
@@ -59,7 +59,7 @@ def all_settings() -> dict[str, Any]:
     groups = {
         name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__
     }
-    file, rules = settings_file(), policies()
+    file, fixed = settings_file(), locked()
     rows = list[dict[str, Any]]()
     for name, option in OPTIONS.items():
         rows.append(
@@ -73,7 +73,7 @@ def all_settings() -> dict[str, Any]:
                 "default": _shown(option.default, option.unset),
                 "value": _shown(getattr(loaded.options, name), option.unset),
                 "source": loaded.sources[name],
-                "locked": _locked_by(name, rules),
+                "locked": str(site_path()) if name in fixed else None,
                 "changeable": Trait.ONCE not in option.traits,
             }
         )
@@ -81,13 +81,8 @@ def all_settings() -> dict[str, Any]:
         "file": str(file) if file else None,
         "exists": bool(file and file.is_file()),
         "settings": rows,
-        "policies": [str(policy.path) for policy in rules],
+        "policies": [str(site_path())] * bool(fixed),
     }
-
-
-def _locked_by(name: str, rules: Iterable[Policy]) -> str | None:
-    """The policy file that forbids an option; None where none does."""
-    return next((str(policy.path) for policy in rules if policy.forbids(name.replace("_", "-"))), None)
 
 
 def settings_file() -> Path | None:
@@ -112,13 +107,8 @@ def change_setting(name: str, value: object) -> None:
             name=name,
             flag=OPTIONS[key].flag,
         )
-    if (policy := _locked_by(key, policies())) is not None:
-        raise UsageError(
-            "the policy {path} forbids {name}; ask the administrator",
-            code="policy",
-            path=policy,
-            name=OPTIONS[key].flag,
-        )
+    if key in locked():
+        raise locked_error(key)
     if value is not None and not isinstance(value, (str, bool, int, float)):
         raise UsageError("{name}: give the value as text, as the command line takes it", code="as_text", name=name)
     if key == "stages" and value is not None:

@@ -152,7 +152,7 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
     def recognise(values: _Values) -> Response:
         try:
             persons.recognise()
-        except RtfaceError as error:  # the network is not there, or a policy forbids it
+        except RtfaceError as error:  # the network is not there, or a policy sets it
             raise UsageError(error.message) from None
         return listed()
 

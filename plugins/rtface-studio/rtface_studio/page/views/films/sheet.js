@@ -24,7 +24,7 @@ export function mountSheet(root, id, settings, take) {
           button(`${engine}, ${percent(strength)}`, () => take({ engine: engine === "rtface-m" ? "default" : engine, strength }), { kind: "small" }))),
         h("div", { class: "row" }, h("code", {}, result.command),
           copyButton(() => result.command)),
-        h("div", { class: "row" }, h("a", { class: "button small", href: keyed(result.page) }, t("films.sheet_page")), make(t("films.sheet_again"))));
+        make(t("films.sheet_again")));
     } else {
       replace(root, head, h("p", { class: "quiet-text" }, t("films.sheet_hint")), state === "failed" ? note(translated(error), "bad") : null, make(t("films.sheet_make")));
     }

@@ -29,8 +29,7 @@ export function learntPersons(found, settings, devices, changed) {
         button(t("live.learnt_remove"), () => remove(name, "live.learnt_remove_text"), { kind: "small quiet", "aria-label": t("live.learnt_remove_name", { name }) }))),
       found.unfinished.map((name) => h("div", { class: "row" }, h("span", {}, t("live.learnt_unfinished", { name })),
         button(t("live.learnt_remove"), () => remove(name, "live.learnt_remove_rest"), { kind: "small quiet", "aria-label": t("live.learnt_remove_name", { name }) }))),
-      found.here ? button(t("live.learn"), learn, { kind: "small", disabled: found.words === null }) : note(t("live.learn_missing")),
-      found.here && found.words === null ? note(t("live.learn_forbidden"), "warn") : null);
+      found.here ? button(t("live.learn"), learn, { kind: "small" }) : note(t("live.learn_missing")));
   }
 
   async function remove(name, text) {
@@ -49,7 +48,7 @@ export function learntPersons(found, settings, devices, changed) {
 function learnDialog(found, devices, learnt, closed) {
   const cameras = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const kinds = [...cameras, ["film", t("live.learn_film")], ["folder", t("live.learn_folder")]];
-  const asked = { name: "", source: kinds[0][0], path: "", consent: "", agreed: false };
+  const asked = { name: "", source: kinds[0][0], path: "", agreed: false };
   const form = h("div", { class: "stack" }), work = h("div", { class: "stack", role: "status" });
   let mine = WORKS.includes(found.learning.state), last = null, heard = null;
   const text = (key, label) => {
@@ -64,7 +63,6 @@ function learnDialog(found, devices, learnt, closed) {
       own ? h("p", { class: "quiet-text" }, t("live.learn_camera")) : [text("path", t("live.path")),
         button(t("app.choose_file"), () => (asked.source === "film" ? chooseFilm : chooseFolder)((path) => { asked.path = path; drawForm(); }), { kind: "small" })],
       h("p", {}, t("live.learn_consent")),
-      found.words ? text("consent", t("live.learn_words")) : null,
       check(t("live.learn_agree"), asked.agreed, (value) => { asked.agreed = value; }),
       button(t("live.learn_start"), begin, { kind: "primary" }));
   }
@@ -74,7 +72,7 @@ function learnDialog(found, devices, learnt, closed) {
     heard = null;
     const name = asked.name.trim().toLowerCase();
     if (found.persons.includes(name) && !await confirm(t("live.learn"), t("live.learn_again", { name }), t("live.learn_start"))) return;
-    const { learning } = await api.post("/api/persons/learn", { name: asked.name, source: own ? asked.source : asked.path, consent: asked.consent, agreed: asked.agreed });
+    const { learning } = await api.post("/api/persons/learn", { name: asked.name, source: own ? asked.source : asked.path, agreed: asked.agreed });
     mine = true;
     replace(form);
     show(heard ?? learning); // what is told of it may come before the answer

@@ -1,23 +1,21 @@
 // What a run says of itself, and what `rtface verify` proves about its output.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
-import { clock, number, percent, t } from "../../lib/text.js";
+import { clock, number, t } from "../../lib/text.js";
 import { button, note } from "../../lib/ui.js";
 import { verdict } from "../films/analysis.js";
 
-/** Each person's tracks together: time, corrected frames, and the mean share of them that was invented. */
+/** Each person's tracks together: time and corrected frames. */
 function personsOf(tracks) {
   const found = new Map();
   for (const one of tracks) {
     if (!one.person || one.person === "unknown") continue;
-    const sum = found.get(one.person) ?? { seconds: 0, corrected: 0, invented: 0, measured: 0 };
+    const sum = found.get(one.person) ?? { seconds: 0, corrected: 0 };
     sum.seconds += one.last_s - one.first_s;
     sum.corrected += one.frames_corrected;
-    if (one.invented !== null) { sum.invented += one.invented * one.frames_corrected; sum.measured += one.frames_corrected; }
     found.set(one.person, sum);
   }
-  return [...found].map(([name, sum]) => h("li", {}, t("queue.report_person", { name, time: clock(sum.seconds, true), frames: number(sum.corrected) }),
-    sum.measured ? ` ${t("queue.report_share", { share: percent(sum.invented / sum.measured, 1) })}` : null));
+  return [...found].map(([name, sum]) => h("li", {}, t("queue.report_person", { name, time: clock(sum.seconds, true), frames: number(sum.corrected) })));
 }
 
 /** Text, class, and what a track has there; a column in which none has anything is left out. @type {[string, string, (track: any) => any][]} */
@@ -26,8 +24,7 @@ const COLUMNS = [
   ["films.column_from", "number", (one) => `${clock(one.first_s, true)} – ${clock(one.last_s, true)}`],
   ["films.column_width", "number wide-only", (one) => `${Math.round(one.mean_width_px)} px`],
   ["queue.report_corrected", "number", (one) => t("queue.report_frames", { some: number(one.frames_corrected), all: number(one.frames) })],
-  ["queue.report_strength", "", (one) => verdict({ on: one.frames_corrected > 0, verdict: one.verdict })],
-  ["queue.report_invented", "number", (one) => (one.invented === null ? null : percent(one.invented, 1))]];
+  ["queue.report_strength", "", (one) => verdict({ on: one.frames_corrected > 0, verdict: one.verdict })]];
 
 function tracksTable(tracks) {
   const columns = COLUMNS.filter(([, , cell]) => tracks.some((one) => cell(one) !== null));
@@ -50,7 +47,9 @@ export function reportCard({ id, started_at: started, ended_at: ended }, told = 
       started && ended ? h("p", { class: "quiet-text" }, t("queue.report_time", { time: clock((Date.parse(ended) - Date.parse(started)) / 1000), version: report.rtface })) : null,
       persons.length ? h("ul", {}, persons) : null,
       h("p", {}, h("a", { href: keyed(`/api/queue/${id}/report?download`) }, t("queue.report_download"))),
-      report.treatments.length ? tracksTable(report.treatments) : null);
+      report.treatments.length ? tracksTable(report.treatments) : null,
+      report.doubtful.length ? h("h3", {}, t("queue.report_doubtful")) : null,
+      h("ol", {}, report.doubtful.map((one) => h("li", {}, `${clock(one.at_s, true)}, ${t("films.column_track")} ${one.track}: ${one.reasons.join(", ")}`))));
   });
   return root;
 }

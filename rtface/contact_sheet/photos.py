@@ -1,0 +1,56 @@
+"""Writes photos of the persons that an analysis has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.errors import OutputError
+from rtface.frame import Bytes, Color, Frame
+from rtface.media.files.outputs import OutputPath, check_outputs
+from rtface.media.stills.images import ImagePlan, write_image
+from rtface.report import PersonReport
+from rtface.util.av_arrays import image_from_array
+
+_PHOTOS = 4
+"""Photos of a person at most."""
+
+
+def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], folder: Path, *, overwrite: bool) -> int:
+    """Writes faces of each person as ``FOLDER/P1/1.png``, ``2.png`` …, for ``--person NAME=FOLDER/P1``.
+
+    Args:
+        persons: that were found.
+        faces: of each track, uint8 RGB S×S×3.
+        folder: where to; made if it is not there.
+        overwrite: whether files may be replaced.
+
+    Returns:
+        How many were written.
+
+    Raises:
+        OutputError: a file is there already, or cannot be written.
+    """
+    written = 0
+    for person in persons:
+        place = folder / person.person
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                "{path}: the folder cannot be made ({why}); choose another place",
+                code="folder_unmade",
+                path=place,
+                why=error.strerror,
+            ) from error
+        shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
+        for number, face in enumerate(shown, 1):
+            (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)
+            write_image(
+                Frame(image_from_array(face, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True)),
+                ImagePlan(target, "png"),
+                tags={},
+            )
+            written += 1
+    return written
