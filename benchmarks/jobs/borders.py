@@ -57,7 +57,7 @@ def differences(clip: Path, engine: str, correct: str, length: Fraction, *, alon
     """PSNR in dB of every corrected frame of the job to that of one piece, behind the first border."""
     from rtface.config.options import Options
     from rtface.jobs import FilmJob
-    from rtface.jobs.worker import do_segment
+    from rtface.jobs.worker import Worker
     from rtface.pipeline.film import run_file
 
     options = Options(engine=engine, codec="ffv1", device="cpu", correct=correct)  # type: ignore[arg-type]
@@ -69,7 +69,8 @@ def differences(clip: Path, engine: str, correct: str, length: Fraction, *, alon
             raise SystemExit(f"{clip}: {job}")
         numbers = range(len(job.plan))
         for number in reversed(numbers) if alone else numbers:
-            do_segment(job.folder.path, number)
+            with Worker(job.folder, job.plan) as worker:
+                worker.make(number)
         job.run()
         behind = sum(job.plan.frames[:1])
         return [

@@ -1,24 +1,21 @@
-"""The folder of a job: its files, written so that a crash, a power cut or another machine never sees half of one.
+"""The folder of a job: its files, written so that a crash or a power cut never leaves half of one.
 
 better.mp4.rtface/
   plan.json            what is done (`rtface.jobs.plan`)
   segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
-  segments/00007-1.video, 00007-1.map, 00007-1.comparison
-  leases/00007-1.json  who works on it (`rtface.jobs.leases`)
-  workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
+  segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
   join.json            the working files of the join (`rtface.jobs.join`)
-  faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
   numbers/00007.json   where options name them: numbers and persons of a segment's faces
                        (`rtface.jobs.face_numbers`)
   numbers/state.json   how many segments have them, and what finding the next continues from
   progress.json        the state of the job in figures (`rtface.jobs.status`)
+  lock                 locked by the process that coordinates the work
   log.txt              one line for each event
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -27,20 +24,24 @@ import shutil
 import sys
 import time
 from collections.abc import Generator
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.files.workfile import full
-from rtface.util.files import NEW, read_shared, rename_new, replace, status_in, sync_file, sync_folder
-from rtface.util.foreign import Shape, anything, open_below, open_folder
+from rtface.util.file_lock import try_lock
+from rtface.util.files import NEW, rename_new, replace, sync_file, sync_folder
+from rtface.util.foreign import Shape, anything, open_below, open_folder, read_regular
 from rtface.util.text import printable
 from rtface.util.toml_dataclass import parse_json
 
-FORMAT = 4
+FORMAT = 5
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
-_OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments", "leases", "workers", "numbers")
+# Seconds in which the lock of a process that just ended, or of who looks at the job, is freed.
+_PATIENCE_S = 1.0
+_OWN = ("plan.json", "join.json", "progress.json", "log.txt", "lock", "segments", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
@@ -51,20 +52,16 @@ class JobFolder:
 
     Args:
         path: the folder; it need not exist. A link is followed where this user made it.
-        agreed: SHA-256 of a plan of another user that is worked on; see `rtface.jobs.plan.JobPlan.look`.
     """
 
-    def __init__(self, path: Path, agreed: str = "") -> None:
-        if path.is_symlink() and self.is_own(path.lstat(), path.parent):
+    def __init__(self, path: Path) -> None:
+        if path.is_symlink() and self.is_own(path.lstat()):
             path = path.resolve()
-        self.path, self.agreed = path, agreed
+        self.path = path
         self.plan = path / "plan.json"
         self.segments = path / "segments"
-        self.leases = path / "leases"
-        self.workers = path / "workers"
         self.numbers = path / "numbers"
         self.joining = path / "join.json"
-        self.faces = path / "faces.json"
         self.progress = path / "progress.json"
 
     @property
@@ -105,8 +102,7 @@ class JobFolder:
             OutputError: they cannot be made.
         """
         with self._errors("cannot be made"):
-            for folder in (self.segments, self.leases, self.workers):
-                self.make_subfolder(folder)
+            self.make_subfolder(self.segments)
 
     def make_subfolder(self, folder: Path) -> None:
         """Makes one of them; OSError where a link or a file has its name."""
@@ -121,7 +117,7 @@ class JobFolder:
         Plan and note of the join go last: a call that finds them after a crash removes the rest, or makes again what is
         missing.
         """
-        for folder in (self.segments, self.leases, self.workers, self.numbers):
+        for folder in (self.segments, self.numbers):
             with contextlib.suppress(OSError):
                 for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
                     self.unlink(path)  # records before the files that they name
@@ -136,13 +132,47 @@ class JobFolder:
         with contextlib.suppress(OSError):
             self.path.rmdir()
 
-    def remove_empty(self) -> None:
-        """Removes the folders of a job that was removed while this process had a file open in them: NFS keeps such a
-        file, under another name, until it is closed."""
-        if not self.planned:
-            with contextlib.suppress(OSError):
-                self.workers.rmdir()
-                self.path.rmdir()
+    def lock(self) -> BufferedRandom:
+        """The open file whose lock says that this process coordinates the job; closing it frees the job.
+
+        Raises:
+            UsageError: another process coordinates it.
+            InputMissing, OutputError: the folder is gone, or cannot be written.
+        """
+        until = time.monotonic() + _PATIENCE_S
+        with self._errors("cannot be written to"):
+            while (file := self._locked(os.O_CREAT)) is None:
+                if time.monotonic() > until:
+                    raise UsageError(
+                        "{path}: another process is at work on this job; wait until it ends, or stop it",
+                        code="job_at_work",
+                        path=self.path,
+                    )
+                time.sleep(_PATIENCE_S / 10)
+        return file
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process coordinates the job now."""
+        with contextlib.suppress(OSError):
+            file = self._locked()
+            if file is None:
+                return True
+            file.close()
+        return False
+
+    def _locked(self, flags: int = 0) -> BufferedRandom | None:
+        """The file of the lock, locked; None where another process holds it."""
+        path = self.path / "lock"
+        file = os.fdopen(self.open(path, os.O_RDWR | flags), "r+b")
+        try:
+            taken = try_lock(file)
+        except OSError:  # this file system has no locks
+            taken = True
+        if taken and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+            return file
+        file.close()  # also where the job was removed and begun again meanwhile
+        return None
 
     def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
         """Opens a file of the job; raises as `rtface.util.foreign.open_below`."""
@@ -154,12 +184,9 @@ class JobFolder:
             os.unlink(path if folder is None else path.name, dir_fd=folder)
 
     @staticmethod
-    def is_own(status: os.stat_result, folder: Path, *, root: bool = True) -> bool:
-        """Whether a file of a folder is this user's, or where `root` is true the administrator's."""
-        if sys.platform == "win32" or status.st_uid == os.geteuid() or (root and status.st_uid == 0):
-            return True
-        mine = status_in(folder)  # a server may give its users other numbers
-        return mine is not None and status.st_uid == mine.st_uid
+    def is_own(status: os.stat_result) -> bool:
+        """Whether a file is this user's or the administrator's."""
+        return sys.platform == "win32" or status.st_uid in (os.geteuid(), 0)
 
     # -- JSON ---------------------------------------------------------------------------------------------------
 
@@ -171,14 +198,14 @@ class JobFolder:
         """
         return self.read_from(path, shape)[0]
 
-    def read_from(self, path: Path, shape: Shape = anything) -> tuple[Any, str, bool]:
-        """`read`, with the SHA-256 of the file, and whether this user or the administrator wrote it."""
+    def read_from(self, path: Path, shape: Shape = anything) -> tuple[Any, bool]:
+        """`read`, with whether this user or the administrator wrote the file."""
         found: list[os.stat_result] = []
         try:
-            data = read_shared(path, self.path, found.append)
-            return parse_json(data, shape), hashlib.sha256(data).hexdigest(), self.is_own(found[-1], self.path)
+            data = read_regular(path, top=self.path, seen=found.append)
+            return parse_json(data, shape), self.is_own(found[-1])
         except FileNotFoundError:
-            return None, "", True
+            return None, True
         except OSError as error:
             raise InputError(
                 "{path}: cannot be read ({why}); check the disk and its permissions, then the same command continues",
@@ -274,8 +301,7 @@ class JobFolder:
                 path=self.path,
                 cause=cause,
             )
-        # Where another call removes the job now, the folder goes last.
-        if isinstance(error, FileNotFoundError) and not self.leases.is_dir() and self.path.parent.is_dir():
+        if isinstance(error, FileNotFoundError) and not self.segments.is_dir() and self.path.parent.is_dir():
             return InputMissing(
                 "{path}: the folder of the job is gone; the same command begins again",
                 code="job_folder_gone",

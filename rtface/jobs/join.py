@@ -180,8 +180,6 @@ class Join:
             OutputError: the output cannot be written.
             Interrupted: it was stopped.
         """
-        if published(self._folder, self._target.path):  # by another call, while this one waited
-            return self._read_records()
         remove_unfinished(self._folder, self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
@@ -388,7 +386,7 @@ def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:
 def _read_note(folder: JobFolder) -> dict[str, Any] | None:
     """The note of a join; None where there is none, or another user wrote it. Raises InputError where it cannot be
     used."""
-    note, _, own = folder.read_from(folder.joining, none_or(_FILM))
+    note, own = folder.read_from(folder.joining, none_or(_FILM))
     if not own:
         return None
     for key, part in (note or {}).items():

@@ -194,6 +194,12 @@ class JobPlan:
         """Length of all segments in seconds."""
         return float(self.ends - self.starts[0])
 
+    @property
+    def join_s(self) -> float:
+        """Seconds that joining may take: 80 µs a frame (benchmarks/README.md), and a disk of 200 MB/s that reads the
+        input and segments of the same size, and writes the output."""
+        return sum(self.frames) * 80e-6 + 3 * self.file["size"] / 200e6
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, for plan.json."""
         job = json.loads(json.dumps(asdict(self), default=str))
@@ -205,10 +211,10 @@ class JobPlan:
 
         Raises:
             InputError: there is none, it cannot be read, or has another format.
-            ForeignPlan: another user made it, and it is not `JobFolder.agreed`.
+            ForeignPlan: another user made it.
         """
-        plan, sha256, own = cls.look(folder)
-        if not own and sha256 != folder.agreed:
+        plan, own = cls.look(folder)
+        if not own:
             raise ForeignPlan(
                 f"{folder.path}: another user planned this job, and a plan decides what is read and "
                 "written; look at it with 'rtface status'; 'rtface run' with its INPUT, OUTPUT "
@@ -217,14 +223,13 @@ class JobPlan:
         return plan
 
     @classmethod
-    def look(cls, folder: JobFolder) -> tuple[JobPlan, str, bool]:
-        """The plan in a folder, whoever made it, the SHA-256 of its file, and whether this user made it.
+    def look(cls, folder: JobFolder) -> tuple[JobPlan, bool]:
+        """The plan in a folder, whoever made it, and whether this user made it; raises InputError as `load`.
 
         A plan of another user can name any file that this one may read, as INPUT or in its options, and a stage that
-        runs code: it is looked at, and not worked on before its SHA-256 is `JobFolder.agreed`. Raises InputError as
-        `load`.
+        runs code: it is looked at, and not worked on where this user does not give the same.
         """
-        values, sha256, own = folder.read_from(folder.plan, {"format": anything})
+        values, own = folder.read_from(folder.plan, {"format": anything})
         if values is None:
             report = folder.path.with_name(f"{folder.path.name}.json")  # the sidecar of its OUTPUT
             if report.is_file():
@@ -283,11 +288,11 @@ class JobPlan:
                 version=plan.versions["rtface"],
                 why=error,
             ) from error
-        return plan, sha256, own
+        return plan, own
 
 
 class ForeignPlan(UsageError):
-    """Another user planned the job, and this one did not agree to that."""
+    """Another user planned the job."""
 
 
 def frame_options(options: Options) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
             path=path,
             source=source,
         )
-    return source, values["output"], options, JobFolder.is_own(found[-1], path.parent)
+    return source, values["output"], options, JobFolder.is_own(found[-1])
 
 
 def _job(

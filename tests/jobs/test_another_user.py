@@ -15,10 +15,9 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import InputError, OutputError, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment
+from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.join import published, remove_unfinished
-from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.media.files import fingerprint
 from rtface.media.files.workfile import work_name
@@ -58,7 +57,7 @@ def written_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- links -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["segments", "leases", "workers", "numbers"])
+@pytest.mark.parametrize("name", ["segments", "numbers"])
 def test_nothing_is_removed_behind_a_link(job: FilmJob, docs: Path, name: str):
     folder = job.folder.path / name
     if folder.is_dir():
@@ -74,14 +73,14 @@ def test_nothing_is_removed_behind_a_link(job: FilmJob, docs: Path, name: str):
 
 def test_a_folder_that_is_there_is_removed_whole(job: FilmJob):
     job.folder.write(job.folder.record(0), {})
-    Leases(job.folder, "me").take("00000")
+    job.folder.lock().close()
     job.folder.log("a line")
     (job.folder.path / ".plan.json.1-2.part").write_text("a part")
     job.folder.remove()
     assert not job.folder.path.exists()
 
 
-@pytest.mark.parametrize("name", ["segments", "leases", "workers", "numbers"])
+@pytest.mark.parametrize("name", ["segments", "numbers"])
 def test_a_pipe_in_place_of_a_folder_is_removed(job: FilmJob, name: str):
     folder = job.folder.path / name
     if folder.is_dir():
@@ -100,7 +99,7 @@ def test_a_plan_that_no_film_has_is_refused(job: FilmJob, value: dict[str, objec
         JobPlan.load(job.folder)
 
 
-@pytest.mark.parametrize("name", ["log.txt", "plan.json", "join.json", "faces.json"])
+@pytest.mark.parametrize("name", ["log.txt", "plan.json", "join.json", "progress.json", "lock"])
 def test_no_file_of_a_job_is_a_link(job: FilmJob, docs: Path, name: str):
     path = job.folder.path / name
     path.unlink(missing_ok=True)
@@ -123,7 +122,6 @@ def test_a_log_with_a_second_name_is_not_written(job: FilmJob, docs: Path):
 
 
 def test_a_line_of_the_log_is_one_line(job: FilmJob):
-    (job.folder.leases / "00000-1.json").write_text(json.dumps({"worker": "x-1\ntouch PWNED #"}))
     job.folder.log("worker x-1\ntouch PWNED \x1b[1m\ud800")
     lines = (job.folder.path / "log.txt").read_text().splitlines()
     assert lines[-1].endswith("worker x-1\\ntouch PWNED \\x1b[1m?")
@@ -220,27 +218,20 @@ def test_a_plan_of_another_user_is_not_worked_on(job: FilmJob):
     plan = json.loads(job.folder.plan.read_text())
     plan["options"]["stages"] = ["picture:file=/home/me/secret.png"]
     job.folder.plan.write_text(json.dumps(plan))
-    for use in (lambda: do_segment(job.folder.path, 0), lambda: FilmJob(job.folder.path)):
-        with pytest.raises(UsageError, match="another user planned this job"):
-            use()
+    with pytest.raises(UsageError, match="another user planned this job"):
+        FilmJob(job.folder.path)
+    with pytest.raises(UsageError, match="--stage"):
+        FilmJob.open(job.plan.source, job.plan.target, OPTIONS)
 
 
 @pytest.mark.usefixtures("written_by_another")
 def test_a_plan_that_is_agreed_to_is_worked_on(job: FilmJob):
-    place = job.folder.path
-    with pytest.raises(UsageError, match="another user"):  # what was agreed to is that plan, and no other one
-        do_segment(JobFolder(place, "0" * 64), 0)
-    assert do_segment(JobFolder(place, JobPlan.look(job.folder)[1]), 0) is Outcome.DONE
+    films.make_segment(job, 0)
     # Who planned it, and gives the same options, is not asked.
     again = FilmJob.open(job.plan.source, job.plan.target, OPTIONS)
     assert isinstance(again, FilmJob) and again.resumed == 1
     again.run()
-    assert job.plan.target.is_file() and not place.exists()
-
-
-def test_a_server_that_gives_users_other_numbers(job: FilmJob, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    assert JobPlan.load(JobFolder(job.folder.path)) == job.plan
+    assert job.plan.target.is_file() and not job.folder.path.exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
@@ -277,7 +268,7 @@ def test_segments_are_read_by_whom_may_read_the_film(job: FilmJob, mode: int):
     job.plan.source.chmod(mode)
     before = os.umask(0o002)
     try:
-        do_segment(job.folder.path, 0)
+        films.make_segment(job, 0)
     finally:
         os.umask(before)
     [video] = job.folder.segments.glob("*.video")

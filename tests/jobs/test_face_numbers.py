@@ -181,7 +181,7 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
             stop.set()
 
     with pytest.raises(Interrupted):
-        halves.find_numbers(tick, stop)
+        halves.run(progress=tick, stop=stop)
     assert states == {"searching"} and halves.status().state == "waiting"
     assert 0 < FaceNumbers(halves.folder, halves.plan).searched < len(halves.plan)
     (embeddings,) = halves.folder.numbers.glob("persons-*.json")

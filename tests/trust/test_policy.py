@@ -26,7 +26,6 @@ from rtface.engine import learned
 from rtface.engine.engine_set import EngineSet
 from rtface.errors import UsageError
 from rtface.jobs import FilmJob
-from rtface.jobs.folder import JobFolder
 from rtface.jobs.worker import Worker
 from rtface.live.controls import LiveControls
 from rtface.live.endpoint_factory import make_endpoints
@@ -120,7 +119,7 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
     assert isinstance(job, FilmJob)
     site.write_text('forbid = ["engine:rtface-m"]')
     with pytest.raises(UsageError, match="forbids engine rtface-m"):
-        Worker(JobFolder(job.folder.path))
+        Worker(job.folder, job.plan)
     with pytest.raises(UsageError, match="forbids engine rtface-m"):
         job.run()
 
