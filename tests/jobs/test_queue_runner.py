@@ -192,14 +192,11 @@ def test_an_item_that_does_not_stop_is_ended(queue: Queue, in_thread: Callable[.
 
 
 def test_items_may_be_added_while_it_runs(queue: Queue, in_thread: Callable[..., object]) -> None:
-    outcomes: list[RunCounts] = []
-    in_thread(watch=True, idle=outcomes.append)
+    in_thread(watch=True)
     (first,) = add(queue, "ok")
-    until(lambda: len(outcomes) == 1)
+    until(lambda: states(queue) == {first: "done"})
     (second,) = add(queue, "fail")
-    until(lambda: len(outcomes) == 2)
-    assert states(queue) == {second: "failed", first: "done"}
-    assert outcomes == [RunCounts(1, 0, 0, 0, 0), RunCounts(1, 1, 0, 0, 0)]
+    until(lambda: states(queue) == {second: "failed", first: "done"})
 
 
 def test_an_item_added_as_the_runner_ends_is_run(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
