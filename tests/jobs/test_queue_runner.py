@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -274,32 +273,6 @@ def test_an_end_that_was_not_recorded(options: dict[str, object], state: str, qu
     run(queue)
     assert queue.item(number).state == state and not events(queue)
     assert state == "done" or "--credentials" in queue.item(number).message
-
-
-@pytest.mark.parametrize(("later_s", "state"), [(0, "done"), (5, "done"), (-5, "failed")])
-def test_a_film_that_was_described_is_done(later_s: int, state: str, queue: Queue) -> None:
-    output = queue.store.path.parents[1] / "out.mp4"
-    number = queue.store.add(item_plan("in.mp4", output, sidecar=True, checksums="md5"))
-    with queue.store.runner() as name:
-        queue.store.take(name)
-        queue.store.note_progress(name, number, ItemProgress(1.0, 24, 24.0, 0.0))
-    output.touch()
-    os.utime(output, (1e9, 1e9))
-    sidecar = output.with_name("out.mp4.rtface.json")
-    sidecar.write_text(
-        json.dumps(
-            {
-                "format": "rtface sidecar",
-                "version": 1,
-                "output": {"name": "", "lossless": True},
-                "input": {"name": ""},
-                "changed": [],
-            }
-        )
-    )
-    os.utime(sidecar, (1e9 + later_s, 1e9 + later_s))
-    run(queue)
-    assert queue.item(number).state == state
 
 
 def halt(process: subprocess.Popen[str], database: Path) -> None:

@@ -68,6 +68,7 @@ def test_the_time_left_is_a_range_between_the_speeds_of_the_work(job: FilmJob):
         at(105, 0, 0.0)  # engines were loaded
         assert show.first_frame_s == 5 and shown[-1].left_s is None and job.status().time_left_range_s is None
         at(107, 0, 1.0)
+        job.folder.write(job.folder.record(0), {})
         at(109, 1, 0.0)
         assert shown[-1].left_s == pytest.approx(8, rel=0.02) and shown[-1].fps == 1.0
         status = job.status()
@@ -80,7 +81,7 @@ def test_the_time_left_is_a_range_between_the_speeds_of_the_work(job: FilmJob):
         shown_text = CliRunner().invoke(app, ["status", str(job.folder.path)]).stdout
         assert " to 0:0" in shown_text and "left" in shown_text and "\n0.6 s" not in shown_text
     status = job.status()
-    assert (status.state, status.time_left_s, status.done_s, status.workers) == ("waiting", None, 0.0, [])
+    assert (status.state, status.time_left_s, status.done_s, status.workers) == ("waiting", None, 2.0, [])
     assert " left" not in CliRunner().invoke(app, ["status", str(job.folder.path)]).stdout
 
 

@@ -19,16 +19,10 @@ from rtface.jobs.queue.item import Item, State
 from rtface.util.foreign import Shape, check_shape, count, none_or, number
 from rtface.util.toml_dataclass import parse_json
 
-VERSION = 3
+VERSION = 4
 _APPLICATION = 0x72746671  # "rtfq", which file(1) can show
 _PATIENCE_S = 30.0  # for other processes that write
 _SCHEMA = """
-CREATE TABLE runner (
-    id TEXT PRIMARY KEY,            -- also in the name of its lock file
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    started_at REAL NOT NULL        -- all times: seconds since 1970
-);
 CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     position INTEGER NOT NULL,      -- order of the waiting items
@@ -37,12 +31,12 @@ CREATE TABLE item (
     flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
-    runner TEXT,                    -- id of the runner of a running item
+    runner TEXT,                    -- id of the runner of a running item, in the name of its lock file
     began INTEGER NOT NULL DEFAULT 0,
     message TEXT NOT NULL DEFAULT '',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
-    added_at REAL NOT NULL, started_at REAL, ended_at REAL
+    added_at REAL NOT NULL, started_at REAL, ended_at REAL  -- seconds since 1970
 );
 CREATE INDEX item_state ON item (state, position);
 """
@@ -233,21 +227,6 @@ def checked(row: sqlite3.Row) -> dict[str, Any]:
             item=row["id"],
             why=" ".join(str(error).split()),
         ) from error
-
-
-def listed(row: sqlite3.Row) -> dict[str, Any]:
-    """As `checked`; of a damaged item what can be shown of it."""
-    try:
-        return checked(row)
-    except OutputError as error:
-        said = dict.fromkeys(_ROW) | dict(row)
-        return (
-            dict.fromkeys(_ROW)
-            | {key: said[key] for key in ("id", "state", "wish")}
-            | {"input": said["input"] if _is_text(said["input"]) else ""}
-            | {"runner": said["runner"] if _is_text(said["runner"]) else None, "plan": {"output": "", "options": {}}}
-            | {"flags": {}, "message": error.message.to_dict(), "attempts": 0, "added_at": 0.0}
-        )
 
 
 def plan_of(row: sqlite3.Row) -> dict[str, Any]:
