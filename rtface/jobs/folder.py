@@ -114,9 +114,11 @@ class JobFolder:
     def remove(self) -> None:
         """Removes the job's files, and the folder when nothing else is in it.
 
-        Plan and note of the join go last: a call that finds them after a crash removes the rest, or makes again what is
-        missing.
+        The plan goes first: a call that finds it after a crash has all segments; else it removes the rest.
         """
+        with contextlib.suppress(OSError):
+            self.unlink(self.plan)
+            sync_folder(self.path)
         for folder in (self.segments, self.numbers):
             with contextlib.suppress(OSError):
                 for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
@@ -125,8 +127,7 @@ class JobFolder:
             with contextlib.suppress(OSError), open_folder(self.path, self.path) as top, open_folder(self.path, folder):
                 shutil.rmtree(folder if top is None else folder.name, ignore_errors=True, dir_fd=top)
         with contextlib.suppress(OSError):
-            last = [self.plan, self.joining]
-            for path in [*(p for p in self.path.iterdir() if _own(p.name) and p not in last), *last]:
+            for path in [path for path in self.path.iterdir() if _own(path.name)]:
                 with contextlib.suppress(OSError):
                     self.unlink(path)
         with contextlib.suppress(OSError):

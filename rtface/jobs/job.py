@@ -17,8 +17,8 @@ from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, Scope
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
-from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
-from rtface.jobs.figures import UNUSABLE, JobFigures
+from rtface.jobs.face_numbers import FaceNumbers, find_numbers
+from rtface.jobs.figures import JobFigures
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.hand_out import HandOut
@@ -27,9 +27,7 @@ from rtface.jobs.join import (
     Join,
     films_of,
     named_films,
-    names_of_stills,
     note_signed,
-    published,
     remove_unfinished,
 )
 from rtface.jobs.local_workers import LocalWorkers, count_workers
@@ -119,7 +117,7 @@ class FilmJob:
             if place.planned:
                 place.lock().close()  # raises where a process is at work on it
             further = [Path(film.path) for film in further_paths(options).values()]  # the old plan may be unreadable
-            remove_unfinished(place, [target, *further, *films_of(place)])
+            remove_unfinished([target, *further, *films_of(place)])
             place.remove()
         if not place.planned:
             if place.path.is_dir():
@@ -221,7 +219,6 @@ class FilmJob:
                 report = self._run(workers, farm, stats, progress, stop, building, notify)
             except KeyboardInterrupt:
                 raise self._interrupted() from None
-            remove_unfinished(self.folder, self.plan.films)
             if sys.platform == "win32":
                 lock.close()  # an open file stays there
             self.folder.remove()
@@ -237,33 +234,26 @@ class FilmJob:
         building: BuildProgress | None,
         notify: Callable[[str], object],
     ) -> Report:
-        whole = published(self.folder, self.plan.target)  # a call was ended behind the join
-        remove_unfinished(self.folder, self.plan.films)
+        remove_unfinished(self.plan.films)
         made = named_films(self.folder, self.plan.films)
-        run = plan_run(self.plan.source, self.plan.output, self.options, job=True, whole=whole, made=made)
+        run = plan_run(self.plan.source, self.plan.output, self.options, job=True, made=made)
 
-        def make(report: Report) -> Made | None:
+        def make(report: Report) -> Made:
             if self.plan.damage:  # which a segment cannot tell
                 stats.warn(self.plan.damage, self.plan.damage)
-            film = None if whole else self._planned(run, stats)
-            promised = {} if film is None else film.to_dict()
+            film = self._planned(run, stats)
+            promised = film.to_dict()
+            join = Join(self.folder, self.plan, film, report, stats, stop)
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
-                if film is None:
-                    figures = self._figures()
-                else:
-                    join = partial(Join, self.folder, self.plan, film, report, stats, stop)
-                    figures = self._make(join, report, workers, farm, progress, stop, building, notify)
-                if figures is None:
-                    report.notes.append("an earlier call finished the film; its report has the figures")
-                    return None
+                figures = self._make(join, report, workers, farm, progress, stop, building, notify)
                 _take_over(stats, figures.stats)
                 figures.fill(report)
                 video = self.plan.video or {}
                 return Made(
                     figures.changed,
                     bool(video.get("lossless")) and not video["convert"],
-                    names_of_stills(self.folder),
+                    join.names,
                     promised,
                     {} if self.plan.curve is None else {"": self.plan.curve},
                     figures.copied,
@@ -308,22 +298,9 @@ class FilmJob:
         frames = plan_frames(self.plan.source, options, Scope.FILM)
         find_numbers(self.folder, self.plan, frames, progress=progress, stop=stop or threading.Event())
 
-    def _figures(self) -> JobFigures | None:
-        """Those of all segments; None where a call was ended in removing them, or one cannot be used."""
-        figures = JobFigures(highest_number(self.folder, self.plan))
-        for number in range(len(self.plan)):
-            record = self.folder.read(self.folder.record(number))
-            if record is None:
-                return None
-            try:
-                figures.add(record)
-            except UNUSABLE:  # the film is whole without it
-                return None
-        return figures
-
     def _make(
         self,
-        join: Callable[[], Join],
+        join: Join,
         report: Report,
         workers: int | str,
         farm: str | None,
@@ -341,7 +318,7 @@ class FilmJob:
                 report.first_frame_s = show.first_frame_s
             show.write("joining")
             try:
-                return join().run()
+                return join.run()
             except DamagedSegments as error:
                 try:
                     for number in error.numbers:

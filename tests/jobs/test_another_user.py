@@ -17,10 +17,9 @@ from rtface.config.options import Options
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.join import published, remove_unfinished
+from rtface.jobs.join import named_films
 from rtface.jobs.plan import JobPlan
 from rtface.media.files import fingerprint
-from rtface.media.files.workfile import work_name
 from tests.jobs import films
 
 OPTIONS = Options(tracker="none", codec="ffv1")
@@ -140,74 +139,39 @@ def test_a_link_of_ones_own_to_another_disk_is_followed(tmp_path: Path):
 # -- the note of a join ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("restart", [False, True])
-def test_a_note_removes_only_what_a_join_writes(job: FilmJob, docs: Path, restart: bool):
-    thesis = docs / "thesis.txt"
-    made = fingerprint.fingerprint(thesis)
-    part = {"path": str(thesis), "work": str(thesis), "made": made}
-    out = job.plan.target
-    job.folder.joining.write_text(
-        json.dumps(
-            {
-                "path": str(out),
-                "work": str(thesis),
-                "correction": part,
-                "map": {"path": str(docs / "x.mkv"), "work": str(docs / "00000-1.json")},
-            }
-        )
-    )
-    if restart:
-        job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
-        assert isinstance(FilmJob.open(job.plan.source, out, OPTIONS, restart=True), FilmJob)
-    remove_unfinished(job.folder, [out, docs / "d.mkv"])
-    job.folder.joining.write_text(json.dumps(part))
-    assert untouched(docs) and not published(job.folder, out)
-
-
-def test_restart_removes_what_its_films_left(job: FilmJob):
-    """Also where the plan that named them cannot be read."""
-    out = job.plan.target
-    kept = out.with_name("pairs.mkv")
-    works = [work_name(path) for path in (out, kept)]
-    for work in works:
-        work.write_bytes(b"half")
-    note = {"path": str(out), "work": str(works[0]), "comparison": {"path": str(kept), "work": str(works[1])}}
-    job.folder.joining.write_text(json.dumps(note))
-    job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
-    FilmJob.open(job.plan.source, out, replace(OPTIONS, compare=kept), restart=True)
-    assert not any(work.exists() for work in works)
-
-
-def test_a_note_of_a_join_that_was_killed_is_used(job: FilmJob):
-    out = job.plan.target
-    work = work_name(out)
-    work.write_bytes(b"half")
-    job.folder.joining.write_text(json.dumps({"path": str(out), "work": str(work)}))
-    remove_unfinished(job.folder, [out])
-    assert not work.exists()
+def test_a_note_names_only_films_of_the_job(job: FilmJob, docs: Path):
+    thesis, out = docs / "thesis.txt", job.plan.target
+    job.folder.joining.write_text(json.dumps({str(thesis): fingerprint.fingerprint(thesis), str(docs): None}))
+    assert named_films(job.folder, job.plan.films) == set()
     out.write_bytes(b"whole")
-    job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
-    assert published(job.folder, out)
+    job.folder.joining.write_text(json.dumps({str(out): fingerprint.fingerprint(out)}))
+    assert named_films(job.folder, job.plan.films) == {out}
+    out.write_bytes(b"other")
+    assert named_films(job.folder, job.plan.films) == set()
 
 
-def test_a_restart_removes_what_the_old_options_left(tmp_path: Path):
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_restart_removes_what_a_killed_join_left(tmp_path: Path, readable: bool):
+    """Of the films of the old options; where the plan that named them cannot be read, of the new ones."""
     source, out, pairs = films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", tmp_path / "pairs.mkv"
     job = FilmJob.open(source, out, replace(OPTIONS, compare=pairs))
     assert isinstance(job, FilmJob)
-    work = work_name(pairs)
-    work.write_bytes(b"half")
-    part = {"path": str(pairs), "work": str(work)}
-    job.folder.joining.write_text(json.dumps({"path": str(out), "comparison": part}))
-    assert isinstance(FilmJob.open(source, out, OPTIONS, restart=True), FilmJob)
-    assert not work.exists()
+    works = [path.with_name(f".{path.stem}.joining.mkv") for path in (out, pairs)]
+    for work in works:
+        work.write_bytes(b"half")
+    if not readable:
+        job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
+    options = OPTIONS if readable else replace(OPTIONS, compare=pairs)
+    assert isinstance(FilmJob.open(source, out, options, restart=True), FilmJob)
+    assert not any(work.exists() for work in works)
 
 
 @pytest.mark.usefixtures("written_by_another")
 def test_a_note_of_another_user_says_nothing(job: FilmJob):
     out = job.plan.target
     out.write_bytes(b"whole")
-    job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
-    assert not published(job.folder, out)
+    job.folder.joining.write_text(json.dumps({str(out): fingerprint.fingerprint(out)}))
+    assert named_films(job.folder, [out]) == set()
 
 
 # -- plans -----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.join import named_films, published
+from rtface.jobs.join import named_films
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile
 from rtface.jobs.status import read_status
@@ -53,14 +53,13 @@ def status_at_work(folder: JobFolder) -> None:
 
 
 OUTPUT = Path("/nowhere/out.mkv")
-NOTE = {"path": "/nowhere/out.mkv", "work": "/nowhere/w", "made": {"size": 3, "changed_ns": 4, "samples_sha256": "a"}}
 FILES: dict[str, tuple[Callable[[JobFolder], Path], object, Callable[[JobFolder], object]]] = {
     "plan": (lambda f: f.plan, None, lambda f: (JobPlan.load(f), read_status(f))),
     "record": (lambda f: f.record(0), None, segment_file),
     "note": (
         lambda f: f.joining,
-        {**NOTE, "correction": NOTE},
-        lambda f: (published(f, OUTPUT), named_films(f, [OUTPUT])),
+        {str(OUTPUT): {"size": 3, "changed_ns": 4, "samples_sha256": "a"}, "/nowhere/stills": None},
+        lambda f: named_films(f, [OUTPUT]),
     ),
     "numbers": (
         lambda f: f.numbers / "state.json",
