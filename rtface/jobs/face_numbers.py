@@ -106,7 +106,7 @@ class FaceNumbers:
         number = self.searched
         self._folder.write(self._path(number), rows)
         if persons and number + 1 < len(self._starts):
-            self._folder.write(self._persons(number + 1), persons.state(), private=True)
+            self._folder.write(self._persons(number + 1), persons.state())
         self.state = {
             "segments": number + 1,
             "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces))),
@@ -114,14 +114,14 @@ class FaceNumbers:
         self._folder.write(self._folder.numbers / "state.json", self.state)
         for earlier in self._folder.numbers.glob("persons-*.json"):
             if earlier != self._persons(self.searched) or self.complete:
-                self._folder.unlink(earlier)
+                earlier.unlink(missing_ok=True)
 
     def persons(self) -> dict[str, Any] | None:
         """What the search knows about persons, for `PersonRecogniser.restore`; None before the first segment."""
         return self._folder.read(self._persons(self.searched))
 
     def _persons(self, searched: int) -> Path:
-        """The file with embeddings after so many segments: readable by its owner only, removed with the next one."""
+        """The file with embeddings after so many segments; removed with the next one."""
         return self._folder.numbers / f"persons-{searched:05}.json"
 
     def _path(self, number: int) -> Path:
@@ -216,7 +216,7 @@ def find_numbers(
         MissingComponent: a network is not there.
         OutputError: the folder cannot be written to.
     """
-    folder.make_subfolder(folder.numbers)
+    folder.numbers.mkdir(exist_ok=True)
     numbers = FaceNumbers(folder, plan)
     first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
     with ExitStack() as stack:

@@ -13,7 +13,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, Scope
 from rtface.errors import Interrupted, Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
@@ -59,7 +58,6 @@ class FilmJob:
     Args:
         folder: of the job, with a plan.
         options: of this call; those that change frames are the plan's.
-        plan: of the job, where it was read and agreed to; else this user has to have made it.
 
     Attributes:
         folder, plan, options: of the job.
@@ -69,9 +67,9 @@ class FilmJob:
         InputError: there is no job, or its plan cannot be used.
     """
 
-    def __init__(self, folder: Path | JobFolder, options: Options | None = None, plan: JobPlan | None = None) -> None:
+    def __init__(self, folder: Path | JobFolder, options: Options | None = None) -> None:
         self.folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
-        self.plan = plan or JobPlan.load(self.folder)
+        self.plan = JobPlan.load(self.folder)
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())
         self._first_frame_s: float | None = None
@@ -113,6 +111,8 @@ class FilmJob:
         plan_frames(input, options, Scope.FILM | Scope.ENCODED)
         source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
+        if place.path.is_dir():
+            place.check_owner()
         if restart and place.path.is_dir():
             if place.planned:
                 place.lock().close()  # raises where a process is at work on it
@@ -134,10 +134,9 @@ class FilmJob:
             if isinstance(plan, str):
                 place.remove()
                 return plan
-            if place.write(place.plan, plan.to_json(), new=True):
-                place.log(f"planned by rtface {__version__}: {len(plan)} segments, {plan.duration_s:.1f} s")
-        place.make_subfolders()
-        job = cls(place, options, JobPlan.look(place)[0])  # another user's, too, where this call would plan the same
+            place.write(place.plan, plan.to_json(), new=True)
+        place.make()
+        job = cls(place, options)
         job._check_same(source, target)
         return job
 
@@ -322,10 +321,9 @@ class FilmJob:
             except DamagedSegments as error:
                 try:
                     for number in error.numbers:
-                        self.folder.unlink(self.folder.record(number))
+                        self.folder.record(number).unlink(missing_ok=True)
                 except OSError as fault:
                     raise self.folder.failure(fault) from fault
-                self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
                 count = counted(len(error.numbers), "segment has", "segments have")
                 notify(f"{count} to be made again ({str(error) or 'a record is missing'})")
         raise OutputError(

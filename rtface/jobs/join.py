@@ -364,10 +364,8 @@ def _work(path: Path) -> Path:
 
 
 def _read_note(folder: JobFolder) -> dict[str, Any]:
-    """The note of a join; empty where there is none, or another user wrote it. Raises InputError where it cannot be
-    used."""
-    note, own = folder.read_from(folder.joining, _NOTE)
-    return (note or {}) if own else {}
+    """The note of a join; empty where there is none. InputError where it cannot be used."""
+    return folder.read(folder.joining, _NOTE) or {}
 
 
 def _unlink(path: Path) -> None:

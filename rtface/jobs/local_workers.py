@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
@@ -124,7 +124,7 @@ class LocalWorkers:
         self._segments.give_back(number)
         if not why:
             return
-        self._folder.log(f"worker {number} ended early: {why}")
+        log.info("worker %d ended early: %s", number, why)
         finished = len(self._folder.finished())
         if finished <= self._finished:
             raise OutputError(

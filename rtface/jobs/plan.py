@@ -211,25 +211,8 @@ class JobPlan:
 
         Raises:
             InputError: there is none, it cannot be read, or has another format.
-            ForeignPlan: another user made it.
         """
-        plan, own = cls.look(folder)
-        if not own:
-            raise ForeignPlan(
-                f"{folder.path}: another user planned this job, and a plan decides what is read and "
-                "written; look at it with 'rtface status'; 'rtface run' with its INPUT, OUTPUT "
-                "and options continues it"
-            )
-        return plan
-
-    @classmethod
-    def look(cls, folder: JobFolder) -> tuple[JobPlan, bool]:
-        """The plan in a folder, whoever made it, and whether this user made it; raises InputError as `load`.
-
-        A plan of another user can name any file that this one may read, as INPUT or in its options, and a stage that
-        runs code: it is looked at, and not worked on where this user does not give the same.
-        """
-        values, own = folder.read_from(folder.plan, {"format": anything})
+        values = folder.read(folder.plan, {"format": anything})
         if values is None:
             report = folder.path.with_name(f"{folder.path.name}.json")  # the sidecar of its OUTPUT
             if report.is_file():
@@ -288,11 +271,7 @@ class JobPlan:
                 version=plan.versions["rtface"],
                 why=error,
             ) from error
-        return plan, own
-
-
-class ForeignPlan(UsageError):
-    """Another user planned the job."""
+        return plan
 
 
 def frame_options(options: Options) -> dict[str, Any]:

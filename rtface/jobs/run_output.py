@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -148,19 +144,10 @@ class RunOutput:
             encoder = CopyEncoder(self._copy, self._coding, plan.starts[self._number], plan.origin, self._stats)
         else:
             encoder = FilmPackets(self._coding, plan.container, plan.origin, self._stats, str(path))
-        self._writer = SegmentWriter(path, encoder, open=self._new)
+        self._writer = SegmentWriter(path, encoder)
         for name, (film, _) in self._further.items():
             encoder = FilmPackets(film.video, film.format, plan.origin, Stats(), str(path))
-            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), encoder, open=self._new)
-
-    def _new(self, path: Path, flags: int) -> int:
-        """Makes a file that is readable by those who may read the film."""
-        film = self._plan.source.stat()
-        number = self._folder.open(path, flags, stat.S_IMODE(film.st_mode) & 0o666 | 0o600)
-        if sys.platform != "win32" and os.geteuid() == 0:
-            with suppress(OSError):
-                os.fchown(number, film.st_uid, -1)
-        return number
+            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), encoder)
 
     def _forget(self) -> None:
         self._writer = None
@@ -209,7 +196,6 @@ class RunOutput:
             _discard(writers)
             raise
         if not finished:  # this worker was taken for gone, and another one was faster
-            self._folder.log(f"{number:05}: was finished by another worker; the file of {self._run} is dropped")
             for one in writers:
                 one.path.unlink(missing_ok=True)
 

@@ -69,7 +69,7 @@ def read_status(folder: JobFolder) -> JobStatus:
     Raises:
         InputError: there is no job, or it cannot be read.
     """
-    plan, _ = JobPlan.look(folder)
+    plan = JobPlan.load(folder)
     finished = {n for n in folder.finished() if n < len(plan)}
     said: dict[str, Any] = (folder.read(folder.progress, _SHAPE) if folder.at_work else None) or {
         "state": "ready" if len(finished) == len(plan) else "waiting",

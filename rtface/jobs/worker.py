@@ -20,7 +20,7 @@ from math import inf
 from typing import Any
 
 from rtface.config.options import Options, Scope
-from rtface.errors import InputError, Interrupted, RtfaceError
+from rtface.errors import InputError, Interrupted, RtfaceError, log
 from rtface.frame import Frame
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
 from rtface.jobs.figures import UNUSABLE, KnownFaces
@@ -142,7 +142,7 @@ class Worker:
                 raise Interrupted
             self._runs += 1
             run = f"{self._id}.{self._runs}"
-            self._folder.log(f"{run}: begins at segment {first}")
+            log.info("%s: begins at segment %d", run, first)
             networks, film = self._opened()
             with ExitStack() as stack:
                 before = self._record(first - 1)
@@ -196,7 +196,6 @@ class Worker:
                 output.abort()
             if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
                 raise Interrupted from None
-            self._folder.log(f"{self._id}: {' '.join(str(error).split()) or type(error).__name__}")
             if isinstance(error, OSError) and not isinstance(error, RtfaceError):
                 raise self._folder.failure(error) from error
             raise

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,7 +26,6 @@ from rtface.config.options import Options
 from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.jobs import FilmJob, folder_of
-from rtface.jobs.folder import JobFolder
 from rtface.jobs.run import run_film
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
@@ -238,23 +238,21 @@ def test_a_damaged_segment_is_made_again(source: Path):
 def test_the_next_call_removes_what_a_killed_one_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Killed before the first, second, … file of a finished job was removed."""
     source = write_film(tmp_path / "in.mp4", films.scenes(60, size=(64, 48)), codec="libx264", sound=True)
-    output, unlink, calls = source.with_name("out.mkv"), JobFolder.unlink, 0
+    output, unlink, calls = source.with_name("out.mkv"), os.unlink, 0
 
-    def die(folder: JobFolder, path: Path) -> None:
+    def die(*path: Any, **more: Any) -> None:
         nonlocal calls
         calls -= 1
         if calls < 0:
             raise KeyboardInterrupt
-        unlink(folder, path)
+        unlink(*path, **more)
 
     endings = list[int]()
     for step in range(40):
         job, calls = planned(source), step
         with monkeypatch.context() as dying:
             remove = job.folder.remove
-            dying.setattr(
-                job.folder, "remove", lambda remove=remove: (dying.setattr(JobFolder, "unlink", die), remove())
-            )
+            dying.setattr(job.folder, "remove", lambda remove=remove: (dying.setattr(os, "unlink", die), remove()))
             try:
                 job.run()
                 break

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.errors import MissingComponent, OutputError, UsageError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
@@ -241,7 +241,7 @@ class Farm:
             self.steps[work.worker] = Step(number, self._plan.seconds(number), 0, frames)
         if kind in ("done", "stopped"):
             return
-        self._folder.log(f"segment {number} on {work.worker}: {kind}: {why}")
+        log.info("segment %d on %s: %s: %s", number, work.worker, kind, why)
         if kind == "refused":
             if work.worker not in self._refused:
                 self._show(f"worker {work.worker} is left out: {why}")
@@ -266,7 +266,7 @@ class Farm:
             if not work.lost and work.worker not in workers:
                 work.lost = True
                 self._segments.give_back(work)
-                self._folder.log(f"segment {work.number}: taken from {work.worker}, which stands still")
+                log.info("segment %d: taken from %s, which stands still", work.number, work.worker)
         for address, threads, room in self._room(workers):
             for _ in range(room):
                 work = _Work(address)

@@ -146,7 +146,7 @@ def run_segments(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) ->
                 return
             try:
                 if not folder.planned:
-                    raise InputMissing(f"{folder.path}: the folder of the job is not there")
+                    raise InputMissing(f"{folder.path}: the folder of the job is not there, or is another account's")
                 worker = worker or stack.enter_context(Worker(folder, plan, threads=threads, stop=over))
                 worker.make(number)
             except (WorkerRefused, InputError, MissingComponent) as error:
