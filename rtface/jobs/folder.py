@@ -133,7 +133,7 @@ class JobFolder:
         if self.path.is_dir():
             self.check_owner()
         with self._errors("cannot be written to"):
-            while (file := self._locked(os.O_CREAT)) is None:
+            while (file := self._locked(os.O_CREAT if self.planned else 0)) is None:
                 if time.monotonic() > until:
                     raise UsageError(
                         "{path}: another process is at work on this job; wait until it ends, or stop it",
