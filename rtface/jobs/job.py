@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from rtface.config.options import OPTIONS, Options, Scope
-from rtface.errors import Interrupted, Message, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers
 from rtface.jobs.figures import JobFigures
@@ -141,42 +141,22 @@ class FilmJob:
         return job
 
     def _check_same(self, source: Path, target: Path) -> None:
-        plan, choices = (
-            self.plan,
-            Message(
-                "or begin again with {--restart=True} (the job is {path})", code="or_restart", path=self.folder.path
-            ),
-        )
-        if plan.source != source:
-            raise UsageError(
-                "{given}: the unfinished job for this output is about {planned}; name that one, {choices}",
-                code="job_other_source",
-                given=source,
-                planned=plan.source,
-                choices=choices,
-            )
-        if plan.target != target:
-            raise UsageError(
-                "{given}: the job makes {planned}; name that one, {choices}",
-                code="job_other_target",
-                given=target,
-                planned=plan.target,
-                choices=choices,
-            )
+        """UsageError where this call asks for something else than the job makes."""
+        plan, files = self.plan, option_files(self.options)
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
             for values in (plan.options, frame_options(self.options))
         )
-        found = difference("{}", was, now, missing="not given", when="now")
-        if found is None and option_files(self.options) != plan.files:
-            name = next(key for key, value in option_files(self.options).items() if value != plan.files.get(key))
+        was |= {"INPUT": plan.source, "OUTPUT": plan.target}
+        found = difference("{}", was, now | {"INPUT": source, "OUTPUT": target}, missing="not given", when="now")
+        for name in (name for name in files if found is None and files[name] != plan.files.get(name)):
             found = f"the file {getattr(self.options, name)} was changed since the job began"
         if found:
             raise UsageError(
-                "{differences}; give the same options to continue, {choices}",
-                code="job_other_options",
+                "{differences}; give the same to continue, or begin again with {--restart=True} (the job is {path})",
+                code="job_other",
                 differences=found,
-                choices=choices,
+                path=self.folder.path,
             )
         fingerprint.check(plan.file, source)
 
@@ -235,7 +215,7 @@ class FilmJob:
     ) -> Report:
         remove_unfinished(self.plan.films)
         made = named_films(self.folder, self.plan.films)
-        run = plan_run(self.plan.source, self.plan.output, self.options, job=True, made=made)
+        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
 
         def make(report: Report) -> Made:
             if self.plan.damage:  # which a segment cannot tell

@@ -297,7 +297,7 @@ class Join:
     def _write_stills(self, source: FileSource | SequenceSource, films: ExitStack) -> FolderSink:
         """The stills of a folder; those of the input that were not changed are read there."""
         work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
-        stills = StillEncoder(source.info, self._plan.folder or "", scans)
+        stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
         sink = FolderSink(self._target, source.info, stills, start=None, stats=self._stats, work=work, partial=False)
         films.callback(sink.abort, keep_partial=False)
         self._report.notes += sink.notes

@@ -160,7 +160,8 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
         if not 1 <= count <= 256:
             raise UsageError("--workers {value}: give a number from 1 to 256", code="workers_most", value=wanted)
         return count
-    width, height = plan.written
+    video = plan.video or {}
+    width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3
     free = free_memory()
     return max(1, min((threads or cores()) // 4, (_UNKNOWN_BYTES if free is None else free) // each, len(plan)))

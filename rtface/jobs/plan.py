@@ -140,35 +140,14 @@ class JobPlan:
         return Path(self.run["output"])
 
     @property
-    def output(self) -> str:
-        """The output as a run takes it: a folder has a slash behind its name."""
-        return self.run["output"]
-
-    @property
     def films(self) -> list[Path]:
         """The films that are written: the output, and the further ones. Raises as `options_of`."""
         return [self.target, *(Path(film.path) for film in further_paths(options_of(self)).values())]
 
     @property
-    def folder(self) -> str | None:
-        """Kind of the stills of an output that is a folder; None for a film."""
-        return self.run["folder"]
-
-    @property
-    def container(self) -> str:
-        """FFmpeg's name of the output's container."""
-        return self.run["container"]
-
-    @property
     def video(self) -> dict[str, Any] | None:
         """How the frames are encoded; None where stills hold other samples."""
         return self.run["video"]
-
-    @property
-    def written(self) -> tuple[int, int]:
-        """Width and height of the output's frames."""
-        video = self.video or {}
-        return video.get("width", self.size[0]), video.get("height", self.size[1])
 
     @property
     def curve(self) -> FadingCurve | None:

@@ -143,7 +143,7 @@ class RunOutput:
         elif self._copy is not None:
             encoder = CopyEncoder(self._copy, self._coding, plan.starts[self._number], plan.origin, self._stats)
         else:
-            encoder = FilmPackets(self._coding, plan.container, plan.origin, self._stats, str(path))
+            encoder = FilmPackets(self._coding, plan.run["container"], plan.origin, self._stats, str(path))
         self._writer = SegmentWriter(path, encoder)
         for name, (film, _) in self._further.items():
             encoder = FilmPackets(film.video, film.format, plan.origin, Stats(), str(path))

@@ -203,7 +203,7 @@ class Worker:
     def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
         """Tracker, engines, and the plan of the film."""
         if self._networks is None or self._film is None:
-            self._film = replace(plan_source(self._frames, self._plan.output), curve=self._plan.curve)
+            self._film = replace(plan_source(self._frames, self._plan.run["output"]), curve=self._plan.curve)
             check_video(self._plan, self._film)
             for video in (self._film.video, *(film.video for film in self._film.further.values())):
                 if video is not None:

@@ -99,7 +99,9 @@ def test_a_gpu_that_cannot_encode_is_said_once(
 
 def test_changed_options_are_named(source: Path):
     stopped(source)
-    with pytest.raises(UsageError, match=r"--strength was not given .* is 0\.5 now; give the same .*--restart"):
+    with pytest.raises(
+        UsageError, match=r"--strength was not given .* is 0\.5 now; give the same to continue.*--restart"
+    ):
         planned(source, Options(tracker="none", codec="ffv1", strength=0.5))
     assert planned(source, Options(tracker="none", codec="ffv1", threads=1)).resumed == 1
     assert planned(source, Options(tracker="none", codec="ffv1", strength=0.5), restart=True).resumed == 0

@@ -218,7 +218,7 @@ def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     with sqlite3.connect(other) as database:
         database.execute("CREATE TABLE bookmarks (url)")
-    with pytest.raises(OutputError, match="another program"):
+    with pytest.raises(UsageError, match="another rtface or program"):
         Queue(other)
 
 

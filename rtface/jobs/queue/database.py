@@ -20,7 +20,6 @@ from rtface.util.foreign import Shape, check_shape, count, none_or, number
 from rtface.util.toml_dataclass import parse_json
 
 VERSION = 4
-_APPLICATION = 0x72746671  # "rtfq", which file(1) can show
 _PATIENCE_S = 30.0  # for other processes that write
 _SCHEMA = """
 CREATE TABLE item (
@@ -74,15 +73,10 @@ class QueueDatabase:
             if version == 0 and tables == 0:
                 for statement in _SCHEMA.split(";\n"):
                     database.execute(statement)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
-            elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-                raise OutputError(
-                    "{path}: is a database of another program; move it away", code="queue_foreign", path=self.path
-                )
             elif version != VERSION:
                 raise UsageError(
-                    "{path}: the queue was made by another rtface (format {found}, and this one reads {wanted}); "
+                    "{path}: was made by another rtface or program (format {found}, and this rtface reads {wanted}); "
                     "use that one, or move the file away to begin a new queue",
                     code="queue_version",
                     path=self.path,
@@ -119,13 +113,15 @@ class QueueDatabase:
         """Turns errors of SQLite and of the file system into one line."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
+            if isinstance(error, RtfaceError):
+                raise
             raise OutputError(
                 "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
                 "to another folder",
                 code="queue_unusable",
-                path=self.path,
-                why=error,
+                path=getattr(error, "filename", None) or self.path,
+                why=getattr(error, "strerror", error),
             ) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
             why = " ".join(str(error).split())
@@ -135,16 +131,6 @@ class QueueDatabase:
                 code="queue_damaged",
                 path=self.path,
                 why=why,
-            ) from error
-        except OSError as error:
-            if isinstance(error, RtfaceError):
-                raise
-            raise OutputError(
-                "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
-                "to another folder",
-                code="queue_unusable_file",
-                path=error.filename or self.path,
-                why=error.strerror,
             ) from error
 
 
