@@ -189,9 +189,9 @@ class RunOutput:
                 record |= writer.finish() if writer is not None else {"file": None, "frames": 0, "packets": []}
                 record |= {name: one.finish() for name, one in further.items()}
             fingerprint.check(self._plan.file, self._plan.source)
-            finished = all(one.path.exists() for one in writers) and self._folder.write(
-                self._folder.record(number), record, new=True
-            )
+            # The folder may have been removed meanwhile, and be that of another job.
+            here = all(one.path.exists() for one in writers)
+            finished = here and self._folder.write(self._folder.record(number), record, new=True)
         except BaseException:
             _discard(writers)
             raise
@@ -202,14 +202,8 @@ class RunOutput:
     def _wait(self) -> None:
         """Waits for the segment that is being finished; raises what failed there."""
         finishing, self._finishing = self._finishing, None
-        if finishing is None:
-            return
-        try:
+        if finishing is not None:
             finishing.result()
-        except OutputError as error:
-            if isinstance(error.__cause__, FileNotFoundError):  # the folder was perhaps still being removed by then
-                raise self._folder.failure(error.__cause__) from error
-            raise
 
     @contextmanager
     def _errors(self, number: int) -> Generator[None]:
