@@ -34,7 +34,7 @@ from rtface_farm import task
 
 CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
-_SILENT_S = 15.0
+SILENT_S = 15.0
 END_S = 5.0
 _ASSIGN_S = 1.0  # between two looks at the workers of the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
@@ -314,7 +314,7 @@ class Farm:
         for address, info in found.items():
             if (heartbeat := info.get("last_seen")) != self._heartbeats.get(address, (None, 0.0))[0]:
                 self._heartbeats[address] = heartbeat, now
-        return {address: info for address, info in found.items() if now - self._heartbeats[address][1] < _SILENT_S}
+        return {address: info for address, info in found.items() if now - self._heartbeats[address][1] < SILENT_S}
 
     def _drop_lost(self, workers: dict[str, dict[str, Any]]) -> None:
         usable = [address for address in workers if address not in self._refused]
