@@ -45,7 +45,7 @@ _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
-    """The files of one job. Nobody else may read or write them: a plan decides what is read and written.
+    """The files of one job, for its user alone: a plan decides what is read and written.
 
     Args:
         path: the folder; it need not exist.

@@ -273,7 +273,7 @@ def test_the_next_call_removes_what_a_killed_one_left(tmp_path: Path, monkeypatc
     assert step > 5 and endings == [60]
 
 
-def test_a_second_call_is_refused_until_the_first_has_described_the_film(source: Path):
+def test_a_second_call_is_refused_until_the_first_ends(source: Path):
     first, second = (planned(source) for _ in range(2))
     (first.folder.path / "notes.txt").touch()
     refused = list[str]()
