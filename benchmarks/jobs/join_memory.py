@@ -65,7 +65,7 @@ def join(folder: Path, segments: int, frames: int, container: str) -> None:
     image = av.VideoFrame.from_ndarray(np.full((72, 64), 90, np.uint8), "yuv420p")
     for number, start in enumerate(plan.starts):
         path = job.folder.segments / f"{number:05}-1.video"
-        writer = SegmentWriter(path, FilmPackets(video, plan.container, plan.origin, Stats(), str(path)))
+        writer = SegmentWriter(path, FilmPackets(video, plan.run["container"], plan.origin, Stats(), str(path)))
         for k in range(plan.frames[number]):
             step = round(Fraction(1, 25) / base)
             writer.write(Frame(image, round(start / base) + k * step, base, step))
