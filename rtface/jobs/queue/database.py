@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +65,8 @@ class QueueDatabase:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Makes the tables of a new database; checks one that exists."""
-        _use_log(database)
+        with contextlib.suppress(sqlite3.OperationalError):  # of two that begin at once SQLite refuses one
+            database.execute("PRAGMA journal_mode = WAL")
         with _whole(database):
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -132,19 +132,6 @@ class QueueDatabase:
                 path=self.path,
                 why=why,
             ) from error
-
-
-def _use_log(database: sqlite3.Connection) -> None:
-    """Has changes written ahead to a log. Of two that begin with that SQLite refuses one: it is asked again."""
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
 
 
 @contextmanager
