@@ -20,7 +20,7 @@ import av
 import numpy as np
 
 import rtface
-from rtface.jobs import FilmJob, do_segment
+from rtface.jobs import FilmJob
 
 # Names of what the two live cases need, newest first: "module:attribute".
 SIMULATE = ("benchmarks.ladder:simulate",)
@@ -39,6 +39,15 @@ def _first(names: Sequence[str]) -> Any:
 def _save(out: Path, frames: Iterable[Any], results: list[Any]) -> None:
     np.save(out / "frames.npy", np.stack(list(frames)))
     (out / "results.json").write_text(json.dumps(results))
+
+
+def _make_segment(job: FilmJob, number: int) -> None:
+    worker: Any = importlib.import_module("rtface.jobs.worker")
+    if hasattr(worker, "do_segment"):  # of versions before 30 November 2026
+        worker.do_segment(job.folder.path, number)
+        return
+    with worker.Worker(job.folder, job.plan) as one:
+        one.make(number)
 
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:
@@ -68,7 +77,7 @@ def continued_job(source: Path, out: Path) -> None:
     options: Any = {"codec": "ffv1", "correct": "always", "crf": 0, "compare": out / "both.mkv"}
     job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
     assert isinstance(job, FilmJob) and len(job.plan) == 2
-    do_segment(job.folder.path, 1)
+    _make_segment(job, 1)
     report = rtface.run(source / "slow-10.mkv", out / "out.mkv", **options)
     (out / "report.json").write_text(json.dumps(report.to_dict()))
 

@@ -66,21 +66,10 @@ def status(folder: _Folder, *, json: Json = False) -> None:
     if found.workers:
         print_table(
             [
-                ("worker", "host", "segment", "done", "speed"),
-                *(
-                    (
-                        w.id,
-                        w.host,
-                        "" if w.segment is None else str(w.segment),
-                        f"{w.seconds:.0f} s",
-                        "" if w.speed is None else f"{w.speed:.2f}x",
-                    )
-                    for w in found.workers
-                ),
+                ("segment", "done", "frames"),
+                *((str(at.segment), f"{at.seconds:.0f} s", str(at.frames)) for at in found.workers),
             ]
         )
-    for worker in found.silent:
-        print_text(f"{worker.id} ({worker.host}): not heard of for {format_clock(worker.silent_s)}")
 
 
 def agree(

@@ -24,7 +24,6 @@ from rtface.util.parse import format_clock
 if TYPE_CHECKING:
     from rtface.jobs.queue.api import Queue
     from rtface.jobs.queue.item import Item
-    from rtface.jobs.queue.runner import RunCounts
     from rtface.jobs.queue.store import Verb
 
 _STATUS_S = 10.0  # between status lines where there is no terminal
@@ -164,47 +163,18 @@ def run(
         typer.Option(metavar="N|auto", help=("How many items at the same time; auto goes by cores and free memory.")),
     ] = "auto",
     watch: Annotated[bool, typer.Option("--watch", help="Wait for more items when none is left.")] = False,
-    then: Annotated[
-        str | None, typer.Option(metavar="CMD", help=("Run this command in the shell when nothing is left."))
-    ] = None,
-    notify: Annotated[
-        bool, typer.Option("--notify/--no-notify", help=("Show a notification on the desktop when nothing is left."))
-    ] = True,
     *,
     json: Json = False,
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Run the waiting items until none is left. Ctrl-C stops them cleanly, and they wait again."""
-    from rtface.jobs.queue.finish import notify as show_notification
-    from rtface.jobs.queue.finish import run_command, summary
-    from rtface.jobs.queue.runner import Runner
-
-    codes: list[int] = []
-
-    def idle(outcome: RunCounts) -> None:
-        console.clear()
-        if notify:
-            show_notification(f"The queue is finished: {summary(outcome)}.")
-        if then:
-            code = run_command(then, outcome)
-            codes.append(code)
-            if code:
-                console.log(f"the command of --then ended with exit code {code}: {then}", "error")
-
-    outcome = Runner(
-        _queue().store,
-        at_once=_at_once(at_once),
-        watch=watch,
-        stop=stop.event,
-        progress=_Display(console, json),
-        idle=idle,
-    ).run()
+    outcome = _queue().run(at_once=_at_once(at_once), watch=watch, cancel=stop.event, progress=_Display(console, json))
     console.clear()
-    console.log(summary(outcome), "error" if outcome.failed else "info")
+    console.log(outcome.summary, "error" if outcome.failed else "info")
     if stop.signum is not None:
         raise typer.Exit(INTERRUPTED + stop.signum)
-    raise typer.Exit(FAILED if outcome.failed or any(codes) else 0)
+    raise typer.Exit(FAILED if outcome.failed else 0)
 
 
 def _at_once(text: str) -> int | Literal["auto"]:

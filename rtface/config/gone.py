@@ -8,6 +8,7 @@ _MACHINES = Message(
     "--workers N works on N parts of a film here, --farm dask://HOST:PORT on a cluster",
     code="gone_machines",
 )
+_NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
@@ -38,6 +39,9 @@ GONE = {
         code="gone_keep_correction",
     ),
     "segments": Message("--workers N works on N parts of a film at the same time", code="gone_segments"),
+    "then": Message("use: rtface queue run && CMD", code="gone_then"),
+    "notify": _NOTIFY,
+    "no_notify": _NOTIFY,
     "work": _MACHINES,
     "segment": _MACHINES,
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),

@@ -12,19 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtface.jobs.folder import folder_of
     from rtface.jobs.job import FilmJob
-    from rtface.jobs.status import JobStatus, WorkerStatus
-    from rtface.jobs.worker import Outcome, do_segment
+    from rtface.jobs.status import JobStatus
 
-__all__ = ["FilmJob", "JobStatus", "Outcome", "WorkerStatus", "do_segment", "folder_of"]
+__all__ = ["FilmJob", "JobStatus", "folder_of"]
 
-_MODULES = {
-    "FilmJob": "job",
-    "JobStatus": "status",
-    "Outcome": "worker",
-    "WorkerStatus": "status",
-    "do_segment": "worker",
-    "folder_of": "folder",
-}
+_MODULES = {"FilmJob": "job", "JobStatus": "status", "folder_of": "folder"}
 
 
 def __getattr__(name: str) -> Any:

@@ -29,7 +29,6 @@ from rtface.errors import Interrupted
 from rtface.frame import Face, Float, Frame
 from rtface.jobs.film_source import LEAD_IN_S, open_from
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.leases import Leases
 from rtface.jobs.plan import JobPlan
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_tracker
@@ -46,9 +45,6 @@ from rtface.util.foreign import Shape, count, number, row, text
 
 _ROWS: Shape = [row(number, [row(count, number, number, number, number, text)])]
 """Of the faces of a segment."""
-
-_WAIT_S = 1.0
-"""Seconds between two looks at a search that another process makes."""
 
 
 class Known(NamedTuple):
@@ -110,7 +106,7 @@ class FaceNumbers:
         number = self.searched
         self._folder.write(self._path(number), rows)
         if persons and number + 1 < len(self._starts):
-            self._folder.write(self._persons(number + 1), persons.state(), private=True)
+            self._folder.write(self._persons(number + 1), persons.state())
         self.state = {
             "segments": number + 1,
             "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces))),
@@ -118,14 +114,14 @@ class FaceNumbers:
         self._folder.write(self._folder.numbers / "state.json", self.state)
         for earlier in self._folder.numbers.glob("persons-*.json"):
             if earlier != self._persons(self.searched) or self.complete:
-                self._folder.unlink(earlier)
+                earlier.unlink(missing_ok=True)
 
     def persons(self) -> dict[str, Any] | None:
         """What the search knows about persons, for `PersonRecogniser.restore`; None before the first segment."""
         return self._folder.read(self._persons(self.searched))
 
     def _persons(self, searched: int) -> Path:
-        """The file with embeddings after so many segments: readable by its owner only, removed with the next one."""
+        """The file with embeddings after so many segments; removed with the next one."""
         return self._folder.numbers / f"persons-{searched:05}.json"
 
     def _path(self, number: int) -> Path:
@@ -204,20 +200,13 @@ def _apart(face: Face, other: Known) -> float:
 
 
 def find_numbers(
-    folder: JobFolder,
-    plan: JobPlan,
-    frames: FramePlan,
-    leases: Leases,
-    *,
-    progress: Show | None = None,
-    stop: threading.Event,
-) -> FaceNumbers:
-    """Searches the film for faces, as far as no call before did, and waits where another process does.
+    folder: JobFolder, plan: JobPlan, frames: FramePlan, *, progress: Show | None = None, stop: threading.Event
+) -> None:
+    """Searches the film for faces, as far as no call before did.
 
     Args:
         folder, plan: of the job.
         frames: what is done with its frames.
-        leases: of this process.
         progress: called after frames.
         stop: ends the search when set.
 
@@ -227,28 +216,8 @@ def find_numbers(
         MissingComponent: a network is not there.
         OutputError: the folder cannot be written to.
     """
-    while not (numbers := FaceNumbers(folder, plan)).complete:
-        epoch = leases.take("numbers")
-        if epoch is not None:
-            try:
-                folder.make_subfolder(folder.numbers)
-                _search(FaceNumbers(folder, plan), plan, frames, progress, stop)
-            finally:
-                leases.release("numbers", epoch)
-        elif stop.wait(_WAIT_S):
-            raise Interrupted
-    return numbers
-
-
-def highest_number(folder: JobFolder, plan: JobPlan) -> int:
-    """The highest number that the search gave; 0 where a job needs none."""
-    return FaceNumbers(folder, plan).highest if plan.numbered else 0
-
-
-def _search(
-    numbers: FaceNumbers, plan: JobPlan, frames: FramePlan, progress: Show | None, stop: threading.Event
-) -> None:
-    """Searches the segments that are left."""
+    folder.numbers.mkdir(exist_ok=True)
+    numbers = FaceNumbers(folder, plan)
     first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
     with ExitStack() as stack:
         source = open_from(plan, first, LEAD_IN_S, frames, stats, stop, stack)
@@ -299,6 +268,11 @@ def _search(
         while not numbers.complete:
             numbers.add(rows, persons)
             rows = []
+
+
+def highest_number(folder: JobFolder, plan: JobPlan) -> int:
+    """The highest number that the search gave; 0 where a job needs none."""
+    return FaceNumbers(folder, plan).highest if plan.numbered else 0
 
 
 def _note(frame: Frame, rows: list[Any]) -> None:

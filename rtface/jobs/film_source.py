@@ -62,7 +62,9 @@ def open_from(
     """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
     start, options, threads = plan.starts[number] - lead_in, frames.options, frames.threads
     if options.sequence:
-        source = open_film(plan.source, options, threads, Stats(logs=False), stop, stack, hold=plan.folder is None)
+        source = open_film(
+            plan.source, options, threads, Stats(logs=False), stop, stack, hold=plan.run["folder"] is None
+        )
         assert isinstance(source, SequenceSource)
         source.go_to(start, stats)
         return source

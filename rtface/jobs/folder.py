@@ -1,82 +1,74 @@
-"""The folder of a job: its files, written so that a crash, a power cut or another machine never sees half of one.
+"""The folder of a job: its files, written so that a crash or a power cut never leaves half of one.
 
 better.mp4.rtface/
   plan.json            what is done (`rtface.jobs.plan`)
   segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
-  segments/00007-1.video, 00007-1.map, 00007-1.comparison
-  leases/00007-1.json  who works on it (`rtface.jobs.leases`)
-  workers/ID.json      a worker's heartbeat and progress; ID.lock is locked while it lives
+  segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
   join.json            the working files of the join (`rtface.jobs.join`)
-  faces.json           faces on sampled frames (`rtface.jobs.faces_ahead`)
   numbers/00007.json   where options name them: numbers and persons of a segment's faces
                        (`rtface.jobs.face_numbers`)
   numbers/state.json   how many segments have them, and what finding the next continues from
   progress.json        the state of the job in figures (`rtface.jobs.status`)
-  log.txt              one line for each event
+  lock                 locked by the process that coordinates the work
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Generator
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.files.workfile import full
-from rtface.util.files import NEW, read_shared, rename_new, replace, status_in, sync_file, sync_folder
-from rtface.util.foreign import Shape, anything, open_below, open_folder
-from rtface.util.text import printable
+from rtface.util.file_lock import try_lock
+from rtface.util.files import NEW, rename_new, replace, sync_file, sync_folder
+from rtface.util.foreign import Shape, anything, read_regular
 from rtface.util.toml_dataclass import parse_json
 
-FORMAT = 4
+FORMAT = 5
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
-_OWN = ("plan.json", "join.json", "faces.json", "progress.json", "log.txt", "segments", "leases", "workers", "numbers")
+# Seconds in which the lock of a process that just ended, or of who looks at the job, is freed.
+_PATIENCE_S = 1.0
+_OWN = ("plan.json", "join.json", "progress.json", "lock", "segments", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
-    """The files of one job.
-
-    Somebody else may write to it: no link in it is followed, and a plan of another user is looked at first.
+    """The files of one job, for its user alone: a plan decides what is read and written.
 
     Args:
-        path: the folder; it need not exist. A link is followed where this user made it.
-        agreed: SHA-256 of a plan of another user that is worked on; see `rtface.jobs.plan.JobPlan.look`.
+        path: the folder; it need not exist.
     """
 
-    def __init__(self, path: Path, agreed: str = "") -> None:
-        if path.is_symlink() and self.is_own(path.lstat(), path.parent):
-            path = path.resolve()
-        self.path, self.agreed = path, agreed
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.plan = path / "plan.json"
         self.segments = path / "segments"
-        self.leases = path / "leases"
-        self.workers = path / "workers"
         self.numbers = path / "numbers"
         self.joining = path / "join.json"
-        self.faces = path / "faces.json"
         self.progress = path / "progress.json"
 
     @property
     def planned(self) -> bool:
         """Whether there is a plan in it."""
-        return self.plan.is_file()
+        return os.path.isfile(self.plan)  # noqa: PTH113 - also of another user's folder
 
     def make(self) -> None:
-        """Makes the folder with its subfolders.
+        """Makes the folder, or what is missing of it.
 
         Raises:
-            UsageError: something else is there.
+            UsageError: something else, or another user's folder, is there.
             OutputError: it cannot be made.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -86,80 +78,93 @@ class JobFolder:
                 path=self.path,
             )
         with self._errors("cannot be made"):
-            if self.path.is_dir() and (strange := sorted(p.name for p in self.path.iterdir() if not _own(p.name))):
+            found = self.path.iterdir() if self.path.is_dir() and not self.planned else ()
+            if strange := sorted(path.name for path in found if not _own(path.name)):
                 raise UsageError(
                     "{path}: holds other things ({name}); name a new folder by --job",
                     code="job_folder_filled",
                     path=self.path,
                     name=strange[0],
                 )
-            with contextlib.suppress(FileExistsError):
-                self.path.mkdir(parents=True)
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.check_owner()
+            self.segments.mkdir(exist_ok=True)
             sync_folder(self.path.parent)
-        self.make_subfolders()
 
-    def make_subfolders(self) -> None:
-        """Makes those that are missing: a call that was killed in removing the job leaves some out.
-
-        Raises:
-            OutputError: they cannot be made.
-        """
-        with self._errors("cannot be made"):
-            for folder in (self.segments, self.leases, self.workers):
-                self.make_subfolder(folder)
-
-    def make_subfolder(self, folder: Path) -> None:
-        """Makes one of them; OSError where a link or a file has its name."""
-        with open_folder(self.path, self.path) as top, contextlib.suppress(FileExistsError):
-            os.mkdir(folder if top is None else folder.name, dir_fd=top)
-        with open_folder(self.path, folder):
-            pass
+    def check_owner(self) -> None:
+        """Takes the folder for this user alone; UsageError where it, or a link of its name, is another user's."""
+        if sys.platform == "win32":
+            return
+        with self._errors("cannot be written to"), tempfile.TemporaryFile(dir=self.path) as file:
+            # A drive may give its users other numbers.
+            mine = {os.geteuid(), os.fstat(file.fileno()).st_uid}
+            if not {self.path.lstat().st_uid, self.path.stat().st_uid} <= mine:
+                raise UsageError(
+                    "{path}: is another user's job; continue it as that user, or name a new folder by --job",
+                    code="job_foreign",
+                    path=self.path,
+                )
+            with contextlib.suppress(OSError):  # not every drive has permissions
+                self.path.chmod(0o700)
 
     def remove(self) -> None:
         """Removes the job's files, and the folder when nothing else is in it.
 
-        Plan and note of the join go last: a call that finds them after a crash removes the rest, or makes again what is
-        missing.
+        The plan goes first: a call that finds it after a crash has all segments; else it removes the rest.
         """
-        for folder in (self.segments, self.leases, self.workers, self.numbers):
-            with contextlib.suppress(OSError):
-                for path in sorted(folder.iterdir(), key=lambda path: path.suffix != ".json"):
-                    self.unlink(path)  # records before the files that they name
-            # rmtree would wait at a pipe of that name.
-            with contextlib.suppress(OSError), open_folder(self.path, self.path) as top, open_folder(self.path, folder):
-                shutil.rmtree(folder if top is None else folder.name, ignore_errors=True, dir_fd=top)
         with contextlib.suppress(OSError):
-            last = [self.plan, self.joining]
-            for path in [*(p for p in self.path.iterdir() if _own(p.name) and p not in last), *last]:
-                with contextlib.suppress(OSError):
-                    self.unlink(path)
-        with contextlib.suppress(OSError):
+            self.plan.unlink(missing_ok=True)
+            sync_folder(self.path)
+            for path in [path for path in self.path.iterdir() if _own(path.name)]:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
             self.path.rmdir()
 
-    def remove_empty(self) -> None:
-        """Removes the folders of a job that was removed while this process had a file open in them: NFS keeps such a
-        file, under another name, until it is closed."""
-        if not self.planned:
-            with contextlib.suppress(OSError):
-                self.workers.rmdir()
-                self.path.rmdir()
+    def lock(self) -> BufferedRandom:
+        """The open file whose lock says that this process coordinates the job; closing it frees the job.
 
-    def open(self, path: Path, flags: int, mode: int = 0o666) -> int:
-        """Opens a file of the job; raises as `rtface.util.foreign.open_below`."""
-        return open_below(self.path, path, flags, mode)
+        Raises:
+            UsageError: another process coordinates it.
+            InputMissing, OutputError: the folder is gone, or cannot be written.
+        """
+        until = time.monotonic() + _PATIENCE_S
+        if self.path.is_dir():
+            self.check_owner()
+        with self._errors("cannot be written to"):
+            while (file := self._locked(os.O_CREAT if self.planned else 0)) is None:
+                if time.monotonic() > until:
+                    raise UsageError(
+                        "{path}: another process is at work on this job; wait until it ends, or stop it",
+                        code="job_at_work",
+                        path=self.path,
+                    )
+                time.sleep(_PATIENCE_S / 10)
+        return file
 
-    def unlink(self, path: Path) -> None:
-        """Removes a file of the job, or a link in its place; OSError where it cannot be removed."""
-        with open_folder(self.path, path.parent) as folder, contextlib.suppress(FileNotFoundError):
-            os.unlink(path if folder is None else path.name, dir_fd=folder)
+    @property
+    def at_work(self) -> bool:
+        """Whether a process coordinates the job now."""
+        with contextlib.suppress(OSError):
+            file = self._locked()
+            if file is None:
+                return True
+            file.close()
+        return False
 
-    @staticmethod
-    def is_own(status: os.stat_result, folder: Path, *, root: bool = True) -> bool:
-        """Whether a file of a folder is this user's, or where `root` is true the administrator's."""
-        if sys.platform == "win32" or status.st_uid == os.geteuid() or (root and status.st_uid == 0):
-            return True
-        mine = status_in(folder)  # a server may give its users other numbers
-        return mine is not None and status.st_uid == mine.st_uid
+    def _locked(self, flags: int = 0) -> BufferedRandom | None:
+        """The file of the lock, locked; None where another process holds it."""
+        path = self.path / "lock"
+        file = os.fdopen(os.open(path, os.O_RDWR | flags, 0o600), "r+b")
+        try:
+            taken = try_lock(file)
+        except OSError:  # this file system has no locks
+            taken = True
+        if taken and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+            return file
+        file.close()  # also where the job was removed and begun again meanwhile
+        return None
 
     # -- JSON ---------------------------------------------------------------------------------------------------
 
@@ -169,16 +174,10 @@ class JobFolder:
         Raises:
             InputError: it cannot be read, is no JSON, or has another shape.
         """
-        return self.read_from(path, shape)[0]
-
-    def read_from(self, path: Path, shape: Shape = anything) -> tuple[Any, str, bool]:
-        """`read`, with the SHA-256 of the file, and whether this user or the administrator wrote it."""
-        found: list[os.stat_result] = []
         try:
-            data = read_shared(path, self.path, found.append)
-            return parse_json(data, shape), hashlib.sha256(data).hexdigest(), self.is_own(found[-1], self.path)
+            return parse_json(read_regular(path), shape)
         except FileNotFoundError:
-            return None, "", True
+            return None
         except OSError as error:
             raise InputError(
                 "{path}: cannot be read ({why}); check the disk and its permissions, then the same command continues",
@@ -194,7 +193,7 @@ class JobFolder:
                 why=error,
             ) from error
 
-    def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True, private: bool = False) -> bool:
+    def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True) -> bool:
         """Writes a JSON file in one step.
 
         Args:
@@ -202,7 +201,6 @@ class JobFolder:
             value: what is written.
             new: leave a file of that name as it is; then the result is False.
             sync: whether the disk has it before this returns.
-            private: whether only its owner may read it.
 
         Raises:
             OutputError: it cannot be written.
@@ -210,7 +208,7 @@ class JobFolder:
         work = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         with self._errors("cannot be written to"):
             try:
-                with os.fdopen(self.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
+                with os.fdopen(os.open(work, NEW, 0o600), "wb") as file:
                     file.write(
                         (
                             json.dumps(value, separators=(",", ":"))
@@ -234,16 +232,6 @@ class JobFolder:
             finally:
                 work.unlink(missing_ok=True)
         return True
-
-    def log(self, line: str) -> None:
-        """Adds a line to the log; one that cannot be written is no reason to end."""
-        with (
-            contextlib.suppress(OSError),
-            os.fdopen(self.open(self.path / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file,
-        ):
-            if os.fstat(file.fileno()).st_nlink > 1:  # it may be a file of another folder under a second name
-                return
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {printable(line)}\n".encode(errors="replace"))
 
     # -- segments -----------------------------------------------------------------------------------------------
 
@@ -274,8 +262,7 @@ class JobFolder:
                 path=self.path,
                 cause=cause,
             )
-        # Where another call removes the job now, the folder goes last.
-        if isinstance(error, FileNotFoundError) and not self.leases.is_dir() and self.path.parent.is_dir():
+        if isinstance(error, FileNotFoundError) and not self.segments.is_dir() and self.path.parent.is_dir():
             return InputMissing(
                 "{path}: the folder of the job is gone; the same command begins again",
                 code="job_folder_gone",

@@ -1,41 +1,38 @@
-"""A film as a job: plan, workers, join, and what is left after a crash. The Python interface of `rtface.jobs`."""
+"""Coordinates a film as a job: plan, workers, join, and what is left after a crash."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import TYPE_CHECKING
 
-from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options
-from rtface.errors import InputMissing, Interrupted, Message, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
-from rtface.jobs.face_numbers import FaceNumbers, find_numbers, highest_number
-from rtface.jobs.figures import UNUSABLE, JobFigures
+from rtface.jobs.face_numbers import FaceNumbers, find_numbers
+from rtface.jobs.figures import JobFigures
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
-from rtface.jobs.job_progress import JobProgress
+from rtface.jobs.hand_out import HandOut
 from rtface.jobs.join import (
     DamagedSegments,
     Join,
     films_of,
     named_films,
-    names_of_stills,
     note_signed,
-    published,
     remove_unfinished,
 )
-from rtface.jobs.leases import Leases, WorkerSign
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
-from rtface.jobs.status import JobStatus, read_status
+from rtface.jobs.status import JobProgress, JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
 from rtface.pipeline.fading import noted, with_curve
@@ -51,10 +48,8 @@ from rtface.util.text import counted
 if TYPE_CHECKING:
     from rtface.jobs.farms import Workers
 
-    _Start = Callable[[], Workers]
-
-# Seconds between two looks at what other workers have finished.
-_LOOK_S = 1.0
+# Seconds between two looks at the wish to stop while workers say nothing.
+_LOOK_S = 0.5
 
 
 class FilmJob:
@@ -78,7 +73,6 @@ class FilmJob:
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())
         self._first_frame_s: float | None = None
-        self._works = False  # in this process
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -117,17 +111,13 @@ class FilmJob:
         plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
+        if place.path.is_dir():
+            place.check_owner()
         if restart and place.path.is_dir():
-            if place.planned and (held := Leases(place, "").held()):
-                worker = next(iter(held.values()))[1]
-                raise UsageError(
-                    "{path}: worker {worker} is at work on this job; stop it before {--restart=True}",
-                    code="job_at_work",
-                    path=place.path,
-                    worker=worker,
-                )
+            if place.planned:
+                place.lock().close()  # raises where a process is at work on it
             further = [Path(film.path) for film in further_paths(options).values()]  # the old plan may be unreadable
-            remove_unfinished(place, [target, *further, *films_of(place)])
+            remove_unfinished([target, *further, *films_of(place)])
             place.remove()
         if not place.planned:
             if place.path.is_dir():
@@ -144,51 +134,29 @@ class FilmJob:
             if isinstance(plan, str):
                 place.remove()
                 return plan
-            if place.write(place.plan, plan.to_json(), new=True):
-                place.log(f"planned by rtface {__version__}: {len(plan)} segments, {plan.duration_s:.1f} s")
-        place.make_subfolders()
-        _, place.agreed, _ = JobPlan.look(place)  # another user's, too, where it is what this call would plan
+            place.write(place.plan, plan.to_json(), new=True)
+        place.make()
         job = cls(place, options)
         job._check_same(source, target)
         return job
 
     def _check_same(self, source: Path, target: Path) -> None:
-        plan, choices = (
-            self.plan,
-            Message(
-                "or begin again with {--restart=True} (the job is {path})", code="or_restart", path=self.folder.path
-            ),
-        )
-        if plan.source != source:
-            raise UsageError(
-                "{given}: the unfinished job for this output is about {planned}; name that one, {choices}",
-                code="job_other_source",
-                given=source,
-                planned=plan.source,
-                choices=choices,
-            )
-        if plan.target != target:
-            raise UsageError(
-                "{given}: the job makes {planned}; name that one, {choices}",
-                code="job_other_target",
-                given=target,
-                planned=plan.target,
-                choices=choices,
-            )
+        """UsageError where this call asks for something else than the job makes."""
+        plan, files = self.plan, option_files(self.options)
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
             for values in (plan.options, frame_options(self.options))
         )
-        found = difference("{}", was, now, missing="not given", when="now")
-        if found is None and option_files(self.options) != plan.files:
-            name = next(key for key, value in option_files(self.options).items() if value != plan.files.get(key))
+        was |= {"INPUT": plan.source, "OUTPUT": plan.target}
+        found = difference("{}", was, now | {"INPUT": source, "OUTPUT": target}, missing="not given", when="now")
+        for name in (name for name in files if found is None and files[name] != plan.files.get(name)):
             found = f"the file {getattr(self.options, name)} was changed since the job began"
         if found:
             raise UsageError(
-                "{differences}; give the same options to continue, {choices}",
-                code="job_other_options",
+                "{differences}; give the same to continue, or begin again with {--restart=True} (the job is {path})",
+                code="job_other",
                 differences=found,
-                choices=choices,
+                path=self.folder.path,
             )
         fingerprint.check(plan.file, source)
 
@@ -196,7 +164,7 @@ class FilmJob:
 
     def status(self) -> JobStatus:
         """What is finished, who works on what, and the time that is left."""
-        return read_status(self.folder, self.plan)
+        return read_status(self.folder)
 
     def run(
         self,
@@ -224,59 +192,47 @@ class FilmJob:
             UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
             Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
         """
-        stats, stop, options = stats or Stats(), stop or threading.Event(), self.options
-        whole = published(self.folder, self.plan.target)  # a call was ended behind the join, or is there now
-        target, held = _stamp(self.plan.target), ExitStack()
-        if "join" not in Leases(self.folder, "").held():
-            remove_unfinished(self.folder, self.plan.films)
-        run = plan_run(
-            self.plan.source,
-            self.plan.output,
-            options,
-            job=True,
-            whole=whole,
-            made=named_films(self.folder, self.plan.films),
-        )
+        stats, stop = stats or Stats(), stop or threading.Event()
+        with self.folder.lock() as lock:
+            try:
+                report = self._run(workers, farm, stats, progress, stop, building, notify)
+            except KeyboardInterrupt:
+                raise self._interrupted() from None
+            if sys.platform == "win32":
+                lock.close()  # an open file stays there
+            self.folder.remove()
+        return report
 
-        def make(report: Report) -> Made | None:
+    def _run(
+        self,
+        workers: int | str,
+        farm: str | None,
+        stats: Stats,
+        progress: Show | None,
+        stop: threading.Event,
+        building: BuildProgress | None,
+        notify: Callable[[str], object],
+    ) -> Report:
+        remove_unfinished(self.plan.films)
+        made = named_films(self.folder, self.plan.films)
+        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
+
+        def make(report: Report) -> Made:
             if self.plan.damage:  # which a segment cannot tell
                 stats.warn(self.plan.damage, self.plan.damage)
-            film = None if whole else self._planned(run, stats)
-            promised = {} if film is None else film.to_dict()
+            film = self._planned(run, stats)
+            promised = film.to_dict()
+            join = Join(self.folder, self.plan, film, report, stats, stop)
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
-                try:
-                    if film is None:
-                        self._take_join(held, stop)
-                    figures = (
-                        self._figures()
-                        if film is None
-                        else self._make(
-                            partial(Join, self.folder, self.plan, film, report, stats, stop),
-                            report,
-                            self._processes(workers, farm, notify),
-                            progress,
-                            stop,
-                            building,
-                            notify,
-                            held,
-                        )
-                    )
-                except InputMissing:
-                    now = _stamp(self.plan.target)
-                    if self.folder.leases.is_dir() or now is None or (now == target and not whole):
-                        raise
-                    figures = None  # another call has finished the film meanwhile
-                if figures is None:
-                    report.notes.append("an earlier call finished the film; its report has the figures")
-                    return None
+                figures = self._make(join, report, workers, farm, progress, stop, building, notify)
                 _take_over(stats, figures.stats)
                 figures.fill(report)
                 video = self.plan.video or {}
                 return Made(
                     figures.changed,
                     bool(video.get("lossless")) and not video["convert"],
-                    names_of_stills(self.folder),
+                    join.names,
                     promised,
                     {} if self.plan.curve is None else {"": self.plan.curve},
                     figures.copied,
@@ -286,28 +242,8 @@ class FilmJob:
             finally:
                 report.fps = round(max(0, report.frames_out - before) / max(perf_counter() - began, 1e-3), 2)
 
-        with held:  # another call has to wait until the film is signed and described
-            try:
-                report = carry_out(
-                    run,
-                    make,
-                    stats,
-                    stop=stop,
-                    building=building,
-                    signed=partial(note_signed, self.folder, self.plan.target),
-                )
-            except KeyboardInterrupt:  # also behind the join
-                raise self._interrupted() from None
-            self._remove()
-        return report
-
-    def _take_join(self, held: ExitStack, stop: threading.Event) -> None:
-        """Takes the lease of the join, until `held` is closed; waits for a worker that has it."""
-        leases = Leases(self.folder, held.enter_context(WorkerSign(self.folder)).id)
-        while (epoch := leases.take("join")) is None:
-            if stop.wait(_LOOK_S):
-                raise Interrupted
-        held.callback(leases.release, "join", epoch)
+        signed = partial(note_signed, self.folder, self.plan.target)
+        return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
@@ -336,72 +272,38 @@ class FilmJob:
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return
         notify("tracks or persons are named: the film is searched for its faces first")
-        with WorkerSign(self.folder) as sign:
-            options = options_of(self.plan, threads=self.options.threads)
-            find_numbers(
-                self.folder,
-                self.plan,
-                plan_frames(self.plan.source, options),
-                Leases(self.folder, sign.id),
-                progress=progress,
-                stop=stop or threading.Event(),
-            )
-
-    def _figures(self) -> JobFigures | None:
-        """Those of all segments; None where a call was ended in removing them, or one cannot be used."""
-        figures = JobFigures(highest_number(self.folder, self.plan))
-        for number in range(len(self.plan)):
-            record = self.folder.read(self.folder.record(number))
-            if record is None:
-                return None
-            try:
-                figures.add(record)
-            except UNUSABLE:  # the film is whole without it
-                return None
-        return figures
-
-    def _processes(self, workers: int | str, farm: str | None, notify: Callable[[str], object]) -> _Start | None:
-        """What starts the workers that are other processes; None where this process works or only waits."""
-        if farm is not None:
-            from rtface.jobs.farms import farm_of
-
-            return partial(farm_of(farm), self.folder, self.plan, farm, notify)
-        count = count_workers(workers, self.plan, self.options.threads)
-        self._works = count == 1
-        return partial(LocalWorkers, self.folder, count, self.options.threads) if count > 1 else None
+        JobProgress(self.folder, self.plan, None).write("searching")
+        options = options_of(self.plan, threads=self.options.threads)
+        frames = plan_frames(self.plan.source, options)
+        find_numbers(self.folder, self.plan, frames, progress=progress, stop=stop or threading.Event())
 
     def _make(
         self,
-        join: Callable[[], Join],
+        join: Join,
         report: Report,
-        start: _Start | None,
+        workers: int | str,
+        farm: str | None,
         progress: Show | None,
         stop: threading.Event,
         building: BuildProgress | None,
         notify: Callable[[str], object],
-        held: ExitStack,
-    ) -> JobFigures | None:
-        """Works until all segments are finished, and joins them to the output and the further films; `held` gets the
-        lease of the join. None where another call joined them and was ended in removing them."""
+    ) -> JobFigures:
+        """Works until all segments are finished, and joins them to the output and the further films."""
         self.find_numbers(progress, stop, notify)
         for _ in range(3):  # segments that turn out to be damaged are made again
-            self._work(start, progress, stop, building)
+            show = JobProgress(self.folder, self.plan, progress)
+            if not self.complete:
+                self._work(workers, farm, show, stop, building, notify)
+                report.first_frame_s = show.first_frame_s
+            show.write("joining")
             try:
-                with ExitStack() as joining:
-                    self._take_join(joining, stop)
-                    report.first_frame_s = self._first_frame_s
-                    figures = join().run()
-                    held.push(joining.pop_all())
-                    return figures
+                return join.run()
             except DamagedSegments as error:
-                if published(self.folder, self.plan.target):
-                    return None
                 try:
                     for number in error.numbers:
-                        self.folder.unlink(self.folder.record(number))
-                except OSError as fault:  # also where another call removes the job now
+                        self.folder.record(number).unlink(missing_ok=True)
+                except OSError as fault:
                     raise self.folder.failure(fault) from fault
-                self.folder.log(f"made again: segments {', '.join(map(str, error.numbers))}; {error}")
                 count = counted(len(error.numbers), "segment has", "segments have")
                 notify(f"{count} to be made again ({str(error) or 'a record is missing'})")
         raise OutputError(
@@ -411,42 +313,41 @@ class FilmJob:
         )
 
     def _work(
-        self, start: _Start | None, progress: Show | None, stop: threading.Event, building: BuildProgress | None
+        self,
+        workers: int | str,
+        farm: str | None,
+        show: JobProgress,
+        stop: threading.Event,
+        building: BuildProgress | None,
+        notify: Callable[[str], object],
     ) -> None:
-        """Works until every segment is finished, by this machine or by others."""
-        show = JobProgress(self.folder, self.plan, progress)
-        last = -1.0
-        while not self.complete:
-            if self._works:
-                with Worker(
-                    self.folder,
-                    threads=self.options.threads,
-                    stop=stop,
-                    on_step=show,
-                    building=building,
-                    on_heartbeat=show.look,
-                ) as worker:
-                    worker.work()
-            elif start is not None:
-                self._in_processes(start(), show, stop)
-            if stop.is_set():
-                raise Interrupted
-            if not self.complete:  # others are at work on what is left
-                now = monotonic()
-                if now - last < _LOOK_S and stop.wait(_LOOK_S):
-                    raise Interrupted
-                last = now
-                show.look()
-        self._first_frame_s = show.first_frame_s
+        """Has every segment made: in this process, in others of this machine, or by a farm."""
+        threads = self.options.threads
+        if farm is not None:
+            from rtface.jobs.farms import farm_of
 
-    def _in_processes(self, workers: Workers, show: JobProgress, stop: threading.Event) -> None:
+            others: Workers = farm_of(farm)(self.folder, self.plan, farm, notify)
+        elif (count := count_workers(workers, self.plan, threads)) > 1:
+            others = LocalWorkers(self.folder, self.plan, count, threads)
+        else:
+            take = partial(HandOut(self.folder, len(self.plan)).take, "")
+            with Worker(
+                self.folder,
+                self.plan,
+                threads=threads,
+                stop=stop,
+                on_step=lambda step: show([step]),
+                building=building,
+            ) as worker:
+                worker.work(take)
+            return
         try:
-            while workers.wait(_LOOK_S / 2):
+            while others.wait(_LOOK_S):
                 if stop.is_set():
                     raise Interrupted
-                show.look(workers.steps.values())
+                show(others.steps.values())
         finally:
-            workers.end()
+            others.end()
 
     @property
     def complete(self) -> bool:
@@ -469,19 +370,6 @@ class FilmJob:
             count=len(self.plan),
             folder=self.folder.path,
         )
-
-    def _remove(self) -> None:
-        remove_unfinished(self.folder, self.plan.films)
-        self.folder.remove()
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What tells another file of this name; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _take_over(stats: Stats, other: Stats) -> None:

@@ -6,6 +6,7 @@ in a run without a job. Times of presentation are those of the records; times of
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,6 @@ from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
 from rtface.media.files.fingerprint import FINGERPRINT
-from rtface.media.files.workfile import is_work_of, work_name
 from rtface.media.marks.provenance import Change
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
@@ -38,14 +38,15 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.util.foreign import Shape, file_name, file_path, fits, none_or
+from rtface.util.foreign import Shape, none_or, table
 
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
 
 
-_FILM: Shape = {"path?": file_path, "work?": file_path, "made?": FINGERPRINT, "names?": [file_name]}
+_NOTE: Shape = table(none_or(FINGERPRINT))
+"""Of each film that a join writes, by its path, what the whole one is known by; None of a folder of stills."""
 
 
 class DamagedSegments(Exception):
@@ -156,6 +157,9 @@ class Join:
         report: is filled with the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
+
+    Attributes:
+        names: of the stills that were written, in order.
     """
 
     def __init__(
@@ -166,10 +170,9 @@ class Join:
         self._folder, self._plan, self._film = folder, plan, film
         self._target = run.outputs.film
         self._report, self._stats, self._stop = report, stats, stop
-        self._frames = _Pieces(folder, (plan.video or {}).get("encoder", ""))
-        self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in plan.run["further"].items()}
         self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
         self._note: dict[str, Any] = {}
+        self.names: list[str] = []
 
     def run(self) -> JobFigures:
         """Joins; the output appears under its name in one step, and the further films just before.
@@ -180,16 +183,17 @@ class Join:
             OutputError: the output cannot be written.
             Interrupted: it was stopped.
         """
-        if published(self._folder, self._target.path):  # by another call, while this one waited
-            return self._read_records()
-        remove_unfinished(self._folder, self._paths)
+        folder, further = self._folder, self._plan.run["further"]
+        self._frames = _Pieces(folder, (self._plan.video or {}).get("encoder", ""))
+        self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in further.items()}
+        remove_unfinished(self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
         with closing(open_whole(self._film.frames, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
             except BaseException as error:
-                remove_unfinished(self._folder, self._paths)
+                remove_unfinished(self._paths)
                 if isinstance(error, OutputError):
                     error.message += Message(
                         "; all segments stay in {folder}; once its cause is gone, the same command joins them",
@@ -208,17 +212,16 @@ class Join:
             for name, plan in self._film.further.items():
                 if name == "comparison":
                     plan.metadata.update(self._film.frames.tags("+".join(figures.engines), drawn=False))
-                films[name] = film = self._open(plan, self._pieces[name], Stats(), name, stack)
+                films[name] = film = self._open(plan, self._pieces[name], Stats(), stack)
                 # What stages changed is not in pairs.
                 film.changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
                 self._write_further(film, self._pieces[name])
-            for name, one in films.items():
+            for path, one in zip(self._paths, films.values(), strict=True):
                 one.complete()
-                self._noted(name, made=fingerprint.fingerprint(one.work))
+                self._note[str(path)] = None if isinstance(one, FolderSink) else fingerprint.fingerprint(one.work)
+            self._folder.write(self._folder.joining, self._note)  # before one of them gets its name
             for one in reversed(films.values()):  # the output is the last
                 one.finish()
-            if self._film.folder:  # to which stills of before may belong
-                self._noted("", made=fingerprint.fingerprint(self._target.path))
 
     def _read_records(self) -> JobFigures:
         """Checks all files; the figures."""
@@ -257,19 +260,12 @@ class Join:
             )
         return figures
 
-    def _open(self, output: OutputPlan, pieces: _Pieces, stats: Stats, key: str, films: ExitStack) -> FilmFile:
-        """A film's file. Its working name is noted first, so that the next call can remove it after a crash."""
+    def _open(self, output: OutputPlan, pieces: _Pieces, stats: Stats, films: ExitStack) -> FilmFile:
+        """A film's file."""
         output.video.time_base = pieces.base
-        work = work_name(output.target.path)
-        self._noted(key, path=str(output.target.path), work=str(work))
-        film = FilmFile(output, stats, threads=1, work=work, partial=False)
+        film = FilmFile(output, stats, threads=1, work=_work(output.target.path), partial=False)
         films.callback(film.abort, keep_partial=False)
         return film
-
-    def _noted(self, key: str, **values: object) -> None:
-        """Adds to the note of the join, or to its part about a further film."""
-        (self._note.setdefault(key, {}) if key else self._note).update(values)
-        self._folder.write(self._folder.joining, self._note)
 
     def _write(self, source: FileSource | SequenceSource, figures: JobFigures, films: ExitStack) -> FilmFile:
         """Frames and the packets of other streams, in the order in which a decoder would have given them."""
@@ -277,7 +273,7 @@ class Join:
         assert output is not None
         output.reopened(source.info)
         output.metadata.update(self._film.frames.tags("+".join(figures.engines)))
-        film = self._open(output, self._frames, self._stats, "", films)
+        film = self._open(output, self._frames, self._stats, films)
         film.changed = figures.changed
         packets = self._frames.packets(film, self._records())
         ready = next(packets, None)
@@ -300,9 +296,8 @@ class Join:
 
     def _write_stills(self, source: FileSource | SequenceSource, films: ExitStack) -> FolderSink:
         """The stills of a folder; those of the input that were not changed are read there."""
-        work, scans = work_name(self._target.path), source if isinstance(source, SequenceSource) else None
-        self._noted("", path=str(self._target.path), work=str(work))
-        stills = StillEncoder(source.info, self._plan.folder or "", scans)
+        work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
+        stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
         sink = FolderSink(self._target, source.info, stills, start=None, stats=self._stats, work=work, partial=False)
         films.callback(sink.abort, keep_partial=False)
         self._report.notes += sink.notes
@@ -310,7 +305,7 @@ class Join:
             for data, (pts, _, duration, *_) in self._frames.file(record).packets():
                 self._check_stop()
                 sink.put(data or None, pts, duration, self._frames.base)
-        self._noted("", names=sink.names)
+        self.names = sink.names
         return sink
 
     def _write_further(self, film: FilmFile, pieces: _Pieces) -> None:
@@ -332,28 +327,21 @@ class Join:
             raise Interrupted
 
 
-def published(folder: JobFolder, output: Path) -> bool:
-    """Whether the output of a job has its name, and only the folder was not removed yet."""
-    note = _read_note(folder)
-    return note is not None and note.get("path") == str(output) and _has_name(note)
-
-
 def note_signed(folder: JobFolder, output: Path) -> None:
     """Takes note of the output's new bytes, so that the next call knows it as the joined film."""
-    folder.write(folder.joining, (_read_note(folder) or {}) | {"made": fingerprint.fingerprint(output)})
-
-
-def names_of_stills(folder: JobFolder) -> list[str]:
-    """The names of the stills that a join wrote, in order; none of a film."""
-    return (_read_note(folder) or {}).get("names", [])
+    folder.write(folder.joining, _read_note(folder) | {str(output): fingerprint.fingerprint(output)})
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Those of these films to which a join gave their names, before it ended or was killed, here or on another machine;
-    and a folder of stills to which it may have begun to."""
-    wanted = {str(path.resolve()): path.resolve() for path in films}
-    parts = [part for part in _parts(_read_note(folder)) if part.get("path") in wanted]
-    return {wanted[part["path"]] for part in parts if _has_name(part) or wanted[part["path"]].is_dir()}
+    """Those of these films to which a join gave their names, before its process was killed; and a folder of stills to
+    which it may have begun to. Their bytes tell, as numbers of inodes are used again."""
+    note, named = _read_note(folder), set[Path]()
+    for path in (path.resolve() for path in films):
+        if str(path) in note and os.path.lexists(path):
+            made = note[str(path)]
+            if path.is_dir() if made is None else fingerprint.same(made, path):
+                named.add(path)
+    return named
 
 
 def films_of(folder: JobFolder) -> list[Path]:
@@ -363,59 +351,21 @@ def films_of(folder: JobFolder) -> list[Path]:
     return []
 
 
-def remove_unfinished(folder: JobFolder, films: Iterable[Path]) -> None:
-    """Removes what a join that was ended left: its working files, and further films whose film did not get its name.
-
-    Args:
-        folder: of the job.
-        films: the output and the further films; nothing else that a note names is touched.
-    """
-    known = {path.resolve() for path in films}
-    with suppress(InputError):
-        note = _read_note(folder)
-        for part in _parts(note):
-            path = Path(part.get("path", ""))
-            if path not in known:
-                continue
-            if note is not None and part is not note and _has_name(part) and not _has_name(note):
-                _unlink(path)
-            work = Path(part.get("work", ""))
-            if is_work_of(work, path) and work.parent == path.parent and work.name.endswith(f".partial{path.suffix}"):
-                _unlink(work)
-                shutil.rmtree(work, ignore_errors=True)  # of stills
+def remove_unfinished(films: Iterable[Path]) -> None:
+    """Removes the working files of these films that a join left which was killed."""
+    for work in (_work(path.resolve()) for path in films):
+        _unlink(work)
+        shutil.rmtree(work, ignore_errors=True)  # of stills
 
 
-def _read_note(folder: JobFolder) -> dict[str, Any] | None:
-    """The note of a join; None where there is none, or another user wrote it. Raises InputError where it cannot be
-    used."""
-    note, _, own = folder.read_from(folder.joining, none_or(_FILM))
-    if not own:
-        return None
-    for key, part in (note or {}).items():
-        if isinstance(part, dict) and key != "made" and not fits(part, _FILM):
-            raise InputError(
-                "{path}: cannot be used (it says nothing clear of {key}); begin again with {--restart=True}",
-                code="joining_unusable",
-                path=folder.joining,
-                key=key,
-            )
-    return note
+def _work(path: Path) -> Path:
+    """The name under which a join writes a film: always the same, so that the next call finds it."""
+    return path.with_name(f".{path.stem}.joining{path.suffix}")
 
 
-def _parts(note: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """What the note of a join says of each film, of the output first."""
-    return [note, *(part for part in note.values() if isinstance(part, dict) and "path" in part)] if note else []
-
-
-def _has_name(part: dict[str, Any]) -> bool:
-    """Whether a film that was complete has its name. Its bytes tell: numbers of inodes are used again, and differ from
-    machine to machine on some network drives."""
-    try:
-        return "made" in part and "path" in part and fingerprint.same(part["made"], Path(part["path"]))
-    except InputMissing:
-        raise
-    except InputError:  # a folder that is empty
-        return False
+def _read_note(folder: JobFolder) -> dict[str, Any]:
+    """The note of a join; empty where there is none. InputError where it cannot be used."""
+    return folder.read(folder.joining, _NOTE) or {}
 
 
 def _unlink(path: Path) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from rtface import errors
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step, Worker
 from rtface.util.machine import cores, free_memory
@@ -27,15 +25,22 @@ _FRAMES_HELD = 90
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """What a child process is given: the job's folder with `JobFolder.agreed`, and its share of the threads."""
+    """What a child process is given: a job, and its share of the threads."""
 
-    folder: Path
-    agreed: str
+    folder: JobFolder
+    plan: JobPlan
     threads: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a child asks for: this segment, or with None any; it gets a tuple of what `HandOut.take` gives."""
+
+    segment: int | None
+
+
 def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
-    """Works on a job in a child process, as long as a segment is free and the parent is there."""
+    """Works on a job in a child process, as long as the parent gives segments."""
     stop = threading.Event()
 
     def step(at: Step) -> None:
@@ -43,20 +48,27 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
         if parent.gone:
             stop.set()
 
+    def take(wanted: int | None) -> int | None:
+        parent.send(_Wanted(wanted))
+        answer = parent.receive()
+        if answer is None:  # the parent is gone
+            raise Interrupted
+        return answer[0]
+
     try:
-        with Worker(JobFolder(task.folder, task.agreed), threads=task.threads, stop=stop, on_step=step) as worker:
-            worker.work()
+        with Worker(task.folder, task.plan, threads=task.threads, stop=stop, on_step=step) as worker:
+            worker.work(take)
     except Interrupted:
         return
     except RtfaceError as error:
-        parent.send((type(error).__name__, error.message))
+        parent.send(error)
 
 
 class LocalWorkers:
     """Child processes that work on a job. One that crashes is started again as long as segments get finished.
 
     Args:
-        folder: of the job.
+        folder, plan: of the job.
         count: processes.
         threads: of all together, None for all cores.
 
@@ -64,65 +76,66 @@ class LocalWorkers:
         steps: where each is, by number.
     """
 
-    def __init__(self, folder: JobFolder, count: int, threads: int | None) -> None:
+    def __init__(self, folder: JobFolder, plan: JobPlan, count: int, threads: int | None) -> None:
         available = threads or cores()
-        self._folder = folder
+        self._folder, self._segments = folder, HandOut(folder, len(plan))
         self._tasks = [
-            WorkerTask(folder.path, folder.agreed, max(1, available // count + (k < available % count)))
-            for k in range(count)
+            WorkerTask(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)
         ]
-        self._ended: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
-        self._faults: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
         self._finished = -1
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
-        def message(value: Any) -> None:
-            if isinstance(value, Step):
-                self.steps[number] = value
-            else:
-                self._faults.put(value)
-
         return ChildProcess(
             "rtface.jobs.local_workers:run_worker",
             self._tasks[number],
             name=f"worker-{number}",
-            on_message=message,
-            on_end=lambda why: self._ended.put((number, why)),
+            on_message=lambda message: self._events.put((number, message)),
+            on_end=lambda why: self._events.put((number, why)),
         )
 
     def wait(self, timeout: float) -> bool:
-        """Waits for a worker to end; whether any is left.
+        """Does what the next message of a worker asks for; whether any worker is left.
 
         Raises:
             RtfaceError: what a worker raised.
             OutputError: a worker crashed, and so did the one after it.
         """
         try:
-            number, why = self._ended.get(timeout=timeout)
+            number, event = self._events.get(timeout=timeout)
         except queue.Empty:
             return bool(self._children)
+        if isinstance(event, Step):
+            self.steps[number] = event
+        elif isinstance(event, _Wanted):
+            self._children[number].send((self._segments.take(number, event.segment),))
+        elif isinstance(event, RtfaceError):
+            raise event
+        else:
+            self._ended(number, str(event))
+        return bool(self._children)
+
+    def _ended(self, number: int, why: str) -> None:
+        """Gives the segments of a worker that ended to others, and starts another one where it crashed."""
         del self._children[number]
         self.steps.pop(number, None)
-        if not self._faults.empty():
-            name, text = self._faults.get()
-            kind = getattr(errors, name, OutputError)
-            raise kind(text) if issubclass(kind, RtfaceError) else OutputError(text)
-        if why:
-            self._folder.log(f"worker {number} ended early: {why}")
-            finished = len(self._folder.finished())
-            if finished <= self._finished:
-                raise OutputError(
-                    "{path}: a worker ended early ({why}), and so did the one after it; try fewer --workers; the "
-                    "same command continues",
-                    code="worker_ended",
-                    path=self._folder.path,
-                    why=why,
-                )
-            self._finished = finished
-            self._children[number] = self._start(number)
-        return bool(self._children)
+        self._segments.give_back(number)
+        if not why:
+            return
+        log.info("worker %d ended early: %s", number, why)
+        finished = len(self._folder.finished())
+        if finished <= self._finished:
+            raise OutputError(
+                "{path}: a worker ended early ({why}), and so did the one after it; try fewer --workers; the "
+                "same command continues",
+                code="worker_ended",
+                path=self._folder.path,
+                why=why,
+            )
+        self._finished = finished
+        self._children[number] = self._start(number)
 
     def end(self) -> None:
         """Ends all that are left."""
@@ -147,7 +160,8 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
         if not 1 <= count <= 256:
             raise UsageError("--workers {value}: give a number from 1 to 256", code="workers_most", value=wanted)
         return count
-    width, height = plan.written
+    video = plan.video or {}
+    width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3
     free = free_memory()
     return max(1, min((threads or cores()) // 4, (_UNKNOWN_BYTES if free is None else free) // each, len(plan)))

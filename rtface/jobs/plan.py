@@ -140,35 +140,14 @@ class JobPlan:
         return Path(self.run["output"])
 
     @property
-    def output(self) -> str:
-        """The output as a run takes it: a folder has a slash behind its name."""
-        return self.run["output"]
-
-    @property
     def films(self) -> list[Path]:
         """The films that are written: the output, and the further ones. Raises as `options_of`."""
         return [self.target, *(Path(film.path) for film in further_paths(options_of(self)).values())]
 
     @property
-    def folder(self) -> str | None:
-        """Kind of the stills of an output that is a folder; None for a film."""
-        return self.run["folder"]
-
-    @property
-    def container(self) -> str:
-        """FFmpeg's name of the output's container."""
-        return self.run["container"]
-
-    @property
     def video(self) -> dict[str, Any] | None:
         """How the frames are encoded; None where stills hold other samples."""
         return self.run["video"]
-
-    @property
-    def written(self) -> tuple[int, int]:
-        """Width and height of the output's frames."""
-        video = self.video or {}
-        return video.get("width", self.size[0]), video.get("height", self.size[1])
 
     @property
     def curve(self) -> FadingCurve | None:
@@ -194,6 +173,12 @@ class JobPlan:
         """Length of all segments in seconds."""
         return float(self.ends - self.starts[0])
 
+    @property
+    def join_s(self) -> float:
+        """Seconds that joining may take: 80 µs a frame (benchmarks/README.md), and a disk of 200 MB/s that reads the
+        input and segments of the same size, and writes the output."""
+        return sum(self.frames) * 80e-6 + 3 * self.file["size"] / 200e6
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, for plan.json."""
         job = json.loads(json.dumps(asdict(self), default=str))
@@ -205,26 +190,8 @@ class JobPlan:
 
         Raises:
             InputError: there is none, it cannot be read, or has another format.
-            ForeignPlan: another user made it, and it is not `JobFolder.agreed`.
         """
-        plan, sha256, own = cls.look(folder)
-        if not own and sha256 != folder.agreed:
-            raise ForeignPlan(
-                f"{folder.path}: another user planned this job, and a plan decides what is read and "
-                "written; look at it with 'rtface status'; 'rtface run' with its INPUT, OUTPUT "
-                "and options continues it"
-            )
-        return plan
-
-    @classmethod
-    def look(cls, folder: JobFolder) -> tuple[JobPlan, str, bool]:
-        """The plan in a folder, whoever made it, the SHA-256 of its file, and whether this user made it.
-
-        A plan of another user can name any file that this one may read, as INPUT or in its options, and a stage that
-        runs code: it is looked at, and not worked on before its SHA-256 is `JobFolder.agreed`. Raises InputError as
-        `load`.
-        """
-        values, sha256, own = folder.read_from(folder.plan, {"format": anything})
+        values = folder.read(folder.plan, {"format": anything})
         if values is None:
             report = folder.path.with_name(f"{folder.path.name}.json")  # the sidecar of its OUTPUT
             if report.is_file():
@@ -283,11 +250,7 @@ class JobPlan:
                 version=plan.versions["rtface"],
                 why=error,
             ) from error
-        return plan, sha256, own
-
-
-class ForeignPlan(UsageError):
-    """Another user planned the job, and this one did not agree to that."""
+        return plan
 
 
 def frame_options(options: Options) -> dict[str, Any]:

@@ -142,9 +142,8 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
     Raises:
         UsageError: it cannot be read, or is of another version or film.
     """
-    from rtface.jobs.folder import JobFolder
     from rtface.media.files.fingerprint import FINGERPRINT, same
-    from rtface.util.foreign import check_shape, file_path, none_or, read_regular
+    from rtface.util.foreign import check_shape, file_path, is_own, none_or, read_regular
     from rtface.util.toml_dataclass import parse_json
 
     found: list[os.stat_result] = []
@@ -190,7 +189,7 @@ def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
             path=path,
             source=source,
         )
-    return source, values["output"], options, JobFolder.is_own(found[-1], path.parent)
+    return source, values["output"], options, is_own(found[-1])
 
 
 def _job(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from math import inf
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
@@ -23,7 +19,7 @@ from rtface.errors import Interrupted, Message, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.leases import Leases
+from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
 from rtface.media.files import fingerprint
@@ -38,12 +34,9 @@ from rtface.pipeline.film_chain import FilmChain
 from rtface.protocols import Item
 from rtface.stats import Stats
 
-Claim = Callable[[int], int | None]
-"""Takes the lease of a segment; its epoch, or None where it is finished or another worker has it."""
-
 
 class RunOutput:
-    """Writes the segments that a chain goes over, from the first on, as far as their leases are given.
+    """Writes the segments that a chain goes over, from the first on, as far as it is given them.
 
     Args:
         folder, plan: of the job.
@@ -51,16 +44,12 @@ class RunOutput:
         copy: how packets are copied; None where all frames are encoded.
         steps: the chain.
         stats: of the worker.
-        leases: of the worker.
-        first, epoch: the segment that it begins with, and its lease.
-        claim: takes the next segment.
+        first: the segment that it begins with.
+        take: gives the next segment.
         run: names this run of the chain; tracks keep their numbers in it.
         further: plans of the further films by name, and what makes their frames.
         on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
         stopped: whether the work is to end.
-
-    Attributes:
-        done: segments that were finished, the last perhaps still by a thread.
     """
 
     def __init__(
@@ -71,21 +60,19 @@ class RunOutput:
         copy: PacketCopy | None,
         steps: FilmChain,
         stats: Stats,
-        leases: Leases,
         first: int,
-        epoch: int,
-        claim: Claim,
+        take: Take,
         run: str,
         *,
         further: Mapping[str, tuple[OutputPlan, FurtherFrames]],
         on_frame: Callable[[int, float, int], object],
         stopped: Callable[[], bool],
     ) -> None:
-        self._folder, self._plan, self._leases = folder, plan, leases
+        self._folder, self._plan = folder, plan
         self._coding, self._copy = coding, copy
-        self._runtime, self._stats, self._claim, self._run = steps.runtime, stats, claim, run
+        self._runtime, self._stats, self._take_next, self._run = steps.runtime, stats, take, run
         self._on_frame, self._stopped = on_frame, stopped
-        self._number, self._epoch, self._first = first, epoch, first
+        self._number = self._first = first
         self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and the first of every segment in it
         self._starts_s = [float(start) for start in plan.starts]
         self._finishing: Future[None] | None = None
@@ -94,8 +81,6 @@ class RunOutput:
         self._further = further
         self._further_writers: dict[str, SegmentWriter] = {}
         self._began = monotonic()
-        self._held = True
-        self.done: list[int] = []
 
     def write(self, items: Iterable[Item]) -> None:
         """Writes the frames; packets of other streams are left to the join.
@@ -131,15 +116,11 @@ class RunOutput:
             pass
 
     def abort(self) -> None:
-        """Ends early: what is not finished is removed, and its lease given back. A segment whose frames were all
-        encoded is still finished."""
+        """Ends early: what is not finished is removed. A segment whose frames were all encoded is still finished."""
         with suppress(RtfaceError, OSError):
             self._wait()
         _discard([] if self._writer is None else [self._writer, *self._further_writers.values()])
         self._forget()
-        if self._held:
-            self._leases.release(f"{self._number:05}", self._epoch)
-        self._held = False
 
     def _take(self, frame: Frame) -> None:
         with self._errors(self._number):
@@ -156,26 +137,17 @@ class RunOutput:
 
     def _open(self, frame: Frame) -> None:
         """Begins the files of the segment, with this frame."""
-        plan, path = self._plan, self._folder.segments / f"{self._number:05}-{self._epoch}-{secrets.token_hex(3)}.video"
+        plan, path = self._plan, self._folder.segments / f"{self._number:05}-{secrets.token_hex(3)}.video"
         if isinstance(self._coding, StillEncoder):
             encoder = StillPackets(self._coding, frame.time_base, str(plan.target))
         elif self._copy is not None:
             encoder = CopyEncoder(self._copy, self._coding, plan.starts[self._number], plan.origin, self._stats)
         else:
-            encoder = FilmPackets(self._coding, plan.container, plan.origin, self._stats, str(path))
-        self._writer = SegmentWriter(path, encoder, open=self._new)
+            encoder = FilmPackets(self._coding, plan.run["container"], plan.origin, self._stats, str(path))
+        self._writer = SegmentWriter(path, encoder)
         for name, (film, _) in self._further.items():
             encoder = FilmPackets(film.video, film.format, plan.origin, Stats(), str(path))
-            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), encoder, open=self._new)
-
-    def _new(self, path: Path, flags: int) -> int:
-        """Makes a file that is readable by those who may read the film."""
-        film = self._plan.source.stat()
-        number = self._folder.open(path, flags, stat.S_IMODE(film.st_mode) & 0o666 | 0o600)
-        if sys.platform != "win32" and os.geteuid() == 0:
-            with suppress(OSError):
-                os.fchown(number, film.st_uid, -1)
-        return number
+            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), encoder)
 
     def _forget(self) -> None:
         self._writer = None
@@ -196,60 +168,42 @@ class RunOutput:
         )
         self._wait()
         self._finishing = call_in_thread(
-            "finish", self._finish, self._number, self._epoch, record, self._writer, self._further_writers
+            "finish", self._finish, self._number, record, self._writer, self._further_writers
         )
         self._forget()
-        self._held = False
-        self.done.append(self._number)
         self._began = monotonic()
         self._number += 1
-        if self._number >= len(self._plan):
-            return False
-        epoch = self._claim(self._number)
-        if epoch is None:
-            return False
-        self._epoch, self._held = epoch, True
-        return True
+        return self._number < len(self._plan) and self._take_next(self._number) is not None
 
     def _finish(
         self,
         number: int,
-        epoch: int,
         record: dict[str, Any],
         writer: SegmentWriter | None,
         further: Mapping[str, SegmentWriter],
     ) -> None:
-        """Ends the encoders of a segment, and writes its record; gives the lease back."""
+        """Ends the encoders of a segment, and writes its record."""
         writers = [] if writer is None else [writer, *further.values()]
         try:
             with self._errors(number):
                 record |= writer.finish() if writer is not None else {"file": None, "frames": 0, "packets": []}
                 record |= {name: one.finish() for name, one in further.items()}
             fingerprint.check(self._plan.file, self._plan.source)
-            finished = all(one.path.exists() for one in writers) and self._folder.write(
-                self._folder.record(number), record, new=True
-            )
+            # The folder may have been removed meanwhile, and be that of another job.
+            here = all(one.path.exists() for one in writers)
+            finished = here and self._folder.write(self._folder.record(number), record, new=True)
         except BaseException:
             _discard(writers)
             raise
-        finally:
-            self._leases.release(f"{number:05}", epoch)
-        if not finished:  # another worker took this one for gone, and was faster
-            self._folder.log(f"{number:05}: was finished by another worker; the file of {self._run} is dropped")
+        if not finished:  # this worker was taken for gone, and another one was faster
             for one in writers:
                 one.path.unlink(missing_ok=True)
 
     def _wait(self) -> None:
         """Waits for the segment that is being finished; raises what failed there."""
         finishing, self._finishing = self._finishing, None
-        if finishing is None:
-            return
-        try:
+        if finishing is not None:
             finishing.result()
-        except OutputError as error:
-            if isinstance(error.__cause__, FileNotFoundError):  # the folder was perhaps still being removed by then
-                raise self._folder.failure(error.__cause__) from error
-            raise
 
     @contextmanager
     def _errors(self, number: int) -> Generator[None]:

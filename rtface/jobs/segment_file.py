@@ -12,7 +12,7 @@ import base64
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -120,15 +120,14 @@ class SegmentWriter:
     Args:
         path: the file; nothing of that name may be there.
         encoder: of the frames.
-        open: opens the file.
 
     Raises:
         OSError: the file cannot be made.
     """
 
-    def __init__(self, path: Path, encoder: SegmentEncoder, *, open: Callable[[Path, int], int] = os.open) -> None:
+    def __init__(self, path: Path, encoder: SegmentEncoder) -> None:
         self.path, self._encoder = path, encoder
-        self._file = os.fdopen(open(path, NEW), "wb", buffering=1 << 16)
+        self._file = os.fdopen(os.open(path, NEW, 0o600), "wb", buffering=1 << 16)
         self._digest = hashlib.sha256()
         self._bytes = self._frames = 0
         self._header = b""
@@ -223,12 +222,12 @@ class SegmentFile:
         Raises:
             InputError: it is not there, cannot be read, or has other bytes.
         """
-        if sha256_of(self.path, top=self.path.parent.parent) != self.sha256:
+        if sha256_of(self.path) != self.sha256:
             raise InputError("{path}: is damaged", code="segment_damaged", path=self.path)
 
     def packets(self) -> Iterator[tuple[bytes, Times]]:
         """Every encoded frame with its times, in the order of decoding."""
-        with open_regular(self.path, self.path.parent.parent) as file:
+        with open_regular(self.path) as file:
             file.seek(len(self.header))
             for times in self.times:
                 yield file.read(times[3]), times

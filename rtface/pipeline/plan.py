@@ -337,7 +337,6 @@ def plan_run(
     *,
     job: bool = False,
     made: Collection[Path] = (),
-    whole: bool = False,
 ) -> RunPlan:
     """Plans a run from file to file; the input is not opened.
 
@@ -346,8 +345,7 @@ def plan_run(
         output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
         options: of the run.
         job: whether it is a job, which writes a sidecar unasked.
-        made: films that an earlier call of the job finished.
-        whole: whether an earlier call of the job finished all of them.
+        made: films that an earlier call of the job finished; they are replaced.
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent: see `rtface.errors`.
@@ -377,9 +375,11 @@ def plan_run(
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
         check_shots_file(options.shots)
-    written = [replace(one, resumes=one.resumes or Path(one.path).resolve() in made) for one in named.values()]
-    targets = dict(zip(named, check_outputs(written, inputs=read, overwrite=options.overwrite or whole), strict=True))
-    outputs = Outputs(**targets)
+    named |= {key: replace(one, replaces=True) for key, one in named.items() if Path(one.path).resolve() in made}
+    if named["film"].replaces:  # what described that film is replaced, too
+        named |= {key: replace(named[key], replaces=True) for key in ("report", "checksums") if key in named}
+    targets = check_outputs(list(named.values()), inputs=read, overwrite=options.overwrite)
+    outputs = Outputs(**dict(zip(named, targets, strict=True)))
     return RunPlan(
         input,
         options,
@@ -476,7 +476,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             crf=options.crf,
             preset=options.preset,
             strict=options.strict,
-            overwrite=options.overwrite,
+            overwrite=frames.outputs.film.overwrite,
             encode=encoding(options.encode, codec_device(options.device)),
             timecode=options.timecode,
             drop=options.drop,

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rtface.util.foreign import read_regular
-
 if sys.platform != "win32":
     import fcntl
 
@@ -97,29 +95,6 @@ def _is(path: Path, status: os.stat_result) -> bool:
         return False
 
 
-def read_shared(
-    path: Path, top: Path | None = None, seen: Callable[[os.stat_result], object] = lambda _: None
-) -> bytes:
-    """A small file that processes of other machines write by renaming, as it is now.
-
-    An NFS client remembers that a name was missing until the folder is opened again, and a file that is replaced while
-    it is read becomes a stale handle. `top` and `seen` as of `rtface.util.foreign.read_regular`.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    for _ in range(_STALE_READS):
-        try:
-            return read_regular(path, top=top, seen=seen)
-        except FileNotFoundError:
-            with contextlib.suppress(OSError), os.scandir(path.parent):
-                pass
-        except OSError as error:
-            if error.errno != getattr(errno, "ESTALE", None):
-                raise
-    return read_regular(path, top=top, seen=seen)
-
-
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     """Writes a file under a temporary name and renames it, so that no process ever sees a part of it.
 
@@ -185,17 +160,10 @@ def free_bytes(folder: Path) -> int:
 def now_in(folder: Path) -> float:
     """The time of the machine that keeps a folder, as a file has it that is written there now; that of this machine
     where none can be written."""
-    status = status_in(folder)
-    return time.time() if status is None else status.st_mtime
-
-
-def status_in(folder: Path) -> os.stat_result | None:
-    """The status of a file that is written to a folder now: the time of the machine that keeps it, and the number that
-    this user has there (they differ on some network drives); None where none can be written."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
             file.write(b"0")
             file.flush()
-            return os.fstat(file.fileno())
+            return os.fstat(file.fileno()).st_mtime
     except OSError:
-        return None
+        return time.time()

@@ -10,8 +10,7 @@ import select
 import stat
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from fractions import Fraction
 from io import FileIO
 from pathlib import Path
@@ -32,52 +31,6 @@ Shape: TypeAlias = "Callable[[Any], bool] | list[Shape] | dict[str, Shape]"
 with a question mark at its end may be missing."""
 
 
-@contextmanager
-def open_folder(top: Path, path: Path) -> Generator[int | None]:
-    """A folder that is `top` or lies below it, as a descriptor (`dir_fd`); None on systems without such.
-
-    Raises:
-        OSError: it cannot be opened, or it or a folder from `top` on is a link, which somebody else may have put there.
-    """
-    if sys.platform == "win32" or os.open not in os.supports_dir_fd:
-        yield None
-        return
-    flags, number = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, -1
-    try:
-        for part in (str(top), *path.relative_to(top).parts):
-            above = number
-            try:
-                number = os.open(part, flags, dir_fd=above if above >= 0 else None)
-            except OSError as error:
-                raise _link(error, path) from error
-            finally:
-                if above >= 0 and number != above:
-                    os.close(above)
-        yield number
-    finally:
-        if number >= 0:
-            os.close(number)
-
-
-def open_below(top: Path, path: Path, flags: int, mode: int = 0o666) -> int:
-    """Opens a regular file in `top` or in a folder below it; OSError as `open_folder`, also where the file is a link,
-    pipe or device."""
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-    with open_folder(top, path.parent) as folder:
-        try:
-            number = os.open(path if folder is None else path.name, flags, mode, dir_fd=folder)
-        except OSError as error:
-            raise _link(error, path) from error
-    return _regular(number, path)
-
-
-def _link(error: OSError, path: Path) -> OSError:
-    """The error of `open_folder`, in words where a link is the cause."""
-    if error.errno in (errno.ELOOP, errno.ENOTDIR):
-        return OSError(error.errno, "it is a link, or lies behind one, and none is followed here", str(path))
-    return OSError(error.errno, error.strerror, str(path))
-
-
 def _regular(number: int, path: Path) -> int:
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
@@ -85,26 +38,28 @@ def _regular(number: int, path: Path) -> int:
     return number
 
 
-def open_regular(path: Path, top: Path | None = None) -> BinaryIO:
-    """Opens a file for reading; with `top` as `open_below`.
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading.
 
     Raises:
         OSError: it cannot be opened, or is a pipe or device.
     """
-    if top is not None:
-        return os.fdopen(open_below(top, path, os.O_RDONLY), "rb")
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     return os.fdopen(_regular(number, path), "rb")
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Whether a file is this user's or the administrator's."""
+    return sys.platform == "win32" or status.st_uid in (os.geteuid(), 0)
 
 
 def read_regular(
     path: Path,
     largest: int = LARGEST,
-    top: Path | None = None,
     seen: Callable[[os.stat_result], object] = lambda _: None,
 ) -> bytes:
     """All of a file; OSError as `open_regular`, and where it is larger than that. `seen` is called with its status."""
-    with open_regular(path, top) as file:
+    with open_regular(path) as file:
         seen(os.fstat(file.fileno()))
         data = file.read(largest + 1)
     if len(data) > largest:

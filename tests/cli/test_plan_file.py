@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.jobs import FilmJob
-from rtface.jobs.folder import JobFolder
 from rtface.pipeline.plan import planned_options
 from tests.pipeline.run_media import write_film
 
@@ -126,7 +125,7 @@ def test_a_plan_names_files(film: Path, key: str) -> None:
 
 def test_a_plan_of_another_user_needs_a_word(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned(film, "--tracker", "none")
-    monkeypatch.setattr(JobFolder, "is_own", staticmethod(lambda *_, **__: False))
+    monkeypatch.setattr("rtface.util.foreign.is_own", lambda _: False)
     code, _, said = invoke("run", "--plan", plan)
     assert code == 2 and "--trust-plan" in said and "--tracker: none" in said and f"OUTPUT: {film.parent}" in said
     assert invoke("run", "--plan", plan, "--trust-plan")[0] == 0

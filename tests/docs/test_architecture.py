@@ -35,7 +35,6 @@ ALLOWED = {
     "engines/rtface_engines/child.py": "converts weights in another Python environment",
     "engines/rtface-learn/rtface_learn/pairs.py": "codes several takes at once",
     "engines/rtface-learn/rtface_learn/trainer.py": "is run by another Python, which has torch",
-    "rtface/jobs/queue/finish.py": "runs the user's command and the desktop's notifier",
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",

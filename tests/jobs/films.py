@@ -15,10 +15,18 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError, UsageError
+from rtface.jobs import FilmJob
+from rtface.jobs.worker import Worker
 from tests.pipeline.run_media import write_film
 
 LENGTH = Fraction(1)
 """Seconds of a segment in these tests."""
+
+
+def make_segment(job: FilmJob, number: int, threads: int | None = None) -> None:
+    """Makes one segment of a job, by a worker of its own."""
+    with Worker(job.folder, job.plan, threads=threads) as worker:
+        worker.make(number)
 
 
 def check_place(planned: Callable[[Path], object], flag: str, path: Path, other: Path) -> None:

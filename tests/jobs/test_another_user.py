@@ -1,4 +1,4 @@
-"""What another user put into a job folder runs, removes and shows nothing; what colleagues put there still works."""
+"""A job folder is its user's alone; what a killed call left in it is used or removed."""
 
 from __future__ import annotations
 
@@ -14,81 +14,82 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.config.options import Options
-from rtface.errors import InputError, OutputError, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment
-from rtface.jobs.folder import JobFolder
-from rtface.jobs.join import published, remove_unfinished
-from rtface.jobs.leases import Leases
+from rtface.errors import InputError, UsageError
+from rtface.jobs import FilmJob
+from rtface.jobs.join import named_films
 from rtface.jobs.plan import JobPlan
 from rtface.media.files import fingerprint
-from rtface.media.files.workfile import work_name
 from tests.jobs import films
 
 OPTIONS = Options(tracker="none", codec="ffv1")
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links and owners are those of POSIX")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="owners, modes and links are those of POSIX")
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> FilmJob:
-    """A job that is planned."""
-    made = FilmJob.open(films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", OPTIONS, length=films.LENGTH)
+def opened(tmp_path: Path, options: Options = OPTIONS, **more: object) -> FilmJob:
+    source = tmp_path / "in.mp4"
+    if not source.exists():
+        films.FILMS["few frames"](tmp_path)
+    made = FilmJob.open(source, tmp_path / "out.mkv", options, length=films.LENGTH, **more)  # type: ignore[arg-type]
     assert isinstance(made, FilmJob)
     return made
 
 
 @pytest.fixture
-def docs(tmp_path: Path) -> Path:
-    """A folder of the user, with files of names that a job has."""
+def job(tmp_path: Path) -> FilmJob:
+    """A job that is planned."""
+    return opened(tmp_path)
+
+
+@posix
+def test_nobody_else_reads_or_writes_a_job(job: FilmJob):
+    before = os.umask(0)
+    try:
+        films.make_segment(job, 0)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(job.folder.path.stat().st_mode) == 0o700
+    [video] = job.folder.segments.glob("*.video")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (video, job.folder.plan, job.folder.record(0))} == {0o600}
+
+
+@posix
+@pytest.mark.parametrize("through", ["folder", "link"])
+def test_a_job_of_another_user_is_refused(job: FilmJob, tmp_path: Path, through: str, monkeypatch: pytest.MonkeyPatch):
+    place = job.folder.path
+    if through == "link":
+        place.symlink_to(place.rename(tmp_path / "elsewhere"))
+    if os.geteuid() == 0:
+        os.chown(place, 54321, -1, follow_symlinks=False)
+    else:  # what this process makes is another one's then
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+        status = os.fstat
+        monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([*status(fd)[:4], 54321, *status(fd)[5:10]]))
+    for use in (job.run, lambda: opened(tmp_path), lambda: opened(tmp_path, restart=True)):
+        with pytest.raises(UsageError, match="is another user's job"):
+            use()
+    assert job.folder.plan.exists()
+
+
+@posix
+def test_a_drive_that_gives_users_other_numbers(job: FilmJob, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    assert job.run().frames_out == 3
+
+
+@posix
+def test_a_link_of_ones_own_to_another_disk_is_followed(tmp_path: Path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "out.mkv.rtface").symlink_to(tmp_path / "large disk")
+    opened(tmp_path).run()
+    assert (tmp_path / "out.mkv").is_file() and not list((tmp_path / "large disk").iterdir())
+
+
+def test_nothing_is_removed_behind_a_link(job: FilmJob, tmp_path: Path):
     (tmp_path / "docs").mkdir()
-    for name in ("thesis.txt", "00000-1.json", "persons-00001.json"):
-        (tmp_path / "docs" / name).write_text("mine")
-    return tmp_path / "docs"
-
-
-def untouched(docs: Path) -> bool:
-    return [path.read_text() for path in docs.iterdir()] == ["mine"] * 3
-
-
-@pytest.fixture
-def written_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All files of job folders are another user's."""
-    monkeypatch.setattr(JobFolder, "is_own", staticmethod(lambda *_, **__: False))
-
-
-# -- links -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["segments", "leases", "workers", "numbers"])
-def test_nothing_is_removed_behind_a_link(job: FilmJob, docs: Path, name: str):
-    folder = job.folder.path / name
-    if folder.is_dir():
-        folder.rmdir()
-    folder.symlink_to(docs)
-    with pytest.raises(OutputError, match="link"):
-        job.folder.write(folder / "00000-1.json", {})
-    with pytest.raises(InputError, match="link"):
-        job.folder.read(folder / "00000-1.json")
+    (tmp_path / "docs" / "thesis.txt").write_text("mine")
+    job.folder.numbers.symlink_to(tmp_path / "docs")
     job.folder.remove()
-    assert untouched(docs) and not job.folder.path.exists()
-
-
-def test_a_folder_that_is_there_is_removed_whole(job: FilmJob):
-    job.folder.write(job.folder.record(0), {})
-    Leases(job.folder, "me").take("00000")
-    job.folder.log("a line")
-    (job.folder.path / ".plan.json.1-2.part").write_text("a part")
-    job.folder.remove()
-    assert not job.folder.path.exists()
-
-
-@pytest.mark.parametrize("name", ["segments", "leases", "workers", "numbers"])
-def test_a_pipe_in_place_of_a_folder_is_removed(job: FilmJob, name: str):
-    folder = job.folder.path / name
-    if folder.is_dir():
-        folder.rmdir()
-    os.mkfifo(folder)
-    job.folder.remove()
-    assert not job.folder.path.exists()
+    assert (tmp_path / "docs" / "thesis.txt").read_text() == "mine" and not job.folder.path.exists()
 
 
 @pytest.mark.parametrize("value", [{"starts": []}, {"size": [1 << 30, 96, "yuv420p"]}, {"size": [160, 0, "yuv420p"]}])
@@ -100,155 +101,30 @@ def test_a_plan_that_no_film_has_is_refused(job: FilmJob, value: dict[str, objec
         JobPlan.load(job.folder)
 
 
-@pytest.mark.parametrize("name", ["log.txt", "plan.json", "join.json", "faces.json"])
-def test_no_file_of_a_job_is_a_link(job: FilmJob, docs: Path, name: str):
-    path = job.folder.path / name
-    path.unlink(missing_ok=True)
-    path.symlink_to(docs / "thesis.txt")
-    job.folder.log("touch PWNED")
-    if name != "log.txt":
-        with pytest.raises(InputError, match="link"):
-            job.folder.read(path)
-    assert untouched(docs)
+def test_a_note_names_only_films_of_the_job(job: FilmJob, tmp_path: Path):
+    other, out = tmp_path / "other.mkv", job.plan.target
+    other.write_bytes(b"mine")
+    job.folder.joining.write_text(json.dumps({str(other): fingerprint.fingerprint(other), str(tmp_path): None}))
+    assert named_films(job.folder, job.plan.films) == set()
+    out.write_bytes(b"whole")
+    job.folder.joining.write_text(json.dumps({str(out): fingerprint.fingerprint(out)}))
+    assert named_films(job.folder, job.plan.films) == {out}
+    out.write_bytes(b"other")
+    assert named_films(job.folder, job.plan.films) == set()
 
 
-def test_a_log_with_a_second_name_is_not_written(job: FilmJob, docs: Path):
-    log = job.folder.path / "log.txt"
-    job.folder.log("first")
-    before = log.read_text()
-    log.unlink()
-    os.link(docs / "thesis.txt", log)
-    job.folder.log("second")
-    assert "first" in before and untouched(docs)
-
-
-def test_a_line_of_the_log_is_one_line(job: FilmJob):
-    (job.folder.leases / "00000-1.json").write_text(json.dumps({"worker": "x-1\ntouch PWNED #"}))
-    job.folder.log("worker x-1\ntouch PWNED \x1b[1m\ud800")
-    lines = (job.folder.path / "log.txt").read_text().splitlines()
-    assert lines[-1].endswith("worker x-1\\ntouch PWNED \\x1b[1m?")
-    assert not any(line.startswith("touch") for line in lines)
-
-
-def test_a_link_of_ones_own_to_another_disk_is_followed(tmp_path: Path):
-    (tmp_path / "large disk").mkdir()
-    (tmp_path / "out.mkv.rtface").symlink_to(tmp_path / "large disk")
-    made = FilmJob.open(films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", OPTIONS)
-    assert isinstance(made, FilmJob)
-    made.run()
-    assert (tmp_path / "out.mkv").is_file()
-
-
-# -- the note of a join ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("restart", [False, True])
-def test_a_note_removes_only_what_a_join_writes(job: FilmJob, docs: Path, restart: bool):
-    thesis = docs / "thesis.txt"
-    made = fingerprint.fingerprint(thesis)
-    part = {"path": str(thesis), "work": str(thesis), "made": made}
-    out = job.plan.target
-    job.folder.joining.write_text(
-        json.dumps(
-            {
-                "path": str(out),
-                "work": str(thesis),
-                "correction": part,
-                "map": {"path": str(docs / "x.mkv"), "work": str(docs / "00000-1.json")},
-            }
-        )
-    )
-    if restart:
-        job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
-        assert isinstance(FilmJob.open(job.plan.source, out, OPTIONS, restart=True), FilmJob)
-    remove_unfinished(job.folder, [out, docs / "d.mkv"])
-    job.folder.joining.write_text(json.dumps(part))
-    assert untouched(docs) and not published(job.folder, out)
-
-
-def test_restart_removes_what_its_films_left(job: FilmJob):
-    """Also where the plan that named them cannot be read."""
-    out = job.plan.target
-    kept = out.with_name("pairs.mkv")
-    works = [work_name(path) for path in (out, kept)]
+@pytest.mark.parametrize("readable", [True, False])
+def test_a_restart_removes_what_a_killed_join_left(tmp_path: Path, readable: bool):
+    """Of the films of the old options; where the plan that named them cannot be read, of the new ones."""
+    pairs = replace(OPTIONS, compare=tmp_path / "pairs.mkv")
+    job = opened(tmp_path, pairs)
+    works = [tmp_path / name for name in (".out.joining.mkv", ".pairs.joining.mkv")]
     for work in works:
         work.write_bytes(b"half")
-    note = {"path": str(out), "work": str(works[0]), "comparison": {"path": str(kept), "work": str(works[1])}}
-    job.folder.joining.write_text(json.dumps(note))
-    job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
-    FilmJob.open(job.plan.source, out, replace(OPTIONS, compare=kept), restart=True)
+    if not readable:
+        job.folder.plan.write_text('{"format": 9, "versions": {"rtface": "9"}}')
+    opened(tmp_path, OPTIONS if readable else pairs, restart=True)
     assert not any(work.exists() for work in works)
-
-
-def test_a_note_of_a_join_that_was_killed_is_used(job: FilmJob):
-    out = job.plan.target
-    work = work_name(out)
-    work.write_bytes(b"half")
-    job.folder.joining.write_text(json.dumps({"path": str(out), "work": str(work)}))
-    remove_unfinished(job.folder, [out])
-    assert not work.exists()
-    out.write_bytes(b"whole")
-    job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
-    assert published(job.folder, out)
-
-
-def test_a_restart_removes_what_the_old_options_left(tmp_path: Path):
-    source, out, pairs = films.FILMS["few frames"](tmp_path), tmp_path / "out.mkv", tmp_path / "pairs.mkv"
-    job = FilmJob.open(source, out, replace(OPTIONS, compare=pairs))
-    assert isinstance(job, FilmJob)
-    work = work_name(pairs)
-    work.write_bytes(b"half")
-    part = {"path": str(pairs), "work": str(work)}
-    job.folder.joining.write_text(json.dumps({"path": str(out), "comparison": part}))
-    assert isinstance(FilmJob.open(source, out, OPTIONS, restart=True), FilmJob)
-    assert not work.exists()
-
-
-@pytest.mark.usefixtures("written_by_another")
-def test_a_note_of_another_user_says_nothing(job: FilmJob):
-    out = job.plan.target
-    out.write_bytes(b"whole")
-    job.folder.joining.write_text(json.dumps({"path": str(out), "made": fingerprint.fingerprint(out)}))
-    assert not published(job.folder, out)
-
-
-# -- plans -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("written_by_another")
-def test_a_plan_of_another_user_is_not_worked_on(job: FilmJob):
-    plan = json.loads(job.folder.plan.read_text())
-    plan["options"]["stages"] = ["picture:file=/home/me/secret.png"]
-    job.folder.plan.write_text(json.dumps(plan))
-    for use in (lambda: do_segment(job.folder.path, 0), lambda: FilmJob(job.folder.path)):
-        with pytest.raises(UsageError, match="another user planned this job"):
-            use()
-
-
-@pytest.mark.usefixtures("written_by_another")
-def test_a_plan_that_is_agreed_to_is_worked_on(job: FilmJob):
-    place = job.folder.path
-    with pytest.raises(UsageError, match="another user"):  # what was agreed to is that plan, and no other one
-        do_segment(JobFolder(place, "0" * 64), 0)
-    assert do_segment(JobFolder(place, JobPlan.look(job.folder)[1]), 0) is Outcome.DONE
-    # Who planned it, and gives the same options, is not asked.
-    again = FilmJob.open(job.plan.source, job.plan.target, OPTIONS)
-    assert isinstance(again, FilmJob) and again.resumed == 1
-    again.run()
-    assert job.plan.target.is_file() and not place.exists()
-
-
-def test_a_server_that_gives_users_other_numbers(job: FilmJob, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    assert JobPlan.load(JobFolder(job.folder.path)) == job.plan
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-def test_owners(job: FilmJob):
-    assert JobPlan.load(job.folder) == job.plan
-    os.chown(job.folder.plan, 54321, -1)
-    with pytest.raises(UsageError, match="another user"):
-        JobPlan.load(JobFolder(job.folder.path))
 
 
 def test_status_shows_a_plan_without_its_control_characters(job: FilmJob):
@@ -259,9 +135,6 @@ def test_status_shows_a_plan_without_its_control_characters(job: FilmJob):
     assert result.exit_code == 0 and "/a\\x1b]0;x\\x07\\nb ->" in result.output
 
 
-# -- private films ---------------------------------------------------------------------------------------------------
-
-
 def test_a_film_is_known_by_its_content(tmp_path: Path):
     film, copy = tmp_path / "private.mkv", tmp_path / "copy.mkv"
     film.write_bytes(b"private")
@@ -270,15 +143,3 @@ def test_a_film_is_known_by_its_content(tmp_path: Path):
     os.utime(copy, (1, 1))
     assert fingerprint.same(known, film) and fingerprint.same(known, copy)
     assert not fingerprint.same({**known, "samples_sha256": "0" * 64}, film)  # what stat() tells to everybody
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
-def test_segments_are_read_by_whom_may_read_the_film(job: FilmJob, mode: int):
-    job.plan.source.chmod(mode)
-    before = os.umask(0o002)
-    try:
-        do_segment(job.folder.path, 0)
-    finally:
-        os.umask(before)
-    [video] = job.folder.segments.glob("*.video")
-    assert stat.S_IMODE(video.stat().st_mode) == mode

@@ -13,7 +13,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
-from rtface.jobs import FilmJob, Outcome, do_segment
+from rtface.jobs import FilmJob
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.run_media import film
@@ -93,7 +93,7 @@ def test_segments_in_any_order_with_a_stage(made: Path, tmp_path: Path) -> None:
     """The left half is the input to the bit, and what stages draw is on no half."""
     job = planned(made, tmp_path, stages=("tests.stages.trial_stages.Bar",))
     for number in reversed(range(len(job.plan))):
-        assert do_segment(job.folder.path, number) is Outcome.DONE
+        films.make_segment(job, number)
     job.run()
     with av.open(str(made)) as a, av.open(str(tmp_path / "pairs.mkv")) as b, av.open(str(tmp_path / "out.mkv")) as c:
         changed = 0
@@ -109,7 +109,7 @@ def test_segments_in_any_order_with_a_stage(made: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_damaged_comparison_is_made_again(made: Path, tmp_path: Path) -> None:
     job = planned(made, tmp_path)
-    do_segment(job.folder.path, 1)
+    films.make_segment(job, 1)
     [path] = job.folder.segments.glob("*.comparison")
     path.unlink()
     said: list[str] = []

@@ -153,7 +153,7 @@ def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", correct="always", faces="P2")
     one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
     run_file(film, one, options)
-    for step in (15, 40):  # while it searches, and while it makes segments
+    for step in (15, 20):  # while it searches, and while it makes segments
         done = subprocess.run([sys.executable, "-c", _KILLED, film, other, str(step)], timeout=60, check=False)
         assert done.returncode == -9
         job = FilmJob.open(film, other, options, length=films.LENGTH)
@@ -181,7 +181,7 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
             stop.set()
 
     with pytest.raises(Interrupted):
-        halves.find_numbers(tick, stop)
+        halves.run(progress=tick, stop=stop)
     assert states == {"searching"} and halves.status().state == "waiting"
     assert 0 < FaceNumbers(halves.folder, halves.plan).searched < len(halves.plan)
     (embeddings,) = halves.folder.numbers.glob("persons-*.json")

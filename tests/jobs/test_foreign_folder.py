@@ -12,18 +12,15 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, RtfaceError, UsageError
-from rtface.jobs import FilmJob, do_segment
+from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.join import named_films, published
-from rtface.jobs.leases import Leases
+from rtface.jobs.join import named_films
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile
 from rtface.jobs.status import read_status
 from tests.jobs import films
 from tests.util.mutations import mutated
-
-WORKER = "abc-12-ff"
 
 
 @pytest.fixture(scope="module")
@@ -50,40 +47,36 @@ def segment_file(folder: JobFolder) -> None:
         SegmentFile.of(folder.segments, folder.read(folder.record(0))).check()
 
 
+def status_at_work(folder: JobFolder) -> None:
+    with folder.lock():
+        assert read_status(folder).state == "working"
+
+
 OUTPUT = Path("/nowhere/out.mkv")
-NOTE = {"path": "/nowhere/out.mkv", "work": "/nowhere/w", "made": {"size": 3, "changed_ns": 4, "samples_sha256": "a"}}
 FILES: dict[str, tuple[Callable[[JobFolder], Path], object, Callable[[JobFolder], object]]] = {
     "plan": (lambda f: f.plan, None, lambda f: (JobPlan.load(f), read_status(f))),
     "record": (lambda f: f.record(0), None, segment_file),
     "note": (
         lambda f: f.joining,
-        {**NOTE, "correction": NOTE},
-        lambda f: (published(f, OUTPUT), named_films(f, [OUTPUT])),
+        {str(OUTPUT): {"size": 3, "changed_ns": 4, "samples_sha256": "a"}, "/nowhere/stills": None},
+        lambda f: named_films(f, [OUTPUT]),
     ),
-    "samples": (lambda f: f.faces, {"samples": [[0.0, 1], [1.0, 2]], "whole": True}, read_status),
     "numbers": (
         lambda f: f.numbers / "state.json",
         {"segments": 2, "highest": 3},
         lambda f: FaceNumbers(f, JobPlan.load(f)).highest + 1,
     ),
-    "lease": (
-        lambda f: f.leases / "00001-1.json",
-        {"worker": WORKER, "host": "h", "pid": 12},
-        lambda f: Leases(f, "me-1-x").held(),
-    ),
-    "worker": (
-        lambda f: f.workers / f"{WORKER}.json",
+    "progress": (
+        lambda f: f.progress,
         {
-            "beat": 4,
-            "host": "h",
-            "tag": "x",
-            "pid": 3,
-            "segment": 1,
-            "seconds": 0.4,
+            "state": "working",
+            "done_s": 1.5,
             "speed": 1.0,
-            "pace": [[1, 2, 0.5]],
+            "time_left_s": None,
+            "time_left_range_s": [1.0, 2.5],
+            "workers": [{"segment": 1, "seconds": 0.4, "faces": 2, "frames": 7}],
         },
-        read_status,
+        status_at_work,
     ),
 }
 
@@ -99,7 +92,7 @@ def test_a_file_of_a_job_is_used_or_refused(folder: JobFolder, kind: str):
     try:
         path.write_text(json.dumps(whole))
         read(folder)  # as it should be
-        for data in mutated(whole, 400 if kind not in ("worker", "samples") else 100):
+        for data in mutated(whole, 400):
             path.write_bytes(data)
             try:
                 read(folder)
@@ -146,7 +139,7 @@ def test_a_plan_of_an_older_version(folder: JobFolder, key: str, value: object, 
     before = folder.plan.read_text()
     try:
         folder.plan.write_text(json.dumps(json.loads(before) | {key: value}))
-        for use in (lambda: FilmJob(folder), lambda: do_segment(folder, 0), lambda: read_status(folder)):
+        for use in (lambda: FilmJob(folder), lambda: read_status(folder)):
             with pytest.raises((InputError, UsageError), match=says):
                 use()
     finally:

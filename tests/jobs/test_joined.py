@@ -15,9 +15,8 @@ import pytest
 from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
 from rtface.errors import InputError
-from rtface.jobs import FilmJob, faces_ahead
+from rtface.jobs import FilmJob
 from rtface.jobs.run import why_no_job
-from rtface.jobs.worker import do_segment
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.pipeline import runtime
@@ -194,8 +193,7 @@ def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_pa
 
 
 @pytest.mark.slow
-def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(faces_ahead, "SHORTEST_S", 0.0)  # frames that are sampled before change nothing
+def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path):
     source = film(tmp_path / "in.mkv", frames=60, sound=True)
     options = Options(codec="ffv1", correct="always")
     one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
@@ -301,7 +299,7 @@ def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypa
     job = FilmJob.open(source, other, options, length=Fraction(27, 10))
     assert isinstance(job, FilmJob) and len(job.plan) == 2
     for number in range(2):
-        do_segment(job.folder.path, number)  # by a worker of its own
+        films.make_segment(job, number)  # by a worker of its own
     job.run()
     errors = [np.square(a - b).mean() for a, b in zip(decoded(one), decoded(other), strict=True)]
     assert not any(errors[: job.plan.frames[0]])
@@ -333,7 +331,7 @@ def test_a_face_keeps_its_engine_with_another_worker(tmp_path: Path, monkeypatch
     assert isinstance(job, FilmJob) and len(job.plan) == 2
     for number in range(2):
         asked.clear()
-        do_segment(job.folder.path, number)
+        films.make_segment(job, number)
         assert asked[0] == (FakeEngine().name if number else None)
 
 

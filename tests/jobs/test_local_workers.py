@@ -16,7 +16,7 @@ class Plan:
     """What `count_workers` asks of a plan."""
 
     size: tuple[int, int, str] = 1920, 1080, "yuv420p"
-    written: tuple[int, int] = 1920, 1080
+    video: dict[str, Any] | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -18,11 +18,8 @@ from typer.testing import CliRunner
 import rtface
 from rtface.cli.app import app
 from rtface.errors import InputError, InputMissing, OutputError, UsageError
-from rtface.jobs.queue import finish
 from rtface.jobs.queue.runner import RunCounts
 from tests.pipeline.run_media import write_film
-
-COUNTS = ("RTFACE_QUEUE_DONE", "RTFACE_QUEUE_FAILED", "RTFACE_QUEUE_CANCELLED")
 
 
 @pytest.fixture(autouse=True)
@@ -65,27 +62,17 @@ def test_films_are_added_and_run_and_one_fails(film: Path, tmp_path: Path) -> No
         source = film if name == "a.mkv" else broken
         command("add", source, name, "--engine", "rtface-s", "--strength", "50%", "--report", f"{name}.json")
     broken.write_bytes(b"no film any more")
-    result = command(
-        "run",
-        "--at-once",
-        "1",
-        "--no-notify",
-        "--json",
-        "--then",
-        f"echo {' '.join('$' + name for name in COUNTS)} > counts",
-        code=1,
-    )
+    result = command("run", "--at-once", "1", "--json", code=1)
     assert [json.loads(line)["status"] for line in result.stdout.splitlines()] == ["done", "failed"]
     assert "1 done, 1 failed" in result.stderr
     assert frames(tmp_path / "a.mkv") == 8
     assert json.loads((tmp_path / "a.mkv.json").read_text())["options"]["strength"] == 0.5
-    assert (tmp_path / "counts").read_text().split() == ["1", "1", "0"]
     table = command("list")
     assert "done" in table.stdout
     assert "item 2 failed: " in table.stderr
     broken.write_bytes(film.read_bytes())
     command("retry", "failed")
-    assert "exit code 3" in command("run", "--no-notify", "--then", "exit 3", code=1).stderr
+    command("run")
     assert [item["state"] for item in listed()] == ["done", "done"]
     command("remove", "done")
     assert "the queue is empty" in command("list").stderr
@@ -103,7 +90,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
     assert item["output"] == f"{tmp_path / 'out'}/"
     monkeypatch.setenv("RTFACE_STRENGTH", "1")
     monkeypatch.chdir("/")
-    command("run", "--no-notify")
+    command("run")
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
@@ -202,7 +189,7 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
     command("add", "@address", "b.mkv", *light)
     shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv", *light)
     assert [item["input"] for item in listed()] == [f"@{tmp_path / 'address'}", "nosuch://localhost:1/c.mkv"]
-    failed = command("run", "--no-notify", "--at-once", "2", code=1)
+    failed = command("run", "--at-once", "2", code=1)
     text = shown.stderr + failed.stderr + command("list").stdout + json.dumps(listed())
     assert "hunter2" not in text
     assert "0123456789" not in text
@@ -220,7 +207,7 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
     stage = f"tests.jobs.queue_children.Slow:file={slow}"
     command("add", long, "b.mkv", "--engine", "rtface-s", "--stage", stage, "--job", "mine", "--restart")
     runner = subprocess.Popen(
-        [sys.executable, "-m", "rtface", "queue", "run", "--no-notify"],
+        [sys.executable, "-m", "rtface", "queue", "run"],
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
@@ -235,19 +222,17 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
     stopped = number == signal.SIGINT
     assert runner.returncode == (130 if stopped else -9)
     assert listed()[0]["state"] == ("waiting" if stopped else "interrupted")
-    command("run", "--no-notify")
+    command("run")
     assert listed()[0]["state"] == "done"
     assert listed()[0]["flags"] == {"job": str(tmp_path / "mine"), "restart": True}
     assert frames(tmp_path / "b.mkv") == 120
     assert not (tmp_path / "mine").exists()
 
 
-def test_the_notifier_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finish.sys, "platform", "linux")
-    monkeypatch.setenv("PATH", str(tmp_path))
-    finish.notify("nobody hears this")  # no error
-    program = tmp_path / "notify-send"
-    program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/heard\n')
-    program.chmod(0o755)
-    finish.notify("The queue is finished: " + finish.summary(RunCounts(2, 1, 0, 0, 3)))
-    assert (tmp_path / "heard").read_text().endswith("The queue is finished: 2 done, 1 failed, 3 paused\n")
+def test_options_that_are_gone_say_what_to_use() -> None:
+    """By the real command, as a user calls it."""
+    called = [sys.executable, "-m", "rtface", "queue", "run"]
+    for option, advice in (("--then=x", "rtface queue run && CMD"), ("--no-notify", "notify-send")):
+        done = subprocess.run([*called, option], capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and f"{option.partition('=')[0]} is gone; use: " in done.stderr, done.stderr
+        assert advice in done.stderr

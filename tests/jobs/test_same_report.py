@@ -15,7 +15,7 @@ import pytest
 import rtface
 from rtface.config.options import Options
 from rtface.errors import Interrupted
-from rtface.jobs import FilmJob, do_segment
+from rtface.jobs import FilmJob
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.fakes import portrait
@@ -151,7 +151,7 @@ def test_python_continues_a_job(source: Path, tmp_path: Path) -> None:
     output, options = tmp_path / "out.mkv", {"codec": "ffv1", "correct": "always"}
     job = FilmJob.open(source, output, Options.of(options), length=LENGTH)
     assert isinstance(job, FilmJob)
-    do_segment(job.folder.path, 1)
+    films.make_segment(job, 1)
     assert rtface.run(source, output, **options).frames_corrected == 24
     assert not job.folder.path.exists() and output.exists()
 

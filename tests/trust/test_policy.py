@@ -17,7 +17,6 @@ from rtface.config.option_sources import load
 from rtface.config.options import Options, locked, locked_error
 from rtface.errors import InputError, UsageError
 from rtface.jobs import FilmJob
-from rtface.jobs.folder import JobFolder
 from rtface.jobs.worker import Worker
 from rtface.live.controls import LiveControls
 from tests.pipeline.run_media import film, still
@@ -105,7 +104,7 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
     assert isinstance(job, FilmJob)
     site.write_text("strength = 0.5")
     with pytest.raises(InputError, match="sets --strength"):
-        Worker(JobFolder(job.folder.path))
+        Worker(job.folder, job.plan)
 
 
 @pytest.mark.parametrize(

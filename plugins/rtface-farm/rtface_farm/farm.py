@@ -1,8 +1,8 @@
 """Segments of a job on the workers of a Dask cluster.
 
 Dask finds the workers and carries results back. Which segment goes to which worker is decided here, because a task that
-Dask gave to a worker which stands still would wait for minutes. The folder of the job says what is finished, so that a
-task that Dask runs twice, or a worker that comes back, does no harm.
+Dask gave to a worker which stands still would wait for minutes. The first record of a segment counts, so that a worker
+that comes back does no harm.
 """
 
 from __future__ import annotations
@@ -24,19 +24,17 @@ from types import FrameType
 from typing import Any
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.errors import MissingComponent, OutputError, UsageError, log
 from rtface.jobs.folder import JobFolder
-from rtface.jobs.leases import Leases
+from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.status import read_status
-from rtface.jobs.time_left import choose
 from rtface.jobs.worker import Step
 from rtface.util.text import printable
 from rtface_farm import task
 
 CONNECT_S = 10.0
 # A worker that the scheduler has not heard for so long gets no segment.
-_SILENT_S = 15.0
+SILENT_S = 15.0
 END_S = 5.0
 _ASSIGN_S = 1.0  # between two looks at the workers of the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
@@ -114,13 +112,14 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     raise _CodeRefused(f"a worker of the cluster sent {args[0]}.{args[1]}, which is no data")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Work:
     """A segment in the hands of a worker."""
 
     worker: str
-    future: Any
-    leased: bool = False  # the worker has taken its lease
+    number: int = -1
+    future: Any = None
+    lost: bool = False  # the worker stands still, and another one gets the segment
 
 
 class Farm:
@@ -163,10 +162,9 @@ class Farm:
         for topic in ("print", "warn"):  # what workers want to show on this terminal
             with suppress(Exception):
                 self._client.unsubscribe_topic(topic)
-        self._run, self._agreed = secrets.token_hex(6), folder.agreed or JobPlan.look(folder)[1]
-        self._leases = Leases(folder, "")
-        self._at_work: dict[int, _Work] = {}
-        self._past: dict[int, _Work] = {}  # given to another worker meanwhile
+        self._run, self._segments = secrets.token_hex(6), HandOut(folder, len(plan))
+        self._works: list[_Work] = []
+        self.steps: dict[str, Step] = {}  # what each worker finished last
         self._refused: dict[str, str] = {}  # worker → why
         self._used: set[str] = set()  # workers that were given a segment
         self._failed: Counter[int] = Counter()
@@ -179,12 +177,6 @@ class Farm:
     def check(address: str) -> None:
         """UsageError where it is no address of a scheduler."""
         scheduler_address(address)
-
-    @property
-    def steps(self) -> dict[str, Step]:
-        """Where each worker is, by its name in the folder."""
-        status = read_status(self._folder, self._plan, self._leases)
-        return {w.id: Step(w.segment, w.seconds, 0, w.frames) for w in status.workers if w.segment is not None}
 
     def wait(self, timeout: float) -> bool:
         """Hands out segments, and waits a little for results; whether any segment is missing.
@@ -205,11 +197,10 @@ class Farm:
 
     def end(self) -> None:
         """Ends the work on all workers, and the connection; waits for both no longer than `END_S`."""
-        works = [*self._at_work.values(), *self._past.values()]
 
         def leave() -> None:  # a worker that stands still never answers
             with suppress(Exception):
-                self._client.cancel([work.future for work in works])
+                self._client.cancel([work.future for work in self._works])
             with suppress(Exception):
                 if self._used:
                     self._client.run(task.stop, self._run, workers=list(self._used), on_error="ignore")
@@ -220,10 +211,10 @@ class Farm:
 
     def _collect(self) -> None:
         """Takes in the results that came."""
-        for works in (self._at_work, self._past):
-            for number, work in [(number, work) for number, work in works.items() if work.future.done()]:
-                del works[number]
-                self._result(number, work)
+        for work in [work for work in self._works if work.future.done()]:
+            self._works.remove(work)
+            self._segments.give_back(work)
+            self._result(work.number, work)
 
     def _result(self, number: int, work: _Work) -> None:
         error = None if work.future.cancelled() else work.future.exception()
@@ -244,9 +235,13 @@ class Farm:
         elif work.future.cancelled():
             return
         why = printable(why)
-        if kind in ("done", "busy", "stopped"):
+        if kind == "done":
+            before = self.steps[work.worker].frames if work.worker in self.steps else 0
+            frames = before + self._plan.frames[number]
+            self.steps[work.worker] = Step(number, self._plan.seconds(number), 0, frames)
+        if kind in ("done", "stopped"):
             return
-        self._folder.log(f"segment {number} on {work.worker}: {kind}: {why}")
+        log.info("segment %d on %s: %s: %s", number, work.worker, kind, why)
         if kind == "refused":
             if work.worker not in self._refused:
                 self._show(f"worker {work.worker} is left out: {why}")
@@ -267,41 +262,38 @@ class Farm:
         """Gives free segments to workers that have room."""
         workers = self._workers()
         self._drop_lost(workers)
-        held = {int(name) for name, (_, worker) in self._leases.held().items() if worker and name.isdigit()}
-        finished = self._folder.finished()  # after the leases, which end when a segment is finished
-        for number, work in list(self._at_work.items()):
-            work.leased |= number in held
-            if number not in held | finished and (work.leased or work.worker not in workers):
-                # Its worker stands still: another one makes the segment, and whoever is first counts. That one
-                # cannot know how long the heartbeat has stood still, so the lease is replaced by one without a worker.
-                self._past[number] = self._at_work.pop(number)
-                self._leases.take(f"{number:05}")
-                self._folder.log(f"segment {number}: taken from {work.worker}, which stands still")
-        taken = held | set(self._at_work)
+        for work in self._works:
+            if not work.lost and work.worker not in workers:
+                work.lost = True
+                self._segments.give_back(work)
+                log.info("segment %d: taken from %s, which stands still", work.number, work.worker)
         for address, threads, room in self._room(workers):
             for _ in range(room):
-                number = choose(len(self._plan), finished, taken)
+                work = _Work(address)
+                number = self._segments.take(work)
                 if number is None:
                     return
-                taken.add(number)
-                self._give(number, address, threads)
+                self._give(work, number, threads)
 
-    def _give(self, number: int, address: str, threads: int) -> None:
-        future = self._client.submit(
-            task.make_segment,
-            str(self._folder.path),
+    def _give(self, work: _Work, number: int, threads: int) -> None:
+        work.number, work.future = (
             number,
-            threads,
-            self._run,
-            self._agreed,
-            pure=False,
-            key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}",
-            workers=[address],
-            retries=0,
+            self._client.submit(
+                task.make_segment,
+                self._folder,
+                self._plan,
+                number,
+                threads,
+                self._run,
+                pure=False,
+                key=f"rtface-{self._run}-{number}-{secrets.token_hex(3)}",
+                workers=[work.worker],
+                retries=0,
+            ),
         )
-        future.add_done_callback(self._wake)
-        self._at_work[number] = _Work(address, future)
-        self._used.add(address)
+        self._works.append(work)
+        work.future.add_done_callback(self._wake)
+        self._used.add(work.worker)
 
     def _wake(self, future: object) -> None:
         self._changed.set()
@@ -322,7 +314,7 @@ class Farm:
         for address, info in found.items():
             if (heartbeat := info.get("last_seen")) != self._heartbeats.get(address, (None, 0.0))[0]:
                 self._heartbeats[address] = heartbeat, now
-        return {address: info for address, info in found.items() if now - self._heartbeats[address][1] < _SILENT_S}
+        return {address: info for address, info in found.items() if now - self._heartbeats[address][1] < SILENT_S}
 
     def _drop_lost(self, workers: dict[str, dict[str, Any]]) -> None:
         usable = [address for address in workers if address not in self._refused]
@@ -337,7 +329,7 @@ class Farm:
 
     def _room(self, workers: dict[str, dict[str, Any]]) -> list[tuple[str, int, int]]:
         """Address, threads of a segment, and segments that it can take, of every worker that has room."""
-        busy = Counter(work.worker for work in (*self._at_work.values(), *self._past.values()))
+        busy = Counter(work.worker for work in self._works)
         rooms: list[tuple[str, int, int]] = []
         for address, info in workers.items():
             if address in self._refused:

@@ -17,9 +17,11 @@ from typing import Any, Literal
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.threads import start_thread
-from rtface.errors import InputError, Interrupted, MissingComponent, RtfaceError
+from rtface.errors import InputError, InputMissing, Interrupted, MissingComponent, RtfaceError
+from rtface.jobs.folder import JobFolder
+from rtface.jobs.plan import JobPlan
 
-Kind = Literal["done", "busy", "refused", "failed", "crashed", "stopped"]
+Kind = Literal["done", "refused", "failed", "crashed", "stopped"]
 Result = tuple[Kind, str]
 """How it ended, and one line for the user. "refused" is about this worker, "failed" about the
 job."""
@@ -30,23 +32,22 @@ _STOP_S = 5.0
 _IDLE_S, _END_S = 60.0, 2.0
 _ENDED: Result = ("crashed", "its process ended")
 
-_Key = tuple[str, str, int]  # run, folder, threads
+_Key = tuple[str, Path, int]  # run, folder, threads
 _lock = threading.Lock()
 _stopped: set[str] = set()
 _idle: dict[_Key, list[_SegmentProcess]] = {}
 
 
-def make_segment(folder: str, number: int, threads: int, run: str, agreed: str = "") -> Result:
+def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, run: str) -> Result:
     """Makes a segment; safe to call again, and on several workers at the same time.
 
     Args:
-        folder: of the job, as this machine sees it.
+        folder, plan: of the job; the folder as this machine sees it.
         number: of the segment.
         threads: CPU threads.
         run: names the call of ``rtface run`` that wants it; see `stop`.
-        agreed: SHA-256 of the plan of that call.
     """
-    key = run, folder, threads
+    key = run, folder.path, threads
     with _lock:
         idle = [process for process in _idle.pop(key, ()) if process.alive]
         process = idle.pop() if idle else None
@@ -54,13 +55,13 @@ def make_segment(folder: str, number: int, threads: int, run: str, agreed: str =
     result = process.make(number, run) if process is not None else _ENDED
     if result is _ENDED:  # there was none, or it ended for want of a segment
         try:
-            process = _SegmentProcess(folder, threads, agreed)
+            process = _SegmentProcess(folder, plan, threads)
         except MissingComponent as error:
             return "refused", str(error)
         result = process.make(number, run)
     assert process is not None
     with _lock:
-        keep = result[0] in ("done", "busy") and run not in _stopped
+        keep = result[0] == "done" and run not in _stopped
         if keep:
             _idle.setdefault(key, []).append(process)
     if not keep:
@@ -85,11 +86,11 @@ class _SegmentProcess:
         MissingComponent: no process could be started.
     """
 
-    def __init__(self, folder: str, threads: int, agreed: str) -> None:
+    def __init__(self, folder: JobFolder, plan: JobPlan, threads: int) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._child = ChildProcess(
             "rtface_farm.task:run_segments",
-            (folder, threads, agreed),
+            (folder, plan, threads),
             name="segments",
             on_message=self._results.put,
             on_end=self._ended,
@@ -120,24 +121,23 @@ class _SegmentProcess:
             return "stopped", ""
 
     def end(self) -> None:
-        """Ends the process, which removes its heartbeat where it has time for that."""
+        """Ends the process."""
         self._child.kill(_END_S)
 
 
-def run_segments(parent: ParentProcess, task: tuple[str, int, str]) -> None:
+def run_segments(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
     """The child process of `make_segment`: receives numbers of segments, and sends a `Result`
     for each."""
-    from rtface.jobs.folder import JobFolder
-    from rtface.jobs.worker import Outcome, Worker, WorkerRefused
+    from rtface.jobs.worker import Worker, WorkerRefused
 
-    folder, threads, agreed = task
+    folder, plan, threads = task
     over = threading.Event()
     numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
     start_thread("segment-messages", _listen, parent, over, numbers)
     worker: Worker | None = None
     result: Any = ("done", "")
     with ExitStack() as stack:
-        while result[0] in ("done", "busy"):
+        while result[0] == "done":
             try:
                 number = numbers.get(timeout=_IDLE_S)
             except queue.Empty:
@@ -145,10 +145,10 @@ def run_segments(parent: ParentProcess, task: tuple[str, int, str]) -> None:
             if number is None:
                 return
             try:
-                worker = worker or stack.enter_context(
-                    Worker(JobFolder(Path(folder), agreed), threads=threads, stop=over)
-                )
-                result = ("busy" if worker.do(number) is Outcome.BUSY else "done", "")
+                if not folder.planned:
+                    raise InputMissing(f"{folder.path}: the folder of the job is not there, or is another account's")
+                worker = worker or stack.enter_context(Worker(folder, plan, threads=threads, stop=over))
+                worker.make(number)
             except (WorkerRefused, InputError, MissingComponent) as error:
                 # Another worker may see the film.
                 result = ("refused", str(error))

@@ -12,8 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ import pytest
 from rtface.config.options import Options
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs import FilmJob
-from rtface.jobs.leases import Leases
+from rtface.media.files.leftovers import process_alive
 from rtface_farm import farm
 from rtface_farm.farm import open_to_others, scheduler_address
 from rtface_farm.task import make_segment, stop
@@ -173,13 +172,9 @@ class Run:
         assert not self._thread.is_alive()
         return self.error
 
-    def leases(self) -> set[str]:
-        """The workers that have leases."""
-        found = set()
-        with suppress(FileNotFoundError):
-            for path in self.job.folder.leases.glob("*.json"):
-                found.add(json.loads(path.read_text())["worker"])
-        return found - {""}
+    def begun(self) -> set[str]:
+        """Files of segments that are finished or at work."""
+        return {path.name for path in self.job.folder.segments.glob("*.video")}
 
     def check(self) -> None:
         assert films.frame_hashes(self.output) == films.frame_hashes(self.source)
@@ -192,16 +187,16 @@ class Run:
 def test_workers_killed_stalled_and_late(
     cluster: Cluster, tmp_path: Path, with_child: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(farm, "Leases", partial(Leases, stale_s=10.0))
+    monkeypatch.setattr(farm, "SILENT_S", 5.0)
     monkeypatch.setattr(farm, "END_S", 1.0)  # workers that stand still never answer
     run, first = Run(tmp_path, cluster, 5), cluster.worker()
     run.start()
-    until(run.leases)
+    until(run.begun)
     signal_group(first, signal.SIGKILL)
-    killed = run.leases()
+    killed = run.begun()
     second = cluster.worker()
-    until(lambda: run.leases() - killed)
-    if with_child:  # its lease ends after some seconds without a heartbeat
+    until(lambda: run.begun() - killed)
+    if with_child:  # the scheduler does not hear of it for some seconds
         signal_group(second, signal.SIGSTOP)
     else:  # it finishes its segment, and nobody hears of it
         second.send_signal(signal.SIGSTOP)
@@ -264,7 +259,7 @@ def test_ctrl_c_leaves_what_is_finished(cluster: Cluster, tmp_path: Path) -> Non
     run.stop.set()
     assert isinstance(run.end(), KeyboardInterrupt)
     assert run.job.folder.finished()
-    until(lambda: not run.leases(), 30)
+    until(lambda: len(run.begun()) == len(run.job.folder.finished()), 30)
 
 
 @pytest.mark.slow
@@ -315,28 +310,28 @@ def test_segments_share_a_process_until_it_crashes(
         source, tmp_path / "out.mkv", Options(tracker="none", engine="rtface-s", codec="ffv1"), length=films.LENGTH
     )
     assert isinstance(job, FilmJob) and len(job.plan) >= 5
-    folder = str(job.folder.path)
+    folder, plan = job.folder, job.plan
 
-    def processes() -> set[int]:
-        return {job.folder.read(sign)["pid"] for sign in job.folder.workers.glob("*.json")}
+    def process_of(number: int) -> int:
+        return int(folder.read(folder.record(number))["run"].split("-")[-2])
 
-    assert [make_segment(folder, number, 1, "run") for number in (0, 1)] == [("done", "")] * 2
-    [first] = processes()
-    runs = [job.folder.read(job.folder.record(number))["run"].split(".") for number in (0, 1)]
-    assert [own for _, own in runs] == ["1", "2"] and runs[0][0] == runs[1][0]
+    assert [make_segment(folder, plan, number, 1, "run") for number in (0, 1)] == [("done", "")] * 2
+    first = process_of(0)
+    assert process_of(1) == first
 
     def kill() -> None:
-        until(lambda: [*job.folder.leases.glob("00002-*")] or job.folder.record(2).exists())  # it may be done by then
+        until(lambda: [*folder.segments.glob("00002-*")])  # it may be done by then
         os.kill(first, 9)
 
     (killer := threading.Thread(target=kill)).start()
-    assert make_segment(folder, 2, 1, "run") in (("crashed", "its process ended by SIGKILL"), ("done", ""))
+    assert make_segment(folder, plan, 2, 1, "run") in (("crashed", "its process ended by SIGKILL"), ("done", ""))
     killer.join()
-    assert ("done", "") in [make_segment(folder, 3, 1, "run") for _ in range(2)]  # it may die only now
-    assert len(processes()) == 2
+    assert ("done", "") in [make_segment(folder, plan, 3, 1, "run") for _ in range(2)]  # it may die only now
+    second = process_of(3)
+    assert second != first
     stop("run")
-    assert processes() == {first}
-    assert make_segment(folder, 4, 1, "run") == ("stopped", "")
+    until(lambda: not process_alive(second))
+    assert make_segment(folder, plan, 4, 1, "run") == ("stopped", "")
 
 
 @pytest.mark.slow

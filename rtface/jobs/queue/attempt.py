@@ -59,7 +59,7 @@ def ended_before(task: Task) -> Ended | None:
         return None
     options = task.plan["options"]
     after = [key for key in _AFTER if options.get(key)]
-    if not after or (after == ["sidecar"] and _described(task)):
+    if not after:
         return Ended("done", Message("it was finished before the last runner ended", code="ended_before"))
     return Ended(
         "failed",
@@ -85,14 +85,3 @@ def _wrote_output(task: Task) -> bool:
         and output.is_file()
         and not folder.exists()
     )
-
-
-def _described(task: Task) -> bool:
-    """Whether the sidecar of OUTPUT is there and no older than it."""
-    from rtface.trust.sidecar import has_sidecar, sidecar_path  # it imports the decoders
-
-    output = Path(task.plan["output"])
-    try:
-        return sidecar_path(output).stat().st_mtime_ns >= output.stat().st_mtime_ns and has_sidecar(output)
-    except OSError:
-        return False

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +18,9 @@ from rtface.jobs.queue.item import Item, State
 from rtface.util.foreign import Shape, check_shape, count, none_or, number
 from rtface.util.toml_dataclass import parse_json
 
-VERSION = 3
-_APPLICATION = 0x72746671  # "rtfq", which file(1) can show
+VERSION = 4
 _PATIENCE_S = 30.0  # for other processes that write
 _SCHEMA = """
-CREATE TABLE runner (
-    id TEXT PRIMARY KEY,            -- also in the name of its lock file
-    host TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    started_at REAL NOT NULL        -- all times: seconds since 1970
-);
 CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     position INTEGER NOT NULL,      -- order of the waiting items
@@ -37,12 +29,12 @@ CREATE TABLE item (
     flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
-    runner TEXT,                    -- id of the runner of a running item
+    runner TEXT,                    -- id of the runner of a running item, in the name of its lock file
     began INTEGER NOT NULL DEFAULT 0,
     message TEXT NOT NULL DEFAULT '',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
-    added_at REAL NOT NULL, started_at REAL, ended_at REAL
+    added_at REAL NOT NULL, started_at REAL, ended_at REAL  -- seconds since 1970
 );
 CREATE INDEX item_state ON item (state, position);
 """
@@ -73,22 +65,18 @@ class QueueDatabase:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Makes the tables of a new database; checks one that exists."""
-        _use_log(database)
+        with contextlib.suppress(sqlite3.OperationalError):  # of two that begin at once SQLite refuses one
+            database.execute("PRAGMA journal_mode = WAL")
         with _whole(database):
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
             if version == 0 and tables == 0:
                 for statement in _SCHEMA.split(";\n"):
                     database.execute(statement)
-                database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {VERSION}")
-            elif database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
-                raise OutputError(
-                    "{path}: is a database of another program; move it away", code="queue_foreign", path=self.path
-                )
             elif version != VERSION:
                 raise UsageError(
-                    "{path}: the queue was made by another rtface (format {found}, and this one reads {wanted}); "
+                    "{path}: was made by another rtface or program (format {found}, and this rtface reads {wanted}); "
                     "use that one, or move the file away to begin a new queue",
                     code="queue_version",
                     path=self.path,
@@ -125,13 +113,15 @@ class QueueDatabase:
         """Turns errors of SQLite and of the file system into one line."""
         try:
             yield
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
+            if isinstance(error, RtfaceError):
+                raise
             raise OutputError(
                 "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
                 "to another folder",
                 code="queue_unusable",
-                path=self.path,
-                why=error,
+                path=getattr(error, "filename", None) or self.path,
+                why=getattr(error, "strerror", error),
             ) from error
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
             why = " ".join(str(error).split())
@@ -142,29 +132,6 @@ class QueueDatabase:
                 path=self.path,
                 why=why,
             ) from error
-        except OSError as error:
-            if isinstance(error, RtfaceError):
-                raise
-            raise OutputError(
-                "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
-                "to another folder",
-                code="queue_unusable_file",
-                path=error.filename or self.path,
-                why=error.strerror,
-            ) from error
-
-
-def _use_log(database: sqlite3.Connection) -> None:
-    """Has changes written ahead to a log. Of two that begin with that SQLite refuses one: it is asked again."""
-    end = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
-                raise
-            time.sleep(0.02)
 
 
 @contextmanager
@@ -233,21 +200,6 @@ def checked(row: sqlite3.Row) -> dict[str, Any]:
             item=row["id"],
             why=" ".join(str(error).split()),
         ) from error
-
-
-def listed(row: sqlite3.Row) -> dict[str, Any]:
-    """As `checked`; of a damaged item what can be shown of it."""
-    try:
-        return checked(row)
-    except OutputError as error:
-        said = dict.fromkeys(_ROW) | dict(row)
-        return (
-            dict.fromkeys(_ROW)
-            | {key: said[key] for key in ("id", "state", "wish")}
-            | {"input": said["input"] if _is_text(said["input"]) else ""}
-            | {"runner": said["runner"] if _is_text(said["runner"]) else None, "plan": {"output": "", "options": {}}}
-            | {"flags": {}, "message": error.message.to_dict(), "attempts": 0, "added_at": 0.0}
-        )
 
 
 def plan_of(row: sqlite3.Row) -> dict[str, Any]:

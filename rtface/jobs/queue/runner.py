@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Literal
 
@@ -42,6 +42,12 @@ class RunCounts:
     waiting: int
     paused: int
 
+    @property
+    def summary(self) -> str:
+        """One line about what was done, and what is left."""
+        counts = asdict(self)
+        return ", ".join(f"{n} {what}" for what, n in counts.items() if n or what in ("done", "failed"))
+
 
 def items_at_once(wanted: int | Literal["auto"]) -> int:
     """How many items run at the same time; "auto": one for every four cores, as far as the free memory goes."""
@@ -74,7 +80,6 @@ class Runner:
 
     Args:
         store: the queue's database.
-        idle: called each time nothing is left after items ended, with the outcome so far.
         patience: seconds in which an item that was asked to stop may finish its file.
         target: the function that runs an item in its process.
         clock: seconds, monotonic.
@@ -88,7 +93,6 @@ class Runner:
         watch: bool = False,
         stop: threading.Event | None = None,
         progress: Callable[[list[Item]], None] | None = None,
-        idle: Callable[[RunCounts], None] | None = None,
         patience: float = 30.0,
         target: str = TARGET,
         clock: Callable[[], float] = time.monotonic,
@@ -97,7 +101,7 @@ class Runner:
         self._at_once = items_at_once(at_once)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
-        self._progress, self._idle, self._patience = progress, idle, patience
+        self._progress, self._patience = progress, patience
         self._target, self._clock = target, clock
         self._running: dict[int, _Running] = {}
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
@@ -121,13 +125,12 @@ class Runner:
             self._reclaimed = -_RECORD_S
 
     def _run(self, name: str) -> None:
-        worked = False
         while True:
             self._receive(name)
             self._obey(name)
             stopping = self._stop.is_set()
             if not stopping:
-                worked |= self._fill(name)
+                self._fill(name)
             self._show()
             if self._running:
                 continue
@@ -136,24 +139,17 @@ class Runner:
             if self._waits and any(item.state == "waiting" for item in self._store.items()):
                 self._stop.wait(_RECORD_S)
                 continue
-            if worked:
-                worked = False
-                if self._idle is not None:
-                    self._idle(self._outcome())
-                continue  # items may have been added meanwhile
             if not self._watch:
                 return
             self._stop.wait(_RECORD_S)
 
-    def _fill(self, name: str) -> bool:
-        """Begins items while there is room; whether it began one."""
-        began = False
+    def _fill(self, name: str) -> None:
+        """Begins items while there is room."""
         self._waits = self._store.waits()
         if self._clock() - self._reclaimed >= _RECORD_S:
             self._reclaimed = self._clock()
             self._store.reclaim()
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
-            began = True
             if (ended := ended_before(task)) is not None:
                 self._end(name, task.id, ended.how, ended.message)
                 continue
@@ -161,7 +157,6 @@ class Runner:
                 self._running[task.id] = _Running(task, self._start(task))
             except MissingComponent as error:
                 self._end(name, task.id, "failed", error.message)
-        return began
 
     def _start(self, task: Task) -> ChildProcess:
         number, events = task.id, self._events

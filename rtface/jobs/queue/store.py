@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import secrets
-import socket
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -27,7 +26,6 @@ from rtface.jobs.queue.database import (
     checked,
     encoded,
     item_of,
-    listed,
     plan_of,
     state_of,
     written,
@@ -87,10 +85,7 @@ class Store:
         try:
             with self._database.transaction() as database:
                 for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                    try:
-                        other = checked(row)
-                    except OutputError:  # which `take` ends
-                        continue
+                    other = checked(row)
                     for path in sorted(written(plan, flags) & written(other["plan"], other["flags"])):
                         raise UsageError(
                             "{path}: item {item} of the queue writes that already; choose another name, or end it "
@@ -133,17 +128,15 @@ class Store:
                 path.unlink()
 
     def items(self) -> list[Item]:
-        """All items: running ones first, then waiting and paused ones in their order, then the ended ones.
-
-        One that is damaged has its number and state, and says what is wrong.
-        """
+        """All items: running ones first, then waiting and paused ones in their order, then the ended ones; OutputError
+        where one is damaged."""
         with self._database.connection() as database:
             rows = database.execute(
                 "SELECT * FROM item ORDER BY CASE WHEN state = 'running' AND wish IS NOT 'pause' THEN 0 "
                 "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
                 "CASE WHEN ended_at IS NULL THEN position END, ended_at, id"
             ).fetchall()
-        found = list(map(listed, rows))
+        found = list(map(checked, rows))
         alive = {row["runner"]: self._alive(row["runner"]) for row in found if row["runner"] is not None}
         return [item_of(row, alive) for row in found]
 
@@ -252,10 +245,6 @@ class Store:
                     why=error.strerror,
                 ) from error
             assert held, "the name is random"
-            with self._database.transaction() as database:
-                database.execute(
-                    "INSERT INTO runner VALUES (?, ?, ?, ?)", (name, socket.gethostname(), os.getpid(), self._clock())
-                )
             self.reclaim()
             try:
                 yield name
@@ -264,32 +253,32 @@ class Store:
                     database.execute(
                         "UPDATE item SET state = 'waiting', runner = NULL, wish = NULL WHERE runner = ?", (name,)
                     )
-                    database.execute("DELETE FROM runner WHERE id = ?", (name,))
         with contextlib.suppress(OSError):
             path.unlink()
 
-    def reclaim(self) -> int:
-        """Makes the items of runners that are no more wait again; gives their number."""
+    def reclaim(self) -> None:
+        """Makes the items of runners that are no more wait again, or be what users wanted."""
         with self._database.transaction() as database:
-            dead = [row["id"] for row in database.execute("SELECT id FROM runner") if not self._alive(row["id"])]
-            count = 0
-            for name in dead:
-                for request, state in (("pause", "paused"), ("cancel", "cancelled"), (None, "waiting")):
-                    count += database.execute(
-                        "UPDATE item SET state = ?, runner = NULL, wish = NULL, left_s = NULL, fps = NULL "
-                        "WHERE runner = ? AND wish IS ?",
-                        (state, name, request),
-                    ).rowcount
-                database.execute("DELETE FROM runner WHERE id = ?", (name,))
-        for name in [name for name in dead if file_name(name)]:
-            with contextlib.suppress(OSError):
-                self._lock_path(name).unlink()
-        return count
+            runners = [row["runner"] for row in database.execute("SELECT DISTINCT runner FROM item")]
+            database.executemany(
+                "UPDATE item SET state = CASE wish WHEN 'pause' THEN 'paused' WHEN 'cancel' THEN 'cancelled' "
+                "ELSE 'waiting' END, runner = NULL, wish = NULL, left_s = NULL, fps = NULL WHERE runner = ?",
+                [(name,) for name in runners if name is not None and not self._alive(name)],
+            )
+        for name in self._runners():
+            if not self._alive(name):
+                with contextlib.suppress(OSError):
+                    self._lock_path(name).unlink()
 
     def has_runner(self) -> bool:
         """Whether a runner is at work, in this or another process."""
-        with self._database.connection() as database:
-            return any(self._alive(row["id"]) for row in database.execute("SELECT id FROM runner"))
+        return any(map(self._alive, self._runners()))
+
+    def _runners(self) -> list[str]:
+        """Runners that have a file, also of those that were killed."""
+        before, after = self._lock_path("*").name.split("*")
+        names = [path.name[len(before) : -len(after)] for path in self.path.parent.glob(f"{before}*{after}")]
+        return [name for name in names if name != "waits"]
 
     def request_wait(self) -> BufferedRandom | None:
         """Has every runner halt its items while the file that this gives is open, in this process; None where another
@@ -311,20 +300,14 @@ class Store:
         return self._alive("waits")
 
     def take(self, runner: str) -> Task | None:
-        """Gives the first waiting item to a runner; None when none waits. Damaged ones in front of it fail."""
+        """Gives the first waiting item to a runner; None when none waits. OutputError where it is damaged."""
         with self._database.transaction() as database:
-            item = None
-            for row in database.execute("SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id").fetchall():
-                try:
-                    item = checked(row)
-                    break
-                except OutputError as error:
-                    database.execute(
-                        "UPDATE item SET state = 'failed', message = ?, ended_at = ? WHERE id = ?",
-                        (json.dumps(error.message.to_dict()), self._clock(), row["id"]),
-                    )
-            if item is None:
+            row = database.execute(
+                "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1"
+            ).fetchone()
+            if row is None:
                 return None
+            item = checked(row)
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",

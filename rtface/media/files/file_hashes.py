@@ -17,21 +17,19 @@ def sha256_of(
     *,
     tick: Callable[[int], None] | None = None,
     stop: Callable[[], bool] | None = None,
-    top: Path | None = None,
 ) -> str:
     """SHA-256 of a file, read in blocks of 1 MB.
 
     Args:
         tick: called with the number of bytes of each block.
         stop: ends the work with `Interrupted` once it is true.
-        top: no folder from this one on, nor the file, may be a link.
 
     Raises:
         InputMissing: the file is not there or cannot be read.
     """
     value = hashlib.sha256()
     try:
-        with open_regular(path, top) as file:
+        with open_regular(path) as file:
             while block := file.read(_BLOCK):
                 if stop is not None and stop():
                     raise Interrupted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import filecmp
 import os
 import shutil
 from fractions import Fraction
@@ -202,13 +201,8 @@ class FolderSink:
                     place = folder / still.name
                     if self._target.overwrite:
                         still.replace(place)
-                        continue
-                    try:
+                    else:
                         rename_new(still, place)
-                    except FileExistsError:  # of a job, perhaps by its own join, which was killed here
-                        if self._keeps or not filecmp.cmp(still, place, shallow=False):
-                            raise
-                        still.unlink()
                 (self.work / NAME).unlink()
                 self.work.rmdir()
             else:

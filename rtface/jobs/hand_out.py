@@ -1,0 +1,63 @@
+"""Which segment of a job is made next, and by whom: the coordinator's book."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from rtface.jobs.folder import JobFolder
+
+Take = Callable[[int | None], int | None]
+"""Gives a worker the segment that it wants, or with None any free one; None where there is none for it."""
+
+
+class HandOut:
+    """The segments of a job that are finished, at work, or free. Only the process that coordinates the job has one.
+
+    Args:
+        folder: of the job.
+        count: of its segments.
+    """
+
+    def __init__(self, folder: JobFolder, count: int) -> None:
+        self._folder, self._count = folder, count
+        self._at_work: dict[int, object] = {}
+
+    def take(self, worker: object, wanted: int | None = None) -> int | None:
+        """Gives a segment to a worker: `wanted`, or the one of `choose`; None where that is not free."""
+        finished = self._folder.finished()
+        if wanted is None:
+            wanted = choose(self._count, finished, self._at_work)
+        elif wanted >= self._count or wanted in finished or wanted in self._at_work:
+            return None
+        if wanted is not None:
+            self._at_work[wanted] = worker
+        return wanted
+
+    def give_back(self, worker: object) -> None:
+        """Makes the segments of a worker that is gone free again, as far as they are not finished."""
+        self._at_work = {number: other for number, other in self._at_work.items() if other != worker}
+
+
+def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> int | None:
+    """The segment to begin with; None where none is free.
+
+    Of the longest stretch of free segments it is the first, or the middle where another worker comes along to it.
+
+    Args:
+        total: number of segments.
+        finished, at_work: those that are not free.
+    """
+    best = (0, 0)  # length and first
+    first = None
+    for number in range(total + 1):
+        free = number < total and number not in finished and number not in at_work
+        if free and first is None:
+            first = number
+        elif not free and first is not None:
+            if number - first > best[0]:
+                best = number - first, first
+            first = None
+    length, first = best
+    if not length:
+        return None
+    return first + length // 2 if first - 1 in at_work else first
