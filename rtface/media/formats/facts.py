@@ -51,7 +51,9 @@ def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
         return {
             key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
         }
-    return {key.removeprefix("comment_") if format == "mxf" else key: text for key, text in given.items()}
+    if format == "mxf":  # an empty comment is one that was taken out
+        return {key.removeprefix("comment_"): text for key, text in given.items() if text}
+    return dict(given)
 
 
 def unheld(

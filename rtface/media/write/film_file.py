@@ -19,7 +19,7 @@ from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
-from rtface.media.formats.mxf import check_spacing, note_fields
+from rtface.media.formats.mxf import check_spacing
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
@@ -94,7 +94,6 @@ class FilmFile:
         self.kept = 0
         self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None
-        self._early: list[Packet] = []  # packets before the first frame, whose time sound in MXF begins with
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan)
         )
@@ -121,10 +120,6 @@ class FilmFile:
         """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
         if self._first is None:
             self._first = pts
-            self.streams.begin(pts * self.plan.video.time_base)
-            for item in self._early:
-                self.streams.take(item)
-            self._early.clear()
         if self.plan.format == "mxf":
             video = self.plan.video
             check_spacing(
@@ -150,9 +145,6 @@ class FilmFile:
 
     def take(self, item: Packet) -> None:
         """Writes a packet of another stream of the input; raises as `put`."""
-        if self._first is None and self.plan.format == "mxf":
-            self._early.append(item)
-            return
         try:
             self.streams.take(item)
         except (OSError, av.FFmpegError, ValueError) as error:
@@ -298,8 +290,6 @@ class FilmFile:
                         path=self.plan.path,
                     ),
                 )
-        if self.plan.format == "mxf":
-            note_fields(file, video.fields)
         if self.plan.format in ("mp4", "mov"):
             mp4.note_picture(
                 file,

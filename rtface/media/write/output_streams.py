@@ -154,12 +154,6 @@ class OutputStreams:
             index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
         )
 
-    def begin(self, first: Fraction) -> None:
-        """Takes the time of the first frame in the output, in seconds; sound without times begins there."""
-        for _, sound in self._sounds.values():
-            if isinstance(sound, PcmTranscoder):
-                sound.set_origin(self._plan.info.origin + first)
-
     def _pad_sounds(self, reached: float) -> None:
         """Silence where a sound is far behind the frames, which MXF's muxer holds in memory until it comes."""
         behind = Fraction(math.floor(reached)) - _BEHIND_S
@@ -218,7 +212,7 @@ class OutputStreams:
             self._sounds[info.index] = (
                 target,
                 (
-                    PcmTranscoder(source, target, self._stats)
+                    PcmTranscoder(source, target, self._stats, self._plan.info.first)
                     if self._plan.format == "mxf"
                     else AudioTranscoder(source, target, self._stats, self._plan.info.origin)
                 ),

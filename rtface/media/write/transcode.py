@@ -41,7 +41,7 @@ class AudioTranscoder:
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
         self._source, self._target, self._stats = source, target, stats
-        self.set_origin(origin)
+        self._shift = round(origin / (source.time_base or Fraction(1)))
         self._graph: Graph | None = None
         self.like: tuple[int, str, str] | None = None
         self.base: Fraction | None = None
@@ -51,10 +51,6 @@ class AudioTranscoder:
     def resampling(self) -> str:
         """Options of libswresample: samples that stay exact are moved whole."""
         return _WHOLE_SAMPLES if self._target.codec_context.name in _PCM else "async=1000"
-
-    def set_origin(self, origin: Fraction) -> None:
-        """Sets the time of the input's clock that becomes 0, in seconds."""
-        self._shift = round(origin / (self._source.time_base or Fraction(1, 1)))
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
