@@ -176,7 +176,7 @@ def _compare_films(
     said, options, stats = values.get("input", {}), values.get("options", {}), Stats()
     dropped, variant = options.get("drop", ()), options.get("variant", "best")
     with (
-        closing(FileSource(output, ours=True, stats=stats)) as made,
+        closing(FileSource(output, stats=stats)) as made,
         closing(
             FileSource(
                 input,
@@ -261,7 +261,7 @@ def _compare_tracks(found: Checked, films: tuple[Path, Path], made: MediaInfo, p
             continue
         try:
             with (
-                closing(FileSource(films[0], ours=True, track=others[0][0])) as one,
+                closing(FileSource(films[0], track=others[0][0])) as one,
                 closing(FileSource(films[1], track=others[0][1])) as other,
             ):
                 check_layout(own, one.info, other.info, None)

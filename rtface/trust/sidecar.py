@@ -377,7 +377,7 @@ def streams_said(streams: Sequence[PacketHashes]) -> list[dict[str, Any]]:
 
 def layout_of(film: Path) -> dict[str, Any]:
     """What the container of a film says of the picture and of chapters, which no packet holds."""
-    with closing(FileSource(film, threads=1, ours=True)) as source:
+    with closing(FileSource(film, threads=1)) as source:
         info = source.info
         return {
             "aspect": str(info.aspect or 1),

@@ -347,43 +347,10 @@ def test_attachments_and_default_streams_are_the_inputs(
     assert answer(found) == said
 
 
-def test_another_speed_and_order_are_seen(films: dict[str, Path], tmp_path: Path) -> None:
-    data = bytearray(films["lossy"].read_bytes())
-    struct.pack_into(">HH", data, data.rindex(b"elst") + 20, 0, 1 << 15)
-    (tmp_path / "slow.mp4").write_bytes(data)
-    assert "at another speed" in str(checked(films, "lossy", tmp_path / "slow.mp4").problems)
-    for box, place, form, value, said in (
-        ("mvhd", 24, ">I", 2 << 16, "at another speed"),
-        ("mvhd", 28, ">H", 0, "at another volume"),
-        ("mvhd", 28, ">H", 0x7F00, "at another volume"),
-    ):
-        data = bytearray(films["lossy"].read_bytes())
-        struct.pack_into(form, data, data.rindex(box.encode()) + place, value)
-        (tmp_path / "other.mp4").write_bytes(data)
-        assert said in str(checked(films, "lossy", tmp_path / "other.mp4").problems)
-        assert said in str(layout_of(tmp_path / "other.mp4")["unseen"])
-    data = bytearray(films["lossy"].read_bytes())
-    struct.pack_into(">H", data, data.rindex(b"tkhd") + 40, 0x10)  # the sound's, which comes last
-    (tmp_path / "mute.mp4").write_bytes(data)
-    assert "at another volume" in str(checked(films, "lossy", tmp_path / "mute.mp4").problems)
-    for said in (True, False):
-        edition = matroska.element(0x45B9, matroska.element(0x45DD, bytes([said])))
-        assert (
-            matroska.ordered(io.BytesIO(matroska.element(matroska.SEGMENT, matroska.element(0x1043A770, edition))))
-            == said
-        )
-
-
 @pytest.mark.parametrize(
     ("kind", "name", "place", "form"),
-    [
-        ("lossy", b"mvhd", 20, ">I"),
-        ("lossy", b"tkhd", 24, ">I"),
-        ("lossy", b"mdhd", 20, ">I"),
-        ("lossless", b"\x44\x89\x88", 3, ">d"),
-        ("lossless", b"\x18\x53\x80\x67\x01", 8, ">I"),
-    ],
-    ids=["film", "track", "samples", "Matroska", "Matroska segment"],
+    [("lossless", b"\x44\x89\x88", 3, ">d"), ("lossless", b"\x18\x53\x80\x67\x01", 8, ">I")],
+    ids=["Matroska", "Matroska segment"],
 )
 def test_lengths_that_a_header_shortens_are_found(
     films: dict[str, Path], tmp_path: Path, kind: str, name: bytes, place: int, form: str
@@ -482,9 +449,8 @@ def test_an_open_segment_reaches_the_end_of_its_file(films: dict[str, Path], tmp
         (".mp4", b"clli" + struct.pack(">2H", 1000, 400), b"clli" + struct.pack(">2H", 100, 40), "(light)"),
         (".mkv", b"\x55\xbb\x81\x01", b"\x55\xbb\x81\x09", "primaries 9, and 1"),
         (".mkv", b"\x55\xbc\x82\x03\xe8", b"\x55\xbc\x82\x00\x64", "(light)"),
-        (".mkv", b"\x9c\x81\x00", b"\xb9\x81\x00", "leave out track 0"),
     ],
-    ids=["colours", "shape", "size", "light", "Matroska colours", "Matroska light", "Matroska disabled"],
+    ids=["colours", "shape", "size", "light", "Matroska colours", "Matroska light"],
 )
 def test_a_header_that_contradicts_the_frames(
     tmp_path: Path, suffix: str, before: bytes, after: bytes, said: str
@@ -523,12 +489,6 @@ def test_the_track_is_as_wide_as_its_picture_is_shown(tmp_path: Path, suffix: st
     with output.open("rb") as file:
         assert mp4.read_header(file, 0).shown_size == (128 << 16, 64 << 16)
     assert not layout_of(output)["unseen"]
-    data = output.read_bytes()
-    narrow = tmp_path / f"narrow{suffix}"
-    narrow.write_bytes(
-        struct.pack(">2I", 90 << 16, 64 << 16).join(data.rsplit(struct.pack(">2I", 128 << 16, 64 << 16), 1))
-    )
-    assert bool(layout_of(narrow)["unseen"]) == (suffix == ".mp4")  # FFmpeg writes MOV so
 
 
 @pytest.mark.parametrize(

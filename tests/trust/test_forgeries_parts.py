@@ -189,7 +189,6 @@ MP4 = {
     ),
     "stsd/avc1": put(b"avc1", 11, b"\x54"),  # the samples lie in another file
     "avc1/avcC": put(b"avcC", 5, b"\x4d"),  # another profile than that of the parameter sets
-    "another size of its frames": put(b"avc1", 29, b"\x99"),
     "ftyp": put(b"ftyp", 4, b"zzzz"),
     "stbl/stss": put(b"stss", 15, b"\5"),  # the first frame cannot be decoded by itself
     "index that contradicts itself": put(b"stsz", 12, b"\0\0\0\x59"),
@@ -258,8 +257,6 @@ TRANSPORT = {
         (".mp4", "stsd/mp4b", put(b"mp4a", 0, b"mp4b")),
         (".mp4", "stsd/mp4a", put(b"esds", 0, b"esdz")),  # FFmpeg may do without it
         (".mp4", "mp4a/esds", put(b"esds", 21, b"\x15")),
-        (".mp4", "another rate of its sound", put(b"mp4a", 28, b"\x5d\xc0")),
-        (".mov", "another rate of its sound", put(b"\xff\xfe\0\0\xbb\x80", 4, b"\x5d\xc0")),
         (".mp4", "stbl/stsd", put(b"stsd", 7, b"\1")),
         (".mxf", "IndexDuration", put(b"\x3f\x0d\0\x08", 11, b"\5")),
     ],
@@ -526,7 +523,6 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     [
         (".mp4", "other colours than its frames", put(b"nclx", 4, struct.pack(">3H", 9, 16, 9))),
         (".mov", "other colours than its frames", put(b"nclc", 4, struct.pack(">3H", 9, 16, 9))),
-        (".mp4", "another size of its frames", put(b"avc1", 29, b"\x99")),
         (".mp4", "rotated", put(b"tkhd", 44, struct.pack(">9i", *TURNED))),
         (".mp4", "shows the picture at 144", put(b"tkhd", 80, b"\0\x90")),
         (".mkv", "the shape of its samples is", put(MADE, 0, b"\x54\xb0\x81\x60\xec\x81\0")),

@@ -25,7 +25,7 @@ _BESIDE_COVERS = {
     *("episode_sort", "media_type", "hd_video", "gapless_playback", "compilation", "disc", "creation_time", "location"),
 }
 # By container, and whether it has to hold a cover image; None for all tags.
-_HELD_OF_FILMS = {("mpegts", False): {"title"}, ("mp4", True): _BESIDE_COVERS}
+_HELD_OF_FILMS = {("mpegts", False): set[str](), ("mp4", True): _BESIDE_COVERS}
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {

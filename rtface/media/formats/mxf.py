@@ -20,14 +20,7 @@ ENCODERS = frozenset({"prores_ks", "dnxhd", "ffv1", "libx264", "mpeg2video"})
 FIELDLESS = frozenset({"prores_ks", "ffv1"})
 """Of these its muxer writes another field order than they have: progressive frames, or bottom field first."""
 ENCODER_OPTIONS = {"libx264": {"bf": "0"}}
-_EXACT = {
-    "flac",
-    "alac",
-    "pcm_u8",
-    "pcm_bluray",
-    "pcm_dvd",
-    *(f"pcm_s{bits}{end}e" for bits in (16, 24) for end in "lb"),
-}
+_EXACT = {"flac", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_u8", "pcm_bluray", "pcm_dvd"}
 _RATES = {Fraction(n, d) for n in (24, 25, 30, 48, 50, 60, 100, 120) for d in (1, Fraction(1001, 1000))}
 
 
@@ -110,6 +103,6 @@ def rewrite_comments(file: BinaryIO, texts: Mapping[str, str | None]) -> None:
             room = int.from_bytes(found[1], "big") - _TYPE_BYTES
             if len(new) <= room:
                 data[found.end() : found.end() + room] = new.ljust(room, b"\0")
-    if data != before:
+    if bytes(data) != before:
         file.seek(0)
         file.write(data)

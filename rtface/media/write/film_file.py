@@ -269,7 +269,6 @@ class FilmFile:
         video = self.plan.video
         size = video.width, video.height
         if self.plan.format in ("matroska", "webm"):
-            matroska.note_languages(file, self.streams.chapter_languages)
             noted = matroska.note_picture(
                 file,
                 self._number,

@@ -58,7 +58,6 @@ class OutputStreams:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
         languages: those of all streams but covers.
-        chapter_languages: those of the chapters that have a name.
         joints: of the sound.
     """
 
@@ -95,7 +94,6 @@ class OutputStreams:
             text.time_base = text_clock(container, plan.video.time_base)
         hidden = {packet.stream.index for packet in covers}
         self.languages = [one.metadata.get("language", "") for one in container.streams if one.index not in hidden]
-        self.chapter_languages = list[str]()
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
@@ -265,7 +263,6 @@ class OutputStreams:
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
             kept = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
             if end > start or (kept and end == start):
-                self.chapter_languages += [chapter.language] if "title" in chapter.metadata else []
                 found.append(
                     {
                         "id": len(found) + 1,
