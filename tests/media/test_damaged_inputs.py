@@ -22,8 +22,6 @@ from rtface.report import Report
 from rtface.stats import Stats
 from tests.media.encoded import encoded, torn_jpegs, with_bytes, with_times, without_frames, without_packets
 
-OGG = {"codec": "libvpx", "sound": "libopus"}
-
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
     data = source.read_bytes()
@@ -226,14 +224,12 @@ def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Pat
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"mdat", -4, b"\x7f"),
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"mdat", -4, b"\0\0\1\0"),
         (".mp4", {}, b"smhd", -1, b"\x20"),
-        (".ogv", OGG, b"OggS", 12_000, b"\x55\xaa\x55"),
     ],
 )
 def test_what_a_damaged_container_loses_is_said(
     media, tmp_path: Path, suffix: str, mux: dict[str, str], name: bytes, at: int, value: bytes
 ):
-    codecs = OGG if mux is OGG else {"sound": "aac", "mux": mux}
-    film = media.make_film(tmp_path / f"in{suffix}", options={"g": "5"}, **codecs)
+    film = media.make_film(tmp_path / f"in{suffix}", options={"g": "5"}, sound="aac", mux=mux)
     items, stats = list(FileSource(film, stats=(whole := Stats()))), Stats()
     assert "container" not in whole.warnings
     data = bytearray(film.read_bytes())
@@ -250,14 +246,12 @@ def test_what_a_damaged_container_loses_is_said(
     ("suffix", "behind"),
     [
         (".mkv", bytes(4096)),
-        (".ogv", bytes(4096)),
         (".mp4", struct.pack(">I4sQ", 1, b"free", 1 << 60)),
         (".mp4", struct.pack(">I4sQ", 1, b"moof", 1 << 40)),
     ],
 )
 def test_what_lies_behind_a_film_is_no_damage(media, tmp_path: Path, suffix: str, behind: bytes):
-    codecs = OGG if suffix == ".ogv" else {"sound": "aac"}
-    film, stats = media.make_film(tmp_path / f"in{suffix}", **codecs), Stats()
+    film, stats = media.make_film(tmp_path / f"in{suffix}", sound="aac"), Stats()
     film.write_bytes(film.read_bytes() + behind)
     assert list(FileSource(film, stats=stats, strict=True)) and not stats.warnings
 
@@ -279,14 +273,6 @@ def test_a_film_is_compared_with_few_reads(media, tmp_path: Path):
 
     before = reads()
     assert len(list(FileSource(film))) > 900 and reads() - before < 300
-
-
-def test_an_ogg_film_of_which_pages_were_cut_is_whole(media, tmp_path: Path):
-    film = media.make_film(tmp_path / "in.ogv", frames=50, options={"g": "5"}, **OGG)
-    pages = film.read_bytes().split(b"OggS")[1:]
-    film.write_bytes(b"ID3\4\0\0\0\0\0\0" + b"".join(b"OggS" + page for page in pages[:6] + pages[10:]))
-    stats = Stats()
-    assert list(FileSource(film, stats=stats)) and "container" not in stats.warnings
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
