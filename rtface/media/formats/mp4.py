@@ -67,19 +67,6 @@ def cut_to_whole_fragments(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-def hide_cover_track(file: BinaryIO) -> None:
-    """Turns the track that FFmpeg's fragment writer makes of a cover image, which has no samples, into free space.
-
-    The image itself lies among the tags.
-    """
-    at, moov = _moov(file)
-    for start, end in inner_boxes(bytearray(moov), 8, len(moov), b"trak"):
-        entry = moov.find(b"stsd", start, end)
-        if entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
-            file.seek(at + start - 4)
-            file.write(b"free")
-
-
 def reach_last_frame(file: BinaryIO) -> None:
     """Lengthens the edits of a finished film that end before its last frame does.
 

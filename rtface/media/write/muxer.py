@@ -25,8 +25,6 @@ _MUXER_BYTES = 32 << 20
 # What a crash can cost besides the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
 # second, or this much.
 _PIECE_BYTES = 1 << 20
-# Frames by which decoding runs ahead in what is encoded here, at most.
-_AHEAD = 4
 # MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
 _SILENT_S, SILENT_BYTES = 5, 16 << 20
 
@@ -40,22 +38,20 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     """
     seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
-    if plan.format in ("mp4", "mov"):
+    if plan.format in ("mp4", "mov") and not is_fragmented(plan):
+        options["use_editlist"] = "1"
+        if not any(s.action == "cover" for s in plan.streams):  # the other form of tags has a place for covers
+            options["movflags"] = "use_metadata_tags"
+    elif plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
         # silent it would wait, and hold everything in memory; then the start times come at the end.
         # Of AC-3 the header says what only a packet tells, so that there is no choice.
         early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
-        flags = ["hybrid_fragmented", "empty_moov" if early else "delay_moov"]
-        if not any(s.action == "cover" for s in plan.streams):
-            flags.append("use_metadata_tags")  # the other form of tags has no place for own names, this for covers
-        # A fragment that ends before the film's frames come to its texts ends the process (FFmpeg 8.1, next_dts >= 0).
-        texts = any(s.action == "text" or s.stream.codec == "mov_text" for s in plan.streams)
-        ahead = plan.copy.delay if plan.copy is not None else _AHEAD
         options |= {
-            "movflags": "+".join(flags),
+            "movflags": f"hybrid_fragmented+use_metadata_tags+{'empty_moov' if early else 'delay_moov'}",
             "use_editlist": "1",
-            "frag_duration": str(max(500_000, round(1e6 * (ahead + 2) / plan.video.rate)) if texts else 500_000),
-            "frag_size": str(_PIECE_BYTES << (8 * texts)),
+            "frag_duration": "500000",
+            "frag_size": str(_PIECE_BYTES),
         }
     elif plan.format in ("matroska", "webm"):
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}
@@ -68,6 +64,17 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     return options
 
 
+def is_fragmented(plan: OutputPlan) -> bool:
+    """Whether the working file plays before it is whole.
+
+    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0), and makes a
+    track without samples of a cover.
+    """
+    return not any(
+        s.action in ("text", "cover") or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams
+    )
+
+
 class Muxer:
     """Puts packets in the order of time and hands them to FFmpeg.
 
@@ -78,8 +85,7 @@ class Muxer:
         container: with all its streams added.
         video: index of the video stream in it.
         covers: cover images, written with the header.
-        texts: text streams of MP4 and MOV; a blank event opens each that begins later, so that nothing has to wait
-            for it.
+        texts: text streams of MP4 and MOV.
         unheard: indexes of the streams that should come early.
         delayed: whether the header waits for all streams (MP4, MOV).
         begin: called before the header; with True when some stream is silent.
@@ -171,10 +177,6 @@ class Muxer:
         self._begin_options(silent)
         for packet in self._covers:
             self._container.mux_one(packet)
-        spoken = {packet.stream_index for packet in held}
-        for index, texts in self._texts.items():
-            if index not in spoken:
-                self._put(texts.blank())
         for packet in held:
             self._put(packet)
 

@@ -192,7 +192,7 @@ class OutputStreams:
 
     def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
-        fragments = self._plan.format in ("mp4", "mov")
+        one_at_a_time = self._plan.format in ("mp4", "mov")  # sounds and texts that follow each other
         if plan.action == "attach":
             assert info.cover is not None
             name, kind = COVERS[info.codec]
@@ -231,10 +231,10 @@ class OutputStreams:
             self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
         elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
             self._rewrites[info.index] = rewriter
-        elif plan.action == "copy" and fragments and (clock := PcmClock.of(source)) is not None:
+        elif plan.action == "copy" and one_at_a_time and (clock := PcmClock.of(source)) is not None:
             shown = f"{self._plan.path}: stream {info.index}"
             self._rewrites[info.index] = PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown)
-        if fragments and (plan.action == "text" or info.codec == "mov_text"):
+        if one_at_a_time and (plan.action == "text" or info.codec == "mov_text"):
             texts.append(target)
         else:
             unheard.append(target.index)
