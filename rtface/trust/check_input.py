@@ -28,7 +28,7 @@ from rtface.trust.check_packets import check_packets
 from rtface.trust.check_sidecar import Checked, Stop
 from rtface.trust.checksums import Doing
 from rtface.trust.frame_comparison import FrameComparison
-from rtface.trust.known_parts import NAMES, check_parts, film_parts, still_parts
+from rtface.trust.known_parts import check_parts, film_parts, still_parts
 from rtface.trust.packet_hashes import hash_packets
 from rtface.util.parse import format_time
 from rtface.util.text import counted
@@ -229,7 +229,6 @@ def _compare_films(
         for film, which in ((output, "best"), (input, variant))
     )
     read = film_parts(input, source.info, theirs)
-    read.update((NAMES, text.encode()) for text in source.info.metadata.values())
     check_parts(compared.found, "", film_parts(output, made.info, mine), read)
     if len(values.get("frames", {}).get("rows", ())) > len(mine[0].rows):
         compared.found.problems.append(

@@ -44,7 +44,6 @@ _EARLY, _UNEVEN, _AHEAD = _TICKS // 10, _TICKS // 5, 10 * _TICKS  # of its clock
 _TIMED, _CODECS = ("video", "audio"), ("05", "28", "2A", "38", "6A", "7A", "7F", "81")  # descriptors that name a codec
 # CRC-32 of zlib, which begins with the last bit of a byte, of a table with its own behind it.
 _FLIPPED, _WHOLE = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256)), 0xFFFFFFFF
-NAMES = "/SDT/names"  # of programme and broadcaster in MPEG-TS
 _FILLED = (b"G\x1f\xff\x10" + b"\xff" * 184) * 8
 _INDEX = re.compile(
     rb"\x06\x0e\x2b\x34\x02\x53\x01\x01\x0d\x01\x02\x01\x01\x10\x01.{1,400}?\x3f\x0d\0\x08(.{8})", re.DOTALL
@@ -275,7 +274,6 @@ def _of_transport(data: _Data, end: int, info: MediaInfo, coded: Sequence[Packet
     if len(places) != 1 or kinds != [(0, 1), (2, 1)] or mpegts.word(tables[0], 8) != mpegts.word(tables[1], 3):
         yield "/PAT, PMT", b"".join(tables)
         return
-    yield from ((NAMES, text.encode()) for key, text in info.metadata.items() if key.startswith("service_"))
     for services in {*mpegts.sections(packets[pids == _SERVICES].tobytes() + _FILLED, {_SERVICES})}:
         if not mpegts.is_plain(services, mpegts.word(tables[0], 8)):
             yield "/SDT", services

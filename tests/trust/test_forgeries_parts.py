@@ -231,7 +231,6 @@ TRANSPORT = {
     "PAT, PMT behind": lambda data: data[188 * 3 :] + data[: 188 * 3],
     "continuity_counter": marked(257, 3, 15),
     "PID 300": lambda data: data + b"G\x01\x2c\x10" + bytes(184),
-    "SDT/names": lambda data: data.replace(b"Service01", b"BBC News1"),
     "SDT": lambda data: data.replace(b"\x48\x12\1\6", b"\x48\x12\2\6"),  # radio
     "PAT, PMT": lambda data: data + data[188 * 2 : 188 * 3].replace(b"\x1b", b"\x02"),
 }
@@ -284,23 +283,6 @@ def test_copied_sound_has_the_header_of_the_input(
     data, false = films[suffix].read_bytes(), tmp_path / f"false{suffix}"
     false.write_bytes(data.replace(was, now))
     assert was in data and "its header, by which the packets are decoded" in answer(false, films[suffix])
-
-
-@pytest.mark.parametrize(
-    ("tags", "said"), [({"title": "A film"}, False), ({"service_name": "A film"}, False), ({}, True)]
-)
-def test_a_programme_is_called_as_the_input(
-    films: dict[str, Path], tmp_path: Path, tags: dict[str, str], said: bool
-) -> None:
-    for name, own in (("in.mkv", tags), ("out.ts", {"service_name": "A film", "service_provider": "FFmpeg"})):
-        with av.open(str(films[".ts"])) as source, av.open(str(tmp_path / name), "w") as made:
-            made.metadata.update(own)
-            streams = [made.add_stream_from_template(stream) for stream in source.streams]
-            for packet in source.demux():
-                if packet.size:
-                    packet.stream = streams[packet.stream_index]
-                    made.mux(packet)
-    assert ("SDT/names" in answer(tmp_path / "out.ts", tmp_path / "in.mkv")) == said
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
