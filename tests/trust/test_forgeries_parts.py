@@ -326,7 +326,6 @@ def test_pcm_that_an_edit_list_cuts_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "then", "said"),
     [
-        (b"\x55\xb1\x81\1", b"\0", "other colours than its frames (matrix 0"),
         (b"\x55\xb1\x81\1", b"\2", ""),
         (b"\x55\xba\x81\1", b"\0", "TransferCharacteristics"),
         (b"\x55\xbb\x81\1", b"\0", "Primaries"),
@@ -334,7 +333,6 @@ def test_pcm_that_an_edit_list_cuts_is_found(tmp_path: Path) -> None:
         (b"\x55\xb9\x81\1", b"\0", ""),  # as GStreamer writes it
         (b"\x55\xb9\x81\1", b"\2", "other colours than its frames (range 2"),
         (b"\x55\xb9\x81\2", b"\1", "other colours than its frames (range 1"),
-        (b"\x55\xb9\x81\1", b"\1\x55\xbc\x82\x12\x34", "HDR metadata than its frames (light"),
         (b"\x55\xb9\x81\1", b"\1\x55\xd0\x87\x55\xd9\x84\x44\x7a\0\0", "MasteringMetadata"),
         *((b"\x54\xb2\x81\4", b"\4\x9a\x81" + one, "") for one in (b"\0", b"\2")),
         (b"\x54\xb2\x81\4", b"\4\x9a\x81\1", "FlagInterlaced"),
