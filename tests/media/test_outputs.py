@@ -294,3 +294,9 @@ def test_what_no_run_of_this_output_made_stays(tmp_path: Path):
     longer.write_bytes(b"")
     leavings(tmp_path)
     assert (folder / "thesis.txt").exists() and other.exists() and longer.exists()
+
+
+def test_a_recording_that_does_not_play_is_kept(tmp_path: Path):
+    unreadable = left_behind(tmp_path, os.urandom(100_000))
+    (line,) = clear_leftovers(check_target(tmp_path / "out.mp4", inputs=[], overwrite=True), live=True)
+    assert str(unreadable) in line and unreadable.exists()

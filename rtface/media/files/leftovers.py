@@ -25,6 +25,8 @@ from rtface.util.files import lock, now_in
 # Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long,
 # by the clock of the machine that keeps the file.
 _SILENT_S = 3600
+# Of a recording more than a header may still be of use to somebody.
+_HEADER_BYTES = 1 << 16
 
 
 def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
@@ -70,6 +72,8 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
         with open(number, "rb+", closefd=False) as file:
             if live and make_playable(file, first=True):
                 return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
+            if live and file.seek(0, os.SEEK_END) > _HEADER_BYTES:
+                return f"{path}: left by a run that was killed, and does not play; remove it when it is of no use"
         with contextlib.suppress(OSError):
             path.unlink()
         return None
