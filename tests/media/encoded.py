@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -149,17 +149,6 @@ def with_bytes(source: Path, target: Path, places: dict[int, int], other: bytes)
         at = whole.index(packets[number][place : place + max(24, len(other))])
         whole[at : at + len(other)] = other
     target.write_bytes(whole)
-    return target
-
-
-def with_times(source: Path, target: Path, change: Callable[[int, int], int]) -> Path:
-    """A film with other times of presentation, which `change` makes of those there are and the frames' duration."""
-    with av.open(source) as box, av.open(target, "w") as out:
-        stream = out.add_stream_from_template(box.streams.video[0])
-        for packet in (p for p in box.demux(video=0) if p.size):
-            packet.pts = change(packet.pts, packet.duration)
-            packet.stream = stream
-            out.mux(packet)
     return target
 
 

@@ -20,9 +20,7 @@ from rtface.media.read import container
 from rtface.media.read.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.media.encoded import encoded, torn_jpegs, with_bytes, with_times, without_frames, without_packets
-
-OGG = {"codec": "libvpx", "sound": "libopus"}
+from tests.media.encoded import encoded, torn_jpegs, with_bytes, without_frames, without_packets
 
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
@@ -128,47 +126,6 @@ def test_frames_that_are_missing_in_a_stream_are_counted(
         media.frames_of(tmp_path / "in.mkv", strict=True)
 
 
-@pytest.mark.parametrize(
-    ("codec", "options", "lost", "damaged"),
-    [
-        ("libx264", {"bf": "2", "b-pyramid": "none", "b-adapt": "0"}, 30, 0),
-        ("libx265", {"x265-params": "bframes=2:b-pyramid=0:b-adapt=0:log-level=none"}, 30, 0),
-        ("mpeg2video", {"bf": "2"}, 29, 0),
-        ("mpeg2video", {"bf": "2"}, 31, 10),
-        ("mpeg2video", {"bf": "0"}, 31, 8),
-        ("mpeg1video", {"bf": "2"}, 29, 0),
-    ],
-)
-def test_frames_that_none_refer_to_are_counted(
-    media, tmp_path: Path, codec: str, options: dict[str, str], lost: int, damaged: int
-):
-    whole = media.make_film(tmp_path / "whole.mkv", frames=50, codec=codec, options={"g": "40", **options})
-    frames, stats = media.frames_of(without_frames(whole, tmp_path / "in.mkv", (lost,)))
-    assert (len(frames), stats.counters["packets_lost"], stats.counters["frames_corrupt"]) == (49, 1, damaged)
-    with pytest.raises(InputError, match="--strict"):
-        media.frames_of(tmp_path / "in.mkv", strict=True)
-
-
-@pytest.mark.parametrize(
-    ("codec", "options"),
-    [
-        ("libx264", {"bf": "2", "b-pyramid": "none", "b-adapt": "0"}),
-        ("libx265", {"x265-params": "bframes=2:b-pyramid=0:b-adapt=0:log-level=none"}),
-        ("mpeg2video", {"bf": "2"}),
-    ],
-)
-def test_a_variable_rate_and_a_cut_are_no_loss(media, tmp_path: Path, codec: str, options: dict[str, str]):
-    film = media.make_film(tmp_path / "in.mkv", frames=50, codec=codec, options={"g": "40", **options})
-    for at in (1000, 1040, 1080, 1600):
-        pause = with_times(film, tmp_path / "pause.mkv", lambda t, step, at=at: t + 2 * step * (t >= at))
-        assert not media.frames_of(pause, strict=True)[1].counters["packets_lost"]
-        repeated = with_times(film, tmp_path / "repeated.mkv", lambda t, step, at=at: t + step * (t == at))
-        assert not media.frames_of(repeated)[1].counters["packets_lost"]
-    for lost in ((48, 49), (38, 39)):  # the film's last B-frames, and those before an I-frame
-        frames, stats = media.frames_of(without_frames(film, tmp_path / "cut.mkv", lost), strict=True)
-        assert len(frames) == 48 and not stats.counters["packets_lost"]
-
-
 @pytest.mark.parametrize(("codec", "options"), [("libx264", {"bf": "0"}), ("libx265", {})])
 def test_a_frame_that_cannot_be_decoded_is_counted_once(media, tmp_path: Path, codec: str, options: dict[str, str]):
     options = {"g": "10", "x265-params": "log-level=none", **options}
@@ -199,14 +156,6 @@ def test_frames_of_av1_that_are_not_shown_are_counted(media, tmp_path: Path):
     assert 15 < len(frames) < 30 and stats.counters["packets_lost"] == 30 - len(frames)
 
 
-def test_a_missing_frame_is_told_after_a_torn_one_none_refer_to(media, tmp_path: Path):
-    options = {"g": "100", "bf": "2", "b-pyramid": "none", "b-adapt": "0"}  # none refer to 12; 31 is a P-frame
-    whole = media.make_film(tmp_path / "whole.mkv", frames=60, options=options)
-    torn = without_frames(whole, tmp_path / "torn.mkv", (12,), left=5)
-    frames, stats = media.frames_of(without_frames(torn, tmp_path / "in.mkv", (31,)))
-    assert stats.counters["packets_lost"] == 60 - len(frames) == 2 and "frames_missing" in stats.warnings
-
-
 def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Path):
     film = media.make_film(tmp_path / "in.mp4", frames=30, codec="libx265", options={"x265-params": "log-level=none"})
     data = bytearray(film.read_bytes())
@@ -226,14 +175,12 @@ def test_frames_that_an_edit_list_cuts_away_are_not_missing(media, tmp_path: Pat
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"mdat", -4, b"\x7f"),
         (".mp4", {"movflags": "frag_keyframe+empty_moov"}, b"mdat", -4, b"\0\0\1\0"),
         (".mp4", {}, b"smhd", -1, b"\x20"),
-        (".ogv", OGG, b"OggS", 12_000, b"\x55\xaa\x55"),
     ],
 )
 def test_what_a_damaged_container_loses_is_said(
     media, tmp_path: Path, suffix: str, mux: dict[str, str], name: bytes, at: int, value: bytes
 ):
-    codecs = OGG if mux is OGG else {"sound": "aac", "mux": mux}
-    film = media.make_film(tmp_path / f"in{suffix}", options={"g": "5"}, **codecs)
+    film = media.make_film(tmp_path / f"in{suffix}", options={"g": "5"}, sound="aac", mux=mux)
     items, stats = list(FileSource(film, stats=(whole := Stats()))), Stats()
     assert "container" not in whole.warnings
     data = bytearray(film.read_bytes())
@@ -250,14 +197,12 @@ def test_what_a_damaged_container_loses_is_said(
     ("suffix", "behind"),
     [
         (".mkv", bytes(4096)),
-        (".ogv", bytes(4096)),
         (".mp4", struct.pack(">I4sQ", 1, b"free", 1 << 60)),
         (".mp4", struct.pack(">I4sQ", 1, b"moof", 1 << 40)),
     ],
 )
 def test_what_lies_behind_a_film_is_no_damage(media, tmp_path: Path, suffix: str, behind: bytes):
-    codecs = OGG if suffix == ".ogv" else {"sound": "aac"}
-    film, stats = media.make_film(tmp_path / f"in{suffix}", **codecs), Stats()
+    film, stats = media.make_film(tmp_path / f"in{suffix}", sound="aac"), Stats()
     film.write_bytes(film.read_bytes() + behind)
     assert list(FileSource(film, stats=stats, strict=True)) and not stats.warnings
 
@@ -279,14 +224,6 @@ def test_a_film_is_compared_with_few_reads(media, tmp_path: Path):
 
     before = reads()
     assert len(list(FileSource(film))) > 900 and reads() - before < 300
-
-
-def test_an_ogg_film_of_which_pages_were_cut_is_whole(media, tmp_path: Path):
-    film = media.make_film(tmp_path / "in.ogv", frames=50, options={"g": "5"}, **OGG)
-    pages = film.read_bytes().split(b"OggS")[1:]
-    film.write_bytes(b"ID3\4\0\0\0\0\0\0" + b"".join(b"OggS" + page for page in pages[:6] + pages[10:]))
-    stats = Stats()
-    assert list(FileSource(film, stats=stats)) and "container" not in stats.warnings
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
@@ -15,7 +13,7 @@ import pytest
 from rtface.errors import OutputError
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import HdrMetadata
-from rtface.media.formats.matroska import element, elements, level
+from rtface.media.formats.matroska import elements, level
 from rtface.media.formats.mp4 import Crop
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
@@ -148,74 +146,3 @@ def test_borders_that_would_show_are_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="borders"):
         plan_output(opened.info, tmp_path / "out.ts", strict=True)
     opened.close()
-
-
-def _tree(*parts: tuple[int, bytes]) -> bytes:
-    return b"".join(element(kind, body) for kind, body in parts)
-
-
-def _chapter(uid: int, name: bytes, *parts: tuple[int, bytes]) -> bytes:
-    """The body of a chapter with an English name."""
-    display = _tree((0x85, name), (0x437C, b"eng"))
-    return _tree((0x73C4, bytes([uid])), (0x91, b"\0"), (0x92, b"\1\0\0"), (0x80, display), *parts)
-
-
-def _film(path: Path, chapters: bytes, tags: bytes, language: bytes) -> Path:
-    """A film titled "Film" with bodies of Chapters and Tags, and the language of its track."""
-    room = "x" * 400
-
-    def extra(box: Any) -> None:
-        box.streams.video[0].metadata["title"] = room
-
-    make_film(
-        path,
-        metadata={"title": "Film", "comment": room},
-        chapters=[(0, 300, room)],
-        mux={"write_crc32": "0"},
-        extra=extra,
-    )
-    data = path.read_bytes()
-    with path.open("rb") as file:
-        segment = next(body for kind, body, _ in level(file, 0) if kind == matroska.SEGMENT)
-        found = {kind: data[body : body + size] for kind, body, size in level(file, segment)}
-    for old, new in (
-        (element(0x536E, room.encode()), element(0x22B59D, language)),
-        (found[0x1043A770], chapters),
-        (found[0x1254C367], tags),
-    ):
-        assert data.count(old) == 1
-        data = data.replace(old, new + matroska.void(len(old) - len(new)))
-    path.write_bytes(data)
-    return path
-
-
-def _tag(targets: bytes, name: bytes, text: bytes) -> bytes:
-    return element(0x7373, _tree((0x63C0, targets), (0x67C8, _tree((0x45A3, name), (0x4487, text)))))
-
-
-def test_titles_and_languages_of_chapters_stay(tmp_path: Path) -> None:
-    chapters = _tree((0x45B9, _tree((0xB6, _chapter(5, b"Part A")), (0xB6, _chapter(6, b"Part B")))))
-    source = _film(tmp_path / "in.mkv", chapters, _tag(b"", b"ARTIST", b"Somebody"), b"de")
-    target = tmp_path / "out.mkv"
-    assert not passthrough(source, target, strict=True).notes
-    with contextlib.closing(FileSource(target)) as made:
-        assert [(c.metadata["title"], c.language) for c in made.info.chapters] == [("Part A", "eng"), ("Part B", "eng")]
-        assert made.info.metadata["title"] == "Film" and made.info.metadata["artist"] == "Somebody"
-    assert _said(target)
-
-
-def test_what_of_a_header_is_lost_is_said(tmp_path: Path) -> None:
-    second = _tree((0x85, b"Teil A"), (0x437C, b"ger"))
-    inner = _chapter(7, b"Scene")
-    first = _chapter(5, b"Part A", (0x80, second), (0xB6, inner))
-    chapters = _tree((0x45B9, _tree((0xB6, first), (0xB6, _chapter(6, b"Part B", (0x98, b"\1"))))))
-    chapters += _tree((0x45B9, _tree((0xB6, _chapter(8, b"Part B")))))
-    tags = _tag(_tree((0x68CA, b"\x46")), b"TITLE", b"Series")
-    source = _film(tmp_path / "in.mkv", chapters, tags, b"zh-Hant")
-    with contextlib.closing(FileSource(source)) as film:
-        assert film.info.metadata["title"] == "Film"
-        codes = [line.code for line in film.info.unkept]
-        assert codes == ["texts_unread", "languages_shortened", "editions_joined", "chapters_hidden", "tags_of_others"]
-        assert film.info.unkept[0].values["count"] == 3  # of Part A and Teil A FFmpeg gives the last
-        with pytest.raises(OutputError, match="3 texts of its tags and chapters are left out, such as 'Part A'"):
-            plan_output(film.info, tmp_path / "out.mkv", strict=True)

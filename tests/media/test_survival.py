@@ -220,25 +220,6 @@ def test_long_silence_between_texts_keeps_their_times():
     assert (3 << 30) in begins and max(np.diff(begins)) < 1 << 31
 
 
-def test_a_long_text_is_shown_to_its_end(tmp_path: Path):
-    """Also where the clock of the frames is so fast that it takes several samples."""
-    with av.open(str(tmp_path / "out.mp4"), "w") as box:
-        frames = box.add_stream("mpeg4", rate=25)
-        frames.width, frames.height, frames.pix_fmt = 64, 64, "yuv420p"
-        stream = box.add_mux_stream("mov_text")
-        stream.time_base = Fraction(1, 2_000_000)
-        box.mux(frames.encode(av.VideoFrame(64, 64, "yuv420p")))
-        box.mux(frames.encode(None))
-        track = TextTrack(stream)
-        text = av.Packet(b"\0\1a")
-        text.time_base, text.pts, text.dts, text.duration = Fraction(1, 1000), 0, 0, 1_200_000
-        for part in track.split(text, 0):
-            for made in track.put(part):
-                box.mux_one(made)
-    texts = hash_packets(tmp_path / "out.mp4")[1]
-    assert [time * texts.base for time in texts.durations] == [1200] and not track.joined
-
-
 def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
     """In MP4 its end may touch the second; the output's is hashed as the input's."""
 
@@ -655,7 +636,6 @@ def test_pcm_without_speakers_at_a_high_rate(media, tmp_path: Path, suffix: str)
 def test_much_sound_before_the_first_picture(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str):
     """More than is kept in memory: the file is read again, and the muxer does not wait for the picture."""
     monkeypatch.setattr(source_module, "HELD_BYTES", 4_000)
-    monkeypatch.setattr(muxer, "SILENT_BYTES", 6_000)
     monkeypatch.setattr(muxer, "WAITING_BYTES", 6_000)
     film = media.make_film(tmp_path / "in.mkv", start_ms=2000, sound="ac3", sound_ms=2400)
     stats = Stats()

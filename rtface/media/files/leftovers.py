@@ -1,11 +1,11 @@
-"""Working files of killed runs: told from those of runs at work, kept under a visible name where they play."""
+"""Working files of killed runs: told from those of runs at work, removed, or kept as parts of recordings."""
 
 from __future__ import annotations
 
 import contextlib
 import glob
-import itertools
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Callable
@@ -15,34 +15,29 @@ from typing import BinaryIO
 
 import av
 
-from rtface.errors import Message, OutputError
-from rtface.media.files.stills_list import NAME, read_part
+from rtface.errors import OutputError
+from rtface.media.files.stills_list import read_part
 from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
-from rtface.util.parse import format_start
 
 # Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long,
 # by the clock of the machine that keeps the file.
 _SILENT_S = 3600
-# A file without a frame is removed up to this size: it is a header. A larger one may still be of use to somebody.
+# Of a recording more than a header may still be of use to somebody.
 _HEADER_BYTES = 1 << 16
-# Encoders write frames in another order than they are shown, by up to so many.
-_REORDERED = 32
 
 
 def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
-    """Handles what killed runs left next to an output: what plays becomes NAME.partial.EXT, empty files are removed.
+    """Removes the working files of killed runs next to an output; of a recording a part that plays is kept.
 
     Args:
         target: the output.
-        live: whether it is a recording: nothing can continue it, and a live run does not wait until a long one
-            has been read to its end.
+        live: whether it is a recording, which nothing can make again: such a part becomes NAME.partial.EXT.
 
     Returns:
-        One line for each that the user should know of: where a part is and how to continue, or that another run
-        writes this output now.
+        One line for each that the user should know of: a part of a recording, or another run that writes this output.
     """
     return [line for path in _found(target) if (line := _looked_after(path, target, live))]
 
@@ -69,8 +64,19 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
                 "the one that ends first gets the name"
             )
         if folder:
-            return _stills(path, target)
-        return _film(path, number, target, live) if stat.S_ISREG(os.fstat(number).st_mode) else None
+            if read_part(path) is not None:  # a folder of anything else stays
+                shutil.rmtree(path, ignore_errors=True)
+            return None
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            return None
+        with open(number, "rb+", closefd=False) as file:
+            if live and make_playable(file, first=True):
+                return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
+            if live and file.seek(0, os.SEEK_END) > _HEADER_BYTES:
+                return f"{path}: left by a run that was killed, and does not play; remove it when it is of no use"
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return None
     finally:
         os.close(number)
 
@@ -84,45 +90,6 @@ def remove_unfinished_files(folder: Path, made: Callable[[Path], bool]) -> None:
         with contextlib.suppress(OSError), path.open("rb+") as file:
             if not at_work(path, file.fileno()):
                 path.unlink()
-
-
-def _stills(path: Path, target: Target) -> str | None:
-    part = read_part(path)
-    if part is None or not part.count:
-        with contextlib.suppress(OSError):  # a folder that holds anything else stays
-            if part is not None and [entry.name for entry in path.iterdir()] == [NAME]:
-                (path / NAME).unlink()
-            path.rmdir()
-        return None
-    return Message(
-        "{path}: {count} stills of a run that was killed; go on behind them with {--start:{end}}",
-        code="stills_left",
-        path=_kept(path, target),
-        count=part.count,
-        end=format_start(part.end),
-    )
-
-
-def _film(path: Path, number: int, target: Target, live: bool) -> str | None:
-    with open(number, "rb+", closefd=False) as file:
-        size = os.fstat(number).st_size
-        times = make_playable(file, first=live) if size else []
-    if times and live:
-        return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
-    if times:
-        return Message(
-            "{path}: left by a run that was killed, {count} frames that play; go on behind them with {--start:{end}} "
-            "(if that run had a {--start}, add it)",
-            code="film_left",
-            path=_kept(path, target),
-            count=len(times),
-            end=format_start(_whole_s(times)),
-        )
-    if size <= _HEADER_BYTES:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
-    return f"{path}: left by a run that was killed, and does not play; remove it when it is of no use"
 
 
 def _kept(path: Path, target: Target) -> Path:
@@ -193,14 +160,3 @@ def _times(file: BinaryIO, first: bool) -> list[Fraction]:
             return sorted(p.pts * base for p in container.demux(stream) if p.pts is not None)
     except (av.FFmpegError, OSError, IndexError):
         return []
-
-
-def _whole_s(times: list[Fraction]) -> Fraction:
-    """Seconds from the first frame to the end of the last before a gap. Frames near the end may be missing, because an
-    encoder writes a frame that others refer to before these."""
-    steps = [after - before for before, after in itertools.pairwise(times)]
-    step = sorted(steps)[len(steps) // 2] if steps else Fraction(1, 25)
-    for place in range(max(0, len(steps) - _REORDERED), len(steps)):
-        if steps[place] > step * 3 / 2:
-            return times[place] + step - times[0]
-    return times[-1] + step - times[0]

@@ -25,7 +25,7 @@ _BESIDE_COVERS = {
     *("episode_sort", "media_type", "hd_video", "gapless_playback", "compilation", "disc", "creation_time", "location"),
 }
 # By container, and whether it has to hold a cover image; None for all tags.
-_HELD_OF_FILMS = {("mpegts", False): {"title"}, ("mp4", True): _BESIDE_COVERS}
+_HELD_OF_FILMS = {("mpegts", False): set[str](), ("mp4", True): _BESIDE_COVERS}
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
@@ -51,7 +51,9 @@ def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
         return {
             key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
         }
-    return {key.removeprefix("comment_") if format == "mxf" else key: text for key, text in given.items()}
+    if format == "mxf":  # an empty comment is one that was taken out
+        return {key.removeprefix("comment_"): text for key, text in given.items() if text}
+    return dict(given)
 
 
 def unheld(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import islice
 from typing import BinaryIO, cast
 
-from rtface.errors import Message
 from rtface.media.formats.color import HdrMetadata
 from rtface.media.formats.mp4 import Crop, Header
 
@@ -23,53 +22,31 @@ _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
-_CHAPTERS, _EDITION, _ORDERED, _CLUSTER = 0x1043A770, 0x45B9, 0x45DD, 0x1F43B675
-_ATOM, _UID, _HIDDEN, _DISPLAY, _LANGUAGE = 0xB6, 0x73C4, 0x98, 0x80, 0x437C
-_TAGS, _TAG, _SIMPLE, _TAG_TEXT, _TARGETS, _OF_FILM = 0x1254C367, 0x7373, 0x67C8, 0x4487, 0x63C0, 50
-_TARGET_LEVEL, _TARGET_UIDS = 0x68CA, (0x63C5, 0x63C9, 0x63C4, 0x63C6)
-_INFO, _TITLE, _CHAPTER_NAME, _BCP47 = 0x1549A966, 0x7BA9, 0x85, 0x22B59D
-_HOLDERS = {_EDITION, _ATOM, _DISPLAY, _TAG, _SIMPLE}
+_CLUSTER = 0x1F43B675
 _FARTHEST = 1 << 62  # a place that a file may be asked for
 _LONGEST = 1 << 24  # bytes of an element that is read whole
 _RATIO = 3  # the unit of a shown size that is a ratio only
-_SIZE = (0xB0, 0xBA)
 _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
 _DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _TONES = (0x55B9, 0x55BB, 0x55BA, 0x55B1)  # of a track's colour: range, primaries, transfer, matrix
-_ENABLED = 0xB9
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
-def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
-    """What the header says of a video track, and of the film.
+def read_header(file: BinaryIO, number: int) -> Header:
+    """Reads what the header says of a video track.
 
     Args:
         file: the film.
         number: of the track among the video tracks, from 0 on.
-        chapters: whether there are any.
     """
     data = _body(file, _TRACKS)
     start, end = next(((body, stop) for _, body, stop in islice(_tracks(data), number, None)), (0, 0))
-    tracks = [(body, stop) for kind, _, body, stop in elements(data, 0, len(data)) if kind == _TRACK]
     video = _child(data, start, end, _VIDEO) or (0, 0)
     left, top, right, bottom = (_number(data, *video, kind) for kind in _CROP)
     colour = _child(data, *video, _COLOUR)
-    said, tags = _body(file, _CHAPTERS) if chapters else b"", _body(file, _TAGS)
-    texts = [
-        _text(part[slice(*at)])
-        for part in (said, tags)
-        for (*_, kind), at in _leaves(part, 0, len(part))
-        if kind in (_CHAPTER_NAME, _TAG_TEXT)
-    ]
-    info = _body(file, _INFO)
-    title = _text(info[slice(*_child(info, 0, len(info), _TITLE) or (0, 0))])
     return Header(
-        tags={"title": title} if title else {},
-        texts=texts,
-        languages=dict(_chapter_languages(said)),
-        losses=list(_losses(data, said, tags)),
         crop=(left, top, right, bottom) if left or top or right or bottom else None,
         dolby_vision=next(
             (
@@ -81,24 +58,6 @@ def read_header(file: BinaryIO, number: int, *, chapters: bool) -> Header:
         ),
         colors=_colors_in(data, colour) if colour else None,
         hdr=_hdr_in(data, colour) if colour else None,
-        size=tuple(_number(data, *video, kind) for kind in _SIZE) if any(video) else None,
-        ordered=_is_ordered(said),
-        disabled=[
-            place
-            for place, track in enumerate(tracks)
-            if _child(data, *track, _ENABLED) and not _number(data, *track, _ENABLED)
-        ],
-    )
-
-
-def ordered(file: BinaryIO) -> bool:
-    """Whether chapters say what is played, and in which order."""
-    return _is_ordered(_body(file, _CHAPTERS))
-
-
-def _is_ordered(data: bytes) -> bool:
-    return any(
-        _number(data, begin, end, _ORDERED) for of, _, begin, end in elements(data, 0, len(data)) if of == _EDITION
     )
 
 
@@ -106,54 +65,6 @@ def unread_tracks(file: BinaryIO) -> set[int]:
     """The numbers of tracks that FFmpeg does not read, such as buttons."""
     data = _body(file, _TRACKS)
     return {_number(data, body, end, _TRACK_NUMBER) for _, body, end in _tracks(data, _UNREAD)}
-
-
-def _leaves(
-    data: bytes, start: int, end: int, above: tuple[int, ...] = ()
-) -> Iterator[tuple[tuple[int, ...], tuple[int, int]]]:
-    """What stands in chapters and tags, in its order: ids from the outermost on, and where the content lies."""
-    for kind, _, body, stop in elements(data, start, end):
-        if kind in _HOLDERS:
-            yield from _leaves(data, body, stop, (*above, kind))
-        else:
-            yield (*above, kind), (body, stop)
-
-
-def _text(data: bytes) -> str:
-    return data.split(b"\0", 1)[0].decode(errors="replace")
-
-
-def _chapter_languages(chapters: bytes) -> Iterator[tuple[int, str]]:
-    """The number of each chapter that is no part of another, and the language of its name."""
-    uid = 0
-    for path, at in _leaves(chapters, 0, len(chapters)):
-        if path == (_EDITION, _ATOM, _UID):
-            uid = int.from_bytes(chapters[slice(*at)], "big")
-        if path == (_EDITION, _ATOM, _DISPLAY, _LANGUAGE):
-            yield uid, _text(chapters[slice(*at)])
-
-
-def _losses(tracks: bytes, chapters: bytes, tags: bytes) -> Iterator[Message]:
-    """What of tracks, chapters and tags FFmpeg does not give, apart from texts."""
-    whole = [(start, end) for kind, _, start, end in elements(tracks, 0, len(tracks)) if kind == _TRACK]
-    languages = [_text(tracks[slice(*_child(tracks, *track, _BCP47) or (0, 0))]) for track in whole]
-    if longer_ones := ", ".join(one for one in languages if "-" in one):
-        yield Message(
-            "of its languages {languages} only the first part is kept",
-            code="languages_shortened",
-            languages=longer_ones,
-        )
-    if (editions := sum(kind == _EDITION for kind, *_ in elements(chapters, 0, len(chapters)))) > 1:
-        yield Message("{count} editions of its chapters become one", code="editions_joined", count=editions)
-    leaves = _leaves(chapters, 0, len(chapters))
-    if hidden := sum(path[-1] == _HIDDEN and any(chapters[slice(*at)]) for path, at in leaves):
-        yield Message("{count} chapters are marked as hidden, and will be shown", code="chapters_hidden", count=hidden)
-    for kind, _, start, end in elements(tags, 0, len(tags)):
-        target = _child(tags, start, end, _TARGETS) if kind == _TAG else None
-        scope = _number(tags, *target, _TARGET_LEVEL) if target else 0
-        if target and scope not in (0, _OF_FILM) and not any(_number(tags, *target, uid) for uid in _TARGET_UIDS):
-            yield Message("tags of a collection or a part become tags of the film", code="tags_of_others")
-            return
 
 
 def _colors_in(data: bytes, colour: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -236,20 +147,6 @@ def note_picture(
     return True
 
 
-def note_languages(file: BinaryIO, languages: Iterable[str]) -> None:
-    """Notes in a finished film of FFmpeg's, which leaves them open, the languages of its chapters' names."""
-    place, chapters = _found(file, _CHAPTERS)
-    data = bytearray(chapters)
-    spans = [at for path, at in _leaves(chapters, 0, len(chapters)) if path[-1] == _LANGUAGE]
-    for (start, end), language in zip(spans, map(str.encode, languages), strict=False):
-        if len(language) == end - start:
-            data[start:end] = language
-    if chapters != bytes(data):
-        _, _, _, end = next(elements(chapters, 0, len(chapters)))
-        file.seek(place)
-        file.write(checksum(data[end:]) + data[end:] if chapters[0] == CRC else data)
-
-
 def _tracks(data: bytes, types: Sequence[int] = (1,), start: int = 0) -> Iterator[tuple[int, int, int]]:
     """Tracks of some types (1: video) in the body of the element Tracks: where each and its body begin, and it ends."""
     for kind, begin, body, end in elements(data, start, len(data)):
@@ -258,26 +155,22 @@ def _tracks(data: bytes, types: Sequence[int] = (1,), start: int = 0) -> Iterato
 
 
 def _body(file: BinaryIO, wanted: int) -> bytes:
-    return _found(file, wanted)[1]
-
-
-def _found(file: BinaryIO, wanted: int) -> tuple[int, bytes]:
-    """Where the body of the first element of a kind in the first segment begins, and all of it."""
+    """Reads the body of the first element of a kind in the first segment."""
     origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
     places = dict[int, int]()
     for kind, body, size in level(file, origin):
-        if kind == _CLUSTER and (wanted in places or wanted != _CHAPTERS):
+        if kind == _CLUSTER:
             break
         if kind in (wanted, _SEEK_HEAD) and 0 < size < _LONGEST:
             file.seek(body)
             data = file.read(size)
             if kind == wanted:
-                return body, data
+                return data
             for _, _, start, end in elements(data, 0, size):
                 places[_number(data, start, end, _SEEK_ID)] = _number(data, start, end, _SEEK_POSITION)
     kind, body, size = next(level(file, origin + places.get(wanted, _FARTHEST)), (0, 0, 0))
     file.seek(body)
-    return body, file.read(size) if kind == wanted and 0 < size < _LONGEST else b""
+    return file.read(size) if kind == wanted and 0 < size < _LONGEST else b""
 
 
 def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
 
-from rtface.errors import Message
 from rtface.media.formats.color import HdrMetadata
 
 _STEP = 1 << 20
@@ -68,19 +67,6 @@ def cut_to_whole_fragments(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-def hide_cover_track(file: BinaryIO) -> None:
-    """Turns the track that FFmpeg's fragment writer makes of a cover image, which has no samples, into free space.
-
-    The image itself lies among the tags.
-    """
-    at, moov = _moov(file)
-    for start, end in inner_boxes(bytearray(moov), 8, len(moov), b"trak"):
-        entry = moov.find(b"stsd", start, end)
-        if entry > 0 and not moov[entry + 16 : entry + 20].isalnum():
-            file.seek(at + start - 4)
-            file.write(b"free")
-
-
 def reach_last_frame(file: BinaryIO) -> None:
     """Lengthens the edits of a finished film that end before its last frame does.
 
@@ -107,11 +93,9 @@ def reach_last_frame(file: BinaryIO) -> None:
 Crop = tuple[int, int, int, int]
 """Columns and rows at the left, top, right and bottom that a container hides."""
 
-_FULL = 0xFF, 0x100  # volume as QuickTime writes it, and all others
 ROUNDED_S = Fraction(1, 20)
 """By which lengths that a header names may be too short."""
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
-_SOUND_VERSION, _SOUND_RATE = 25, 40  # bytes of the description of sound in front of these
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
@@ -146,36 +130,14 @@ class Header:
         dolby_vision: its configuration.
         colors: range, primaries, transfer and matrix (numbers of H.273).
         hdr: HDR metadata, which the frames themselves may contradict.
-        size: width and height of a frame, in samples.
         shown_size: width and height at which it is shown, in 1/65536 of a sample.
-        paced: whether the film, or by an edit list a part of any track, is played at another speed.
-        loud: whether sound is played at another volume than its own.
-        misrated: whether sound is said to have another rate than its track's clock, which is that of its samples.
-        shortened: whether the film or a track of it is said to end before its edits or samples do.
-        ordered: whether chapters say what is played, and in which order.
-        disabled: tracks that players leave out, from 0 on.
-        tags: of the film, which FFmpeg gives otherwise or not at all.
-        texts: of chapters and tags, whether FFmpeg gives them or not.
-        languages: of the names of chapters, by their numbers.
-        losses: what else FFmpeg does not give, one line each.
     """
 
     crop: Crop | None = None
     dolby_vision: bytes | None = None
     colors: tuple[int, int, int, int] | None = None
     hdr: HdrMetadata | None = None
-    size: tuple[int, ...] | None = None
     shown_size: tuple[int, int] | None = None
-    paced: bool = False
-    loud: bool = False
-    misrated: bool = False
-    shortened: bool = False
-    ordered: bool = False
-    disabled: Sequence[int] = ()
-    tags: dict[str, str] = field(default_factory=dict[str, str])
-    texts: Sequence[str] = ()
-    languages: dict[int, str] = field(default_factory=dict[int, str])
-    losses: Sequence[Message] = ()
 
 
 def read_header(file: BinaryIO, number: int) -> Header:
@@ -187,18 +149,16 @@ def read_header(file: BinaryIO, number: int) -> Header:
     """
     moov = bytearray(_moov(file)[1])
     if (found := _picture_entry(moov, number)) is None:
-        return _playback(moov)
+        return Header()
     around, (first, end) = found
     entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
     size = struct.unpack_from(">HH", moov, first + 24)
     vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
-    return replace(
-        _playback(moov),
+    return Header(
         crop=_crop(moov, entry, size),
         dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
         colors=_colors(moov, entry),
         hdr=_hdr(moov, entry),
-        size=size,
         shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
     )
 
@@ -239,38 +199,6 @@ def _colors(moov: bytearray, entry: Span) -> tuple[int, int, int, int] | None:
         if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
             return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
     return None
-
-
-def _playback(moov: bytearray) -> Header:
-    """What players do that FFmpeg does not."""
-    film = find_box(moov, 8, len(moov), b"mvhd")
-    film = film if film and film[1] - film[0] >= 100 else None
-    scale, whole, _ = _clock(moov, film) if film else (1, 0, None)
-    paced = film is not None and struct.unpack_from(">I", moov, film[1] - 80)[0] not in (0, 1 << 16)
-    volumes = [film[1] - 76] if film else []
-    shortened = misrated = False
-    for track in inner_boxes(moov, 8, len(moov), b"trak"):
-        said, media = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"mdia", b"mdhd")
-        handler, edits = find_box(moov, *track, b"mdia", b"hdlr"), _edits(moov, track)
-        paced |= any(speed != 1 << 16 for _, _, speed in edits)
-        timed = media is not None and media[1] - media[0] >= (36 if moov[media[0]] == 1 else 24)
-        if said is None or said[1] - said[0] < 84:
-            continue
-        if handler and moov.startswith(b"soun", handler[0] + 8):
-            volumes.append(said[1] - 48)
-            entry = find_box(moov, *track, *_TO_ENTRIES)
-            if media and timed and entry and entry[1] - entry[0] >= _SOUND_RATE + 2:
-                rate, clock = struct.unpack_from(">H", moov, entry[0] + _SOUND_RATE)[0], _clock(moov, media)[0]
-                misrated |= moov[entry[0] + _SOUND_VERSION] < 2 and rate != clock < 1 << 16  # it has 16 bits
-        runs = find_box(moov, *track, *_TO_ENTRIES[:-1], b"stts")
-        named = runs and any(moov[runs[0] + 4 : runs[0] + 8])  # of fragments no player believes these lengths
-        if named and media and timed:
-            rate, samples, _ = _clock(moov, media)
-            lasts = sum(length for length, _, _ in edits) or samples * scale / max(1, rate)
-            at, form = _shown_for(moov, said)
-            shortened |= min(whole, struct.unpack_from(form, moov, at)[0]) < lasts - scale * ROUNDED_S
-    loud = any(struct.unpack_from(">H", moov, at)[0] not in _FULL for at in volumes)
-    return Header(paced=paced, loud=loud, misrated=misrated, shortened=shortened)
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:

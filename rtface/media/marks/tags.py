@@ -2,7 +2,7 @@
 
 Containers write their tags with the header, before it is known whether any face will be corrected.
 At the end the tags that turned out not to be true are replaced or taken out: the bytes that this
-leaves become free space (MP4, MOV) or a Void element (Matroska, WebM), and in MXF fill items.
+leaves become free space (MP4, MOV) or a Void element (Matroska, WebM); in MXF an empty text stays.
 """
 
 from __future__ import annotations

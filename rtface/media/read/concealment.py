@@ -9,11 +9,9 @@ from typing import Any
 
 import av
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType
 
 from rtface.media.formats.coded_headers.checks import damage_check
-from rtface.media.formats.coded_headers.steps import number_reader
-from rtface.media.read.frame_order import FrameOrder
+from rtface.media.formats.coded_headers.steps import gap_reader
 
 _AWAITED = 4096
 """Frames that are awaited at most."""
@@ -44,9 +42,8 @@ class Concealment:
     """Tells which frames of a decoder are damaged: those of a damaged packet, as the demuxer or its own bytes have it
     (`damage_check`), those that the decoder says it repaired, those behind a gap, and those behind all these up to the
     next I-frame, which are made from them. It tells, too, how many are missing: of H.264 those that others refer to, by
-    their numbers; of HEVC, VP8, VP9, AV1 and codecs of I-frames those that the decoder left out, such as all that its
-    threads held when one failed at the end; and of H.264, HEVC, MPEG-1 and MPEG-2 those that are missing in the order
-    of presentation and in time.
+    their numbers; and of HEVC, VP8, VP9, AV1 and codecs of I-frames those that the decoder left out, such as all that
+    its threads held when one failed at the end.
 
     Args:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
@@ -61,11 +58,7 @@ class Concealment:
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: VideoCodecContext | None = None
         coding = context.codec.canonical_name, bytes(context.extradata or b"")
-        self._number, self._check = number_reader(*coding), damage_check(*coding)
-        self._order = FrameOrder()
-        # Missing by their numbers and by their order since the last I-frame, and what the order alone told.
-        self._by_number = self._by_order = self._by_order_alone = 0
-        self._refer_back = context.codec.canonical_name in ("mpeg1video", "mpeg2video")  # as far as no B-frame came
+        self._gap, self._check = gap_reader(*coding), damage_check(*coding)
         # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
         self._gaps: list[tuple[float, int, int]] = []
         self._unread = 0  # packets in a row in which no frame can be read
@@ -88,10 +81,7 @@ class Concealment:
             self._awaited.add(packet.pts)
         if self._check and self._check(bytes(packet)):
             self._since = min(self._since, _stamp(packet))
-        number = self._number(memoryview(packet)) if self._number else None
-        if self._number:
-            self._order.note(packet.pts, number, key=packet.is_keyframe)
-        missing = None if number is None else number.missing
+        missing = self._gap(memoryview(packet)) if self._gap else None
         if missing and not packet.is_keyframe:
             self._since = min(self._since, _stamp(packet))
             if awaited:
@@ -142,24 +132,7 @@ class Concealment:
         if self._counted_at > -inf:  # frames before the first one shown are none of the film
             count += len(due)
         self._counted_at = stamp
-        before = self._by_order_alone
-        self._by_number += sum(gap[1] - gap[2] for gap in gaps)
-        self._by_order += self._left_out(image)
-        self._by_order_alone = max(0, self._by_order - self._by_number)
-        count += self._by_order_alone - before
-        if image is not None and image.key_frame:
-            self._by_number = self._by_order = self._by_order_alone = 0
         return max(0, count - told)
-
-    def _left_out(self, image: av.VideoFrame | None) -> int:
-        if image is None or image.pts is None:
-            return 0
-        self._refer_back &= image.pict_type != PictureType.B
-        missing = self._order.missing(image.pts)
-        if missing and self._refer_back:  # this frame was made from them, and the one before, if it is behind the gap
-            self._since = min(self._since, image.pts)
-            self._owed += 1 + (self._order.behind < image.pts)
-        return missing
 
     def damaged(self, image: av.VideoFrame) -> int:
         """How many damaged frames there are up to this one that were not told yet; to be asked for every frame."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,8 +12,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from rtface.errors import Message
-from rtface.media.formats import matroska, mp4, mpegts
+from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import NOT_READ, UNSPECIFIED, alike, hdr_of, same_tag, tags_of, views_of
 from rtface.media.formats.mp4 import Header
 from rtface.media.read.file_reader import disk_error
@@ -32,20 +31,14 @@ def read_header(
     path: str | os.PathLike[str], container: InputContainer, video: VideoStream, image: VideoFrame
 ) -> Header:
     """What the header of a file says of a video track, of which `image` is a frame; nothing of other containers than
-    Matroska, MP4 and MPEG-TS, and of addresses. A crop that would leave nothing is none."""
+    Matroska and MP4, and of addresses. A crop that would leave nothing is none."""
     name = container.format.name
-    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov", "mpegts")):
+    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return Header()
     number = container.streams.video.index(video)
     try:
         with Path(path).open("rb") as file:
-            header = (
-                matroska.read_header(file, number, chapters=bool(container.chapters()))
-                if name.startswith("matroska")
-                else mpegts.read_header(file, video.id, [stream.id for stream in container.streams])
-                if name == "mpegts"
-                else mp4.read_header(file, number)
-            )
+            header = (matroska if name.startswith("matroska") else mp4).read_header(file, number)
     except OSError as error:
         raise disk_error(shown(path), error) from error
     left, top, right, bottom = header.crop or (0, 0, 0, 0)
@@ -54,8 +47,8 @@ def read_header(
 
 def not_shown(header: Header, video: VideoStream, hidden: Mapping[str, int], *, alpha: bool) -> list[str]:
     """What FFmpeg's decoder does not give of the frames: the transparency of VP8 and VP9 (`alpha` says that it does),
-    further views and layers (`hidden`: units by kind), the colours of Dolby Vision without a base layer that others
-    read; and what players show in another order, at another speed or not at all."""
+    further views and layers (`hidden`: units by kind), and the colours of Dolby Vision without a base layer that
+    others read."""
     lines = [
         f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
         for kind, count in hidden.items()
@@ -69,31 +62,11 @@ def not_shown(header: Header, video: VideoStream, hidden: Mapping[str, int], *, 
             f"it is Dolby Vision of profile {found[2] >> 1}, whose samples are not the colours that "
             "others read: players will show the output green and purple; convert it to HDR10 first"
         )
-    if header.ordered:
-        lines.append("its chapters say what is played, and in which order: all of the file is read instead")
-    if header.paced:
-        lines.append("its header plays it, or parts of it, at another speed: all is read at the usual one")
-    return lines + [
-        f"its header tells players to leave out track {place}: it is read like the others" for place in header.disabled
-    ]
+    return lines
 
 
-def not_given(header: Header, given: Iterable[Mapping[str, str]]) -> list[Message]:
-    """What the header holds besides the frames, and FFmpeg's programming interface does not give; `given` are the tags
-    of film, streams and chapters."""
-    known = {text for tags in given for text in tags.values()}
-    lost = [text for text in header.texts if text and text not in known]
-    unread = Message(
-        "{count} texts of its tags and chapters are left out, such as {text!r}",
-        code="texts_unread",
-        count=len(lost),
-        text=lost[0][:100] if lost else "",
-    )
-    return [*([unread] if lost else ()), *header.losses]
-
-
-def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, ours: bool = False) -> list[str]:
-    """Where the header contradicts the first frame, which is `image`; `ours`: of a film that rtface wrote."""
+def contradictions(header: Header, video: VideoStream, image: VideoFrame) -> list[str]:
+    """Where the header contradicts the first frame, which is `image`."""
     lines: list[str] = []
     coded, shape = (Fraction(each.sample_aspect_ratio or 0) for each in (video.codec_context, video))
     tags = tags_of(image)
@@ -104,8 +77,7 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
         strict=False,
     ):
         made_up = what in NOT_READ.get(video.codec_context.codec.canonical_name, ())
-        # Of ours 0 is a value, but for the range, which not every muxer writes.
-        unsaid = {0} if what == "range" else {UNSPECIFIED} if ours else {0, UNSPECIFIED}
+        unsaid = {0} if what == "range" else {0, UNSPECIFIED}
         if not (made_up or same_tag(what, a, b) or {a, b} & unsaid):
             lines.append(
                 f"its header says other colours than its frames ({what} {a}, and {b}; numbers of H.273): the "
@@ -121,17 +93,12 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
     own = hdr_of(image)
     for what in ("primaries", "luminance", "light"):
         a, b = getattr(header.hdr, what, None), getattr(own, what, None)
-        if a and not (alike(a, b) if b else not (ours and any(a))):
+        if a and b and not alike(a, b):
             lines.append(f"its header says other HDR metadata than its frames ({what}): the frames are believed")
-    if ours and header.size and header.size != (image.width, image.height):
-        lines.append("its header says another size of its frames than they have")
     size, (left, top, right, bottom) = header.shown_size, header.crop or (0, 0, 0, 0)
-    # Many writers take the width of the samples; of ours FFmpeg does, for MOV and further tracks.
-    first = video.container.streams.video[0].index == video.index
-    wide = ours and first and video.container.metadata.get("major_brand") != "qt  "
     shapes = [
         Fraction(width * each) / height
-        for each in ((shape or 1,) if wide else (1, shape or 1))
+        for each in (1, shape or 1)  # many writers take the width of the samples
         for width, height in ((image.width, image.height), (image.width - left - right, image.height - top - bottom))
     ]
     if size and all(size) and all(abs(size[0] / size[1] / float(each) - 1) > _ALIKE for each in shapes):
@@ -139,10 +106,4 @@ def contradictions(header: Header, video: VideoStream, image: VideoFrame, *, our
             f"its header shows the picture at {size[0] / 65536:.0f}×{size[1] / 65536:.0f}, which some players "
             "do: its shape is left out"
         )
-    if ours and header.loud:  # FFmpeg writes the full volume
-        lines.append("its header says that sound is played at another volume, which some players do")
-    if ours and header.misrated:
-        lines.append("its header says another rate of its sound than the sound has")
-    if ours and header.shortened:
-        lines.append("its header says that it, or a track of it, ends before its last frames, where some players stop")
     return lines

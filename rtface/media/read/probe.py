@@ -33,7 +33,7 @@ from rtface.media.read.container import (
 )
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields, Size
-from rtface.media.read.header import contradictions, not_given, not_shown, read_header
+from rtface.media.read.header import contradictions, not_shown, read_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
@@ -47,12 +47,11 @@ _LOOKED_AT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A chapter; start and end in seconds of the input's own clock, and the language of its name where it is known."""
+    """A chapter; start and end in seconds of the input's own clock."""
 
     start: Fraction
     end: Fraction
     metadata: dict[str, str]
-    language: str = ""
 
 
 @dataclass(slots=True)
@@ -126,7 +125,6 @@ class MediaInfo:
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
-        unkept: what else of the header no output keeps, one line each.
         unseen: what FFmpeg's decoder does not give of the frames, or players show in another way, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
@@ -187,7 +185,6 @@ class MediaInfo:
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
     crop: Crop | None = None
-    unkept: list[Message] = field(default_factory=list[Message])
     unseen: list[str] = field(default_factory=list[str])
     decoded: Size | None = None
 
@@ -261,7 +258,6 @@ def describe(
     fields: Fields,
     decoded_by: str,
     notes: list[str],
-    ours: bool,
 ) -> MediaInfo:
     """What an input is.
 
@@ -273,7 +269,6 @@ def describe(
         cut: the part that is read.
         fields: of its frames.
         decoded_by, notes: as of `MediaInfo`.
-        ours: whether it is held to the header that rtface writes.
     """
     image, still, (rate, _) = decoder.form.take_first(), is_still(container), rate_of(video)
     end, length = expected_end(container, video), None
@@ -286,12 +281,7 @@ def describe(
     alpha = any(c.is_alpha for c in image.format.components)
     streams = streams_of(container, video, decoder.covers)
     header = read_header(path, container, video, image)
-    metadata = {
-        name: text
-        for name, text in film_tags(container.metadata, container.format.name).items()
-        if name.lower() not in header.tags
-    } | header.tags
-    chapters = _chapters(container, header.languages)
+    metadata = film_tags(container.metadata, container.format.name)
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
     info = MediaInfo(
         path=shown(path),
@@ -315,7 +305,7 @@ def describe(
         has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,
-        chapters=chapters,
+        chapters=_chapters(container),
         metadata=metadata,
         xmp=packet.encode() if packet else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
@@ -335,10 +325,9 @@ def describe(
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
         crop=header.crop,
-        unkept=not_given(header, [metadata, *(one.metadata for one in (*streams, *chapters))]),
         unseen=[
             *not_shown(header, video, decoder.hidden, alpha=alpha),
-            *contradictions(header, video, image, ours=ours),
+            *contradictions(header, video, image),
         ],
     )
     return enlarged(info, first, native_format(image))
@@ -389,14 +378,9 @@ def _origin(cut: Cut) -> Fraction:
     return cut.clock_start if cut.clock_start >= 1 or cut.clock_start < 0 else Fraction(0)
 
 
-def _chapters(container: InputContainer, languages: Mapping[int, str]) -> list[Chapter]:
+def _chapters(container: InputContainer) -> list[Chapter]:
     return [
-        Chapter(
-            chapter["start"] * base,
-            chapter["end"] * base,
-            plain_tags(chapter["metadata"]),
-            languages.get(chapter["id"] % (1 << 64), ""),
-        )
+        Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"]))
         for chapter in container.chapters()
         if (base := chapter["time_base"])
     ]

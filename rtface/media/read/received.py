@@ -13,7 +13,7 @@ import numpy as np
 from av.container import InputContainer
 
 from rtface.errors import log
-from rtface.media.formats import mp4_index, ogg
+from rtface.media.formats import mp4_index
 from rtface.media.formats.matroska import unread_tracks
 from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
@@ -27,8 +27,7 @@ _BUFFER = 4 << 20  # bytes: on a network drive each read takes milliseconds
 class Received:
     """Tells, once a film was read from its beginning to its end, that its container is damaged and lost a part of it:
     FFmpeg's demuxers pass over that without an error. Of Matroska each block has to come; of MP4 and MOV the index has
-    to be whole, of Ogg every page that is there. What no container says, such as data that an index in itself whole
-    does not name, cannot be told.
+    to be whole. Data that an index in itself whole does not name cannot be told.
 
     Args:
         path: the film; an address or a pipe is not compared.
@@ -53,15 +52,15 @@ class Received:
         Raises:
             InputError: the file is damaged, and `faults` are strict.
         """
-        blocks_of = self._format.startswith("matroska")
-        whole = (
-            mp4_index.is_whole if self._format.startswith("mov") else ogg.is_whole if self._format == "ogg" else None
-        )
         try:
             if self._path is None or self._path.stat().st_size != self._size:  # it is still written
                 return
             with self._path.open("rb", _BUFFER) as file:
-                missing, damaged = self._missing(file) if blocks_of else (0, whole is not None and not whole(file))
+                missing, damaged = (
+                    self._missing(file)
+                    if self._format.startswith("matroska")
+                    else (0, self._format.startswith("mov") and not mp4_index.is_whole(file))
+                )
         except OSError as error:  # all that came is sound; it may have been removed meanwhile
             log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
             return

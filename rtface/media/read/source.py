@@ -76,7 +76,6 @@ class FileSource:
         stop: once it is true, a pipe is read no further: what came is the whole input.
         size: of all frames; those of another are scaled. None takes that of the first.
         fields: of the film, where it was opened before: another order is reported. None finds out.
-        ours: whether it is held to the header that rtface writes.
         track: number of the video stream; None chooses one.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
         chosen: what its fields are (``--fields``); None believes the flags, and does not look for combed frames.
@@ -105,7 +104,6 @@ class FileSource:
         stop: Callable[[], bool] | None = None,
         size: Size | None = None,
         fields: Fields | None = None,
-        ours: bool = False,
         track: int | None = None,
         scale: str | None = None,
         chosen: str | None = None,
@@ -113,7 +111,7 @@ class FileSource:
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size, self._ours, self._track, self._variant = decode, size, ours, track, variant
+        self._wanted, self._size, self._track, self._variant = decode, size, track, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
@@ -411,7 +409,6 @@ class FileSource:
             fields=fields,
             decoded_by=self._decoded_by(notes),
             notes=notes,
-            ours=self._ours,
         )
 
     def _decoded_by(self, notes: list[str]) -> str:

@@ -168,7 +168,7 @@ def plan_video(
     plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
-    _interlaced(plan, info, supported)
+    _interlaced(plan, info, format, supported)
     if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
         plan.warnings.append(
             "ProRes does not know full range: players will show black and white clipped; "
@@ -283,10 +283,15 @@ def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
         )
 
 
-def _interlaced(plan: VideoPlan, info: MediaInfo, supported: set[str]) -> None:
+def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[str]) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
+    if format == "mxf" and plan.encoder in mxf.FIELDLESS:
+        plan.warnings.append(
+            f"FFmpeg does not note the fields of {plan.encoder} in MXF, and players may not deinterlace them; a .mov "
+            "or .mkv output does"
+        )
     if plan.fields == "bff" and plan.encoder.startswith("libx264"):
         plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):

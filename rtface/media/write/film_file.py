@@ -19,7 +19,7 @@ from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
-from rtface.media.formats.mxf import check_spacing, note_fields
+from rtface.media.formats.mxf import check_spacing
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
@@ -38,10 +38,10 @@ _SAME_TIME = Fraction(1, 500)
 class FilmFile:
     """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
 
-    Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
-    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end. What the encoder holds
-    back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
-    wait for their frames in at most 32 MB, and the muxer holds about as much.
+    Until `finish`, everything goes into a hidden file next to the output. Matroska, MXF and MPEG-TS can be played at
+    any time but for what the encoder holds back (libx264 about 40 frames), MP4 and MOV once they are closed. Memory is
+    bounded whatever the length: packets of other streams wait for their frames in at most 32 MB, and the muxer holds
+    about as much.
 
     `rtface.media.write.file_sink.FileSink` encodes the frames; those of a job come encoded (`rtface.jobs.join`).
 
@@ -94,7 +94,6 @@ class FilmFile:
         self.kept = 0
         self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None
-        self._early: list[Packet] = []  # packets before the first frame, whose time sound in MXF begins with
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan)
         )
@@ -121,10 +120,6 @@ class FilmFile:
         """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
         if self._first is None:
             self._first = pts
-            self.streams.begin(pts * self.plan.video.time_base)
-            for item in self._early:
-                self.streams.take(item)
-            self._early.clear()
         if self.plan.format == "mxf":
             video = self.plan.video
             check_spacing(
@@ -150,9 +145,6 @@ class FilmFile:
 
     def take(self, item: Packet) -> None:
         """Writes a packet of another stream of the input; raises as `put`."""
-        if self._first is None and self.plan.format == "mxf":
-            self._early.append(item)
-            return
         try:
             self.streams.take(item)
         except (OSError, av.FFmpegError, ValueError) as error:
@@ -184,10 +176,6 @@ class FilmFile:
             )
         try:
             with self._file.edited() as file:
-                if any(s.action == "cover" for s in self.plan.streams):
-                    mp4.hide_cover_track(file)
-                if self.plan.format in ("mp4", "mov"):
-                    mp4.reach_last_frame(file)
                 self._mark(file)
             moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
         except OSError as error:
@@ -277,7 +265,6 @@ class FilmFile:
         video = self.plan.video
         size = video.width, video.height
         if self.plan.format in ("matroska", "webm"):
-            matroska.note_languages(file, self.streams.chapter_languages)
             noted = matroska.note_picture(
                 file,
                 self._number,
@@ -298,8 +285,6 @@ class FilmFile:
                         path=self.plan.path,
                     ),
                 )
-        if self.plan.format == "mxf":
-            note_fields(file, video.fields)
         if self.plan.format in ("mp4", "mov"):
             mp4.note_picture(
                 file,

@@ -87,13 +87,14 @@ class PcmTranscoder(AudioTranscoder):
     Args:
         source, target: streams of the input and of the output.
         stats: receives counters.
+        origin: time of the first frame, in seconds of the input's clock.
 
     Attributes:
         end: of the sound so far, in seconds of the output.
     """
 
-    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats) -> None:
-        super().__init__(source, target, stats, Fraction(0))
+    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
+        super().__init__(source, target, stats, origin)
         self.end = Fraction(0)
 
     @staticmethod

@@ -291,11 +291,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
-    for line in (
-        *(Message("the input: {what}", code="input_loses", what=line) for line in info.unkept),
-        *_chapter_losses(info, format),
-        *_facts_lost(plan),
-    ):
+    for line in (*_chapter_losses(info, format), *_facts_lost(plan)):
         lost.append(line)
         plan.notes.append(line)
     if lacking:

@@ -41,7 +41,7 @@ class AudioTranscoder:
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
         self._source, self._target, self._stats = source, target, stats
-        self.set_origin(origin)
+        self._shift = round(origin / (source.time_base or Fraction(1)))
         self._graph: Graph | None = None
         self.like: tuple[int, str, str] | None = None
         self.base: Fraction | None = None
@@ -51,10 +51,6 @@ class AudioTranscoder:
     def resampling(self) -> str:
         """Options of libswresample: samples that stay exact are moved whole."""
         return _WHOLE_SAMPLES if self._target.codec_context.name in _PCM else "async=1000"
-
-    def set_origin(self, origin: Fraction) -> None:
-        """Sets the time of the input's clock that becomes 0, in seconds."""
-        self._shift = round(origin / (self._source.time_base or Fraction(1, 1)))
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
@@ -172,29 +168,20 @@ def _speakers(layout: str) -> set[str]:
 
 
 class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4, MOV and Matroska hold it, one header for
-    all.
+    """Takes the headers off AAC's packets (ADTS) where the stream has one for all, too.
 
-    FFmpeg's muxers do this by themselves, but not while they write fragments, and not where the input has both. ISO
-    14496-3, 1.A.2 and 1.6.
+    Of packets with headers alone FFmpeg's muxers of MP4, MOV and Matroska do so by themselves.
     """
 
-    def __init__(self, target: AudioStream, *, known: bool) -> None:
-        self._target = target
-        self._known = known
-
     @classmethod
-    def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
+    def between(cls, source: Stream, format: str) -> AdtsRewriter | None:
         """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if (
-            not isinstance(source, AudioStream)
-            or not isinstance(target, AudioStream)
-            or (source.codec_context.codec.canonical_name != "aac")
-        ):
-            return None
-        known = bool(source.codec_context.extradata)
-        needed = format in ("mp4", "mov") or (format == "matroska" and known)
-        return cls(target, known=known) if needed else None
+        both = (
+            isinstance(source, AudioStream)
+            and source.codec_context.codec.canonical_name == "aac"
+            and bool(source.codec_context.extradata)
+        )
+        return cls() if both and format in ("mp4", "mov", "matroska") else None
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet without its header."""
@@ -203,9 +190,6 @@ class AdtsRewriter:
         if not config:
             yield packet
             return
-        if not self._known:
-            self._target.codec_context.extradata = config
-            self._known = True
         bare: av.Packet[Any] = av.Packet(data[header:])
         bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
         bare.is_keyframe = True

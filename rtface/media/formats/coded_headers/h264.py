@@ -50,7 +50,6 @@ class H264Slices:
 
     Attributes:
         missing: frames that others refer to and that are missing before the last slice, by its frame's number.
-        begins, order, orders: of the last slice, see `steps.Number`.
         sequences, pictures: the parameter sets by number.
         kind: "P", "B" or "I", of the last slice.
         parity: which field the last slice is of; None where it is of a frame.
@@ -62,7 +61,6 @@ class H264Slices:
         self._number: int | None = None  # of the last frame that others refer to
         self._right = 0  # frames in a row whose numbers were right
         self.missing = 0
-        self.begins, self.order, self.orders = False, 0, 0
         self.kind = "I"
         self.parity: int | None = None
 
@@ -98,10 +96,8 @@ class H264Slices:
         self.parity = bits.take(1) if field else None
         bits.skip_golomb(idr)
         orders = picture.orders and not field
-        self.begins, self.orders = idr, 0
         if sequence.order_type == 0:
-            self.order = bits.take(sequence.order_bits)
-            self.orders = 0 if sequence.gaps else 1 << sequence.order_bits
+            bits.take(sequence.order_bits)
             bits.skip_golomb(orders)
         elif sequence.order_type == 1 and not sequence.order_zero:
             bits.skip_golomb(1 + orders)
@@ -119,7 +115,7 @@ class H264Slices:
         if reference and idr:
             bits.take(2)
         elif reference and bits.take(1) and _RESET in _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
-            number, self.begins, self.orders = 0, True, 0
+            number = 0
         if reference or number == before:
             self._number = number
         else:

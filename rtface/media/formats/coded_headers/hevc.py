@@ -40,7 +40,6 @@ class HevcSlices:
     """Reads units in their order.
 
     Attributes:
-        missing, begins, order, orders: of the last slice, see `steps.Number`; none is found missing.
         sequences, pictures: the parameter sets by number.
         kind: "P", "B" or "I", of the last slice.
         parity: None, as each field is a frame here.
@@ -51,8 +50,7 @@ class HevcSlices:
     def __init__(self) -> None:
         self.sequences: dict[int, _Sequence] = {}
         self.pictures: dict[int, _Picture] = {}
-        self.missing, self.kind = 0, "I"
-        self.begins, self.order, self.orders = False, 0, 0
+        self.kind = "I"
 
     def read(self, unit: bytes) -> int | None:
         """QP of a frame's first slice, without the offset for more than 8 bits; None for another unit.
@@ -85,7 +83,6 @@ class HevcSlices:
         self.kind = "BPI"[slice_type]
         bits.take(picture.output_flag + 2 * sequence.separate)
         used, motion = 0, False
-        self.begins, self.order, self.orders = 16 <= kind <= 20, 0, 1 << sequence.order_bits
         if kind not in (19, 20):
             used, motion = self._references(bits, sequence)
         if sequence.sao:
@@ -96,7 +93,7 @@ class HevcSlices:
 
     def _references(self, bits: Bits, sequence: _Sequence) -> tuple[int, bool]:
         """How many frames may be referred to, and whether motion is predicted from one of them."""
-        self.order = bits.take(sequence.order_bits)
+        bits.take(sequence.order_bits)
         count = len(sequence.sets)
         if bits.take(1):
             references = sequence.sets[bits.take((count - 1).bit_length() if count > 1 else 0)]

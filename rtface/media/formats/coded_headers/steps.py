@@ -1,4 +1,4 @@
-"""The quantiser step of each packet's frame, and what its number tells of missing ones, from its headers."""
+"""The quantiser step of each packet's frame, and how many are missing before it, from its headers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from rtface.media.formats.coded_headers.av1 import Av1Frames
 from rtface.media.formats.coded_headers.bits import parameter_sets
 from rtface.media.formats.coded_headers.h264 import H264Slices
-from rtface.media.formats.coded_headers.hevc import HevcSlices
-from rtface.media.formats.coded_headers.mpeg2 import Mpeg2Pictures
 from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.formats.coded_headers.vp8 import Vp8Frames
 from rtface.media.formats.image_header import quantisation_tables
@@ -42,39 +39,22 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
     return None
 
 
-class Number(NamedTuple):
-    """What the header of a frame tells of those that are missing.
+def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
+    """Makes a reader of how many frames, which others refer to, are missing before a packet's.
 
-    Attributes:
-        missing: how many that others refer to are missing before it, in the order of the stream.
-        begins: whether orders begin again with it, at 0.
-        order: its place in the order of presentation. Frames behind each other are equally far apart.
-        orders: they are counted modulo this; 0 where the order is not known.
+    It takes packets in the order of the stream, and gives None where no frame can be read; None for codecs but H.264.
     """
+    if codec != "h264":
+        return None
+    slices = _Slices(codec, extradata)
+    units = slices.units
+    assert isinstance(units, H264Slices)
 
-    missing: int
-    begins: bool
-    order: int
-    orders: int
+    def read(data: memoryview) -> int | None:
+        units.missing = 0
+        return None if _guarded(slices.read, data) is None else units.missing
 
-
-def number_reader(codec: str, extradata: bytes) -> Callable[[memoryview], Number | None] | None:
-    """What gives the number of a packet's frame, where packets come in the order of the stream; None for codecs whose
-    headers do not tell. It gives None where the packet has no frame that can be read."""
-    if codec in ("h264", "hevc"):
-        slices = _Slices(codec, extradata)
-        return partial(_numbered, slices.read, slices.units)
-    if codec in ("mpeg1video", "mpeg2video"):
-        pictures = Mpeg2Pictures()
-        return partial(_numbered, pictures.read, pictures)
-    return None
-
-
-def _numbered(
-    read: Callable[[memoryview], float | None], of: H264Slices | HevcSlices | Mpeg2Pictures, data: memoryview
-) -> Number | None:
-    of.missing = 0
-    return None if _guarded(read, data) is None else Number(of.missing, of.begins, of.order, of.orders)
+    return read
 
 
 def _guarded(read: Callable[[memoryview], float | None], data: memoryview) -> float | None:
