@@ -157,10 +157,8 @@ class LiveSession:
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
-            try:
+            with self.stats.tolerate("turn"):
                 frame = self._turn(frame)
-            except Exception as error:  # noqa: BLE001 - nothing ends a live run
-                self.stats.fault("turn", error)
             try:
                 frame = self._enlarger(frame)
             except Exception as error:  # noqa: BLE001 - it came back with another size: the outputs' is kept
