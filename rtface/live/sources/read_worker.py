@@ -31,12 +31,8 @@ from rtface.frame import Color, Display, Quantisers
 from rtface.live.devices import camera, microphone, screen
 from rtface.live.messages import (
     SOUND_BEGAN,
-    EndOfStream,
     Heartbeat,
-    PlaySource,
-    RestSource,
     SoundPacketReady,
-    SourceNote,
     SourceOpened,
     SourceRefused,
     SourceRequest,
@@ -127,7 +123,7 @@ class ReadWorker:
         self._received_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
-        self._need_key = False
+        self._need_key = self._over = False
         self.resting, self._handed_at = request.resting, -inf
         self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
         self._shown_from = -inf  # what came before is only decoded
@@ -136,7 +132,6 @@ class ReadWorker:
         self._conform = DeinterlaceToneMap()
         self._quantisers: QuantiserReader | None = None
         self._decoder: DamageFilter | None = None
-        self._noted = 0
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
         self._siting: str | None = None
@@ -144,26 +139,28 @@ class ReadWorker:
     def send_heartbeats(self) -> None:
         """Sends heartbeats until the parent is gone."""
         while not self._parent.gone:
-            self._parent.send(
-                Heartbeat(
-                    max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
-                    self._bytes,
-                    self._dropped,
-                    self._errors + self._sound_errors,
-                    self._buffer.seconds,
-                    self._decoder.damaged if self._decoder else 0,
-                    self._decoder.missing if self._decoder else 0,
-                    self._backlog.seconds,
-                )
-            )
+            self._parent.send(self._heartbeat())
             time.sleep(_HEARTBEAT_S)
 
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
+            self._bytes,
+            self._dropped,
+            self._errors + self._sound_errors,
+            self._buffer.seconds,
+            self._decoder.damaged if self._decoder else 0,
+            self._decoder.missing if self._decoder else 0,
+            self._backlog.seconds,
+            tuple(self._conform.notes),
+            self._over,
+        )
+
     def follow(self) -> None:
-        """Follows the parent's messages until it is gone."""
-        while (message := self._parent.receive()) is not None:
-            if isinstance(message, RestSource):
-                self.resting = message.resting
-            elif isinstance(message, PlaySource):
+        """Follows what the parent requests until it is gone."""
+        while (request := self._parent.receive()) is not None:
+            self.resting = request.resting
+            if not request.held:
                 self._playing.set()
 
     def run(self, opened: OpenedInput) -> None:
@@ -227,7 +224,8 @@ class ReadWorker:
         if self._demuxing.done():
             self._demuxing.result()
         if opened.played or self._request.kind == "file":
-            self._parent.send(EndOfStream())
+            self._over = True
+            self._parent.send(self._heartbeat())
 
     def _hold(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float, opened: OpenedInput) -> None:
         """Shows the first frame of a film, and waits until it is to be played; it is played later by as much."""
@@ -421,9 +419,6 @@ class ReadWorker:
         except av.FFmpegError:
             self._errors += 1
             return []
-        for text in self._conform.notes[self._noted :]:
-            self._parent.send(SourceNote(text))
-        self._noted = len(self._conform.notes)
         return images
 
     # -- frames -----------------------------------------------------------------------------------------------
