@@ -33,6 +33,7 @@ GONE = {
         code="gone_keep_correction",
     ),
     "segments": Message("--workers N works on N parts of a film at the same time", code="gone_segments"),
+    "metrics": Message("--control PORT answers GET /metrics, too", code="gone_metrics"),
     "work": _MACHINES,
     "segment": _MACHINES,
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),

@@ -117,9 +117,10 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
 
     def post(stages, key="", **headers):
         server = LocalHttpServer(
-            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), stages=changer, key=key),
+            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), stages=changer, files=bool(key)),
             port=0,
             option="",
+            key=key,
         )
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
         connection.request("POST", "/stages", json.dumps({"stages": stages}), headers)

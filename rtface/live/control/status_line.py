@@ -92,7 +92,9 @@ def _troubles(status: LiveStatus) -> list[_Part]:
             detail = f" ({redacted(health.detail)})" if health.detail else ""
             kind = "warn" if health.state == "opening" else "fault"
             parts.append(_Part(f"{name} {health.state}{seconds}", 0, kind, detail))
-    return parts + [_Part(text, 1, "fault") for text in status.alerts]
+    return parts + [
+        _Part(f"{loss['name']}: {loss['percent']} % dropped ({loss['cause']})", 1, "fault") for loss in status.losses
+    ]
 
 
 def _figures(status: LiveStatus) -> list[_Part]:
@@ -125,13 +127,6 @@ def _figures(status: LiveStatus) -> list[_Part]:
     remarks = status.remarks
     if not paused:
         parts += [_Part(str(remark), 1, "warn") for remark in remarks]
-    state = (
-        str(remarks[0])
-        if paused and remarks
-        else f"paused: {paused}"
-        if paused
-        else "on"
-        if values["enabled"]
-        else "off"
-    )
+    usual = f"paused: {paused}" if paused else "on" if values["enabled"] else "off"
+    state = str(remarks[0]) if paused and remarks else usual
     return [*parts, _Part(state, 1, "ok" if state == "on" else "warn")]
