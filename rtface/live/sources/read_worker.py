@@ -94,16 +94,24 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPacket:
-    """A video packet, or sound ready for the run, that waits until it is due.
+    """A video packet that waits until it is due.
 
     Attributes:
-        due: when it is decoded or sent, as `ReadWorker` counts the time.
+        due: when it is decoded, as `ReadWorker` counts the time.
         fresh: False for what the opening read ahead: it is decoded and not shown.
     """
 
-    item: av.Packet[Any] | SoundPacketReady
+    packet: av.Packet[Any]
     due: float
-    fresh: bool = True
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSound:
+    """Sound that waits until it is due."""
+
+    sound: SoundPacketReady
+    due: float
 
 
 class ReadWorker:
@@ -115,7 +123,7 @@ class ReadWorker:
 
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
-        self._waiting: deque[QueuedPacket] = deque()
+        self._pictures, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # as they are coded
         self._buffer, self._backlog = JitterBuffer(request.buffer), Backlog()
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
@@ -198,12 +206,12 @@ class ReadWorker:
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         alone, changeable = _stand_alone(video), self._request.kind == "stream" and not opened.film
         while (waiting := self._next()) is not None:
-            if isinstance(waiting.item, SoundPacketReady):
-                self._send_sound(waiting.item)
+            if isinstance(waiting, QueuedSound):
+                self._send_sound(waiting.sound)
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
             hurries = waiting.fresh and (not opened.played or self._playing.is_set())
-            packet = self._catch_up(waiting.item, waiting.due) if hurries else waiting.item
+            packet = self._catch_up(waiting.packet, waiting.due) if hurries else waiting.packet
             if packet is None:
                 continue
             for image, quantisers in self._decoded(packet):
@@ -239,15 +247,17 @@ class ReadWorker:
         """The time that packets are due by, which stands still while a film is held."""
         return min(time.monotonic() - self._held_s, self._held_at)
 
-    def _next(self) -> QueuedPacket | None:
+    def _next(self) -> QueuedPacket | QueuedSound | None:
         """What is due next, once it is due; None at the end of the source or of the parent."""
         with self._changed:
             while not self._parent.gone:
-                left = self._waiting[0].due - self._now() if self._waiting else 0.2
-                if self._waiting and left <= 0:
-                    return self._waiting.popleft()
-                if self._demuxing.done() and not self._waiting:
+                waiting = [one for one in (self._pictures, self._sounds) if one]
+                first = min(waiting, key=lambda one: one[0].due, default=None)
+                if first is None and self._demuxing.done():
                     return None
+                left = first[0].due - self._now() if first else 0.2
+                if first and left <= 0:
+                    return first.popleft()
                 self._changed.wait(min(left, 0.2))
         return None
 
@@ -255,7 +265,7 @@ class ReadWorker:
         """Number of video packets that wait although they are due."""
         now = self._now()
         with self._changed:
-            return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
+            return sum(one.due <= now for one in self._pictures)
 
     def _listen(self) -> None:
         """Checks from time to time whether a stream without sound has some: PyAV shows no stream that comes later."""
@@ -329,7 +339,9 @@ class ReadWorker:
                 due = (
                     self._buffer.due(stamp_of(packet), arrived) if fresh and not (pace or opened.monotonic) else arrived
                 )
-                self._wait(QueuedPacket(packet, due, fresh))
+                with self._changed:
+                    self._pictures.append(QueuedPacket(packet, due, fresh))
+                    self._changed.notify()
             elif track is not None:
                 for received in track.push(packet, arrived):
                     if burst is None:
@@ -347,23 +359,15 @@ class ReadWorker:
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""
         due = self._buffer.sound_due(received.stamp, arrived)
-        if due > self._now() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
-            self._wait(QueuedPacket(received, due))
+        if due > self._now() or self._sounds:
+            with self._changed:
+                self._sounds.append(QueuedSound(received, due))
+                self._changed.notify()
         else:
             self._send_sound(received)
 
     def _send_sound(self, sound: SoundPacketReady) -> None:
         self._parent.send(replace(sound, captured=sound.captured + self._held_s))
-
-    def _wait(self, waiting: QueuedPacket) -> None:
-        with self._changed:
-            place, sound = len(self._waiting), isinstance(waiting.item, SoundPacketReady)
-            while place and (before := self._waiting[place - 1]).due > waiting.due:
-                if isinstance(before.item, SoundPacketReady) == sound:
-                    break  # pictures, and sound, keep the order in which they are coded
-                place -= 1
-            self._waiting.insert(place, waiting)
-            self._changed.notify()
 
     def _wait_for(self, due: float) -> None:
         while (left := due - self._now()) > 0 and not self._parent.gone:
@@ -382,19 +386,12 @@ class ReadWorker:
         if waited < _MAX_LATE_S and self._overdue() < _MAX_OVERDUE_PACKETS:
             return packet
         with self._changed:
-            keys = [
-                w
-                for w in self._waiting
-                if w.due <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe
-            ]
+            keys = [one for one in self._pictures if one.due <= now and one.packet.is_keyframe]
             if keys:
                 self._dropped += 1
-                while self._waiting[0] is not keys[-1]:
-                    passed = self._waiting.popleft()
-                    if isinstance(passed.item, SoundPacketReady):
-                        self._send_sound(passed.item)
-                    else:
-                        self._dropped += 1
+                while self._pictures[0] is not keys[-1]:
+                    self._pictures.popleft()
+                    self._dropped += 1
                 return None
         if waited > 5 * _MAX_LATE_S and not packet.is_keyframe:
             self._need_key = True
