@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from rtface.config.options import OPTIONS, Trait, having
 from rtface.errors import UsageError
@@ -44,7 +44,6 @@ class LiveControls:
         }
         self._persons: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._listeners: list[Callable[[str, float | bool], None]] = []
         self.stop = stop or threading.Event()
 
     @property
@@ -122,8 +121,6 @@ class LiveControls:
                 )
             self.check_lock("correct" if name == "always" else name)
             self._values[name] = value
-        for listener in self._listeners:
-            listener(name, value)
 
     def toggle(self, name: str = "enabled") -> None:
         """Turns enhancement, or the correction of every face, off or on."""
@@ -132,7 +129,3 @@ class LiveControls:
     def nudge(self, steps: int, name: str = "strength") -> None:
         """Changes strength (or light) by so many tenths, within 0…1."""
         self.set(name, min(1.0, max(0.0, round(float(self._values[name]) + steps * STEP, 3))))
-
-    def listen(self, listener: Callable[[str, float | bool], None]) -> None:
-        """Calls `listener` with the name and value of every change, on the thread that makes it."""
-        self._listeners.append(listener)

@@ -77,7 +77,8 @@ def test_the_script_for_obs_works(status, monkeypatch):
     server = LocalHttpServer(control_routes(status), port=0, option="--control")
     pressed, kept, released = {}, {}, []
     offsets, changes = queue.Queue(), queue.Queue()
-    status.controls.listen(lambda name, value: changes.put(name))
+    change = status.controls.set
+    monkeypatch.setattr(status.controls, "set", lambda name, value: (change(name, value), changes.put(name)))
 
     def register(name, title, callback):
         pressed[name] = callback

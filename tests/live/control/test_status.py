@@ -290,16 +290,6 @@ def test_the_meter_prints_5_lines_a_second_on_a_terminal_only(monkeypatch):
         assert ("\x1b" in screen.lines[0]) is live
 
 
-def test_a_change_is_shown_at_once_on_a_terminal():
-    clock = Clock()
-    screen, status = Screen(True), made(clock)
-    meter = StatusLine(screen, status, clock=clock)
-    meter()
-    status.controls.toggle()
-    assert len(screen.lines) == 2
-    assert "off" in screen.lines[1]
-
-
 def test_colours_take_no_room_on_the_console(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):

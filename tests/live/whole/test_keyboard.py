@@ -89,9 +89,12 @@ _PROGRAM = """
 import os, signal, sys, time
 from rtface.live.controls import LiveControls
 from rtface.live.control.keyboard import read_keys
-controls = LiveControls()
+class Told(LiveControls):
+    def set(self, name, value):
+        super().set(name, value)
+        os.write(1, f"<{name} {value}>".encode())
+controls = Told()
 signal.signal(signal.SIGTERM, lambda *_: controls.stop.set())
-controls.listen(lambda name, value: os.write(1, f"<{name} {value}>".encode()))
 with read_keys(controls, str):
     os.write(1, b"READY")
     while not controls.stop.wait(0.05):
