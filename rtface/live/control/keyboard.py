@@ -6,7 +6,6 @@ import importlib
 import os
 import re
 import select
-import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -78,8 +77,8 @@ class KeyBindings:
 def read_keys(controls: LiveControls, log: Callable[[str], None], stream: TextIO | None = None) -> Generator[None]:
     """Reads keys on a thread while the block runs; does nothing where `stream` is no terminal.
 
-    Ctrl-C and Ctrl-Z keep their meaning. The terminal has its earlier settings once the run is to stop, which a first
-    signal asks for, after the block, after an exception, and while the process is stopped or in the background.
+    Ctrl-C and Ctrl-Z keep their meaning; a shell sets its terminal back where a process is stopped. It has its earlier
+    settings once the run is to stop, which a first signal asks for, after the block, and after an exception.
 
     Args:
         controls: what the keys change.
@@ -92,19 +91,14 @@ def read_keys(controls: LiveControls, log: Callable[[str], None], stream: TextIO
         return
     keys = KeyBindings(controls, log)
     if sys.platform == "win32":
-        thread, before = start_thread("keyboard", read_windows, keys), None
+        thread = start_thread("keyboard", read_windows, keys)
     else:
-        terminal, before = _PosixTerminal(source.fileno()), None
-        if threading.current_thread() is threading.main_thread():
-            before = signal.signal(signal.SIGTSTP, terminal.suspend)
-        thread = start_thread("keyboard", terminal.read, keys)
+        thread = start_thread("keyboard", _read_terminal, keys, source.fileno())
     try:
         yield
     finally:
         keys.closed.set()
         thread.join(1.0)
-        if sys.platform != "win32" and before is not None:
-            signal.signal(signal.SIGTSTP, before)
 
 
 def read_windows(keys: KeyBindings) -> None:
@@ -121,52 +115,29 @@ def read_windows(keys: KeyBindings) -> None:
 
 if sys.platform != "win32":
 
-    class _PosixTerminal:
-        """A terminal whose keys come without Enter and echo, whenever this process is in front."""
+    def _read_terminal(keys: KeyBindings, fd: int) -> None:
+        """Reads the keys of a terminal, without Enter and echo, whenever this process is in front."""
+        typed, saved = "", termios.tcgetattr(fd)
+        with suppress(OSError, ValueError, termios.error):  # hung up
+            while not keys.over:
+                if not _in_front(fd):
+                    keys.closed.wait(_WAIT_S)
+                    continue
+                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also where a shell set it back: Ctrl-Z, fg
+                    tty.setcbreak(fd, termios.TCSANOW)
+                if not select.select([fd], [], [], _SHORT_WAIT_S if typed else _WAIT_S)[0]:
+                    typed = ""
+                elif _in_front(fd):
+                    if not (data := os.read(fd, 256)):
+                        break
+                    typed = keys.press(typed + data.decode("latin-1"))
+        with suppress(termios.error):  # the terminal is gone
+            if _in_front(fd):
+                termios.tcsetattr(fd, termios.TCSANOW, saved)
 
-        def __init__(self, fd: int) -> None:
-            self._fd, self._saved = fd, termios.tcgetattr(fd)
-            self._lock = threading.RLock()  # a signal may come while the main thread has it
-
-        def read(self, keys: KeyBindings) -> None:
-            typed = ""
-            with suppress(OSError, ValueError):  # hung up
-                while not keys.over:
-                    taken = self._take()
-                    ready = select.select([self._fd] if taken else [], [], [], _SHORT_WAIT_S if typed else _WAIT_S)[0]
-                    if not ready:
-                        typed = ""
-                    elif self._in_front():
-                        if not (data := os.read(self._fd, 256)):
-                            break
-                        typed = keys.press(typed + data.decode("latin-1"))
-            self._give_back()
-
-        def suspend(self, *_: object) -> None:
-            """Handles SIGTSTP: gives the terminal back before the process stops."""
-            with self._lock:
-                self._give_back()
-                before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-                signal.raise_signal(signal.SIGTSTP)  # stopped here until SIGCONT
-                signal.signal(signal.SIGTSTP, before)
-
-        def _in_front(self) -> bool:
-            """True if this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
-            try:
-                return os.tcgetpgrp(self._fd) == os.getpgrp()
-            except OSError:  # no controlling terminal: one that was handed to us
-                return True
-
-        def _take(self) -> bool:
-            """Sets the terminal for keys, again where a shell set it back; False while another process has it."""
-            with self._lock, suppress(termios.error):
-                if not self._in_front():
-                    return False
-                if termios.tcgetattr(self._fd)[3] & termios.ICANON:
-                    tty.setcbreak(self._fd, termios.TCSANOW)
+    def _in_front(fd: int) -> bool:
+        """True if this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
+        try:
+            return os.tcgetpgrp(fd) == os.getpgrp()
+        except OSError:  # no controlling terminal: one that was handed to us
             return True
-
-        def _give_back(self) -> None:
-            with self._lock, suppress(termios.error):  # the terminal is gone
-                if self._in_front():
-                    termios.tcsetattr(self._fd, termios.TCSANOW, self._saved)
