@@ -20,8 +20,8 @@ from rtface.live.control.metrics import metrics
 from rtface.live.control.preview import Pair, Preview
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
 from rtface.live.persons_in_view import PersonsInView
-from rtface.live.stage_changer import StageChanger
 from rtface.stages.options import check_without_files
 from rtface.web.http import error_response, in_thread, json_body, number_of
 
@@ -44,7 +44,7 @@ def control_routes(
     status: LiveStatus,
     preview: Preview | None = None,
     persons: PersonsInView | None = None,
-    stages: StageChanger | None = None,
+    filters: FrameFilters | None = None,
     *,
     files: bool = False,
 ) -> list[BaseRoute]:
@@ -54,7 +54,7 @@ def control_routes(
         status: of the run; POST requests change its controls.
         preview: before|after; without one there is no /preview.mjpeg.
         persons: those in view; without them there is none of their paths.
-        stages: those that draw; without them there is no /stages.
+        filters: have the stages that draw; without them there is no /stages.
         files: whether a request may give stages that read files.
     """
     controls = status.controls
@@ -93,7 +93,7 @@ def control_routes(
 
     handlers: _Routes = {
         **(_person_routes(controls, persons) if persons else {}),
-        **(_stage_routes(stages, files) if stages else {}),
+        **(_stage_routes(filters, files) if filters else {}),
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
         ("GET", "/status"): lambda _: _json(status.snapshot()),
         ("GET", "/metrics"): lambda _: Response(metrics(status), media_type="text/plain; version=0.0.4"),
@@ -156,9 +156,9 @@ def _refusals() -> Generator[None]:
         raise UsageError(error.message) from None
 
 
-def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
+def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
     def listed(values: _Values) -> Response:
-        return _json({"stages": list(stages.stages)})
+        return _json({"stages": list(filters.drawn)})
 
     def change(values: _Values) -> Response:
         wanted: Any = values.get("stages")
@@ -168,10 +168,10 @@ def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
                 code="stages_needed",
             )
         for text in wanted if not files else ():
-            if text not in stages.stages:
+            if text not in filters.drawn:
                 check_without_files(text)
         with _refusals():
-            stages.change(wanted)
+            filters.change(wanted)
         return listed(values)
 
     return {("GET", "/stages"): listed, ("POST", "/stages"): change}

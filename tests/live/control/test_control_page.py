@@ -16,9 +16,10 @@ from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.keyboard import HELP
 from rtface.live.control.metrics import metrics
 from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import EndpointHealth
-from rtface.live.stage_changer import StageChanger
+from rtface.stats import Stats
 from tests.live.live_fakes import live_status
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/control.md").read_text(encoding="utf-8")
@@ -47,7 +48,7 @@ def test_every_path_is_on_the_page_and_the_other_way_round(status):
         for route in control_routes(
             status,
             persons=persons,
-            stages=StageChanger(None, Options(), recorded=False),
+            filters=FrameFilters(Options(), Stats()),
         )
     } - {"/"}
     assert set(re.findall(r"(?:GET|POST) (/[a-z._]+)", PAGE)) | {"/on", "/off", "/light"} == paths
