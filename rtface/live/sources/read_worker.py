@@ -211,10 +211,10 @@ class ReadWorker:
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
             hurries = waiting.fresh and (not opened.played or self._playing.is_set())
-            packet = self._catch_up(waiting.packet, waiting.due) if hurries else waiting.packet
-            if packet is None:
+            if hurries and not self._is_decoded(waiting):
+                self._dropped += 1
                 continue
-            for image, quantisers in self._decoded(packet):
+            for image, quantisers in self._decoded(waiting.packet):
                 if rests:
                     continue
                 if opened.played and not self._playing.is_set():
@@ -374,33 +374,25 @@ class ReadWorker:
             time.sleep(min(left, 0.2))
             self._received_at = time.monotonic()
 
-    def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
-        """The packet to decode next, None for none: from one that is overdue for too long, all up to the newest
-        I-frame that is due are dropped, and where there is none, all up to the next."""
+    def _is_decoded(self, waiting: QueuedPacket) -> bool:
+        """True if a packet is to be decoded: from one that is overdue for too long, all up to the newest I-frame that
+        is due are dropped, and where there is none, all up to the next."""
+        packet = waiting.packet
         if self._need_key and not packet.is_keyframe:
-            self._dropped += 1
-            return None
-        self._need_key = False
-        now = self._now()
-        waited = now - due
+            return False
+        self._need_key, now = False, self._now()
+        waited = now - waiting.due
         if waited < _MAX_LATE_S and self._overdue() < _MAX_OVERDUE_PACKETS:
-            return packet
+            return True
         with self._changed:
             keys = [one for one in self._pictures if one.due <= now and one.packet.is_keyframe]
-            if keys:
+            while keys and self._pictures[0] is not keys[-1]:
+                self._pictures.popleft()
                 self._dropped += 1
-                while self._pictures[0] is not keys[-1]:
-                    self._pictures.popleft()
-                    self._dropped += 1
-                return None
-        if waited > 5 * _MAX_LATE_S and not packet.is_keyframe:
-            self._need_key = True
-            self._dropped += 1
-            return None
-        if packet.is_disposable:
-            self._dropped += 1
-            return None
-        return packet
+        if keys:
+            return False
+        self._need_key = waited > 5 * _MAX_LATE_S and not packet.is_keyframe
+        return not (self._need_key or packet.is_disposable)
 
     def _decoded(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
         """Frames decoded from a packet, progressive and SDR, with their quantisers."""
