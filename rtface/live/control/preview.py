@@ -7,8 +7,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import numpy as np
 import simplejpeg
@@ -43,11 +42,13 @@ class Pair:
     wipe: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Viewer:
     wipe: tuple[float, float]
     sharp: bool
-    give: Callable[[Pair | None], object]
+    loop: asyncio.AbstractEventLoop
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    newest: Pair | None = None
 
 
 class Preview:
@@ -101,15 +102,7 @@ class Preview:
             sharp: frames of up to 1280 pixels, ten times a second, instead of 640 and 30.
             wipe: between which shares of the width the viewer's wipe will stand: what is not seen then is not sent.
         """
-        newest: Pair | None = None
-        ready = asyncio.Event()
-
-        def take(pair: Pair | None) -> None:
-            nonlocal newest
-            newest = pair
-            ready.set()
-
-        viewer = _Viewer(wipe, sharp, partial(asyncio.get_running_loop().call_soon_threadsafe, take))
+        viewer = _Viewer(wipe, sharp, asyncio.get_running_loop())
         with self._lock:
             if self._closed:
                 return
@@ -118,9 +111,9 @@ class Preview:
                 self._thread = start_thread("preview", self._make)
         try:
             while not self._closed:
-                yield newest
-                await ready.wait()
-                ready.clear()
+                yield viewer.newest
+                await viewer.ready.wait()
+                viewer.ready.clear()
         finally:
             with self._lock:
                 self._viewers.remove(viewer)
@@ -146,7 +139,8 @@ class Preview:
     def _give(self, pair: Pair | None) -> None:
         with self._lock:  # the loop of a viewer who is there runs
             for viewer in self._viewers:
-                viewer.give(pair)
+                viewer.newest = pair
+                viewer.loop.call_soon_threadsafe(viewer.ready.set)
 
 
 class PairEncoder:
