@@ -77,8 +77,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
-    start_thread("beat", reader.send_heartbeats)
-    start_thread("rest", reader.follow)
+    start_thread("beat", reader.follow)
     device = {"camera": camera.open_camera, "screen": screen.open_screen, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
@@ -144,12 +143,6 @@ class ReadWorker:
         self._color, self._display = Color(), Display()
         self._siting: str | None = None
 
-    def send_heartbeats(self) -> None:
-        """Sends heartbeats until the parent is gone."""
-        while not self._parent.gone:
-            self._parent.send(self._heartbeat())
-            time.sleep(_HEARTBEAT_S)
-
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
             max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
@@ -165,11 +158,13 @@ class ReadWorker:
         )
 
     def follow(self) -> None:
-        """Follows what the parent requests until it is gone."""
-        while (request := self._parent.receive()) is not None:
-            self.resting = request.resting
-            if not request.held:
-                self._playing.set()
+        """Sends heartbeats, and follows what the parent requests, until it is gone."""
+        while not self._parent.gone:
+            self._parent.send(self._heartbeat())
+            if (request := self._parent.receive(_HEARTBEAT_S)) is not None:
+                self.resting = request.resting
+                if not request.held:
+                    self._playing.set()
 
     def run(self, opened: OpenedInput) -> None:
         """Until the source ends or fails, or the parent is gone.

@@ -35,7 +35,9 @@ class Parent:
         self.sent.append(message)
 
     def receive(self, timeout: float | None = None) -> Any | None:
-        return self.say.get(timeout=5)
+        message = self.say.get(timeout=5)
+        self.gone = message is None
+        return message
 
     @property
     def shown(self) -> int:
