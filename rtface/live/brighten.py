@@ -184,28 +184,21 @@ class Brightening:
 
         def luma(x0: int, y0: int, x1: int, y1: int) -> Float:
             step = max(1, round(math.sqrt((x1 - x0) * (y1 - y0) / 4096)))
-            found = np.zeros((-(-(y1 - y0) // step), -(-(x1 - x0) // step)))
-            for role, weight in _WEIGHTS.items():
-                if role in views:
-                    found += weight * (views[role][y0:y1:step, x0:x1:step] >> form.shift)
-            return (found - legal.offset) / legal.scale
+            weights = ((views[role], weight) for role, weight in _WEIGHTS.items() if role in views)
+            total = sum(weight * (view[y0:y1:step, x0:x1:step] >> form.shift) for view, weight in weights)
+            return np.asarray((total - legal.offset) / legal.scale)
 
         whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
         scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
         levels: list[tuple[float, float]] = []
-        to_plane = plane_matrix((image.width, image.height), frame.display) if faces else None
+        size = image.width, image.height
         for face in faces:
-            corners = apply(to_plane, face.box.reshape(2, 2))  # type: ignore[arg-type]  # there are faces
-            (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-            dx, dy = 0.2 * (x1 - x0), 0.2 * (y1 - y0)  # hair and background
-            area = (
-                max(0, int(x0 + dx)),
-                max(0, int(y0 + dy)),
-                min(image.width, int(x1 - dx)),
-                min(image.height, int(y1 - dy)),
-            )
-            if area[2] - area[0] > 1 and area[3] - area[1] > 1:
-                levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
+            corners = apply(plane_matrix(size, frame.display), face.box.reshape(2, 2))
+            low, high = corners.min(0), corners.max(0)
+            inset = 0.2 * (high - low)  # hair and background
+            x0, y0, x1, y1 = map(int, (*np.maximum(low + inset, 0), *np.minimum(high - inset, size)))
+            if x1 - x0 > 1 and y1 - y0 > 1:
+                levels.append((float(np.median(luma(x0, y0, x1, y1))), float(np.prod(high - low))))
         if levels:
             if self._face is None:  # the tracker's first answer comes late
                 self.adaptation.restart()
