@@ -8,10 +8,11 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
-from rtface.errors import log
+from rtface.errors import Message, log
 
 # A run whose every frame fails is not "done with faults": after so many failed frames in a row it ends with an error.
 FAULTS_IN_A_ROW = 100
@@ -102,12 +103,26 @@ class Stats:
         if first and self._logs:
             log.warning("%s", message)
 
-    def fault(self, where: str, error: Exception) -> None:
-        """Counts a fault of a step (``tracker``, ``enhance``) that lets a frame pass as it is; says the first."""
+    def fault(self, where: str, error: Exception, what: str = "") -> None:
+        """Counts a fault of a step (``tracker``, ``enhance``) that lets a frame pass as it is; says the first.
+
+        Args:
+            what: what failed where that is no step on a frame, as the name of an output.
+        """
         self.count("faults")
         self.last_fault = str(error)
-        self.warn(f"{where}_fault", f"a frame passes through as it is, because its {where} step failed: {error}")
+        step = Message(
+            "a frame passes unchanged, because its {step} step failed: {why}",
+            code="frame_unchanged",
+            step=where,
+            why=error,
+        )
+        self.warn(f"{where}_fault", f"{what}: {error}" if what else step)
         log.debug("%s fault", where, exc_info=error)
+
+    def tolerate(self, where: str, what: str = "") -> Tolerance:
+        """Counts a `fault` in the block, which ends there: nothing ends a live run."""
+        return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:
         """All counters, as they are at this moment."""
@@ -147,3 +162,21 @@ class Stats:
                 }
                 for name, h in self.stages.items()
             }
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """See `Stats.tolerate`."""
+
+    stats: Stats
+    where: str
+    what: str
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.stats.fault(self.where, error, self.what)
+        return True

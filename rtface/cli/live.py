@@ -1,4 +1,4 @@
-"""Live runs of ``rtface run`` (camera, stream, virtual camera): keys, status line, control endpoint, metrics."""
+"""Live runs of ``rtface run`` (camera, stream, virtual camera): keys, status line, control server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from rtface.config.options import LiveOptions, Options
 from rtface.errors import Interrupted, Message, UsageError
 
 if TYPE_CHECKING:
-    from starlette.routing import BaseRoute
-
     from rtface.live.control.status_line import StatusLine
     from rtface.live.protocols import Endpoint
     from rtface.live.session import LiveSession
@@ -45,7 +43,7 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
 def run_live_job(
     source: LiveAddress, sink: LiveAddress, options: Options, console: Console, stop: StopRequest, *, json: bool
 ) -> int:
-    """Runs live with keys, status line, control endpoint and metrics; gives the exit code, 0 after an interruption."""
+    """Runs live with keys, status line and control server; gives the exit code, 0 after an interruption."""
     from rtface.live.endpoint_factory import make_endpoints
     from rtface.live.session import run_live
     from rtface.stats import Stats
@@ -55,11 +53,10 @@ def run_live_job(
     if options.dry_run:
         console.log(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
-    if options.preview or (options.control, options.metrics) != (None, None):
+    if options.preview or options.control is not None:
         from rtface.live.control.http_server import check_port  # takes a tenth of a second, which no frame waits for
 
         check_port(options.control, "--control")
-        check_port(options.metrics, "--metrics")
     try:
         with ExitStack() as stack:
             monitor = LiveMonitor(console, options, stack)
@@ -111,11 +108,11 @@ def _processor(report: Report) -> str:
 
 
 class LiveMonitor:
-    """Keys, status line, control endpoint and metrics of a live run; called five times a second.
+    """Keys, status line and control server of a live run; called five times a second.
 
     Args:
         console: gets notes and the status line.
-        options: control, metrics, preview.
+        options: control, preview.
         stack: closes them.
     """
 
@@ -172,46 +169,20 @@ class LiveMonitor:
         return StatusLine(console, live.status)
 
     def _serve(self, live: LiveSession) -> None:
-        """Starts the HTTP servers that were asked for; control and metrics share one where they share the port."""
+        """Starts the control server where it was asked for."""
         options, console = self._options, self._console
-        control = 0 if options.control is None and options.preview else options.control
-        if control is None and options.metrics is None:
+        if options.control is None and not options.preview:
             return
+        from rtface.live.control.browser import open_in_browser
+        from rtface.live.control.control_routes import control_routes
         from rtface.live.control.http_server import LocalHttpServer
 
-        routes: dict[int, list[BaseRoute]] = {}
-        if control is not None:
-            from rtface.live.control.control_routes import control_routes
-
-            routes[control] = control_routes(
-                live.status,
-                live.filters.preview,
-                live.persons,
-                live.stages,
-                os.environ.pop("RTFACE_CONTROL_KEY", ""),
-            )
-        if options.metrics is not None:
-            from rtface.live.control.metrics import metrics_routes
-
-            routes[options.metrics] = routes.get(options.metrics, []) + metrics_routes(live.status)
-        addresses: dict[int, str] = {}
-        for port, handlers in routes.items():
-            server = LocalHttpServer(handlers, port=port, option="--control" if port == control else "--metrics")
-            self._stack.callback(server.close)
-            addresses[port] = server.address
-        if control is not None:
-            page = f"{addresses[control]}/preview"
-            console.log(
-                Message(
-                    "control: {address}" + ", preview: {page}" * options.preview,
-                    code="control",
-                    address=addresses[control],
-                    page=page,
-                )
-            )
-            if options.preview:
-                from rtface.live.control.browser import open_in_browser
-
-                open_in_browser(page)
-        if options.metrics is not None:
-            console.log(f"metrics: {addresses[options.metrics]}/metrics")
+        key = os.environ.pop("RTFACE_CONTROL_KEY", "")
+        routes = control_routes(live.status, live.filters.preview, live.persons, live.filters, files=bool(key))
+        server = LocalHttpServer(routes, port=options.control or 0, option="--control", key=key)
+        self._stack.callback(server.close)
+        page = f"{server.address}/preview"
+        text = "control: {address}" + ", preview: {page}" * options.preview
+        console.log(Message(text, code="control", address=server.address, page=page))
+        if options.preview:
+            open_in_browser(page)

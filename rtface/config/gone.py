@@ -42,6 +42,7 @@ GONE = {
     "then": Message("use: rtface queue run && CMD", code="gone_then"),
     "notify": _NOTIFY,
     "no_notify": _NOTIFY,
+    "metrics": Message("--control PORT answers GET /metrics, too", code="gone_metrics"),
     "work": _MACHINES,
     "segment": _MACHINES,
     "files_only": Message("verify checks files, sidecar and INPUT without it", code="gone_files_only"),

@@ -661,14 +661,6 @@ class LiveOptions(_Group):
         metavar="PORT",
         unset="off",
     )
-    metrics: int | None = _option(
-        None,
-        v.number(0, 65_535, whole=True),
-        Scope.CONSOLE,
-        "Serve Prometheus figures of a live run on this port of 127.0.0.1; 0 takes a free one.",
-        metavar="PORT",
-        unset="off",
-    )
 
 
 # Dataclass fields follow the bases from last to first.

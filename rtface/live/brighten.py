@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from functools import lru_cache
 
 import av
 import cv2
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from rtface.device.cpu.crop import full_range
 from rtface.device.cpu.device import native_image
-from rtface.frame import Color, Face, Float, Frame
+from rtface.frame import Face, Float, Frame
 from rtface.geometry.color_curves import code_range
-from rtface.geometry.planes import Layout, Role, Samples, layout, planes
+from rtface.geometry.planes import Layout, Samples, layout, planes
 from rtface.geometry.transforms import apply, plane_matrix
 
 MAX_LIFT = math.log2(3.0)
@@ -148,7 +148,6 @@ class Brightening:
         self.adaptation = BrightnessAdaptation()
         self._face: float | None = None
         self._face_at = -math.inf
-        self._tables: dict[tuple[object, ...], NDArray[Any]] = {}
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
         """The frame, brightened; the same object where that changes nothing.
@@ -169,10 +168,13 @@ class Brightening:
         if lift <= 0.0:
             return frame
         frame = replace(frame, image=image, filtered=True, changed=None)
-        tables = self.luma_table(form, frame.color, lift), self._chroma_table(form, frame.color, lift)
+        luma, chroma = tables(image.format.name, full_range(form, frame.color), lift)
+        native = np.dtype(np.uint8 if form.dtype.itemsize == 1 else np.uint16)
         for one in filter(None, (frame, frame.source)):
             one.make_writable()
-            _through(one.image, form, *tables)
+            for role, view in planes(one.image, form).items():
+                words: Samples = view.view(native)
+                words[...] = cv2.LUT(words, chroma if role in ("u", "v") else luma)
         return frame
 
     def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
@@ -182,28 +184,21 @@ class Brightening:
 
         def luma(x0: int, y0: int, x1: int, y1: int) -> Float:
             step = max(1, round(math.sqrt((x1 - x0) * (y1 - y0) / 4096)))
-            found = np.zeros((-(-(y1 - y0) // step), -(-(x1 - x0) // step)))
-            for role, weight in _WEIGHTS.items():
-                if role in views:
-                    found += weight * (views[role][y0:y1:step, x0:x1:step] >> form.shift)
-            return (found - legal.offset) / legal.scale
+            weights = ((views[role], weight) for role, weight in _WEIGHTS.items() if role in views)
+            total = sum(weight * (view[y0:y1:step, x0:x1:step] >> form.shift) for view, weight in weights)
+            return np.asarray((total - legal.offset) / legal.scale)
 
         whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
         scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
         levels: list[tuple[float, float]] = []
-        to_plane = plane_matrix((image.width, image.height), frame.display) if faces else None
+        size = image.width, image.height
         for face in faces:
-            corners = apply(to_plane, face.box.reshape(2, 2))  # type: ignore[arg-type]  # there are faces
-            (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
-            dx, dy = 0.2 * (x1 - x0), 0.2 * (y1 - y0)  # hair and background
-            area = (
-                max(0, int(x0 + dx)),
-                max(0, int(y0 + dy)),
-                min(image.width, int(x1 - dx)),
-                min(image.height, int(y1 - dy)),
-            )
-            if area[2] - area[0] > 1 and area[3] - area[1] > 1:
-                levels.append((float(np.median(luma(*area))), float((x1 - x0) * (y1 - y0))))
+            corners = apply(plane_matrix(size, frame.display), face.box.reshape(2, 2))
+            low, high = corners.min(0), corners.max(0)
+            inset = 0.2 * (high - low)  # hair and background
+            x0, y0, x1, y1 = map(int, (*np.maximum(low + inset, 0), *np.minimum(high - inset, size)))
+            if x1 - x0 > 1 and y1 - y0 > 1:
+                levels.append((float(np.median(luma(x0, y0, x1, y1))), float(np.prod(high - low))))
         if levels:
             if self._face is None:  # the tracker's first answer comes late
                 self.adaptation.restart()
@@ -213,37 +208,20 @@ class Brightening:
             return lift_for(self._face, _FACE_TARGET), scene
         return lift_for(scene, _FRAME_TARGET), scene
 
-    def luma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
-        full = full_range(form, color)
 
-        def made() -> NDArray[Any]:
-            legal = code_range(form.bits, full, chroma=False)
-            codes = np.arange(1 << form.bits, dtype=np.float64)
-            x = (codes - legal.offset) / legal.scale
-            inside = (x > 0.0) & (x < 1.0)
-            return np.where(inside, legal.offset + legal.scale * curve(np.clip(x, 0.0, 1.0), lift), codes)
-
-        return self._table((form, full, lift, "luma"), form, made)
-
-    def _chroma_table(self, form: Layout, color: Color, lift: float) -> NDArray[Any]:
-        full = full_range(form, color)
-
-        def made() -> NDArray[Any]:
-            legal = code_range(form.bits, full, chroma=True)
-            codes = np.arange(1 << form.bits, dtype=np.float64)
-            grown = legal.offset + (codes - legal.offset) * min(_MOST_CHROMA, 2.0 ** (0.4 * lift))
-            return np.clip(grown, np.minimum(codes, legal.low), np.maximum(codes, legal.high))
-
-        return self._table((form, full, lift, "chroma"), form, made)
-
-    def _table(self, key: tuple[object, ...], form: Layout, made: Any) -> NDArray[Any]:
-        # Layouts are made once for each format (`planes.layout`), so their identity stands for them.
-        key = (id(form), *key[1:])
-        if key not in self._tables:
-            if len(self._tables) >= 8:
-                self._tables.clear()
-            self._tables[key] = _words(form, np.rint(made()).astype(np.uint16))
-        return self._tables[key]
+@lru_cache(maxsize=8)
+def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Samples]:
+    """New storage words of luma, and of chroma, for each word, in the byte order of the format."""
+    form = layout(pix_fmt)
+    assert form is not None
+    codes = np.arange(1 << form.bits, dtype=np.float64)
+    legal = code_range(form.bits, full, chroma=False)
+    x = (codes - legal.offset) / legal.scale
+    luma = np.where((x > 0.0) & (x < 1.0), legal.offset + legal.scale * curve(np.clip(x, 0.0, 1.0), lift), codes)
+    legal = code_range(form.bits, full, chroma=True)
+    grown = legal.offset + (codes - legal.offset) * min(_MOST_CHROMA, 2.0 ** (0.4 * lift))
+    chroma = np.clip(grown, np.minimum(codes, legal.low), np.maximum(codes, legal.high))
+    return _words(form, np.rint(luma).astype(np.uint16)), _words(form, np.rint(chroma).astype(np.uint16))
 
 
 def _smoothstep(x: Float) -> Float:
@@ -251,7 +229,7 @@ def _smoothstep(x: Float) -> Float:
     return x * x * (3.0 - 2.0 * x)
 
 
-def _words(form: Layout, codes: NDArray[np.uint16]) -> NDArray[Any]:
+def _words(form: Layout, codes: NDArray[np.uint16]) -> Samples:
     """A table of codes as one of storage words, in the machine's byte order."""
     if form.dtype.itemsize == 1:
         return codes.astype(np.uint8)
@@ -261,36 +239,3 @@ def _words(form: Layout, codes: NDArray[np.uint16]) -> NDArray[Any]:
     found = np.where(values >> form.shift < len(codes), found | (values & ((1 << form.shift) - 1)), values)
     found = found.astype(np.uint16)
     return found.byteswap() if form.dtype.byteorder == ">" else found
-
-
-def _through(image: av.VideoFrame, form: Layout, luma: NDArray[Any], chroma: NDArray[Any]) -> None:
-    """Every sample through its table, plane by plane and in place."""
-    native = np.dtype(np.uint8 if form.dtype.itemsize == 1 else np.uint16)
-    tables = {role: chroma if role in ("u", "v") else luma for role in form.components}
-    if any(plane.line_size < 0 for plane in image.planes):
-        for role, view in planes(image, form).items():
-            words: Samples = view.view(native)
-            words[...] = tables[role][words]
-        return
-    for index in sorted({plane for plane, _, _ in form.components.values()}):
-        here: dict[Role, tuple[int, int]] = {
-            r: (first, step) for r, (p, first, step) in form.components.items() if p == index
-        }
-        period = max(step for _, step in here.values())
-        channels = [
-            next((tables[role] for role, (first, step) in here.items() if c >= first and (c - first) % step == 0), None)
-            for c in range(period)
-        ]
-        plane, (sx, sy) = image.planes[index], form.role_subsampling(min(here, key=lambda r: here[r][1]))
-        step = min(step for _, step in here.values())
-        rows, units = -(-image.height // sy), -(-(-(-image.width // sx) * step) // period)
-        stride, item = plane.line_size, native.itemsize
-        memory: Any = plane
-        if all(table is channels[0] for table in channels):
-            flat = np.ndarray((rows, units * period), native, memory, 0, (stride, item))
-            cv2.LUT(flat, channels[0], dst=flat)  # type: ignore[arg-type]  # a plane has a component
-        else:
-            same = np.arange(len(luma), dtype=native)
-            mixed = np.stack([same if table is None else table for table in channels], -1)[None]
-            pixels = np.ndarray((rows, units, period), native, memory, 0, (stride, period * item, item))
-            cv2.LUT(pixels, mixed, dst=pixels)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from rtface.config.options import OPTIONS, Trait, having
-from rtface.errors import Message, UsageError
+from rtface.errors import UsageError
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.text import brief
 
@@ -44,7 +44,6 @@ class LiveControls:
         }
         self._persons: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._listeners: list[Callable[[str, float | bool], None]] = []
         self.stop = stop or threading.Event()
 
     @property
@@ -82,20 +81,13 @@ class LiveControls:
         """Changes how much of the strength a person gets.
 
         Raises:
-            UsageError: no person's name or number, a value out of range, or a policy that locks the strength.
+            UsageError: no person's name or number, or a policy that locks the strength.
         """
         if not (is_person_number(label) or is_person_name(label)):
             raise UsageError(
                 "{name} is no person's name or number; 'GET /status' lists the persons",
                 code="live_person",
                 name=brief(label, 40),
-            )
-        if not 0.0 <= strength <= 1.0:  # NaN too
-            raise UsageError(
-                "the strength of {name} is a number from 0 to 1, not {value}",
-                code="live_person_strength",
-                name=label,
-                value=strength,
             )
         self.check_lock("strength")
         with self._lock:
@@ -118,31 +110,17 @@ class LiveControls:
             UsageError: an unknown name, a locked one, or a value of another type or out of range.
         """
         with self._lock:
-            if name not in self._values:
+            same = isinstance(self._values.get(name, ""), bool) == isinstance(value, bool)
+            if name not in self._values or not same or not 0.0 <= value <= 1.0:  # NaN too
                 raise UsageError(
-                    "there is no control {name}: there is {names}",
-                    code="no_control",
-                    name=name,
-                    names=", ".join(self._values),
-                )
-            if isinstance(self._values[name], bool) != isinstance(value, bool):
-                raise UsageError(
-                    "{name} is {wanted}, not {value}",
+                    "{name} cannot be {value}: enabled and always are true or false, and {names} numbers from 0 to 1",
                     code="control_value",
                     name=name,
-                    wanted=Message("true or false", code="true_or_false")
-                    if isinstance(self._values[name], bool)
-                    else Message("a number from 0 to 1", code="share"),
                     value=value,
-                )
-            if not isinstance(value, bool) and not 0.0 <= value <= 1.0:  # NaN too
-                raise UsageError(
-                    "{name} is a number from 0 to 1, not {value}", code="control_share", name=name, value=value
+                    names=", ".join(having(Trait.CONTROL)),
                 )
             self.check_lock("correct" if name == "always" else name)
             self._values[name] = value
-        for listener in self._listeners:
-            listener(name, value)
 
     def toggle(self, name: str = "enabled") -> None:
         """Turns enhancement, or the correction of every face, off or on."""
@@ -151,7 +129,3 @@ class LiveControls:
     def nudge(self, steps: int, name: str = "strength") -> None:
         """Changes strength (or light) by so many tenths, within 0…1."""
         self.set(name, min(1.0, max(0.0, round(float(self._values[name]) + steps * STEP, 3))))
-
-    def listen(self, listener: Callable[[str, float | bool], None]) -> None:
-        """Calls `listener` with the name and value of every change, on the thread that makes it."""
-        self._listeners.append(listener)

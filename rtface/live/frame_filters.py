@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rtface.config.options import Options
+from rtface.errors import RestartNeeded, RtfaceError
 from rtface.frame import Face, Frame
 from rtface.live.brighten import Brightening
 from rtface.live.control.preview import Preview
 from rtface.live.control.remarks import TurnedFaces
 from rtface.stages import runner
+from rtface.stages.options import Spec
 from rtface.stats import Stats
 
 
 class FrameFilters:
     """The filters of one run.
 
+    Args:
+        options: of the run.
+        stats: receives warnings and faults.
+        recorded: whether an output is a file. Its metadata name the stages that draw on it from its beginning.
+
     Attributes:
         preview: before and after in a browser.
         light: brightening of dark frames.
-        stages: the user's stages; `use` puts others in their place.
+        stages: the user's stages; `change` puts others in their place.
 
     Raises:
         UsageError, MissingComponent: a stage that does not exist, cannot be loaded or does not know an option.
     """
 
-    def __init__(self, options: Options, stats: Stats) -> None:
+    def __init__(self, options: Options, stats: Stats, *, recorded: bool = False) -> None:
         self.preview = Preview()
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._before: Frame | None = None
-        self._at_work = threading.Lock()  # while stages draw
-        self.light = Brightening()
+        self._at_work, self._changing = threading.Lock(), threading.Lock()  # while stages draw, and are changed
+        self.light, self._options = Brightening(), options
+        self._named = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
 
     @property
@@ -44,11 +53,43 @@ class FrameFilters:
         """True if a stage hides something: a frame on which `after` fails must not be shown."""
         return self.stages.hides
 
-    def use(self, stages: runner.Stages) -> None:
-        """Has these stages draw from the next frame on; those that are not among them are closed."""
-        with self._at_work:
-            old, self.stages = self.stages, stages
-        old.close(keep=stages.stages)
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The stages that draw now, as `Options.stages`."""
+        return self._options.stages
+
+    def change(self, stages: Sequence[str]) -> None:
+        """Has other stages draw, from one of the next two frames on; safe to use from several threads. One whose text
+        stays the same continues with what it remembers.
+
+        Args:
+            stages: as `Options.stages`.
+
+        Raises:
+            UsageError: one that does not exist or cannot be used; those that draw
+                continue.
+            RestartNeeded: a recording does not name one.
+            MissingComponent: one cannot be loaded.
+        """
+        with self._changing:
+            options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
+            if self._named is not None and (more := sorted(_names(options.stages) - self._named)):
+                raise RestartNeeded(
+                    "the recording names in its metadata what is drawn on it, and {name} is not among "
+                    "that: start the run again to add it",
+                    code="overlay_recording",
+                    name=more[0],
+                )
+            before = self.stages
+            changed = before.changed(options.stages, commercial_use=options.commercial_use)
+            try:
+                changed.check_tracker(options.tracker)
+            except RtfaceError:
+                changed.close(keep=before.stages)
+                raise
+            with self._at_work:
+                self.stages, self._options = changed, options
+            before.close(keep=changed.stages)
 
     def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
         """A frame from the source, brightened; with a copy of the original where a stage or the preview needs it.
@@ -83,3 +124,7 @@ class FrameFilters:
         """Releases the stages."""
         self.stages.close()
         self.preview.close()
+
+
+def _names(stages: Sequence[str]) -> set[str]:
+    return {Spec.parse(text).name for text in stages}

@@ -114,7 +114,7 @@ class FrameLoop:
         self._tracked.close()
 
     def _with_faces(self, frame: Frame) -> Frame:
-        try:
+        with self._stats.tolerate("tracker"):
             return self._tracker.faces_of(
                 frame,
                 every=self._governor.track_every,
@@ -122,23 +122,17 @@ class FrameLoop:
                 sparing=self._governor.sparing,
                 hides=self._filters.hides,
             )
-        except Exception as error:  # noqa: BLE001 - nothing ends a live run
-            self._state.fault("tracker", error)
-            return replace(frame, faces=(), tracked=False)
+        return replace(frame, faces=(), tracked=False)
 
     def _before(self, frame: Frame) -> Frame:
-        try:
+        with self._stats.tolerate("light"):
             return self._filters.before(frame, self._controls.light if self._controls.enabled else None, self._seen)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._state.fault("light", error)
-            return frame
+        return frame
 
     def _finish(self) -> None:
         for frame in self._tracked:
-            try:
+            with self._stats.tolerate("output"):
                 self._finish_one(frame)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._state.fault("output", error)
 
     def _finish_one(self, frame: Frame) -> None:
         frame = self._enhance.label(frame)
@@ -146,14 +140,13 @@ class FrameLoop:
             frame = replace(frame, enhancing=False)
         elif frame.faces and self._state.watched:
             frame = self._enhanced(frame)
-        try:
-            frame = self._filters.after(frame)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._state.fault("stages", error)
-            if self._filters.hides:  # it may show what was to be hidden: the frame before stays
-                self._stats.count("dropped:stages")
-                return
-        self._output.put(frame)
+        done = None
+        with self._stats.tolerate("stages"):
+            done = self._filters.after(frame)
+        if done is None and self._filters.hides:  # it may show what was to be hidden: the frame before stays
+            self._stats.count("dropped:stages")
+        else:
+            self._output.put(done or frame)
 
     def _enhanced(self, frame: Frame) -> Frame:
         age = 0.0 if frame.captured_at is None else self._clock() - frame.captured_at
@@ -165,9 +158,7 @@ class FrameLoop:
             self._stats.count("frames_late")
         tracks, controls = self._enhance.tracks, self._controls
         self._enhance.strength, tracks.strengths, tracks.always = controls.strength, controls.persons, controls.always
-        try:
+        with self._stats.tolerate("enhance"):  # a film ends after many faults in a row, a live run does not
             return self._enhance.process(frame)
-        except Exception as error:  # noqa: BLE001 - as above; a film ends after many faults in a row, a live run does not
-            self._state.fault("enhance", error)
-            self._enhance.reset()
-            return frame
+        self._enhance.reset()
+        return frame

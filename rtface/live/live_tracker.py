@@ -186,12 +186,10 @@ class LiveTracker:
 
     def _look(self, frame: Frame) -> TrackingResult:
         device, stats = self._enhance.runtime.device, self._state.stats
-        try:
+        with stats.tolerate("tracker"):
             done = find_faces(frame, self._tracker, device, stats, watchful=self._hides, sparing=self._sparing)
-        except Exception as error:  # noqa: BLE001 - nothing ends a live run
-            self._state.fault("tracker", error)
-            return TrackingResult(frame.time, tracked=False)
-        return TrackingResult(frame.time, done.faces, done.unfollowed, done.tracked)
+            return TrackingResult(frame.time, done.faces, done.unfollowed, done.tracked)
+        return TrackingResult(frame.time, tracked=False)
 
     def _cost(self, seconds: float) -> None:
         """Adapts `every` to the time that tracking takes: above its share, fewer frames are tracked."""

@@ -29,7 +29,7 @@ SOUND_BEGAN = "its sound has begun"
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """Request to a read worker: the source to open.
+    """Request to a read worker: the source to open. Sent again, it changes `resting`, and ends `held`.
 
     Attributes:
         kind: "camera", "screen", "stream", "file", or "microphone".
@@ -42,8 +42,8 @@ class SourceRequest:
         video, sound: whether video and sound are wanted.
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
-        resting: whether it begins as after `RestSource(True)`.
-        held: whether a film waits behind its first frame until `PlaySource`.
+        resting: whether no output has a viewer; it gives a frame now and then.
+        held: whether a film waits behind its first frame: outputs are not there yet.
         loop: whether a film begins again at its end.
         live: whether it was a stream before, and is none the less for coming fast.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
@@ -65,19 +65,6 @@ class SourceRequest:
     loop: bool = False
     held: bool = False
     live: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PlaySource:
-    """To a read worker: outputs are there, so a film that was held is played, from its first frame on."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestSource:
-    """To a read worker: no output has a viewer, or one has again. While it rests it gives a frame now and
-    then."""
-
-    resting: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +145,8 @@ class Heartbeat:
         missing: frames that did not come.
         buffer: seconds that the jitter buffer adds now.
         backlog: seconds by which what was delivered is behind its own clock, against the best since the opening.
+        notes: conversions that its frames need, a line each.
+        over: whether a film came to its end.
     """
 
     quiet: float
@@ -168,21 +157,11 @@ class Heartbeat:
     damaged: int = 0
     missing: int = 0
     backlog: float = 0.0
+    notes: tuple[str, ...] = ()
+    over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SourceNote:
-    """Text for the user about a conversion that the source's frames need."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class EndOfStream:
-    """A film came to its end."""
-
-
-SourceMessage = SourceOpened | SourceNote | VideoFrameReady | SoundPacketReady | Heartbeat | SourceRefused | EndOfStream
+SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | SourceRefused
 
 
 # -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and WriteSound -----------------------------------

@@ -10,12 +10,11 @@ from math import inf
 from time import monotonic
 
 from rtface.concurrency.threads import start_thread
-from rtface.errors import log
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.letterbox import Letterbox
-from rtface.live.protocols import REST_S, LiveSink, SoundPacket
+from rtface.live.protocols import REST_S, SoundPacket
 from rtface.live.run_state import RunState
 
 # After this many seconds, or periods of the source, without a new frame the last one is written again: viewers and
@@ -82,10 +81,8 @@ class OutputScheduler:
     def sound(self, packet: SoundPacket) -> None:
         """Passes sound on at once. Its time is on the frames' clock, so the delay does not shift the two."""
         for sink in self._state.ends.sinks:
-            try:
+            with self._stats.tolerate(f"sink {sink.described}", sink.described):
                 sink.sound(packet)
-            except Exception as error:  # noqa: BLE001 - a sink's fault never ends a live run
-                self._fault(sink, error)
 
     def drain(self, timeout: float) -> None:
         """Waits until all frames that came are written (at the end of a film)."""
@@ -160,17 +157,15 @@ class OutputScheduler:
             if ahead and frame.pts < soonest:
                 frame = replace(frame, pts=soonest)
         faces = tuple(face.track_id for face in frame.faces)  # a frame that is scaled to the outputs' format has none
-        try:
-            frame = self._fit(frame)
-        except Exception as error:  # noqa: BLE001 - a frame that cannot be shown never ends a live run
-            self._stats.count("faults")
-            self._stats.warn("fit", f"a frame of another format cannot be converted for the outputs: {error}")
+        fitted = None
+        with self._stats.tolerate("fit", "a frame of another format cannot be converted for the outputs"):
+            fitted = self._fit(frame)
+        if fitted is None:
             return
+        frame = fitted
         for sink in self._state.ends.sinks:
-            try:
+            with self._stats.tolerate(f"sink {sink.described}", sink.described):
                 sink.write(frame)
-            except Exception as error:  # noqa: BLE001 - as above
-                self._fault(sink, error)
         self._filters.shown(frame)
         now = self._clock()
         self._pts, self._shown_at = frame.pts, now
@@ -183,8 +178,3 @@ class OutputScheduler:
         self._stats.count("frames_out")
         self._status.wrote(latency, faces)
         self._last, self._last_at, self._slate = frame, now, None
-
-    def _fault(self, sink: LiveSink, error: Exception) -> None:
-        self._stats.count("faults")
-        self._stats.warn(f"sink_fault:{sink.described}", f"{sink.described}: {error}")
-        log.debug("sink fault", exc_info=error)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.errors import Message, log
+from rtface.errors import log
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundSource, VideoFormat
@@ -106,17 +106,3 @@ class RunState:
     def lost(self) -> bool:
         """True if the source is away."""
         return self.ends.source.health.state == "away"
-
-    def fault(self, step: str, error: Exception) -> None:
-        """Counts a step that failed on a frame, which passes unchanged."""
-        self.stats.count("faults")
-        self.stats.warn(
-            f"live_{step}_fault",
-            Message(
-                "a frame passes unchanged, because its {step} step failed: {why}",
-                code="frame_unchanged",
-                step=step,
-                why=error,
-            ),
-        )
-        log.debug("%s fault", step, exc_info=error)

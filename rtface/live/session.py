@@ -37,7 +37,6 @@ from rtface.live.run_state import CLOSE_S, FILE_S, Endpoints, RunState
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sound_gap_filler import SoundGapFiller
-from rtface.live.stage_changer import StageChanger
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.read.enlarge import Enlarger
 from rtface.persons.recogniser import PersonRecogniser
@@ -67,7 +66,6 @@ class LiveSession:
         loop, enhance, scheduler: the steps.
         governor: how faces are done under load.
         filters: brightening, stages, preview.
-        stages: changes the stages.
         persons: those in view, where they are recognised.
         status: state and figures for the status line and the control endpoint.
 
@@ -121,11 +119,10 @@ class LiveSession:
         )
         load_persons = partial(open_persons, options, stats, wanted=True, keep_faces=0)
         self.persons = PersonsInView(self.enhance, load_persons, controls)
-        self.filters = FrameFilters(options, stats)
+        recorded = any(isinstance(sink, RecordSink) for sink in ends.sinks)
+        self.filters = FrameFilters(options, stats, recorded=recorded)
         closing.callback(self.filters.close)
         self.filters.stages.check_tracker(options.tracker)
-        recorded = any(isinstance(sink, RecordSink) for sink in ends.sinks)
-        self.stages = StageChanger(self.filters, options, recorded=recorded)
         self._state = RunState(ends, controls, stats, self.filters.preview, form, delay)
         self.status = LiveStatus(self._state, self.governor, self.persons, tracks=self.enhance.tracks, guard=guard)
         self.scheduler = OutputScheduler(self._state, self.filters, self.status)
@@ -156,10 +153,8 @@ class LiveSession:
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
-            try:
+            with self.stats.tolerate("turn"):
                 frame = self._turn(frame)
-            except Exception as error:  # noqa: BLE001 - nothing ends a live run
-                self.stats.fault("turn", error)
             try:
                 frame = self._enlarger(frame)
             except Exception as error:  # noqa: BLE001 - it came back with another size: the outputs' is kept
@@ -191,10 +186,8 @@ class LiveSession:
             self._take_sound(packet)
 
     def _take_sound(self, packet: SoundPacket) -> None:
-        if self._filler is not None:
+        if self._filler is not None:  # outputs are open, and take sound
             self._filler.put(packet)
-        elif self._begun:
-            self.scheduler.sound(packet)
 
     def follow_viewers(self) -> None:
         """Lets the source rest while neither an output nor the preview has a viewer."""

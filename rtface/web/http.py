@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -176,14 +176,12 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 def application(
     routes: Sequence[BaseRoute],
-    unknown: Callable[[Request, Exception], Awaitable[Response]] = _unknown,
     *,
     level: int = logging.ERROR,
 ) -> Starlette:
     """These routes, with errors of their handlers as responses that have a message for the user.
 
     Args:
-        unknown: answers for paths and methods that no route has.
         level: at which faults are logged.
     """
 
@@ -194,4 +192,4 @@ def application(
     known = dict.fromkeys((HTTPException, ClientDisconnect, RtfaceError), _error_answer)
     # A handler for `Exception` that Starlette itself calls answers, and then raises again.
     faults = Middleware(ExceptionMiddleware, handlers={Exception: failed})
-    return Starlette(routes=routes, middleware=[faults], exception_handlers={404: unknown, 405: unknown, **known})
+    return Starlette(routes=routes, middleware=[faults], exception_handlers={404: _unknown, 405: _unknown, **known})

@@ -12,8 +12,7 @@ import pytest
 
 from rtface.frame import Color, Display, Face, Frame
 from rtface.geometry.planes import layout, planes
-from rtface.live import brighten as module
-from rtface.live.brighten import MAX_LIFT, Brightening, BrightnessAdaptation, curve, lift_for
+from rtface.live.brighten import ARRIVED, MAX_LIFT, Brightening, BrightnessAdaptation, curve, lift_for, tables
 from rtface.media.read.enlarge import Enlarger
 from rtface.util.av_arrays import copy_image
 
@@ -147,8 +146,7 @@ def other_bytes(image, form):
 @pytest.mark.parametrize("lift", LIFTS)
 @pytest.mark.parametrize("full", [False, True])
 def test_no_holes_at_eight_bits_beyond_the_gain(lift, full):
-    light = Brightening()
-    table = light.luma_table(layout("yuv420p"), Color(full_range=full), lift).astype(int)
+    table = tables("yuv420p", full, lift)[0].astype(int)
     steps = np.diff(table)
     assert (steps >= 0).all()
     assert steps.max() <= np.ceil(2**lift) + 2
@@ -206,7 +204,7 @@ def test_frames_a_decoder_predicts_from_stay_untouched(tmp_path):
     with av.open(path) as box:
         for n, image in enumerate(box.decode(video=0)):
             lit = light.apply(Frame(image, n * 33_333, Fraction(1, 1_000_000)), 1.0, ())
-            table = light.luma_table(layout("yuv420p"), Color(), round(light.adaptation.lift * 256) / 256)
+            table = tables("yuv420p", False, round(light.adaptation.lift * 256) / 256)[0]
             assert light.adaptation.lift > 0.5
             assert np.array_equal(values(lit)["y"], table[values(Frame(clean[n], 0, Fraction(1)))["y"]])
 
@@ -301,7 +299,7 @@ def test_the_amount_is_followed_within_half_a_second():
     assert lifts[-1] == pytest.approx(1.0, abs=0.03)
     assert np.abs(np.diff(lifts)).max() < 0.21
     lifts = run(adaptation, [(1.0, 1.0, 0.2)], amount=0.0, start=2.5)
-    assert lifts[-1] < module.ARRIVED
+    assert lifts[-1] < ARRIVED
 
 
 def lifts_of(faces):

@@ -147,7 +147,7 @@ def test_a_failing_sink_does_not_stop_the_next():
         rig.put(number)
     assert len(rig.frames) == 3
     assert rig.stats.counters["faults"] == 3
-    assert "this sink always fails" in rig.stats.warnings["sink_fault:bad"]
+    assert "this sink always fails" in rig.stats.warnings["sink bad_fault"]
 
 
 def test_faces_are_counted_on_scaled_frames():

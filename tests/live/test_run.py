@@ -361,10 +361,10 @@ def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
     monkeypatch.setattr("rtface.live.session.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        for option in ("control", "metrics"):
-            options = Options.of({option: port})
-            with pytest.raises(UsageError, match=f"--{option} {port}: the port is not available"):
-                live.run_live_job(parse_address("film.mkv"), parse_address("null:"), options, None, None, json=False)
+        with pytest.raises(UsageError, match=f"--control {port}: the port is not available"):
+            live.run_live_job(
+                parse_address("film.mkv"), parse_address("null:"), Options(control=port), None, None, json=False
+            )
 
 
 def test_the_source_rests_while_nobody_looks():

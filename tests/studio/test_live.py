@@ -638,7 +638,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     eventually("label:text=On air\\, live", "lower-third:title=Anna", "tag:name=Eve")
     page.get_by_role("checkbox", name="Name tags").uncheck()
     eventually("label:text=On air\\, live", "lower-third:title=Anna")
-    assert until(studio, "running")["status"]["warnings"] == []
+    assert until(studio, "running")["status"]["messages"] == []
     assert call(studio, "POST", "/api/live/overlays", stages=["picture:file=/etc/passwd"])[0] == 400
     assert call(studio, "POST", "/api/live/overlays", stages=["os.path"])[0] == 400
     page.route(

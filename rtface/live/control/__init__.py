@@ -1,1 +1,1 @@
-"""Control of a live run: keys, status line, HTTP server, preview, metrics."""
+"""Control of a live run: keys, status line, HTTP server, preview."""

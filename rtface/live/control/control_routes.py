@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-import math
-from base64 import b64decode
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
 
 from rtface.config.options import Trait, having
 from rtface.errors import InputMissing, Message, RtfaceError, UsageError
+from rtface.live.control.metrics import metrics
 from rtface.live.control.preview import Pair, Preview
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
+from rtface.live.frame_filters import FrameFilters
 from rtface.live.persons_in_view import PersonsInView
-from rtface.live.stage_changer import StageChanger
 from rtface.stages.options import check_without_files
-from rtface.util.text import brief
-from rtface.web.access import bearer, same
-from rtface.web.connections import LET_IN
-from rtface.web.http import error_response, in_thread, json_body
+from rtface.web.http import error_response, in_thread, json_body, number_of
 
 STREAMS = 4
 """Previews at a time, at most; further connections are always left for commands."""
@@ -41,7 +35,6 @@ _POLICY = (
     "img-src 'self' blob: data:; frame-ancestors 'none'"
 )
 
-
 _Values = dict[str, Any]
 _Handler = Callable[[_Values], Response]
 _Routes = dict[tuple[str, str], _Handler]
@@ -51,8 +44,9 @@ def control_routes(
     status: LiveStatus,
     preview: Preview | None = None,
     persons: PersonsInView | None = None,
-    stages: StageChanger | None = None,
-    key: str = "",
+    filters: FrameFilters | None = None,
+    *,
+    files: bool = False,
 ) -> list[BaseRoute]:
     """Routes for a `LocalHttpServer` (docs/control.md lists the paths).
 
@@ -60,25 +54,33 @@ def control_routes(
         status: of the run; POST requests change its controls.
         preview: before|after; without one there is no /preview.mjpeg.
         persons: those in view; without them there is none of their paths.
-        stages: those that draw; without them there is no /stages.
-        key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for; its
-            sender may give stages that read files. "" lets every program of this machine in, without such stages.
+        filters: have the stages that draw; without them there is no /stages.
+        files: whether a request may give stages that read files.
     """
     controls = status.controls
+    settings: dict[str, tuple[str, bool | None]] = {
+        "on": ("enabled", True),
+        "off": ("enabled", False),
+        "always": ("always", True),
+        "auto": ("always", False),
+        **{name: (name, None) for name in having(Trait.CONTROL)},
+    }
 
     def command(action: Callable[[], None], values: _Values) -> Response:
         action()
         return _json(controls.values())
 
-    def change(name: str, values: _Values) -> Response:
-        controls.set(name, _new_value(name, float(controls.values()[name]), values))
+    def change(name: str, value: bool | None, values: _Values) -> Response:
+        controls.set(name, _new_value(name, float(controls.values()[name]), values) if value is None else value)
         return _json(controls.values())
 
     async def frames(request: Request) -> Response:
         if preview is None:
             raise InputMissing("this run has no preview", code="no_preview")
-        values = dict(request.query_params)
-        pairs = preview.watch(sharp=values.get("sharp") == "1", wipe=_wipe(values))
+        values = request.query_params
+        start = number_of(values.get("from", "0"), "from", 0.0, 1.0)
+        wipe = start, number_of(values.get("to", "1"), "to", start, 1.0)
+        pairs = preview.watch(sharp=values.get("sharp") == "1", wipe=wipe)
         if request.method == "HEAD":
             return Response(media_type=_MOTION_JPEG)
         if preview.viewers >= STREAMS:
@@ -87,26 +89,23 @@ def control_routes(
                 HTTPStatus.SERVICE_UNAVAILABLE,
             )
         await anext(pairs, None)  # counts from now on
-        return _MotionJpeg(pairs)
+        return StreamingResponse(_parts(pairs), media_type=_MOTION_JPEG)
 
     handlers: _Routes = {
         **(_person_routes(controls, persons) if persons else {}),
-        **(_stage_routes(stages, bool(key)) if stages else {}),
+        **(_stage_routes(filters, files) if filters else {}),
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
         ("GET", "/status"): lambda _: _json(status.snapshot()),
+        ("GET", "/metrics"): lambda _: Response(metrics(status), media_type="text/plain; version=0.0.4"),
         ("GET", "/preview"): lambda _: Response(
             _page(), media_type="text/html", headers={"Content-Security-Policy": _POLICY}
         ),
         ("POST", "/toggle"): partial(command, controls.toggle),
-        ("POST", "/on"): partial(command, partial(controls.set, "enabled", True)),
-        ("POST", "/off"): partial(command, partial(controls.set, "enabled", False)),
-        ("POST", "/always"): partial(command, partial(controls.set, "always", True)),
-        ("POST", "/auto"): partial(command, partial(controls.set, "always", False)),
-        **{("POST", f"/{name}"): partial(change, name) for name in having(Trait.CONTROL)},
         ("POST", "/quit"): partial(command, controls.stop.set),
+        **{("POST", f"/{path}"): partial(change, *setting) for path, setting in settings.items()},
     }
     routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}
-    return [Route(path, _with_key(key, endpoint), methods=[method]) for (method, path), endpoint in routes.items()]
+    return [Route(path, endpoint, methods=[method]) for (method, path), endpoint in routes.items()]
 
 
 def _json(value: object) -> Response:
@@ -125,44 +124,19 @@ def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
     return handle
 
 
-def _with_key(key: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    async def handle(request: Request) -> Response:
-        if key and not same(_given(request.headers), key):
-            return error_response(
-                "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY",
-                HTTPStatus.UNAUTHORIZED,
-                **{"WWW-Authenticate": 'Basic realm="rtface"'},
-            )
-        request.scope["state"][LET_IN] = True
-        return await endpoint(request)
-
-    return handle
-
-
-def _given(headers: Headers) -> str:
-    """The key in a request, as a token or as a password; "" without one."""
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    if scheme == "Basic":
-        with suppress(ValueError):
-            return b64decode(given).decode().partition(":")[2]
-    return bearer(headers)
-
-
 def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
+    def listed(values: _Values) -> Response:
+        return _json({"persons": persons.listed()})
+
     def recognise(values: _Values) -> Response:
-        try:
+        with _refusals():
             persons.recognise()
-        except RtfaceError as error:  # the network is not there, or a policy sets it
-            raise UsageError(error.message) from None
-        return listed()
+        return listed(values)
 
     def change(values: _Values) -> Response:
         name = _name(values)
         controls.set_person(name, _new_value("person", controls.persons.get(name.lower(), 1.0), values))
-        return listed()
-
-    def listed() -> Response:
-        return _json({"persons": persons.listed()})
+        return listed(values)
 
     return {
         ("POST", "/persons"): recognise,
@@ -171,9 +145,20 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
     }
 
 
-def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
+@contextmanager
+def _refusals() -> Generator[None]:
+    """Makes a UsageError of what else a change may raise: a network is not there, or a stage cannot be loaded."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except RtfaceError as error:
+        raise UsageError(error.message) from None
+
+
+def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
     def listed(values: _Values) -> Response:
-        return _json({"stages": list(stages.stages)})
+        return _json({"stages": list(filters.drawn)})
 
     def change(values: _Values) -> Response:
         wanted: Any = values.get("stages")
@@ -183,14 +168,10 @@ def _stage_routes(stages: StageChanger, files: bool) -> _Routes:
                 code="stages_needed",
             )
         for text in wanted if not files else ():
-            if text not in stages.stages:
+            if text not in filters.drawn:
                 check_without_files(text)
-        try:
-            stages.change(wanted)
-        except UsageError:
-            raise
-        except RtfaceError as error:  # one cannot be loaded
-            raise UsageError(error.message) from None
+        with _refusals():
+            filters.change(wanted)
         return listed(values)
 
     return {("GET", "/stages"): listed, ("POST", "/stages"): change}
@@ -205,48 +186,19 @@ def _name(values: _Values) -> str:
     return name
 
 
-def _new_value(name: str, now: float, values: dict[str, Any]) -> float:
+def _new_value(name: str, now: float, values: _Values) -> float:
     """``value``, or what it is `now` and ``by`` more, within 0…1."""
-    given = {key: _number(key, values[key]) for key in ("value", "by") if key in values}
-    if len(given) != 1:
-        raise UsageError(
-            'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step (/{name}?by=-0.1)',
-            code="value_needed",
-            name=name,
-        )
-    return given["value"] if "value" in given else min(1.0, max(0.0, round(now + given["by"], 4)))
-
-
-def _number(name: str, value: object) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]  # whatever it is
-        if isinstance(value, bool) or not math.isfinite(number):
-            raise ValueError
-        return number
-    except (TypeError, ValueError, OverflowError):
-        raise UsageError(
-            "{name} is a number, not {value}", code="number_needed", name=name, value=brief(value, 40)
-        ) from None
-
-
-def _wipe(values: dict[str, Any]) -> tuple[float, float]:
-    """Between which shares of the width a viewer's wipe stands: ``from`` and ``to``, everywhere without them."""
-    start, end = (_number(key, values.get(key, absent)) for key, absent in (("from", 0.0), ("to", 1.0)))
-    if not 0.0 <= start <= end <= 1.0:
-        raise UsageError("from and to are shares of the width, with 0 ≤ from ≤ to ≤ 1", code="wipe_range")
-    return start, end
-
-
-class _MotionJpeg(StreamingResponse):
-    """Pair after pair; the viewer no longer counts once it ends."""
-
-    def __init__(self, pairs: AsyncGenerator[Pair | None]) -> None:
-        super().__init__(_parts(pairs), media_type=_MOTION_JPEG)
-        self._pairs = pairs
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._pairs):
-            await super().__call__(scope, receive, send)
+    match {key: str(values[key]) for key in ("value", "by") if key in values}:
+        case {"value": value, **others} if not others:
+            return number_of(value, "value", 0.0, 1.0)
+        case {"by": step, **others} if not others:
+            return min(1.0, max(0.0, round(now + number_of(step, "by", -1.0, 1.0), 4)))
+        case _:
+            raise UsageError(
+                'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step (/{name}?by=-0.1)',
+                code="value_needed",
+                name=name,
+            )
 
 
 async def _parts(pairs: AsyncGenerator[Pair | None]) -> AsyncGenerator[bytes]:

@@ -1,7 +1,6 @@
 """The HTTP server of a live run, for programs of this machine; web pages of other sites are refused.
 
-It serves the control page, the status, commands, the preview (`rtface.live.control.control_routes`) and Prometheus
-metrics (`rtface.live.control.metrics`).
+`rtface.live.control.control_routes` has what it answers.
 """
 
 from __future__ import annotations
@@ -9,24 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from base64 import b64decode
 from collections.abc import Sequence
-from http import HTTPMethod, HTTPStatus
+from contextlib import suppress
+from http import HTTPStatus
 
 from starlette.datastructures import Headers
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rtface.concurrency.threads import start_thread
-from rtface.web.access import HEADERS, LOOPBACK, foreign, with_headers
-from rtface.web.connections import HttpConnection
+from rtface.web.access import HEADERS, LOOPBACK, bearer, foreign, same, with_headers
+from rtface.web.connections import LET_IN, HttpConnection
 from rtface.web.http import application, error_response
 from rtface.web.server import WebServer, listen
 
 ADDRESS = "127.0.0.1"
 _CLOSE_S = 1.0
-_METHODS = (HTTPMethod.GET, HTTPMethod.HEAD, HTTPMethod.POST)
 
 
 class ControlConnection(HttpConnection):
@@ -47,15 +45,17 @@ class LocalHttpServer:
         routes: of all paths; HEAD uses those of GET.
         port: 0 takes a free one.
         option: the option that asked for the server, for messages.
+        key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for;
+            "" lets every program of this machine in.
 
     Raises:
         UsageError: the port is taken.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], *, port: int, option: str) -> None:
+    def __init__(self, routes: Sequence[BaseRoute], *, port: int, option: str, key: str = "") -> None:
         listening = listen(ADDRESS, port, option)
         self.server_port: int = listening.getsockname()[1]
-        app = _local(application(routes, _not_found, level=logging.DEBUG))
+        app = _guarded(application(routes, level=logging.DEBUG), key)
         self._stop = threading.Event()
         served = WebServer(app, connection=ControlConnection, ws="none").serve_on(listening, self._stop)
         self._thread = start_thread("http", asyncio.run, served)
@@ -77,22 +77,29 @@ def check_port(port: int | None, option: str) -> None:
         listen(ADDRESS, port, option).close()
 
 
-def _local(app: ASGIApp) -> ASGIApp:
+def _guarded(app: ASGIApp, key: str) -> ASGIApp:
+    """The application for requests of this machine that have the key."""
     added = HEADERS | {b"cache-control": b"no-store"}
+    asked = "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
 
     async def checked(scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = foreign(Headers(scope=scope), LOOPBACK.__contains__)
-        respond = app if refusal is None else error_response(refusal, HTTPStatus.FORBIDDEN)
+        headers, respond = Headers(scope=scope), app
+        if refusal := foreign(headers, LOOPBACK.__contains__):
+            respond = error_response(refusal, HTTPStatus.FORBIDDEN)
+        elif key and not same(_given(headers), key):
+            basic = {"WWW-Authenticate": 'Basic realm="rtface"'}
+            respond = error_response(asked, HTTPStatus.UNAUTHORIZED, **basic)
+        else:
+            scope["state"] = {LET_IN: True}
         await respond(scope, receive, with_headers(send, added))
 
     return checked
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    path, routes = request.scope["path"], [route for route in request.app.routes if isinstance(route, Route)]
-    methods = sorted({method for route in routes if route.path == path for method in route.methods or ()})
-    if not methods:
-        known = ", ".join(sorted({route.path for route in routes}))
-        return error_response(f"there is no {path[:80]}; there is {known}", HTTPStatus.NOT_FOUND)
-    status = HTTPStatus.METHOD_NOT_ALLOWED if request.method in _METHODS else HTTPStatus.NOT_IMPLEMENTED
-    return error_response(f"{path} is for {', '.join(methods)}", status, Allow=", ".join(methods))
+def _given(headers: Headers) -> str:
+    """The key in a request, as a token or as a password; "" without one."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme == "Basic":
+        with suppress(ValueError):
+            return b64decode(given).decode().partition(":")[2]
+    return bearer(headers)

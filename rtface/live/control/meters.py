@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -31,54 +30,35 @@ class DropShares:
 
 
 class LatencyWindow:
-    """Durations of the last ten seconds, and how many a second there were in the last three.
+    """Durations of the last ten seconds, and how many a second there were in the last three. Safe to use from several
+    threads."""
 
-    Each second has a histogram of its own; the ten that are kept are summed on request. Safe to use from
-    several threads.
-    """
-
-    SECONDS = 10
-    RATE_SECONDS = 3.0
+    SECONDS, RATE_SECONDS = 10.0, 3.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._slots: deque[tuple[int, Histogram]] = deque(maxlen=self.SECONDS)
-        self._times: deque[float] = deque(maxlen=1024)
+        self._taken: deque[tuple[float, float]] = deque(maxlen=4096)
 
     def add(self, seconds: float) -> None:
         """One duration, now."""
-        now = self._clock()
-        with self._lock:
-            if not self._slots or self._slots[-1][0] != int(now):
-                self._slots.append((int(now), Histogram()))
-            self._slots[-1][1].add(seconds)
-            self._times.append(now)
+        self._taken.append((self._clock(), seconds))
 
     def histogram(self) -> Histogram:
         """Counts of the last ten seconds."""
-        oldest = int(self._clock()) - self.SECONDS
-        merged = Histogram()
-        with self._lock:
-            for second, slot in self._slots:
-                if second > oldest:
-                    merged.bins += slot.bins
-                    merged.total += slot.total
-                    merged.count += slot.count
-                    merged.max = max(merged.max, slot.max)
+        oldest, merged = self._clock() - self.SECONDS, Histogram()
+        for at, seconds in self._taken.copy():
+            if at > oldest:
+                merged.add(seconds)
         return merged
 
     @property
     def rate(self) -> float:
         """How many a second lately; falls to 0 when none come."""
         now = self._clock()
-        with self._lock:
-            while self._times and self._times[0] < now - self.RATE_SECONDS:
-                self._times.popleft()
-            if len(self._times) < 2:
-                return 0.0
-            n, span = len(self._times) - 1, self._times[-1] - self._times[0]
-            quiet = now - self._times[-1]
+        times = [at for at, _ in self._taken.copy() if at >= now - self.RATE_SECONDS]
+        if len(times) < 2:
+            return 0.0
+        n, span, quiet = len(times) - 1, times[-1] - times[0], now - times[-1]
         # Between two of them the silence says nothing; one that lasts longer counts.
         return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
 

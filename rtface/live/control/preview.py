@@ -7,17 +7,18 @@ import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 
 import numpy as np
 import simplejpeg
+from av.video.reformatter import VideoReformatter
 
 from rtface.concurrency import Mailbox
 from rtface.concurrency.threads import start_thread
 from rtface.device.cpu.swscale import Swscale
-from rtface.frame import Frame
-from rtface.live.control.jpeg_planes import jpeg_planes, jpeg_size
+from rtface.frame import Bytes, Frame
+from rtface.geometry.transforms import display_size
+from rtface.util.av_gpu import software
 
 FPS, SIDE = 30.0, 640
 """Pairs a second, and the longer side of each half in pixels, at most: every frame of a call."""
@@ -41,11 +42,13 @@ class Pair:
     wipe: tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Viewer:
     wipe: tuple[float, float]
     sharp: bool
-    give: Callable[[Pair | None], object]
+    loop: asyncio.AbstractEventLoop
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    newest: Pair | None = None
 
 
 class Preview:
@@ -99,15 +102,7 @@ class Preview:
             sharp: frames of up to 1280 pixels, ten times a second, instead of 640 and 30.
             wipe: between which shares of the width the viewer's wipe will stand: what is not seen then is not sent.
         """
-        newest: Pair | None = None
-        ready = asyncio.Event()
-
-        def take(pair: Pair | None) -> None:
-            nonlocal newest
-            newest = pair
-            ready.set()
-
-        viewer = _Viewer(wipe, sharp, partial(asyncio.get_running_loop().call_soon_threadsafe, take))
+        viewer = _Viewer(wipe, sharp, asyncio.get_running_loop())
         with self._lock:
             if self._closed:
                 return
@@ -116,9 +111,9 @@ class Preview:
                 self._thread = start_thread("preview", self._make)
         try:
             while not self._closed:
-                yield newest
-                await ready.wait()
-                ready.clear()
+                yield viewer.newest
+                await viewer.ready.wait()
+                viewer.ready.clear()
         finally:
             with self._lock:
                 self._viewers.remove(viewer)
@@ -144,31 +139,40 @@ class Preview:
     def _give(self, pair: Pair | None) -> None:
         with self._lock:  # the loop of a viewer who is there runs
             for viewer in self._viewers:
-                viewer.give(pair)
+                viewer.newest = pair
+                viewer.loop.call_soon_threadsafe(viewer.ready.set)
 
 
 class PairEncoder:
-    """Two frames side by side as one JPEG. The memory of its planes is kept: mapping new memory took as long as all the
+    """Two frames side by side as one JPEG. The memory of the pair is kept: mapping new memory took as long as all the
     rest."""
 
     def __init__(self) -> None:
-        self._swscale = Swscale()
-        self._planes = [np.empty((0, 0), np.uint8)] * 3
+        self._shrink, self._swscale, self._pair = VideoReformatter(), Swscale(), np.empty((0, 0, 3), np.uint8)
 
     def __call__(self, before: Frame, after: Frame, side: int, wipe: tuple[float, float] = (0.0, 1.0)) -> Pair:
-        """Both frames with the longer side of each ≤ `side`, upright; the second is scaled to the first.
+        """Both frames with the longer side of each ≤ `side`; the second is scaled to the first.
 
         Args:
             wipe: as `Pair.wipe`, which is at least as wide.
         """
-        width, _ = size = jpeg_size(before, side)
+        width, height = display_size(before.image.width, before.image.height, before.display)
+        scale = min(1.0, side / max(width, height))
+        width, height = size = max(2, round(width * scale)), max(2, round(height * scale))
         start = math.floor(wipe[0] * width / _BLOCK) * _BLOCK
         end = min(width, math.ceil(wipe[1] * width / _BLOCK) * _BLOCK)
-        left = jpeg_planes(before, size, (0, end), self._swscale)
-        right = jpeg_planes(after, size, (start, width), self._swscale)
-        for number, halves in enumerate(zip(left, right, strict=True)):
-            shape = halves[0].shape[0], halves[0].shape[1] + halves[1].shape[1]
-            if self._planes[number].shape != shape:
-                self._planes[number] = np.empty(shape, np.uint8)
-            np.concatenate(halves, axis=1, out=self._planes[number])
-        return Pair(simplejpeg.encode_jpeg_yuv_planes(*self._planes, quality=_QUALITY), (start / width, end / width))
+        halves = self._rgb(before, size)[:, :end], self._rgb(after, size)[:, start:]
+        shape = height, end + width - start, 3
+        if self._pair.shape != shape:
+            self._pair = np.empty(shape, np.uint8)
+        np.concatenate(halves, axis=1, out=self._pair)
+        jpeg = simplejpeg.encode_jpeg(self._pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
+        return Pair(jpeg, (start / width, end / width))
+
+    def _rgb(self, frame: Frame, size: tuple[int, int]) -> Bytes:
+        """A frame at a size; shrunk before its samples become RGB, which takes half the time."""
+        small = self._shrink.reformat(software(frame.image), *size, interpolation="AREA", threads=1)
+        full = frame.color.full_range or frame.color.matrix == "rgb"
+        return np.asarray(
+            self._swscale.rgb(small, size, frame.color.matrix, full=full, area=False).to_ndarray(), np.uint8
+        )

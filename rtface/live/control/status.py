@@ -1,4 +1,4 @@
-"""Status of a live run, for the terminal, HTTP and Prometheus metrics."""
+"""Status of a live run, for the terminal and HTTP."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class LiveStatus:
         clock: seconds, of the kind that `EndpointHealth.since` counts.
 
     Attributes:
-        source, sound, sinks: each with the name that messages and metrics know it by, as ``camera:0``.
+        source, sound, sinks: each with the name that messages and metrics know it by, as ``camera:0``; `sound` is empty
+            where the sound is the source's.
         ends: all of them.
         window: latency of the last frames.
         faces: on the last frame.
@@ -70,13 +71,12 @@ class LiveStatus:
         self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
         source, *sinks = (redacted(name) for name in ends.titles)
-        self.source = source, ends.source
-        self.sound = (redacted(ends.sound_name), ends.sound) if ends.sound else None
-        self.sinks: list[tuple[str, Endpoint]] = []
-        for number, (name, sink) in enumerate(zip(sinks, ends.sinks, strict=True)):
-            taken = sinks[:number].count(name)
-            self.sinks.append((f"{name} #{taken + 1}" if taken else name, sink))
-        self.ends = [self.source, *([self.sound] if self.sound else []), *self.sinks]
+        self.source: tuple[str, Endpoint] = source, ends.source
+        self.sound = [(redacted(ends.sound_name), ends.sound)] if ends.sound else []
+        taken = [sinks[:number].count(name) for number, name in enumerate(sinks)]
+        names = [f"{name} #{n + 1}" if n else name for name, n in zip(sinks, taken, strict=True)]
+        self.sinks = list(zip(names, ends.sinks, strict=True))
+        self.ends: list[tuple[str, Endpoint]] = [self.source, *self.sound, *self.sinks]
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
         self.processor = processor or ProcessorMeter(processor_seconds, cores(), clock)
@@ -105,13 +105,8 @@ class LiveStatus:
         return {name: self._losses[name].update(now, end.health.frames, end.health.causes) for name, end in self.sinks}
 
     @property
-    def alerts(self) -> list[str]:
-        """Connected outputs that drop frames, a line each: "rtmp://…: 52 % dropped (network)"."""
-        return [f"{loss['name']}: {loss['percent']} % dropped ({loss['cause']})" for loss in self.losses]
-
-    @property
     def losses(self) -> list[dict[str, Any]]:
-        """The same as tables with "name", "percent" and "cause"."""
+        """Connected outputs that drop frames, as tables with "name", "percent" and "cause"."""
         return [
             {"name": name, "percent": round(100 * share), "cause": cause}
             for name, losses in self._lost_lately().items()
@@ -192,7 +187,6 @@ class LiveStatus:
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
         counters, offset, delay = self.stats.counters, self.audio_offset, self.state.delay
-        run = self.stats.stages_ms().get("latency", {})
         return {
             "seconds": round(time.monotonic() - self.stats.started, 1),
             **self.controls.values(),
@@ -201,7 +195,6 @@ class LiveStatus:
             "guarded": self.guarded,
             "persons": self._persons.listed(),
             "latency_ms": percentiles(self.window.histogram()),
-            "latency_run_ms": {key: run.get(key, 0.0) for key in ("p50", "p95", "p99")},
             "frames_in": counters["frames_in"],
             "frames_out": counters["frames_out"],
             "damaged": counters["frames_corrupt"],
@@ -213,16 +206,14 @@ class LiveStatus:
             "paused": self.paused,
             "remarks": [remark.to_dict() for remark in self.remarks],
             "watched": self.state.watched,
-            "alerts": self.alerts,
             "losses": self.losses,
             "buffer_ms": round(1e3 * self.buffer),
             "backlog_ms": round(1e3 * self.source[1].health.backlog),
             "delay_ms": None if delay is None else round(1e3 * delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source),
-            "sound": self._end(*self.sound) if self.sound else None,
+            "sound": self._end(*self.sound[0]) if self.sound else None,
             "sinks": [self._end(*sink) for sink in self.sinks],
-            "warnings": [redacted(text) for text in self.stats.warned()],
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 

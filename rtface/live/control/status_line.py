@@ -22,7 +22,7 @@ class StatusScreen(LineOutput, Protocol):
 
 
 class StatusLine:
-    """Shows the line: five times a second on a terminal and at once when a control changes, every 10 s elsewhere.
+    """Shows the line: five times a second on a terminal, every 10 s elsewhere.
 
     Call it as often as you like, also while no frames come.
     """
@@ -33,21 +33,13 @@ class StatusLine:
         self._screen, self._status, self._clock = screen, status, clock
         self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
         self._shown = clock() - (self._interval if screen.live else 0.0)
-        if screen.live:
-            status.controls.listen(lambda name, value: self.show())
 
     def __call__(self) -> None:
-        if self._clock() - self._shown >= self._interval:
-            self.show()
-
-    def show(self) -> None:
-        """Shows it now."""
-        self._shown = self._clock()
-        if self._screen.live:
-            line = line_of(self._status, shutil.get_terminal_size().columns - 1, self._screen)
-        else:
-            line = line_of(self._status, 200)
-        self._screen.status(line)
+        if self._clock() - self._shown < self._interval:
+            return
+        self._shown, screen = self._clock(), self._screen
+        width = shutil.get_terminal_size().columns - 1 if screen.live else 200
+        screen.status(line_of(self._status, width, screen if screen.live else None))
 
 
 def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = None) -> str:
@@ -92,7 +84,9 @@ def _troubles(status: LiveStatus) -> list[_Part]:
             detail = f" ({redacted(health.detail)})" if health.detail else ""
             kind = "warn" if health.state == "opening" else "fault"
             parts.append(_Part(f"{name} {health.state}{seconds}", 0, kind, detail))
-    return parts + [_Part(text, 1, "fault") for text in status.alerts]
+    return parts + [
+        _Part(f"{loss['name']}: {loss['percent']} % dropped ({loss['cause']})", 1, "fault") for loss in status.losses
+    ]
 
 
 def _figures(status: LiveStatus) -> list[_Part]:
@@ -125,13 +119,6 @@ def _figures(status: LiveStatus) -> list[_Part]:
     remarks = status.remarks
     if not paused:
         parts += [_Part(str(remark), 1, "warn") for remark in remarks]
-    state = (
-        str(remarks[0])
-        if paused and remarks
-        else f"paused: {paused}"
-        if paused
-        else "on"
-        if values["enabled"]
-        else "off"
-    )
+    usual = f"paused: {paused}" if paused else "on" if values["enabled"] else "off"
+    state = str(remarks[0]) if paused and remarks else usual
     return [*parts, _Part(state, 1, "ok" if state == "on" else "warn")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import av
@@ -43,39 +43,29 @@ class DeinterlaceToneMap:
     """
 
     def __init__(self) -> None:
-        self._deinterlacer: Graph | None = None
-        self._tone_mapper: Graph | None = None
+        self._graphs: dict[str, Graph | None] = {}  # None where FFmpeg cannot make one: frames stay as they are
         self._like: tuple[object, ...] = ()
-        self._tried: set[str] = set()
         self.notes: list[str] = []
 
     def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
         """The progressive SDR frames for a decoded frame: one, or none yet, with their own times."""
         like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
         if like != self._like:
-            self._like, self._deinterlacer, self._tone_mapper = like, None, None
-            self._tried.clear()
-        transfer = _HDR.get(int(image.color_trc))
-        if transfer is not None:
-            self._tone_mapper = self._made(HDR, lambda: _tone_mapper(image, transfer), self._tone_mapper)
-        if image.interlaced_frame:
-            self._deinterlacer = self._made(
-                INTERLACED, lambda: filter_for(image, "bwdif", **_BWDIF), self._deinterlacer
-            )
-        images = [image] if self._deinterlacer is None else _through(self._deinterlacer, image)
-        for one in images:
-            yield from [one] if self._tone_mapper is None else _mapped(self._tone_mapper, one)
+            self._like = like
+            self._graphs.clear()
+        for note, needed in ((HDR, int(image.color_trc) in _HDR), (INTERLACED, image.interlaced_frame)):
+            if needed and note not in self._graphs:
+                self._make(note, image)
+        deinterlacer, tone_mapper = self._graphs.get(INTERLACED), self._graphs.get(HDR)
+        for one in [image] if deinterlacer is None else _through(deinterlacer, image):
+            yield from [one] if tone_mapper is None else _mapped(tone_mapper, one)
 
-    def _made(self, note: str, make: Callable[[], Graph], graph: Graph | None) -> Graph | None:
-        """The graph, made at its first frame; None where FFmpeg cannot make it of such frames: they stay as they
-        are."""
-        if graph is None and note not in self._tried:
-            self._tried.add(note)
-            with suppress(av.FFmpegError, ValueError):
-                graph = make()
-                if note not in self.notes:
-                    self.notes.append(note)
-        return graph
+    def _make(self, note: str, image: av.VideoFrame) -> None:
+        self._graphs[note] = None
+        with suppress(av.FFmpegError, ValueError):
+            self._graphs[note] = _tone_mapper(image) if note == HDR else filter_for(image, "bwdif", **_BWDIF)
+            if note not in self.notes:
+                self.notes.append(note)
 
 
 def _through(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
@@ -97,10 +87,10 @@ def _source(graph: Graph, image: av.VideoFrame) -> FilterContext:
     return graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=image.time_base)
 
 
-def _tone_mapper(image: av.VideoFrame, transfer: Transfer) -> Graph:
+def _tone_mapper(image: av.VideoFrame) -> Graph:
     graph = Graph()
     matrix = "bt2020" if int(image.colorspace) in _MATRIX_2020 else "bt709"
-    curve = _CURVES[transfer]
+    curve = _CURVES[_HDR[int(image.color_trc)]]
     steps = [
         graph.add(
             "scale",

@@ -16,13 +16,9 @@ from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.errors import InputError, InputMissing, Message, MissingComponent, RtfaceError
 from rtface.live.messages import (
-    EndOfStream,
     Heartbeat,
-    PlaySource,
-    RestSource,
     SoundPacketReady,
     SourceMessage,
-    SourceNote,
     SourceOpened,
     SourceRefused,
     SourceRequest,
@@ -82,8 +78,6 @@ class ReadProcess:
     Attributes:
         opened: description of the source, None until it is open.
         refusal: error with which the source could not be opened.
-        over: whether a film came to its end.
-        noted: conversions that its frames need, a line each.
         frames, sounds: how many came.
         heartbeat: the last heartbeat.
     """
@@ -102,13 +96,10 @@ class ReadProcess:
         self._clock, self._start = clock, start
         self.opened: SourceOpened | None = None
         self.refusal: RtfaceError | None = None
-        self.over = False
-        self.noted: list[str] = []
         self.frames = self.sounds = 0
         self.heartbeat = Heartbeat(0.0, 0, 0, 0)
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
-        self._held = request.held
         self._began: float | None = None  # when the process was ready to open it
         self._reason: str | None = None
         self._ended = threading.Event()
@@ -139,8 +130,7 @@ class ReadProcess:
             if own is not None:
                 os.close(own)
         self._child = child
-        if not self._held:
-            child.send(PlaySource())
+        child.send(self._request)  # which may have changed
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):
             if why := self._watch():
@@ -153,16 +143,13 @@ class ReadProcess:
             return self.refusal.message
         return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
 
-    def rest(self, resting: bool) -> None:
-        """Rests as `LiveSource.rest`; before its process has begun, the request says so."""
+    def follow(self, request: SourceRequest) -> None:
+        """Rests, and ends the hold of a film, as another request says."""
+        if not request.held:
+            self._frame_at = self._clock() if self._request.held else self._frame_at
+        self._request = request
         if self._child is not None:
-            self._child.send(RestSource(resting))
-
-    def play(self) -> None:
-        """Ends the hold of a film, as `LiveSource.hold`."""
-        self._frame_at, self._held = self._clock(), False
-        if self._child is not None:
-            self._child.send(PlaySource())
+            self._child.send(request)
 
     def _watch(self) -> str:
         """Why the source counts as lost, "" while it does not."""
@@ -185,7 +172,7 @@ class ReadProcess:
             self._hush(f"nothing came for {quiet:.1f} s")
         if quiet > patience:
             return f"nothing came for {quiet:.1f} s"
-        if self._request.video and not self._held and now - self._frame_at > max(_NO_FRAME, patience):
+        if self._request.video and not self._request.held and now - self._frame_at > max(_NO_FRAME, patience):
             return f"no frame came for {now - self._frame_at:.0f} s"
         return ""
 
@@ -209,10 +196,6 @@ class ReadProcess:
                 self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening it does not count
             case SourceRefused():
                 self.refusal = _ERRORS[message.kind](message.text)
-            case SourceNote():
-                self.noted.append(message.text)
-            case EndOfStream():
-                self.over = True
 
     def _end(self, reason: str) -> None:
         self._reason = reason

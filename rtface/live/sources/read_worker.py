@@ -31,12 +31,8 @@ from rtface.frame import Color, Display, Quantisers
 from rtface.live.devices import camera, microphone, screen
 from rtface.live.messages import (
     SOUND_BEGAN,
-    EndOfStream,
     Heartbeat,
-    PlaySource,
-    RestSource,
     SoundPacketReady,
-    SourceNote,
     SourceOpened,
     SourceRefused,
     SourceRequest,
@@ -81,8 +77,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
-    start_thread("beat", reader.send_heartbeats)
-    start_thread("rest", reader.follow)
+    start_thread("beat", reader.follow)
     device = {"camera": camera.open_camera, "screen": screen.open_screen, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
@@ -98,16 +93,24 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueuedPacket:
-    """A video packet, or sound ready for the run, that waits until it is due.
+    """A video packet that waits until it is due.
 
     Attributes:
-        due: when it is decoded or sent, as `ReadWorker` counts the time.
+        due: when it is decoded, as `ReadWorker` counts the time.
         fresh: False for what the opening read ahead: it is decoded and not shown.
     """
 
-    item: av.Packet[Any] | SoundPacketReady
+    packet: av.Packet[Any]
     due: float
-    fresh: bool = True
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSound:
+    """Sound that waits until it is due."""
+
+    sound: SoundPacketReady
+    due: float
 
 
 class ReadWorker:
@@ -119,7 +122,7 @@ class ReadWorker:
 
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
         self._parent, self._request = parent, request
-        self._waiting: deque[QueuedPacket] = deque()
+        self._pictures, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # as they are coded
         self._buffer, self._backlog = JitterBuffer(request.buffer), Backlog()
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
@@ -127,7 +130,7 @@ class ReadWorker:
         self._received_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
-        self._need_key = False
+        self._need_key = self._over = False
         self.resting, self._handed_at = request.resting, -inf
         self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
         self._shown_from = -inf  # what came before is only decoded
@@ -136,35 +139,32 @@ class ReadWorker:
         self._conform = DeinterlaceToneMap()
         self._quantisers: QuantiserReader | None = None
         self._decoder: DamageFilter | None = None
-        self._noted = 0
         self._like: tuple[Any, ...] = ()
         self._color, self._display = Color(), Display()
         self._siting: str | None = None
 
-    def send_heartbeats(self) -> None:
-        """Sends heartbeats until the parent is gone."""
-        while not self._parent.gone:
-            self._parent.send(
-                Heartbeat(
-                    max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
-                    self._bytes,
-                    self._dropped,
-                    self._errors + self._sound_errors,
-                    self._buffer.seconds,
-                    self._decoder.damaged if self._decoder else 0,
-                    self._decoder.missing if self._decoder else 0,
-                    self._backlog.seconds,
-                )
-            )
-            time.sleep(_HEARTBEAT_S)
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
+            self._bytes,
+            self._dropped,
+            self._errors + self._sound_errors,
+            self._buffer.seconds,
+            self._decoder.damaged if self._decoder else 0,
+            self._decoder.missing if self._decoder else 0,
+            self._backlog.seconds,
+            tuple(self._conform.notes),
+            self._over,
+        )
 
     def follow(self) -> None:
-        """Follows the parent's messages until it is gone."""
-        while (message := self._parent.receive()) is not None:
-            if isinstance(message, RestSource):
-                self.resting = message.resting
-            elif isinstance(message, PlaySource):
-                self._playing.set()
+        """Sends heartbeats, and follows what the parent requests, until it is gone."""
+        while not self._parent.gone:
+            self._parent.send(self._heartbeat())
+            if (request := self._parent.receive(_HEARTBEAT_S)) is not None:
+                self.resting = request.resting
+                if not request.held:
+                    self._playing.set()
 
     def run(self, opened: OpenedInput) -> None:
         """Until the source ends or fails, or the parent is gone.
@@ -201,15 +201,15 @@ class ReadWorker:
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
         alone, changeable = _stand_alone(video), self._request.kind == "stream" and not opened.film
         while (waiting := self._next()) is not None:
-            if isinstance(waiting.item, SoundPacketReady):
-                self._send_sound(waiting.item)
+            if isinstance(waiting, QueuedSound):
+                self._send_sound(waiting.sound)
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
             hurries = waiting.fresh and (not opened.played or self._playing.is_set())
-            packet = self._catch_up(waiting.item, waiting.due) if hurries else waiting.item
-            if packet is None:
+            if hurries and not self._is_decoded(waiting):
+                self._dropped += 1
                 continue
-            for image, quantisers in self._decoded(packet):
+            for image, quantisers in self._decoded(waiting.packet):
                 if rests:
                     continue
                 if opened.played and not self._playing.is_set():
@@ -227,7 +227,8 @@ class ReadWorker:
         if self._demuxing.done():
             self._demuxing.result()
         if opened.played or self._request.kind == "file":
-            self._parent.send(EndOfStream())
+            self._over = True
+            self._parent.send(self._heartbeat())
 
     def _hold(self, image: av.VideoFrame, quantisers: Quantisers | None, due: float, opened: OpenedInput) -> None:
         """Shows the first frame of a film, and waits until it is to be played; it is played later by as much."""
@@ -241,15 +242,17 @@ class ReadWorker:
         """The time that packets are due by, which stands still while a film is held."""
         return min(time.monotonic() - self._held_s, self._held_at)
 
-    def _next(self) -> QueuedPacket | None:
+    def _next(self) -> QueuedPacket | QueuedSound | None:
         """What is due next, once it is due; None at the end of the source or of the parent."""
         with self._changed:
             while not self._parent.gone:
-                left = self._waiting[0].due - self._now() if self._waiting else 0.2
-                if self._waiting and left <= 0:
-                    return self._waiting.popleft()
-                if self._demuxing.done() and not self._waiting:
+                waiting = [one for one in (self._pictures, self._sounds) if one]
+                first = min(waiting, key=lambda one: one[0].due, default=None)
+                if first is None and self._demuxing.done():
                     return None
+                left = first[0].due - self._now() if first else 0.2
+                if first and left <= 0:
+                    return first.popleft()
                 self._changed.wait(min(left, 0.2))
         return None
 
@@ -257,7 +260,7 @@ class ReadWorker:
         """Number of video packets that wait although they are due."""
         now = self._now()
         with self._changed:
-            return sum(w.due <= now for w in self._waiting if not isinstance(w.item, SoundPacketReady))
+            return sum(one.due <= now for one in self._pictures)
 
     def _listen(self) -> None:
         """Checks from time to time whether a stream without sound has some: PyAV shows no stream that comes later."""
@@ -331,7 +334,9 @@ class ReadWorker:
                 due = (
                     self._buffer.due(stamp_of(packet), arrived) if fresh and not (pace or opened.monotonic) else arrived
                 )
-                self._wait(QueuedPacket(packet, due, fresh))
+                with self._changed:
+                    self._pictures.append(QueuedPacket(packet, due, fresh))
+                    self._changed.notify()
             elif track is not None:
                 for received in track.push(packet, arrived):
                     if burst is None:
@@ -349,63 +354,40 @@ class ReadWorker:
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""
         due = self._buffer.sound_due(received.stamp, arrived)
-        if due > self._now() or any(isinstance(w.item, SoundPacketReady) for w in tuple(self._waiting)):
-            self._wait(QueuedPacket(received, due))
+        if due > self._now() or self._sounds:
+            with self._changed:
+                self._sounds.append(QueuedSound(received, due))
+                self._changed.notify()
         else:
             self._send_sound(received)
 
     def _send_sound(self, sound: SoundPacketReady) -> None:
         self._parent.send(replace(sound, captured=sound.captured + self._held_s))
 
-    def _wait(self, waiting: QueuedPacket) -> None:
-        with self._changed:
-            place, sound = len(self._waiting), isinstance(waiting.item, SoundPacketReady)
-            while place and (before := self._waiting[place - 1]).due > waiting.due:
-                if isinstance(before.item, SoundPacketReady) == sound:
-                    break  # pictures, and sound, keep the order in which they are coded
-                place -= 1
-            self._waiting.insert(place, waiting)
-            self._changed.notify()
-
     def _wait_for(self, due: float) -> None:
         while (left := due - self._now()) > 0 and not self._parent.gone:
             time.sleep(min(left, 0.2))
             self._received_at = time.monotonic()
 
-    def _catch_up(self, packet: av.Packet[Any], due: float) -> av.Packet[Any] | None:
-        """The packet to decode next, None for none: from one that is overdue for too long, all up to the newest
-        I-frame that is due are dropped, and where there is none, all up to the next."""
+    def _is_decoded(self, waiting: QueuedPacket) -> bool:
+        """True if a packet is to be decoded: from one that is overdue for too long, all up to the newest I-frame that
+        is due are dropped, and where there is none, all up to the next."""
+        packet = waiting.packet
         if self._need_key and not packet.is_keyframe:
-            self._dropped += 1
-            return None
-        self._need_key = False
-        now = self._now()
-        waited = now - due
+            return False
+        self._need_key, now = False, self._now()
+        waited = now - waiting.due
         if waited < _MAX_LATE_S and self._overdue() < _MAX_OVERDUE_PACKETS:
-            return packet
+            return True
         with self._changed:
-            keys = [
-                w
-                for w in self._waiting
-                if w.due <= now and not isinstance(w.item, SoundPacketReady) and w.item.is_keyframe
-            ]
-            if keys:
+            keys = [one for one in self._pictures if one.due <= now and one.packet.is_keyframe]
+            while keys and self._pictures[0] is not keys[-1]:
+                self._pictures.popleft()
                 self._dropped += 1
-                while self._waiting[0] is not keys[-1]:
-                    passed = self._waiting.popleft()
-                    if isinstance(passed.item, SoundPacketReady):
-                        self._send_sound(passed.item)
-                    else:
-                        self._dropped += 1
-                return None
-        if waited > 5 * _MAX_LATE_S and not packet.is_keyframe:
-            self._need_key = True
-            self._dropped += 1
-            return None
-        if packet.is_disposable:
-            self._dropped += 1
-            return None
-        return packet
+        if keys:
+            return False
+        self._need_key = waited > 5 * _MAX_LATE_S and not packet.is_keyframe
+        return not (self._need_key or packet.is_disposable)
 
     def _decoded(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
         """Frames decoded from a packet, progressive and SDR, with their quantisers."""
@@ -421,9 +403,6 @@ class ReadWorker:
         except av.FFmpegError:
             self._errors += 1
             return []
-        for text in self._conform.notes[self._noted :]:
-            self._parent.send(SourceNote(text))
-        self._noted = len(self._conform.notes)
         return images
 
     # -- frames -----------------------------------------------------------------------------------------------

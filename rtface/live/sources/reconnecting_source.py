@@ -17,7 +17,14 @@ from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import retry_delay
-from rtface.live.messages import SOUND_BEGAN, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
+from rtface.live.messages import (
+    SOUND_BEGAN,
+    Heartbeat,
+    SoundPacketReady,
+    SourceOpened,
+    SourceRequest,
+    VideoFrameReady,
+)
 from rtface.live.protocols import (
     BACKLOG_S,
     TIME_BASE,
@@ -108,7 +115,7 @@ class ReconnectingSource:
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._dropped = self._bytes = self._reopened = 0
         self._buffer = self._backlog = 0.0
-        self._counting, self._seen = threading.Lock(), (0, 0, 0, 0, 0)
+        self._counting, self._seen = threading.Lock(), Heartbeat(0.0, 0, 0, 0)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -170,12 +177,12 @@ class ReconnectingSource:
         if not held and (connection := self._connection) is not None:
             if connection.opened is not None and connection.opened.film:
                 self._clock, self._frames = SourceClock(), 0  # it begins again
-            connection.play()
+            connection.follow(self._request)
 
     def rest(self, resting: bool) -> None:
         self._request = replace(self._request, resting=resting)
         if (connection := self._connection) is not None:
-            connection.rest(resting)
+            connection.follow(self._request)
 
     def close(self) -> None:
         self._closed.set()
@@ -191,16 +198,15 @@ class ReconnectingSource:
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
-            if not self._request.held:  # since the request was taken
-                connection.play()
+            connection.follow(self._request)  # it may have changed since it was taken
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
             self._count()
             with self._counting:
-                self._connection, self._seen, self._backlog = None, (0, 0, 0, 0, 0), 0.0
-            self.ended = connection.over
+                self._connection, self._seen, self._backlog = None, Heartbeat(0.0, 0, 0, 0), 0.0
+            self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why, live=live)
             if self._closed.is_set():
@@ -237,13 +243,12 @@ class ReconnectingSource:
             connection = self._connection
             if connection is None:
                 return
-            heartbeat = connection.heartbeat
-            now = (heartbeat.dropped, heartbeat.errors, heartbeat.bytes, heartbeat.damaged, heartbeat.missing)
-            dropped, failed, size, damaged, missing = (a - b for a, b in zip(now, self._seen, strict=True))
-            self._seen = now
+            before, self._seen = self._seen, connection.heartbeat
+            dropped, damaged = self._seen.dropped - before.dropped, self._seen.damaged - before.damaged
+            failed, missing = self._seen.errors - before.errors, self._seen.missing - before.missing
             self._dropped += dropped
-            self._bytes += size
-            self._buffer, self._backlog = heartbeat.buffer, heartbeat.backlog
+            self._bytes += self._seen.bytes - before.bytes
+            self._buffer, self._backlog = self._seen.buffer, self._seen.backlog
         if self._backlog > BACKLOG_S:
             self._stats.warn(
                 "backlog",
@@ -290,7 +295,7 @@ class ReconnectingSource:
         if connection is None or connection.opened is None:
             return
         self._opened = opened = connection.opened
-        self._noted += [text for text in connection.noted if text not in self._noted]
+        self._noted += [text for text in connection.heartbeat.notes if text not in self._noted]
         if request.sound and request.sound_format is None:
             # An encoder's sound may begin long after its video: viewers get silence until then.
             late = SoundFormat() if request.kind == "stream" and not opened.film else None

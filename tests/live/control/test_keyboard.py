@@ -9,8 +9,7 @@ import types
 
 import pytest
 
-from rtface.live.control import keyboard
-from rtface.live.control.keyboard import HELP, KeyBindings, read_keys
+from rtface.live.control.keyboard import HELP, KeyBindings, read_keys, read_windows
 from rtface.live.controls import LiveControls
 
 
@@ -76,7 +75,5 @@ def test_windows_reads_keys_and_arrows(monkeypatch):
     console = types.SimpleNamespace(kbhit=lambda: bool(typed), getwch=lambda: typed.pop())
     monkeypatch.setitem(sys.modules, "msvcrt", console)
     controls = LiveControls(strength=0.5)
-    terminal = keyboard.WindowsTerminal(KeyBindings(controls, str))
-    assert controls.stop.wait(10)
-    terminal.close()
+    read_windows(KeyBindings(controls, str))
     assert controls.values() == {"enabled": False, "always": False, "strength": 0.6, "light": 0.0, "cpu_budget": 1.0}

@@ -64,7 +64,7 @@ def test_the_window_forgets_what_is_older_than_ten_seconds():
             clock.now += 1 / 30
             window.add(0.5 if second < 20 else 0.02)
     found = window.histogram()
-    assert 270 <= found.count <= 300
+    assert 299 <= found.count <= 301
     assert found.percentile(99) == pytest.approx(0.02, rel=0.03)
     assert found.max == 0.02
     clock.now += 5
@@ -171,7 +171,6 @@ def test_the_json_has_everything_and_no_secret():
     stats.count("frames_out", 300)
     stats.count("dropped:late", 10)
     stats.count("passed:late", 4)
-    stats.add("latency", 0.025)
     stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
     away = EndpointHealth(
         "away", "rtmp://u:SECRET@h/app/SECRET refused", 99.0, frames=7, dropped=2, bytes=55, reopened=3
@@ -192,7 +191,6 @@ def test_the_json_has_everything_and_no_secret():
     assert (found["strength"], found["enabled"], found["faces"]) == (0.6, True, 2)
     assert found["fps"] == pytest.approx(30, abs=0.1)
     assert found["latency_ms"]["p95"] == pytest.approx(31, rel=0.03)
-    assert found["latency_run_ms"]["p50"] == pytest.approx(25, rel=0.03)
     assert found["dropped"] == {"late": 10, "source": 0, "sink": 2}
     assert found["passed"] == {"late": 4}
     assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
@@ -224,16 +222,19 @@ def test_what_a_viewer_misses_is_said_while_it_is_missed():
         sink.health = EndpointHealth("live", "", 90.0, frames=n - lost, dropped=lost, causes={"network": lost})
         run(status, clock, frames=1)
         if n == 140:
-            assert not status.alerts
+            assert not status.losses
         if n == 440:
-            assert re.fullmatch(r"rtmp://h/live/…: 4\d % dropped \(network\)", status.alerts[0])
+            assert [(loss["name"], loss["cause"]) for loss in status.losses] == [("rtmp://h/live/…", "network")]
             painted = line_of(status, 200, Screen(True, "[{kind}:{text}]"))
-            assert painted.startswith("[fault:rtmp://h/live/…: 4") and f"{lost} dropped" in painted
+            assert (
+                re.match(r"\[fault:rtmp://h/live/…: 4\d % dropped \(network\)\]", painted)
+                and f"{lost} dropped" in painted
+            )
             assert status.snapshot()["sinks"][0]["causes"] == {"network": lost}
     clock.now += 1
     assert status.snapshot()["dropped"]["sink"] == 150
     run(status, clock, frames=330)
-    assert not status.alerts
+    assert not status.losses
 
 
 def test_the_line_says_why_nothing_is_enhanced():
@@ -287,16 +288,6 @@ def test_the_meter_prints_5_lines_a_second_on_a_terminal_only(monkeypatch):
         assert abs(len(screen.lines) - expected) <= 0.06 * expected
         assert all(len(re.sub("\x1b\\[[0-9]m", "", line)) <= 79 for line in screen.lines)
         assert ("\x1b" in screen.lines[0]) is live
-
-
-def test_a_change_is_shown_at_once_on_a_terminal():
-    clock = Clock()
-    screen, status = Screen(True), made(clock)
-    meter = StatusLine(screen, status, clock=clock)
-    meter()
-    status.controls.toggle()
-    assert len(screen.lines) == 2
-    assert "off" in screen.lines[1]
 
 
 def test_colours_take_no_room_on_the_console(monkeypatch):

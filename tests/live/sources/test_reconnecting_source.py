@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import queue
 import threading
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 from weakref import WeakSet
@@ -37,13 +36,12 @@ LAYOUT = FrameLayout.of(flat_image())
 class StandInProcess:
     """In place of `ReadProcess`: ends when the test says why."""
 
-    refusal, over = None, False
+    refusal = None
     heartbeat = Heartbeat(0.0, 0, 0, 0)
 
     def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
         self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
         self.opened: SourceOpened | None = None
-        self.noted: list[str] = []
         self.frames = self.sounds = 0
         self.ended: queue.Queue[str] = queue.Queue()
 
@@ -55,8 +53,8 @@ class StandInProcess:
                 continue
         return ""
 
-    def play(self) -> None:
-        self.request = replace(self.request, held=False)
+    def follow(self, request: SourceRequest) -> None:
+        self.request = request
 
     def show(self, at: float, stamp: float | None = None) -> None:
         self.opened, self.frames = OPENED, self.frames + 1
@@ -202,7 +200,7 @@ def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
 def test_a_film_that_ends_before_its_first_frame_is_an_error():
     rig = Rig()
     process = rig.process()
-    process.over = True
+    process.heartbeat = Heartbeat(0.0, 0, 0, 0, over=True)
     process.ended.put("the source ended it")
     error = rig.result.get(timeout=5)
     assert isinstance(error, InputError) and "the source ended it" in str(error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from rtface.live.messages import RestSource, SourceRequest, VideoFrameReady
+from rtface.live.messages import SourceRequest, VideoFrameReady
 from rtface.live.sources import read_worker
 from rtface.live.sources.open_stream import open_stream
 from rtface.live.sources.read_worker import ReadWorker
@@ -34,7 +35,9 @@ class Parent:
         self.sent.append(message)
 
     def receive(self, timeout: float | None = None) -> Any | None:
-        return self.say.get(timeout=5)
+        message = self.say.get(timeout=5)
+        self.gone = message is None
+        return message
 
     @property
     def shown(self) -> int:
@@ -84,8 +87,9 @@ def test_what_is_decoded_and_shown(
 
 def test_the_parent_ends_the_rest() -> None:
     parent = Parent()
-    worker = ReadWorker(parent, SourceRequest("file", "", resting=True))  # pyright: ignore[reportArgumentType]
-    for message in ("another", RestSource(False), None):
+    request = SourceRequest("file", "", resting=True)
+    worker = ReadWorker(parent, request)  # pyright: ignore[reportArgumentType]
+    for message in (request, replace(request, resting=False), None):
         parent.say.put(message)
     worker.follow()
     assert not worker.resting

@@ -43,8 +43,6 @@ def test_secrets_of_urls_show_nowhere(rtface, tmp_path):
             "env:HERE",
             f"@{tmp_path / 'url'}",
             *PASSING,
-            "--metrics",
-            "0",
             "--json",
             "-vv",
             "--report",
@@ -52,7 +50,7 @@ def test_secrets_of_urls_show_nowhere(rtface, tmp_path):
             environ={"HERE": here},
         )
         run.runs()
-        figures = run.says(r"metrics: (\S+)")[1]
+        figures = f"{run.control}/metrics"
         seen = [get(figures).decode(), told(run)]
         assert "/live/…" in seen[1]
         assert not any(secret in command_line(run.process.pid) for secret in SECRETS)

@@ -95,14 +95,14 @@ def test_keys_on_a_terminal(published, rtface):
 
 
 def test_control_and_metrics_while_live(published, rtface):
-    run = rtface(published, "null:", *PASSING, "--metrics", "0", "--delay", "300")
+    run = rtface(published, "null:", *PASSING, "--delay", "300")
     run.runs()
     status = run.status()
     assert status["source"]["state"] == "live"
     assert status["delay_ms"] == status["audio_offset_ms"] == 300
     assert 295 < run.until_status(lambda s: s["frames_out"] > 30)["latency_ms"]["p50"] < 350
     assert run.post("/strength?value=0.4")["strength"] == 0.4
-    figures = get(run.says(r"metrics: (\S+)")[1]).decode()
+    figures = get(f"{run.control}/metrics").decode()
     assert re.search(r"^rtface_frames_written_total [1-9]", figures, re.MULTILINE), figures
     run.post("/quit")
     assert run.process.wait(5) == 0

@@ -17,7 +17,6 @@ from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
-from rtface.live.stage_changer import StageChanger
 from rtface.stats import Stats
 from tests.live.live_fakes import FakeEnhance, PlainView, frame, luma_of
 from tests.live.test_frame_loop import Rig
@@ -34,20 +33,18 @@ def short_names(monkeypatch):
 
 
 def begun(*stages, recorded=False):
-    options = Options(stages=stages)
-    filters = FrameFilters(options, Stats())
-    return filters, StageChanger(filters, options, recorded=recorded)
+    return FrameFilters(Options(stages=stages), Stats(), recorded=recorded)
 
 
 def test_stages_change_between_frames_and_what_stays_goes_on():
-    filters, changer = begun(BAR)
+    filters = begun(BAR)
     assert luma_of(filters.after(frame(1, luma=100))) != 100
     kept = filters.stages.stages[0]
-    changer.change([OTHER, BAR])
+    filters.change([OTHER, BAR])
     assert filters.stages.stages[1] is kept and len(trial_stages.begun) == 2 and not trial_stages.closed
     assert trial_stages.begun[1].live and trial_stages.begun[1].origin > trial_stages.begun[0].origin
-    changer.change([])
-    assert changer.stages == () and trial_stages.closed == ["bar", "bar"] and not filters.needs_faces
+    filters.change([])
+    assert filters.drawn == () and trial_stages.closed == ["bar", "bar"] and not filters.needs_faces
     assert luma_of(filters.after(frame(2, luma=100))) == 100
     filters.close()
     assert trial_stages.closed == ["bar", "bar"]
@@ -59,18 +56,18 @@ def test_stages_change_between_frames_and_what_stays_goes_on():
     ids=str,
 )
 def test_what_cannot_be_used_changes_nothing(wanted):
-    filters, changer = begun(BAR)
+    filters = begun(BAR)
     now = filters.stages
     with pytest.raises(UsageError):
-        changer.change(wanted)
-    assert filters.stages is now and changer.stages == (BAR,) and not trial_stages.closed
+        filters.change(wanted)
+    assert filters.stages is now and filters.drawn == (BAR,) and not trial_stages.closed
     assert luma_of(filters.after(frame(1, luma=100))) != 100
 
 
 def test_a_frame_older_than_a_stage_passes_it():
-    filters, changer = begun()
+    filters = begun()
     came = filters.before(frame(1, luma=100), None, ())
-    changer.change(["trial_stages.Needs"])
+    filters.change(["trial_stages.Needs"])
     trial_stages.seen.clear()
     assert luma_of(filters.after(came)) == 100 and not trial_stages.seen
     filters.after(filters.before(frame(2), None, ()))
@@ -80,45 +77,46 @@ def test_a_frame_older_than_a_stage_passes_it():
 
 def test_where_a_stage_hides_faces_the_tracker_watches():
     pytest.importorskip("rtface_overlays")
-    filters, changer = begun()
+    filters = begun()
     enhance = FakeEnhance()
     enhance.runtime.device.view = lambda frame: PlainView()
     for stages, watchful in ((["blur"], True), ([], False)):
-        changer.change(stages)
+        filters.change(stages)
         rig = Rig(enhance=enhance, filters=filters)
         rig.run([frame(1)])
         assert rig.tracker.watchful is watchful
 
 
 def test_a_recording_gets_no_stage_that_it_does_not_name():
-    filters, changer = begun(BAR, recorded=True)
-    changer.change([OTHER])  # the same stage, changed
+    filters = begun(BAR, recorded=True)
+    filters.change([OTHER])  # the same stage, changed
     with pytest.raises(RestartNeeded, match=r"the recording names .*\.Needs .* start the run again"):
-        changer.change([OTHER, "trial_stages.Needs"])
-    changer.change([])
-    changer.change([BAR])
+        filters.change([OTHER, "trial_stages.Needs"])
+    filters.change([])
+    filters.change([BAR])
     filters.close()
 
 
 def test_a_stage_that_a_policy_sets_stays(tmp_path, monkeypatch):
     (tmp_path / "policy.toml").write_text(f'stages = ["{OTHER}"]\n')
     monkeypatch.setattr("rtface.config.policy.site_path", lambda: tmp_path / "policy.toml")
-    _, changer = begun()
-    changer.change([BAR])
-    assert changer.stages == (BAR, OTHER)
+    filters = begun()
+    filters.change([BAR])
+    assert filters.drawn == (BAR, OTHER)
 
 
 def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
     pytest.importorskip("rtface_overlays")
     logo = tmp_path / "logo.png"
     cv2.imwrite(str(logo), np.full((8, 8, 3), 200, np.uint8))
-    filters, changer = begun(BAR)
+    filters = begun(BAR)
 
     def post(stages, key="", **headers):
         server = LocalHttpServer(
-            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), stages=changer, key=key),
+            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), filters=filters, files=bool(key)),
             port=0,
             option="",
+            key=key,
         )
         connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
         connection.request("POST", "/stages", json.dumps({"stages": stages}), headers)
@@ -132,8 +130,8 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
     for stages in ([OTHER], [picture], ["label:font=/etc/font.ttf"], "label", [1], None):
         assert post(stages)[0] == 400
     assert post([BAR], "secret", authorization="Bearer wrong")[0] == 401
-    assert changer.stages == (BAR,)
+    assert filters.drawn == (BAR,)
     post([BAR, "label:text=On air"])
-    assert changer.stages == (BAR, "label:text=On air")
+    assert filters.drawn == (BAR, "label:text=On air")
     assert b"picture" in post([picture], "secret", authorization="Bearer secret")[1]
     filters.close()
