@@ -38,7 +38,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def signed(path: Path) -> list[str]:
     """A recording of five frames from second 1 on, on the last three of which a face was corrected; signed."""
-    sink = RecordSink(path, SIGNED, metadata=TAGS)
+    sink = RecordSink(parse_address(str(path)), SIGNED, metadata=TAGS)
     signer = RecordingSigner.asked(SIGNED, [sink, FakeSink()])
     assert signer is not None
     sink.open(FORM, sound=None)
@@ -77,7 +77,7 @@ def test_a_recording_that_holds_none_has_a_signed_sidecar(tmp_path: Path) -> Non
 
 
 def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path) -> None:
-    sink = RecordSink(tmp_path / "talk.mp4", SIGNED, metadata=TAGS)
+    sink = RecordSink(parse_address(str(tmp_path / "talk.mp4")), SIGNED, metadata=TAGS)
     with Run(SIGNED, sinks=[sink]) as run:
         run.source.give(frame(round(1e6 * time.monotonic())))
         while not sink.health.frames:
@@ -98,7 +98,7 @@ def test_a_recording_that_cannot_be_signed_is_reported(tmp_path: Path, monkeypat
         sign_file(path, *more)
 
     monkeypatch.setattr(sign_recordings, "sign_file", sign)
-    sinks = [RecordSink(tmp_path / name, SIGNED, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
+    sinks = [RecordSink(parse_address(str(tmp_path / name)), SIGNED, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
     with Run(replace(SIGNED, report=tmp_path / "report.json"), sinks=sinks) as run:
         while not all(sink.health.frames for sink in sinks):
             run.source.give(frame(round(1e6 * time.monotonic())))
@@ -109,7 +109,7 @@ def test_a_recording_that_cannot_be_signed_is_reported(tmp_path: Path, monkeypat
 
 
 def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
-    sink = RecordSink(tmp_path / "talk.mp4", SIGNED, metadata=TAGS)
+    sink = RecordSink(parse_address(str(tmp_path / "talk.mp4")), SIGNED, metadata=TAGS)
     signer = RecordingSigner.asked(SIGNED, [sink])
     assert signer is not None
     sink.open(FORM, sound=None)
@@ -119,7 +119,7 @@ def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
 
 def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:
     assert RecordingSigner.asked(SIGNED, [FakeSink()]) is None
-    source, sink = FakeSource(), RecordSink(tmp_path / "a.mp4", SIGNED, metadata=TAGS)
+    source, sink = FakeSource(), RecordSink(parse_address(str(tmp_path / "a.mp4")), SIGNED, metadata=TAGS)
     with pytest.raises(UsageError, match="cannot be read"):
         run_live(Endpoints(source, [sink]), replace(PASSING, sign="none.pem,none.key"))
     assert source.health.state == "opening" and not list(tmp_path.iterdir())
