@@ -25,6 +25,8 @@ def devices(*, json: Json = False, console: Console) -> None:
         ("output", "outputs of plugins"),
     ):
         mine = [device for device in found if device.kind == kind]
+        if not mine and kind == "output":
+            continue
         print_text(f"{plural}:" if mine else f"{plural}: none")
         width = max((len(device.address) for device in mine), default=0)
         for device in mine:

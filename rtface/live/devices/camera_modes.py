@@ -63,10 +63,6 @@ class CameraMode:
     rate: Fraction
     rates: tuple[Fraction, ...] = ()
 
-    def __str__(self) -> str:
-        rate = f" at {float(self.rate):g} fps" if self.rate else ""
-        return f"{self.width}×{self.height} {self.format}{rate}"
-
     def nearest(self, rate: Fraction) -> Fraction:
         """The rate to ask for: the slowest that reaches `rate`, else the highest."""
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
@@ -88,10 +84,7 @@ def modes(fd: int) -> list[CameraMode]:
 def modes_of(node: Path) -> list[CameraMode]:
     """The `modes` of a device by its path; OSError where it cannot be opened."""
     with v4l2.opened(node) as fd:
-        try:
-            return modes(fd) if v4l2.capability(fd).captures else []
-        except OSError:
-            return []
+        return modes(fd)
 
 
 def formats(fd: int) -> list[str]:

@@ -101,29 +101,21 @@ def find(name: str) -> list[Path]:
     Raises:
         MissingComponent: there is none at all.
         UsageError: there are some, but not of this name.
-        OutputError: the device that was named is no virtual camera.
     """
     labels = {node: v4l2.label(node) for node in _nodes()}
-    advice = "there is " + ", ".join(f"vcam:{label} ({node})" for node, label in labels.items()) if labels else CREATE
-    path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
-    if path in labels:
-        return [path]
-    if path.parent == v4l2.DEVICES and path.exists():
-        card = v4l2.label(path)
-        raise OutputError(
-            "{path}{card} is a camera, not a virtual camera; {advice}",
-            code="loopback_camera",
-            path=path,
-            card=f" ({card})" * bool(card),
-            advice=advice,
-        )
     if (why := why_none()) is not None:
         raise MissingComponent(why)
     if not name:
         return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
-    named = [node for node, label in labels.items() if label.casefold() == name.casefold()]
+    path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
+    named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
     if not named:
-        raise UsageError("there is no virtual camera {name}; {advice}", code="loopback_named", name=name, advice=advice)
+        raise UsageError(
+            "there is no virtual camera {name}; there is {listed}",
+            code="loopback_named",
+            name=name,
+            listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
+        )
     return named
 
 

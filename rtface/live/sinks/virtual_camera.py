@@ -133,16 +133,15 @@ class VirtualCamera(LiveSink):
         if sound:
             self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")
         self._described = f"virtual camera {output.name}, {output.width}×{output.height}"
-        with self._lock:
-            self._health = replace(self._health, size=(output.width, output.height))
-            self._take(output)
-        self._thread = start_thread("vcam", self._watch, form)
+        self._health = replace(self._health, size=(output.width, output.height))
+        self._take(output)
+        self._thread = start_thread("vcam", self._watch, output, form)
 
     def write(self, frame: Frame) -> None:
         """Writes a frame, or drops it while the device is away. Never raises."""
         with self._lock:
             self._health = replace(self._health, frames=self._health.frames + 1)
-            if self._output is None or self._canvas is None or self._health.state != "live":
+            if self._output is None or self._canvas is None:
                 self._causes["away"] += 1
                 return
             try:
@@ -155,65 +154,55 @@ class VirtualCamera(LiveSink):
                 self._output.write(self._canvas.data)
             except OSError as error:  # the watcher closes and opens
                 self._causes["away"] += 1
+                self._output = None
                 self._set("away", f"the virtual camera takes no frames: {error.strerror or error}")
                 log.warning("%s: %s", self._described, self._health.detail)
 
     def close(self) -> None:
         """Lets the device go, usable for the next."""
-        self._stop.set()
         with self._lock:
-            output, self._output = self._output, None
+            self._output = None
             if self._health.state != "closed":
                 self._set("closed", "")
+        self._stop.set()
         if self._thread is not None:
             self._thread.join(1.0)  # it may be waiting for an event of the device
-        if output is not None:
-            output.close()
 
     def _connect(self, form: VideoFormat) -> CameraOutput:
         width, height = even(form.width * form.aspect), even(form.height)
         return _open_black(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
 
-    def _take(self, output: CameraOutput) -> None:
-        self._output = output
-        self._canvas = CameraBuffer(output.width, output.height, output.pix_fmt)
-        self._wanted = True
-        self._set("live", output.name)
+    def _take(self, output: CameraOutput, reopened: int = 0) -> None:
+        with self._lock:
+            if self._health.state != "closed":
+                self._output = output
+                self._canvas = CameraBuffer(output.width, output.height, output.pix_fmt)
+                self._wanted = True
+                self._health = replace(self._health, reopened=reopened)
+                self._set("live", output.name)
 
     def _set(self, state: Literal["live", "away", "closed"], detail: str) -> None:
         self._health = replace(self._health, state=state, detail=detail, since=time.monotonic())
 
-    def _watch(self, form: VideoFormat) -> None:
-        tries = 0
-        while not self._stop.is_set():
-            with self._lock:
-                output, away, since = self._output, self._health.state == "away", self._health.since
-                if away:
-                    self._output = None  # from here on it is this thread's alone
-            if output is not None and not away:
-                tries = 0
+    def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
+        """Watches for readers; closes a device that takes no frames, and opens it again."""
+        while True:
+            while self._health.state == "live":
                 self._wanted = output.watch(POLL, self._stop) is not False
-                continue
-            if output is not None:
-                output.close()
-            if not self._stop.wait(retry_delay(tries, time.monotonic() - since)):
-                self._again(form)
-            tries += 1
-
-    def _again(self, form: VideoFormat) -> None:
-        try:
-            output = self._connect(form)
-        except RtfaceError as error:
-            with self._lock:
-                if self._health.state == "away":
-                    self._health = replace(self._health, detail=error.message)
-            return
-        with self._lock:
-            if not self._stop.is_set():
-                self._health = replace(self._health, reopened=self._health.reopened + 1)
-                self._take(output)
+            output.close()  # `write` uses it no more
+            tries = 0
+            while not self._stop.wait(retry_delay(tries, time.monotonic() - self._health.since)):
+                tries += 1
+                try:
+                    output = self._connect(form)
+                    break
+                except RtfaceError as error:
+                    with self._lock:
+                        if self._health.state == "away":
+                            self._health = replace(self._health, detail=error.message)
+            else:
                 return
-        output.close()
+            self._take(output, self._health.reopened + 1)
 
     @classmethod
     def list(cls) -> Sequence[MediaDevice]:

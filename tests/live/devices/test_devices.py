@@ -120,7 +120,6 @@ def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
         "virtual cameras:",
         f"  vcam:rtface  rtface ({path}, free)",
         "microphones: none",
-        "outputs of plugins: none",
     ]
     listed = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)
     assert [(d["address"], d["state"]) for d in listed] == [("vcam:rtface", "free")]

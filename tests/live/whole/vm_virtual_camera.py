@@ -354,7 +354,7 @@ def test_a_device_that_goes_away_is_opened_again(reader):
 
 
 def test_a_camera_or_nothing_is_refused():
-    with pytest.raises(OutputError, match="is a camera, not a virtual camera"):
+    with pytest.raises(UsageError, match="there is vcam:rtface-cam"):
         camera_rig.camera(str(VIVID)).open(form(), sound=None)
     with pytest.raises(UsageError, match="there is vcam:rtface-cam"):
         camera_rig.camera("/dev/video99").open(form(), sound=None)
