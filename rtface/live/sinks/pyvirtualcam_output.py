@@ -84,7 +84,7 @@ class PyvirtualcamOutput:
             self._camera: Any = pyvirtualcam.Camera(
                 width, height, float(rate), fmt=form, backend=backend, device=None if backend else name or None
             )
-        except Exception as error:  # noqa: BLE001 - the backends raise whatever suits them
+        except RuntimeError as error:
             raise _explained(str(error), system, name) from None
         self.name = str(self._camera.device)
         self.width, self.height, self.pix_fmt = width, height, pix_fmt
@@ -94,7 +94,7 @@ class PyvirtualcamOutput:
         """Hands over one frame; OSError when it cannot be. Never waits."""
         try:
             self._camera.send(np.asarray(frame))
-        except Exception as error:  # noqa: BLE001 - as above
+        except RuntimeError as error:
             raise OSError(str(error)) from None
 
     def watch(self, seconds: float, stop: threading.Event) -> bool | None:
