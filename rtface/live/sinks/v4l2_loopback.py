@@ -56,8 +56,7 @@ def present() -> list[MediaDevice]:
 def _state(node: Path) -> tuple[str, str]:
     """State of a loopback device, and what to do about it."""
     try:
-        with v4l2.opened(node) as fd:
-            can = v4l2.capability(fd)
+        can = v4l2.query(node)
     except PermissionError:
         return v4l2.FORBIDDEN, v4l2.JOIN
     except OSError as error:
@@ -141,8 +140,7 @@ def repair(node: Path) -> bool:
     with contextlib.suppress(OSError):
         with v4l2.opened(node) as fd, contextlib.suppress(OSError):
             v4l2.ioctl(fd, STREAMON, struct.pack("i", v4l2.OUTPUT))
-        with v4l2.opened(node) as fd:
-            return v4l2.capability(fd).outputs
+        return v4l2.query(node).outputs
     return False
 
 
@@ -187,18 +185,19 @@ class V4l2LoopbackOutput:
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
         self.notes: list[str] = []
         self._known: tuple[int | None, float, bool] | None = None
-        self._fd = self._opened()
+        self._fd, can = self._opened()
         try:
-            self._claim()
+            self._claim(can)
             self.width, self.height, self.pix_fmt = self._configure(width, height, pix_fmt, rate)
             self._events = self._subscribed()
         except BaseException:
             os.close(self._fd)
             raise
 
-    def _opened(self) -> int:
+    def _opened(self) -> tuple[int, v4l2.DeviceCapability]:
         try:
-            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            can = v4l2.query(self._node)
+            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), can
         except PermissionError:
             raise OutputError(
                 "{name} may not be opened: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
@@ -211,12 +210,11 @@ class V4l2LoopbackOutput:
                 why=v4l2.why(error),
             ) from None
 
-    def _claim(self) -> None:
+    def _claim(self, can: v4l2.DeviceCapability) -> None:
         """OutputError where another writes to it."""
         assert sys.platform == "linux"
         import fcntl
 
-        can = v4l2.capability(self._fd)
         if not can.outputs and not can.captures and not repair(self._node):
             raise OutputError(
                 "{name} is stuck (a known fault of v4l2loopback 0.12); close every program that has it open, "

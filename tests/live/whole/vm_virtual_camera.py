@@ -184,8 +184,7 @@ def end(pid):
 
 
 def sides(device=CAM):
-    with v4l2.opened(device) as fd:
-        can = v4l2.capability(fd)
+    can = v4l2.query(device)
     return can.captures, can.outputs
 
 
