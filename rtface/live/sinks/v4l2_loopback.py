@@ -195,6 +195,7 @@ class V4l2LoopbackOutput:
             raise
 
     def _opened(self) -> tuple[int, v4l2.DeviceCapability]:
+        assert sys.platform == "linux"
         try:
             can = v4l2.query(self._node)
             return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), can
