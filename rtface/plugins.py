@@ -8,7 +8,7 @@ each kind.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +33,7 @@ GROUPS = {
 _BACKENDS = "rtface.engine.backends.choose"
 _TRACKERS = "rtface.tracking"
 _SOURCE = "rtface.live.sources.reconnecting_source:open_live_source"
-_SINK = "rtface.live.sinks.stream_sink:open_live_sink"
-_VIRTUAL = "rtface.live.devices.virtual_camera"
+_SINKS = "rtface.live.sinks"
 # A new name also appears in the options' documentation: renew it with `python -m tests.docs.option_tables`.
 BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "backend": {
@@ -63,10 +62,10 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
         "file": (_SOURCE, ""),
     },
     "sink": {
-        "vcam": (f"{_VIRTUAL}:open_virtual_camera", f"{_VIRTUAL}:why_unusable"),
-        "null": (_SINK, ""),
-        "stream": (_SINK, ""),
-        "file": (_SINK, ""),
+        "vcam": (f"{_SINKS}.virtual_camera:VirtualCamera", ""),
+        "null": (f"{_SINKS}.null_sink:NullSink", ""),
+        "stream": (f"{_SINKS}.stream_sink:StreamSink", ""),
+        "file": (f"{_SINKS}.record_sink:RecordSink", ""),
     },
     # Stages and farms come from distributions in plugins/, engines from folders (`rtface.engine.listing`) and plugins;
     # rtface's own commands are in `rtface.cli.app`.
@@ -76,7 +75,7 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "command": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
-extension cannot be used on this machine, or None; "" where it always can."""
+extension cannot be used on this machine, or None; where it is "", the factory's own ``why_unusable`` is asked."""
 
 _CHECKS = {"stage": "rtface.stages.entry_points:check_version"}
 """Kind → function of name and factory that raises where a plugin does not fit this version of the interface."""
@@ -157,29 +156,34 @@ def load_point(kind: str, point: EntryPoint) -> Any:
         ) from error
 
 
-def extensions() -> Iterator[Extension]:
-    """All extensions, each with what brings it and whether it can be used here; imports them."""
-    for kind, own in BUILT_IN.items():
-        for name, (_, check) in own.items():
-            yield Extension(kind, name, "rtface", __version__, _attribute(check)(name) if check else None)
-        for name, point in installed(kind).items():
-            if name not in own:
-                dist = point.dist
-                yield Extension(
-                    kind, name, dist.name if dist else "", dist.version if dist else "", _why_unusable(kind, point)
-                )
+def extensions(*kinds: str) -> Iterator[Extension]:
+    """All extensions, or those of some kinds, each with what brings it and whether it can be used here.
+
+    Imports them.
+    """
+    for kind in kinds or GROUPS:
+        points = installed(kind)
+        for name in names(kind):
+            _, check = BUILT_IN[kind].get(name, ("", ""))
+            why, fault = (_attribute(check)(name), None) if check else ask(kind, name, "why_unusable")
+            dist = None if name in BUILT_IN[kind] else points[name].dist
+            brought = (dist.name, dist.version) if dist else ("rtface", __version__)
+            yield Extension(kind, name, *brought, fault or why)
 
 
-def _why_unusable(kind: str, point: EntryPoint) -> str | None:
-    """A plugin's factory may have a function ``unusable()`` that returns the reason or None."""
+def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
+    """Asks a function without arguments of an extension's factory.
+
+    Returns:
+        Its answer, None where there is no such function; and why it could not be asked, or None.
+    """
     try:
-        factory = load_point(kind, point)
+        factory = load(kind, name)
         if kind in _CHECKS:
-            _attribute(_CHECKS[kind])(point.name, factory)
-        check: Callable[[], str | None] | None = getattr(factory, "unusable", None)
-        return check() if check is not None else None
+            _attribute(_CHECKS[kind])(name, factory)
+        return getattr(factory, question, lambda: None)(), None
     except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for
-        return str(error) or reason(error)
+        return None, str(error) or reason(error)
 
 
 def _attribute(target: str) -> Any:

@@ -1,6 +1,8 @@
-"""``rtface devices``: cameras, the screen, virtual cameras and microphones, each with the name that commands take."""
+"""``rtface devices``: sources and targets of live runs, each with the name that commands take."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_text
@@ -8,20 +10,23 @@ from rtface.cli.console import Console, print_json, print_text
 
 @command()
 def devices(*, json: Json = False, console: Console) -> None:
-    """List cameras with their modes, the screen, virtual cameras with their state, and microphones."""
-    from rtface.live.devices.listing import devices as find_devices
+    """List cameras with their modes, the screen, virtual cameras with their state, microphones and plugins' outputs."""
+    from rtface.live.sinks.listing import devices as find_devices
 
-    found = find_devices()
+    found, unusable = find_devices()
     if json:
-        print_json([device.to_json() for device in found], indent=2)
+        print_json([asdict(device) for device in found], indent=2)
         return
     for kind, plural in (
         ("camera", "cameras"),
         ("screen", "screen"),
         ("virtual camera", "virtual cameras"),
         ("microphone", "microphones"),
+        ("output", "outputs of plugins"),
     ):
         mine = [device for device in found if device.kind == kind]
+        if not mine and kind == "output":
+            continue
         print_text(f"{plural}:" if mine else f"{plural}: none")
         width = max((len(device.address) for device in mine), default=0)
         for device in mine:
@@ -30,5 +35,5 @@ def devices(*, json: Json = False, console: Console) -> None:
             print_text(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")
             for line in device.modes:
                 print_text(f"  {'':{width}}    {line}")
-    if not any(device.kind == "virtual camera" for device in found):
-        console.log("no virtual camera: 'rtface doctor' says how to get one")
+    for sink in unusable:
+        console.log(f"{sink.name}: {sink.unusable}")

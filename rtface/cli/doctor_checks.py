@@ -16,7 +16,7 @@ from typing import Any
 from rtface._version import __version__
 from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import Message, RtfaceError
+from rtface.errors import Message, MissingComponent, RtfaceError
 from rtface.jobs.queue.api import Queue, queue_path
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
@@ -240,6 +240,32 @@ def check_nvidia() -> Iterator[Finding]:
 
 
 def check_live() -> Iterator[Finding]:
-    from rtface.live.devices import doctor_findings
+    from rtface.live.sinks.listing import devices
+    from rtface.live.sources import srt
 
-    yield from doctor_findings.check()
+    found, unusable = devices()
+    for device in found:
+        if device.kind not in ("screen", "microphone"):
+            names = ", ".join(device.users)
+            yield Finding(
+                device.address,
+                "warn" if device.advice else "ok",
+                Message(
+                    "{where}: {state}, open in {names}" if names else "{where}: {state}",
+                    code="device_open" if names else "device",
+                    where=f"{device.name} ({device.node})" if device.node else device.name,
+                    state=device.state or Message("is there", code="is_there"),
+                    names=names,
+                ),
+                device.advice,
+            )
+    for sink in unusable:  # most runs need no virtual camera
+        state = "ok" if sink.name == "vcam" else "warn"
+        yield Finding(sink.name, state, Message("cannot be used here", code="sink_unusable"), sink.unusable or "")
+    try:
+        srt.library()
+    except MissingComponent as error:
+        what = Message("srt:// needs SRT's library; only srt:// addresses need it", code="no_srt_library")
+        yield Finding("srt", "ok", what, error.values["how"])
+    else:
+        yield Finding("srt", "ok", Message("libsrt is there", code="srt"))

@@ -51,7 +51,8 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         check_persons(engines, learnt)
     if (unused := without_persons(engines, learnt)) is not None:
         stats.warn("person", unused)
-    sinks = [make_sink(one, options) for one in named]
+    done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
+    sinks: list[LiveSink] = [plugins.load("sink", one.kind)(one, options, metadata=done) for one in named]
     own, buffer = options.audio is None, buffer_of(source, options)
     opened: LiveSource = plugins.load("source", source.kind)(
         replace(source, variant=options.variant),
@@ -115,9 +116,3 @@ def _check_files(
     for target in targets if not options.dry_run else ():
         for line in clear_leftovers(target, live=True):
             stats.warn(f"leftover:{line}", line)
-
-
-def make_sink(sink: LiveAddress, options: Options) -> LiveSink:
-    """One output; raises as `make_endpoints`."""
-    done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
-    return plugins.load("sink", sink.kind)(sink, options, metadata=done)

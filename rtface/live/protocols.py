@@ -5,7 +5,7 @@ Times are seconds of `time.monotonic()`, which all processes of a machine share.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Protocol
@@ -101,6 +101,31 @@ class EndpointHealth:
     size: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class MediaDevice:
+    """One device that a run can read, or one target that a sink can write to.
+
+    Attributes:
+        kind: what it is.
+        address: what to type, as "camera:0", "screen:", "vcam:rtface".
+        name: its own.
+        node: its path, "" where it has none.
+        state: "free", "in use", "no permission" or another in a few words; "" where that is not known.
+        advice: what to do where it cannot be used, or not well; "" where it can.
+        users: who has it open: programs with their pid.
+        modes: a line for each size and format.
+    """
+
+    kind: Literal["camera", "screen", "microphone", "virtual camera", "output"]
+    address: str
+    name: str
+    node: str = ""
+    state: str = ""
+    advice: str = ""
+    users: tuple[str, ...] = ()
+    modes: tuple[str, ...] = ()
+
+
 BACKLOG_S = 1.0
 """Seconds by which a source's frames come late from which on that is said."""
 REST_S = 0.5
@@ -189,7 +214,21 @@ class SoundSource(Endpoint, Protocol):
 
 
 class LiveSink(Endpoint, Protocol):
-    """Takes frames and sound. `write` and `sound` never wait for a device or peer."""
+    """Takes frames and sound. `write` and `sound` never wait for a device or peer.
+
+    A sink is made of its address and the run's options, and of the run's description as the keyword `metadata`.
+    """
+
+    @classmethod
+    def list(cls) -> Sequence[MediaDevice]:
+        """The targets that are there, of a sink that can tell; for ``rtface devices``, ``rtface doctor`` and the
+        studio."""
+        return ()
+
+    @classmethod
+    def why_unusable(cls) -> str | None:
+        """Why no run on this machine can use it, and what to do, in one line; None where one can."""
+        return None
 
     @property
     def wanted(self) -> bool:

@@ -21,6 +21,7 @@ from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import UsageError
 from rtface.frame import Frame
 from rtface.live.endpoint_factory import make_endpoints
+from rtface.live.sinks.listing import devices
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
@@ -89,6 +90,7 @@ def test_backend() -> None:
 def test_source_and_sink(capsys: pytest.CaptureFixture[str]) -> None:
     source, sink = parse_address("ramp:up"), parse_address("brightness:here")
     assert is_live(source, sink) and (source, sink) == (LiveAddress("ramp", "up"), LiveAddress("brightness", "here"))
+    assert "brightness:here" in [device.address for device in devices()[0]]
     ends = make_endpoints(source, sink, Options(), Stats())
     got: list[Frame] = []
     enough = threading.Event()

@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from rtface.errors import MissingComponent
-from rtface.live.devices.virtual_camera import VirtualCamera
 from rtface.live.sources import srt
 
 
@@ -23,12 +22,12 @@ def video(tmp_path, monkeypatch):
 
 @pytest.fixture
 def opened():
-    from tests.live.devices.camera_rig import form
+    from tests.live.sinks.camera_rig import camera, form
 
     made = []
 
     def build(name="", like=None):
-        sink = VirtualCamera(name)
+        sink = camera(name)
         made.append(sink)
         sink.open(like or form(), sound=None)
         return sink
@@ -40,10 +39,10 @@ def opened():
 
 @pytest.fixture
 def elsewhere(monkeypatch):
-    from tests.live.devices.camera_rig import StandIn
+    from tests.live.sinks.camera_rig import StandIn
 
     def build(system, complaint=""):
-        monkeypatch.setattr("rtface.live.devices.virtual_camera.platform.system", lambda: system)
+        monkeypatch.setattr("rtface.live.sinks.virtual_camera.platform.system", lambda: system)
         module = StandIn(complaint)
         monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
         return module

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from rtface.concurrency.threads import call_in_thread
+from rtface.config.addresses import parse_address
 from rtface.config.options import Options
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
@@ -114,7 +115,7 @@ def test_a_recording_is_completed_before_the_run_ends(tmp_path, monkeypatch):
             threading.Event().wait(0.3)
             self.complete = True
 
-    late = Late(tmp_path / "a.mkv", Options(), metadata={})
+    late = Late(parse_address(str(tmp_path / "a.mkv")), Options(), metadata={})
     monkeypatch.setattr("rtface.live.run_state.CLOSE_S", 0.05)
     Endpoints(FakeSource(), [late]).close()
     assert late.complete
@@ -356,7 +357,6 @@ def test_who_looks_at_the_preview_sees_enhanced_frames():
 
 def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
     from rtface.cli import live
-    from rtface.config.addresses import parse_address
 
     monkeypatch.setattr("rtface.live.session.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
     with socket.create_server(("127.0.0.1", 0)) as taken:

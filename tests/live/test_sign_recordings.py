@@ -39,7 +39,7 @@ def options(tmp_path: Path) -> Options:
 
 def signed(path: Path, options: Options) -> list[str]:
     """A recording of five frames from second 1 on, on the last three of which a face was corrected; signed."""
-    sink = RecordSink(path, options, metadata=TAGS)
+    sink = RecordSink(parse_address(str(path)), options, metadata=TAGS)
     signer = RecordingSigner.asked(options, [sink, FakeSink()])
     assert signer is not None
     sink.open(FORM, sound=None)
@@ -78,7 +78,7 @@ def test_a_recording_that_holds_none_has_a_signed_sidecar(tmp_path: Path, option
 
 
 def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path, options: Options) -> None:
-    sink = RecordSink(tmp_path / "talk.mp4", options, metadata=TAGS)
+    sink = RecordSink(parse_address(str(tmp_path / "talk.mp4")), options, metadata=TAGS)
     with Run(options, sinks=[sink]) as run:
         run.source.give(frame(round(1e6 * time.monotonic())))
         while not sink.health.frames:
@@ -101,7 +101,7 @@ def test_a_recording_that_cannot_be_signed_is_reported(
         sign_file(path, *more)
 
     monkeypatch.setattr(sign_recordings, "sign_file", sign)
-    sinks = [RecordSink(tmp_path / name, options, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
+    sinks = [RecordSink(parse_address(str(tmp_path / name)), options, metadata=TAGS) for name in ("a.mp4", "b.mp4")]
     with Run(replace(options, report=tmp_path / "report.json"), sinks=sinks) as run:
         while not all(sink.health.frames for sink in sinks):
             run.source.give(frame(round(1e6 * time.monotonic())))
@@ -111,8 +111,8 @@ def test_a_recording_that_cannot_be_signed_is_reported(
     assert read_credentials(tmp_path / "b.mp4") is not None
 
 
-def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path, options: Options) -> None:
-    sink = RecordSink(tmp_path / "talk.mp4", options, metadata=TAGS)
+def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
+    sink = RecordSink(parse_address(str(tmp_path / "talk.mp4")), options, metadata=TAGS)
     signer = RecordingSigner.asked(options, [sink])
     assert signer is not None
     sink.open(FORM, sound=None)
@@ -121,9 +121,8 @@ def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path, options: Op
 
 
 def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:
-    options = replace(PASSING, sign="none.pem,none.key")
     assert RecordingSigner.asked(options, [FakeSink()]) is None
-    source, sink = FakeSource(), RecordSink(tmp_path / "a.mp4", options, metadata=TAGS)
+    source, sink = FakeSource(), RecordSink(parse_address(str(tmp_path / "a.mp4")), options, metadata=TAGS)
     with pytest.raises(UsageError, match="cannot be read"):
         run_live(Endpoints(source, [sink]), options)
     assert source.health.state == "opening" and not list(tmp_path.iterdir())

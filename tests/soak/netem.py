@@ -20,7 +20,7 @@ from rtface.config.options import Options
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.sinks import child_sink
-from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import StreamSink
 from rtface.live.sources import read_process
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.stats import Stats
@@ -43,7 +43,7 @@ def main() -> None:
         running(Publisher(a.url("in"), "flv", folder / "publisher", size="320x64", fps="5", gop="5")),
     ):
         source = open_live_source(parse_address(a.url("in")), stats=stats)
-        sink = open_live_sink(parse_address(b.url("out")), options)
+        sink = StreamSink(parse_address(b.url("out")), options)
         presenter: OutputScheduler | None = None
         source.start(
             lambda frame: presenter and presenter.put(frame), lambda packet: presenter and presenter.sound(packet)

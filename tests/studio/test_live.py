@@ -441,6 +441,7 @@ def test_a_call_is_looked_at_first(page: Any) -> None:
     found = [
         {"kind": "camera", "address": "camera:0", "name": "Cam"},
         {"kind": "virtual camera", "address": "vcam:rtface", "name": "rtface"},
+        {"kind": "output", "address": "wall:hall", "name": "The wall"},
     ]
     asked: list[Any] = []
     page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": found, "overlays": []}))
@@ -455,12 +456,13 @@ def test_a_call_is_looked_at_first(page: Any) -> None:
         with page.expect_response("**/api/live/start"):
             page.get_by_role("button", name=name, exact=True).click()
     assert [(one["source"], one["output"]) for one in asked] == [("camera:0", "null:"), ("camera:0", "vcam:rtface")]
+    page.get_by_label("To", exact=True).select_option("The wall (wall:hall)")  # a plugin's
 
 
 def test_how_to_get_a_virtual_camera_is_said_on_the_spot(page: Any) -> None:
     line = "sudo modprobe v4l2loopback devices=1 card_label=rtface"
     repair = {"code": "", "values": {}, "message": line}
-    finding = {"name": "virtual camera", "state": "ok", "repair": line, "command": line, "messages": {"repair": repair}}
+    finding = {"name": "vcam", "state": "ok", "repair": line, "command": line, "messages": {"repair": repair}}
     found: list[Any] = []
     page.route("**/api/health", lambda route: route.fulfill(json={"findings": [finding]}))
     page.route("**/api/live/devices", lambda route: route.fulfill(json={"devices": found, "overlays": []}))

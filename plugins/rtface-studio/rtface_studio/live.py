@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import parse_address
 from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.queue.api import Queue
-from rtface.live.devices.listing import devices
+from rtface.live.sinks.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
 from rtface.util.files import numbered, write_atomically
@@ -219,9 +219,9 @@ class _Live:
 
 
 def _devices() -> dict[str, Any]:
-    """Cameras and virtual cameras, and the overlays that are installed, each with its options."""
+    """Sources and targets of runs, and the overlays that are installed, each with its options."""
     return {
-        "devices": [device.to_json() for device in devices()],
+        "devices": [asdict(device) for device in devices()[0]],
         "overlays": [
             {"name": name, "help": summary(name), "options": option_facts(name)}
             for name in sorted(plugins.installed("stage"))

@@ -65,7 +65,7 @@ def tray(
     make_icon = _icon_of_this_desktop()
 
     def wait(width: int, height: int, stopped: threading.Event) -> None:
-        from rtface.live.devices.virtual_camera import wait_for_reader
+        from rtface.live.sinks.virtual_camera import wait_for_reader
 
         wait_for_reader(sink.name, width, height, stopped)
 

@@ -1,1 +1,1 @@
-"""Cameras, microphones and virtual cameras: listing, opening, and writing to a virtual camera."""
+"""Sources of this machine: cameras, microphones and the screen, listed and opened."""

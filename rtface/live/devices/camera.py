@@ -14,6 +14,7 @@ from av.container import InputContainer
 from rtface.errors import InputError, InputMissing, Message
 from rtface.live.devices import camera_modes, v4l2
 from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, CameraMode
+from rtface.live.devices.listing import ffmpeg_devices
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
@@ -29,10 +30,8 @@ def open_camera(request: SourceRequest) -> OpenedInput:
         container = av.open(request.name, "r", format=request.format)
     elif sys.platform == "linux":
         return _open_v4l2(request)
-    elif sys.platform == "darwin":
-        container = _open_avfoundation(request)
     else:
-        container = _open_dshow(request)
+        container = _open_elsewhere(request)
     return _input(container, request)
 
 
@@ -99,7 +98,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
                 "{name} is not there; rtface devices lists them", code="camera_gone", name=called
             ) from None
         if error.errno == errno.EBUSY:
-            who = ", ".join(map(str, v4l2.users(Path(os.path.realpath(device)))))
+            who = ", ".join(v4l2.users(Path(os.path.realpath(device))))
             raise InputError(
                 "{name}: is in use by {who}; close that first",
                 code="camera_used",
@@ -147,47 +146,35 @@ def _input(
     return OpenedInput(container, video, None, rate, monotonic=monotonic, notes=notes, label=label)
 
 
-def _open_avfoundation(request: SourceRequest) -> InputContainer:
-    name = request.name or "0"
+def _open_elsewhere(request: SourceRequest) -> InputContainer:
+    """Opens a camera of macOS or Windows with the first options that it accepts."""
     width, height = request.size or USUAL_SIZE
-    rate, size = str(float(request.fps or USUAL_RATE)), f"{width}x{height}"
-    return _first(
-        request,
-        f"{name}:none",
-        "avfoundation",
-        [
-            {"video_size": size, "framerate": rate, "pixel_format": "nv12"},
-            {"video_size": size, "framerate": rate},
-            {"framerate": rate},
-            {"video_size": size},
-            {},
-        ],
-    )
-
-
-def _open_dshow(request: SourceRequest) -> InputContainer:
-    name = direct_show_name(request.name or "0", "video", "camera")
-    width, height = request.size or USUAL_SIZE
-    size, rate = f"{width}x{height}", str(float(request.fps or USUAL_RATE))
-    buffer = {"rtbufsize": "100M"}
-    return _first(
-        request,
-        f"video={name}",
-        "dshow",
-        [
-            buffer | {"video_size": size, "framerate": rate},
-            buffer | {"video_size": size, "vcodec": "mjpeg"},
-            buffer | {"video_size": size},
-            buffer,
-        ],
+    size, rate = {"video_size": f"{width}x{height}"}, {"framerate": str(float(request.fps or USUAL_RATE))}
+    if sys.platform == "darwin":
+        kind, url = "avfoundation", f"{request.name or 0}:none"
+        attempts = [size | rate | {"pixel_format": "nv12"}, size | rate, rate, size, {}]
+    else:
+        kind, url = "dshow", f"video={direct_show_name(request.name or '0', 'video', 'camera')}"
+        buffer = {"rtbufsize": "100M"}
+        attempts = [buffer | size | rate, buffer | size | {"vcodec": "mjpeg"}, buffer | size, buffer]
+    why = ""
+    for options in attempts:
+        try:
+            return av.open(url, "r", format=kind, options=options)
+        except av.FFmpegError as error:
+            why = error.strerror
+    raise InputMissing(
+        "camera {name}: cannot be opened ({why}); rtface devices lists them; another program may hold "
+        "it, or the system's privacy settings refuse it",
+        code="camera_unopened",
+        name=request.name or 0,
+        why=why,
     )
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
     """DirectShow's name of a device by number or part of its name; raises InputMissing."""
-    from av.device import enumerate_input_devices
-
-    found = [entry.description for entry in enumerate_input_devices("dshow") if media in entry.media_types]
+    found = [known for known, types in ffmpeg_devices() if media in types]
     if not name.isdigit():
         return next((known for known in found if name.lower() in known.lower()), name)
     if int(name) >= len(found):
@@ -195,20 +182,3 @@ def direct_show_name(name: str, media: str, device: str) -> str:
             "{name} is not there; rtface devices lists them", code="camera_gone", name=f"{device} {name}"
         )
     return found[int(name)]
-
-
-def _first(request: SourceRequest, url: str, kind: str, attempts: list[dict[str, str]]) -> InputContainer:
-    """Opens a device with the first options that it accepts."""
-    for number, options in enumerate(attempts, 1):
-        try:
-            return av.open(url, "r", format=kind, options=options)
-        except av.FFmpegError as error:
-            if number == len(attempts):
-                raise InputMissing(
-                    "camera {name}: cannot be opened ({why}); rtface devices lists them; another program may hold "
-                    "it, or the system's privacy settings refuse it",
-                    code="camera_unopened",
-                    name=request.name or 0,
-                    why=error.strerror,
-                ) from None
-    raise AssertionError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,6 @@ from pathlib import Path
 from rtface.live.devices import v4l2
 
 _ENUM_FMT, _ENUM_SIZES, _ENUM_RATES = 0xC0405602, 0xC02C564A, 0xC034564B
-_CAPTURE = 1
 # What FFmpeg's v4l2 calls the formats, the ones wanted most first: what needs no conversion, then 4:2:2, then RGB.
 RAW = {
     "NV12": "nv12",
@@ -64,10 +63,6 @@ class CameraMode:
     rate: Fraction
     rates: tuple[Fraction, ...] = ()
 
-    def __str__(self) -> str:
-        rate = f" at {float(self.rate):g} fps" if self.rate else ""
-        return f"{self.width}×{self.height} {self.format}{rate}"
-
     def nearest(self, rate: Fraction) -> Fraction:
         """The rate to ask for: the slowest that reaches `rate`, else the highest."""
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
@@ -89,22 +84,19 @@ def modes(fd: int) -> list[CameraMode]:
 def modes_of(node: Path) -> list[CameraMode]:
     """The `modes` of a device by its path; OSError where it cannot be opened."""
     with v4l2.opened(node) as fd:
-        try:
-            return modes(fd) if v4l2.capability(fd).captures else []
-        except OSError:
-            return []
+        return modes(fd)
 
 
 def formats(fd: int) -> list[str]:
     """The four letters of every pixel format that a device captures in."""
-    entries = _each(fd, _ENUM_FMT, lambda i: struct.pack("=2I", i, _CAPTURE), 64)
+    entries = _each(fd, _ENUM_FMT, struct.pack("=I", v4l2.CAPTURE), 64)
     return [data[44:48].decode("latin-1").rstrip() for data in entries]
 
 
 def sizes(fd: int, code: str) -> list[tuple[int, int]]:
     """Widths and heights in which a format comes."""
     found: list[tuple[int, int]] = []
-    for data in _each(fd, _ENUM_SIZES, lambda i: struct.pack("=I4s", i, _code(code)), 44):
+    for data in _each(fd, _ENUM_SIZES, _code(code), 44):
         kind, *numbers = struct.unpack("=I6I", data[8:36])
         if kind != 1:
             low_w, high_w, step_w, low_h, high_h, step_h = numbers
@@ -124,7 +116,7 @@ def sizes(fd: int, code: str) -> list[tuple[int, int]]:
 def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...]:
     """Frames a second that a format of a size comes at, fastest first; of a range its ends."""
     found: set[Fraction] = set()
-    for data in _each(fd, _ENUM_RATES, lambda i: struct.pack("=I4s2I", i, _code(code), width, height), 52):
+    for data in _each(fd, _ENUM_RATES, _code(code) + struct.pack("=2I", width, height), 52):
         kind, *numbers = struct.unpack("=I6I", data[16:44])
         for above, below in ((0, 1),) if kind == 1 else ((0, 1), (2, 3)):
             if numbers[above] and numbers[below]:
@@ -154,11 +146,11 @@ def _code(code: str) -> bytes:
     return code.ljust(4).encode("latin-1")
 
 
-def _each(fd: int, request: int, question: Callable[[int], bytes], size: int) -> Iterator[bytes]:
+def _each(fd: int, request: int, question: bytes, size: int) -> Iterator[bytes]:
     """Answers to index 0, 1, … until the driver has no more."""
     for index in range(256):
         try:
-            yield v4l2.ioctl(fd, request, question(index).ljust(size, b"\0"))
+            yield v4l2.ioctl(fd, request, (struct.pack("=I", index) + question).ljust(size, b"\0"))
         except OSError as error:
             if error.errno in (errno.EINVAL, errno.ENOTTY, errno.ENODATA):
                 return

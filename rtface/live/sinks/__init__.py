@@ -1,1 +1,1 @@
-"""Live outputs to networks and files: child processes that encode, and transports that never block."""
+"""Outputs of live runs: virtual cameras, streams, recordings; and the list of all, those of plugins too."""

@@ -22,7 +22,7 @@ from rtface.live.messages import (
     WriteFrame,
     WriteSound,
 )
-from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
+from rtface.live.protocols import EndpointHealth, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
@@ -31,7 +31,7 @@ STARTING, OPENING = 30.0, 10.0
 _MAX_WAITING_BYTES = 64 << 20
 
 
-class ChildSink:
+class ChildSink(LiveSink):
     """A sink that sends `WriteFrame` and `WriteSound` to a child process, which encodes and writes them. The child
     answers with `SinkOpened` or `SinkRefused`, then `SinkReport`.
 
@@ -58,7 +58,7 @@ class ChildSink:
         self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
         self.ready = False  # the child's sink is open
         self.put_at = time.monotonic()  # when the child last took a frame, or started
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self.encoder = ""
 
     @property
@@ -67,6 +67,10 @@ class ChildSink:
         form = self._form
         size = f", {form.width}×{form.height}" if form else ""
         return self._shown + size + (f", {self.encoder}" if self.encoder else "")
+
+    @property
+    def notes(self) -> list[str]:
+        return self._notes
 
     @property
     def pid(self) -> int | None:
@@ -143,7 +147,7 @@ class ChildSink:
         except queue.Empty:
             response = f"it was not there within {OPENING:.0f} s"
         if isinstance(response, SinkOpened):
-            self.notes, self.encoder = list(response.notes), response.encoder
+            self._notes, self.encoder = list(response.notes), response.encoder
             return response
         self._stop(0)
         failed = response if isinstance(response, SinkRefused) else SinkRefused(str(response))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rtface.concurrency.child_process import KILLED
+from rtface.config.addresses import LiveAddress
 from rtface.config.options import Options
 from rtface.errors import Message, OutputError, UsageError
 from rtface.live.messages import RecordingEnded, RecordJob
@@ -31,7 +31,7 @@ class RecordSink(ChildSink):
     played at any time. A full disk ends the recording and nothing else.
 
     Args:
-        path: the file, Matroska, MP4 or what else its extension says.
+        endpoint: the file, Matroska, MP4 or what else its extension says.
         options: of the run.
         metadata: tags of the film.
 
@@ -42,15 +42,16 @@ class RecordSink(ChildSink):
         recorded: how the recording ended; None while it lasts.
     """
 
-    def __init__(self, path: str | os.PathLike[str], options: Options, *, metadata: dict[str, str]) -> None:
-        super().__init__("rtface.live.sinks.record_worker:record", os.fspath(path), _SLOTS)
+    def __init__(self, endpoint: LiveAddress, options: Options, *, metadata: dict[str, str]) -> None:
+        path = endpoint.name
+        super().__init__("rtface.live.sinks.record_worker:record", path, _SLOTS)
         suffix = Path(path).suffix.lower()
         known = [name for name in FORMATS if name not in (".webm", ".mxf")]
         if suffix not in known:
             raise UsageError(
                 "{path}: a live run is recorded as {known}; .mkv is the safest",
                 code="record_kind",
-                path=os.fspath(path),
+                path=path,
                 known=", ".join(known),
             )
         self._format = FORMATS[suffix]
@@ -109,7 +110,7 @@ class RecordSink(ChildSink):
         if ended.why:
             where = Message("; what was done is in {path}", code="done_is_in", path=ended.path)
             ended = replace(ended, why=Message(ended.why) + (where if ended.path else "; nothing was left"))
-            self.notes.append(f"{self._shown}: {ended.why}")
+            self._notes.append(f"{self._shown}: {ended.why}")
         self.recorded = ended
 
     def _over(self) -> None:

@@ -8,13 +8,11 @@ from dataclasses import replace
 
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
-from rtface.config.options import Options
+from rtface.config.options import EncodeOptions
 from rtface.errors import OutputError, RtfaceError, UsageError
-from rtface.frame import Frame
 from rtface.live.messages import EncoderSettings, SinkReport, StreamJob, TransportStatus
-from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
+from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import STARTING, ChildSink
-from rtface.live.sinks.record_sink import RecordSink
 
 # Most frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
 _SLOTS = 12
@@ -28,12 +26,14 @@ class StreamSink(ChildSink):
 
     Args:
         endpoint: a stream.
-        encoding: how the frames are encoded.
+        options: of the run: bitrate, gop, preset, encode.
+        metadata: not used.
     """
 
-    def __init__(self, endpoint: LiveAddress, encoding: EncoderSettings) -> None:
+    def __init__(self, endpoint: LiveAddress, options: EncodeOptions, *, metadata: object = None) -> None:
         super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
-        self._endpoint, self._encoding = endpoint, encoding
+        self._endpoint = endpoint
+        self._encoding = EncoderSettings(options.bitrate, options.gop, options.preset, options.encode)
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
@@ -99,47 +99,3 @@ class StreamSink(ChildSink):
                     self._ended.set()
         if self._child is not None:  # begun while `close` ran
             self._stop(0)
-
-
-class NullSink(LiveSink):
-    """Discards frames: for measurements and previews."""
-
-    def __init__(self) -> None:
-        self._health = EndpointHealth("opening", "", time.monotonic())
-
-    @property
-    def described(self) -> str:
-        return "null:"
-
-    @property
-    def health(self) -> EndpointHealth:
-        return self._health
-
-    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens nothing."""
-        self._health = EndpointHealth("live", "takes everything", time.monotonic())
-
-    def write(self, frame: Frame) -> None:
-        """Counts a frame."""
-        self._health = replace(self._health, frames=self._health.frames + 1)
-
-    def close(self) -> None:
-        self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
-
-
-def open_live_sink(endpoint: LiveAddress, options: Options, *, metadata: dict[str, str] | None = None) -> LiveSink:
-    """The sink for a stream, a file or ``null:``, not yet opened.
-
-    Args:
-        endpoint: where to.
-        options: of the run: bitrate, gop, encode, codec, crf, preset, overwrite.
-        metadata: `rtface.media.marks.provenance.describe` of the run, for a file.
-
-    Raises:
-        OutputError, UsageError: a file cannot be written there.
-    """
-    if endpoint.kind == "null":
-        return NullSink()
-    if endpoint.kind == "file":
-        return RecordSink(endpoint.name, options, metadata=metadata or {})
-    return StreamSink(endpoint, EncoderSettings(options.bitrate, options.gop, options.preset, options.encode))

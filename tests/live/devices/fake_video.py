@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.live.devices import v4l2
+from rtface.live.sinks import v4l2_loopback
 
 
 @dataclass
@@ -17,7 +16,7 @@ class FakeDevice:
     """What the driver knows. `stubborn`: the repair does not help; `streams`: a writer of 0.14 is at work; `held`: the
     width, height and format that a reader holds it at; `offered`: format, size and frames a second of a camera."""
 
-    driver: str = v4l2.LOOPBACK
+    driver: str = "v4l2 loopback"
     captures: bool = False
     outputs: bool = True
     stubborn: bool = False
@@ -68,7 +67,7 @@ class FakeVideo:
         device = FakeDevice(**what)
         path = self.folder / "dev" / f"video{number}"
         path.touch()
-        own = device.driver == v4l2.LOOPBACK
+        own = device.driver == "v4l2 loopback"
         real = self.folder / "sys/devices" / ("virtual/video4linux" if own else "usb") / path.name
         real.mkdir()
         (real / "name").write_text(label + "\n")
@@ -78,14 +77,12 @@ class FakeVideo:
         self.devices[str(path)] = device
         return path
 
-    def process(self, pid: int, name: str, path: Path, flags: int = os.O_RDWR) -> None:
+    def process(self, pid: int, name: str, path: Path) -> None:
         """Another program that has a device open."""
         folder = self.folder / "proc" / str(pid)
         (folder / "fd").mkdir(parents=True)
-        (folder / "fdinfo").mkdir()
         (folder / "comm").write_text(name + "\n")
         (folder / "fd" / "7").symlink_to(path)
-        (folder / "fdinfo" / "7").write_text(f"pos:\t0\nflags:\t0{flags | os.O_NONBLOCK:o}\nmnt_id:\t5\n")
 
     def ioctl(self, fd: int, request: int, data: bytes) -> bytes:
         """What the driver answers."""
@@ -118,7 +115,7 @@ class FakeVideo:
                 struct.pack_into("II4s", answer, 8, *device.held)
         elif kind == 22:  # S_PARM
             device.rate = struct.unpack_from("II", data, 12)
-        elif request == v4l2.STREAMON:
+        elif request == v4l2_loopback.STREAMON:
             if self.new:
                 raise OSError(errno.EINVAL, "Invalid argument")
             if not device.captures and not device.outputs:
@@ -131,10 +128,3 @@ class FakeVideo:
         else:
             raise OSError(errno.EINVAL, "Invalid argument")
         return bytes(answer)
-
-
-def locked(path: Path) -> int:
-    """A file descriptor that holds the lock that another rtface would."""
-    fd = os.open(path, os.O_WRONLY)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd

@@ -12,10 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
+from rtface.cli.doctor_checks import check_live
 from rtface.errors import MissingComponent, UsageError
-from rtface.live.devices import doctor_findings, listing, v4l2
+from rtface.live.devices import listing, v4l2
 from rtface.live.devices.camera import device_of
 from rtface.live.devices.camera_modes import CameraMode
+from rtface.live.sinks import v4l2_loopback
+from rtface.live.sinks.listing import devices
+from rtface.live.sources import srt
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
@@ -27,7 +31,7 @@ FRONT = (("MJPG", (1280, 720), 30), ("YUYV", (1280, 720), 10), ("YUYV", (640, 48
 
 
 def findings():
-    return {finding.name: finding for finding in doctor_findings.check()}
+    return {finding.name: finding for finding in check_live()}
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +86,7 @@ def test_cameras_and_virtual_cameras_say_what_to_type(video):
     twins = [video.add(n, "twin") for n in (13, 14)]
     video.process(9, "obs", busy)
     video.process(8, "zoom", camera)
-    found = {device.address: device for device in listing.devices()}
+    found = {device.address: device for device in devices()[0]}
     assert list(found) == ["camera:0", "vcam:rtface", "vcam:OBS", "vcam:stuck", *(f"vcam:{node}" for node in twins)]
     mine = found["camera:0"]
     assert (mine.kind, mine.name, mine.node, mine.state) == ("camera", "Integrated Camera", str(camera), "in use")
@@ -90,7 +94,7 @@ def test_cameras_and_virtual_cameras_say_what_to_type(video):
     assert mine.modes == ("mjpeg: 1280×720 (30 fps)", "yuyv422: 1280×720 (10 fps), 640×480 (30 fps)")
     assert (found["vcam:rtface"].node, found["vcam:rtface"].state) == (str(free), "free")
     assert (found["vcam:OBS"].state, found["vcam:OBS"].users) == ("in use", ("obs (pid 9)",))
-    assert found["vcam:stuck"].state == "stuck"
+    assert found["vcam:stuck"].state.startswith("stuck")
 
 
 def test_microphones_are_those_that_record(video, tmp_path):
@@ -98,7 +102,7 @@ def test_microphones_are_those_that_record(video, tmp_path):
         "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1\n00-03: HDMI 0 : HDMI 0 : playback 1\n"
         "01-00: USB Audio : USB Audio : capture 1\n"
     )
-    found = listing.devices()
+    found = devices()[0]
     assert [(d.kind, d.address, d.name) for d in found] == [
         ("microphone", "hw:0,0", "ALC257 Analog"),
         ("microphone", "hw:1,0", "USB Audio"),
@@ -156,43 +160,34 @@ def test_elsewhere_ffmpeg_lists_them(monkeypatch, system, format_name, expected)
     ]
     monkeypatch.setattr(listing.platform, "system", lambda: system)
     monkeypatch.setattr(av, "enumerate_input_devices", lambda name: listed if name == format_name else [])
-    assert [(d.kind, d.address) for d in listing.devices()] == expected
-    found = findings()["virtual camera"]
-    assert found.state == "ok" and "OBS has one virtual camera only" in found.detail
+    assert [(d.kind, d.address) for d in devices()[0]] == expected
+    assert findings()["vcam:obs"].state == "ok"
     listed.clear()
-    assert "install OBS Studio" in findings()["virtual camera"].repair
+    assert "install OBS Studio" in findings()["vcam"].repair
 
 
 def test_doctor_says_how_to_get_a_virtual_camera(video, tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor_findings, "MODULES", tmp_path)
-    found = findings()["virtual camera"]
-    assert "not installed" in found.detail and "v4l2loopback-dkms" in found.repair and "modprobe" in found.repair
+    monkeypatch.setattr(v4l2_loopback, "MODULES", tmp_path)
+    found = findings()["vcam"]
+    assert found.state == "ok"  # files and streams go without
+    assert "v4l2loopback-dkms" in found.repair and v4l2_loopback.CREATE in found.repair
     folder = tmp_path / os.uname().release
     folder.mkdir()
     (folder / "modules.dep").write_text("updates/dkms/v4l2loopback.ko.xz: kernel/drivers/media/videodev.ko\n")
-    found = findings()["virtual camera"]
-    assert "not loaded" in found.detail and found.repair == v4l2.CREATE
-    assert found.state == "ok"  # files and streams go without
+    assert findings()["vcam"].to_dict()["command"] == v4l2_loopback.CREATE
     video.module()
-    found = findings()["virtual camera"]
-    assert (found.state, found.repair) == ("warn", v4l2.RELOAD)
+    assert findings()["vcam"].to_dict()["command"] == v4l2_loopback.RELOAD
+    assert v4l2_loopback.RELOAD in CliRunner().invoke(app, ["devices"]).stderr
 
 
 @pytest.mark.parametrize(
     ("what", "exclusive", "state", "said", "repair"),
     [
-        ({}, "Y", "ok", "is free", ""),
-        ({"captures": True, "outputs": False}, "Y", "warn", "in use by another writer: obs (pid 9)", "end that one"),
-        ({"outputs": False}, "Y", "ok", "was stuck (a known fault of v4l2loopback 0.12); repaired", ""),
-        ({"outputs": False, "stubborn": True}, "Y", "warn", "is stuck", "modprobe -r v4l2loopback"),
-        (
-            {"captures": True},
-            "N",
-            "warn",
-            "exclusive_caps=0: browsers may not list it, and two writers would mix",
-            "exclusive_caps=1",
-        ),
-        ({"captures": True}, "Y", "ok", "is free, open by obs (pid 9)", ""),  # its writer left, a reader is there
+        ({}, "Y", "ok", ": free", ""),
+        ({"captures": True, "outputs": False}, "Y", "warn", ": in use, open in obs (pid 9)", "end that program"),
+        ({"outputs": False}, "Y", "warn", ": stuck", "rtface repairs it when it writes to it"),
+        ({"captures": True}, "N", "warn", "exclusive_caps=0): browsers may not list it", "exclusive_caps=1"),
+        ({"captures": True}, "Y", "ok", ": free, open in obs (pid 9)", ""),  # its writer left, a reader is there
     ],
 )
 def test_doctor_on_each_state_of_a_virtual_camera(video, what, exclusive, state, said, repair):
@@ -200,31 +195,18 @@ def test_doctor_on_each_state_of_a_virtual_camera(video, what, exclusive, state,
     path = video.add(10, "rtface", **what)
     if what.get("captures"):
         video.process(9, "obs", path)
-    found = findings()["virtual camera rtface"]
+    found = findings()["vcam:rtface"]
     assert (found.state, said in found.detail) == (state, True), found
     assert repair in found.repair and bool(found.repair) == (state == "warn")
 
 
-@pytest.mark.parametrize(
-    ("version", "said"), [("", "0.12 or older: programs that write"), ("0.15.4", "0.15.4: one program at a time")]
-)
-def test_doctor_says_what_the_modules_version_means(video, version, said):
-    video.module(version=version)
-    assert findings()["v4l2loopback"].detail.startswith(said)
-
-
 def test_doctor_on_cameras(video):
     path = video.add(0, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
-    found = findings()["camera 0"]
-    assert (found.state, found.repair) == ("ok", "")
-    assert found.detail == f"Front ({path}) is free; for a call: 1280×720 mjpeg at 30 fps"
-    video.devices[str(path)].offered = FRONT[1:]
-    found = findings()["camera 0"]
-    assert (found.state, found.repair) == ("warn", "--size 640x480")
-    assert "gives 10 fps at 1280×720, not 30" in found.detail
+    found = findings()["camera:0"]
+    assert (found.state, found.repair, found.detail) == ("ok", "", f"Front ({path}): free")
     video.process(7, "zoom", path)
-    found = findings()["camera 0"]
-    assert (found.state, found.detail) == ("warn", f"Front ({path}) is in use by zoom (pid 7)")
+    found = findings()["camera:0"]
+    assert (found.state, found.detail) == ("warn", f"Front ({path}): in use, open in zoom (pid 7)")
 
 
 def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
@@ -236,21 +218,68 @@ def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refuse)
-    found = [finding for finding in doctor_findings.check() if finding.repair == v4l2.JOIN]
-    assert {finding.name for finding in found} == {"camera 0", "virtual camera rtface"}
+    found = [finding for finding in check_live() if finding.repair == v4l2.JOIN]
+    assert {finding.name for finding in found} == {"camera:0", "vcam:rtface"}
     monkeypatch.undo()
+
+
+PLUGIN = """
+from rtface.live.protocols import LiveSink, MediaDevice
+
+
+class Wall(LiveSink):
+    @classmethod
+    def list(cls):
+        return [MediaDevice("output", "wall:hall", "the wall in the hall", state="free")]
+
+
+class Broken(Wall):
+    @classmethod
+    def why_unusable(cls):
+        return "no projector is there; switch it on"
+
+
+class Faulty(Wall):
+    @classmethod
+    def list(cls):
+        raise RuntimeError("a bug")
+"""
+
+
+def test_outputs_of_plugins_are_listed(video, tmp_path, monkeypatch):
+    (tmp_path / "walls.py").write_text(PLUGIN)
+    info = tmp_path / "walls-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: walls\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[rtface.sinks]\nwall = walls:Wall\nbroken = walls:Broken\nfaulty = walls:Faulty\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    video.module()
+    video.add(10, "rtface")
+    result = CliRunner().invoke(app, ["devices"])
+    assert result.stdout.endswith("outputs of plugins:\n  wall:hall  the wall in the hall (free)\n")
+    assert [line.partition(": ")[2] for line in result.stderr.splitlines()[-2:]] == [
+        "broken: no projector is there; switch it on",
+        "faulty: a bug",
+    ]
+    found = findings()
+    assert (found["wall:hall"].state, found["wall:hall"].detail) == ("ok", "the wall in the hall: free")
+    assert (found["broken"].state, found["broken"].repair) == ("warn", "no projector is there; switch it on")
+    listed = json.loads(CliRunner().invoke(app, ["devices", "--json"]).stdout)
+    assert [device["address"] for device in listed] == ["vcam:rtface", "wall:hall"]
 
 
 def test_doctor_on_srt(video, monkeypatch):
     def missing():
         raise MissingComponent("srt:// needs SRT's library: {how}", how="sudo apt install libsrt1.5-openssl")
 
-    monkeypatch.setattr(doctor_findings.srt, "library", missing)
+    monkeypatch.setattr(srt, "library", missing)
     finding = findings()["srt"]
     assert finding.state == "ok"
     assert "only srt:// addresses need it" in finding.detail
     assert finding.repair == "sudo apt install libsrt1.5-openssl"
-    monkeypatch.setattr(doctor_findings.srt, "library", lambda: None)
+    monkeypatch.setattr(srt, "library", lambda: None)
     assert findings()["srt"].detail == "libsrt is there"
 
 

@@ -113,7 +113,7 @@ def test_the_whole_screen_and_a_part_of_it(desktop: None) -> None:
             assert (image.width, image.height) == size
             assert tuple(image.to_ndarray(format="rgb24")[5, 5]) == corner
             assert watched.source.video_format.rate == 20
-    assert [device.address for device in listing.devices() if device.kind == "screen"] == ["screen:"]
+    assert [device.address for device in listing.sources() if device.kind == "screen"] == ["screen:"]
 
 
 @needs_screen

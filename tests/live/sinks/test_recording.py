@@ -12,8 +12,8 @@ from rtface.config.addresses import parse_address
 from rtface.config.options import Options
 from rtface.errors import OutputError, UsageError
 from rtface.live.messages import RecordJob
+from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sinks.record_worker import Recording
-from rtface.live.sinks.stream_sink import open_live_sink
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import work_name
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, Change, describe
@@ -124,7 +124,7 @@ def test_quality_is_by_crf(tmp_path: Path):
 def test_options_that_cannot_be_used(tmp_path: Path):
     with pytest.raises(UsageError, match="codec"):
         begun(tmp_path / "call.mkv", codec="nosuchcodec")
-    sink = open_live_sink(parse_address(str(tmp_path / "call.mkv")), Options.of({"preset": "nosuch"}))
+    sink = RecordSink(parse_address(str(tmp_path / "call.mkv")), Options.of({"preset": "nosuch"}), metadata={})
     with pytest.raises(UsageError, match="preset"):  # said by the child process
         sink.open(form(), sound=MONO)
     assert not list(tmp_path.iterdir())
@@ -140,5 +140,5 @@ def test_targets_are_checked_before_the_run(tmp_path: Path):
         ("call.xyz", UsageError),
     ):
         with pytest.raises(error, match=Path(name).stem):
-            open_live_sink(parse_address(str(tmp_path / name)), Options())
+            RecordSink(parse_address(str(tmp_path / name)), Options(), metadata={})
     assert (tmp_path / "there.mkv").read_bytes() == b"old"

@@ -180,7 +180,8 @@ WEBCAM = [
 def test_the_mode_of_a_camera_is_raw_where_that_is_fast_enough(
     size: tuple[int, int] | None, rate: int | None, want: str
 ):
-    assert str(choose(WEBCAM, size, None if rate is None else Fraction(rate))) == want
+    mode = choose(WEBCAM, size, None if rate is None else Fraction(rate))
+    assert mode is not None and f"{mode.width}×{mode.height} {mode.format} at {float(mode.rate):g} fps" == want
 
 
 def test_the_rate_that_is_asked_for_is_the_slowest_that_suits():

@@ -17,7 +17,7 @@ import pytest
 
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
-from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.record_sink import RecordSink
 from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import check_target
 from rtface.media.marks.provenance import describe
@@ -29,7 +29,7 @@ TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 
 def recorded(path: Path, **options: object):
     """A sink into a file, open."""
-    sink = open_live_sink(parse_address(str(path)), Options.of(options), metadata=TAGS)
+    sink = RecordSink(parse_address(str(path)), Options.of(options), metadata=TAGS)
     sink.open(form(), sound=MONO)
     return sink
 

@@ -15,7 +15,7 @@ import pytest
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
 from rtface.errors import OutputError
-from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import StreamSink
 from tests.live.feed import Feed, Watcher, form
 from tests.live.servers import Nginx
 
@@ -87,11 +87,11 @@ def test_rtmps_publishes_and_looks_at_the_certificate(nginx: Nginx, tmp_path: Pa
     proxy = TlsProxy(tmp_path, nginx.rtmp)
     try:
         url = f"rtmps://localhost:{proxy.port}/live/topsecret"
-        sink = open_live_sink(parse_address(url), Options(encode="software"))
+        sink = StreamSink(parse_address(url), Options(encode="software"))
         with pytest.raises(OutputError, match="certificate is not trusted"):
             sink.open(form(), sound=None)
         monkeypatch.setenv("SSL_CERT_FILE", str(proxy.certificate))
-        sink = open_live_sink(parse_address(url), Options(encode="software"))
+        sink = StreamSink(parse_address(url), Options(encode="software"))
         sink.open(form(), sound=None)
         feed = Feed(sink, form(), sound=False, texture=True)
         with Watcher(nginx.url("topsecret"), tmp_path) as watcher:

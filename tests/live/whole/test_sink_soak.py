@@ -12,7 +12,7 @@ import pytest
 
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
-from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import StreamSink
 from tests.live.feed import MONO, Feed, Watcher, form, offsets
 from tests.live.servers import Nginx, running
 
@@ -30,7 +30,7 @@ def resident(pid: int | str) -> float:
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_stream_neither_drifts_nor_grows(tmp_path: Path):
     with running(Nginx(tmp_path / "nginx")) as nginx:
-        sink = open_live_sink(parse_address(nginx.url("soak")), Options(bitrate=1_000_000, encode="software"))
+        sink = StreamSink(parse_address(nginx.url("soak")), Options(bitrate=1_000_000, encode="software"))
         sink.open(form(), sound=MONO)
         feed = Feed(sink, form(), texture=True)
         memory: list[tuple[float, float]] = []

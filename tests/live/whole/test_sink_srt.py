@@ -11,7 +11,7 @@ import pytest
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
 from rtface.errors import OutputError
-from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import StreamSink
 from tests.live.feed import MONO, Feed, Watcher, at_once, form
 from tests.live.servers import Process, Srt, free_port, program, running
 
@@ -27,7 +27,7 @@ def test_streams_over_srt(tmp_path: Path):
 def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
     with running(Srt(tmp_path / "srt", to_udp=True, query="&passphrase=topsecret99")) as server:
         time.sleep(0.5)
-        sink = open_live_sink(parse_address(f"{server.url}?passphrase=topsecret99"), Options(encode="software"))
+        sink = StreamSink(parse_address(f"{server.url}?passphrase=topsecret99"), Options(encode="software"))
         sink.open(form(), sound=MONO)
         assert "topsecret99" not in sink.described + sink.health.detail
         feed = Feed(sink, form())
@@ -57,7 +57,7 @@ def _a_listener_that_is_lost_is_called_again(tmp_path: Path) -> None:
 def _nobody_answers_and_a_wrong_passphrase(tmp_path: Path) -> None:
     program("SRT")
     with pytest.raises(OutputError, match="nothing answers") as caught:
-        open_live_sink(
+        StreamSink(
             parse_address(f"srt://127.0.0.1:{free_port(socket.SOCK_DGRAM)}?passphrase=topsecret99"),
             Options(encode="software"),
         ).open(form(), sound=None)
@@ -65,7 +65,7 @@ def _nobody_answers_and_a_wrong_passphrase(tmp_path: Path) -> None:
     with running(Srt(tmp_path / "srt", to_udp=True, query="&passphrase=topsecret99")) as server:
         time.sleep(0.5)
         with pytest.raises(OutputError, match="passphrase"):
-            open_live_sink(parse_address(f"{server.url}?passphrase=anotherone1"), Options(encode="software")).open(
+            StreamSink(parse_address(f"{server.url}?passphrase=anotherone1"), Options(encode="software")).open(
                 form(), sound=None
             )
 
@@ -73,7 +73,7 @@ def _nobody_answers_and_a_wrong_passphrase(tmp_path: Path) -> None:
 def _viewers_call(tmp_path: Path) -> None:
     tmp_path.mkdir()
     port, udp = free_port(socket.SOCK_DGRAM), free_port(socket.SOCK_DGRAM)
-    sink = open_live_sink(parse_address(f"srt://127.0.0.1:{port}?mode=listener"), Options(encode="software"))
+    sink = StreamSink(parse_address(f"srt://127.0.0.1:{port}?mode=listener"), Options(encode="software"))
     sink.open(form(), sound=None)
     feed = Feed(sink, form(), sound=None)
     feed.run(0.5)

@@ -17,7 +17,7 @@ from rtface.config.addresses import parse_address
 from rtface.config.options import Options
 from rtface.errors import OutputError
 from rtface.live.protocols import LiveSink, SoundFormat
-from rtface.live.sinks.stream_sink import open_live_sink
+from rtface.live.sinks.stream_sink import StreamSink
 from tests.live.feed import MONO, Feed, Watcher, at_once, form, offsets
 from tests.live.servers import Nginx, free_port, running
 
@@ -30,7 +30,7 @@ def opened() -> Iterator[Opener]:
     sinks: list[LiveSink] = []
 
     def make(url: str, *, sound: SoundFormat | None = MONO, **options: object) -> LiveSink:
-        sink = open_live_sink(parse_address(url), Options.of({"encode": "software", **options}))
+        sink = StreamSink(parse_address(url), Options.of({"encode": "software", **options}))
         sinks.append(sink)
         sink.open(form(), sound=sound)
         return sink

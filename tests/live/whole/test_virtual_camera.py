@@ -13,9 +13,9 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
 
-from tests.live.devices.camera_rig import descriptor, form, frame
 from tests.live.devices.fake_video import FakeVideo
-from tests.live.devices.test_camera_buffer import samples
+from tests.live.sinks.camera_rig import descriptor, form, frame
+from tests.live.sinks.test_camera_buffer import samples
 
 
 def until(true, seconds=3.0):

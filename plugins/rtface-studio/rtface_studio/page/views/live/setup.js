@@ -119,7 +119,7 @@ function source(devices, values, draw, again) {
 function virtualCamera(again) {
   const steps = h("div", { class: "stack", role: "status" }), step = (text, line) => h("li", {}, h("div", { class: "stack" }, h("span", {}, text), line ? h("div", { class: "row" }, h("code", {}, line), copyButton(() => line)) : null));
   replace(steps, button(t("live.no_virtual_camera_hint"), async () => {
-    const found = (await api.get("/api/health")).findings.filter(({ name, repair }) => repair && name.startsWith("virtual camera"));
+    const found = (await api.get("/api/health")).findings.filter(({ name, repair }) => repair && name === "vcam");
     const options = found.map(({ command }) => /modprobe v4l2loopback (.+)/.exec(command ?? "")?.[1]).find(Boolean);
     replace(steps, h("ol", { class: "stack" }, found.map(({ command, messages }) => step(command ? t("live.camera_line") : translated(messages.repair), command)),
       options ? step(t("live.camera_stays"), `echo v4l2loopback | sudo tee /etc/modules-load.d/rtface.conf; echo options v4l2loopback ${options} | sudo tee /etc/modprobe.d/rtface.conf`) : null, step(t("live.camera_then"))),
@@ -129,8 +129,9 @@ function virtualCamera(again) {
 }
 
 function output(devices, values, folders, draw, virtual) {
-  const cameras = devices.filter((one) => one.kind === "virtual camera").map((one) => [one.address, `${one.name} (${one.address})`]);
-  const [control, kind] = choice(t("live.output_to"), [...cameras, ["null:", t("live.only_look")]],
+  const shown = (wanted) => devices.filter((one) => one.kind === wanted).map((one) => [one.address, `${one.name} (${one.address})`]);
+  const cameras = shown("virtual camera");
+  const [control, kind] = choice(t("live.output_to"), [...cameras, ...shown("output"), ["null:", t("live.only_look")]],
     [["stream", t("live.stream")], ["film", t("live.file")]], values, "output", draw);
   const record = h("input", { type: "text", value: values.settings.also ?? "", spellcheck: "false", placeholder: `${folders[0]}/recording.mkv`,
     oninput: () => { values.settings.also = record.value; } });

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rtface.errors import MissingComponent, OutputError
+from rtface.errors import Message, MissingComponent, OutputError
 from rtface.frame import Bytes
+from rtface.live.devices.listing import ffmpeg_devices
+from rtface.live.protocols import MediaDevice
 
 BACKENDS = {"Windows": {"obs": "OBS", "unitycapture": "Unity Capture"}, "Darwin": {"obs": "OBS"}}
 """pyvirtualcam's names, and those that users know them by."""
@@ -20,6 +22,30 @@ INSTALL = {
     "Darwin": "install OBS Studio 30 or newer, start its virtual camera once, allow it in System Settings, stop it",
 }
 ONE = "OBS has one virtual camera only, so one program can feed it: stop 'Start Virtual Camera' in OBS"
+
+
+def present() -> list[MediaDevice]:
+    """The virtual cameras that are installed."""
+    names = [name for name, _ in ffmpeg_devices()]
+    return [
+        MediaDevice("virtual camera", f"vcam:{key}", f"{shown} ({name})")
+        for key, shown in BACKENDS.get(platform.system(), {}).items()
+        if (name := next((name for name in names if shown.split()[0] in name), None))
+    ]
+
+
+def why_none() -> Message | None:
+    """How to get a virtual camera, where there is none."""
+    system = platform.system()
+    if system not in BACKENDS:
+        return Message(
+            "there are no virtual cameras for {system} that rtface can feed; publish a stream",
+            code="vcam_system",
+            system=system,
+        )
+    return (
+        None if present() else Message("there is no virtual camera; {advice}", code="vcam_none", advice=INSTALL[system])
+    )
 
 
 class PyvirtualcamOutput:
@@ -48,20 +74,17 @@ class PyvirtualcamOutput:
                 code="pyvirtualcam_missing",
                 why=error,
             ) from None
-        known = BACKENDS.get(system, {})
-        if not known:
-            raise MissingComponent(
-                "there are no virtual cameras for {system} that rtface can feed; publish a stream",
-                code="vcam_system",
-                system=system,
-            )
-        backend = next((key for key, shown in known.items() if name.casefold() in (key, shown.casefold())), None)
+        if system not in BACKENDS and (why := why_none()) is not None:
+            raise MissingComponent(why)
+        backend = next(
+            (key for key, shown in BACKENDS[system].items() if name.casefold() in (key, shown.casefold())), None
+        )
         form = pyvirtualcam.PixelFormat.NV12 if pix_fmt == "nv12" else pyvirtualcam.PixelFormat.I420
         try:
             self._camera: Any = pyvirtualcam.Camera(
                 width, height, float(rate), fmt=form, backend=backend, device=None if backend else name or None
             )
-        except Exception as error:  # noqa: BLE001 - the backends raise whatever suits them
+        except RuntimeError as error:
             raise _explained(str(error), system, name) from None
         self.name = str(self._camera.device)
         self.width, self.height, self.pix_fmt = width, height, pix_fmt
@@ -71,7 +94,7 @@ class PyvirtualcamOutput:
         """Hands over one frame; OSError when it cannot be. Never waits."""
         try:
             self._camera.send(np.asarray(frame))
-        except Exception as error:  # noqa: BLE001 - as above
+        except RuntimeError as error:
             raise OSError(str(error)) from None
 
     def watch(self, seconds: float, stop: threading.Event) -> bool | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color
-from rtface.live.devices.camera_buffer import CameraBuffer
+from rtface.live.sinks.camera_buffer import CameraBuffer
 
 LIMITED = Color("bt601")
 W, H = 128, 96

@@ -9,11 +9,17 @@ from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
+from rtface.config.addresses import LiveAddress
 from rtface.frame import Color, Frame
 from rtface.live.protocols import TIME_BASE, VideoFormat
-from tests.live.devices.test_camera_buffer import noise
+from rtface.live.sinks.virtual_camera import VirtualCamera
+from tests.live.sinks.test_camera_buffer import noise
 
 COLOR = Color("bt601")
+
+
+def camera(name=""):
+    return VirtualCamera(LiveAddress("vcam", name))
 
 
 def form(width=64, height=48, pix_fmt="yuv420p", rate=30, aspect=1):

@@ -1,0 +1,35 @@
+"""The sink ``null:``, which discards frames: for measurements and previews."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from rtface.frame import Frame
+from rtface.live.protocols import EndpointHealth, LiveSink, SoundFormat, VideoFormat
+
+
+class NullSink(LiveSink):
+    """Discards frames."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self._health = EndpointHealth("opening", "", time.monotonic())
+
+    @property
+    def described(self) -> str:
+        return "null:"
+
+    @property
+    def health(self) -> EndpointHealth:
+        return self._health
+
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
+        """Opens nothing."""
+        self._health = EndpointHealth("live", "takes everything", time.monotonic())
+
+    def write(self, frame: Frame) -> None:
+        """Counts a frame."""
+        self._health = replace(self._health, frames=self._health.frames + 1)
+
+    def close(self) -> None:
+        self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())

@@ -1,0 +1,339 @@
+"""Output to a v4l2loopback device (docs/design.md says why not through pyvirtualcam)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import re
+import shutil
+import struct
+import sys
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.errors import Message, MissingComponent, OutputError, UsageError
+from rtface.frame import Bytes
+from rtface.live.devices import v4l2
+from rtface.live.protocols import MediaDevice
+
+MODULES = Path("/lib/modules")
+CREATE = "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card_label=rtface"
+RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
+APT = "sudo apt install v4l2loopback-dkms linux-headers-$(uname -r)"
+
+FOURCC = {"yuv420p": b"YU12", "nv12": b"NV12"}
+_PIX_FMT = {code: name for name, code in FOURCC.items()}
+
+_S_FMT, _S_PARM, STREAMON = 0xC0D05605, 0xC0CC5616, 0x40045612
+_FORMAT = 8  # where the frame's fields begin in struct v4l2_format
+_SUBSCRIBE, _DEQUEUE = 0x4020565A, 0x80885659
+_CLIENT_USAGE = 0x08000000 + 0x08E00000 + 1  # v4l2loopback's own event since 0.13
+_SEND_INITIAL = 1
+_RESCAN = 5.0
+
+
+def present() -> list[MediaDevice]:
+    """All loopback devices with their state; repairs nothing."""
+    found = [(node, v4l2.label(node)) for node in _nodes()]
+    labels = [label for _, label in found]
+    return [
+        MediaDevice(
+            "virtual camera",
+            f"vcam:{label if label and labels.count(label) == 1 else node}",
+            label,
+            str(node),
+            *_state(node),
+            v4l2.users(node),
+        )
+        for node, label in found
+    ]
+
+
+def _state(node: Path) -> tuple[str, str]:
+    """State of a loopback device, and what to do about it."""
+    try:
+        can = v4l2.query(node)
+    except PermissionError:
+        return v4l2.FORBIDDEN, v4l2.JOIN
+    except OSError as error:
+        return v4l2.why(error), RELOAD
+    if not can.captures and not can.outputs:
+        return (
+            Message("stuck (a known fault of v4l2loopback 0.12)", code="device_stuck"),
+            Message("rtface repairs it when it writes to it; for other programs: {line}", code="stuck", line=RELOAD),
+        )
+    if not can.outputs:
+        return v4l2.IN_USE, Message("end that program, or name another virtual camera", code="written_repair")
+    if _mixes(can):
+        return (
+            Message("open to several writers (exclusive_caps=0): browsers may not list it", code="several_writers"),
+            RELOAD,
+        )
+    return v4l2.FREE, ""
+
+
+def why_none() -> Message | None:
+    """The line that makes a loopback device, where there is none."""
+    if _nodes():
+        return None
+    installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
+    if not installed and not shutil.which("apt"):
+        return Message(
+            "there is no virtual camera: install v4l2loopback-dkms and your kernel's headers, then: {line}",
+            code="loopback_install",
+            line=CREATE,
+        )
+    line = RELOAD if (v4l2.MODULE / "v4l2loopback").is_dir() else CREATE if installed else f"{APT} && {CREATE}"
+    return Message("there is no virtual camera; make one: {line}", code="loopback_none", line=line)
+
+
+def find(name: str) -> list[Path]:
+    """The loopback devices that a name can mean, best first.
+
+    Args:
+        name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
+
+    Raises:
+        MissingComponent: there is none at all.
+        UsageError: there are some, but not of this name.
+    """
+    labels = {node: v4l2.label(node) for node in _nodes()}
+    if (why := why_none()) is not None:
+        raise MissingComponent(why)
+    if not name:
+        return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
+    path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
+    named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
+    if not named:
+        raise UsageError(
+            "there is no virtual camera {name}; there is {listed}",
+            code="loopback_named",
+            name=name,
+            listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
+        )
+    return named
+
+
+def _nodes() -> list[Path]:
+    return [node for node in v4l2.nodes() if v4l2.is_loopback(node)]
+
+
+def _mixes(can: v4l2.DeviceCapability) -> bool:
+    """True if a device shows both sides for good (exclusive_caps=0). An exclusive one of v4l2loopback 0.12 does so
+    only while a program reads it that its writer has left."""
+    number = re.search(r"-(\d+)$", can.bus)
+    flags = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").split(",")
+    return can.captures and can.outputs and not (number and flags[int(number[1]) :][:1] == ["Y"])
+
+
+def repair(node: Path) -> bool:
+    """Gives a v4l2loopback 0.12 device its output side back, which it forgets when a program that wrote without having
+    asked to stream closes it. Only for a device that has neither side; True where it worked.
+
+    To have asked to stream marks an opener as the writer, and the writer's close restores the device. That the asking
+    itself is refused (EINVAL) is normal when nothing was written.
+    """
+    with contextlib.suppress(OSError):
+        with v4l2.opened(node) as fd, contextlib.suppress(OSError):
+            v4l2.ioctl(fd, STREAMON, struct.pack("i", v4l2.OUTPUT))
+        return v4l2.query(node).outputs
+    return False
+
+
+def read_by_others(node: Path, own: int) -> bool:
+    """True if a process other than this one has a loopback device open: True, too, when it cannot be excluded.
+
+    Args:
+        node: the device.
+        own: how often this process has loopback devices open.
+    """
+    opens = _opens()
+    if opens is not None and opens <= own:
+        return False  # the usual case, and cheap
+    held = [path for _, path in v4l2.open_files() if v4l2.is_loopback(Path(path))]
+    if str(node) in held or opens is None:
+        return str(node) in held
+    return len(held) < opens - own  # held by a process that this one may not see
+
+
+def _opens() -> int | None:
+    """How often all loopback devices together are open in all processes of all users, None where that is not known."""
+    text = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "refcnt")
+    return int(text) if text.isdigit() else None
+
+
+class V4l2LoopbackOutput:
+    """A loopback device, open for writing and, as readers see it, streaming.
+
+    Attributes:
+        name: "rtface (/dev/video10)".
+        width, height, pix_fmt: of the frames that it takes. Those asked for, but where a program still reads it: then
+            the driver keeps what it had.
+        notes: what a user should know, a line each.
+    """
+
+    def __init__(self, node: Path, width: int, height: int, pix_fmt: str, rate: Fraction) -> None:
+        """
+        Raises:
+            OutputError: it cannot be used; the message says why and what to do.
+        """
+        self._node = node
+        self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
+        self.notes: list[str] = []
+        self._known: tuple[int | None, float, bool] | None = None
+        self._fd, can = self._opened()
+        try:
+            self._claim(can)
+            self.width, self.height, self.pix_fmt = self._configure(width, height, pix_fmt, rate)
+            self._events = self._subscribed()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _opened(self) -> tuple[int, v4l2.DeviceCapability]:
+        assert sys.platform == "linux"
+        try:
+            can = v4l2.query(self._node)
+            return os.open(self._node, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC), can
+        except PermissionError:
+            raise OutputError(
+                "{name} may not be opened: {line}", code="virtual_camera_forbidden", name=self.name, line=v4l2.JOIN
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                "{name} cannot be opened: {why}; 'rtface devices' lists what is here",
+                code="loopback_unopened",
+                name=self.name,
+                why=v4l2.why(error),
+            ) from None
+
+    def _claim(self, can: v4l2.DeviceCapability) -> None:
+        """OutputError where another writes to it."""
+        assert sys.platform == "linux"
+        import fcntl
+
+        if not can.outputs and not can.captures and not repair(self._node):
+            raise OutputError(
+                "{name} is stuck (a known fault of v4l2loopback 0.12); close every program that has it open, "
+                "then: {command}",
+                code="loopback_stuck",
+                name=self.name,
+                command=RELOAD,
+            )
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # against another rtface
+        except OSError:
+            raise self._in_use() from None
+        if can.captures and not can.outputs:
+            raise self._in_use()
+        if _mixes(can):
+            self.notes.append(
+                f"{self.name} has exclusive_caps=0: browsers may not list it, and the frames of a "
+                f"second writer would mix with these{self._by()}; better: {RELOAD}"
+            )
+
+    def _in_use(self) -> OutputError:
+        return OutputError(
+            "{name} is in use by another writer{by}; end that, or name another virtual camera",
+            code="virtual_camera_used",
+            name=self.name,
+            by=self._by(),
+        )
+
+    def _by(self) -> str:
+        names = ", ".join(v4l2.users(self._node))
+        return Message(", open in {names}", code="open_in", names=names) if names else ""
+
+    def _configure(self, width: int, height: int, pix_fmt: str, rate: Fraction) -> tuple[int, int, str]:
+        form = bytearray(208)
+        struct.pack_into("I", form, 0, v4l2.OUTPUT)
+        struct.pack_into("II4sI", form, _FORMAT, width, height, FOURCC[pix_fmt], 1)
+        parm = bytearray(204)
+        struct.pack_into("IIIII", parm, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
+        try:
+            with contextlib.suppress(OSError):  # only what readers are told of the rate
+                v4l2.ioctl(self._fd, _S_PARM, parm)
+            granted = v4l2.ioctl(self._fd, _S_FMT, form)
+        except OSError as error:
+            if error.errno == errno.EBUSY:  # 0.14 and newer keep a second writer out
+                raise self._in_use() from None
+            raise OutputError(
+                "{name} refuses {width}×{height}: {why}",
+                code="loopback_size",
+                name=self.name,
+                width=width,
+                height=height,
+                why=v4l2.why(error),
+            ) from None
+        got_width, got_height, code = struct.unpack_from("II4s", granted, _FORMAT)
+        if code not in _PIX_FMT:
+            raise OutputError(
+                "{name} is held at the format {format} by a program that reads it{by}; switch its camera off and on",
+                code="loopback_held",
+                name=self.name,
+                format=code.decode(errors="replace"),
+                by=self._by(),
+            )
+        if (got_width, got_height) != (width, height):
+            self.notes.append(
+                f"{self.name} is held at {got_width}×{got_height} by a program that reads "
+                f"it{self._by()}: frames of {width}×{height} are fitted in"
+            )
+        with contextlib.suppress(OSError):
+            # From here on readers see a camera, and the close, however it comes, leaves a device that can be used
+            # again. 0.14 and newer refuse this: there the first write does it.
+            v4l2.ioctl(self._fd, STREAMON, struct.pack("i", v4l2.OUTPUT))
+        return got_width, got_height, _PIX_FMT[code]
+
+    def write(self, frame: Bytes) -> None:
+        """Hands over one frame; OSError when the device does not take it. Never waits."""
+        if os.write(self._fd, frame.data) != frame.nbytes:
+            raise OSError(errno.EIO, "the device takes another size now")
+
+    def watch(self, seconds: float, stop: threading.Event) -> bool | None:
+        """Waits for a change, `seconds` at most or until `stop`; whether a program reads it, None where that is not
+        known."""
+        if self._events:
+            usage = self._usage(seconds, stop)
+            if usage is not None:
+                self._known = (None, 0.0, usage)
+            return self._known[2] if self._known else None
+        stop.wait(seconds)
+        opens, now = _opens(), time.monotonic()
+        # A search of all processes costs milliseconds: only when the number of openers changed.
+        if self._known is None or self._known[0] != opens or now - self._known[1] > (_RESCAN if opens else 0.5):
+            self._known = (opens, now, read_by_others(self._node, own=1))
+        return self._known[2]
+
+    def _usage(self, seconds: float, stop: threading.Event) -> bool | None:
+        """Whether a program reads it, by the last of the driver's events; None where none comes within that time."""
+        assert sys.platform == "linux"
+        import select
+
+        waiting = select.poll()
+        waiting.register(self._fd, select.POLLPRI)
+        if not waiting.poll(1000 * seconds):
+            return None
+        usage = None
+        with contextlib.suppress(OSError):
+            while True:
+                usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
+        if usage is None:
+            stop.wait(seconds)  # a device that is gone says so at once, again and again
+        return usage
+
+    def _subscribed(self) -> bool:
+        """Asks for the event that tells of readers; False where the driver has none (before 0.13)."""
+        try:
+            v4l2.ioctl(self._fd, _SUBSCRIBE, struct.pack("III20x", _CLIENT_USAGE, 0, _SEND_INITIAL))
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Lets it go, and leaves it usable."""
+        os.close(self._fd)

@@ -1,0 +1,215 @@
+"""A virtual camera as the end of a live run: v4l2loopback on Linux, OBS's or Unity Capture's elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Literal
+
+from av.error import FFmpegError
+
+from rtface.concurrency.threads import start_thread
+from rtface.config.addresses import LiveAddress
+from rtface.errors import OutputError, RtfaceError, log
+from rtface.frame import Frame
+from rtface.live.backoff import retry_delay
+from rtface.live.protocols import EndpointHealth, LiveSink, MediaDevice, SoundFormat, VideoFormat
+from rtface.live.sinks import pyvirtualcam_output, v4l2_loopback
+from rtface.live.sinks.camera_buffer import CameraBuffer, even
+from rtface.live.sinks.pyvirtualcam_output import PyvirtualcamOutput
+from rtface.live.sinks.v4l2_loopback import V4l2LoopbackOutput
+
+CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
+
+POLL = 0.25
+"""Seconds between two checks for readers, where the driver does not report them."""
+_HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
+
+
+def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
+    """Holds a virtual camera open with a black frame, so that programs list it, until one of them reads it or `stop`
+    is set. Returns at once where the system does not tell of readers.
+
+    Raises:
+        MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
+    """
+    output = _open_black(name, width, height, "yuv420p", _HELD_RATE)
+    try:
+        while not stop.is_set() and output.watch(_HELD_POLL, stop) is False:
+            pass
+    finally:
+        output.close()
+
+
+def _open_black(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
+    """The first virtual camera of that name that is available, with a black frame, so that readers find a camera where
+    no other comes."""
+    output = _open(name, width, height, pix_fmt, rate)
+    try:
+        output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
+    except OSError as error:
+        output.close()
+        raise OutputError(
+            "{name} takes no frames: {why}", code="vcam_frames", name=output.name, why=error.strerror or error
+        ) from None
+    return output
+
+
+def _open(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
+    if platform.system() != "Linux":
+        return PyvirtualcamOutput(name, width, height, pix_fmt, rate)
+    first, *others = v4l2_loopback.find(name)
+    try:
+        return V4l2LoopbackOutput(first, width, height, pix_fmt, rate)
+    except OutputError:
+        for node in others:
+            with contextlib.suppress(OutputError):
+                return V4l2LoopbackOutput(node, width, height, pix_fmt, rate)
+        raise
+
+
+class VirtualCamera(LiveSink):
+    """A virtual camera as a `LiveSink`; `rtface.live.sinks.camera_buffer` converts the colours.
+
+    A device that fails later is opened again until `close`; frames are dropped meanwhile.
+    """
+
+    def __init__(self, endpoint: LiveAddress, *_: object, **__: object) -> None:
+        """
+        Args:
+            endpoint: with a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first
+                available one.
+        """
+        self._name = endpoint.name
+        self._lock = threading.Lock()  # never held while a device is opened, closed or waited for
+        self._output: CameraOutput | None = None
+        self._canvas: CameraBuffer | None = None
+        self._notes: list[str] = []
+        self._described = str(endpoint)
+        self._health = EndpointHealth("opening", "", time.monotonic())
+        self._causes: Counter[str] = Counter()
+        self._wanted = True
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def described(self) -> str:
+        return self._described
+
+    @property
+    def notes(self) -> list[str]:
+        return self._notes
+
+    @property
+    def health(self) -> EndpointHealth:
+        return replace(self._health, dropped=self._causes.total(), causes=dict(self._causes))
+
+    @property
+    def wanted(self) -> bool:
+        return self._wanted
+
+    def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
+        """Opens the device; readers see black until the first frame, and hear nothing.
+
+        Raises:
+            MissingComponent, UsageError, OutputError: it is not available; the message says what to do.
+        """
+        output = self._connect(form)
+        width, height = even(form.width * form.aspect), even(form.height)
+        if form.aspect != 1:
+            self._notes.append(f"frames are made {width}×{height}: a virtual camera has square samples only")
+        elif (width, height) != (form.width, form.height):
+            self._notes.append(
+                f"frames are made {width}×{height} by repeating the last row or column: a virtual camera takes "
+                "even sizes only"
+            )
+        self._notes += output.notes
+        if sound:
+            self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")
+        self._described = f"virtual camera {output.name}, {output.width}×{output.height}"
+        self._health = replace(self._health, size=(output.width, output.height))
+        self._take(output)
+        self._thread = start_thread("vcam", self._watch, output, form)
+
+    def write(self, frame: Frame) -> None:
+        """Writes a frame, or drops it while the device is away. Never raises."""
+        with self._lock:
+            self._health = replace(self._health, frames=self._health.frames + 1)
+            if self._output is None or self._canvas is None:
+                self._causes["away"] += 1
+                return
+            try:
+                self._canvas.draw(frame.image, frame.color, frame.display.aspect)
+            except (FFmpegError, ValueError) as error:  # a frame that swscale cannot read
+                self._causes["form"] += 1
+                self._health = replace(self._health, detail=f"a frame could not be converted: {error}")
+                return
+            try:
+                self._output.write(self._canvas.data)
+            except OSError as error:  # the watcher closes and opens
+                self._causes["away"] += 1
+                self._output = None
+                self._set("away", f"the virtual camera takes no frames: {error.strerror or error}")
+                log.warning("%s: %s", self._described, self._health.detail)
+
+    def close(self) -> None:
+        """Lets the device go, usable for the next."""
+        with self._lock:
+            self._output = None
+            if self._health.state != "closed":
+                self._set("closed", "")
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(1.0)  # it may be waiting for an event of the device
+
+    def _connect(self, form: VideoFormat) -> CameraOutput:
+        width, height = even(form.width * form.aspect), even(form.height)
+        return _open_black(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
+
+    def _take(self, output: CameraOutput, reopened: int = 0) -> None:
+        with self._lock:
+            if self._health.state != "closed":
+                self._output = output
+                self._canvas = CameraBuffer(output.width, output.height, output.pix_fmt)
+                self._wanted = True
+                self._health = replace(self._health, reopened=reopened)
+                self._set("live", output.name)
+
+    def _set(self, state: Literal["live", "away", "closed"], detail: str) -> None:
+        self._health = replace(self._health, state=state, detail=detail, since=time.monotonic())
+
+    def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
+        """Watches for readers; closes a device that takes no frames, and opens it again."""
+        while True:
+            while self._health.state == "live":
+                self._wanted = output.watch(POLL, self._stop) is not False
+            output.close()  # `write` uses it no more
+            tries = 0
+            while not self._stop.wait(retry_delay(tries, time.monotonic() - self._health.since)):
+                tries += 1
+                try:
+                    output = self._connect(form)
+                    break
+                except RtfaceError as error:
+                    with self._lock:
+                        if self._health.state == "away":
+                            self._health = replace(self._health, detail=error.message)
+            else:
+                return
+            self._take(output, self._health.reopened + 1)
+
+    @classmethod
+    def list(cls) -> Sequence[MediaDevice]:
+        """The virtual cameras that are there, with their state."""
+        return v4l2_loopback.present() if platform.system() == "Linux" else pyvirtualcam_output.present()
+
+    @classmethod
+    def why_unusable(cls) -> str | None:
+        """How to get a virtual camera where there is none."""
+        return v4l2_loopback.why_none() if platform.system() == "Linux" else pyvirtualcam_output.why_none()
