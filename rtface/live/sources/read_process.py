@@ -151,7 +151,8 @@ class ReadProcess:
             self._free()
         if self.refusal is not None:
             return self.refusal.message
-        return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
+        ended = Message("the source ended it", code="source_ended")
+        return why or (f"reading it failed ({self._reason})" if self._reason else ended)
 
     def rest(self, resting: bool) -> None:
         """Rests as `LiveSource.rest`; before its process has begun, the request says so."""
