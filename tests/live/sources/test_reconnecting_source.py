@@ -37,7 +37,8 @@ LAYOUT = FrameLayout.of(flat_image())
 class StandInProcess:
     """In place of `ReadProcess`: ends when the test says why."""
 
-    refusal, over = None, False
+    refusal: InputError | None = None
+    over = False
     heartbeat = Heartbeat(0.0, 0, 0, 0)
 
     def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
@@ -225,7 +226,7 @@ def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
     rig.source.close()
 
 
-def test_a_stream_that_always_ends_before_its_first_frame_is_refused():
+def test_a_stream_that_never_shows_a_frame_is_refused():
     rig = Rig()
     for _ in range(2):
         (process := rig.process()).opened = OPENED
