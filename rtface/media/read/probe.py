@@ -304,6 +304,8 @@ def describe(
         for name, text in film_tags(container.metadata, container.format.name).items()
         if name.lower() not in header.tags
     } | header.tags
+    if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
+        metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
     chapters = _chapters(container, header.languages)
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
     info = MediaInfo(

@@ -328,14 +328,20 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
         for one in plan.info.streams
         if one.enhanced or one.index in kept
     ]
-    lost = unheld(plan.format, plan.info.metadata, told, any(one.action == "cover" for one in plan.streams))
+    covers = any(one.action == "cover" for one in plan.streams)
+    lost = unheld(plan.format, plan.info.metadata, told, covers)
+    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told, covers)), None)
     line = Message(
         "{path}: {container} has no place for what the input says of its streams ({facts}): it is left out; name a "
-        ".mkv output",
-        code="facts_lost",
+        ".{suffix} output"
+        if holds
+        else "{path}: no container here has a place for all that the input says of its streams ({facts}): it is left "
+        "out; write it down elsewhere",
+        code="facts_lost" if holds else "facts_lost_anywhere",
         path=plan.path,
         container=plan.format,
         facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
+        suffix=_SUFFIX.get(holds or ""),
     )
     return [line] if lost else []
 
