@@ -38,11 +38,13 @@ from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.status import JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
+from rtface.media.read.combs import say_combed
 from rtface.pipeline.fading import noted, with_curve
 from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import FilmPlan, RunPlan, further_paths, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.redaction import shown
 from rtface.report import Report
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
@@ -271,6 +273,7 @@ class FilmJob:
                     report.notes.append("an earlier call finished the film; its report has the figures")
                     return None
                 _take_over(stats, figures.stats)
+                say_combed(stats, shown(self.plan.source), enlarged=options.scale is not None)
                 figures.fill(report)
                 video = self.plan.video or {}
                 return Made(

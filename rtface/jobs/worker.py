@@ -141,7 +141,8 @@ class Worker:
         self._frames = plan_frames(self._plan.source, self._options, Scope.FILM)
         fingerprint.check(self._plan.file, self._plan.source)
         self._stats = Stats()
-        self._stats.warnings |= {"container": self._plan.damage} if self._plan.damage else {}  # the job says it
+        # The job says it.
+        self._stats.warnings |= {"combed": ""} | ({"container": self._plan.damage} if self._plan.damage else {})
         self._sign = WorkerSign(folder, on_heartbeat=on_heartbeat)
         self._leases = Leases(folder, self._sign.id)
         self._networks: FilmNetworks | None = None
