@@ -50,12 +50,13 @@ def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: st
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
     clean = [face for face in faces if face.verdict.word == LEFT_ALONE and "nothing to gain" in face.verdict.because]
     width = _small_width([face for face in faces if face.verdict.word != LEFT_ALONE] or clean)
-    small = list[Message]()
-    if scale is None and width is not None:
-        line, code = "faces are small ({width} px): {--scale:2} restores them at twice the size", "propose_twice"
-        if width >= SMALL_PX:
-            line, code = "faces are soft under grain: {--scale:2} takes more of it out of them", "propose_twice_grain"
-        small = [Message(line, code=code, option="scale", value="2", width=round(width))]
+    values = {"option": "scale", "value": "2", "width": round(width or 0)}
+    line = "faces are small ({width} px): {--scale:2} restores them at twice the size"
+    twice = Message(line, code="propose_twice", **values)
+    if width is not None and width >= SMALL_PX:
+        line = "faces are soft under grain: {--scale:2} takes more of it out of them"
+        twice = Message(line, code="propose_twice_grain", **values)
+    small = [twice] if scale is None and width is not None else []
     if not (hardly or clean) or not all(face in hardly or face.verdict.word == LEFT_ALONE for face in faces):
         return small
     free = any(face.factors.get("decided", 1.0) > _FREE for face in hardly)

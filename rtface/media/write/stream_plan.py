@@ -331,19 +331,21 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     covers = any(one.action == "cover" for one in plan.streams)
     lost = unheld(plan.format, plan.info.metadata, told, covers)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told, covers)), None)
-    line = Message(
+    values = {
+        "path": plan.path,
+        "container": plan.format,
+        "facts": ", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
+        "suffix": _SUFFIX.get(holds or ""),
+    }
+    line = (
         "{path}: {container} has no place for what the input says of its streams ({facts}): it is left out; name a "
         ".{suffix} output"
         if holds
         else "{path}: no container here has a place for all that the input says of its streams ({facts}): it is left "
-        "out; write it down elsewhere",
-        code="facts_lost" if holds else "facts_lost_anywhere",
-        path=plan.path,
-        container=plan.format,
-        facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
-        suffix=_SUFFIX.get(holds or ""),
+        "out; write it down elsewhere"
     )
-    return [line] if lost else []
+    said = Message(line, code="facts_lost", **values) if holds else Message(line, code="facts_lost_anywhere", **values)
+    return [said] if lost else []
 
 
 def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
