@@ -35,11 +35,13 @@ from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.status import JobProgress, JobStatus, read_status
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
+from rtface.media.read.combs import say_combed
 from rtface.pipeline.fading import noted, with_curve
 from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import FilmPlan, RunPlan, further_paths, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.redaction import shown
 from rtface.report import Report
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
@@ -227,6 +229,7 @@ class FilmJob:
             try:
                 figures = self._make(join, report, workers, farm, progress, stop, building, notify)
                 _take_over(stats, figures.stats)
+                say_combed(stats, shown(self.plan.source), enlarged=options.scale is not None)
                 figures.fill(report)
                 video = self.plan.video or {}
                 return Made(

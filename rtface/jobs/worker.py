@@ -94,7 +94,8 @@ class Worker:
         self._frames = plan_frames(plan.source, self._options)
         fingerprint.check(plan.file, plan.source)
         self._stats = Stats()
-        self._stats.warnings |= {"container": plan.damage} if plan.damage else {}  # the job says it
+        # The job says it.
+        self._stats.warnings |= {"combed": ""} | ({"container": plan.damage} if plan.damage else {})
         self._id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._networks: FilmNetworks | None = None
         self._film: FilmPlan | None = None

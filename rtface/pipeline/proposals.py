@@ -6,23 +6,33 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
-from rtface.analysis.verdict import LEFT_ALONE
+from rtface.analysis.verdict import LEFT_ALONE, UNCHANGED, faults_of
 from rtface.config.options import assigned_persons
 from rtface.errors import Message
 from rtface.report import TrackReport
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
-SMALL_PX = 100.0
-"""Width of a face below which frames of twice the size show more of it."""
+SMALL_PX, SOFT = 130.0, 0.2
+"""Width of a face below which frames of twice the size show more of it, if one of its faults is at least so strong;
+twice that for one that is soft under grain."""
 _FREE = 0.95  # strength as decided; where more would harm a face, readers of blind pairs saw nothing more of *vivid*
 
 
-def _median_width(faces: Sequence[TrackReport]) -> float:
-    """Width of the faces on half of the frames that show them, or more."""
-    seen = sorted((face.mean_width_px, face.frames) for face in faces)
-    half = sum(frames for _, frames in seen) / 2
-    counted = accumulate(frames for _, frames in seen)
-    return next((width for (width, _), count in zip(seen, counted, strict=True) if count >= half), SMALL_PX)
+def _gains_of_size(face: TrackReport) -> bool:
+    """Whether frames of twice the size show more of a face; a larger one is not told from its grain without."""
+    faults = {name for name, score in faults_of(face.analysis) if score >= SOFT}.difference(UNCHANGED)
+    return bool(faults) and face.mean_width_px < (2 if faults >= {"low resolution", "noise"} else 1) * SMALL_PX
+
+
+def _small_width(faces: Sequence[TrackReport]) -> float | None:
+    """The median width of faces that gain of a larger size; None where they are on half of the frames with faces, or
+    on fewer."""
+    small = sorted((face.mean_width_px, face.frames) for face in faces if _gains_of_size(face))
+    frames = sum(count for _, count in small)
+    if 2 * frames <= sum(face.frames for face in faces):
+        return None
+    counted = accumulate(count for _, count in small)
+    return next(width for (width, _), count in zip(small, counted, strict=True) if 2 * count >= frames)
 
 
 def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None) -> list[Message]:
@@ -39,10 +49,14 @@ def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: st
     faces = [face for face in faces if face.verdict.asked and "never asked for" not in face.verdict.because]
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
     clean = [face for face in faces if face.verdict.word == LEFT_ALONE and "nothing to gain" in face.verdict.because]
-    width = _median_width([face for face in faces if face.verdict.word != LEFT_ALONE] or clean)
+    width = _small_width([face for face in faces if face.verdict.word != LEFT_ALONE] or clean)
+    values = {"option": "scale", "value": "2", "width": round(width or 0)}
     line = "faces are small ({width} px): {--scale:2} restores them at twice the size"
-    twice = Message(line, code="propose_twice", option="scale", value="2", width=round(width))
-    small = [twice] if scale is None and width < SMALL_PX else []
+    twice = Message(line, code="propose_twice", **values)
+    if width is not None and width >= SMALL_PX:
+        line = "faces are soft under grain: {--scale:2} takes more of it out of them"
+        twice = Message(line, code="propose_twice_grain", **values)
+    small = [twice] if scale is None and width is not None else []
     if not (hardly or clean) or not all(face in hardly or face.verdict.word == LEFT_ALONE for face in faces):
         return small
     free = any(face.factors.get("decided", 1.0) > _FREE for face in hardly)
@@ -75,7 +89,7 @@ _PROPOSALS = {
 
 def little_seen(found: Sequence[Message]) -> list[Message]:
     """One line with all proposals; none without any, and no more than what small faces gain where that is all."""
-    if [one.code for one in found] == ["propose_twice"]:
+    if len(found) == 1 and found[0].values.get("option") == "scale":
         return list(found)
     line = "little of it can be seen; what shows more: {proposals}"
     return [Message(line, code="little_seen", proposals="; ".join(found))] if found else []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 import rtface
@@ -18,6 +19,7 @@ from rtface.errors import Interrupted
 from rtface.jobs import FilmJob
 from rtface.pipeline.film import run_file
 from tests.jobs import films
+from tests.media.test_combs import woven
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
 
@@ -145,6 +147,14 @@ def as_job(input: Path, output: str, options: Options) -> Any:
     job = FilmJob.open(input, output, options, length=LENGTH)
     assert isinstance(job, FilmJob) and len(job.plan) > 1, job
     return job.run()
+
+
+def test_a_job_says_the_share_of_combed_frames(tmp_path: Path) -> None:
+    pictures = (np.repeat(woven(2 * t, 2 * t + 1, "tff")[..., None], 3, 2) for t in range(27))
+    source = write_film(tmp_path / "in.mkv", pictures, codec="libx264", options={"crf": "20", "g": "9"})
+    options = Options.of({"correct": "never", "tracker": "none"})
+    one, job = run_file(source, tmp_path / "one.mkv", options), as_job(source, f"{tmp_path}/job.mkv", options)
+    assert one.warnings == job.warnings and "100 % of its frames are combed" in job.warnings[0]
 
 
 def test_python_continues_a_job(source: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from rtface.config.options import Options
 from rtface.frame import Frame
 from rtface.media.read import combs
 from rtface.media.read.combs import ChosenFields, hold_combs, luma_of
+from rtface.media.read.faults import Faults
 from rtface.media.read.source import FileSource
 from rtface.pipeline.analysis import Findings, analyze_file
 from rtface.stats import Stats
@@ -109,14 +110,14 @@ def told(frame: av.VideoFrame, fields: ChosenFields) -> str:
 
 def test_green_alone_is_not_held() -> None:
     for form in ("yuv420p", "gbrp"):
-        fields = ChosenFields("auto", enlarged=False)
+        fields = ChosenFields("auto", enlarged=False, faults=Faults(""))
         frames = [image(woven(2 * time, 2 * time + 1, "tff"), form) for time in range(2)]
         last = [fields.told(Frame(one, 0, Fraction(1))) for one in frames][1]
         assert last.display.fields == "tff" and (last.combed is None) == (form == "gbrp")
 
 
 def test_after_many_whole_frames_few_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked, fields, compare = set[int](), ChosenFields("auto", enlarged=False), cv2.matchTemplate
+    looked, fields, compare = set[int](), ChosenFields("auto", enlarged=False, faults=Faults("")), cv2.matchTemplate
     said, now = list[str](), 0
 
     def counted(whole: Any, part: Any, by: int) -> Any:
@@ -135,7 +136,7 @@ def test_after_many_whole_frames_few_are_looked_at(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("form", ["yuv420p10le", "p010le"])
 def test_slight_movement_tells_nothing_in_any_format(form: str) -> None:
-    fields, unit = ChosenFields("auto", enlarged=False), 64 if form == "p010le" else 1
+    fields, unit = ChosenFields("auto", enlarged=False, faults=Faults("")), 64 if form == "p010le" else 1
     pictures = [400 + woven(2 * time, 2 * time + 1, "tff").astype(np.uint16) // 32 for time in range(4)]
     assert {told(image(one * np.uint16(unit), form), fields) for one in pictures} == {"progressive"}
 

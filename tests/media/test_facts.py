@@ -81,6 +81,27 @@ def test_what_a_container_cannot_hold_stops_a_strict_run(tmp_path: Path, suffix:
         source.close()
 
 
+def _dated(path: Path, film: int, track: int) -> Path:
+    """An MP4 whose film and track were made so many days after 2020-01-01; 0 for the film gives it no date."""
+    data = make_film(path, metadata={"creation_time": _DATE}).read_bytes()
+    for kind, days in ((b"mvhd", film), (b"mdhd", track)):
+        at = data.index(kind) + 8
+        stamp = int.from_bytes(data[at : at + 4]) + (days - 1) * 86_400 if days else 0
+        data = data[:at] + stamp.to_bytes(4) + data[at + 4 :]
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_date_of_tracks_alone_is_the_films(tmp_path: Path, suffix: str) -> None:
+    passthrough(_dated(tmp_path / "a.mp4", 0, 1), out := tmp_path / f"b{suffix}", strict=True)
+    assert _said(out)[0]["creation_time"] == _DATE
+    source = FileSource(_dated(tmp_path / "c.mp4", 1, 6))
+    source.close()
+    with pytest.raises(OutputError, match=r"no container here has a place .*0: creation_time.*elsewhere"):
+        plan_output(source.info, tmp_path / f"d{suffix}", strict=True)
+
+
 def test_what_writers_note_of_themselves_is_no_loss() -> None:
     streams = [(0, {"reel_umid": "0x060A2B", "vendor_id": "[0][0][0][0]", "DURATION": "1"}, Disposition.default)]
     assert not unheld("mp4", {"major_brand": "mp42", "encoder": "Lavf"}, streams, covers=False)

@@ -141,7 +141,8 @@ class ReadProcess:
             self._free()
         if self.refusal is not None:
             return self.refusal.message
-        return why or (f"reading it failed ({self._reason})" if self._reason else "the source ended it")
+        ended = Message("the source ended it", code="source_ended")
+        return why or (f"reading it failed ({self._reason})" if self._reason else ended)
 
     def follow(self, request: SourceRequest) -> None:
         """Rests, and ends the hold of a film, as another request says."""

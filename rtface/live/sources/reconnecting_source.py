@@ -40,6 +40,9 @@ from rtface.live.sources.source_clock import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
+_BRIEF_S = 20.0
+"""Seconds from the start in which a stream that ended before its first frame is opened again."""
+
 
 def open_live_source(
     address: LiveAddress,
@@ -109,7 +112,7 @@ class ReconnectingSource:
         self._opened: SourceOpened | None = None
         self._form: VideoFormat | None = None
         self._clock, self._pts, self._sound_end = SourceClock(), -(1 << 62), 0.0
-        self.ended = self._lost = False
+        self.ended = self._lost = self._brief = False
         self._noted: list[str] = []
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
@@ -192,7 +195,8 @@ class ReconnectingSource:
 
     def _keep(self) -> None:
         """Opens the source, and again whenever it is lost, until `close`."""
-        tries, lost_at = 0, self._now()
+        tries, began = 0, self._now()
+        lost_at = began
         while not self._closed.is_set():
             self._clock = SourceClock()
             connection = self._connection = self._process(
@@ -211,14 +215,15 @@ class ReconnectingSource:
             self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why, live=live)
             if self._closed.is_set():
                 break
-            if not self._settled.is_set():
+            if not self._settled.is_set() and not self._is_brief(connection, why, began):
                 self._refusal = connection.refusal or InputError(
                     "{name}: {why}", code="source_lost", name=self._title, why=why
                 )
                 break
             if self.ended:
                 break
-            self._report_state("away", why)
+            if self._settled.is_set():
+                self._report_state("away", why)
             if getattr(why, "code", "") == "no_variant":  # the list has others now
                 self._request = replace(self._request, variant="best")
             self._lost = True
@@ -230,6 +235,14 @@ class ReconnectingSource:
         if self.ended:
             self._report_state("closed", "it came to its end")
         self._settled.set()
+
+    def _is_brief(self, connection: ReadProcess, why: str, began: float) -> bool:
+        """Whether a source that showed nothing yet is opened again: it was there, and ended before its first frame."""
+        if connection.opened is not None and getattr(why, "code", "") == "source_ended" and not self.ended:
+            line = "{name}: it ended before its first frame; it is opened again for up to {seconds} s"
+            self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_BRIEF_S:.0f}"))
+            self._brief = True
+        return self._brief and not self.ended and self._now() - began < _BRIEF_S
 
     def _report_state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
         if self._closed.is_set() and state != "closed":

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from rtface.concurrency.buffer import buffer
 from rtface.media.read.container import is_unsized_end
+from rtface.media.read.pipe import PipeReader
 
 PROBE_S, PROBE_PACKETS, LEAST_PACKETS = 0.5, 2000, 4
 """Seconds, and packets at most and at least, that show how a source comes."""
@@ -92,13 +93,16 @@ class ArrivingPackets:
     Args:
         container, video: what is read, and its only stream, whose unit of time is changed.
         stop: once it is true, what came is all.
+        pipe: what the container is read from, if that is a pipe: it has the times of what FFmpeg read to know it.
 
     Attributes:
         full: whether so much waited that its sender, which has a pace, had to wait, too.
     """
 
-    def __init__(self, container: InputContainer, video: VideoStream, stop: Callable[[], bool]) -> None:
-        self._container, self._video, self._stop = container, video, stop
+    def __init__(
+        self, container: InputContainer, video: VideoStream, stop: Callable[[], bool], pipe: PipeReader | None
+    ) -> None:
+        self._container, self._video, self._stop, self._pipe = container, video, stop, pipe
         video.time_base = _BASE
         self._first: deque[Arrival] = deque()
         self._rate: Fraction | None = None
@@ -115,7 +119,8 @@ class ArrivingPackets:
                 slow = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
                 self._zero, self._rate = arrivals[0], rate_of_arrivals(arrivals) if slow else None
                 if self._rate is not None:  # what had waited before is put at that pace, too
-                    kept = next(n for n, (a, b) in enumerate(pairwise(arrivals), 1) if b - a > _ONE_BY_ONE_S)
+                    # A sender that had to wait sends the rest as fast as it is read.
+                    kept = next((n for n, (a, b) in enumerate(pairwise(arrivals), 1) if (b - a) * self._rate > 0.5), 1)
                     for n in range(kept):
                         self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
                     self._zero = self._first[0][1]
@@ -152,9 +157,10 @@ class ArrivingPackets:
         self._idle = False
         try:
             for packet in self._container.demux():
-                arrived = time.monotonic()
-                yield packet, arrived
-                self.full |= self._rate is not None and time.monotonic() - arrived > PROBE_S
+                now = time.monotonic()
+                pipe = self._pipe if packet.size else None
+                yield packet, now if pipe is None or packet.pos is None else pipe.arrival(packet.pos + packet.size)
+                self.full |= self._rate is not None and time.monotonic() - now > PROBE_S
         except av.FFmpegError as error:
             if not is_unsized_end(error, self._container):
                 raise

@@ -17,6 +17,7 @@ from av.filter import Graph
 from rtface.errors import Message
 from rtface.frame import Frame
 from rtface.geometry.planes import Layout, Samples, layout, planes
+from rtface.media.read.faults import Faults
 from rtface.media.read.frame_details import filter_for
 from rtface.media.read.frame_form import Fields
 from rtface.stats import Stats
@@ -31,6 +32,7 @@ _CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
 # After the first number of frames without combs one of the second is looked at: coprime to the 5 by which telecined
 # film repeats.
 CALM, _EACH = 500, 8
+_ORDERS = ("combed_tff", "combed_bff")
 
 
 class ChosenFields:
@@ -39,12 +41,13 @@ class ChosenFields:
     Args:
         chosen: a value of ``--fields``; None believes the flags, and does not look for combed frames.
         enlarged: whether frames are enlarged afterwards.
+        faults: whose statistics get the number of frames of which it could be told, because something moved sideways,
+            of those that are combed, and of blocks by the field that is the earlier.
     """
 
-    def __init__(self, chosen: str | None, *, enlarged: bool) -> None:
+    def __init__(self, chosen: str | None, *, enlarged: bool, faults: Faults) -> None:
         self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
-        # Frames of which it could be told, because something moved sideways; blocks by the field that is the earlier.
-        self._combed, self._whole, self._votes = 0, 0, np.zeros(2, int)
+        self._faults, self._votes = faults, np.zeros(2, int)  # blocks by the field that is the earlier
         # Whether the last such frame was combed, the rows before, and how many frames had no combs up to now.
         self._last, self._before, self._calm = False, np.empty(0), 0
 
@@ -82,35 +85,37 @@ class ChosenFields:
         combed, self._before = max(woven) > max(1, 2 * (whole + min(woven))), bands
         if combed or whole > max(woven):
             self._last, self._votes = combed, self._votes + np.array(woven) * combed
-            whole = (not combed) * (_EACH if self._calm > CALM else 1)
-            self._combed, self._whole = self._combed + combed, self._whole + whole
+            counts = {"frames_told": 1 if combed or self._calm <= CALM else _EACH, "frames_combed": int(combed)}
+            for name, n in (counts | dict(zip(_ORDERS, woven, strict=True)) if combed else counts).items():
+                self._faults.stats.count(name, n)
         return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 
-    def report(self, stats: Stats, name: str) -> None:
-        """Warns of a film, by name, of whose frames many are combed."""
-        (top, bottom), share = self._votes, round(100 * self._combed / max(1, self._combed + self._whole))
-        stats.count("frames_combed", self._combed)
-        stats.count("frames_told", self._combed + self._whole)  # whether they are combed
-        if share >= _MANY and self._combed >= _LEAST:
-            stats.warn(
-                "combed",
-                Message(
-                    "{name}: {share} % of its frames are combed: they weave two fields, which enlarging mixes; make "
-                    "whole frames of them first (FFmpeg: -vf bwdif)",
-                    code="combed_scale",
-                    name=name,
-                    share=share,
-                )
-                if self._enlarged
-                else Message(
-                    "{name}: {share} % of its frames are combed: they weave two fields, though it says that they are "
-                    "whole. Each field is corrected by itself; {--fields:{order}} lets players deinterlace the output",
-                    code="combed",
-                    name=name,
-                    share=share,
-                    order="tff" if top > _CLEAR * bottom else "bff" if bottom > _CLEAR * top else "tff|bff",
-                ),
+
+def say_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
+    """Warns of a film, by name, of whose frames many are combed, by what `ChosenFields` counted."""
+    counted = stats.counted()
+    combed, (top, bottom) = counted["frames_combed"], (counted[order] for order in _ORDERS)
+    share = round(100 * combed / max(1, counted["frames_told"]))
+    if share >= _MANY and combed >= _LEAST:
+        stats.warn(
+            "combed",
+            Message(
+                "{name}: {share} % of its frames are combed: they weave two fields, which enlarging mixes; make "
+                "whole frames of them first (FFmpeg: -vf bwdif)",
+                code="combed_scale",
+                name=name,
+                share=share,
             )
+            if enlarged
+            else Message(
+                "{name}: {share} % of its frames are combed: they weave two fields, though it says that they are "
+                "whole. Each field is corrected by itself; {--fields:{order}} lets players deinterlace the output",
+                code="combed",
+                name=name,
+                share=share,
+                order="tff" if top > _CLEAR * bottom else "bff" if bottom > _CLEAR * top else "tff|bff",
+            ),
+        )
 
 
 def luma_of(image: av.VideoFrame) -> Samples | None:

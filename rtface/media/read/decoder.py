@@ -15,7 +15,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.formats.coded_headers.units import UNITS
-from rtface.media.read.combs import ChosenFields
+from rtface.media.read.combs import ChosenFields, say_combed
 from rtface.media.read.container import (
     error_text,
     expected_end,
@@ -101,7 +101,7 @@ class Decoder:
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
         self.form = FrameForm(video, faults, cut, size, gpu)
-        self._fields = ChosenFields(fields, enlarged=enlarger.scale is not None)
+        self._fields = ChosenFields(fields, enlarged=enlarger.scale is not None, faults=faults)
         self._covered = {s.index for s in container.streams if s.disposition & Disposition.attached_pic}
         self.covers: dict[int, bytes] = {}
         self.frames, self.head, self.reached = 0, b"", Fraction(0)
@@ -133,7 +133,7 @@ class Decoder:
                 break
             if self._done and self._all_read():
                 break
-        self._fields.report(self._faults.stats, self._faults.name)
+        say_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
         if self._done:
             return
         yield from self._frames(self._decoder.flush(), end=True)

@@ -7,6 +7,8 @@ import os
 import select
 import stat
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,10 @@ from rtface.redaction import is_url
 
 # How long a stop may go unnoticed, in milliseconds.
 _LOOK_MS = 100
+# Reads whose time is kept: what FFmpeg reads to know a stream, a frame each.
+_CAME = 8192
+# Seconds in which reads without a wait between them get what came together.
+_TOGETHER_S = 0.1
 
 
 def is_pipe(path: str | os.PathLike[str]) -> bool:
@@ -70,17 +76,30 @@ class PipeReader:
         self.stopped = False
         self._stop = stop
         self._pipe = _opened(self.name)
+        self._bytes, self._came = 0, deque[tuple[int, float]](maxlen=_CAME)
+        self._full, self._at = False, 0.0  # whether the last read left something, and when that had come
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes as soon as there are any; none at the end."""
+        together = self._full and _ready(self._pipe, 0)
         while True:
             over = self._stop()
             if _ready(self._pipe, 0 if over else _LOOK_MS):
                 with suppress(BlockingIOError):
-                    return os.read(self._pipe, size)
+                    data = os.read(self._pipe, size)
+                    now, self._bytes, self._full = time.monotonic(), self._bytes + len(data), len(data) == size
+                    self._at = self._at if together and now - self._at < _TOGETHER_S else now
+                    self._came.append((self._bytes, self._at))
+                    return data
             elif over:
                 self.stopped = True
                 return b""
+
+    def arrival(self, end: int) -> float:
+        """When the byte before `end` was there, on the clock of `time.monotonic`; each call asks for a later one."""
+        while len(self._came) > 1 and self._came[0][0] < end:
+            self._came.popleft()
+        return self._came[0][1]
 
     def close(self) -> None:
         """Lets go of the pipe; safe to call twice."""

@@ -282,6 +282,8 @@ def describe(
     streams = streams_of(container, video, decoder.covers)
     header = read_header(path, container, video, image)
     metadata = film_tags(container.metadata, container.format.name)
+    if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
+        metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
     info = MediaInfo(
         path=shown(path),

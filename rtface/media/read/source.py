@@ -272,7 +272,7 @@ class FileSource:
         if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage within slices goes unsaid
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
         if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
-            self._arriving = ArrivingPackets(container, video, self._stop)
+            self._arriving = ArrivingPackets(container, video, self._stop, self.pipe)
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:

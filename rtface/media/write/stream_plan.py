@@ -324,16 +324,24 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
         for one in plan.info.streams
         if one.enhanced or one.index in kept
     ]
-    lost = unheld(plan.format, plan.info.metadata, told, any(one.action == "cover" for one in plan.streams))
-    line = Message(
+    covers = any(one.action == "cover" for one in plan.streams)
+    lost = unheld(plan.format, plan.info.metadata, told, covers)
+    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told, covers)), None)
+    values = {
+        "path": plan.path,
+        "container": plan.format,
+        "facts": ", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
+        "suffix": _SUFFIX.get(holds or ""),
+    }
+    line = (
         "{path}: {container} has no place for what the input says of its streams ({facts}): it is left out; name a "
-        ".mkv output",
-        code="facts_lost",
-        path=plan.path,
-        container=plan.format,
-        facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
+        ".{suffix} output"
+        if holds
+        else "{path}: no container here has a place for all that the input says of its streams ({facts}): it is left "
+        "out; write it down elsewhere"
     )
-    return [line] if lost else []
+    said = Message(line, code="facts_lost", **values) if holds else Message(line, code="facts_lost_anywhere", **values)
+    return [said] if lost else []
 
 
 def _chapter_losses(info: MediaInfo, format: str) -> list[str]:

@@ -115,6 +115,14 @@ def test_bunches_longer_than_the_probe_lose_no_frame():
     assert longest_wait([n / 25 for n in range(20)], even(25, 0.8)) == LONGEST_S
 
 
+def jpeg() -> bytes:
+    """A tiny picture."""
+    coder = av.CodecContext.create("mjpeg", "w")
+    coder.width, coder.height, coder.pix_fmt, coder.time_base = 64, 48, "yuvj420p", Fraction(1, RATE)  # pyright: ignore
+    image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8)).reformat(format="yuvj420p")
+    return b"".join(bytes(packet) for packet in coder.encode(image))  # pyright: ignore
+
+
 class Phone(BaseHTTPRequestHandler):
     """Sends motion JPEG as a phone does, `pace` frames a second, and counts who asks."""
 
@@ -125,11 +133,7 @@ class Phone(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
         self.end_headers()
-        jpeg = av.CodecContext.create("mjpeg", "w")
-        jpeg.width, jpeg.height, jpeg.pix_fmt, jpeg.time_base = 64, 48, "yuvj420p", Fraction(1, RATE)  # pyright: ignore
-        image = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8)).reformat(format="yuvj420p")
-        data = b"".join(bytes(packet) for packet in jpeg.encode(image))  # pyright: ignore
-        began, number, pace = time.monotonic(), 0, self.pace
+        data, began, number, pace = jpeg(), time.monotonic(), 0, self.pace
         try:
             while number < self.most:
                 self.wfile.write(b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(data))
@@ -191,6 +195,28 @@ def test_into_a_file_every_frame_of_it_comes(monkeypatch: pytest.MonkeyPatch):
         source.close()
     assert (len(times), Phone.asked) == (2 * RATE, 1)
     assert times[-1] - times[0] == pytest.approx(2, abs=0.3)  # not 4.8 s, of 25 frames a second
+    assert max(np.diff(times)) < 0.5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
+def test_tiny_pictures_of_a_pipe_have_the_times_at_which_they_came():
+    """FFmpeg reads all of them to know what they are."""
+    ours, theirs = os.pipe()
+    data, pace, count = jpeg(), 12, 36
+
+    def write() -> None:
+        began = time.monotonic()
+        for number in range(count):
+            time.sleep(max(0.0, began + number / pace - time.monotonic()))
+            os.write(theirs, data)
+        os.close(theirs)
+
+    threading.Thread(target=write, daemon=True).start()
+    source = FileSource(f"/dev/fd/{ours}")
+    times = [float(item.pts * item.time_base) for item in source if isinstance(item, Frame)]
+    source.close()
+    os.close(ours)
+    assert len(times) == count and times[-1] - times[0] == pytest.approx((count - 1) / pace, abs=0.3)  # not 1.4 s
     assert max(np.diff(times)) < 0.5
 
 

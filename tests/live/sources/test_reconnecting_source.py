@@ -36,7 +36,8 @@ LAYOUT = FrameLayout.of(flat_image())
 class StandInProcess:
     """In place of `ReadProcess`: ends when the test says why."""
 
-    refusal = None
+    refusal: InputError | None = None
+    over = False
     heartbeat = Heartbeat(0.0, 0, 0, 0)
 
     def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
@@ -204,6 +205,33 @@ def test_a_film_that_ends_before_its_first_frame_is_an_error():
     process.ended.put("the source ended it")
     error = rig.result.get(timeout=5)
     assert isinstance(error, InputError) and "the source ended it" in str(error)
+
+
+ENDED = Message("the source ended it", code="source_ended")
+
+
+def test_a_stream_that_ends_before_its_first_frame_is_waited_for():
+    rig = Rig()
+    (first := rig.process()).opened = OPENED
+    first.ended.put(ENDED)
+    second = rig.process()
+    second.refusal = InputMissing("rtmp://h/a/…: nothing listens there")  # it is being started again
+    second.ended.put("nothing listens there")
+    rig.process().show(100.0)
+    assert rig.result.get(timeout=5) is None
+    (said,) = rig.stats.warned()
+    assert "ended before its first frame; it is opened again" in said
+    rig.source.close()
+
+
+def test_a_stream_that_never_shows_a_frame_is_refused():
+    rig = Rig()
+    for _ in range(2):
+        (process := rig.process()).opened = OPENED
+        process.sounds = 1
+        rig.clock.step(11.0)
+        process.ended.put(ENDED)
+    assert "the source ended it" in str(rig.result.get(timeout=5)) and rig.processes.empty()
 
 
 def test_late_sound_opens_the_source_once_more():

@@ -108,7 +108,7 @@ export function proposed({ proposals = [] }, take) {
   if (!proposals.length) return null;
   const act = ({ values: { option, value } }) => (option === "engine" ? h("a", { class: "button small", href: "#/engines" }, t("films.propose_engine")) :
     button(t(`films.propose_${option}`, { look: t(`films.look_${value}`) }), () => take({ [option]: value }), { kind: "small" }));
-  return note([h("p", {}, proposals.length === 1 && proposals[0].code === "propose_twice" ? translated(proposals[0]) : t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
+  return note([h("p", {}, proposals.length === 1 && proposals[0].values.option === "scale" ? translated(proposals[0]) : t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
 }
 
 /** The verdict on a face: how well its correction is seen, what was asked for and applied, and why. */
