@@ -229,7 +229,7 @@ class FilmJob:
             try:
                 figures = self._make(join, report, workers, farm, progress, stop, building, notify)
                 _take_over(stats, figures.stats)
-                say_combed(stats, shown(self.plan.source), enlarged=options.scale is not None)
+                say_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
                 figures.fill(report)
                 video = self.plan.video or {}
                 return Made(

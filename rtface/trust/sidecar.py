@@ -7,7 +7,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,6 @@ def write_sidecar(
             "changes": made.changed.change.names,
             "treatments": [track.to_dict() for track in report.tracks],
             **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
-            **({"decisions": [asdict(one) for one in report.decisions]} if report.decisions else {}),
             **({"signed": True} if key is not None else {}),
         }
         values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
