@@ -199,7 +199,7 @@ def test_into_a_file_every_frame_of_it_comes(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes have no names there")
-def test_tiny_pictures_of_a_pipe_have_the_times_at_which_they_came():
+def test_tiny_pictures_of_a_pipe_keep_the_times_they_came_at():
     """FFmpeg reads all of them to know what they are."""
     ours, theirs = os.pipe()
     data, pace, count = jpeg(), 12, 36
