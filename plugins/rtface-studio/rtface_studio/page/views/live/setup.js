@@ -131,7 +131,7 @@ function virtualCamera(again) {
 function output(devices, values, folders, draw, virtual) {
   const shown = (wanted) => devices.filter((one) => one.kind === wanted).map((one) => [one.address, `${one.name} (${one.address})`]);
   const cameras = shown("virtual camera");
-  const [control, kind] = choice(t("live.output_to"), [...cameras, ...shown("output"), ["null:", t("live.only_look")]],
+  const [control, kind] = choice(t("live.output_to"), [...cameras, ["null:", t("live.only_look")], ...shown("output")],
     [["stream", t("live.stream")], ["film", t("live.file")]], values, "output", draw);
   const record = h("input", { type: "text", value: values.settings.also ?? "", spellcheck: "false", placeholder: `${folders[0]}/recording.mkv`,
     oninput: () => { values.settings.also = record.value; } });
