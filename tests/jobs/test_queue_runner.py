@@ -293,7 +293,7 @@ def test_a_film_that_was_described_is_done(later_s: int, state: str, queue: Queu
         json.dumps(
             {
                 "format": "rtface sidecar",
-                "version": 1,
+                "version": 2,
                 "output": {"name": "", "lossless": True},
                 "input": {"name": ""},
                 "changed": [],
