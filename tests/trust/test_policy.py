@@ -15,7 +15,7 @@ from rtface.config import option_sources, policy
 from rtface.config import options as declared
 from rtface.config.option_sources import load
 from rtface.config.options import Options, locked, locked_error
-from rtface.errors import InputError, UsageError
+from rtface.errors import UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.worker import Worker
 from rtface.live.controls import LiveControls
@@ -103,7 +103,7 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
     job = FilmJob.open(film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", Options(strength=0.7))
     assert isinstance(job, FilmJob)
     site.write_text("strength = 0.5")
-    with pytest.raises(InputError, match="sets --strength"):
+    with pytest.raises(UsageError, match="sets --strength"):
         Worker(job.folder, job.plan)
 
 
