@@ -62,12 +62,12 @@ def _meaning(option: Option) -> str:
 def python_table() -> str:
     """The table of docs/python.md."""
     others = {"analyze": Scope.ANALYSIS, "Enhancer": Scope.ENHANCER}
-    rows = [
-        f"| `{o.name}` | `{_cell(_python_type(o))}` | {_cell(_default(o))} | "
-        f"{', '.join(['run', *(name for name, scope in others.items() if scope in o.scope)])} |"
-        for o in KEYWORDS
-    ]
-    return _table("| option | type | default | of |", rows) + "\n"
+
+    def also(option: Option) -> str:
+        return ", ".join(name for name, scope in others.items() if scope in option.scope)
+
+    rows = [f"| `{o.name}` | `{_cell(_python_type(o))}` | {also(o)} |" for o in KEYWORDS]
+    return _table("| option | type | also of |", rows) + "\n"
 
 
 def keyword_types() -> str:
