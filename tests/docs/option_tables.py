@@ -59,15 +59,13 @@ def _meaning(option: Option) -> str:
     return re.sub(r"'([^']+)'", r"`\1`", option.help) + more + also
 
 
-def python_table() -> str:
-    """The table of docs/python.md."""
-    others = {"analyze": Scope.ANALYSIS, "Enhancer": Scope.ENHANCER}
-
-    def also(option: Option) -> str:
-        return ", ".join(name for name, scope in others.items() if scope in option.scope)
-
-    rows = [f"| `{o.name}` | `{_cell(_python_type(o))}` | {also(o)} |" for o in KEYWORDS]
-    return _table("| option | type | also of |", rows) + "\n"
+def python_lists() -> str:
+    """The lists of docs/python.md."""
+    callers = {"rtface.analyze": Scope.ANALYSIS, "rtface.Enhancer": Scope.ENHANCER}
+    return "\n".join(
+        f"- `{caller}` takes {', '.join(f'`{o.name}`' for o in KEYWORDS if scope in o.scope)}."
+        for caller, scope in callers.items()
+    )
 
 
 def keyword_types() -> str:
@@ -119,7 +117,7 @@ def files() -> dict[Path, str]:
     cli, python = ROOT / "docs/cli.md", ROOT / "docs/python.md"
     return {
         cli: renewed(cli, cli_tables()),
-        python: renewed(python, python_table()),
+        python: renewed(python, python_lists() + "\n"),
         ROOT / "rtface/config/option_types.py": keyword_types(),
     }
 
