@@ -195,7 +195,7 @@ class QualityOptions(_Group):
         "lock",
         v.choice("lock", "restore"),
         _FILES,
-        "Keep the colours, or take the fading out of whole films and stills by one curve each, where there is any.",
+        "Keep the colours, or take the fading out of a film or still by one curve.",
         "[How](analysis.md#fading)",
         flags=("--colour", "--color"),
         traits=Trait.NAMED,
@@ -348,7 +348,7 @@ class InputOptions(_Group):
         None,
         v.timecode,
         Scope.FILM | _ANALYSIS,
-        "Timecode of the film's first frame, from which the timecodes of shots count, and which OUTPUT gets.",
+        "Timecode of the first frame, for OUTPUT and lists of shots.",
         "`01:00:00:00`, or `01:00:00;00` for drop-frame",
         unset="the film's own",
     )
@@ -371,7 +371,7 @@ class InputOptions(_Group):
         "auto",
         v.choice("auto", "log", "linear", "video"),
         Scope.SEQUENCE | _ANALYSIS,
-        "What the samples of such a film hold: printing density (log), linear light, or video.",
+        "Samples of such a film: printing density (log), linear light, or video.",
         "`auto` reads headers. [Scans](formats.md#scans-sequences-of-dpx-exr-and-tiff)",
     )
     size: tuple[int, int] | None = _option(
@@ -388,7 +388,7 @@ class InputOptions(_Group):
         "auto",
         v.choice("auto", "tff", "bff", "none"),
         Scope.FILM | _ANALYSIS,
-        "What the lines of each frame are: fields, the top or the bottom one first, or none; auto believes the film.",
+        "Which field of a frame comes first, the top or the bottom one, or none; auto believes the film.",
         "[Combed frames](films.md#combed-frames)",
     )
     scale: str | None = _option(
@@ -499,7 +499,7 @@ class OutputOptions(_Group):
         None,
         v.name,
         _FILES | Scope.RECORDED,
-        "Sign OUTPUT with this certificate (PEM, with those above it) and its key: inside by C2PA, or its sidecar.",
+        "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
         "[Credentials](trust.md#credentials)",
         metavar="CERT,KEY",
         unset="not signed",
@@ -509,7 +509,7 @@ class OutputOptions(_Group):
         None,
         v.path,
         _FILES,
-        "Also write the map of what was invented, how far each changed sample may be from the truth, to this file.",
+        "Also write to this file how far each changed sample may be from the truth.",
         "[What it says](trust.md#what-was-invented)",
         metavar="FILE.mkv|FILE.png",
         unset="none",
@@ -556,14 +556,14 @@ class LiveOptions(_Group):
         100.0,
         v.number(10, 10_000),
         Scope.LIVE,
-        "Upper limit of the latency that a live run adds; near it, faces are enhanced at a lower quality level.",
+        "Upper limit of the latency of a live run; near it the quality falls.",
         metavar="MS",
     )
     cpu_budget: float = _option(
         1.0,
         v.budget,
         Scope.LIVE,
-        "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
+        "Upper limit of a live run's processor time: 50% of 8 cores are 4 cores.",
         "[How it is kept](live.md#processor-budget)",
         metavar="1..100%",
         traits=Trait.LIVE_PAGE | Trait.CONTROL,
@@ -598,7 +598,7 @@ class LiveOptions(_Group):
         None,
         v.name,
         Scope.LIVE,
-        "What viewers see while the source is away: a text, or a PNG or JPEG.",
+        "Text, PNG or JPEG that viewers see while the source is away.",
         "[Faults](live.md#faults)",
         metavar="TEXT|IMAGE",
         unset="the usual text",
@@ -619,7 +619,7 @@ class LiveOptions(_Group):
         "0",
         v.choice("0", "90", "180", "270"),
         Scope.LIVE,
-        "Turn the picture of a live run clockwise, by degrees, before anything else is done with it.",
+        "Turn the picture of a live run clockwise, by degrees.",
         traits=Trait.LIVE_PAGE,
     )
     mirror: bool = _option(
@@ -641,7 +641,7 @@ class LiveOptions(_Group):
         None,
         v.number(0, 65_535, whole=True),
         Scope.CONSOLE,
-        "Let programs of this machine control a live run by this port of 127.0.0.1; 0 takes a free one.",
+        "Port of 127.0.0.1 by which programs control a live run; 0 takes a free one.",
         "[Control](control.md)",
         metavar="PORT",
         unset="off",
