@@ -31,7 +31,7 @@ class LiveControls:
         *,
         enabled: bool = True,
         always: bool = False,
-        locked: Mapping[str, UsageError] | None = None,
+        locked: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
         **values: float,
     ) -> None:
@@ -96,7 +96,7 @@ class LiveControls:
     def check_lock(self, name: str) -> None:
         """Raises UsageError for an option that a policy sets."""
         if name in self._locked:
-            raise self._locked[name]
+            raise UsageError(self._locked[name])
 
     def values(self) -> dict[str, float | bool]:
         """All settings by name."""

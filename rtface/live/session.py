@@ -273,7 +273,9 @@ def run_live(
     signer = RecordingSigner.asked(options, ends.sinks)
     stats, values = stats or Stats(), {name: getattr(options, name) for name in having(Trait.CONTROL)}
     always = options.correct == "always"
-    controls = LiveControls(always=always, locked={name: locked_error(name) for name in locked()}, stop=stop, **values)
+    controls = LiveControls(
+        always=always, locked={name: locked_error(name).message for name in locked()}, stop=stop, **values
+    )
     began = perf_counter()
     with closing(_started(ends, options, stats, controls)) as live:
         pumping = perf_counter()

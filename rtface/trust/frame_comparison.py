@@ -81,10 +81,11 @@ class FrameComparison:
                 )
         else:
             scale = np.float32(255 / ((1 << a.format.components[0].bits) - 1))
-            self._roughly(
-                name, [(x.astype(np.float32) * scale, y.astype(np.float32) * scale, k) for x, y, k in pairs], size
-            )
-            self._in_order(name, *pairs[0], before, scale)
+            leveled = [(x.astype(np.float32) * scale, y.astype(np.float32) * scale, keep) for x, y, keep in pairs]
+            self._in_order(name, *leveled[0], before)
+            if not self._roughly(name, leveled, size):
+                self._gaps["coded too coarsely"] += 1
+                return
         self._copied += copied
         self._equal += not boxes
         self._outside += bool(boxes)
@@ -94,8 +95,9 @@ class FrameComparison:
         name: Any,
         pairs: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]],
         size: tuple[int, int],
-    ) -> None:
-        """Notes a frame whose error is more than an encoder's, by its PSNR and the means of blocks."""
+    ) -> bool:
+        """Notes a frame whose error is more than an encoder's, by its PSNR and the means of blocks; False where it is
+        too coarse to tell."""
         limit = usual = 0.0
         for number, (x, y, keep) in enumerate(pairs):
             apart = np.where(keep, x - y, np.float32(0))
@@ -103,28 +105,30 @@ class FrameComparison:
             samples = _sums(keep.astype(np.float32), step)
             enough, squares = samples >= step[0] * step[1] / 4, _sums(np.square(apart), step)
             if not enough.any():
-                return
+                break
+            sums = _sums(apart, step)
             if not number:
                 mean = float(squares.sum() / samples.sum())
                 self._errors.append(10 * math.log10(255**2 / mean) if mean else _EQUAL_DB)
                 if self._errors[-1] < _FLOOR_DB:
                     self._problems[name] = f"outside the boxes it has {self._errors[-1]:.1f} dB (PSNR)"
-                    return
-                usual = float(np.quantile(np.sqrt(squares[enough] / samples[enough]), 0.75))
+                    break
+                texture = squares[enough] / samples[enough] - np.square(sums[enough] / samples[enough])
+                usual = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS), _TIMES_COARSE * usual)
-            off = np.where(enough, np.abs(_sums(apart, step)) / np.maximum(samples, 1), 0)
-            shift = abs(float(apart.sum() / samples.sum()))
-            if off.max() <= limit and shift <= _SHIFT:
+            off = np.where(enough, np.abs(sums) / np.maximum(samples, 1), 0)
+            shift, most = abs(float(sums.sum() / samples.sum())), float(off.max())
+            if most <= limit and shift <= _SHIFT:
                 continue
-            row, column = np.unravel_index(int(off.argmax()), off.shape)
-            where = f"round x {column * _BLOCK}, y {row * _BLOCK}" if off.max() > limit else "throughout"
             if usual >= _COARSE:
-                self._gaps["coded too coarsely"] += 1
-            else:
-                most = max(shift, float(off.max()) if off.max() > limit else 0.0)
-                self._problems[name] = f"outside the boxes it differs by {most:.0f} of 255 levels {where}"
-            return
+                return False
+            row, column = np.unravel_index(int(off.argmax()), off.shape)
+            where = f"round x {column * _BLOCK}, y {row * _BLOCK}" if most > limit else "throughout"
+            worst = most if most > limit else shift
+            self._problems[name] = f"outside the boxes it differs by {worst:.0f} of 255 levels {where}"
+            break
+        return True
 
     def _in_order(
         self,
@@ -133,12 +137,11 @@ class FrameComparison:
         source: NDArray[Any],
         keep: NDArray[np.bool_],
         before: Any,
-        scale: np.float32,
     ) -> None:
         """Notes a frame that is more like the input's frame before or after."""
         if not isinstance(name, int):
             return
-        now = self._before = (name, made * scale, source * scale, keep)
+        now = self._before = (name, made, source, keep)
         if before is None or before[1].shape != made.shape or (shared := keep & before[3]).mean() < _ENOUGH:
             return
         for one, other, which in ((now, before, "before"), (before, now, "after")):

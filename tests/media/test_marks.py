@@ -141,10 +141,11 @@ def test_the_mark_of_an_interrupted_film_is_true(media, tmp_path: Path, suffix: 
     )
 
 
-def test_an_unfinished_film_never_says_untouched(media, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_an_unfinished_film_never_says_untouched(media, tmp_path: Path, suffix: str) -> None:
     """What a killed run leaves was not completed: its header says the most that may be true."""
     opened = media.open(make_film(tmp_path / "in.mkv", frames=40, metadata={"digital_source_type": CAPTURE}))
-    plan = plan_output(opened.info, tmp_path / "out.mkv", preset="ultrafast")
+    plan = plan_output(opened.info, tmp_path / f"out{suffix}", preset="ultrafast")
     plan.metadata.update(TAGS)
     sink = FileSink(plan)
     media.feed(opened, sink, 39)

@@ -173,7 +173,7 @@ def noisy(media, path: Path, frames: int) -> Path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX resource limits")
-@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_file_that_cannot_grow(media, tmp_path: Path, suffix: str):
     (tmp_path / "out").mkdir()
     source = noisy(media, tmp_path / "in.mkv", 60)
@@ -187,9 +187,6 @@ def test_a_file_that_cannot_grow(media, tmp_path: Path, suffix: str):
     error = [line for line in done.stderr.strip().splitlines() if "becomes lossy" not in line]
     assert len(error) == 1 and error[0].startswith("OutputError: "), done.stderr
     assert re.search(r"file size limit is reached after [\d.]+ MB of about [\d.]+ MB", error[0])
-    if suffix != ".mkv":  # its index comes last
-        assert "nothing was left, make room first" in error[0] and not list((tmp_path / "out").iterdir())
-        return
     (partial,) = (tmp_path / "out").iterdir()
     assert partial.name == f"o.partial{suffix}" and str(partial) in error[0]
     shown = media.decoded(partial)
@@ -198,7 +195,7 @@ def test_a_file_that_cannot_grow(media, tmp_path: Path, suffix: str):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-@pytest.mark.parametrize(("suffix", "live"), [(".mkv", True), (".mkv", False)])
+@pytest.mark.parametrize(("suffix", "live"), [(".mp4", True), (".mkv", False), (".mov", True)])
 def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: str, live: bool):
     (tmp_path / "out").mkdir()
     output = tmp_path / "out" / f"o{suffix}"
@@ -236,14 +233,14 @@ def test_a_limit_that_the_index_reaches_too(media, film: Path, tmp_path: Path, m
 
     monkeypatch.setattr(WorkFile, "write", limited)
     opened = media.open(film)
-    sink = FileSink(plan_output(opened.info, tmp_path / "o.mkv"), threads=1)
+    sink = FileSink(plan_output(opened.info, tmp_path / "o.mp4"), threads=1)
     for item in opened:
         sink.write(item)
     full.set()
     monkeypatch.setattr("rtface.media.write.film_file.make_playable", large)
     with pytest.raises(OutputError, match="size limit is reached"):
         sink.finish()
-    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["o.partial.mkv"]
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["o.partial.mp4"]
 
 
 def test_memory_does_not_follow_the_length(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

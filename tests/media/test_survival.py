@@ -636,6 +636,7 @@ def test_pcm_without_speakers_at_a_high_rate(media, tmp_path: Path, suffix: str)
 def test_much_sound_before_the_first_picture(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str):
     """More than is kept in memory: the file is read again, and the muxer does not wait for the picture."""
     monkeypatch.setattr(source_module, "HELD_BYTES", 4_000)
+    monkeypatch.setattr(muxer, "SILENT_BYTES", 6_000)
     monkeypatch.setattr(muxer, "WAITING_BYTES", 6_000)
     film = media.make_film(tmp_path / "in.mkv", start_ms=2000, sound="ac3", sound_ms=2400)
     stats = Stats()

@@ -91,7 +91,7 @@ def test_pictures_that_depend_on_later_ones_are_all_there(media, tmp_path: Path,
 
 
 def test_the_last_frame_is_there_whatever_the_length(media, tmp_path: Path):
-    """Also where the picture shown last is coded before others."""
+    """FFmpeg ends the edit list too soon when the picture shown last is coded before a fragment's border."""
     sent = media.decoded(media.make_film(tmp_path / "in.mkv", frames=40, codec="ffv1"))
     for length in range(10, 41):
         output = tmp_path / f"{length}.mp4"

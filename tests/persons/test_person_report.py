@@ -47,5 +47,5 @@ def test_a_person_has_all_tracks() -> None:
     ],
 )  # fmt: skip
 def test_a_named_person_who_was_missed_is_said(named: str, others: list[tuple[str, float, float]], said: str) -> None:
-    tracks = [track(n, person, first, last, 0, None) for n, (person, first, last) in enumerate(others, 1)]
+    tracks = [track(n, person, first, last, 0) for n, (person, first, last) in enumerate(others, 1)]
     assert list(missed_persons([named], tracks)) == ([said] if said else [])

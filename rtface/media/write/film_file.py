@@ -38,10 +38,11 @@ _SAME_TIME = Fraction(1, 500)
 class FilmFile:
     """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
 
-    Until `finish`, everything goes into a hidden file next to the output. Matroska, MXF and MPEG-TS can be played at
-    any time but for what the encoder holds back (libx264 about 40 frames), MP4 and MOV once they are closed. Memory is
-    bounded whatever the length: packets of other streams wait for their frames in at most 32 MB, and the muxer holds
-    about as much.
+    Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end, but for those with texts
+    or a cover, of which a run that ends early closes what was done. What the encoder holds
+    back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
+    wait for their frames in at most 32 MB, and the muxer holds about as much.
 
     `rtface.media.write.file_sink.FileSink` encodes the frames; those of a job come encoded (`rtface.jobs.join`).
 
@@ -176,6 +177,8 @@ class FilmFile:
             )
         try:
             with self._file.edited() as file:
+                if self.plan.format in ("mp4", "mov"):
+                    mp4.reach_last_frame(file)
                 self._mark(file)
             moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
         except OSError as error:

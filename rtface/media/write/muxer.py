@@ -25,16 +25,34 @@ _MUXER_BYTES = 32 << 20
 # What a crash can cost besides the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
 # second, or this much.
 _PIECE_BYTES = 1 << 20
+# MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
+_SILENT_S, SILENT_BYTES = 5, 16 << 20
 
 
-def muxer_options(plan: OutputPlan) -> dict[str, str]:
-    """Options that keep memory bounded, and the working file of Matroska readable at any time."""
+def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
+    """Options that keep the working file readable at any time, and memory bounded.
+
+    Args:
+        plan: what is written.
+        silent: whether some stream has nothing to say in the first seconds (see below).
+    """
     seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
-    if plan.format in ("mp4", "mov"):
+    if plan.format in ("mp4", "mov") and not is_fragmented(plan):
         options["use_editlist"] = "1"
-        if not any(s.action == "cover" for s in plan.streams):
-            options["movflags"] = "use_metadata_tags"  # has a place for own names, the other form of tags for covers
+        if not any(s.action == "cover" for s in plan.streams):  # the other form of tags has a place for covers
+            options["movflags"] = "use_metadata_tags"
+    elif plan.format in ("mp4", "mov"):
+        # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
+        # silent it would wait, and hold everything in memory; then the start times come at the end.
+        # Of AC-3 the header says what only a packet tells, so that there is no choice.
+        early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
+        options |= {
+            "movflags": f"hybrid_fragmented+use_metadata_tags+{'empty_moov' if early else 'delay_moov'}",
+            "use_editlist": "1",
+            "frag_duration": "500000",
+            "frag_size": str(_PIECE_BYTES),
+        }
     elif plan.format in ("matroska", "webm"):
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}
     elif plan.format == "mpegts":
@@ -46,16 +64,31 @@ def muxer_options(plan: OutputPlan) -> dict[str, str]:
     return options
 
 
+def is_fragmented(plan: OutputPlan) -> bool:
+    """Whether the working file plays before it is whole.
+
+    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0), and makes a
+    track without samples of a cover.
+    """
+    return not any(
+        s.action in ("text", "cover") or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams
+    )
+
+
 class Muxer:
     """Puts packets in the order of time and hands them to FFmpeg.
 
-    Frames set the pace: a packet of another stream waits until the frames have come to its time.
+    Frames set the pace: a packet of another stream waits until the frames have come to its time. MP4 and MOV
+    begin only when every stream in `unheard` has come, or has been silent for too long.
 
     Args:
         container: with all its streams added.
         video: index of the video stream in it.
-        covers: cover images, written first.
+        covers: cover images, written with the header.
         texts: text streams of MP4 and MOV.
+        unheard: indexes of the streams that should come early.
+        delayed: whether the header waits for all streams (MP4, MOV).
+        begin: called before the header; with True when some stream is silent.
         pace: called with the seconds that the frames have come to.
         stats: receives counters.
     """
@@ -67,14 +100,19 @@ class Muxer:
         *,
         covers: Sequence[AnyPacket],
         texts: Iterable[Stream],
+        unheard: Iterable[int],
+        delayed: bool,
+        begin: Callable[[bool], None],
         pace: Callable[[float], None] | None = None,
         stats: Stats,
     ) -> None:
         self._container, self._video, self._stats = container, video, stats
-        self._pace = pace
+        self._delayed, self._begin_options, self._pace = delayed, begin, pace
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
-        self._covers = list(covers)
+        self._held: list[AnyPacket] | None = []
+        self._held_bytes = 0
+        self._covers, self._unheard = covers, set(unheard)
         self._texts = {stream.index: TextTrack(stream) for stream in texts}
         self._last: dict[int, int] = {}
         self._queued: dict[int, float] = {}
@@ -111,6 +149,8 @@ class Muxer:
     def flush(self) -> None:
         """Muxes everything that still waits."""
         self._release(float("inf"))
+        if self._held:
+            self._begin(silent=False)
 
     def _release(self, time: float) -> None:
         while self._waiting and self._waiting[0][0] <= time:
@@ -119,8 +159,28 @@ class Muxer:
             self._mux(packet)
 
     def _mux(self, packet: AnyPacket) -> None:
-        while self._covers:
-            self._container.mux_one(self._covers.pop(0))
+        if self._held is None:
+            self._put(packet)
+            return
+        self._held.append(packet)
+        self._held_bytes += packet.size
+        self._unheard.discard(packet.stream_index)
+        ready = not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
+        if ready and packet.stream_index == self._video:
+            self._begin(silent=bool(self._unheard))
+        elif self._held_bytes > SILENT_BYTES:  # the first frame comes late
+            self._begin(silent=True)
+
+    def _begin(self, *, silent: bool) -> None:
+        """Writes the header and everything that was held back for it."""
+        held, self._held = self._held or [], None
+        self._begin_options(silent)
+        for packet in self._covers:
+            self._container.mux_one(packet)
+        for packet in held:
+            self._put(packet)
+
+    def _put(self, packet: AnyPacket) -> None:
         index, dts = packet.stream_index, packet.dts
         if (texts := self._texts.get(index)) is not None:
             for part in texts.put(packet):

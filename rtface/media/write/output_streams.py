@@ -23,7 +23,7 @@ from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.joints import Joints
-from rtface.media.write.muxer import AnyPacket, Muxer
+from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
 from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
 from rtface.media.write.stream_choice import COVERS, StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
@@ -71,6 +71,7 @@ class OutputStreams:
         self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         covers: list[AnyPacket] = []
         texts: list[Stream] = []
+        unheard: list[int] = []
         container.metadata.update(
             {k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
             | header_tags(plan.metadata, plan.own_tags)
@@ -88,7 +89,7 @@ class OutputStreams:
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
-                self._add_other(plans[stream.index], covers, texts)
+                self._add_other(plans[stream.index], covers, texts, unheard)
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
         hidden = {packet.stream.index for packet in covers}
@@ -101,6 +102,9 @@ class OutputStreams:
             self.video.index,
             covers=covers,
             texts=texts,
+            unheard=unheard,
+            delayed=plan.format in ("mp4", "mov"),
+            begin=self._set_options,
             pace=self._pad_sounds if plan.format == "mxf" else None,
             stats=stats,
         )
@@ -167,6 +171,10 @@ class OutputStreams:
                 self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
         self.muxer.flush()
 
+    def _set_options(self, silent: bool) -> None:
+        self._container.container_options.clear()
+        self._container.container_options.update(muxer_options(self._plan, silent=silent))
+
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
@@ -182,7 +190,7 @@ class OutputStreams:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream
 
-    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream]) -> None:
+    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
         one_at_a_time = self._plan.format in ("mp4", "mov")  # sounds and texts that follow each other
         if plan.action == "attach":
@@ -221,13 +229,15 @@ class OutputStreams:
         if plan.action == "text":
             assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
             self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
-        elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, self._plan.format)):
+        elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
             self._rewrites[info.index] = rewriter
         elif plan.action == "copy" and one_at_a_time and (clock := PcmClock.of(source)) is not None:
             shown = f"{self._plan.path}: stream {info.index}"
             self._rewrites[info.index] = PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown)
         if one_at_a_time and (plan.action == "text" or info.codec == "mov_text"):
             texts.append(target)
+        else:
+            unheard.append(target.index)
 
     def _add_target(self, plan: StreamPlan) -> Stream:
         source, container = plan.stream.template, self._container

@@ -178,7 +178,7 @@ def accepts(format: str, stream: StreamInfo) -> bool:
                 target = container.add_stream_from_template(stream.template, opaque=True)
             packet = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
-            rewriter = AdtsRewriter.between(stream.template, format)
+            rewriter = AdtsRewriter.between(stream.template, target, format)
             packets = list(rewriter.push(packet)) if rewriter else [packet]
             container.start_encoding()
             for first in packets if stream.first else ():
