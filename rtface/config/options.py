@@ -179,7 +179,6 @@ class QualityOptions(_Group):
         v.share,
         _ALL | _ANALYSIS,
         "The look as a number: 1 is faithful, 0.5 clear, 0 vivid.",
-        "Engines with a control, such as CodeFormer, take it",
         unset="by look",
         traits=Trait.LIVE_PAGE,
     )
@@ -444,14 +443,13 @@ class EncodeOptions(_Group):
         v.choice("auto", "cuda", "software"),
         Scope.ENCODED | Scope.PUBLISHED,
         "Where frames are encoded; software takes over where a GPU cannot.",
-        "`auto` uses the GPU for frames in its memory, where nothing is lost by it",
     )
     copy: Literal["auto", "off", "require"] = _option(
         "off",
         v.choice("auto", "off", "require"),
         Scope.FILM,
         "Copy the coded frames of INPUT where nothing was changed, instead of encoding all.",
-        "Where it cannot, `auto` encodes all, and `require` does not start: [copied frames](formats.md#copied-frames)",
+        "[Copied frames](formats.md#copied-frames)",
     )
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
