@@ -163,7 +163,7 @@ class QualityOptions(_Group):
         v.share,
         _ALL,
         "How much of the correction to add.",
-        "0 is the identity; `50%` is 0.5",
+        "0 changes nothing",
         traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
     )
     look: Look = _option(
@@ -171,7 +171,7 @@ class QualityOptions(_Group):
         v.choice(*LOOKS),
         _ALL | _ANALYSIS,
         "How much fine detail: none (faithful), as a face of this size has (clear), or more, invented (vivid).",
-        "With the default engine and `auto`, vivid chooses `rtface-m-vivid`; [looks](engines.md#looks)",
+        "[Looks](engines.md#looks)",
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     fidelity: float | None = _option(
@@ -179,7 +179,6 @@ class QualityOptions(_Group):
         v.share,
         _ALL | _ANALYSIS,
         "The look as a number: 1 is faithful, 0.5 clear, 0 vivid.",
-        "An engine with a control, such as CodeFormer, takes this number for it",
         unset="by look",
         traits=Trait.LIVE_PAGE,
     )
@@ -189,14 +188,13 @@ class QualityOptions(_Group):
         v.or_auto(v.number(1, 12, whole=True)),
         Scope.FILM | Scope.LIVE | Scope.ENHANCER,
         "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
-        "N is 1 to 12. With an engine that is fast enough for every frame this is slower; see "
-        "[engines](engines.md#keyframes)",
+        "[Keyframes](engines.md#keyframes)",
     )
     colour: Literal["lock", "restore"] = _option(
         "lock",
         v.choice("lock", "restore"),
         _FILES,
-        "Keep the colours, or take the fading out of whole films and stills by one curve each, where there is any.",
+        "Keep the colours, or take the fading out of a film or still by one curve.",
         "[How](analysis.md#fading)",
         flags=("--colour", "--color"),
         traits=Trait.NAMED,
@@ -213,7 +211,6 @@ class QualityOptions(_Group):
         v.choice("auto", "face", "head"),
         _ALL,
         "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
-        "Round the face only coding artefacts and noise are taken out, unless the engine restores whole heads",
         traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     device: str = _option(
@@ -222,7 +219,7 @@ class QualityOptions(_Group):
         _ALL,
         "Where engines run; 'rtface doctor' says what is available here.",
         "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
-        "NVIDIA GPU where driver, packages and memory are available, else the CPU. [More](gpu.md)",
+        "NVIDIA GPU where one can be used, else the CPU. [More](gpu.md)",
         metavar="NAME",
     )
     threads: int | None = _option(
@@ -268,8 +265,7 @@ class FaceOptions(_Group):
         v.faces,
         _ALL | _ANALYSIS,
         "Which faces to enhance: all, the largest, or tracks and persons.",
-        "`1,P2,anna`: numbers of tracks and persons as `rtface analyze` lists them, and names of `--person`. "
-        "[Persons](persons.md)",
+        "`1,P2,anna`: as `rtface analyze` lists them, and names of `--person`. [Persons](persons.md)",
         traits=Trait.NAMED | Trait.LIVE_PAGE,
     )
     person: tuple[str, ...] = _option(
@@ -277,8 +273,7 @@ class FaceOptions(_Group):
         v.persons,
         _ALL | _ANALYSIS,
         "Recognise a person by photos that show this face only, or by what was learnt (NAME alone).",
-        "`NAME@P2,5`: person P2 and track 5, as `rtface analyze` lists them, are this one. For `--faces`, the report "
-        "and stages. [Persons](persons.md)",
+        "`NAME@P2,5`: person P2 and track 5 of `rtface analyze` are this one. [Persons](persons.md)",
         metavar="NAME[@P2,...][=PHOTO,...]",
         traits=Trait.LIVE_PAGE | Trait.READS,
     )
@@ -287,7 +282,6 @@ class FaceOptions(_Group):
         v.number(1, 1000, whole=True),
         _ALL | _ANALYSIS,
         "Largest number of faces in a frame.",
-        "The run says when there were more",
         unset="no limit; live 8",
     )
     guard: Literal["auto", "on", "off"] = _option(
@@ -295,8 +289,7 @@ class FaceOptions(_Group):
         v.choice("auto", "on", "off"),
         _ALL,
         "Weaken corrections as far as they change who a face is.",
-        "`auto` watches the engines that invent faces: GAN, codebook, transformer, diffusion. "
-        "[How](persons.md#the-identity-guard)",
+        "`auto` watches engines that invent faces. [How](persons.md#the-identity-guard)",
     )
     correct: Literal["auto", "always", "never"] = _option(
         "auto",
@@ -319,7 +312,7 @@ class FaceOptions(_Group):
         v.path,
         Scope.FILM,
         "Use the settings by shot of this CSV, EDL or OTIO file.",
-        "`rtface analyze --scenes` makes one to fill in. [Settings by shot](films.md#settings-by-shot)",
+        "[Settings by shot](films.md#settings-by-shot)",
         unset="none",
         traits=Trait.READS,
     )
@@ -354,7 +347,7 @@ class InputOptions(_Group):
         None,
         v.timecode,
         Scope.FILM | _ANALYSIS,
-        "Timecode of the film's first frame, from which the timecodes of shots count, and which OUTPUT gets.",
+        "Timecode of the first frame, for OUTPUT and lists of shots.",
         "`01:00:00:00`, or `01:00:00;00` for drop-frame",
         unset="the film's own",
     )
@@ -363,8 +356,7 @@ class InputOptions(_Group):
         v.variant,
         Scope.FILM | Scope.LIVE | _ANALYSIS,
         "Read this variant (quality) of an HLS or DASH list.",
-        "`best` has the highest resolution, then bandwidth; else its height (720), or its number in the list (1). A "
-        "wrong one says which there are",
+        "A height (720), or the number in the list (1)",
     )
     sequence: bool = _option(False, v.boolean, _FILES | _ANALYSIS, "Read a folder of stills as a film.")
     fps: Fraction | None = _option(
@@ -378,9 +370,8 @@ class InputOptions(_Group):
         "auto",
         v.choice("auto", "log", "linear", "video"),
         Scope.SEQUENCE | _ANALYSIS,
-        "What the samples of such a film hold: printing density (log), linear light, or video.",
-        "`auto` reads DPX headers; an EXR is always linear. [How engines see it]"
-        "(formats.md#scans-sequences-of-dpx-exr-and-tiff)",
+        "Samples of such a film: printing density (log), linear light, or video.",
+        "`auto` reads headers. [Scans](formats.md#scans-sequences-of-dpx-exr-and-tiff)",
     )
     size: tuple[int, int] | None = _option(
         None, v.size, Scope.CAMERA, "Frame size to ask a camera for.", unset="the camera's"
@@ -390,23 +381,21 @@ class InputOptions(_Group):
         v.decoder,
         Scope.FILM,
         "Where frames are decoded; software takes over where a GPU cannot.",
-        "`auto` is software on every device, so that the result depends on none. `cuda` is faster with an engine on "
-        "the GPU, and corrects less: [what is missing then](gpu.md#hardware-codecs). Software takes over in the middle "
-        "of a film, too",
+        "`auto` is software; `cuda` is faster and corrects less: [hardware codecs](gpu.md#hardware-codecs)",
     )
     fields: Literal["auto", "tff", "bff", "none"] = _option(
         "auto",
         v.choice("auto", "tff", "bff", "none"),
         Scope.FILM | _ANALYSIS,
-        "What the lines of each frame are: fields, the top or the bottom one first, or none; auto believes the film.",
-        "`auto` also corrects field by field where frames are [combed](films.md#combed-frames) without a flag",
+        "Which field of a frame comes first, the top or the bottom one, or none; auto believes the film.",
+        "[Combed frames](films.md#combed-frames)",
     )
     scale: str | None = _option(
         None,
         v.scale,
         _RUNS | _ANALYSIS,
         "Enlarge the frames first, so that faces are found and restored at the size of the output.",
-        "`1` to `4` are factors, `1080p` lines; `1080p` and `1440x1080` get square samples. [How](films.md#enlarging)",
+        "`1` to `4` are factors. [How](films.md#enlarging)",
         unset="the INPUT's size",
         traits=Trait.FILM_PAGE,
     )
@@ -415,15 +404,13 @@ class InputOptions(_Group):
         v.boolean,
         _FILES,
         "Stop where something of the INPUT would be lost, instead of a warning.",
-        "That is a stream, bit depth, or the exact samples of a lossless INPUT",
     )
     drop: tuple[str, ...] = _option(
         (),
         v.streams,
         Scope.FILM,
         "Leave a stream of the INPUT out of the OUTPUT; repeat it for more.",
-        "Its number, or all of a kind: `audio`, `video` (those that are not enhanced), `subtitle`, `data`, "
-        "`attachment`, `cover`, `chapters`",
+        "Its number, or `audio`, `video` (not the enhanced one), `subtitle`, `data`, `attachment`, `cover`, `chapters`",
         metavar="STREAM",
         traits=Trait.ONCE,
     )
@@ -438,8 +425,7 @@ class EncodeOptions(_Group):
         v.name,
         Scope.FILM | Scope.RECORDED,
         "Video encoder; for a folder/ the kind of its images.",
-        "Lossless and editing codecs are kept where the container can ([formats](formats.md)); images are `png`, "
-        "`tiff` or `dpx`",
+        "Images are `png`, `tiff` or `dpx`; films: [formats](formats.md#video)",
         unset="by INPUT and container",
     )
     crf: float | None = _option(
@@ -457,14 +443,13 @@ class EncodeOptions(_Group):
         v.choice("auto", "cuda", "software"),
         Scope.ENCODED | Scope.PUBLISHED,
         "Where frames are encoded; software takes over where a GPU cannot.",
-        "`auto` uses the GPU where the frames are in its memory and nothing is lost by it",
     )
     copy: Literal["auto", "off", "require"] = _option(
         "off",
         v.choice("auto", "off", "require"),
         Scope.FILM,
         "Copy the coded frames of INPUT where nothing was changed, instead of encoding all.",
-        "`auto` encodes all where it cannot, and says why, `require` does not start then ([formats](formats.md))",
+        "[Copied frames](formats.md#copied-frames)",
     )
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
@@ -505,15 +490,15 @@ class OutputOptions(_Group):
         v.boolean,
         _FILES,
         "Also write OUTPUT.rtface.json: what was done, where, and SHA-256 of the files; 'rtface verify' reads it.",
-        "A [job](films.md#jobs) always writes it. [How](trust.md#the-sidecar)",
+        "[The sidecar](trust.md#the-sidecar)",
         traits=Trait.FREE,
     )
     sign: str | None = _option(
         None,
         v.name,
         _FILES | Scope.RECORDED,
-        "Sign OUTPUT with this certificate (PEM, with those above it) and its key: inside by C2PA, or its sidecar.",
-        "Extra `credentials`. [How](trust.md#credentials)",
+        "Sign OUTPUT with this certificate (PEM, with those above it) and its key.",
+        "[Credentials](trust.md#credentials)",
         metavar="CERT,KEY",
         unset="not signed",
         traits=Trait.FREE | Trait.READS,
@@ -522,8 +507,8 @@ class OutputOptions(_Group):
         None,
         v.path,
         _FILES,
-        "Also write the map of what was invented, how far each changed sample may be from the truth, to this file.",
-        "A grey film (.mkv), or of a still an image (.png). [What it says](trust.md#what-was-invented)",
+        "Also write to this file how far each changed sample may be from the truth.",
+        "[What it says](trust.md#what-was-invented)",
         metavar="FILE.mkv|FILE.png",
         unset="none",
         traits=Trait.ONCE,
@@ -546,7 +531,6 @@ class OutputOptions(_Group):
         v.boolean,
         _RUNS,
         "Write nothing; say what would be done.",
-        "It names codec, size, rate, engine and what becomes of each stream",
         traits=Trait.FREE | Trait.ONCE,
     )
     stages: tuple[str, ...] = _option(
@@ -555,7 +539,7 @@ class OutputOptions(_Group):
         _ALL,
         "Also change frames by this plugin stage, after the faces; repeat it for more. NAME:help lists the keys of "
         "one, help lists the installed stages.",
-        "[Overlays, privacy, labels](stages.md)",
+        "[Stages](stages.md)",
         metavar="NAME:key=value,...",
         flags=("--stage",),
         traits=Trait.LIVE_PAGE | Trait.READS,
@@ -570,15 +554,15 @@ class LiveOptions(_Group):
         100.0,
         v.number(10, 10_000),
         Scope.LIVE,
-        "Upper limit of the latency that a live run adds; near it, faces are enhanced at a lower quality level.",
+        "Upper limit of the latency of a live run; near it the quality falls.",
         metavar="MS",
     )
     cpu_budget: float = _option(
         1.0,
         v.budget,
         Scope.LIVE,
-        "Upper limit of the processor time of a live run, as a share of all cores: 50% of 8 cores are 4 cores.",
-        "Task Manager and OBS count so; `top` shows 400 % for 4 cores. [How it is kept](live.md#processor-budget)",
+        "Upper limit of a live run's processor time: 50% of 8 cores are 4 cores.",
+        "[How it is kept](live.md#processor-budget)",
         metavar="1..100%",
         traits=Trait.LIVE_PAGE | Trait.CONTROL,
     )
@@ -595,7 +579,7 @@ class LiveOptions(_Group):
         v.or_auto(v.number(0, 10_000)),
         Scope.LIVE,
         "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
-        "[Networks that jitter](live.md#networks-that-jitter)",
+        "[Jitter](live.md#networks-that-jitter)",
         metavar="MS|auto",
     )
     audio: str | None = _option(
@@ -612,8 +596,8 @@ class LiveOptions(_Group):
         None,
         v.name,
         Scope.LIVE,
-        "What viewers see while the source is away: a text, or a PNG or JPEG.",
-        "[While the source is away](live.md)",
+        "Text, PNG or JPEG that viewers see while the source is away.",
+        "[Faults](live.md#faults)",
         metavar="TEXT|IMAGE",
         unset="the usual text",
         traits=Trait.READS,
@@ -623,7 +607,6 @@ class LiveOptions(_Group):
         v.path,
         Scope.LIVE,
         "Also record a live run to this film.",
-        "`env:NAME` and `@FILE` name it as they do OUTPUT",
         unset="none",
         traits=Trait.LIVE_PAGE | Trait.ONCE,
     )
@@ -634,7 +617,7 @@ class LiveOptions(_Group):
         "0",
         v.choice("0", "90", "180", "270"),
         Scope.LIVE,
-        "Turn the picture of a live run clockwise, by degrees, before anything else is done with it.",
+        "Turn the picture of a live run clockwise, by degrees.",
         traits=Trait.LIVE_PAGE,
     )
     mirror: bool = _option(
@@ -656,7 +639,7 @@ class LiveOptions(_Group):
         None,
         v.number(0, 65_535, whole=True),
         Scope.CONSOLE,
-        "Let programs of this machine control a live run by this port of 127.0.0.1; 0 takes a free one.",
+        "Port of 127.0.0.1 by which programs control a live run; 0 takes a free one.",
         "[Control](control.md)",
         metavar="PORT",
         unset="off",

@@ -17,39 +17,28 @@ KEYWORDS = [option for option in OPTIONS.values() if option.scope != Scope.CONSO
 
 
 def _default(option: Option) -> str:
-    value = option.default
-    if value is None:
-        return option.unset
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"`{value}`" if isinstance(value, str) else f"{value:g}" if value != () else ""
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    value = option.unset if option.default is None else option.default
+    if isinstance(value, bool) or value == ():
+        return ""
+    return f" ({value:g})" if isinstance(value, int | float) else f" ({value})"
 
 
 def _flag(option: Option) -> str:
     value = "" if option.check is parse.boolean else f" {option.metavar or option.check.metavar}"
-    return f"`{option.flag}{value}`"
+    return f"{option.flag}{value}"
 
 
 def _python_type(option: Option) -> str:
     return option.check.accepts + (" | None" if option.default is None else "")
 
 
-def _table(head: str, rows: list[str]) -> str:
-    return "\n".join([head, re.sub("[^|]+", " --- ", head), *rows])
-
-
-def cli_tables() -> str:
-    """The tables of docs/cli.md, one for each group."""
+def cli_lists() -> str:
+    """The lists of docs/cli.md, one for each group."""
     parts: list[str] = []
     for group in GROUPS:
         options = [OPTIONS[field.name] for field in fields(group)]
-        rows = [f"| {_cell(_flag(o))} | {_cell(_default(o))} | {_cell(_meaning(o))} |" for o in options]
         title = (group.__doc__ or "").splitlines()[0].rstrip(".")
-        parts += [f"### {title}", "", _table("| option | default | meaning |", rows), ""]
+        parts += [f"### {title}", "", *(f"- `{_flag(o)}`{_default(o)}: {_meaning(o)}" for o in options), ""]
     return "\n".join(parts)
 
 
@@ -59,15 +48,13 @@ def _meaning(option: Option) -> str:
     return re.sub(r"'([^']+)'", r"`\1`", option.help) + more + also
 
 
-def python_table() -> str:
-    """The table of docs/python.md."""
-    others = {"analyze": Scope.ANALYSIS, "Enhancer": Scope.ENHANCER}
-    rows = [
-        f"| `{o.name}` | `{_cell(_python_type(o))}` | {_cell(_default(o))} | "
-        f"{', '.join(['run', *(name for name, scope in others.items() if scope in o.scope)])} |"
-        for o in KEYWORDS
-    ]
-    return _table("| option | type | default | of |", rows) + "\n"
+def python_lists() -> str:
+    """The lists of docs/python.md."""
+    callers = {"rtface.analyze": Scope.ANALYSIS, "rtface.Enhancer": Scope.ENHANCER}
+    return "\n".join(
+        f"- `{caller}` takes {', '.join(f'`{o.name}`' for o in KEYWORDS if scope in o.scope)}."
+        for caller, scope in callers.items()
+    )
 
 
 def keyword_types() -> str:
@@ -118,8 +105,8 @@ def files() -> dict[Path, str]:
 
     cli, python = ROOT / "docs/cli.md", ROOT / "docs/python.md"
     return {
-        cli: renewed(cli, cli_tables()),
-        python: renewed(python, python_table()),
+        cli: renewed(cli, cli_lists()),
+        python: renewed(python, python_lists() + "\n"),
         ROOT / "rtface/config/option_types.py": keyword_types(),
     }
 
