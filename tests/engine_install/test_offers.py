@@ -124,7 +124,7 @@ def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
     with pytest.raises(
         InputError,
         match=r"no engine that can be added here \(tiny-1, tiny-2, other, closed\); with "
-        r"distributions of their own come codeformer \(.*/rtface-codeformer\) "
+        r"distributions of their own come codeformer \(.*/published/codeformer\) "
         r"and hifacegan \(",
     ):
         recognise(path, read_contents(path), "", find_offers().values())

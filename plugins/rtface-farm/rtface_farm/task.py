@@ -146,7 +146,11 @@ def run_segments(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) ->
                 return
             try:
                 if not folder.planned:
-                    raise InputMissing(f"{folder.path}: the folder of the job is not there, or is another account's")
+                    raise InputMissing(
+                        "{path}: the folder of the job is not there, or is another account's",
+                        code="job_folder_missing",
+                        path=folder.path,
+                    )
                 worker = worker or stack.enter_context(Worker(folder, plan, threads=threads, stop=over))
                 worker.make(number)
             except (WorkerRefused, InputError, MissingComponent) as error:
