@@ -106,8 +106,7 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "turned": (lambda d: d.turned, 5.0, 45.0, 0.3, "turned by {:.0f}°"),
 }
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
-_NAMED = 0.05
-_MOST_PLACES = 20
+_NAMED, _MOST_PLACES = 0.05, 20
 _TIMES = ("from_s", "to_s", "at_s")
 
 
