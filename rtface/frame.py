@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
@@ -235,10 +235,6 @@ class Frame:
         if self.field == 1:
             t += 0.5 * (self.duration * base.numerator / base.denominator)
         return t
-
-    def with_faces(self, faces: tuple[Face, ...], *, cut: bool | None = None) -> Frame:
-        """The same frame with other faces."""
-        return replace(self, faces=faces, cut=self.cut if cut is None else cut)
 
 
 @dataclass(frozen=True, slots=True)

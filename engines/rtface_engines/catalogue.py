@@ -32,8 +32,6 @@ from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import from_table, parse_toml
 
 FILE = "offers.toml"
-Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of tensors by name."""
 
 PLUGINS = {"codeformer": "rtface-codeformer", "hifacegan": "rtface-hifacegan"}
 """Architectures that come with distributions of their own, because their terms forbid commercial use."""

@@ -106,7 +106,7 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "turned": (lambda d: d.turned, 5.0, 45.0, 0.3, "turned by {:.0f}°"),
 }
 """Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
-_NAMED = 0.05
+_NAMED, _MOST_PLACES = 0.05, 20
 _TIMES = ("from_s", "to_s", "at_s")
 
 
@@ -130,19 +130,18 @@ class DoubtfulPlace:
     reasons: list[str]
 
 
-def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]], most: int = 20) -> list[DoubtfulPlace]:
+def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]]) -> list[DoubtfulPlace]:
     """The most doubtful places of a run, the first the worst.
 
     Args:
         tracks: number, person and doubts of each.
-        most: so many places at most.
     """
     places = [
         DoubtfulPlace(round(one.score, 3), track, person, one.at_s, one.from_s, one.to_s, one.reasons)
         for track, person, doubts in tracks
         for one in doubts
     ]
-    return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:most]
+    return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:_MOST_PLACES]
 
 
 def _sane(value: Any) -> bool:

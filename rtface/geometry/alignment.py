@@ -134,23 +134,19 @@ class _State:
     noise: Float  # standard deviation of the unfiltered values
 
 
+# Hz: for a face that rests (lower is steadier), per crop pixel a second (higher follows faster), for its speed.
+_MIN_CUTOFF, _BETA, _SPEED_CUTOFF = 0.6, 0.08, 3.0
+
+
 class Aligner:
     """Takes the tremble out of every track: a One-Euro filter on the parameters of its similarity.
 
     Casiez, Roussel, Vogel, "1 € Filter", CHI 2012, with the frames' real distance in time. Smoothed are the crop's
     centre, log scale and angle; the face's points and mesh are then moved rigidly onto the smoothed similarity, so a
     blink or a word stays as fast as it is, and `crop_matrix` of the result *is* the smoothed similarity.
-
-    Args:
-        min_cutoff: Hz, for a face that rests; lower is steadier.
-        beta: Hz per crop pixel a second; higher follows faster.
-        speed_cutoff: Hz, for the estimate of the speed.
     """
 
-    def __init__(self, *, min_cutoff: float = 0.6, beta: float = 0.08, speed_cutoff: float = 3.0) -> None:
-        self.min_cutoff = min_cutoff
-        self.beta = beta
-        self.speed_cutoff = speed_cutoff
+    def __init__(self) -> None:
         self._states: dict[int, _State] = {}
 
     def steady(self, face: Face, time: float) -> Face:
@@ -189,13 +185,13 @@ class Aligner:
         # A second difference is free of any steady movement; that of white noise is 1.95 deviations on average.
         shake = np.abs(step - state.step) / 1.95
         state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
-        gain = _gain(self.speed_cutoff, dt)
+        gain = _gain(_SPEED_CUTOFF, dt)
         state.speed += gain * (error / dt - state.speed)
         # What noise alone would show as speed is no reason to follow.
         speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
         # The centre's two coordinates share one gain, or a diagonal movement would bend.
         pace = np.array([hypot(speed[0], speed[1])] * 2 + [speed[2], speed[3]])
-        cutoff = self.min_cutoff + self.beta * pace
+        cutoff = _MIN_CUTOFF + _BETA * pace
         left = error / (1 + 2 * pi * cutoff * dt)
         state.value = now - np.clip(left, -SLACK, SLACK) / unit
         state.time, state.raw, state.step = time, now, step

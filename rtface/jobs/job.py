@@ -74,7 +74,6 @@ class FilmJob:
         self.plan = JobPlan.load(self.folder)
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())
-        self._first_frame_s: float | None = None
 
     # -- planning -----------------------------------------------------------------------------------------------
 

@@ -196,9 +196,9 @@ class LiveSession:
             self._resting = resting
             self.ends.source.rest(resting)
 
-    def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None, interval: float = 0.2) -> None:
+    def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None) -> None:
         """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `monitor`."""
-        while not self.controls.stop.wait(interval):
+        while not self.controls.stop.wait(0.2):
             self.follow_viewers()
             if self.ends.source.ended:
                 self.loop.drain(2.0)

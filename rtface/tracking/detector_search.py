@@ -28,6 +28,7 @@ SMALL = 64.0
 """Width of the largest face of a still that is looked for longer: large ones of animals would be taken for ours."""
 ROUND = 0.35
 MAX_DETECTIONS = 3
+_THRESHOLD = 0.5  # least score of a face
 _UPRIGHT = 0.91  # score from which a candidate is upright; of 95 faces that were turned by 75° and more none had it
 _TURNED = 0.8  # score from which one may be turned
 _AROUND, _CENTRED = 2.5, 0.4  # side of the region that is turned, and how far off its middle a face may be, in sides
@@ -63,9 +64,8 @@ def _cut(box: Float, region: Region, view: View) -> bool:
 class DetectorSearch:
     """Runs the detector over regions. Not for use from several threads."""
 
-    def __init__(self, detector: Detector, *, threshold: float = 0.5) -> None:
+    def __init__(self, detector: Detector) -> None:
         self._detector = detector
-        self._threshold = threshold
         self._due = 0.0
         self._next = 0
 
@@ -85,7 +85,7 @@ class DetectorSearch:
 
     def detect_in(self, view: View, region: Region) -> list[Detection]:
         """Candidates in one upright region, in display pixels."""
-        found = self._detector.detect_in(view, region.matrix(SIZE), self._threshold)
+        found = self._detector.detect_in(view, region.matrix(SIZE), _THRESHOLD)
         x, y = region.x - region.side / 2, region.y - region.side / 2
         moved = [d.moved(region.side / SIZE, x, y) for d in found]
         return [replace(d, cut=_cut(d.cover, region, view)) for d in moved]
@@ -95,7 +95,7 @@ class DetectorSearch:
         small, scale, _ = view.thumbnail(SIZE)
         square = np.zeros((SIZE, SIZE, 3), np.uint8)
         square[: small.shape[0], : small.shape[1]] = small
-        return [d.moved(scale, 0.0, 0.0) for d in self._detector.detect(square, self._threshold)]
+        return [d.moved(scale, 0.0, 0.0) for d in self._detector.detect(square, _THRESHOLD)]
 
     def everywhere(self, view: View, *, thorough: bool = False) -> list[Detection]:
         """Candidates in the whole round at once (first frame, cut, still), strongest first; `thorough` looks for
@@ -146,7 +146,7 @@ class DetectorSearch:
     def _turned(self, view: View, region: Region) -> list[Detection]:
         """Candidates in a region that is turned by quarters, in display pixels."""
         turned: list[Detection] = []
-        for d in self._detector.detect_in(view, region.matrix(SIZE), self._threshold):
+        for d in self._detector.detect_in(view, region.matrix(SIZE), _THRESHOLD):
             corners = region.to_display(d.box.reshape(2, 2), SIZE)
             box = np.concatenate([corners.min(0), corners.max(0)])
             turned.append(Detection(box, region.to_display(d.points, SIZE), d.score))

@@ -28,8 +28,6 @@ _UNSUPPORTED = (
     errno.EINVAL,
     errno.EXDEV,
 )
-# Reads of a file that may be replaced meanwhile, before the last.
-_STALE_READS = 3
 # A new file only, and never through a symbolic link that somebody put under the name.
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 

@@ -317,7 +317,7 @@ def test_both_fields_of_interlaced_frames_are_corrected() -> None:
         def faces_on(items: Any, seen: list[int | None] = seen) -> Any:
             for item in items:
                 seen.append(item.field)
-                yield item.with_faces((face_at(points),) if item.field == 1 else ())
+                yield replace(item, faces=(face_at(points),) if item.field == 1 else ())
 
         out = list(join_fields(enhance()(faces_on(split_fields(iter([frame]))))))
         assert seen == [0, 1]

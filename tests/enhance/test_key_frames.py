@@ -232,5 +232,5 @@ def test_the_governor_hears_of_frames_without_faces() -> None:
     enhance = live(FakeEngines(Sharpening()), governor)
     for frame, levels in zip(still(2), (["full"], []), strict=True):
         faces = frame.faces if levels else ()
-        enhance.collect(enhance.submit(frame.with_faces(faces)))
+        enhance.collect(enhance.submit(replace(frame, faces=faces)))
         assert governor.levels == levels

@@ -26,7 +26,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import submit_crop
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
-from rtface.enhance.keyframes.scheduler import MAX_KEYFRAME_INTERVAL, spacing
+from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -156,7 +156,7 @@ def test_a_keyframe_that_no_longer_fits_is_replaced() -> None:
     rng = np.random.default_rng(0)
     other = cv2.GaussianBlur(rng.integers(0, 255, picture.shape, np.uint8), (0, 0), 6)
     heavy = Heavy()
-    shown(step(heavy, keyframe=MAX_KEYFRAME_INTERVAL), film([picture] * 5 + [other] * 3, [points] * 8))
+    shown(step(heavy, keyframe=12), film([picture] * 5 + [other] * 3, [points] * 8))
     assert heavy.calls == 2
 
 
@@ -164,7 +164,7 @@ def test_a_new_track_begins_with_a_key_frame() -> None:
     picture, points = portrait()
     heavy = Heavy()
     frames = [replace(frame_of(picture, k), faces=(face_at(points, 1 + (k >= 3)),), cut=k == 3) for k in range(6)]
-    shown(step(heavy, keyframe=MAX_KEYFRAME_INTERVAL), frames)
+    shown(step(heavy, keyframe=12), frames)
     assert heavy.calls == 2
 
 

@@ -14,7 +14,6 @@ from rtface.errors import OutputError
 from rtface.media.files.leftovers import make_playable
 from rtface.media.formats.mxf import check_times
 from rtface.media.read.source import FileSource
-from rtface.media.read.start_timecode import film_timecode
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import decoded, make_film, passthrough, picture
@@ -66,7 +65,7 @@ def test_times_frames_and_timecode_are_those_of_the_input(
     plan = passthrough(source, tmp_path / "out.mxf")
     before, after = decoded(source), decoded(tmp_path / "out.mxf")
     assert [round(time * rate) for time, _ in before] == [time * rate for time, _ in after]
-    assert str(film_timecode(tmp_path / "out.mxf")) == timecode
+    assert str(FileSource(tmp_path / "out.mxf").info.timecode) == timecode
     with av.open(tmp_path / "out.mxf") as box:
         assert box.streams.video[0].codec_context.name == codec
     if codec == "ffv1":
@@ -214,7 +213,7 @@ def test_a_cut_has_its_own_sound_and_timecode(tmp_path: Path) -> None:
         metadata={"timecode": "01:00:00:00"},
     )
     passthrough(source, tmp_path / "out.mxf", start=0.21)  # frame 6, at 0.24 s
-    assert str(film_timecode(tmp_path / "out.mxf")) == "01:00:00:06"
+    assert str(FileSource(tmp_path / "out.mxf").info.timecode) == "01:00:00:06"
     before, after = sound_of(source), sound_of(tmp_path / "out.mxf")
     assert np.array_equal(after, before[:, 48 * 240 : 48 * 800])
 

@@ -359,7 +359,7 @@ def test_info_says_what_a_film_is(media, tmp_path: Path):
     opened = media.open(source)
     info = opened.info
     assert (info.width, info.height, info.display_width, info.display_height) == (128, 96, 171, 96)
-    assert info.rate == 25 and info.has_audio and not info.is_still and info.metadata["title"] == "T"
+    assert info.rate == 25 and info.has_audio and info.metadata["title"] == "T"
     assert info.duration_s == pytest.approx(2.0, abs=0.1) and abs(info.expected_frames - 50) <= 2
     assert [(s.kind, s.codec, s.enhanced) for s in info.streams] == [("video", "h264", True), ("audio", "aac", False)]
     assert [c.metadata["title"] for c in info.chapters] == ["One"]

@@ -12,14 +12,14 @@ import pytest
 
 from rtface.errors import UsageError
 from rtface.media.read.source import FileSource
-from rtface.media.read.start_timecode import film_timecode, find_timecode
+from rtface.media.read.start_timecode import find_timecode
 from tests.media.conftest import make_film, passthrough, picture
 
 NTSC = Fraction(30000, 1001)
 
 
 def said(path: Path) -> str | None:
-    timecode = film_timecode(path)
+    timecode = FileSource(path).info.timecode
     return None if timecode is None else str(timecode)
 
 

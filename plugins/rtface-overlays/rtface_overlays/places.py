@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from rtface.util.parse import choice
-
 PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-left", "bottom", "bottom-right")
-check_place = choice(*PLACES)
 
 
 def stand(where: str, size: tuple[float, float], frame: tuple[float, float], margin: float) -> tuple[float, float]:

@@ -23,7 +23,6 @@ UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 INNER_LIPS = UPPER + LOWER[1:-1][::-1]
 """Round the mouth's opening, in order."""
-POINTS = 478
 _PULL = 0.2  # of the face's height, by which the lower lip and all below is moved down
 
 

@@ -77,7 +77,7 @@ def stage(actor: Actor, monkeypatch: pytest.MonkeyPatch) -> Synthetic:
 
 def frame(rgb: np.ndarray = SCENE, pts: int = 0, faces: tuple[Face, ...] = ()) -> Frame:
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
-    return Frame(image, pts, Fraction(1, 25)).with_faces(faces)
+    return Frame(image, pts, Fraction(1, 25), faces=faces)
 
 
 def shown(stage: Synthetic, given: Frame) -> np.ndarray:

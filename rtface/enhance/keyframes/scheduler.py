@@ -21,8 +21,6 @@ from rtface.enhance.mode import Mode
 from rtface.frame import Box, Float32
 from rtface.protocols import Engine, HeadMap, Restored
 
-MAX_KEYFRAME_INTERVAL = 12
-"""Frames from one keyframe to the next, at most: so many are held in a film."""
 _AUTO_INTERVAL = 8
 _MIN_FITTING_SHARE = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
 _FADE_S = 0.2  # in which a keyframe's answer fades in, where nothing was known of it before

@@ -11,7 +11,7 @@ CHUNK = 60_000
 """Bytes of a chunk that we send; servers take much more."""
 
 # Kinds of message.
-SET_CHUNK_SIZE, CONTROL, WINDOW = 1, 4, 5
+SET_CHUNK_SIZE, CONTROL = 1, 4
 AUDIO, VIDEO, DATA, COMMAND = 8, 9, 18, 20
 # A server that sends more in one message is none.
 _LARGEST = 1 << 20

@@ -90,7 +90,6 @@ class ImageMetadata:
         more_xmp: segments of a JPEG with the parts of a long XMP.
         resolution: samples of an inch, across and down.
         png: PNG chunks worth keeping, kind and data.
-        tiff: TIFF tags worth keeping: number and value.
         tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
         tiff_form: bits, kind of colours, number and format of a TIFF's samples, by their tags.
         density: unit and numbers of samples of a JPEG, as JFIF has them.
@@ -108,7 +107,6 @@ class ImageMetadata:
     more_xmp: list[bytes] = field(default_factory=list[bytes])
     resolution: tuple[Fraction, Fraction] | None = None
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    tiff: dict[int, str] = field(default_factory=dict[int, str])
     tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
     tiff_form: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]])
     density: bytes | None = None

@@ -93,8 +93,6 @@ def reach_last_frame(file: BinaryIO) -> None:
 Crop = tuple[int, int, int, int]
 """Columns and rows at the left, top, right and bottom that a container hides."""
 
-ROUNDED_S = Fraction(1, 20)
-"""By which lengths that a header names may be too short."""
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 

@@ -271,25 +271,21 @@ def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
     return error.errno == EIO and container.size <= 0
 
 
-def choose_video(
-    container: InputContainer, name: str, track: int | None = None, variant: str = "best"
-) -> tuple[VideoStream, str | None]:
-    """The video stream to work on, by its number where that is given, and a line that says which was taken where there
-    are several. Of an HLS or DASH list FFmpeg reads nothing but the streams of that `variant` from here on.
+def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[VideoStream, str | None]:
+    """The video stream to work on, and a line that says which was taken where there are several. Of an HLS or DASH list
+    FFmpeg reads nothing but the streams of that `variant` from here on.
 
     Raises:
         InputError: there is none.
     """
-    usable = [
-        s for s in container.streams.video if not s.disposition & Disposition.attached_pic and track in (None, s.index)
-    ]
+    usable = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not usable:
         what = "a cover image" if container.streams.video else "sound" if container.streams.audio else "other data"
         raise InputError(
             "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
         )
     line, variants, avif = None, variants_of(container), is_avif(container)
-    if track is None and variants:
+    if variants:
         chosen, line = choose_variant(variants, variant, name)
     elif avif:  # the animation comes behind its first image
         chosen = max(usable, key=lambda stream: stream.frames)
@@ -299,7 +295,7 @@ def choose_video(
         raise InputError(
             "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
         )
-    if track is None and not variants and variant != "best":
+    if not variants and variant != "best":
         choose_variant([chosen], variant, name)  # raises where it is another
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:

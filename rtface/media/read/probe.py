@@ -121,7 +121,6 @@ class MediaInfo:
         crop: columns and rows at the borders that the container hides, None for none.
         aspect: sample aspect ratio as the stream carries it, None when unknown.
         interlaced: whether the first frame is made of two fields; display.fields names their order.
-        is_still: a single frame (PNG, JPEG …), whatever the file is called.
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
@@ -161,7 +160,6 @@ class MediaInfo:
     matrix: tuple[int, ...] | None = None
     aspect: Fraction | None = None
     interlaced: bool = False
-    is_still: bool = False
     has_audio: bool = False
     transparent: bool = False
     streams: list[StreamInfo] = field(default_factory=list[StreamInfo])
@@ -303,7 +301,6 @@ def describe(
         matrix=decoder.form.matrix,
         aspect=Fraction(video.sample_aspect_ratio or 0) or None,
         interlaced=fields != "progressive",
-        is_still=still,
         has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,

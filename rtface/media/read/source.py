@@ -76,7 +76,6 @@ class FileSource:
         stop: once it is true, a pipe is read no further: what came is the whole input.
         size: of all frames; those of another are scaled. None takes that of the first.
         fields: of the film, where it was opened before: another order is reported. None finds out.
-        track: number of the video stream; None chooses one.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
         chosen: what its fields are (``--fields``); None believes the flags, and does not look for combed frames.
         variant: which of an HLS or DASH list (``--variant``).
@@ -104,14 +103,13 @@ class FileSource:
         stop: Callable[[], bool] | None = None,
         size: Size | None = None,
         fields: Fields | None = None,
-        track: int | None = None,
         scale: str | None = None,
         chosen: str | None = None,
         variant: str = "best",
     ) -> None:
         self._path, self._name = path, shown(path)
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
-        self._wanted, self._size, self._track, self._variant = decode, size, track, variant
+        self._wanted, self._size, self._variant = decode, size, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
         self._refusal: str | None = None
         self._stop = stop or (lambda: False)
@@ -263,7 +261,7 @@ class FileSource:
         container = open_container(self._path, reader)
         self._readers.append(reader)
         try:
-            video, self._note = choose_video(container, self._name, self._track, self._variant)
+            video, self._note = choose_video(container, self._name, self._variant)
         except BaseException:
             container.close()
             raise

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from rtface.errors import UsageError
-from rtface.media.read.container import choose_video, open_container, rate_of
-from rtface.redaction import shown
 from rtface.util.timecode import Timecode
 
 KEY = "timecode"
@@ -48,11 +45,3 @@ def output_timecode(start: Timecode | None, asked: str | None, rate: Fraction, s
     if start is None:
         return None
     return start.plus(max(0, math.ceil(skipped * start.rate - Fraction(1, 100))))
-
-
-def film_timecode(film: str | os.PathLike[str]) -> Timecode | None:
-    """The timecode of a film's first frame; None where it says none. Raises as `open_container`."""
-    with open_container(film) as container:
-        video, _ = choose_video(container, shown(film))
-        others = [stream.metadata for stream in container.streams if stream.type == "data"]
-        return find_timecode([video.metadata, container.metadata, *others], rate_of(video)[0])

@@ -71,8 +71,6 @@ _UPRIGHT = {
     7: (3, True),
     8: (3, False),
 }
-# Descriptive TIFF tags that go along: description, make, model, date, artist, copyright.
-_TIFF_TAGS = (270, 271, 272, 305, 306, 315, 33432)
 _FULL = 2
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
 # What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
@@ -329,9 +327,7 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags
-            found = {
-                number: tags[number].value for number in (274, 700, 34675, *TIFF_READ, *_TIFF_TAGS) if number in tags
-            }
+            found = {number: tags[number].value for number in (274, 700, 34675, *TIFF_READ) if number in tags}
             kept = {
                 n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
             }
@@ -347,7 +343,6 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     )
     meta.view, meta.tiff_shown = tiff_view(found), {n: kept[n] for n in kept if n not in unwritable}
     meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
-    meta.tiff = {n: str(found[n]) for n in _TIFF_TAGS if n in found}
     if {282, 283} <= meta.tiff_shown.keys():
         across, down = (Fraction(*meta.tiff_shown[number][2]) for number in (282, 283))
         unit = {2: Fraction(1), 3: CENTIMETRE}.get(meta.tiff_shown.get(296, (0, 0, (2,)))[2][0])
