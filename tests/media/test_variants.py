@@ -122,6 +122,17 @@ def test_a_variant_is_chosen_in_a_local_list(folder: Path, tmp_path: Path, varia
         assert [(s.width, s.height) for s in box.streams.video] == [(width, height)]
 
 
+@pytest.mark.parametrize("variant", [1, 2, 3, 4])
+def test_variants_that_share_their_sound_have_it(folder: Path, tmp_path: Path, variant: int) -> None:
+    shared = (folder / "master.m3u8").read_text()
+    for group in _RATES:
+        shared = shared.replace(f'AUDIO="{group}"', f'AUDIO="{[*_RATES][-1]}"')
+    (folder / "shared.m3u8").write_text(shared)
+    rtface.run(folder / "shared.m3u8", tmp_path / "out.mkv", tracker="none", variant=variant)
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        assert [(s.rate, s.language) for s in box.streams.audio] == [(48_000, "eng"), (48_000, "deu")]
+
+
 def test_a_variant_that_is_not_there(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no variant 720, but 1 \(64×48, 50 kbit/s\), 2 .* 4 \(96×72, 100 kbit/s\)"):
         rtface.run(folder / "master.m3u8", tmp_path / "out.mkv", tracker="none", variant=720)
@@ -140,7 +151,7 @@ def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> Non
     assert opened.video is not None and opened.sound is not None
     assert (opened.video.width, opened.sound.rate) == (96, 48_000)
     assert opened.notes == [
-        "has 4 variants; number 4 (96×72, 100 kbit/s) is read, the others are not fetched (--variant)"
+        "has 4 variants; number 4 (96×72, 100 kbit/s) is read, of the others the first piece at most (--variant)"
     ]
     came = Counter(p.stream_index for p in opened.container.demux(opened.video, opened.sound) if p.size)
     opened.container.close()

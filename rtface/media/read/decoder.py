@@ -257,7 +257,7 @@ class Decoder:
                     f"has no timestamps; its frames are counted at {float(self._rate):g} frames a second, which is a "
                     "guess",
                 )
-        elif change:
+        elif change and self._arriving is None:  # stamps of arrival are no fault of the input
             faults.found("pts_repaired", "its timestamps go back; they were made to rise")
         gap = pts * self._base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):

@@ -51,7 +51,8 @@ def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> t
     if len(variants) == 1:
         return chosen, None
     return chosen, Message(
-        "{name}: has {count} variants; number {number} ({chosen}) is read, the others are not fetched ({--variant})",
+        "{name}: has {count} variants; number {number} ({chosen}) is read, of the others the first piece at most "
+        "({--variant})",
         code="variant_read",
         name=name,
         count=len(variants),
@@ -72,7 +73,8 @@ def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream
     PyAV does not give FFmpeg's programs, but FFmpeg finds the best stream of that of a video: `stream`, once it is
     marked as the best, if it is there.
     """
-    if container.format.name == "hls" and _bandwidth(stream) not in (0, _bandwidth(video)):
+    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA: variants share it, and FFmpeg says the last one's rate
+    if container.format.name == "hls" and not shared and _bandwidth(stream) not in (0, _bandwidth(video)):
         return False  # FFmpeg finds one of any variant where this one has none
     if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
         return container.streams.best("video", related=stream) is video
