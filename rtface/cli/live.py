@@ -53,10 +53,10 @@ def run_live_job(
     if options.dry_run:
         console.log(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
-    if options.preview or options.control is not None:
+    if options.control is not None:
         from rtface.live.control.http_server import check_port  # takes a tenth of a second, which no frame waits for
 
-        check_port(options.control, "--control")
+        check_port(_port(options.control), "--control")
     try:
         with ExitStack() as stack:
             monitor = LiveMonitor(console, options, stack)
@@ -105,6 +105,10 @@ def show_done(report: Report, console: Console) -> None:
 def _processor(report: Report) -> str:
     used, allowed = report.cpu_share or 0.0, float(report.options.get("cpu_budget", 1.0))
     return f"{100 * used:.0f} % of the processor" + (f" ({100 * allowed:.0f} % allowed)" if allowed < 1.0 else "")
+
+
+def _port(control: int | str) -> int:
+    return control if isinstance(control, int) else 0
 
 
 class LiveMonitor:
@@ -171,7 +175,7 @@ class LiveMonitor:
     def _serve(self, live: LiveSession) -> None:
         """Starts the control server where it was asked for."""
         options, console = self._options, self._console
-        if options.control is None and not options.preview:
+        if options.control is None:
             return
         from rtface.live.control.browser import open_in_browser
         from rtface.live.control.control_routes import control_routes
@@ -179,10 +183,10 @@ class LiveMonitor:
 
         key = os.environ.pop("RTFACE_CONTROL_KEY", "")
         routes = control_routes(live.status, live.filters.preview, live.persons, live.filters, files=bool(key))
-        server = LocalHttpServer(routes, port=options.control or 0, option="--control", key=key)
+        server = LocalHttpServer(routes, port=_port(options.control), option="--control", key=key)
         self._stack.callback(server.close)
         page = f"{server.address}/preview"
-        text = "control: {address}" + ", preview: {page}" * options.preview
+        text = "control: {address}" + ", preview: {page}" * (options.control == "preview")
         console.log(Message(text, code="control", address=server.address, page=page))
-        if options.preview:
+        if options.control == "preview":
             open_in_browser(page)

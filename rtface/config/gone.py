@@ -16,6 +16,7 @@ GONE = {
         "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
         code="gone_buffer",
     ),
+    "preview": Message("use --control preview", code="gone_preview"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",

@@ -627,14 +627,14 @@ class LiveOptions(_Group):
         "Play the film that stands in for a camera again and again.",
         traits=Trait.LIVE_PAGE,
     )
-    preview: bool = _option(False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
-    control: int | None = _option(
+    control: int | Literal["preview"] | None = _option(
         None,
-        v.number(0, 65_535, whole=True),
+        v.or_words(v.number(0, 65_535, whole=True), "preview"),
         Scope.CONSOLE,
-        "Let programs of this machine control a live run by this port of 127.0.0.1; 0 takes a free one.",
+        "Let programs and pages of this machine control a live run by this port of 127.0.0.1, 0 for a free one; "
+        "preview takes one and shows before and after in a browser.",
         "[Control](control.md)",
-        metavar="PORT",
+        metavar="PORT|preview",
         unset="off",
     )
 
