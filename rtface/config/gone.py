@@ -17,6 +17,7 @@ GONE = {
         code="gone_buffer",
     ),
     "preview": Message("use --control preview", code="gone_preview"),
+    "show": Message("use --invented show", code="gone_show"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",
@@ -38,7 +39,7 @@ GONE = {
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
     "require_credentials": Message("write: credentials = true", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
-    "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
+    "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(
