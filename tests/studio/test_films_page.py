@@ -92,7 +92,7 @@ def test_film_is_enhanced_in_four_clicks(page: Any, studio: RunningStudio) -> No
         page.get_by_role("link", name="Download the whole report").click()
     assert json.loads(report.value.path().read_text())["treatments"]
     time = float(page.locator(".wipe.zoomed[data-time]").get_attribute("data-time"))
-    print('TIME', time)
+    print("TIME", time)
     page.get_by_role("button", name="▸").click()  # one frame, of ten a second
     page.locator(f".wipe[data-time^='{time + 0.1:.1f}']").wait_for()
     page.get_by_role("button", name="Verify").click()
