@@ -119,7 +119,8 @@ class JobFolder:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    path.unlink(missing_ok=True)
+                    with contextlib.suppress(OSError):  # one that another program has open keeps no other
+                        path.unlink(missing_ok=True)
             self.path.rmdir()
 
     def lock(self) -> BufferedRandom:

@@ -295,6 +295,7 @@ class FilmJob:
         for _ in range(3):  # segments that turn out to be damaged are made again
             show = JobProgress(self.folder, self.plan, progress)
             if not self.complete:
+                show.write("working")  # what an earlier call wrote is no longer so
                 self._work(workers, farm, show, stop, building, notify)
                 report.first_frame_s = show.first_frame_s
             show.write("joining")

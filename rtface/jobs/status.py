@@ -109,7 +109,7 @@ class JobProgress:
     ) -> None:
         self._folder, self._plan, self._show, self._clock = folder, plan, show, clock
         self._finished = folder.finished()
-        self._before = self._done_s = sum(map(plan.seconds, self._finished))
+        self._before = self._done_s = self._finished_s = sum(map(plan.seconds, self._finished))
         self._began = self._said_at = clock()
         self._looked_at, self._frames, self._fps = self._began - _LOOK_S, 0, 0.0
         self._first: tuple[float, float] | None = None  # when the first frame came, and seconds of the film by then
@@ -123,8 +123,8 @@ class JobProgress:
             self._looked_at = now
             with suppress(RtfaceError):  # whoever writes a segment meets the same fault and says it
                 self._finished = self._folder.finished()
-        done = sum(map(self._plan.seconds, self._finished))
-        done += sum(step.seconds for step in steps if step.segment not in self._finished)
+                self._finished_s = sum(map(self._plan.seconds, self._finished))
+        done = self._finished_s + sum(step.seconds for step in steps if step.segment not in self._finished)
         self._done_s = max(self._done_s, done)  # an encoder may still be ending the segment before
         if not steps:
             return

@@ -9,7 +9,7 @@ from typing import Literal
 
 from rtface.config.options import OPTIONS
 from rtface.errors import Message
-from rtface.jobs.folder import folder_of
+from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.queue.item import Task
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
@@ -74,7 +74,7 @@ def ended_before(task: Task) -> Ended | None:
 
 def _wrote_output(task: Task) -> bool:
     """Whether an attempt that was cut short had finished: it had made sure that OUTPUT was free, and it is there now.
-    With ``overwrite`` it is run again, as an older OUTPUT may be there; a job whose folder is there ends itself."""
+    With ``overwrite`` it is run again, as an older OUTPUT may be there; a job whose plan is there ends itself."""
     output = Path(task.plan["output"])
     named = task.flags.get("job")
     folder = Path(named) if named else folder_of(output)
@@ -83,5 +83,5 @@ def _wrote_output(task: Task) -> bool:
         and not task.plan["options"].get("overwrite")
         and not task.plan["output"].endswith(("/", os.sep))
         and output.is_file()
-        and not folder.exists()
+        and not JobFolder(folder).planned
     )
