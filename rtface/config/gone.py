@@ -29,7 +29,7 @@ GONE = {
     "policy": Message("the administrator's settings are policy.toml in the system's folder", code="gone_policy"),
     "forbid": Message("set the option itself to what is allowed, as in: engine = 'rtface-s'", code="gone_forbid"),
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
-    "require_credentials": Message("write: credentials = true", code="gone_require_credentials"),
+    "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
     "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),

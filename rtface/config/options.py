@@ -692,7 +692,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         values = {**values}
         for key, value in locked().items():
             given = check(key, values[key], key) if key in values else value
-            if isinstance(value, tuple) and isinstance(given, tuple):  # last, as a label has to be
+            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as a label has to be
                 value = tuple(one for one in given if one not in value) + value
             elif given != value:
                 raise locked_error(key)

@@ -34,9 +34,9 @@ def site_table() -> dict[str, object]:
     path = site_path()
     try:
         return {} if path is None else parse_toml(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     except OSError as error:
+        if isinstance(error, FileNotFoundError | NotADirectoryError) and path is not None and not path.is_symlink():
+            return {}
         raise UsageError(
             "the policy {path} cannot be read ({why}), and nothing runs without it; ask the administrator",
             code="policy_unreadable",

@@ -23,7 +23,7 @@ from rtface.util.text import counted
 # a block was off by 6 levels at usual qualities, by 23 and 6.1 times the error of three quarters of the blocks at the
 # coarsest; in frames over 1080p coarse blocks stand beside fine ones.
 _FLOOR_DB, _EQUAL_DB = 22.0, 100.0
-_BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL, _TIMES_COARSE = 16, 12.0, 28.0, 8.0, 3.0
+_BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL = 16, 12.0, 28.0, 8.0
 _LARGE = 1920 * 1088
 # The mean of a plane is off by so many levels at most (2.5 were seen), but in frames whose blocks have such an error.
 _SHIFT, _COARSE = 4.0, 4.0
@@ -116,7 +116,7 @@ class FrameComparison:
                 texture = squares[enough] / samples[enough] - np.square(sums[enough] / samples[enough])
                 usual = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
-                limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS), _TIMES_COARSE * usual)
+                limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
             off = np.where(enough, np.abs(sums) / np.maximum(samples, 1), 0)
             shift, most = abs(float(sums.sum() / samples.sum())), float(off.max())
             if most <= limit and shift <= _SHIFT:

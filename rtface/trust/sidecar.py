@@ -43,6 +43,7 @@ from rtface.util.foreign import (
     row,
     table,
     text,
+    too_deep,
     whole,
 )
 from rtface.util.parse import is_scale
@@ -63,6 +64,15 @@ def _box(value: Any) -> bool:
     return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
 
 
+def _seconds(value: Any) -> bool:
+    """Seconds of a film; larger ones have no clock."""
+    return value is None or (number(value) and 0 <= value < 1e9)
+
+
+def _variant(value: Any) -> bool:
+    return value == "best" or (text(value) and value.isascii() and value.isdigit() and len(value) < 6)
+
+
 _FILES: Shape = {
     "name": lambda value: value == "" or file_path(value),
     "bytes?": whole,
@@ -71,7 +81,7 @@ _FILES: Shape = {
 }
 _AREAS: Shape = {
     "output": {"lossless": flag},
-    "input": {**_FILES, **dict.fromkeys(("start_s?", "end_s?", "first_s?"), none_or(number))},
+    "input": {**_FILES, **dict.fromkeys(("start_s?", "end_s?"), _seconds), "first_s?": none_or(number)},
     "changed": [
         row(
             lambda value: whole(value) or text(value),
@@ -84,7 +94,7 @@ _AREAS: Shape = {
         "drop?": [text],
         "scale?": is_scale,
         "fields?": lambda value: value in ("tff", "bff", "none"),
-        "variant?": text,
+        "variant?": _variant,
     },
 }
 _SHAPE: Shape = {
@@ -270,6 +280,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=path, why=error.strerror
         ) from error
     try:
+        if too_deep(data.decode()):
+            raise ValueError("it is nested too deeply")
         values = parse_json(data)
         check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})
         if values["version"] == VERSION:

@@ -129,19 +129,19 @@ def signer_of(signature: dict[str, str], data: bytes, at: str | None, anchors: s
     """
     _cryptography()
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
         chain = x509.load_pem_x509_certificates(signature["certificates"].encode())
         public: Any = chain[0].public_key()
         public.verify(base64.b64decode(signature["value"], validate=True), data, *_scheme(signature["algorithm"]))
         name = chain[0].subject.rfc4514_string()
-    except (InvalidSignature, ValueError, KeyError, TypeError, AttributeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, KeyError, TypeError, AttributeError):
         return None
     try:
         then = datetime.fromisoformat(str(at)).astimezone(UTC)
         valid = chain[0].not_valid_before_utc <= then <= chain[0].not_valid_after_utc
-    except ValueError:
+    except (ValueError, OverflowError):
         valid = False
     trusted = anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
     return Signer(name, valid, trusted)
@@ -156,7 +156,7 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
         try:
             certificate.verify_directly_issued_by(issuer)
             return bool(issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
-        except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound):
+        except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
             return False
 
     for number, certificate in enumerate(chain):

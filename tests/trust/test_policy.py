@@ -134,6 +134,12 @@ def test_a_policy_that_may_not_be_read_is_not_ignored(site: Path) -> None:
         Options.of({})
 
 
+def test_a_policy_whose_link_leads_nowhere_is_not_ignored(site: Path) -> None:
+    site.symlink_to(site.with_name("gone.toml"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        Options.of({})
+
+
 def test_no_variable_moves_the_policy_of_the_computer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     before = policy.site_path()

@@ -79,6 +79,9 @@ def test_sidecars_that_cannot_be_used(out: Path) -> None:
         json.dumps({**values, "changed": [[0, []], [0, "grain"]]}),
         json.dumps({**values, "changed": [[0, [[-9, 0, 5, 5]]]]}),
         json.dumps({**values, "changed": [[0, [[0, 0, 5, 5]] * 2000]]}),
+        json.dumps({**values, "input": {**values["input"], "end_s": 1e308}}),
+        json.dumps({**values, "options": {**values["options"], "variant": "x"}}),
+        whole.replace('"engines":', '"deep": ' + "[" * 2000 + "]" * 2000 + ', "engines":', 1),
     ):
         sidecar.write_text(text)
         with pytest.raises(InputError, match="no sidecar of rtface"):
