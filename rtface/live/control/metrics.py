@@ -31,7 +31,7 @@ def metrics(status: LiveStatus) -> str:
 def _lines(status: LiveStatus) -> Iterator[str]:
     shown = status.snapshot()
     yield from (f"{name} {float(shown[key])}" for name, key in _FIGURES.items())
-    yield from (f'latency_seconds{{quantile="0.{key[1:]}"}} {ms / 1e3}' for key, ms in shown["latency_ms"].items())
+    yield from (f'latency_seconds{{quantile="{int(key[1:]) / 100}"}} {ms / 1e3}' for key, ms in shown["latency_ms"].items())
     for name in ("dropped", "passed"):
         yield from (f'frames_{name}_total{{cause="{cause}"}} {n}' for cause, n in shown[name].items())
     ends = [("source", shown["source"]), ("sound", shown["sound"]), *(("sink", sink) for sink in shown["sinks"])]

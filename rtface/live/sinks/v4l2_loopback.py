@@ -102,9 +102,9 @@ def find(name: str) -> list[Path]:
         UsageError: there are some, but not of this name.
     """
     labels = {node: v4l2.label(node) for node in _nodes()}
-    if (why := why_none()) is not None:
+    if not labels and (why := why_none()) is not None:
         raise MissingComponent(why)
-    if not name:
+    if not name and labels:
         return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
     named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]

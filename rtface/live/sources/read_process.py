@@ -192,7 +192,8 @@ class ReadProcess:
                 self.sounds += 1
                 self._sound(message)
             case Heartbeat():
-                self.heartbeat = message
+                # One built before the end may come after that of the end.
+                self.heartbeat = replace(message, over=message.over or self.heartbeat.over)
             case SourceOpened():
                 self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening it does not count
             case SourceRefused():

@@ -226,7 +226,7 @@ class ReconnectingSource:
                 self._report_state("away", why)
             if getattr(why, "code", "") == "no_variant":  # the list has others now
                 self._request = replace(self._request, variant="best")
-            self._lost = True
+            self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
                 tries, lost_at = 0, self._now()
                 give_memory_back()  # of each connection a little more would stay
