@@ -31,7 +31,8 @@ def metrics(status: LiveStatus) -> str:
 def _lines(status: LiveStatus) -> Iterator[str]:
     shown = status.snapshot()
     yield from (f"{name} {float(shown[key])}" for name, key in _FIGURES.items())
-    yield from (f'latency_seconds{{quantile="{int(key[1:]) / 100}"}} {ms / 1e3}' for key, ms in shown["latency_ms"].items())
+    delays = ((int(key[1:]) / 100, ms / 1e3) for key, ms in shown["latency_ms"].items())
+    yield from (f'latency_seconds{{quantile="{share}"}} {seconds}' for share, seconds in delays)
     for name in ("dropped", "passed"):
         yield from (f'frames_{name}_total{{cause="{cause}"}} {n}' for cause, n in shown[name].items())
     ends = [("source", shown["source"]), ("sound", shown["sound"]), *(("sink", sink) for sink in shown["sinks"])]

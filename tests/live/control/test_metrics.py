@@ -58,4 +58,5 @@ def test_every_figure_is_there_under_a_name_of_prometheus_kind():
     }
     assert {key: found[key] for key in expected} == expected
     assert found['rtface_latency_seconds{quantile="0.95"}'] == pytest.approx(0.021, rel=0.03)
+    assert 'rtface_latency_seconds{quantile="0.5"}' in found
     assert "SECRET" not in text
