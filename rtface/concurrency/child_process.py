@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ class ChildProcess:
         on_end: told once when it has ended, after the last message, on the same thread: why in one line (a `Message`
             where it did not end by itself), "" where the function returned.
         frames: shared with it; the caller's to close.
+        files: open files that it gets under the same numbers; where there are such, not on Windows.
 
     Raises:
         MissingComponent: there is no Python to run it with.
@@ -76,10 +77,12 @@ class ChildProcess:
         on_message: Callable[[Any], None],
         on_end: Callable[[str], None],
         frames: FrameRing | None = None,
+        files: Sequence[int] = (),
     ) -> None:
         self._name, self._target = name, target
         self._on_message, self._on_end = on_message, on_end
-        self._files = [] if frames is None or sys.platform == "win32" else [int(frames.handle)]
+        ring = [] if frames is None or sys.platform == "win32" else [int(frames.handle)]
+        self._files = [*ring, *files]
         self._messages: queue.Queue[bytes | None] = queue.Queue(_BACKLOG)
         self._ended = threading.Event()
         self._ending = self._killed = False  # to end

@@ -13,7 +13,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
@@ -62,10 +62,11 @@ class Store:
 
     Args:
         path: file of the database; errors as of `QueueDatabase`.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self._database = path, QueueDatabase(path)
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path, self._clock, self._database = path, clock, QueueDatabase(path)
 
     # What users do.
 
@@ -100,7 +101,7 @@ class Store:
                         encoded(input),
                         json.dumps(plan if kept is None else plan | {"input": f"@{kept}"}),
                         json.dumps(flags),
-                        time.time(),
+                        self._clock(),
                     ),
                 )
                 assert cursor.lastrowid is not None
@@ -180,7 +181,7 @@ class Store:
                     removed.append(row)
                     continue
                 if columns.get("state") == "cancelled":
-                    columns = columns | {"ended_at": time.time()}
+                    columns = columns | {"ended_at": self._clock()}
                 if verb == "retry":
                     last = database.execute("SELECT max(position) FROM item").fetchone()[0]
                     columns = columns | {"position": last + 1}
@@ -310,7 +311,7 @@ class Store:
             database.execute(
                 "UPDATE item SET state = 'running', runner = ?, wish = NULL, began = 0, attempts = attempts + 1, "
                 "started_at = ?, ended_at = NULL, message = '', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
-                (runner, time.time(), item["id"]),
+                (runner, self._clock(), item["id"]),
             )
         flags = item["flags"]
         if item["attempts"]:  # a job begins again once
@@ -337,7 +338,7 @@ class Store:
         """Ends the attempt of a runner at an item."""
         with self._database.transaction() as database:
             row = database.execute("SELECT * FROM item WHERE id = ? AND runner = ?", (number, runner)).fetchone()
-            ended = None if state in ("waiting", "paused") else time.time()
+            ended = None if state in ("waiting", "paused") else self._clock()
             database.execute(
                 "UPDATE item SET state = ?, message = ?, ended_at = ?, runner = NULL, wish = NULL, began = 0, "
                 "fps = NULL, left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END "
