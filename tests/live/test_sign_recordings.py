@@ -111,7 +111,7 @@ def test_a_recording_that_cannot_be_signed_is_reported(
     assert read_credentials(tmp_path / "b.mp4") is not None
 
 
-def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
+def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path, options: Options) -> None:
     sink = RecordSink(parse_address(str(tmp_path / "talk.mp4")), options, metadata=TAGS)
     signer = RecordingSigner.asked(options, [sink])
     assert signer is not None
@@ -121,6 +121,7 @@ def test_a_recording_that_is_not_whole_is_not_signed(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_signed_is_said_before_the_run(tmp_path: Path) -> None:
+    options = replace(PASSING, sign="none.pem,none.key")
     assert RecordingSigner.asked(options, [FakeSink()]) is None
     source, sink = FakeSource(), RecordSink(parse_address(str(tmp_path / "a.mp4")), options, metadata=TAGS)
     with pytest.raises(UsageError, match="cannot be read"):
