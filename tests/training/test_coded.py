@@ -18,7 +18,7 @@ from training.loop.fit_strength import fitted, gains  # noqa: E402
 from training.loop.train_coded import Learner, Pairs, validate  # noqa: E402
 from training.model.coded import SMALL_BLOCKS, SMALL_WIDTHS, CodedNet, step_planes  # noqa: E402
 
-PORTRAIT = Path(__file__).parents[2] / "training" / "astronaut.jpg"
+PORTRAIT = Path(__file__).parents[2] / "engines" / "training" / "astronaut.jpg"
 
 
 def picture(side: int = 96) -> np.ndarray:
