@@ -1,1 +1,1 @@
-"""How each network that rtface runs is made and added; see ``engines/README.md``."""
+"""Networks of rtface, made and added; see ``engines/README.md``."""

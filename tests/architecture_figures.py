@@ -11,11 +11,14 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import re
 import sys
 import tokenize
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
@@ -70,36 +73,33 @@ def figures() -> list[Figure]:
     ]
 
 
-def rooms_used() -> dict[str, dict[str, int]]:
+def rooms_used() -> dict[str, Counter[str]]:
     """Counts lines and words by room, as tests/budgets.json has them."""
-    used: dict[str, dict[str, int]] = {kind: {} for kind in SUMS}
-    for file in sorted({*tracked("*.py"), *tracked("*.md")}):
+    used = {kind: Counter[str]() for kind in SUMS}
+    for file in project_files():
         path = file.relative_to(ROOT).as_posix()
         parts = path.split("/")
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".md":
-            add(used["words"], parts[0] + "/" if len(parts) > 1 else path, len(text.split()))
+            used["words"][parts[0] + "/" if len(parts) > 1 else path] += len(text.split())
         elif "tests" in parts:
-            add(used["tests"], "tests/" if parts[0] == "tests" else f"{parts[0]}/ (tests)", len(text.splitlines()))
+            used["tests"]["tests/" if parts[0] == "tests" else f"{parts[0]}/ (tests)"] += len(text.splitlines())
         else:
             room = "/".join(parts[:2]) + "/" if len(parts) > 2 else parts[0] + "/"
-            add(used["logical"], room, logical_lines(path))
-            add(used["physical"], room, len(text.splitlines()))
+            used["logical"][room] += logical_lines(path)
+            used["physical"][room] += len(text.splitlines())
     return used
 
 
-def tracked(pattern: str) -> list[Path]:
-    """Files of the tree that set-ups and outputs are no part of."""
-    skipped = {".venv", ".venv-train", ".cache", "out", "build", "dist", "node_modules", "runs"}
-    return [path for path in ROOT.rglob(pattern) if not skipped & {*path.relative_to(ROOT).parts}]
+def project_files() -> Iterator[Path]:
+    """Lists Python files and pages, but no set-ups and outputs, which are not even walked."""
+    skipped = {"out", "build", "dist", "node_modules", "runs"}
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = sorted(name for name in folders if name not in skipped and not name.startswith("."))
+        yield from (Path(folder, name) for name in sorted(names) if name.endswith((".py", ".md")))
 
 
-def add(counts: dict[str, int], room: str, count: int) -> None:
-    """Adds a count to that of a room."""
-    counts[room] = counts.get(room, 0) + count
-
-
-def overspent(used: dict[str, dict[str, int]]) -> Iterator[str]:
+def overspent(used: dict[str, Counter[str]]) -> Iterator[str]:
     """One line for each room above its budget, and for budgets whose sum is above its limit."""
     budgets = json.loads(BUDGETS.read_text(encoding="utf-8"))
     for kind, limit in SUMS.items():
@@ -110,7 +110,7 @@ def overspent(used: dict[str, dict[str, int]]) -> Iterator[str]:
                 yield f"{room}: {count} {kind}, {budgets[kind].get(room, 0)} in tests/budgets.json"
 
 
-def lowered(used: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+def lowered(used: dict[str, Counter[str]]) -> dict[str, dict[str, int]]:
     """Budgets of today's figures, rounded up; none is raised that is there."""
     budgets = json.loads(BUDGETS.read_text(encoding="utf-8")) if BUDGETS.exists() else {}
     return {
@@ -122,6 +122,7 @@ def lowered(used: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
     }
 
 
+@cache
 def logical_lines(path: str) -> int:
     """Lines of code, however they are laid out."""
     text = (ROOT / path).read_text(encoding="utf-8")

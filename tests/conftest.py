@@ -34,7 +34,7 @@ TURNS = {
     "packaging": "pyproject.toml",
     "device": "rtface/device/",
     "engine": "rtface/engine/",
-    "training": "training/",
+    "training": "engines/training/",
 }
 
 

@@ -1,1 +1,1 @@
-"""Networks that others published, in our own code; a Python with torch runs them, rtface does not."""
+"""Published networks of others in our own code; only a Python with torch runs them."""

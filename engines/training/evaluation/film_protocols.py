@@ -18,7 +18,7 @@ PROTOCOLS = {
     "alive": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
 }
 ALIVE = 0.8
-"""How lively the faces of *alive* are."""
+"""Liveliness of the faces of *alive*."""
 FRAMES = 16
 WARM = 3
 """The first frames of a film are not measured: a call has long begun."""
