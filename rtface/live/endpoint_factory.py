@@ -52,7 +52,8 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     if (unused := without_persons(engines, learnt)) is not None:
         stats.warn("person", unused)
     done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
-    sinks: list[LiveSink] = [plugins.load("sink", one.kind)(one, options, metadata=done) for one in named]
+    whole = {"whole": True} if source.kind == "stream" and sink.kind == "file" else {}
+    sinks: list[LiveSink] = [plugins.load("sink", one.kind)(one, options, metadata=done, **whole) for one in named]
     own, buffer = options.audio is None, buffer_of(source, options)
     opened: LiveSource = plugins.load("source", source.kind)(
         replace(source, variant=options.variant),
@@ -61,7 +62,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         sound=own,
         buffer=buffer,
         stats=stats,
-        **({"loop": True} if options.loop and source.kind == "file" else {}),
+        **({"loop": True} if options.loop and source.kind == "file" else whole),
     )
     sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(
@@ -74,6 +75,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         buffer=buffer if options.delay is not None and buffer else 0.0,
         slate=Slate(options.slate),
         film=Path(source.name) if source.kind == "file" and not is_pipe(source.name) else None,
+        whole=bool(whole),
     )
 
 

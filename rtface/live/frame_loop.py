@@ -77,11 +77,15 @@ class FrameLoop:
         self._threads = [start_thread("track", self._track), start_thread("enhance", self._finish)]
 
     def put(self, frame: Frame) -> None:
-        """Takes a frame from the source; never waits. Those that come while the run ends are not counted as dropped."""
+        """Takes a frame from the source; waits only where none may be dropped. Those that come while the run ends are
+        not counted as dropped."""
         if self._incoming.closed:
             return
         self._stats.count("frames_in")
-        self._incoming.put(frame)
+        if self._state.ends.whole:
+            self._incoming.hand_over(frame)
+        else:
+            self._incoming.put(frame)
 
     def drain(self, timeout: float) -> None:
         """Takes no more frames, and waits until all are finished (at the end of a film)."""

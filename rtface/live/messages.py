@@ -43,9 +43,10 @@ class SourceRequest:
         buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
         sound_format: of the sound that is sent, None for what suits the source.
         resting: whether no output has a viewer; it gives a frame now and then.
-        held: whether a film waits behind its first frame: outputs are not there yet.
+        held: whether a film, or what is recorded whole, waits behind its first frame: outputs are not there yet.
         loop: whether a film begins again at its end.
         live: whether it was a stream before, and is none the less for coming fast.
+        whole: whether no frame may be dropped, as all outputs are files.
         again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
@@ -65,6 +66,7 @@ class SourceRequest:
     loop: bool = False
     held: bool = False
     live: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,10 @@ class OutputScheduler:
         self._thread = start_thread("output", self._run)
 
     def put(self, frame: Frame) -> None:
-        """Takes a finished frame; never waits."""
+        """Takes a finished frame; waits only where none may be dropped."""
         with self._changed:
+            if self._state.ends.whole:
+                self._changed.wait_for(lambda: len(self._waiting) < self._room or self._closing)
             self._waiting.append(frame)
             if len(self._waiting) > self._room:
                 self._waiting.popleft()

@@ -35,6 +35,7 @@ class Endpoints:
         names: of source and sinks as messages and metrics know them, without secrets.
         sound_name: likewise of `sound`.
         film: the source where it is a film in a file.
+        whole: whether no frame may be dropped: a stream is recorded, and nobody watches.
     """
 
     source: LiveSource
@@ -46,6 +47,7 @@ class Endpoints:
     buffer: float = 0.0
     slate: Slate = field(default_factory=Slate)
     film: Path | None = None
+    whole: bool = False
 
     @property
     def sound_format(self) -> SoundFormat | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
@@ -197,7 +198,10 @@ class LiveSession:
             self.ends.source.rest(resting)
 
     def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None) -> None:
-        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `monitor`."""
+        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `monitor`.
+
+        What a stream has sent until then goes through where it is recorded whole.
+        """
         while not self.controls.stop.wait(0.2):
             self.follow_viewers()
             if self.ends.source.ended:
@@ -206,6 +210,8 @@ class LiveSession:
                 return
             if monitor is not None:
                 monitor(self)
+        if self.ends.whole:  # what has come is written
+            time.sleep(self.ends.source.health.buffer)
 
     def report(self, opened: tuple[str, str], **known: Any) -> Report:
         """The figures of the run so far.

@@ -42,7 +42,10 @@ class ChildSink(LiveSink):
 
     Attributes:
         began: `Frame.time` or time of the sound with which the output begins; None before.
+        patience: seconds that a frame waits for a child that has not taken those before.
     """
+
+    patience = 0.0
 
     def __init__(self, target: str, shown: str, slots: int) -> None:
         self._target, self._shown, self._slots = target, shown, slots
@@ -98,14 +101,15 @@ class ChildSink(LiveSink):
         return self._report.status.viewers != 0
 
     def write(self, frame: Frame) -> None:
-        """Copies a frame for the child; drops it where the child has not taken those before."""
+        """Copies a frame for the child; drops it where the child has not taken those before in time."""
         slot: int | None = None
         seconds = self._since(frame.time)
         with self._lock:
             child, ring = self._child, self._ring
             if child is not None and ring is not None and child.alive and seconds >= 0:
                 try:
-                    slot = ring.put(frame.image)
+                    while (slot := ring.put(frame.image)) is None and self._may_wait(child):
+                        time.sleep(0.005)
                 except UsageError:  # larger than was agreed
                     slot = None
                 if slot is not None and not child.send(
@@ -118,6 +122,10 @@ class ChildSink(LiveSink):
                     self._given_up["encoder" if child is not None and child.alive else "away"] += 1
             else:
                 self.put_at = time.monotonic()
+
+    def _may_wait(self, child: ChildProcess) -> bool:
+        waited = time.monotonic() - self.put_at
+        return waited < self.patience and child.alive and not self._closing.is_set()
 
     def sound(self, packet: SoundPacket) -> None:
         """Sends a frame of sound to the child."""

@@ -22,6 +22,8 @@ from rtface.media.write.stream_plan import FORMATS
 _SLOTS = 16
 # A recording has no other chance to be whole; its file is closed in this time or kept as a part.
 CLOSING_S = 9.5
+# Seconds that frames wait for the encoder where none may be dropped.
+_PATIENCE_S = 5.0
 SETTLING_S = 5.0
 """Most seconds until what a killed child left has its name: milliseconds, unless the machine is busy."""
 
@@ -34,6 +36,7 @@ class RecordSink(ChildSink):
         endpoint: the file, Matroska, MP4 or what else its extension says.
         options: of the run.
         metadata: tags of the film.
+        whole: whether frames wait for the encoder.
 
     Raises:
         OutputError, UsageError: nothing can be written there under that name.
@@ -42,8 +45,11 @@ class RecordSink(ChildSink):
         recorded: how the recording ended; None while it lasts.
     """
 
-    def __init__(self, endpoint: LiveAddress, options: Options, *, metadata: dict[str, str]) -> None:
+    def __init__(
+        self, endpoint: LiveAddress, options: Options, *, metadata: dict[str, str], whole: bool = False
+    ) -> None:
         path = endpoint.name
+        self.patience = _PATIENCE_S if whole else 0.0
         super().__init__("rtface.live.sinks.record_worker:record", path, _SLOTS)
         suffix = Path(path).suffix.lower()
         known = [name for name in FORMATS if name not in (".webm", ".mxf")]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import av
+from av.stream import Stream
 
 from rtface.live.sources.jitter_buffer import LONGEST_S
-from rtface.media.read.arrivals import LEAST_PACKETS, stamp_of
+from rtface.media.read.arrivals import LEAST_PACKETS, Arrival, stamp_of
 
 CUSHION = 0.5
 """Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
@@ -55,6 +57,25 @@ def longest_wait(stamps: Sequence[float | None], arrivals: Sequence[float]) -> f
     packets = pairwise(zip(stamps, arrivals, strict=True))
     waits = [at - then - (new - old) for (old, then), (new, at) in packets if old is not None and new is not None]
     return _LONGEST_BUNCH_S if max(waits, default=0.0) > LONGEST_S else LONGEST_S
+
+
+def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
+    """Yields packets of a burst as if each had come when its clock says, the last ones when they did."""
+    burst, first = BurstDetector(), list[Arrival]()
+    for packet, arrived in packets:
+        first.append((packet, arrived))
+        if packet.stream is leading and burst.over(packet, arrived):
+            break
+    delays = [
+        at - stamp for packet, at in first if packet.stream is leading and (stamp := stamp_of(packet)) is not None
+    ]
+    came, sent = inf, deque[Arrival]()
+    for packet, arrived in reversed(first):  # RTSP's first packet has no time: it comes no later than the next
+        stamp = stamp_of(packet)
+        came = min(came, arrived, inf if stamp is None or not delays else stamp + min(delays))
+        sent.appendleft((packet, came))
+    yield from sent
+    yield from packets
 
 
 class BurstDetector:

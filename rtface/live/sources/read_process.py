@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 import av
 
@@ -186,8 +187,9 @@ class ReadProcess:
             case VideoFrameReady():
                 assert self._ring is not None
                 self.frames += 1
-                self._frame_at = self._word_at
+                self._word_at = inf  # it may wait
                 self._frame(message, self._ring.get(message.slot, message.layout))
+                self._word_at = self._frame_at = self._clock()
             case SoundPacketReady():
                 self.sounds += 1
                 self._sound(message)

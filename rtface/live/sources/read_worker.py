@@ -44,7 +44,7 @@ from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
-from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, longest_wait
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
 from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
@@ -68,6 +68,8 @@ _BEHIND_S, _BEHIND = 0.2, 3
 _PLAUSIBLE_AGE_S = 0.5
 # Packets of sound in a row, each of some 20 ms, of which nothing comes, from which on the source is opened again.
 _SILENT_PACKETS = 100
+# Video packets that may wait where none is dropped; then the sender has to.
+_MAX_WAITING = 3000
 # Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
 _READ_AHEAD_S = 1.5
 
@@ -133,6 +135,7 @@ class ReadWorker:
         self._need_key = self._over = False
         self.resting, self._handed_at = request.resting, -inf
         self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
+        self._whole = request.whole and request.kind == "stream"
         self._shown_from = -inf  # what came before is only decoded
         if not request.held:
             self._playing.set()
@@ -145,11 +148,11 @@ class ReadWorker:
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
-            max(0.0, time.monotonic() - self._received_at - self._buffer.seconds),
+            max(0.0, time.monotonic() - self._received_at - self._buffer.seconds - self._held_s),
             self._bytes,
             self._dropped,
             self._errors + self._sound_errors,
-            self._buffer.seconds,
+            self._buffer.seconds + (self._held_s if self._whole else 0.0),
             self._decoder.damaged if self._decoder else 0,
             self._decoder.missing if self._decoder else 0,
             self._backlog.seconds,
@@ -205,18 +208,18 @@ class ReadWorker:
                 self._send_sound(waiting.sound)
                 continue
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
-            hurries = waiting.fresh and (not opened.played or self._playing.is_set())
+            hurries = waiting.fresh and not self._whole and (not opened.played or self._playing.is_set())
             if hurries and not self._is_decoded(waiting):
                 self._dropped += 1
                 continue
             for image, quantisers in self._decoded(waiting.packet):
                 if rests:
                     continue
-                if opened.played and not self._playing.is_set():
+                if (opened.played or self._whole) and not self._playing.is_set():
                     self._hold(image, quantisers, waiting.due, opened)
                 # The decoder gives frames in another order than packets come. What a frame has to wait for in the
                 # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
-                if waiting.fresh and self._overdue() <= self._behind:
+                if waiting.fresh and (self._whole or self._overdue() <= self._behind):
                     self._hand_over(image, quantisers, waiting.due + self._held_s, opened)
                 elif waiting.fresh:
                     self._dropped += 1
@@ -301,7 +304,7 @@ class ReadWorker:
             self._request.live or not is_sent_at_once(stamps, arrivals, timed=opened.timed)
         )
         if opened.by_arrival:
-            self._shown_from = arrivals[-1]
+            self._shown_from = -inf if self._whole else arrivals[-1]
             self._buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))
             opened.rate = (not opened.timed and rate_of_arrivals(arrivals)) or opened.rate
         return chain(first, packets)
@@ -311,6 +314,8 @@ class ReadWorker:
         pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
         burst = BurstDetector() if opened.by_arrival and opened.timed and not opened.monotonic else None
         leading = opened.video or opened.sound
+        if burst is not None and leading is not None and self._whole and not self._request.live:
+            packets, burst = as_sent(packets, leading), None
         alone, taken = _stand_alone(opened.video), -inf
         for packet, arrived in packets:
             if self._sound_began:
@@ -337,6 +342,8 @@ class ReadWorker:
                 with self._changed:
                     self._pictures.append(QueuedPacket(packet, due, fresh))
                     self._changed.notify()
+                while self._whole and len(self._pictures) > _MAX_WAITING and not self._parent.gone:
+                    time.sleep(0.05)
             elif track is not None:
                 for received in track.push(packet, arrived):
                     if burst is None:
@@ -417,7 +424,8 @@ class ReadWorker:
             stamp = None
         self._handed_at = time.monotonic()
         self._describe(image, opened)
-        slot = self._parent.frames.put(image)
+        while (slot := self._parent.frames.put(image)) is None and self._whole and not self._parent.gone:
+            time.sleep(0.005)
         if slot is None:
             self._dropped += 1
             return

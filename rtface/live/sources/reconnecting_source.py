@@ -52,6 +52,7 @@ def open_live_source(
     sound: bool = True,
     buffer: float | None = 0.0,
     loop: bool = False,
+    whole: bool = False,
     stats: Stats | None = None,
 ) -> LiveSource:
     """A camera, stream or film as the source of a live run; its `start` opens it.
@@ -62,6 +63,7 @@ def open_live_source(
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
         loop: whether a film begins again at its end.
+        whole: whether no frame of a stream may be dropped, as all outputs are files.
         stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
 
     Raises:
@@ -76,7 +78,15 @@ def open_live_source(
     number = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(
         SourceRequest(
-            address.kind, address.name, size, fps, variant=address.variant, sound=sound, buffer=buffer, loop=loop
+            address.kind,
+            address.name,
+            size,
+            fps,
+            variant=address.variant,
+            sound=sound,
+            buffer=buffer,
+            loop=loop,
+            whole=whole,
         ),
         f"camera {address.name or 0}" if number else str(address),
         stats=stats or Stats(),

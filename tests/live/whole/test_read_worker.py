@@ -11,7 +11,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tests.live.publish import stamped_image
+from rtface.config.addresses import parse_address
+from rtface.config.options import Options
+from rtface.live.endpoint_factory import make_endpoints
+from rtface.live.session import LiveSession, run_live
+from rtface.stats import Stats
+from tests.live.publish import read_stamp, stamped_image
 from tests.live.watching import Watched
 
 RATE = 30
@@ -91,3 +96,21 @@ def test_bursts_of_a_network_lose_no_frame(tmp_path: Path):
     assert np.percentile(steps, 90) < 2.2 / RATE  # evenly, not a burst and a pause
     pts = np.diff([frame.time for _, frame in watched.frames[RATE:]])
     assert pts.max() < 1.5 / RATE  # every frame is there
+
+
+def test_a_recorded_stream_loses_no_frame(tmp_path: Path):
+    """Neither those of the opening, nor those that come while the engine loads, nor the last ones."""
+    packets = chunks(encoded(tmp_path / "film.ts", 4, "mpegts"))
+    sender, stop, path = Bursts(packets, 1 / RATE), threading.Event(), tmp_path / "out.mkv"
+    options, stats = Options(device="cpu", tracker="none"), Stats()
+    ends = make_endpoints(parse_address(sender.url), parse_address(str(path)), options, stats)
+    began = time.monotonic()
+
+    def monitor(live: LiveSession) -> None:
+        if live.ends.source.health.frames >= 4 * RATE - 2 or time.monotonic() - began > 25:
+            stop.set()
+
+    run_live(ends, options, stats=stats, stop=stop, monitor=monitor)
+    with av.open(str(path)) as box:
+        seen = {round(RATE * read_stamp(image)) for image in box.decode(video=0)}
+    assert set(range(4 * RATE - 4)) <= seen, sorted(set(range(4 * RATE)) - seen)
