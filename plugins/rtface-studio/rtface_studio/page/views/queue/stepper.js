@@ -34,7 +34,7 @@ export function stepper(id, still = false, begins = 0) {
       urls = now;
       if (ended) urls.forEach((url) => URL.revokeObjectURL(url));
       at.textContent = clock(time, true);
-      player.element.dataset.time = time;
+      player.element.dataset.time = +time.toFixed(3);
     } catch (error) {
       if (!ended) showError(error);
     }
