@@ -37,10 +37,14 @@ _FLAGS = {
 _SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposition.lyrics | Disposition.karaoke
 
 
-def stream_tags(given: Mapping[str, str]) -> dict[str, str]:
-    """Gives a stream's tags the keys of FFmpeg's writers: its name is a title."""
+def stream_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
+    """Gives a stream's tags the keys of FFmpeg's writers: its name is a title.
+
+    FFmpeg reads the name of an HLS rendition as a comment.
+    """
+    names = ("comment",) if format == "hls" else ("name", "track_name")
     return {
-        "title" if key.lower() in ("name", "track_name") and "title" not in given else key: text
+        "title" if key.lower() in names and "title" not in given else key: text
         for key, text in given.items()
     }
 

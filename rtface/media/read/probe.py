@@ -219,7 +219,7 @@ def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping
             codec_of(stream),
             stream.language,
             stream.disposition,
-            stream_tags(stream.metadata),
+            stream_tags(stream.metadata, container.format.name),
             stream.index == enhanced.index,
             stream,
             covers.get(stream.index),
