@@ -150,8 +150,7 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 # `make test`, whose environment has no torch, skips these in part or whole.
 test-engines: $(VENV)-train/.engines  ## test training, converter and published architectures, with torch
 	$(VENV)-train/bin/python -m pytest tests/engines tests/training engines/published/codeformer/tests engines/published/hifacegan/tests \
-	  engines/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py \
-	  tests/benchmarks/test_published_benchmark.py $(ARGS)
+	  engines/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache
