@@ -12,7 +12,7 @@ export INPUT OUTPUT
 PINNED := $(if $(filter Darwin-x86_64,$(shell uname -s)-$(shell uname -m)),,PIP_CONSTRAINT=$(PIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run shell app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
+.PHONY: help setup run shell app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -120,9 +120,6 @@ docker-cuda:  ## build the image rtface:cuda, for NVIDIA GPUs
 bench: $(VENV)/.dev  ## measure speed here: against a plain transcode and without encoding
 	$(PY) -m benchmarks.transcode
 	$(PY) -m benchmarks.pipeline
-
-bench-engines: $(VENV)-train/.train  ## measure published restorers on this CPU against PyTorch and ONNX Runtime
-	$(VENV)-train/bin/python -m benchmarks.engines $(ARGS)
 
 bench-gpu: $(VENV)/.dev  ## test and measure on an NVIDIA GPU; ARGS=--dry rehearses it without one
 	$(PY) -m benchmarks.gpu.first_contact $(ARGS)

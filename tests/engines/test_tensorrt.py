@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.published import NARROW, folders, offered
 from rtface.engine.recipe_tables import Batch, Precision, Precisions
 from rtface.engine.tensorrt.builder import build, prepare
 from rtface.engine.tensorrt.library import Library, choose, installed, precisions
 from tests.engines.common import exported, gap, onnx, ort, torch
+from tests.engines.published_folders import NARROW, folders, offered
 
 from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
 from engines.convert.offers import read_offer  # isort: skip

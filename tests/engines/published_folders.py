@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 NARROW: dict[str, tuple[int, dict[str, Any]]] = {
     "gfpgan": (64, {"size": 64, "narrow": 1 / 16, "styles": 64}),
