@@ -177,14 +177,13 @@ def _row(offer: Offer) -> dict[str, Any]:
         "url": published.url,
         "bytes": published.bytes,
         "sha256": published.sha256,
-        "refused": published.refused,
     }
 
 
 def _cells(offer: Offer, added: bool) -> list[str]:
     published, licence = offer.published, offer.table.licence
     size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
-    state = "added" if added else "refused" if published.refused else "to fetch" if published.url else "with --from"
+    state = "added" if added else "to fetch" if published.url else "with --from"
     return [
         offer.name,
         offer.table.architecture.family,
@@ -192,7 +191,7 @@ def _cells(offer: Offer, added: bool) -> list[str]:
         "allowed" if licence.commercial_use else "forbidden",
         published.file + size,
         state,
-        published.summary + (f" ({published.refused})" if published.refused else ""),
+        published.summary,
     ]
 
 

@@ -59,12 +59,6 @@ summary = "another one"
 keys = "other.keys.txt"
 prefix = "net."
 states = ["state_dict", ""]
-[[offers]]
-name = "closed"
-version = "1"
-summary = "of no use"
-keys = "other.keys.txt"
-refused = "its publisher gives no licence"
 '''
 
 # Answers 0.5·x, which is 0.5·x + 0.25 of values of 0…1.

@@ -29,12 +29,12 @@ def folders() -> list[Path]:
 
 
 def offered(folder: Path) -> dict[str, dict[str, Any]]:
-    """What an architecture offers and does not refuse, by name, as ``offers.toml`` says it; of several files for one
+    """What an architecture offers, by name, as ``offers.toml`` says it; of several files for one
     network the first."""
     import tomllib
 
     found: dict[str, dict[str, Any]] = {}
     for entry in tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))["offers"]:
-        if "refused" not in entry and entry.get("variant", {}) not in [e.get("variant", {}) for e in found.values()]:
+        if entry.get("variant", {}) not in [e.get("variant", {}) for e in found.values()]:
             found[entry["name"]] = entry
     return found

@@ -59,7 +59,6 @@ const offered = (offer, offers, draw) => h("li", { class: "card stack" },
   h("div", { class: "head" }, h("h2", {}, offer.name), h("div", { class: "row" }, badge(t("engines.not_here")), badge(offer.family))),
   h("p", {}, about(offer)),
   h("p", { class: "quiet-text" }, [offer.bytes && bytes(offer.bytes), offer.licence_weights, t(offer.commercial_use ? "engines.commercial_yes" : "engines.commercial_no")].filter(Boolean).join(" · ")),
-  offer.refused ? note(offer.refused, "warn") : null,
   button(t("engines.add"), () => addDialog(offers, draw, offer), { kind: "small", "aria-label": t("engines.add_name", { name: offer.name }) }));
 
 const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film; the first with a face is shown
@@ -145,7 +144,7 @@ function addDialog(offers, draw, chosen = offers[0] ?? null) {
       h("dt", {}, t("engines.data")), h("dd", {}, chosen.data),
       h("dt", {}, t("engines.file")), h("dd", {}, `${chosen.file}${chosen.bytes ? ` (${bytes(chosen.bytes)})` : ""}`),
       h("dt", {}, t("engines.address")), h("dd", {}, chosen.url)),
-    chosen.refused ? note(chosen.refused, "warn") : null, h("div", { class: "terms", tabindex: 0, role: "region", "aria-label": t("engines.terms") }, chosen.terms)] : null);
+    h("div", { class: "terms", tabindex: 0, role: "region", "aria-label": t("engines.terms") }, chosen.terms)] : null);
   };
   const box = dialog(t("engines.add_title"),
     select(t("engines.engine"), [...names, ["", t("engines.other")]], chosen?.name ?? "", (name) => { chosen = offers.find((offer) => offer.name === name) ?? null; show(); }),
