@@ -1,4 +1,4 @@
-"""``rtface engines add``, ``merge``, ``remove`` and ``offers``: engines that others published."""
+"""``rtface engines add``, ``remove`` and ``offers``: engines that others published."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import interrupted_by_signals
 from rtface.config.option_sources import LoadedOptions
-from rtface.util.foreign import open_regular
 
 if TYPE_CHECKING:
     from rtface_engines.add import AddCallbacks
@@ -108,30 +107,6 @@ def remove(
     from rtface_engines.folder import remove as work
 
     console.log(f"{work(name)} removed")
-
-
-@command()
-def merge(
-    base: Annotated[Path, typer.Option(metavar="FOLDER", help="Stable Diffusion 2.1 base, as diffusers lays it out.")],
-    changes: Annotated[Path, typer.Option(metavar="FILE", help="osediff_face.pkl of OSEDiff's repository.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, .safetensors.")],
-    text: Annotated[str | None, typer.Option(metavar="TEXT", help="What every crop shows: words and commas.")] = None,
-    python: Python = None,
-    *,
-    console: Console,
-) -> None:
-    """Merge the two files that osediff-face is published in."""
-    with interrupted_by_signals():
-        from rtface_engines import convert, environment
-        from rtface_engines.identify import as_typed
-
-        if changes.exists():
-            open_regular(changes).close()  # a pipe would be waited for
-        python = environment.find_python(python, environment.SetupOutput(console.log, _InstallProgress(console).show))
-        console.status("joining the weights")
-        convert.merge(base, changes, out, text, python)
-        console.clear()
-        console.log(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
 
 
 @command()

@@ -10,7 +10,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NARROW: dict[str, tuple[int, dict[str, Any]]] = {
     "gfpgan": (64, {"size": 64, "narrow": 1 / 16, "styles": 64}),
     "restoreformer": (64, {"size": 64, "width": 32, "entries": 64, "code": 32}),
-    "osediff": (64, {"widths": (32, 64, 128, 128), "pictures": (32, 64, 96, 96), "told": 64, "head": 16}),
     "rtface_codeformer": (64, {"size": 64, "width": 32, "layers": 1}),
     "rtface_hifacegan": (64, {"width": 8}),
 }
