@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -25,7 +24,7 @@ from rtface.errors import RtfaceError, UsageError
 from rtface_studio.access import AccessControl, kept_token
 from rtface_studio.folders import AllowedFolders
 from rtface_studio.password import PasswordLogin
-from rtface_studio.running import found_at, open_page, running_address
+from rtface_studio.running import found_at, running_address
 from tests.studio.conftest import RunningStudio, wait_for
 
 PICTURE = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
@@ -69,72 +68,6 @@ def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
     connection.request("GET", "/", headers={"X-Rtface-Key": key})
     assert connection.getresponse().status == 403
     connection.close()
-
-
-def test_what_starts_the_browser_opens_the_page_once(studio: RunningStudio, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every user of the machine sees it, and every server of the machine gets the cookie: neither is the token."""
-    opened = list[str]()
-    monkeypatch.setattr("rtface_studio.running.open_in_browser", lambda url, wait=False: not opened.append(url))
-    assert open_page(studio.address) and open_page(studio.address) and opened[0] != opened[1]
-    for url in opened:
-        connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
-        statuses, cookie, key = list[int](), "", ""
-        for _ in range(2):
-            connection.request("GET", f"/?{urlsplit(url).query}")
-            response = connection.getresponse()
-            response.read()
-            statuses.append(response.status)
-            cookie = response.headers["set-cookie"] or cookie
-            key = (response.headers["location"] or key).partition("=")[2] or key
-        assert statuses == [303, 403] and studio.server.token not in url + cookie
-        cookie = cookie.partition(";")[0]
-        assert ask(studio, "GET", "/api/about", Authorization="", Cookie=cookie, X_Rtface_Key=key)[0] == 200
-        for given in (
-            {"Authorization": f"Bearer {cookie.partition('=')[2]}"},
-            {"Authorization": f"Bearer {url.partition('token=')[2]}"},
-        ):
-            assert ask(studio, "GET", "/api/about", **given)[0] == 403
-        connection.close()
-
-
-def test_what_starts_the_browser_is_worth_nothing_a_minute_later() -> None:
-    now, sent = 0.0, list[Any]()
-
-    async def nothing() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    access = AccessControl(
-        lambda *_: None,
-        token="secret",
-        hosts=frozenset({"here"}),  # type: ignore[arg-type]
-        clock=lambda: now,
-    )
-
-    def asked(method: str, path: str, query: str, *headers: tuple[bytes, bytes]) -> int:
-        sent.clear()
-        asyncio.run(
-            access(
-                {
-                    "type": "http",
-                    "method": method,
-                    "path": path,
-                    "query_string": query.encode(),
-                    "headers": [(b"host", b"here"), *headers],
-                },
-                nothing,
-                send,
-            )
-        )
-        return sent[0]["status"]
-
-    for later, status in ((59.0, 303), (61.0, 403)):
-        assert asked("POST", "/api/once", "", (b"authorization", b"Bearer secret")) == 200
-        token = json.loads(sent[1]["body"])["token"]
-        now += later
-        assert asked("GET", "/", f"token={token}") == status
 
 
 def test_who_has_no_token_is_told_how_to_go_on(studio: RunningStudio) -> None:
