@@ -154,7 +154,7 @@ def test_the_best_strength_and_its_regret_are_found() -> None:
     perfect = ruler.row(coded, truth.frames)
     assert perfect["default"] > 20 and perfect["changed"] == 1 and "s" not in perfect
     assert perfect["default_found"] == pytest.approx(1) and perfect["default_energy"] == pytest.approx(1)
-    assert perfect["input_corr"] < 0.9 and perfect["flicker"] < 0.01
+    assert perfect["input_found"] < 0.9 and perfect["flicker"] < 0.01
 
 
 def test_oval_and_ring_are_told_apart() -> None:
