@@ -48,7 +48,7 @@ from training.crop_space import F64, U8, cut, oval_mask, roi
 from training.data.portraits import load_faces, split
 from training.evaluation.clip_protocols import LEVELS, SETS, Clip, chosen, set_of, shot_of, side_of, watch
 from training.evaluation.film_protocols import PROTOCOLS, Shot, shoot
-from training.evaluation.metrics import Octaves, mapped, psnr, tone_map, weighted
+from training.evaluation.metrics import Column, Octaves, mapped, psnr, table_lines, tone_map, weighted
 from training.losses.weight_files import VARIABLE
 
 FILMS = tuple(f"film/{name}" for name in PROTOCOLS)
@@ -252,7 +252,7 @@ def mean_and_worst(rows: list[Row]) -> tuple[Row, Row]:
     return mean, {name: max(v) if name in HIGHER_IS_WORSE else min(v) for name, v in values.items() if v}
 
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     ("gain; worst", 13, ("gain", "{:+.2f}"), ("worst gain", "; {:+.2f}")),
     ("raw", 6, ("gain_raw", "{:+.2f}")),
     ("found", 8, ("found0", "{:.2f}"), ("found1", " {:.2f}")),
@@ -269,16 +269,8 @@ def table(title: str, clips: dict[str, dict[str, Row]]) -> tuple[list[str], dict
     sources = list(next(iter(clips.values())))
     out = {name: dict(zip(("mean", "worst"), mean_and_worst([c[name] for c in clips.values()]), strict=True))
            for name in sources}  # fmt: skip
-    width = max(map(len, sources))
-    lines = [title, f"| {'':<{width}} | " + " | ".join(f"{c[0]:>{c[1]}}" for c in COLUMNS) + " |"]
-    lines.append(f"| {'-' * width} | " + " | ".join("-" * (c[1] - 1) + ":" for c in COLUMNS) + " |")
-    for name in sources:
-        row = out[name]["mean"] | {f"worst {k}": v for k, v in out[name]["worst"].items()}
-        cells: list[str] = []
-        for _, size, *parts in COLUMNS:
-            text = "".join(form.format(row[key]) for key, form in parts if key in row)
-            cells.append(f"{text:>{size}}")
-        lines.append(f"| {name:<{width}} | " + " | ".join(cells) + " |")
+    rows = {name: of["mean"] | {f"worst {k}": v for k, v in of["worst"].items()} for name, of in out.items()}
+    lines = [title, *table_lines("", COLUMNS, rows)]
     for name in sources:
         if f"{name} alone" in sources:
             gaps = {clip: rows[name]["psnr"] - rows[f"{name} alone"]["psnr"] for clip, rows in clips.items()}

@@ -3,7 +3,7 @@ of the finest octaves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -109,3 +109,22 @@ class Octaves:
         for k, (both, shown, truth) in enumerate(self._sums):
             out |= {f"found{k}": both / max(truth, 1e-12), f"energy{k}": shown / max(truth, 1e-12)}
         return out
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+Column = tuple[str, int, *tuple[tuple[str, str], ...]]
+"""Its head, its width, and pairs of a figure's name and form."""
+
+
+def table_lines(corner: str, columns: Sequence[Column], rows: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Markdown, one line for each of ``rows``; columns without any figure are left out."""
+    shown = [c for c in columns if any(c[2][0] in row for row in rows.values())]
+    first = max(len(corner), *map(len, rows))
+    lines = [f"| {corner:<{first}} | " + " | ".join(f"{c[0]:>{c[1]}}" for c in shown) + " |"]
+    lines.append(f"| {'-' * first} | " + " | ".join("-" * (c[1] - 1) + ":" for c in shown) + " |")
+    for name, row in rows.items():
+        cells = ["".join(form.format(row[key]) for key, form in parts if key in row) for _, _, *parts in shown]
+        texts = (f"{cell:>{column[1]}}" for cell, column in zip(cells, shown, strict=True))
+        lines.append(f"| {name:<{first}} | " + " | ".join(texts) + " |")
+    return lines

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from training.crop_space import F32, U8
+from training.evaluation.metrics import Column, table_lines
 from training.evaluation.native_protocols import LUMA, Truth, head_of, oval_of
 
 Row = dict[str, float]
@@ -141,7 +142,7 @@ class Ruler:
 
 # --- tables ---
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     ("clips", 5, ("count", "{:.0f}")),
     ("dB in", 5, ("input", "{:.2f}")),
     ("default (worst)", 15, ("default", "{:+.2f}"), ("worst default", " ({:+.2f})")),
@@ -179,12 +180,4 @@ def summary(rows: Sequence[Row]) -> Row:
 
 def table(title: str, summaries: dict[str, Row]) -> str:
     """Markdown: one line a level."""
-    shown = [c for c in COLUMNS if any(c[2][0] in row for row in summaries.values())]
-    first = max(len(title), *map(len, summaries))
-    lines = [f"| {title:<{first}} | " + " | ".join(f"{c[0]:>{c[1]}}" for c in shown) + " |"]
-    lines.append(f"| {'-' * first} | " + " | ".join("-" * (c[1] - 1) + ":" for c in shown) + " |")
-    for name, row in summaries.items():
-        cells = ["".join(form.format(row[key]) for key, form in parts if key in row) for _, _, *parts in shown]
-        lines.append(f"| {name:<{first}} | " + " | ".join(f"{c:>{s[1]}}" for c, s in zip(cells, shown, strict=True))
-                     + " |")  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(table_lines(title, COLUMNS, summaries))
