@@ -12,7 +12,7 @@ export INPUT OUTPUT
 PINNED := $(if $(filter Darwin-x86_64,$(shell uname -s)-$(shell uname -m)),,PIP_CONSTRAINT=$(PIN))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run shell app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-engines bench-gpu train clean lock
+.PHONY: help setup run shell app test test-all test-engines soak lint lint-page image wheel docker docker-cuda bench bench-gpu train clean lock
 
 help:  ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -121,9 +121,6 @@ bench: $(VENV)/.dev  ## measure speed here: against a plain transcode and withou
 	$(PY) -m benchmarks.transcode
 	$(PY) -m benchmarks.pipeline
 
-bench-engines: $(VENV)-train/.train  ## measure published restorers on this CPU against PyTorch and ONNX Runtime
-	$(VENV)-train/bin/python -m benchmarks.engines $(ARGS)
-
 bench-gpu: $(VENV)/.dev  ## test and measure on an NVIDIA GPU; ARGS=--dry rehearses it without one
 	$(PY) -m benchmarks.gpu.first_contact $(ARGS)
 
@@ -150,8 +147,7 @@ $(VENV)-train/.engines: $(VENV)-train/.train Makefile
 # `make test`, whose environment has no torch, skips these in part or whole.
 test-engines: $(VENV)-train/.engines  ## test training, converter and published architectures, with torch
 	$(VENV)-train/bin/python -m pytest tests/engines tests/training engines/published/codeformer/tests engines/published/hifacegan/tests \
-	  engines/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py \
-	  tests/benchmarks/test_published_benchmark.py $(ARGS)
+	  engines/rtface-learn/tests/test_trainer.py tests/engine_install/test_with_torch.py $(ARGS)
 
 clean:  ## take away what was made, not the set-ups
 	rm -rf out build dist .pytest_cache .ruff_cache

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.gpu.machine import RESULTS, Bench
 
-PARTS = ("tensorrt", "in_place", "kernels", "overlap", "latency", "path", "host", "engines", "published")
+PARTS = ("tensorrt", "in_place", "latency", "path", "host")
 
 
 def main() -> int:

@@ -60,7 +60,7 @@ def _tests(name: str, limit: int, file: str, *more: str, under: tuple[str, ...] 
 
 def _figures(name: str, limit: int, *more: str) -> Part:
     command = (sys.executable, "-m", "benchmarks.gpu", name, *more)
-    return Part(name, limit, command, (*command, "--dry"), name not in ("kernels", "host"))
+    return Part(name, limit, command, (*command, "--dry"), name != "host")
 
 
 PARTS = (
@@ -89,13 +89,9 @@ PARTS = (
     _tests("device-tests", 180, "test_cuda_device_on_gpu.py"),
     _tests("codec-tests", 150, "test_hardware_codecs.py"),
     _tests("keyframe-tests", 120, "test_keys_on_gpu.py"),
-    _figures("kernels", 60),
     _figures("host", 60),
-    _figures("overlap", 120),
     _figures("latency", 120, "--latency-frames", "300"),
     _figures("path", 150),
-    _figures("engines", 240, "--engines", "rtface-m"),
-    _figures("published", 280, "--published", "gfpgan-1.4", "--published-batches", "1,4", "--published-compile", "4"),
 )
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -100,21 +98,6 @@ class Bench:
 
         self.run(go)
 
-    def milliseconds(self, work: Callable[[Any], None], repeats: int = 1) -> float:
-        """Of one of `repeats` runs of `work(stream)` on the compute stream, by the GPU's own clock."""
-
-        def go() -> float:
-            begin, end = (self.streams.gpu.event(timed=True) for _ in range(2))
-            stream = self.streams.compute
-            stream.record(begin)
-            for _ in range(repeats):
-                work(stream)
-            stream.record(end)
-            end.synchronize()
-            return end.milliseconds_since(begin) / repeats
-
-        return float(self.run(go))
-
     def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, GoldenResult, str]:
         """A plan for the GPU, the gate's verdict, and what runs it."""
 
@@ -204,92 +187,3 @@ def quantiles(values: Sequence[float], digits: int = 3) -> dict[str, float]:
     """min, p50, p95, p99, max, in the unit of the values."""
     found = np.percentile(np.asarray(values, np.float64), [0, 50, 95, 99, 100])
     return {name: round(float(v), digits) for name, v in zip(("min", "p50", "p95", "p99", "max"), found, strict=True)}
-
-
-def interleaved(subjects: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 2) -> dict[str, list[float]]:
-    """What each subject gives (milliseconds), one after the other in every round, so that a drift meets all of them.
-
-    A subject that fails is left out from then on, and said.
-    """
-    times: dict[str, list[float]] = {}
-    failed: set[str] = set()
-    for n in range(warm_up + rounds):
-        for name, subject in subjects.items():
-            if name in failed:
-                continue
-            try:
-                value = subject()
-            except Exception as error:  # noqa: BLE001 - the other subjects are still worth their time
-                failed.add(name)
-                times.pop(name, None)
-                print(
-                    f"{name} fails: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-                    file=sys.stderr,
-                    flush=True,
-                )
-                continue
-            if n >= warm_up:
-                times.setdefault(name, []).append(value)
-    return times
-
-
-def ratio(baseline: Sequence[float], subject: Sequence[float]) -> dict[str, float]:
-    """How many times as fast the subject is, round by round: min, median, max."""
-    r = np.asarray(baseline) / np.maximum(np.asarray(subject), 1e-9)
-    return {"min": round(float(r.min()), 3), "median": round(float(np.median(r)), 3), "max": round(float(r.max()), 3)}
-
-
-def torch_here() -> Any:
-    """The module, or None."""
-    try:
-        import torch
-
-        return torch
-    except ImportError:
-        return None
-
-
-@dataclass
-class TorchClock:
-    """Times work in PyTorch: by events on a GPU, by the host's clock on a CPU."""
-
-    torch: Any
-
-    @property
-    def device(self) -> str:
-        return "cuda" if self.torch.cuda.is_available() else "cpu"
-
-    def milliseconds(self, work: Callable[[], Any], repeats: int = 1) -> float:
-        """Of one of `repeats` runs."""
-        torch = self.torch
-        if self.device == "cpu":
-            start = time.perf_counter()
-            for _ in range(repeats):
-                work()
-            return 1e3 * (time.perf_counter() - start) / repeats
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize()
-        begin.record()
-        for _ in range(repeats):
-            work()
-        end.record()
-        end.synchronize()
-        return float(begin.elapsed_time(end)) / repeats
-
-    @contextmanager
-    def exact(self) -> Iterator[None]:
-        """fp32 without TF32, no gradients."""
-        cudnn, matmul = self.torch.backends.cudnn, self.torch.backends.cuda.matmul
-        before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
-        cudnn.allow_tf32 = matmul.allow_tf32 = False
-        cudnn.benchmark = True
-        try:
-            with self.torch.inference_mode():
-                yield
-        finally:
-            cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before
-
-
-def repeats_for(ms: float, budget_ms: float = 100.0, most: int = 200) -> int:
-    """How often something that takes `ms` is run between two marks."""
-    return max(1, min(most, math.ceil(budget_ms / max(ms, 1e-3))))

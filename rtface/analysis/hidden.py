@@ -3,7 +3,7 @@
 A laid-over blur ends at an edge that no head has: the face is soft, and hair, ears, neck and ground at a box or ellipse
 round it are sharp. Of a person out of focus, hair and shoulders are soft as well. A small network sees that on maps of
 how strong fine and coarse gradients are, across and down, in and round the face (trained by
-engines/training/loop/train_hidden.py). A mosaic is a comb of steps in the face, and none round it.
+engines/training/loop/train_hidden.py of 3a1a3492). A mosaic is a comb of steps in the face, and none round it.
 """
 
 from __future__ import annotations

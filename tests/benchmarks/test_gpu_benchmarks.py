@@ -17,11 +17,8 @@ WANTED = {
     "tensorrt": ("ways", "persons"),
     "in_place": ("1 faces",),
     "host": ("4 faces", "aim_ms"),
-    "kernels": ("device_copy_gb_per_s", "2 faces of 512 in 1080p nv12", "shaping of 2 faces"),
-    "overlap": ("rtface-m",),
     "latency": ("rtface-m", "aim_p99_ms"),
     "path": ("rtface-m", "beside_the_gpu"),
-    "engines": ("rtface-m",),
 }
 
 
@@ -80,40 +77,4 @@ def test_the_first_contact_asks_the_deciding_questions_first() -> None:
         for word in part.command
         if (name := word.removeprefix("tests/gpu/")) != word
     }
-    assert files == {path.name for path in (ROOT / "tests" / "gpu").glob("test_*.py")} - {"test_overlap_on_gpu.py"}
-
-
-def test_operations_are_counted_as_they_are(tmp_path: Path) -> None:
-    """A network small enough to count by hand."""
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper
-
-    from benchmarks.gpu import flops
-
-    def port(name: str, *shape: int | str) -> object:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    def weight(name: str, *shape: int) -> object:
-        count = 1
-        for side in shape:
-            count *= side
-        return helper.make_tensor(name, TensorProto.FLOAT, shape, [0.5] * count)
-
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1], strides=[2, 2]),
-        helper.make_node("ConvTranspose", ["y", "v"], ["z"], strides=[2, 2]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [port("x", "n", 3, 8, 8)],
-        [port("z", "n", 5, 8, 8)],
-        [weight("w", 4, 3, 3, 3), weight("v", 4, 5, 2, 2)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    onnx.checker.check_model(model)
-    onnx.save(model, str(tmp_path / "m.onnx"))
-    total, convolutions = flops.read(tmp_path / "m.onnx", {"x": (3, 8, 8)})
-    assert total == 2 * 16 * (4 * 27) + 2 * 16 * (4 * 5 * 4)
-    (only,) = convolutions
-    assert (only.channels, only.out, only.stride, only.height, only.flops) == (3, 4, (2, 2), 8, 2 * 16 * 108)
+    assert files == {path.name for path in (ROOT / "tests" / "gpu").glob("test_*.py")}

@@ -1,8 +1,7 @@
 """Every published architecture, narrow and with random weights, built by TensorRT for RTX, which needs no GPU for it.
 
 Each for sm_89 in the precision that such a GPU tries first; RTFACE_TENSORRT_SMS="75,120" builds for those too, in
-every precision that the offer allows, and OSEDiff, whose three thousand nodes take a minute. RTFACE_REQUIRE_TENSORRT=1
-makes the library's absence a failure.
+every precision that the offer allows. RTFACE_REQUIRE_TENSORRT=1 makes the library's absence a failure.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.published import NARROW, folders, offered
 from rtface.engine.recipe_tables import Batch, Precision, Precisions
 from rtface.engine.tensorrt.builder import build, prepare
 from rtface.engine.tensorrt.library import Library, choose, installed, precisions
 from tests.engines.common import exported, gap, onnx, ort, torch
+from tests.engines.published_folders import NARROW, folders, offered
 
 from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
 from engines.convert.offers import read_offer  # isort: skip
@@ -28,7 +27,6 @@ from engines.convert.offers import read_offer  # isort: skip
 pytestmark = pytest.mark.timeout(900)  # a build takes ten seconds, and on a busy machine minutes
 
 OFFERS = {name: folder for folder in folders() for name in offered(folder)}
-SLOW = {"osediff-face"}
 MORE = [sm for sm in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if sm]
 
 
@@ -62,8 +60,6 @@ def rtx() -> Library:
 @pytest.fixture(scope="module", params=OFFERS)
 def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Narrow, list[Precision]]:
     """A network as the converter writes it, and what its offer allows."""
-    if request.param in SLOW and not MORE:
-        pytest.skip("takes a minute: RTFACE_TENSORRT_SMS=89 builds it")
     folder = OFFERS[request.param]
     offer, (size, changes) = read_offer(folder, request.param), NARROW[folder.name]
     offer = replace(offer, size=size, variant=offer.variant | changes)

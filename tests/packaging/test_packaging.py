@@ -257,14 +257,13 @@ def test_the_wheel_runs_in_an_empty_environment(
     assert "gfpgan-1.4" in offered
     root = call(python, "-c", "from rtface_engines.catalogue import converter_root; print(converter_root())")
     assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
-    # What `engines add` and `engines merge` run by a Python with torch, as it finds them there.
+    # What `engines add` runs by a Python with torch, as it finds them there.
     call(
         python,
         "-c",
         "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in sys.argv[2:])",
         root.stdout.strip(),
         "engines.convert.__main__",
-        "engines.published.osediff.merge",
     )
     report = json.loads(call(binaries / "rtface", "run", "in.mp4", "out.mp4", "--json").stdout)
     assert report["frames_out"] == 12

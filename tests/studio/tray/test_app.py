@@ -67,7 +67,7 @@ def test_the_icon_tells_the_state(made, state, enabled, shown):
 def test_the_studio_opens_once_and_ends_with_the_icon(made, monkeypatch):
     app, _, said = made
     opened = []
-    monkeypatch.setattr(tray_app, "open_page", lambda address: opened.append(address) or True)
+    monkeypatch.setattr(tray_app, "open_in_browser", lambda address: opened.append(address) or True)
     choose(app, "Open the studio")
     choose(app, "Open the studio")
     assert len(opened) == 2 and opened[0] == opened[1]
