@@ -152,7 +152,7 @@ def backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Prec
     from rtface.engine.tensorrt.library import choose, installed, precisions
 
     gpu = bench.streams.gpu
-    choice = choose(gpu.capability, installed(), gpu=gpu.name)
+    choice = choose(gpu.capability, installed(), gpu.name)
     return precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p), choice.reason
 
 

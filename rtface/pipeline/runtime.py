@@ -188,9 +188,9 @@ def _on_gpu(
             )
         gpu = CudaDevice(streams, warn=warn)
         own.callback(gpu.close)
-        engines = EngineSet(
-            engine, device=device, opener=lambda recipe: open_gpu_engine(streams, recipe, number, progress=progress)
-        )
+        if progress is not None:
+            progress("engines for the GPU", 0.0)
+        engines = EngineSet(engine, device=device, opener=lambda recipe: open_gpu_engine(streams, recipe, number))
         own.callback(engines.close)
         closing = own.pop_all()
     stack.callback(closing.close)

@@ -35,7 +35,7 @@ def stand_in(gpu: Any) -> str:
     """Where no TensorRT takes the GPU, and PyTorch does, engines and networks are opened by PyTorch from now on, in
     this process. Why, for reports; "" where nothing is changed."""
     try:
-        choose(gpu.capability, installed(), gpu=gpu.name)
+        choose(gpu.capability, installed(), gpu.name)
         return ""
     except MissingComponent as error:
         refused = str(error)
@@ -52,7 +52,7 @@ def stand_in(gpu: Any) -> str:
 def nothing_runs(gpu: Any) -> str:
     """Why neither TensorRT nor PyTorch runs networks on the GPU; "" where one does."""
     try:
-        choose(gpu.capability, installed(), gpu=gpu.name)
+        choose(gpu.capability, installed(), gpu.name)
         return ""
     except MissingComponent as error:
         return "" if usable() else f"{error}; or install PyTorch, for measuring only"
@@ -92,8 +92,6 @@ class TorchPlan:
     def __init__(self, recipe: NetworkSpec, gpu: Any, precision: Precision) -> None:
         import torch
 
-        if precision == "int8":
-            raise EngineError(f"engine {recipe.name}: PyTorch runs no network in int8")
         self.name, self.max_batch = recipe.name, recipe.batch.max
         self.identity = PlanIdentity.of(
             recipe,
