@@ -63,11 +63,7 @@ def engines(
 
 
 def _cells(row: EngineInfo) -> list[str]:
-    speed = (
-        f"{row.ms:.1f} ms a face ({row.device} {row.precision}{', computer busy' * row.busy})"
-        if row.ms is not None
-        else "not measured"
-    )
+    speed = f"{row.ms:.1f} ms a face ({row.device} {row.precision})" if row.ms is not None else "not measured"
     return [
         row.name + (" (default)" if row.default else ""),
         row.family,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import statistics
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +30,6 @@ from rtface.errors import DeviceLost, EngineError, Message, MissingComponent, Ou
 from rtface.frame import Float32
 from rtface.util.files import write_atomically
 from rtface.util.install import reinstall_line
-from rtface.util.machine import OtherWork
 from rtface.util.paths import cache_dir
 from rtface.util.toml_dataclass import from_table, parse_json
 
@@ -111,16 +109,11 @@ class PlanIdentity:
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """What the golden gate found: PSNR in dB (worst crop), the least allowed, and milliseconds a crop took (median).
-
-    `busy`: other processes used the processor meanwhile, so that the time is too long. It is measured again when the
-    engine is loaded while they do not.
-    """
+    """What the golden gate found: PSNR in dB (worst crop), the least allowed, and the least milliseconds of a crop."""
 
     psnr: float
     required: float
     ms: float
-    busy: bool = False
 
     @property
     def passed(self) -> bool:
@@ -210,7 +203,7 @@ _NOTHING_TO_DO = 60.0
 
 
 def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
-    """Restores the golden crops and compares; also times the plan (median over the crops, at least 5 runs).
+    """Restores the golden crops and compares; also times the plan (the least of at least 5 runs).
 
     Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
     is: a plan that does nothing at all must not get through either. Of a person's weights, which are to differ from
@@ -225,7 +218,6 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
-        others = OtherWork()
         restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens are made with its default
         if recipe.recurrent:
             worst = _second_frames(restorer, crops)
@@ -239,11 +231,8 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         raise
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
         return GoldenResult(-200.0, required, 0.0)
-    # Other work on the machine can only make it slower: of a busy one the least is nearest to the truth.
-    busy = others.busy
-    return GoldenResult(
-        round(max(worst, -200.0), 3), required, round(1e3 * (min if busy else statistics.median)(times[1:]), 3), busy
-    )
+    # Other work on the machine can only make it slower: the least is nearest to the truth.
+    return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * min(times[1:]), 3))
 
 
 def _second_frames(restorer: CropRunner, crops: Float32) -> float:
@@ -349,16 +338,3 @@ def open_plan(
         found="; ".join(found) or Message("no precision that it allows", code="no_precision"),
         advice=remedy,
     ) from failed
-
-
-_CLEARLY_LESS = 0.85
-
-
-def retime(identity: PlanIdentity, verdict: GoldenResult, ms: float, *, busy: bool) -> GoldenResult:
-    """The verdict with a new speed, remembered. What was measured on a busy machine is too long: it replaces only a
-    longer time, and one that was measured without other work only where that is clearly longer."""
-    if busy and ms >= verdict.ms * (1.0 if verdict.busy else _CLEARLY_LESS):
-        return verdict
-    verdict = replace(verdict, ms=ms, busy=busy)
-    remember(identity, verdict)
-    return verdict
