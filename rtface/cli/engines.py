@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.config.option_sources import LoadedOptions
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import UsageError
 from rtface.util.spelling import hint
 
 if TYPE_CHECKING:
@@ -131,14 +130,13 @@ def _build(recipes: list[Recipe], device: str, console: Console) -> list[BuiltPl
             code="engines_device",
             value=device,
         )
+    from rtface.device.cuda.nvidia import NvidiaGpu
+    from rtface.engine.cuda import driver
     from rtface.engine.tensorrt import build_on
 
-    try:
-        gpu = importlib.import_module("rtface.device.cuda.nvidia").NvidiaGpu(int(here[1] or 0))
-    except ImportError as error:
-        if isinstance(error, MissingComponent):
-            raise
-        raise MissingComponent("no GPU can be used: {why}", code="gpu_none", why=error) from error
+    number = int(here[1] or 0)
+    driver.check(number)
+    gpu = NvidiaGpu(number)
     built: list[BuiltPlan] = []
     try:
         for recipe in recipes:

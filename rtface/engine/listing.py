@@ -78,8 +78,8 @@ def list_engines(
     if device != "auto":
         if not check_device(device).startswith("cuda"):
             find(device)
-        elif (reason := driver.unusable(int(device.partition(":")[2] or 0))) is not None:
-            raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
+        else:
+            driver.check(int(device.partition(":")[2] or 0))
     rows: list[EngineInfo] = []
     for name, path in find_recipes().items():
         try:

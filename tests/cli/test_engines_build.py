@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.engine import tensorrt
+from rtface.engine.cuda import driver
 from rtface.engine.plan import GoldenResult, PlanIdentity
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import EngineError
 
 
 class Gpu:
@@ -39,11 +40,10 @@ def asked(monkeypatch, tmp_path):
 
 
 def nvidia(monkeypatch, gpu):
+    monkeypatch.setattr(driver, "unusable", lambda number: None)
     module = types.ModuleType("rtface.device.cuda.nvidia")
 
     def open_gpu(index):
-        if isinstance(gpu, Exception):
-            raise gpu
         gpu.index = index
         return gpu
 
@@ -93,7 +93,9 @@ def test_the_precision_cannot_be_chosen_any_more(asked):
 
 
 def test_no_gpu_says_what_is_missing_and_what_to_do(asked, monkeypatch):
-    nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install '.[rtx]'"))
+    monkeypatch.setattr(
+        driver, "unusable", lambda number: "cuda-core is not installed; get it with: pip install '.[rtx]'"
+    )
     result = run()
     assert result.exit_code == 1
     assert "pip install '.[rtx]'" in result.stderr

@@ -87,7 +87,7 @@ class FrameSlots:
     """The slots of one frame in progress, and of its faces, until they are released.
 
     Attributes:
-        gpu_frame: None where the host cuts and pastes.
+        gpu_frame: None until its crops are cut.
         settled: whether the host has waited for the last work with them.
     """
 

@@ -165,8 +165,7 @@ def cuda_backend(device: str, number: int) -> NoReturn:
     """TensorRT on an NVIDIA GPU: always raises, as `find` is for crops in the host's memory."""
     from rtface.engine.cuda import driver
 
-    if (reason := driver.unusable(number)) is not None:
-        raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
+    driver.check(number)
     raise UsageError(
         "device {device} cannot be used here: its engines take crops in the GPU's memory, where rtface.run and "
         "rtface.Enhancer put them; for crops in the computer's memory choose cpu or onnx",

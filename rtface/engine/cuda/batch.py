@@ -46,7 +46,7 @@ class Batches:
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, most: int) -> None:
-        """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
+        """Reserves. Raises OutOfDeviceMemory."""
         self.sizes, self._rows = batch_sizes(most), most
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
@@ -57,15 +57,6 @@ class Batches:
         self._before: tuple[Stream, Event] | None = None
         gpu, ports = streams.gpu, plan.ports
         self._constants = [*recipe.constants]
-        wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
-        if missing := wanted - set(ports):
-            raise EngineError(
-                "engine {name}: its plan has no tensor {tensor}; there is: {tensors}",
-                code="plan_tensor",
-                name=recipe.name,
-                tensor=min(missing),
-                tensors=", ".join(ports),
-            )
         try:
             for name, (dtype, shape) in ports.items():
                 self._buffers[name] = gpu.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))

@@ -49,13 +49,6 @@ class GpuNetwork:
     def _build(self) -> None:
         """Reserves, runs once, as libraries compile and allocate then, and captures the run."""
         gpu, network, urgent = self._streams.gpu, self._network, self._streams.urgent
-        if missing := {network.input, *network.outputs} - set(self._plan.ports):
-            raise EngineError(
-                "network {name}: its plan has no tensor {tensor}",
-                code="network_tensor",
-                name=network.name,
-                tensor=min(missing),
-            )
         for name, (dtype, shape) in self._plan.ports.items():
             nbytes = math.prod(shape) * dtype.itemsize
             self._memory[name] = gpu.allocate(nbytes)

@@ -128,7 +128,7 @@ def test_engines_of_different_sizes_share_a_frame(streams, device, on_cpu, engin
     large.close()
 
 
-def test_what_the_kernels_cannot_do_is_done_by_the_cpu(streams, device, on_cpu, engine_on, share_limit):
+def test_big_endian_words_are_turned_on_the_way(streams, device, on_cpu, engine_on, share_limit):
     engine, _ = engine_on(streams)
     mine = run(device, Only(engine), film("yuv420p10be"))
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film("yuv420p10be"))

@@ -13,9 +13,9 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda import shaping
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.kernels import KERNELS, STRUCTS, curve_tables, packed
-from rtface.device.cuda.staging import StagedSamples, drawable
+from rtface.device.cuda.staging import StagedSamples
 from rtface.frame import Color, Display, Float
-from rtface.geometry.planes import layout, planes
+from rtface.geometry.planes import planes
 from rtface.geometry.transforms import scaling, translation
 from tests.device.cuda.host_kernels import HostKernels, compiler
 from tests.device.cuda.kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
@@ -246,11 +246,6 @@ def test_a_surface_holds_its_boxes_and_gives_them_back(name):
         before[role][y0 + 4, x0 + 7] ^= 1
         np.testing.assert_array_equal(views[role], before[role])
     assert all(at >= 0 and at + nbytes <= surface.nbytes for at, nbytes in surface.spans([inner]))
-
-
-def test_big_endian_words_are_not_drawn():
-    assert all(drawable(form) for form in map(layout, FORMATS) if form)
-    assert not any(drawable(form) for form in map(layout, ["yuv420p10be", "p010be", "gray16be", "gbrp16be"]) if form)
 
 
 def test_bottom_up_frames_are_copied_in_place(host):

@@ -115,18 +115,10 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
     plan, execution, gpu = make(recipe)
     stream = gpu.stream()
     handle = stream.handle
-    with pytest.raises(EngineError, match="nothing is bound"):
-        plan.enqueue(handle, 1)
-    with pytest.raises(EngineError, match="no memory is bound to output"):
-        plan.bind({"input": gpu.allocate(plan.nbytes("input", 4))})
-    with pytest.raises(EngineError, match=r"output needs 196608 bytes for 4 crops, got 8"):
-        plan.bind({"input": gpu.allocate(plan.nbytes("input", 4)), "output": gpu.allocate(8)})
     plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
     for batch in (0, 5):
         with pytest.raises(EngineError, match=f"runs 1, 2, 3, 4 crops at once, not {batch}"):
             plan.enqueue(handle, batch)
-    with pytest.raises(EngineError, match="bound to memory of the GPU"):
-        plan.run({}, {})
     for step, words in (
         ("shape", "no batch of 1: out of luck"),
         ("execute", "TensorRT failed: out of luck"),
@@ -144,25 +136,6 @@ def test_what_cannot_be_is_named(recipe: Recipe) -> None:
         plan.enqueue(handle, 1)
 
 
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda engine: engine.names.pop(), r"has tensors \['input'\]"),
-        (lambda engine: setattr(engine, "dtype", "HALF"), r"input is \('INPUT', 'HALF'"),
-        (lambda engine: engine.outputs.update(output=(3, 64, 32)), r"output is .*\(3, 64, 32\)"),
-    ],
-)
-def test_a_plan_with_other_tensors_than_the_recipe_is_refused(
-    recipe: Recipe, change: Callable[[Any], Any], words: str
-) -> None:
-    execution, gpu = FakeExecution(recipe, right), gpu_here()
-    change(execution.engine)
-    with pytest.raises(EngineError, match=words):
-        TensorRtPlan(recipe, PlanIdentity.of(recipe, "", "", "", "fp16"), execution, gpu)
-    assert execution.closed == 1
-    assert not gpu.live
-
-
 def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
     room = 4 * 2 * 4 * 3 * 64 * 64  # for the tensors of four crops
     gpu, execution = gpu_here(memory=room + 3000), FakeExecution(recipe, right)
@@ -170,8 +143,6 @@ def test_scratch_memory_is_that_of_the_batch_that_fits(recipe: Recipe) -> None:
     buffers = {name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports}
     with pytest.raises(OutOfDeviceMemory):
         plan.bind(buffers)
-    with pytest.raises(EngineError, match="nothing is bound"):
-        plan.enqueue(gpu.stream().handle, 1)
     plan.bind(buffers, (1, 2))
     assert plan.scratch is not None and plan.scratch.nbytes == 2048
     for memory in buffers.values():
@@ -203,8 +174,6 @@ def test_it_is_a_plan_like_any_other(recipe: Recipe) -> None:
     verdict = gate(recipe, plan)
     assert verdict.passed
     assert verdict.psnr > 100
-    with pytest.raises(EngineError, match="no value for input"):
-        plan.run({}, {"output": np.empty((1, 3, 64, 64), np.float32)})
     # Bound to the GPU afterwards, it holds none of the memory that this took.
     plan.bind({name: gpu.allocate(plan.nbytes(name, 4)) for name in plan.ports})
     assert len(gpu.live) == 3
