@@ -153,7 +153,7 @@ def backend(bench: Bench) -> tuple[tuple[Precision, ...], Callable[[Recipe, Prec
 
     gpu = bench.streams.gpu
     choice = choose(gpu.capability, installed(), gpu.name)
-    return precisions(gpu.capability), lambda recipe, p: tensorrt.open_network(recipe, gpu, p), choice.reason
+    return precisions(gpu.capability), lambda recipe, p: tensorrt.open_as(recipe, gpu, choice, p), choice.reason
 
 
 def torch_subjects(

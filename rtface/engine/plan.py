@@ -25,7 +25,6 @@ from rtface.engine.crop_runner import CropRunner
 from rtface.engine.learned import MARK
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.errors import DeviceLost, EngineError, Message, MissingComponent, OutOfDeviceMemory, UsageError, log
 from rtface.frame import Float32
 from rtface.util.files import write_atomically
@@ -69,7 +68,7 @@ class PlanIdentity:
 
     @staticmethod
     def of(
-        recipe: NetworkSpec,
+        recipe: Recipe,
         backend: str,
         library: str,
         device: str,

@@ -23,7 +23,6 @@ from rtface.engine.cuda import open as opening
 from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.builder import prepare, profile
 from rtface.engine.tensorrt.library import choose, installed, precisions
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
@@ -42,7 +41,6 @@ def stand_in(gpu: Any) -> str:
     if not usable():
         return ""
     tensorrt.open_tensorrt = opening.open_tensorrt = open_engine  # type: ignore[assignment]
-    tensorrt.open_network = open_network  # type: ignore[assignment]
     driver.TENSORRT = {"torch": "torch"}
     import torch
 
@@ -67,17 +65,10 @@ def usable() -> bool:
     return ON_HOST or torch.cuda.is_available()
 
 
-def open_engine(
-    recipe: Recipe, gpu: Any, *, progress: Any = None, precision: Precision | None = None
-) -> tuple[TorchPlan, GoldenResult]:
+def open_engine(recipe: Recipe, gpu: Any, *, precision: Precision | None = None) -> tuple[TorchPlan, GoldenResult]:
     """As `rtface.engine.tensorrt.open_tensorrt`."""
     recipe.check_weights()
     return open_plan(recipe, precisions(gpu.capability, precision), lambda p: TorchPlan(recipe, gpu, p), mixed=True)
-
-
-def open_network(network: NetworkSpec, gpu: Any, precision: Precision = "f32") -> TorchPlan:
-    """As `rtface.engine.tensorrt.open_network`."""
-    return TorchPlan(network, gpu, precision)
 
 
 class TorchPlan:
@@ -89,7 +80,7 @@ class TorchPlan:
 
     scratch = None
 
-    def __init__(self, recipe: NetworkSpec, gpu: Any, precision: Precision) -> None:
+    def __init__(self, recipe: Recipe, gpu: Any, precision: Precision) -> None:
         import torch
 
         self.name, self.max_batch = recipe.name, recipe.batch.max

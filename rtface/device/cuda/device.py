@@ -55,7 +55,7 @@ class CudaDevice:
         self._cpu = CpuDevice(warn=warn)
         self._steps = Submission(streams)
         self._shaper = GpuShaper(streams, self._steps.pools, self._steps.constants, self._steps.put)
-        self._regions = RegionReader(streams, self._steps.tables_of)
+        self._regions = RegionReader(self._steps)
         self._closed = False
 
     @property

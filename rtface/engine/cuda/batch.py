@@ -11,7 +11,7 @@ keeps memory. Rows that a batch lacks to the next size are empty.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -126,17 +126,19 @@ class Batches:
         return min(times)
 
     def _capture(self, batch: int) -> bool:
-        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured."""
+        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured.
+
+        A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
+        """
         stream = self._streams.compute
-        graph = captured(
-            self._recipe.name,
-            stream,
-            lambda: self._plan.capturable(stream.handle, batch),
-            lambda: self._steps(stream, batch, [], []),
-        )
-        if graph is not None:
-            self.graphs[batch] = graph
-        return graph is not None
+        try:
+            if self._plan.capturable(stream.handle, batch):
+                self.graphs[batch] = stream.capture(lambda: self._steps(stream, batch, [], []))
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            log.warning("%s runs without CUDA graphs, which is slower: %s", self._recipe.name, error)
+        return batch in self.graphs
 
     def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
         """True if the answers of the last run are good enough; the log has what is not, and what becomes of it."""
@@ -270,26 +272,3 @@ def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
         ),
         NETWORK,
     )
-
-
-def captured(name: str, stream: Stream, capturable: Callable[[], bool], steps: Callable[[], None]) -> Graph | None:
-    """A graph of what `steps` puts on the stream; None where that cannot be captured.
-
-    A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
-
-    Args:
-        name: of the network, for the log.
-        stream: nothing else is put on it meanwhile.
-        capturable: asked first; see `TensorRtPlan.capturable`.
-        steps: puts the work on the stream, having done so once before.
-
-    Raises:
-        OutOfDeviceMemory, DeviceLost.
-    """
-    try:
-        return stream.capture(steps) if capturable() else None
-    except (OutOfDeviceMemory, DeviceLost):
-        raise
-    except EngineError as error:
-        log.warning("%s runs without CUDA graphs, which is slower: %s", name, error)
-        return None

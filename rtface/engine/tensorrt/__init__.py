@@ -13,7 +13,6 @@ from rtface.device.cuda.gpu import Gpu
 from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import build, profile
 from rtface.engine.tensorrt.execution import Execution
@@ -44,15 +43,7 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
     return plan, verdict
 
 
-def open_network(network: NetworkSpec, gpu: Gpu, precision: Precision = "f32") -> TensorRtPlan:
-    """A plan that no golden crops have judged, of a network that is no engine; who asks for it judges its answers.
-
-    Raises MissingComponent and EngineError as `open_tensorrt`.
-    """
-    return open_as(network, gpu, choose(gpu.capability, installed(), gpu.name), precision)
-
-
-def identify(recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> PlanIdentity:
+def identify(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
     how = ", portable" if choice.library.kind == "rtx" and choice.target is None else ""
     return PlanIdentity.of(
@@ -66,14 +57,14 @@ def identify(recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, precision: Pr
     )
 
 
-def open_as(recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> TensorRtPlan:
+def open_as(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> TensorRtPlan:
     """A plan by that choice, not judged yet. Raises EngineError where library or GPU refuse it, OutOfDeviceMemory,
     DeviceLost."""
     identity = identify(recipe, gpu, choice, precision)
     return TensorRtPlan(recipe, identity, _load(recipe, gpu, choice, identity), gpu)
 
 
-def _load(recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, identity: PlanIdentity) -> Execution:
+def _load(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, identity: PlanIdentity) -> Execution:
     """The plan that is kept under that identity, built where there is none or the library refuses it.
 
     With the weights of a person it is built at each start, and nothing of it is kept; it only reads the kernels that
@@ -83,7 +74,7 @@ def _load(recipe: NetworkSpec, gpu: Gpu, choice: LibraryChoice, identity: PlanId
     def made() -> bytes:
         return build(recipe, identity.precision, choice)
 
-    if isinstance(recipe, Recipe) and recipe.learned is not None:
+    if recipe.learned is not None:
         theirs = identify(load_recipe(recipe.folder / "recipe.toml"), gpu, choice, identity.precision)
         return Execution(choice.library, made(), store.kernels_path(theirs), keeps=False)
     kernels = store.kernels_path(identity)

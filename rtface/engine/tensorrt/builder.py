@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.library import Library, LibraryChoice, fault, logger, sm
 from rtface.errors import EngineError, MissingComponent, log
 from rtface.util.install import extra_line
@@ -24,7 +24,7 @@ _WORKSPACE = 8 << 30
 pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
 
 
-def profile(recipe: NetworkSpec) -> str:
+def profile(recipe: Recipe) -> str:
     """What a plan is prepared for beside its precision, for its identity."""
     batch = recipe.batch
     return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
@@ -34,7 +34,7 @@ MESSAGE_BYTES = 1 << 30
 """Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
 
 
-def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True) -> SplitModel:
+def prepare(recipe: Recipe, precision: Precision, *, products: bool = True) -> SplitModel:
     """The engine's network as ONNX in the types of `precision`. `products`: see `typed`.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
@@ -71,7 +71,7 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
         ) from error
 
 
-def build(recipe: NetworkSpec, precision: Precision, choice: LibraryChoice) -> bytes:
+def build(recipe: Recipe, precision: Precision, choice: LibraryChoice) -> bytes:
     """The serialised plan. Raises EngineError when the library refuses the network."""
     library, trt = choice.library, choice.library.module
     log.info("a plan of %s is built for %s, which may take minutes", recipe.name, sm(choice.capability))
@@ -131,7 +131,7 @@ def _flags(library: Library) -> int:
     return 0
 
 
-def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
+def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
     """The optimisation profile, after comparing what the network takes and gives with the recipe."""
     batch = recipe.batch
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}

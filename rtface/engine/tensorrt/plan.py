@@ -10,7 +10,7 @@ import numpy as np
 
 from rtface.device.cuda.gpu import Gpu, Memory, Pinned
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.spec import NetworkSpec
+from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt.execution import Execution
 from rtface.errors import EngineError
 from rtface.frame import Float32
@@ -34,7 +34,7 @@ class TensorRtPlan:
         scratch: the network's own memory on the GPU, which each run writes to; None where it needs none.
     """
 
-    def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
+    def __init__(self, recipe: Recipe, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
         """Takes `execution` over, whose network has the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}

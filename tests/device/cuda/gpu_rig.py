@@ -16,8 +16,7 @@ from rtface.device.cuda import batch, kernels, shaping
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import GoldenResult, PlanIdentity
-from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.spec import NetworkSpec
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError
 from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
@@ -105,7 +104,7 @@ class FakePlan:
 
     def __init__(
         self,
-        recipe: NetworkSpec,
+        recipe: Recipe,
         gpu: FakeGpu,
         *,
         max_batch: int = 4,

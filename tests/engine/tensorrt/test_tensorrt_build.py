@@ -19,14 +19,11 @@ import numpy as np
 import pytest
 
 from rtface.engine.recipe import SHIPPED, Recipe, load_recipe
-from rtface.engine.spec import ImageNetworkSpec
 from rtface.engine.tensorrt import builder
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library, LibraryChoice, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent
-from rtface.protocols import ImageNetwork
-from rtface.tracking import models
 from tests.engine.conftest import Maker
 
 NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
@@ -182,12 +179,6 @@ def test_products_in_fp32_are_built_for_turing(rtx: Library, make_engine: Maker,
     recipe = load_recipe(folder / "recipe.toml")
     recipe = replace(recipe, precision=replace(recipe.precision, fp32_nodes=("exact", "computed")))
     assert build(recipe, precision, choose((7, 5), (rtx,), ""))
-
-
-@pytest.mark.parametrize("network", [pytest.param(models.face_mesh, marks=pytest.mark.slow), models.yunet])
-def test_the_trackers_networks_are_built(rtx: Library, network: Callable[[], ImageNetwork]) -> None:
-    blob = build(ImageNetworkSpec(network()), "f32", ada(rtx))
-    assert len(blob) > network().path.stat().st_size
 
 
 @pytest.mark.parametrize(
