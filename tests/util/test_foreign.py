@@ -149,19 +149,3 @@ def test_a_secret_is_the_first_line(tmp_path: Path):
         path.write_bytes(content)
         with pytest.raises(OSError, match=f"its first line is {why}"):
             first_line(path)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no pipes or devices with names")
-def test_a_pipe_gives_a_secret_soon_or_not_at_all(tmp_path: Path):
-    pipe, zero = tmp_path / "pipe", Path("/dev/zero")
-    os.mkfifo(pipe)
-    with pytest.raises(OSError, match="nothing came"):
-        first_line(pipe, 0.05)
-    if zero.exists():
-        with pytest.raises(OSError, match="longer than 64 KiB"):
-            first_line(zero)
-    ends = os.pipe()  # what a shell's <(…) is
-    os.write(ends[1], b"word\n")
-    assert first_line(Path(f"/dev/fd/{ends[0]}")) == "word"  # though its writer stays
-    for end in ends:
-        os.close(end)

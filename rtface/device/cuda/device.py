@@ -54,7 +54,7 @@ class CudaDevice:
         self._streams = streams
         self._cpu = CpuDevice(warn=warn)
         self._steps = Submission(streams)
-        self._shaper = GpuShaper(streams, self._steps.pools, self._steps.constants, self._steps.put)
+        self._shaper = GpuShaper(self._steps)
         self._regions = RegionReader(self._steps)
         self._closed = False
 

@@ -8,9 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, SlotPools
+from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots
 from rtface.device.cuda.gpu import Event, Stream
-from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
 from rtface.frame import Float32
 
@@ -22,8 +21,7 @@ def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot
     """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
     slot, urgent = slots.frame, steps.streams.urgent
     brought = _bring(
-        steps.pools,
-        steps.streams,
+        steps,
         slot,
         [(face, face.crop, 3 * face.size**2) for face in faces],
         urgent,
@@ -45,8 +43,7 @@ def corrections_to_host(
         streams.down.wait(slot.computed)
 
     brought = _bring(
-        steps.pools,
-        steps.streams,
+        steps,
         slot,
         [
             piece
@@ -66,11 +63,9 @@ def corrections_to_host(
     ]
 
 
-def outputs_to_host(
-    pools: SlotPools, streams: StreamThread, slots: FrameSlots, faces: Sequence[FaceSlot]
-) -> list[tuple[Float32, Float32]]:
+def outputs_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
     """Crops and engines' answers, float32 3×S×S; waits for them."""
-    slot = slots.frame
+    slot, streams = slots.frame, steps.streams
     slot.uploaded.synchronize()  # the same memory may still be on its way up
 
     def begin() -> None:
@@ -78,14 +73,13 @@ def outputs_to_host(
             streams.down.wait(event)
 
     pieces = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
-    brought = _bring(pools, streams, slot, pieces, streams.down, begin, slot.done)
+    brought = _bring(steps, slot, pieces, streams.down, begin, slot.done)
     shapes = [(3, face.size, face.size) for face in faces]
     return [(c.reshape(s), r.reshape(s)) for c, r, s in zip(brought[::2], brought[1::2], shapes, strict=True)]
 
 
 def _bring(
-    pools: SlotPools,
-    streams: StreamThread,
+    steps: Submission,
     slot: FrameSlot,
     pieces: Sequence[FaceFloats],
     stream: Stream,
@@ -93,7 +87,7 @@ def _bring(
     done: Event,
 ) -> list[Float32]:
     """Copies of pieces, made on a stream after what `begin` puts there."""
-    pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
+    steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
 
     def down() -> None:
@@ -102,17 +96,17 @@ def _bring(
             stream.copy(pinned, face.memory, 4 * count, to_at=4 * int(at), source_at=address - face.memory.address)
         stream.record(done)
 
-    streams.run(down).result()
+    steps.streams.run(down).result()
     done.synchronize()
     values = pinned.bytes().view(np.float32)
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
 def outputs_to_gpu(
-    pools: SlotPools, slot: FrameSlot, outputs: Sequence[tuple[FaceSlot, Float32]]
+    steps: Submission, slot: FrameSlot, outputs: Sequence[tuple[FaceSlot, Float32]]
 ) -> Callable[[Stream], None]:
     """The step that uploads answers of the host, float32 3×S×S, to the addresses of an engine's answers."""
-    pools.grow(slot.outputs, sum(output.nbytes for _, output in outputs))
+    steps.pools.grow(slot.outputs, sum(output.nbytes for _, output in outputs))
     pinned, at = slot.outputs.on_host(), 0
     copies, view = list[tuple[FaceSlot, int, int]](), pinned.bytes()
     for face, values in outputs:
