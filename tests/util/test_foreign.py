@@ -34,7 +34,6 @@ from rtface.util.foreign import (
     too_deep,
     whole,
 )
-from rtface.util.toml_dataclass import parse_toml
 from tests.pipeline.run_media import write_film
 
 
@@ -72,21 +71,6 @@ def test_a_timeline_that_is_nested_too_deeply_is_refused():
         with pytest.raises(UsageError, match="nested too deeply"):
             read_otio(deep, "deep.otio", FilmClock(Fraction(25)))
     assert not too_deep("[[]]" * 10_000 + '"' + "[" * 1000 + '"')
-
-
-def test_a_key_that_is_nested_too_deeply_takes_no_memory():
-    with pytest.raises(ValueError, match="too deeply"):
-        parse_toml("a" + ".a" * 15_000 + " = 1")
-    assert parse_toml('a.b = "' + "." * 1000 + '"') == {"a": {"b": "." * 1000}}
-
-
-def test_a_key_that_stands_twice_reaches_no_library(monkeypatch: pytest.MonkeyPatch):
-    otio = pytest.importorskip("opentimelineio", reason="the extra is not installed")
-    texts = list[str]()
-    monkeypatch.setattr(otio.core, "deserialize_json_from_string", texts.append)
-    with pytest.raises(UsageError, match="not a timeline"):
-        read_otio('{"a": 1, "a": 2}', "twice.otio", FilmClock(Fraction(25)))
-    assert texts == ['{"a": 2}']
 
 
 def test_a_name_fits_a_folder():

@@ -269,8 +269,9 @@ class NvidiaGpu:
 
     def close(self) -> None:
         """Ends its streams; memory is freed by who reserved it."""
-        for stream in self._streams:
-            stream.close()
+        with _doing("end its streams"):
+            for stream in self._streams:
+                stream.close()
         self._streams.clear()
 
 
@@ -278,10 +279,11 @@ def find_kernel(objects: Sequence[Any], name: str) -> Any:
     """The kernel of that name from the first cubin that holds it. Raises EngineError, OutOfDeviceMemory."""
     for code in objects:
         try:
-            return code.get_kernel(name)
-        except Exception as error:
+            with _doing(f"load the kernel {name}"):
+                return code.get_kernel(name)
+        except EngineError as error:
             # Only a cubin without that kernel leads on to the next one: a cubin that the driver refuses, or a lack of
             # memory, must reach the user as such.
             if "CUDA_ERROR_NOT_FOUND" not in str(error):
-                raise failure(str(error), f"load the kernel {name}") from error
+                raise
     raise EngineError("the compiled kernels hold no {name}", code="kernel_gone", name=name)

@@ -80,11 +80,9 @@ def installed() -> tuple[Library, ...]:
         try:
             module: Any = importlib.import_module(package)
             found.append(Library(kind, str(module.__version__), module, _targets(module) if kind == "rtx" else None))
-        except ModuleNotFoundError as error:
-            if error.name != package:
-                log.warning("%s is installed but cannot be used: %s", package, error)
-        except Exception as error:  # noqa: BLE001 - a library or symbol that is missing raises whatever the loader likes
-            log.warning("%s is installed but cannot be used: %s", package, str(error).strip().splitlines()[0])
+        except (ImportError, OSError, RuntimeError) as error:
+            if not isinstance(error, ModuleNotFoundError) or error.name != package:
+                log.warning("%s is installed but cannot be used: %s", package, str(error).strip().splitlines()[0])
     return tuple(found)
 
 

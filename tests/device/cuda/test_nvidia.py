@@ -10,13 +10,16 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 
 
 def test_a_refused_kernel_differs_from_a_missing_one():
+    class CUDAError(Exception):
+        """As cuda.core's own, which has no public name."""
+
     class Cubin:
         def __init__(self, error):
             self.error = error
 
         def get_kernel(self, name):
             if self.error:
-                raise RuntimeError(self.error)
+                raise CUDAError(self.error)
             return name
 
     missing = Cubin("CUDA_ERROR_NOT_FOUND: named symbol not found")
