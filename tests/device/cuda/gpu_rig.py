@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import av
@@ -22,14 +21,15 @@ from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
+STRUCTS = {kernels.CODE: kernels.STRUCTS, shaping.CODE: shaping.STRUCTS}
 
 
-def build_kernels(folder: Path) -> Callable[..., None]:
+def build_kernels() -> Callable[..., None]:
     """All kernels, as `FakeGpu` runs them: (name, grid, block, *args)."""
     by_name = {
         name: host
         for source, names in SOURCES.items()
-        for host in (compile_kernels(folder, source, names),)
+        for host in (compile_kernels(source, names, STRUCTS.get(source)),)
         for name in names
     }
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)

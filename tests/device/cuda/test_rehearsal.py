@@ -12,8 +12,8 @@ import pytest
 
 from rtface.device.cuda import nvrtc
 from rtface.errors import EngineError, MissingComponent
-from tests.device.cuda.gpu_rig import SOURCES
-from tests.device.cuda.host_kernels import compile_kernels, compiler
+from tests.device.cuda.gpu_rig import SOURCES, STRUCTS
+from tests.device.cuda.host_kernels import compile_kernels, compiled, kept
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -26,39 +26,26 @@ def driver(tmp_path_factory):
     if sys.platform != "linux":
         pytest.skip("the tests' own driver is built on Linux")
     folder = tmp_path_factory.mktemp("driver")
-    subprocess.run(
-        [
-            compiler(),
-            "-O1",
-            "-std=c++17",
-            "-shared",
-            "-fPIC",
-            "-o",
-            str(folder / "libcuda.so.1"),
-            str(HERE / "fake_libcuda.cpp"),
-            "-ldl",
-        ],
-        check=True,
-    )
+    library = compiled("fake_libcuda", (HERE / "fake_libcuda.cpp").read_text(), "-O1", "-ldl")
+    (folder / "libcuda.so.1").symlink_to(library)
     return folder
 
 
 def machine(folder, sources):
     """The environment of a machine with that driver, whose kernels the host runs."""
+    hosts = [compile_kernels(source, kernels, STRUCTS.get(source)) for source, kernels in sources.items()]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RTFACE_CACHE", str(folder / "cache"))
-        for source, kernels in sources.items():
-            compile_kernels(folder, source, kernels)
+        patch.setenv("RTFACE_CACHE", str(kept()))
+        for source in sources:
             nvrtc.compile(source.read_text(), (9, 0))  # NVRTC itself does not bear such a driver
-    kernels = ":".join(str(folder / f"{source.stem}.so") for source in sources)
     arguments = ",".join(f"{name}={len(types)}" for table in sources.values() for name, types in table.items())
     return os.environ | {
         "LD_LIBRARY_PATH": str(folder),
-        "FAKE_CUDA_KERNELS": kernels,
+        "FAKE_CUDA_KERNELS": ":".join(str(host.path) for host in hosts),
         "FAKE_CUDA_ARGUMENTS": arguments,
         "RTFACE_GPU_REHEARSAL": "1",
         "RTFACE_REQUIRE_GPU": "1",
-        "RTFACE_CACHE": str(folder / "cache"),
+        "RTFACE_CACHE": str(kept()),
     }
 
 
