@@ -58,11 +58,6 @@ class CudaDevice:
         self._regions = RegionReader(self._steps)
         self._closed = False
 
-    @property
-    def slots(self) -> dict[str | int, int]:
-        """How many slots are reserved; see `SlotPools.counts`."""
-        return self._steps.pools.counts
-
     def view(self, frame: Frame) -> CpuView | GpuView:
         """The frame (or field) for a tracker, from host or GPU memory; valid until the frame is written to."""
         # Not shared in GPU memory: crops are cut there without a view, and it is written to in place.

@@ -127,11 +127,6 @@ class SlotPools:
         self._frames = SlotPool(streams, lambda: FrameSlot(streams.gpu), FrameSlot.close)
         self._faces: dict[int, SlotPool[FaceSlot]] = {}
 
-    @property
-    def counts(self) -> dict[str | int, int]:
-        """How many slots there are, in use or not: of "frames", and of faces by the side of their crops."""
-        return {"frames": self._frames.count} | {size: pool.count for size, pool in self._faces.items()}
-
     def take(self, sizes: list[int]) -> FrameSlots:
         """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
         slots = FrameSlots(self._frames.take())
