@@ -396,7 +396,7 @@ def device(value: object, shown: str) -> str:
     if _GONE_DEVICES.fullmatch(text):
         raise UsageError(
             "{option} {value} is gone; choose cpu, or cuda for an NVIDIA GPU",
-            code="device_gone",
+            code="device_removed",
             option=shown,
             value=text,
         )
