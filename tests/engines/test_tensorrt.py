@@ -34,7 +34,7 @@ MORE = [sm for sm in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if sm]
 
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """What the builder asks of a network (`rtface.engine.spec.Recipe`, as far as it does)."""
+    """What the builder asks of a network (`rtface.engine.recipe.Recipe`, as far as it does)."""
 
     name: str
     inputs: dict[str, tuple[int, ...]]
