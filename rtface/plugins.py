@@ -44,10 +44,6 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
             ("openvino:gpu", "openvino_backend"),
             ("openvino:npu", "openvino_backend"),
             ("onnx", "onnx_backend"),
-            ("coreml", "onnx_backend"),
-            ("directml", "onnx_backend"),
-            ("torch", "torch_backend"),
-            ("torch:cuda", "torch_backend"),
         )
     },
     "tracker": {

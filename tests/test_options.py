@@ -90,7 +90,7 @@ def test_values_of_every_kind_come_from_text():
         ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),
         ("person", "anna@", "as anna@P2, not 'anna@'"),
         ("person", "anna@P2,ben", "as anna@P2"),
-        ("device", "gpu", "torch or torch:cuda, not 'gpu'"),
+        ("device", "gpu", "openvino:npu or onnx, not 'gpu'"),
         ("faces", "0,1", "track numbers"),
         ("max_faces", 0, "the nearest is 1"),
         ("max_faces", 1.5, "a whole number"),

@@ -53,6 +53,9 @@ GONE = {
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
     "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
     "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
+    "precision": Message(
+        "a plan is built in fp16, bf16 or fp32, whichever first gives the reference's answers", code="gone_precision"
+    ),
     "timestamp": Message(
         "signatures have no time stamp; to prove a time: openssl ts -query -data OUTPUT (RFC 3161)",
         code="gone_timestamp",

@@ -218,7 +218,7 @@ class QualityOptions(_Group):
         v.device,
         _ALL,
         "Where engines run; 'rtface doctor' says what is available here.",
-        "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
+        "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`; `auto` is an "
         "NVIDIA GPU where one can be used, else the CPU. [More](gpu.md)",
         metavar="NAME",
     )

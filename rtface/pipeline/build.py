@@ -277,7 +277,7 @@ def open_networks(
     engine_stack: ExitStack,
     progress: BuildProgress | None = None,
 ) -> tuple[Tracker, Runtime]:
-    """The tracker and the engine that the options name, loaded at the same time where both are on the CPU.
+    """The tracker and the engine that the options name, loaded at the same time.
 
     Args:
         tracker_stack, engine_stack: release them.
@@ -286,12 +286,11 @@ def open_networks(
     Raises:
         UsageError, MissingComponent, EngineError: as `film_parts`.
     """
-    loading = None
-    if not may_take_gpu(options.device):  # each takes some tenths of a second to load
-        loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
-            create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES, device=options.device
-        )
-        tracker_stack.callback(lambda: loading.exception() or loading.result().close())
+    # Each takes some tenths of a second to load.
+    loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
+        create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES
+    )
+    tracker_stack.callback(lambda: loading.exception() or loading.result().close())
     runtime = open_runtime(
         engine_request(options),
         options.device,
@@ -300,8 +299,7 @@ def open_networks(
         warn=stats.warn,
         progress=progress,
     )
-    # On a GPU the tracker's networks may run there, too.
-    return (loading.result() if loading else open_tracker(options, tracker_stack, gpu=runtime.networks)), runtime
+    return loading.result(), runtime
 
 
 def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:
@@ -377,12 +375,7 @@ def live_engine(options: QualityOptions) -> str:
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:
-    """The tracker that the options name; `stack` closes it.
-
-    Args:
-        more: as for `create_tracker`; without `gpu` its networks stay on the CPU, so that a lost
-            GPU does not take the tracker with it.
-    """
+    """The tracker that the options name; `stack` closes it. `more`: as for `create_tracker`."""
     tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES, **more)
     stack.callback(tracker.close)
     return tracker

@@ -77,7 +77,7 @@ def find_faces(
     """The frame with the tracker's faces; `watchful` and `sparing` as of `rtface.protocols.Tracker`.
 
     Where the tracker fails, it has no faces and `tracked` is False, and the fault is counted.
-    DeviceLost is raised: the tracker's networks are gone for good.
+    DeviceLost is raised: a frame in the GPU's memory is gone for good.
     """
     started = perf_counter()
     try:

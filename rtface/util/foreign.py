@@ -6,13 +6,10 @@ import errno
 import math
 import os
 import re
-import select
 import stat
 import sys
-import time
 from collections.abc import Callable
 from fractions import Fraction
-from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -67,32 +64,18 @@ def read_regular(
     return data
 
 
-def first_line(path: Path, patience_s: float = 30.0) -> str:
-    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``), which has so long to give it.
+def first_line(path: Path) -> str:
+    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``).
 
     Raises:
-        OSError: it cannot be read, gives nothing in that time, or its first line is empty, no text or too long.
+        OSError: it cannot be read, or its first line is empty, no text or too long.
     """
-    read, more, until = b"", b"-", time.monotonic() + patience_s
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with FileIO(os.open(path, flags)) as file:
-        while more and b"\n" not in read and len(read) <= _LINE:
-            if sys.platform != "win32" and not _readable(file, until - time.monotonic()):
-                raise OSError(errno.ETIMEDOUT, f"nothing came from it in {patience_s:g} s", str(path))
-            read += (more := file.read(_LINE) or b"")
-    line = read.partition(b"\n")[0].decode(errors="replace").strip()
+    with path.open("rb") as file:
+        line = file.readline(_LINE + 1).decode(errors="replace").strip()
     if not line or "\ufffd" in line or len(line) > _LINE:
         why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
-
-
-if sys.platform != "win32":
-
-    def _readable(file: FileIO, seconds: float) -> bool:
-        waiting = select.poll()  # `select` takes no number above 1023
-        waiting.register(file, select.POLLIN)
-        return bool(waiting.poll(max(0.0, 1e3 * seconds)))
 
 
 def too_deep(text: str) -> bool:

@@ -379,7 +379,8 @@ def persons(value: object, shown: str) -> object:
 
 
 DEVICES = ("auto", *plugins.BUILT_IN["backend"])
-"""Where engines run; of several GPUs `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
+"""Where engines run; of several GPUs `cuda:1` and `openvino:gpu.1` name the second."""
+_GONE_DEVICES = re.compile(r"coreml|directml|torch(:cuda(:\d+)?)?")
 
 
 def device_kind(device: str) -> tuple[str, int]:
@@ -392,7 +393,14 @@ def device_kind(device: str) -> tuple[str, int]:
 def device(value: object, shown: str) -> str:
     """Where engines run: one of `DEVICES`, with a GPU's number where it may have one, or a plugin's backend."""
     text = str(value).strip().lower()
-    kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
+    if _GONE_DEVICES.fullmatch(text):
+        raise UsageError(
+            "{option} {value} is gone; choose cpu, or cuda for an NVIDIA GPU",
+            code="device_removed",
+            option=shown,
+            value=text,
+        )
+    kind = re.sub(r"^(cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\2", text)
     if kind not in DEVICES and device_kind(text)[0] not in plugins.installed("backend"):
         raise UsageError(
             "{option} must be {devices}, not {value}{hint}",

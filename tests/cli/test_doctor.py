@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import metadata
 
-import pytest
 from typer.testing import CliRunner
 
 from rtface.cli import doctor_checks
@@ -125,17 +123,6 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
     assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
     assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
     assert found["openvino NPU"].detail.endswith("--device openvino:npu")
-
-
-def test_providers_of_onnxruntime(monkeypatch):
-    pytest.importorskip("onnxruntime")
-    assert list(findings(doctor_checks.check_onnxruntime)) == ["device onnx"]
-    monkeypatch.setattr(doctor_checks.platform, "system", lambda: "Windows")
-    finding = findings(doctor_checks.check_onnxruntime)["device directml"]
-    assert "has no DmlExecutionProvider" in finding.detail
-    assert finding.repair.endswith("pip install onnxruntime-directml")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert not findings(doctor_checks.check_onnxruntime)
 
 
 def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):

@@ -32,7 +32,7 @@ MORE = [sm for sm in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if sm]
 
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """What the builder asks of a network (`rtface.engine.spec.NetworkSpec`, as far as it does)."""
+    """What the builder asks of a network (`rtface.engine.recipe.Recipe`, as far as it does)."""
 
     name: str
     inputs: dict[str, tuple[int, ...]]
@@ -86,7 +86,7 @@ def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_it_is_built_for_sm_89(rtx: Library, narrow: tuple[Narrow, list[Precision]]) -> None:
     network, allowed = narrow
     assert "bf16" in allowed
-    assert len(build(network, allowed[0], choose((8, 9), (rtx,)))) > network.model_path.stat().st_size / 4
+    assert len(build(network, allowed[0], choose((8, 9), (rtx,), ""))) > network.model_path.stat().st_size / 4
 
 
 @pytest.mark.parametrize("products", [True, False])
@@ -110,4 +110,4 @@ def test_other_capabilities_on_demand(rtx: Library, narrow: tuple[Narrow, list[P
     capability = int(sm[:-1]), int(sm[-1])
     for precision in precisions(capability):
         if precision in allowed:
-            assert len(build(network, precision, choose(capability, (rtx,)))) > 1e6
+            assert len(build(network, precision, choose(capability, (rtx,), ""))) > 1e6

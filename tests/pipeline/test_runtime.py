@@ -43,12 +43,10 @@ class Machine:
         self.enhancers.append(parts.enhance)
         return parts
 
-    def open_engine(self, streams, recipe, number, *, progress=None):
+    def open_engine(self, streams, recipe, number):
         self.gate.wait(20)
         if self.grey or recipe.name == self.lacks:
             raise EngineError(f"engine {recipe.name} does not give its reference's answers on this machine")
-        if progress:
-            progress(f"engine {recipe.name}", 0.5)
         return engine_on(streams, recipe.name)[0]
 
 
@@ -77,7 +75,7 @@ def test_auto_takes_the_gpu_where_there_is_one(machine):
         assert runtime.device.name == "cuda"
         assert runtime.engines.described == ("rtface-s", "cuda (fake 1.0, f32)")
         assert runtime.ahead == 2
-    assert told == [("engine rtface-s", 0.5)]
+    assert told == [("engines for the GPU", 0.0)]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import http.client
 import logging
 import shutil
 import socket
 import ssl
-import struct
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,10 +16,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rtface.errors import UsageError
-from rtface.web.connections import HttpConnection
 from rtface_studio.app_command import remote_access
 from rtface_studio.context import Studio
 from rtface_studio.folders import AllowedFolders
@@ -151,24 +145,6 @@ def test_broken_connections_write_nothing_to_the_terminal(
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_reset_connections_are_freed(server: StudioServer) -> None:
-    def connections() -> int:
-        gc.collect()
-        return sum(isinstance(thing, H11Protocol) for thing in gc.get_objects())
-
-    clients = [opened(server, "GET /login HTTP/1.1") for _ in range(5)]
-    for client in clients:
-        assert client.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
-    assert connections() == 5
-    for client in clients:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset instead of an end
-        client.close()
-    deadline = time.monotonic() + 10
-    while connections() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert connections() == 0
-
-
 def test_wrong_passwords_have_to_wait(server: StudioServer) -> None:
     for _ in range(5):
         status, headers, page = ask(server, "POST", "/login", urlencode({"password": "wrong"}))
@@ -182,32 +158,6 @@ def test_no_header_chooses_the_address_that_waits(server: StudioServer) -> None:
     for number in range(4):
         page = ask(server, "POST", "/login", urlencode({"password": "wrong"}), X_Forwarded_For=f"10.0.0.{number}")[2]
     assert b"Wait" in page
-
-
-def test_slow_forms_keep_nobody_out(monkeypatch: pytest.MonkeyPatch, server: StudioServer) -> None:
-    """A session's own slow request, an upload, goes on meanwhile."""
-    monkeypatch.setattr(HttpConnection, "MOST", 8)
-    monkeypatch.setattr("rtface.web.http.BODY_S", 0.5)
-    headers = ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[1]
-    cookie, key = headers["set-cookie"].partition(";")[0], headers["location"].partition("?")[2]
-    upload = opened(server, f"PUT /api/files/upload?name=a.mp4&{key} HTTP/1.1\r\nCookie: {cookie}\r\nContent-Length: 9")
-    slow = [opened(server, "POST /login HTTP/1.1\r\nContent-Length: 4000") for _ in range(20)]
-    assert [ask(server, "GET", "/login")[0] for _ in range(3)] == [200] * 3
-    assert ask(server, "POST", "/login", urlencode({"password": PASSWORD}))[0] == 303
-    assert slow[-1].recv(1 << 16).startswith(b"HTTP/1.1 408 ")
-    upload.sendall(b"no film!!")
-    assert upload.recv(1 << 16).startswith(b"HTTP/1.1 422 ")
-    for client in (upload, *slow):
-        client.close()
-
-
-def opened(server: StudioServer, head: str) -> ssl.SSLSocket:
-    """A connection that has sent the head of a request, and no body yet."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    client = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=10))
-    client.sendall(f"{head}\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
-    return client
 
 
 def test_a_session_ends_when_nobody_uses_it() -> None:

@@ -23,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
 from rtface.web.access import HEADERS, bearer, foreign, same, with_headers
-from rtface.web.connections import LET_IN
 from rtface.web.http import application, body, error_response
 from rtface_studio.entrance_pages import closed_page, language_of, login_page
 from rtface_studio.password import PasswordLogin
@@ -132,8 +131,6 @@ class AccessControl:
         if (refusal := self._refusal(scope, headers)) is not None:
             await self._refuse(refusal, scope, receive, send)
             return
-        if scope["path"] not in _OPEN:
-            scope.setdefault("state", {})[LET_IN] = True
         if scope["type"] == "websocket":
             if self._login is not None:
                 receive = _while_open(self._login, _cookie_of(headers), receive)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import logging
@@ -13,13 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from rtface.errors import EngineError, InputMissing, OutputError, UsageError
 from rtface.live.control.browser import open_in_browser
 from rtface.live.control.control_routes import control_routes
-from rtface.live.control.http_server import ControlConnection, LocalHttpServer
+from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
 from rtface.web.http import FAILED
 
@@ -218,8 +216,7 @@ def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
             assert fields[1].startswith("0100007F")
 
 
-def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd, monkeypatch):
-    monkeypatch.setattr("rtface.web.http.BODY_S", 0.1)
+def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd):
     controls, port = served
     head = f"POST /toggle HTTP/1.1\r\nHost: localhost:{port}\r\n".encode()
     for data in (
@@ -227,7 +224,6 @@ def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd, monk
         b"GET\r\n\r\n",
         b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
         head + b"Content-Length: -1\r\n\r\n",
-        head + b"Content-Length: 99999999999999999999\r\n\r\n",
         head + b"Content-Length: \xb2\r\n\r\n",
         head + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
         b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
@@ -278,51 +274,6 @@ def test_what_a_route_raises_is_answered(error, status, kind, caplog):
     server.close()
     assert answered[0] == status and answered[1]["kind"] == kind
     assert [one.levelname for one in caplog.records] == ["DEBUG"] * (status == 500)
-
-
-def test_idle_connections_never_block_a_command(served):
-    controls, port = served
-    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(ControlConnection.MOST)]
-    ended = threading.Event()
-
-    def drip():
-        while not ended.wait(0.2):
-            for peer in peers:
-                try:
-                    peer.sendall(b"a")
-                except OSError:
-                    return
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        for _ in range(ControlConnection.MOST + 2):
-            assert ask(port, "POST", "/off")[0] == 200
-        assert not controls.enabled
-    finally:
-        ended.set()
-        thread.join()
-        for peer in peers:
-            peer.close()
-
-
-def test_who_reads_nothing_is_dropped(monkeypatch):
-    monkeypatch.setattr(ControlConnection, "STALLED_S", 0.05)
-    ended = threading.Event()
-
-    async def endless():
-        try:
-            while True:
-                yield bytes(1 << 20)
-                await asyncio.sleep(0)
-        finally:
-            ended.set()
-
-    server = LocalHttpServer([Route("/", lambda request: StreamingResponse(endless()))], port=0, option="--control")
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as peer:
-        peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert ended.wait(10)
-    server.close()
 
 
 def test_it_ends_whoever_is_connected():

@@ -34,7 +34,7 @@ const about = (engine) => textOr(`engines.about_${engine.name}`, engine.summary)
 
 function card(engine, engines, draw) {
   const speed = engine.ms === null ? t("engines.not_measured") :
-    `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})${engine.busy ? ` · ${t("engines.busy")}` : ""}`;
+    `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})`;
   return h("li", { class: "card stack" },
     h("div", { class: "head" }, h("h2", {}, engine.name), h("div", { class: "row" },
       engine.default ? badge(t("engines.default"), "accent") : null, badge(engine.family))),
