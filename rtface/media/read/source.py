@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
+from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.read.arrivals import ArrivingPackets
 from rtface.media.read.container import (
     NO_TIMES,
@@ -111,7 +112,7 @@ class FileSource:
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size, self._variant = decode, size, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
-        self._refusal: str | None = None
+        self._gpu: GpuDecoder | str | None = None
         self._stop = stop or (lambda: False)
         self.pipe: PipeReader | None = None
         self._arriving: ArrivingPackets | None = None
@@ -274,9 +275,8 @@ class FileSource:
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
-        self._refusal = None
         still, part = is_still(self._container), self._cut.start is not None or self._cut.end is not None
-        gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
+        self._gpu = open_on_gpu(self._video, self._wanted) if self._wanted and not still else None
         return Decoder(
             self._container,
             self._video,
@@ -284,24 +284,13 @@ class FileSource:
             self._cut,
             remote=is_url(self._path),
             sought=sought,
-            gpu=gpu,
+            gpu=self._gpu if isinstance(self._gpu, GpuDecoder) else None,
             stopped=lambda: self.pipe is not None and self.pipe.stopped,
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
             arriving=self._arriving,
             fields=self._chosen,
-        )
-
-    def _without_gpu(self, why: str) -> None:
-        """Told where the GPU does not decode, or no longer."""
-        if self._now is None:
-            self._refusal = why
-            return
-        since = self._cut.shown(self._now.reached)
-        self.info.decoder += f", software from {since}"
-        self._stats.warn(
-            "decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from {since}"
         )
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
@@ -411,10 +400,11 @@ class FileSource:
 
     def _decoded_by(self, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was asked for, and warns where that was in vain."""
-        if self._wanted is None or is_still(self._container):
+        if self._wanted is None or self._gpu is None:
             return "software"
-        by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
-        if self._refusal:
+        refusal = self._gpu if isinstance(self._gpu, str) else self._gpu.refusal
+        by = f"software, because {refusal}" if refusal else f"NVDEC on cuda:{self._wanted.device}"
+        if refusal:
             self._stats.warn("decode_gpu", f"{self._name}: is decoded by {by}")
         else:
             notes.append(f"{self._name}: is decoded by {by}")
