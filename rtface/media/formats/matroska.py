@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from itertools import islice
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from rtface.media.formats.color import HdrMetadata
 from rtface.media.formats.mp4 import Crop, Header
@@ -30,7 +29,6 @@ _CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
 _ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
 _DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
-_TONES = (0x55B9, 0x55BB, 0x55BA, 0x55B1)  # of a track's colour: range, primaries, transfer, matrix
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
@@ -45,7 +43,6 @@ def read_header(file: BinaryIO, number: int) -> Header:
     start, end = next(((body, stop) for _, body, stop in islice(_tracks(data), number, None)), (0, 0))
     video = _child(data, start, end, _VIDEO) or (0, 0)
     left, top, right, bottom = (_number(data, *video, kind) for kind in _CROP)
-    colour = _child(data, *video, _COLOUR)
     return Header(
         crop=(left, top, right, bottom) if left or top or right or bottom else None,
         dolby_vision=next(
@@ -56,8 +53,6 @@ def read_header(file: BinaryIO, number: int) -> Header:
             ),
             None,
         ),
-        colors=_colors_in(data, colour) if colour else None,
-        hdr=_hdr_in(data, colour) if colour else None,
     )
 
 
@@ -65,29 +60,6 @@ def unread_tracks(file: BinaryIO) -> set[int]:
     """The numbers of tracks that FFmpeg does not read, such as buttons."""
     data = _body(file, _TRACKS)
     return {_number(data, body, end, _TRACK_NUMBER) for _, body, end in _tracks(data, _UNREAD)}
-
-
-def _colors_in(data: bytes, colour: tuple[int, int]) -> tuple[int, int, int, int]:
-    color_range, primaries, transfer, matrix = (
-        _number(data, *colour, kind) if _child(data, *colour, kind) else unsaid
-        for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True)
-    )
-    return color_range if color_range < 3 else 0, primaries, transfer, matrix
-
-
-def _hdr_in(data: bytes, colour: tuple[int, int]) -> HdrMetadata | None:
-    display = _child(data, *colour, _MASTERING)
-    primaries, luminance = (
-        tuple(_real(data, *display, kind) for kind in kinds)
-        if display and all(_child(data, *display, kind) for kind in kinds)
-        else None
-        for kinds in (_PRIMARIES, _LUMINANCE)
-    )
-    light = tuple(_number(data, *colour, kind) for kind in _LIGHT) if _child(data, *colour, _LIGHT[0]) else None
-    hdr = HdrMetadata(
-        primaries, cast("tuple[Fraction, Fraction] | None", luminance), cast("tuple[int, int] | None", light)
-    )
-    return hdr if hdr != HdrMetadata() else None
 
 
 def note_picture(
@@ -171,14 +143,6 @@ def _body(file: BinaryIO, wanted: int) -> bytes:
     kind, body, size = next(level(file, origin + places.get(wanted, _FARTHEST)), (0, 0, 0))
     file.seek(body)
     return file.read(size) if kind == wanted and 0 < size < _LONGEST else b""
-
-
-def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:
-    """A floating-point number of 4 or 8 bytes; 0 where it is none."""
-    begin, stop = _child(data, start, end, wanted) or (0, 0)
-    form = {4: ">f", 8: ">d"}.get(stop - begin)
-    value = struct.unpack_from(form, data, begin)[0] if form else 0.0
-    return Fraction(value if math.isfinite(value) else 0)
 
 
 def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | None:

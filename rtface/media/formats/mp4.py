@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -126,16 +126,10 @@ class Header:
     Attributes:
         crop: what it hides at the borders, None for nothing; fractions of a sample are left out.
         dolby_vision: its configuration.
-        colors: range, primaries, transfer and matrix (numbers of H.273).
-        hdr: HDR metadata, which the frames themselves may contradict.
-        shown_size: width and height at which it is shown, in 1/65536 of a sample.
     """
 
     crop: Crop | None = None
     dolby_vision: bytes | None = None
-    colors: tuple[int, int, int, int] | None = None
-    hdr: HdrMetadata | None = None
-    shown_size: tuple[int, int] | None = None
 
 
 def read_header(file: BinaryIO, number: int) -> Header:
@@ -148,16 +142,12 @@ def read_header(file: BinaryIO, number: int) -> Header:
     moov = bytearray(_moov(file)[1])
     if (found := _picture_entry(moov, number)) is None:
         return Header()
-    around, (first, end) = found
-    entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
-    size = struct.unpack_from(">HH", moov, first + 24)
+    first, end = found[1]
+    entry, size = (first + _ENTRY, end), struct.unpack_from(">HH", moov, first + 24)
     vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
     return Header(
         crop=_crop(moov, entry, size),
         dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
-        colors=_colors(moov, entry),
-        hdr=_hdr(moov, entry),
-        shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
     )
 
 
@@ -175,28 +165,6 @@ def _crop(moov: bytearray, entry: Span, size: tuple[int, int]) -> Crop | None:
     )
     crop = left, top, size[0] - left - round(wide), size[1] - top - round(high)
     return crop if any(crop) and min(crop) >= 0 else None
-
-
-def _hdr(moov: bytearray, entry: Span) -> HdrMetadata | None:
-    display, light = (find_box(moov, *entry, kind) for kind in (b"mdcv", b"clli"))
-    hdr = HdrMetadata()
-    if display and display[1] - display[0] >= 24:
-        gx, gy, bx, by, rx, ry, wx, wy, bright, dark = struct.unpack_from(">8H2I", moov, display[0])
-        hdr = HdrMetadata(
-            tuple(Fraction(value, 50_000) for value in (rx, ry, gx, gy, bx, by, wx, wy)),
-            (Fraction(dark, 10_000), Fraction(bright, 10_000)),
-        )
-    if light and light[1] - light[0] >= 4:
-        hdr = replace(hdr, light=struct.unpack_from(">2H", moov, light[0]))
-    return hdr if hdr.primaries or hdr.light else None
-
-
-def _colors(moov: bytearray, entry: Span) -> tuple[int, int, int, int] | None:
-    for start, end in inner_boxes(moov, *entry, b"colr"):
-        kind = bytes(moov[start : start + 4])
-        if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
-            return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
-    return None
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:

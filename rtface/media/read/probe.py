@@ -33,7 +33,7 @@ from rtface.media.read.container import (
 )
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields, Size
-from rtface.media.read.header import contradictions, not_shown, read_header
+from rtface.media.read.header import not_shown, read_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
@@ -124,7 +124,7 @@ class MediaInfo:
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
-        unseen: what FFmpeg's decoder does not give of the frames, or players show in another way, one line each.
+        unseen: what FFmpeg's decoder does not give of the frames, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
@@ -324,10 +324,7 @@ def describe(
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
         crop=header.crop,
-        unseen=[
-            *not_shown(header, video, decoder.hidden, alpha=alpha),
-            *contradictions(header, video, image),
-        ],
+        unseen=not_shown(header, video, decoder.hidden, alpha=alpha),
     )
     return enlarged(info, first, native_format(image))
 
