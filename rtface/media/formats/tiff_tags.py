@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,13 @@ _INNER = {34665, 34853, 40965}  # EXIF, GPS, interoperability
 _BIG = (b"+\0", b"\0+")
 _LONG, _MOST, _DEEPEST = 4, 4096, 3
 
+# Tags that go along with the samples: limits and curves of the values, white, primaries, black and white.
+TIFF_SHOWN = (280, 281, 301, 318, 319, 340, 341, 532)
+TIFF_OF_VALUES = (280, 281, 301, 340, 341, 532)
+"""Those that hold for samples of the same kind and depth only."""
+TIFF_FORM = (258, 262, 277, 339)
+"""Bits, kind of colours, number and format of samples."""
+
 
 def order_of(data: bytes) -> Literal["<", ">"]:
     """The byte order of a TIFF structure, as `struct` has it."""
@@ -25,11 +33,10 @@ def order_of(data: bytes) -> Literal["<", ">"]:
 def read_directory(
     data: bytes, at: int | None = None, depth: int = 1, places: dict[int, int] | None = None
 ) -> Directory:
-    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out, and those
-    that come again. `places` receives where the values lie."""
+    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out. `places`
+    receives where the values lie."""
     found: Directory = {}
-    inside = set[int]()
-    order, left = order_of(data), 2 * len(data)  # bytes that are taken: values need not lie apart
+    order = order_of(data)
     word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
     with suppress(struct.error):
         start: int = struct.unpack_from(order + word, data, room)[0] if at is None else at
@@ -40,13 +47,11 @@ def read_directory(
             size, place = count * _BYTES.get(kind, 0), entry + 4 + room
             if size > room:
                 place = struct.unpack_from(order + word, data, place)[0]
-            value = data[place : place + min(size, left)]
-            left -= len(value)
+            value = data[place : place + size]
             if tag in _INNER:
                 inner = int.from_bytes(value, "big" if order == ">" else "little")
-                if depth < _DEEPEST and tag not in inside and (tags := read_directory(data, inner, depth + 1)):
+                if depth < _DEEPEST and (tags := read_directory(data, inner, depth + 1)):
                     found[tag] = _LONG, 1, tags
-                inside.add(tag)
             elif tag not in found and size and len(value) == size:
                 found[tag] = kind, count, value
                 if places is not None:
@@ -94,3 +99,8 @@ def classic(data: bytes) -> bytes:
         for tag, (kind, count, value) in read_directory(data).items()
     }
     return with_directory(data[:2] + struct.pack(order + "H", 42) + data[4:], tags)
+
+
+def numbers(value: Any) -> tuple[Any, ...]:
+    """A tag's value as plain numbers."""
+    return tuple(np.ravel(value).tolist()) if isinstance(value, Sequence | np.ndarray) else (value,)

@@ -27,10 +27,9 @@ from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.media.formats.image_header import size_of
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
-from rtface.media.formats.image_view import TIFF_FORM, TIFF_OF_VALUES
 from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.formats.tiff_tags import order_of, read_directory, with_directory
+from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_OF_VALUES, order_of, read_directory, with_directory
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.stills.dpx import COLOURS, new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
@@ -44,7 +43,6 @@ _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL, _INCH = 2, 2
-_DENSITY = (282, 283, 296)
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which is not computed from other samples here: it is written only where "
@@ -185,7 +183,7 @@ def image_bytes(
     if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # its samples are RGB
         meta.icc = None
     if still is not None and kind != still.kind:
-        meta.view, meta.tiff_shown, meta.density = {}, {}, None
+        meta.tiff_shown, meta.tiff_alpha, meta.density = {}, None, None
     change = Change.of(frame)
     tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
     if tags:
@@ -358,15 +356,14 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     same = all(
         value == now for number, now in zip(TIFF_FORM, written, strict=True) for value in meta.tiff_form.get(number, ())
     )
-    left_out = _DENSITY if same else (*_DENSITY, *TIFF_OF_VALUES)
-    extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in left_out]
+    extra += [(n, *said, True) for n, said in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES]
     file, about = io.BytesIO(), meta.exif or exif_of(1)
     tifffile.imwrite(
         file,
         pixels,
         photometric="minisblack" if gray else "rgb",
         compression="zlib",
-        extrasamples=meta.view.get("transparency", ["unassalpha"])
+        extrasamples=[2 if meta.tiff_alpha is None else meta.tiff_alpha]
         if pixels.ndim == 3 and pixels.shape[2] == 4
         else None,
         byteorder=order_of(about),
