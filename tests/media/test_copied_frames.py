@@ -116,7 +116,7 @@ def test_what_was_not_changed_is_copied(tmp_path, codec, options, kind, suffix):
 
 
 INTRA = [
-    ("mov", "prores_ks", "yuv422p10le", (320, 180), {"profile": "lt"}, "mxf"),
+    ("mov", "prores_ks", "yuv422p10le", (320, 180), {"profile": "lt"}, "mkv"),
     ("mkv", "prores_ks", "yuv422p10le", (320, 180), {"profile": "hq"}, "mov"),
     ("mov", "dnxhd", "yuv422p", (320, 180), {"profile": "dnxhr_sq"}, "mov"),
     ("mxf", "dnxhd", "yuv422p", (1280, 720), {"profile": "dnxhd", "b": "75M"}, "mov"),
@@ -150,14 +150,6 @@ def test_frames_coded_by_themselves_are_copied(tmp_path, kind, codec, pix_fmt, s
     with av.open(str(film)) as one, av.open(str(output)) as other:
         made, source = (container.streams.video[0].codec_context for container in (other, one))
         assert (made.name, made.profile, made.pix_fmt) == (source.name, source.profile, source.pix_fmt)
-
-
-@pytest.mark.parametrize("options", [{"level": "1", "g": "1"}, {"level": "3", "g": "10"}])
-def test_ffv1_with_groups_or_without_a_header_stays_out_of_mxf(tmp_path, options):
-    film = make(tmp_path / "in.mkv", "ffv1", times=range(3), **options)
-    for format, copies in (("mxf", False), ("matroska", True)):
-        with closing(FileSource(film)) as source:
-            assert isinstance(find_copy(source.info, film, format), PacketCopy) == copies
 
 
 def test_a_jpeg_keeps_the_quantisation_of_the_input(tmp_path):

@@ -105,6 +105,7 @@ def test_a_link_to_an_output_is_written_through(media, film: Path, tmp_path: Pat
     ("name", "options", "says"),
     [
         ("x.txt", {}, r"\.txt names no film container"),
+        ("x.mxf", {}, "MXF is read, and no longer written; name a .mov output"),
         ("x", {}, "no extension"),
         ("x.mp4", {"codec": "nosuch"}, "no such encoder"),
         ("x.mp4", {"codec": "aac"}, "not a video encoder"),

@@ -131,7 +131,6 @@ def test_dolby_vision_that_others_misread_is_said(media, tmp_path: Path, profile
     ("suffix", "codec", "advice"),
     [
         (".mkv", "ffv1", "--codec libx264 or libx265 can"),
-        (".mxf", None, "--codec libx264 can"),
         (".webm", None, "a .mkv output with --codec libx264 can"),
     ],
 )

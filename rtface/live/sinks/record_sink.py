@@ -46,7 +46,7 @@ class RecordSink(ChildSink):
         path = endpoint.name
         super().__init__("rtface.live.sinks.record_worker:record", path, _SLOTS)
         suffix = Path(path).suffix.lower()
-        known = [name for name in FORMATS if name not in (".webm", ".mxf")]
+        known = [name for name in FORMATS if name != ".webm"]
         if suffix not in known:
             raise UsageError(
                 "{path}: a live run is recorded as {known}; .mkv is the safest",

@@ -17,7 +17,6 @@ _HELD_OF_STREAMS = {
     "mp4": {"title", "language"},
     "mov": {"title", "language"},
     "mpegts": {"language"},
-    "mxf": set[str](),
 }
 _BESIDE_COVERS = {
     *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),
@@ -51,8 +50,8 @@ def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
         return {
             key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
         }
-    if format == "mxf":  # an empty comment is one that was taken out
-        return {key.removeprefix("comment_"): text for key, text in given.items() if text}
+    if format == "mxf":
+        return {key.removeprefix("comment_"): text for key, text in given.items()}
     return dict(given)
 
 

@@ -19,7 +19,6 @@ from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
-from rtface.media.formats.mxf import check_spacing
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
@@ -121,14 +120,6 @@ class FilmFile:
         """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
         if self._first is None:
             self._first = pts
-        if self.plan.format == "mxf":
-            video = self.plan.video
-            check_spacing(
-                self.plan.path,
-                self.plan.target.path.stem,
-                self.frames,
-                (pts - self._first) * video.time_base * video.rate - self.frames,
-            )
         self._given.append(pts)
         self.frames += 1
         self.stats.count("frames_out")
@@ -153,7 +144,7 @@ class FilmFile:
 
     def flush(self) -> None:
         """Muxes everything that waits; errors are not yet those of rtface."""
-        self.streams.finish(self.frames)
+        self.streams.finish()
 
     def complete(self) -> None:
         """Flushes: the file under its working name is whole after that, and only `finish` or `abort` may follow.

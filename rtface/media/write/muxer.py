@@ -11,7 +11,6 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from rtface.media.formats import mxf
 from rtface.media.formats.mp4_texts import TextTrack
 from rtface.media.write.stream_plan import OutputPlan, raw_bytes_a_second
 from rtface.stats import Stats
@@ -59,8 +58,6 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         # The clock is ahead of a frame's time of decoding by as many microseconds as FFmpeg's own program sets, and the
         # film begins twice as late: else data came late, and GStreamer could not seek where sound begins first.
         options["max_delay"] = "700000"
-    elif plan.format == "mxf":
-        options |= mxf.muxer_options(plan.video.rate)
     return options
 
 

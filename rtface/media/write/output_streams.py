@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
@@ -16,7 +15,6 @@ from av.video.stream import VideoStream
 from rtface.frame import Packet
 from rtface.media.formats.immersive import stereo_mode
 from rtface.media.formats.mp4_texts import text_clock
-from rtface.media.formats.mxf import user_tags
 from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
@@ -24,7 +22,7 @@ from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
-from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
+from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
@@ -45,8 +43,6 @@ _STALE = {
     "alpha_mode",  # of a second stream in each packet, which no encoder writes unasked
 }
 _REEL = "reel_name"
-# Seconds that a sound may come after the frames of its time in the order of the input.
-_BEHIND_S = 10
 # Gap in PCM that silence fills where the length of the film is not known.
 _LONGEST_S = 3600.0
 
@@ -76,16 +72,13 @@ class OutputStreams:
             {k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
             | header_tags(plan.metadata, plan.own_tags)
         )
-        if plan.format == "mxf":
-            container.metadata.update(user_tags(container.metadata))
-        if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
+        if plan.timecode is not None and plan.format in ("matroska", "webm"):
             container.metadata[KEY] = str(plan.timecode)
-        if plan.info.reel and plan.format in ("matroska", "webm", "mxf"):
+        if plan.info.reel and plan.format in ("matroska", "webm"):
             container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        # MXF takes the rate of its sound packets from the frames.
-        for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
+        for stream in plan.info.streams:
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
@@ -105,7 +98,6 @@ class OutputStreams:
             unheard=unheard,
             delayed=plan.format in ("mp4", "mov"),
             begin=self._set_options,
-            pace=self._pad_sounds if plan.format == "mxf" else None,
             stats=stats,
         )
 
@@ -152,20 +144,10 @@ class OutputStreams:
             index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
         )
 
-    def _pad_sounds(self, reached: float) -> None:
-        """Silence where a sound is far behind the frames, which MXF's muxer holds in memory until it comes."""
-        behind = Fraction(math.floor(reached)) - _BEHIND_S
+    def finish(self) -> None:
+        """Gives out what the sound encoders still hold, and muxes everything that waits."""
         for target, sound in self._sounds.values():
-            if isinstance(sound, PcmTranscoder) and sound.end < behind:
-                self.muxer.wait(target, sound.pad(behind))
-
-    def finish(self, frames: int) -> None:
-        """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
-        for target, sound in self._sounds.values():
-            self.muxer.wait(
-                target,
-                sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder) else sound.finish(),
-            )
+            self.muxer.wait(target, sound.finish())
         for index, rewrite in self._rewrites.items():
             if isinstance(rewrite, SubtitleTranscoder):
                 self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
@@ -207,14 +189,8 @@ class OutputStreams:
             target.metadata[KEY] = str(code)
         if plan.action == "sound":
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            self._sounds[info.index] = (
-                target,
-                (
-                    PcmTranscoder(source, target, self._stats, self._plan.info.first)
-                    if self._plan.format == "mxf"
-                    else AudioTranscoder(source, target, self._stats, self._plan.info.origin)
-                ),
-            )
+            sound = AudioTranscoder(source, target, self._stats, self._plan.info.origin)
+            self._sounds[info.index] = target, sound
         elif plan.action == "cover":
             assert info.cover is not None
             packet = av.Packet(info.cover)
@@ -245,7 +221,7 @@ class OutputStreams:
         if plan.action == "sound":
             assert isinstance(source, AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
-            (PcmTranscoder if self._plan.format == "mxf" else AudioTranscoder).configure(source, target)
+            AudioTranscoder.configure(source, target)
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)

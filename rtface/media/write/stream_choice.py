@@ -11,9 +11,7 @@ import av
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
-from rtface.media.formats import mxf
 from rtface.media.read.probe import StreamInfo
-from rtface.media.write.pcm_sound import RATE, PcmTranscoder
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 
 Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
@@ -102,22 +100,19 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.kind in ("data", "unknown"):
         if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
             return StreamPlan(stream, "drop"), ""
-        if stream.kind == "data" and format != "mxf" and accepts(format, stream):
+        if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out, {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (
             f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
         )
-    if format == "mxf":
-        return _decide_mxf(stream)
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
         exact = format in _PCM_IN and is_pcm(stream.codec)
-        encoder = (
-            mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(format, "aac")
-        )
+        short = source.codec_context.format.name.startswith(("s16", "u8"))
+        encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
         note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
@@ -141,23 +136,11 @@ def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
         with av.open(io.BytesIO(), "w", format=format) as container:
             target = container.add_stream(plan.encoder, rate=48_000)
             assert isinstance(target, AudioStream)
-            (PcmTranscoder if format == "mxf" else AudioTranscoder).configure(source, target)
+            AudioTranscoder.configure(source, target)
             target.codec_context.open()
     except (av.FFmpegError, ValueError):
         return None
     return plan
-
-
-def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
-    """PCM for every sound that can be decoded."""
-    source = stream.template
-    if not isinstance(source, AudioStream) or source.codec_context is None:  # pyright: ignore
-        return None, ""
-    encoder, exact = mxf.sound_encoder(stream.codec, source.codec_context.format.name)
-    rate = source.codec_context.sample_rate
-    other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
-    note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
-    return _tried(StreamPlan(stream, "sound", encoder), "mxf"), note
 
 
 def _plain(encoder: str) -> str:

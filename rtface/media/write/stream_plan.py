@@ -18,7 +18,6 @@ from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.files.outputs import check_target, folder_gone
 from rtface.media.files.workfile import Target
-from rtface.media.formats import mxf
 from rtface.media.formats.facts import unheld
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
@@ -40,7 +39,6 @@ FORMATS = {
     ".webm": "webm",
     ".ts": "mpegts",
     ".m2ts": "mpegts",
-    ".mxf": "mxf",
 }
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
@@ -223,6 +221,14 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
 
 def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
+    if suffix == ".mxf":
+        raise UsageError(
+            "{path}: MXF is read, and no longer written; name a .mov output, which "
+            "ffmpeg -i {stem}.mov -c:v copy -c:a pcm_s24le {stem}.mxf puts into MXF",
+            code="output_mxf",
+            path=os.fspath(output),
+            stem=Path(output).stem,
+        )
     if suffix not in FORMATS:
         raise UsageError(
             "{path}: {suffix} names no film container; use one of {formats}",
@@ -239,8 +245,6 @@ def supported_encoders(format: str) -> set[str]:
     """Names of the codecs that a container can hold."""
     if format == "mpegts":  # its muxer does not say
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
-    if format == "mxf":  # nor does this one
-        return set(mxf.ENCODERS)
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
