@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 import tifffile
 
 import rtface
-from rtface.config.options import Options
-from rtface.errors import InputError, Interrupted, OutputError, UsageError
+from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Color
 from rtface.geometry.color_curves import curve_of
 from rtface.media.stills.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
@@ -23,8 +21,6 @@ from rtface.media.stills.exr import ExrHeader, decode_exr, rewrite_exr, shown
 from rtface.media.stills.exr import light_of as exr_light
 from rtface.media.stills.image_read import read_image
 from rtface.media.stills.sequence import SequenceSource
-from rtface.pipeline.film import run_file
-from rtface.pipeline.progress import Progress
 from rtface.util.av_arrays import copy_image
 from rtface.util.timecode import Timecode
 from tests.media.conftest import samples
@@ -398,20 +394,3 @@ def test_damaged_exr_and_dpx_are_input_errors(tmp_path: Path, damage: slice) -> 
         path.write_bytes(path.read_bytes()[damage])
         with pytest.raises(InputError):
             read_image(path)
-
-
-@pytest.mark.usefixtures("engines")
-def test_an_interrupted_sequence_is_continued_under_its_names(tmp_path: Path) -> None:
-    source, stop = scans(tmp_path / "in", 12), threading.Event()
-
-    def look(progress: Progress) -> None:
-        if progress.frames == 5:
-            stop.set()
-
-    with pytest.raises(Interrupted) as info:
-        run_file(source, f"{tmp_path}/out/", Options(sequence=True), progress=look, stop=stop)
-    kept = len(list((tmp_path / "out.partial").glob("*.dpx")))
-    assert kept >= 5 and info.value.resume_at == pytest.approx(kept / 24, abs=1e-5)
-    rtface.run(source, f"{tmp_path}/out/", sequence=True, start=info.value.resume_at)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in source.iterdir())
-    assert not (tmp_path / "out.partial").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import BinaryIO
 import av
 
 from rtface.errors import OutputError
-from rtface.media.files.stills_list import read_part
+from rtface.media.files.image_names import has_still_name
 from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.util.av_input import open_input
@@ -64,8 +63,10 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
                 "the one that ends first gets the name"
             )
         if folder:
-            if read_part(path) is not None:  # a folder of anything else stays
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a folder with anything else stays
+                for still in filter(has_still_name, path.iterdir()):
+                    still.unlink()
+                path.rmdir()
             return None
         if not stat.S_ISREG(os.fstat(number).st_mode):
             return None
