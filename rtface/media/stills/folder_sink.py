@@ -196,7 +196,7 @@ class FolderSink:
     def _kept(self) -> str:
         try:
             return str(self._target.keep(self.work))
-        except (OSError, OutputError):
+        except OSError:
             return str(self.work)
 
     def _files(self) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -80,31 +80,26 @@ class Muxer:
 
     Args:
         container: with all its streams added.
+        plan: what is written.
         video: index of the video stream in it.
         covers: cover images, written with the header.
         texts: text streams of MP4 and MOV.
         unheard: indexes of the streams that should come early.
-        delayed: whether the header waits for all streams (MP4, MOV).
-        begin: called before the header; with True when some stream is silent.
-        pace: called with the seconds that the frames have come to.
         stats: receives counters.
     """
 
     def __init__(
         self,
         container: OutputContainer,
+        plan: OutputPlan,
         video: int,
         *,
         covers: Sequence[AnyPacket],
         texts: Iterable[Stream],
         unheard: Iterable[int],
-        delayed: bool,
-        begin: Callable[[bool], None],
-        pace: Callable[[float], None] | None = None,
         stats: Stats,
     ) -> None:
-        self._container, self._video, self._stats = container, video, stats
-        self._delayed, self._begin_options, self._pace = delayed, begin, pace
+        self._container, self._plan, self._video, self._stats = container, plan, video, stats
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
         self._held: list[AnyPacket] | None = []
@@ -123,8 +118,6 @@ class Muxer:
         time = (stamp or 0) * base.numerator / base.denominator
         self._release(time)
         self.reached = max(self.reached, time)
-        if self._pace is not None:
-            self._pace(self.reached)
         self._mux(packet)
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
@@ -162,7 +155,8 @@ class Muxer:
         self._held.append(packet)
         self._held_bytes += packet.size
         self._unheard.discard(packet.stream_index)
-        ready = not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
+        delayed = self._plan.format in ("mp4", "mov")  # whose header waits for all streams
+        ready = not delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
         elif self._held_bytes > SILENT_BYTES:  # the first frame comes late
@@ -171,7 +165,8 @@ class Muxer:
     def _begin(self, *, silent: bool) -> None:
         """Writes the header and everything that was held back for it."""
         held, self._held = self._held or [], None
-        self._begin_options(silent)
+        self._container.container_options.clear()
+        self._container.container_options.update(muxer_options(self._plan, silent=silent))
         for packet in self._covers:
             self._container.mux_one(packet)
         for packet in held:

@@ -21,7 +21,7 @@ from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.joints import Joints
-from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
+from rtface.media.write.muxer import AnyPacket, Muxer
 from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
@@ -92,12 +92,11 @@ class OutputStreams:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
         self.muxer = Muxer(
             container,
+            plan,
             self.video.index,
             covers=covers,
             texts=texts,
             unheard=unheard,
-            delayed=plan.format in ("mp4", "mov"),
-            begin=self._set_options,
             stats=stats,
         )
 
@@ -152,10 +151,6 @@ class OutputStreams:
             if isinstance(rewrite, SubtitleTranscoder):
                 self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
         self.muxer.flush()
-
-    def _set_options(self, silent: bool) -> None:
-        self._container.container_options.clear()
-        self._container.container_options.update(muxer_options(self._plan, silent=silent))
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
         stream = add_video(self._container, self._plan.video, self._plan.path)
