@@ -67,31 +67,6 @@ def test_a_name_that_is_too_long(tmp_path: Path):
         check_target(tmp_path / ("x" * 245 + ".mp4"), inputs=[], overwrite=False)
 
 
-OUT_OF_MEMORY = """
-import resource, sys
-from fractions import Fraction
-from rtface.errors import OutputError
-from rtface.media.formats.color import ColorTags
-from rtface.media.write.encoders import VideoPlan, check, set_quality
-plan = VideoPlan(sys.argv[1], "yuv444p", 12000, 7500, Fraction(25), Fraction(1, 25), ColorTags(), None)
-set_quality(plan, None, None)
-limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (300 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
-    check(plan)
-except OutputError as error:
-    sys.exit(str(error))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux's means")
-@pytest.mark.parametrize("encoder", ["libx264", "ffv1"])
-def test_an_encoder_without_memory_says_memory(encoder: str):
-    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, encoder], capture_output=True, text=True, check=False)
-    assert "not enough memory" in done.stderr and "12000×7500" in done.stderr, done.stderr
-    assert "check --codec" not in done.stderr
-
-
 def test_a_link_to_an_output_is_written_through(media, film: Path, tmp_path: Path):
     (tmp_path / "real").mkdir()
     target = tmp_path / "real" / "out.mp4"
