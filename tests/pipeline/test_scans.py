@@ -237,7 +237,7 @@ def test_a_single_dpx_still(tmp_path: Path, engines: object) -> None:
     assert cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
 
 
-def test_padding_bits_and_packings_are_kept_or_rewritten(tmp_path: Path) -> None:
+def test_padding_bits_are_kept_and_packings_refused(tmp_path: Path) -> None:
     data = bytearray(scan(tmp_path / "a.dpx").read_bytes())
     data[2560 + 3] |= 3  # the two bits after three samples of 10
     image = decode_dpx(bytes(data))
@@ -252,8 +252,9 @@ def test_padding_bits_and_packings_are_kept_or_rewritten(tmp_path: Path) -> None
     image = decode_dpx(packed)
     changed = copy_image(image)
     np.frombuffer(changed.planes[1], "<u2").reshape(180, -1)[5, 5] ^= 1
-    again = decode_dpx(rewrite_dpx(packed, changed))
-    assert samples(again) == samples(changed) and rewrite_dpx(packed, image) == packed
+    assert rewrite_dpx(packed, image) == packed
+    with pytest.raises(OutputError, match="TIFF"):
+        rewrite_dpx(packed, changed)
     with pytest.raises(OutputError, match="cannot take an image"):
         rewrite_dpx(bytes(data), image.reformat(160, 90))
 
@@ -314,7 +315,7 @@ def exr(path: Path, *, format: str = "half", compression: str = "zip16", face: b
     return path
 
 
-@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none"), ("half", "rle")])
+@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none"), ("half", "zip1")])
 @pytest.mark.usefixtures("engines")
 def test_exr_sequences_keep_what_is_not_a_face(tmp_path: Path, format: str, compression: str) -> None:
     (tmp_path / "in").mkdir()

@@ -240,10 +240,7 @@ def set_slices(plan: VideoPlan) -> None:
             continue
         plan.options["slices"] = str(number)
         try:
-            context = VideoCodecContext.create(plan.encoder, "w")
-            assert isinstance(context, VideoCodecContext)
-            configure(context, plan)
-            context.open()
+            new_context(plan).open()
         except NotImplementedError:  # FFmpeg's answer to a number that does not fit
             continue
         except (av.FFmpegError, ValueError):  # another reason, which `check` tells
@@ -376,6 +373,14 @@ def _further_parameters(plan: VideoPlan) -> list[str]:
     return ["asm=AVX2"] if plan.encoder.startswith("libx264") and cv2.checkHardwareSupport(_AVX512) else []
 
 
+def new_context(plan: VideoPlan) -> VideoCodecContext:
+    """Makes a configured encoder without a container; it is not open yet."""
+    context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
+    assert isinstance(context, VideoCodecContext)
+    configure(context, plan)
+    return context
+
+
 def open_encoder(context: VideoCodecContext) -> None:
     """Opens a configured encoder; threads keep their scheduling, which SVT-AV1 changes as root."""
     with scheduling_kept():
@@ -390,10 +395,7 @@ def check(plan: VideoPlan) -> None:
         EncoderRefused: it needs a GPU, and driver or GPU refuse.
     """
     try:
-        context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
-        assert isinstance(context, VideoCodecContext)
-        configure(context, plan)
-        open_encoder(context)
+        open_encoder(context := new_context(plan))
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error

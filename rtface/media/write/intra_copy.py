@@ -20,7 +20,7 @@ from rtface.media.formats.jpeg import encode_jpeg, tables_of_quality
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.probe import MediaInfo
-from rtface.media.write.encoders import VideoPlan, configure, open_encoder
+from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.util.av_arrays import plane_rows
 
 _FROM = ("mov,", "matroska,", "avi", "mxf", "dv")
@@ -182,9 +182,7 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
 
 
 def _opened(video: VideoPlan) -> VideoCodecContext:
-    context = VideoCodecContext.create(video.encoder, "w")
-    assert isinstance(context, VideoCodecContext)
-    configure(context, video)
+    context = new_context(video)
     context.thread_type = "SLICE"
     open_encoder(context)
     return context
