@@ -257,25 +257,20 @@ def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
     """Writes a small file so that it appears under its name only when it is whole; `sync` as `WorkFile.publish`.
 
     Raises:
-        OSError: it cannot be written, or a file came there meanwhile; nothing is left.
+        OutputError: it cannot be written, or a file came there meanwhile; nothing is left.
     """
-    file = WorkFile(target)
     try:
-        file.write(data)
-        file.publish(sync=sync)
-    except BaseException:
-        file.discard()
-        raise
-
-
-def write_text(target: Target, text: str) -> None:
-    """Writes a small text that a user asked for, as `write_whole`. Raises OutputError where it cannot be written."""
-    try:
-        write_whole(target, text.encode("utf-8", "replace"))
+        file = WorkFile(target)
+        try:
+            file.write(data)
+            file.publish(sync=sync)
+        except BaseException:
+            file.discard()
+            raise
     except OSError as error:
         raise OutputError(
-            "{path}: could not be written ({why}); choose another place",
-            code="not_written",
+            "{path}: cannot be written ({why})",
+            code="unwritable",
             path=target.shown,
-            why=error.strerror,
+            why=full(error) or error.strerror,
         ) from error

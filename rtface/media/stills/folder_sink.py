@@ -7,12 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
-from rtface.errors import InputError, OutputError, RtfaceError
+from rtface.errors import InputError, OutputError
 from rtface.frame import Frame
 from rtface.media.files.image_names import IMAGE_KINDS
-from rtface.media.files.workfile import Target, full, work_name
+from rtface.media.files.workfile import Target, full, work_name, write_whole
 from rtface.media.marks.changed_frames import ChangedFrames
-from rtface.media.stills.image_write import SUFFIXES, write_bytes
+from rtface.media.stills.image_write import SUFFIXES
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.protocols import Item
 from rtface.stats import Stats
@@ -96,26 +96,16 @@ class FolderSink:
             InputError: the input has no file of that time.
         """
         place = self._place(pts)
-        try:
-            if data is None and self._stills.source is not None:
-                data = self._stills.source.bytes_at(pts)
-            if data is None:
-                raise InputError(
-                    "{path}: is to be a file of the input, which has none for it; if a job says so, its segments "
-                    "were changed: begin again with {--restart=True}",
-                    code="scan_extra",
-                    path=place.shown,
-                )
-            write_bytes(place, data, sync=False)
-        except OSError as error:
-            if isinstance(error, RtfaceError):
-                raise
-            raise OutputError(
-                "{path}: cannot be written ({why})",
-                code="unwritable",
-                path=self._target.shown,
-                why=full(error) or error.strerror,
-            ) from error
+        if data is None and self._stills.source is not None:
+            data = self._stills.source.bytes_at(pts)
+        if data is None:
+            raise InputError(
+                "{path}: is to be a file of the input, which has none for it; if a job says so, its segments "
+                "were changed: begin again with {--restart=True}",
+                code="scan_extra",
+                path=place.shown,
+            )
+        write_whole(place, data, sync=False)
         self.names.append(place.path.name)
         self._written.add(pts)
 
