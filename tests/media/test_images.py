@@ -330,7 +330,7 @@ def test_xmp_that_is_there_already_is_added_to():
     assert TAGS["rtface_options"] == "colour=lock"
 
 
-@pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "raw"])
+@pytest.mark.parametrize("compression", ["lzw", "packbits"])
 def test_tiff_compressions(tmp_path: Path, compression: str):
     frame = av.VideoFrame.from_ndarray(smooth(), "rgb24")
     (tmp_path / "in.tif").write_bytes(encoded(frame, "tiff", compression_algo=compression))
@@ -629,8 +629,9 @@ def test_exif_goes_through_every_format_and_back(tmp_path: Path, first: str, suf
     assert [tags[270][2], tags[34665][2][42036][2], tags[34853][2][29][2]] == [b"Words\0", b"Lens\0", b"2018:12:31\0"]
 
 
-@pytest.mark.parametrize("first", [".png", ".jpg", ".tif", ".bmp"])
-@pytest.mark.parametrize("second", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize(
+    ("first", "second"), [(".png", ".jpg"), (".jpg", ".tif"), (".tif", ".bmp"), (".bmp", ".png"), (".jpg", ".jpg")]
+)
 def test_the_resolution_comes_along(tmp_path: Path, first: str, second: str):
     frame, source, output = read_frame(tmp_path), tmp_path / f"a{first}", tmp_path / f"b{second}"
     still = Still("x", "", frame, ImageMetadata(resolution=(Fraction(300), Fraction(150))))
