@@ -70,7 +70,9 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
             return None
         with open(number, "rb+", closefd=False) as file:
             if live and make_playable(file, first=True):
-                return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
+                with contextlib.suppress(OSError):
+                    path = target.keep(path)
+                return f"{path}: a recording of a run that was killed; it plays"
             if live and file.seek(0, os.SEEK_END) > _HEADER_BYTES:
                 return f"{path}: left by a run that was killed, and does not play; remove it when it is of no use"
         with contextlib.suppress(OSError):
@@ -88,13 +90,6 @@ def remove_unfinished_files(paths: Iterable[Path]) -> None:
         with contextlib.suppress(OSError), path.open("rb+") as file:
             if not at_work(path, file.fileno()):
                 path.unlink()
-
-
-def _kept(path: Path, target: Target) -> Path:
-    try:
-        return target.keep(path)
-    except OSError:
-        return path
 
 
 def at_work(path: Path, number: int) -> bool:

@@ -100,10 +100,6 @@ class OutputStreams:
             stats=stats,
         )
 
-    def shift(self, base: Fraction) -> int:
-        """The output's start time in units of a time base."""
-        return round(self._plan.info.origin / base)
-
     def take(self, item: Packet) -> None:
         """Sends a packet of the input where the plan says."""
         index, packet = item.stream_index, item.packet
@@ -111,7 +107,7 @@ class OutputStreams:
             target, sound = self._sounds[index]
             self.muxer.wait(target, sound.push(packet))
         elif index in self._copies:
-            shift = self.shift(packet.time_base)
+            shift = round(self._plan.info.origin / packet.time_base)
             if packet.pts is not None:
                 packet.pts -= shift
             if packet.dts is not None:

@@ -113,13 +113,13 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         exact = format in _PCM_IN and is_pcm(stream.codec)
         short = source.codec_context.format.name.startswith(("s16", "u8"))
         encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
-        note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
+        note = f"sound is transcoded from {stream.codec} to {encoder.removeprefix('lib')}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
         return _tried(StreamPlan(stream, "sound", encoder), format), note
     if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
         encoder = _TEXT[format]
-        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
+        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {encoder}"
     return None, ""
 
 
@@ -141,10 +141,6 @@ def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
     except (av.FFmpegError, ValueError):
         return None
     return plan
-
-
-def _plain(encoder: str) -> str:
-    return {"libopus": "opus"}.get(encoder, encoder)
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:
