@@ -364,8 +364,8 @@ def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
 
 
 def check_space(plan: OutputPlan) -> None:
-    """Notes on the plan that the disk may be too small; OutputError where it is full, or the folder is not there: one
-    that the run makes comes too late for a film."""
+    """OutputError where the disk is full, or the folder is not there: one that the run makes comes too late for a
+    film."""
     folder = plan.target.path.parent
     if not folder.is_dir():
         raise folder_gone(plan.path, folder)
@@ -377,20 +377,6 @@ def check_space(plan: OutputPlan) -> None:
             path=plan.path,
             count=free,
         )
-    needed = expected_bytes(plan)
-    if needed is not None and needed > free:
-        plan.notes.append(f"{plan.path}: about {needed / 1e6:.0f} MB will be needed and {free / 1e6:.0f} MB are free")
-
-
-def expected_bytes(plan: OutputPlan) -> int | None:
-    """A rough guess of the output's size, None without a duration."""
-    info, video = plan.info, plan.video
-    if info.duration_s is None:
-        return None
-    raw = raw_bytes_a_second(plan) * info.duration_s
-    if video.lossless or video.encoder in ("prores_ks", "rawvideo"):
-        return round(raw * (1.0 if video.encoder == "rawvideo" else 0.5))
-    return round(max(raw * 0.02, 0.5 * (info.size or 0)))
 
 
 def raw_bytes_a_second(plan: OutputPlan) -> float:
