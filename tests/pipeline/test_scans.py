@@ -83,7 +83,7 @@ def differing(one: Path, other: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("fmt", "transfer"),
-    [("gbrp10be", LOG), ("gbrp10le", LOG), ("rgb48be", VIDEO), ("rgb24", VIDEO), ("gray16le", LINEAR)],
+    [("gbrp10be", LOG), ("rgb24", VIDEO), ("gray16le", LINEAR)],
 )
 @pytest.mark.usefixtures("engines")
 def test_only_samples_of_faces_change_in_the_files(tmp_path: Path, fmt: str, transfer: int) -> None:
@@ -315,7 +315,7 @@ def exr(path: Path, *, format: str = "half", compression: str = "zip16", face: b
     return path
 
 
-@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none"), ("half", "zip1")])
+@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none")])
 @pytest.mark.usefixtures("engines")
 def test_exr_sequences_keep_what_is_not_a_face(tmp_path: Path, format: str, compression: str) -> None:
     (tmp_path / "in").mkdir()
