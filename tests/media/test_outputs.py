@@ -108,7 +108,6 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
         ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
         ("better", "film.flv", r"better\.mp4"),
         ("a/better", "film.mkv", r"name better\.mkv"),
-        ("film.mp4.", "film.mkv", r"name film\.mp4 for a film"),
         ("-", "film.mp4", "not to standard output"),
     ],
 )

@@ -343,11 +343,7 @@ class FilmFile:
             what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
             advice = ""
         else:
-            length = self.plan.info.duration_s
             what += f" after {written / 1e6:.1f} MB"
-            if length and self.streams.muxer.reached > 0.1:
-                need = written * length / min(length, self.streams.muxer.reached)
-                what += f" of about {max(need, written) / 1e6:.1f} MB"
             advice = Message("make room; ", code="make_room")
         if self._partial:
             return OutputError(
