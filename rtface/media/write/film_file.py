@@ -38,8 +38,8 @@ class FilmFile:
     """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
 
     Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
-    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end, but for those with texts
-    or a cover, of which a run that ends early closes what was done. What the encoder holds
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end, but for those with texts,
+    of which a run that ends early closes what was done. What the encoder holds
     back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
     wait for their frames in at most 32 MB, and the muxer holds about as much.
 

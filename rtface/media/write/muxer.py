@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -38,9 +38,7 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
     if plan.format in ("mp4", "mov") and not is_fragmented(plan):
-        options["use_editlist"] = "1"
-        if not any(s.action == "cover" for s in plan.streams):  # the other form of tags has a place for covers
-            options["movflags"] = "use_metadata_tags"
+        options |= {"use_editlist": "1", "movflags": "use_metadata_tags"}
     elif plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
         # silent it would wait, and hold everything in memory; then the start times come at the end.
@@ -64,12 +62,9 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
 def is_fragmented(plan: OutputPlan) -> bool:
     """Whether the working file plays before it is whole.
 
-    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0), and makes a
-    track without samples of a cover.
+    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0).
     """
-    return not any(
-        s.action in ("text", "cover") or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams
-    )
+    return not any(s.action == "text" or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams)
 
 
 class Muxer:
@@ -82,7 +77,6 @@ class Muxer:
         container: with all its streams added.
         plan: what is written.
         video: index of the video stream in it.
-        covers: cover images, written with the header.
         texts: text streams of MP4 and MOV.
         unheard: indexes of the streams that should come early.
         stats: receives counters.
@@ -94,7 +88,6 @@ class Muxer:
         plan: OutputPlan,
         video: int,
         *,
-        covers: Sequence[AnyPacket],
         texts: Iterable[Stream],
         unheard: Iterable[int],
         stats: Stats,
@@ -104,7 +97,7 @@ class Muxer:
         self._waiting: list[tuple[float, int, AnyPacket]] = []
         self._held: list[AnyPacket] | None = []
         self._held_bytes = 0
-        self._covers, self._unheard = covers, set(unheard)
+        self._unheard = set(unheard)
         self._texts = {stream.index: TextTrack(stream) for stream in texts}
         self._last: dict[int, int] = {}
         self._queued: dict[int, float] = {}
@@ -167,8 +160,6 @@ class Muxer:
         held, self._held = self._held or [], None
         self._container.container_options.clear()
         self._container.container_options.update(muxer_options(self._plan, silent=silent))
-        for packet in self._covers:
-            self._container.mux_one(packet)
         for packet in held:
             self._put(packet)
 

@@ -1,4 +1,4 @@
-"""The streams of an output, made as planned: encoders, copies, conversions, covers, chapters, tags."""
+"""The streams of an output, made as planned: encoders, copies, conversions, chapters, tags."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class OutputStreams:
     Attributes:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
-        languages: those of all streams but covers.
+        languages: those of all streams.
         joints: of the sound.
     """
 
@@ -65,7 +65,6 @@ class OutputStreams:
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
         self._begun = set[int]()  # streams of which a packet came that is shown
         self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
-        covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update(
@@ -82,11 +81,10 @@ class OutputStreams:
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
-                self._add_other(plans[stream.index], covers, texts, unheard)
+                self._add_other(plans[stream.index], texts, unheard)
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
-        hidden = {packet.stream.index for packet in covers}
-        self.languages = [one.metadata.get("language", "") for one in container.streams if one.index not in hidden]
+        self.languages = [one.metadata.get("language", "") for one in container.streams]
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
@@ -94,7 +92,6 @@ class OutputStreams:
             container,
             plan,
             self.video.index,
-            covers=covers,
             texts=texts,
             unheard=unheard,
             stats=stats,
@@ -163,7 +160,7 @@ class OutputStreams:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream
 
-    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream], unheard: list[int]) -> None:
+    def _add_other(self, plan: StreamPlan, texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
         one_at_a_time = self._plan.format in ("mp4", "mov")  # sounds and texts that follow each other
         if plan.action == "attach":
@@ -182,13 +179,6 @@ class OutputStreams:
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
             sound = AudioTranscoder(source, target, self._stats, self._plan.info.origin)
             self._sounds[info.index] = target, sound
-        elif plan.action == "cover":
-            assert info.cover is not None
-            packet = av.Packet(info.cover)
-            packet.stream, packet.time_base, packet.pts, packet.dts = target, Fraction(1, 90_000), 0, 0
-            packet.is_keyframe = True
-            covers.append(packet)
-            return
         elif info.kind == "attachment":
             return
         else:

@@ -14,7 +14,7 @@ from av.stream import Disposition
 from rtface.media.read.probe import StreamInfo
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 
-Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
+Action = Literal["copy", "sound", "text", "attach", "drop"]
 
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = {
@@ -72,7 +72,7 @@ class StreamPlan:
 
     Attributes:
         stream: of the input.
-        action: "copy" packets as they are, "sound" and "text" transcode, "attach" and "cover" write a file into the
+        action: "copy" packets as they are, "sound" and "text" transcode, "attach" writes a file into the
             container, "drop".
         encoder: for "sound" and "text".
     """
@@ -92,8 +92,6 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
-        if format == "mp4" and stream.cover and accepts(format, stream):
-            return StreamPlan(stream, "cover"), ""
         return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""

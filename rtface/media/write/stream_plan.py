@@ -322,15 +322,14 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
 
 def _facts_lost(plan: OutputPlan) -> list[Message]:
     """Says what of film and streams the container has no place for."""
-    kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "cover", "drop")}
+    kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
     told = [
         (one.index, {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")}, one.disposition)
         for one in plan.info.streams
         if one.enhanced or one.index in kept
     ]
-    covers = any(one.action == "cover" for one in plan.streams)
-    lost = unheld(plan.format, plan.info.metadata, told, covers)
-    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told, covers)), None)
+    lost = unheld(plan.format, plan.info.metadata, told)
+    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)
     values = {
         "path": plan.path,
         "container": plan.format,
