@@ -14,8 +14,8 @@ from rtface.analysis.doubt import Doubt, DoubtfulPlace, most_doubtful
 from rtface.analysis.treatment import HIDDEN
 from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
-from rtface.errors import Interrupted, Message, OutputError, RtfaceError
-from rtface.media.files.workfile import Target, full, write_whole
+from rtface.errors import Interrupted, Message, RtfaceError
+from rtface.media.files.workfile import Target, write_whole
 from rtface.redaction import redacted, redacted_values
 from rtface.stats import Stats
 from rtface.util.foreign import file_path, fits, read_regular, text
@@ -297,16 +297,7 @@ class Report:
         Raises:
             OutputError: the file cannot be written; the enhanced film is not touched by that.
         """
-        try:
-            write_whole(target, (self.to_json() + "\n").encode())
-        except OSError as error:
-            raise OutputError(
-                "{path}: the report could not be written ({why}); {output} is not touched by that",
-                code="report_unwritten",
-                path=target.shown,
-                why=full(error) or error.strerror,
-                output=self.output,
-            ) from error
+        write_whole(target, (self.to_json() + "\n").encode())
 
 
 def is_unfinished(

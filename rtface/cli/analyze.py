@@ -234,10 +234,10 @@ class JsonProgress:
 
 def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:
     """Writes the file of ``--scenes``; says where timecodes are not exact."""
-    from rtface.media.files.workfile import write_text
+    from rtface.media.files.workfile import write_whole
     from rtface.shots.files import scenes_text
 
-    write_text(target, scenes_text(target.path, found, title))
+    write_whole(target, scenes_text(target.path, found, title).encode("utf-8", "replace"))
     count = len(found.scenes)
     console.log(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
     if not found.even and target.path.suffix.lower() in (".edl", ".otio"):

@@ -298,13 +298,12 @@ class Join:
         """The stills of a folder; those of the input that were not changed are read there."""
         work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
         stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
-        sink = FolderSink(self._target, source.info, stills, start=None, stats=self._stats, work=work, partial=False)
+        sink = FolderSink(self._target, stills, stats=self._stats, work=work, partial=False)
         films.callback(sink.abort, keep_partial=False)
-        self._report.notes += sink.notes
         for record in self._records():
-            for data, (pts, _, duration, *_) in self._frames.file(record).packets():
+            for data, (pts, *_) in self._frames.file(record).packets():
                 self._check_stop()
-                sink.put(data or None, pts, duration, self._frames.base)
+                sink.put(data or None, pts)
         self.names = sink.names
         return sink
 

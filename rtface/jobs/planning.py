@@ -27,7 +27,6 @@ from rtface.engine.engine_set import (
 from rtface.errors import OptionFlag, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.plan import JobPlan
-from rtface.media.formats.mxf import check_times
 from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
 from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
@@ -62,8 +61,6 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     for name in shots.engines:
         check_allowed(recipe_named(name), commercial_use=options.commercial_use)
     for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
-        if each.format == "mxf":
-            check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)
         if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"

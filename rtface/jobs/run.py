@@ -228,7 +228,6 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     """Why a run cannot be a job; None where it can."""
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import names_folder
-    from rtface.media.files.stills_list import unfinished_folders
     from rtface.media.write.stream_plan import FORMATS
     from rtface.pipeline.compare import IMAGES
 
@@ -237,8 +236,6 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
         return Message("the INPUT is neither a film in a file nor a folder with {--sequence=True}", code="no_job_input")
     if Path(output).suffix.lower() not in FORMATS and not names_folder(output):
         return "the OUTPUT is neither a film nor a folder"
-    if any(part.goes_on_at(options.start) for part in unfinished_folders(Path(output).resolve(), str(input))):
-        return "it goes on with the stills of an interrupted run"
     if options.dry_run:
         return Message("{--dry-run=True} is given", code="no_job_dry_run")
     if options.compare is not None and options.compare.suffix.lower() in IMAGES:

@@ -62,7 +62,6 @@ def _fate(plan: StreamPlan) -> str:
             "sound": sound,
             "text": f"becomes {plan.encoder}",
             "attach": "is attached",
-            "cover": "becomes the cover",
             "drop": "is left out",
         }[plan.action]
     )

@@ -189,8 +189,7 @@ def _open_sink(
         assert film.folder is not None
         if film.folder.warning:
             stats.warn("codec", film.folder.warning)
-        sink = folder = FolderSink(plan.outputs.film, film.info, stills, start=plan.options.start, stats=stats)
-        report.notes += folder.notes
+        sink = folder = FolderSink(plan.outputs.film, stills, stats=stats)
         made.changed, made.names = folder.changed, folder.names
     else:
         assert film.streams is not None

@@ -49,7 +49,7 @@ def carry_out(
     for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
         stats.warn(f"leftover:{line}", line)
     if plan.stills and plan.folder:
-        remove_unfinished_files(plan.outputs.film.path, has_still_name)
+        remove_unfinished_files(filter(has_still_name, sorted(plan.outputs.film.path.glob(".*.partial*"))))
     report, began = plan.report(), perf_counter()
     made: Made | None = None
     failure: BaseException | None = None

@@ -111,8 +111,6 @@ def compare_packets(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
     dropped: Collection[str] = (),
-    *,
-    fitted: bool = False,
 ) -> None:
     """Compares the packets of copied streams, in order and at their times.
 
@@ -122,7 +120,6 @@ def compare_packets(
         begins: time of the first frame, in the output and in the input.
         cut: of the input, in seconds of its clock; None for none.
         dropped: what ``--drop`` of the run named.
-        fitted: whether the container's sound is as long as its frames (MXF).
     """
     left, converted = list(source), list[str]()
     for stream in (one for one in made if one.kind in _COMPARED):
@@ -134,7 +131,7 @@ def compare_packets(
             continue
         other = left.pop(shared.index(max(shared)))
         wrong = _first_difference(stream, other, begins, cut)
-        if wrong and stream.pieces and (fitted or cut != (None, None) or stream.gaps != other.gaps):
+        if wrong and stream.pieces and (cut != (None, None) or stream.gaps != other.gaps):
             found.gaps.append(f"{named}: {wrong}; it is cut into pieces elsewhere, and is not compared")
         elif wrong:
             found.problems.append(f"{named}: {wrong}")

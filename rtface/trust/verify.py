@@ -279,8 +279,7 @@ def _compare_films(
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - begins[0]) / length))
     own, theirs = hash_packets(output, stop=stop), hash_packets(input, stop=stop, variant=variant)
-    fitted, dropped = made.info.format.startswith("mxf"), options.get("drop", ())
-    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, dropped, fitted=fitted)
+    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, options.get("drop", ()))
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

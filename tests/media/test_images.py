@@ -26,7 +26,7 @@ from rtface.media.formats.image_header import AvifShape, avif_shape
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, not_kept, read_meta, write_meta
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.tiff_tags import exif_with, read_directory
-from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe
 from rtface.media.read.source import FileSource
 from rtface.media.stills import image_read, image_write
 from rtface.media.stills.image_read import warn_left_out
@@ -208,24 +208,6 @@ def test_other_lossless_kinds(tmp_path: Path, suffix: str):
         assert (frame.image.reformat(format="rgb24").to_ndarray() == array).all()
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuvj420p", "yuvj422p", "yuvj444p"])
-def test_a_jpeg_keeps_its_subsampling_and_loses_next_to_nothing(tmp_path: Path, pix_fmt: str):
-    frame = av.VideoFrame.from_ndarray(smooth(), "rgb24").reformat(
-        format=pix_fmt, dst_colorspace="ITU601", dst_color_range=2
-    )
-    (tmp_path / "in.jpg").write_bytes(encoded(frame, "mjpeg"))
-    still = read_image(tmp_path / "in.jpg")
-    assert still.frame.image.format.name == pix_fmt
-    assert still.frame.color.matrix == "bt601" and still.frame.color.full_range and still.frame.new
-    through(tmp_path / "in.jpg", tmp_path / "out.jpg")
-    again = read_image(tmp_path / "out.jpg").frame.image
-    assert again.format.name == pix_fmt
-    for old, new in zip(still.frame.image.planes, again.planes, strict=True):
-        a = np.frombuffer(old, np.uint8).reshape(-1, old.line_size)[:, : old.width].astype(int)
-        b = np.frombuffer(new, np.uint8).reshape(-1, new.line_size)[:, : new.width].astype(int)
-        assert ((a - b) ** 2).mean() < 1
-
-
 def test_rgb_and_gray_as_jpeg_and_back(tmp_path: Path):
     (tmp_path / "rgb.png").write_bytes(png(smooth()))
     (tmp_path / "gray.png").write_bytes(png(smooth()[..., 0], "gray"))
@@ -309,14 +291,7 @@ def test_chunks_that_say_how_to_read_a_png_stay(tmp_path: Path):
     assert (tmp_path / "again.png").read_bytes().count(DIGITAL_SOURCE_TYPE.encode()) == 2  # XMP and text, once each
 
 
-def test_xmp_that_is_there_already_is_added_to():
-    old = xmp({"enhanced_by": "other"}).replace(b"</rdf:RDF>", b'<rdf:Description rdf:about="" a:b="c"/></rdf:RDF>')
-    new = xmp(TAGS, old)
-    assert b'a:b="c"' in new and new.count(b"DigitalSourceType=") == 1 and b"other" not in new
-    assert TAGS["rtface_options"] == "colour=lock"
-
-
-@pytest.mark.parametrize("compression", ["lzw", "deflate", "packbits", "raw"])
+@pytest.mark.parametrize("compression", ["lzw", "packbits"])
 def test_tiff_compressions(tmp_path: Path, compression: str):
     frame = av.VideoFrame.from_ndarray(smooth(), "rgb24")
     (tmp_path / "in.tif").write_bytes(encoded(frame, "tiff", compression_algo=compression))
@@ -602,8 +577,9 @@ def test_exif_goes_through_every_format_and_back(tmp_path: Path, first: str, suf
     assert [tags[270][2], tags[34665][2][42036][2], tags[34853][2][29][2]] == [b"Words\0", b"Lens\0", b"2018:12:31\0"]
 
 
-@pytest.mark.parametrize("first", [".png", ".jpg", ".tif", ".bmp"])
-@pytest.mark.parametrize("second", [".png", ".jpg", ".tif", ".bmp"])
+@pytest.mark.parametrize(
+    ("first", "second"), [(".png", ".jpg"), (".jpg", ".tif"), (".tif", ".bmp"), (".bmp", ".png"), (".jpg", ".jpg")]
+)
 def test_the_resolution_comes_along(tmp_path: Path, first: str, second: str):
     frame, source, output = read_frame(tmp_path), tmp_path / f"a{first}", tmp_path / f"b{second}"
     still = Still("x", "", frame, ImageMetadata(resolution=(Fraction(300), Fraction(150))))

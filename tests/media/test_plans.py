@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,7 +20,7 @@ from rtface.media.cuda import nvenc
 from rtface.media.files.workfile import Target
 from rtface.media.formats.color import ColorTags, HdrMetadata, color_of, orientation
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe
+from rtface.media.marks.provenance import describe
 from rtface.media.read.not_shown import not_shown
 from rtface.media.write.encoders import fit, pad
 from rtface.media.write.file_sink import FileSink
@@ -122,7 +121,6 @@ def test_dolby_vision_that_others_misread_is_said(transfer: int, said: bool):
     ("suffix", "codec", "advice"),
     [
         (".mkv", "ffv1", "--codec libx264 or libx265 can"),
-        (".mxf", None, "--codec libx264 can"),
         (".webm", None, "a .mkv output with --codec libx264 can"),
     ],
 )
@@ -203,23 +201,6 @@ def test_frames_only_of_another_size(media, tmp_path: Path):
         assert [(f.width, f.height) for f in box.decode(video=0)] == [(256, 96)] * 3
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
-def test_what_was_done_is_written_down(media, tmp_path: Path, suffix: str):
-    tags = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match", "codec": None})
-    source = media.make_film(tmp_path / "in.mp4", metadata={"title": "Kept"})
-    media.passthrough(source, tmp_path / f"out{suffix}", tags=tags)
-    found = _said(tmp_path / f"out{suffix}")
-    assert found["title"] == "Kept" and tags.items() <= found.items()
-    assert tags["digital_source_type"] == DIGITAL_SOURCE_TYPE and tags["rtface_strength"] == "0.75"
-    assert tags["rtface_options"] == "grain=match"
-    data = (tmp_path / f"out{suffix}").read_bytes()
-    if suffix in (".mp4", ".mov"):
-        at = data.index(bytes.fromhex("BE7ACFCB97A942E89C71999491E3AFAC")) - 8
-        assert struct.unpack_from(">I4s", data, at) == (len(data) - at, b"uuid")
-        assert b"Iptc4xmpExt:DigitalSourceType" in data[at:]
-    assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
-
-
 def _said(path: Path) -> dict[str, str]:
     with av.open(str(path)) as box:
         return {key.lower(): text for key, text in box.metadata.items()}
@@ -242,36 +223,6 @@ def test_a_film_without_a_corrected_face_does_not_say_so(media, tmp_path: Path, 
     data = out.read_bytes()
     assert b"enhanced_by" not in data.lower() and b"DigitalSourceType" not in data
     assert media.decoded(out) == media.decoded(plain)
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_what_stages_drew_is_still_said_without_a_corrected_face(media, tmp_path: Path, suffix: str):
-    tags = describe("rtface-m 1", "0.1.0", 0.75, {"stages": "label"})
-    source = media.make_film(tmp_path / "in.mp4")
-    media.passthrough(source, tmp_path / f"out{suffix}", tags=tags, corrected=False, marks={"touched": True})
-    said = _said(tmp_path / f"out{suffix}")
-    assert said["enhanced_by"] == "rtface 0.1.0" and said["rtface_options"] == "stages=label"
-    assert not {"digital_source_type", "rtface_engine", "rtface_strength"} & said.keys()
-
-
-def test_what_the_input_said_of_itself_stays(media, tmp_path: Path):
-    tags = describe("rtface-m 1", "0.1.0", 0.75)
-    media.passthrough(media.make_film(tmp_path / "in.mp4"), tmp_path / "once.mkv", tags=tags)
-    media.passthrough(tmp_path / "once.mkv", tmp_path / "twice.mkv", tags=tags, corrected=False)
-    assert _said(tmp_path / "twice.mkv")["digital_source_type"] == DIGITAL_SOURCE_TYPE
-
-
-@pytest.mark.parametrize(("suffix", "corrected"), [(".mp4", True), (".mp4", False), (".mkv", False)])
-def test_a_partial_film_is_marked_as_far_as_it_goes(media, tmp_path: Path, suffix: str, corrected: bool):
-    opened = media.open(media.make_film(tmp_path / "in.mp4", frames=30))
-    plan = plan_output(opened.info, tmp_path / f"out{suffix}")
-    plan.metadata.update(describe("rtface-m 1", "0.1.0", 0.75))
-    sink = FileSink(plan)
-    media.feed((replace(item, corrected=corrected) for item in opened), sink, 20)
-    partial = sink.abort(keep_partial=True)
-    assert partial is not None
-    assert ("digital_source_type" in _said(Path(partial))) is corrected
-    assert len(media.decoded(Path(partial))) == 20
 
 
 @pytest.mark.parametrize(

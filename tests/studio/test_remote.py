@@ -8,6 +8,7 @@ import logging
 import shutil
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -216,3 +217,12 @@ def test_other_machines_need_tls_and_a_password(pair: str, tmp_path: Path, monke
     assert remote_access("127.0.0.1", None, None, []) is None
     with pytest.raises(UsageError, match="cannot be read"):
         remote_access("0.0.0.0", pair, tmp_path / "none", [])
+
+
+def opened(server: StudioServer, head: str) -> ssl.SSLSocket:
+    """A connection that has sent the head of a request, and no body yet."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    client = context.wrap_socket(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+    client.sendall(f"{head}\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+    return client

@@ -20,7 +20,6 @@ import pytest
 from rtface.config.options import Options
 from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.jobs import FilmJob
-from rtface.media.files.leftovers import process_alive
 from rtface_farm import farm
 from rtface_farm.farm import open_to_others, scheduler_address
 from rtface_farm.task import make_segment, stop
@@ -330,7 +329,7 @@ def test_segments_share_a_process_until_it_crashes(
     second = process_of(3)
     assert second != first
     stop("run")
-    until(lambda: not process_alive(second))
+    until(lambda: not Path(f"/proc/{second}").exists())
     assert make_segment(folder, plan, 4, 1, "run") == ("stopped", "")
 
 

@@ -119,7 +119,8 @@ def warn_left_out(folder: Path, stats: Stats) -> None:
         )
 
 
-def _data_of(path: str | os.PathLike[str]) -> bytes:
+def data_of(path: str | os.PathLike[str]) -> bytes:
+    """Reads a file; raises InputMissing."""
     try:
         with open_regular(Path(path)) as file:
             return file.read()
@@ -136,7 +137,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, damaged, larger than the limit, or no image.
     """
-    name, data = shown(path), _data_of(path)
+    name, data = shown(path), data_of(path)
     if not data:
         raise InputError("{name}: is empty (0 bytes); copy it again", code="file_empty", name=name)
     kind = kind_of(data)
@@ -201,7 +202,7 @@ class Origin:
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """An image file without its samples; raises as `read_image`."""
-    data = classic(_data_of(path))
+    data = classic(data_of(path))
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 

@@ -24,7 +24,7 @@ from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.outputs import check_target
-from rtface.media.files.workfile import Target, full, write_whole
+from rtface.media.files.workfile import Target, write_whole
 from rtface.media.formats.image_header import size_of
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
 from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
@@ -123,21 +123,7 @@ def write_image(
     Raises:
         OutputError: it cannot be encoded or written.
     """
-    write_bytes(plan.target, image_bytes(frame, plan.kind, plan.target.shown, still=still, tags=tags))
-
-
-def write_bytes(target: Target, data: bytes, *, sync: bool = True) -> None:
-    """Writes the bytes of an image; `sync` as of `rtface.media.files.workfile.write_whole`. Raises OutputError."""
-    try:
-        write_whole(target, data, sync=sync)
-    except OSError as error:
-        raise OutputError(
-            "{path}: cannot be written ({why}); {megabytes:.1f} MB are needed",
-            code="image_unwritten",
-            path=target.shown,
-            why=full(error) or error.strerror,
-            megabytes=len(data) / 1e6,
-        ) from error
+    write_whole(plan.target, image_bytes(frame, plan.kind, plan.target.shown, still=still, tags=tags))
 
 
 def image_bytes(

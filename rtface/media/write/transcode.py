@@ -33,24 +33,15 @@ class AudioTranscoder:
 
     Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
     offset to the frames stays what it was.
-
-    Attributes:
-        like: rate, format and speakers of the samples before the resampler; None before the first.
-        base: unit of their times.
     """
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
         self._source, self._target, self._stats = source, target, stats
         self._shift = round(origin / (source.time_base or Fraction(1)))
         self._graph: Graph | None = None
-        self.like: tuple[int, str, str] | None = None
-        self.base: Fraction | None = None
+        self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
+        self._base: Fraction | None = None  # unit of their times
         self._next: int | None = None  # when the frame ends that was decoded last
-
-    @property
-    def resampling(self) -> str:
-        """Options of libswresample: samples that stay exact are moved whole."""
-        return _WHOLE_SAMPLES if self._target.codec_context.name in _PCM else "async=1000"
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
@@ -68,11 +59,6 @@ class AudioTranscoder:
         target.codec_context.format = "flt" if opus else "fltp"
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
 
-    def flush(self) -> Iterator[av.Packet[Any]]:
-        """Packets of the target for what the decoder still holds; it takes no packet after that."""
-        if self._graph is not None:
-            yield from self.push(None)
-
     def push(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
         """Packets of the target for one packet of the source; a damaged one is left out and counted."""
         try:
@@ -88,35 +74,35 @@ class AudioTranscoder:
             )
             return
         for frame in frames:
-            base = frame.time_base = packet.time_base if packet else self.base
+            base = frame.time_base = packet.time_base if packet else self._base
             # What some decoders (WMA) keep until their end has no time.
             frame.pts = self._next if frame.pts is None else frame.pts - self._shift
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
-            yield from self.take(frame)
+            yield from self._take(frame)
 
-    def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
-        """Packets of the target for decoded samples with the output's times."""
+    def _take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
         like = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if self._graph is not None and like != self.like:  # the source changed its rate or speakers
+        if self._graph is not None and like != self._like:  # the source changed its rate or speakers
             self._graph.push(None)
             yield from self._drain()
             self._graph = None
         if self._graph is None:
-            self._graph, self.like, self.base = self._filter(frame), like, frame.time_base
+            self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
         self._graph.push(frame)
         yield from self._drain()
 
     def finish(self) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside."""
-        yield from self.flush()
         if self._graph is not None:
+            yield from self.push(None)
             self._graph.push(None)
             yield from self._drain()
             yield from self._target.encode(None)
 
     def _filter(self, frame: AudioFrame) -> Graph:
         context = self._target.codec_context
+        exact = context.name in _PCM  # samples that stay exact are moved whole
         graph = Graph()
         graph.link_nodes(
             graph.add_abuffer(
@@ -125,7 +111,7 @@ class AudioTranscoder:
                 layout=frame.layout.name,
                 time_base=frame.time_base,
             ),
-            graph.add("aresample", self.resampling),
+            graph.add("aresample", _WHOLE_SAMPLES if exact else "async=1000"),
             graph.add(
                 "aformat",
                 f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
