@@ -190,7 +190,7 @@ class _Display:
 
     def __init__(self, console: Console, json: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._json, self._clock = console, json, clock
-        self._shown = clock()
+        self._shown, self._said = clock(), ""
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -205,9 +205,10 @@ class _Display:
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
         now = self._clock()
-        if running and (self._console.live or now - self._shown >= _STATUS_S):
-            self._shown = now
-            self._console.status("; ".join(map(_described, running)))
+        status = "; ".join(map(_described, running))
+        if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._said)):
+            self._shown, self._said = now, status
+            self._console.status(status)
 
 
 def _described(item: Item) -> str:

@@ -21,7 +21,7 @@ from rtface.util.machine import cores, free_memory
 TARGET = "rtface.jobs.queue.item_process:run_item"
 """The function that runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
-_RECORD_S = 1.0  # between two records of progress, and two looks for runners that ended
+_RECORD_S = 1.0  # between two records of progress
 # `--at-once auto`: one film uses four cores well, and takes about this much memory.
 _CORES_EACH, _BYTES_EACH = 4, 2 << 30
 
@@ -108,55 +108,49 @@ class Runner:
         self._ended = Counter[State]()
         self._just_ended: set[int] = set()
         self._waits = False  # as asked by who needs the computer, such as a live run with a viewer
-        self._shown = self._reclaimed = -_RECORD_S
+        self._shown = -_RECORD_S
 
     def run(self) -> RunCounts:
         """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
         while True:
-            with self._store.runner() as name:
+            with self._store.runner():
                 try:
-                    self._run(name)
+                    self._run()
                 finally:
                     for running in self._running.values():
                         running.child.kill(0)
             # Who added an item just now may have seen this runner, and started no other.
-            if self._stop.is_set() or all(item.state != "waiting" for item in self._store.items()):
-                return self._outcome()
-            self._reclaimed = -_RECORD_S
+            states = [item.state for item in self._store.items()]
+            if self._stop.is_set() or "waiting" not in states or self._store.has_runner():
+                ended = (self._ended[state] for state in ("done", "failed", "cancelled"))
+                return RunCounts(*ended, states.count("waiting"), states.count("paused"))
 
-    def _run(self, name: str) -> None:
+    def _run(self) -> None:
         while True:
-            self._receive(name)
-            self._obey(name)
+            self._receive()
+            self._obey()
             stopping = self._stop.is_set()
             if not stopping:
-                self._fill(name)
+                self._fill()
             self._show()
             if self._running:
                 continue
-            if stopping:
-                return
-            if self._waits and any(item.state == "waiting" for item in self._store.items()):
-                self._stop.wait(_RECORD_S)
-                continue
-            if not self._watch:
+            waiting = self._waits and any(item.state == "waiting" for item in self._store.items())
+            if stopping or not (waiting or self._watch):
                 return
             self._stop.wait(_RECORD_S)
 
-    def _fill(self, name: str) -> None:
+    def _fill(self) -> None:
         """Begins items while there is room."""
         self._waits = self._store.waits()
-        if self._clock() - self._reclaimed >= _RECORD_S:
-            self._reclaimed = self._clock()
-            self._store.reclaim()
-        while not self._waits and len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
+        while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
             if (ended := ended_before(task)) is not None:
-                self._end(name, task.id, ended.how, ended.message)
+                self._end(task.id, ended.how, ended.message)
                 continue
             try:
                 self._running[task.id] = _Running(task, self._start(task))
             except MissingComponent as error:
-                self._end(name, task.id, "failed", error.message)
+                self._end(task.id, "failed", error.message)
 
     def _start(self, task: Task) -> ChildProcess:
         number, events = task.id, self._events
@@ -168,7 +162,7 @@ class Runner:
             on_end=lambda reason: events.put((number, reason)),
         )
 
-    def _receive(self, name: str) -> None:
+    def _receive(self) -> None:
         """Takes in what items' processes said, and waits for it a little while any runs."""
         timeout = _POLL_S if self._running else 0.0
         while True:
@@ -184,26 +178,26 @@ class Runner:
                 running.ended = message
             else:
                 del self._running[number]
-                self._end_of(name, running, Message(message if isinstance(message, str) else ""))
+                self._end_of(running, Message(message if isinstance(message, str) else ""))
         for running in self._running.values():
-            self._record(name, running)
+            self._record(running)
 
-    def _record(self, name: str, running: _Running) -> None:
+    def _record(self, running: _Running) -> None:
         now = self._clock()
         if running.progress is None or now - running.recorded < _RECORD_S:
             return
         try:
-            self._store.note_progress(name, running.task.id, running.progress)
+            self._store.note_progress(running.task.id, running.progress)
         except OutputError as error:  # a full disk; the film may still fit elsewhere
             log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
         running.recorded, running.progress = now, None
 
-    def _obey(self, name: str) -> None:
+    def _obey(self) -> None:
         """Halts items that users want to pause, or all where that is asked for, and lets them continue; stops those to
         cancel, and all when the runner is to stop."""
         if not self._running:
             return
-        requests = self._store.requests(name)
+        requests = self._store.requests()
         now = self._clock()
         for number, running in self._running.items():
             if running.stop_sent is None:
@@ -223,7 +217,7 @@ class Runner:
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
                 running.child.kill(0)
 
-    def _end_of(self, name: str, running: _Running, reason: Message) -> None:
+    def _end_of(self, running: _Running, reason: Message) -> None:
         """Records how an item ended whose process is gone."""
         number, ended = running.task.id, running.ended
         if ended is None and running.stop_sent is not None:
@@ -238,16 +232,16 @@ class Runner:
             )
         if running.progress is not None:
             running.recorded = -_RECORD_S
-            self._record(name, running)
+            self._record(running)
         if ended.how != "interrupted":
-            self._end(name, number, ended.how, ended.message)
+            self._end(number, ended.how, ended.message)
             return
-        request = self._store.requests(name).get(number)
+        request = self._store.requests().get(number)
         state: State = "cancelled" if request == "cancel" else "paused" if request == "pause" else "waiting"
-        self._end(name, number, state, ended.message)
+        self._end(number, state, ended.message)
 
-    def _end(self, name: str, number: int, state: State, message: Message) -> None:
-        self._store.finish(name, number, state, message)
+    def _end(self, number: int, state: State, message: Message) -> None:
+        self._store.finish(number, state, message)
         self._ended[state] += 1
         self._just_ended.add(number)
         self._shown = -_RECORD_S
@@ -259,13 +253,3 @@ class Runner:
         wanted = self._just_ended | set(self._running)
         self._just_ended = set()
         self._progress([item for item in self._store.items() if item.id in wanted])
-
-    def _outcome(self) -> RunCounts:
-        states = [item.state for item in self._store.items()]
-        return RunCounts(
-            self._ended["done"],
-            self._ended["failed"],
-            self._ended["cancelled"],
-            states.count("waiting"),
-            states.count("paused"),
-        )
