@@ -33,6 +33,7 @@ GONE = {
     "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
     "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
+    "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,
