@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from rtface.cli.command import Json, command
-from rtface.cli.console import print_json, print_table, print_text
-from rtface.util.parse import format_clock
-
-if TYPE_CHECKING:
-    from rtface.jobs import JobStatus
+from rtface.cli.console import print_json, print_text
 
 _Folder = Annotated[
     Path,
@@ -50,7 +46,7 @@ FarmAddress = Annotated[
 
 @command()
 def status(folder: _Folder, *, json: Json = False) -> None:
-    """Show what is finished of a job, who works on it, and the time left."""
+    """Show what is finished of a job, and whether a process works on it."""
     from rtface.jobs.folder import JobFolder
     from rtface.jobs.status import read_status
 
@@ -58,21 +54,8 @@ def status(folder: _Folder, *, json: Json = False) -> None:
     if json:
         print_json(found.to_dict())
         return
-    print_text(*_lines(found))
-    if found.workers:
-        print_table(
-            [
-                ("segment", "done", "frames"),
-                *((str(at.segment), f"{at.seconds:.0f} s", str(at.frames)) for at in found.workers),
-            ]
-        )
-
-
-def _lines(found: JobStatus) -> list[str]:
     share = found.done_s / found.duration_s if found.duration_s else 1.0
-    times = dict.fromkeys(map(format_clock, found.time_left_range_s or ()))  # one, where both are the same second
-    left = f", {' to '.join(times)} left" if times else ""
-    return [
+    print_text(
         f"{found.input} -> {found.output}",
-        f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}",
-    ]
+        f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}",
+    )

@@ -112,8 +112,6 @@ class FilmJob:
         plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
-        if place.path.is_dir():
-            place.check_owner()
         if restart and place.path.is_dir():
             if place.planned:
                 place.lock().close()  # raises where a process is at work on it
@@ -164,7 +162,7 @@ class FilmJob:
     # -- running ------------------------------------------------------------------------------------------------
 
     def status(self) -> JobStatus:
-        """What is finished, who works on what, and the time that is left."""
+        """What is finished, and whether a process works on it."""
         return read_status(self.folder)
 
     def run(
@@ -215,6 +213,7 @@ class FilmJob:
         notify: Callable[[str], object],
     ) -> Report:
         remove_unfinished(self.plan.films)
+        self.folder.remove_unfinished()
         made = named_films(self.folder, self.plan.films)
         run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
 
@@ -236,7 +235,7 @@ class FilmJob:
                     bool(video.get("lossless")) and not video["convert"],
                     join.names,
                     promised,
-                    {} if self.plan.curve is None else {"": self.plan.curve},
+                    self.plan.curve is not None,
                     figures.copied,
                 )
             except KeyboardInterrupt:
@@ -274,7 +273,6 @@ class FilmJob:
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return
         notify("tracks or persons are named: the film is searched for its faces first")
-        JobProgress(self.folder, self.plan, None).write("searching")
         options = options_of(self.plan, threads=self.options.threads)
         frames = plan_frames(self.plan.source, options)
         find_numbers(self.folder, self.plan, frames, progress=progress, stop=stop or threading.Event())
@@ -293,12 +291,10 @@ class FilmJob:
         """Works until all segments are finished, and joins them to the output and the further films."""
         self.find_numbers(progress, stop, notify)
         for _ in range(3):  # segments that turn out to be damaged are made again
-            show = JobProgress(self.folder, self.plan, progress)
             if not self.complete:
-                show.write("working")  # what an earlier call wrote is no longer so
+                show = JobProgress(self.folder, self.plan, progress)
                 self._work(workers, farm, show, stop, building, notify)
                 report.first_frame_s = show.first_frame_s
-            show.write("joining")
             try:
                 return join.run()
             except DamagedSegments as error:

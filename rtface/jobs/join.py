@@ -25,7 +25,6 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
-from rtface.media.files.fingerprint import FINGERPRINT
 from rtface.media.marks.provenance import Change
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
@@ -38,15 +37,10 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.util.foreign import Shape, none_or, table
 
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
-
-
-_NOTE: Shape = table(none_or(FINGERPRINT))
-"""Of each film that a join writes, by its path, what the whole one is known by; None of a folder of stills."""
 
 
 class DamagedSegments(Exception):
@@ -364,8 +358,9 @@ def _work(path: Path) -> Path:
 
 
 def _read_note(folder: JobFolder) -> dict[str, Any]:
-    """The note of a join; empty where there is none. InputError where it cannot be used."""
-    return folder.read(folder.joining, _NOTE) or {}
+    """Of each film that a join writes, by its path, what the whole one is known by (None of a folder of stills);
+    empty where no film was whole yet. InputError where it cannot be used."""
+    return folder.read(folder.joining) or {}
 
 
 def _unlink(path: Path) -> None:

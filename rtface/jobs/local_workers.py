@@ -84,7 +84,7 @@ class LocalWorkers:
         ]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
-        self._finished = -1
+        self._finished = dict[int, int]()  # segments of all, when a worker crashed last
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
@@ -126,7 +126,7 @@ class LocalWorkers:
             return
         log.info("worker %d ended early: %s", number, why)
         finished = len(self._folder.finished())
-        if finished <= self._finished:
+        if finished <= self._finished.get(number, -1):
             raise OutputError(
                 "{path}: a worker ended early ({why}), and so did the one after it; try fewer --workers; the "
                 "same command continues",
@@ -134,7 +134,7 @@ class LocalWorkers:
                 path=self._folder.path,
                 why=why,
             )
-        self._finished = finished
+        self._finished[number] = finished
         self._children[number] = self._start(number)
 
     def end(self) -> None:

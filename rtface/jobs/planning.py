@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -72,6 +73,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
+        id=secrets.token_hex(8),
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
         engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), LIGHT)),

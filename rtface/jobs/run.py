@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +33,13 @@ class Resumable:
     """What the flags of ``rtface run`` say about jobs.
 
     Attributes:
-        folder: ``--job``.
+        job: ``--job``.
         workers: ``--workers``.
         restart: ``--restart``.
         farm: ``--farm``.
     """
 
-    folder: Path | None = None
+    job: Path | None = None
     workers: str | None = None
     restart: bool = False
     farm: str | None = None
@@ -47,20 +47,15 @@ class Resumable:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Resumable:
         """The flags from `to_dict`."""
-        folder = values.get("job")
-        return cls(
-            Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")), values.get("farm")
-        )
+        given: dict[str, Any] = {**values}
+        if "job" in given:
+            given["job"] = Path(given["job"])
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """The flags that were given, for JSON, by their names."""
-        values = {
-            "job": str(self.folder.absolute()) if self.folder else None,
-            "workers": self.workers,
-            "restart": self.restart or None,
-            "farm": self.farm,
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        values = asdict(self) | {"job": self.job and str(self.job.absolute())}
+        return {name: value for name, value in values.items() if value}
 
     def check(self) -> None:
         """UsageError for values that cannot be used, and for flags that exclude each other."""
@@ -81,17 +76,7 @@ class Resumable:
     @property
     def given(self) -> str | None:
         """A flag that is for jobs only and was given."""
-        return (
-            "--job"
-            if self.folder is not None
-            else "--workers"
-            if self.workers is not None
-            else "--restart"
-            if self.restart
-            else "--farm"
-            if self.farm is not None
-            else None
-        )
+        return next((f"--{name}" for name in self.to_dict()), None)
 
 
 def run_film(
@@ -150,10 +135,10 @@ def _job(
         from rtface.jobs.job import FilmJob
 
         assert isinstance(input, Path)
-        where = flags.folder or folder_of(Path(output).resolve())
+        where = flags.job or folder_of(Path(output).resolve())
         if not (flags.given or os.path.isdir(where) or _seconds(input, options) >= LONG_S):  # noqa: PTH112 - of too long names, too
             return None
-        job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart, stop=stop)
+        job = FilmJob.open(input, output, options, folder=flags.job, restart=flags.restart, stop=stop)
         if not isinstance(job, str):
             return job
         why = job

@@ -190,12 +190,16 @@ class RunOutput:
                 record |= {name: one.finish() for name, one in further.items()}
             fingerprint.check(self._plan.file, self._plan.source)
             # The folder may have been removed meanwhile, and be that of another job.
-            here = all(one.path.exists() for one in writers)
-            finished = here and self._folder.write(self._folder.record(number), record, new=True)
+            plan = self._folder.read(self._folder.plan)
+            finished = (
+                plan is not None
+                and plan["job"]["id"] == self._plan.id
+                and self._folder.write(self._folder.record(number), record, new=True)
+            )
         except BaseException:
             _discard(writers)
             raise
-        if not finished:  # this worker was taken for gone, and another one was faster
+        if not finished:  # or this worker was taken for gone, and another one was faster
             for one in writers:
                 one.path.unlink(missing_ok=True)
 

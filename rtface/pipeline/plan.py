@@ -16,7 +16,16 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
-from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope, learnt_persons
+from rtface.config.options import (
+    EncodeOptions,
+    InputOptions,
+    Options,
+    OutputOptions,
+    Scope,
+    learnt_persons,
+    locked,
+    locked_error,
+)
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import FadingCurve, Transfer
@@ -311,12 +320,14 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         options: of the run.
 
     Raises:
-        UsageError: options do not go together.
+        UsageError: options do not go together, or the policy sets what a treatment file may.
         InputMissing, UsageError: the treatment file cannot be used.
     """
     check_invented(options, input=input)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
+        if (key := next((key for key in ("correct", "strength", "engine") if key in locked()), None)) is not None:
+            raise locked_error(key)  # a treatment may set each of them
         treatments = read_treatments(path)
         if (other := treatments.other_than(input)) is not None:
             warnings["treatment"] = (

@@ -15,11 +15,9 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.analysis.fading import is_curve
 from rtface.config.options import OPTIONS, Options, person_photos
 from rtface.engine.engine_set import is_here, recipe_named
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, UsageError
-from rtface.frame import FadingCurve
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
 from rtface.media.files.outputs import OutputPath
@@ -41,7 +39,6 @@ from rtface.util.foreign import (
     number,
     read_regular,
     row,
-    table,
     text,
     too_deep,
     whole,
@@ -88,7 +85,7 @@ _AREAS: Shape = {
             lambda value: text(value) or (fits(value, [_box]) and len(value) <= _MOST_BOXES),
         )
     ],
-    "fading?": table(is_curve),
+    "whole?": text,
     "copied?": [lambda value: _RANGE(value) and value[0] <= value[1]],
     "options?": {
         "drop?": [text],
@@ -116,7 +113,7 @@ class Made:
         lossless: whether the output holds every sample as the frames had it.
         names: file names of stills, in the order of `changed`.
         plan: what had been decided of a film before the work; empty where that is not known.
-        curves: what took the fading out of each still, by name; of a film under "" (`rtface.analysis.fading`).
+        unfaded: how many films or stills had their fading taken out.
         copied: numbers of the first and last of the frames whose packets were copied together.
     """
 
@@ -124,7 +121,7 @@ class Made:
     lossless: bool = False
     names: list[str] = field(default_factory=list[str])
     plan: dict[str, Any] = field(default_factory=dict[str, Any])
-    curves: dict[str, FadingCurve] = field(default_factory=dict[str, FadingCurve])
+    unfaded: int = 0
     copied: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
@@ -242,7 +239,7 @@ def areas_said(
         "output": {"lossless": made.lossless},
         "input": redacted_values({**_files(input, None, doing, stop), **part}),
         "changed": rows,
-        **({"fading": made.curves} if made.curves else {}),
+        **({"whole": "its fading was taken out"} if made.unfaded else {}),
         **({"copied": made.copied} if made.copied else {}),
     }
 

@@ -190,11 +190,9 @@ def _compare(
     _check_files(found, input, known["input"], doing, stop)
     frames = FrameComparison(
         {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in known["changed"]},
-        known.get("fading", {}),
+        known.get("whole", ""),
         lossless=known["output"]["lossless"],
     )
-    if known.get("fading"):
-        found.notes.append("the input is compared as the curves against fading make it, which the manifest names")
     if (scale := known.get("options", {}).get("scale")) is not None:
         found.notes.append(f"the input is compared as the resampler enlarges it (--scale {scale})")
     mine = Checked()
@@ -279,8 +277,7 @@ def _compare_films(
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - begins[0]) / length))
     own, theirs = hash_packets(output, stop=stop), hash_packets(input, stop=stop, variant=variant)
-    fitted, dropped = made.info.format.startswith("mxf"), options.get("drop", ())
-    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, dropped, fitted=fitted)
+    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, options.get("drop", ()))
 
 
 def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:

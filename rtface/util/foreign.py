@@ -154,11 +154,6 @@ def file_name(value: Any) -> bool:
     )
 
 
-def ratio(value: Any) -> bool:
-    """A fraction as text, of any sign."""
-    return isinstance(value, str) and parse_fraction(value) is not None
-
-
 def flag(value: Any) -> bool:
     """True or False."""
     return isinstance(value, bool)
@@ -186,11 +181,6 @@ def row(*shapes: Shape) -> Callable[[Any], bool]:
         and len(cast("list[Any]", value)) == len(shapes)
         and all(fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
     )
-
-
-def fraction(value: Any) -> bool:
-    """A positive fraction as text."""
-    return isinstance(value, str) and parse_fraction(value) is not None and Fraction(value) > 0
 
 
 def parse_fraction(given: str) -> Fraction | None:

@@ -175,7 +175,7 @@ def test_secrets_are_not_taken(queue: Queue) -> None:
     [*(pytest.param(damage, marks=pytest.mark.slow) for damage in ("text", "zeros", "half")), "schema"],
 )
 def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
-    for _ in range(40):
+    for _ in range(12):
         add(queue)
     path = queue.store.path
     with sqlite3.connect(path) as database:

@@ -87,10 +87,6 @@ def sample(frames: list[np.ndarray]) -> list[np.ndarray]:
     return frames
 
 
-def swapped(frames: list[np.ndarray]) -> list[np.ndarray]:
-    return [*frames[:3], frames[4], frames[3], *frames[5:]]
-
-
 def darker(frames: list[np.ndarray]) -> list[np.ndarray]:
     return [np.concatenate([np.maximum(one[: SIZE[1]], 26) - 10, one[SIZE[1] :]]) for one in frames]
 
@@ -117,32 +113,27 @@ def test_an_honest_output_is_confirmed(films: dict[str, Path], tmp_path: Path, k
     assert (again.sidecar, again.input) == ("differs", "same")  # other bytes, the same film
 
 
-@pytest.mark.parametrize("kind", ["lossless", "lossy"])
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("kind", "change", "says"),
     [
-        (painted(1), "frame 1: "),
-        (painted(5), "frame 5: "),
-        (lambda frames: [*frames[:4], *frames[5:]], "fewer frames"),
-        (lambda frames: [*frames[:4], *frames[3:]], "more frames"),
-        (swapped, "frame 3: "),
-        (lambda frames: [*frames[:4], frames[3], *frames[5:]], "frame 4: "),
-        (lambda frames: [np.roll(frame, 9, axis=1) for frame in frames], "frames are not the input's"),
-        (darker, "frames are not the input's"),
-        (tinted, "frames are not the input's"),
+        ("lossless", painted(1), "frame 1: "),
+        ("lossless", sample, "frame 4: 1 sample outside the boxes is not the input's"),
+        ("lossless", lambda frames: [*frames[:4], *frames[5:]], "fewer frames"),
+        ("lossless", lambda frames: [*frames[:3], frames[4], frames[3], *frames[5:]], "frame 3: "),
+        ("lossless", lambda frames: [*frames[:4], frames[3], *frames[5:]], "frame 4: "),
+        ("lossy", painted(1), "frame 1: "),
+        ("lossy", painted(5), "frame 5: "),
+        ("lossy", lambda frames: [*frames[:4], *frames[3:]], "more frames"),
+        ("lossy", lambda frames: [np.roll(frame, 9, axis=1) for frame in frames], "frames are not the input's"),
+        ("lossy", darker, "frames are not the input's"),
+        ("lossy", tinted, "frames are not the input's"),
     ],
-    ids=["corner", "corner of the last", "dropped", "doubled", "swapped", "frozen", "shifted picture", "dark", "tint"],
 )
 def test_a_changed_picture_is_found(
     films: dict[str, Path], tmp_path: Path, kind: str, change: Callable[[list[np.ndarray]], list[np.ndarray]], says: str
 ) -> None:
     found = answer(written(films[kind], tmp_path / films[kind].name, change), films)
     assert found.input == "differs" and says in str(found.problems)
-
-
-def test_one_sample_outside_the_boxes_is_found(films: dict[str, Path], tmp_path: Path) -> None:
-    found = answer(written(films["lossless"], tmp_path / "out.mkv", sample), films)
-    assert "frame 4: 1 sample outside the boxes is not the input's" in found.problems
 
 
 def test_a_frame_at_another_time_is_found(films: dict[str, Path], tmp_path: Path) -> None:

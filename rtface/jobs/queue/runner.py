@@ -122,8 +122,8 @@ class Runner:
             # Who added an item just now may have seen this runner, and started no other.
             states = [item.state for item in self._store.items()]
             if self._stop.is_set() or "waiting" not in states or self._store.has_runner():
-                ended = (self._ended[state] for state in ("done", "failed", "cancelled"))
-                return RunCounts(*ended, states.count("waiting"), states.count("paused"))
+                ended, waiting, paused = self._ended, states.count("waiting"), states.count("paused")
+                return RunCounts(ended["done"], ended["failed"], ended["cancelled"], waiting, paused)
 
     def _run(self) -> None:
         while True:
