@@ -188,9 +188,9 @@ def _at_once(text: str) -> int | Literal["auto"]:
 class _Display:
     """Writes a line about each item that ended, and a status line about those that run."""
 
-    def __init__(self, console: Console, json: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._json, self._clock = console, json, clock
-        self._shown, self._said = clock(), ""
+    def __init__(self, console: Console, json: bool) -> None:
+        self._console, self._json = console, json
+        self._shown, self._said = time.monotonic(), ""
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -204,7 +204,7 @@ class _Display:
             self._console.event("item", **item.to_dict())
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
-        now = self._clock()
+        now = time.monotonic()
         status = "; ".join(map(_described, running))
         if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._said)):
             self._shown, self._said = now, status

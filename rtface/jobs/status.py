@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import Any
 
-from rtface.errors import RtfaceError, log
+from rtface.errors import RtfaceError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step
-from rtface.pipeline.progress import PLAIN_INTERVAL, Progress, Show
+from rtface.pipeline.progress import Progress, Show
 
 # Seconds between two looks at what is finished, with a mark of the speed; and the marks of the recent speed.
 _LOOK_S, _RECENT = 1.0, 60
@@ -81,7 +81,7 @@ class JobProgress:
         self._folder, self._plan, self._show, self._clock = folder, plan, show, clock
         self._finished = folder.finished()
         self._before = self._done_s = self._finished_s = sum(map(plan.seconds, self._finished))
-        self._began = self._said_at = clock()
+        self._began = clock()
         self._looked_at, self._frames, self._fps = self._began - _LOOK_S, 0, 0.0
         self._first: tuple[float, float] | None = None  # when the first frame came, and seconds of the film by then
         self._marks: deque[tuple[float, float, int]] = deque(maxlen=_RECENT)  # the same of late, and frames
@@ -106,10 +106,6 @@ class JobProgress:
             if self._marks and now > self._marks[-1][0]:
                 self._fps = (self._frames - self._marks[-1][2]) / (now - self._marks[-1][0])
             self._marks.append((now, self._done_s, self._frames))
-        if len(steps) > 1 and now - self._said_at >= PLAIN_INTERVAL:
-            self._said_at = now
-            for at in steps:
-                log.info("segment %d: %.0f s of it, %d frames so far", at.segment, at.seconds, at.frames)
         if self._show is not None:
             left, faces = self._left(now), max(step.faces for step in steps)
             self._show(

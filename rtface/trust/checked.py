@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Stop = Callable[[], bool]
 Doing = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done, 0…1."""
 
@@ -25,3 +24,10 @@ class Checked:
     proofs: list[str] = field(default_factory=list[str])
     gaps: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
+
+    def extend(self, more: Checked) -> None:
+        """Adds the findings of another check."""
+        self.problems += more.problems
+        self.proofs += more.proofs
+        self.gaps += more.gaps
+        self.notes += more.notes

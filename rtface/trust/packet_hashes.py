@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -56,7 +57,7 @@ class PacketHashes:
 
 
 def hash_packets(
-    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, variant: str = "best"
+    film: str | os.PathLike[str], *, stop: threading.Event | None = None, variant: str = "best"
 ) -> list[PacketHashes]:
     """Hashes the packets of all streams, the enhanced one first, in a form that containers do not change.
 
@@ -65,7 +66,7 @@ def hash_packets(
 
     Args:
         film: a file that PyAV opens.
-        stop: ends the work with `Interrupted` once it is true.
+        stop: ends the work with `Interrupted` when set.
         variant: of an HLS or DASH list (``--variant``).
 
     Raises:
@@ -78,7 +79,7 @@ def hash_packets(
         readers = {s.index: _Reader(s) for s in streams if s.type != "attachment"}
         try:
             for came in source.demux():
-                if stop is not None and stop():
+                if stop is not None and stop.is_set():
                     raise Interrupted
                 packet = edited.timed(came) if came.size and came.stream_index in readers else None
                 if packet is not None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -155,7 +156,7 @@ def write_sidecar(
     *,
     key: SigningKey | None = None,
     doing: Doing | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> str:
     """Writes the sidecar of a finished output.
 
@@ -166,7 +167,7 @@ def write_sidecar(
         options, report, made: of the run.
         key: signs the sidecar.
         doing: receives progress.
-        stop: ends the work once it is true.
+        stop: ends the work when set.
 
     Returns:
         A line for the user.
@@ -224,7 +225,7 @@ def areas_said(
     still: int | None = None,
     *,
     doing: Doing | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """What a comparison with the input needs to know; of one of several stills by its number."""
     light = "its light was changed" if options.light else "no area was noted"
@@ -309,21 +310,19 @@ def versions() -> dict[str, str]:
     import numpy as np
     import openvino
 
-    found = {
-        "rtface": __version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "av": av.__version__,
-        "numpy": np.__version__,
-        "openvino": openvino.__version__,
-    }
-    for name in ("libavcodec", "libavformat", "libswscale"):
-        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
-    return found
+    machine = {"python": platform.python_version(), "system": platform.system()}
+    return codec_versions() | machine | {"numpy": np.__version__, "openvino": openvino.__version__}
+
+
+def codec_versions() -> dict[str, str]:
+    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
+    libraries = ("libavcodec", "libavformat", "libswscale")
+    found = {name: ".".join(map(str, av.library_versions.get(name, ()))) for name in libraries}
+    return {"rtface": __version__, "av": av.__version__} | found
 
 
 def _files(
-    path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None, stop: Callable[[], bool] | None
+    path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None, stop: threading.Event | None
 ) -> dict[str, Any]:
     """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of anything
     else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from rtface.media.files.image_names import is_image, list_images
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from rtface.trust.checked import Checked, Doing, Stop
+from rtface.trust.checked import Checked, Doing
 from rtface.trust.credentials import Credentials, may_have_credentials, read_anchors, read_credentials
 from rtface.trust.frame_comparison import FrameComparison
 from rtface.trust.packet_hashes import compare_packets, hash_packets
@@ -61,8 +62,7 @@ class Verified(Checked):
 
     def add(self, checked: Checked) -> Answer:
         """Adds the findings of a check; how it ended."""
-        for name in ("problems", "proofs", "gaps", "notes"):
-            getattr(self, name).extend(getattr(checked, name))
+        self.extend(checked)
         return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
 
 
@@ -72,7 +72,7 @@ def verify(
     input: Path | None = None,
     trust: Path | None = None,
     doing: Doing | None = None,
-    stop: Stop | None = None,
+    stop: threading.Event | None = None,
 ) -> Verified:
     """Checks a film, still or folder of stills by its manifest: the sidecar next to it, or the credentials in it.
 
@@ -81,7 +81,7 @@ def verify(
         input: what the output was made of, to be compared with it.
         trust: certificates (PEM) that vouch for signers.
         doing: receives progress.
-        stop: ends the work with `Interrupted` once it is true.
+        stop: ends the work with `Interrupted` when set.
 
     Raises:
         UsageError: there is no manifest and no input, or no certificate in `trust`.
@@ -129,9 +129,7 @@ def _check_credentials(found: Verified, output: Path, anchors: str | None) -> Cr
         return None
     if credentials is None:
         return None
-    if credentials.elsewhere:
-        found.gaps += credentials.lines()
-    elif not credentials.valid or (anchors is not None and not credentials.trusted):
+    if not credentials.valid or (anchors is not None and not credentials.trusted):
         found.credentials, found.problems = "differs", [*found.problems, credentials.lines()[0]]
     else:
         found.credentials, found.proofs = "same", [*found.proofs, *credentials.lines()]
@@ -159,7 +157,9 @@ def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | No
         checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
 
 
-def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing | None, stop: Stop | None) -> None:
+def _check_files(
+    found: Checked, path: Path, said: dict[str, Any], doing: Doing | None, stop: threading.Event | None
+) -> None:
     """Compares the SHA-256 of a file, or of the files in a folder, with those that a manifest names."""
     if "files" not in said and "sha256" not in said:
         return  # a pipe, a camera
@@ -183,7 +183,12 @@ def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing 
 
 
 def _compare(
-    found: Checked, output: Path, input: Path, values: dict[str, Any] | None, doing: Doing | None, stop: Stop | None
+    found: Checked,
+    output: Path,
+    input: Path,
+    values: dict[str, Any] | None,
+    doing: Doing | None,
+    stop: threading.Event | None,
 ) -> None:
     """Compares an output with its input; without a manifest as if nothing had been changed."""
     known = values or {"output": {"lossless": True}, "input": {}, "changed": []}
@@ -210,12 +215,11 @@ def _compare(
     frames.end(mine)
     if values is None and mine.problems:  # where something may differ only a manifest says
         mine.gaps, mine.problems = [*mine.gaps, *mine.problems, "there is no manifest that says what was changed"], []
-    for name in ("problems", "proofs", "gaps", "notes"):
-        getattr(found, name).extend(getattr(mine, name))
+    found.extend(mine)
 
 
 def _compare_stills(
-    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, stop: Stop | None
+    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, stop: threading.Event | None
 ) -> None:
     enlarger, pairs = Enlarger(scale), [(output, input)]
     if output.is_dir():
@@ -224,7 +228,7 @@ def _compare_stills(
         if alone := {path.stem for path in made} ^ sources.keys():
             found.gaps.append(f"{counted(len(alone), 'still')} of one folder only, such as {min(alone)}: not compared")
     for path, source in pairs:
-        if stop is not None and stop():
+        if stop is not None and stop.is_set():
             raise Interrupted
         try:
             new, old = read_image(path).frame, read_image(source).frame
@@ -244,7 +248,7 @@ def _compare_films(
     input: Path,
     values: dict[str, Any],
     doing: Doing | None,
-    stop: Stop | None,
+    stop: threading.Event | None,
 ) -> None:
     said, options = values["input"], values.get("options", {})
     start, end, variant = said.get("start_s"), said.get("end_s"), options.get("variant", "best")
@@ -280,9 +284,9 @@ def _compare_films(
     compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, options.get("drop", ()))
 
 
-def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:
+def _frames(source: FileSource, stop: threading.Event | None) -> Iterator[Frame]:
     for item in source:
-        if stop is not None and stop():
+        if stop is not None and stop.is_set():
             raise Interrupted
         if isinstance(item, Frame):
             yield item

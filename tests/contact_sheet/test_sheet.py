@@ -28,7 +28,7 @@ from rtface.protocols import Restored
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, film, still, write_film
 
-SCENE = 40
+SCENE = 36
 """Frames of a scene."""
 HALF, FULL = Variant("fake", 0.5), Variant("fake", 1.0)
 
@@ -60,7 +60,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Engines:
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three scenes of 1.6 s, the portrait in another size."""
+    """Three scenes of 1.44 s, the portrait in another size."""
 
     def picture(t: int) -> np.ndarray:
         shown, _ = portrait(shift=(0.3 * t - 25, 0.0), scale=(0.9, 0.6, 1.1)[t // SCENE])
@@ -78,7 +78,7 @@ def sheet_of(input: Path, *variants: Variant, count: int = 6, **options: Any) ->
 @pytest.mark.slow
 def test_a_crop_is_that_of_the_runs_frame(scenes: Path, tmp_path: Path, memory: Engines) -> None:
     """A run over the whole film, whose engine remembers from each scene's first frame on."""
-    sheet = sheet_of(scenes, correct="always", count=3)
+    sheet = sheet_of(scenes, correct="always", count=2)
     assert len({int(row.time * 25 / SCENE) for row in sheet.rows}) > 1
     out = tmp_path / "out.mkv"
     rtface.run(scenes, out, correct="always", strength=0.5)

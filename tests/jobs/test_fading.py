@@ -23,7 +23,7 @@ RESTORE = {"codec": "ffv1", "colour": "restore", "correct": "never"}
 
 
 def old_film(path: Path) -> Path:
-    pictures = (portrait(shift=(0.5 * t, 0.0), blur=1.0)[0] for t in range(60))
+    pictures = (portrait(shift=(0.5 * t, 0.0), blur=1.0)[0] for t in range(40))
     return write_film(path, (np.rint(255 * (0.07 + 0.93 * one / 255) ** POWERS).astype(np.uint8) for one in pictures))
 
 
@@ -60,4 +60,4 @@ def test_named_faces_are_looked_for_without_fading(tmp_path: Path, monkeypatch: 
     assert isinstance(job, FilmJob)
     job.find_numbers()
     red, _, blue = np.mean(decoded(tmp_path / "plain.mkv", "rgb24"), axis=(0, 1, 2))
-    assert len(tracker.casts) == 60 and abs(np.mean(tracker.casts) - (red - blue)) < 3
+    assert len(tracker.casts) == 40 and abs(np.mean(tracker.casts) - (red - blue)) < 3

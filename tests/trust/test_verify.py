@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -297,9 +298,10 @@ def test_progress_and_the_end_on_request(films: dict[str, Path]) -> None:
     verify(films["lossless"], input=films["in"], doing=lambda what, done: seen.append((what, done)))
     assert {what for what, _ in seen} == {"SHA-256", "comparison"} and all(0 <= done <= 1 for _, done in seen)
     for calls in (0, 3, 12):
-        left = iter(range(calls))
+        stop, left = threading.Event(), iter(range(calls))
+        stop.is_set = lambda left=left: next(left, None) is None  # type: ignore[method-assign]
         with pytest.raises(Interrupted):
-            verify(films["lossless"], input=films["in"], stop=lambda left=left: next(left, None) is None)
+            verify(films["lossless"], input=films["in"], stop=stop)
 
 
 def test_the_command_says_what_was_shown(films: dict[str, Path], tmp_path: Path) -> None:

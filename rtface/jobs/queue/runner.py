@@ -82,7 +82,6 @@ class Runner:
         store: the queue's database.
         patience: seconds in which an item that was asked to stop may finish its file.
         target: the function that runs an item in its process.
-        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -95,14 +94,13 @@ class Runner:
         progress: Callable[[list[Item]], None] | None = None,
         patience: float = 30.0,
         target: str = TARGET,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._at_once = items_at_once(at_once)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
         self._progress, self._patience = progress, patience
-        self._target, self._clock = target, clock
+        self._target = target
         self._running: dict[int, _Running] = {}
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
         self._ended = Counter[State]()
@@ -183,7 +181,7 @@ class Runner:
             self._record(running)
 
     def _record(self, running: _Running) -> None:
-        now = self._clock()
+        now = time.monotonic()
         if running.progress is None or now - running.recorded < _RECORD_S:
             return
         try:
@@ -198,7 +196,7 @@ class Runner:
         if not self._running:
             return
         requests = self._store.requests()
-        now = self._clock()
+        now = time.monotonic()
         for number, running in self._running.items():
             if running.stop_sent is None:
                 pause = requests.get(number) == "pause"
@@ -247,9 +245,9 @@ class Runner:
         self._shown = -_RECORD_S
 
     def _show(self) -> None:
-        if self._progress is None or self._clock() - self._shown < _RECORD_S:
+        if self._progress is None or time.monotonic() - self._shown < _RECORD_S:
             return
-        self._shown = self._clock()
+        self._shown = time.monotonic()
         wanted = self._just_ended | set(self._running)
         self._just_ended = set()
         self._progress([item for item in self._store.items() if item.id in wanted])

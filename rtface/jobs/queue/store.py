@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import BufferedRandom
 from pathlib import Path
@@ -48,11 +48,10 @@ class Store:
 
     Args:
         path: file of the database; errors as of `QueueDatabase`.
-        clock: seconds since 1970.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self.path, self._clock, self._database = path, clock, QueueDatabase(path)
+    def __init__(self, path: Path) -> None:
+        self.path, self._database = path, QueueDatabase(path)
 
     # What users do.
 
@@ -88,7 +87,7 @@ class Store:
             cursor = database.execute(
                 "INSERT INTO item (position, plan, flags, state, added_at) "
                 "SELECT coalesce(max(position), 0) + 1, ?, ?, 'waiting', ? FROM item",
-                (json.dumps(plan), json.dumps(flags), self._clock()),
+                (json.dumps(plan), json.dumps(flags), time.time()),
             )
             assert cursor.lastrowid is not None
             return cursor.lastrowid
@@ -140,7 +139,7 @@ class Store:
                     database.execute("DELETE FROM item WHERE id = ?", (number,))
                     continue
                 if columns.get("state") == "cancelled":
-                    columns = columns | {"ended_at": self._clock()}
+                    columns = columns | {"ended_at": time.time()}
                 if verb == "retry":
                     last = database.execute("SELECT max(position) FROM item").fetchone()[0]
                     columns = columns | {"position": last + 1}
@@ -230,7 +229,7 @@ class Store:
             database.execute(
                 "UPDATE item SET state = 'running', wish = NULL, began = 0, attempts = attempts + 1, started_at = ?, "
                 "ended_at = NULL, message = '{}', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
-                (self._clock(), item["id"]),
+                (time.time(), item["id"]),
             )
         flags = item["flags"]
         if item["attempts"]:  # a job begins again once
@@ -254,7 +253,7 @@ class Store:
 
     def finish(self, number: int, state: State, message: str = "") -> None:
         """Ends the attempt at an item."""
-        ended = None if state in ("waiting", "paused") else self._clock()
+        ended = None if state in ("waiting", "paused") else time.time()
         with self._database.transaction() as database:
             database.execute(
                 "UPDATE item SET state = ?, message = ?, ended_at = ?, wish = NULL, began = 0, fps = NULL, "
