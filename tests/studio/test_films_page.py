@@ -613,7 +613,7 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
         queue.store.note_progress(1, ItemProgress(0.5, 12, 24.0, 90.0))
         page.wait_for_function("() => document.title.startsWith('50%')")
         page.get_by_text("1:30 – 1:52 until all are done.").wait_for()
-        queue.store.finish(name, 1, "done", Message("a copy", code="ended_copy"))
+        queue.store.finish(1, "done", Message("a copy", code="ended_copy"))
     page.locator(".toast", has_text="a.out.mp4 is done").wait_for()
     page.locator(".badge", has_text="unchanged").wait_for()
     queue.cancel(2)
