@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -169,20 +169,12 @@ def run(
     stop: StopRequest,
 ) -> None:
     """Run the waiting items until none is left. Ctrl-C stops them cleanly, and they wait again."""
-    outcome = _queue().run(at_once=_at_once(at_once), watch=watch, cancel=stop.event, progress=_Display(console, json))
+    outcome = _queue().run(at_once=at_once, watch=watch, cancel=stop.event, progress=_Display(console, json))
     console.clear()
     console.log(outcome.summary, "error" if outcome.failed else "info")
     if stop.signum is not None:
         raise typer.Exit(INTERRUPTED + stop.signum)
     raise typer.Exit(FAILED if outcome.failed else 0)
-
-
-def _at_once(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError("--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=text)
-    return int(text)
 
 
 class _Display:

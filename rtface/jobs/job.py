@@ -302,7 +302,7 @@ class FilmJob:
                 except OSError as fault:
                     raise self.folder.failure(fault) from fault
                 count = counted(len(error.numbers), "segment has", "segments have")
-                self._notify(f"{count} to be made again ({str(error) or 'a record is missing'})")
+                self._notify(f"{count} to be made again ({error})")
         raise OutputError(
             "{path}: segments are damaged again and again; check the disk",
             code="segments_damaged",

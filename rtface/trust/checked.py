@@ -24,10 +24,3 @@ class Checked:
     proofs: list[str] = field(default_factory=list[str])
     gaps: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
-
-    def extend(self, more: Checked) -> None:
-        """Adds the findings of another check."""
-        self.problems += more.problems
-        self.proofs += more.proofs
-        self.gaps += more.gaps
-        self.notes += more.notes

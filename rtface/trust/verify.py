@@ -62,7 +62,10 @@ class Verified(Checked):
 
     def add(self, checked: Checked) -> Answer:
         """Adds the findings of a check; how it ended."""
-        self.extend(checked)
+        self.problems += checked.problems
+        self.proofs += checked.proofs
+        self.gaps += checked.gaps
+        self.notes += checked.notes
         return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
 
 
@@ -84,7 +87,7 @@ def verify(
         stop: ends the work with `Interrupted` when set.
 
     Raises:
-        UsageError: there is no manifest and no input, or no certificate in `trust`.
+        UsageError: there is no manifest, or no certificate in `trust`.
         InputMissing, InputError: output, input or manifest cannot be read.
     """
     for path in filter(None, (output, input)):
@@ -104,16 +107,19 @@ def verify(
         found.sidecar = found.add(checked)
     elif credentials is not None and credentials.valid and has_areas(credentials.said):
         values = credentials.said
-    if values is None and credentials is None and input is None and not found.gaps + found.notes:
+    if values is None and credentials is None and not found.notes:
         raise UsageError(
-            "{output}: has no manifest {name} and no credentials; name the INPUT",
+            "{output}: has no manifest {name} and no credentials, so nothing says what was changed; give --sidecar or "
+            "--sign to the next run",
             code="manifest_none",
             output=output,
             name=sidecar.name,
         )
     if anchors is not None and credentials is None and not sidecar.is_file():
         found.gaps.append("nothing says who made it: it holds no credentials, and has no signed sidecar")
-    if input is not None:
+    if input is not None and values is None:
+        found.gaps.append("nothing in it says what was changed, so it is not compared with the input")
+    elif input is not None and values is not None:
         checked = Checked()
         _compare(checked, output, input, values, doing, stop)
         found.input = found.add(checked)
@@ -186,36 +192,31 @@ def _compare(
     found: Checked,
     output: Path,
     input: Path,
-    values: dict[str, Any] | None,
+    values: dict[str, Any],
     doing: Doing | None,
     stop: threading.Event | None,
 ) -> None:
-    """Compares an output with its input; without a manifest as if nothing had been changed."""
-    known = values or {"output": {"lossless": True}, "input": {}, "changed": []}
-    _check_files(found, input, known["input"], doing, stop)
+    """Compares an output with its input."""
+    _check_files(found, input, values["input"], doing, stop)
     frames = FrameComparison(
-        {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in known["changed"]},
-        known.get("whole", ""),
-        lossless=known["output"]["lossless"],
+        {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in values["changed"]},
+        values.get("whole", ""),
+        lossless=values["output"]["lossless"],
     )
-    if (scale := known.get("options", {}).get("scale")) is not None:
+    if (scale := values.get("options", {}).get("scale")) is not None:
         found.notes.append(f"the input is compared as the resampler enlarges it (--scale {scale})")
-    mine = Checked()
     if output.is_dir() != input.is_dir():
-        mine.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
+        found.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
     elif output.is_dir() or (is_image(output) and is_image(input)):
-        _compare_stills(mine, frames, output, input, scale, stop)
+        _compare_stills(found, frames, output, input, scale, stop)
     else:
         try:
-            _compare_films(mine, frames, output, input, known, doing, stop)
+            _compare_films(found, frames, output, input, values, doing, stop)
         except UsageError as error:
             if not error.code.startswith("scale_"):
                 raise
-            mine.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
-    frames.end(mine)
-    if values is None and mine.problems:  # where something may differ only a manifest says
-        mine.gaps, mine.problems = [*mine.gaps, *mine.problems, "there is no manifest that says what was changed"], []
-    found.extend(mine)
+            found.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
+    frames.end(found)
 
 
 def _compare_stills(

@@ -252,7 +252,7 @@ def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_tracks_and_decisions_go_on_where_another_worker_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_tracks_and_decisions_go_on_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     decided, take_over = [], Analyzer.take_over
     monkeypatch.setattr(Analyzer, "take_over", lambda self, state: (decided.append(state), take_over(self, state)))
     source = film(tmp_path / "in.mkv", frames=75)

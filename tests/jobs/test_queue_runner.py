@@ -288,13 +288,3 @@ def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
     process.communicate()
     run(queue)
     assert states(queue) == {held: state}
-
-
-def test_a_film_that_was_whole_before_the_end_stays(queue: Queue) -> None:
-    (number,) = add(queue, "fail")
-    with queue.store.runner():
-        queue.store.take()
-        queue.store.note_progress(number, ItemProgress(1.0, 9, 1.0, 0.0))
-    Path(queue.item(number).output).touch()  # the runner was killed between the film's end and its record
-    assert run(queue).done == 1
-    assert events(queue) == []

@@ -7,13 +7,10 @@ import shutil
 import sqlite3
 import stat
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rtface.config.options import Options
 from rtface.errors import Message, OutputError, UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
@@ -70,22 +67,15 @@ def test_a_verb_acts_or_says_why_not(queue: Queue, state: str, verb: str, after:
         assert queue.item(other).state == "waiting", "nothing was changed"
 
 
-def test_names_that_are_not_utf_8(queue: Queue) -> None:
+def test_names_that_are_not_utf_8_and_codes_of_messages(queue: Queue) -> None:
     number = queue.store.add(plan := item_plan("/films/\udce9.mp4", "/films/\udcfc.mp4", shots="/films/\udce4"))
     with queue.store.runner():
         task = queue.store.take()
         assert task.plan == plan
-        queue.store.finish(number, "failed", "/films/\udce9.mp4: is gone")
-    assert (queue.item(number).input, queue.item(number).message) == (plan["input"], "/films/\udce9.mp4: is gone")
-
-
-def test_messages_keep_their_codes(queue: Queue) -> None:
-    number = add(queue)
-    with queue.store.runner():
-        queue.store.take()
         queue.store.finish(number, "failed", Message("{path} is gone", code="gone", path="\udce9.mp4"))
     item = queue.item(number).to_dict()
-    assert (item["message"], item["code"], item["values"]) == ("\udce9.mp4 is gone", "gone", {"path": "\udce9.mp4"})
+    assert (item["input"], item["message"]) == (plan["input"], "\udce9.mp4 is gone")
+    assert (item["code"], item["values"]) == ("gone", {"path": "\udce9.mp4"})
 
 
 def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
@@ -207,21 +197,6 @@ def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
         Queue(other)
 
 
-def test_who_begins_the_log_at_once_with_another_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite refuses it without waiting then."""
-    refused = list[str]()
-
-    class Busy(sqlite3.Connection):
-        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-            if "journal_mode" in sql and not refused:
-                refused.append(sql)
-                raise sqlite3.OperationalError("database is locked")
-            return super().execute(sql, *values)
-
-    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Busy))
-    assert [add(Queue(tmp_path / "data" / "queue.sqlite")) for _ in range(2)] == [1, 2] and refused
-
-
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="queue cannot be used"):
@@ -237,30 +212,6 @@ def test_progress_is_kept_over_an_interruption(queue: Queue) -> None:
         assert (item.share, item.frames, item.fps, item.left_s, item.attempts) == (0.25, 10, 5.0, 30.0, 1)
     assert queue.item(number).share == 0.25
     assert queue.item(number).to_dict()["added_at"].endswith("+00:00")
-
-
-def test_options_come_back_as_they_were() -> None:
-    chosen = {
-        "engine": "rtface-s",
-        "strength": "50%",
-        "fidelity": 0.3,
-        "keyframe": 3,
-        "faces": "1,3",
-        "treatment": "t.json",
-        "start": "0:01:02.5",
-        "end": 90.25,
-        "fps": "30000/1001",
-        "size": "640x360",
-        "stages": ["label:text=a;b"],
-        "crf": 18,
-        "bitrate": "6M",
-        "overwrite": True,
-        "threads": 3,
-    }
-    before = Options.of(chosen)
-    kept = before.to_dict()
-    after = Options.of(kept)
-    assert after == Options.of(chosen | {"treatment": str(Path.cwd() / "t.json")})
 
 
 def test_a_second_runner_is_refused(queue: Queue) -> None:

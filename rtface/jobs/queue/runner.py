@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import Message, MissingComponent, OutputError, UsageError, log
@@ -49,16 +48,16 @@ class RunCounts:
         return ", ".join(f"{n} {what}" for what, n in counts.items() if n or what in ("done", "failed"))
 
 
-def items_at_once(wanted: int | Literal["auto"]) -> int:
+def items_at_once(wanted: int | str) -> int:
     """How many items run at the same time; "auto": one for every four cores, as far as the free memory goes."""
-    if wanted != "auto":
-        if wanted < 1:
-            raise UsageError(
-                "at once must be a number from 1, or auto, not {value}", code="at_once_number", value=wanted
-            )
-        return wanted
-    free = free_memory()
-    return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))
+    if wanted == "auto":
+        free = free_memory()
+        return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))
+    if not str(wanted).isdecimal() or int(wanted) < 1:
+        raise UsageError(
+            "--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=wanted
+        )
+    return int(wanted)
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ class Runner:
         self,
         store: Store,
         *,
-        at_once: int | Literal["auto"] = 1,
+        at_once: int | str = 1,
         watch: bool = False,
         stop: threading.Event | None = None,
         progress: Callable[[list[Item]], None] | None = None,
