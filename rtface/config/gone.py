@@ -8,6 +8,7 @@ _MACHINES = Message(
     "--workers N works on N parts of a film here, --farm dask://HOST:PORT on a cluster",
     code="gone_machines",
 )
+_PLAN = Message("give INPUT, OUTPUT and options again, or keep options in a file: --config FILE", code="gone_plan")
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
     "captions": Message(
@@ -32,7 +33,10 @@ GONE = {
     "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
     "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
+    "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
+    "plan": _PLAN,
+    "trust_plan": _PLAN,
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",

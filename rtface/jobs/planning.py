@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -11,9 +12,6 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-import av
-
-from rtface._version import __version__
 from rtface.config.options import FaceOptions, Options, OutputOptions, learnt_persons
 from rtface.engine.engine_set import (
     DEFAULT,
@@ -32,6 +30,7 @@ from rtface.redaction import redacted_values
 from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
+from rtface.trust.sidecar import codec_versions
 from rtface.util.foreign import read_regular
 
 
@@ -69,10 +68,11 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
+        id=secrets.token_hex(8),
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
         engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), LIGHT)),
-        versions=versions(),
+        versions=codec_versions(),
         stages=stages_of(options),
         origin=info.origin,
         begins=info.clock_start,
@@ -133,14 +133,6 @@ def names_faces(options: Options, shots: ShotList) -> bool:
     )
 
 
-def versions() -> dict[str, str]:
-    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
-    found = {"rtface": __version__, "av": av.__version__}
-    for name in ("libavcodec", "libavformat", "libswscale"):
-        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
-    return found
-
-
 def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Version and digest of engines, by name; raises as `rtface.engine.engine_set.recipe_named`."""
     recipes = {DEFAULT if name == "default" else name: recipe_named(name) for name in names}
@@ -190,7 +182,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
         WorkerRefused: a version, an engine, a stage or FFmpeg differs; the message names it.
     """
     found = (
-        difference("the version of {}", plan.versions, versions())
+        difference("the version of {}", plan.versions, codec_versions())
         or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if is_here(name)))
         or difference("the stage {}", plan.stages, stages_of(options))
         or difference("the file of {}", plan.files, option_files(options))

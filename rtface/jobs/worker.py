@@ -184,7 +184,7 @@ class Worker:
                     run,
                     further={name: (further, made[name]) for name, further in film.further.items()},
                     on_frame=self._note,
-                    stopped=self._stop.is_set,
+                    stop=self._stop,
                 )
                 items = iter(source)
                 if first:

@@ -180,7 +180,7 @@ def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, Made]:
     """The sink of a film with its map, and what is made."""
-    made = Made(plan=film.to_dict(), curves={} if film.curve is None else {"": film.curve})
+    made = Made(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
     made.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)

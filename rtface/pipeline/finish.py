@@ -120,7 +120,7 @@ def finish(
         assert isinstance(plan.input, Path)
         try:
             film = outputs.film.path
-            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop.is_set))
+            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop))
             signed()
         except OutputError as error:
             unsigned = error
@@ -146,7 +146,7 @@ def finish(
                 options,
                 report,
                 made,
-                stop=stop.is_set,
+                stop=stop,
                 key=plan.key,
                 doing=lambda what, done: show(f"sidecar ({what})", done),
             )

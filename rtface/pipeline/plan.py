@@ -16,7 +16,16 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
-from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope, learnt_persons
+from rtface.config.options import (
+    EncodeOptions,
+    InputOptions,
+    Options,
+    OutputOptions,
+    Scope,
+    learnt_persons,
+    locked,
+    locked_error,
+)
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import FadingCurve, Transfer
@@ -41,7 +50,6 @@ from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, pla
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.threads import Threads
-from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, metadata_options, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
@@ -183,7 +191,7 @@ class RunPlan(FramePlan):
         }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
-        plan: dict[str, Any] = {
+        return {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
             "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
@@ -191,7 +199,6 @@ class RunPlan(FramePlan):
             "options": planned_options(self.options),
             "outputs": outputs,
         }
-        return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:
         """The report of the run, before it."""
@@ -313,12 +320,14 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         options: of the run.
 
     Raises:
-        UsageError: options do not go together.
+        UsageError: options do not go together, or the policy sets what a treatment file may.
         InputMissing, UsageError: the treatment file cannot be used.
     """
     check_invented(options, input=input)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
+        if (key := next((key for key in ("correct", "strength", "engine") if key in locked()), None)) is not None:
+            raise locked_error(key)  # a treatment may set each of them
         treatments = read_treatments(path)
         if (other := treatments.other_than(input)) is not None:
             warnings["treatment"] = (

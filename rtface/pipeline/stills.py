@@ -236,14 +236,14 @@ class _Stills:
                     count=parts,
                 )
             )
-        if self.fading is not None and len(self.jobs) == 1 and not self.made.curves:
+        if self.fading is not None and len(self.jobs) == 1 and not self.made.unfaded:
             self.notes.append(said(None))
         elif self.fading is not None and len(self.jobs) > 1:
             self.notes.append(
                 Message(
                     "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
                     code="fading_stills",
-                    count=len(self.made.curves),
+                    count=self.made.unfaded,
                     all=self.done,
                 )
             )
@@ -283,16 +283,16 @@ class _Stills:
             if self.pair:
                 self.pair.own = own_tags({}, still.meta.xmp)
             self._waiting.append((still, plan, lost))
-            yield still.frame if self.fading is None else self._unfaded(still.frame, plan.target.path.name)
+            yield still.frame if self.fading is None else self._unfaded(still.frame)
 
-    def _unfaded(self, frame: Frame, name: str) -> Frame:
+    def _unfaded(self, frame: Frame) -> Frame:
         assert self.fading is not None
         curve = self.fading.curve([frame])
         if curve is None:
             return frame
         if len(self.jobs) == 1:
             self.stats.warn("fading", said(curve))
-        self.made.curves[name] = curve
+        self.made.unfaded += 1
         return unfaded(frame, curve)
 
     def _write(self, frame: Frame) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Literal
 
-from rtface.config.options import check
+from rtface.config.options import check, locked, locked_error
 from rtface.errors import UsageError
 from rtface.frame import GrainMode, WantedRegion
 from rtface.util.parse import boolean, colour, is_person_name, is_person_number
@@ -69,9 +69,10 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
         where: begins the messages, such as "cuts.edl, line 7".
 
     Raises:
-        UsageError: an unknown key (the nearest is named), a value that cannot be used, or a key given twice.
+        UsageError: an unknown key (the nearest is named), a value that cannot be used or that the policy does not
+            allow, or a key given twice.
     """
-    values: dict[str, Any] = {}
+    values, policy = dict[str, Any](), locked()
     for name, value in given:
         key = name.strip().lower().replace("-", "_")
         if key not in (*KEYS, _OFF, *GONE):
@@ -100,6 +101,8 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
                 key=key,
             )
         values[key] = check(key, value, f"{where}: {key}")
+        if policy.get(key, values[key]) != values[key]:
+            raise locked_error(key)
         if values[key] == "auto" and key == "engine":
             raise UsageError(
                 "{where}: engine must be one engine by name, or default; auto is for whole runs ({--engine} auto)",

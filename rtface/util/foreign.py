@@ -7,7 +7,6 @@ import math
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -45,19 +44,9 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(_regular(number, path), "rb")
 
 
-def is_own(status: os.stat_result) -> bool:
-    """Whether a file is this user's or the administrator's."""
-    return sys.platform == "win32" or status.st_uid in (os.geteuid(), 0)
-
-
-def read_regular(
-    path: Path,
-    largest: int = LARGEST,
-    seen: Callable[[os.stat_result], object] = lambda _: None,
-) -> bytes:
-    """All of a file; OSError as `open_regular`, and where it is larger than that. `seen` is called with its status."""
+def read_regular(path: Path, largest: int = LARGEST) -> bytes:
+    """All of a file; OSError as `open_regular`, and where it is larger than that."""
     with open_regular(path) as file:
-        seen(os.fstat(file.fileno()))
         data = file.read(largest + 1)
     if len(data) > largest:
         raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
@@ -147,11 +136,6 @@ def file_name(value: Any) -> bool:
     )
 
 
-def ratio(value: Any) -> bool:
-    """A fraction as text, of any sign."""
-    return isinstance(value, str) and parse_fraction(value) is not None
-
-
 def flag(value: Any) -> bool:
     """True or False."""
     return isinstance(value, bool)
@@ -179,11 +163,6 @@ def row(*shapes: Shape) -> Callable[[Any], bool]:
         and len(cast("list[Any]", value)) == len(shapes)
         and all(fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
     )
-
-
-def fraction(value: Any) -> bool:
-    """A positive fraction as text."""
-    return isinstance(value, str) and parse_fraction(value) is not None and Fraction(value) > 0
 
 
 def parse_fraction(given: str) -> Fraction | None:

@@ -58,14 +58,6 @@ def check_same(one: Path, other: Path, *, least_db: float) -> None:
             assert error <= 255**2 / 10 ** (least_db / 10)
 
 
-@pytest.mark.slow
-def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) -> None:
-    one, place = one_process(made, tmp_path), tmp_path / "job"
-    place.mkdir()
-    planned(made, place).run()
-    check_same(one, place / "pairs.mkv", least_db=200)
-
-
 @pytest.mark.parametrize(
     ("name", "more"),
     [

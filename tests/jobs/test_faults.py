@@ -86,14 +86,12 @@ def test_a_strict_job_ends_where_transparency_begins(tmp_path: Path):
     assert report.frames_out == 20 and any("transparency" in line for line in report.warnings)
 
 
-@pytest.mark.parametrize("as_job", [False, True])
 def test_a_gpu_that_cannot_encode_is_said_once(
-    as_job: bool, source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(driver, "absent", lambda device=0: "no driver")
-    options = Options(tracker="none", encode="cuda", preset="ultrafast")
-    report = planned(source, options).run() if as_job else run_film(source, source.with_name("out.mkv"), options)
-    assert report is not None and "no driver" in report.warnings[0]
+    report = planned(source, Options(tracker="none", encode="cuda", preset="ultrafast")).run()
+    assert "no driver" in report.warnings[0]
     assert [one.getMessage() for one in caplog.records if "no driver" in one.getMessage()] == report.warnings
 
 
@@ -187,31 +185,28 @@ def test_a_fault_at_the_end_of_a_segment_ends_the_run(number: int, source: Path,
     assert planned(source).run().frames_out == 80
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"file": 3}'])
-def test_a_damaged_record_is_made_again(source: Path, text: str):
-    job = stopped(source)
-    job.folder.record(0).write_text(text)
-    said = []
-    assert job.run(notify=said.append).frames_out == 80
-    assert any("has to be made again" in line for line in said)
+def _cut_off(record: dict[str, Any]) -> str:
+    record["packets"].pop()
+    return json.dumps(record)
 
 
 @pytest.mark.parametrize(
-    "less",
+    "damage",
     [
-        lambda record: record["packets"].pop(),
-        lambda record: record.update(file=None),
-        lambda record: record.update(file=None, frames=0, packets=[]),
-        lambda record: record.update(frames=0),
-        lambda record: record.update(segment=1),
+        lambda record: "",
+        lambda record: '{"file": 3}',
+        _cut_off,
+        lambda record: json.dumps(record | {"file": None}),
+        lambda record: json.dumps(record | {"segment": 1}),
     ],
 )
-def test_a_record_with_fewer_frames_is_made_again(less: Callable[[dict], object], source: Path):
+def test_a_damaged_record_is_made_again(source: Path, damage: Callable[[dict[str, Any]], str]):
     job = stopped(source)
-    record = json.loads(job.folder.record(0).read_bytes())
-    less(record)
-    job.folder.record(0).write_text(json.dumps(record))
-    job.run()
+    record = job.folder.record(0)
+    record.write_text(damage(json.loads(record.read_bytes())))
+    said = []
+    assert job.run(notify=said.append).frames_out == 80
+    assert any("has to be made again" in line for line in said)
     assert len(films.video_times(job.plan.target)) == 80
 
 
@@ -284,7 +279,7 @@ def test_a_second_call_is_refused_until_the_first_ends(source: Path):
                 with pytest.raises(UsageError, match="another process is at work on this job") as error:
                     call()
                 refused.append(str(error.value))
-        assert second.status().state in ("working", "joining")
+        assert second.status().state == "working"
 
     assert first.run(progress=meanwhile).frames_out == 80
     assert len(refused) == 2 and not first.folder.planned and not first.folder.at_work
@@ -319,7 +314,7 @@ def test_a_worker_that_is_killed_loses_nothing(source: Path, monkeypatch: pytest
     assert films.frame_hashes(job.plan.target) == films.frame_hashes(other)
 
 
-@pytest.mark.parametrize(("output", "dies"), [("out.mkv", False), ("out.mkv", True), ("stills/", False)])
+@pytest.mark.parametrize(("output", "dies"), [("out.mkv", True), ("stills/", False)])
 def test_a_job_tells_a_damaged_container(
     source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, output: str, dies: bool
 ):

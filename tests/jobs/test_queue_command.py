@@ -187,7 +187,8 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("nosuch://user:hunter2secret@localhost:1/film.mkv\n")
     light = "--engine", "rtface-s", "--tracker", "none"
     command("add", "@address", "b.mkv", *light)
-    shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv", *light)
+    shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv", *light, code=2)
+    command("add", "nosuch://localhost:1/c.mkv", "c.mkv", *light)
     assert [item["input"] for item in listed()] == [f"@{tmp_path / 'address'}", "nosuch://localhost:1/c.mkv"]
     failed = command("run", "--at-once", "2", code=1)
     text = shown.stderr + failed.stderr + command("list").stdout + json.dumps(listed())

@@ -238,8 +238,7 @@ def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
     source = media.make_film(tmp_path / "in.mp4", frames=50, extra=subtitle)
     media.passthrough(source, tmp_path / "out.mp4")
     before, after = (hash_packets(path)[1] for path in (source, tmp_path / "out.mp4"))
-    assert after.md5 == before.md5 and len(before.rows) == 2
-    assert float(after.durations[0] * after.base) == pytest.approx(float(before.durations[0] * before.base), abs=0.001)
+    assert [md5 for _, md5 in after.rows] == [md5 for _, md5 in before.rows] and len(before.rows) == 2
 
 
 @pytest.mark.parametrize("drop", ["1", "subtitle"])

@@ -494,10 +494,10 @@ def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStu
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Resume").wait_for()
     assert Queue().item(item.id).state == "paused"
-    with Queue().store.runner() as runner:  # one that has begun is halted in place, and a cancel asks
+    with Queue().store.runner():  # one that has begun is halted in place, and a cancel asks
         Queue().resume(item.id)
-        Queue().store.take(runner)
-        Queue().store.note_progress(runner, item.id, ItemProgress(0.5, 2, 1.0, 3.0))
+        Queue().store.take()
+        Queue().store.note_progress(item.id, ItemProgress(0.5, 2, 1.0, 3.0))
         page.get_by_role("button", name="Pause").click()
         page.get_by_text("paused · 50% · Nothing is lost").wait_for()
         page.get_by_role("button", name="Cancel").click()
@@ -513,9 +513,9 @@ def test_the_page_of_a_result_names_a_source_that_was_moved(page: Any, studio: R
     source, output = make_film(studio.folder / "film.mp4"), studio.folder / "out.mp4"
     item = Queue().add(source, output)
     make_film(output)
-    with Queue().store.runner() as runner:
-        Queue().store.take(runner)
-        Queue().store.finish(runner, item.id, "done")
+    with Queue().store.runner():
+        Queue().store.take()
+        Queue().store.finish(item.id, "done")
     source.rename(studio.folder / "moved.mp4")
     page.evaluate(f"location.hash = '#/queue/{item.id}'")
     page.get_by_text(f"{source} is not there. Put it back").wait_for()
@@ -601,12 +601,12 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
     page.get_by_text("paused", exact=True).nth(2).wait_for()
     assert {item.state for item in queue.items()} == {"paused"}
     queue.resume(1)
-    with queue.store.runner() as name:  # a runner that works on nothing
-        queue.store.take(name)
-        queue.store.note_progress(name, 1, ItemProgress(0.5, 12, 24.0, 90.0))
+    with queue.store.runner():  # a runner that works on nothing
+        queue.store.take()
+        queue.store.note_progress(1, ItemProgress(0.5, 12, 24.0, 90.0))
         page.wait_for_function("() => document.title.startsWith('50%')")
         page.get_by_text("1:30 – 1:52 until all are done.").wait_for()
-        queue.store.finish(name, 1, "done", Message("a copy", code="ended_copy"))
+        queue.store.finish(1, "done", Message("a copy", code="ended_copy"))
     page.locator(".toast", has_text="a.out.mp4 is done").wait_for()
     page.locator(".badge", has_text="unchanged").wait_for()
     queue.cancel(2)

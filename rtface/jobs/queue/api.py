@@ -193,7 +193,7 @@ class Queue:
     def run(
         self,
         *,
-        at_once: int | Literal["auto"] = 1,
+        at_once: int | str = 1,
         watch: bool = False,
         cancel: threading.Event | None = None,
         progress: Callable[[list[Item]], None] | None = None,

@@ -36,10 +36,7 @@ def stream_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
     FFmpeg reads the name of an HLS rendition as a comment.
     """
     names = ("comment",) if format == "hls" else ("name", "track_name")
-    return {
-        "title" if key.lower() in names and "title" not in given else key: text
-        for key, text in given.items()
-    }
+    return {"title" if key.lower() in names and "title" not in given else key: text for key, text in given.items()}
 
 
 def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
