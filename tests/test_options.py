@@ -287,32 +287,15 @@ def test_the_traits_of_an_option_go_together(name):
         ({}, "clear", 1.0),
         ({"look": "Faithful"}, "faithful", 0.0),
         ({"look": "vivid"}, "vivid", VIVID_DETAIL),
-        ({"fidelity": 1}, "faithful", 0.0),
-        ({"fidelity": "75%", "look": "clear"}, "clear", 0.5),
-        ({"fidelity": 0.25}, "vivid", 0.5 * (1.0 + VIVID_DETAIL)),
+        ({"look": 1}, "faithful", 0.0),
+        ({"look": "75%"}, "clear", 0.5),
+        ({"look": 0.25}, "vivid", 0.5 * (1.0 + VIVID_DETAIL)),
     ],
 )
 def test_a_look_is_a_word_or_a_number(given, look, detail):
     options = Options.of(given)
-    assert (options.look, options.detail) == (look, pytest.approx(detail))
+    assert (options.look_name, options.detail) == (look, pytest.approx(detail))
     assert Options.of(options.to_dict()) == options
-
-
-@pytest.mark.parametrize("given", [{"look": "clear", "fidelity": 0.3}, {"look": "faithful", "fidelity": 0.5}])
-def test_a_look_and_another_number_are_refused(given):
-    with pytest.raises(UsageError, match=r"--look \w+ and --fidelity 0\.\d, which is \w+, do not agree"):
-        Options.of(given)
-
-
-def test_a_later_look_replaces_an_earlier_number(tmp_path):
-    (file := tmp_path / "rtface.toml").write_text("fidelity = 0.3\n")
-    assert load({}, config=file, environ={}).options.look == "vivid"
-    for look in ("clear", "faithful"):
-        options = load({}, config=file, environ={"RTFACE_LOOK": look}).options
-        assert (options.look, options.fidelity) == (look, None)
-        number = load({"fidelity": 0.0}, config=file, environ={"RTFACE_LOOK": look})
-        assert (number.options.look, number.options.detail) == ("vivid", VIVID_DETAIL)
-        assert number.sources["look"] == "default" and number.given == {"fidelity"}
 
 
 def test_what_is_gone_is_answered_where_it_was_written(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def analyze(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
-    proposed = proposals(tracks, engine=options.engine, look=options.look, scale=options.scale)
+    proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
         table = treatment_file(source, tracks) | {
             "proposals": [one.to_dict() for one in proposed],

@@ -23,7 +23,6 @@ from rtface.util.urls import Address, place
 
 TRIED = (
     "look",
-    "fidelity",
     "commercial_use",
     "keyframe",
     "grain",
@@ -116,7 +115,10 @@ def try_sheet(
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
     tracks = [next(iter(row.tracks.values())) for row in sheet.rows]
     proposed = proposals(
-        [track for track in tracks if track is not None], engine=options.engine, look=options.look, scale=options.scale
+        [track for track in tracks if track is not None],
+        engine=options.engine,
+        look=options.look_name,
+        scale=options.scale,
     )
     if json:
         found = {

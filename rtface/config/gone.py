@@ -10,6 +10,7 @@ _MACHINES = Message(
 )
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
+    "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",

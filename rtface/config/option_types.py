@@ -14,8 +14,7 @@ from typing import Literal, TypedDict
 class AnalyzeOptions(TypedDict, total=False):
     """Options of `rtface.analyze`; `rtface.Options` says what each is."""
 
-    look: Literal["faithful", "clear", "vivid"]
-    fidelity: float | None
+    look: float | Literal["faithful", "clear", "vivid"]
     threads: int | None
     tracker: str
     faces: str
@@ -35,8 +34,7 @@ class AnalyzeOptions(TypedDict, total=False):
 class EnhancerOptions(TypedDict, total=False):
     """Options of `rtface.Enhancer`, besides its own arguments."""
 
-    look: Literal["faithful", "clear", "vivid"]
-    fidelity: float | None
+    look: float | Literal["faithful", "clear", "vivid"]
     commercial_use: bool
     keyframe: int | Literal["auto"]
     grain: Literal["match", "less", "none"]

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from rtface import plugins
 from rtface.config.gone import gone
-from rtface.config.look import LOOKS, USUAL, Look, check_look, control_of, detail_of, fidelity_of, look_of
+from rtface.config.look import LOOKS, USUAL, Look, control_of, detail_of, look_of
 from rtface.config.policy import site_path, site_table
 from rtface.errors import Message, OptionFlag, UsageError
 from rtface.util import parse as v
@@ -166,26 +166,19 @@ class QualityOptions(_Group):
         "0 changes nothing",
         traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
     )
-    look: Look = _option(
+    look: Look | float = _option(
         USUAL,
-        v.choice(*LOOKS),
+        v.or_words(v.share, *LOOKS),
         _ALL | _ANALYSIS,
         "How much fine detail: none (faithful), as a face of this size has (clear), or more, invented (vivid).",
-        "[Looks](engines.md#looks)",
+        "Or a number: 1, 0.5, 0; an engine's own control takes it as it is. [Looks](engines.md#looks)",
+        metavar="|".join((*LOOKS, "0..1")),
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
-    )
-    fidelity: float | None = _option(
-        None,
-        v.share,
-        _ALL | _ANALYSIS,
-        "The look as a number: 1 is faithful, 0.5 clear, 0 vivid.",
-        unset="by look",
-        traits=Trait.LIVE_PAGE,
     )
     commercial_use: bool = _option(False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
         "auto",
-        v.or_auto(v.number(1, 12, whole=True)),
+        v.or_words(v.number(1, 12, whole=True), "auto"),
         Scope.FILM | Scope.LIVE | Scope.ENHANCER,
         "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
         "[Keyframes](engines.md#keyframes)",
@@ -231,22 +224,20 @@ class QualityOptions(_Group):
         traits=Trait.FREE,
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fidelity is not None:
-            if self.look != USUAL:
-                check_look(self.look, self.fidelity)
-            object.__setattr__(self, "look", look_of(self.fidelity))
+    @property
+    def look_name(self) -> Look:
+        """The look as a word."""
+        return look_of(self.look)
 
     @property
     def detail(self) -> float:
         """How much detail is to be added, by the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
-        return detail_of(fidelity_of(self.look, self.fidelity))
+        return detail_of(self.look)
 
     @property
     def engine_control(self) -> float | None:
         """What an engine's own control is turned to, 0…1, by the look; None leaves it as it is."""
-        return control_of(self.look, self.fidelity)
+        return control_of(self.look)
 
 
 @dataclass(frozen=True)
@@ -576,7 +567,7 @@ class LiveOptions(_Group):
     )
     buffer: float | Literal["auto"] = _option(
         "auto",
-        v.or_auto(v.number(0, 10_000)),
+        v.or_words(v.number(0, 10_000), "auto"),
         Scope.LIVE,
         "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
         "[Jitter](live.md#networks-that-jitter)",
@@ -697,10 +688,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             elif given != value:
                 raise locked_error(key)
             values[key] = value
-        made = cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
-        if "look" in values and made.fidelity is not None:
-            check_look(str(check("look", values["look"], "look")), made.fidelity)
-        return made
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
     def to_dict(self) -> dict[str, Any]:
         """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`

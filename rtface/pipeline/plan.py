@@ -490,12 +490,12 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = _encoder(options, info, container, _codec(frames, info, found))
         copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        further = _plan_further(options, info, frames.outputs.further, options.look)
+        further = _plan_further(options, info, frames.outputs.further, options.look_name)
         for film in further.values():
             check_space(film)
     elif output is not None:
         paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-        further = _plan_further(options, info, paths, options.look)
+        further = _plan_further(options, info, paths, options.look_name)
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))

@@ -258,7 +258,7 @@ def test_options_come_back_as_they_were() -> None:
     chosen = {
         "engine": "rtface-s",
         "strength": "50%",
-        "fidelity": 0.3,
+        "look": 0.3,
         "keyframe": 3,
         "faces": "1,3",
         "treatment": "t.json",

@@ -399,7 +399,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(
             {
                 "engines": sorted(await in_thread(find_recipes)),
-                "defaults": {name: getattr(defaults, name) for name in names},
+                "defaults": {name: getattr(defaults, name) for name in names} | {"look": defaults.look_name},
                 "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS},
             }
         )

@@ -21,7 +21,7 @@ export async function mount(root) {
   const inFile = (one) => one.source === found.file;
 
   function edit(one) {
-    const control = one.values.length ? h("select", {}, one.values.map((value) => h("option", { value, selected: value === one.value }, value))) :
+    const control = one.values.length ? h("select", {}, [...new Set([...one.values, one.value])].map((value) => h("option", { value, selected: value === one.value }, value))) :
       h("input", { type: "text", value: inFile(one) ? one.value : "", placeholder: one.metavar, spellcheck: "false" });
     const old = inFile(one) ? one.value : null;
     const share = one.metavar === "0..1" ? slider(one.name, Number(one.value) || 0, (value) => { control.value = String(value); }) : null;
