@@ -201,10 +201,10 @@ def test_every_option_declares_its_check_and_scope():
     ("key", "value", "run", "says"),
     [
         (
-            "gop",
-            3,
+            "bitrate",
+            "2M",
             Scope.FILM | Scope.ENCODED,
-            "--gop has no effect here: it is for live recordings or published streams; leave it out",
+            "--bitrate has no effect here: it is for published streams; leave it out",
         ),
         ("preview", True, Scope.FILM, "live runs of the command"),
         ("loop", True, Scope.LIVE | Scope.CAMERA, "it is for films as the source of a live run; leave it out"),
@@ -217,13 +217,13 @@ def test_every_option_declares_its_check_and_scope():
         ("start", 3, Scope.STILLS, "it is for films"),
         ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
         ("bitrate", "2M", Scope.LIVE | Scope.RECORDED, "it is for published streams"),
-        ("gop", 3, Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
-        ("gop", 3, Scope.LIVE | Scope.RECORDED, None),
+        ("preset", "fast", Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
+        ("preset", "fast", Scope.LIVE | Scope.RECORDED, None),
         ("encode", "cuda", Scope.LIVE | Scope.PUBLISHED, None),
         ("max_faces", 3, Scope.LIVE, None),
         ("fps", 30, Scope.LIVE | Scope.CAMERA, None),
         ("fps", 30, Scope.FILM | Scope.SEQUENCE, None),
-        ("gop", 2.0, Scope.FILM, None),  # the default asks for nothing
+        ("latency", 100.0, Scope.FILM, None),  # the default asks for nothing
     ],
 )
 def test_a_given_option_without_effect_is_refused(key, value, run, says):
@@ -238,10 +238,10 @@ def test_a_given_option_without_effect_is_refused(key, value, run, says):
 
 
 def test_only_the_command_line_gives_options_for_this_run(tmp_path):
-    file = toml(tmp_path, "gop = 3\n")
+    file = toml(tmp_path, "latency = 30\n")
     loaded = load({"stages": ["x"], "max_faces": 2}, config=file, environ={"RTFACE_LIGHT": "0.5"})
     assert loaded.given == {"stages", "max_faces"}
-    assert (loaded.options.gop, loaded.options.light) == (3, 0.5)
+    assert (loaded.options.latency, loaded.options.light) == (30, 0.5)
 
 
 @pytest.mark.parametrize(

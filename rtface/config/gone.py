@@ -11,6 +11,7 @@ _MACHINES = Message(
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
     "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
+    "gop": Message("live films and streams have an I-frame every 2 s, as platforms ask", code="gone_gop"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",

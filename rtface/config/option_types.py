@@ -76,7 +76,6 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     encode: Literal["auto", "cuda", "software"]
     copy: Literal["auto", "off", "require"]
     bitrate: int | str | None
-    gop: float
     latency: float
     cpu_budget: float
     delay: float | None

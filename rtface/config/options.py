@@ -445,13 +445,6 @@ class EncodeOptions(_Group):
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
     )
-    gop: float = _option(
-        2.0,
-        v.number(0.1, 20),
-        Scope.RECORDED | Scope.PUBLISHED,
-        "Seconds between I-frames of a live run's encoder.",
-        metavar="SECONDS",
-    )
 
 
 @dataclass(frozen=True)
