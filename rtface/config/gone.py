@@ -12,6 +12,10 @@ _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", co
 GONE = {
     "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
     "gop": Message("live films and streams have an I-frame every 2 s, as platforms ask", code="gone_gop"),
+    "buffer": Message(
+        "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
+        code="gone_buffer",
+    ),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",

@@ -79,7 +79,6 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     latency: float
     cpu_budget: float
     delay: float | None
-    buffer: float | Literal["auto"]
     audio: str | None
     slate: str | None
     also: str | PathLike[str] | None

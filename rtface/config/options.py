@@ -555,16 +555,9 @@ class LiveOptions(_Group):
         v.number(0, 10_000),
         Scope.LIVE,
         "Hold the delay from camera to output at exactly this.",
+        "[Networks that jitter](live.md#networks-that-jitter)",
         metavar="MS",
         unset="as soon as possible",
-    )
-    buffer: float | Literal["auto"] = _option(
-        "auto",
-        v.or_words(v.number(0, 10_000), "auto"),
-        Scope.LIVE,
-        "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
-        "[Jitter](live.md#networks-that-jitter)",
-        metavar="MS|auto",
     )
     audio: str | None = _option(
         None,
