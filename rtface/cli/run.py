@@ -82,7 +82,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
     for flag in ("compare", "report", "treatment", "shots", "invented"):
-        if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
+        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
                 "--{flag} names one file and there are {count} inputs; {hint}",
@@ -238,7 +238,7 @@ def _show_done(job: Job, report: Report, options: OutputOptions, console: Consol
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
         f"{report.frames_corrected} corrected, {copied}{speed}, {report.engine} on {report.device}"
     )
-    for path in (options.compare, options.report, options.invented):
+    for path in (options.compare, options.report, options.map_file):
         if path is not None:
             console.log(f"{path} written")
 

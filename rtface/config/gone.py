@@ -16,6 +16,7 @@ GONE = {
         "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
         code="gone_buffer",
     ),
+    "show": Message("use --invented show", code="gone_show"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",
@@ -37,7 +38,7 @@ GONE = {
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
     "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
-    "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
+    "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(

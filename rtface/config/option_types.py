@@ -66,8 +66,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     report: str | PathLike[str] | None
     sidecar: bool
     sign: str | None
-    invented: str | PathLike[str] | None
-    show: Literal["output", "invented"]
+    invented: str | PathLike[str] | Literal["show"] | None
     overwrite: bool
     dry_run: bool
     codec: str | None

@@ -487,21 +487,15 @@ class OutputOptions(_Group):
         unset="not signed",
         traits=Trait.FREE | Trait.READS,
     )
-    invented: Path | None = _option(
+    invented: Path | Literal["show"] | None = _option(
         None,
-        v.path,
+        v.or_words(v.path, "show"),
         _FILES,
-        "Also write to this file how far each changed sample may be from the truth.",
+        "Also write to this file how far each changed sample may be from the truth; show lays it over the output.",
         "[What it says](trust.md#what-was-invented)",
-        metavar="FILE.mkv|FILE.png",
+        metavar="FILE.mkv|FILE.png|show",
         unset="none",
         traits=Trait.ONCE,
-    )
-    show: Literal["output", "invented"] = _option(
-        "output",
-        v.choice("output", "invented"),
-        _FILES,
-        "Show the enhanced frames, or over them the map of what was invented, with a legend.",
     )
     overwrite: bool = _option(
         False,
@@ -528,6 +522,11 @@ class OutputOptions(_Group):
         flags=("--stage",),
         traits=Trait.LIVE_PAGE | Trait.READS,
     )
+
+    @property
+    def map_file(self) -> Path | None:
+        """The file that the map of what was invented is written to."""
+        return None if self.invented == "show" else self.invented
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from rtface.stats import Stats
 
 
 class FilmChain:
-    """Decode │ track │ enhance │ what faults, `--show` and stages make of it; for one run over frames.
+    """Decode │ track │ enhance │ what faults, `--invented show` and stages make of it; for one run over frames.
 
     Args:
         plan: of the frames.
@@ -114,5 +114,5 @@ class FilmChain:
             stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)
             yield from self._stages(
-                show_invented(items, self._plan.options.look_name) if self._plan.options.show == "invented" else items
+                show_invented(items, self._plan.options.look_name) if self._plan.options.invented == "show" else items
             )

@@ -56,7 +56,6 @@ from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
 _TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
-_FURTHER = {"comparison": "compare", "map": "invented"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,7 +400,7 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
         UsageError: a map whose name is no Matroska file's, or of a still no image's.
     """
     wanted = ".png" if still else ".mkv"
-    if (path := options.invented) is not None and path.suffix.lower() != wanted:
+    if (path := options.map_file) is not None and path.suffix.lower() != wanted:
         raise UsageError(
             "{--invented:{path}}: the map of a {kind}; name a {name}",
             code="invented_name",
@@ -411,11 +410,8 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
             else Message("film is Matroska", code="film_matroska"),
             name=wanted,
         )
-    return {
-        name: OutputPath(path, f"--{option.replace('_', '-')}")
-        for name, option in _FURTHER.items()
-        if (path := getattr(options, option)) is not None
-    }
+    paths = {"comparison": (options.compare, "--compare"), "map": (options.map_file, "--invented")}
+    return {name: OutputPath(path, flag) for name, (path, flag) in paths.items() if path is not None}
 
 
 def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
@@ -615,7 +611,7 @@ def _plan_further(
 
 def wants_map(options: OutputOptions) -> bool:
     """True if maps of what was invented are made."""
-    return options.invented is not None or options.show == "invented"
+    return options.invented is not None
 
 
 def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
@@ -637,19 +633,16 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
         raise UsageError("{--colour:restore}: {why}; leave one of them out", code="fading_not", why=why)
     if not wants_map(options):
         return
-    asked = Message("{--invented}" if options.invented is not None else "{--show:invented}", code="map_option")
     if options.keyframe not in ("auto", 1):
         raise UsageError(
-            "{option}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
+            "{--invented}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
             code="map_keyframe",
-            option=asked,
         )
     if transfer != "sdr":
         raise UsageError(
-            "{option}: errors were measured on SDR only, and the input is {transfer}; leave it out, or convert "
+            "{--invented}: errors were measured on SDR only, and the input is {transfer}; leave it out, or convert "
             "the input first",
             code="map_sdr",
-            option=asked,
             transfer=transfer.upper(),
         )
 

@@ -65,7 +65,7 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
         warn_left_out(input, stats)
         for flag, path, what in (
             ("--compare", options.compare, "before|after is made"),
-            ("--invented", options.invented, "a map is made"),
+            ("--invented", options.map_file, "a map is made"),
         ):
             if path is not None:
                 raise UsageError(
@@ -298,8 +298,8 @@ class _Stills:
     def _write(self, frame: Frame) -> None:
         still, plan, lost = self._waiting.pop(0)
         try:
-            if self.options.invented is not None:
-                write_image(map_frame(frame), plan_image(self.options.invented, overwrite=self.options.overwrite))
+            if self.options.map_file is not None:
+                write_image(map_frame(frame), plan_image(self.options.map_file, overwrite=self.options.overwrite))
             write_image(frame, plan, still=still, tags=self.tags)
         except OutputError as error:
             if full(error.__cause__):  # every other image would meet it too

@@ -138,7 +138,7 @@ def test_map_is_drawn_with_a_legend(turns: int) -> None:
 
 def test_shown_map_replaces_the_frames_of_the_output(tmp_path: Path) -> None:
     source, out = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv"
-    rtface.run(source, out, show="invented", codec="ffv1", engine="rtface-s", device="cpu")
+    rtface.run(source, out, invented="show", codec="ffv1", engine="rtface-s", device="cpu")
     before, after = planes_of(source)[1], planes_of(out)[1]
     assert (before[0] != after[0])[150:, :100].any()  # the legend
     assert np.abs(after[0].astype(int) - before[0])[40:140, 120:200].mean() > 10
@@ -190,7 +190,7 @@ def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pyt
 def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
     """What a stage draws is the same with and without the map below it."""
     source, shown = film(tmp_path / "in.mkv", frames=2), []
-    for name, more in (("a.mkv", {}), ("b.mkv", {"show": "invented"})):
+    for name, more in (("a.mkv", {}), ("b.mkv", {"invented": "show"})):
         rtface.run(
             source,
             tmp_path / name,
@@ -207,7 +207,7 @@ def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
 
 def test_keyframes_have_no_map() -> None:
     with pytest.raises(UsageError, match="leave --keyframe out"):
-        check_invented(Options(show="invented", keyframe=4))
+        check_invented(Options(invented="show", keyframe=4))
     check_invented(Options(keyframe=4))
 
 

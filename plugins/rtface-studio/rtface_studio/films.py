@@ -292,7 +292,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if layer not in ("before", "after", "invented"):
             raise UsageError("layer is before, after or invented, not {name}", code="no_layer", name=layer[:40])
         if layer == "invented":
-            options = replace(options, show="invented")
+            options = replace(options, invented="show")
         waiting.add(request)
         try:
             async with spared if studio.queue_works else nullcontext(), turn:
