@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtface.cli.command import Json, command
-from rtface.cli.console import Console, print_json, print_table, print_text
-from rtface.errors import UsageError
+from rtface.cli.console import print_json, print_table, print_text
 from rtface.util.parse import format_clock
 
 if TYPE_CHECKING:
@@ -23,7 +20,6 @@ _Folder = Annotated[
 ]
 
 
-TrustPlan = Annotated[bool, typer.Option("--trust-plan", help=("Work on a plan of another user, without being asked."))]
 Workers = Annotated[
     str | None,
     typer.Option(
@@ -70,26 +66,6 @@ def status(folder: _Folder, *, json: Json = False) -> None:
                 *((str(at.segment), f"{at.seconds:.0f} s", str(at.frames)) for at in found.workers),
             ]
         )
-
-
-def agree(
-    what: str, input: object, output: object, options: Mapping[str, Any], trusted: bool, console: Console
-) -> None:
-    """Shows a plan of another user, and asks whether to work on it. UsageError where that is not `trusted`, and no one
-    can be asked, or says no."""
-    for line in (
-        what,
-        f"INPUT: {input}",
-        f"OUTPUT: {output}",
-        *(f"--{key.replace('_', '-')}: {value}" for key, value in options.items()),
-    ):
-        console.log(line)
-    interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    try:
-        if not trusted and not (interactive and typer.confirm("rtface: do you want to work on it?", err=True)):
-            raise UsageError("{why}; give --trust-plan to work on it", code="trust_plan", why=what)
-    except typer.Abort:  # Ctrl-C, or the end of what can be typed
-        raise KeyboardInterrupt from None
 
 
 def _lines(found: JobStatus) -> list[str]:

@@ -18,13 +18,13 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, TrustPlan, Workers, agree
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, OutputOptions, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
-from rtface.jobs.run import Resumable, read_plan
+from rtface.jobs.run import Resumable
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.parse import format_start
 from rtface.util.text import counted
@@ -274,7 +274,7 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
 @command(*OPTIONS, **RUN_FLAGS)
 def run(
     paths: Annotated[
-        list[str] | None,
+        list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
             show_default=False,
@@ -284,7 +284,7 @@ def run(
                 "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."
             ),
         ),
-    ] = None,
+    ],
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -295,14 +295,6 @@ def run(
     job: JobFolder = None,
     restart: Restart = False,
     farm: FarmAddress = None,
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help=("Do what this plan says, which --dry-run --json printed; it names INPUT, OUTPUT and all options."),
-        ),
-    ] = None,
-    trust_plan: TrustPlan = False,
     *,
     json: Json = False,
     load: Callable[[], LoadedOptions],
@@ -313,26 +305,8 @@ def run(
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
     loaded = load()
     options = loaded.options
-    resumable, jobs = Resumable(job, workers, restart, farm), list[Job]()
-    if plan is not None:
-        more = [*(paths or ()), *["--output-dir"] * bool(output_dir), *(OPTIONS[key].flag for key in loaded.given)]
-        if more:
-            raise UsageError(
-                "{option} has no effect here: --plan names INPUT, OUTPUT and all options; leave it out",
-                code="plan_options",
-                option=more[0],
-            )
-        source, target, options, own = read_plan(plan)
-        if not own:
-            agree(f"{plan}: another user wrote this plan", source, target, options.to_dict(), trust_plan, console)
-        jobs = [Job(source, Path(target), folder=target.endswith(("/", os.sep)))]
-    elif not paths:
-        raise UsageError("give INPUT and OUTPUT, or --plan FILE", code="input_output_needed")
-    elif trust_plan:
-        raise UsageError(
-            "--trust-plan has no effect here: it is for --plan FILE; leave it out", code="trust_plan_alone"
-        )
-    ends = live.live_ends(paths) if paths and output_dir is None else None
+    resumable = Resumable(job, workers, restart, farm)
+    ends = live.live_ends(paths) if output_dir is None else None
     if ends is not None:
         if resumable.given:
             raise UsageError(
@@ -343,7 +317,7 @@ def run(
             )
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
-    jobs = jobs or plan_jobs(paths or [], output_dir, options)
+    jobs = plan_jobs(paths, output_dir, options)
     if job is not None and len(jobs) > 1:
         raise UsageError(
             "--job names one folder and there are {count} inputs; run them one by one",

@@ -17,6 +17,7 @@ GONE = {
         code="gone_buffer",
     ),
     "show": Message("use --invented show", code="gone_show"),
+    "plan": Message("give INPUT, OUTPUT and the options that --dry-run --json printed", code="gone_plan"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtface._version import __version__
 from rtface.config.gone import gone
 from rtface.config.options import Options
 from rtface.errors import Message, RtfaceError, UsageError
-from rtface.util.urls import Address, place
+from rtface.util.urls import Address
 
 if TYPE_CHECKING:
     from rtface.jobs.job import FilmJob
@@ -134,62 +133,6 @@ def run_film(
         building=building,
         notify=notify,
     )
-
-
-def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
-    """INPUT, OUTPUT and options of a plan that ``--dry-run --json`` printed, and whether this user wrote its file.
-
-    Raises:
-        UsageError: it cannot be read, or is of another version or film.
-    """
-    from rtface.media.files.fingerprint import FINGERPRINT, same
-    from rtface.util.foreign import check_shape, file_path, is_own, none_or, read_regular
-    from rtface.util.toml_dataclass import parse_json
-
-    found: list[os.stat_result] = []
-    try:
-        values = parse_json(read_regular(path, seen=found.append), {})
-        values = values.get("plan", values)
-        check_shape(values, {"input": file_path, "file": none_or(FINGERPRINT), "output": file_path, "options": {}})
-    except OSError as error:
-        raise UsageError(
-            "--plan {path}: cannot be read ({why})", code="plan_unreadable", path=path, why=error.strerror
-        ) from None
-    except ValueError as error:
-        raise UsageError(
-            "--plan {path}: is no plan ({why}); make one with: rtface run … {--dry-run=True} --json",
-            code="plan_none",
-            path=path,
-            why=error,
-        ) from None
-    if values.get("redacted"):
-        raise UsageError(
-            "--plan {path}: an address in it is without its user name, password or query; give INPUT, OUTPUT and "
-            "the options themselves",
-            code="plan_secret",
-            path=path,
-        )
-    try:
-        options = Options.of(values["options"])
-    except UsageError as error:
-        raise UsageError(
-            "--plan {path}: {why}; it was made by rtface {made_by}, and this is {version}",
-            code="plan_wrong",
-            path=path,
-            why=error,
-            made_by=values.get("rtface"),
-            version=__version__,
-        ) from None
-    source = place(values["input"])
-    if values["file"] is not None and isinstance(source, Path) and not same(values["file"], source):
-        raise UsageError(
-            "--plan {path}: {source} is not there, or is not the film that was planned; make the plan again with "
-            "{--dry-run=True} --json",
-            code="plan_source",
-            path=path,
-            source=source,
-        )
-    return source, values["output"], options, is_own(found[-1])
 
 
 def _job(

@@ -41,7 +41,6 @@ from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, pla
 from rtface.pipeline.compare import IMAGES, plan_pairs
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.threads import Threads
-from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, metadata_options, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
@@ -182,7 +181,7 @@ class RunPlan(FramePlan):
         }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
-        plan: dict[str, Any] = {
+        return {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
             "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
@@ -190,7 +189,6 @@ class RunPlan(FramePlan):
             "options": planned_options(self.options),
             "outputs": outputs,
         }
-        return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:
         """The report of the run, before it."""

@@ -48,19 +48,9 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(_regular(number, path), "rb")
 
 
-def is_own(status: os.stat_result) -> bool:
-    """Whether a file is this user's or the administrator's."""
-    return sys.platform == "win32" or status.st_uid in (os.geteuid(), 0)
-
-
-def read_regular(
-    path: Path,
-    largest: int = LARGEST,
-    seen: Callable[[os.stat_result], object] = lambda _: None,
-) -> bytes:
-    """All of a file; OSError as `open_regular`, and where it is larger than that. `seen` is called with its status."""
+def read_regular(path: Path, largest: int = LARGEST) -> bytes:
+    """All of a file; OSError as `open_regular`, and where it is larger than that."""
     with open_regular(path) as file:
-        seen(os.fstat(file.fileno()))
         data = file.read(largest + 1)
     if len(data) > largest:
         raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
