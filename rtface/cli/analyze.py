@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,13 +49,6 @@ def analyze(
     ] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
-    progress: Annotated[
-        bool,
-        typer.Option(
-            "--progress",
-            help=("Write progress to stderr as lines of JSON: share done, seconds left, and what was found so far."),
-        ),
-    ] = False,
     load: Callable[[], LoadedOptions],
     console: Console,
     stop: StopRequest,
@@ -99,8 +90,7 @@ def analyze(
         from rtface.media.files.outputs import OutputPath, check_outputs
 
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
-    programs, write = progress or console.events, print_facts if progress else partial(console.status, "")
-    show = JsonProgress(source, found, photos, write) if programs else ProgressLine(console, source.name)
+    show = AnalysisEvents(source, found, photos, console) if console.events else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
@@ -109,7 +99,7 @@ def analyze(
         from rtface.contact_sheet.photos import write_photos
 
         listed = persons_of(tracks)
-        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or programs)
+        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or console.events)
         console.log(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
@@ -165,19 +155,14 @@ def print_tracks(tracks: list[TrackReport], *, verbose: bool) -> None:
         print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
 
 
-def print_facts(**facts: object) -> None:
-    """Writes a line of JSON to stderr."""
-    typer.echo(dumps(facts), err=True)
-
-
-class JsonProgress:
+class AnalysisEvents:
     """Tells programs of each `Progress`, four times a second at most, and every other second what was found so far.
 
     Args:
         input: what is analysed.
         found: so far.
         photos: a folder for photos of the persons, as soon as these are found; None for none.
-        write: gets what JSON is to have.
+        console: writes the events.
         clock: monotonic time in seconds.
     """
 
@@ -186,11 +171,11 @@ class JsonProgress:
         input: Path | Address,
         found: Findings,
         photos: Path | None,
-        write: Callable[..., object],
+        console: Console,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._input, self._found, self._photos, self._write, self._clock = input, found, photos, write, clock
+        self._input, self._found, self._photos, self._console, self._clock = input, found, photos, console, clock
         self._started, self._due = clock(), 0.0
         self._tracks_due = self._started + _TRACKS_S
         self._pictured: set[str] = set()
@@ -211,7 +196,7 @@ class JsonProgress:
         if now >= self._tracks_due:
             self._tracks_due = now + _TRACKS_S
             line |= self._tracks()
-        self._write(**line)
+        self._console.status("", **line)
 
     def _tracks(self) -> dict[str, Any]:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
