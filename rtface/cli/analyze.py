@@ -49,7 +49,7 @@ def analyze(
     ] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
@@ -58,7 +58,6 @@ def analyze(
     With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It has the scenes of a
     film, too.
     """
-    loaded = load()
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])

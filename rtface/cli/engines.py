@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -34,13 +33,13 @@ def engines(
     ] = True,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are intact."""
     if context.invoked_subcommand is not None:
         return
-    options = load().options
+    options = loaded.options
     from rtface.engine.listing import list_engines
     from rtface.util.install import reinstall_line
 

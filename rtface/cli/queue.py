@@ -73,11 +73,10 @@ def add(
     farm: FarmAddress = None,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """Add films or stills, with the options of 'rtface run', which are checked and kept with each."""
-    loaded = load()
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(

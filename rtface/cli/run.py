@@ -7,7 +7,7 @@ import operator
 import os
 import shlex
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -297,13 +297,12 @@ def run(
     farm: FarmAddress = None,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
-    loaded = load()
     options = loaded.options
     resumable = Resumable(job, workers, restart, farm)
     ends = live.live_ends(paths) if output_dir is None else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -75,7 +74,7 @@ def try_sheet(
         ),
     ] = 45.0,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
@@ -85,7 +84,6 @@ def try_sheet(
     enhances the whole film.
     """
     began = time.monotonic()
-    loaded = load()
     options, source = loaded.options, place(input)
     early_checks.check_inputs([source])
     pairs = parse_variants(engines, strengths, options.engine)

@@ -789,7 +789,7 @@ def check(key: str, value: object, shown: str) -> object:
     return None if value is None and option.default is None else option.check(value, shown)
 
 
-def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bool = True) -> None:
+def check_scope(given: Iterable[str], options: Options, run: Scope) -> None:
     """UsageError for an option that was given for this run and would have no effect on it.
 
     Args:
@@ -797,7 +797,6 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
             configuration file say holds for every run, and is not used where it has no effect.
         options: their values; one that is the default asks for nothing.
         run: kind and properties of the run.
-        flags: messages call the options as on the command line.
     """
     for key in given:
         option = OPTIONS[key]
@@ -806,7 +805,7 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
             raise UsageError(
                 "{option} has no effect here: it is for {scope}; leave it out{advice}",
                 code="option_scope",
-                option=option.flag if flags else key,
+                option=option.flag,
                 scope=option.scope,
                 advice=f"; {WHAT_IS_LIVE}" if differs else "",
             )

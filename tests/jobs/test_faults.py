@@ -114,7 +114,7 @@ def test_python_continues_a_job_or_begins_again(source: Path):
     with pytest.raises(Interrupted):
         rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, **values)
     assert json.loads(values["report"].read_bytes())["interrupted"]
-    with pytest.raises(UsageError, match="begin again with restart=True"):
+    with pytest.raises(UsageError, match="begin again with --restart"):
         rtface.run(source, out, strength=0.5, **values)
     with pytest.raises(Interrupted):
         rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, restart=True, **values | {"strength": 0.5})

@@ -210,7 +210,7 @@ def test_failing_from_some_frame_on_ends_there(tmp_path: Path, monkeypatch: pyte
 
         monkeypatch.setattr(NoTracker, "update", update)
     source = numbered(tmp_path / "in.mkv", 90)
-    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with start=0:00:01\.240") as caught:
+    with pytest.raises(EngineError, match=r"10 frames in a row .*boom.*go on with --start 0:00:01\.240") as caught:
         rtface.run(source, tmp_path / "out.mp4", tracker="none")
     assert numbers(Path(str(caught.value.partial))) == list(range(31))
     assert caught.value.resume_at == 1.24

@@ -199,7 +199,7 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
     (folder / "b.png").unlink()
     report = rtface.run(folder, out)
     assert report.frames_out == 0 and any("4 images were there" in note for note in report.notes)
-    with pytest.raises(UsageError, match="sequence=True"):
+    with pytest.raises(UsageError, match="--sequence"):
         rtface.run(folder, tmp_path / "film.mp4")
 
 
