@@ -38,7 +38,7 @@ from rtface.media.write.intra_copy import IntraCopy
 from rtface.media.write.invented import plan_map
 from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
-from rtface.pipeline.compare import IMAGES, plan_pairs
+from rtface.pipeline.compare import plan_pairs
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.threads import Threads
 from rtface.report import Report, is_unfinished, metadata_options, report_options
@@ -88,15 +88,10 @@ class FramePlan:
         """The budget of the run."""
         return Threads.for_film(self.options.threads)
 
-    def tags(self, engine: str, *, drawn: bool = True) -> dict[str, str]:
-        """What an output says that was done (`rtface.media.marks.provenance.describe`).
-
-        Args:
-            engine: with its version.
-            drawn: whether stages were; pairs of before and after are without.
-        """
-        options = self.options if drawn else replace(self.options, stages=())
-        return describe(engine, __version__, options.strength, metadata_options(options))
+    def tags(self, engine: str) -> dict[str, str]:
+        """What an output says that was done (`rtface.media.marks.provenance.describe`), by an engine with its
+        version."""
+        return describe(engine, __version__, self.options.strength, metadata_options(self.options))
 
     @property
     def on_host(self) -> bool:
@@ -234,7 +229,7 @@ class FilmPlan:
         folder: how it becomes a folder of stills; None for a film.
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
         copy: how packets of the frames are copied; None where every frame is encoded.
-        further: the further films by name, but for a comparison that is an image.
+        further: the further films by name.
         notes: for the user.
         curve: what takes the fading out of it (`rtface.pipeline.fading`); None for nothing.
     """
@@ -445,7 +440,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     """
     options, info = frames.options, source.info
     check_invented(options, info.color.transfer, frames.input)
-    notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
+    notes = Stages.planned(options.stages, commercial_use=options.commercial_use)
     if "rtface_engine" in own_tags(info.metadata):
         notes.append(
             Message(
@@ -598,13 +593,10 @@ def _plan_further(
     look: str,
 ) -> dict[str, OutputPlan]:
     """The further films of an output, by name. UsageError where the name of a comparison is no film's."""
-    plans: dict[str, OutputPlan] = {}
-    for name, target in targets.items():
-        if name == "map":
-            plans[name] = plan_map(target, info, look)
-        elif target.path.suffix.lower() not in IMAGES:
-            plans[name] = plan_pairs(info, target, encode)
-    return plans
+    return {
+        name: plan_map(target, info, look) if name == "map" else plan_pairs(info, target, encode)
+        for name, target in targets.items()
+    }
 
 
 def wants_map(options: OutputOptions) -> bool:

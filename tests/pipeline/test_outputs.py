@@ -64,7 +64,7 @@ def test_report_and_comparison_never_destroy_a_film(source: Path, tmp_path: Path
 
 
 def test_comparison_and_report_must_differ(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"report=.* is the same file as compare;"):
+    with pytest.raises(OutputError, match=r"--report .* is the same file as --compare;"):
         rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv", report=tmp_path / "c.mkv")
     assert names(tmp_path) == ["in.mkv"]
 

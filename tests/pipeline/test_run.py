@@ -129,16 +129,6 @@ def test_the_cut_and_the_progress(tmp_path: Path) -> None:
     assert seen[-1].faces == 1
 
 
-def test_a_comparison_picture_shows_the_moment_that_changed_most(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=6)
-    rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "pair.png", correct="always")
-    pair = cv2.imread(str(tmp_path / "pair.png")).astype(int)
-    assert pair.shape == (180, 640, 3)
-    difference = np.abs(pair[:, 320:] - pair[:, :320])
-    assert difference[40:140, 110:210].mean() > 3
-    assert difference[:, :40].max() <= 1
-
-
 def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
     source, folder = film(tmp_path / "in.mkv", frames=4, sound=True), tmp_path / "stills"
     report = rtface.run(source, f"{folder}/")
