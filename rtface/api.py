@@ -69,7 +69,6 @@ def run(
     from rtface.util.urls import place
 
     with _interruptible():
-        _check_callbacks(progress, cancel)
         names = [resolve_address(_path(input, "input", "run")), resolve_address(_path(output, "output", "run"))]
         chosen = Options.of(options)
         ends = parse_address(names[0]), parse_address(names[1])
@@ -131,7 +130,6 @@ def analyze(
     from rtface.util.urls import place
 
     with _interruptible():
-        _check_callbacks(progress, cancel)
         source = place(resolve_address(_path(input, "input", "analyze")))
         chosen = Options.of(options)
         for key in options:
@@ -160,19 +158,6 @@ def _path(value: object, name: str, function: str) -> str:
         value=repr(value) if value in (None, "") else type(value).__name__,
         hint=hint,
     )
-
-
-def _check_callbacks(progress: object, cancel: object) -> None:
-    if progress is not None and not callable(progress):
-        raise UsageError(
-            "progress must be a function that takes an rtface.Progress, not {type}",
-            code="argument_progress",
-            type=type(progress).__name__,
-        )
-    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise UsageError(
-            "cancel must be a threading.Event, not {type}", code="argument_cancel", type=type(cancel).__name__
-        )
 
 
 def _live_progress(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -162,7 +161,6 @@ class AnalysisEvents:
         found: so far.
         photos: a folder for photos of the persons, as soon as these are found; None for none.
         console: writes the events.
-        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -171,16 +169,14 @@ class AnalysisEvents:
         found: Findings,
         photos: Path | None,
         console: Console,
-        *,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._input, self._found, self._photos, self._console, self._clock = input, found, photos, console, clock
-        self._started, self._due = clock(), 0.0
+        self._input, self._found, self._photos, self._console = input, found, photos, console
+        self._started, self._due = monotonic(), 0.0
         self._tracks_due = self._started + _TRACKS_S
         self._pictured: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
-        now = self._clock()
+        now = monotonic()
         if now < self._due:
             return
         self._due = now + _PROGRESS_S

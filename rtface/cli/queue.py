@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -187,9 +187,9 @@ def _at_once(text: str) -> int | Literal["auto"]:
 class _Display:
     """Writes a line about each item that ended, and a status line about those that run."""
 
-    def __init__(self, console: Console, json: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._json, self._clock = console, json, clock
-        self._shown = clock()
+    def __init__(self, console: Console, json: bool) -> None:
+        self._console, self._json = console, json
+        self._shown = monotonic()
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -203,7 +203,7 @@ class _Display:
             self._console.event("item", **item.to_dict())
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
-        now = self._clock()
+        now = monotonic()
         if running and (self._console.live or now - self._shown >= _STATUS_S):
             self._shown = now
             self._console.status("; ".join(map(_described, running)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 import os
-import shlex
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -26,7 +25,6 @@ from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, 
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.run import Resumable
 from rtface.pipeline.progress import ProgressLine
-from rtface.util.parse import format_start
 from rtface.util.text import counted
 from rtface.util.urls import Address, check_file_name, place
 
@@ -173,8 +171,6 @@ def run_jobs(
             )
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
-            if len(jobs) > 1:
-                _show_how_to_resume(job, error, console)
             if json:
                 _log(
                     {
@@ -212,18 +208,6 @@ def _log(value: object) -> None:
         print_json(value)
     except OSError:
         discard_output(sys.stdout)
-
-
-def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> None:
-    """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
-    if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
-        rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
-        console.log(
-            f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
-            f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}"
-        )
-    if isinstance(error, KeyboardInterrupt):
-        console.log("the same command again skips finished outputs and begins the others from their start")
 
 
 def _show_done(job: Job, report: Report, options: OutputOptions, console: Console) -> None:

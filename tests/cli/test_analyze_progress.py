@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from rtface.cli.analyze import AnalysisEvents
 from rtface.cli.console import Console
@@ -20,17 +21,18 @@ def events(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()][1:]  # but for "start"
 
 
-def test_progress_as_events() -> None:
+def test_progress_as_events(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     now = iter([0.0, 0.1, 0.2, 10.0])
-    show = AnalysisEvents(Path("a.mp4"), Findings(), None, Console(stream=stream, events=True), clock=lambda: next(now))
+    monkeypatch.setattr("rtface.cli.analyze.monotonic", lambda: next(now))
+    show = AnalysisEvents(Path("a.mp4"), Findings(), None, Console(stream=stream, events=True))
     for done in (1.0, 2.0, 5.0):
         show(Progress(1, done, 20.0, 30.0, 2))
     lines = events(stream)
     assert [line["share"] for line in lines] == [0.05, 0.25] and lines[1]["left_s"] == 30.0 and lines[0]["faces"] == 2
 
 
-def test_tracks_and_photos_are_there_before_the_end(tmp_path: Path) -> None:
+def test_tracks_and_photos_are_there_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     treatment = {
         "on": True,
@@ -43,9 +45,8 @@ def test_tracks_and_photos_are_there_before_the_end(tmp_path: Path) -> None:
     }
     found = Findings(keep_faces=True)
     now = iter([0.0, 1.0, 2.5, 3.0, 6.0])
-    show = AnalysisEvents(
-        tmp_path / "a.mp4", found, tmp_path / "photos", Console(stream=stream, events=True), clock=lambda: next(now)
-    )
+    monkeypatch.setattr("rtface.cli.analyze.monotonic", lambda: next(now))
+    show = AnalysisEvents(tmp_path / "a.mp4", found, tmp_path / "photos", Console(stream=stream, events=True))
     show(Progress(1, 1.0, 20.0, 30.0, 0))
     found.tracks = lambda: [TrackReport(7, 0.5, 2.0, 40, 90.0, {}, treatment, 1.0, person="P1")]
     show(Progress(1, 2.0, 20.0, 30.0, 1))

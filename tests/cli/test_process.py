@@ -79,9 +79,10 @@ def test_a_second_signal_ends_at_once(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
-def test_a_signal_that_comes_twice_at_once_counts_once(capfd):
+def test_a_signal_that_comes_twice_at_once_counts_once(capfd, monkeypatch):
     now = 10.0
-    with stop_on_signals(clock=lambda: now) as stop:
+    monkeypatch.setattr("rtface.cli.signals.monotonic", lambda: now)
+    with stop_on_signals() as stop:
         signal.raise_signal(signal.SIGTERM)  # to this thread
         assert stop.event.wait(5)
         now += 0.29

@@ -90,8 +90,6 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
         (lambda p: rtface.run(None, "o.mp4"), "input must be .* not None"),
         (lambda p: rtface.run(p, 3), "output must be a path .* not int"),
         (lambda p: rtface.run(p, ""), "output must be .* not ''"),
-        (lambda p: rtface.run(p, "o.mp4", progress=3), "progress must be a function"),
-        (lambda p: rtface.run(p, "o.mp4", cancel=True), "cancel must be a threading.Event, not bool"),
         (lambda p: rtface.run(p, "o.mp4", start=float("nan")), "start must be seconds"),
         (lambda p: rtface.run(p, "o.mp4", grian="none"), "grian is not an option: the nearest is grain"),
         (lambda p: rtface.run(p, "o.mp4", colour="fade"), "^colour must be lock or restore"),
