@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from rtface.cli.app import app
@@ -72,32 +69,6 @@ def read(path):
     return block(0)
 
 
-def installed(extras):
-    """Names of all that rtface with these extras brings, as the packages installed here tell it."""
-    optional, found = PROJECT["project"]["optional-dependencies"], set()
-    waiting = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
-    waiting += [Requirement(line) for extra in extras for line in optional[extra]]
-    while waiting:
-        wanted = waiting.pop()
-        name = canonicalize_name(wanted.name)
-        key = (name, frozenset(wanted.extras))
-        if key in found:
-            continue
-        found.add(key)
-        if name == "rtface":
-            waiting += [Requirement(line) for extra in wanted.extras for line in optional[extra]]
-            continue
-        try:
-            lines = metadata.requires(name) or []
-        except metadata.PackageNotFoundError:
-            continue  # not for this platform; what is asked for by name is judged all the same
-        for requirement in map(Requirement, lines):
-            marker = requirement.marker
-            if marker is None or any(marker.evaluate({"extra": extra}) for extra in {"", *wanted.extras}):
-                waiting.append(requirement)
-    return {name for name, _ in found} - {"rtface"}
-
-
 def test_the_build_context_holds_what_is_copied_only():
     sources = {source for rest in of("build", "COPY") for source in rest.split()[:-1]}
     assert all((ROOT / source).exists() for source in sources)
@@ -116,33 +87,6 @@ def test_the_build_context_holds_what_is_copied_only():
         "plugins/rtface-studio",
     }
     assert needed == sources
-
-
-def test_both_images_copy_the_environment_that_was_built():
-    for name in ("cpu", "cuda"):
-        assert of(name, "FROM") == [f"runtime AS {name}"]
-        place = environment("runtime")["PATH"].split("/bin:")[0]
-        assert of(name, "COPY") == [f"--from=build-{name} {place} {place}"]
-        (command,) = of(f"build-{name}", "RUN")
-        assert f"--python {place}/bin/python" in command
-        assert f"-m venv --without-pip {place}" in of("build", "RUN")[0]
-    assert instructions()[-1][0] == "cpu"  # what a build without --target makes
-
-
-@pytest.mark.parametrize("name", ["cpu", "cuda"])
-def test_what_an_image_holds_is_pinned_and_has_no_torch(name):
-    (command,) = of(f"build-{name}", "RUN")
-    extras = re.findall(r"\.whl\)\[([\w,]+)\]", command)
-    extras = extras[0].split(",") if extras else []
-    assert set(extras) <= set(PROJECT["project"]["optional-dependencies"])
-    assert bool(extras) == (name == "cuda")
-    assert environment("build")["PIP_CONSTRAINT"] == "/src/requirements.lock"
-    assert of("build", "WORKDIR") == ["/src"]
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pinned = {canonicalize_name(line.split("==")[0]) for line in lines if line and not line.startswith("#")}
-    held = installed(extras)
-    assert held <= pinned
-    assert not [package for package in held if package.startswith("torch")]
 
 
 def test_the_images_run_as_somebody_who_is_not_root():
@@ -169,13 +113,6 @@ def test_the_cache_is_a_volume_that_any_user_may_write_to():
     order = [word for stage, word, _ in instructions() if stage == "runtime"]
     assert f"mkdir -m 1777 {cache}" in of("runtime", "RUN")[0]
     assert order.index("RUN") < order.index("VOLUME")
-
-
-def test_the_nvidia_image_asks_for_the_driver_s_libraries():
-    asked = environment("cuda")
-    assert asked["NVIDIA_VISIBLE_DEVICES"] == "all"
-    assert asked["NVIDIA_DRIVER_CAPABILITIES"].split(",") == ["compute", "video", "utility"]
-    assert not any(name.startswith("NVIDIA") for name in environment("runtime"))
 
 
 def test_nothing_names_a_registry_or_an_index():
@@ -206,22 +143,3 @@ def test_the_examples_write_only_to_films_and_cache(name):
     assert service["command"][0] == "run"
     assert len(service["command"]) == 3  # INPUT and OUTPUT
     assert "entrypoint" not in service
-
-
-def test_the_gpu_goes_on_top_of_either_example():
-    (service,) = read(ROOT / "docker/compose.cuda.yaml")["services"].items()
-    assert service[0] == "rtface"
-    (device,) = service[1]["deploy"]["resources"]["reservations"]["devices"]
-    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
-
-
-def test_make_builds_the_images_that_the_examples_name():
-    recipes = (ROOT / "Makefile").read_text(encoding="utf-8")
-    built = dict(re.findall(r"--target (\w+) .*?-t (\S+)", recipes))
-    assert built == {"cpu": "rtface:cpu", "cuda": "rtface:cuda"}
-    named = {path.name: read(path)["services"]["rtface"]["image"] for path in COMPOSE}
-    assert named == {
-        "compose.file.yaml": built["cpu"],
-        "compose.stream.yaml": built["cpu"],
-        "compose.cuda.yaml": built["cuda"],
-    }
