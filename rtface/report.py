@@ -135,6 +135,25 @@ class TrackReport:
 
 
 @dataclass(slots=True)
+class ImageReport:
+    """One still of a run.
+
+    Attributes:
+        name: of its file.
+        tracks: ids of its faces.
+        corrected: whether a face was corrected.
+        more: what it holds and its output does not.
+        error: why it was not written; None where it was.
+    """
+
+    name: str
+    tracks: list[int] = field(default_factory=list[int])
+    corrected: bool = False
+    more: str = ""
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class PersonReport:
     """One person over the whole run.
 
@@ -200,7 +219,7 @@ class Report:
     partial: str | None = None
     resume_at_s: float | None = None
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
-    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    images: list[ImageReport] = field(default_factory=list[ImageReport])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     doubtful: list[DoubtfulPlace] = field(default_factory=list[DoubtfulPlace])
     seconds: float = 0.0

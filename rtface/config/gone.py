@@ -18,6 +18,7 @@ GONE = {
     ),
     "show": Message("use --invented show", code="gone_show"),
     "plan": Message("give INPUT, OUTPUT and the options that --dry-run --json printed", code="gone_plan"),
+    "progress": Message("use --events 2, which every command has", code="gone_progress"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",

@@ -29,7 +29,7 @@ from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.report import Report
+from rtface.report import ImageReport, Report
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
@@ -175,7 +175,7 @@ class _Stills:
             target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs
         )
         self.failed: list[str] = []
-        self.images: list[dict[str, Any]] = []  # for the report
+        self.images: list[ImageReport] = []
         self.notes: list[str] = []
         self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # read, and now in the chain, in order
 
@@ -279,15 +279,8 @@ class _Stills:
                 raise
             self._lost(Path(still.path), error)
             return
-        self.images.append(
-            {
-                "name": Path(still.path).name,
-                "tracks": [face.track_id for face in frame.faces],
-                "corrected": frame.corrected,
-                "more": "; ".join(lost),
-                "error": None,
-            }
-        )
+        tracks = [face.track_id for face in frame.faces]
+        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost)))
         self.made.changed.add(frame)
         self.made.names.append(plan.target.path.name)
         self.done += 1
@@ -299,7 +292,7 @@ class _Stills:
 
     def _lost(self, source: Path, error: RtfaceError) -> None:
         """Counts an image that cannot be read or written; a single one ends the run."""
-        self.images.append({"name": source.name, "tracks": [], "corrected": False, "more": "", "error": str(error)})
+        self.images.append(ImageReport(source.name, error=str(error)))
         if len(self.jobs) == 1:
             raise error
         self.failed.append(_of_image(source, error))

@@ -187,24 +187,6 @@ def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pyt
     assert not list(tmp_path.glob("out*"))
 
 
-def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
-    """What a stage draws is the same with and without the map below it."""
-    source, shown = film(tmp_path / "in.mkv", frames=2), []
-    for name, more in (("a.mkv", {}), ("b.mkv", {"invented": "show"})):
-        rtface.run(
-            source,
-            tmp_path / name,
-            codec="ffv1",
-            engine="rtface-s",
-            device="cpu",
-            stages=("tests.stages.trial_stages.Bar:height=100",),
-            **more,
-        )
-        shown.append(planes_of(tmp_path / name)[1][0])
-    assert np.array_equal(shown[0][:100], shown[1][:100])
-    assert not np.array_equal(shown[0], shown[1])
-
-
 def test_keyframes_have_no_map() -> None:
     with pytest.raises(UsageError, match="leave --keyframe out"):
         check_invented(Options(invented="show", keyframe=4))

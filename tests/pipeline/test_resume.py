@@ -93,15 +93,6 @@ def test_two_parts_are_the_whole_film(tmp_path: Path, kind: str, rate: int, unev
     assert numbers(Path(first.partial)) + numbers(tmp_path / f"rest.{kind}") == list(range(len(UNEVEN)))
 
 
-def test_a_part_that_is_gone_on_with_twice(tmp_path: Path) -> None:
-    source = numbered(tmp_path / "in.mp4", 40, Fraction(30000, 1001))
-    first = stopped(source, tmp_path / "a.mp4", 14)
-    second = stopped(source, tmp_path / "b.mp4", 9, start=first.resume_at)
-    rtface.run(source, tmp_path / "c.mp4", start=second.resume_at, tracker="none")
-    parts = [Path(str(first.partial)), Path(str(second.partial)), tmp_path / "c.mp4"]
-    assert [number for part in parts for number in numbers(part)] == list(range(40))
-
-
 def test_a_stop_reports_the_rest_and_keeps_its_side_outputs(tmp_path: Path) -> None:
     source, report = numbered(tmp_path / "in.mkv", 60, 30), tmp_path / "r.json"
     error = stopped(source, tmp_path / "out.mp4", 20, report=report, compare=tmp_path / "pair.mp4")
