@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, why_no_job
+from rtface.util import parse
 from rtface.util.parse import format_clock
 
 if TYPE_CHECKING:
@@ -168,20 +169,13 @@ def run(
     stop: StopRequest,
 ) -> None:
     """Run the waiting items until none is left. Ctrl-C stops them cleanly, and they wait again."""
-    outcome = _queue().run(at_once=_at_once(at_once), watch=watch, cancel=stop.event, progress=_Display(console, json))
+    number: Any = parse.or_words(parse.number(1, 1000, whole=True), "auto")(at_once, "--at-once")
+    outcome = _queue().run(at_once=number, watch=watch, cancel=stop.event, progress=_Display(console, json))
     console.clear()
     console.log(outcome.summary, "error" if outcome.failed else "info")
     if stop.signum is not None:
         raise typer.Exit(INTERRUPTED + stop.signum)
     raise typer.Exit(FAILED if outcome.failed else 0)
-
-
-def _at_once(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError("--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=text)
-    return int(text)
 
 
 class _Display:
@@ -264,9 +258,6 @@ def move(
     console: Console,
 ) -> None:
     """Move an item that waits."""
-    if place not in ("first", "last") and not place.isdecimal():
-        raise UsageError(
-            "the place must be first, last or a number from 1, not {value!r}", code="place_value", value=place
-        )
-    _queue().move(item, int(place) if place.isdecimal() else place)  # pyright: ignore[reportArgumentType]
+    to: Any = parse.or_words(parse.number(1, 1_000_000, whole=True), "first", "last")(place, "PLACE")
+    _queue().move(item, to)
     console.log(f"item {item} moved to place {place}")

@@ -94,7 +94,7 @@ def _show(value: object) -> str:
 
 
 def _or(words: Sequence[str]) -> str:
-    return " or ".join((", ".join(words[:-1]), words[-1])[len(words) == 1 :])
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
