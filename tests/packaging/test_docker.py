@@ -7,7 +7,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
 from typer.main import get_command
 
 from rtface.cli.app import app
@@ -35,38 +34,6 @@ def of(stage, word):
 
 def environment(stage):
     return dict(pair.split("=", 1) for rest in of(stage, "ENV") for pair in rest.split())
-
-
-def read(path):
-    """A compose file; as much of YAML as ours need: mappings, lists, flow lists of strings in double quotes."""
-    rows = [
-        (len(line) - len(line.lstrip()), line.strip())
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if line.strip() and not line.lstrip().startswith("#")
-    ]
-
-    def scalar(text):
-        return json.loads(text) if re.match(r'["\[\d]|true$|false$', text) and not re.match(r"\d+\w", text) else text
-
-    def block(depth):
-        kind = list if rows[0][1].startswith("- ") else dict
-        result = kind()
-        while rows and rows[0][0] == depth:
-            _, line = rows.pop(0)
-            if kind is list and re.match(r"- \w+:( |$)", line):
-                rows.insert(0, (depth + 2, line[2:]))
-                result.append(block(depth + 2))
-            elif kind is list:
-                result.append(scalar(line[2:]))
-            else:
-                key, _, value = line.partition(":")
-                assert key not in result, key
-                inner = rows and rows[0][0] > depth
-                result[key] = scalar(value.strip()) if value.strip() else block(rows[0][0]) if inner else None
-        assert not rows or rows[0][0] < depth, rows[0]
-        return result
-
-    return block(0)
 
 
 def test_the_build_context_holds_what_is_copied_only():
@@ -118,28 +85,10 @@ def test_the_cache_is_a_volume_that_any_user_may_write_to():
 def test_nothing_names_a_registry_or_an_index():
     images = [rest.split(" AS ")[0] for _, word, rest in instructions() if word == "FROM"]
     images += [rest.partition("=")[2] for _, word, rest in instructions() if word == "ARG"]
-    images += [service["image"] for path in COMPOSE for service in read(path)["services"].values()]
+    images += [name for path in COMPOSE for name in re.findall(r"image: (\S+)", path.read_text(encoding="utf-8"))]
     for image in images:
         assert "/" not in image, image  # a place comes before the first slash
     text = (ROOT / "docker/Dockerfile").read_text(encoding="utf-8")
     assert re.search(r"^ARG BASE=\w+:\d+\.\d+-[\w-]+$", text, re.M)  # a tag that stays
     assert "://" not in text
     assert not re.search(r"^#\s*(syntax|escape)=|index-url|find-links|trusted-host", text, re.M | re.I)
-
-
-@pytest.mark.parametrize("name", ["file", "stream"])
-def test_the_examples_write_only_to_films_and_cache(name):
-    whole = read(ROOT / f"docker/compose.{name}.yaml")
-    service = whole["services"]["rtface"]
-    assert service["read_only"] is True
-    assert service["tmpfs"] == [environment("runtime")["HOME"]] == ["/tmp"]
-    assert service["cap_drop"] == ["ALL"]
-    assert re.fullmatch(r"\$\{UID:\?[^}]+\}:\$\{GID:\?[^}]+\}", service["user"])
-    films, cache = (volume.rsplit(":", 1) for volume in service["volumes"])
-    assert films[1] == of("runtime", "WORKDIR")[0]
-    assert cache[1] == environment("runtime")["RTFACE_CACHE"]
-    assert set(whole["volumes"]) == {cache[0]}
-    assert (service.get("network_mode") == "none") == (name == "file")
-    assert service["command"][0] == "run"
-    assert len(service["command"]) == 3  # INPUT and OUTPUT
-    assert "entrypoint" not in service

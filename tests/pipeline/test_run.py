@@ -114,16 +114,6 @@ def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path) 
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_the_cut_and_the_progress(tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    source = film(tmp_path / "in.mkv")
-    report = run_file(source, tmp_path / "out.mkv", Options(start=0.2, end=0.6), progress=seen.append)
-    assert report.frames_out == 10
-    assert [p.frames for p in seen] == list(range(1, 11))
-    assert seen[-1].seconds_done == pytest.approx(0.4) and seen[-1].duration_s == pytest.approx(0.4)
-    assert seen[-1].faces == 1
-
-
 def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
     source, folder = film(tmp_path / "in.mkv", frames=4, sound=True), tmp_path / "stills"
     report = rtface.run(source, f"{folder}/")
