@@ -10,7 +10,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Unpack
 
 from rtface.config.option_types import AnalyzeOptions, RunOptions
-from rtface.config.options import ANALYSIS, OPTIONS, WHAT_IS_LIVE, Options, check_scope
+from rtface.config.options import WHAT_IS_LIVE, Options, Scope, check_scope
 from rtface.errors import Interrupted, UsageError, log
 from rtface.pipeline.progress import Progress
 
@@ -132,15 +132,7 @@ def analyze(
     with _interruptible():
         source = place(resolve_address(_path(input, "input", "analyze")))
         chosen = Options.of(options)
-        for key in options:
-            if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
-                known = ", ".join(ANALYSIS)
-                raise UsageError(
-                    "{key} has no effect on analyze, which takes {known}; leave it out",
-                    code="analyze_option",
-                    key=key,
-                    known=known,
-                )
+        check_scope(options, chosen, Scope.ANALYSIS)
         check_scope(options, chosen, scope_of(source, Path("analysis"), chosen))
         return analyze_file(source, chosen, progress=progress, stop=cancel)
 

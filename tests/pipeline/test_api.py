@@ -102,7 +102,7 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
         (lambda p: rtface.run(p, "null:", restart=True), "^--restart has no effect here: it is for films"),
         (lambda p: rtface.run(p, "null:", end=3), "^--end has no effect here: it is for films"),
         (lambda p: rtface.analyze([p]), "call rtface.analyze once for each"),
-        (lambda p: rtface.analyze(p, crf=3), "crf has no effect on analyze, which takes look, threads"),
+        (lambda p: rtface.analyze(p, crf=3), "^--crf has no effect here"),
     ],
 )
 def test_wrong_arguments_say_the_fix(call: Any, says: str, film: Path) -> None:
