@@ -135,6 +135,25 @@ class TrackReport:
 
 
 @dataclass(slots=True)
+class ImageReport:
+    """One still of a run.
+
+    Attributes:
+        name: of its file.
+        tracks: ids of its faces.
+        corrected: whether a face was corrected.
+        more: what it holds and its output does not.
+        error: why it was not written; None where it was.
+    """
+
+    name: str
+    tracks: list[int] = field(default_factory=list[int])
+    corrected: bool = False
+    more: str = ""
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class PersonReport:
     """One person over the whole run.
 
@@ -200,7 +219,7 @@ class Report:
     partial: str | None = None
     resume_at_s: float | None = None
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
-    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    images: list[ImageReport] = field(default_factory=list[ImageReport])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     doubtful: list[DoubtfulPlace] = field(default_factory=list[DoubtfulPlace])
     seconds: float = 0.0
@@ -338,37 +357,10 @@ def report_options(options: Options) -> dict[str, Any]:
 
 
 def peak_rss_mb() -> float:
-    """The largest resident size this process had, in MiB."""
+    """The largest resident size this process had, in MiB; 0 on Windows."""
     if sys.platform == "win32":
-        return _peak_rss_windows()
+        return 0.0
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024.0
-
-
-def _peak_rss_windows() -> float:
-    import ctypes
-    from ctypes import wintypes
-
-    class Counters(ctypes.Structure):
-        _fields_ = (
-            ("cb", wintypes.DWORD),
-            ("PageFaultCount", wintypes.DWORD),
-            ("PeakWorkingSetSize", ctypes.c_size_t),
-            ("WorkingSetSize", ctypes.c_size_t),
-            ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
-            ("PagefileUsage", ctypes.c_size_t),
-            ("PeakPagefileUsage", ctypes.c_size_t),
-        )
-
-    counters = Counters()
-    counters.cb = ctypes.sizeof(counters)
-    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
-    process = kernel.GetCurrentProcess()
-    if not kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb):
-        return 0.0
-    return counters.PeakWorkingSetSize / (1 << 20)

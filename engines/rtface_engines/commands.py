@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,12 +73,12 @@ def add(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """Add an engine that others published, from a local file or by download."""
     with interrupted_by_signals():
-        options = load().options
+        options = loaded.options
         from rtface_engines.add import AddRequest
         from rtface_engines.add import add as work
 

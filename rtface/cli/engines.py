@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,13 +30,13 @@ def engines(
     ] = True,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are intact."""
     if context.invoked_subcommand is not None:
         return
-    options = load().options
+    options = loaded.options
     from rtface.engine.listing import list_engines
     from rtface.util.install import reinstall_line
 

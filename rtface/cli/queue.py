@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, why_no_job
+from rtface.util import parse
 from rtface.util.parse import format_clock
 
 if TYPE_CHECKING:
@@ -73,11 +74,10 @@ def add(
     farm: FarmAddress = None,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """Add films or stills, with the options of 'rtface run', which are checked and kept with each."""
-    loaded = load()
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(
@@ -182,7 +182,7 @@ class _Display:
 
     def __init__(self, console: Console, json: bool) -> None:
         self._console, self._json = console, json
-        self._shown, self._said = time.monotonic(), ""
+        self._shown, self._said = monotonic(), ""
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -196,7 +196,7 @@ class _Display:
             self._console.event("item", **item.to_dict())
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
-        now = time.monotonic()
+        now = monotonic()
         status = "; ".join(map(_described, running))
         if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._said)):
             self._shown, self._said = now, status
@@ -258,9 +258,6 @@ def move(
     console: Console,
 ) -> None:
     """Move an item that waits."""
-    if place not in ("first", "last") and not place.isdecimal():
-        raise UsageError(
-            "the place must be first, last or a number from 1, not {value!r}", code="place_value", value=place
-        )
-    _queue().move(item, int(place) if place.isdecimal() else place)  # pyright: ignore[reportArgumentType]
+    to: Any = parse.or_words(parse.number(1, 1_000_000, whole=True), "first", "last")(place, "PLACE")
+    _queue().move(item, to)
     console.log(f"item {item} moved to place {place}")

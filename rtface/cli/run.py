@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import operator
 import os
-import shlex
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, 
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.run import Resumable
 from rtface.pipeline.progress import ProgressLine
-from rtface.util.parse import format_start
 from rtface.util.text import counted
 from rtface.util.urls import Address, check_file_name, place
 
@@ -82,7 +80,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
     for flag in ("compare", "report", "treatment", "shots", "invented"):
-        if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
+        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
                 "--{flag} names one file and there are {count} inputs; {hint}",
@@ -173,8 +171,6 @@ def run_jobs(
             )
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
-            if len(jobs) > 1:
-                _show_how_to_resume(job, error, console)
             if json:
                 _log(
                     {
@@ -214,18 +210,6 @@ def _log(value: object) -> None:
         discard_output(sys.stdout)
 
 
-def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> None:
-    """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
-    if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
-        rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
-        console.log(
-            f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
-            f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}"
-        )
-    if isinstance(error, KeyboardInterrupt):
-        console.log("the same command again skips finished outputs and begins the others from their start")
-
-
 def _show_done(job: Job, report: Report, options: OutputOptions, console: Console) -> None:
     for note in report.notes:
         console.log(note)
@@ -238,7 +222,7 @@ def _show_done(job: Job, report: Report, options: OutputOptions, console: Consol
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
         f"{report.frames_corrected} corrected, {copied}{speed}, {report.engine} on {report.device}"
     )
-    for path in (options.compare, options.report, options.invented):
+    for path in (options.compare, options.report, options.map_file):
         if path is not None:
             console.log(f"{path} written")
 
@@ -274,7 +258,7 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
 @command(*OPTIONS, **RUN_FLAGS)
 def run(
     paths: Annotated[
-        list[str] | None,
+        list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
             show_default=False,
@@ -284,7 +268,7 @@ def run(
                 "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."
             ),
         ),
-    ] = None,
+    ],
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -297,13 +281,12 @@ def run(
     farm: FarmAddress = None,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
-    loaded = load()
     options = loaded.options
     resumable = Resumable(job, workers, restart, farm)
     if not paths:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +21,6 @@ from rtface.util.urls import Address, place
 
 TRIED = (
     "look",
-    "fidelity",
     "commercial_use",
     "keyframe",
     "grain",
@@ -69,7 +67,7 @@ def try_sheet(
     ] = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
@@ -78,7 +76,6 @@ def try_sheet(
     The worst and the largest faces are found by seeking, those that gain most come first. It ends with the command that
     enhances the whole film.
     """
-    loaded = load()
     options, source = loaded.options, place(input)
     early_checks.check_inputs([source])
     pairs = parse_variants(engines, strengths, options.engine)
@@ -109,7 +106,10 @@ def try_sheet(
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
     tracks = [next(iter(row.tracks.values())) for row in sheet.rows]
     proposed = proposals(
-        [track for track in tracks if track is not None], engine=options.engine, look=options.look, scale=options.scale
+        [track for track in tracks if track is not None],
+        engine=options.engine,
+        look=options.look_name,
+        scale=options.scale,
     )
     if json:
         found = {

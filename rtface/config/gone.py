@@ -11,6 +11,14 @@ _MACHINES = Message(
 _PLAN = Message("give INPUT, OUTPUT and options again, or keep options in a file: --config FILE", code="gone_plan")
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
+    "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
+    "gop": Message("live films and streams have an I-frame every 2 s, as platforms ask", code="gone_gop"),
+    "buffer": Message(
+        "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
+        code="gone_buffer",
+    ),
+    "show": Message("use --invented show", code="gone_show"),
+    "progress": Message("use --events 2, which every command has", code="gone_progress"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",
@@ -32,7 +40,7 @@ GONE = {
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
     "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
-    "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
+    "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
     "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,

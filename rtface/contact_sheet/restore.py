@@ -156,7 +156,7 @@ def restore_face(
     time = float(at - (clock.begin if clock else 0))
     row = SheetRow(face, shown.pts, time, timecode, found.width, (x, y), scale, cut(shown))
     for engine, runtime in runtimes.items():
-        options = replace(plan.options, engine=engine, strength=1.0, faces=str(track), stages=(), show="output")
+        options = replace(plan.options, engine=engine, strength=1.0, faces=str(track), stages=(), invented=None)
         row.crops[engine] = row.before
         with ExitStack() as stack:
             networks = FilmNetworks(tracker, runtime)

@@ -25,7 +25,6 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
-from rtface.media.marks.provenance import Change
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
@@ -191,10 +190,9 @@ class Join:
             films: dict[str, FilmFile | FolderSink] = {"": whole}
             for name, plan in self._film.further.items():
                 if name == "comparison":
-                    plan.metadata.update(self._film.frames.tags("+".join(figures.engines), drawn=False))
+                    plan.metadata.update(self._film.frames.tags("+".join(figures.engines)))
                 films[name] = film = self._open(plan, self._pieces[name], Stats(), stack)
-                # What stages changed is not in pairs.
-                film.changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
+                film.changed.change = figures.changed.change
                 self._write_further(film, self._pieces[name])
             for path, one in zip(self._paths, films.values(), strict=True):
                 one.complete()

@@ -157,7 +157,6 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import names_folder
     from rtface.media.write.stream_plan import FORMATS
-    from rtface.pipeline.compare import IMAGES
 
     film = isinstance(input, Path) and (input.is_dir() if options.sequence else input.is_file() and not is_image(input))
     if not film:
@@ -166,8 +165,6 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
         return "the OUTPUT is neither a film nor a folder"
     if options.dry_run:
         return Message("{--dry-run=True} is given", code="no_job_dry_run")
-    if options.compare is not None and options.compare.suffix.lower() in IMAGES:
-        return Message("{--compare} names an image", code="no_job_compare")
     return None
 
 

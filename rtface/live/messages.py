@@ -175,13 +175,11 @@ class EncoderSettings:
 
     Attributes:
         bitrate: bits a second, None chooses by size and rate.
-        gop: seconds between I-frames.
         preset: of the software encoder; None is "veryfast".
         encode: "cuda" is NVENC, "auto" any hardware that is there.
     """
 
     bitrate: int | None = None
-    gop: float = 2.0
     preset: str | None = None
     encode: str = "auto"
 
@@ -216,7 +214,6 @@ class RecordJob:
         video: format of the frames.
         sound: format of the sound, None for none.
         codec, crf, preset: of the encoder; None keeps what suits.
-        gop: seconds between I-frames.
         metadata: tags of the film.
     """
 
@@ -228,7 +225,6 @@ class RecordJob:
     codec: str | None
     crf: float | None
     preset: str | None
-    gop: float
     metadata: dict[str, str] = field(default_factory=dict[str, str])
 
 

@@ -9,12 +9,11 @@ from itertools import count
 from time import perf_counter
 
 from rtface.concurrency import buffer, close_with
-from rtface.enhance.film import FilmEnhancer, Step
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
 from rtface.frame import Bytes, Frame
 from rtface.media.read.combs import hold_combs, luma_of
 from rtface.pipeline.build import RunParts
-from rtface.pipeline.compare import Comparison
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
@@ -33,7 +32,6 @@ def chain(
     parts: RunParts[FilmEnhancer],
     stats: Stats,
     *,
-    comparison: Comparison | None = None,
     waiting: int = WAITING,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Item, None, None]:
@@ -45,30 +43,14 @@ def chain(
         items: Iterator[Item] = close_with(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
-        items = track_and_enhance(items, parts, stats, stack, comparison.remember if comparison else None)
-        if comparison:
-            items = comparison.complete(items)
+        tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
+        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def track_and_enhance(
-    items: Iterator[Item],
-    parts: RunParts[FilmEnhancer],
-    stats: Stats,
-    stack: ExitStack,
-    before_writing: Step | None = None,
-) -> Iterator[Item]:
-    """Track │ `enhance`: the steps that keep state from frame to frame.
-
-    Close `stack` after the iteration: that ends the tracking thread.
-    """
-    tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
-    return enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts, before_writing)
-
-
-def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], before_writing: Step | None = None) -> Iterator[Item]:
+def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer]) -> Iterator[Item]:
     """Enhance │ join fields; `items` are tracked."""
-    return join_fields(parts.enhance(items, before_writing))
+    return join_fields(parts.enhance(items))
 
 
 def find_faces(

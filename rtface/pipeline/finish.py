@@ -58,7 +58,7 @@ def carry_out(
         _settle(plan, report, stats, began)
         if made is not None:
             report.note_uncorrected()
-            found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
+            found = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.notes += missed_persons(options.person, report.tracks)
             report.notes += missing_tracks(

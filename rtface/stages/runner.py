@@ -127,12 +127,10 @@ class Stages:
         return cls(made, Stats(), begun=[stage for _, stage in made])
 
     @classmethod
-    def planned(cls, specs: Sequence[str], *, commercial_use: bool = False, comparing: bool = False) -> list[str]:
+    def planned(cls, specs: Sequence[str], *, commercial_use: bool = False) -> list[str]:
         """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
         names = cls.unbegun(specs, commercial_use=commercial_use).names
-        return [f"stages: {', '.join(names)}"] * bool(names) + [
-            Message("{--compare} shows frames without what stages draw", code="compare_no_stages")
-        ] * bool(names and comparing)
+        return [f"stages: {', '.join(names)}"] * bool(names)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
         """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
@@ -186,10 +184,11 @@ class Stages:
         for item in items:
             yield self.process(item) if isinstance(item, Frame) else item
 
-    def remember(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with a copy of every frame's image on it where a stage needs that; in front of the enhancement."""
+    def remember(self, items: Iterable[Item], *, always: bool = False) -> Iterator[Item]:
+        """The items, with a copy of every frame's image on it where a stage needs that, or always; in front of the
+        enhancement."""
         for item in items:
-            if self.needs_before and isinstance(item, Frame):
+            if (always or self.needs_before) and isinstance(item, Frame):
                 item = replace(item, before=before(item))
             yield item
 
@@ -202,12 +201,13 @@ class Stages:
             before: the frame as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
         """
         if not self._at_work:
-            return frame if frame.before is None else replace(frame, before=None)
+            return frame
+        own = frame.before
         frame = replace(frame, image=native_image(frame.image), before=before or frame.before)
         frame.make_writable()
         for one in tuple(self._at_work):
             frame = self._through(one, frame)
-        return replace(frame, before=None)
+        return replace(frame, before=own)
 
     def _through(self, one: _Active, frame: Frame) -> Frame:
         if one.needs_before and frame.before is None:

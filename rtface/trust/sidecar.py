@@ -188,7 +188,7 @@ def write_sidecar(
             **({"plan": made.plan} if made.plan else {}),
             "changes": made.changed.change.names,
             "treatments": [track.to_dict() for track in report.tracks],
-            **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
+            **({"images": {one.name: one.tracks for one in report.images}} if report.images else {}),
             **({"signed": True} if key is not None else {}),
         }
         values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)

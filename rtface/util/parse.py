@@ -94,7 +94,7 @@ def _show(value: object) -> str:
 
 
 def _or(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
@@ -196,17 +196,25 @@ def budget(value: object, shown: str) -> object:
     )
 
 
-def or_auto(check: Check[T]) -> Check[object]:
-    """ "auto", or what `check` takes."""
+def or_words(check: Check[T], *words: str) -> Check[object]:
+    """What `check` takes, or one of some words."""
+    one = choice(*words)
 
-    @_check(f"{check.metavar}|auto", f'{check.accepts} | Literal["auto"]', "auto")
+    @_check("|".join((check.metavar, *words)), f"{check.accepts} | {one.accepts}", *words)
     def checked(value: object, shown: str) -> object:
-        if value == "auto":
-            return value
+        text = str(value).strip().lower()
+        if text in words:
+            return text
         try:
             return check(value, shown)
         except UsageError as error:
-            raise UsageError("{why}; or auto", code="value_or_auto", why=error) from None
+            raise UsageError(
+                "{why}; or {words}{hint}",
+                code="value_or_words",
+                why=error,
+                words=_or(words),
+                hint=hint(text, words),
+            ) from None
 
     return checked
 

@@ -33,7 +33,7 @@ CASES = [
     (["run", "FILM", "out.mp4", "--engine", "nope"], 2, "unknown engine 'nope'; there is: auto, default, rtface-m"),
     (["run", "FILM", "out.mp4", "--engine", "gfpgan-1.4"], 2, "add it with: rtface engines add gfpgan-1.4"),
     (["run", "FILM", "out.mp4", "--stage", "nosuch"], 2, "there is no stage nosuch"),
-    (["run", "FILM", "out.mp4", "--gop", "3"], 2, "--gop has no effect here: it is for live recordings"),
+    (["run", "FILM", "out.mp4", "--bitrate", "3M"], 2, "--bitrate has no effect here: it is for published streams"),
     (["run", "FILM", "null:", "--start", "3"], 2, "--start has no effect here: it is for films"),
     (["run", "no.mp4", "out.mp4"], 1, "no.mp4: there is no such file; check the name"),
     (["analyze", "no.mp4"], 1, "no.mp4: there is no such file; check the name"),

@@ -112,7 +112,7 @@ def test_python_continues_a_job_or_begins_again(source: Path):
     with pytest.raises(Interrupted):
         rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, **values)
     assert json.loads(values["report"].read_bytes())["interrupted"]
-    with pytest.raises(UsageError, match="begin again with restart=True"):
+    with pytest.raises(UsageError, match="begin again with --restart"):
         rtface.run(source, out, strength=0.5, **values)
     with pytest.raises(Interrupted):
         rtface.run(source, out, progress=lambda _: stop.set(), cancel=stop, restart=True, **values | {"strength": 0.5})
@@ -438,12 +438,10 @@ def test_an_output_without_room_for_a_job_beside_it(source: Path):
         run_film(source, source.with_name("x" * 251 + ".mkv"), Options(dry_run=True))
 
 
-def test_short_films_and_compared_stills_are_no_job(source: Path, tmp_path: Path):
+def test_short_films_are_no_job(source: Path, tmp_path: Path):
     run = CliRunner().invoke
     short = ["run", str(source), str(tmp_path / "a.mkv"), "--tracker", "none"]
     assert run(app, short).exit_code == 0 and not list(tmp_path.glob("*.rtface"))
-    refused = run(app, [*short[:2], str(tmp_path / "b.mkv"), "--compare", str(tmp_path / "c.png"), "--restart"])
-    assert refused.exit_code == 2 and "--restart has no effect here: --compare names an image" in refused.output
 
 
 def test_a_disk_that_fails_while_the_film_is_read(source: Path, monkeypatch: pytest.MonkeyPatch):

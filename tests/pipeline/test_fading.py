@@ -143,8 +143,8 @@ def test_each_still_of_a_folder_has_its_own_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"invented": Path("m.mkv")}, "what it changes is not in the map of invented"),
-        ({"copy": "require"}, "colour=restore may change every frame"),
+        ({"invented": Path("m.mkv")}, "what it changes is not in the map of --invented"),
+        ({"copy": "require"}, "--colour restore may change every frame"),
     ],
 )
 def test_what_cannot_go_with_it_is_said_before_the_work(tmp_path: Path, options: dict[str, object], says: str) -> None:

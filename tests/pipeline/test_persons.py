@@ -300,13 +300,13 @@ def _live(film: Path, options: Options) -> list[str]:
 
 
 def _called(film: Path, options: Options) -> list[str]:
-    with Enhancer(engine=options.engine, person=list(options.person), fidelity=options.fidelity) as enhancer:
+    with Enhancer(engine=options.engine, person=list(options.person), look=options.look) as enhancer:
         return enhancer.stats.warned()
 
 
 def _shots(film: Path, options: Options) -> list[str]:
     (shots := film.with_name("shots.csv")).write_text(f"start,end,engine\n0,0.4,{options.engine}\n")
-    plan = replace(options, engine="default", fidelity=None, shots=shots, dry_run=True)
+    plan = replace(options, engine="default", look="clear", shots=shots, dry_run=True)
     return list(map(str, run_file(film, film.with_name("none.mkv"), plan).notes))
 
 

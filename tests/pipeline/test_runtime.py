@@ -129,16 +129,6 @@ def test_a_live_run_starts_at_once_and_moves_to_the_gpu(machine):
         assert e.stats.counters["frames_corrected"] == 6
 
 
-@pytest.mark.slow
-def test_a_live_run_stays_on_the_cpu_when_the_gpu_is_too_small(machine, caplog):
-    machine.lacks = "rtface-s"
-    with rtface.Enhancer("default", wait=False, analysis=False) as e:
-        assert "rtface-s" in str(machine.enhancers[-1].switch.upgrade.exception(60))
-        e(pictures(1)[0])
-        assert machine.enhancers[-1].runtime.device.name == "cpu" and e.stats.counters["frames_corrected"] == 1
-        assert not machine.gpus[0].live  # at once, not at the end
-
-
 def test_a_live_run_ends_while_the_gpu_is_still_being_made_ready(machine):
     machine.gate.clear()
     e = rtface.Enhancer("rtface-s", wait=False)

@@ -90,8 +90,6 @@ class FilmSettings:
         """
         usual = load({}).options
         values: dict[str, Any] = {**self.run, "person": self._named(usual)}
-        if "look" in values:
-            values["fidelity"] = None
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
                 values |= {key: shot[key] for key in _SHOT_OPTIONS if key in shot}

@@ -288,7 +288,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if layer not in ("before", "after", "invented"):
             raise UsageError("layer is before, after or invented, not {name}", code="no_layer", name=layer[:40])
         if layer == "invented":
-            options = replace(options, show="invented")
+            options = replace(options, invented="show")
         async with turn:
             if await request.is_disconnected():  # while it waited
                 return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -389,7 +389,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(
             {
                 "engines": sorted(await in_thread(find_recipes)),
-                "defaults": {name: getattr(defaults, name) for name in names},
+                "defaults": {name: getattr(defaults, name) for name in names} | {"look": defaults.look_name},
                 "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS},
             }
         )

@@ -23,6 +23,8 @@ from rtface.media.formats.color import ColorTags
 
 TICKS = Fraction(1, 90_000)
 """Unit of time of what is written."""
+I_FRAMES_S = 2.0
+"""Seconds between I-frames, as platforms ask."""
 
 # Samples a second, and the bits a second that platforms ask for them: 360p30, 480p30, 720p30, 720p60, 1080p30, 1080p60,
 # 1440p60, 2160p60 of H.264.
@@ -97,7 +99,7 @@ class LiveEncoder:
     def __init__(self, form: VideoFormat, wanted: EncoderSettings) -> None:
         self.bitrate = wanted.bitrate or usual_bitrate(form)
         self.notes: list[str] = []
-        self._gop, self._slack = wanted.gop, 0.5 / float(form.rate)
+        self._slack = 0.5 / float(form.rate)
         self._last: int | None = None
         self._last_key: float | None = None
         self.name, self._context = self._open(form, wanted)
@@ -122,7 +124,7 @@ class LiveEncoder:
         self._last = pts
         image = self._fit(image)
         image.pts, image.time_base = pts, TICKS
-        if key or self._last_key is None or seconds - self._last_key >= self._gop - self._slack:
+        if key or self._last_key is None or seconds - self._last_key >= I_FRAMES_S - self._slack:
             image.pict_type, self._last_key = PictureType.I, seconds
         else:
             image.pict_type = PictureType.NONE

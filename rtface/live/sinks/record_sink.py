@@ -82,7 +82,6 @@ class RecordSink(ChildSink):
                 options.codec,
                 options.crf,
                 options.preset,
-                options.gop,
                 self._metadata,
             ),
         )

@@ -25,7 +25,7 @@ from rtface.live.messages import (
     WriteSound,
 )
 from rtface.live.protocols import SoundPacket
-from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
+from rtface.live.sinks.live_encoder import I_FRAMES_S, TICKS, EncoderScaler
 from rtface.live.sinks.stream_mux import SoundTrack
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats.mp4 import cut_to_whole_fragments, reach_last_frame
@@ -84,7 +84,7 @@ class Recording:
         self._video = cast(VideoStream, self._container.add_stream(plan.encoder, rate=plan.rate))
         configure(self._video, plan)
         self._video.time_base = TICKS
-        self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
+        self._video.codec_context.gop_size = max(1, round(I_FRAMES_S * float(plan.rate)))
         self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
     def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:

@@ -26,14 +26,14 @@ class StreamSink(ChildSink):
 
     Args:
         endpoint: a stream.
-        options: of the run: bitrate, gop, preset, encode.
+        options: of the run: bitrate, preset, encode.
         metadata: not used.
     """
 
     def __init__(self, endpoint: LiveAddress, options: EncodeOptions, *, metadata: object = None) -> None:
         super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
         self._endpoint = endpoint
-        self._encoding = EncoderSettings(options.bitrate, options.gop, options.preset, options.encode)
+        self._encoding = EncoderSettings(options.bitrate, options.preset, options.encode)
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:

@@ -26,7 +26,7 @@ TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 
 def begun(path: Path, **options: object) -> Recording:
     target = check_target(path, inputs=[], overwrite=True)
-    more = {"codec": None, "crf": None, "preset": "ultrafast", "gop": 2.0, "metadata": TAGS} | options
+    more = {"codec": None, "crf": None, "preset": "ultrafast", "metadata": TAGS} | options
     return Recording(RecordJob(work_name(target.path), target, FORMATS[path.suffix], form(320, 180), MONO, **more))
 
 
