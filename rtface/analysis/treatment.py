@@ -1,9 +1,8 @@
 """The treatment of a face, and the JSON file in which a user can change it.
 
-The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
+The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
-have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks. Both may
-have ``"region"``, too.
+have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
 """
 
 from __future__ import annotations
@@ -13,16 +12,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.verdict import UNCHANGED, faults_of
 from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
-from rtface.frame import WantedRegion
 from rtface.util.foreign import read_regular
-from rtface.util.parse import colour, is_person_name, is_person_number
+from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
@@ -68,9 +66,7 @@ class Treatment:
     Attributes:
         on: False leaves the face as it is, bit for bit.
         strength: of the engine's correction, multiplies the run's own; 0…1; where predicted, up to `MAX_STRENGTH`.
-        engine: by name, None for the run's own.
         reasons: why, one short phrase each.
-        region: "face" or "head", None for that of the shot or run.
         first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1; both
             multiply the run's own.
         gain: what is expected of both in the face, dB of PSNR; None where that was not predicted.
@@ -80,9 +76,7 @@ class Treatment:
 
     on: bool
     strength: float = 1.0
-    engine: str | None = None
     reasons: tuple[str, ...] = ()
-    region: WantedRegion | None = None
     first: float = 0.0
     ring: float = 0.0
     gain: float | None = None
@@ -96,11 +90,11 @@ class Treatment:
 
 
 FORCED = {
-    "always": Treatment(True, 1.0, None, ("always asked for",)),
-    "never": Treatment(False, 0.0, None, ("never asked for",)),
+    "always": Treatment(True, 1.0, ("always asked for",)),
+    "never": Treatment(False, 0.0, ("never asked for",)),
 }
 """The treatments of ``--correct always`` and ``never``."""
-HIDDEN = Treatment(False, 0.0, None, ("hidden on purpose",), hidden=True)
+HIDDEN = Treatment(False, 0.0, ("hidden on purpose",), hidden=True)
 """The treatment of a face that somebody has hidden by a blur or a mosaic."""
 
 
@@ -113,16 +107,15 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         on: whether it is being treated already: it is then let go at a lower gain (hysteresis).
     """
     if face_width < SMALLEST_FACE:
-        return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
+        return Treatment(False, 0.0, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
     first, ring = first_strengths(analysis, face_width)
     if gain < (_OFF if on else _ON):
-        return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
+        return Treatment(False, 0.0, ("nothing to gain",), gain=round(gain, 2))
     reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
     return Treatment(
         True,
         round(strength, 3),
-        None,
         reasons,
         first=round(first, 3),
         ring=round(ring, 3),
@@ -246,7 +239,6 @@ def treatments_table(
                 "first": t.first,
                 "ring": t.ring,
                 "detail": t.detail,
-                "engine": t.engine,
                 "gain_db": t.gain,
                 "reasons": list(t.reasons),
                 **(notes or {}).get(track, {}),
@@ -269,11 +261,6 @@ class Treatments:
     by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
     by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
     made_for: str | None = None
-
-    @property
-    def engines(self) -> list[str]:
-        """The engines that they name."""
-        return [one.engine for one in (*self.by_track.values(), *self.by_person.values()) if one.engine]
 
     def other_than(self, input: str | os.PathLike[str]) -> str | None:
         """The input that the file was made for, where that is not `input` by name."""
@@ -369,8 +356,8 @@ def _track(key: str, where: str) -> int:
     return int(key)
 
 
-_REGIONS = get_args(WantedRegion)
-_EDITABLE = ("on", "strength", "first", "ring", "detail", "engine", "region")
+_EDITABLE = ("on", "strength", "first", "ring", "detail")
+_GONE = ("engine", "region", "colour", "color")
 
 
 def _treatment(value: Any, where: str) -> Treatment:
@@ -388,7 +375,9 @@ def _treatment(value: Any, where: str) -> Treatment:
             raise UsageError(
                 "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
             )
-    on, engine = table.get("on", True), table.get("engine")
+        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
+            raise removed
+    on = table.get("on", True)
     if not isinstance(on, bool):
         raise UsageError(
             "{where}.on must be true or false, got {value}", code="treatment_on", where=where, value=brief(on)
@@ -402,26 +391,8 @@ def _treatment(value: Any, where: str) -> Treatment:
             ("detail", 1.0, 1.0),
         )
     ]
-    if engine is not None and (not isinstance(engine, str) or not engine):
-        raise UsageError(
-            "{where}.engine must be an engine's name or null, got {value}",
-            code="treatment_engine",
-            where=where,
-            value=brief(engine),
-        )
-    for key in {"colour", "color"} & table.keys():
-        colour(table[key] or "lock", f"{where}.{key}")
-    if table.get("region") not in (None, *_REGIONS):
-        raise UsageError(
-            "{where}.region must be {regions}, or null, got {value}",
-            code="treatment_region",
-            where=where,
-            regions=" or ".join(_REGIONS),
-            value=brief(table["region"]),
-        )
     strength, first, ring, detail = strengths
-    says, region = ("as the treatment file says",), table.get("region")
-    return Treatment(on, strength, engine, says, region, first, ring, detail=detail)
+    return Treatment(on, strength, ("as the treatment file says",), first, ring, detail=detail)
 
 
 def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:

@@ -33,7 +33,7 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import Known, TrackStore
 from rtface.errors import DeviceLost
-from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT, WantedRegion
+from rtface.frame import Box, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT
 from rtface.geometry.alignment import crop_matrix
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
@@ -155,14 +155,14 @@ class FaceCorrector(ABC):
         return self.switch.runtime
 
     def chosen(self, frame: Frame, *, known: bool = True) -> tuple[Face, ...]:
-        """The faces of a frame that the options, or the settings of its shot, leave.
+        """The faces of a frame that the options leave.
 
         Args:
             known: whether the persons are known; else all whom a filter by person may leave. To be asked for every
                 frame, in order.
         """
-        chosen = self._filter.in_shot(self.shots.at(frame.time).faces)
-        return (chosen if known else chosen.before_persons)(frame.faces, self._holds[known].on(frame))
+        chosen = self._filter if known else self._filter.before_persons
+        return chosen(frame.faces, self._holds[known].on(frame))
 
     def use_persons(self, persons: PersonRecogniser | None) -> None:
         """Recognises persons from now on, before the first frame; None recognises none."""
@@ -253,7 +253,7 @@ class FaceCorrector(ABC):
         if (track := self.tracks.states.get(face.track_id)) is None:
             return StageStrength(), StageStrength()
         inside, ring = track.first
-        region = self._wanted_region(face, time)
+        region = self._options.region
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
         strength = self.tracks.strength_of(face, time, strength).wanted
         within = track.faded("first colour", of_colours(inside, INSIDE), time)
@@ -270,11 +270,8 @@ class FaceCorrector(ABC):
         )
         if track is None or (wanted is not None and not wanted.on):
             return 0.0
-        share = _GRAIN_SHARES[self._grain(time)] * self.tracks.strength_of(face, time, 1.0).wanted
+        share = _GRAIN_SHARES[self._options.grain] * self.tracks.strength_of(face, time, 1.0).wanted
         return track.faded("grain", share, time) * min(strength, 1.0)
-
-    def _grain(self, time: float) -> GrainMode:
-        return self.shots.at(time).grain or self._options.grain
 
     def _submit_faces(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and submits them to their engines."""
@@ -328,24 +325,17 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(
             face.strength.applied,
-            self._grain(face.time),
+            self._options.grain,
             # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
             average=not (face.light or face.engine.recurrent or task.frame.new),
             keep=task.device.carries and (self.mode is Mode.LIVE or bool(learnt_persons(self._options.person))),
-            region=self._region(face),
+            # An engine that restores the face only never changes the head.
+            region="head" if face.engine.whole and self._options.region == "head" else "face",
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
             known=face.engine.name != shipped_name(face.engine.name),
             detail=face.strength.detail,
         )
-
-    def _wanted_region(self, face: Face, time: float) -> WantedRegion:
-        named: WantedRegion | None = self.tracks.option("region", face, time)
-        return named or self._options.region
-
-    def _region(self, face: FaceTask) -> CorrectedRegion:
-        """Where an engine's correction may act: one that restores the face only never changes the head."""
-        return "head" if face.engine.whole and self._wanted_region(face.face, face.time) == "head" else "face"
 
     # -- second half: answers, corrections, the corrected frame ------------------------------------------
 

@@ -80,12 +80,7 @@ class EngineSelector:
                 track.figures.note(frame.time).strength = factors
             if factors.applied <= 0.0:
                 continue
-            named = self._tracks.option("engine", face, frame.time)
-            engine = (
-                runtime.engines.named(named)
-                if named
-                else runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
-            )
+            engine = runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
             lacking = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from rtface.errors import Message, UsageError
 from rtface.frame import Face
@@ -32,10 +31,6 @@ class FaceFilter:
     def before_persons(self) -> FaceFilter:
         """The faces that it may choose once their persons are known."""
         return replace(self, ids=None, persons=frozenset()) if self.persons else self
-
-    def in_shot(self, faces: str | None) -> FaceFilter:
-        """The filter where a shot has its own `--faces`, else this one."""
-        return self if faces is None else _parsed(faces, self.most)
 
     @classmethod
     def parse(cls, text: str, most: int | None = None) -> FaceFilter:
@@ -78,11 +73,6 @@ class FaceFilter:
         """
         chosen = [f for f in faces if self.ids is None or f.track_id in self.ids or f.person.lower() in self.persons]
         return widest(chosen, 1 if self.largest else self.most)
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str, most: int) -> FaceFilter:
-    return FaceFilter.parse(text, most)
 
 
 def missing_tracks(

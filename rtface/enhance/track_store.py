@@ -233,12 +233,6 @@ class TrackStore:
             return None if face.track_id in self._treatments else FORCED.get(self._correct)
         return FORCED.get(correct)
 
-    def option(self, name: Literal["engine", "region"], face: Face, time: float) -> Any:
-        """What the treatment of a face says of an option, or else its shot; None where the run's own holds."""
-        treatments = (self.forced(face, time), self.analyzer_of(face, time).treatment)
-        named = next((value for one in treatments if one and (value := getattr(one, name))), None)
-        return named or getattr(self.shots.at(time), name)
-
     def strength_of(self, face: Face, time: float, asked: float) -> Strength:
         """The factors of a face's strength at this time that are known of it, with what the run asks, 0…1."""
         of_person = self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0

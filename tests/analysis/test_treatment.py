@@ -98,7 +98,7 @@ def test_what_is_decided_and_why(
 def test_a_face_whose_error_was_not_measured_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rtface.analysis.treatment.predicted", PREDICTED)
     left = choose_treatment(Analysis(noise=0.9, compression=0.9), 200)
-    assert left == Treatment(False, 0.0, None, ("nothing to gain",), gain=0.0) and left.applied == (0, 0, 0)
+    assert left == Treatment(False, 0.0, ("nothing to gain",), gain=0.0) and left.applied == (0, 0, 0)
 
 
 @pytest.mark.parametrize("width", [20.0, 90.0, 400.0, 3000.0])
@@ -414,12 +414,12 @@ def test_a_fault_while_looking_ahead_holds_nothing_back() -> None:
 
 def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "treatment.json"
-    tracks = {3: Treatment(True, 0.8, "rtface-m", ("noise 0.5",)), 1: Treatment(False, 0.0, None, ("nothing to gain",))}
+    tracks = {3: Treatment(True, 0.8, ("noise 0.5",)), 1: Treatment(False, 0.0, ("nothing to gain",))}
     notes = {3: {"analysis": NOISY.scores(), "mean_width_px": 120.5}}
     path.write_text(json.dumps(treatments_table(tracks, notes)))
     read = read_treatments(path).by_track
     assert list(read) == [1, 3]
-    assert (read[3].on, read[3].strength, read[3].engine) == (True, 0.8, "rtface-m")
+    assert (read[3].on, read[3].strength) == (True, 0.8)
     assert not read[1].on
     table = json.loads(path.read_text())
     assert table["version"] == 1
@@ -455,15 +455,7 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
         ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
         ('{"version": 1, "tracks": {"1": {"first": 1.1}}}', r"tracks\.1\.first must be a number from 0 to 1, got 1\.1"),
         ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number from 0 to 1"),
-        ('{"version": 1, "tracks": {"1": {"engine": ""}}}', r"tracks\.1\.engine must be an engine's name or null"),
-        (
-            '{"version": 1, "tracks": {"1": {"region": "hair"}}}',
-            r"tracks\.1\.region must be auto or face or head, or nul",
-        ),
-        (
-            '{"version": 1, "tracks": {"1": {"colour": "restore"}}}',
-            r"tracks\.1\.colour can only be lock: restore is gone",
-        ),
+        ('{"version": 1, "tracks": {"1": {"engine": "rtface-s"}}}', r"tracks\.1\.engine is gone; shots and tracks"),
         ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
     ],
 )

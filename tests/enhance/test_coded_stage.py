@@ -571,7 +571,6 @@ def test_the_engine_sees_the_corrected_frame() -> None:
 
 def changed_area(
     treatments: dict[int, Treatment] | None = None,
-    shot: ShotSettings | None = None,
     *,
     ring: tuple[float, float] = (40.0, 20.0),
     **options: Any,
@@ -588,7 +587,6 @@ def changed_area(
         Stats(),
         treatments=treatments,
         coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
-        shots=NO_SHOTS if shot is None else ShotList([Shot(Fraction(0), None, shot)]),
     )
     frame = real()
     was = planes(frame)[0]
@@ -603,8 +601,6 @@ def test_the_region_says_how_far_the_first_stage_reaches(predict: Callable[[floa
     nothing, little = (40.0, 40.0), (40.0, 39.45)  # below 0.3 of the strength round the face
     assert changed_area(region="auto", ring=nothing) == face == changed_area(region="head", ring=nothing)
     assert changed_area(region="auto", ring=little) == face < changed_area(region="head", ring=little)
-    assert changed_area(region="head", shot=ShotSettings(region="face")) == face
-    assert changed_area(region="face", shot=ShotSettings(region="head")) == head
 
 
 def test_colours_get_more_of_a_low_strength_and_fade_as_slowly(

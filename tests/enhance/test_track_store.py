@@ -21,7 +21,7 @@ from rtface.frame import Face
 from rtface.jobs.figures import merged
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("nothing to gain",))
+ON, OFF = Treatment(True, 0.9, ("noise 0.50",)), Treatment(False, 0.0, ("nothing to gain",))
 BAD = Analysis(noise=0.6, error=40.0, remaining=10.0)
 
 
@@ -55,8 +55,8 @@ def test_the_report_has_what_was_done_not_the_last_decision() -> None:
 
 
 def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
-    on = Treatment(True, 0.9, None, ("noise 0.60",), first=0.5, ring=0.3, gain=0.4)
-    told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, None, ("nothing to gain",), gain=0.01), 30, 10)
+    on = Treatment(True, 0.9, ("noise 0.60",), first=0.5, ring=0.3, gain=0.4)
+    told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, ("nothing to gain",), gain=0.01), 30, 10)
     track = told.report()
     assert (
         track.treatment.items()
