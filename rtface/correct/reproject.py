@@ -74,11 +74,6 @@ class Reprojection:
         self._key = self._carried = self._before = self._gate = None
         self._share = 1.0
 
-    @property
-    def side(self) -> int | None:
-        """Side of the last keyframe's crop; None where there is none."""
-        return None if self._key is None else self._key[0].shape[1]
-
     def ready(self, time: float) -> bool:
         """True if there is a keyframe that is not too old."""
         return self._key is not None and time - self._made <= _MAX_KEYFRAME_AGE_S

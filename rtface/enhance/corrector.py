@@ -20,6 +20,7 @@ from rtface.analysis.treatment import INSIDE, Treatment, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
+from rtface.engine.learned import shipped_name
 from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.doubts import note_doubts
 from rtface.enhance.engine_selection import EngineSelector
@@ -34,11 +35,9 @@ from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import Known, TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Box, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT
-from rtface.geometry.alignment import crop_matrix
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN_STRENGTH
-from rtface.quality.levels import shipped_name
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
@@ -286,7 +285,7 @@ class FaceCorrector(ABC):
             on_host = iter(device.to_host(with_keyframes))
         for face in task.faces:
             if face.light is not None:
-                self._submit_both(task, face, face.light, next(on_host), next(on_host))
+                self._submit_both(face, face.light, next(on_host), next(on_host))
             elif not face.key or face.track.late is not None:  # or no answer to an earlier frame yet
                 self._stats.count("crops:carried")
             else:
@@ -294,9 +293,7 @@ class FaceCorrector(ABC):
                     face.track.output = None
                 face.output = self._submit(face, face.engine, face.crops)
 
-    def _submit_both(
-        self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]
-    ) -> None:
+    def _submit_both(self, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]) -> None:
         """The light engine, and on a keyframe the heavy one too.
 
         Args:
@@ -306,12 +303,8 @@ class FaceCorrector(ABC):
         face.output = self._submit(face, light, light_crops)
         face.sample = sample = FaceSample(face.time, crops, light_crops, face.output)
         if self._is_keyframe(face, sample):
-            engine, size, last = face.engine, face.engine.size, track.keys.last
+            engine, last = face.engine, track.keys.last
             self._stats.count(f"crops:{engine.name}")
-            if face.half:
-                (sample.large,) = task.device.to_host(
-                    task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])
-                )
             sample.submit = partial(submit_crop, engine, time=face.time, last=(last.key, last.time) if last else None)
         track.keys.add(sample)
 

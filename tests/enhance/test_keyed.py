@@ -224,45 +224,6 @@ def test_live_keyframes_are_carried_between_small_answers() -> None:
     assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
 
 
-class Halving(Every):
-    """Full crops at first, from the tenth frame on those of the light engine's size, and full ones again."""
-
-    def plan(self, now: float, seen: Any, **more: Any) -> Any:
-        plans = super().plan(now, seen, **more)
-        return [replace(p, half=10 < self._turn <= 30) for p in plans]
-
-
-def test_live_keyframes_may_be_shown_at_half_size() -> None:
-    heavy, stats = Late(), Stats()
-    enhance = live(heavy, Small(0.03), Halving(2), stats)
-    sizes: list[int] = []
-    shape = enhance.runtime.device.shape
-    enhance.runtime.device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
-    changed = changes(enhance, heavy, still(48))
-    # What is carried is carried at the size that it was made in, and the heavy engine is always shown large crops.
-    assert sizes == [512] * 10 + [256] * 20 + [512] * 18
-    assert all(crops.shape == (1, 3, 512, 512) for crops, _ in heavy.asked) and len(heavy.asked) > 12
-    steps = [abs(a - b) for a, b in itertools.pairwise(changed[8:])]
-    assert stats.counters["faults"] == 0 and max(steps) < 0.3 * changed[8]
-
-
-class Idle(WhenTold):
-    """Answers with the crop itself, when it is told to."""
-
-    ms = 700.0
-
-    def __init__(self) -> None:
-        super().__init__("heavy", 512, 0.0)
-
-
-def test_live_an_identity_engine_changes_nothing_at_half_size() -> None:
-    """Crops of two sizes do not show quite the same: that is no correction."""
-    heavy = Idle()
-    enhance = live(heavy, Small(), Halving(1))
-    changed = changes(enhance, heavy, still(30))
-    assert max(changed[13:]) < 0.02  # but for the two frames on which the sizes change
-
-
 class Sinking(Every):
     """From one frame on faces go by the light engine, on every 4th."""
 
