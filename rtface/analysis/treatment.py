@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, cast
@@ -20,7 +21,7 @@ from rtface.analysis.verdict import UNCHANGED, faults_of
 from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
 from rtface.util.foreign import read_regular
-from rtface.util.parse import is_person_name, is_person_number
+from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
@@ -270,48 +271,7 @@ class Treatments:
 
 def read_treatments(path: Path) -> Treatments:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
-    where, table = f"treatment file {path}", read_table(path)
-    tracks, made_for = table["tracks"], table.get("input")
-    if "reviewed" in table and (removed := gone("reviewed", f"{where}: reviewed")):
-        raise removed
-    if not isinstance(tracks, dict):
-        raise UsageError(
-            '{where}: "tracks" must be a table of track number: treatment', code="treatment_tracks", where=where
-        )
-    by_track = {
-        _track(key, where): _treatment(value, f"{where}: tracks.{key}")
-        for key, value in cast(dict[str, Any], tracks).items()
-    }
-    return Treatments(
-        by_track,
-        _by_person(table, where),
-        made_for if isinstance(made_for, str) else None,
-    )
-
-
-def _by_person(table: dict[str, Any], where: str) -> dict[str, Treatment]:
-    persons = table.get("persons", {})
-    if not isinstance(persons, dict):
-        raise UsageError(
-            '{where}: "persons" must be a table of person: treatment', code="treatment_persons", where=where
-        )
-    found: dict[str, Treatment] = {}
-    for key, value in cast(dict[str, Any], persons).items():
-        if not (is_person_number(key) or is_person_name(key)):
-            raise UsageError(
-                "{where}: persons.{key} is no person (P1, or a name of {--person})",
-                code="treatment_person",
-                where=where,
-                key=key[:40],
-            )
-        treatment = _treatment(value, f"{where}: persons.{key}")
-        if any(word in value for word in _EDITABLE):
-            found[key.lower()] = treatment
-    return found
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """The file as a table, of this version and with tracks. Raises as `read_treatments`."""
+    where = f"treatment file {path}"
     try:
         table: Any = parse_json(read_regular(path).decode("utf-8"))
     except FileNotFoundError as error:
@@ -328,7 +288,6 @@ def read_table(path: Path) -> dict[str, Any]:
         raise UsageError(
             "treatment file {path} is not valid JSON: {why}", code="treatment_json", path=path, why=error
         ) from error
-    where = f"treatment file {path}"
     if not isinstance(table, dict) or "tracks" not in table:
         raise UsageError(
             '{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json',
@@ -345,19 +304,52 @@ def read_table(path: Path) -> dict[str, Any]:
             found=brief(table.get("version")),
             version=VERSION,
         )
-    return table
+    if "reviewed" in table and (removed := gone("reviewed", f"{where}: reviewed")):
+        raise removed
+    made_for = table.get("input")
+    return Treatments(
+        {int(track): treatment for track, treatment in _entries(table, "tracks", where)},
+        {person.lower(): treatment for person, treatment in _entries(table, "persons", where)},
+        made_for if isinstance(made_for, str) else None,
+    )
 
 
-def _track(key: str, where: str) -> int:
-    if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0):
-        raise UsageError(
-            "{where}: tracks.{key} is not a track number (1, 2, …)", code="treatment_track", where=where, key=key[:40]
-        )
-    return int(key)
-
-
-_EDITABLE = ("on", "strength", "first", "ring", "detail")
+_KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
+    "on": (True, boolean),
+    "strength": (1.0, number(0, MAX_STRENGTH)),
+    "first": (0.0, number(0, 1)),
+    "ring": (0.0, number(0, 1)),
+    "detail": (1.0, number(0, 1)),
+}
+"""What may be edited, with the value that holds without it."""
 _GONE = ("engine", "region", "colour", "color")
+
+
+def _entries(table: dict[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
+    """The treatments of tracks, or of persons who have one."""
+    entries = table.get(name, {})
+    if not isinstance(entries, dict):
+        raise UsageError(
+            '{where}: "{name}" must be a table of treatments', code="treatment_tracks", where=where, name=name
+        )
+    for key, value in cast(dict[str, Any], entries).items():
+        if name == "tracks" and not re.fullmatch("[1-9][0-9]{0,8}", key):
+            raise UsageError(
+                "{where}: tracks.{key} is not a track number (1, 2, …)",
+                code="treatment_track",
+                where=where,
+                key=key[:40],
+            )
+        if name == "persons" and not (is_person_number(key) or is_person_name(key)):
+            raise UsageError(
+                "{where}: persons.{key} is no person (P1, or a name of {--person})",
+                code="treatment_person",
+                where=where,
+                key=key[:40],
+            )
+        treatment = _treatment(value, f"{where}: {name}.{key}")
+        if name == "tracks" or not value.keys().isdisjoint(_KEYS):
+            yield key, treatment
 
 
 def _treatment(value: Any, where: str) -> Treatment:
@@ -366,44 +358,16 @@ def _treatment(value: Any, where: str) -> Treatment:
             "{where} must be a table with {keys}, got {value}",
             code="treatment_table",
             where=where,
-            keys=", ".join(_EDITABLE),
+            keys=", ".join(_KEYS),
             value=brief(value),
         )
     table = cast(dict[str, Any], value)
     for key in table:
-        if key not in (*_EDITABLE, "first_s") and (near := hint(key, _EDITABLE)):  # a time is no strength
+        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
+            raise removed
+        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # a time is no strength
             raise UsageError(
                 "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
             )
-        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
-            raise removed
-    on = table.get("on", True)
-    if not isinstance(on, bool):
-        raise UsageError(
-            "{where}.on must be true or false, got {value}", code="treatment_on", where=where, value=brief(on)
-        )
-    strengths = [
-        _number(table, key, usual, most, where)
-        for key, usual, most in (
-            ("strength", 1.0, MAX_STRENGTH),
-            ("first", 0.0, 1.0),
-            ("ring", 0.0, 1.0),
-            ("detail", 1.0, 1.0),
-        )
-    ]
-    strength, first, ring, detail = strengths
-    return Treatment(on, strength, ("as the treatment file says",), first, ring, detail=detail)
-
-
-def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:
-    value = table.get(key, usual)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:  # NaN is not either
-        raise UsageError(
-            "{where}.{key} must be a number from 0 to {most:g}, got {value}",
-            code="treatment_number",
-            where=where,
-            key=key,
-            most=most,
-            value=brief(value),
-        )
-    return float(value)
+    values = {key: check(table.get(key, usual), f"{where}.{key}") for key, (usual, check) in _KEYS.items()}
+    return Treatment(**values, reasons=("as the treatment file says",))

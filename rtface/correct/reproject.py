@@ -20,7 +20,7 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -223,5 +223,4 @@ def _gate(change: Float32, inside: Any, noise: float) -> Float32:
     x = np.clip(np.float32(2.0) - cv2.sqrt(error) / least, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
     # One sample wider, so that the rim of an object is left alone too.
-    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)
-    return out
+    return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8))

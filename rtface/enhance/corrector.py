@@ -189,7 +189,7 @@ class FaceCorrector(ABC):
                 self.submit_faces(task, self.chosen(frame))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
             self._failed(error, task)
-            task.frame = replace(task.frame, failed=True)
+            task.frame = replace(task.frame, failed=task.frame.failed or "enhance")
         task.seconds = perf_counter() - started
         return task
 
@@ -347,7 +347,7 @@ class FaceCorrector(ABC):
                 frame = self._counted(frame)
         except Exception as error:  # noqa: BLE001 - as in `submit`
             self._failed(error, task)
-            frame = replace(self._counted(frame) if task.cleaned else frame, failed=True)
+            frame = replace(self._counted(frame) if task.cleaned else frame, failed=frame.failed or "enhance")
         task.seconds += perf_counter() - started
         self._stats.add("added", task.seconds)
         return frame

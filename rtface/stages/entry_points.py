@@ -51,9 +51,7 @@ def stage_version(name: str) -> dict[str, str] | None:
     try:
         spec = find_spec(point.module)
         data = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else None
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - packages above it are imported; loading the stage says what is wrong
+    except Exception:  # noqa: BLE001 - packages above it are imported; loading the stage says what is wrong
         data = None
     return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
 

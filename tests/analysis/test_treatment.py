@@ -13,23 +13,21 @@ import av
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import (
-    Analysis,
-    Analyzer,
-    Treatment,
-    choose_treatment,
-    read_treatments,
-    treatments_table,
-)
+from rtface.analysis.analyzer import Analyzer
 from rtface.analysis.look_ahead import look_ahead
+from rtface.analysis.measure import Analysis
 from rtface.analysis.treatment import (
     FORCED,
     INSIDE,
     MAX_STRENGTH,
+    Treatment,
+    choose_treatment,
     first_strengths,
     gain_of,
     of_colours,
     predicted,
+    read_treatments,
+    treatments_table,
 )
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import Face, Frame
@@ -443,18 +441,21 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
         ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one is not a track number"),
         ('{"version": 1, "tracks": {"0": {}}}', r"tracks\.0 is not a track number"),
         ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ is not a track number"),
-        ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number from 0 to 1"),
+        ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number between 0 and 1"),
         ("[" * 200_000, "nested too deeply"),
         ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
-        ('{"version": 1, "tracks": {"1": {"on": 1}}}', r"tracks\.1\.on must be true or false, got 1"),
+        ('{"version": 1, "tracks": {"1": {"on": 7}}}', r"tracks\.1\.on must be true or false, not 7"),
         (
             '{"version": 1, "tracks": {"1": {"strength": 2}}}',
-            r"tracks\.1\.strength must be a number from 0 to 1.5, got 2",
+            r"tracks\.1\.strength must be a number between 0 and 1.5, not 2",
         ),
-        ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number from 0 to 1"),
+        ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number between 0 and 1"),
         ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
-        ('{"version": 1, "tracks": {"1": {"first": 1.1}}}', r"tracks\.1\.first must be a number from 0 to 1, got 1\.1"),
-        ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number from 0 to 1"),
+        (
+            '{"version": 1, "tracks": {"1": {"first": 1.1}}}',
+            r"tracks\.1\.first must be a number between 0 and 1, not 1\.1",
+        ),
+        ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number between 0 and 1"),
         ('{"version": 1, "tracks": {"1": {"engine": "rtface-s"}}}', r"tracks\.1\.engine is gone; shots and tracks"),
         ('{"version": 1, "tracks": {"1": {"strenght": 0.5}}}', r"strenght is not a key: the nearest is strength"),
     ],

@@ -182,7 +182,7 @@ def test_a_treatment_by_person(film: Path, tmp_path: Path, engines: object) -> N
     [
         ([], "must be a table"),
         ({"1": {}}, "no person"),
-        ({"P1": {"on": 1}}, r"persons\.P1\.on"),
+        ({"P1": {"on": 7}}, r"persons\.P1\.on"),
         ({"P1": {"strenght": 1}}, "strength"),
     ],
 )

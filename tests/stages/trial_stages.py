@@ -147,13 +147,13 @@ class Unreadable(Exception):
 
 @dataclass
 class Exits:
-    """Ends in ways that are no ordinary error."""
+    """Ends with errors that have no text."""
 
     api = 1
-    how: str = option("exit")
+    how: str = option("text")
 
     def __call__(self, frame: Frame) -> Frame:
-        raise {"exit": SystemExit(0), "generator": GeneratorExit(), "text": Unreadable()}[self.how]
+        raise {"assert": AssertionError(), "text": Unreadable()}[self.how]
 
 
 @dataclass
@@ -165,7 +165,7 @@ class Broken:
 
     def __post_init__(self) -> None:
         if self.where == "make":
-            raise SystemExit(3)
+            raise RuntimeError
 
     @property
     def hides(self) -> bool:
@@ -175,11 +175,11 @@ class Broken:
 
     def begin(self, run: Run) -> None:
         if self.where == "begin":
-            raise SystemExit(0)
+            raise RuntimeError
 
     def __call__(self, frame: Frame) -> Frame:
         return frame
 
     def close(self) -> None:
         if self.where == "close":
-            raise SystemExit(0)
+            raise RuntimeError
