@@ -29,8 +29,7 @@ Transfer = Literal["sdr", "pq", "hlg", "linear", "log"]
 Siting = Literal["left", "center", "topleft"]
 
 GrainMode = Literal["match", "less", "none"]
-WantedRegion = Literal["auto", "face", "head"]
-"""The values of the options `grain` and `region`."""
+"""The values of the option `grain`."""
 FailedStep = Literal["", "enhance", "tracker"]
 """Which step failed on a frame."""
 CorrectedRegion = Literal["face", "head"]

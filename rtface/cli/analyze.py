@@ -39,7 +39,7 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=("Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."),
+            help=("Write the scenes to this CSV, EDL or OTIO file, to fill in for 'rtface run --shots'."),
         ),
     ] = None,
     photos: Annotated[

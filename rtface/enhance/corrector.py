@@ -9,14 +9,14 @@ not end the run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import ClassVar, Protocol
 
-from rtface.analysis.treatment import INSIDE, Treatment, of_colours
+from rtface.analysis.treatment import INSIDE, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
@@ -32,13 +32,12 @@ from rtface.enhance.repeats import RepeatedFrames
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
-from rtface.enhance.track_store import Known, TrackStore
+from rtface.enhance.track_store import NO_RULES, TrackRules, TrackStore
 from rtface.errors import DeviceLost
 from rtface.frame import Box, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
 from rtface.quality.governor import UNSEEN_STRENGTH
-from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
@@ -90,14 +89,13 @@ class FaceCorrector(ABC):
         runtime: the device and the engines.
         options: grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
-        treatments: decisions of the file given by `--treatment`, by track id.
+        rules: what decides about tracks beside their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
         light: name of the engine that runs between the keyframes of a heavy one; None for no
             keyframes.
         persons: recognises the persons of tracks; None where nothing asks for it.
         coded: the first stage; None for none, and then no face is decided by what it would gain.
         guard: weakens corrections that change the person; None for none.
-        person_of, by_person, shots, known: as of `TrackStore`.
         invented: makes the map of what was invented; None unless asked for.
 
     Attributes:
@@ -115,31 +113,19 @@ class FaceCorrector(ABC):
         options: EnhanceOptions,
         stats: Stats,
         *,
-        treatments: Mapping[int, Treatment] | None = None,
+        rules: TrackRules = NO_RULES,
         analysis: bool = True,
         light: str | None = None,
         persons: PersonRecogniser | None = None,
         coded: CodedStage | None = None,
         guard: IdentityGuard | None = None,
-        person_of: Callable[[int], str] | None = None,
-        by_person: Mapping[str, Treatment] | None = None,
-        shots: ShotList = NO_SHOTS,
-        known: Known | None = None,
         invented: InventedMeter | None = None,
     ) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
-        self.strength, self.guard, self.invented, self.shots = options.strength, guard, invented, shots
-        self.tracks = TrackStore(
-            treatments or {},
-            mode=self.mode,
-            correct=options.correct if analysis else "always",
-            shots=shots,
-            known=known,
-            by_person=by_person,
-            person_of=person_of if persons is None else persons.label_of,
-        )
-        self.persons = persons
+        self.strength, self.guard, self.invented, self.shots = options.strength, guard, invented, rules.shots
+        self.tracks = TrackStore(rules, mode=self.mode, correct=options.correct if analysis else "always")
+        self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order

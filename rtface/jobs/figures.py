@@ -48,7 +48,7 @@ _TRACK: Shape = {
     "doubts?": [row(number, lambda value: fits(value, DOUBT))],
 }
 _STATE: Shape = {
-    "treatment": {**_DECISION, **dict.fromkeys(("engine", "region"), none_or(text)), "gain": none_or(number)},
+    "treatment": {**_DECISION, "gain": none_or(number)},
     "decided": flag,
     "applied": row(number, number, number),
     "recent": [row(number, number, [number])],

@@ -32,7 +32,7 @@ from rtface.enhance.corrector import FaceCorrector, InventedMeter
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
-from rtface.enhance.track_store import Known
+from rtface.enhance.track_store import Known, TrackRules
 from rtface.errors import InputError, Interrupted
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
@@ -96,7 +96,7 @@ class FilmNetworks:
     runtime: Runtime
     threads: int | None = None
     persons: PersonRecogniser | None = None
-    person_of: Callable[[int], str] | None = None
+    person_of: Callable[[int], str] = lambda track: ""
 
 
 def open_film(
@@ -222,6 +222,7 @@ def film_parts(
         MissingComponent, EngineError: as `film_networks`.
     """
     options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
+    rules = TrackRules(plan.treatments, shots, known, networks.person_of)
     tracker.reset()
     return RunParts(
         tracker,
@@ -229,16 +230,12 @@ def film_parts(
             runtime,
             options,
             stats,
-            treatments=plan.treatments.by_track,
-            by_person=plan.treatments.by_person,
+            rules=rules,
             light=LIGHT,
             persons=persons,
-            person_of=networks.person_of,
             coded=open_coded(stats, networks.threads),
             guard=open_guard(options, stats),
-            shots=shots,
             invented=invented,
-            known=known,
             begins=begins,
         ),
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.analysis.treatment import INSIDE, gain_of, of_colours
+from rtface.analysis.treatment import INSIDE, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
@@ -22,12 +22,12 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_measurement import TrackMeasurement
+from rtface.enhance.track_store import TrackRules
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Display, Face, Frame, Quantisers
 from rtface.geometry.transforms import (
     Field,
     apply,
-    bounds,
     compose,
     display_size,
     field_parity,
@@ -212,16 +212,6 @@ def test_a_frame_begun_ahead_is_as_without(around: tuple[float, ...], inferred: 
     assert (len(plain.seen), len(begun.seen)) == (3, inferred)
 
 
-def test_a_face_that_cannot_be_begun_fails_where_it_is_processed() -> None:
-    face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
-    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
-    stage.process(frame_with(face), [(face, both(1.0), both(0.0))])
-    bad = replace(face, box=np.full(4, np.nan))
-    assert not stage.begin(frame_with(bad))
-    with pytest.raises(ValueError, match="NaN"):
-        stage.process(frame_with(bad), [(bad, both(1.0), both(0.0))])
-
-
 def test_nothing_is_begun_where_nothing_is_processed_any_more() -> None:
     """As after a shot that leaves its faces alone begins."""
     face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
@@ -255,14 +245,6 @@ def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
         for codec in ("h264", "vp9", "av1")
     }  # pyright: ignore
     assert told["h264"] == pytest.approx(16) and 16 > told["vp9"] > 2 * told["av1"] > 4
-
-
-def test_steps_beyond_the_map_are_those_of_its_edge() -> None:
-    quantisers = Quantisers(steps_of(2, 2), 16, "mpeg2video")  # of a frame of 32×32
-    place = place_of(frame_with(size=(32, 32)), face_in((0.0, 0.0, 32.0, 32.0), size=(32, 32)), 1.3, LARGEST)
-    told = place.steps(quantisers, 1)
-    assert told is not None and place.width > 32
-    assert 2.0 ** told[-1, -1] == pytest.approx(4.0, rel=1e-5)
 
 
 # -- what it measures --------------------------------------------------------------------------------------------
@@ -520,9 +502,8 @@ def enhancer(
         Runtime(CpuDevice(), FakeEngines(engine or FakeEngine())),
         Options(**{"grain": "none", **options}),
         stats,
-        treatments=treatments,
+        rules=TrackRules(Treatments(treatments or {}), shots),
         coded=coded_stage(network, stats),
-        shots=shots,
     )
 
 
@@ -585,7 +566,7 @@ def changed_area(
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none", **options),
         Stats(),
-        treatments=treatments,
+        rules=TrackRules(Treatments(treatments or {})),
         coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
     )
     frame = real()
@@ -644,7 +625,7 @@ def test_forced_treatments_have_no_first_stage() -> None:
             Options(grain="none"),
             Stats(),
             analysis=False,
-            treatments=more.get("treatments"),
+            rules=TrackRules(Treatments(more.get("treatments", {}))),
         ).process(real())  # type: ignore[arg-type]
         assert all(np.array_equal(a, b) for a, b in zip(planes(out), planes(plain), strict=True))
 
@@ -781,13 +762,6 @@ def test_live_it_is_the_first_thing_that_is_left_out(
     out = step.collect(step.submit(replace(real(), captured_at=0.0)))
     assert (stats.counters["crops:coded"], stats.counters["crops:coded-light"]) == (whole, light)
     assert len(network.seen) == light and engine.calls == 1 and out.corrected
-
-
-def test_bounds_of_a_place_hold_its_faces_box() -> None:
-    face = face_in((120.0, 60.0, 171.0, 111.0), display=DISPLAYS[1][0])
-    place = place_of(frame_with(face, display=DISPLAYS[1][0]), face, 1.3, LARGEST)
-    x0, y0, x1, y1 = bounds(invert(place.matrix), (0, 0, place.width, place.height))
-    assert (face.box[:2] >= (x0, y0)).all() and (face.box[2:] <= (x1, y1)).all()
 
 
 def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:

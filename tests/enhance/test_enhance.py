@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Treatment
-from rtface.analysis.treatment import gain_of
+from rtface.analysis.treatment import Treatments, gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.strength import strength_by_edge
+from rtface.enhance.track_store import TrackRules
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import CorrectedRegion, Display, Face, Frame, Packet
 from rtface.geometry.alignment import crop_matrix
@@ -45,7 +46,7 @@ def enhance(
         Options(**{"grain": "none", **options}),
         stats or Stats(),
         analysis=analysis,
-        treatments=treatments,
+        rules=TrackRules(Treatments(treatments or {})),
         coded=coded_stage(stats=stats) if analysis else None,
     )
 
@@ -274,7 +275,7 @@ def test_a_treatment_decides_for_its_track_alone() -> None:
     step = single(
         Runtime(CpuDevice(), engines),
         analysis=True,
-        treatments={1: Treatment(False), 2: Treatment(True, 0.5), 3: Treatment(True, 1.0)},
+        rules=TrackRules(Treatments({1: Treatment(False), 2: Treatment(True, 0.5), 3: Treatment(True, 1.0)})),
     )
     out = step.collect(step.submit(replace(frame, faces=faces)))
     assert out.touched
@@ -292,7 +293,7 @@ def test_a_region_of_the_head_is_larger() -> None:
             Runtime(CpuDevice(), FakeEngines()),
             Options(grain="none", region=run),
             Stats(),
-            treatments={1: Treatment(True)},
+            rules=TrackRules(Treatments({1: Treatment(True)})),
         )
         return int((planes(step.collect(step.submit(frame)))[0] != before).sum())
 

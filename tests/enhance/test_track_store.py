@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
+from rtface.analysis.treatment import Treatments
 from rtface.config.options import Options
 from rtface.correct.keyframe_blend import AHEAD_FRAMES
 from rtface.enhance.mode import Mode
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK
-from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.enhance.track_store import TrackRules, TrackState, TrackStore
 from rtface.errors import UsageError
 from rtface.frame import Face
 from rtface.jobs.figures import merged
@@ -110,7 +111,7 @@ def test_a_live_runs_times_count_from_its_beginning() -> None:
 
 
 def test_a_track_that_is_gone_keeps_figures_only() -> None:
-    book = TrackStore({})
+    book = TrackStore()
     analyzer = book.see(FACE, 0.0).analyzer
     analyzer.learn(BAD, 200, 0.0)
     book.sweep(6.0)
@@ -122,7 +123,7 @@ def test_a_track_that_is_gone_keeps_figures_only() -> None:
 
 def test_tracks_that_come_and_go_leave_their_figures_only() -> None:
     """As after each reconnection of a live source: 60 of them, each corrected on 100 frames."""
-    book, grown = TrackStore({}, mode=Mode.LIVE), list[int]()
+    book, grown = TrackStore(mode=Mode.LIVE), list[int]()
     crop = np.zeros((3, 128, 128), np.float32)
     tracemalloc.start()
     for number in range(1, 61):
@@ -142,7 +143,7 @@ def test_tracks_that_come_and_go_leave_their_figures_only() -> None:
 
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
-    book = TrackStore({})
+    book = TrackStore()
     book.analyzer_of(FACE, 61.0).learn(BAD, 200, 61.0)
     book.sweep(60.0)
     assert not book.analyzer_of(FACE, 61.2).decided
@@ -163,7 +164,7 @@ def test_all_frames_that_an_option_keeps_in_work_are_remembered() -> None:
 
 @pytest.mark.parametrize(("correct", "on"), [("always", True), ("never", False)])
 def test_a_person_decides_for_all_but_the_tracks_of_the_file(correct: str, on: bool) -> None:
-    book = TrackStore({2: Treatment(not on)}, correct=correct)  # type: ignore[arg-type]
+    book = TrackStore(TrackRules(Treatments({2: Treatment(not on)})), correct=correct)  # type: ignore[arg-type]
     other = Face(2, FACE.box, FACE.points)
     assert book.track_of(FACE, 0.0).analyzer.treatment.on is on
     assert book.track_of(other, 0.0).analyzer.treatment.on is not on

@@ -233,16 +233,6 @@ def test_where_a_stage_that_hides_fails_nothing_shows() -> None:
     assert "is blurred as a whole" in stats.warnings["stage trial_stages.Hides"]
 
 
-@pytest.mark.parametrize("how", ["assert", "text"])
-def test_a_stage_cannot_end_a_run(how: str) -> None:
-    stats = Stats()
-    stages = Stages.open([f"trial_stages.Exits:how={how}"], stats)
-    for pts in range(8):
-        np.testing.assert_array_equal(samples(stages.process(frame(pts))), samples(frame(pts)))
-    assert stats.counters["stage_faults"] == FAULTS
-    stages.close()
-
-
 @pytest.mark.parametrize("where", ["make", "hides", "begin"])
 def test_a_stage_that_ends_while_it_is_opened_is_a_usage_error(where: str) -> None:
     with pytest.raises(UsageError, match=r"trial_stages.Broken cannot"):

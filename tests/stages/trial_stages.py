@@ -146,17 +146,6 @@ class Unreadable(Exception):
 
 
 @dataclass
-class Exits:
-    """Ends with errors that have no text."""
-
-    api = 1
-    how: str = option("text")
-
-    def __call__(self, frame: Frame) -> Frame:
-        raise {"assert": AssertionError(), "text": Unreadable()}[self.how]
-
-
-@dataclass
 class Broken:
     """Fails where it is asked about itself, made, begun or closed, as `where` says."""
 
