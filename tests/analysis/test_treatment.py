@@ -138,11 +138,6 @@ def test_of_a_very_noisy_face_little_is_promised() -> None:
     assert 0.0 < noisier < 0.2 * promised
 
 
-def test_a_gain_is_a_ratio_of_errors_down_to_that_of_rounding() -> None:
-    assert gain_of(40.0, 20.0) == pytest.approx(3.0, abs=0.01) == -gain_of(20.0, 40.0)
-    assert gain_of(0.0, 0.0) == 0 and 0 < gain_of(0.002, 0.001) < 0.06
-
-
 def test_the_first_stage_follows_what_it_gains_itself() -> None:
     def strengths(error: float, remaining: float, ring: float, ring_remaining: float) -> tuple[float, float]:
         chosen = choose_treatment(
@@ -171,15 +166,6 @@ def test_where_coding_is_fine_the_first_stage_corrects_colours() -> None:
 def test_colours_are_never_corrected_less_than_the_luma(most: float, strength: float) -> None:
     colours = of_colours(strength, most)
     assert strength <= colours <= max(strength, most) and colours <= 2 * strength
-
-
-@pytest.mark.parametrize("correct", ["always", "never"])
-def test_a_forced_treatment_has_no_first_stage(correct: str) -> None:
-    on = float(correct == "always")
-    assert FORCED[correct].applied == (on, 0, 0)
-    analyzer = Analyzer(forced=FORCED[correct])
-    _feed(analyzer, Analysis(error=40.0, remaining=10.0, ring_error=40.0, ring_remaining=10.0), 3)
-    assert analyzer.applied == (on, 0, 0)
 
 
 def _feed(analyzer: Analyzer, found: Analysis, seconds: float, start: float = 0.0, *, fps: float = 25) -> list[float]:

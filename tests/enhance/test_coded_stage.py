@@ -39,7 +39,7 @@ from rtface.media.marks.provenance import Change
 from rtface.media.read.enlarge import Enlarger
 from rtface.protocols import Runtime
 from rtface.quality.governor import QualityGovernor
-from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.fade import MOST_A_FRAME
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
@@ -651,14 +651,6 @@ def test_detail_that_is_made_up_has_less_of_a_low_strength(
     assert step.tracks.states[1].report().strength == pytest.approx(applied)
 
 
-@pytest.mark.parametrize(("correct", "calls"), [("always", 1), ("never", 0)])
-def test_a_shots_decision_has_no_first_stage(correct: Any, calls: int) -> None:
-    stats, engine = Stats(), FakeEngine()
-    step = enhancer(engine, stats=stats, shots=ShotList([Shot(Fraction(0), None, ShotSettings(correct=correct))]))
-    out = step.process(real())
-    assert out.corrected is bool(calls) and engine.calls == calls and stats.counters["crops:coded"] == 0
-
-
 def test_the_runs_strength_holds_for_the_first_stage_too(predict: Callable[[float], None]) -> None:
     predict(0.0)
 
@@ -871,18 +863,6 @@ def test_every_face_is_measured_again_where_time_is_short() -> None:
 
 def test_a_measurement_that_fails_is_not_tried_on_every_frame() -> None:
     assert 1 <= shown_later(Later(fail=True), 1, 100) <= 4, "once a second"
-
-
-def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `auto`, too, which leaves it alone below 0.3 of the strength."""
-    step, found = enhancer(region="auto", treatments={1: Treatment(True)}), list[float]()
-    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.append(faces[0][2].luma) or frame)
-    for n in range(100):
-        analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
-        analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if 30 <= n < 60 else 0.15)
-        step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
-    assert len(found) == 100 and found[29] == found[-1] == 0.0 and max(found) == pytest.approx(0.8)
-    assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
 
 
 def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatch) -> None:

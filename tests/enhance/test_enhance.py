@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -21,14 +21,10 @@ from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.strength import strength_by_edge
 from rtface.enhance.track_store import TrackRules
 from rtface.errors import DeviceLost, EngineError, MissingComponent
-from rtface.frame import CorrectedRegion, Display, Face, Frame, Packet
-from rtface.geometry.alignment import crop_matrix
-from rtface.geometry.planes import planes as native_planes
-from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
-from rtface.protocols import Item, Runtime, View
+from rtface.frame import CorrectedRegion, Display, Frame, Packet
+from rtface.pipeline.chain import join_fields, split_fields, track
+from rtface.protocols import Item, Runtime
 from rtface.stats import Stats
-from rtface.tracking import NoTracker
-from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
 
@@ -201,34 +197,6 @@ def test_a_face_without_a_gain_is_left_bit_for_bit(
         assert step.tracks.reports()[0].treatment["reasons"] == ["nothing to gain"]
 
 
-def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture, points = portrait(640, 480, blur=3.0)
-    face, device, read = face_at(points), CpuDevice(), list[Any]()
-
-    class Tracker(NoTracker):
-        def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-            view.crop(crop_matrix(face, 256), (256, 256))
-            return (face,)
-
-    def counted(image: Any, *more: Any) -> Any:
-        read.append(image)
-        return native_planes(image, *more)
-
-    monkeypatch.setattr("rtface.device.cpu.device.planes", counted)
-    frame = find_faces(frame_of(picture, 0), cast(Any, Tracker()), device, Stats())
-    step = single(Runtime(device, FakeEngines()), analysis=True, coded=coded_stage(measures_only=True))
-    task = step.submit(frame)
-    assert task.crops and len(read) == 1
-    was = device.view(frame).crop(crop_matrix(face, 256), (256, 256))
-    out = step.collect(task)
-    seen = [
-        device.view(f).crop(crop_matrix(face, 256), (256, 256))
-        for f in (frame, out, replace(out, image=copy_image(out.image)))
-    ]
-    assert not np.array_equal(was, seen[0])
-    assert np.array_equal(seen[0], seen[1]) and np.array_equal(seen[1], seen[2])
-
-
 def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:
     stats = Stats()
     before = [planes(f) for f in film()]
@@ -355,15 +323,6 @@ def test_a_recurrent_engine_begins_anew_after_a_pause() -> None:
     late = [replace(f, pts=f.pts + (25 if i >= 2 else 0)) for i, f in enumerate(frames)]
     list(enhance(FakeEngines(Noting()))(late))
     assert Noting.known == [False, True, False, True]
-
-
-def test_figures_of_a_track() -> None:
-    step = enhance()
-    list(step(film(5)))
-    (report,) = step.tracks.reports()
-    assert (report.id, report.frames, report.first_s, report.last_s) == (1, 5, 0.0, 0.16)
-    assert report.strength == 1.0
-    assert 80 < report.mean_width_px < 140
 
 
 class LosableDevice(CpuDevice):

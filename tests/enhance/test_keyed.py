@@ -18,7 +18,6 @@ from rtface.correct.keyframe_blend import (
     AHEAD_FRAMES,
     Key,
     blended_with_keys,
-    flicker_ratio,
     take_key_output,
     temporally_averaged,
 )
@@ -31,7 +30,6 @@ from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
-from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
@@ -262,12 +260,6 @@ def test_how_many_frames_lie_between_key_frames() -> None:
     assert spacing("auto", engine) == 1 and spacing(6, engine) == 6
 
 
-@pytest.mark.parametrize("value", [0, 13, "often", 2.5, True])
-def test_keyframe_says_what_it_takes(value: object) -> None:
-    with pytest.raises(UsageError, match="auto"):
-        Options.of({"keyframe": value})
-
-
 def features(seed: int, time: float = 0.0) -> FaceFeatures:
     rng = np.random.default_rng(seed)
     light = np.stack([cv2.GaussianBlur(rng.random((256, 256), np.float32), (0, 0), 3)] * 3)
@@ -399,22 +391,6 @@ def missed(warp: Warp, flow: float) -> float:
     return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
 
 
-def test_film_motion_is_finer_and_on_averaged_answers() -> None:
-    samples = drifting(0.15, 0.05)
-    sequence, warps = [m.features(wait=True) for m in samples], WarpEstimator(fine=True)
-    for k, features in enumerate(sequence):
-        near = [j for j in range(len(sequence)) if 0 < abs(j - k) <= 3]
-        features.speed = warps.speed(features, [(j - k, sequence[j]) for j in near])
-    warp = warps.between(sequence[5], sequence[8], np.ones((SIDE, SIDE), np.float32), warps.along(sequence[5:9]))
-    at_once = missed(warp, 0.45)
-    found: list[float] = []
-    for fine in (True, False):
-        samples = drifting(0.15, 0.05)
-        around = NeighbourSmoother(samples, WarpEstimator(fine=fine))
-        found.append(missed(around.warp(samples[5], samples[8]), 0.45))
-    assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
-
-
 def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     def trembles() -> float:
         rng = np.random.default_rng(0)
@@ -429,11 +405,6 @@ def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch
     averaged = trembles()
     monkeypatch.setattr("rtface.enhance.keyframes.smoothing.SHOWN_FRAMES", 0)
     assert averaged < 0.8 * trembles()
-
-
-def test_motion_that_was_not_found_is_no_tremble() -> None:
-    same = np.full((SIDE, SIDE), 1e-4, np.float32)
-    assert flicker_ratio(same, same).max() == 0.0 and flicker_ratio(4 * same, same).min() == 1.0
 
 
 def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
@@ -451,18 +422,6 @@ def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
         shown = around.shown(samples[6], draft, (0, 0, SIDE, SIDE))
         changed.append(float(np.abs(shown - draft(samples[6])).mean()))
     assert changed[0] < 0.2 * changed[1]
-
-
-@pytest.mark.slow
-def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
-    boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)
-    monkeypatch.setattr("rtface.enhance.corrector.shown_box", lambda *_: next(boxes))
-    out = shown(step(Heavy(), keyframe=4), still(13))
-    monkeypatch.setattr("rtface.enhance.corrector.shown_box", lambda *_: (20, 20, 108, 108))
-    whole = shown(step(Heavy(), keyframe=4), still(13))
-    assert np.abs(out[4] - whole[4]).max() > 1.0
-    assert max(float(np.abs(a - b).max()) for a, b in zip(out[5:], whole[5:], strict=True)) <= 1.0
 
 
 def test_an_engine_is_not_given_what_another_remembers() -> None:

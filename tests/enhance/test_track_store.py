@@ -86,14 +86,6 @@ def test_a_face_that_was_left_alone_says_so() -> None:
     assert (told.frames_corrected, told.strength, told.strength_range) == (0, 0.0, [0.0, 0.0])
 
 
-def test_the_range_of_strength() -> None:
-    track = record()
-    for k, strength in enumerate((0.5, 0.25, 1.0)):
-        track.figures.apply(Strength(decided=strength), k / 25)
-    assert track.report().strength_range == [0.25, 1.0]
-    assert track.report().strength == pytest.approx(0.583, abs=1e-3)
-
-
 def test_spans_are_bounded_and_lose_no_frame() -> None:
     track = record()
     for k in range(300):
@@ -108,17 +100,6 @@ def test_a_live_runs_times_count_from_its_beginning() -> None:
     told = shown(record(), ON, 2500, 10).report(origin=100.0)
     assert (told.first_s, told.last_s) == (0.0, 0.36)
     assert [(s.from_s, s.to_s) for s in told.spans] == [(0.0, 0.36)]
-
-
-def test_a_track_that_is_gone_keeps_figures_only() -> None:
-    book = TrackStore()
-    analyzer = book.see(FACE, 0.0).analyzer
-    analyzer.learn(BAD, 200, 0.0)
-    book.sweep(6.0)
-    assert analyzer.decided and analyzer.treatment.on and analyzer.analysis.noise == pytest.approx(0.6)
-    assert analyzer.due(6.0) and analyzer.last_s < 0
-    analyzer.learn(Analysis(), 200, 6.0)
-    assert analyzer.treatment.on
 
 
 def test_tracks_that_come_and_go_leave_their_figures_only() -> None:

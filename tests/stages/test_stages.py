@@ -256,13 +256,6 @@ def test_where_tracking_failed_the_whole_frame_is_covered() -> None:
     assert not Stages.open(["trial_stages.Bar"], Stats()).hides
 
 
-def test_what_is_switched_off_needs_nothing() -> None:
-    stages = Stages.open(["trial_stages.Needs"], Stats())
-    for pts in range(5):
-        stages.process(frame(pts), before=3)  # which is no picture, so that it fails
-    assert not stages.needs_before
-
-
 def test_faults_that_are_rare_do_not_switch_it_off() -> None:
     stats = Stats()
     stages = Stages.open(["trial_stages.Fails"], stats)

@@ -73,14 +73,6 @@ def create_faces(tracker, picture):
     return tracker.update(ArrayView(picture), 0.0)
 
 
-def test_points_are_named_by_their_place_in_the_picture(tracker):
-    (face,) = create_faces(tracker, astronaut())
-    left, right, nose, mouth_left, mouth_right = face.points
-    assert left[0] < nose[0] < right[0]
-    assert mouth_left[0] < nose[0] < mouth_right[0]
-    assert left[1] < nose[1] < mouth_left[1]
-
-
 def test_new_small_face_is_found_within_half_a_second(tracker):
     under = background(1280, 720, 5)
     before, after = ArrayView(under), ArrayView(paste(under, 42, 990, 560))
@@ -270,15 +262,6 @@ def test_max_faces_is_free_again_soon_after_a_face_left(networks):
 def test_two_pictures_with_one_time_stamp_keep_the_id(tracker):
     view = ArrayView(paste(background(640, 360, 3), 100, 200, 180))
     assert [[f.track_id for f in tracker.update(view, t)] for t in (0.0, 0.0, 0.0, 0.04, 0.03)] == [[1]] * 5
-
-
-def test_a_face_that_returns_late_has_a_new_id(tracker):
-    under = background(320, 240, 3)
-    play(tracker, [paste(under, 80, 160, 120)] * 2)
-    for i in range(2, 12):
-        tracker.update(ArrayView(under), 0.2 * i)
-    (face,) = play(tracker, [paste(under, 80, 160, 120)] * 2, start=2.4)[-1]
-    assert face.track_id == 2
 
 
 NO_FACE = {
