@@ -37,15 +37,9 @@ class FaceFilter:
         """Reads "all", "largest", or ids and persons separated by commas.
 
         Raises:
-            UsageError: anything else, or `most` below 1; None is no limit.
+            UsageError: anything else.
         """
         most = ALL_FACES if most is None else most
-        if most < 1:
-            raise UsageError(
-                "{--max-faces:{value}}: at least 1 face must be allowed; use {--strength:0} to change nothing",
-                code="max_faces_least",
-                value=most,
-            )
         word = text.strip().lower()
         if word == "all":
             return cls(most=most)

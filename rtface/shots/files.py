@@ -52,7 +52,6 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
         The shots that have settings, and notes for the user, one line each.
 
     Raises:
-        InputMissing: the file is not there.
         UsageError: it cannot be used; the message names the line or clip.
         MissingComponent: an .otio file without the package opentimelineio.
     """
@@ -97,10 +96,6 @@ def _kind(path: Path, option: str) -> str:
 def _text(path: Path) -> str:
     try:
         data = read_regular(path, _LARGEST)
-    except FileNotFoundError as error:
-        raise InputMissing(
-            "{--shots:{path}}: there is no such file; check the name", code="shots_gone", path=path
-        ) from error
     except OSError as error:
         raise UsageError(
             "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror

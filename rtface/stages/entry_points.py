@@ -98,19 +98,11 @@ def check_version(name: str, kind: Any) -> None:
             name=name,
             api=API,
         )
-    if version > API:
+    if version != API:
         raise UsageError(
-            "the stage {name} wants version {version} of the stage interface and this rtface has {api}: update rtface",
-            code="stage_newer",
-            name=name,
-            version=version,
-            api=API,
-        )
-    if version < API:
-        raise UsageError(
-            "the stage {name} was written for version {version} of the stage interface and this rtface has {api}: "
-            "update what brings the stage",
-            code="stage_older",
+            "the stage {name} is of version {version} of the stage interface and this rtface has {api}: update the "
+            "older of the two",
+            code="stage_version",
             name=name,
             version=version,
             api=API,

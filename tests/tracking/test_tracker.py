@@ -295,8 +295,6 @@ def test_names():
     assert create_tracker("none").update(ArrayView(astronaut()), 0.0) == ()
     with pytest.raises(UsageError, match=", ".join(plugins.BUILT_IN["tracker"])):
         create_tracker("mtcnn")
-    with pytest.raises(UsageError, match="max_faces"):
-        create_tracker(max_faces=0)
 
 
 def test_short_of_time_one_face_a_frame_is_read_all_followed(networks, tracker, monkeypatch):
