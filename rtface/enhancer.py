@@ -194,7 +194,7 @@ class Enhancer:
                 hides, device = self._stages.hides, self._enhance.runtime.device
                 item = find_faces(item, self._tracker, device, self.stats, watchful=hides)
                 if self._options.tracker == "none" and hides:
-                    item = replace(item, tracked=False)  # faces were not searched for
+                    item = replace(item, failed="tracker")  # faces were not searched for
             else:
                 item = replace(item, faces=own_faces(faces))
             self._faces, self._results = item.faces, ()

@@ -11,7 +11,6 @@ from rtface.config.look import VIVID_DETAIL
 from rtface.config.option_sources import load, read_file
 from rtface.config.options import OPTIONS, Options, Scope, Trait, check_scope
 from rtface.errors import UsageError
-from rtface.shots.settings import KEYS
 from rtface.util import parse
 from rtface.util.parse import format_time, parse_time
 from rtface.util.spelling import nearest
@@ -274,8 +273,7 @@ def test_the_traits_of_an_option_go_together(name):
     option = OPTIONS[name]
     traits = option.traits
     assert option.check is not parse.path or traits & (Trait.READS | Trait.ONCE), "what a path is for is said"
-    assert not traits & Trait.FREE or not traits & (Trait.NAMED | Trait.BY_SHOT), "what is said or by shot is no choice"
-    assert not traits & Trait.BY_SHOT or (name in KEYS and traits & Trait.FILM_PAGE)
+    assert not traits & Trait.FREE or not traits & Trait.NAMED, "what is said is no choice"
     assert not traits & Trait.FILM_PAGE or option.scope & Scope.FILM
     assert not traits & Trait.LIVE_PAGE or option.scope & (Scope.LIVE | Scope.PLAYED)
     assert not traits & Trait.NAMED or option.scope & (Scope.FILM | Scope.LIVE)

@@ -36,7 +36,7 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=("Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."),
+            help=("Write the scenes to this CSV, EDL or OTIO file, to fill in for 'rtface run --shots'."),
         ),
     ] = None,
     photos: Annotated[
@@ -227,7 +227,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
-    """The treatment file, for ``--treatment``: on, strength and engine of each track may be edited."""
+    """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
     from rtface._version import __version__
     from rtface.analysis.analyzer import Treatment, treatments_table
     from rtface.report import persons_of
@@ -236,7 +236,6 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
         track.id: Treatment(
             track.treatment["on"],
             float(track.factors.get("decided", track.strength)),
-            track.treatment["engine"],
             tuple(track.treatment["reasons"]),
             first=track.treatment["first"],
             ring=track.treatment["ring"],

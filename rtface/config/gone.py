@@ -62,6 +62,10 @@ GONE = {
         "--sidecar has the SHA-256 of INPUT and OUTPUT; for a separate list: sha256sum OUTPUT > OUTPUT.sha256",
         code="gone_checksums",
     ),
+    "by_part": Message(
+        "shots and tracks have on, off and strength; for the rest run that part alone: --start A --end B",
+        code="gone_by_part",
+    ),
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
     "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
     "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),

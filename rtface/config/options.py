@@ -81,8 +81,6 @@ class Trait(Flag):
     """It changes no frame: it may differ from call to call of a job."""
     NAMED = auto()
     """The metadata of an output says its value."""
-    BY_SHOT = auto()
-    """The studio sets it by shot."""
     FILM_PAGE = auto()
     """The studio sets it for a film."""
     LIVE_PAGE = auto()
@@ -156,7 +154,7 @@ class QualityOptions(_Group):
         _ALL,
         "Engine that restores faces; 'rtface engines' lists them.",
         "`auto` chooses by face size, live also by speed",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     strength: float = _option(
         1.0,
@@ -164,7 +162,7 @@ class QualityOptions(_Group):
         _ALL,
         "How much of the correction to add.",
         "0 changes nothing",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
     )
     look: Look | float = _option(
         USUAL,
@@ -204,7 +202,7 @@ class QualityOptions(_Group):
         v.choice("auto", "face", "head"),
         _ALL,
         "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     device: str = _option(
         "auto",

@@ -34,7 +34,7 @@ from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
-from rtface.pipeline.plan import FramePlan, plan_film
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Tracker, View
@@ -216,8 +216,7 @@ def find_numbers(
         source = open_from(plan, first, LEAD_IN_S, frames, stats, stop, stack)
         device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
         own = open_tracker(options, stack)
-        shots = plan_film(frames, source).shots
-        persons = open_persons(options, stats, wanted=bool(shots.persons or frames.treatments.by_person))
+        persons = open_persons(options, stats, wanted=bool(frames.treatments.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)

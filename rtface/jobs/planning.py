@@ -16,7 +16,6 @@ from rtface.config.options import FaceOptions, Options, OutputOptions, learnt_pe
 from rtface.engine.engine_set import (
     DEFAULT,
     LIGHT,
-    check_allowed,
     engine_names,
     is_here,
     names_of_persons,
@@ -27,7 +26,6 @@ from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.plan import JobPlan
 from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
 from rtface.redaction import redacted_values
-from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
 from rtface.trust.sidecar import codec_versions
@@ -47,7 +45,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     Raises:
         OutputError: the container cannot hold what the input has.
     """
-    info, run, shots, source = film.info, film.frames, film.shots, film.frames.input
+    info, run, source = film.info, film.frames, film.frames.input
     assert isinstance(run, RunPlan)
     options = run.options
     times = (
@@ -57,14 +55,12 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     )
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
-    for name in shots.engines:
-        check_allowed(recipe_named(name), commercial_use=options.commercial_use)
     for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
         if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
             )
-    named = *engine_names(options.engine, options.engine_control), *shots.engines
+    named = engine_names(options.engine, options.engine_control)
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
@@ -80,7 +76,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
         ends=_end(times.pts, times.base),
-        numbered=names_faces(options, shots),
+        numbered=names_faces(options),
         damage=times.damage,
     )
 
@@ -112,12 +108,11 @@ def option_files(options: FaceOptions) -> dict[str, str]:
     return found
 
 
-def names_faces(options: Options, shots: ShotList) -> bool:
-    """Whether options, shots or stages name tracks or persons."""
+def names_faces(options: Options) -> bool:
+    """Whether options or stages name tracks or persons."""
     return bool(
         options.treatment
         or options.person
-        or shots.names_tracks
         or any(
             text not in ("", "all", "largest")
             for text in (

@@ -58,7 +58,7 @@ def find_faces(
 ) -> Frame:
     """The frame with the tracker's faces; `watchful` and `sparing` as of `rtface.protocols.Tracker`.
 
-    Where the tracker fails, it has no faces and `tracked` is False, and the fault is counted.
+    Where the tracker fails, it has no faces and `failed` says so, and the fault is counted.
     DeviceLost is raised: a frame in the GPU's memory is gone for good.
     """
     started = perf_counter()
@@ -77,14 +77,14 @@ def find_faces(
                     count=len(faces) + tracker.beyond,
                 ),
             )
-        tracked = True
+        failed = ""
     except DeviceLost:
         raise
     except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
         stats.fault("tracker", error)
-        faces, unfollowed, tracked = (), (), False
+        faces, unfollowed, failed = (), (), "tracker"
     stats.add("track", perf_counter() - started)
-    return replace(frame, faces=faces, unfollowed=unfollowed, tracked=tracked)
+    return replace(frame, faces=faces, unfollowed=unfollowed, failed=failed)
 
 
 def track(
@@ -140,7 +140,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
                 yield item
             continue
         size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_gpu(item.image) else 0
-        step = "tracker" if not item.tracked else "enhance" if item.failed else ""
+        step = item.failed
         faults += bool(step)
         if faults >= (FAULTS_IN_A_ROW if not size else max(HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
             what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
@@ -205,8 +205,7 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                 filtered=item.filtered or first.filtered,
                 faces=item.faces or first.faces,
                 unfollowed=first.unfollowed + item.unfollowed,
-                tracked=item.tracked and first.tracked,
-                failed=item.failed or first.failed,
+                failed=max(item.failed, first.failed),
                 invented=_joined(first.invented, item.invented),
             )
 

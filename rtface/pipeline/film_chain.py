@@ -64,7 +64,7 @@ class FilmChain:
             shots=shots,
             known=known,
             begins=begins,
-            invented=measure_invented(networks.runtime, plan, shots),
+            invented=measure_invented(networks.runtime, plan),
         )
         self.tracks = self._parts.enhance.tracks
         self._stages = Stages.open(

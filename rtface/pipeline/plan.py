@@ -328,7 +328,7 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
     plan = FramePlan(input, options, treatments, warnings)
-    if (unused := without_persons((*plan.engines, *plan.treatments.engines), plan.learnt)) is not None:
+    if (unused := without_persons(plan.engines, plan.learnt)) is not None:
         warnings["person"] = unused
     return plan
 
@@ -499,8 +499,6 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
-        if (unused := without_persons(shots.engines, frames.learnt)) is not None:
-            said.append(unused)
     return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
 
 

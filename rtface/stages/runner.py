@@ -79,10 +79,7 @@ class Stages:
                 one.needs_before = bool(getattr(one.stage, "needs_before", Stage.needs_before))
                 if not _among(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
-            except KeyboardInterrupt:
-                self.close(keep=begun)
-                raise
-            except BaseException as error:
+            except Exception as error:
                 self.close(keep=begun)
                 raise UsageError(
                     "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=reason(error)
@@ -224,7 +221,7 @@ class Stages:
             )
             return _hidden(frame)
         kept, given = self._keep(frame), frame
-        if frame.faces_age and getattr(one.stage, "hides", Stage.hides):
+        if frame.faces_age and one.hides:
             given = replace(
                 frame,
                 faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
@@ -246,9 +243,7 @@ class Stages:
                 changed=None if drawn else frame.changed,
                 generated=frame.generated or after.generated,
             )
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said
+        except Exception as error:  # noqa: BLE001 - a plugin must not end a run: counted, said
             frame.make_writable()
             for whole, rows in zip(kept, _memory(frame), strict=True):
                 np.copyto(rows, whole)
@@ -264,7 +259,7 @@ class Stages:
             np.copyto(into, part)
         return self._kept[1]
 
-    def _fault(self, one: _Active, error: BaseException, frame: Frame) -> Frame:
+    def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
         now = frame.time
         self._stats.count("stage_faults")
         message = partial(Message, name=one.name, why=reason(error))
@@ -363,7 +358,5 @@ def _close(one: _Active) -> None:
     try:
         if (close := getattr(one.stage, "close", None)) is not None:
             close()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - nothing is lost by it
+    except Exception as error:  # noqa: BLE001 - nothing is lost by it
         log.debug("the stage %s could not be closed: %s", one.name, reason(error))

@@ -57,16 +57,9 @@ def create_tracker(
         cuts: whether it looks for scene changes itself, besides those that `update` is given.
 
     Raises:
-        UsageError: an unknown name or a number below 1.
+        UsageError: an unknown name.
         MissingComponent: a model file or package is not there; the message says how to get it.
     """
-    if max_faces < 1 or threads < 1:
-        raise UsageError(
-            "a tracker needs max_faces ≥ 1 and threads ≥ 1, not {max_faces} and {threads}",
-            code="tracker_limits",
-            max_faces=max_faces,
-            threads=threads,
-        )
     name = "openvino" if name == "auto" else name
     if not plugins.known("tracker", name):
         raise UsageError(

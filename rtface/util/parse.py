@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from rtface import plugins
 from rtface.errors import UsageError
@@ -118,19 +118,6 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
         )
 
     return check
-
-
-@_check("lock", 'Literal["lock"]', "lock")
-def colour(value: object, shown: str) -> Literal["lock"]:
-    """What is left of a setting of single faces and shots: ``restore`` is gone."""
-    if str(value).strip().lower() == "lock":
-        return "lock"
-    raise UsageError(
-        "{option} can only be lock: restore is gone, because fading belongs to the whole film, not to its faces; "
-        "leave it out, or take it out of all of the film by {--colour:restore}",
-        code="colour_lock",
-        option=shown,
-    )
 
 
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:

@@ -155,21 +155,6 @@ def test_the_weights_of_a_person_are_those_of_that_person_alone(
     assert not [path for path in (tmp_path / "cache").rglob("*") if "anna" in path.name]
 
 
-def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> None:
-    loaded = list[str]()
-
-    def opened(recipe: Any) -> Any:
-        loaded.append(recipe.name)
-        return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
-
-    engines = EngineSet(EngineRequest("rtface-m", persons=(learn(),)), opener=opened)
-    engines.prepare("rtface-s")
-    assert loaded == ["rtface-m", "rtface-m@anna", "rtface-s", "rtface-s@anna"]
-    for name in ("rtface-s", "rtface-m"):
-        assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
-    assert len(loaded) == 4  # before the first frame; none while frames wait
-
-
 @pytest.mark.parametrize(("chosen", "persons"), [("rtface-m", True), ("rtface-m-vivid", False)])
 def test_the_light_engine_has_weights_where_the_chosen_one_has(
     chosen: str, persons: bool, learn: Callable[..., Path]

@@ -64,10 +64,6 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
             )
         )
         return {"treatment": path}
-    if kind == "shots":
-        path = path.with_suffix(".csv")
-        path.write_text("start,end,faces\n0,2,P1\n2,4.8,4\n")
-        return {"shots": path}
     if kind == "photo":
         import cv2
 
@@ -82,7 +78,7 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "kind",
-    ["treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "shots", "photo", "learnt"))],
+    ["treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "photo", "learnt"))],
 )
 def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))

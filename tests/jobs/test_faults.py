@@ -377,16 +377,14 @@ def test_segments_are_made_by_one_installation(source: Path):
         planned(source).run()
 
 
-def test_workers_have_the_engines_of_the_shots(source: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch):
+def test_workers_have_the_engine_of_the_job(source: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch):
     engines.all |= {name: FakeEngine(name) for name in ("mine", "default")}
     own = source.with_name("settings") / "engines" / "mine"
     own.mkdir(parents=True)
     recipe = Path(shutil.copy(SHIPPED / "rtface-s" / "recipe.toml", own))
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(source.with_name("settings")))
-    shots = source.with_name("shots.csv")
-    shots.write_text("start,end,engine\n0:00:01,0:00:02,mine\n0:00:02,,default\n")
-    job = planned(source, replace(OPTIONS, engine="rtface-s", shots=shots))
-    assert set(job.plan.engines) == {"rtface-s", "mine", "rtface-m"}
+    job = planned(source, replace(OPTIONS, engine="mine"))
+    assert set(job.plan.engines) == {"rtface-s", "mine"}
     films.make_segment(job, 0)
     recipe.write_text(recipe.read_text() + "# other weights\n")
     with pytest.raises(WorkerRefused, match=r"engine mine was .* when the job began, and is .* here"):

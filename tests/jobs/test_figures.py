@@ -63,7 +63,7 @@ def test_frames_in_work_do_not_change_reasons(ahead: int) -> None:
 def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:
     """The records of two segments of 4 and 8 frames; at the border between them so many frames are decided."""
     face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-    tracks = TrackStore({})
+    tracks = TrackStore()
     figures, records = SegmentFigures(Stats(), tracks, 0.0), list[dict[str, Any]]()
     for border, done in (4, range(ahead)), (12, range(ahead, 12)):
         for k in done:
@@ -85,7 +85,7 @@ def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:
 def test_strengths_do_not_jump_at_a_border() -> None:
     """Frames behind it are in work when the segment ends."""
     face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-    tracks = TrackStore({})
+    tracks = TrackStore()
     here, there = tracks.see(face, 0.0), TrackState(1, Analyzer())
     figures, shown = SegmentFigures(Stats(), tracks, 0.0), list[float]()
     here.analyzer.treatment, here.fades = Treatment(True, 1.0), {"ring": 0.0}

@@ -171,14 +171,6 @@ def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
-def test_network_that_a_person_gets_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CALIBRATIONS, "rtface-m", replace(CALIBRATIONS["rtface-m"], weights="0" * 64))
-    treatment = tmp_path / "treatment.json"
-    treatment.write_text('{"version": 1, "tracks": {}, "persons": {"P1": {"engine": "rtface-m"}}}')
-    with pytest.raises(UsageError, match="network of the engine rtface-m is not the one"):
-        mapped(film(tmp_path / "in.mkv", frames=2), treatment=treatment)
-
-
 def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
     learnt(path_of("anna"), ANNA)

@@ -21,7 +21,6 @@ from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.pipeline.fakes import FakeEngine
 from tests.pipeline.run_media import Engines, decoded, film, still
 
 pytestmark = pytest.mark.usefixtures("engines")
@@ -224,14 +223,6 @@ def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path, name: str) -> No
     assert (str(found[0].first_s), found[0].last_s) == ("0.0", 0.28)
     assert found[0].analysis == ran[0].analysis
     assert found[0].treatment["on"] is True
-
-
-def test_the_report_names_the_engine_that_a_treatment_chose(tmp_path: Path, engines: Engines) -> None:
-    engines.all["other"] = FakeEngine("other")
-    source, file = film(tmp_path / "in.mkv", frames=4), tmp_path / "t.json"
-    file.write_text(json.dumps({"version": 1, "tracks": {"1": {"on": True, "engine": "other"}}}))
-    report = rtface.run(source, tmp_path / "out.mkv", treatment=file, codec="ffv1")
-    assert report.engine == report.tracks[0].treatment["engine"] == "other"
 
 
 def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:

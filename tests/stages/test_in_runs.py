@@ -134,15 +134,6 @@ def test_where_tracking_fails_the_whole_film_is_covered(
     assert max(now[first:]) < 0.1 * was[0]
 
 
-def test_where_tracking_fails_the_whole_frame_is_covered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.pipeline.build.create_tracker", FailingTracker)
-    picture, _ = portrait()
-    with rtface.Enhancer(stages=["trial_stages.Hides:first=1000000"]) as enhance:
-        left = [detail(enhance(picture)) / detail(picture) for _ in range(5)]
-    assert min(left[:3]) > 0.5
-    assert max(left[3:]) < 0.1
-
-
 def test_where_tracking_fails_live_frames_are_covered() -> None:
     class Broken:
         sparing = watchful = False

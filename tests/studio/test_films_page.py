@@ -469,7 +469,7 @@ def test_arrow_keys_jump_from_shot_to_shot(page: Any, studio: RunningStudio) -> 
 
 def test_a_film_with_a_thousand_shots_is_shown(page: Any, studio: RunningStudio) -> None:
     open_film(page, studio)
-    own = {"on": True, "strength": 0.25, "engine": "rtface-s", "region": "head"}
+    own = {"on": True, "strength": 0.25}
     shots = [{"start_s": round(k * 0.123456, 6), "end_s": round((k + 1) * 0.123456, 6), **own} for k in range(1000)]
     number = newest(studio)
     assert ask(studio, "PUT", f"{number}/settings", json.dumps({"shots": shots}).encode())[0] == 200
@@ -722,25 +722,18 @@ def test_persons_are_seen_before_the_analysis_ends(page: Any, studio: RunningStu
     page.get_by_label("P1", exact=True).select_option("off")
     page.locator("summary", has_text="This shot").click()
     with page.expect_response("**/settings*") as kept:
-        page.get_by_label("Engine in this shot").select_option("default")
-    assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 0.8, "engine": "default"}]
+        page.get_by_label("Faces", exact=True).select_option("off")
+    assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 0.8, "on": False}]
     page.get_by_label("P1", exact=True).select_option("on")
-    page.get_by_text("Engine and region for P1").click()
-    for name, value in (("Engine for P1", "rtface-s"), ("Region for P1", "head"), ("Engine for P1", "")):
-        page.get_by_label(name).focus()
-        with page.expect_response("**/settings*") as kept:
-            page.get_by_label(name).select_option(value)
-        expect(page.get_by_label(name)).to_be_focused()
-    assert kept.value.request.post_data_json["persons"] == {"P1": {"on": True, "region": "head"}}
     whole = {**state, "scenes": [{"start_s": 0.0, "end_s": 1.2}]}
     with page.expect_response("**/settings*") as kept:
         number = newest(studio).rpartition("/")[2]
         studio.studio.events.publish(f"film/{number}/analysis", {"state": "done", "result": whole})
-    assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "engine": "default"}]
+    assert kept.value.request.post_data_json["shots"] == [{"start_s": 0.0, "end_s": 1.2, "on": False}]
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
     with page.expect_response("**/settings*") as kept:
         page.get_by_label("Who is P1?").select_option("anna")
-    named = {"on": True, "region": "head", "name": "anna"}
+    named = {"on": True, "name": "anna"}
     assert kept.value.request.post_data_json["persons"] == {"P1": named}
     with page.expect_response("**/settings*") as kept:
         page.get_by_label("P1", exact=True).select_option("")

@@ -9,7 +9,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Treatment
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.host_engine import HostEngine
@@ -120,22 +119,6 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, 
     assert worst <= 1 and share < max(1e-3, share_limit)
     for engine in made:
         engine.close()
-
-
-def test_a_film_of_which_some_faces_have_key_frames_only(device, engines, host, share_limit):
-    """The faces of a frame are pasted together: with one that was answered on the GPU, it keeps what it has there."""
-    outs = []
-    for where, names in ((device, engines), (CpuDevice(), host)):
-        step = FilmEnhancer(
-            Runtime(where, names),
-            Options(keyframe=3),
-            Stats(),
-            light="rtface-s",
-            treatments={1: Treatment(True, 1.0, None), 2: Treatment(True, 1.0, "rtface-s")},
-        )
-        outs.append(list(step(film(frames=5))))
-    worst, share = compare(*outs)
-    assert worst <= 1 and share < max(1e-3, share_limit)
 
 
 @pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 4), (True, "auto", 1)])

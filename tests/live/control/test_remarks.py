@@ -29,7 +29,7 @@ CLEAN, WORN = {"error": 0.4, "remaining": 0.4, "step": 2.0}, {"error": 60.0, "re
 
 def store(*faces: dict[str, float], width: float = 200.0) -> TrackStore:
     """Tracks 1, 2, … of faces of which this was measured for ten seconds."""
-    tracks = TrackStore({})
+    tracks = TrackStore()
     for number, values in enumerate(faces, 1):
         analyzer = tracks.analyzer_of(face(number, width), 0.0)
         for time in range(10):
@@ -88,7 +88,7 @@ def test_a_face_that_is_too_small_is_named():
 
 
 def test_nothing_is_said_before_a_face_is_measured():
-    tracks = TrackStore({})
+    tracks = TrackStore()
     assert tracks.analyzer_of(face(1, 200.0), 0.0).treatment.reasons == ()
     assert codes(status_of(tracks, Clock())) == []
 
