@@ -89,9 +89,6 @@ class RtmpPublisher(TcpChannel):
         place: where to.
         timeout: seconds for connecting, and for each of the server's answers.
 
-    Attributes:
-        peer: the connection.
-
     Raises:
         ConnectionLost: the server is not there, does not answer, or refuses.
     """

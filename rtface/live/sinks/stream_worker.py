@@ -6,14 +6,12 @@ are encoded one after the other; none are encoded while no peer takes them.
 
 from __future__ import annotations
 
-import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from queue import Empty
-from typing import Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import av
 
@@ -32,10 +30,11 @@ from rtface.live.messages import (
 )
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
-from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
-from rtface.live.sinks.stream_mux import DATAGRAM, StreamMux
-from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
-from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport, UdpTransport
+from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
+from rtface.live.sinks.srt_link import SrtLink
+from rtface.live.sinks.stream_mux import StreamMux
+from rtface.live.sinks.tcp_channel import ConnectionLost
+from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport
 
 _STATUS_S = 0.25
 # Seconds of frames that may wait for the encoder, as after a stall they come in a burst.
@@ -112,43 +111,18 @@ def open_transport(url: str, reports: Reports) -> Transport:
     scheme = parts.scheme.lower()
     if scheme in ("rtmp", "rtmps"):
         return ServerTransport("flv", partial(RtmpPublisher, RtmpAddress.of(url)), reports)
+    query = parse_qs(url.partition("?")[2], keep_blank_values=True)
     if scheme == "srt":
-        from rtface.live.sinks.srt_transport import SrtTransport
-
-        return SrtTransport(url, reports)
-    if scheme not in ("tcp", "udp"):
-        raise UsageError("nothing can be sent over {scheme}", code="scheme_unsent", scheme=scheme)
-    place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
-    if scheme == "udp":
-        size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
-        return UdpTransport(place, size, _number(query, "ttl", 0) or None, reports)
-    if query.get("listen", ["0"])[0] != "0":
-        return ListenTransport(place, reports)
-    return ServerTransport("mpegts", partial(_connect, place), reports)
-
-
-def _place(parts: SplitResult) -> tuple[str, int]:
+        return ServerTransport("mpegts", partial(SrtLink, url), reports, listens=query.get("mode") == ["listener"])
+    if scheme != "tcp" or query.get("listen", ["0"]) == ["0"]:
+        raise UsageError("viewers connect to rtface; end the address in ?listen", code="tcp_listen")
     try:
         port = parts.port
     except ValueError:
         port = None
     if port is None:
-        raise UsageError("the address needs a port: {scheme}://HOST:PORT", code="port_missing", scheme=parts.scheme)
-    return parts.hostname or "127.0.0.1", port
-
-
-def _number(query: dict[str, list[Any]], name: str, otherwise: int) -> int:
-    try:
-        return int(query[name][0]) if name in query else otherwise
-    except ValueError:
-        raise UsageError("{name} of the address is a whole number", code="address_number", name=name) from None
-
-
-def _connect(place: tuple[str, int]) -> TcpChannel:
-    try:
-        return TcpChannel(socket.create_connection(place, ANSWER))
-    except OSError as error:
-        raise ConnectionLost(reason(error)) from None
+        raise UsageError("the address needs a port: {scheme}://HOST:PORT", code="port_missing", scheme=scheme)
+    return ListenTransport((parts.hostname or "127.0.0.1", port), reports)
 
 
 def stream(parent: ParentProcess, job: StreamJob) -> None:
