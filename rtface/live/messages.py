@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rtface.concurrency.shared_frames import FrameLayout
+from rtface.config.options import EncodeOptions
 from rtface.errors import Message
 from rtface.frame import Color, Display, Quantisers
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
@@ -168,23 +169,6 @@ SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | 
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderSettings:
-    """The user's settings of a stream's encoder.
-
-    Attributes:
-        bitrate: bits a second, None chooses by size and rate.
-        gop: seconds between I-frames.
-        preset: of the software encoder; None is "veryfast".
-        encode: "cuda" is NVENC, "auto" any hardware that is there.
-    """
-
-    bitrate: int | None = None
-    gop: float = 2.0
-    preset: str | None = None
-    encode: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
 class StreamJob:
     """Job of a stream's worker: encode and publish.
 
@@ -192,14 +176,14 @@ class StreamJob:
         url: with its secrets.
         video: format of the frames.
         sound: format of the sound, None for none.
-        encoding: settings of the encoder.
+        options: of the encoder: bitrate, gop, preset, encode.
         patient: whether to retry when the first connection fails.
     """
 
     url: str
     video: VideoFormat
     sound: SoundFormat | None
-    encoding: EncoderSettings
+    options: EncodeOptions
     patient: bool = False
 
 
@@ -213,8 +197,7 @@ class RecordJob:
         container: FFmpeg's name of the container.
         video: format of the frames.
         sound: format of the sound, None for none.
-        codec, crf, preset: of the encoder; None keeps what suits.
-        gop: seconds between I-frames.
+        options: of the encoder: codec, crf, preset, gop.
         metadata: tags of the film.
     """
 
@@ -223,10 +206,7 @@ class RecordJob:
     container: str
     video: VideoFormat
     sound: SoundFormat | None
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    gop: float
+    options: EncodeOptions
     metadata: dict[str, str] = field(default_factory=dict[str, str])
 
 

@@ -84,7 +84,7 @@ class Recording:
         self._video = cast(VideoStream, self._container.add_stream(plan.encoder, rate=plan.rate))
         configure(self._video, plan)
         self._video.time_base = TICKS
-        self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
+        self._video.codec_context.gop_size = max(1, round(job.options.gop * float(plan.rate)))
         self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
     def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:
@@ -150,8 +150,8 @@ class Recording:
 
 
 def _plan(job: RecordJob) -> VideoPlan:
-    form = job.video
-    name = ALIASES.get(job.codec.lower(), job.codec) if job.codec else "libx264"
+    form, options = job.video, job.options
+    name = ALIASES.get(options.codec.lower(), options.codec) if options.codec else "libx264"
     if name not in supported_encoders(job.container):
         raise UsageError(
             "{container} cannot hold {codec}; choose another {--codec}, or a .mkv file",
@@ -161,7 +161,9 @@ def _plan(job: RecordJob) -> VideoPlan:
         )
     fit = EncoderScaler(form, "yuv420p")
     plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
-    set_quality(plan, job.crf, job.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None))
+    set_quality(
+        plan, options.crf, options.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None)
+    )
     if name == "libx264":  # what is held back is lost when the process is killed
         plan.options |= {"bf": "0", "rc-lookahead": "10"}
     if job.container in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):

@@ -10,7 +10,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.config.options import EncodeOptions
 from rtface.errors import OutputError, RtfaceError, UsageError
-from rtface.live.messages import EncoderSettings, SinkReport, StreamJob, TransportStatus
+from rtface.live.messages import SinkReport, StreamJob, TransportStatus
 from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.live.sinks.child_sink import STARTING, ChildSink
 
@@ -32,13 +32,12 @@ class StreamSink(ChildSink):
 
     def __init__(self, endpoint: LiveAddress, options: EncodeOptions, *, metadata: object = None) -> None:
         super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
-        self._endpoint = endpoint
-        self._encoding = EncoderSettings(options.bitrate, options.gop, options.preset, options.encode)
+        self._endpoint, self._options = endpoint, options
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens as `rtface.live.protocols.LiveSink`."""
-        job = StreamJob(self._endpoint.name, form, sound, self._encoding)
+        job = StreamJob(self._endpoint.name, form, sound, self._options)
         try:
             self._open(form, job)
         except UsageError:

@@ -131,7 +131,7 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
     parent.send(WorkerStarted())
     try:
         transport = open_transport(job.url, reports)
-        encoder = LiveEncoder(job.video, job.encoding)
+        encoder = LiveEncoder(job.video, job.options)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
         parent.send(SinkRefused(error.message, "usage" if isinstance(error, UsageError) else "missing"))

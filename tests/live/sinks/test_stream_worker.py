@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from rtface.concurrency.shared_frames import FrameLayout
+from rtface.config.options import Options
 from rtface.frame import Color
-from rtface.live.messages import EncoderSettings, SinkReport, TransportStatus, WriteFrame
+from rtface.live.messages import SinkReport, TransportStatus, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
 from rtface.live.sinks.stream_worker import StreamWriter, report, take_all
@@ -53,7 +54,7 @@ class Ear(Transport):
 
 
 def encoder(**more: float) -> LiveEncoder:
-    return LiveEncoder(form(320, 180), EncoderSettings(encode="software", **more))
+    return LiveEncoder(form(320, 180), Options(encode="software", **more))
 
 
 @cache
@@ -186,7 +187,7 @@ def test_large_frames_stay_in_whole_packets():
     sizes: list[int] = []
     ear.write = lambda generation, data: sizes.append(len(data))  # type: ignore[method-assign]
     like = form(1280, 720)
-    writer = StreamWriter(LiveEncoder(like, EncoderSettings(bitrate=20_000_000, encode="software")), ear, sound=None)
+    writer = StreamWriter(LiveEncoder(like, Options(bitrate=20_000_000, encode="software")), ear, sound=None)
     grain = np.random.default_rng(0).integers(0, 255, (1080, 1280), np.uint8)
     writer.write_frame(lambda: av.VideoFrame.from_ndarray(grain, format="yuv420p"), 0.0)
     writer.close()
@@ -238,20 +239,20 @@ def test_frames_come_out_in_limited_range_with_their_matrix(pix_fmt: str, full: 
 
 
 def test_odd_sizes_and_encoders_that_are_not_there_are_said():
-    odd = LiveEncoder(form(321, 181), EncoderSettings(encode="software"))
+    odd = LiveEncoder(form(321, 181), Options(encode="software"))
     assert (odd.width, odd.height) == (320, 180) and "321×181 becomes 320×180" in odd.notes[0]
     assert odd.encode(stamped_image(322, 182, 0.0), 0.0, key=True)
     from rtface.media.cuda import driver
 
     if driver.absent():
-        gpu = LiveEncoder(form(), EncoderSettings(encode="cuda"))
+        gpu = LiveEncoder(form(), Options(encode="cuda"))
         assert gpu.name == "libx264" and "h264_nvenc cannot be used" in gpu.notes[0]
 
 
 def test_samples_that_are_not_square_stay_so_in_the_stream():
     ear = Ear("flv")
     like = form(320, 240, aspect=Fraction(16, 15))
-    writer = StreamWriter(LiveEncoder(like, EncoderSettings(encode="software")), ear, sound=None)
+    writer = StreamWriter(LiveEncoder(like, Options(encode="software")), ear, sound=None)
     for number in range(5):
         writer.write_frame(lambda number=number: stamped_image(320, 240, number / 30), number / 30)
     writer.close()

@@ -195,14 +195,13 @@ def until(true, seconds):
     return true()
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "nv12"])
 @pytest.mark.parametrize("device", [CAM, OPEN])
-def test_readers_get_every_sample_as_it_was(reader, device, pix_fmt):
-    like = form(pix_fmt=pix_fmt)
+def test_readers_get_every_sample_as_it_was(reader, device):
+    like = form()
     with camera(like, str(device)) as sink, playing(sink, like) as made:
         wanted = {n: hashlib.sha256(samples(frame.image).tobytes()).hexdigest() for n, frame in enumerate(made, 1)}
         _, kind, packets = reader.read(device, 12)
-    assert kind[:3] == [pix_fmt, 320, 180]
+    assert kind[:3] == ["yuv420p", 320, 180]
     # The driver lets a writer overtake a reader that is slow, as in an emulated machine: a frame is skipped or torn.
     assert sum(wanted.get(number) == digest for number, digest, *_ in packets) >= 10
     assert len({number for number, *_ in packets}) >= 6
