@@ -21,10 +21,6 @@ from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
 
-SOUND_BEGAN = "its sound has begun"
-"""Reason of a read worker's end: a stream that was opened without sound has some now."""
-
-
 # -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
 
 
@@ -47,7 +43,6 @@ class SourceRequest:
         held: whether a film waits behind its first frame: outputs are not there yet.
         loop: whether a film begins again at its end.
         live: whether it was a stream before, and is none the less for coming fast.
-        again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
     kind: str
@@ -61,7 +56,6 @@ class SourceRequest:
     sound: bool = True
     buffer: float | None = 0.0
     sound_format: SoundFormat | None = None
-    again_for_sound: bool = True
     resting: bool = False
     loop: bool = False
     held: bool = False

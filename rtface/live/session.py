@@ -222,7 +222,7 @@ class LiveSession:
             engine,
             device,
             decoder=self.ends.source.described,
-            encoder=self.ends.sinks[0].described,
+            encoder=opened[1],
             frames_out=self.stats.counters["frames_out"],
             tracks=self.enhance.tracks.reports(self.stats.started),  # frames carry the monotonic clock
             passed={cause: n for cause, n in shown["passed"].items() if n},

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from typing import Literal
 
 import av
@@ -18,7 +17,6 @@ from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import (
-    SOUND_BEGAN,
     Heartbeat,
     SoundPacketReady,
     SourceOpened,
@@ -199,9 +197,7 @@ class ReconnectingSource:
         lost_at = began
         while not self._closed.is_set():
             self._clock = SourceClock()
-            connection = self._connection = self._process(
-                self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
-            )
+            connection = self._connection = self._process(self._request, self._take_frame, self._take_sound)
             connection.follow(self._request)  # it may have changed since it was taken
             try:
                 why = connection.hold(self._closed)
@@ -212,7 +208,7 @@ class ReconnectingSource:
                 self._connection, self._seen, self._backlog = None, Heartbeat(0.0, 0, 0, 0), 0.0
             self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
-            self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why, live=live)
+            self._request = replace(self._request, live=live)
             if self._closed.is_set():
                 break
             if not self._settled.is_set() and not self._is_brief(connection, why, began):

@@ -15,7 +15,6 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
-    SOUND_BEGAN,
     Heartbeat,
     SoundPacketReady,
     SourceOpened,
@@ -40,8 +39,8 @@ class StandInProcess:
     over = False
     heartbeat = Heartbeat(0.0, 0, 0, 0)
 
-    def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
-        self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
+    def __init__(self, request: SourceRequest, frame: Any, sound: Any) -> None:
+        self.request, self.frame, self.sound = request, frame, sound
         self.opened: SourceOpened | None = None
         self.frames = self.sounds = 0
         self.ended: queue.Queue[str] = queue.Queue()
@@ -234,29 +233,16 @@ def test_a_stream_that_never_shows_a_frame_is_refused():
     assert "the source ended it" in str(rig.result.get(timeout=5)) and rig.processes.empty()
 
 
-def test_late_sound_opens_the_source_once_more():
-    rig = Rig()
-    first = rig.process()
-    assert first.request.again_for_sound and first.request.sound_format is None
-    first.show(100.0)
-    first.ended.put(f"the source ended it ({SOUND_BEGAN})")
-    again = rig.process().request
-    assert not again.again_for_sound and again.sound_format == SoundFormat()
-    rig.source.close()
-
-
 class Watch:
     """A `ReadProcess` whose child the test plays."""
 
     def __init__(self, **request: Any) -> None:
         self.clock = SteppedClock(100.0)
-        self.said: list[str] = []
         self.killed, self.alive = False, False
         self.process = ReadProcess(
             SourceRequest("stream", "rtmp://h/a/k", video=False, **request),
             lambda *_: None,
             lambda _: None,
-            self.said.append,
             clock=self.clock,
             start=self._start,
         )
