@@ -7,7 +7,7 @@ source's own clock.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,20 @@ from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The source or sink cannot be opened.
+
+    Attributes:
+        kind: class of `rtface.errors`.
+        why: of a source the whole message, of a sink a few words without the address.
+    """
+
+    kind: str
+    why: Message | str
+
 
 # -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
 
@@ -86,14 +100,6 @@ class SourceOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceRefused:
-    """The source cannot be opened: `kind` names the class of `rtface.errors`, `text` is its message."""
-
-    kind: str
-    text: Message
-
-
-@dataclass(frozen=True, slots=True)
 class VideoFrameReady:
     """A decoded frame lies in shared memory.
 
@@ -156,7 +162,7 @@ class Heartbeat:
     over: bool = False
 
 
-SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | SourceRefused
+SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | Refused
 
 
 # -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and WriteSound -----------------------------------
@@ -223,11 +229,6 @@ class WriteSound:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStarted:
-    """The process runs. The time limit for opening the sink counts from here."""
-
-
-@dataclass(frozen=True, slots=True)
 class SinkOpened:
     """The sink is open: the encoder's name, and differences from what was asked for."""
 
@@ -236,41 +237,31 @@ class SinkOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkRefused:
-    """The sink cannot be opened.
-
-    Attributes:
-        why: in a few words, without the address; a `Message` where programs may know it.
-        kind: "usage" for options that cannot work, "missing" for software that is not installed, "output" for
-            a peer or file that is not there.
-    """
-
-    why: str
-    kind: Literal["usage", "missing", "output"] = "output"
-
-
-@dataclass(frozen=True, slots=True)
-class TransportStatus:
-    """State of a stream's transport; the fields are those of `rtface.live.protocols.EndpointHealth`.
+class SinkReport:
+    """State and counters of a sink; the fields are those of `rtface.live.protocols.EndpointHealth`.
 
     Attributes:
         viewers: of a server of ours, how many are connected; None elsewhere.
+        dropped: frames given up, by cause.
     """
 
     state: Literal["opening", "live", "away"]
-    detail: str
+    detail: str = ""
     bytes: int = 0
     reopened: int = 0
     viewers: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SinkReport:
-    """State of a sink: its transport, frames encoded, and frames dropped by cause."""
-
-    status: TransportStatus
     frames: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
+
+    def after(self, before: SinkReport) -> SinkReport:
+        """The report with the counts of a child before added."""
+        return replace(
+            self,
+            bytes=before.bytes + self.bytes,
+            reopened=before.reopened + self.reopened,
+            frames=before.frames + self.frames,
+            dropped=before.dropped + self.dropped,
+        )
 
 
 @dataclass(frozen=True, slots=True)

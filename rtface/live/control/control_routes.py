@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from rtface.config.options import Trait, having
 from rtface.errors import InputMissing, Message, RtfaceError, UsageError
 from rtface.live.control.metrics import metrics
-from rtface.live.control.preview import Pair, Preview
+from rtface.live.control.preview import Preview
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
@@ -77,10 +77,7 @@ def control_routes(
     async def frames(request: Request) -> Response:
         if preview is None:
             raise InputMissing("this run has no preview", code="no_preview")
-        values = request.query_params
-        start = number_of(values.get("from", "0"), "from", 0.0, 1.0)
-        wipe = start, number_of(values.get("to", "1"), "to", start, 1.0)
-        pairs = preview.watch(sharp=values.get("sharp") == "1", wipe=wipe)
+        pairs = preview.watch(sharp=request.query_params.get("sharp") == "1")
         if request.method == "HEAD":
             return Response(media_type=_MOTION_JPEG)
         if preview.viewers >= STREAMS:
@@ -201,15 +198,11 @@ def _new_value(name: str, now: float, values: _Values) -> float:
             )
 
 
-async def _parts(pairs: AsyncGenerator[Pair | None]) -> AsyncGenerator[bytes]:
-    async for pair in pairs:
-        if pair is not None:
-            start, end = pair.wipe
-            head = (
-                f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nX-Wipe: {start:.6f} {end:.6f}\r\n"
-                f"Content-Length: {len(pair.jpeg)}\r\n\r\n"
-            )
-            yield head.encode() + pair.jpeg + b"\r\n"
+async def _parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
+    async for jpeg in pairs:
+        if jpeg is not None:
+            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            yield head.encode() + jpeg + b"\r\n"
 
 
 @lru_cache(maxsize=1)

@@ -13,27 +13,19 @@ from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.messages import (
-    SinkOpened,
-    SinkRefused,
-    SinkReport,
-    TransportStatus,
-    WorkerStarted,
-    WriteFrame,
-    WriteSound,
-)
+from rtface.live.messages import Refused, SinkOpened, SinkReport, WriteFrame, WriteSound
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
-STARTING, OPENING = 30.0, 10.0
+OPENING = 30.0
 # Most bytes of frames that may wait for the child.
 _MAX_WAITING_BYTES = 64 << 20
 
 
 class ChildSink(LiveSink):
     """A sink that sends `WriteFrame` and `WriteSound` to a child process, which encodes and writes them. The child
-    answers with `SinkOpened` or `SinkRefused`, then `SinkReport`.
+    answers with `SinkOpened` or `Refused`, then `SinkReport`.
 
     Args:
         target: the child's function.
@@ -51,10 +43,10 @@ class ChildSink(LiveSink):
         self._ring: FrameRing | None = None
         self._form: VideoFormat | None = None
         self.began: float | None = None
-        self._responses: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[SinkOpened | Refused | str] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._given_up: Counter[str] = Counter()
-        self._report = self._before = SinkReport(TransportStatus("opening", ""))
+        self._report = self._before = SinkReport("opening")
         self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
         self.ready = False  # the child's sink is open
         self.put_at = time.monotonic()  # when the child last took a frame, or started
@@ -81,21 +73,15 @@ class ChildSink(LiveSink):
     @property
     def health(self) -> EndpointHealth:
         """Health as of `rtface.live.protocols.LiveSink`."""
-        before, report = self._before, self._report
-        causes = before.dropped + report.dropped + self._given_up
-        return replace(
-            self._health,
-            frames=before.frames + report.frames,
-            dropped=causes.total(),
-            causes=dict(causes),
-            bytes=before.status.bytes + report.status.bytes,
-            reopened=before.status.reopened + report.status.reopened,
-        )
+        report = self._report.after(self._before)
+        causes = report.dropped + self._given_up
+        counted = {"frames": report.frames, "bytes": report.bytes, "reopened": report.reopened}
+        return replace(self._health, dropped=causes.total(), causes=dict(causes), **counted)
 
     @property
     def wanted(self) -> bool:
         """False while a server of ours has no viewer."""
-        return self._report.status.viewers != 0
+        return self._report.viewers != 0
 
     def write(self, frame: Frame) -> None:
         """Copies a frame for the child; drops it where the child has not taken those before."""
@@ -141,18 +127,16 @@ class ChildSink(LiveSink):
         self._form = form
         self._start(job)
         try:
-            response = self._responses.get(timeout=STARTING)
-            if isinstance(response, WorkerStarted):
-                response = self._responses.get(timeout=OPENING)
+            response = self._responses.get(timeout=OPENING)
         except queue.Empty:
             response = f"it was not there within {OPENING:.0f} s"
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
             return response
         self._stop(0)
-        failed = response if isinstance(response, SinkRefused) else SinkRefused(str(response))
-        kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
-        raise kind("{name}: {why}", code="sink_refused", name=self._shown, why=failed.why)
+        kind, why = (response.kind, response.why) if isinstance(response, Refused) else ("", response)
+        error = {"UsageError": UsageError, "MissingComponent": MissingComponent}.get(kind, OutputError)
+        raise error("{name}: {why}", code="sink_refused", name=self._shown, why=why)
 
     def _start(self, job: object) -> None:
         assert self._form is not None
@@ -188,13 +172,13 @@ class ChildSink(LiveSink):
             child.kill(wait)
 
     def _receive(self, message: Any) -> None:
-        if isinstance(message, (WorkerStarted, SinkOpened, SinkRefused)):
+        if isinstance(message, SinkOpened | Refused):
             self.ready, self.put_at = isinstance(message, SinkOpened), time.monotonic()
             self._responses.put(message)
         elif isinstance(message, SinkReport):
             self._report = message
             if not self._closing.is_set():
-                self._state(message.status.state, message.status.detail)
+                self._state(message.state, message.detail)
 
     def _end(self, why: str) -> None:
         """Handles the end of the child."""

@@ -16,11 +16,9 @@ from rtface.errors import OutputError, UsageError
 from rtface.live.messages import (
     RecordingEnded,
     RecordJob,
+    Refused,
     SinkOpened,
-    SinkRefused,
     SinkReport,
-    TransportStatus,
-    WorkerStarted,
     WriteFrame,
     WriteSound,
 )
@@ -179,14 +177,13 @@ def _plan(job: RecordJob) -> VideoPlan:
 def record(parent: ParentProcess, job: RecordJob) -> None:
     """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
     parent.grace = _GRACE_S
-    parent.send(WorkerStarted())
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(SinkRefused(error.message, "usage"))
+        parent.send(Refused("UsageError", error.message))
         return
     except OSError as error:
-        parent.send(SinkRefused(f"the working file cannot be made ({error.strerror})"))
+        parent.send(Refused("OutputError", f"the working file cannot be made ({error.strerror})"))
         return
     parent.send(SinkOpened(recording.encoder, ()))
     path: str | None = str(job.target.path)
@@ -207,7 +204,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
 
 def _report(parent: ParentProcess, recording: Recording) -> None:
     size = recording.file.size
-    parent.send(SinkReport(TransportStatus("live", f"{size / 1e6:.1f} MB", size), recording.frames))
+    parent.send(SinkReport("live", f"{size / 1e6:.1f} MB", size, frames=recording.frames))
 
 
 def _take(parent: ParentProcess, recording: Recording) -> None:

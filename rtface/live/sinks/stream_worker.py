@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from queue import Empty
 from urllib.parse import parse_qs, urlsplit
@@ -19,15 +20,7 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, UsageError
-from rtface.live.messages import (
-    SinkOpened,
-    SinkRefused,
-    SinkReport,
-    StreamJob,
-    WorkerStarted,
-    WriteFrame,
-    WriteSound,
-)
+from rtface.live.messages import Refused, SinkOpened, SinkReport, StreamJob, WriteFrame, WriteSound
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
 from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
@@ -128,16 +121,15 @@ def open_transport(url: str, reports: Reports) -> Transport:
 def stream(parent: ParentProcess, job: StreamJob) -> None:
     """What the child of a `rtface.live.sinks.stream_sink.StreamSink` runs until its parent asks it to end."""
     reports = Reports()
-    parent.send(WorkerStarted())
     try:
         transport = open_transport(job.url, reports)
         encoder = LiveEncoder(job.video, job.options)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
-        parent.send(SinkRefused(error.message, "usage" if isinstance(error, UsageError) else "missing"))
+        parent.send(Refused(type(error).__name__, error.message))
         return
     except ConnectionLost as error:
-        parent.send(SinkRefused(error.args[0]))
+        parent.send(Refused("OutputError", error.args[0]))
         return
     writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))
@@ -152,12 +144,16 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
 
 def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
     """Reports at every new status and several times a second: always the newest, as `reports` may hold older ones."""
-    over = False
-    while not over:
-        parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
+    more: object = True
+    while more is not None:
+        parent.send(_report_now(writer, transport))
         with suppress(Empty):
-            over = reports.get(timeout=_STATUS_S) is None
-    parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
+            more = reports.get(timeout=_STATUS_S)
+    parent.send(_report_now(writer, transport))
+
+
+def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
+    return replace(transport.status, frames=writer.frames, dropped=Counter(writer.dropped))
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:

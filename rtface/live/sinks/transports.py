@@ -18,7 +18,7 @@ from typing import Any
 from rtface.concurrency.threads import start_thread
 from rtface.errors import RtfaceError
 from rtface.live.backoff import retry_delay
-from rtface.live.messages import TransportStatus
+from rtface.live.messages import SinkReport
 from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, Link, TcpChannel, reason
 
 # Seconds without a byte taken after which a peer counts as away, and is connected again.
@@ -27,7 +27,7 @@ STALLED, GIVEN_UP = 2.0, 6.0
 LATE = 0.5
 
 
-Reports = SimpleQueue[TransportStatus | None]
+Reports = SimpleQueue[SinkReport | None]
 """Of a transport's status, in order; None ends them."""
 
 
@@ -46,7 +46,7 @@ class Transport:
 
     format = "mpegts"
 
-    def __init__(self, status: TransportStatus, reports: Reports) -> None:
+    def __init__(self, status: SinkReport, reports: Reports) -> None:
         self.generation = 0
         self.status, self._reports = status, reports
 
@@ -102,7 +102,7 @@ class ServerTransport(Transport):
         listens: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(TransportStatus("opening", "connecting", viewers=0 if listens else None), reports)
+        super().__init__(SinkReport("opening", "connecting", viewers=0 if listens else None), reports)
         self.format = format
         self._connect, self._listens, self._clock = connect, listens, clock
         self._link: Link | None = None
@@ -206,7 +206,7 @@ class ListenTransport(Transport):
     waits for another. A viewer that is too slow loses what it did not fetch and begins at the next I-frame."""
 
     def __init__(self, place: tuple[str, int], reports: Reports) -> None:
-        super().__init__(TransportStatus("opening", "", viewers=0), reports)
+        super().__init__(SinkReport("opening", viewers=0), reports)
         self._place = place
         self._viewers: dict[TcpChannel, bool] = {}  # and whether it has begun
         self._lock = threading.Lock()

@@ -31,9 +31,9 @@ from rtface.frame import Color, Display, Quantisers
 from rtface.live.devices import camera, microphone, screen
 from rtface.live.messages import (
     Heartbeat,
+    Refused,
     SoundPacketReady,
     SourceOpened,
-    SourceRefused,
     SourceRequest,
     VideoFrameReady,
 )
@@ -68,7 +68,7 @@ _READ_AHEAD_S = 1.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
-    """Runs in the child process: sends `SourceOpened` or `SourceRefused`, then `VideoFrameReady` and
+    """Runs in the child process: sends `SourceOpened` or `Refused`, then `VideoFrameReady` and
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
@@ -78,7 +78,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:
         kind = type(error).__name__ if isinstance(error, InputError | MissingComponent) else "InputError"
-        parent.send(SourceRefused(kind, error.message))
+        parent.send(Refused(kind, error.message))
         return
     try:
         reader.run(opened)

@@ -16,7 +16,7 @@ import pytest
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.config.options import Options
 from rtface.frame import Color
-from rtface.live.messages import SinkReport, TransportStatus, WriteFrame
+from rtface.live.messages import SinkReport, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
 from rtface.live.sinks.live_encoder import EncoderScaler, LiveEncoder, tags_for
 from rtface.live.sinks.stream_worker import StreamWriter, report, take_all
@@ -34,7 +34,7 @@ class Ear(Transport):
     behind = False
 
     def __init__(self, format: str) -> None:
-        super().__init__(TransportStatus("live", ""), Reports())
+        super().__init__(SinkReport("live", ""), Reports())
         self.format, self.generation, self.key = format, 1, False
         self.got: dict[int, bytearray] = {}
 
@@ -121,7 +121,7 @@ def test_without_viewers_no_work_and_a_keyframe_for_the_first():
 
 def test_a_server_of_ours_that_nobody_watches_gives_nothing_up():
     ear = Ear("mpegts")
-    ear.generation, ear.status = 0, TransportStatus("live", "nobody watches", viewers=0)
+    ear.generation, ear.status = 0, SinkReport("live", "nobody watches", viewers=0)
     writer = StreamWriter(encoder(), ear, sound=None)
     assert show(writer, 0.0, 0.1) == [] and not writer.dropped
 
@@ -301,11 +301,11 @@ def test_a_burst_of_frames_is_encoded_as_far_as_it_may_wait(count: int, dropped:
 def test_no_older_status_is_reported_after_a_newer_one():
     ear, reports, sent = Ear("mpegts"), Reports(), list[SinkReport]()
     for status in (
-        TransportStatus("live", "nobody watches", viewers=0),
-        TransportStatus("live", "1 watches", viewers=1),
+        SinkReport("live", "nobody watches", viewers=0),
+        SinkReport("live", "1 watches", viewers=1),
     ):
         ear.status = status
         reports.put(status)
     reports.put(None)
     report(SimpleNamespace(send=sent.append), StreamWriter(encoder(), ear, sound=None), ear, reports)  # pyright: ignore
-    assert {message.status.viewers for message in sent} == {1}
+    assert {message.viewers for message in sent} == {1}

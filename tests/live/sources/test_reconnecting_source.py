@@ -16,9 +16,9 @@ from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
     Heartbeat,
+    Refused,
     SoundPacketReady,
     SourceOpened,
-    SourceRefused,
     SourceRequest,
     VideoFrameReady,
 )
@@ -278,7 +278,7 @@ def test_a_source_without_data_is_lost():
 
 def test_a_refusal_and_a_crash_give_their_reason():
     watch = Watch()
-    watch.send(SourceRefused("InputMissing", "nothing listens there"))
+    watch.send(Refused("InputMissing", "nothing listens there"))
     watch.end("")
     assert watch.reason.get(timeout=5) == "nothing listens there"
     assert isinstance(watch.process.refusal, InputMissing)
