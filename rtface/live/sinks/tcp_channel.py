@@ -141,16 +141,6 @@ class TcpChannel(Link):
         except OSError as error:
             raise ConnectionLost(reason(error)) from None
 
-    def forget(self) -> None:
-        """Drops what waits, except a piece that is half sent."""
-        with self._lock:
-            head = self._waiting[0] if self._waiting else None
-            self._waiting.clear()
-            self.waiting_bytes = 0
-            if head is not None and len(head[1]) != len(head[1].obj):  # pyright: ignore[reportArgumentType]
-                self._waiting.append(head)
-                self.waiting_bytes = len(head[1])
-
     def progress(self) -> tuple[int, float]:
         """As `Link`; taken is what the peer acknowledged, or the kernel took where it does not tell."""
         held = _unacknowledged(self._peer)
