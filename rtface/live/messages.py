@@ -129,8 +129,6 @@ class SoundPacketReady:
     stamp: float | None
     captured: float
     duration: float
-    rate: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,7 +178,7 @@ def test_frames_beyond_the_delay_are_dropped_oldest_first():
 
 def test_sound_goes_to_every_sink_unchanged():
     rig = Rig([FakeSink(), FakeSink()], delay=1.0)
-    packet = SoundPacket(b"aac", 12.5, 0.02, 48000, 2)
+    packet = SoundPacket(b"aac", 12.5, 0.02)
     rig.scheduler.sound(packet)
     assert [s.sounds for s in rig.sinks] == [[packet], [packet]]
 

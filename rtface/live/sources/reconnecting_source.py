@@ -352,4 +352,4 @@ class ReconnectingSource:
         if at + sound.duration / 2 < self._sound_end:
             return  # heard already: the source's clock was set back
         self._sound_end = at + sound.duration
-        self._sound(SoundPacket(sound.data, at, sound.duration, sound.rate, sound.channels))
+        self._sound(SoundPacket(sound.data, at, sound.duration))

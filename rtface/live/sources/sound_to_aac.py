@@ -93,7 +93,7 @@ class AacConverter:
     def _packet(self, data: bytes, packet: av.Packet[Any], captured: float) -> SoundPacketReady:
         stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
         duration = float((packet.duration or 0) * packet.time_base) or FRAME / self.form.rate
-        return SoundPacketReady(data, stamp, captured, duration, self.form.rate, self.form.channels)
+        return SoundPacketReady(data, stamp, captured, duration)
 
 
 def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTranscoder:

@@ -61,7 +61,7 @@ class StandInProcess:
         self.frame(VideoFrameReady(0, LAYOUT, stamp, at, Color(), Display()), flat_image())
 
     def hear(self, at: float, stamp: float) -> None:
-        self.sound(SoundPacketReady(b"aac", stamp, at, 1024 / 48_000, 48_000, 2))
+        self.sound(SoundPacketReady(b"aac", stamp, at, 1024 / 48_000))
 
 
 class Rig:
@@ -270,7 +270,7 @@ def test_a_process_that_says_nothing_is_killed():
 def test_a_source_without_data_is_lost():
     watch = Watch()
     watch.send(OPENED)
-    watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02, 48_000, 2))
+    watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02))
     watch.send(beat := Heartbeat(3.6, 10, 2, 1, 0.25))
     assert watch.reason.get(timeout=5) == "nothing came for 3.6 s"
     assert watch.process.sounds == 1 and watch.process.heartbeat == beat
