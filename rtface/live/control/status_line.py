@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from rtface.live.control.status import LiveStatus, percentiles
+from rtface.live.control.status import LiveStatus
 from rtface.live.protocols import BACKLOG_S
 from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
-from rtface.redaction import redacted
 from rtface.util.text import counted
 
 
@@ -45,7 +44,7 @@ def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = N
     """The run in one line of at most `width` characters: what is wrong first, what matters least last, where it is cut
     if there is no room. `screen` colours it."""
     parts: list[str] = []
-    for kind, text in (*_troubles(status), *_figures(status)):
+    for kind, text in _parts(status):
         if width < 2:
             break
         part = text if len(text) <= width else text[: width - 1] + "…"
@@ -54,47 +53,42 @@ def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = N
     return "  ".join(parts)
 
 
-def _troubles(status: LiveStatus) -> Iterator[tuple[str, str]]:
-    """Ends that are not there, and outputs that drop frames: the kind of their colour, and the text."""
-    for name, end in status.ends:
-        health = end.health
-        if health.state != "live":
-            seconds = "" if health.state == "closed" else f" {status.state_age(end):.0f} s"
-            detail = f" ({redacted(health.detail)})" if health.detail else ""
-            yield "warn" if health.state == "opening" else "fault", f"{name} {health.state}{seconds}{detail}"
-    for loss in status.losses:
+def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
+    """The kind of each part's colour, and its text."""
+    shown = status.snapshot()
+    for end in filter(None, (shown["source"], shown["sound"], *shown["sinks"])):
+        if end["state"] != "live":
+            seconds = "" if end["state"] == "closed" else f" {end['for_s']:.0f} s"
+            detail = f" ({end['detail']})" if end["detail"] else ""
+            yield "warn" if end["state"] == "opening" else "fault", f"{end['name']} {end['state']}{seconds}{detail}"
+    for loss in shown["losses"]:
         yield "fault", f"{loss['name']}: {loss['percent']} % dropped ({loss['cause']})"
-    if (backlog := status.source[1].health.backlog) > BACKLOG_S:
+    if (backlog := shown["source"]["backlog"]) > BACKLOG_S:
         yield "fault", f"source {backlog:.1f} s behind"
-
-
-def _figures(status: LiveStatus) -> Iterator[tuple[str, str]]:
-    recent, values, counters = status.window.histogram(), status.controls.values(), status.stats.counters
-    remarks, paused = status.remarks, status.paused
-    if not paused:
-        yield ("ok", "on") if values["enabled"] else ("warn", "off")
-    elif not remarks:
-        yield "warn", f"paused: {paused}"
-    yield from (("warn", str(remark)) for remark in remarks)
-    yield "", f"live {status.window.rate:.1f} fps"
-    yield "", counted(status.faces, "face")
-    if recent.count:
-        yield "", "latency " + "/".join(f"{v:.0f}" for v in percentiles(recent).values()) + " ms"
-    yield "", f"{sum(status.dropped.values())} dropped"
-    if damaged := counters["frames_corrupt"]:
-        yield "warn", f"{damaged} damaged"
-    if faults := counters["faults"]:
-        yield "warn", counted(faults, "fault")
-    if guarded := status.guarded:  # read once: the frame loop counts it anew on each frame
-        yield "", f"{guarded} guarded"
-    if (levels := status.levels) and not paused:
-        yield "", levels
-    if values["cpu_budget"] < 1.0:
-        yield "", f"cpu {100 * status.processor.share:.0f} of {100 * values['cpu_budget']:.0f} %"
-    if (buffer := status.buffer) >= 0.001:
-        yield "", f"buffer {1e3 * buffer:.0f} ms"
-    if status.state.delay is not None:
-        yield "", f"audio offset {1e3 * status.state.delay:.0f} ms"
-    yield "", f"strength {values['strength']:.1f}"
-    if values["light"]:
-        yield "", f"light {values['light']:.3g}"
+    if not shown["paused"]:
+        yield ("ok", "on") if shown["enabled"] else ("warn", "off")
+    elif not shown["remarks"]:
+        yield "warn", f"paused: {shown['paused']}"
+    yield from (("warn", remark["message"]) for remark in shown["remarks"])
+    yield "", f"live {shown['fps']:.1f} fps"
+    yield "", counted(shown["faces"], "face")
+    if shown["fps"]:
+        yield "", "latency " + "/".join(f"{ms:.0f}" for ms in shown["latency_ms"].values()) + " ms"
+    yield "", f"{sum(shown['dropped'].values())} dropped"
+    if shown["damaged"]:
+        yield "warn", f"{shown['damaged']} damaged"
+    if shown["faults"]:
+        yield "warn", counted(shown["faults"], "fault")
+    if shown["guarded"]:
+        yield "", f"{shown['guarded']} guarded"
+    if shown["ladder"] and not shown["paused"]:
+        yield "", shown["ladder"]
+    if shown["cpu_budget"] < 1.0:
+        yield "", f"cpu {100 * shown['cpu_share']:.0f} of {100 * shown['cpu_budget']:.0f} %"
+    if shown["buffer_ms"]:
+        yield "", f"buffer {shown['buffer_ms']} ms"
+    if shown["delay_ms"] is not None:
+        yield "", f"audio offset {shown['delay_ms']} ms"
+    yield "", f"strength {shown['strength']:.1f}"
+    if shown["light"]:
+        yield "", f"light {shown['light']:.3g}"

@@ -99,20 +99,6 @@ def test_the_line_is_as_documented():
     assert line_of(status).startswith("off  live")
 
 
-def test_a_count_that_changes_while_it_is_shown_is_read_once():
-    class Guard:
-        """Counts anew, as on each frame, once it was read."""
-
-        def __init__(self):
-            self.counts = [2, 0]
-
-        @property
-        def weakened(self):
-            return self.counts.pop(0)
-
-    assert "  2 guarded  " in line_of(made(Clock(), guard=Guard()))
-
-
 def test_what_is_wrong_comes_first_and_is_coloured():
     clock = Clock()
     status = made(clock, source=EndpointHealth("away", "unplugged", 97.0))
