@@ -35,6 +35,8 @@ _FIRST_FRAME = 20.0
 # Seconds without data after which a source counts as lost; playlists come in pieces, disks have to wake up.
 _QUIET = {"stream": 3.5, "camera": 3.5, "screen": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
+# Seconds without data after which a playlist is shown as away, though it is not opened again yet.
+_HUSH = 2.5
 # Seconds without a frame after which a source counts as lost.
 _NO_FRAME = 10.0
 # Seconds without a message of the process, and until its first one: a busy machine takes long to start it.
@@ -69,6 +71,7 @@ class ReadProcess:
         request: what it opens.
         frame: called with every video frame.
         sound: called with every frame of sound.
+        hush: called with a reason where nothing has come for long, though the source is not lost yet.
         clock: seconds.
         start: makes the process.
 
@@ -84,11 +87,12 @@ class ReadProcess:
         request: SourceRequest,
         frame: Callable[[VideoFrameReady, av.VideoFrame], None],
         sound: Callable[[SoundPacketReady], None],
+        hush: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         start: Callable[..., ChildProcess] = ChildProcess,
     ) -> None:
-        self._request, self._frame, self._sound = request, frame, sound
+        self._request, self._frame, self._sound, self._hush = request, frame, sound, hush
         self._clock, self._start = clock, start
         self.opened: SourceOpened | None = None
         self.refusal: RtfaceError | None = None
@@ -165,6 +169,8 @@ class ReadProcess:
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
         patience = _QUIET_PIECES if self._request.name.lower().startswith("http") else _QUIET[self._request.kind]
+        if _HUSH < quiet <= patience == _QUIET_PIECES:
+            self._hush(f"nothing came for {quiet:.1f} s")
         if quiet > patience:
             return f"nothing came for {quiet:.1f} s"
         if self._request.video and not self._request.held and now - self._frame_at > max(_NO_FRAME, patience):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Literal
 
 import av
@@ -197,7 +198,9 @@ class ReconnectingSource:
         lost_at = began
         while not self._closed.is_set():
             self._clock = SourceClock()
-            connection = self._connection = self._process(self._request, self._take_frame, self._take_sound)
+            connection = self._connection = self._process(
+                self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
+            )
             connection.follow(self._request)  # it may have changed since it was taken
             try:
                 why = connection.hold(self._closed)

@@ -39,8 +39,8 @@ class StandInProcess:
     over = False
     heartbeat = Heartbeat(0.0, 0, 0, 0)
 
-    def __init__(self, request: SourceRequest, frame: Any, sound: Any) -> None:
-        self.request, self.frame, self.sound = request, frame, sound
+    def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
+        self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
         self.opened: SourceOpened | None = None
         self.frames = self.sounds = 0
         self.ended: queue.Queue[str] = queue.Queue()
@@ -242,6 +242,7 @@ class Watch:
         self.process = ReadProcess(
             SourceRequest("stream", "rtmp://h/a/k", video=False, **request),
             lambda *_: None,
+            lambda _: None,
             lambda _: None,
             clock=self.clock,
             start=self._start,
