@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import lru_cache, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +14,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rtface.config.options import Trait, having
-from rtface.errors import InputMissing, Message, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, UsageError
 from rtface.live.control.metrics import metrics
 from rtface.live.control.preview import Preview
 from rtface.live.control.status import LiveStatus
@@ -126,8 +125,7 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
         return _json({"persons": persons.listed()})
 
     def recognise(values: _Values) -> Response:
-        with _refusals():
-            persons.recognise()
+        persons.recognise()
         return listed(values)
 
     def change(values: _Values) -> Response:
@@ -140,17 +138,6 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
         ("POST", "/person"): change,
         ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg"),
     }
-
-
-@contextmanager
-def _refusals() -> Generator[None]:
-    """Makes a UsageError of what else a change may raise: a network is not there, or a stage cannot be loaded."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except RtfaceError as error:
-        raise UsageError(error.message) from None
 
 
 def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
@@ -167,8 +154,7 @@ def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
         for text in wanted if not files else ():
             if text not in filters.drawn:
                 check_without_files(text)
-        with _refusals():
-            filters.change(wanted)
+        filters.change(wanted)
         return listed(values)
 
     return {("GET", "/stages"): listed, ("POST", "/stages"): change}
