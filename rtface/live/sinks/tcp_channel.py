@@ -1,4 +1,4 @@
-"""Connections of a stream: a queue of bytes, and a TCP connection that knows how many its peer has acknowledged."""
+"""Connections of a stream: a queue of bytes, and a TCP connection that never blocks."""
 
 from __future__ import annotations
 
@@ -98,8 +98,7 @@ class TcpChannel(Link):
     def __init__(self, peer: socket.socket) -> None:
         super().__init__()
         self._peer, (self._woken, self._wake) = peer, socket.socketpair()
-        self._handed = self._accepted = 0
-        self._moved = time.monotonic()
+        self._handed, self._moved = 0, time.monotonic()
         for one in (peer, self._woken, self._wake):
             one.setblocking(False)
         with suppress(OSError):
@@ -125,6 +124,8 @@ class TcpChannel(Link):
         """
 
     def step(self) -> None:
+        if not self.waiting_bytes:
+            self._moved = time.monotonic()
         select.select([self._peer, self._woken], [self._peer] if self.waiting_bytes else [], [], TICK)
         with suppress(OSError):
             self._woken.recv(4096)
@@ -136,20 +137,14 @@ class TcpChannel(Link):
             with suppress(*_LATER):
                 while head := self._head(_SEND_BYTES):
                     sent = self._peer.send(head)
-                    self._handed += sent
+                    self._handed, self._moved = self._handed + sent, time.monotonic()
                     self._sent(sent)
         except OSError as error:
             raise ConnectionLost(reason(error)) from None
 
     def progress(self) -> tuple[int, float]:
-        """As `Link`; taken is what the peer acknowledged, or the kernel took where it does not tell."""
-        held = _unacknowledged(self._peer)
-        accepted = max(self._accepted, self._handed - held)
-        now = time.monotonic()
-        if accepted > self._accepted or (held == 0 and not self.waiting_bytes):
-            self._moved = now
-        self._accepted = accepted
-        return accepted, now - self._moved
+        """As `Link`; taken is what the kernel took, which keeps little."""
+        return self._handed, time.monotonic() - self._moved
 
     def close(self) -> None:
         for one in (self._peer, self._woken, self._wake):
@@ -172,18 +167,3 @@ def reason(error: OSError) -> str:
     if isinstance(error, (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)):
         return "the connection was lost"
     return error.strerror or type(error).__name__
-
-
-def _unacknowledged(peer: socket.socket) -> int:
-    """Bytes in the kernel that the peer has not acknowledged; 0 where the platform does not say."""
-    try:
-        if sys.platform == "linux":
-            import fcntl
-            import termios
-
-            return int.from_bytes(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        if sys.platform == "darwin":
-            return peer.getsockopt(socket.SOL_SOCKET, 0x1024)  # SO_NWRITE
-    except OSError:
-        pass
-    return 0
