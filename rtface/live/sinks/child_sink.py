@@ -118,7 +118,7 @@ class ChildSink(LiveSink):
             self.began = at
         return at - self.began
 
-    def _open(self, form: VideoFormat, job: object) -> SinkOpened:
+    def _open(self, form: VideoFormat, job: object) -> None:
         """Starts the child and waits until its sink is open.
 
         Raises:
@@ -132,7 +132,7 @@ class ChildSink(LiveSink):
             response = f"it was not there within {OPENING:.0f} s"
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
-            return response
+            return
         self._stop(0)
         kind, why = (response.kind, response.why) if isinstance(response, Refused) else ("", response)
         error = {"UsageError": UsageError, "MissingComponent": MissingComponent}.get(kind, OutputError)
@@ -144,20 +144,13 @@ class ChildSink(LiveSink):
         size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
         self._responses = queue.SimpleQueue()
         ring = FrameRing(max(3, min(self._slots, _MAX_WAITING_BYTES // (2 * samples))), size)
-        ended = False
-
-        def receive(message: Any) -> None:
-            if not ended:
-                self._receive(message)
 
         def end(why: str) -> None:
-            nonlocal ended
-            ended = True
             ring.close()
             self._end(why)
 
         try:
-            child = ChildProcess(self._target, job, name="sink", on_message=receive, on_end=end, frames=ring)
+            child = ChildProcess(self._target, job, name="sink", on_message=self._receive, on_end=end, frames=ring)
         except RtfaceError:
             ring.close()
             raise

@@ -7,7 +7,7 @@ import time
 from collections import deque
 
 from rtface.errors import MissingComponent, RtfaceError, UsageError
-from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, Link
+from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, SendQueue
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 
@@ -16,8 +16,8 @@ from rtface.redaction import shown
 _CONFIRMED, _SILENT = 0.9, 1.2
 
 
-class SrtLink(Link):
-    """A connection to one peer.
+class SrtLink(SendQueue):
+    """A connection to one peer, used as a `rtface.live.sinks.tcp_channel.TcpChannel`.
 
     Args:
         url: with its passphrase.

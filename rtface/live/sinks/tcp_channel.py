@@ -25,8 +25,8 @@ class ConnectionLost(Exception):
     """The peer cannot be reached any more; the message says why in a few words, without secrets."""
 
 
-class Link:
-    """A connection that takes a container's bytes. One thread puts them in; another calls `step`, which sends them.
+class SendQueue:
+    """The bytes of a connection that wait. One thread puts them in; another sends them.
 
     Attributes:
         waiting_bytes: put in, and not sent yet.
@@ -57,22 +57,6 @@ class Link:
     def end_stream(self) -> None:
         """Queues what tells the peer that the stream is over."""
 
-    def step(self) -> None:
-        """Sends and receives what can be; waits up to `TICK` for either.
-
-        Raises:
-            ConnectionLost: the connection is gone.
-        """
-        raise NotImplementedError
-
-    def progress(self) -> tuple[int, float]:
-        """Bytes that the peer has taken, and for how many seconds it has taken none of those that wait for it."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Ends the connection."""
-        raise NotImplementedError
-
     def _head(self, most: int) -> memoryview:
         """The next bytes to send, at most so many; none where nothing waits."""
         with self._lock:
@@ -87,7 +71,7 @@ class Link:
                 self._waiting.appendleft((since, data[count:]))
 
 
-class TcpChannel(Link):
+class TcpChannel(SendQueue):
     """A connected socket that never blocks. As it is, its peer takes a container's bytes;
     `rtface.live.sinks.rtmp.RtmpPublisher` wraps them into messages.
 
@@ -124,6 +108,11 @@ class TcpChannel(Link):
         """
 
     def step(self) -> None:
+        """Sends and receives what can be; waits up to `TICK` for either.
+
+        Raises:
+            ConnectionLost: the connection is gone.
+        """
         if not self.waiting_bytes:
             self._moved = time.monotonic()
         select.select([self._peer, self._woken], [self._peer] if self.waiting_bytes else [], [], TICK)
@@ -143,10 +132,12 @@ class TcpChannel(Link):
             raise ConnectionLost(reason(error)) from None
 
     def progress(self) -> tuple[int, float]:
-        """As `Link`; taken is what the kernel took, which keeps little."""
+        """Bytes that the peer has taken (the kernel keeps few), and for how many seconds it has taken none of those
+        that wait for it."""
         return self._handed, time.monotonic() - self._moved
 
     def close(self) -> None:
+        """Ends the connection."""
         for one in (self._peer, self._woken, self._wake):
             with suppress(OSError):
                 one.close()

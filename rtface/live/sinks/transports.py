@@ -19,7 +19,8 @@ from rtface.concurrency.threads import start_thread
 from rtface.errors import RtfaceError
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import SinkReport
-from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, Link, TcpChannel, reason
+from rtface.live.sinks.srt_link import SrtLink
+from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reason
 
 # Seconds without a byte taken after which a peer counts as away, and is connected again.
 STALLED, GIVEN_UP = 2.0, 6.0
@@ -98,7 +99,7 @@ class ServerTransport(Transport):
     def __init__(
         self,
         format: str,
-        connect: Callable[[], Link],
+        connect: Callable[[], TcpChannel | SrtLink],
         reports: Reports,
         *,
         listens: bool = False,
@@ -106,7 +107,7 @@ class ServerTransport(Transport):
         super().__init__(SinkReport("opening", "connecting", viewers=0 if listens else None), reports)
         self.format = format
         self._connect, self._listens = connect, listens
-        self._link: Link | None = None
+        self._link: TcpChannel | SrtLink | None = None
         self._count = 0
         self._bytes = 0
         self._closing = threading.Event()
