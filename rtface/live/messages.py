@@ -16,7 +16,7 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.config.options import EncodeOptions
 from rtface.errors import Message
 from rtface.frame import Color, Display, Quantisers
-from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
@@ -163,7 +163,7 @@ class Heartbeat:
 SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | Refused
 
 
-# -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and WriteSound -----------------------------------
+# -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and SoundPacket ----------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +216,6 @@ class WriteFrame:
     slot: int
     layout: FrameLayout
     change: Change = Change.NOTHING
-
-
-@dataclass(frozen=True, slots=True)
-class WriteSound:
-    """Sound, to be heard at `time` seconds of the run."""
-
-    time: float
-    sound: SoundPacket
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.messages import Refused, SinkOpened, SinkReport, WriteFrame, WriteSound
+from rtface.live.messages import Refused, SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
@@ -24,8 +24,8 @@ _MAX_WAITING_BYTES = 64 << 20
 
 
 class ChildSink(LiveSink):
-    """A sink that sends `WriteFrame` and `WriteSound` to a child process, which encodes and writes them. The child
-    answers with `SinkOpened` or `Refused`, then `SinkReport`.
+    """A sink that sends `WriteFrame` and `SoundPacket` to a child process, which encodes and writes them. Their times
+    are seconds of the run. The child answers with `SinkOpened` or `Refused`, then `SinkReport`.
 
     Args:
         target: the child's function.
@@ -110,7 +110,7 @@ class ChildSink(LiveSink):
         seconds = self._since(packet.time)
         child = self._child
         if child is not None and seconds >= 0:
-            child.send(WriteSound(seconds, packet))
+            child.send(replace(packet, time=seconds))
 
     def _since(self, at: float) -> float:
         """Seconds since the first frame or sound."""

@@ -13,15 +13,7 @@ from av.video.stream import VideoStream
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import OutputError, UsageError
-from rtface.live.messages import (
-    RecordingEnded,
-    RecordJob,
-    Refused,
-    SinkOpened,
-    SinkReport,
-    WriteFrame,
-    WriteSound,
-)
+from rtface.live.messages import RecordingEnded, RecordJob, Refused, SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import SoundPacket
 from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
 from rtface.live.sinks.stream_mux import SoundTrack
@@ -214,8 +206,8 @@ def _take(parent: ParentProcess, recording: Recording) -> None:
     while (message := parent.receive()) is not None:
         if isinstance(message, WriteFrame):
             recording.write_frame(frames.get(message.slot, message.layout), message.time, message.change)
-        elif isinstance(message, WriteSound):
-            recording.sound(message.sound, message.time)
+        elif isinstance(message, SoundPacket):
+            recording.sound(message, message.time)
         if time.monotonic() - reported > _STATUS_S:
             reported = time.monotonic()
             _report(parent, recording)

@@ -1,6 +1,6 @@
 """Child process of a stream's sink: encodes, muxes, and passes the bytes to a transport.
 
-Frames come in slots of shared memory (`WriteFrame`), sound in messages (`WriteSound`). Frames that come in a burst
+Frames come in slots of shared memory (`WriteFrame`), sound in messages (`SoundPacket`). Frames that come in a burst
 are encoded one after the other; none are encoded while no peer takes them.
 """
 
@@ -20,7 +20,7 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, UsageError
-from rtface.live.messages import Refused, SinkOpened, SinkReport, StreamJob, WriteFrame, WriteSound
+from rtface.live.messages import Refused, SinkOpened, SinkReport, StreamJob, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
 from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
@@ -170,8 +170,8 @@ def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> 
                 while waiting[-1].time - waiting[0].time > BEHIND_S:
                     frames.free(waiting.popleft().slot)
                     writer.dropped["encoder"] += 1
-            elif isinstance(message, WriteSound):
-                writer.sound(message.sound, message.time)
+            elif isinstance(message, SoundPacket):
+                writer.sound(message, message.time)
             message = parent.receive(0) if not parent.gone else None
         if waiting:
             shown = waiting.popleft()
