@@ -113,6 +113,6 @@ def _tone_mapper(image: av.VideoFrame) -> Graph:
         graph.add("scale", out_color_matrix="bt709", out_range="limited", flags="fast_bilinear"),
         graph.add("format", "yuv420p"),
     ]
-    like = {"width": image.width, "height": image.height, "format": image.format, "time_base": image.time_base}
-    graph.link_nodes(graph.add_buffer(**like), *steps, graph.add("buffersink")).configure()
+    source = graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=image.time_base)
+    graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
     return graph
