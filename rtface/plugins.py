@@ -177,7 +177,8 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
         factory = load(kind, name)
         if kind in _CHECKS:
             _attribute(_CHECKS[kind])(name, factory)
-        return getattr(factory, question, lambda: None)(), None
+        answer = getattr(factory, question, lambda: None)()
+        return (tuple(answer) if isinstance(answer, Iterator) else answer), None
     except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for
         return None, str(error) or reason(error)
 

@@ -377,7 +377,7 @@ def test_no_playlist_leads_out_of_the_folders(studio: RunningStudio, suffix: str
     status, said = ask(studio, "POST", "/api/films", json.dumps({"path": str(here)}).encode())[:2]
     assert status == 422 and ("is a playlist, " in said["error"]) == (suffix not in ("txt", "mp4"))
     if suffix != "mp4":
-        live = {"source": str(here), "output": "udp://127.0.0.1:9", "settings": {}}
+        live = {"source": str(here), "output": "tcp://127.0.0.1:9?listen", "settings": {}}
         assert ask(studio, "POST", "/api/live/start", json.dumps(live).encode())[0] == 422
     assert ask(studio, "POST", "/api/films", json.dumps({"path": str(own)}).encode())[0] == 200
     assert ask(studio, "PUT", "/api/files/upload?name=own.ts", own.read_bytes())[0] == 200

@@ -14,9 +14,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from rtface.config.options import EncodeOptions
 from rtface.errors import UsageError
 from rtface.frame import Color
-from rtface.live.messages import EncoderSettings
 from rtface.live.protocols import VideoFormat
 from rtface.media.cuda import driver
 from rtface.media.formats.color import ColorTags
@@ -96,7 +96,7 @@ class LiveEncoder:
         UsageError: no encoder opens like this.
     """
 
-    def __init__(self, form: VideoFormat, wanted: EncoderSettings) -> None:
+    def __init__(self, form: VideoFormat, wanted: EncodeOptions) -> None:
         self.bitrate = wanted.bitrate or usual_bitrate(form)
         self.notes: list[str] = []
         self._slack = 0.5 / float(form.rate)
@@ -130,7 +130,7 @@ class LiveEncoder:
             image.pict_type = PictureType.NONE
         return self._context.encode(image)
 
-    def _open(self, form: VideoFormat, wanted: EncoderSettings) -> tuple[str, VideoCodecContext]:
+    def _open(self, form: VideoFormat, wanted: EncodeOptions) -> tuple[str, VideoCodecContext]:
         names = (
             ()
             if wanted.encode == "software"
@@ -160,7 +160,7 @@ class LiveEncoder:
                 preset=f" with preset {wanted.preset}" if wanted.preset else "",
             ) from error
 
-    def _opened(self, name: str, form: VideoFormat, wanted: EncoderSettings) -> VideoCodecContext:
+    def _opened(self, name: str, form: VideoFormat, wanted: EncodeOptions) -> VideoCodecContext:
         context = VideoCodecContext.create(name, "w")
         assert isinstance(context, VideoCodecContext)
         formats = {f.name for f in Codec(name, "w").video_formats or []}

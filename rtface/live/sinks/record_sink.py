@@ -70,21 +70,8 @@ class RecordSink(ChildSink):
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens as `rtface.live.protocols.LiveSink`."""
-        options = self._options
-        self._open(
-            form,
-            RecordJob(
-                self._work,
-                self._target_file,
-                self._format,
-                form,
-                sound,
-                options.codec,
-                options.crf,
-                options.preset,
-                self._metadata,
-            ),
-        )
+        job = RecordJob(self._work, self._target_file, self._format, form, sound, self._options, self._metadata)
+        self._open(form, job)
 
     def close(self) -> None:
         """Completes the file and gives it its name; safe to call twice."""

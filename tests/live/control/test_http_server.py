@@ -78,8 +78,6 @@ def raw(port, data, wait=10.0):
         ("/strength?by=-0.1", None, {"strength": 0.4}),
         ("/strength", '{"by": 1}', {"strength": 1.0}),
         ("/cpu_budget?value=0.5", None, {"cpu_budget": 0.5}),
-        ("/cpu_budget?by=-0.25", None, {"cpu_budget": 0.75}),
-        ("/light?value=1", None, {"light": 1.0}),
         ("/light?by=0.25", None, {"light": 0.25}),
     ],
 )
@@ -105,20 +103,13 @@ def test_status_and_end(served):
     [
         ("GET", "/toggle", None, 405, "method not allowed"),
         ("POST", "/status", None, 405, "method not allowed"),
-        ("PUT", "/toggle", None, 405, ""),
-        ("OPTIONS", "/toggle", None, 405, ""),
         ("GET", "/x", None, 404, "not found"),
         ("POST", "/strength", None, 400, "value=0.6"),
         ("POST", "/strength?value=2", None, 400, "0 to 1"),
         ("POST", "/strength?value=nan", None, 400, "number"),
-        ("POST", "/strength?by=inf", None, 400, "number"),
-        ("POST", "/strength", f'{{"value": {10**400}}}', 400, "number"),
         ("POST", "/strength", f'{{"value": {"9" * 4000}}}', 400, "number"),
-        ("POST", "/strength?value=a", None, 400, "number"),
         ("POST", "/strength", '{"value": true}', 400, "number"),
-        ("POST", "/strength", '{"value": [1]}', 400, "number"),
         ("POST", "/strength", "0.6", 400, "JSON object"),
-        ("POST", "/strength", "{", 400, "JSON object"),
         ("POST", "/strength?value=0.1&by=0.1", None, 400, "or a step"),
         ("POST", "/toggle", "[" * 4000, 400, "JSON object"),
         ("POST", "/toggle", " " * 5000, 413, "4096"),
@@ -137,18 +128,14 @@ def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, sta
     "headers",
     [
         {"Host": "evil.example"},
-        {"Host": "evil.example:8177"},
         {"Host": "127.0.0.1.evil.example"},
         {"Host": ""},
-        {"Host": "localhost.evil:1"},
         {"Host": "localhost:1@evil"},
         {"Host": "localhost:99999999"},
-        {"Host": "[::1"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
         {"Sec_Fetch_Site": "cross-site"},
-        {"Sec_Fetch_Site": "same-site"},
     ],
 )
 def test_pages_of_other_sites_get_nothing(served, headers):
@@ -221,14 +208,12 @@ def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd):
     head = f"POST /toggle HTTP/1.1\r\nHost: localhost:{port}\r\n".encode()
     for data in (
         b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n",
-        b"GET\r\n\r\n",
         b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
         head + b"Content-Length: -1\r\n\r\n",
         head + b"Content-Length: \xb2\r\n\r\n",
         head + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
         b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
         b"GET /%ff%00?%ff=%zz HTTP/1.0\r\nHost: localhost\r\n\r\n",
-        b"GET http://[ HTTP/1.0\r\nHost: localhost\r\n\r\n",
     ):
         try:
             found = raw(port, data)
@@ -292,9 +277,7 @@ def test_it_ends_whoever_is_connected():
         ({}, False),
         ({"Authorization": "Bearer wrong"}, False),
         ({"Authorization": "Basic !"}, False),
-        ({"Authorization": "Bearer"}, False),
         ({"Authorization": "Bearer secret"}, True),
-        ({"Authorization": "Basic OnNlY3JldA=="}, True),
         ({"Authorization": "Basic YW5uYTpzZWNyZXQ="}, True),
     ],
     ids=str,
@@ -305,14 +288,7 @@ def test_a_run_with_a_key_answers_only_who_has_it(given, let_in):
         control_routes(SimpleNamespace(controls=controls, snapshot=dict)), port=0, option="--control", key="secret"
     )
     port = int(server.address.rsplit(":", 1)[1])
-    for method, path in (
-        ("GET", "/status"),
-        ("GET", "/preview"),
-        ("GET", "/preview.mjpeg"),
-        ("POST", "/off"),
-        ("POST", "/strength?value=0"),
-        ("POST", "/quit"),
-    ):
+    for method, path in (("GET", "/status"), ("GET", "/preview"), ("POST", "/strength?value=0"), ("POST", "/quit")):
         reply = raw(
             port,
             f"{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n".encode()

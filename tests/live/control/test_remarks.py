@@ -107,7 +107,7 @@ def test_a_pause_names_other_programs(others: float, said: str):
     own, machine = (ProcessorMeter(partial(spent, clock, share), cpu_count() or 1, clock) for share in (0.0, others))
     status = status_of(store(WORN), clock, levels=[PASS_THROUGH], processor=own, machine=machine)
     assert codes(status) == [said]
-    assert line_of(status, 200).endswith(str(status.remarks[0]))
+    assert line_of(status, 200).startswith(str(status.remarks[0]))
 
 
 def test_every_face_may_be_corrected_while_it_runs():
