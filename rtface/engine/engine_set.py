@@ -258,6 +258,10 @@ class EngineSet:
             log.info("%s", self.engines[name].reason)
         return self.engines[name]
 
+    def prepare(self, name: str) -> None:
+        """Loads the engine of that name, and its weights of persons, for faces that get it later; raises as `named`."""
+        self._open_persons(self.named(name))
+
     def _open_persons(self, *engines: RunningEngine) -> None:
         """Loads the engines of persons before the first frame, which is not to wait for them."""
         for path in self._request.persons:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Frame
@@ -69,3 +70,16 @@ class SceneRecorder:
                 return False
             first += scene.frames
         return True
+
+    def table(self) -> list[dict[str, Any]]:
+        """The scenes as JSON values: seconds from the beginning of the film, timecodes and frames."""
+        clock = self.clock or FilmClock(Fraction(25))
+        return [
+            {
+                "start_s": round(float(scene.begin - clock.begin), 6) + 0.0,  # no -0.0
+                "end_s": round(float(scene.end - clock.begin), 6),
+                "timecode": str(clock.timecode_at(scene.begin)),
+                "frames": scene.frames,
+            }
+            for scene in self.scenes
+        ]
