@@ -480,18 +480,12 @@ def test_a_film_with_a_thousand_shots_is_shown(page: Any, studio: RunningStudio)
     assert ask(studio, "POST", f"{number}/command", body)[0] == 200
 
 
-def test_an_engine_shows_before_and_after_of_the_film(page: Any, studio: RunningStudio) -> None:
+def test_engines_are_compared_on_a_face_of_the_film(page: Any, studio: RunningStudio) -> None:
     is_analysed(page)
     open_film(page, studio, work=True)
     page.get_by_role("link", name="Engines").click()
     page.get_by_role("button", name="Compare on a face").click()
     page.locator(".engine-faces figure", has_text="rtface-s").wait_for(timeout=60_000)
-    page.get_by_role("button", name="Close").click()
-    card = page.locator("li", has=page.get_by_role("heading", name="rtface-s", exact=True))
-    card.get_by_role("button", name="Show pictures").click()
-    page.locator("dialog .wipe[data-time='0.5']").wait_for()
-    page.locator("dialog").get_by_role("button", name="Fit").click()
-    page.locator("dialog").get_by_role("button", name="100 %").wait_for()
 
 
 def test_an_item_is_paused_and_removed_on_its_page(page: Any, studio: RunningStudio) -> None:
