@@ -195,8 +195,7 @@ class AdtsRewriter:
 
 
 class SubtitleTranscoder:
-    """Turns the events of one text subtitle format, or captions (CEA-608), into another; styling goes as far as the
-    target knows it."""
+    """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
@@ -208,18 +207,13 @@ class SubtitleTranscoder:
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = _MILLISECOND
 
-    def push(self, packet: av.Packet[Any], until: float = 0.0) -> Iterator[av.Packet[Stream]]:
-        """The event in the target's form; one that cannot be read is left out and counted.
-
-        Captions come out when something takes their place, with their own times; the last one, for an empty packet,
-        stays `until` then, in seconds.
-        """
-        captions = self._source.codec_context.name == "cc_dec"
-        if packet.size == 0 and not captions:
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
+        """The event in the target's form; one that cannot be read is left out and counted."""
+        if packet.size == 0:
             return
         try:
             events = self._source.codec_context.decode2(packet)
-            if events is None or (packet.pts is None and not captions):
+            if events is None or packet.pts is None:
                 return
             # The encoder writes text only; its time of display is set on the packet.
             text = self._target.codec_context.encode_subtitle(events)
@@ -227,10 +221,6 @@ class SubtitleTranscoder:
             self._stats.count("subtitles_lost")
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
             return
-        if captions:
-            text.time_base, text.pts = _MILLISECOND, events.pts // 1000
-            text.duration = events.end_display_time if packet.size else max(1, round(until * 1000) - text.pts)
-        else:
-            text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
+        text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
         text.dts = text.pts
         yield text
