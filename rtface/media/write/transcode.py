@@ -154,29 +154,20 @@ def _speakers(layout: str) -> set[str]:
 
 
 class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4, MOV and Matroska hold it, one header for
-    all.
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
 
-    FFmpeg's muxers do this by themselves, but not while they write fragments, and not where the input has both. ISO
-    14496-3, 1.A.2 and 1.6.
+    FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
 
-    def __init__(self, target: AudioStream, *, known: bool) -> None:
+    def __init__(self, target: AudioStream) -> None:
         self._target = target
-        self._known = known
 
     @classmethod
     def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
         """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if (
-            not isinstance(source, AudioStream)
-            or not isinstance(target, AudioStream)
-            or (source.codec_context.codec.canonical_name != "aac")
-        ):
+        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or format not in ("mp4", "mov"):
             return None
-        known = bool(source.codec_context.extradata)
-        needed = format in ("mp4", "mov") or (format == "matroska" and known)
-        return cls(target, known=known) if needed else None
+        return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet without its header."""
@@ -185,9 +176,8 @@ class AdtsRewriter:
         if not config:
             yield packet
             return
-        if not self._known:
+        if not self._target.codec_context.extradata:
             self._target.codec_context.extradata = config
-            self._known = True
         bare: av.Packet[Any] = av.Packet(data[header:])
         bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
         bare.is_keyframe = True
