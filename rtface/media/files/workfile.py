@@ -85,21 +85,6 @@ class Target:
         return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
 
-def _made(path: Path) -> tuple[Path, int]:
-    """A new working file for `path`, open and locked: its name and descriptor. Another run that clears leftovers of
-    killed runs may take the file before it is locked; then the next name is tried."""
-    while True:
-        work = work_name(path)
-        number = os.open(work, NEW, 0o666)
-        try:
-            lock(number)
-            if os.path.samestat(work.stat(), os.fstat(number)):
-                return work, number
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        os.close(number)
-
-
 class WorkFile:
     """A file that FFmpeg writes into through Python, and that is given its name when it is whole.
 
@@ -125,7 +110,8 @@ class WorkFile:
         self.fault: OSError | None = None
         self.size = 0
         self._sealed = False
-        self.path, number = (path, os.open(path, NEW, 0o666)) if path else _made(target.path)
+        self.path = path or work_name(target.path)
+        number = os.open(self.path, NEW, 0o666)
         with contextlib.suppress(BlockingIOError):
             lock(number)
         self._file = os.fdopen(number, "rb+", buffering=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
@@ -140,9 +139,6 @@ class OutputStreams:
         """Gives out what the sound encoders still hold, and muxes everything that waits."""
         for target, sound in self._sounds.values():
             self.muxer.wait(target, sound.finish())
-        for index, rewrite in self._rewrites.items():
-            if isinstance(rewrite, SubtitleTranscoder):
-                self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
         self.muxer.flush()
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:

@@ -34,7 +34,6 @@ _TEXT_CODECS = {
     "pjs",
     "vplayer",
     "subviewer1",
-    "eia_608",
 }
 _SOUND = {"webm": "libopus"}
 _PCM_IN = ("matroska", "mov")

@@ -154,29 +154,20 @@ def _speakers(layout: str) -> set[str]:
 
 
 class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4, MOV and Matroska hold it, one header for
-    all.
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
 
-    FFmpeg's muxers do this by themselves, but not while they write fragments, and not where the input has both. ISO
-    14496-3, 1.A.2 and 1.6.
+    FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
 
-    def __init__(self, target: AudioStream, *, known: bool) -> None:
+    def __init__(self, target: AudioStream) -> None:
         self._target = target
-        self._known = known
 
     @classmethod
     def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
         """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if (
-            not isinstance(source, AudioStream)
-            or not isinstance(target, AudioStream)
-            or (source.codec_context.codec.canonical_name != "aac")
-        ):
+        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or format not in ("mp4", "mov"):
             return None
-        known = bool(source.codec_context.extradata)
-        needed = format in ("mp4", "mov") or (format == "matroska" and known)
-        return cls(target, known=known) if needed else None
+        return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet without its header."""
@@ -185,9 +176,8 @@ class AdtsRewriter:
         if not config:
             yield packet
             return
-        if not self._known:
+        if not self._target.codec_context.extradata:
             self._target.codec_context.extradata = config
-            self._known = True
         bare: av.Packet[Any] = av.Packet(data[header:])
         bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
         bare.is_keyframe = True
@@ -195,8 +185,7 @@ class AdtsRewriter:
 
 
 class SubtitleTranscoder:
-    """Turns the events of one text subtitle format, or captions (CEA-608), into another; styling goes as far as the
-    target knows it."""
+    """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
@@ -208,18 +197,13 @@ class SubtitleTranscoder:
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = _MILLISECOND
 
-    def push(self, packet: av.Packet[Any], until: float = 0.0) -> Iterator[av.Packet[Stream]]:
-        """The event in the target's form; one that cannot be read is left out and counted.
-
-        Captions come out when something takes their place, with their own times; the last one, for an empty packet,
-        stays `until` then, in seconds.
-        """
-        captions = self._source.codec_context.name == "cc_dec"
-        if packet.size == 0 and not captions:
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
+        """The event in the target's form; one that cannot be read is left out and counted."""
+        if packet.size == 0:
             return
         try:
             events = self._source.codec_context.decode2(packet)
-            if events is None or (packet.pts is None and not captions):
+            if events is None or packet.pts is None:
                 return
             # The encoder writes text only; its time of display is set on the packet.
             text = self._target.codec_context.encode_subtitle(events)
@@ -227,10 +211,6 @@ class SubtitleTranscoder:
             self._stats.count("subtitles_lost")
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
             return
-        if captions:
-            text.time_base, text.pts = _MILLISECOND, events.pts // 1000
-            text.duration = events.end_display_time if packet.size else max(1, round(until * 1000) - text.pts)
-        else:
-            text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
+        text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
         text.dts = text.pts
         yield text
