@@ -145,15 +145,11 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
         UsageError: it is no number and not "auto".
     """
     if wanted != "auto":
-        try:
-            count = int(wanted)
-        except ValueError:
+        if not str(wanted).isdecimal() or not 1 <= int(wanted) <= 256:
             raise UsageError(
-                '--workers {value}: give a number from 1 on, or "auto"', code="workers_value", value=wanted
-            ) from None
-        if not 1 <= count <= 256:
-            raise UsageError("--workers {value}: give a number from 1 to 256", code="workers_most", value=wanted)
-        return count
+                '--workers {value}: give a number from 1 to 256, or "auto"', code="workers_value", value=wanted
+            )
+        return int(wanted)
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3

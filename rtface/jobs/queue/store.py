@@ -113,8 +113,9 @@ class Store:
         Raises:
             UsageError: there is no such item, or its state does not allow it.
         """
-        changes, alive = CHANGES[verb], self.has_runner()
+        changes = CHANGES[verb]
         with self._database.transaction() as database:
+            alive = self.has_runner()  # none takes an item before this ends
             for number in ids:
                 row = database.execute("SELECT * FROM item WHERE id = ?", (min(number, _MOST),)).fetchone()
                 if row is None:
