@@ -110,7 +110,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
         (["camera:0", "b.mkv"], "never ends", 2),
         (["FILM", "rtmp://host/app/key"], "never ends", 2),
         (["FILM", "b.mkv", "--workers", "0"], "--workers 0 is gone", 2),
-        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], "--compare names an image", 2),
+        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], ".png names no film container", 2),
         (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
         (["FILM"], "give an OUTPUT", 2),
     ],
@@ -146,7 +146,7 @@ def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     queue = rtface.Queue(tmp_path / "mine.sqlite")
     with pytest.raises(InputMissing):
         queue.add(tmp_path / "gone.mkv", "b.mkv")
-    with pytest.raises(UsageError, match=r"^latency has no effect"):
+    with pytest.raises(UsageError, match=r"^--latency has no effect"):
         queue.add(film, "b.mkv", latency=10)
     with pytest.raises(OutputError, match="exists already"):
         queue.add(film, existing(tmp_path))

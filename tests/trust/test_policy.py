@@ -93,7 +93,7 @@ def test_a_default_of_a_python_call_asks_for_nothing(site: Path) -> None:
     site.write_text('engine = "rtface-s"\nstrength = 0.5')
     with rtface.Enhancer(wait=False):
         pass
-    with pytest.raises(UsageError, match="sets strength"):
+    with pytest.raises(UsageError, match="sets --strength"):
         rtface.Enhancer(strength=0.7)
 
 
