@@ -89,7 +89,7 @@ class FaceCorrector(ABC):
         runtime: the device and the engines.
         options: grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
-        rules: what decides about tracks beside their analysis.
+        rules: what decides about tracks, besides their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
         light: name of the engine that runs between the keyframes of a heavy one; None for no
             keyframes.
