@@ -20,7 +20,6 @@ from rtface.analysis.treatment import INSIDE, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
-from rtface.engine.learned import shipped_name
 from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.doubts import note_doubts
 from rtface.enhance.engine_selection import EngineSelector
@@ -37,7 +36,7 @@ from rtface.errors import DeviceLost
 from rtface.frame import Box, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
-from rtface.quality.governor import UNSEEN_STRENGTH
+from rtface.quality.governor import UNSEEN_STRENGTH, shipped_name
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
