@@ -20,7 +20,6 @@ from rtface.analysis.treatment import INSIDE, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
-from rtface.engine.learned import shipped_name
 from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.doubts import note_doubts
 from rtface.enhance.engine_selection import EngineSelector
@@ -37,7 +36,7 @@ from rtface.errors import DeviceLost
 from rtface.frame import Box, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
-from rtface.quality.governor import UNSEEN_STRENGTH
+from rtface.quality.governor import UNSEEN_STRENGTH, shipped_name
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
@@ -89,7 +88,7 @@ class FaceCorrector(ABC):
         runtime: the device and the engines.
         options: grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
-        rules: what decides about tracks beside their analysis.
+        rules: what decides about tracks, besides their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
         light: name of the engine that runs between the keyframes of a heavy one; None for no
             keyframes.

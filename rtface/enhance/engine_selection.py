@@ -7,7 +7,6 @@ from math import inf
 from time import monotonic
 
 from rtface.config.options import QualityOptions
-from rtface.engine.learned import shipped_name
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.tasks import FaceTask
@@ -15,7 +14,7 @@ from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.protocols import Engine, Runtime
-from rtface.quality.governor import QualityGovernor
+from rtface.quality.governor import QualityGovernor, shipped_name
 from rtface.quality.levels import FaceDecision, FaceDemand
 from rtface.stats import Stats
 from rtface.util.fade import faded

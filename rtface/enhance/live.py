@@ -10,7 +10,6 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from rtface.config.options import EnhanceOptions
-from rtface.engine.learned import shipped_name
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
@@ -20,7 +19,7 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Face, Frame, Pixels
 from rtface.protocols import Restored, Runtime
-from rtface.quality.governor import FADE_S, QualityGovernor
+from rtface.quality.governor import FADE_S, QualityGovernor, shipped_name
 from rtface.stats import Stats
 from rtface.util.fade import faded
 

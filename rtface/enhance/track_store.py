@@ -164,7 +164,7 @@ Known = Callable[[Face, float], "dict[str, Any] | None"]
 
 @dataclass(frozen=True, slots=True)
 class TrackRules:
-    """What decides about tracks beside their analysis.
+    """What decides about tracks besides their analysis.
 
     Attributes:
         treatments: a person's decisions (`--treatment`).
@@ -186,7 +186,7 @@ class TrackStore:
     """All tracks of a run, by id.
 
     Args:
-        rules: what is decided beside the analysis.
+        rules: what is decided without the analysis.
         correct: "always" treats every face fully and "never" none, but for those in `rules.treatments`.
         mode: for keyframes.
 

@@ -99,10 +99,11 @@ def test_shots_have_no_effect_on_stills_and_say_so(tmp_path: Path) -> None:
 def test_analysis_finds_the_scenes_of_a_run(film: Path) -> None:
     found = Findings()
     tracks = analyze_file(film, Options(correct="always"), found=found)
-    assert [(row["start_s"], row["frames"], row["timecode"]) for row in found.scenes.table()] == [
-        (0.0, 16, "00:00:00:00"),
-        (0.64, 16, "00:00:00:16"),
-        (1.28, 16, "00:00:01:07"),
+    assert (clock := found.scenes.clock) is not None
+    assert [(one.frames, str(clock.timecode_at(one.begin))) for one in found.scenes.scenes] == [
+        (16, "00:00:00:00"),
+        (16, "00:00:00:16"),
+        (16, "00:00:01:07"),
     ]
     assert found.scenes.even
     assert len(tracks) == 3

@@ -131,7 +131,7 @@ def test_a_lower_third_comes_and_goes() -> None:
     assert visible[20] == visible[22] > visible[28] > 0
 
 
-def test_the_bar_of_a_lower_third_has_the_colour_that_is_asked_for() -> None:
+def test_the_bar_of_a_lower_third_has_the_asked_colour() -> None:
     out, plain = drawn("lower-third:title=Anna,fade=0,accent=#ff0000", faces=False)
     x0, y0, _, _ = changed(out, plain)
     red = rgb(out)[y0 + 2 : y0 + 4, x0 + 1 : x0 + 3]
