@@ -141,10 +141,16 @@ class LiveStatus:
         seen = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
         return remarks_of(seen, always=controls.always, light=controls.light)
 
+    @property
+    def levels(self) -> str:
+        """Quality levels of the faces, "" where all are on the highest."""
+        levels = self._governor.levels
+        return ", ".join(levels) if set(levels) - {FULL} else ""
+
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
         counters, delay, recent, source = self.stats.counters, self.state.delay, self.window.histogram(), self.source[1]
-        levels, buffer = self._governor.levels, source.health.buffer
+        buffer = source.health.buffer
         # Seconds by which to delay the sound of another program; None before the first frame.
         offset = delay if delay is not None else recent.percentile(50) + buffer if recent.count else None
         return {
@@ -165,7 +171,7 @@ class LiveStatus:
             "passed": {"late": 0} | self._counted("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),
-            "ladder": ", ".join(levels) if set(levels) - {FULL} else "",
+            "ladder": self.levels,
             "paused": self.paused,
             "remarks": [remark.to_dict() for remark in self.remarks],
             "watched": self.state.watched,

@@ -81,8 +81,8 @@ def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
         yield "warn", counted(shown["faults"], "fault")
     if shown["guarded"]:
         yield "", f"{shown['guarded']} guarded"
-    if shown["ladder"] and not shown["paused"]:
-        yield "", shown["ladder"]
+    if (levels := status.levels) and not shown["paused"]:
+        yield "", levels
     if shown["cpu_budget"] < 1.0:
         yield "", f"cpu {100 * shown['cpu_share']:.0f} of {100 * shown['cpu_budget']:.0f} %"
     if shown["buffer_ms"]:
