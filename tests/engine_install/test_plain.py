@@ -18,7 +18,6 @@ from rtface.errors import InputError, MissingComponent
 from rtface_engines.generic_onnx import inspect
 from tests.engine.tiny_onnx import DOUBLE, FLOAT, convolutions, faithful, keeping, remembering
 from tests.engine_install.published import Publisher
-from tests.pairs import pairs
 
 
 def call(*words: object) -> Result:
@@ -59,7 +58,12 @@ def test_a_known_name_brings_its_licence(published: Publisher, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("port", "device"),
-    pairs([(("n", 1), FLOAT, "n"), ((), DOUBLE, 1), (("n",), FLOAT, "n"), ((1, 1), DOUBLE, 1)], ["cpu", "onnx"]),
+    [
+        ((("n", 1), FLOAT, "n"), "cpu"),
+        (((), DOUBLE, 1), "onnx"),
+        ((("n",), FLOAT, "n"), "onnx"),
+        (((1, 1), DOUBLE, 1), "cpu"),
+    ],
 )
 def test_a_control_of_any_shape_and_type(
     published: Publisher, tmp_path: Path, device: str, port: tuple[Sequence[int | str], int, Any]
