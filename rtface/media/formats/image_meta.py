@@ -19,14 +19,12 @@ from rtface.media.formats.image_header import (
     ICC_BYTES,
     PNG,
     Tables,
-    frame_header,
     jpeg_end,
     kind_of,
     png_chunks,
     quantisation_tables,
     segments,
 )
-from rtface.media.formats.image_view import View, bmp_view, exif_view, jfif_view, png_view
 from rtface.media.formats.mp4 import boxes
 from rtface.media.formats.tiff_tags import Directory, exif_with, order_of, read_directory
 from rtface.util.text import printable
@@ -41,7 +39,6 @@ _JPEG_KEPT = re.compile(
     rb"\xe0|\xe1(Exif\0|http://ns\.adobe\.com/xap/1\.0/|http://ns\.adobe\.com/xmp/extension/)|"
     rb"\xe2(ICC_PROFILE|MPF)\0|\xebJP|\xed|\xeeAdobe"
 )  # JUMBF has credentials
-_BELOW_PROFILE = {"gAMA", "cHRM", "sRGB"}
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
@@ -92,10 +89,9 @@ class ImageMetadata:
         png: PNG chunks worth keeping, kind and data.
         tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
         tiff_form: bits, kind of colours, number and format of a TIFF's samples, by their tags.
+        tiff_alpha: what a TIFF's sample behind the colours is (2: straight transparency); None without.
         density: unit and numbers of samples of a JPEG, as JFIF has them.
-        view: what the header says of how the samples are shown, but for profile and orientation.
         tables: quantisation tables that a JPEG was encoded with.
-        rgb: whether a JPEG's header says, as most viewers read it, that its components are red, green and blue.
         unkept: names of what else is in the file (`not_kept`).
     """
 
@@ -109,10 +105,9 @@ class ImageMetadata:
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
     tiff_form: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]])
+    tiff_alpha: int | None = None
     density: bytes | None = None
-    view: View = field(default_factory=View)
     tables: Tables | None = None
-    rgb: bool = False
     unkept: Sequence[str] = ()
 
     @property
@@ -129,7 +124,6 @@ def read_meta(data: bytes) -> ImageMetadata:
     )
     meta = read(data) if read else ImageMetadata()
     if kind == "bmp":
-        meta.view = bmp_view(data)
         meta.resolution = density(*struct.unpack_from("<ii", data.ljust(46, b"\0"), 38), _METRE)
     settle(meta)
     return meta
@@ -160,13 +154,9 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
 
 
 def settle(meta: ImageMetadata) -> None:
-    """Leaves out of metadata what the rest of it, or RGB, makes void: the profile of inks, curves below a profile."""
+    """Leaves the profile of inks out, as the samples became RGB."""
     if meta.icc and meta.icc[16:20] in (b"CMYK", b"Lab "):
         meta.icc = None
-    if meta.icc:  # it stands above these
-        meta.view = {what: said for what, said in meta.view.items() if what not in _BELOW_PROFILE}
-    elif meta.exif:
-        meta.view |= exif_view(meta.exif)
 
 
 def density(across: float | Fraction, down: float | Fraction, unit: Fraction) -> tuple[Fraction, Fraction] | None:
@@ -188,8 +178,7 @@ def _read_boxes(data: bytes) -> ImageMetadata:
     meta.xmp = more.get("xmp")
     points = re.search(rb"colrnclx\0(.)\0(.)", data[: 1 << 20], re.DOTALL)
     if points and not meta.icc and (points[1][0] not in (1, 2) or points[2][0] not in _LIKE_SRGB):
-        meta.view["cICP"] = points[1] + points[2] + b"\0\1"
-        meta.png = [(b"cICP", meta.view["cICP"])]
+        meta.png = [(b"cICP", points[1] + points[2] + b"\0\1")]
     return meta
 
 
@@ -318,8 +307,7 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _read_png(data: bytes) -> ImageMetadata:
-    meta = ImageMetadata(view=png_view(png_chunks(data), _PNG_COLORS))
-    samples = False
+    meta, samples = ImageMetadata(), False
     for kind, body in png_chunks(data):
         samples = samples or kind == b"IDAT"
         if kind == b"iCCP" and not samples:  # readers pass over one that comes later
@@ -385,29 +373,15 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
         elif marker == 0xFE:
             meta.comments.append(body)
         elif marker == 0xE0 and body.startswith(b"JFIF\0") and meta.density is None:
-            meta.density, meta.view = body[7:12], jfif_view(body)
+            meta.density = body[7:12]
             if body[7:8] in (b"\1", b"\2") and len(body) >= 12:
                 meta.resolution = density(
                     *struct.unpack_from(">HH", body, 8), CENTIMETRE if body[7] == 2 else Fraction(1)
                 )
-        elif marker == 0xEE and body[:5] == b"Adobe" and body[11:12] == b"\0" and meta.density is not None:
-            meta.view["Adobe's transform"] = 0  # against JFIF, which is YCbCr
-    meta.tables, meta.rgb = quantisation_tables(data), _says_rgb(data)
+    meta.tables = quantisation_tables(data)
     if parts:
         meta.icc = b"".join(parts[i] for i in sorted(parts))
     return meta
-
-
-def _says_rgb(data: bytes) -> bool:
-    """By the rules of libjpeg: JFIF is YCbCr, then Adobe's marker decides, then the names of the components."""
-    found = list(segments(data))
-    if any(marker == 0xE0 and body.startswith(b"JFIF\0") for marker, body in found):
-        return False
-    frame = frame_header(data)
-    if frame[5:6] != b"\3":
-        return False
-    adobe = [body for marker, body in found if marker == 0xEE and body.startswith(b"Adobe") and len(body) > 11]
-    return not adobe[-1][11] if adobe else frame[6:15:3] == b"RGB"
 
 
 def segment(marker: int, body: bytes) -> bytes:

@@ -35,9 +35,8 @@ from rtface.media.formats.image_meta import (
     read_meta,
     settle,
 )
-from rtface.media.formats.image_view import TIFF_FORM, TIFF_READ, TIFF_SHOWN, numbers, tiff_view, writable
 from rtface.media.formats.quantiser_tables import jpeg_step
-from rtface.media.formats.tiff_tags import classic, read_directory
+from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, classic, numbers, read_directory, writable
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
@@ -327,12 +326,11 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags
-            found = {number: tags[number].value for number in (274, 700, 34675, *TIFF_READ) if number in tags}
+            found = {number: tags[number].value for number in (274, 338, 700, 34675, *TIFF_FORM) if number in tags}
             kept = {
                 n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
             }
     except (tifffile.TiffFileError, *_DAMAGED):
-        meta.view = {"tags": "damaged"}
         return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
     orientation = next((number for number in numbers(found.get(274, 1)) if number in _UPRIGHT), 1)
     unwritable = {n for n in kept if not writable(n, *kept[n])}
@@ -341,7 +339,8 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
         bytes(said) if isinstance(said := found.get(number), bytes | tuple) and _are_bytes(said) else None
         for number in (34675, 700)
     )
-    meta.view, meta.tiff_shown = tiff_view(found), {n: kept[n] for n in kept if n not in unwritable}
+    meta.tiff_shown = {n: kept[n] for n in kept if n not in unwritable}
+    meta.tiff_alpha = next((number for number in numbers(found.get(338, 0)) if number in (0, 1, 2)), None)
     meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
     if {282, 283} <= meta.tiff_shown.keys():
         across, down = (Fraction(*meta.tiff_shown[number][2]) for number in (282, 283))

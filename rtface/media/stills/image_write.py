@@ -27,10 +27,9 @@ from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target, full, write_whole
 from rtface.media.formats.image_header import size_of
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
-from rtface.media.formats.image_view import TIFF_FORM, TIFF_OF_VALUES
 from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.formats.tiff_tags import order_of, read_directory, with_directory
+from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_OF_VALUES, order_of, read_directory, with_directory
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.stills.dpx import COLOURS, new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
@@ -185,7 +184,7 @@ def image_bytes(
     if kind == "webp" and meta.icc and meta.icc[16:20] == b"GRAY":  # its samples are RGB
         meta.icc = None
     if still is not None and kind != still.kind:
-        meta.view, meta.tiff_shown, meta.density = {}, {}, None
+        meta.tiff_shown, meta.tiff_alpha, meta.density = {}, None, None
     change = Change.of(frame)
     tags = true_tags(tags, change, own_tags({}, meta.xmp)) if tags and change else None
     if tags:
@@ -366,7 +365,7 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
         pixels,
         photometric="minisblack" if gray else "rgb",
         compression="zlib",
-        extrasamples=meta.view.get("transparency", ["unassalpha"])
+        extrasamples=[2 if meta.tiff_alpha is None else meta.tiff_alpha]
         if pixels.ndim == 3 and pixels.shape[2] == 4
         else None,
         byteorder=order_of(about),

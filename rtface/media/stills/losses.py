@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 from rtface.media.formats.color import is_transparent
@@ -22,6 +23,12 @@ _HOLDS = {
 DAMAGED = "a part of its image is missing or damaged"
 _USUAL = (72, 96)  # of an inch: what programs write that know none
 _NAMED = 5  # parts that are not kept
+# PNG chunks that say how to show samples: those that a profile stands above, as of sRGB, and the others.
+_SRGB = {
+    b"gAMA": struct.pack(">I", 45455),
+    b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+}
+_COLOURS = (b"cICP", b"mDCV", b"cLLI")
 _SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
 
 
@@ -59,7 +66,8 @@ def _carried(still: Still, kind: str) -> Iterator[str]:
         yield "Photoshop resources (IPTC)"
     if meta.comments:
         yield "comment"
-    if kind != still.kind and meta.view.keys() & {"cICP", "gAMA", "cHRM", "mDCV", "cLLI", "colours"}:
+    curves = any(meta.icc is None and body != _SRGB[name] for name, body in meta.png if name in _SRGB)
+    if kind != still.kind and (curves or any(name in _COLOURS for name, _ in meta.png)):
         yield "colour space"
     texts = {body.split(b"\0", 1)[0] for name, body in meta.png if name in PNG_TEXTS}
     if texts - {b"XML:com.adobe.xmp"}:
