@@ -47,8 +47,6 @@ from rtface.util.av_gpu import on_gpu
 
 # Seconds before --start from which decoding begins when a seek to that time lands behind it.
 _EARLIER = (0, 5, 30)
-# Packets before the first frame that are kept in memory; a file with more of them is read a second time.
-HELD_BYTES = 32 << 20
 
 # Where the first frame is progressive, frames are looked at for fields: of these codecs, with the lines of interlaced
 # television, so many and as large as together at most.
@@ -128,8 +126,6 @@ class FileSource:
                 end=end,
             )
         self._waiting: deque[Item] = deque()
-        self._overflow = False  # whether packets before the first frame were let go
-        self._opened_first: InputContainer | None = None
         self._readers: list[PipeReader | FileReader | None] = []
         self._now: Decoder | None = None  # once the first frame is there
         self._changed = self._change_of()
@@ -163,8 +159,6 @@ class FileSource:
                     code="scale_fields",
                     name=self._name,
                 )
-            if self._overflow:
-                self._now, self._items = self._begin_again()
             self._now.form.expect_fields(fields or self.info.display.fields)
         except BaseException:
             self.close()
@@ -237,8 +231,6 @@ class FileSource:
             if self._arriving is not None and not self._arriving.close():
                 return
             self._container.close()
-            if self._opened_first is not None:
-                self._opened_first.close()
             for reader in self._readers:  # PyAV keeps them as long as a stream of theirs is known
                 if reader is not None:
                     reader.close()
@@ -333,29 +325,12 @@ class FileSource:
             name=self._name,
         )
 
-    def _begin_again(self) -> tuple[Decoder, Iterator[Item]]:
-        """A decoder at the start of the file. The container that was read so far stays open: `info` names its
-        streams."""
-        self._opened_first = self._container
-        self._container, self._video = self._open()
-        self._waiting.clear()
-        self._stats.count("frames_in", -1)  # the first frame is decoded once more
-        decoder = self._decoder(Faults(self._name, self._stats, strict=self._strict))
-        return decoder, decoder.items()
-
     def _first_frame(self, items: Iterator[Item]) -> bool:
         self._waiting.clear()
-        held, again = 0, self.pipe is None and not is_url(self._path)
         for item in items:
+            self._waiting.append(item)
             if isinstance(item, Frame):
-                self._waiting.append(item)
                 return True
-            held += item.packet.size
-            if again and held > HELD_BYTES:
-                self._overflow = True
-                self._waiting.clear()
-            else:
-                self._waiting.append(item)
         return False
 
     def _look_for_fields(self, first: Frame) -> None:
@@ -365,7 +340,6 @@ class FileSource:
             image.interlaced_frame
             or codec not in _CODES_FIELDS
             or image.height not in _TELEVISION
-            or self._overflow
             or self.pipe is not None
             or is_url(self._path)
             or on_gpu(image)

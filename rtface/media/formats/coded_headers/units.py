@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,6 +86,14 @@ class Units:
         for unit in parameter_sets(extradata, self.record):
             if self.kind(unit) in self.sets:
                 yield unit.rstrip(b"\0")
+
+    def primed(self, extradata: bytes) -> H264Slices | HevcSlices:
+        """Makes a reader of slices that knows the parameter sets of a stream's extradata."""
+        slices = self.reader()
+        with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
+            for unit in parameter_sets(extradata, self.record):
+                slices.read(unit)
+        return slices
 
     def extended(self, record: bytes, own: list[bytes]) -> bytes:
         """A record with further parameter sets."""
