@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rtface.media.formats.tiff_tags import order_of
+from rtface.media.formats.tiff_tags import order_of, read_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
-_MPF_HEAD = b"MPF\0"
+_MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
 _MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # with a length, or the end
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
@@ -133,13 +132,8 @@ def more_of(data: bytes) -> str:
 def _images(body: bytes) -> int:
     """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
     tiff = body[len(_MPF_HEAD) :]
-    order = order_of(tiff)
-    at = struct.unpack_from(f"{order}I", tiff, 4)[0]
-    for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
-        tag, _, _, value = struct.unpack_from(f"{order}HHII", tiff, at + 2 + 12 * entry)
-        if tag == 0xB001:
-            return value
-    return 1
+    _, _, said = read_directory(tiff).get(_MPF_IMAGES, (0, 0, b""))
+    return struct.unpack(order_of(tiff) + "I", said)[0] if isinstance(said, bytes) and len(said) == 4 else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +232,3 @@ def decodable(data: bytes) -> bytes:
             begin = at + 12 + size
         at += 12 + size
     return b"".join([*kept, whole[begin:]]) if kept else data
-
-
-def unpacks_large(data: bytes) -> bool:
-    """Whether a PNG's profile or text is far larger than any real one, once it is unpacked."""
-    for kind, body in png_chunks(data):
-        if kind in _PNG_PACKED:
-            with suppress(zlib.error):
-                if len(zlib.decompressobj().decompress(body[body.find(b"\0") + 2 :], ICC_BYTES)) == ICC_BYTES:
-                    return True
-    return False

@@ -19,7 +19,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.media.formats.image_header import kind_of, unpacks_large, unread_kind
+from rtface.media.formats.image_header import unread_kind
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
@@ -45,7 +45,6 @@ _PLAYLISTS = {
     "dash": (".mpd",),
     "imf": (".xml",),
 }
-_LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
 NO_TIMES = 0x80
@@ -90,7 +89,6 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
-        _check_named(Path(path))
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         # No playlist or session description opens the network; under a film's name, no other file either.
@@ -194,7 +192,6 @@ def _check_file(path: Path, name: str) -> None:
         try:
             with path.open("rb") as file:
                 head = file.read(64)
-                bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
             raise InputMissing(
                 "{path}: cannot be read ({why}); check its permissions, and the disk that it lies on",
@@ -210,26 +207,6 @@ def _check_file(path: Path, name: str) -> None:
                 code="image_not_read",
                 name=name,
                 kind=kind,
-            )
-        if bomb:
-            raise InputError(
-                "{name}: its profile or text would unpack to more than any real one; save it again as another "
-                "PNG, or write an image instead of a film",
-                code="unpacks_large",
-                name=name,
-            )
-
-
-def _check_named(path: Path) -> None:
-    """Refuses a list of films that names a pipe or device, which FFmpeg would wait for."""
-    if path.suffix.lower() not in _PLAYLISTS["concat"] or not path.is_file():
-        return
-    with path.open("rb") as file:
-        words = [line.split(maxsplit=1) for line in file.read(_LISTED).splitlines()]
-    for named in (Path(os.fsdecode(word[1].strip(b" '\""))) for word in words if len(word) == 2 and word[0] == b"file"):
-        if (there := path.parent / named).exists() and not there.is_file():
-            raise InputError(
-                "{path}: names {named}, which is no file; name films only", code="listed_device", path=path, named=named
             )
 
 
