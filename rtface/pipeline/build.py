@@ -137,7 +137,7 @@ def open_film(
             threads=threads.decode,
             stats=stats,
             strict=options.strict,
-            stop=stop.is_set,
+            stop=stop,
             size=size,
             fields=fields,
             scale=options.scale,

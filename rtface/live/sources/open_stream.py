@@ -6,6 +6,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -124,7 +125,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     if request.kind != "file":
         opened = _open_url(request)
     elif is_pipe(request.name):
-        reader = PipeReader(request.name, lambda: False)
+        reader = PipeReader(request.name, Event())
         opened = _streams(open_container(request.name, reader, _PIPE), request, live=True, probed=True)
     else:
         opened = _streams(open_container(request.name), request, live=False)

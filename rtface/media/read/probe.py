@@ -273,9 +273,7 @@ def describe(
     if end is not None:
         until = end if cut.end is None else min(end, cut.end)
         length = max(Fraction(0), until - (cut.clock_start if cut.start is None else cut.start))
-    width, height = image.width * float(first.display.aspect), float(image.height)
-    if first.display.quarter_turns % 2:
-        width, height = height, width
+    width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
     streams = streams_of(container, video, decoder.covers)
     header = read_header(path, container, video, image)
@@ -289,8 +287,8 @@ def describe(
         duration_s=None if length is None else float(length),
         width=image.width,
         height=image.height,
-        display_width=round(width),
-        display_height=round(height),
+        display_width=width,
+        display_height=height,
         rate=rate,
         time_base=time_base_of(video),
         pix_fmt=native_format(first.image),
@@ -334,9 +332,7 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
     decoded, image = (info.width, info.height, format), frame.image
     if (image.width, image.height) == decoded[:2]:
         return info
-    width, height = image.width * float(frame.display.aspect), float(image.height)
-    if frame.display.quarter_turns % 2:
-        width, height = height, width
+    width, height = _upright_size(image, frame.display)
     scales = (Fraction(image.width, info.width), Fraction(image.height, info.height)) * 2
     left, top, right, bottom = (
         round(side * scale) for side, scale in zip(info.crop or (0, 0, 0, 0), scales, strict=True)
@@ -345,8 +341,8 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
         info,
         width=image.width,
         height=image.height,
-        display_width=round(width),
-        display_height=round(height),
+        display_width=width,
+        display_height=height,
         aspect=info.aspect and frame.display.aspect,
         crop=info.crop and (left, top, right, bottom),
         tags=replace(info.tags, matrix=int(image.colorspace)),
@@ -364,6 +360,12 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
             ),
         ],
     )
+
+
+def _upright_size(image: av.VideoFrame, display: Display) -> tuple[int, int]:
+    """Width and height as they are seen, in square pixels."""
+    width, height = round(image.width * float(display.aspect)), image.height
+    return (height, width) if display.quarter_turns % 2 else (width, height)
 
 
 def _origin(cut: Cut) -> Fraction:

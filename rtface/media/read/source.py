@@ -6,11 +6,11 @@ import itertools
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import av
 from av.container import InputContainer
@@ -72,7 +72,7 @@ class FileSource:
         stats: receives counters and warnings.
         strict: raise InputError where the file is damaged, instead of warning and going on.
         decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
-        stop: once it is true, a pipe is read no further: what came is the whole input.
+        stop: once it is set, a pipe is read no further: what came is the whole input.
         size: of all frames; those of another are scaled. None takes that of the first.
         fields: of the film, where it was opened before: another order is reported. None finds out.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
@@ -99,7 +99,7 @@ class FileSource:
         stats: Stats | None = None,
         strict: bool = False,
         decode: Decoding | None = None,
-        stop: Callable[[], bool] | None = None,
+        stop: Event | None = None,
         size: Size | None = None,
         fields: Fields | None = None,
         scale: str | None = None,
@@ -111,7 +111,7 @@ class FileSource:
         self._wanted, self._size, self._variant = decode, size, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
         self._gpu: GpuDecoder | str | None = None
-        self._stop = stop or (lambda: False)
+        self._stop = stop or Event()
         self.pipe: PipeReader | None = None
         self._arriving: ArrivingPackets | None = None
         self._reading = Lock()
@@ -277,7 +277,7 @@ class FileSource:
             remote=is_url(self._path),
             sought=sought,
             gpu=self._gpu if isinstance(self._gpu, GpuDecoder) else None,
-            stopped=lambda: self.pipe is not None and self.pipe.stopped,
+            pipe=self.pipe,
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
