@@ -19,7 +19,6 @@ from rtface.cli.app import app
 from rtface.errors import InputError, InputMissing, Interrupted, UsageError
 from rtface.trust.sidecar import sidecar_path
 from rtface.trust.verify import Verified, verify
-from tests.media.encoded import animated_avif
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, film, still, write_film
 
@@ -269,12 +268,6 @@ def test_a_damaged_scan_is_named_and_the_rest_compared(tmp_path: Path) -> None:
     found = verify(tmp_path / "out", input=tmp_path / "scans")
     assert (found.sidecar, found.input) == ("same", "not checked")
     assert "2.png is not compared" in str(found.gaps) and "2 frames, 2 with boxes" in str(found.proofs)
-
-
-def test_a_film_of_an_animated_avif(tmp_path: Path) -> None:
-    source = animated_avif(tmp_path / "in.avif", 5)
-    rtface.run(source, tmp_path / "out.mkv", sidecar=True)
-    assert verify(tmp_path / "out.mkv", input=source).same
 
 
 def test_a_live_recording_has_the_hash_of_its_file(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 
 def kind_of(data: bytes) -> str | None:
-    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm", "tga") by a
+    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm") by a
     file's first bytes, None for anything else."""
     if data.startswith(PNG):
         return "png"
@@ -44,41 +44,25 @@ def kind_of(data: bytes) -> str | None:
         return "dpx"
     if data[:4] == b"v/1\x01":
         return "exr"
-    if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:  # an animation ("avis") is a film
+    if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:
         return "avif"
     if data.startswith(b"\xff\x4f\xff\x51") or (data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx ")):
         return "jp2"
     if _PNM.match(data):
         return "pnm"
-    if _is_tga(data):
-        return "tga"
     return "bmp" if data[:2] == b"BM" else None
 
 
 def unread_kind(data: bytes) -> str:
     """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
     as films, of one tile of the picture or of each of its sizes."""
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
-        return "" if kind_of(data) or b"avis" in data[8:40] else "HEIC"
+    if data[4:8] == b"ftyp" and data[8:12] in (*_HEIF, b"avis"):
+        return "animated AVIF" if b"avis" in data[8:40] else "" if kind_of(data) else "HEIC"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return "JPEG XL"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
         return "ICO"
     return "PSD" if data.startswith(b"8BPS") else ""
-
-
-def _is_tga(data: bytes) -> bool:
-    """Whether 18 bytes can only be the header of a Targa image, which has no name of its kind."""
-    if len(data) < 18:
-        return False
-    mapped, kind, width, height, bits, flags = struct.unpack_from("<xBB9xHHBB", data)
-    return (
-        width > 0 < height
-        and bits in (8, 15, 16, 24, 32)
-        and flags & 0xC0 == 0
-        and (mapped, kind) in ((0, 2), (0, 3), (0, 10), (0, 11), (1, 1), (1, 9))
-        and (mapped == 1 or data[3:8] == bytes(5))
-    )
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

@@ -261,11 +261,9 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
         raise InputError(
             "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
         )
-    line, variants, avif = None, variants_of(container), is_avif(container)
+    line, variants = None, variants_of(container)
     if variants:
         chosen, line = choose_variant(variants, variant, name)
-    elif avif:  # the animation comes behind its first image
-        chosen = max(usable, key=lambda stream: stream.frames)
     else:
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
@@ -293,8 +291,9 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             stream.discard = Discard.default if stream in kept else Discard.all
     if variants or len(usable) == 1:
         return chosen, line
-    rest = "what else it holds, a still or transparency, is left out" if avif else "the others are copied"
-    return chosen, f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, {rest}"
+    return chosen, (
+        f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, the others are copied"
+    )
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
@@ -321,16 +320,9 @@ def is_still(container: InputContainer) -> bool:
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
 
 
-def is_avif(container: InputContainer) -> bool:
-    """Whether the video streams are those of an AVIF: its image, its transparency, and its animation."""
-    return container.metadata.get("major_brand") in ("avif", "avis")
-
-
 def kept_streams(container: InputContainer, video: VideoStream) -> list[Stream]:
-    """All streams that belong to the film of `video`, in the order of the container: none beside it of an AVIF, of an
-    HLS or DASH list those of its variant."""
-    if is_avif(container):
-        return [video]
+    """All streams that belong to the film of `video`, in the order of the container: of an HLS or DASH list those of
+    its variant."""
     return streams_of_variant(container, video) if variants_of(container) else list(container.streams)
 
 

@@ -1,5 +1,5 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000,
-PNM and Targa with their depth and profile.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000
+and PNM with their depth and profile.
 
 FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency); profile, EXIF and XMP
 are taken as blocks, see `rtface.media.formats.image_meta`.
@@ -20,7 +20,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.errors import InputError, InputMissing, Message
+from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.files.image_names import has_still_name, is_image
 from rtface.media.formats.color import color_of, display_of, is_transparent
@@ -56,7 +56,6 @@ _CODECS = {
     "dpx": "dpx",
     "exr": "exr",
     "jp2": "jpeg2000",
-    "tga": "targa",
 }
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
 # EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
@@ -141,12 +140,9 @@ def read_image(path: str | os.PathLike[str]) -> Still:
     kind = kind_of(data)
     if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
         raise InputError(
-            "{name}: is an animation, no still; {advice}",
+            "{name}: is an animation, no still; make a film or GIF of it first",
             code="animation",
             name=name,
-            advice=Message("make a film or GIF of it first", code="make_film")
-            if kind
-            else Message("give it as INPUT with a film as OUTPUT", code="into_film"),
         )
     if kind is None:
         raise InputError(
