@@ -24,7 +24,7 @@ import rtface
 from rtface.errors import InputError, InputMissing, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.formats.image_header import AvifShape, avif_shape
-from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_orientation, read_meta, write_meta
+from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_orientation, not_kept, read_meta, write_meta
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.tiff_tags import exif_with, read_directory
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
@@ -649,20 +649,15 @@ def test_comments_and_resources_of_a_jpeg(tmp_path: Path):
     assert "comment" in losses(still, "webp")[0] and "IPTC" in losses(still, "png")[0]
 
 
-def test_exif_and_xmp_of_an_avif(tmp_path: Path):
-    exif, packet = bytes(4) + EXIF, b"<x:xmpmeta/>"
-
-    def box(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body) + 8) + kind + body
-
-    entries = [b"\2\0\0\0\0\1\0\0Exif\0", b"\2\0\0\0\0\2\0\0mime\0application/rdf+xml\0"]
-    places = [(1, 0, len(exif)), (2, len(exif), len(packet))]
-    items = b"".join(struct.pack(">HHHHII", number, 1, 0, 1, at, size) for number, at, size in places)
-    meta = box(b"iinf", bytes(4) + b"\0\2" + b"".join(box(b"infe", entry) for entry in entries))
-    meta += box(b"iloc", b"\1\0\0\0\x44\0\0\2" + items) + box(b"idat", exif + packet)
-    meta += box(b"colr", b"nclx" + bytes((0, 9, 0, 16, 0, 9, 0x80)))
-    found = read_meta(b"\0\0\0\x14ftypavif\0\0\0\0avif" + box(b"meta", bytes(4) + meta))
-    assert (found.exif, found.xmp, found.png) == (EXIF, packet, [(b"cICP", bytes((9, 16, 0, 1)))])
+def test_exif_and_xmp_of_jpeg_2000_and_avif() -> None:
+    packet, colour = b"<x:xmpmeta/>", b"\0\0\0\x13colrnclx" + bytes((0, 9, 0, 16, 0, 9, 0x80))
+    parts = [(bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), packet), (b"JpgTiffExif->JP2", EXIF)]
+    boxes = b"".join(struct.pack(">I", len(body) + 24) + b"uuid" + name + body for name, body in parts)
+    found = read_meta(b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 " + bytes(8) + boxes)
+    assert (found.exif, found.xmp) == (EXIF, packet)
+    avif = b"\0\0\0\x14ftypavif\0\0\0\0avif" + b"infeExif\0" + colour
+    assert read_meta(avif).png == [(b"cICP", bytes((9, 16, 0, 1)))]
+    assert not_kept(avif, "avif", more=False) == ["EXIF"]
 
 
 def test_a_bigtiff_is_read_as_any_tiff(tmp_path: Path):

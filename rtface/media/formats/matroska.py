@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import partial
-from itertools import islice
 from typing import BinaryIO
 
 from rtface.media.formats.color import HdrMetadata
-from rtface.media.formats.mp4 import Crop, Header
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
@@ -25,35 +22,8 @@ _CLUSTER = 0x1F43B675
 _FARTHEST = 1 << 62  # a place that a file may be asked for
 _LONGEST = 1 << 24  # bytes of an element that is read whole
 _RATIO = 3  # the unit of a shown size that is a ratio only
-_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
-_ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
-_DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
-
-
-def read_header(file: BinaryIO, number: int) -> Header:
-    """Reads what the header says of a video track.
-
-    Args:
-        file: the film.
-        number: of the track among the video tracks, from 0 on.
-    """
-    data = _body(file, _TRACKS)
-    start, end = next(((body, stop) for _, body, stop in islice(_tracks(data), number, None)), (0, 0))
-    video = _child(data, start, end, _VIDEO) or (0, 0)
-    left, top, right, bottom = (_number(data, *video, kind) for kind in _CROP)
-    return Header(
-        crop=(left, top, right, bottom) if left or top or right or bottom else None,
-        dolby_vision=next(
-            (
-                data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
-                for kind, _, first, last in elements(data, start, end)
-                if kind == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION
-            ),
-            None,
-        ),
-    )
 
 
 def unread_tracks(file: BinaryIO) -> set[int]:
@@ -68,7 +38,6 @@ def note_picture(
     size: tuple[int, int],
     aspect: Fraction | None,
     *,
-    crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
     projection: bytes = b"",
     webm: bool = False,
@@ -81,7 +50,6 @@ def note_picture(
         number: of the track among the video tracks, from 0 on.
         size: of a frame, in samples.
         aspect: of a sample; None where it is unknown.
-        crop: what is hidden at the borders.
         hdr: mastering display and light level.
         projection: element of that name.
         webm: whether it is WebM, which gives sizes in pixels only.
@@ -97,7 +65,7 @@ def note_picture(
     file.seek(origin)
     data = file.read(at - origin)
     parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
-    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, webm=webm), aspect, hdr, projection)
+    tracks = _with_video(parts[-1][1], number, size, aspect, hdr=hdr, projection=projection, webm=webm)
     spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
     free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
     if tracks == parts[-1][1]:
@@ -106,7 +74,7 @@ def note_picture(
         free, tracks = 0, longer(tracks)
     if not spaces or free < 0:
         if hdr is not None:
-            note_picture(file, number, size, aspect, crop=crop, projection=projection, webm=webm)
+            note_picture(file, number, size, aspect, projection=projection, webm=webm)
         return False
     parts[-1] = _TRACKS, tracks
     parts[spaces[0]] = _VOID, void(free) if free else b""
@@ -158,34 +126,28 @@ def _uint(kind: int, value: int) -> bytes:
     return element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
 
 
-def _shown(size: tuple[int, int], aspect: Fraction | None, *, crop: Crop | None, webm: bool) -> bytes:
-    """Elements of a track's video: the shown size, and what is hidden."""
-    left, top, right, bottom = crop or (0, 0, 0, 0)
-    hidden = b"".join(_uint(kind, count) for kind, count in zip(_CROP, crop or (), strict=False) if count)
-    width, height = size[0] - left - right, size[1] - top - bottom
+def _shown(size: tuple[int, int], aspect: Fraction | None, *, webm: bool) -> bytes:
+    """Elements of a track's video: the shown size."""
     if aspect is None:
-        return hidden + (b"" if webm else _uint(_SHOWN_UNIT, 4))
+        return b"" if webm else _uint(_SHOWN_UNIT, 4)
     if aspect == 1:
-        return hidden
-    shown = width * aspect
+        return b""
+    shown = size[0] * aspect
     if webm or shown.denominator == 1:
-        return hidden + _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, height)
-    ratio = shown / height
-    return (
-        hidden
-        + _uint(_SHOWN_WIDTH, ratio.numerator)
-        + _uint(_SHOWN_HEIGHT, ratio.denominator)
-        + _uint(_SHOWN_UNIT, _RATIO)
-    )
+        return _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, size[1])
+    ratio = shown / size[1]
+    return _uint(_SHOWN_WIDTH, ratio.numerator) + _uint(_SHOWN_HEIGHT, ratio.denominator) + _uint(_SHOWN_UNIT, _RATIO)
 
 
 def _with_video(
     tracks: bytes,
     number: int,
-    shown: Callable[[Fraction | None], bytes],
+    size: tuple[int, int],
     aspect: Fraction | None,
+    *,
     hdr: HdrMetadata | None,
     projection: bytes,
+    webm: bool,
 ) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
@@ -197,11 +159,12 @@ def _with_video(
     new = b""
     for kind, content, whole in track:
         if kind == _VIDEO:
-            added = shown(aspect and aspect * _EYES.get(_number(content, 0, len(content), _STEREO), 1))
+            shape = aspect and aspect * _EYES.get(_number(content, 0, len(content), _STEREO), 1)
+            added = _shown(size, shape, webm=webm)
             kept = b"".join(
                 content[s:e]
                 for k, s, _, e in elements(content, 0, len(content))
-                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR, *_CROP)
+                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR)
             )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")

@@ -90,9 +90,6 @@ def reach_last_frame(file: BinaryIO) -> None:
         file.write(moov)
 
 
-Crop = tuple[int, int, int, int]
-"""Columns and rows at the left, top, right and bottom that a container hides."""
-
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
@@ -117,54 +114,6 @@ def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | No
             return None
         return around, (start + 8, start + struct.unpack_from(">I", moov, start)[0])
     return None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the header of a Matroska or MP4 file says of a video track, as far as FFmpeg does not give it.
-
-    Attributes:
-        crop: what it hides at the borders, None for nothing; fractions of a sample are left out.
-        dolby_vision: its configuration.
-    """
-
-    crop: Crop | None = None
-    dolby_vision: bytes | None = None
-
-
-def read_header(file: BinaryIO, number: int) -> Header:
-    """What the index says of a video track.
-
-    Args:
-        file: the film.
-        number: of the track among the video tracks, from 0 on.
-    """
-    moov = bytearray(_moov(file)[1])
-    if (found := _picture_entry(moov, number)) is None:
-        return Header()
-    first, end = found[1]
-    entry, size = (first + _ENTRY, end), struct.unpack_from(">HH", moov, first + 24)
-    vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
-    return Header(
-        crop=_crop(moov, entry, size),
-        dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
-    )
-
-
-def _crop(moov: bytearray, entry: Span, size: tuple[int, int]) -> Crop | None:
-    """What a clean aperture hides of a frame."""
-    clap = find_box(moov, *entry, b"clap")
-    if not clap or clap[1] - clap[0] < 32:
-        return None
-    parts = struct.unpack_from(">4IiIiI", moov, clap[0])
-    if not all(parts[1::2]):
-        return None
-    wide, high, right, down = (Fraction(n, d) for n, d in zip(parts[::2], parts[1::2], strict=True))
-    left, top = (
-        round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down), strict=True)
-    )
-    crop = left, top, size[0] - left - round(wide), size[1] - top - round(high)
-    return crop if any(crop) and min(crop) >= 0 else None
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
@@ -247,24 +196,22 @@ def note_picture(
     size: tuple[int, int],
     *,
     aspect: Fraction | None = None,
-    crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
     boxes: bytes = b"",
-) -> bool:
-    """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
-    the end of the file, so that it cannot grow.
+) -> None:
+    """Notes in a finished film of FFmpeg's what its index does not say of a video track; only the shape where the index
+    is not the end of the file, so that it cannot grow.
 
     Args:
         file: the film.
         number: of the track among the video tracks, from 0 on.
         size: of a frame, in samples.
         aspect: of a sample: players that do not look at it (pasp) show the film as wide as the track says.
-        crop: what is hidden at the borders.
         hdr: mastering display and light level.
         boxes: further ones of the picture's description.
     """
     at, before = _moov(file)
-    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr) + boxes
+    moov, added = bytearray(before), _light(hdr) + boxes
     found, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
     track = find_box(moov, *found[0][1], b"tkhd") if found else None
     if track and 0 < width < 1 << 32:
@@ -280,7 +227,6 @@ def note_picture(
             struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
     file.seek(at)
     file.write(moov)
-    return room or not added
 
 
 def note_languages(file: BinaryIO, languages: Sequence[str]) -> None:
@@ -298,14 +244,6 @@ def note_languages(file: BinaryIO, languages: Sequence[str]) -> None:
             struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
     file.seek(at)
     file.write(moov)
-
-
-def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
-    if crop is None:
-        return b""
-    left, top, right, bottom = crop
-    width, height = size[0] - left - right, size[1] - top - bottom
-    return box(b"clap", struct.pack(">4IiIiI", width, 1, height, 1, left - right, 2, top - bottom, 2))
 
 
 def _light(hdr: HdrMetadata | None) -> bytes:

@@ -19,7 +19,6 @@ from rtface.frame import Color, Display, Frame
 from rtface.media.formats.coding import Coding, coding_of
 from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, is_transparent, tags_of, views_of
 from rtface.media.formats.facts import film_tags, stream_tags
-from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
     expected_end,
@@ -33,7 +32,7 @@ from rtface.media.read.container import (
 )
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields, Size
-from rtface.media.read.header import not_shown, read_header
+from rtface.media.read.not_shown import not_shown
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
@@ -118,7 +117,6 @@ class MediaInfo:
         color, display: how to read the frames.
         tags: colour tags as the stream carries them.
         matrix: display matrix as the stream carries it (9 numbers), or None.
-        crop: columns and rows at the borders that the container hides, None for none.
         aspect: sample aspect ratio as the stream carries it, None when unknown.
         interlaced: whether the first frame is made of two fields; display.fields names their order.
         has_audio: whether any sound stream is there.
@@ -182,7 +180,6 @@ class MediaInfo:
     decoder: str = "software"
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
-    crop: Crop | None = None
     unseen: list[str] = field(default_factory=list[str])
     decoded: Size | None = None
 
@@ -275,8 +272,8 @@ def describe(
         length = max(Fraction(0), until - (cut.clock_start if cut.start is None else cut.start))
     width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
+    tags, hdr = tags_of(image, decoder.form.siting), hdr_of(image)
     streams = streams_of(container, video, decoder.covers)
-    header = read_header(path, container, video, image)
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
         metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
@@ -295,7 +292,7 @@ def describe(
         codec=video.codec_context.codec.canonical_name,
         color=first.color,
         display=replace(first.display, fields=fields),
-        tags=tags_of(image, decoder.form.siting),
+        tags=tags,
         matrix=decoder.form.matrix,
         aspect=Fraction(video.sample_aspect_ratio or 0) or None,
         interlaced=fields != "progressive",
@@ -306,7 +303,7 @@ def describe(
         metadata=metadata,
         xmp=packet.encode() if packet else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
-        hdr=hdr_of(image),
+        hdr=hdr,
         views=views_of(image),
         captions=has_captions(image),
         start=cut.start,
@@ -321,8 +318,7 @@ def describe(
         decoder=decoded_by,
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
-        crop=header.crop,
-        unseen=not_shown(header, video, decoder.hidden, alpha=alpha),
+        unseen=not_shown(video.metadata, decoder.hidden, tags, hdr, alpha=alpha),
     )
     return enlarged(info, first, native_format(image))
 
@@ -333,10 +329,6 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
     if (image.width, image.height) == decoded[:2]:
         return info
     width, height = _upright_size(image, frame.display)
-    scales = (Fraction(image.width, info.width), Fraction(image.height, info.height)) * 2
-    left, top, right, bottom = (
-        round(side * scale) for side, scale in zip(info.crop or (0, 0, 0, 0), scales, strict=True)
-    )
     return replace(
         info,
         width=image.width,
@@ -344,7 +336,6 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
         display_width=width,
         display_height=height,
         aspect=info.aspect and frame.display.aspect,
-        crop=info.crop and (left, top, right, bottom),
         tags=replace(info.tags, matrix=int(image.colorspace)),
         decoded=decoded,
         notes=[

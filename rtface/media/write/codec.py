@@ -42,8 +42,7 @@ ALIASES = {
 
 # Encoders of films for players, for which a folder of stills is made 4:2:0.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
-# Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
-# `mp4.note_picture`).
+# Containers in which HDR metadata are noted (`matroska.note_picture`, `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
@@ -156,7 +155,6 @@ def plan_video(
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
     _odd_size(plan, supported)
-    _cropped(plan, info, format)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
@@ -267,20 +265,6 @@ def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
             f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)"
         )
         plan.width, plan.height = width, height
-
-
-def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
-    """What the input hides at its borders stays hidden, where the container can say so."""
-    if info.crop is None:
-        return
-    left, top, right, bottom = info.crop
-    if format in _NOTES_PICTURE:
-        plan.crop = left, top, right + plan.width - info.width, bottom + plan.height - info.height
-    else:
-        plan.warnings.append(
-            f"{format} cannot note which borders are hidden (left {left}, top {top}, right {right}, "
-            f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output"
-        )
 
 
 def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[str]) -> None:

@@ -17,7 +17,6 @@ from rtface.errors import OutputError, UsageError
 from rtface.media.cuda.driver import told
 from rtface.media.formats.coding import Class
 from rtface.media.formats.color import ColorTags, HdrMetadata
-from rtface.media.formats.mp4 import Crop
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
@@ -135,7 +134,6 @@ class VideoPlan:
         options: encoder options.
         time_base: unit of the encoder's timestamps.
         tag: code in MP4 and MOV, "" for the usual one.
-        crop: columns and rows at the borders that the container hides, None for none.
         fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
         on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
@@ -156,7 +154,6 @@ class VideoPlan:
     lossless: bool = False
     options: dict[str, str] = field(default_factory=dict[str, str])
     tag: str = ""
-    crop: Crop | None = None
     fields: str = "progressive"
     device: int = 0
     on_gpu: bool = False

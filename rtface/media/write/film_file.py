@@ -273,7 +273,6 @@ class FilmFile:
                 self._number,
                 size,
                 video.aspect,
-                crop=video.crop,
                 hdr=self.plan.info.hdr,
                 projection=projection(self.plan.info.views),
                 webm=self.plan.format == "webm",
@@ -294,7 +293,6 @@ class FilmFile:
                 self._number,
                 size,
                 aspect=video.aspect,
-                crop=video.crop,
                 hdr=self.plan.info.hdr,
                 boxes=sample_boxes(self.plan.info.views),
             )

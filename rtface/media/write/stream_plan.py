@@ -210,7 +210,7 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
     """
     format = _format_of(target.path)
     video, _ = choose_encoder(
-        replace(info, crop=None),
+        info,
         format,
         supported_encoders(format),
         codec=None,
