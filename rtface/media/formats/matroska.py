@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -12,24 +12,15 @@ from rtface.media.formats.color import HdrMetadata
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
-_TRACKS, _TRACK, _TRACK_NUMBER, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0xD7, 0x83, 0xE0
-_UNREAD = 0x03, 0x10, 0x12, 0x20  # types of tracks: complex, logo, buttons, control
+_TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
-_CLUSTER = 0x1F43B675
 _FARTHEST = 1 << 62  # a place that a file may be asked for
-_LONGEST = 1 << 24  # bytes of an element that is read whole
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
-
-
-def unread_tracks(file: BinaryIO) -> set[int]:
-    """The numbers of tracks that FFmpeg does not read, such as buttons."""
-    data = _body(file, _TRACKS)
-    return {_number(data, body, end, _TRACK_NUMBER) for _, body, end in _tracks(data, _UNREAD)}
 
 
 def note_picture(
@@ -87,30 +78,11 @@ def note_picture(
     return True
 
 
-def _tracks(data: bytes, types: Sequence[int] = (1,), start: int = 0) -> Iterator[tuple[int, int, int]]:
-    """Tracks of some types (1: video) in the body of the element Tracks: where each and its body begin, and it ends."""
+def _videos(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
+    """Video tracks in the element Tracks: where each and its body begin, and it ends."""
     for kind, begin, body, end in elements(data, start, len(data)):
-        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) in types:
+        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
             yield begin, body, end
-
-
-def _body(file: BinaryIO, wanted: int) -> bytes:
-    """Reads the body of the first element of a kind in the first segment."""
-    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
-    places = dict[int, int]()
-    for kind, body, size in level(file, origin):
-        if kind == _CLUSTER:
-            break
-        if kind in (wanted, _SEEK_HEAD) and 0 < size < _LONGEST:
-            file.seek(body)
-            data = file.read(size)
-            if kind == wanted:
-                return data
-            for _, _, start, end in elements(data, 0, size):
-                places[_number(data, start, end, _SEEK_ID)] = _number(data, start, end, _SEEK_POSITION)
-    kind, body, size = next(level(file, origin + places.get(wanted, _FARTHEST)), (0, 0, 0))
-    file.seek(body)
-    return file.read(size) if kind == wanted and 0 < size < _LONGEST else b""
 
 
 def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | None:
@@ -151,7 +123,7 @@ def _with_video(
 ) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
-    videos = list(_tracks(tracks, start=body))
+    videos = list(_videos(tracks, body))
     if number >= len(videos):
         return tracks
     begin, inner, stop = videos[number]

@@ -81,8 +81,7 @@ def reach_last_frame(file: BinaryIO) -> None:
         return
     scale, longest, place = _clock(moov, film)
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
-        handler = find_box(moov, *track, b"mdia", b"hdlr")
-        if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
+        if _kind(moov, track) == b"vide":  # sound may be meant to end early
             longest = max(longest, _lengthen(moov, track, scale))
     _put_uint(moov, place, longest)
     if bytes(moov) != before:
@@ -95,25 +94,14 @@ _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
-    """The boxes around the first sample entry of a video track, and its body, which begins with the fixed fields."""
-    for track in inner_boxes(moov, 8, len(moov), b"trak"):
-        handler = find_box(moov, *track, b"mdia", b"hdlr")
-        if not handler or not moov.startswith(b"vide", handler[0] + 8):
-            continue
-        if number:
-            number -= 1
-            continue
-        around = [(8, len(moov)), track]
-        for name in _TO_ENTRIES:
-            found = find_box(moov, *around[-1], name)
-            if found is None:
-                return None
-            around.append(found)
-        start = around[-1][0] + 8
-        if start + 8 + _ENTRY > around[-1][1]:
-            return None
-        return around, (start + 8, start + struct.unpack_from(">I", moov, start)[0])
-    return None
+    """The boxes around the first sample entry of a video track of a film of FFmpeg's, and its body, which begins with
+    the fixed fields."""
+    videos = [track for track in inner_boxes(moov, 8, len(moov), b"trak") if _kind(moov, track) == b"vide"]
+    if number >= len(videos):
+        return None
+    inner = [find_box(moov, *videos[number], *_TO_ENTRIES[:depth]) or (0, 0) for depth in range(1, 5)]
+    start = inner[-1][0] + 8
+    return [(8, len(moov)), videos[number], *inner], (start + 8, start + struct.unpack_from(">I", moov, start)[0])
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
@@ -155,8 +143,7 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
         tables, edits = find_box(moov, *track, b"mdia", b"minf", b"stbl"), _edits(moov, track)
         if not (film and head and media and tables and edits and (scale := _clock(moov, film)[0])):
             continue
-        handler = find_box(moov, *track, b"mdia", b"hdlr")
-        if len(edits) == 1 and handler and moov.startswith((b"vide", b"soun"), handler[0] + 8):
+        if len(edits) == 1 and _kind(moov, track) in (b"vide", b"soun"):
             continue
         borders, at, parts = _borders(moov, tables), 0, list[tuple[int, int, int]]()
         for length, start, _ in edits:
@@ -290,6 +277,12 @@ def find_box(data: bytearray, start: int, end: int, *names: bytes) -> Span | Non
 
 Field = tuple[int, str]
 """Where a number is, and how it is packed (32 or 64 bit by the box's version)."""
+
+
+def _kind(moov: bytearray, track: Span) -> bytes:
+    """Names the kind of a track: vide, soun …; nothing where it says none."""
+    handler = find_box(moov, *track, b"mdia", b"hdlr")
+    return bytes(moov[handler[0] + 8 : handler[0] + 12]) if handler else b""
 
 
 def _clock(data: bytearray, head: Span) -> tuple[int, int, Field]:
