@@ -158,8 +158,6 @@ FILMS: dict[str, dict[str, Any]] = {
     "full.mkv": {"frames": 8, "pix_fmt": "yuvj420p", "tags": {"color_range": 2}},
     "h264.avi": {"frames": 40, "options": {"preset": "fast", "bf": "2", "g": "12"}},
     "fields.ts": {"frames": 12, "options": {"flags": "+ildct+ilme", "x264-params": "tff=1"}},
-    "intra.mp4": {"frames": 60, "options": {"g": "1"}},
-    "uneven.mkv": {"frames": 6, "pts_ms": [0, 33, 100, 117, 250, 251]},
     "hevc10.mkv": {
         "frames": 40,
         "codec": "libx265",
@@ -173,8 +171,6 @@ FILMS: dict[str, dict[str, Any]] = {
         "options": {"preset": "ultrafast", "x265-params": HDR},
         "tags": {"color_range": 1, "colorspace": 9, "color_primaries": 9, "color_trc": 16},
     },
-    "vp9.webm": {"frames": 20, "codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}},
-    "av1.mkv": {"frames": 24, "codec": "libsvtav1", "options": {"preset": "12", "g": "8"}},
     "one.mp4": {"frames": 1},
 }
 

@@ -22,9 +22,6 @@ _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: its images and sequences of HEVC (HEIC), and those of any codec.
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"mif2", b"msf1")
-# Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
-# one, so a small file could unpack to gigabytes.
-ICC_BYTES = 16 << 20
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 """Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
 

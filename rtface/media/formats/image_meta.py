@@ -11,12 +11,12 @@ import re
 import struct
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from rtface.media.formats.image_header import (
-    ICC_BYTES,
     PNG,
     Tables,
     jpeg_end,
@@ -40,6 +40,7 @@ _JPEG_KEPT = re.compile(
     rb"\xe2(ICC_PROFILE|MPF)\0|\xebJP|\xed|\xeeAdobe"
 )  # JUMBF has credentials
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
+_HEAD = 16 << 20  # bytes in which the boxes of an AVIF or JPEG 2000 are looked for
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
@@ -148,7 +149,7 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
             if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
                 names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())
     elif kind == "avif":
-        names = [what for what, mark in _AVIF_ITEMS if data.find(mark, 0, ICC_BYTES) >= 0]
+        names = [what for what, mark in _AVIF_ITEMS if data.find(mark, 0, _HEAD) >= 0]
     elif kind == "tiff":
         names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
     if end is not None and (behind := len(data[end:].rstrip(b"\0"))):
@@ -178,7 +179,7 @@ def _read_boxes(data: bytes) -> ImageMetadata:
             meta.xmp = body[16:]
         elif kind == b"uuid" and body[:16] == _UUID_EXIF and body[16:20] in (b"II*\0", b"MM\0*"):
             meta.exif = exif_turned(body[16:])  # the samples were decoded upright
-    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:ICC_BYTES], re.DOTALL)
+    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_HEAD], re.DOTALL)
     profile = data[match.end() : match.start() + int.from_bytes(match[1], "big")] if match else b""
     meta.icc = profile if profile[36:40] == b"acsp" else None
     points = re.search(rb"colrnclx\0(.)\0(.)", data[: 1 << 20], re.DOTALL)
@@ -271,7 +272,8 @@ def _read_png(data: bytes) -> ImageMetadata:
     for kind, body in png_chunks(data):
         samples = samples or kind == b"IDAT"
         if kind == b"iCCP" and not samples:  # readers pass over one that comes later
-            meta.icc = _unpacked(body[body.find(b"\0") + 2 :])
+            with suppress(zlib.error):
+                meta.icc = zlib.decompress(body[body.find(b"\0") + 2 :])
         elif kind == b"eXIf":
             meta.exif = body
         elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0\0\0\0\0"):
@@ -281,16 +283,6 @@ def _read_png(data: bytes) -> ImageMetadata:
             if kind == b"pHYs" and body[8:] == b"\1":
                 meta.resolution = density(*struct.unpack_from(">II", body), _METRE)
     return meta
-
-
-def _unpacked(packed: bytes) -> bytes | None:
-    """A deflated ICC profile; None where it is damaged, cut off, or larger than any real one."""
-    inflate = zlib.decompressobj()
-    try:
-        profile = inflate.decompress(packed, ICC_BYTES)
-    except zlib.error:
-        return None
-    return profile if inflate.eof else None
 
 
 def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:

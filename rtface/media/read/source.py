@@ -276,7 +276,7 @@ class FileSource:
             self._cut,
             remote=is_url(self._path),
             sought=sought,
-            gpu=self._gpu if isinstance(self._gpu, GpuDecoder) else None,
+            gpu=None if isinstance(self._gpu, str) else self._gpu,
             pipe=self.pipe,
             size=self._size,
             received=None if part else Received(self._path, self._container),
