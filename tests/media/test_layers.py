@@ -16,8 +16,7 @@ from tests.media.conftest import make_film, passthrough
     [
         ("libx264", "7400808088", "a second view (MVC)"),
         ("libx264", "7480808088", "a finer layer (SVC)"),
-        ("libx265", "02090088", "a second view or layer (MV-HEVC, SHVC)"),
-        ("libx265", "4e09a5041122334480", "a layer of transparency (alpha)"),
+        ("libx265", "02090088", "a second view, a finer layer or transparency (MV-HEVC, SHVC)"),
         ("libx264", "060180", None),
         ("libx265", "4e01a5041122334480", None),
     ],

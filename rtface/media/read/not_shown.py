@@ -9,8 +9,7 @@ from rtface.media.formats.color import UNSPECIFIED, ColorTags, HdrMetadata
 _HIDDEN = {
     "MVC": "a second view (MVC)",
     "SVC": "a finer layer (SVC)",
-    "layer": "a second view or layer (MV-HEVC, SHVC)",
-    "alpha": "a layer of transparency (alpha)",
+    "layer": "a second view, a finer layer or transparency (MV-HEVC, SHVC)",
 }
 
 
@@ -28,7 +27,7 @@ def not_shown(
     lines = [
         f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
         for kind, count in hidden.items()
-        if not (alpha or (kind == "layer" and "alpha" in hidden))
+        if not alpha
     ]
     if {key.lower(): text for key, text in metadata.items()}.get("alpha_mode") == "1" and not alpha:
         lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
