@@ -6,20 +6,14 @@ from fractions import Fraction
 
 import av
 import pytest
-from av.filter import Graph
 
-from rtface.media.read.frame_details import details_of
+from rtface.media.read.frame_details import details_of, filter_for
 
 
 def marked(place: str, order: str, format: str) -> av.VideoFrame:
     image = av.VideoFrame(64, 48, format)
     image.pts, image.time_base = 7, Fraction(1, 25)
-    graph = Graph()
-    graph.link_nodes(
-        graph.add_buffer(width=64, height=48, format=image.format, time_base=Fraction(1, 25)),
-        graph.add("setparams", f"chroma_location={place}:field_mode={order}"),
-        graph.add("buffersink"),
-    ).configure()
+    graph = filter_for(image, "setparams", chroma_location=place, field_mode=order)
     graph.push(image)
     return graph.pull()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.errors import DeviceLost, InputError
@@ -17,12 +18,6 @@ from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, softwar
 ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
 # Frames that software may be ahead of the GPU before the first one is given up on.
 _PATIENCE = 16
-
-
-class Context(Protocol):
-    """The part of av.VideoCodecContext that decodes; the tests have another."""
-
-    def decode(self, packet: Any = None) -> list[av.VideoFrame]: ...
 
 
 class GpuDecoder:
@@ -44,7 +39,7 @@ class GpuDecoder:
         first: the first frame as software decoded it, with everything that the container says of it.
     """
 
-    def __init__(self, stream: VideoStream, gpu: Context, format: str, *, device: int, keep: bool) -> None:
+    def __init__(self, stream: VideoStream, gpu: VideoCodecContext, format: str, *, device: int, keep: bool) -> None:
         self._stream, self._gpu, self._format, self._device, self._keep = stream, gpu, format, device, keep
         self.refusal: str | None = None
         self.first: av.VideoFrame | None = None

@@ -41,6 +41,7 @@ _JPEG_KEPT = re.compile(
 )  # JUMBF has credentials
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _HEAD = 16 << 20  # bytes in which the boxes of an AVIF or JPEG 2000 are looked for
+_DENSITY_AT, _JFIF_END = 13, 20  # in a JPEG of ours
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
@@ -342,12 +343,7 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
-    own = b"".join(
-        segment(m, b)
-        for m, b in segments(data)
-        if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD)))
-    )
-    scan = _scan_at(data)
+    """Puts blocks behind the JFIF segment with which our encoder begins."""
     new = b""
     if meta.exif and len(meta.exif) < 65_000:
         new += segment(0xE1, _EXIF_HEAD + meta.exif)
@@ -361,22 +357,12 @@ def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     for at in range(len(_IPTC_HEAD), len(meta.iptc or b""), 65_000):
         new += segment(0xED, _IPTC_HEAD + (meta.iptc or b"")[at : at + 65_000])
     new += b"".join(segment(0xFE, each) for each in meta.comments)
-    # The JFIF segment, where there is one, has to stay first; the encoder writes it first.
-    jfif = own.startswith(b"\xff\xe0")
-    first = 2 + struct.unpack_from(">H", own, 2)[0] if jfif else 0
     said = meta.density
     if meta.resolution and not said:
         said = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
-    if jfif and said and len(said) == 5:  # behind name and version
-        own = own[:11] + said + own[16:]
-    return data[:2] + own[:first] + new + own[first:] + data[scan:]
-
-
-def _scan_at(data: bytes) -> int:
-    at = 2
-    while data[at + 1] != 0xDA:
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return at
+    if said and len(said) == 5:
+        data = data[:_DENSITY_AT] + said + data[_DENSITY_AT + 5 :]
+    return data[:_JFIF_END] + new + data[_JFIF_END:]
 
 
 # -- WebP -------------------------------------------------------------------------------------------------------
