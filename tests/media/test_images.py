@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
-import tracemalloc
 import zlib
 from contextlib import nullcontext
 from dataclasses import replace
@@ -24,7 +23,7 @@ import rtface
 from rtface.errors import InputError, InputMissing, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.formats.image_header import AvifShape, avif_shape
-from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_orientation, not_kept, read_meta, write_meta
+from rtface.media.formats.image_meta import ImageMetadata, exif_of, not_kept, read_meta, write_meta
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.tiff_tags import exif_with, read_directory
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, describe, xmp
@@ -734,23 +733,6 @@ def test_a_jpeg_that_is_damaged_is_said_to_be_so(tmp_path: Path, damage: str):
         with pytest.raises(RtfaceError, match=said) if said else nullcontext():
             name = scans if output == "a.mkv" else scans / "a_2.jpg"
             rtface.run(name, tmp_path / output, strict=True, sequence=output == "a.mkv", **options)
-
-
-def test_exif_that_points_into_itself_is_read_at_once():
-    """Each of 4,000 entries names the directory that it is in; of two orientations the first counts."""
-    turned = struct.pack("<HHIHHHHIHH", 274, 3, 1, 6, 0, 274, 3, 1, 1, 0)
-    inner = struct.pack("<HHII", 34665, 4, 1, 8) * 4000
-    assert exif_orientation(struct.pack("<2sHIH", b"II", 42, 8, 4002) + turned + inner + bytes(4)) == 6
-
-
-def test_tags_that_each_name_the_whole_file_cost_little():
-    count, body = 4000, bytes(1 << 20)
-    entries = b"".join(struct.pack("<HHII", 40_000 + k, 1, len(body), 0) for k in range(count))
-    data = struct.pack("<2sHIH", b"II", 42, 8, count) + entries + bytes(4) + body
-    tracemalloc.start()
-    tags = read_directory(data)
-    assert tracemalloc.get_traced_memory()[1] < 4 * len(data) and tags
-    tracemalloc.stop()
 
 
 def tiff(path: Path, **changed: tuple[str, tuple[int, ...]] | None) -> Path:

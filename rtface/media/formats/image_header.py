@@ -93,10 +93,7 @@ def more_of(data: bytes) -> str:
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":
-            chunks = list(png_chunks(data))
-            frames = next((struct.unpack_from(">I", body)[0] for name, body in chunks if name == b"acTL"), 1)
-            if any(name == b"fdAT" for name, _ in chunks):  # the image itself need not be one of them
-                frames = max(frames, 2)
+            frames = next((struct.unpack_from(">I", body)[0] for name, body in png_chunks(data) if name == b"acTL"), 1)
             return f"holds {frames} frames" if frames > 1 else ""
         if kind == "jpeg":
             images = max(

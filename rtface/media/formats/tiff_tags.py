@@ -36,11 +36,10 @@ def order_of(data: bytes) -> Literal["<", ">"]:
 def read_directory(
     data: bytes, at: int | None = None, depth: int = 1, places: dict[int, int] | None = None
 ) -> Directory:
-    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out, and those
-    that come again. `places` receives where the values lie."""
+    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out. `places`
+    receives where the values lie."""
     found: Directory = {}
-    inside = set[int]()
-    order, left = order_of(data), 2 * len(data)  # bytes that are taken: values need not lie apart
+    order = order_of(data)
     word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
     with suppress(struct.error):
         start: int = struct.unpack_from(order + word, data, room)[0] if at is None else at
@@ -51,13 +50,11 @@ def read_directory(
             size, place = count * _BYTES.get(kind, 0), entry + 4 + room
             if size > room:
                 place = struct.unpack_from(order + word, data, place)[0]
-            value = data[place : place + min(size, left)]
-            left -= len(value)
+            value = data[place : place + size]
             if tag in _INNER:
                 inner = int.from_bytes(value, "big" if order == ">" else "little")
-                if depth < _DEEPEST and tag not in inside and (tags := read_directory(data, inner, depth + 1)):
+                if depth < _DEEPEST and (tags := read_directory(data, inner, depth + 1)):
                     found[tag] = _LONG, 1, tags
-                inside.add(tag)
             elif tag not in found and size and len(value) == size:
                 found[tag] = kind, count, value
                 if places is not None:
