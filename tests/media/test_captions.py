@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
-from rtface.jobs.borders import read_times
-from rtface.live.messages import SourceRequest
-from rtface.live.sources.film_loop import repeated
-from rtface.live.sources.open_stream import open_stream
-from rtface.media.read.sampler import FrameSampler
 from rtface.stats import Stats
 from tests.media.encoded import captioned_h264
 
@@ -61,31 +55,6 @@ def test_a_caption_track_becomes_text(media, captioned: Path, tmp_path: Path, su
         (0.79, b"WORLD"),
     ]
     assert all(0.55 < length < 0.85 for _, length, _ in shown)  # the last one stays to the end
-
-
-def test_a_damaged_caption_takes_only_itself_out(media, captioned: Path, tmp_path: Path):
-    source, stats = tmp_path / "in.mov", Stats()
-    before, after = captioned.read_bytes().split(b"cdat", 1)
-    source.write_bytes(before[:-4] + b"\xff" * 4 + b"cdat" + after)  # in place of its length
-    media.passthrough(source, tmp_path / "out.mkv", stats=stats)
-    with av.open(str(tmp_path / "out.mkv")) as box:
-        packets = [(packet.stream.type, bytes(packet)) for packet in box.demux() if packet.size]
-    assert [kind for kind, _ in packets].count("video") == len(read_times(source).pts) == 40
-    assert [data for kind, data in packets if kind == "subtitle" and b"WORLD" in data]
-    assert list(stats.warnings) == ["read_error"]
-    sampler = FrameSampler(source)
-    assert sampler.keyframe_before(1.5) is not None
-    sampler.close()
-
-
-def test_a_damaged_caption_stops_no_film_that_repeats(captioned: Path, tmp_path: Path):
-    source = tmp_path / "in.mov"
-    before, after = captioned.read_bytes().split(b"cdat", 1)
-    source.write_bytes(before[:-4] + b"\xff" * 4 + b"cdat" + after)
-    opened = open_stream(SourceRequest("file", str(source), sound=False, loop=True))
-    assert opened.video is not None
-    packets = [*islice(repeated(str(source), opened.container, opened.video), 100)]
-    assert len(packets) == len({packet.pts for packet in packets}) == 100  # 40 each time
 
 
 @pytest.mark.parametrize(("codec", "said"), [("ffv1", True), ("libx264", False)])

@@ -326,14 +326,6 @@ def kept_streams(container: InputContainer, video: VideoStream) -> list[Stream]:
     return streams_of_variant(container, video) if variants_of(container) else list(container.streams)
 
 
-def read_captions(container: InputContainer, wanted: bool) -> None:
-    """Says whether caption tracks (CEA-608) are read: at a caption that is damaged, FFmpeg's demuxer of MOV stops for
-    ever."""
-    for stream in container.streams.subtitles:
-        if codec_of(stream) == "eia_608":
-            stream.discard = Discard.default if wanted else Discard.all
-
-
 def clock_start_of(container: InputContainer) -> Fraction:
     """Start of a container's own clock in seconds."""
     return Fraction(container.start_time or 0, 1_000_000)

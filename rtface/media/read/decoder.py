@@ -23,7 +23,6 @@ from rtface.media.read.container import (
     is_unsized_end,
     kept_streams,
     rate_of,
-    read_captions,
     time_base_of,
 )
 from rtface.media.read.edited_times import EditedTimes
@@ -192,8 +191,6 @@ class Decoder:
                     if packet.stream_index == self._video.index:
                         self._others.follow(packet, clock)
                     if packet.size:  # the empty ones at the end only ask for a flush
-                        if failed > 1:
-                            read_captions(self._container, True)
                         failed = 0
                         if self._remote and packet.is_corrupt:
                             cut = packet
@@ -203,8 +200,6 @@ class Decoder:
                 if self._remote and is_unsized_end(error, self._container):
                     break
                 failed += 1
-                if failed == 2:  # at the same place
-                    read_captions(self._container, False)
                 self._faults.stats.count("read_errors")
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))

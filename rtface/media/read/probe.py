@@ -27,7 +27,6 @@ from rtface.media.read.container import (
     kept_streams,
     open_container,
     rate_of,
-    read_captions,
     time_base_of,
 )
 from rtface.media.read.decoder import Decoder
@@ -232,7 +231,6 @@ def find_first_packets(info: MediaInfo) -> None:
         return
     missing, read = set(sounds), 0
     with suppress(av.FFmpegError), open_container(info.path) as container:
-        read_captions(container, False)
         for packet in container.demux([container.streams[index] for index in sounds]):
             read += 1
             if packet.size and packet.stream_index in missing:
