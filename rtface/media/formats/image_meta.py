@@ -10,7 +10,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -234,10 +234,10 @@ def exif_of(orientation: int) -> bytes:
     return exif_with({_ORIENTATION: (3, 1, struct.pack("<H", orientation))}, "<")
 
 
-def exif_of_tiff(data: bytes, orientation: int, without: Collection[int]) -> bytes | None:
-    """What a TIFF file says of its image, as EXIF; None where that is nothing. Tags may be left out."""
+def exif_of_tiff(data: bytes, orientation: int) -> bytes | None:
+    """What a TIFF file says of its image, as EXIF; None where that is nothing."""
     order, tags = order_of(data), read_directory(data)
-    tags = {number: said for number, said in tags.items() if number in _DESCRIBES and number not in without}
+    tags = {number: said for number, said in tags.items() if number in _DESCRIBES}
     tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
     return exif_with(tags, order) if orientation != 1 or len(tags) > 1 else None
 

@@ -11,6 +11,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -36,7 +37,7 @@ from rtface.media.formats.image_meta import (
     settle,
 )
 from rtface.media.formats.quantiser_tables import jpeg_step
-from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, classic, numbers, read_directory, writable
+from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, classic, numbers, read_directory
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
@@ -70,6 +71,7 @@ _UPRIGHT = {
     8: (3, False),
 }
 _FULL = 2
+_TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM)
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
 # What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
 _DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
@@ -322,26 +324,27 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags
-            found = {number: tags[number].value for number in (274, 338, 700, 34675, *TIFF_FORM) if number in tags}
-            kept = {
+            found = {
+                number: tags[number].value
+                for number in (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM)
+                if number in tags
+            }
+            meta.tiff_shown = {
                 n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
             }
     except (tifffile.TiffFileError, *_DAMAGED):
         return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
     orientation = next((number for number in numbers(found.get(274, 1)) if number in _UPRIGHT), 1)
-    unwritable = {n for n in kept if not writable(n, *kept[n])}
-    meta.exif, meta.iptc = exif_of_tiff(data, orientation, unwritable), photoshop_of_tiff(data)
+    meta.exif, meta.iptc = exif_of_tiff(data, orientation), photoshop_of_tiff(data)
     meta.icc, meta.xmp = (
         bytes(said) if isinstance(said := found.get(number), bytes | tuple) and _are_bytes(said) else None
         for number in (34675, 700)
     )
-    meta.tiff_shown = {n: kept[n] for n in kept if n not in unwritable}
     meta.tiff_alpha = next((number for number in numbers(found.get(338, 0)) if number in (0, 1, 2)), None)
     meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
-    if {282, 283} <= meta.tiff_shown.keys():
-        across, down = (Fraction(*meta.tiff_shown[number][2]) for number in (282, 283))
-        unit = {2: Fraction(1), 3: CENTIMETRE}.get(meta.tiff_shown.get(296, (0, 0, (2,)))[2][0])
-        meta.resolution = density(across, down, unit) if unit else None
+    with suppress(KeyError, TypeError, ZeroDivisionError):  # none, or none of an inch or a centimetre
+        across, down = (Fraction(*numbers(found[number])) for number in (282, 283))
+        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[found.get(296, 2)])
     settle(meta)
     return meta
 

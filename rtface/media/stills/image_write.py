@@ -43,7 +43,6 @@ _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL, _INCH = 2, 2
-_DENSITY = (282, 283, 296)
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which is not computed from other samples here: it is written only where "
@@ -357,8 +356,7 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     same = all(
         value == now for number, now in zip(TIFF_FORM, written, strict=True) for value in meta.tiff_form.get(number, ())
     )
-    left_out = _DENSITY if same else (*_DENSITY, *TIFF_OF_VALUES)
-    extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in left_out]
+    extra += [(n, *said, True) for n, said in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES]
     file, about = io.BytesIO(), meta.exif or exif_of(1)
     tifffile.imwrite(
         file,
