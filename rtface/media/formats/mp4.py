@@ -152,15 +152,21 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
             at += ticks
         if borders.size > 1:
             number = struct.unpack_from(">I", moov, head[0] + (20 if moov[head[0]] == 1 else 12))[0]
-            shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
-            if shift is not None:
-                offsets = _runs(moov, shift, ">i4")[: shown.size]
-                shown[: offsets.size] += offsets
-            tracks[number] = EditedTrack(parts, borders, shown)
+            tracks[number] = EditedTrack(parts, borders, _shown(moov, tables, borders))
     return tracks
 
 
+def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
+    """When the packets of a track are shown, by where they begin."""
+    shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
+    if shift is not None:
+        offsets = _runs(moov, shift, ">i4")[: shown.size]
+        shown[: offsets.size] += offsets
+    return shown
+
+
 def _borders(moov: bytearray, tables: Span) -> np.ndarray:
+    """Where the packets of a track begin, and the last one ends; nothing where tables are missing."""
     times, runs = (find_box(moov, *tables, name) for name in (b"stts", b"stsc"))
     places = find_box(moov, *tables, b"stco") or find_box(moov, *tables, b"co64")
     if not (times and runs and places):
@@ -329,18 +335,9 @@ def _lengthen(data: bytearray, track: Span, scale: int) -> int:
 def _last_moment(data: bytearray, track: Span) -> int | None:
     """When the sample that is shown last ends, in the media's ticks; None without samples."""
     tables = find_box(data, *track, b"mdia", b"minf", b"stbl")
-    times = tables and find_box(data, *tables, b"stts")
-    if not tables or not times:
+    if not tables or (borders := _borders(data, tables)).size < 2:
         return None
-    durations = _runs(data, times, ">u4")
-    if not durations.size:
-        return None
-    end = np.cumsum(durations)
-    shift = find_box(data, *tables, b"ctts")
-    if shift is not None:
-        offsets = _runs(data, shift, ">i4" if data[shift[0]] else ">u4")
-        end[: offsets.size] += offsets[: end.size]
-    return int(end.max())
+    return int((_shown(data, tables, borders) + np.diff(borders)).max())
 
 
 def _runs(data: bytearray, table: Span, form: str) -> np.ndarray:
