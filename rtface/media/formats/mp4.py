@@ -174,8 +174,7 @@ def _borders(moov: bytearray, tables: Span) -> np.ndarray:
     count, _, length = struct.unpack_from(">3I", moov, times[0] + 4)
     if (count, length) != (1, 1):
         return np.append(0, np.cumsum(_runs(moov, times, ">u4")))
-    named = struct.unpack_from(">I", moov, runs[0] + 4)[0]
-    table = np.frombuffer(bytes(moov[runs[0] + 8 : runs[0] + 8 + 12 * named]), ">u4").reshape(-1, 3).astype(np.int64)
+    table = read_table(moov, runs, 3)
     chunks = np.append(table[:, 0] - 1, struct.unpack_from(">I", moov, places[0] + 4)[0])
     sizes = np.repeat(table[:, 1], np.diff(chunks).clip(0))
     begins = np.cumsum(sizes) - sizes
@@ -340,10 +339,17 @@ def _last_moment(data: bytearray, track: Span) -> int | None:
     return int((_shown(data, tables, borders) + np.diff(borders)).max())
 
 
-def _runs(data: bytearray, table: Span, form: str) -> np.ndarray:
+def read_table(data: bytearray, span: Span, width: int, form: str = ">u4") -> np.ndarray:
+    """Reads a table behind its count, int64 [entries, width]; raises ValueError where its box is too short."""
+    count = struct.unpack_from(">I", data, span[0] + 4)[0] * width
+    if span[0] + 8 + count * np.dtype(form).itemsize > span[1]:
+        raise ValueError("a table that does not fit into its box")
+    return np.frombuffer(data, form, count, span[0] + 8).astype(np.int64).reshape(-1, width)
+
+
+def _runs(data: bytearray, span: Span, form: str) -> np.ndarray:
     """A table of (count, value) runs, written out: int64."""
-    count = struct.unpack_from(">I", data, table[0] + 4)[0]
-    pairs = np.frombuffer(bytes(data[table[0] + 8 : min(table[1], table[0] + 8 + 8 * count)]), form).reshape(-1, 2)
-    if pairs[:, 0].astype(np.int64).sum() > _MOST_SAMPLES:
+    pairs = read_table(data, span, 2, form)
+    if pairs[:, 0].sum() > _MOST_SAMPLES:
         raise ValueError("a table of more samples than a film has")
-    return np.repeat(pairs[:, 1].astype(np.int64), pairs[:, 0].astype(np.int64))
+    return np.repeat(pairs[:, 1], pairs[:, 0])
