@@ -79,10 +79,8 @@ def size_of(data: bytes) -> tuple[int, int] | None:
                 default=None,
             )
         if kind == "jpeg":
-            for marker, body in segments(data):
-                if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-                    height, width = struct.unpack_from(">HH", body, 1)
-                    return width, height
+            height, width = struct.unpack_from(">HH", frame_header(data), 1)
+            return width, height
     except struct.error:
         return None
     return None
