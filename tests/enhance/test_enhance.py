@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
@@ -23,7 +22,7 @@ from rtface.enhance.track_store import TrackRules
 from rtface.errors import DeviceLost, EngineError, MissingComponent
 from rtface.frame import CorrectedRegion, Display, Frame, Packet
 from rtface.pipeline.chain import join_fields, split_fields, track
-from rtface.protocols import Item, Runtime
+from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
@@ -144,29 +143,6 @@ def test_packets_keep_their_place_among_the_frames() -> None:
     out = list(enhance(ahead=2)(iter(items)))
     assert [type(x).__name__ for x in out] == ["Frame", "Packet"] * 4
     assert [x.pts if isinstance(x, Frame) else x.stream_index for x in out] == [0, 0, 1, 1, 2, 2, 3, 3]
-
-
-def test_frames_wait_for_a_treatment_before_they_are_copied() -> None:
-    """A step for what is made of frames as they came meets them unchanged, and no more of them than are in work."""
-    was, passed, held = [planes(f) for f in film()], list[int](), list[int]()
-    step = enhance(analysis=True)
-
-    def read() -> Iterator[Item]:
-        for frame in film():
-            assert not passed
-            yield frame
-
-    def remember(items: Iterator[Item]) -> Iterator[Item]:
-        for item in items:
-            assert isinstance(item, Frame)
-            assert all(np.array_equal(a, b) for a, b in zip(planes(item), was[item.pts], strict=True))
-            passed.append(item.pts)
-            yield item
-
-    for done, item in enumerate(step(read(), remember)):
-        assert isinstance(item, Frame) and item.touched
-        held.append(len(passed) - done)
-    assert passed == list(range(6)) and max(held) <= 2
 
 
 @pytest.mark.parametrize(
