@@ -24,7 +24,6 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.planning import names_faces
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
-from rtface.shots.settings import NO_SHOTS
 from rtface.tracking import NoTracker
 from tests.jobs import films
 from tests.jobs.test_joined import in_segments, same_film
@@ -211,7 +210,7 @@ def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
     ],
 )
 def test_options_that_name_faces(options: dict[str, Any], names: bool):
-    assert names_faces(Options(**options), NO_SHOTS) is names
+    assert names_faces(Options(**options)) is names
 
 
 class Seen(NoTracker):
