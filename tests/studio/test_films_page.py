@@ -525,8 +525,8 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
         ("ended_film", {"count": 1, "faces": 1, "corrected": 0}, "1 Bild, 1 mit Gesichtern, 0 korrigiert"),
         (
             "interrupted",
-            {"more": ["; once", {"code": "film_is_whole", "values": {}, "message": "; it is"}]},
-            "unterbrochen; once; der Film selbst ist vollständig",
+            {"more": ["; once; ", {"code": "source_ended", "values": {}, "message": "; it is"}]},
+            "unterbrochen; once; die Quelle hat beendet",
         ),
         ("of_a_plugin", {}, "its own words"),
     ],

@@ -85,13 +85,12 @@ REHEARSED = {
     "test_cuda_device_on_gpu": "cpu and (420 or pq) or reserves or two_films or average",
     "test_keys_on_gpu": "420 or auto or live_no or turns",
     "test_in_place_on_gpu": "where_they_were_decoded or tracker",
-    "test_overlap_on_gpu": "overlap",
 }
 """Modules of tests/gpu, and which of their tests are enough."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("modules", "passed"), [(list(REHEARSED)[:2], 23), (list(REHEARSED)[2:], 18)])
+@pytest.mark.parametrize(("modules", "passed"), [(list(REHEARSED)[:2], 23), (list(REHEARSED)[2:], 16)])
 def test_what_a_gpu_will_run_runs(whole, modules, passed):
     """At least so many pass."""
     some = " or ".join(f"{module} and ({REHEARSED[module]})" for module in modules)

@@ -115,6 +115,6 @@ def test_the_menu_is_in_german_where_asked_for(made):
     assert app.view().title == "kein Bild: {camera}"
     camera.error = Message("{name} is not there; look", code="camera_gone", name="camera {0}")
     assert app.view().title == "kein Bild: camera {0} ist nicht da; eine andere wählen"
-    camera.error = Interrupted().message + "; in part" + Message("; it is", code="film_is_whole")
-    assert app.view().title == "kein Bild: unterbrochen; in part; der Film selbst ist vollständig"
+    camera.error = Interrupted().message + "; in part; " + Message("it is", code="source_ended")
+    assert app.view().title == "kein Bild: unterbrochen; in part; die Quelle hat beendet"
     assert [item.label for item in app.view().items][-1] == "Beenden"
