@@ -8,8 +8,9 @@ time for, and one decision is enough when time runs short. How long finished fra
 here but in `rtface.live.output_scheduler`.
 
 Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
-a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last. A face
-without any correction is tried with the lowest level, which is not shown before it has held for three seconds.
+a second; a step up needs a calm while and clearly more room. That while doubles whenever a step up did not last, and is
+short again once the computer is clearly less busy than it was then. A face without any correction is tried with the
+lowest level, which is not shown before it has held for two seconds, and for longer where that was not enough.
 
     level ── faces take too long, or frames come late ──▶ next lower level ── calm, and room ──▶ next higher level
     lowest level ── the same, for longer ──▶ no correction ── pause ──▶ trial ── has held ──▶ lowest level, fading in
@@ -46,16 +47,25 @@ _STEP_DOWN_GOAL_SHARE = 0.95
 _LAST_LEVEL_HOLD_S, _LAST_LEVEL_SHARE = 0.6, 0.95
 # After a step down, or the start of a trial, until its effect can be seen.
 _SETTLING_S = 0.4
+# After it, until slowness is no longer that of the level before.
+_SLOWNESS_DELAY_S = 1.0
 
 # -- a step up -------------------------------------------------------------------------------------------------------
 # Share of the time that faces may take, of which they take no more after it; and levels of a face, at most.
 _STEP_UP_SHARE, _STEP_UP_MAX_LEVELS = 0.8, 2
 # Calm before it, at first and at most, as it doubles with every step up that leads to one down within the proof.
 _CALM_S, _CALM_MAX_S, _STEP_UP_PROOF_S = 3.0, 30.0, 6.0
+# Share of the slowness at which a step up failed, below which the next one waits for no longer calm.
+_EASED_SHARE = 0.6
+# After a trial a step up waits until the computer is at most so many times as slow as at best.
+_QUIET_SLOWNESS = 1.5
 
 # -- a trial: the lowest level on a face that is not corrected ---------------------------------------------------------
-# Pause before it, and time for which it has to hold before it is shown.
-_TRIAL_PAUSE_S, _TRIAL_S = 3.0, 3.0
+# Pause before it, and time for which it has to hold before it is shown: at first, and at most.
+_TRIAL_PAUSE_S, _TRIAL_PAUSE_MAX_S = 2.0, 4.0
+_TRIAL_S, _TRIAL_MAX_S = 2.0, 5.0
+# After which one that was shown has lasted, so that the next ones may be as short as at first.
+_TRIAL_SUCCESS_S = 15.0
 
 # -- faces and frames ------------------------------------------------------------------------------------------------
 # A face that was not seen for longer is a new one.
@@ -103,10 +113,14 @@ class QualityGovernor:
     _carries: bool = True
     _judged: tuple[dict[int, int], float] = field(default_factory=lambda: (dict[int, int](), 0.0))  # levels, and cost
     _calm_s: float = _CALM_S
+    _trial_pause_s: float = _TRIAL_PAUSE_S
+    _trial_s: float = _TRIAL_S
+    _trial_shown_at: float | None = None
     _calm_since: float | None = None
     _over_since: float | None = None
     _changed_at: float | None = None
     _raised_at: float | None = None
+    _failed_slowness: float | None = 1.0  # how slow things went on after a step up had failed; None until that is known
     _credit: float = 0.0  # keyframes that may be done on this frame
 
     def __post_init__(self) -> None:
@@ -240,8 +254,10 @@ class QualityGovernor:
             highest.at += 1
         if self._record(now, faces, before, why):
             if self._raised_at is not None and now - self._raised_at < _STEP_UP_PROOF_S:
-                self._calm_s = min(2 * self._calm_s, _CALM_MAX_S)
+                self._calm_s, self._failed_slowness = min(2 * self._calm_s, _CALM_MAX_S), None
             self._raised_at = None
+            if self._trial_shown_at is not None and any(not s.level.engine for s in faces):
+                self._trial_s, self._trial_shown_at = min(2 * self._trial_s, _TRIAL_MAX_S), None
 
     def _settling(self, now: float) -> bool:
         """True if a change is so new that its effect cannot be seen yet: late frames still wait in the queue."""
@@ -252,6 +268,9 @@ class QualityGovernor:
         tried = [s for s in faces if s.trial is not None]
         for s in tried:
             s.at, s.trial, s.engine = len(s.levels) - 1, None, ""
+        if tried:
+            self._trial_pause_s = min(1.5 * self._trial_pause_s, _TRIAL_PAUSE_MAX_S)
+            log.debug("a trial of the lowest quality level failed; the next one comes in %.1f s", self._trial_pause_s)
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
@@ -259,13 +278,23 @@ class QualityGovernor:
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # it lasted
             self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None
+        if self._trial_shown_at is not None and now - self._trial_shown_at > _TRIAL_SUCCESS_S:
+            self._trial_pause_s, self._trial_s = (
+                max(_TRIAL_PAUSE_S, self._trial_pause_s / 2),
+                max(_TRIAL_S, self._trial_s / 2),
+            )
+            self._trial_shown_at = None
         calm = now - self._calm_since
         if any(s.trial is not None for s in faces):
             self._show_trials(now, faces)
         elif any(not s.level.engine for s in faces):
-            if calm >= _TRIAL_PAUSE_S:
+            if calm >= self._trial_pause_s:
                 self._try(now, next(s for s in faces if not s.level.engine), faces)
-        elif calm >= self._calm_s:
+        elif self._failed_slowness is None:
+            self._failed_slowness = self.costs.slow if calm >= _SLOWNESS_DELAY_S else None
+        elif self._trial_shown_at is not None and self.costs.slow > _QUIET_SLOWNESS:
+            return
+        elif calm >= (_CALM_S if self.costs.slow < _EASED_SHARE * self._failed_slowness else self._calm_s):
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
@@ -283,10 +312,10 @@ class QualityGovernor:
         """Shows trials that have lasted: they fade in."""
         before = {s.track: s.shown_at for s in faces}
         for s in faces:
-            if s.trial is not None and now - s.trial >= _TRIAL_S:
+            if s.trial is not None and now - s.trial >= self._trial_s:
                 s.trial = None
         if self._record(now, faces, before, "a trial has held"):
-            self._calm_since = self._raised_at = now
+            self._calm_since = self._raised_at = self._trial_shown_at = now
 
     def _raise(self, now: float, faces: Sequence[FaceQuality]) -> None:
         before = {s.track: s.at for s in faces}

@@ -114,6 +114,14 @@ def test_doubled_work_goes_down_at_once_and_comes_back_slowly() -> None:
     assert len(steps) < 10
 
 
+def test_a_level_without_spare_time_is_not_raised_to() -> None:
+    machine = Machine(governor(s=0.01), {"s": 0.024}, slow=lambda t: 3.0 if 5 <= t < 8 else 1.0)
+    machine.run(5, [face(1)])
+    assert machine.governor.levels == ["full"]
+    machine.run(25, [face(1)])
+    assert machine.governor.levels == ["key/2"]
+
+
 def test_it_does_not_swing_where_a_rung_nearly_fits() -> None:
     """A second load comes whenever quality goes up: tried again ever more rarely."""
     machine = Machine(governor(s=0.01), {"s": 0.016})
