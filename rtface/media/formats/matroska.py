@@ -18,9 +18,20 @@ _STEREO = 0x53B8
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
 _FARTHEST = 1 << 62  # a place that a file may be asked for
+_CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # columns and rows that are hidden: left, top, right, bottom
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
+
+
+def hides_borders(file: BinaryIO, number: int) -> bool:
+    """Tells whether the header hides columns or rows of a video track's frames."""
+    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
+    body, size = next(((body, size) for kind, body, size in level(file, origin) if kind == _TRACKS), (0, 0))
+    file.seek(body)
+    tracks = list(_videos(data := file.read(size), 0))
+    video = _child(data, *tracks[number][1:], _VIDEO) if number < len(tracks) else None
+    return video is not None and any(_number(data, *video, kind) for kind in _CROP)
 
 
 def note_picture(

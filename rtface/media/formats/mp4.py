@@ -182,6 +182,19 @@ def _borders(moov: bytearray, tables: Span) -> np.ndarray:
     return np.concatenate([*packets, [sizes.sum()]])
 
 
+def hides_borders(file: BinaryIO, number: int) -> bool:
+    """Tells whether a clean aperture hides a part of a video track's frames."""
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return False
+    first, end = found[1]
+    if not (clap := find_box(moov, first + _ENTRY, end, b"clap")) or clap[1] - clap[0] < 16:
+        return False
+    wide, wide_parts, high, high_parts = struct.unpack_from(">4I", moov, clap[0])
+    width, height = struct.unpack_from(">HH", moov, first + 24)
+    return wide < width * wide_parts or high < height * high_parts
+
+
 def note_picture(
     file: BinaryIO,
     number: int,
