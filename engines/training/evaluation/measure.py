@@ -235,7 +235,7 @@ def open_engines(a: argparse.Namespace, scratch: Path, closing: ExitStack) -> li
     found: list[Engine] = []
     for asked, label in names:
         name, _, fidelity = asked.partition("@")
-        enhancer = rtface.Enhancer(engine=name, fidelity=float(fidelity) if fidelity else None, device=a.device,
+        enhancer = rtface.Enhancer(engine=name, look=float(fidelity) if fidelity else "clear", device=a.device,
                                    format="rgb", grain="none")  # fmt: skip
         found.append(Engine(label, recipe_named(name).recurrent, closing.enter_context(enhancer)))
     return found
