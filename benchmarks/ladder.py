@@ -1,15 +1,11 @@
 """Quality levels under scripted loads: ten minutes of a live run in a simulation with a clock of its own.
 
-usage: python -m benchmarks.ladder [--minutes 10] [--rate 30]
-
 One face, 30 frames a second. What a frame costs is scripted: a keyframe and a carried one as measured on two cores,
-made slower by the load (none, one core busy, two cores busy), with noise and stalls. Prints a table and saves
-results/ladder.json. `benchmarks.live.loads` measures a real run.
+made slower by the load, with noise and stalls. `benchmarks.live.loads` measures a real run.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,15 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import save
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FaceDemand
 
 KEY_S, CARRY_S, TRACK_S, REST_S = 0.0165, 0.0063, 0.0075, 0.0005
 CEILING_S = 0.1
-# Name, how much slower things go, noise (sigma of its logarithm), stalls a second.
-LOADS = [("none", 1.0, 0.15, 1 / 20), ("one core", 1.6, 0.3, 1 / 5), ("two cores", 2.4, 0.45, 1 / 2)]
-ROW = "{:>10} {:>9} {:>10} {:>12} {:>10} {:>9}"
 
 
 @dataclass
@@ -40,7 +32,7 @@ class Outcome:
     seen: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     def figures(self, seconds: float) -> dict[str, Any]:
-        """In the table's order."""
+        """Rates a minute, percent of the frames that were enhanced, and latencies."""
         p50, p95 = np.percentile(self.latency, [50, 95]) * 1e3
         return {
             "steps_a_minute": round(60 * len(self.steps) / seconds, 1),
@@ -95,23 +87,3 @@ def simulate(
         out.latency.append(free - came)
         out.steps += [(s.time, s.before, s.after) for s in governor.steps if not out.steps or s.time > out.steps[-1][0]]
     return out
-
-
-def main() -> None:
-    """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--rate", type=float, default=30.0)
-    a = parser.parse_args()
-    table = [ROW.format("load", "steps/min", "on/off/min", "enhanced %", "p50 ms", "p95 ms")]
-    result: dict[str, Any] = {"what": (__doc__ or "").splitlines()[0], "minutes": a.minutes, "rate": a.rate}
-    for load, slow, noise, stalls in LOADS:
-        found = simulate(60 * a.minutes, lambda t, slow=slow: slow, noise, stalls, rate=a.rate).figures(60 * a.minutes)
-        result[load] = found
-        table.append(ROW.format(load, *found.values()))
-    save("ladder", result | {"table": table})
-    print("\n".join(table))
-
-
-if __name__ == "__main__":
-    main()

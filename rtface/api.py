@@ -10,8 +10,8 @@ from os import PathLike
 from typing import TYPE_CHECKING, Unpack
 
 from rtface.config.option_types import AnalyzeOptions, RunOptions
-from rtface.config.options import ANALYSIS, OPTIONS, WHAT_IS_LIVE, Options, check_scope
-from rtface.errors import Interrupted, Message, RtfaceError, UsageError, log
+from rtface.config.options import WHAT_IS_LIVE, Options, Scope, check_scope
+from rtface.errors import Interrupted, UsageError, log
 from rtface.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def python_errors() -> Generator[None]:
-    """Makes errors of the block name options as Python does; Ctrl-C becomes `Interrupted`."""
+def _interruptible() -> Generator[None]:
+    """Makes Ctrl-C in the block `Interrupted`."""
     try:
         yield
-    except (RtfaceError, Interrupted) as error:
-        error.message, error.hint = error.message.in_python(), Message(error.hint).in_python()
+    except Interrupted:
         raise
     except KeyboardInterrupt:
         raise Interrupted from None
@@ -69,8 +68,7 @@ def run(
     from rtface.config.addresses import is_live, live_scope, parse_address, resolve_address
     from rtface.util.urls import place
 
-    with python_errors():
-        _check_callbacks(progress, cancel)
+    with _interruptible():
         names = [resolve_address(_path(input, "input", "run")), resolve_address(_path(output, "output", "run"))]
         chosen = Options.of(options)
         ends = parse_address(names[0]), parse_address(names[1])
@@ -85,7 +83,7 @@ def run(
                     code="restart_films",
                     advice=WHAT_IS_LIVE,
                 )
-            check_scope(options, chosen, live_scope(*ends, chosen), flags=False)
+            check_scope(options, chosen, live_scope(*ends, chosen))
             stats = Stats()
             return run_live(
                 make_endpoints(*ends, chosen, stats),
@@ -98,12 +96,10 @@ def run(
         from rtface.pipeline.plan import scope_of
 
         source, target = place(names[0]), names[1]
-        check_scope(options, chosen, scope_of(source, target, chosen), flags=False)
-        report = run_film(
+        check_scope(options, chosen, scope_of(source, target, chosen))
+        return run_film(
             source, target, chosen, Resumable(restart=restart), progress=progress, stop=cancel, notify=log.info
         )
-        report.notes = [Message(note).in_python() for note in report.notes]
-        return report
 
 
 def analyze(
@@ -133,20 +129,11 @@ def analyze(
     from rtface.pipeline.plan import scope_of
     from rtface.util.urls import place
 
-    with python_errors():
-        _check_callbacks(progress, cancel)
+    with _interruptible():
         source = place(resolve_address(_path(input, "input", "analyze")))
         chosen = Options.of(options)
-        for key in options:
-            if key not in ANALYSIS and getattr(chosen, key) != OPTIONS[key].default:
-                known = ", ".join(ANALYSIS)
-                raise UsageError(
-                    "{key} has no effect on analyze, which takes {known}; leave it out",
-                    code="analyze_option",
-                    key=key,
-                    known=known,
-                )
-        check_scope(options, chosen, scope_of(source, Path("analysis"), chosen), flags=False)
+        check_scope(options, chosen, Scope.ANALYSIS)
+        check_scope(options, chosen, scope_of(source, Path("analysis"), chosen))
         return analyze_file(source, chosen, progress=progress, stop=cancel)
 
 
@@ -163,19 +150,6 @@ def _path(value: object, name: str, function: str) -> str:
         value=repr(value) if value in (None, "") else type(value).__name__,
         hint=hint,
     )
-
-
-def _check_callbacks(progress: object, cancel: object) -> None:
-    if progress is not None and not callable(progress):
-        raise UsageError(
-            "progress must be a function that takes an rtface.Progress, not {type}",
-            code="argument_progress",
-            type=type(progress).__name__,
-        )
-    if cancel is not None and not callable(getattr(cancel, "is_set", None)):
-        raise UsageError(
-            "cancel must be a threading.Event, not {type}", code="argument_cancel", type=type(cancel).__name__
-        )
 
 
 def _live_progress(progress: Callable[[Progress], None]) -> Callable[[LiveSession], None]:

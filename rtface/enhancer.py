@@ -15,7 +15,6 @@ import av
 import numpy as np
 
 from rtface.analysis.treatment import Treatment
-from rtface.api import python_errors
 from rtface.config.option_types import EnhancerOptions
 from rtface.config.options import OPTIONS, Options, Scope, check_scope, learnt_persons
 from rtface.engine.engine_set import engine_names, without_persons
@@ -93,16 +92,15 @@ class Enhancer:
         **options: Unpack[EnhancerOptions],
     ) -> None:
         self._closing, self._closed = ExitStack(), False
-        with python_errors():
-            named = {"engine": engine, "strength": strength, "device": device}
-            asked = {key: value for key, value in named.items() if value != OPTIONS[key].default}
-            self._options = Options.of({**asked, **options})
-            check_scope(options, self._options, Scope.ENHANCER, flags=False)
-            self._format: ArrayFormat = check_format(format)
-            rate: Any = parse.rate(fps, "fps")
-            self._tick = Fraction(1, 90_000)
-            self._step = round(90_000 / rate)
-            self._open(analysis=analysis, wait=wait)
+        named = {"engine": engine, "strength": strength, "device": device}
+        asked = {key: value for key, value in named.items() if value != OPTIONS[key].default}
+        self._options = Options.of({**asked, **options})
+        check_scope(options, self._options, Scope.ENHANCER)
+        self._format: ArrayFormat = check_format(format)
+        rate: Any = parse.rate(fps, "fps")
+        self._tick = Fraction(1, 90_000)
+        self._step = round(90_000 / rate)
+        self._open(analysis=analysis, wait=wait)
         self._faces: tuple[Face, ...] = ()
         self._results: tuple[FaceResult, ...] = ()
         self.enabled = True
@@ -196,7 +194,7 @@ class Enhancer:
                 hides, device = self._stages.hides, self._enhance.runtime.device
                 item = find_faces(item, self._tracker, device, self.stats, watchful=hides)
                 if self._options.tracker == "none" and hides:
-                    item = replace(item, tracked=False)  # faces were not searched for
+                    item = replace(item, failed="tracker")  # faces were not searched for
             else:
                 item = replace(item, faces=own_faces(faces))
             self._faces, self._results = item.faces, ()

@@ -31,8 +31,7 @@ class OptionFlag(str):
     """The name of an option, as "--max-faces", in a message.
 
     A template has it as ``{--max-faces}``, with its value as ``{--max-faces:2}`` and, of one that is on or off, as
-    ``{--overwrite=True}``. A command line reads ``--max-faces 2`` and ``--overwrite``, Python ``max_faces=2`` and
-    ``overwrite=True``.
+    ``{--overwrite=True}``.
     """
 
     def __format__(self, value: str) -> str:
@@ -40,25 +39,13 @@ class OptionFlag(str):
         return f"{flag} {value}" if value else flag
 
 
-class _Keyword(OptionFlag):
-    """The option as Python has it."""
-
-    def __format__(self, value: str) -> str:
-        name = "stages" if self == "--stage" else self.lstrip("-").replace("-", "_")
-        return f"{name}={value}" if value else name
-
-
 class _Placeholders(dict[str, object]):
     """The values of a template, and the flags that stand in it."""
-
-    def __init__(self, values: dict[str, object], flag: type[OptionFlag]) -> None:
-        super().__init__(values)
-        self._flag = flag
 
     def __missing__(self, name: str) -> OptionFlag:
         if not name.startswith("--"):
             raise KeyError(name)
-        return self._flag(name)
+        return OptionFlag(name)
 
 
 class Message(str):
@@ -75,16 +62,10 @@ class Message(str):
 
     code: str
     values: dict[str, Any]
-    python: str  # the line, with options as Python names them
 
     def __new__(cls, template: str = "", /, *, code: str = "", **values: object) -> Message:
-        shown = python = template
-        if values or (code and not isinstance(template, Message)):
-            shown = template.format_map(_Placeholders(values, OptionFlag))
-            keywords = {name: _in_python(value) for name, value in values.items()}
-            python = template.format_map(_Placeholders(keywords, _Keyword))
-        line = super().__new__(cls, redacted(shown))
-        line.python = redacted(str(_in_python(python)))
+        filled = values or (code and not isinstance(template, Message))
+        line = super().__new__(cls, redacted(template.format_map(_Placeholders(values)) if filled else template))
         line.code = code or getattr(template, "code", "")
         line.values = getattr(template, "values", {}) | {name: _plain(value) for name, value in values.items()}
         return line
@@ -92,31 +73,21 @@ class Message(str):
     def __add__(self, more: str) -> Message:
         """The line with more behind it; code and values stay, and the list `values["more"]` has what was added."""
         added = {"more": [*self.values.get("more", ()), _plain(more)]} if more else {}
-        python = f"{self.python}{_in_python(more)}"
-        return Message.of(
-            {"code": self.code, "values": self.values | added, "message": f"{self}{more}", "python": python}
-        )
+        return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
 
     def one_line(self) -> Message:
         """Itself without line breaks, which names of files and other programs may bring in."""
-        shown, python = " ".join(self.split()), " ".join(self.python.split())
-        return Message.of(self.to_dict() | {"message": shown, "python": python})
-
-    def in_python(self) -> Message:
-        """Itself with options as Python names them."""
-        return Message.of(self.to_dict() | {"message": self.python})
+        return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"code": …, "values": …, "message": …}``, and "python": the line as Python has it, where it differs."""
-        table = {"code": self.code, "values": self.values, "message": str(self)}
-        return table if self.python == self else table | {"python": self.python}
+        """``{"code": …, "values": …, "message": …}``."""
+        return {"code": self.code, "values": self.values, "message": str(self)}
 
     @classmethod
     def of(cls, table: dict[str, Any]) -> Message:
         """What `to_dict` gave."""
         line = cls(table.get("message", ""))
         line.code, line.values = table.get("code", ""), table.get("values", {})
-        line.python = table.get("python", str(line))
         return line
 
 
@@ -133,12 +104,6 @@ def _message(value: object) -> object:
     """The message of an error of ours, and of what else has one; else the value."""
     message = getattr(value, "message", None)
     return message if isinstance(message, Message) else value
-
-
-def _in_python(value: object) -> object:
-    """A value of a message, as Python names the options in it."""
-    value = _message(value)
-    return value.python if isinstance(value, Message) else _Keyword(value) if isinstance(value, OptionFlag) else value
 
 
 def _plain(value: object) -> Any:

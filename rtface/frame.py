@@ -29,8 +29,9 @@ Transfer = Literal["sdr", "pq", "hlg", "linear", "log"]
 Siting = Literal["left", "center", "topleft"]
 
 GrainMode = Literal["match", "less", "none"]
-WantedRegion = Literal["auto", "face", "head"]
-"""The values of the options `grain` and `region`."""
+"""The values of the option `grain`."""
+FailedStep = Literal["", "enhance", "tracker"]
+"""Which step failed on a frame."""
 CorrectedRegion = Literal["face", "head"]
 """What an engine's correction of a crop may change."""
 
@@ -151,9 +152,6 @@ class Frame:
         duration: in `time_base` units, 0 when unknown.
         color, display: how to read `image`.
         faces: what the tracker found, display space.
-        tracked: False where tracking failed on this frame: `faces` is empty then, though there may be
-            faces. Stages that hide something cover the whole frame. Faces that were carried over from an earlier frame
-            on purpose (a live run under load tracks only some frames) count as tracked.
         unfollowed: faces that the detector sees and the tracker does not follow (a profile whose mesh is lost, a face
             not yet confirmed): box and five points only, no mesh; `track_id` is that of the lost track at that place,
             or 0. Also faces beyond the limit of faces. They are never enhanced; stages that hide faces cover them.
@@ -174,7 +172,10 @@ class Frame:
         lead_in: True on a frame before a segment that is processed only to settle its state
             (`rtface.jobs.worker`); it is neither counted nor written.
         before: a copy of the image as decoded, where a stage needs it; None otherwise.
-        failed: True where the enhancement failed on this frame: the image is as decoded, or as the first stage left it.
+        failed: "enhance" where the enhancement failed on this frame: the image is as decoded, or as the first stage
+            left it. "tracker" where tracking failed: `faces` is empty then, though there may be faces, and stages that
+            hide something cover the whole frame. Faces that were carried over from an earlier frame on purpose (a live
+            run under load tracks only some frames) count as tracked. Empty where neither did.
         invented: how far each sample that the correction changed may be from the truth, uint8 of the stored height and
             width (`rtface.pipeline.invented`); None where no face was corrected, or no map is made.
         quantisers: how coarsely the codec quantised the image, where the stream says it
@@ -191,7 +192,6 @@ class Frame:
     color: Color = Color()
     display: Display = Display()
     faces: tuple[Face, ...] = ()
-    tracked: bool = True
     unfollowed: tuple[Face, ...] = ()
     faces_age: float = 0.0
     captured_at: float | None = None
@@ -206,7 +206,7 @@ class Frame:
     new: bool = False
     lead_in: bool = False
     before: av.VideoFrame | None = None
-    failed: bool = False
+    failed: FailedStep = ""
     invented: Bytes | None = None
     quantisers: Quantisers | None = None
     combed: NDArray[Any] | None = None
@@ -221,6 +221,11 @@ class Frame:
         """To be called before `image` is written to: its samples may move to other memory."""
         self.views.made.clear()
         self.image.make_writable()
+
+    @property
+    def tracked(self) -> bool:
+        """False where tracking failed on this frame."""
+        return self.failed != "tracker"
 
     @property
     def live(self) -> bool:

@@ -44,10 +44,6 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
             ("openvino:gpu", "openvino_backend"),
             ("openvino:npu", "openvino_backend"),
             ("onnx", "onnx_backend"),
-            ("coreml", "onnx_backend"),
-            ("directml", "onnx_backend"),
-            ("torch", "torch_backend"),
-            ("torch:cuda", "torch_backend"),
         )
     },
     "tracker": {
@@ -181,7 +177,8 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
         factory = load(kind, name)
         if kind in _CHECKS:
             _attribute(_CHECKS[kind])(name, factory)
-        return getattr(factory, question, lambda: None)(), None
+        answer = getattr(factory, question, lambda: None)()
+        return (tuple(answer) if isinstance(answer, Iterator) else answer), None
     except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for
         return None, str(error) or reason(error)
 

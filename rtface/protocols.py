@@ -7,11 +7,10 @@ who may import whom.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Generic, Literal, Protocol
+from typing import Generic, Protocol
 
 from rtface.frame import (
     Bytes,
@@ -326,46 +325,6 @@ class Device(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ImageNetwork:
-    """A small network that a tracker runs on one square image at a time.
-
-    Attributes:
-        name: for messages and file names.
-        path, sha256: of its ONNX file, which takes one image.
-        size: side of the image in pixels.
-        input: tensor name of the image, float32.
-        layout: of the image, 1×S×S×3 or 1×3×S×S.
-        bgr: whether it wants BGR.
-        divisor: what the samples are divided by.
-        outputs: shapes without the batch, float32, by tensor name in the order in which they are wanted.
-    """
-
-    name: str
-    path: Path
-    sha256: str
-    size: int
-    input: str
-    outputs: Mapping[str, tuple[int, ...]]
-    layout: Literal["NHWC", "NCHW"] = "NHWC"
-    bgr: bool = False
-    divisor: float = 1.0
-
-
-class ImageNetworkRunner(Protocol):
-    """An `ImageNetwork` ready to run on a device. Not for use from several threads."""
-
-    def __call__(self, rgb: Bytes) -> Sequence[Float32]:
-        """The outputs for a uint8 S×S×3 image; valid until the next call."""
-        ...
-
-    def read(self, view: View, matrix: Float) -> tuple[Sequence[Float32], Bytes]:
-        """The outputs for the S×S region of a view that `matrix` (display → region) leads to, and its pixels."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class CodedNetwork(Protocol):
     """Takes coding artefacts and noise out of a picture at its coded size. Not for use from several threads."""
 
@@ -410,12 +369,10 @@ class Runtime:
 
     Attributes:
         ahead: frames that may be in the engines' hands while the next is prepared.
-        networks: makes a tracker's networks ready where the crops are, on a GPU; None on the CPU.
         close: releases device and engines, where the runtime owns them; safe to call twice.
     """
 
     device: Device
     engines: Engines
     ahead: int = 1
-    networks: Callable[[ImageNetwork], ImageNetworkRunner] | None = None
     close: Callable[[], None] = lambda: None

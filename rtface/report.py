@@ -14,8 +14,8 @@ from rtface.analysis.doubt import Doubt, DoubtfulPlace, most_doubtful
 from rtface.analysis.treatment import HIDDEN
 from rtface.analysis.verdict import Verdict, verdict_on
 from rtface.config.options import Options, Trait, having, learnt_persons
-from rtface.errors import Interrupted, Message, OutputError, RtfaceError
-from rtface.media.files.workfile import Target, full, write_whole
+from rtface.errors import Interrupted, Message, RtfaceError
+from rtface.media.files.workfile import Target, write_whole
 from rtface.redaction import redacted, redacted_values
 from rtface.stats import Stats
 from rtface.util.foreign import file_path, fits, read_regular, text
@@ -135,6 +135,25 @@ class TrackReport:
 
 
 @dataclass(slots=True)
+class ImageReport:
+    """One still of a run.
+
+    Attributes:
+        name: of its file.
+        tracks: ids of its faces.
+        corrected: whether a face was corrected.
+        more: what it holds and its output does not.
+        error: why it was not written; None where it was.
+    """
+
+    name: str
+    tracks: list[int] = field(default_factory=list[int])
+    corrected: bool = False
+    more: str = ""
+    error: str | None = None
+
+
+@dataclass(slots=True)
 class PersonReport:
     """One person over the whole run.
 
@@ -200,7 +219,7 @@ class Report:
     partial: str | None = None
     resume_at_s: float | None = None
     tracks: list[TrackReport] = field(default_factory=list[TrackReport])
-    images: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    images: list[ImageReport] = field(default_factory=list[ImageReport])
     persons: list[PersonReport] = field(default_factory=list[PersonReport])
     doubtful: list[DoubtfulPlace] = field(default_factory=list[DoubtfulPlace])
     seconds: float = 0.0
@@ -297,16 +316,7 @@ class Report:
         Raises:
             OutputError: the file cannot be written; the enhanced film is not touched by that.
         """
-        try:
-            write_whole(target, (self.to_json() + "\n").encode())
-        except OSError as error:
-            raise OutputError(
-                "{path}: the report could not be written ({why}); {output} is not touched by that",
-                code="report_unwritten",
-                path=target.shown,
-                why=full(error) or error.strerror,
-                output=self.output,
-            ) from error
+        write_whole(target, (self.to_json() + "\n").encode())
 
 
 def is_unfinished(
@@ -347,37 +357,10 @@ def report_options(options: Options) -> dict[str, Any]:
 
 
 def peak_rss_mb() -> float:
-    """The largest resident size this process had, in MiB."""
+    """The largest resident size this process had, in MiB; 0 on Windows."""
     if sys.platform == "win32":
-        return _peak_rss_windows()
+        return 0.0
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20) if sys.platform == "darwin" else peak / 1024.0
-
-
-def _peak_rss_windows() -> float:
-    import ctypes
-    from ctypes import wintypes
-
-    class Counters(ctypes.Structure):
-        _fields_ = (
-            ("cb", wintypes.DWORD),
-            ("PageFaultCount", wintypes.DWORD),
-            ("PeakWorkingSetSize", ctypes.c_size_t),
-            ("WorkingSetSize", ctypes.c_size_t),
-            ("QuotaPeakPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaPeakNonPagedPoolUsage", ctypes.c_size_t),
-            ("QuotaNonPagedPoolUsage", ctypes.c_size_t),
-            ("PagefileUsage", ctypes.c_size_t),
-            ("PeakPagefileUsage", ctypes.c_size_t),
-        )
-
-    counters = Counters()
-    counters.cb = ctypes.sizeof(counters)
-    kernel = ctypes.WinDLL("kernel32")  # type: ignore[attr-defined]
-    process = kernel.GetCurrentProcess()
-    if not kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.cb):
-        return 0.0
-    return counters.PeakWorkingSetSize / (1 << 20)

@@ -17,7 +17,6 @@ SWITCHES = {
     "FFMPEG": "live with ffmpeg",
     "GST_PYTHON": "RTSP servers",
     "NGINX": "RTMP servers",
-    "NPM": "RTMP from another library",
     "RANDOM_FACE": "rtface-synthetic's generator",
     "SRT": "SRT",
     "VM_RUN": "virtual cameras of a kernel",

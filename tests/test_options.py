@@ -11,7 +11,6 @@ from rtface.config.look import VIVID_DETAIL
 from rtface.config.option_sources import load, read_file
 from rtface.config.options import OPTIONS, Options, Scope, Trait, check_scope
 from rtface.errors import UsageError
-from rtface.shots.settings import KEYS
 from rtface.util import parse
 from rtface.util.parse import format_time, parse_time
 from rtface.util.spelling import nearest
@@ -90,7 +89,7 @@ def test_values_of_every_kind_come_from_text():
         ("faces", "1,-2", "must be all, largest, or track numbers and persons as 1,P2,anna, not '1,-2'"),
         ("person", "anna@", "as anna@P2, not 'anna@'"),
         ("person", "anna@P2,ben", "as anna@P2"),
-        ("device", "gpu", "torch or torch:cuda, not 'gpu'"),
+        ("device", "gpu", "openvino:npu or onnx, not 'gpu'"),
         ("faces", "0,1", "track numbers"),
         ("max_faces", 0, "the nearest is 1"),
         ("max_faces", 1.5, "a whole number"),
@@ -201,10 +200,10 @@ def test_every_option_declares_its_check_and_scope():
     ("key", "value", "run", "says"),
     [
         (
-            "gop",
-            3,
+            "bitrate",
+            "2M",
             Scope.FILM | Scope.ENCODED,
-            "--gop has no effect here: it is for live recordings or published streams; leave it out",
+            "--bitrate has no effect here: it is for published streams; leave it out",
         ),
         ("preview", True, Scope.FILM, "live runs of the command"),
         ("loop", True, Scope.LIVE | Scope.CAMERA, "it is for films as the source of a live run; leave it out"),
@@ -217,13 +216,13 @@ def test_every_option_declares_its_check_and_scope():
         ("start", 3, Scope.STILLS, "it is for films"),
         ("start", 3, Scope.LIVE | Scope.CAMERA, "it is for films"),
         ("bitrate", "2M", Scope.LIVE | Scope.RECORDED, "it is for published streams"),
-        ("gop", 3, Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
-        ("gop", 3, Scope.LIVE | Scope.RECORDED, None),
+        ("preset", "fast", Scope.LIVE | Scope.CAMERA, "live recordings or published streams"),
+        ("preset", "fast", Scope.LIVE | Scope.RECORDED, None),
         ("encode", "cuda", Scope.LIVE | Scope.PUBLISHED, None),
         ("max_faces", 3, Scope.LIVE, None),
         ("fps", 30, Scope.LIVE | Scope.CAMERA, None),
         ("fps", 30, Scope.FILM | Scope.SEQUENCE, None),
-        ("gop", 2.0, Scope.FILM, None),  # the default asks for nothing
+        ("latency", 100.0, Scope.FILM, None),  # the default asks for nothing
     ],
 )
 def test_a_given_option_without_effect_is_refused(key, value, run, says):
@@ -238,10 +237,10 @@ def test_a_given_option_without_effect_is_refused(key, value, run, says):
 
 
 def test_only_the_command_line_gives_options_for_this_run(tmp_path):
-    file = toml(tmp_path, "gop = 3\n")
+    file = toml(tmp_path, "latency = 30\n")
     loaded = load({"stages": ["x"], "max_faces": 2}, config=file, environ={"RTFACE_LIGHT": "0.5"})
     assert loaded.given == {"stages", "max_faces"}
-    assert (loaded.options.gop, loaded.options.light) == (3, 0.5)
+    assert (loaded.options.latency, loaded.options.light) == (30, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -274,8 +273,7 @@ def test_the_traits_of_an_option_go_together(name):
     option = OPTIONS[name]
     traits = option.traits
     assert option.check is not parse.path or traits & (Trait.READS | Trait.ONCE), "what a path is for is said"
-    assert not traits & Trait.FREE or not traits & (Trait.NAMED | Trait.BY_SHOT), "what is said or by shot is no choice"
-    assert not traits & Trait.BY_SHOT or (name in KEYS and traits & Trait.FILM_PAGE)
+    assert not traits & Trait.FREE or not traits & Trait.NAMED, "what is said is no choice"
     assert not traits & Trait.FILM_PAGE or option.scope & Scope.FILM
     assert not traits & Trait.LIVE_PAGE or option.scope & (Scope.LIVE | Scope.PLAYED)
     assert not traits & Trait.NAMED or option.scope & (Scope.FILM | Scope.LIVE)
@@ -287,32 +285,15 @@ def test_the_traits_of_an_option_go_together(name):
         ({}, "clear", 1.0),
         ({"look": "Faithful"}, "faithful", 0.0),
         ({"look": "vivid"}, "vivid", VIVID_DETAIL),
-        ({"fidelity": 1}, "faithful", 0.0),
-        ({"fidelity": "75%", "look": "clear"}, "clear", 0.5),
-        ({"fidelity": 0.25}, "vivid", 0.5 * (1.0 + VIVID_DETAIL)),
+        ({"look": 1}, "faithful", 0.0),
+        ({"look": "75%"}, "clear", 0.5),
+        ({"look": 0.25}, "vivid", 0.5 * (1.0 + VIVID_DETAIL)),
     ],
 )
 def test_a_look_is_a_word_or_a_number(given, look, detail):
     options = Options.of(given)
-    assert (options.look, options.detail) == (look, pytest.approx(detail))
+    assert (options.look_name, options.detail) == (look, pytest.approx(detail))
     assert Options.of(options.to_dict()) == options
-
-
-@pytest.mark.parametrize("given", [{"look": "clear", "fidelity": 0.3}, {"look": "faithful", "fidelity": 0.5}])
-def test_a_look_and_another_number_are_refused(given):
-    with pytest.raises(UsageError, match=r"--look \w+ and --fidelity 0\.\d, which is \w+, do not agree"):
-        Options.of(given)
-
-
-def test_a_later_look_replaces_an_earlier_number(tmp_path):
-    (file := tmp_path / "rtface.toml").write_text("fidelity = 0.3\n")
-    assert load({}, config=file, environ={}).options.look == "vivid"
-    for look in ("clear", "faithful"):
-        options = load({}, config=file, environ={"RTFACE_LOOK": look}).options
-        assert (options.look, options.fidelity) == (look, None)
-        number = load({"fidelity": 0.0}, config=file, environ={"RTFACE_LOOK": look})
-        assert (number.options.look, number.options.detail) == ("vivid", VIVID_DETAIL)
-        assert number.sources["look"] == "default" and number.given == {"fidelity"}
 
 
 def test_what_is_gone_is_answered_where_it_was_written(tmp_path: Path) -> None:

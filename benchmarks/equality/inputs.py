@@ -404,8 +404,8 @@ def stills(folder: Path) -> None:
 def texts(folder: Path) -> None:
     """Writes a treatment, a configuration, and a stage that notes the faces that it is given."""
     (folder / "treatment.json").write_text(
-        '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.6, "engine": "rtface-m"}, '
-        '"2": {"on": false}, "3": {"on": true, "strength": 1.0, "engine": null}}}'
+        '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.6}, '
+        '"2": {"on": false}, "3": {"on": true, "strength": 1.0}}}'
     )
     (folder / "options.toml").write_text('strength = 0.5\ngrain = "none"\nmax-faces = 2\n')
     (folder / "shots.csv").write_text("start,end,strength,off\n0,10,0.5,\n20,28,,1\n")

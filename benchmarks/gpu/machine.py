@@ -72,7 +72,7 @@ class Bench:
             return gpu
         from tests.device.cuda.gpu_rig import FakeGpu, build_kernels
 
-        return FakeGpu(build_kernels(Path(self._folder.name)), memory=8 << 30)
+        return FakeGpu(build_kernels(), memory=8 << 30)
 
     @property
     def folder(self) -> Path:

@@ -1,8 +1,8 @@
 """Whether each installed TensorRT builds, loads, passes its golden gate and is captured here, and what its graphs give.
 
 In every precision; where none takes the GPU, the same by PyTorch. Then how long a run waits for the weights of a
-person, which are put into a kept plan or built (docs/gpu.md), and whether they give what a CPU makes of them. What is
-known is saved after each.
+person, whose plan is built at each start, and whether they give what a CPU makes of them. What is known is saved after
+each.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rtface.engine.cuda.engine import GpuEngine, places_of
 from rtface.engine.cuda.golden import GoldenBatch
 from rtface.engine.plan import GoldenResult, gate, load_golden, psnr
 from rtface.engine.recipe import Recipe, of_person
+from rtface.engine.tensorrt.library import installed
 
 CROPS = (1, 2, 3, 5, 8, 16)
 """Numbers of crops in a batch; some leave rows of it empty."""
@@ -42,7 +43,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
             found["error"] = f"{type(error).__name__}: {error}"
         bench.save("tensorrt", result)
     result["persons"] = {}
-    for library in _libraries(bench):
+    for library in [] if bench.dry or bench.stood_in else installed():
         try:
             result["persons"][library.name] = bench.run(lambda library=library: _person(bench, recipe, library))
         except Exception as error:  # noqa: BLE001 - as above
@@ -67,7 +68,7 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
         yield "the tests' own", lambda: (bench.plan(recipe)[0], GoldenResult(100.0, 50.0, 0.0))
         return
     from rtface.engine.tensorrt import open_as
-    from rtface.engine.tensorrt.library import choose, installed, precisions
+    from rtface.engine.tensorrt.library import choose, precisions
 
     gpu = bench.streams.gpu
     for library in installed():
@@ -75,7 +76,7 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
 
             def opened(library: Any = library, precision: Any = precision) -> tuple[Any, GoldenResult]:
                 def make() -> tuple[Any, GoldenResult]:
-                    plan = open_as(recipe, gpu, choose(gpu.capability, (library,), gpu=gpu.name), precision)
+                    plan = open_as(recipe, gpu, choose(gpu.capability, (library,), gpu.name), precision)
                     return plan, gate(recipe, plan)
 
                 return bench.run(make)
@@ -86,30 +87,18 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
             yield f"PyTorch, {precision}", lambda p=precision: bench.plan(recipe, precision=p)[:2]
 
 
-def _libraries(bench: Bench) -> list[Any]:
-    """Those that may take the GPU; dry, the tests' own."""
-    from rtface.engine.tensorrt.library import Library, installed
-
-    if not bench.dry:
-        return [] if bench.stood_in else list(installed())
-    from tests.engine.tensorrt.fake_tensorrt import FakeTensorRt
-
-    return [Library("full", "11.4.0.106", FakeTensorRt())]
-
-
 def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
-    """Seconds until a network with the weights of a made person is there: built, and at the first and the second start
-    with one; milliseconds a crop beside those of everybody's; and dB between its answer and those that ONNX Runtime
-    gives with these weights and with everybody's, of which the first is to be the larger."""
+    """Seconds until a network with the weights of a made person is there, and until that of everybody is; and dB
+    between its answer and those that ONNX Runtime gives with these weights and with everybody's, of which the first is
+    to be the larger."""
     from rtface.engine.host_engine import HostEngine
     from rtface.engine.learned import read
     from rtface.engine.tensorrt import open_as
-    from rtface.engine.tensorrt.builder import build
     from rtface.engine.tensorrt.library import choose
     from tests.persons.made import ANNA, learnt
 
     gpu, crop = bench.streams.gpu, load_golden(recipe)[0][:1]
-    choice = choose(gpu.capability, (library,), gpu=gpu.name)
+    choice = choose(gpu.capability, (library,), gpu.name)
     own = of_person(recipe, read(learnt(bench.folder / "anna.person", ANNA)))
     found: dict[str, Any] = {}
 
@@ -119,13 +108,7 @@ def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
         found[name] = round(time.perf_counter() - started, 2)
         return plan
 
-    started = time.perf_counter()
-    build(own, "fp16", choice)
-    found["built_s"] = round(time.perf_counter() - started, 2)
-    everybodys, first = timed("everybody_s", recipe), timed("first_start_s", own)
-    first.close()
-    plan = timed("next_start_s", own)
-    found |= {"how": plan.identity.profile, "ms": gate(own, plan).ms, "everybody_ms": gate(recipe, everybodys).ms}
+    everybodys, plan = timed("everybody_s", recipe), timed("person_s", own)
     answer = CropRunner(own, plan).restore(crop).pixels
     for opened in (everybodys, plan):
         opened.close()

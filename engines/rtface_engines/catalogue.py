@@ -59,7 +59,6 @@ class Published:
     url: str | None = None
     bytes: int | None = None
     sha256: str | None = None
-    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +157,9 @@ def _owner(point: EntryPoint) -> str:
 
 def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
     """The offer of that name. Raises UsageError with the nearest; MissingComponent where a distribution that is not
-    installed brings it; EngineError for one that is refused."""
+    installed brings it."""
     if name in offers:
-        offer = offers[name]
-        if offer.published.refused:
-            raise EngineError(
-                "{name} cannot be added: {why}", code="add_refused", name=name, why=offer.published.refused
-            )
-        return offer
+        return offers[name]
     family = name.lower().split("-")[0]
     if family in PLUGINS and not any(o.table.architecture.name == family for o in offers.values()):
         raise MissingComponent(

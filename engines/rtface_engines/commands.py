@@ -1,9 +1,8 @@
-"""``rtface engines add``, ``merge``, ``remove`` and ``offers``: engines that others published."""
+"""``rtface engines add``, ``remove`` and ``offers``: engines that others published."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,6 @@ from rtface.cli.command import Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.cli.signals import interrupted_by_signals
 from rtface.config.option_sources import LoadedOptions
-from rtface.util.foreign import open_regular
 
 if TYPE_CHECKING:
     from rtface_engines.add import AddCallbacks
@@ -75,12 +73,12 @@ def add(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an engine of that name.")] = False,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """Add an engine that others published, from a local file or by download."""
     with interrupted_by_signals():
-        options = load().options
+        options = loaded.options
         from rtface_engines.add import AddRequest
         from rtface_engines.add import add as work
 
@@ -108,30 +106,6 @@ def remove(
     from rtface_engines.folder import remove as work
 
     console.log(f"{work(name)} removed")
-
-
-@command()
-def merge(
-    base: Annotated[Path, typer.Option(metavar="FOLDER", help="Stable Diffusion 2.1 base, as diffusers lays it out.")],
-    changes: Annotated[Path, typer.Option(metavar="FILE", help="osediff_face.pkl of OSEDiff's repository.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write, .safetensors.")],
-    text: Annotated[str | None, typer.Option(metavar="TEXT", help="What every crop shows: words and commas.")] = None,
-    python: Python = None,
-    *,
-    console: Console,
-) -> None:
-    """Merge the two files that osediff-face is published in."""
-    with interrupted_by_signals():
-        from rtface_engines import convert, environment
-        from rtface_engines.identify import as_typed
-
-        if changes.exists():
-            open_regular(changes).close()  # a pipe would be waited for
-        python = environment.find_python(python, environment.SetupOutput(console.log, _InstallProgress(console).show))
-        console.status("joining the weights")
-        convert.merge(base, changes, out, text, python)
-        console.clear()
-        console.log(f"{out} written; add it with: rtface engines add osediff-face --from {as_typed(out)}")
 
 
 @command()
@@ -177,14 +151,13 @@ def _row(offer: Offer) -> dict[str, Any]:
         "url": published.url,
         "bytes": published.bytes,
         "sha256": published.sha256,
-        "refused": published.refused,
     }
 
 
 def _cells(offer: Offer, added: bool) -> list[str]:
     published, licence = offer.published, offer.table.licence
     size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
-    state = "added" if added else "refused" if published.refused else "to fetch" if published.url else "with --from"
+    state = "added" if added else "to fetch" if published.url else "with --from"
     return [
         offer.name,
         offer.table.architecture.family,
@@ -192,7 +165,7 @@ def _cells(offer: Offer, added: bool) -> list[str]:
         "allowed" if licence.commercial_use else "forbidden",
         published.file + size,
         state,
-        published.summary + (f" ({published.refused})" if published.refused else ""),
+        published.summary,
     ]
 
 

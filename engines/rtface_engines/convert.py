@@ -1,10 +1,10 @@
-"""Programs that need torch, run as child processes: the converter (``engines/convert``) and the merger of two files."""
+"""Runs the converter (``engines/convert``), which needs torch, as a child process."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,35 +96,16 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
             "--out",
             out,
         ]
-        ended = _run(python, "engines.convert", words, receive)
+        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
+        # From an empty folder: files in the user's working directory must not be imported.
+        (stand := Path(made) / "stand").mkdir()
+        ended = child.run(
+            [python, "-m", "engines.convert", *words],
+            receive,
+            environment | {"PYTHONPATH": str(converter_root())},
+            stand,
+        )
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"
         raise EngineError("{name} cannot be converted: {why}", code="convert_failed", name=offer.name, why=why)
     return from_table(ConversionResult, result["result"], "result.")
-
-
-def merge(base: Path, changes: Path, out: Path, text: str | None, python: Path) -> None:
-    """Writes to `out` what `base` (a folder of diffusers) and OSEDiff's `changes` are together, for ``engines add``;
-    `text` says what a crop shows, None as the program does (engines/published/osediff/merge.py).
-
-    Raises EngineError with the program's own words, or saying how it ended; then nothing is left.
-    """
-    out = out.absolute()
-    words = ["--base", base.absolute(), "--changes", changes.absolute(), "--out", out]
-    try:
-        words += ["--text", text] if text is not None else []
-        ended = _run(python, "engines.published.osediff.merge", words, print)
-    finally:
-        out.with_name(f"{out.name}.rtface-part").unlink(missing_ok=True)  # where it was killed
-    if ended.code:
-        raise EngineError("{path} cannot be made: {why}", code="convert_unmade", path=out, why=ended.why)
-
-
-def _run(python: Path, module: str, words: Sequence[str | Path], receive: Callable[[str], None]) -> child.ExitStatus:
-    """Runs a module of ``engines`` by a Python that has torch, as ``python -m`` does."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
-    with tempfile.TemporaryDirectory(prefix="rtface-") as stand:
-        # From an empty folder: files in the user's working directory must not be imported.
-        return child.run(
-            [python, "-m", module, *words], receive, environment | {"PYTHONPATH": str(converter_root())}, Path(stand)
-        )

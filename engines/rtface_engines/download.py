@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import re
 import shutil
 import ssl
 import time
@@ -12,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,14 +20,12 @@ from rtface._version import __version__
 from rtface.errors import DownloadError, UsageError, log
 from rtface.redaction import redacted, shown
 from rtface.util.urls import file_path
-from rtface_engines.partial_download import PartialDownload
 
 ByteProgress = Callable[[int, int | None], None]
 """Called with the bytes that are there, and the size where it is known."""
 
 _CHUNK = 1 << 18
 _SPARE = 64 << 20  # what a disk shall have left
-_REDIRECTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,38 +107,28 @@ class _Again(Exception):
     """An attempt failed in a way that another may not; says why."""
 
 
-class Redirects(urllib.request.HTTPRedirectHandler):
-    max_redirections = _REDIRECTS
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        old, new = urlsplit(req.full_url).scheme, urlsplit(newurl).scheme
-        if new not in ("http", "https") or (old == "https" and new == "http"):
-            raise DownloadError(
-                "{url} leads to {target}, which is not as safe; not followed",
-                code="url_unsafe",
-                url=shown(req.full_url),
-                target=shown(newurl),
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 class _Download:
     def __init__(self, wanted: PublishedFile, target: Path, progress: ByteProgress, patience: Timeouts) -> None:
-        self._wanted, self._progress, self._patience = wanted, progress, patience
+        self._wanted, self._target, self._progress, self._patience = wanted, target, progress, patience
         self._shown = shown(wanted.url)
-        self._part = PartialDownload(target, wanted.url)
-        # Proxies come from the environment.
-        self._opener = urllib.request.build_opener(Redirects())
+        self._resumed = False
+        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # bytes of another address do not count
+        self._part = target.with_name(f"{target.name}.{of_url}.part")
+
+    @property
+    def _have(self) -> int:
+        """Bytes that have come."""
+        return self._part.stat().st_size if self._part.is_file() else 0
 
     def run(self) -> None:
-        resumed = self._part.bytes > 0
         while True:
+            self._resumed = self._have > 0
             self._fetch()
-            fault = _fault(self._wanted, self._part.path)
+            fault = _fault(self._wanted, self._part)
             if fault is None:
                 break
-            self._part.forget()
-            if not resumed:
+            self._part.unlink()
+            if not self._resumed:
                 raise DownloadError(
                     "{url} is not the published file: {fault}; nothing of it was kept. Try again later, or get "
                     "the file elsewhere and give it with --from",
@@ -149,30 +137,29 @@ class _Download:
                     fault=fault,
                 )
             log.warning("what had been fetched of %s before does not fit; fetching it again", self._shown)
-            resumed = False
-        self._part.finish()
+        self._part.replace(self._target)
 
     def _fetch(self) -> None:
         """Until the part is whole; again after what may pass."""
         pauses = iter(self._patience.pauses_s)
         while True:
-            before = self._part.bytes
+            before = self._have
             try:
-                self._attempt()
+                self._attempt(before)
                 return
             except KeyboardInterrupt:
-                if self._part.bytes:
+                if self._have:
                     log.warning("%s", self._kept())
                 raise
+            except DownloadError:
+                raise
             except (_Again, OSError, http.client.HTTPException) as error:
-                if isinstance(error, DownloadError):
-                    raise
                 if final := _final(error):
                     raise DownloadError(
                         "{url} cannot be fetched: {why}", code="url_failed_final", url=self._shown, why=final
                     ) from error
                 why = _why(error, self._patience.stall_s)
-            if self._part.bytes > before:
+            if self._have > before:
                 pauses = iter(self._patience.pauses_s)
             pause = next(pauses, None)
             if pause is None:
@@ -187,127 +174,82 @@ class _Download:
             self._patience.sleep(pause)
 
     def _kept(self) -> str:
-        have = self._part.bytes
         return (
-            f"what has come ({have / 1e6:.1f} MB) is kept, and the same command goes on"
-            if have
+            f"what has come ({self._have / 1e6:.1f} MB) is kept, and the same command goes on"
+            if self._have
             else ("try again later, or get the file elsewhere and give it with --from")
         )
 
-    def _attempt(self) -> None:
-        have = self._part.bytes
-        if have and self._part.tag is None and self._wanted.sha256 is None:
-            self._part.forget()  # nothing could tell whether what follows is of the same version
-            have = 0
+    def _attempt(self, have: int) -> None:
         if have and have == self._wanted.bytes:  # whole; whether it is right is seen later
             return
-        request = urllib.request.Request(
-            self._wanted.url, headers={"User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"}
-        )
-        if have:
-            request.add_header("Range", f"bytes={have}-")
-            if tag := self._part.tag:
-                request.add_header("If-Range", tag)
+        headers = {"User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"}
+        headers |= {"Range": f"bytes={have}-"} if have else {}
         try:
-            with self._opener.open(request, timeout=self._patience.stall_s) as answer:
-                self._take(answer, have)
+            # Proxies come from the environment.
+            with urllib.request.urlopen(
+                urllib.request.Request(self._wanted.url, headers=headers), timeout=self._patience.stall_s
+            ) as answer:
+                self._take(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
         except urllib.error.HTTPError as error:
-            self._refused(error, have)
-
-    def _refused(self, error: urllib.error.HTTPError, have: int) -> None:
-        """What an answer that is no success means."""
-        error.close()
-        if error.code == 416 and have:
-            if re.fullmatch(rf"bytes \*/{have}", error.headers.get("Content-Range", "")):
-                return  # that was all of it
-            self._part.forget()
-            raise _Again("the server has no more of it; it begins anew")
-        if error.code in (408, 425, 429) or error.code >= 500:
-            raise _Again(f"the server answers {error.code} {error.reason}")
-        what = f"{error.code} {error.reason}"
-        if 300 <= error.code < 400:
-            endless = "loop" in str(error.reason)
-            what = f"{error.code} and redirects {'without end' if endless else 'to no web address'}"
-        raise DownloadError(
-            "{url} cannot be fetched: the server answers {status_text}; give another address with --url, or a "
-            "file with --from",
-            code="url_status",
-            url=self._shown,
-            status_text=what,
-        )
-
-    def _take(self, answer: Any, have: int) -> None:
-        """Writes what comes behind what is there."""
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
+            error.close()
+            what = f"{error.code} {str(error.reason).splitlines()[0]}"
+            if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+                self._part.unlink()
+                raise _Again("the server has no more of it; it begins anew") from error
+            if error.code in (408, 425, 429) or error.code >= 500:
+                raise _Again(f"the server answers {what}") from error
             raise DownloadError(
-                "{url} comes in another encoding than was asked for; get it another way",
-                code="url_encoding",
+                "{url} cannot be fetched: the server answers {status_text}; give another address with --url, or a "
+                "file with --from",
+                code="url_status",
                 url=self._shown,
-            )
-        begin = 0
-        if answer.status == 206:
-            match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-            if match is None or int(match[1]) != have:
-                self._part.forget()
-                raise _Again("the server sends another part than was asked for; it begins anew")
-            begin = have
+                status_text=what,
+            ) from error
+
+    def _take(self, answer: Any, done: int) -> None:
+        """Writes what comes behind what is there."""
+        self._resumed |= done > 0
         length = answer.headers.get("Content-Length", "")
-        total = begin + int(length) if length.isdigit() else None
-        self._check_size(total, begin)
-        if begin == 0:
-            self._part.begin(answer.headers)
-        with self._part.path.open("ab") as file:
-            self._copy(answer, file, begin, total)
-
-    def _copy(self, answer: Any, file: Any, done: int, total: int | None) -> None:
-        most = self._wanted.bytes if total is None else total
-        self._progress(done, most)
-        while chunk := answer.read1(_CHUNK):
-            done += len(chunk)
-            if most is not None and done > most:
-                self._part.forget()
-                raise DownloadError(
-                    "{url} is longer than {most} bytes: not the published file",
-                    code="url_long",
-                    url=self._shown,
-                    most=most,
-                )
-            try:
-                file.write(chunk)
-            except OSError as error:
-                raise DownloadError(
-                    "{path} cannot be written: {why}; make room, or move the cache with RTFACE_CACHE",
-                    code="download_unwritable",
-                    path=self._part.path,
-                    why=error.strerror,
-                ) from error
-            self._progress(done, most)
-        if most is not None and done < most:
-            raise _Again(f"the connection ended after {done} of {most} bytes")
-
-    def _check_size(self, total: int | None, begin: int) -> None:
-        expected = self._wanted.bytes
-        if total is not None and expected is not None and total != expected:
-            self._part.forget()
+        most = done + int(length) if length.isdigit() else self._wanted.bytes
+        if None not in (most, self._wanted.bytes) and most != self._wanted.bytes:
+            self._part.unlink(missing_ok=True)
             raise DownloadError(
                 "{url} is not the published file: the server has {total} bytes instead of {expected}; give "
                 "another address with --url, or a file with --from",
                 code="url_size",
                 url=self._shown,
-                total=total,
-                expected=expected,
+                total=most,
+                expected=self._wanted.bytes,
             )
-        size = total if total is not None else expected
-        folder = self._part.path.parent
-        free = shutil.disk_usage(folder).free
-        if size is not None and size - begin + _SPARE > free:
+        self._check_room((most or 0) - done)
+        self._progress(done, most)
+        with self._part.open("ab" if done else "wb") as file:
+            while chunk := answer.read1(_CHUNK):
+                done += len(chunk)
+                try:
+                    file.write(chunk)
+                except OSError as error:
+                    raise DownloadError(
+                        "{path} cannot be written: {why}; make room, or move the cache with RTFACE_CACHE",
+                        code="download_unwritable",
+                        path=self._part,
+                        why=error.strerror,
+                    ) from error
+                self._progress(done, most)
+        if most is not None and done < most:
+            raise _Again(f"the connection ended after {done} of {most} bytes")
+
+    def _check_room(self, size: int) -> None:
+        folder = self._part.parent
+        if size + _SPARE > (free := shutil.disk_usage(folder).free):
             raise DownloadError(
                 "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the cache with "
                 "RTFACE_CACHE",
                 code="cache_room",
                 folder=folder,
                 free=free / 1e6,
-                size=(size - begin + _SPARE) / 1e6,
+                size=(size + _SPARE) / 1e6,
             )
 
 

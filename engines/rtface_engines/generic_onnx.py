@@ -1,7 +1,6 @@
 """A user's own ONNX file as an engine: what the network takes and gives, and the file that rtface keeps of it.
 
-OpenVINO reads the file. It may come from anywhere, so `rtface_engines.trial` calls `inspect` and `write_golden`
-in a child process with a limit of memory. Only rewriting a file needs the ``onnx`` package.
+OpenVINO reads the file. Only rewriting one needs the ``onnx`` package.
 """
 
 from __future__ import annotations

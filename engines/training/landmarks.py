@@ -1,4 +1,4 @@
-"""Landmarks of a face crop by MediaPipe's face mesh, and the distance between those of two crops."""
+"""Landmarks of a face crop by MediaPipe's face mesh."""
 
 from __future__ import annotations
 
@@ -12,14 +12,7 @@ from training.crop_space import F32, F64, U8, cut
 if TYPE_CHECKING:
     from rtface.tracking.facemesh import Region
 
-# Indices in MediaPipe's mesh: lids and lips, as its own connection lists name them.
-EYES = (33, 7, 163, 144, 145, 153, 154, 155, 133, 246, 161, 160, 159, 158, 157, 173,
-        263, 249, 390, 373, 374, 380, 381, 382, 362, 466, 388, 387, 386, 385, 384, 398)  # fmt: skip
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
-        78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415)  # fmt: skip
 MESH = 256
-CERTAIN = 0.5
-"""Below this score of the network there is no mesh to compare."""
 
 
 def to_bytes(picture: npt.NDArray[np.floating] | U8) -> U8:
@@ -50,12 +43,9 @@ class Landmarks:
     """
 
     def __init__(self, threads: int = 1) -> None:
-        from rtface.geometry.alignment import RIGID
         from rtface.tracking.facemesh import FaceMesh
 
         self._mesh = FaceMesh(threads=threads)
-        self.points = np.unique(np.concatenate([RIGID, EYES, LIPS]))
-        """Mesh indices that `error` compares: the rigid points of the alignment, lids and lips."""
 
     def region(self, picture: F32 | U8) -> Region:
         """Where the run time would look for the mesh of a canonical S×S×3 picture; in its pixels."""
@@ -73,22 +63,3 @@ class Landmarks:
         m = _window((region.x, region.y), region.side, region.angle, MESH)
         points, score = self._mesh.infer(cut(to_bytes(picture), m, MESH))
         return region.to_display(points) * (512 / picture.shape[0]), score
-
-    def error(self, restored: F32 | U8, truth: F32 | U8) -> float:
-        """Mean distance of the points in two canonical S×S×3 pictures, in canonical pixels of 512.
-
-        Both are read in the truth's region, so that only the pictures differ. NaN where the network sees no face in
-        the truth; infinite where it sees none in ``restored`` only.
-
-        Raises:
-            ValueError: the pictures differ in shape.
-        """
-        if restored.shape != truth.shape:
-            raise ValueError(f"landmarks of two pictures of one size, got {restored.shape} and {truth.shape}")
-        region = self.region(truth)
-        (a, seen), (b, real) = self.read(restored, region), self.read(truth, region)
-        if real < CERTAIN:
-            return float("nan")
-        if seen < CERTAIN:
-            return float("inf")
-        return float(np.linalg.norm(a[self.points, :2] - b[self.points, :2], axis=1).mean())

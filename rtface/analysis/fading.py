@@ -18,7 +18,6 @@ import numpy as np
 
 from rtface.frame import Bytes, FadingCurve, Float, Float32
 from rtface.geometry.color_curves import FADED_FLOOR, without_fading
-from rtface.util.foreign import number, row
 
 LEVELS = (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.998)
 _POWERS, _GAINS = (0.6, 1.9), (-0.3, 0.6)
@@ -28,13 +27,6 @@ _FADED = 0.7
 _MONOCHROME = 4.0
 # Logarithms of red and blue against green of skin under white light: their mean, and how far skin may be from it.
 _SKIN = ((0.34, -0.14), (0.13, 0.12), 1.8)
-
-
-def is_curve(value: Any) -> bool:
-    """Whether a JSON value is a curve that `curve_of` can give."""
-    return row(*[row(number, number)] * 3)(value) and all(
-        _POWERS[0] <= power <= _POWERS[1] and _GAINS[0] <= gain <= _GAINS[1] for power, gain in value
-    )
 
 
 def line_of(picture: Bytes, skin: Float) -> Float | None:

@@ -1,28 +1,27 @@
 """The treatment of a face, and the JSON file in which a user can change it.
 
-The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8, "engine": "rtface-m"}}}``. Other keys
+The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys
 of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
-have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks. Both may
-have ``"region"``, too.
+have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.verdict import UNCHANGED, faults_of
 from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
-from rtface.frame import WantedRegion
 from rtface.util.foreign import read_regular
-from rtface.util.parse import colour, is_person_name, is_person_number
+from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
@@ -68,9 +67,7 @@ class Treatment:
     Attributes:
         on: False leaves the face as it is, bit for bit.
         strength: of the engine's correction, multiplies the run's own; 0…1; where predicted, up to `MAX_STRENGTH`.
-        engine: by name, None for the run's own.
         reasons: why, one short phrase each.
-        region: "face" or "head", None for that of the shot or run.
         first, ring: strength of the first stage (`rtface.enhance.coded_stage`) in the face and round it, 0…1; both
             multiply the run's own.
         gain: what is expected of both in the face, dB of PSNR; None where that was not predicted.
@@ -80,9 +77,7 @@ class Treatment:
 
     on: bool
     strength: float = 1.0
-    engine: str | None = None
     reasons: tuple[str, ...] = ()
-    region: WantedRegion | None = None
     first: float = 0.0
     ring: float = 0.0
     gain: float | None = None
@@ -96,11 +91,11 @@ class Treatment:
 
 
 FORCED = {
-    "always": Treatment(True, 1.0, None, ("always asked for",)),
-    "never": Treatment(False, 0.0, None, ("never asked for",)),
+    "always": Treatment(True, 1.0, ("always asked for",)),
+    "never": Treatment(False, 0.0, ("never asked for",)),
 }
 """The treatments of ``--correct always`` and ``never``."""
-HIDDEN = Treatment(False, 0.0, None, ("hidden on purpose",), hidden=True)
+HIDDEN = Treatment(False, 0.0, ("hidden on purpose",), hidden=True)
 """The treatment of a face that somebody has hidden by a blur or a mosaic."""
 
 
@@ -113,16 +108,15 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         on: whether it is being treated already: it is then let go at a lower gain (hysteresis).
     """
     if face_width < SMALLEST_FACE:
-        return Treatment(False, 0.0, None, (f"too small ({face_width:.0f} px)",))
+        return Treatment(False, 0.0, (f"too small ({face_width:.0f} px)",))
     strength, gain = predicted(analysis, face_width)
     first, ring = first_strengths(analysis, face_width)
     if gain < (_OFF if on else _ON):
-        return Treatment(False, 0.0, None, ("nothing to gain",), gain=round(gain, 2))
+        return Treatment(False, 0.0, ("nothing to gain",), gain=round(gain, 2))
     reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
     return Treatment(
         True,
         round(strength, 3),
-        None,
         reasons,
         first=round(first, 3),
         ring=round(ring, 3),
@@ -246,7 +240,6 @@ def treatments_table(
                 "first": t.first,
                 "ring": t.ring,
                 "detail": t.detail,
-                "engine": t.engine,
                 "gain_db": t.gain,
                 "reasons": list(t.reasons),
                 **(notes or {}).get(track, {}),
@@ -270,11 +263,6 @@ class Treatments:
     by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
     made_for: str | None = None
 
-    @property
-    def engines(self) -> list[str]:
-        """The engines that they name."""
-        return [one.engine for one in (*self.by_track.values(), *self.by_person.values()) if one.engine]
-
     def other_than(self, input: str | os.PathLike[str]) -> str | None:
         """The input that the file was made for, where that is not `input` by name."""
         made_for = self.made_for
@@ -283,48 +271,7 @@ class Treatments:
 
 def read_treatments(path: Path) -> Treatments:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
-    where, table = f"treatment file {path}", read_table(path)
-    tracks, made_for = table["tracks"], table.get("input")
-    if "reviewed" in table and (removed := gone("reviewed", f"{where}: reviewed")):
-        raise removed
-    if not isinstance(tracks, dict):
-        raise UsageError(
-            '{where}: "tracks" must be a table of track number: treatment', code="treatment_tracks", where=where
-        )
-    by_track = {
-        _track(key, where): _treatment(value, f"{where}: tracks.{key}")
-        for key, value in cast(dict[str, Any], tracks).items()
-    }
-    return Treatments(
-        by_track,
-        _by_person(table, where),
-        made_for if isinstance(made_for, str) else None,
-    )
-
-
-def _by_person(table: dict[str, Any], where: str) -> dict[str, Treatment]:
-    persons = table.get("persons", {})
-    if not isinstance(persons, dict):
-        raise UsageError(
-            '{where}: "persons" must be a table of person: treatment', code="treatment_persons", where=where
-        )
-    found: dict[str, Treatment] = {}
-    for key, value in cast(dict[str, Any], persons).items():
-        if not (is_person_number(key) or is_person_name(key)):
-            raise UsageError(
-                "{where}: persons.{key} is no person (P1, or a name of {--person})",
-                code="treatment_person",
-                where=where,
-                key=key[:40],
-            )
-        treatment = _treatment(value, f"{where}: persons.{key}")
-        if any(word in value for word in _EDITABLE):
-            found[key.lower()] = treatment
-    return found
-
-
-def read_table(path: Path) -> dict[str, Any]:
-    """The file as a table, of this version and with tracks. Raises as `read_treatments`."""
+    where = f"treatment file {path}"
     try:
         table: Any = parse_json(read_regular(path).decode("utf-8"))
     except FileNotFoundError as error:
@@ -341,7 +288,6 @@ def read_table(path: Path) -> dict[str, Any]:
         raise UsageError(
             "treatment file {path} is not valid JSON: {why}", code="treatment_json", path=path, why=error
         ) from error
-    where = f"treatment file {path}"
     if not isinstance(table, dict) or "tracks" not in table:
         raise UsageError(
             '{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json',
@@ -358,19 +304,52 @@ def read_table(path: Path) -> dict[str, Any]:
             found=brief(table.get("version")),
             version=VERSION,
         )
-    return table
+    if "reviewed" in table and (removed := gone("reviewed", f"{where}: reviewed")):
+        raise removed
+    made_for = table.get("input")
+    return Treatments(
+        {int(track): treatment for track, treatment in _entries(table, "tracks", where)},
+        {person.lower(): treatment for person, treatment in _entries(table, "persons", where)},
+        made_for if isinstance(made_for, str) else None,
+    )
 
 
-def _track(key: str, where: str) -> int:
-    if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) > 0):
+_KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
+    "on": (True, boolean),
+    "strength": (1.0, number(0, MAX_STRENGTH)),
+    "first": (0.0, number(0, 1)),
+    "ring": (0.0, number(0, 1)),
+    "detail": (1.0, number(0, 1)),
+}
+"""What may be edited, with the value that holds without it."""
+_GONE = ("engine", "region", "colour", "color")
+
+
+def _entries(table: dict[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
+    """The treatments of tracks, or of persons who have one."""
+    entries = table.get(name, {})
+    if not isinstance(entries, dict):
         raise UsageError(
-            "{where}: tracks.{key} is not a track number (1, 2, …)", code="treatment_track", where=where, key=key[:40]
+            '{where}: "{name}" must be a table of treatments', code="treatment_tracks", where=where, name=name
         )
-    return int(key)
-
-
-_REGIONS = get_args(WantedRegion)
-_EDITABLE = ("on", "strength", "first", "ring", "detail", "engine", "region")
+    for key, value in cast(dict[str, Any], entries).items():
+        if name == "tracks" and not re.fullmatch("[1-9][0-9]{0,8}", key):
+            raise UsageError(
+                "{where}: tracks.{key} is not a track number (1, 2, …)",
+                code="treatment_track",
+                where=where,
+                key=key[:40],
+            )
+        if name == "persons" and not (is_person_number(key) or is_person_name(key)):
+            raise UsageError(
+                "{where}: persons.{key} is no person (P1, or a name of {--person})",
+                code="treatment_person",
+                where=where,
+                key=key[:40],
+            )
+        treatment = _treatment(value, f"{where}: {name}.{key}")
+        if name == "tracks" or not value.keys().isdisjoint(_KEYS):
+            yield key, treatment
 
 
 def _treatment(value: Any, where: str) -> Treatment:
@@ -379,60 +358,16 @@ def _treatment(value: Any, where: str) -> Treatment:
             "{where} must be a table with {keys}, got {value}",
             code="treatment_table",
             where=where,
-            keys=", ".join(_EDITABLE),
+            keys=", ".join(_KEYS),
             value=brief(value),
         )
     table = cast(dict[str, Any], value)
     for key in table:
-        if key not in (*_EDITABLE, "first_s") and (near := hint(key, _EDITABLE)):  # a time is no strength
+        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
+            raise removed
+        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # a time is no strength
             raise UsageError(
                 "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
             )
-    on, engine = table.get("on", True), table.get("engine")
-    if not isinstance(on, bool):
-        raise UsageError(
-            "{where}.on must be true or false, got {value}", code="treatment_on", where=where, value=brief(on)
-        )
-    strengths = [
-        _number(table, key, usual, most, where)
-        for key, usual, most in (
-            ("strength", 1.0, MAX_STRENGTH),
-            ("first", 0.0, 1.0),
-            ("ring", 0.0, 1.0),
-            ("detail", 1.0, 1.0),
-        )
-    ]
-    if engine is not None and (not isinstance(engine, str) or not engine):
-        raise UsageError(
-            "{where}.engine must be an engine's name or null, got {value}",
-            code="treatment_engine",
-            where=where,
-            value=brief(engine),
-        )
-    for key in {"colour", "color"} & table.keys():
-        colour(table[key] or "lock", f"{where}.{key}")
-    if table.get("region") not in (None, *_REGIONS):
-        raise UsageError(
-            "{where}.region must be {regions}, or null, got {value}",
-            code="treatment_region",
-            where=where,
-            regions=" or ".join(_REGIONS),
-            value=brief(table["region"]),
-        )
-    strength, first, ring, detail = strengths
-    says, region = ("as the treatment file says",), table.get("region")
-    return Treatment(on, strength, engine, says, region, first, ring, detail=detail)
-
-
-def _number(table: dict[str, Any], key: str, usual: float, most: float, where: str) -> float:
-    value = table.get(key, usual)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:  # NaN is not either
-        raise UsageError(
-            "{where}.{key} must be a number from 0 to {most:g}, got {value}",
-            code="treatment_number",
-            where=where,
-            key=key,
-            most=most,
-            value=brief(value),
-        )
-    return float(value)
+    values = {key: check(table.get(key, usual), f"{where}.{key}") for key, (usual, check) in _KEYS.items()}
+    return Treatment(**values, reasons=("as the treatment file says",))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from functools import partial
-from json import dumps
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,7 +36,7 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=("Write the scenes to this CSV, EDL, OTIO or JSON file, to fill in for 'rtface run --shots'."),
+            help=("Write the scenes to this CSV, EDL or OTIO file, to fill in for 'rtface run --shots'."),
         ),
     ] = None,
     photos: Annotated[
@@ -51,14 +48,7 @@ def analyze(
     ] = None,
     persons: Annotated[bool, typer.Option(help="Recognise persons, and list them.")] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace these files if they exist.")] = False,
-    progress: Annotated[
-        bool,
-        typer.Option(
-            "--progress",
-            help=("Write progress to stderr as lines of JSON: share done, seconds left, and what was found so far."),
-        ),
-    ] = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
@@ -67,7 +57,6 @@ def analyze(
     With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It has the scenes of a
     film, too.
     """
-    loaded = load()
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
@@ -99,8 +88,7 @@ def analyze(
         from rtface.media.files.outputs import OutputPath, check_outputs
 
         (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
-    programs, write = progress or console.events, print_facts if progress else partial(console.status, "")
-    show = JsonProgress(source, found, photos, write) if programs else ProgressLine(console, source.name)
+    show = AnalysisEvents(source, found, photos, console) if console.events else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
@@ -109,12 +97,12 @@ def analyze(
         from rtface.contact_sheet.photos import write_photos
 
         listed = persons_of(tracks)
-        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or programs)
+        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or console.events)
         console.log(
             f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
             f"{'person' if len(listed) == 1 else 'persons'}"
         )
-    proposed = proposals(tracks, engine=options.engine, look=options.look, scale=options.scale)
+    proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
         table = treatment_file(source, tracks) | {
             "proposals": [one.to_dict() for one in proposed],
@@ -165,20 +153,14 @@ def print_tracks(tracks: list[TrackReport], *, verbose: bool) -> None:
         print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
 
 
-def print_facts(**facts: object) -> None:
-    """Writes a line of JSON to stderr."""
-    typer.echo(dumps(facts), err=True)
-
-
-class JsonProgress:
+class AnalysisEvents:
     """Tells programs of each `Progress`, four times a second at most, and every other second what was found so far.
 
     Args:
         input: what is analysed.
         found: so far.
         photos: a folder for photos of the persons, as soon as these are found; None for none.
-        write: gets what JSON is to have.
-        clock: monotonic time in seconds.
+        console: writes the events.
     """
 
     def __init__(
@@ -186,17 +168,15 @@ class JsonProgress:
         input: Path | Address,
         found: Findings,
         photos: Path | None,
-        write: Callable[..., object],
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        console: Console,
     ) -> None:
-        self._input, self._found, self._photos, self._write, self._clock = input, found, photos, write, clock
-        self._started, self._due = clock(), 0.0
+        self._input, self._found, self._photos, self._console = input, found, photos, console
+        self._started, self._due = monotonic(), 0.0
         self._tracks_due = self._started + _TRACKS_S
         self._pictured: set[str] = set()
 
     def __call__(self, progress: Progress) -> None:
-        now = self._clock()
+        now = monotonic()
         if now < self._due:
             return
         self._due = now + _PROGRESS_S
@@ -211,7 +191,7 @@ class JsonProgress:
         if now >= self._tracks_due:
             self._tracks_due = now + _TRACKS_S
             line |= self._tracks()
-        self._write(**line)
+        self._console.status("", **line)
 
     def _tracks(self) -> dict[str, Any]:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
@@ -234,10 +214,10 @@ class JsonProgress:
 
 def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:
     """Writes the file of ``--scenes``; says where timecodes are not exact."""
-    from rtface.media.files.workfile import write_text
+    from rtface.media.files.workfile import write_whole
     from rtface.shots.files import scenes_text
 
-    write_text(target, scenes_text(target.path, found, title))
+    write_whole(target, scenes_text(target.path, found, title).encode("utf-8", "replace"))
     count = len(found.scenes)
     console.log(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
     if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
@@ -247,7 +227,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
-    """The treatment file, for ``--treatment``: on, strength and engine of each track may be edited."""
+    """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
     from rtface._version import __version__
     from rtface.analysis.analyzer import Treatment, treatments_table
     from rtface.report import persons_of
@@ -256,7 +236,6 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
         track.id: Treatment(
             track.treatment["on"],
             float(track.factors.get("decided", track.strength)),
-            track.treatment["engine"],
             tuple(track.treatment["reasons"]),
             first=track.treatment["first"],
             ring=track.treatment["ring"],

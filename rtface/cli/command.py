@@ -63,7 +63,7 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
     """Makes a function a command: adds ``-v``, ``-q`` and options, and turns its errors into messages and exit codes.
 
     The function may take, as keywords: ``console``, the `Console`; ``stop``, the `StopRequest` of the first signal; and
-    ``load``, which loads the options when it is called.
+    ``loaded``, the options.
 
     Args:
         names: options of `rtface.config.options.OPTIONS` that the command takes, and ``--config``.
@@ -90,10 +90,12 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
                 if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the icon, which holds a pipe to stdin
                     start_thread("parent", _end_with_parent, stop)
                 _check_names(own, arguments)
-                passed = {"console": console, "stop": stop, "load": lambda: _load(flags, config, console)}
+                passed: dict[str, object] = {"console": console, "stop": stop}
+                if "loaded" in own:
+                    passed["loaded"] = _load(flags, config, console)
                 function(**arguments, **{name: value for name, value in passed.items() if name in own})
 
-        kept = [parameter for name, parameter in own.items() if name not in ("console", "stop", "load")]
+        kept = [parameter for name, parameter in own.items() if name not in ("console", "stop", "loaded")]
         call.__signature__ = inspect.Signature([*kept, *generated])  # type: ignore[attr-defined]  # typer reads it
         return call
 

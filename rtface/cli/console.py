@@ -13,12 +13,11 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import TextIO
 
 from rtface._version import __version__
 from rtface.errors import Message
-from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL
+from rtface.pipeline.progress import Pace
 from rtface.redaction import redacted, redacted_values
 from rtface.util.events import SCHEMA
 from rtface.util.text import printable, printable_paint
@@ -154,17 +153,13 @@ class Console:
 
 
 class SteadyStatus:
-    """The status line of work that reports often: shown 5 times a second on a terminal, else every 10 s."""
+    """The status line of work that reports often, shown at a `Pace`."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._interval = TERMINAL_INTERVAL if console.live else PLAIN_INTERVAL
-        self._shown = monotonic() - (self._interval if console.live else 0.0)
+        self._console, self._pace = console, Pace(console)
 
     def __call__(self, line: str) -> None:
-        now = monotonic()
-        if now - self._shown >= self._interval:
-            self._shown = now
+        if self._pace.due():
             self._console.status(line)
 
 

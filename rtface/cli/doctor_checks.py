@@ -42,7 +42,6 @@ def examine() -> list[Finding]:
         check_folders,
         check_settings,
         check_openvino,
-        check_onnxruntime,
         check_nvidia,
         check_live,
     ):
@@ -200,26 +199,6 @@ def check_openvino() -> Iterator[Finding]:
         native = ", ".join(kind for kind in ("BF16", "FP16", "INT8") if kind in able) or "FP32"
         flag = "cpu" if device == "CPU" else f"openvino:{device.lower()}"
         yield Finding(f"openvino {device}", "ok", f"{name} ({native}): --device {flag}")
-
-
-def check_onnxruntime() -> Iterator[Finding]:
-    from rtface.engine.backends import onnx_runtime
-
-    try:
-        onnx_runtime.runtime()
-    except RtfaceError:
-        return  # `check_packages` says so
-    providers = {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}
-    for flag, provider in providers.items():
-        if provider.system not in ("", platform.system()):
-            continue
-        try:
-            onnx_runtime.check_here(provider)
-        except RtfaceError as error:
-            yield Finding(f"device {flag}", "ok", str(error).split(";")[0], provider.repair)
-        else:
-            found = Message("{name} of ONNX Runtime", code="provider", name=provider.name)
-            yield Finding(f"device {flag}", "ok", found)
 
 
 def check_nvidia() -> Iterator[Finding]:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.config.option_sources import LoadedOptions
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import UsageError
 from rtface.util.spelling import hint
 
 if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo
     from rtface.engine.recipe import Recipe
-    from rtface.engine.recipe_tables import Precision
     from rtface.engine.tensorrt import BuiltPlan
-    from rtface.engine.tensorrt.builder import BuildProgress
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -34,13 +30,13 @@ def engines(
     ] = True,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are intact."""
     if context.invoked_subcommand is not None:
         return
-    options = load().options
+    options = loaded.options
     from rtface.engine.listing import list_engines
     from rtface.util.install import reinstall_line
 
@@ -65,11 +61,7 @@ def engines(
 
 
 def _cells(row: EngineInfo) -> list[str]:
-    speed = (
-        f"{row.ms:.1f} ms a face ({row.device} {row.precision}{', computer busy' * row.busy})"
-        if row.ms is not None
-        else "not measured"
-    )
+    speed = f"{row.ms:.1f} ms a face ({row.device} {row.precision})" if row.ms is not None else "not measured"
     return [
         row.name + (" (default)" if row.default else ""),
         row.family,
@@ -87,19 +79,13 @@ def _cells(row: EngineInfo) -> list[str]:
 @command()
 def build(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")] = None,
-    device: Annotated[
-        str,
-        typer.Option(metavar="cuda:N|sm_NN", help=("A GPU of this machine, or the compute capability of another one.")),
-    ] = "cuda:0",
-    precision: Annotated[
-        str | None, typer.Option(metavar="fp16|bf16|f32|int8", help=("Number format of the computation."))
-    ] = None,
+    device: Annotated[str, typer.Option(metavar="cuda:N", help="A GPU of this machine.")] = "cuda:0",
     *,
     json: Json = False,
     console: Console,
 ) -> None:
     """Build engines for an NVIDIA GPU ahead of the first run."""
-    built = _build(_recipes(names or []), device, _precision(precision), console)
+    built = _build(_recipes(names or []), device, console)
     if json:
         print_json(
             [
@@ -107,7 +93,7 @@ def build(
                     "engine": b.identity.engine,
                     "device": b.identity.device,
                     "precision": b.identity.precision,
-                    "psnr": b.verdict.psnr if b.verdict else None,
+                    "psnr": b.verdict.psnr,
                     "seconds": round(b.seconds, 3),
                     "path": str(b.path),
                 }
@@ -135,67 +121,38 @@ def _recipes(names: list[str]) -> list[Recipe]:
     return [load_recipe(found[name]) for name in names or found]
 
 
-def _precision(wanted: str | None) -> Precision | None:
-    from rtface.engine.recipe_tables import Precision
-
-    for known in get_args(Precision):
-        if wanted == known:
-            return known
-    if wanted is not None:
-        raise UsageError(
-            "precision {value!r} is not one of {precisions}",
-            code="precision_unknown",
-            value=wanted,
-            precisions=", ".join(get_args(Precision)),
-        )
-    return None
-
-
-def _build(recipes: list[Recipe], device: str, precision: Precision | None, console: Console) -> list[BuiltPlan]:
-    from rtface.engine.tensorrt import build_ahead, build_on
-
-    def progress_of(recipe: Recipe) -> BuildProgress:
-        return lambda what, done: console.status(f"engine {recipe.name}: {what}, {done:.0%}") if console.live else None
-
-    if ahead := re.fullmatch(r"sm_(\d{1,2})(\d)", device):
-        capability = int(ahead[1]), int(ahead[2])
-        built = [build_ahead(r, capability, precision=precision, progress=progress_of(r)) for r in recipes]
-        console.log("not checked against the golden crops: that is done on the GPU, when an engine is first opened")
-        return built
+def _build(recipes: list[Recipe], device: str, console: Console) -> list[BuiltPlan]:
     here = re.fullmatch(r"cuda(?::(\d+))?", device)
     if not here:
         raise UsageError(
-            "engines are built for GPUs, as {--device:cuda:0} or {--device} sm_89, not for {value!r}",
+            "engines are built on the GPU that runs them, as {--device:cuda:0}, not for {value!r}",
             code="engines_device",
             value=device,
         )
-    gpu = _gpu(int(here[1] or 0))
+    from rtface.device.cuda.nvidia import NvidiaGpu
+    from rtface.engine.cuda import driver
+    from rtface.engine.tensorrt import build_on
+
+    number = int(here[1] or 0)
+    driver.check(number)
+    gpu = NvidiaGpu(number)
+    built: list[BuiltPlan] = []
     try:
-        return [build_on(r, gpu, precision=precision, progress=progress_of(r)) for r in recipes]
+        for recipe in recipes:
+            console.building(recipe.name, 0.0)
+            built.append(build_on(recipe, gpu))
     finally:
         console.clear()
         gpu.close()
-
-
-def _gpu(index: int) -> Any:
-    try:
-        return importlib.import_module("rtface.device.cuda.nvidia").NvidiaGpu(index)
-    except ImportError as error:  # MissingComponent is one
-        what = str(error) if isinstance(error, MissingComponent) else f"no GPU can be used: {error}"
-        raise MissingComponent(
-            "{why}; for a GPU of another machine give its compute capability, as {--device} sm_89",
-            code="capability_needed",
-            why=what,
-        ) from error
+    return built
 
 
 def _row(built: BuiltPlan) -> list[str]:
-    seen = f"{built.verdict.psnr:.1f} dB" if built.verdict else "not checked"
     return [
         built.identity.engine,
         built.identity.device,
         built.identity.precision,
         f"{built.path.stat().st_size / 1e6:.1f} MB",
         f"{built.seconds:.1f} s",
-        seen,
+        f"{built.verdict.psnr:.1f} dB",
     ]

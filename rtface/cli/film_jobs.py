@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from rtface.cli.command import Json, command
-from rtface.cli.console import Console, print_json, print_table, print_text
-from rtface.errors import UsageError
-from rtface.util.parse import format_clock
-
-if TYPE_CHECKING:
-    from rtface.jobs import JobStatus
+from rtface.cli.console import print_json, print_text
 
 _Folder = Annotated[
     Path,
@@ -23,7 +16,6 @@ _Folder = Annotated[
 ]
 
 
-TrustPlan = Annotated[bool, typer.Option("--trust-plan", help=("Work on a plan of another user, without being asked."))]
 Workers = Annotated[
     str | None,
     typer.Option(
@@ -54,7 +46,7 @@ FarmAddress = Annotated[
 
 @command()
 def status(folder: _Folder, *, json: Json = False) -> None:
-    """Show what is finished of a job, who works on it, and the time left."""
+    """Show what is finished of a job, and whether a process works on it."""
     from rtface.jobs.folder import JobFolder
     from rtface.jobs.status import read_status
 
@@ -62,41 +54,8 @@ def status(folder: _Folder, *, json: Json = False) -> None:
     if json:
         print_json(found.to_dict())
         return
-    print_text(*_lines(found))
-    if found.workers:
-        print_table(
-            [
-                ("segment", "done", "frames"),
-                *((str(at.segment), f"{at.seconds:.0f} s", str(at.frames)) for at in found.workers),
-            ]
-        )
-
-
-def agree(
-    what: str, input: object, output: object, options: Mapping[str, Any], trusted: bool, console: Console
-) -> None:
-    """Shows a plan of another user, and asks whether to work on it. UsageError where that is not `trusted`, and no one
-    can be asked, or says no."""
-    for line in (
-        what,
-        f"INPUT: {input}",
-        f"OUTPUT: {output}",
-        *(f"--{key.replace('_', '-')}: {value}" for key, value in options.items()),
-    ):
-        console.log(line)
-    interactive = sys.stdin.isatty() and sys.stderr.isatty()
-    try:
-        if not trusted and not (interactive and typer.confirm("rtface: do you want to work on it?", err=True)):
-            raise UsageError("{why}; give --trust-plan to work on it", code="trust_plan", why=what)
-    except typer.Abort:  # Ctrl-C, or the end of what can be typed
-        raise KeyboardInterrupt from None
-
-
-def _lines(found: JobStatus) -> list[str]:
     share = found.done_s / found.duration_s if found.duration_s else 1.0
-    times = dict.fromkeys(map(format_clock, found.time_left_range_s or ()))  # one, where both are the same second
-    left = f", {' to '.join(times)} left" if times else ""
-    return [
+    print_text(
         f"{found.input} -> {found.output}",
-        f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}{left}",
-    ]
+        f"{found.state}: {found.finished} of {found.segments} segments, {share:.0%}",
+    )

@@ -1,18 +1,14 @@
 """Commands of a group: rtface's own, and those that other distributions register as entry points.
 
-The package of a plugin is imported when its command is called. Its line in the help is read from the source.
+The package of a plugin is imported when its command is called, or listed in the help.
 """
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from functools import cached_property
 from importlib.metadata import EntryPoint
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -94,8 +90,15 @@ class _PluginCommand(TyperCommand):
     """A command of another distribution; `point` is None where that is not installed."""
 
     def __init__(self, name: str, whole_name: str, point: EntryPoint | None) -> None:
-        super().__init__(name, help=_help_line(point) if point else None)
+        super().__init__(name)
         self._whole_name, self._point = whole_name, point
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """The command's own line, or why it has none."""
+        try:
+            return self._load().get_short_help_str(limit)
+        except MissingComponent as error:
+            return str(error)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of the command itself."""
@@ -131,26 +134,3 @@ class _PluginCommand(TyperCommand):
                 point=self._point.value,
                 why=reason(error),
             ) from error
-
-
-def _help_line(point: EntryPoint) -> str:
-    """The docstring of the command's function or the help of its typer, else the distribution's summary."""
-    with suppress(ImportError, OSError, SyntaxError, ValueError):
-        package, *rest = point.module.split(".")
-        spec = find_spec(package)  # a top-level package is not run by this
-        if spec is not None and spec.origin is not None:
-            path = Path(spec.origin)
-            if rest:
-                path = path.parent.joinpath(*rest).with_suffix(".py")
-            for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                line = None
-                match node:
-                    case ast.FunctionDef(name=point.attr):
-                        line = ast.get_docstring(node)
-                    case ast.Assign(targets=[ast.Name(id=point.attr)], value=ast.Call(keywords=given)):
-                        line = next((ast.literal_eval(one.value) for one in given if one.arg == "help"), None)
-                    case _:
-                        pass
-                if line:
-                    return str(line)
-    return point.dist.metadata["Summary"] or "" if point.dist else ""

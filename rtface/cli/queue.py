@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,7 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.jobs.run import Resumable, why_no_job
+from rtface.util import parse
 from rtface.util.parse import format_clock
 
 if TYPE_CHECKING:
@@ -73,11 +74,10 @@ def add(
     farm: FarmAddress = None,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
 ) -> None:
     """Add films or stills, with the options of 'rtface run', which are checked and kept with each."""
-    loaded = load()
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(
@@ -169,7 +169,7 @@ def run(
     stop: StopRequest,
 ) -> None:
     """Run the waiting items until none is left. Ctrl-C stops them cleanly, and they wait again."""
-    outcome = _queue().run(at_once=_at_once(at_once), watch=watch, cancel=stop.event, progress=_Display(console, json))
+    outcome = _queue().run(at_once=at_once, watch=watch, cancel=stop.event, progress=_Display(console, json))
     console.clear()
     console.log(outcome.summary, "error" if outcome.failed else "info")
     if stop.signum is not None:
@@ -177,20 +177,12 @@ def run(
     raise typer.Exit(FAILED if outcome.failed else 0)
 
 
-def _at_once(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError("--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=text)
-    return int(text)
-
-
 class _Display:
     """Writes a line about each item that ended, and a status line about those that run."""
 
-    def __init__(self, console: Console, json: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console, self._json, self._clock = console, json, clock
-        self._shown = clock()
+    def __init__(self, console: Console, json: bool) -> None:
+        self._console, self._json = console, json
+        self._shown, self._said = monotonic(), ""
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -204,10 +196,11 @@ class _Display:
             self._console.event("item", **item.to_dict())
             if self._json:
                 print_json({"status": item.state, **item.to_dict()})
-        now = self._clock()
-        if running and (self._console.live or now - self._shown >= _STATUS_S):
-            self._shown = now
-            self._console.status("; ".join(map(_described, running)))
+        now = monotonic()
+        status = "; ".join(map(_described, running))
+        if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._said)):
+            self._shown, self._said = now, status
+            self._console.status(status)
 
 
 def _described(item: Item) -> str:
@@ -265,9 +258,6 @@ def move(
     console: Console,
 ) -> None:
     """Move an item that waits."""
-    if place not in ("first", "last") and not place.isdecimal():
-        raise UsageError(
-            "the place must be first, last or a number from 1, not {value!r}", code="place_value", value=place
-        )
-    _queue().move(item, int(place) if place.isdecimal() else place)  # pyright: ignore[reportArgumentType]
+    to: Any = parse.or_words(parse.number(1, 1_000_000, whole=True), "first", "last")(place, "PLACE")
+    _queue().move(item, to)
     console.log(f"item {item} moved to place {place}")

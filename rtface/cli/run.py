@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import operator
 import os
-import shlex
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,14 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, TrustPlan, Workers, agree
+from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, OutputOptions, Scope, check_scope
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
-from rtface.jobs.run import Resumable, read_plan
+from rtface.jobs.run import Resumable
 from rtface.pipeline.progress import ProgressLine
-from rtface.util.parse import format_start
 from rtface.util.text import counted
 from rtface.util.urls import Address, check_file_name, place
 
@@ -82,7 +80,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     if output_dir.exists() and not output_dir.is_dir():
         raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
     for flag in ("compare", "report", "treatment", "shots", "invented"):
-        if len(paths) > 1 and getattr(options, flag.replace("-", "_")) is not None:
+        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
                 "--{flag} names one file and there are {count} inputs; {hint}",
@@ -173,8 +171,6 @@ def run_jobs(
             )
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - explain writes it; the next input follows
             codes.append(explain(error, console, signum=stop.signum))
-            if len(jobs) > 1:
-                _show_how_to_resume(job, error, console)
             if json:
                 _log(
                     {
@@ -214,18 +210,6 @@ def _log(value: object) -> None:
         discard_output(sys.stdout)
 
 
-def _show_how_to_resume(job: Job, error: BaseException, console: Console) -> None:
-    """Writes how to resume one of several inputs, because ``--start`` would hold for all of them."""
-    if isinstance(error, (RtfaceError, Interrupted)) and error.partial and error.resume_at is not None:
-        rest = job.output.with_name(f"{job.output.stem}.rest{job.output.suffix}")
-        console.log(
-            f"{job.input} is resumed with: rtface run {shlex.quote(str(job.input))} "
-            f"{shlex.quote(str(rest))} --start {format_start(error.resume_at)}"
-        )
-    if isinstance(error, KeyboardInterrupt):
-        console.log("the same command again skips finished outputs and begins the others from their start")
-
-
 def _show_done(job: Job, report: Report, options: OutputOptions, console: Console) -> None:
     for note in report.notes:
         console.log(note)
@@ -238,7 +222,7 @@ def _show_done(job: Job, report: Report, options: OutputOptions, console: Consol
         f"{job.output}: {counted(report.frames_out)}, {report.frames_with_faces} with faces, "
         f"{report.frames_corrected} corrected, {copied}{speed}, {report.engine} on {report.device}"
     )
-    for path in (options.compare, options.report, options.invented):
+    for path in (options.compare, options.report, options.map_file):
         if path is not None:
             console.log(f"{path} written")
 
@@ -274,17 +258,17 @@ RUN_FLAGS: dict[str, dict[str, Any]] = {
 @command(*OPTIONS, **RUN_FLAGS)
 def run(
     paths: Annotated[
-        list[str] | None,
+        list[str],
         typer.Argument(
             metavar="INPUT... OUTPUT",
             show_default=False,
             help=(
                 "Films, stills or folders of stills, and the file or folder to write; its extension tells the kind: "
-                "mp4, mkv, mov, mxf, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
+                "mp4, mkv, mov, webm, png, jpg, tiff; a folder/ takes the frames of a film. "
                 "Live: camera:0 or a stream's URL, and vcam:, a URL or a file."
             ),
         ),
-    ] = None,
+    ],
     output_dir: Annotated[
         Path | None,
         typer.Option(
@@ -295,44 +279,19 @@ def run(
     job: JobFolder = None,
     restart: Restart = False,
     farm: FarmAddress = None,
-    plan: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help=("Do what this plan says, which --dry-run --json printed; it names INPUT, OUTPUT and all options."),
-        ),
-    ] = None,
-    trust_plan: TrustPlan = False,
     *,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
     """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
-    loaded = load()
     options = loaded.options
-    resumable, jobs = Resumable(job, workers, restart, farm), list[Job]()
-    if plan is not None:
-        more = [*(paths or ()), *["--output-dir"] * bool(output_dir), *(OPTIONS[key].flag for key in loaded.given)]
-        if more:
-            raise UsageError(
-                "{option} has no effect here: --plan names INPUT, OUTPUT and all options; leave it out",
-                code="plan_options",
-                option=more[0],
-            )
-        source, target, options, own = read_plan(plan)
-        if not own:
-            agree(f"{plan}: another user wrote this plan", source, target, options.to_dict(), trust_plan, console)
-        jobs = [Job(source, Path(target), folder=target.endswith(("/", os.sep)))]
-    elif not paths:
-        raise UsageError("give INPUT and OUTPUT, or --plan FILE", code="input_output_needed")
-    elif trust_plan:
-        raise UsageError(
-            "--trust-plan has no effect here: it is for --plan FILE; leave it out", code="trust_plan_alone"
-        )
-    ends = live.live_ends(paths) if paths and output_dir is None else None
+    resumable = Resumable(job, workers, restart, farm)
+    if not paths:
+        raise UsageError("give INPUT and OUTPUT", code="input_output_needed")
+    ends = live.live_ends(paths) if output_dir is None else None
     if ends is not None:
         if resumable.given:
             raise UsageError(
@@ -343,7 +302,7 @@ def run(
             )
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
-    jobs = jobs or plan_jobs(paths or [], output_dir, options)
+    jobs = plan_jobs(paths, output_dir, options)
     if job is not None and len(jobs) > 1:
         raise UsageError(
             "--job names one folder and there are {count} inputs; run them one by one",

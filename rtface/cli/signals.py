@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from time import monotonic
 from types import FrameType
 
 from rtface.errors import Interrupted
@@ -33,7 +33,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[StopRequest]:
+def stop_on_signals() -> Generator[StopRequest]:
     """Turns the first SIGINT, SIGTERM or SIGHUP into `StopRequest.event`; a second one ends the process at once.
 
     A file that is being written stays readable up to there either way. Outside the main thread no signal is handled.
@@ -46,13 +46,13 @@ def stop_on_signals(clock: Callable[[], float] = time.monotonic) -> Generator[St
         nonlocal first
         # os.write, because the signal may have come in the middle of a print.
         if stop.event.is_set():
-            if clock() - first < _SAME_SIGNAL_S:
+            if monotonic() - first < _SAME_SIGNAL_S:
                 return
             _write_stderr(
                 "\nrtface: stopped at once; the next run to the same output names the part that was written\n"
             )
             os._exit(INTERRUPTED + signum)
-        stop.signum, first = signum, clock()
+        stop.signum, first = signum, monotonic()
         stop.event.set()
         _write_stderr("\nrtface: stopping; once more to stop at once\n")
 

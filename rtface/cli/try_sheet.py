@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +21,6 @@ from rtface.util.urls import Address, place
 
 TRIED = (
     "look",
-    "fidelity",
     "commercial_use",
     "keyframe",
     "grain",
@@ -69,14 +66,8 @@ def try_sheet(
         typer.Option(metavar="0..1,...", show_default=False, help=("Strengths to compare. Without it 0.5 and 1.")),
     ] = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
-    budget: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS", min=1, max=86_400, help=("Time that it may take; with less time fewer faces are shown.")
-        ),
-    ] = 45.0,
     json: Json = False,
-    load: Callable[[], LoadedOptions],
+    loaded: LoadedOptions,
     console: Console,
     stop: StopRequest,
 ) -> None:
@@ -85,8 +76,6 @@ def try_sheet(
     The worst and the largest faces are found by seeking, those that gain most come first. It ends with the command that
     enhances the whole film.
     """
-    began = time.monotonic()
-    loaded = load()
     options, source = loaded.options, place(input)
     early_checks.check_inputs([source])
     pairs = parse_variants(engines, strengths, options.engine)
@@ -94,7 +83,7 @@ def try_sheet(
         early_checks.check_names(Options.of({"engine": engine}))
     from rtface.contact_sheet.draw import row_label
     from rtface.contact_sheet.restore import Variant
-    from rtface.contact_sheet.sheet import SheetOptions, make_sheet, write_sheet
+    from rtface.contact_sheet.sheet import make_sheet, write_sheet
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.plan import is_stills_job
@@ -104,9 +93,10 @@ def try_sheet(
     check_scope(loaded.given, options, Scope.STILLS if stills else Scope.FILM)
     (target,) = check_outputs([OutputPath(_sheet(source, output))], inputs=[source], overwrite=options.overwrite)
     variants, show = tuple(Variant(*pair) for pair in pairs), SteadyStatus(console)
-    wanted = SheetOptions(variants, count, max(1.0, budget - (time.monotonic() - began)))
-    sheet = make_sheet(source, options, wanted, stop=stop.event, status=lambda line: show(f"{source.name}: {line}"))
-    write_sheet(sheet, source, options, wanted, target)
+    sheet = make_sheet(
+        source, options, variants, count, stop=stop.event, status=lambda line: show(f"{source.name}: {line}")
+    )
+    write_sheet(sheet, source, options, variants, target)
     console.clear()
     for note in sheet.notes:
         console.log(note)
@@ -116,19 +106,21 @@ def try_sheet(
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
     tracks = [next(iter(row.tracks.values())) for row in sheet.rows]
     proposed = proposals(
-        [track for track in tracks if track is not None], engine=options.engine, look=options.look, scale=options.scale
+        [track for track in tracks if track is not None],
+        engine=options.engine,
+        look=options.look_name,
+        scale=options.scale,
     )
     if json:
         found = {
             "sheet": str(target.path),
-            "seconds": round(sheet.seconds, 2),
             "command": line,
             "variants": [{"engine": one.engine, "strength": one.strength} for one in variants if corrected],
             "hint": hint,
         }
         print_json(found, indent=2)
         return
-    console.log(f"{target.path} written: {counted(len(sheet.rows), 'face')}, {sheet.seconds:.0f} s")
+    console.log(f"{target.path} written: {counted(len(sheet.rows), 'face')}")
     for text in filter(None, (hint, *little_seen(proposed))):
         console.log(text)
     print_text(line)

@@ -73,7 +73,7 @@ def verify(
 def _check(path: Path, input: Path | None, trust: Path | None, json: bool, console: Console, stop: StopRequest) -> int:
     from rtface.trust.verify import verify as check
 
-    found = check(path, input=input, trust=trust, doing=step_status(console, path.name), stop=stop.event.is_set)
+    found = check(path, input=input, trust=trust, doing=step_status(console, path.name), stop=stop.event)
     console.clear()
     if json:
         print_json(found.to_dict())

@@ -161,7 +161,13 @@ class ChildProcess:
         reason: str | None = None
         assert process.stdout is not None
         while (data := child_main.read(process.stdout)) is not None:  # pyright: ignore[reportArgumentType]
-            kind, message = pickle.loads(data)
+            try:
+                kind, message = pickle.loads(data)
+            except Exception as error:  # noqa: BLE001 - of a plugin's own class, say
+                why = type(error).__name__
+                reason = Message("what it sent cannot be read ({why})", code="process_message", why=why)
+                process.kill()
+                break
             if kind == "end":
                 reason = message
                 continue

@@ -22,7 +22,7 @@ from rtface.util.urls import check_slashes
 # into is live.
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # What can be written to.
-SINK_SCHEMES = ("rtmp", "rtmps", "udp", "tcp", "srt")
+SINK_SCHEMES = ("rtmp", "rtmps", "tcp", "srt")
 _DEVICES = ("camera", "screen", "vcam", "null")
 _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
 

@@ -8,8 +8,17 @@ _MACHINES = Message(
     "--workers N works on N parts of a film here, --farm dask://HOST:PORT on a cluster",
     code="gone_machines",
 )
+_PLAN = Message("give INPUT, OUTPUT and options again, or keep options in a file: --config FILE", code="gone_plan")
 _NOTIFY = Message("use: rtface queue run; notify-send 'rtface has finished'", code="gone_notify")
 GONE = {
+    "fidelity": Message("use --look NUMBER, in a file: look = NUMBER", code="gone_fidelity"),
+    "gop": Message("live films and streams have an I-frame every 2 s, as platforms ask", code="gone_gop"),
+    "buffer": Message(
+        "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
+        code="gone_buffer",
+    ),
+    "show": Message("use --invented show", code="gone_show"),
+    "progress": Message("use --events 2, which every command has", code="gone_progress"),
     "captions": Message(
         "use: ffmpeg -f lavfi -i 'movie=IN[out+subcc]' -map s -c copy OUT.scc",
         code="gone_captions",
@@ -31,8 +40,11 @@ GONE = {
     "require_label": Message("write: stages = ['label:preset=eu-modified']", code="gone_require_label"),
     "require_credentials": Message("write: sign = '/path/CERT,/path/KEY'", code="gone_require_credentials"),
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
-    "invented": Message("rtface run has it, and --show invented", code="gone_invented"),
+    "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
+    "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
+    "plan": _PLAN,
+    "trust_plan": _PLAN,
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
@@ -50,9 +62,16 @@ GONE = {
         "--sidecar has the SHA-256 of INPUT and OUTPUT; for a separate list: sha256sum OUTPUT > OUTPUT.sha256",
         code="gone_checksums",
     ),
+    "by_part": Message(
+        "shots and tracks have on, off and strength; for the rest run that part alone: --start A --end B",
+        code="gone_by_part",
+    ),
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
     "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
     "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
+    "precision": Message(
+        "a plan is built in fp16, bf16 or fp32, whichever first gives the reference's answers", code="gone_precision"
+    ),
     "timestamp": Message(
         "signatures have no time stamp; to prove a time: openssl ts -query -data OUTPUT (RFC 3161)",
         code="gone_timestamp",

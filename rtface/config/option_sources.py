@@ -29,7 +29,6 @@ _OTHER_VARIABLES = (
     "RTFACE_DATA",
     "RTFACE_TORCH_PYTHON",
 )
-_LOOK = frozenset({"look", "fidelity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +111,6 @@ def load(
     sources = dict.fromkeys(OPTIONS, "default")
 
     def take(found: Mapping[str, tuple[object, str]]) -> None:
-        if not _LOOK.isdisjoint(found):  # both say the same: what comes later replaces both
-            for key in _LOOK & values.keys():
-                del values[key]
-                sources[key] = "default"
         for key, (value, source) in found.items():
             values[key], sources[key] = value, source
 

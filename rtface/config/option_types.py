@@ -14,8 +14,7 @@ from typing import Literal, TypedDict
 class AnalyzeOptions(TypedDict, total=False):
     """Options of `rtface.analyze`; `rtface.Options` says what each is."""
 
-    look: Literal["faithful", "clear", "vivid"]
-    fidelity: float | None
+    look: float | Literal["faithful", "clear", "vivid"]
     threads: int | None
     tracker: str
     faces: str
@@ -35,8 +34,7 @@ class AnalyzeOptions(TypedDict, total=False):
 class EnhancerOptions(TypedDict, total=False):
     """Options of `rtface.Enhancer`, besides its own arguments."""
 
-    look: Literal["faithful", "clear", "vivid"]
-    fidelity: float | None
+    look: float | Literal["faithful", "clear", "vivid"]
     commercial_use: bool
     keyframe: int | Literal["auto"]
     grain: Literal["match", "less", "none"]
@@ -68,8 +66,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     report: str | PathLike[str] | None
     sidecar: bool
     sign: str | None
-    invented: str | PathLike[str] | None
-    show: Literal["output", "invented"]
+    invented: str | PathLike[str] | Literal["show"] | None
     overwrite: bool
     dry_run: bool
     codec: str | None
@@ -78,11 +75,9 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     encode: Literal["auto", "cuda", "software"]
     copy: Literal["auto", "off", "require"]
     bitrate: int | str | None
-    gop: float
     latency: float
     cpu_budget: float
     delay: float | None
-    buffer: float | Literal["auto"]
     audio: str | None
     slate: str | None
     also: str | PathLike[str] | None

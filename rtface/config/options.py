@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 from rtface import plugins
 from rtface.config.gone import gone
-from rtface.config.look import LOOKS, USUAL, Look, check_look, control_of, detail_of, fidelity_of, look_of
+from rtface.config.look import LOOKS, USUAL, Look, control_of, detail_of, look_of
 from rtface.config.policy import site_path, site_table
 from rtface.errors import Message, OptionFlag, UsageError
 from rtface.util import parse as v
@@ -81,8 +81,6 @@ class Trait(Flag):
     """It changes no frame: it may differ from call to call of a job."""
     NAMED = auto()
     """The metadata of an output says its value."""
-    BY_SHOT = auto()
-    """The studio sets it by shot."""
     FILM_PAGE = auto()
     """The studio sets it for a film."""
     LIVE_PAGE = auto()
@@ -156,7 +154,7 @@ class QualityOptions(_Group):
         _ALL,
         "Engine that restores faces; 'rtface engines' lists them.",
         "`auto` chooses by face size, live also by speed",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     strength: float = _option(
         1.0,
@@ -164,28 +162,21 @@ class QualityOptions(_Group):
         _ALL,
         "How much of the correction to add.",
         "0 changes nothing",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE | Trait.CONTROL,
     )
-    look: Look = _option(
+    look: Look | float = _option(
         USUAL,
-        v.choice(*LOOKS),
+        v.or_words(v.share, *LOOKS),
         _ALL | _ANALYSIS,
         "How much fine detail: none (faithful), as a face of this size has (clear), or more, invented (vivid).",
-        "[Looks](engines.md#looks)",
+        "Or a number: 1, 0.5, 0; an engine's own control takes it as it is. [Looks](engines.md#looks)",
+        metavar="|".join((*LOOKS, "0..1")),
         traits=Trait.NAMED | Trait.FILM_PAGE | Trait.LIVE_PAGE,
-    )
-    fidelity: float | None = _option(
-        None,
-        v.share,
-        _ALL | _ANALYSIS,
-        "The look as a number: 1 is faithful, 0.5 clear, 0 vivid.",
-        unset="by look",
-        traits=Trait.LIVE_PAGE,
     )
     commercial_use: bool = _option(False, v.boolean, _ALL, "Refuse engines whose licence forbids commercial use.")
     keyframe: int | Literal["auto"] = _option(
         "auto",
-        v.or_auto(v.number(1, 12, whole=True)),
+        v.or_words(v.number(1, 12, whole=True), "auto"),
         Scope.FILM | Scope.LIVE | Scope.ENHANCER,
         "Run a heavy engine on every N-th frame of a face, and the light engine on all frames.",
         "[Keyframes](engines.md#keyframes)",
@@ -211,14 +202,14 @@ class QualityOptions(_Group):
         v.choice("auto", "face", "head"),
         _ALL,
         "Enhance the face only, or also hair, ears and neck; auto decides by what that would gain.",
-        traits=Trait.BY_SHOT | Trait.FILM_PAGE | Trait.LIVE_PAGE,
+        traits=Trait.FILM_PAGE | Trait.LIVE_PAGE,
     )
     device: str = _option(
         "auto",
         v.device,
         _ALL,
         "Where engines run; 'rtface doctor' says what is available here.",
-        "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`, `coreml`, `directml`; `auto` is an "
+        "`cpu`, `cuda[:N]`, `openvino:gpu[.N]`, `openvino:npu`, `onnx`; `auto` is an "
         "NVIDIA GPU where one can be used, else the CPU. [More](gpu.md)",
         metavar="NAME",
     )
@@ -231,22 +222,20 @@ class QualityOptions(_Group):
         traits=Trait.FREE,
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fidelity is not None:
-            if self.look != USUAL:
-                check_look(self.look, self.fidelity)
-            object.__setattr__(self, "look", look_of(self.fidelity))
+    @property
+    def look_name(self) -> Look:
+        """The look as a word."""
+        return look_of(self.look)
 
     @property
     def detail(self) -> float:
         """How much detail is to be added, by the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
-        return detail_of(fidelity_of(self.look, self.fidelity))
+        return detail_of(self.look)
 
     @property
     def engine_control(self) -> float | None:
         """What an engine's own control is turned to, 0…1, by the look; None leaves it as it is."""
-        return control_of(self.look, self.fidelity)
+        return control_of(self.look)
 
 
 @dataclass(frozen=True)
@@ -454,13 +443,6 @@ class EncodeOptions(_Group):
     bitrate: int | None = _option(
         None, v.bitrate, Scope.PUBLISHED, "Bits a second of a published stream: 4500k, 6M.", unset="by size and rate"
     )
-    gop: float = _option(
-        2.0,
-        v.number(0.1, 20),
-        Scope.RECORDED | Scope.PUBLISHED,
-        "Seconds between I-frames of a live run's encoder.",
-        metavar="SECONDS",
-    )
 
 
 @dataclass(frozen=True)
@@ -503,21 +485,15 @@ class OutputOptions(_Group):
         unset="not signed",
         traits=Trait.FREE | Trait.READS,
     )
-    invented: Path | None = _option(
+    invented: Path | Literal["show"] | None = _option(
         None,
-        v.path,
+        v.or_words(v.path, "show"),
         _FILES,
-        "Also write to this file how far each changed sample may be from the truth.",
+        "Also write to this file how far each changed sample may be from the truth; show lays it over the output.",
         "[What it says](trust.md#what-was-invented)",
-        metavar="FILE.mkv|FILE.png",
+        metavar="FILE.mkv|FILE.png|show",
         unset="none",
         traits=Trait.ONCE,
-    )
-    show: Literal["output", "invented"] = _option(
-        "output",
-        v.choice("output", "invented"),
-        _FILES,
-        "Show the enhanced frames, or over them the map of what was invented, with a legend.",
     )
     overwrite: bool = _option(
         False,
@@ -545,6 +521,11 @@ class OutputOptions(_Group):
         traits=Trait.LIVE_PAGE | Trait.READS,
     )
 
+    @property
+    def map_file(self) -> Path | None:
+        """The file that the map of what was invented is written to."""
+        return None if self.invented == "show" else self.invented
+
 
 @dataclass(frozen=True)
 class LiveOptions(_Group):
@@ -571,16 +552,9 @@ class LiveOptions(_Group):
         v.number(0, 10_000),
         Scope.LIVE,
         "Hold the delay from camera to output at exactly this.",
+        "[Networks that jitter](live.md#networks-that-jitter)",
         metavar="MS",
         unset="as soon as possible",
-    )
-    buffer: float | Literal["auto"] = _option(
-        "auto",
-        v.or_auto(v.number(0, 10_000)),
-        Scope.LIVE,
-        "Jitter buffer of a network stream; auto takes what its jitter needs, up to a second.",
-        "[Jitter](live.md#networks-that-jitter)",
-        metavar="MS|auto",
     )
     audio: str | None = _option(
         None,
@@ -697,10 +671,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             elif given != value:
                 raise locked_error(key)
             values[key] = value
-        made = cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
-        if "look" in values and made.fidelity is not None:
-            check_look(str(check("look", values["look"], "look")), made.fidelity)
-        return made
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
     def to_dict(self) -> dict[str, Any]:
         """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
@@ -816,7 +787,7 @@ def check(key: str, value: object, shown: str) -> object:
     return None if value is None and option.default is None else option.check(value, shown)
 
 
-def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bool = True) -> None:
+def check_scope(given: Iterable[str], options: Options, run: Scope) -> None:
     """UsageError for an option that was given for this run and would have no effect on it.
 
     Args:
@@ -824,7 +795,6 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
             configuration file say holds for every run, and is not used where it has no effect.
         options: their values; one that is the default asks for nothing.
         run: kind and properties of the run.
-        flags: messages call the options as on the command line.
     """
     for key in given:
         option = OPTIONS[key]
@@ -833,7 +803,7 @@ def check_scope(given: Iterable[str], options: Options, run: Scope, *, flags: bo
             raise UsageError(
                 "{option} has no effect here: it is for {scope}; leave it out{advice}",
                 code="option_scope",
-                option=option.flag if flags else key,
+                option=option.flag,
                 scope=option.scope,
                 advice=f"; {WHAT_IS_LIVE}" if differs else "",
             )

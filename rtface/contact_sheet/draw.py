@@ -45,7 +45,6 @@ def row_label(row: SheetRow) -> list[str]:
     """The texts about a face: its place, its size, its faults, and the verdict of a run."""
     image = row.face.image
     lines = [printable(image.name) if image is not None else format_time(row.time)]
-    lines += [f"timecode {row.timecode}"] if row.timecode else []
     lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")
     track = next(iter(row.tracks.values()))
     if track is None:

@@ -26,7 +26,6 @@ from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan
 from rtface.protocols import Item, Runtime, Tracker
 from rtface.report import TrackReport
-from rtface.shots.clock import FilmClock
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.av_arrays import copy_image
@@ -59,7 +58,6 @@ class SheetRow:
     Attributes:
         face: as it was sampled.
         pts, time: of the frame that is shown; seconds from the beginning of the film.
-        timecode: of that frame, where the film has timecodes; else "".
         width: of the face on it, display pixels.
         origin: place of the crop's upper left corner, display pixels x, y.
         scale: 1, 2 or 4, by which the sheet enlarges the crop.
@@ -71,7 +69,6 @@ class SheetRow:
     face: Sighting
     pts: int
     time: float
-    timecode: str
     width: float
     origin: tuple[int, int]
     scale: int
@@ -112,7 +109,6 @@ def restore_face(
     """
     device, stats = next(iter(runtimes.values())).device, Stats()
     with ExitStack() as stack:
-        clock: FilmClock | None = None
         if face.image is not None:
             items: Iterator[Item] = iter([Enlarger(plan.options.scale)(read_image(face.image).frame)])
         else:
@@ -122,7 +118,7 @@ def restore_face(
             end = min(start + LEAD_IN_S + _AHEAD_S * heavy, plan.options.end or math.inf)
             options = replace(plan.options, start=start, end=max(end, start + 1e-3))
             source = open_film(plan.input, options, plan.threads, stats, stop, stack)
-            items, clock = iter(source), FilmClock.of(source.info, options.timecode)
+            items = iter(source)
         tracker.reset()
         frames, track, held = list[Frame](), None, 0
         for item in split_fields(_until(stop, items)):
@@ -145,18 +141,16 @@ def restore_face(
         return None
     shown, found = max(seen[-_WHOLE_WITHIN:], key=lambda pair: (is_whole(pair[1], device.view(pair[0])), pair[0].pts))
     scale = next((scale for scale in (4, 2) if found.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
-    side, at = CELL // scale, shown.pts * shown.time_base
+    side, time = CELL // scale, float(face.time) + shown.time - frames[0].time
     x, y = (round(float(found.box[k] + found.box[k + 2]) / 2 - side / 2) for k in (0, 1))
 
     def cut(frame: Frame) -> Bytes:
         view = device.view(replace(frame, field=shown.field))
         return view.crop(np.array([(1.0, 0.0, -x), (0.0, 1.0, -y)]), (side, side))
 
-    timecode = str(clock.timecode_at(at)) if clock is not None and clock.start is not None else ""
-    time = float(at - (clock.begin if clock else 0))
-    row = SheetRow(face, shown.pts, time, timecode, found.width, (x, y), scale, cut(shown))
+    row = SheetRow(face, shown.pts, time, found.width, (x, y), scale, cut(shown))
     for engine, runtime in runtimes.items():
-        options = replace(plan.options, engine=engine, strength=1.0, faces=str(track), stages=(), show="output")
+        options = replace(plan.options, engine=engine, strength=1.0, faces=str(track), stages=(), invented=None)
         row.crops[engine] = row.before
         with ExitStack() as stack:
             networks = FilmNetworks(tracker, runtime)

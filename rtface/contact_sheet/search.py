@@ -28,7 +28,7 @@ from rtface.protocols import Device, Tracker, View
 from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
-MOST_SAMPLES = 240
+_MOST_SAMPLES = 60
 _MAX_SCENE_CHANGE = 0.5
 """Change between thumbnails of one scene at most."""
 _ROOM = 0.05
@@ -109,7 +109,7 @@ def search(
     embed: Embedder,
     coded: CodedStage | None = None,
 ) -> Iterator[list[Sighting]]:
-    """The faces of each of up to 240 frames, which are spread evenly, whenever the search ends.
+    """The faces of each of up to 60 frames, which are spread evenly.
 
     Args:
         input: a film, a still or a folder of stills.
@@ -152,7 +152,7 @@ def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fra
                 path=input,
                 duration_s=sampler.duration_s,
             )
-        for share in spread(max(1, min(MOST_SAMPLES, int((end - start) / _SPACING_S)))):
+        for share in spread(max(1, min(_MOST_SAMPLES, int((end - start) / _SPACING_S)))):
             if (frame := sampler.at(start + share * (end - start), start)) is not None:
                 yield frame.pts * frame.time_base - sampler.clock_start, frame, None
 
@@ -160,7 +160,7 @@ def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fra
 def _stills(images: Sequence[Path], options: InputOptions) -> Iterator[tuple[Fraction, Frame, Path]]:
     """Stills, spread over their folder."""
     enlarger = Enlarger(options.scale)
-    for _, image in sorted(zip(spread(len(images)), images, strict=True))[:MOST_SAMPLES]:
+    for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MOST_SAMPLES]:
         try:
             yield Fraction(0), enlarger(read_image(image).frame), image
         except RtfaceError as error:

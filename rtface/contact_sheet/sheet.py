@@ -1,10 +1,9 @@
-"""Makes the contact sheet of a film, still or folder of stills within a time budget."""
+"""Makes the contact sheet of a film, still or folder of stills."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -30,24 +29,6 @@ from rtface.util.av_arrays import image_from_array
 from rtface.util.text import counted, printable
 from rtface.util.urls import Address
 
-_SEARCH_SHARE = 0.35
-"""Of the time budget that the search may take."""
-
-
-@dataclass(frozen=True, slots=True)
-class SheetOptions:
-    """Settings of a contact sheet.
-
-    Attributes:
-        variants: engines and strengths, in the order of the columns.
-        faces: how many faces at most.
-        budget_s: seconds that it may take; one face is restored however long that takes.
-    """
-
-    variants: tuple[Variant, ...]
-    faces: int = 6
-    budget_s: float = 45.0
-
 
 @dataclass(slots=True)
 class Sheet:
@@ -56,29 +37,28 @@ class Sheet:
     Attributes:
         rows: the faces, those that gain most first; one alone where a run corrects none.
         notes: what the user should know, one line each.
-        seconds: how long it took.
     """
 
     rows: list[SheetRow]
     notes: list[str] = field(default_factory=list[str])
-    seconds: float = 0.0
 
 
 def make_sheet(
     input: Path | Address,
     options: Options,
-    wanted: SheetOptions,
+    variants: Sequence[Variant],
+    most: int = 6,
     *,
     stop: threading.Event | None = None,
     status: Callable[[str], None] = lambda line: None,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Sheet:
     """Searches the input for faces, chooses the most telling ones and restores each by every engine.
 
     Args:
         input: a film, a still or a folder of stills.
         options: of the run that is tried; its engine and strength are those of the variants.
-        wanted: engines, strengths, number of faces, time budget.
+        variants: engines and strengths, in the order of the columns.
+        most: how many faces at most.
         stop: ends it when set.
         status: told what is being done, often.
 
@@ -87,10 +67,10 @@ def make_sheet(
         UsageError, MissingComponent, EngineError: as a run.
         Interrupted: `stop` was set.
     """
-    began, stats, stop = clock(), Stats(), stop or threading.Event()
+    stats, stop = Stats(), stop or threading.Event()
     plans = {
         engine: plan_frames(input, replace(options, engine=engine))
-        for engine in dict.fromkeys(variant.engine for variant in wanted.variants)
+        for engine in dict.fromkeys(variant.engine for variant in variants)
     }
     with ExitStack() as stack:
         status("loading")
@@ -102,14 +82,11 @@ def make_sheet(
             runtimes[name] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
         embed, coded = PersonNetwork(), open_coded(stats, threads.engine)
         faces, sheet = list[Sighting](), Sheet([])
-        until = clock() + _SEARCH_SHARE * wanted.budget_s
         for number, found in enumerate(search(input, options, parts.tracker, parts.runtime.device, embed, coded), 1):
             faces += found
             status(f"searching: {counted(number, 'frame')}, {counted(len(faces), 'face')}")
             if stop.is_set():
                 raise Interrupted
-            if clock() > until:
-                break
         if options.colour == "restore":
             sheet.notes.append("--colour restore: the sheet shows the input as it is; a run takes out its fading")
         if options.correct == "auto" and (gaining := [face for face in faces if face.gain]):
@@ -118,14 +95,11 @@ def make_sheet(
                 sheet.notes.append(Message(alone, code="sheet_left_alone"))
             faces = gaining
         shown = list[Sighting]()
-        for _ in range(2 * wanted.faces):  # of some the tracker loses sight at once
-            if not faces or len(sheet.rows) == wanted.faces:
-                break
-            if sheet.rows and clock() - began > wanted.budget_s:
-                sheet.notes.append(f"{counted(len(sheet.rows), 'face')} shown, as the time is up: --budget allows more")
+        for _ in range(2 * most):  # of some the tracker loses sight at once
+            if not faces or len(sheet.rows) == most:
                 break
             face = next_face(faces, shown)
-            status(f"restoring face {len(sheet.rows) + 1} of {wanted.faces}")
+            status(f"restoring face {len(sheet.rows) + 1} of {most}")
             row = restore_face(face, replace(plan, options=options), parts.tracker, runtimes, stop)
             if row is not None:
                 sheet.rows.append(row)
@@ -134,22 +108,23 @@ def make_sheet(
     if not sheet.rows:
         raise InputError(
             "{path}: no face can be shown; rtface finds faces from about 40 pixels wide: name a part with faces by "
-            "{--start} and {--end}, or give more time by --budget",
+            "{--start} and {--end}",
             code="sheet_no_face",
             path=_name(input),
         )
     sheet.rows = [row for row in sheet.rows if row.corrected] or sheet.rows[:1]
     sheet.rows.sort(key=lambda row: (not row.face.whole, -row.face.gain))
-    sheet.seconds = clock() - began
     return sheet
 
 
-def write_sheet(sheet: Sheet, input: Path | Address, options: Options, wanted: SheetOptions, image: Target) -> None:
+def write_sheet(
+    sheet: Sheet, input: Path | Address, options: Options, variants: Sequence[Variant], image: Target
+) -> None:
     """Writes the sheet as PNG, marked as made by the engines.
 
     Args:
         sheet: that was made.
-        input, options, wanted: as of `make_sheet`.
+        input, options, variants: as of `make_sheet`.
         image: where to.
 
     Raises:
@@ -157,14 +132,14 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, wanted: S
     """
     title = f"{printable(_name(input))}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
     drawn = Frame(
-        image_from_array(draw(sheet.rows, wanted.variants, title), "rgb"),
+        image_from_array(draw(sheet.rows, variants, title), "rgb"),
         0,
         Fraction(1, 25),
         color=Color("rgb", True),
         corrected=True,
     )
-    engines = "+".join(dict.fromkeys(variant.engine for variant in wanted.variants))
-    strength = max(variant.strength for variant in wanted.variants)
+    engines = "+".join(dict.fromkeys(variant.engine for variant in variants))
+    strength = max(variant.strength for variant in variants)
     tags = describe(engines, __version__, strength, metadata_options(options))
     write_image(drawn, ImagePlan(image, "png"), tags=tags)
 

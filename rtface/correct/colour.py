@@ -53,9 +53,7 @@ def chroma_limit(c: Float32) -> float:
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))
 
 
-def lock_colour(
-    d: Float32, low: Float32 | None = None, box: Box | None = None, chroma: float = CHROMA_LIMIT
-) -> Float32:
+def lock_colour(d: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
     """Limits the low frequencies of a correction, in place.
 
     On the grid of `low_frequencies`, with y the luma of low(d), z the rest of it and m the largest |z| of its channels,
@@ -67,16 +65,12 @@ def lock_colour(
 
     Args:
         d: float32 3×S×S.
-        low: `low_frequencies(d)` where the caller has them.
-        box: x0, y0, x1, y1: do it there only; the rest of `d` keeps its values.
         chroma: how far each channel of the chroma may be moved, see `chroma_limit`.
 
     Returns:
         d.
     """
-    size = int(d.shape[1])
-    removed = excess(low_frequencies(d) if low is None else low, chroma)
-    return subtract_low_frequencies(d, removed, box or (0, 0, size, size))
+    return subtract_low_frequencies(d, excess(low_frequencies(d), chroma), (0, 0, d.shape[2], d.shape[1]))
 
 
 def excess(low: Float32, chroma: float = CHROMA_LIMIT) -> Float32:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -128,8 +128,7 @@ class WarpEstimator:
         for distance, other in around:
             slope += np.float32(distance) * self._flow(features, other)
         slope /= np.float32(max(sum(distance * distance for distance, _ in around), 1))
-        out: Any = cv2.GaussianBlur(slope, (0, 0), 2.0)
-        return out
+        return cast(Float32, cv2.GaussianBlur(slope, (0, 0), 2.0))
 
     def along(self, sequence: Sequence[FaceFeatures]) -> Float32:
         """The flow from the first frame to the last, by the speeds of those between (all but the
@@ -141,8 +140,7 @@ class WarpEstimator:
             step: Any = cv2.remap(features.speed, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             x += step[..., 0] if forth else -step[..., 0]
             y += step[..., 1] if forth else -step[..., 1]
-        out: Any = cv2.merge([x - _COLUMNS, y - _ROWS])
-        return out
+        return cast(Float32, cv2.merge([x - _COLUMNS, y - _ROWS]))
 
     def _flow(self, here: FaceFeatures, there: FaceFeatures) -> Float32:
         return dense_flow(here.grey, there.grey, fine=self._fine)
@@ -167,8 +165,7 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
         square += cv2.multiply(plane, plane)
     few: Any = cv2.resize(square, size, interpolation=cv2.INTER_AREA)
     few *= np.float32(1.0 / 3.0)
-    out: Any = cv2.GaussianBlur(few, (0, 0), _MEAN_SD_SAMPLES)
-    return out
+    return cast(Float32, cv2.GaussianBlur(few, (0, 0), _MEAN_SD_SAMPLES))
 
 
 def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
@@ -184,5 +181,4 @@ def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
     least = np.float32(min(max(_MIN_GATE_RMS, 3.0 * usual), _MAX_GATE_RMS))
     x = np.clip(np.float32(2.0) - error / least, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
-    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2)
-    return out
+    return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2))

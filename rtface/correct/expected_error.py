@@ -59,7 +59,7 @@ def check_calibrated(engine: str, weights: str) -> None:
     if engine not in CALIBRATIONS:
         raise UsageError(
             "the engine {engine} does not say how large its error may be, so what it invents is not known; use "
-            "{--engine:{engines}} with {--invented} and {--show:invented}",
+            "{--engine:{engines}} with {--invented}",
             code="error_unknown",
             engine=engine,
             engines=", ".join(CALIBRATIONS),
@@ -67,7 +67,7 @@ def check_calibrated(engine: str, weights: str) -> None:
     if CALIBRATIONS[engine].weights != weights:
         raise UsageError(
             "the network of the engine {engine} is not the one whose errors were measured, so what it invents is "
-            "not known; install the engine that rtface ships, or leave {--invented} and {--show:invented} out",
+            "not known; install the engine that rtface ships, or leave {--invented} out",
             code="error_weights",
             engine=engine,
         )

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -114,10 +114,10 @@ def flicker_ratio(seen: Float32, left: Float32) -> Float32:
         seen, left: float32 SIDE×SIDE, mean square by which two frames differ along their motion, as they were seen and
             as they would be shown.
     """
-    out: Any = np.clip(
-        (seen + _UNSEEN_MEAN_SQUARE) / (left + _UNSEEN_MEAN_SQUARE) - np.float32(_AVERAGING_RATIO), 0.0, 1.0
+    return cast(
+        Float32,
+        np.clip((seen + _UNSEEN_MEAN_SQUARE) / (left + _UNSEEN_MEAN_SQUARE) - np.float32(_AVERAGING_RATIO), 0.0, 1.0),
     )
-    return out
 
 
 def take_key_output(
@@ -219,8 +219,7 @@ def blended_with_keys(
 
 def _explained(expected: Float32, found: Float32) -> Float32:
     """Ratio of expected to measured mean square, 0…1."""
-    out: Any = np.clip((expected + _UNSEEN_MEAN_SQUARE) / (found + _UNSEEN_MEAN_SQUARE), 0.0, 1.0)
-    return out
+    return cast(Float32, np.clip((expected + _UNSEEN_MEAN_SQUARE) / (found + _UNSEEN_MEAN_SQUARE), 0.0, 1.0))
 
 
 def _bands(image: Float32) -> list[Float32]:
@@ -235,5 +234,4 @@ def _lowpass(image: Float32, cells: int) -> Float32:
 
 
 def _around(values: Float32) -> Float32:
-    out: Any = cv2.GaussianBlur(values, (0, 0), _MEAN_SD_SAMPLES)
-    return out
+    return cast(Float32, cv2.GaussianBlur(values, (0, 0), _MEAN_SD_SAMPLES))

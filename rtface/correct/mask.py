@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -99,16 +99,14 @@ def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "f
 
 @lru_cache(maxsize=8)
 def _ellipse(side: int) -> NDArray[np.uint8]:
-    out: Any = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return out
+    return cast(NDArray[np.uint8], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
 
 
 def enlarged_mask(mask: Float32, size: int) -> Float32:
     """A `small_mask` at S×S."""
     if len(mask) == size:
         return mask
-    out: Any = cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)
-    return out
+    return cast(Float32, cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
@@ -263,8 +261,7 @@ def residual_gate(cells: Float32, weight: Float32) -> Float32:
         return np.ones(weight.shape, np.float32)
     gate = 1.0 - _smoothstep((error - threshold) / threshold)
     # One cell wider, so that the rim of an object is left alone too.
-    out: Any = cv2.GaussianBlur(cv2.erode(gate, _RIM), (3, 3), 0.8)
-    return out
+    return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, _RIM), (3, 3), 0.8))
 
 
 def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:

@@ -8,7 +8,7 @@ jaw) is followed by dense inverse search flow (Kroeger et al. 2016) between the 
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -55,8 +55,7 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
             search.setFinestScale(1)
             search.setVariationalRefinementIterations(2)
         setattr(_searches, name, search)
-    flow: Any = search.calc(now, before, np.zeros((*now.shape, 2), np.float32))
-    return flow
+    return cast(Float32, search.calc(now, before, np.zeros((*now.shape, 2), np.float32)))
 
 
 def motion_between(now: Float32, before: Float32) -> Float32 | None:
@@ -97,20 +96,19 @@ def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float3
 def shifted(plane: Float32, flow: Float32) -> Float32:
     """An image, float32 n×n, fetched from where the flow says it was."""
     x, y = sampling_coordinates(flow, (slice(0, len(flow)), slice(0, len(flow))), 1)
-    out: Any = cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return out
+    return cast(Float32, cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _rms(difference: Float32) -> Float32:
-    out: Any = cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), _NEIGHBOURHOOD_SAMPLES))
-    return out
+    return cast(Float32, cv2.sqrt(cv2.GaussianBlur(difference * difference, (0, 0), _NEIGHBOURHOOD_SAMPLES)))
 
 
 def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
     """The part `low` (in samples of the flow) of an image 3×n×n, fetched from where the flow says it was."""
     x, y = sampling_coordinates(flow, low, image.shape[1] // flow.shape[0])
-    out: Any = np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in image])
-    return out
+    return cast(
+        Float32, np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in image])
+    )
 
 
 def sampling_coordinates(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
@@ -147,8 +145,7 @@ def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
         0.0,
         1.0,
     )
-    out: Any = cv2.erode(gate.astype(np.float32), np.ones((3, 3), np.uint8))
-    return out
+    return cast(Float32, cv2.erode(gate.astype(np.float32), np.ones((3, 3), np.uint8)))
 
 
 def noise_of(rows: Float32, scale: float) -> float:

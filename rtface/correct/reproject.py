@@ -20,7 +20,7 @@ nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -73,11 +73,6 @@ class Reprojection:
         """Forgets the track."""
         self._key = self._carried = self._before = self._gate = None
         self._share = 1.0
-
-    @property
-    def side(self) -> int | None:
-        """Side of the last keyframe's crop; None where there is none."""
-        return None if self._key is None else self._key[0].shape[1]
 
     def ready(self, time: float) -> bool:
         """True if there is a keyframe that is not too old."""
@@ -228,5 +223,4 @@ def _gate(change: Float32, inside: Any, noise: float) -> Float32:
     x = np.clip(np.float32(2.0) - cv2.sqrt(error) / least, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
     # One sample wider, so that the rim of an object is left alone too.
-    out: Any = cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8)
-    return out
+    return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8))

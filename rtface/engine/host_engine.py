@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any, cast
 from weakref import WeakSet
@@ -17,12 +17,12 @@ import numpy as np
 from rtface.engine.backends.choose import open_engine
 from rtface.engine.base import EngineBase
 from rtface.engine.crop_runner import CropRunner
-from rtface.engine.plan import Plan, retime
+from rtface.engine.plan import Plan, remember
 from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError
 from rtface.frame import Float32, PixelsT
 from rtface.protocols import Restored
-from rtface.util.machine import OtherWork, cores
+from rtface.util.machine import cores
 
 _CLOSE_S = 0.5
 _BACK = 10  # niceness of an engine that nobody waits for
@@ -52,13 +52,11 @@ class HostEngine(EngineBase):
         restorer = CropRunner(recipe, self._plan)
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None
-        others, times = OtherWork(), list[float]()
+        times = list[float]()
         for _ in range(3):  # the first runs allocate; the first frame must not wait for that
             start = time.perf_counter()
             last = restorer.restore(grey, last)
             times.append(round(1e3 * (time.perf_counter() - start), 3))
-        if verdict.busy:
-            self._verdict = verdict = retime(identity, verdict, min(times[1:]), busy=others.busy)
         # Other work on the machine can only make it slower: the least is the truth.
         self.ms = min(verdict.ms, *times)
         # Further plans have the identity that has just passed the gate: none of them is judged again.
@@ -119,11 +117,10 @@ class HostEngine(EngineBase):
             os.setpriority(os.PRIO_PROCESS, thread, self._niceness)
 
     def measure(self, runs: int = 20) -> float:
-        """Median milliseconds of one crop, now, of so many runs or of what fits into two seconds; remembered for
-        `list_engines`. While other processes use the processor, the least; and what was measured without them, or
-        was less, stays."""
+        """The least milliseconds of one crop, now, of so many runs or of what fits into two seconds; remembered for
+        `list_engines`."""
         crop = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
-        others, times = OtherWork(), list[float]()
+        times = list[float]()
         last: Future[Restored[Float32]] | None = None
         for _ in range(runs):
             start = time.perf_counter()
@@ -132,16 +129,9 @@ class HostEngine(EngineBase):
             times.append(time.perf_counter() - start)
             if len(times) >= 3 and sum(times) > 2.0:
                 break
-        busy = others.busy
-        ms = round(1e3 * (min if busy else statistics.median)(times), 3)
-        self._verdict = retime(self._plan.identity, self._verdict, ms, busy=busy)
-        self.ms = self._verdict.ms
+        self.ms = round(1e3 * min(times), 3)
+        remember(self._plan.identity, replace(self._verdict, ms=self.ms))
         return self.ms
-
-    @property
-    def busy(self) -> bool:
-        """True if other processes used the processor while its speed was measured."""
-        return self._verdict.busy
 
     def close(self) -> None:
         """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a

@@ -16,7 +16,7 @@ from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Licence
 from rtface.errors import EngineError, MissingComponent
 
-_Speed = tuple[float, bool, str, str]  # milliseconds, whether the computer was busy, device, precision
+_Speed = tuple[float, str, str]  # milliseconds, device, precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,11 @@ class EngineInfo:
         parameters, bytes: of the weights.
         fault: None when the weights are there and unchanged, else what is wrong with them or with the recipe.
         default: whether ``--engine default`` means this one.
-        ms: median milliseconds a crop on this machine, None when not measured yet.
+        ms: least milliseconds of a crop on this machine, None when not measured yet.
         device, precision: how that was run, None with it.
         family: what kind of network it is: CNN, GAN, transformer, codebook or diffusion.
         terms: more about its licence.
         origin: where it comes from: "rtface", the host or the file that it was added from, or the user's folder.
-        busy: whether other processes used the processor while `ms` was measured, so that it is too long.
     """
 
     name: str
@@ -56,7 +55,6 @@ class EngineInfo:
     family: str = ""
     terms: str = ""
     origin: str = ""
-    busy: bool = False
 
     @property
     def licence(self) -> str:
@@ -80,8 +78,8 @@ def list_engines(
     if device != "auto":
         if not check_device(device).startswith("cuda"):
             find(device)
-        elif (reason := driver.unusable(int(device.partition(":")[2] or 0))) is not None:
-            raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
+        else:
+            driver.check(int(device.partition(":")[2] or 0))
     rows: list[EngineInfo] = []
     for name, path in find_recipes().items():
         try:
@@ -98,7 +96,7 @@ def list_engines(
                 speed = _speed(recipe, device, threads) if measure else _known_speed(recipe, device)
             except (EngineError, MissingComponent) as error:
                 fault = str(error)
-        ms, busy, where, precision = speed or (None, False, None, None)
+        ms, where, precision = speed or (None, None, None)
         rows.append(
             EngineInfo(
                 recipe.name,
@@ -119,7 +117,6 @@ def list_engines(
                 recipe.family,
                 recipe.licence.terms,
                 _origin(recipe),
-                busy,
             )
         )
     return rows
@@ -134,7 +131,7 @@ def _origin(recipe: Recipe) -> str:
 
 
 def measure(name: str = "default", *, device: str = "auto", threads: int | None = None) -> float:
-    """Loads an engine and returns the median milliseconds it takes for one crop; remembered for `list_engines`."""
+    """Loads an engine and returns the least milliseconds that it takes for one crop; remembered for `list_engines`."""
     return _speed(recipe_named(name), device, threads)[0]
 
 
@@ -143,7 +140,7 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> _Speed:
         return _speed_on_gpu(recipe, device)
     engine = HostEngine(recipe, device=device, threads=threads)
     try:
-        return engine.measure(), engine.busy, engine.device, engine.precision
+        return engine.measure(), engine.device, engine.precision
     finally:
         engine.close()
 
@@ -157,7 +154,7 @@ def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
         stack.callback(streams.close)
         engine = open_gpu_engine(streams, recipe, number)
         stack.callback(engine.close)
-        return engine.ms, False, engine.device, engine.precision
+        return engine.ms, engine.device, engine.precision
 
 
 def _known_speed(recipe: Recipe, device: str) -> _Speed | None:
@@ -172,7 +169,7 @@ def _known_speed(recipe: Recipe, device: str) -> _Speed | None:
         found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported())}
         for precision, verdict in found.items():
             if verdict is not None and verdict.passed:
-                return verdict.ms, verdict.busy, backend.device, precision
+                return verdict.ms, backend.device, precision
         if None in found.values():  # not tried yet
             return None
     return None

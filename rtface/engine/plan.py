@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import statistics
 import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +25,10 @@ from rtface.engine.crop_runner import CropRunner
 from rtface.engine.learned import MARK
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.errors import DeviceLost, EngineError, Message, MissingComponent, OutOfDeviceMemory, UsageError, log
 from rtface.frame import Float32
 from rtface.util.files import write_atomically
 from rtface.util.install import reinstall_line
-from rtface.util.machine import OtherWork
 from rtface.util.paths import cache_dir
 from rtface.util.toml_dataclass import from_table, parse_json
 
@@ -71,7 +68,7 @@ class PlanIdentity:
 
     @staticmethod
     def of(
-        recipe: NetworkSpec,
+        recipe: Recipe,
         backend: str,
         library: str,
         device: str,
@@ -111,16 +108,11 @@ class PlanIdentity:
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """What the golden gate found: PSNR in dB (worst crop), the least allowed, and milliseconds a crop took (median).
-
-    `busy`: other processes used the processor meanwhile, so that the time is too long. It is measured again when the
-    engine is loaded while they do not.
-    """
+    """What the golden gate found: PSNR in dB (worst crop), the least allowed, and the least milliseconds of a crop."""
 
     psnr: float
     required: float
     ms: float
-    busy: bool = False
 
     @property
     def passed(self) -> bool:
@@ -146,7 +138,6 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
     try:
         if recipe.golden.sha256 and hashlib.sha256(recipe.golden_path.read_bytes()).hexdigest() != recipe.golden.sha256:
             raise ValueError("they are not those of the recipe (SHA-256 differs)")
-        _check_room(recipe)
         with np.load(recipe.golden_path, allow_pickle=False) as file:
             crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
             expected = np.asarray(file[f"{step}restored"])
@@ -192,25 +183,12 @@ def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float3
     return crops, expected
 
 
-# Crops that golden files may hold, in arrays of 8 bytes a value: published ones hold 3 to 6.
-_MOST_CROPS = 32
-
-
-def _check_room(recipe: Recipe) -> None:
-    """ValueError where the golden crops would take more memory than any of that size; a packed file says so first."""
-    side = recipe.input.size
-    with zipfile.ZipFile(recipe.golden_path) as archive:
-        total = sum(info.file_size for info in archive.infolist())
-    if total > _MOST_CROPS * 3 * side * side * 8:
-        raise ValueError(f"they would take {total >> 20} MiB")
-
-
 # Goldens this close to their own input (dB) ask the network for nothing.
 _NOTHING_TO_DO = 60.0
 
 
 def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
-    """Restores the golden crops and compares; also times the plan (median over the crops, at least 5 runs).
+    """Restores the golden crops and compares; also times the plan (the least of at least 5 runs).
 
     Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
     is: a plan that does nothing at all must not get through either. Of a person's weights, which are to differ from
@@ -225,7 +203,6 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
-        others = OtherWork()
         restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens are made with its default
         if recipe.recurrent:
             worst = _second_frames(restorer, crops)
@@ -239,11 +216,8 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
         raise
     except EngineError:  # not a number: as bad as it gets, and the next precision may do better
         return GoldenResult(-200.0, required, 0.0)
-    # Other work on the machine can only make it slower: of a busy one the least is nearest to the truth.
-    busy = others.busy
-    return GoldenResult(
-        round(max(worst, -200.0), 3), required, round(1e3 * (min if busy else statistics.median)(times[1:]), 3), busy
-    )
+    # Other work on the machine can only make it slower: the least is nearest to the truth.
+    return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * min(times[1:]), 3))
 
 
 def _second_frames(restorer: CropRunner, crops: Float32) -> float:
@@ -349,16 +323,3 @@ def open_plan(
         found="; ".join(found) or Message("no precision that it allows", code="no_precision"),
         advice=remedy,
     ) from failed
-
-
-_CLEARLY_LESS = 0.85
-
-
-def retime(identity: PlanIdentity, verdict: GoldenResult, ms: float, *, busy: bool) -> GoldenResult:
-    """The verdict with a new speed, remembered. What was measured on a busy machine is too long: it replaces only a
-    longer time, and one that was measured without other work only where that is clearly longer."""
-    if busy and ms >= verdict.ms * (1.0 if verdict.busy else _CLEARLY_LESS):
-        return verdict
-    verdict = replace(verdict, ms=ms, busy=busy)
-    remember(identity, verdict)
-    return verdict

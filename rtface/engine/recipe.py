@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Literal
 
 from rtface.engine.learned import BASE, MARK, Learned
@@ -254,15 +254,6 @@ def load_recipe(path: Path) -> Recipe:
             path=path,
             name=brief(recipe.name),
         )
-    for key, file in (("weights.file", recipe.weights.file), ("golden.file", recipe.golden.file)):
-        if PurePath(file).is_absolute() or ".." in PurePath(file).parts or "\0" in file:
-            raise EngineError(
-                "recipe {path}: {key} must lie in the recipe's folder, got {file}",
-                code="recipe_file",
-                path=path,
-                key=key,
-                file=brief(file),
-            )
     if fault := _misfit(recipe):
         raise EngineError("recipe {path}: {fault}", code="recipe_fault", path=path, fault=fault)
     return recipe

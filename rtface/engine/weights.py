@@ -9,14 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 
 from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.paths import cache_dir
-
-SETTLED_NS = 2_000_000_000
-"""A file changed this recently could change again within one tick of its file system's clock (2 s at the coarsest)."""
 
 
 def weights_fault(path: Path, size: int, sha256: str, *, anew: bool = False) -> str | None:
@@ -34,9 +30,7 @@ def weights_fault(path: Path, size: int, sha256: str, *, anew: bool = False) -> 
                 return None
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 return "changed (SHA-256 differs from the recipe)"
-            settled = time.time_ns() - max(seen.st_mtime_ns, seen.st_ctime_ns) > SETTLED_NS
-            if settled and _known(path, os.fstat(file.fileno()), sha256) == known:
-                write_checksummed(_record(path), known)
+            write_checksummed(_record(path), known)
             return None
     except FileNotFoundError:
         return "missing"

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -413,8 +413,7 @@ def _calm(picture: Bytes) -> Float32:
 
 def _cells(mask: Float32) -> Float32:
     """Means over the network's cells."""
-    out: Any = cv2.resize(mask, (mask.shape[1] // CELL, mask.shape[0] // CELL), interpolation=cv2.INTER_AREA)
-    return out
+    return cast(Float32, cv2.resize(mask, (mask.shape[1] // CELL, mask.shape[0] // CELL), interpolation=cv2.INTER_AREA))
 
 
 def _mean(values: Float32, weight: Float32) -> float:

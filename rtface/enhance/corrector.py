@@ -9,14 +9,14 @@ not end the run.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import ClassVar, Protocol
 
-from rtface.analysis.treatment import INSIDE, Treatment, of_colours
+from rtface.analysis.treatment import INSIDE, of_colours
 from rtface.config.options import EnhanceOptions, learnt_persons
 from rtface.correct.correspondence import SIDE
 from rtface.correct.mask import shown_box
@@ -31,15 +31,12 @@ from rtface.enhance.repeats import RepeatedFrames
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_measurement import TrackMeasurement
-from rtface.enhance.track_store import Known, TrackStore
+from rtface.enhance.track_store import NO_RULES, TrackRules, TrackStore
 from rtface.errors import DeviceLost
-from rtface.frame import Box, CorrectedRegion, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT, WantedRegion
-from rtface.geometry.alignment import crop_matrix
+from rtface.frame import Box, Crops, Face, Float32, Frame, GrainMode, Pixels, PixelsT
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.protocols import MEMORY_S, Engine, Restored, Runtime, ShapingOptions
-from rtface.quality.governor import UNSEEN_STRENGTH
-from rtface.quality.levels import shipped_name
-from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.quality.governor import UNSEEN_STRENGTH, shipped_name
 from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
@@ -91,14 +88,13 @@ class FaceCorrector(ABC):
         runtime: the device and the engines.
         options: grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
-        treatments: decisions of the file given by `--treatment`, by track id.
+        rules: what decides about tracks, besides their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
         light: name of the engine that runs between the keyframes of a heavy one; None for no
             keyframes.
         persons: recognises the persons of tracks; None where nothing asks for it.
         coded: the first stage; None for none, and then no face is decided by what it would gain.
         guard: weakens corrections that change the person; None for none.
-        person_of, by_person, shots, known: as of `TrackStore`.
         invented: makes the map of what was invented; None unless asked for.
 
     Attributes:
@@ -116,31 +112,19 @@ class FaceCorrector(ABC):
         options: EnhanceOptions,
         stats: Stats,
         *,
-        treatments: Mapping[int, Treatment] | None = None,
+        rules: TrackRules = NO_RULES,
         analysis: bool = True,
         light: str | None = None,
         persons: PersonRecogniser | None = None,
         coded: CodedStage | None = None,
         guard: IdentityGuard | None = None,
-        person_of: Callable[[int], str] | None = None,
-        by_person: Mapping[str, Treatment] | None = None,
-        shots: ShotList = NO_SHOTS,
-        known: Known | None = None,
         invented: InventedMeter | None = None,
     ) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
-        self.strength, self.guard, self.invented, self.shots = options.strength, guard, invented, shots
-        self.tracks = TrackStore(
-            treatments or {},
-            mode=self.mode,
-            correct=options.correct if analysis else "always",
-            shots=shots,
-            known=known,
-            by_person=by_person,
-            person_of=person_of if persons is None else persons.label_of,
-        )
-        self.persons = persons
+        self.strength, self.guard, self.invented, self.shots = options.strength, guard, invented, rules.shots
+        self.tracks = TrackStore(rules, mode=self.mode, correct=options.correct if analysis else "always")
+        self.use_persons(persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
@@ -155,14 +139,14 @@ class FaceCorrector(ABC):
         return self.switch.runtime
 
     def chosen(self, frame: Frame, *, known: bool = True) -> tuple[Face, ...]:
-        """The faces of a frame that the options, or the settings of its shot, leave.
+        """The faces of a frame that the options leave.
 
         Args:
             known: whether the persons are known; else all whom a filter by person may leave. To be asked for every
                 frame, in order.
         """
-        chosen = self._filter.in_shot(self.shots.at(frame.time).faces)
-        return (chosen if known else chosen.before_persons)(frame.faces, self._holds[known].on(frame))
+        chosen = self._filter if known else self._filter.before_persons
+        return chosen(frame.faces, self._holds[known].on(frame))
 
     def use_persons(self, persons: PersonRecogniser | None) -> None:
         """Recognises persons from now on, before the first frame; None recognises none."""
@@ -190,7 +174,7 @@ class FaceCorrector(ABC):
                 self.submit_faces(task, self.chosen(frame))
         except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
             self._failed(error, task)
-            task.frame = replace(task.frame, failed=True)
+            task.frame = replace(task.frame, failed=task.frame.failed or "enhance")
         task.seconds = perf_counter() - started
         return task
 
@@ -253,7 +237,7 @@ class FaceCorrector(ABC):
         if (track := self.tracks.states.get(face.track_id)) is None:
             return StageStrength(), StageStrength()
         inside, ring = track.first
-        region = self._wanted_region(face, time)
+        region = self._options.region
         around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
         strength = self.tracks.strength_of(face, time, strength).wanted
         within = track.faded("first colour", of_colours(inside, INSIDE), time)
@@ -270,11 +254,8 @@ class FaceCorrector(ABC):
         )
         if track is None or (wanted is not None and not wanted.on):
             return 0.0
-        share = _GRAIN_SHARES[self._grain(time)] * self.tracks.strength_of(face, time, 1.0).wanted
+        share = _GRAIN_SHARES[self._options.grain] * self.tracks.strength_of(face, time, 1.0).wanted
         return track.faded("grain", share, time) * min(strength, 1.0)
-
-    def _grain(self, time: float) -> GrainMode:
-        return self.shots.at(time).grain or self._options.grain
 
     def _submit_faces(self, task: FrameTask) -> None:
         """Cuts the crops of all faces and submits them to their engines."""
@@ -289,7 +270,7 @@ class FaceCorrector(ABC):
             on_host = iter(device.to_host(with_keyframes))
         for face in task.faces:
             if face.light is not None:
-                self._submit_both(task, face, face.light, next(on_host), next(on_host))
+                self._submit_both(face, face.light, next(on_host), next(on_host))
             elif not face.key or face.track.late is not None:  # or no answer to an earlier frame yet
                 self._stats.count("crops:carried")
             else:
@@ -297,9 +278,7 @@ class FaceCorrector(ABC):
                     face.track.output = None
                 face.output = self._submit(face, face.engine, face.crops)
 
-    def _submit_both(
-        self, task: FrameTask, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]
-    ) -> None:
+    def _submit_both(self, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]) -> None:
         """The light engine, and on a keyframe the heavy one too.
 
         Args:
@@ -309,12 +288,8 @@ class FaceCorrector(ABC):
         face.output = self._submit(face, light, light_crops)
         face.sample = sample = FaceSample(face.time, crops, light_crops, face.output)
         if self._is_keyframe(face, sample):
-            engine, size, last = face.engine, face.engine.size, track.keys.last
+            engine, last = face.engine, track.keys.last
             self._stats.count(f"crops:{engine.name}")
-            if face.half:
-                (sample.large,) = task.device.to_host(
-                    task.device.cut(task.frame, [(crop_matrix(face.face, size), size)])
-                )
             sample.submit = partial(submit_crop, engine, time=face.time, last=(last.key, last.time) if last else None)
         track.keys.add(sample)
 
@@ -328,24 +303,17 @@ class FaceCorrector(ABC):
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(
             face.strength.applied,
-            self._grain(face.time),
+            self._options.grain,
             # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
             average=not (face.light or face.engine.recurrent or task.frame.new),
             keep=task.device.carries and (self.mode is Mode.LIVE or bool(learnt_persons(self._options.person))),
-            region=self._region(face),
+            # An engine that restores the face only never changes the head.
+            region="head" if face.engine.whole and self._options.region == "head" else "face",
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
             known=face.engine.name != shipped_name(face.engine.name),
             detail=face.strength.detail,
         )
-
-    def _wanted_region(self, face: Face, time: float) -> WantedRegion:
-        named: WantedRegion | None = self.tracks.option("region", face, time)
-        return named or self._options.region
-
-    def _region(self, face: FaceTask) -> CorrectedRegion:
-        """Where an engine's correction may act: one that restores the face only never changes the head."""
-        return "head" if face.engine.whole and self._wanted_region(face.face, face.time) == "head" else "face"
 
     # -- second half: answers, corrections, the corrected frame ------------------------------------------
 
@@ -364,7 +332,7 @@ class FaceCorrector(ABC):
                 frame = self._counted(frame)
         except Exception as error:  # noqa: BLE001 - as in `submit`
             self._failed(error, task)
-            frame = replace(self._counted(frame) if task.cleaned else frame, failed=True)
+            frame = replace(self._counted(frame) if task.cleaned else frame, failed=frame.failed or "enhance")
         task.seconds += perf_counter() - started
         self._stats.add("added", task.seconds)
         return frame

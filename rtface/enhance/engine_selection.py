@@ -14,8 +14,8 @@ from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.protocols import Engine, Runtime
-from rtface.quality.governor import QualityGovernor
-from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, shipped_name
+from rtface.quality.governor import QualityGovernor, shipped_name
+from rtface.quality.levels import FaceDecision, FaceDemand
 from rtface.stats import Stats
 from rtface.util.fade import faded
 
@@ -80,12 +80,7 @@ class EngineSelector:
                 track.figures.note(frame.time).strength = factors
             if factors.applied <= 0.0:
                 continue
-            named = self._tracks.option("engine", face, frame.time)
-            engine = (
-                runtime.engines.named(named)
-                if named
-                else runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
-            )
+            engine = runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
             lacking = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
@@ -195,7 +190,6 @@ class GovernedSelector(EngineSelector):
             else:  # what a frame has to wait for
                 costs.learn(task.light.name, 1e-3 * task.light.ms)
                 costs.learn(task.engine.name, 1e-3 * task.light.ms + _JOIN_S)
-                costs.learn(kind_of(task.engine.name, half=True), 1e-3 * task.light.ms + 0.5 * _JOIN_S)
         demands = [
             FaceDemand(
                 task.track.id,
@@ -222,21 +216,18 @@ class GovernedSelector(EngineSelector):
 
     @staticmethod
     def _apply(task: FaceTask, decision: FaceDecision, runtime: Runtime) -> None:
-        track, heavy, light = task.track, task.engine.name, task.light
+        track, heavy = task.track, task.engine.name
         shown = shipped_name(track.engine or "")
         task.strength = task.strength.with_(level=decision.strength)
         task.key, task.share = decision.key, decision.share
-        if light is None:
+        if task.light is None:
             task.engine = runtime.engines.named(decision.engine)
         elif not decision.key and shown in (heavy, decision.engine) and runtime.device.carries:
-            # What is shown of it is carried, in crops like those that it was made with.
-            task.engine, task.light = runtime.engines.named(shown), None
-            task.side = track.correction.key.side
+            task.engine, task.light = runtime.engines.named(shown), None  # what is shown of it is carried
         elif decision.engine == heavy:
-            task.side = light.size if decision.half else None
+            return
         elif decision.share < 1.0 and track.keys.samples and decision.key:  # the heavy engine fades out
             task.key, task.share = False, 1.0 - decision.share
-            task.side = light.size if runtime.device.carries else None
         else:
             track.keys.reset()
             task.engine, task.light = runtime.engines.named(decision.engine), None

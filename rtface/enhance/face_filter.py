@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 from rtface.errors import Message, UsageError
 from rtface.frame import Face
@@ -33,24 +32,14 @@ class FaceFilter:
         """The faces that it may choose once their persons are known."""
         return replace(self, ids=None, persons=frozenset()) if self.persons else self
 
-    def in_shot(self, faces: str | None) -> FaceFilter:
-        """The filter where a shot has its own `--faces`, else this one."""
-        return self if faces is None else _parsed(faces, self.most)
-
     @classmethod
     def parse(cls, text: str, most: int | None = None) -> FaceFilter:
         """Reads "all", "largest", or ids and persons separated by commas.
 
         Raises:
-            UsageError: anything else, or `most` below 1; None is no limit.
+            UsageError: anything else.
         """
         most = ALL_FACES if most is None else most
-        if most < 1:
-            raise UsageError(
-                "{--max-faces:{value}}: at least 1 face must be allowed; use {--strength:0} to change nothing",
-                code="max_faces_least",
-                value=most,
-            )
         word = text.strip().lower()
         if word == "all":
             return cls(most=most)
@@ -78,11 +67,6 @@ class FaceFilter:
         """
         chosen = [f for f in faces if self.ids is None or f.track_id in self.ids or f.person.lower() in self.persons]
         return widest(chosen, 1 if self.largest else self.most)
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str, most: int) -> FaceFilter:
-    return FaceFilter.parse(text, most)
 
 
 def missing_tracks(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import inf
 from typing import Any
 
@@ -16,8 +16,6 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.errors import DeviceLost
 from rtface.frame import Face, Frame
 from rtface.protocols import Item
-
-Step = Callable[[Iterator[Item]], Iterator[Item]]
 
 
 class FilmEnhancer(FaceCorrector):
@@ -38,20 +36,15 @@ class FilmEnhancer(FaceCorrector):
         super().__init__(*arguments, **more)
         self._begins = begins
 
-    def __call__(self, items: Iterable[Item], before_writing: Step | None = None) -> Iterator[Item]:
+    def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
         """The items in order, with their faces corrected.
 
         A frame is held until every face on it has a treatment; then as many frames are in
         work as the runtime allows, or as the next keyframe needs.
-
-        Args:
-            before_writing: a step for what is made of frames as they came. They pass it after the wait for treatments,
-                so that no copies wait with them.
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
-        ready = self._begun(look_ahead(items, self._measured))
-        for item in before_writing(ready) if before_writing else ready:
+        for item in self._begun(look_ahead(items, self._measured)):
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
                 tasks += 1

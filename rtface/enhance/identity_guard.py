@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -104,8 +104,7 @@ class IdentityGuard:
 
 
 def _blurred(chip: Bytes) -> Bytes:
-    out: Any = cv2.GaussianBlur(chip, (0, 0), BLUR)
-    return out
+    return cast(Bytes, cv2.GaussianBlur(chip, (0, 0), BLUR))
 
 
 def with_correction(chip: Bytes, pixels: Float32, matrix: Float, kept: float) -> Bytes:

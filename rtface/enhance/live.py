@@ -19,8 +19,7 @@ from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Face, Frame, Pixels
 from rtface.protocols import Restored, Runtime
-from rtface.quality.governor import FADE_S, QualityGovernor
-from rtface.quality.levels import kind_of
+from rtface.quality.governor import FADE_S, QualityGovernor, shipped_name
 from rtface.stats import Stats
 from rtface.util.fade import faded
 
@@ -66,7 +65,7 @@ class LiveEnhancer(FrameEnhancer):
     def collect(self, task: FrameTask) -> Frame:
         """The frame as of `FaceCorrector`; the governor learns what it took."""
         frame = super().collect(task)
-        done = [(kind_of(face.engine.name, face.half), face.output is not None) for face in task.faces]
+        done = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
         self._governor.costs.spent(task.seconds - task.first_s, done)
         return frame
 

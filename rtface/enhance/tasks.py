@@ -34,7 +34,6 @@ class FaceTask:
         light: the engine that runs on every frame between keyframes of `engine`; None without
             keyframes.
         every: frames from one keyframe to the next.
-        side: pixels of the crop's side, where that is not the engine's own.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
         output: what `engine` was asked on this frame; with `light` what that was asked.
@@ -51,7 +50,6 @@ class FaceTask:
     share: float = 1.0
     light: Engine | None = None
     every: int = 1
-    side: int | None = None
     shaping: ShapingOptions = field(init=False)
     crops: Crops[Pixels] = field(init=False)
     output: Future[Restored[Any]] | None = field(default=None, init=False)
@@ -60,15 +58,9 @@ class FaceTask:
     _mesh: Float | None = field(default=None, init=False)
 
     @property
-    def half(self) -> bool:
-        """True if its crop is smaller than its engine takes."""
-        return self.side is not None and self.side != self.engine.size
-
-    @property
     def sizes(self) -> tuple[int, ...]:
         """Sides of the crops to cut: the engine's, and the light engine's behind it."""
-        side = self.side or self.engine.size
-        return (side,) if self.light is None else (side, self.light.size)
+        return (self.engine.size,) if self.light is None else (self.engine.size, self.light.size)
 
     def matrix(self, size: int) -> Float:
         """Display → pixels of a crop of this side, float64 2×3."""

@@ -119,14 +119,17 @@ class TrackFigures:
             self._decide(note.treatment, round(time, 3))
         self.engine = note.engine or self.engine
         if note.strength is not None:
-            self._weigh({**asdict(note.strength), "": 1.0})
+            for name, value in {**asdict(note.strength), "": 1.0}.items():
+                self.factors[name] = self.factors.get(name, 0.0) + value
         if note.applied is not None:
             self.corrected += 1
             self.strength_sum += note.applied
-            self._extend_range((note.applied, note.applied))
+            low, high = self.strength_range or (note.applied, note.applied)
+            self.strength_range = min(low, note.applied), max(high, note.applied)
         self.guarded += note.guarded
         if note.doubt is not None:
-            self._doubt(int(time // EVERY_S), note.doubt)
+            part = int(time // EVERY_S)
+            self.doubts[part] = self.doubts[part].joined(note.doubt) if part in self.doubts else note.doubt
 
     def _decide(self, treatment: Treatment, at: float) -> None:
         engine, first, ring = treatment.applied
@@ -149,19 +152,6 @@ class TrackFigures:
             self.spans[-1] = span
         else:
             self._add([span])
-
-    def _weigh(self, factors: Mapping[str, float]) -> None:
-        for name, value in factors.items():
-            self.factors[name] = self.factors.get(name, 0.0) + value
-
-    def _doubt(self, part: int, doubt: Doubt) -> None:
-        known = self.doubts.get(part)
-        self.doubts[part] = doubt if known is None else known.joined(doubt)
-
-    def _extend_range(self, other: tuple[float, float] | None) -> None:
-        if other is not None:
-            low, high = self.strength_range or other
-            self.strength_range = min(low, other[0]), max(high, other[1])
 
     def _add(self, spans: list[Span]) -> None:
         """Adds spans behind those that are there: their number is bounded, however long the run is."""

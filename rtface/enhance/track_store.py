@@ -10,7 +10,7 @@ from math import inf, nan
 from typing import Any, Literal
 
 from rtface.analysis.analyzer import MEMORY_S, Analyzer, Treatment
-from rtface.analysis.treatment import FORCED
+from rtface.analysis.treatment import FORCED, Treatments
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
@@ -162,22 +162,37 @@ Known = Callable[[Face, float], "dict[str, Any] | None"]
 """What `TrackState.handed_over` said of a face at a time; None where nothing did."""
 
 
+@dataclass(frozen=True, slots=True)
+class TrackRules:
+    """What decides about tracks besides their analysis.
+
+    Attributes:
+        treatments: a person's decisions (`--treatment`).
+        shots: settings by shot, which replace those of the run.
+        known: says on first sight of a face what another process handed over about it; None where nothing was.
+        person_of: label of the person whom a track shows; empty where persons are not recognised.
+    """
+
+    treatments: Treatments = field(default_factory=Treatments)
+    shots: ShotList = NO_SHOTS
+    known: Known | None = None
+    person_of: Callable[[int], str] = lambda track: ""
+
+
+NO_RULES = TrackRules()
+
+
 class TrackStore:
     """All tracks of a run, by id.
 
     Args:
-        treatments: a person's decisions by track id (`--treatment`).
-        correct: "always" treats every face fully and "never" none, but for those in `treatments`.
+        rules: what is decided without the analysis.
+        correct: "always" treats every face fully and "never" none, but for those in `rules.treatments`.
         mode: for keyframes.
-        shots: settings by shot, which replace those of the run.
-        known: says on first sight of a face what another process handed over about it; None where nothing was.
-        by_person: decisions of the treatment file by person, in lower case.
-        person_of: label of the person whom a track shows; None where persons are not recognised.
 
     Attributes:
         states: of every track seen, by track id.
-        shots: as above.
-        person_of: as above; empty where persons are not recognised.
+        shots, person_of: as of `TrackRules`.
         always: whether every face is corrected fully, whatever its analysis says; may be changed between frames.
         strengths: what the strength of a person's faces is multiplied with, 0…1, by label in lower case; may be
             replaced between frames.
@@ -185,19 +200,15 @@ class TrackStore:
 
     def __init__(
         self,
-        treatments: Mapping[int, Treatment],
+        rules: TrackRules = NO_RULES,
         *,
         correct: Literal["auto", "always", "never"] = "auto",
         mode: Mode = Mode.FILM,
-        shots: ShotList = NO_SHOTS,
-        known: Known | None = None,
-        by_person: Mapping[str, Treatment] | None = None,
-        person_of: Callable[[int], str] | None = None,
     ) -> None:
-        self._treatments, self._known, self._by_person, self.shots = treatments, known, by_person or {}, shots
+        self._treatments, self._by_person = rules.treatments.by_track, rules.treatments.by_person
+        self._known, self.shots, self.person_of = rules.known, rules.shots, rules.person_of
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
-        self.person_of = person_of or _nobody
         self.always = False
         self.strengths: Mapping[str, float] = {}
         self._swept = 0.0
@@ -232,12 +243,6 @@ class TrackStore:
         if (correct := self.shots.at(time).correct) is None:
             return None if face.track_id in self._treatments else FORCED.get(self._correct)
         return FORCED.get(correct)
-
-    def option(self, name: Literal["engine", "region"], face: Face, time: float) -> Any:
-        """What the treatment of a face says of an option, or else its shot; None where the run's own holds."""
-        treatments = (self.forced(face, time), self.analyzer_of(face, time).treatment)
-        named = next((value for one in treatments if one and (value := getattr(one, name))), None)
-        return named or getattr(self.shots.at(time), name)
 
     def strength_of(self, face: Face, time: float, asked: float) -> Strength:
         """The factors of a face's strength at this time that are known of it, with what the run asks, 0…1."""
@@ -296,7 +301,3 @@ def seed_of(face: Face, pts: int) -> int:
     machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
     x, y = (int(v) for v in (face.box[:2] + face.box[2:]) // 128)
     return ((x * 64 + y) * 2654435761 + pts * 40503) & 0xFFFFFFFF
-
-
-def _nobody(track: int) -> str:
-    return ""

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.errors import InputError
-
 if TYPE_CHECKING:
     import av
 
@@ -211,9 +209,6 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
         image: the frame; call `make_writable()` first where the views are to be written.
         form: `layout(image.format.name)`.
         parity: None for whole planes, 0 or 1 for the even or odd rows of each (a field).
-
-    Raises:
-        InputError: the frame has too few rows for a field.
     """
     out: dict[Role, Samples] = {}
     native = image.planes
@@ -232,11 +227,5 @@ def planes(image: av.VideoFrame, form: Layout, parity: int | None = None) -> dic
             view = np.ndarray(shape, form.dtype, memory, first * item, (-stride, step * item))[::-1]
         if parity is not None:
             view = view[parity::2]
-            if not view.size:
-                raise InputError(
-                    "a frame of {height} rows is too low to be interlaced; treat it as progressive",
-                    code="interlaced_low",
-                    height=image.height,
-                )
         out[role] = view
     return out

@@ -11,7 +11,7 @@ from os import PathLike
 
 import av
 
-from rtface.media.read.container import choose_video, open_container, read_captions, time_base_of
+from rtface.media.read.container import choose_video, open_container, time_base_of
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.faults import Faults
 from rtface.media.read.probe import MediaInfo
@@ -73,7 +73,6 @@ def read_times(
     fault, faults = None, Faults(str(path), Stats(logs=False), strict=strict)
     with open_container(path) as container:
         video, _ = choose_video(container, str(path), variant=variant)
-        read_captions(container, False)
         base = time_base_of(video)
         shown, decoded, key = array("q"), array("q"), bytearray()
         received, edited = Received(path, container), EditedTimes(container)

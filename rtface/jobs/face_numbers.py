@@ -34,17 +34,13 @@ from rtface.persons.recogniser import PersonRecogniser
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import bytes_of, end_at_faults, split_fields, track
 from rtface.pipeline.persons import open_persons
-from rtface.pipeline.plan import FramePlan, plan_film
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Tracker, View
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
-from rtface.util.foreign import Shape, count, number, row, text
-
-_ROWS: Shape = [row(number, [row(count, number, number, number, number, text)])]
-"""Of the faces of a segment."""
 
 
 class Known(NamedTuple):
@@ -66,9 +62,7 @@ class FaceNumbers:
         self._folder = folder
         self._starts = [float(start) for start in plan.starts]
         self._segments: dict[int, dict[float, list[Known]]] = {}
-        self.state: dict[str, Any] = folder.read(
-            folder.numbers / "state.json", {"segments": count, "highest": count}
-        ) or {"segments": 0, "highest": 0}
+        self.state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {"segments": 0, "highest": 0}
 
     @property
     def searched(self) -> int:
@@ -89,7 +83,7 @@ class FaceNumbers:
         """The faces on the frame of this time (`Frame.time`); none where it was not searched."""
         number = max(0, bisect_right(self._starts, time) - 1)
         if number not in self._segments:
-            rows = self._folder.read(self._path(number), _ROWS) if number < self.searched else None
+            rows = self._folder.read(self._path(number)) if number < self.searched else None
             self._segments = {near: found for near, found in self._segments.items() if abs(near - number) < 2}
             self._segments[number] = {
                 at: [Known(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces] for at, faces in rows or ()
@@ -216,15 +210,13 @@ def find_numbers(
         MissingComponent: a network is not there.
         OutputError: the folder cannot be written to.
     """
-    folder.numbers.mkdir(exist_ok=True)
     numbers = FaceNumbers(folder, plan)
     first, stats, meter, options = numbers.searched, Stats(), SpeedMeter(), frames.options
     with ExitStack() as stack:
         source = open_from(plan, first, LEAD_IN_S, frames, stats, stop, stack)
         device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
         own = open_tracker(options, stack)
-        shots = plan_film(frames, source).shots
-        persons = open_persons(options, stats, wanted=bool(shots.persons or frames.treatments.by_person))
+        persons = open_persons(options, stats, wanted=bool(frames.treatments.by_person))
         tracker = NumberedTracker(own, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)

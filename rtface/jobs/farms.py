@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from rtface import plugins
 from rtface.errors import MissingComponent, UsageError
@@ -31,16 +31,8 @@ class Workers(Protocol):
         ...
 
 
-class Farm(Protocol):
-    """What an entry point of a farm names: makes its `Workers`."""
-
-    def __call__(
-        self, folder: JobFolder, plan: JobPlan, address: str, notify: Callable[[str], object], /
-    ) -> Workers: ...
-
-    def check(self, address: str, /) -> object:
-        """UsageError where the address cannot be used."""
-        ...
+Farm: TypeAlias = Callable[[JobFolder, JobPlan, str, Callable[[str], object]], Workers]
+"""What an entry point of a farm names: makes the workers of an address. Its `check` refuses other addresses."""
 
 
 def farm_of(address: str) -> Farm:
@@ -63,6 +55,6 @@ def farm_of(address: str) -> Farm:
             code="farm_distribution",
             repair=plugin_line("rtface-farm"),
         )
-    farm: Farm = plugins.load("farm", name)
+    farm: Any = plugins.load("farm", name)
     farm.check(address)
     return farm

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.analysis.doubt import DOUBT, Doubt
+from rtface.analysis.doubt import Doubt
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.frame import Face, Frame
@@ -21,7 +21,6 @@ from rtface.media.marks.provenance import Change
 from rtface.report import Report, Span, TrackReport
 from rtface.stats import Histogram, Stats
 from rtface.tracking.identity import same_place
-from rtface.util.foreign import Shape, check_shape, count, fits, flag, none_or, number, row, table, text, whole
 from rtface.util.parse import UNKNOWN_PERSON
 
 Sight = tuple[int, tuple[Face, ...]]
@@ -32,45 +31,6 @@ UNUSABLE = LookupError, TypeError, ValueError, AttributeError, ArithmeticError
 # another worker continues. A lead-in, and a little more.
 _SIGHTS_S = float(LEAD_IN_S) + 0.1
 _NEAR_S = 0.2
-
-_SIGHTS: Shape = [row(whole, [row(count, number, number, number, number)])]
-_DECISION: Shape = {"on": flag, "reasons": [text], **dict.fromkeys(("strength", "first?", "ring?", "detail?"), number)}
-_SPAN: Shape = {**_DECISION, "from_s": number, "to_s": number, "frames": count, "gain_db?": none_or(number)}
-_TRACK: Shape = {
-    **dict.fromkeys(("id", "frames", "frames_corrected", "frames_guarded"), count),
-    **dict.fromkeys(("first_s", "last_s", "mean_width_px", "strength", "share_of_time"), number),
-    "analysis": table(number),
-    "treatment": {"on": flag, "reasons": [text]},
-    "strength_range": row(number, number),
-    "factors?": table(number),
-    "spans": [_SPAN],
-    "person": text,
-    "doubts?": [row(number, lambda value: fits(value, DOUBT))],
-}
-_STATE: Shape = {
-    "treatment": {**_DECISION, **dict.fromkeys(("engine", "region"), none_or(text)), "gain": none_or(number)},
-    "decided": flag,
-    "applied": row(number, number, number),
-    "recent": [row(number, number, [number])],
-    "chosen": none_or(text),
-    "kept": number,
-    "fades?": table(number),
-    **dict.fromkeys(("time", "changed", "drift"), none_or(number)),
-}
-_RECORD: Shape = {
-    **dict.fromkeys(("engine", "device", "run"), text),
-    "seconds": number,
-    "counters": table(number),
-    "change": count,
-    "changed": [row(count, none_or([row(whole, whole, whole, whole)]))],
-    "copied?": [row(count, count)],
-    "stages": table({"bins": table(count), "total": number, "count": count, "max": number}),
-    "warnings": [text],
-    "tracks": [_TRACK],
-    "faces_before": _SIGHTS,
-    "faces_last": _SIGHTS,
-    "treatments": table(_STATE),
-}
 
 
 class SegmentFigures:
@@ -210,11 +170,10 @@ class KnownFaces:
         base: seconds of one unit of `Frame.pts`.
 
     Raises:
-        ValueError: the record cannot be used.
+        one of `UNUSABLE`: the record cannot be used.
     """
 
     def __init__(self, record: Mapping[str, Any], base: Fraction) -> None:
-        check_shape(record, _RECORD)
         self._sights = [(float(pts * base), faces) for pts, faces in _sights_in(record["faces_last"])]
         self._treatments: dict[str, Any] = dict(record["treatments"])
 
@@ -251,7 +210,6 @@ class JobFigures:
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Adds the record of the next segment; one of `UNUSABLE` where it cannot be used."""
-        check_shape(record, _RECORD)
         before = self.stats.counted()["frames_out"]
         for first, last in record.get("copied", ()):
             together = bool(self.copied) and self.copied[-1][1] == before + first - 1

@@ -8,7 +8,6 @@ better.mp4.rtface/
   numbers/00007.json   where options name them: numbers and persons of a segment's faces
                        (`rtface.jobs.face_numbers`)
   numbers/state.json   how many segments have them, and what finding the next continues from
-  progress.json        the state of the job in figures (`rtface.jobs.status`)
   lock                 locked by the process that coordinates the work
 """
 
@@ -20,8 +19,6 @@ import os
 import re
 import secrets
 import shutil
-import sys
-import tempfile
 import time
 from collections.abc import Generator
 from io import BufferedRandom
@@ -32,20 +29,19 @@ from rtface.errors import InputError, InputMissing, OutputError, UsageError
 from rtface.media.files.workfile import full
 from rtface.util.file_lock import try_lock
 from rtface.util.files import NEW, rename_new, replace, sync_file, sync_folder
-from rtface.util.foreign import Shape, anything, read_regular
-from rtface.util.toml_dataclass import parse_json
+from rtface.util.foreign import read_regular
 
-FORMAT = 5
+FORMAT = 6
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
 # Seconds in which the lock of a process that just ended, or of who looks at the job, is freed.
 _PATIENCE_S = 1.0
-_OWN = ("plan.json", "join.json", "progress.json", "lock", "segments", "numbers")
+_OWN = ("plan.json", "join.json", "lock", "segments", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
-    """The files of one job, for its user alone: a plan decides what is read and written.
+    """The files of one job, for its user alone.
 
     Args:
         path: the folder; it need not exist.
@@ -57,7 +53,6 @@ class JobFolder:
         self.segments = path / "segments"
         self.numbers = path / "numbers"
         self.joining = path / "join.json"
-        self.progress = path / "progress.json"
 
     @property
     def planned(self) -> bool:
@@ -68,7 +63,7 @@ class JobFolder:
         """Makes the folder, or what is missing of it.
 
         Raises:
-            UsageError: something else, or another user's folder, is there.
+            UsageError: something else is there.
             OutputError: it cannot be made.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -86,26 +81,10 @@ class JobFolder:
                     path=self.path,
                     name=strange[0],
                 )
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.check_owner()
-            self.segments.mkdir(exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            for path in (self.path, self.segments, self.numbers):
+                path.mkdir(exist_ok=True, mode=0o700)
             sync_folder(self.path.parent)
-
-    def check_owner(self) -> None:
-        """Takes the folder for this user alone; UsageError where it, or a link of its name, is another user's."""
-        if sys.platform == "win32":
-            return
-        with self._errors("cannot be written to"), tempfile.TemporaryFile(dir=self.path) as file:
-            # A drive may give its users other numbers.
-            mine = {os.geteuid(), os.fstat(file.fileno()).st_uid}
-            if not {self.path.lstat().st_uid, self.path.stat().st_uid} <= mine:
-                raise UsageError(
-                    "{path}: is another user's job; continue it as that user, or name a new folder by --job",
-                    code="job_foreign",
-                    path=self.path,
-                )
-            with contextlib.suppress(OSError):  # not every drive has permissions
-                self.path.chmod(0o700)
 
     def remove(self) -> None:
         """Removes the job's files, and the folder when nothing else is in it.
@@ -115,6 +94,7 @@ class JobFolder:
         with contextlib.suppress(OSError):
             self.plan.unlink(missing_ok=True)
             sync_folder(self.path)
+        with contextlib.suppress(OSError):
             for path in [path for path in self.path.iterdir() if _own(path.name)]:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
@@ -128,11 +108,9 @@ class JobFolder:
 
         Raises:
             UsageError: another process coordinates it.
-            InputMissing, OutputError: the folder is gone, or cannot be written.
+            InputMissing, OutputError: the folder is gone, cannot be written, or its file system has no locks.
         """
         until = time.monotonic() + _PATIENCE_S
-        if self.path.is_dir():
-            self.check_owner()
         with self._errors("cannot be written to"):
             while (file := self._locked(os.O_CREAT if self.planned else 0)) is None:
                 if time.monotonic() > until:
@@ -158,25 +136,21 @@ class JobFolder:
         """The file of the lock, locked; None where another process holds it."""
         path = self.path / "lock"
         file = os.fdopen(os.open(path, os.O_RDWR | flags, 0o600), "r+b")
-        try:
-            taken = try_lock(file)
-        except OSError:  # this file system has no locks
-            taken = True
-        if taken and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+        if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
             return file
         file.close()  # also where the job was removed and begun again meanwhile
         return None
 
     # -- JSON ---------------------------------------------------------------------------------------------------
 
-    def read(self, path: Path, shape: Shape = anything) -> Any:
+    def read(self, path: Path) -> Any:
         """The value in a JSON file of the job; None where there is no such file.
 
         Raises:
-            InputError: it cannot be read, is no JSON, or has another shape.
+            InputError: it cannot be read, or is no JSON.
         """
         try:
-            return parse_json(read_regular(path), shape)
+            return json.loads(read_regular(path))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -194,14 +168,13 @@ class JobFolder:
                 why=error,
             ) from error
 
-    def write(self, path: Path, value: object, *, new: bool = False, sync: bool = True) -> bool:
-        """Writes a JSON file in one step.
+    def write(self, path: Path, value: object, *, new: bool = False) -> bool:
+        """Writes a JSON file in one step; the disk has it before this returns.
 
         Args:
             path: in the folder.
             value: what is written.
             new: leave a file of that name as it is; then the result is False.
-            sync: whether the disk has it before this returns.
 
         Raises:
             OutputError: it cannot be written.
@@ -219,8 +192,7 @@ class JobFolder:
                         + b"\n"
                     )
                     file.flush()
-                    if sync:
-                        sync_file(file.fileno())
+                    sync_file(file.fileno())
                 if not new:
                     replace(work, path)
                 else:
@@ -228,13 +200,20 @@ class JobFolder:
                         rename_new(work, path)
                     except FileExistsError:
                         return False
-                if sync:
-                    sync_folder(path.parent)
+                sync_folder(path.parent)
             finally:
                 work.unlink(missing_ok=True)
         return True
 
     # -- segments -----------------------------------------------------------------------------------------------
+
+    def remove_unfinished(self) -> None:
+        """Removes the files of segments that killed workers began."""
+        finished = self.finished()
+        with contextlib.suppress(OSError):
+            for path in self.segments.iterdir():
+                if path.suffix != ".json" and int(path.name.partition("-")[0]) not in finished:
+                    path.unlink(missing_ok=True)
 
     def record(self, number: int) -> Path:
         """The file that says that a segment is finished."""

@@ -21,10 +21,11 @@ class HandOut:
     def __init__(self, folder: JobFolder, count: int) -> None:
         self._folder, self._count = folder, count
         self._at_work: dict[int, object] = {}
+        self._done = set[int]()  # which a network's file system may not list yet
 
     def take(self, worker: object, wanted: int | None = None) -> int | None:
         """Gives a segment to a worker: `wanted`, or the one of `choose`; None where that is not free."""
-        finished = self._folder.finished()
+        finished = self._folder.finished() | self._done
         if wanted is None:
             wanted = choose(self._count, finished, self._at_work)
         elif wanted >= self._count or wanted in finished or wanted in self._at_work:
@@ -32,6 +33,10 @@ class HandOut:
         if wanted is not None:
             self._at_work[wanted] = worker
         return wanted
+
+    def finish(self, number: int) -> None:
+        """Takes note of a segment that its worker has finished."""
+        self._done.add(number)
 
     def give_back(self, worker: object) -> None:
         """Makes the segments of a worker that is gone free again, as far as they are not finished."""

@@ -74,6 +74,7 @@ class FilmJob:
         self.plan = JobPlan.load(self.folder)
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())
+        self._notify: Callable[[str], object] = lambda _: None
 
     # -- planning -----------------------------------------------------------------------------------------------
 
@@ -112,8 +113,6 @@ class FilmJob:
         plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
         place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
-        if place.path.is_dir():
-            place.check_owner()
         if restart and place.path.is_dir():
             if place.planned:
                 place.lock().close()  # raises where a process is at work on it
@@ -164,7 +163,7 @@ class FilmJob:
     # -- running ------------------------------------------------------------------------------------------------
 
     def status(self) -> JobStatus:
-        """What is finished, who works on what, and the time that is left."""
+        """What is finished, and whether a process works on it."""
         return read_status(self.folder)
 
     def run(
@@ -193,10 +192,10 @@ class FilmJob:
             UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
             Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
         """
-        stats, stop = stats or Stats(), stop or threading.Event()
+        self._notify, stats, stop = notify, stats or Stats(), stop or threading.Event()
         with self.folder.lock() as lock:
             try:
-                report = self._run(workers, farm, stats, progress, stop, building, notify)
+                report = self._run(workers, farm, stats, progress, stop, building)
             except KeyboardInterrupt:
                 raise self._interrupted() from None
             if sys.platform == "win32":
@@ -212,9 +211,9 @@ class FilmJob:
         progress: Show | None,
         stop: threading.Event,
         building: BuildProgress | None,
-        notify: Callable[[str], object],
     ) -> Report:
         remove_unfinished(self.plan.films)
+        self.folder.remove_unfinished()
         made = named_films(self.folder, self.plan.films)
         run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
 
@@ -226,7 +225,7 @@ class FilmJob:
             join = Join(self.folder, self.plan, film, report, stats, stop)
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
-                figures = self._make(join, report, workers, farm, progress, stop, building, notify)
+                figures = self._make(join, report, workers, farm, progress, stop, building)
                 _take_over(stats, figures.stats)
                 say_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
                 figures.fill(report)
@@ -236,7 +235,7 @@ class FilmJob:
                     bool(video.get("lossless")) and not video["convert"],
                     join.names,
                     promised,
-                    {} if self.plan.curve is None else {"": self.plan.curve},
+                    self.plan.curve is not None,
                     figures.copied,
                 )
             except KeyboardInterrupt:
@@ -261,20 +260,18 @@ class FilmJob:
         self,
         progress: Show | None = None,
         stop: threading.Event | None = None,
-        notify: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Finds the numbers and persons of the film's faces, where options name them and no call before did.
 
         Args:
-            progress, stop, notify: as of `run`.
+            progress, stop: as of `run`.
 
         Raises:
             as `rtface.jobs.face_numbers.find_numbers`.
         """
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return
-        notify("tracks or persons are named: the film is searched for its faces first")
-        JobProgress(self.folder, self.plan, None).write("searching")
+        self._notify("tracks or persons are named: the film is searched for its faces first")
         options = options_of(self.plan, threads=self.options.threads)
         frames = plan_frames(self.plan.source, options)
         find_numbers(self.folder, self.plan, frames, progress=progress, stop=stop or threading.Event())
@@ -288,17 +285,14 @@ class FilmJob:
         progress: Show | None,
         stop: threading.Event,
         building: BuildProgress | None,
-        notify: Callable[[str], object],
     ) -> JobFigures:
         """Works until all segments are finished, and joins them to the output and the further films."""
-        self.find_numbers(progress, stop, notify)
+        self.find_numbers(progress, stop)
         for _ in range(3):  # segments that turn out to be damaged are made again
-            show = JobProgress(self.folder, self.plan, progress)
             if not self.complete:
-                show.write("working")  # what an earlier call wrote is no longer so
-                self._work(workers, farm, show, stop, building, notify)
+                show = JobProgress(self.folder, self.plan, progress)
+                self._work(workers, farm, show, stop, building)
                 report.first_frame_s = show.first_frame_s
-            show.write("joining")
             try:
                 return join.run()
             except DamagedSegments as error:
@@ -308,7 +302,7 @@ class FilmJob:
                 except OSError as fault:
                     raise self.folder.failure(fault) from fault
                 count = counted(len(error.numbers), "segment has", "segments have")
-                notify(f"{count} to be made again ({str(error) or 'a record is missing'})")
+                self._notify(f"{count} to be made again ({error})")
         raise OutputError(
             "{path}: segments are damaged again and again; check the disk",
             code="segments_damaged",
@@ -322,14 +316,13 @@ class FilmJob:
         show: JobProgress,
         stop: threading.Event,
         building: BuildProgress | None,
-        notify: Callable[[str], object],
     ) -> None:
         """Has every segment made: in this process, in others of this machine, or by a farm."""
         threads = self.options.threads
         if farm is not None:
             from rtface.jobs.farms import farm_of
 
-            others: Workers = farm_of(farm)(self.folder, self.plan, farm, notify)
+            others: Workers = farm_of(farm)(self.folder, self.plan, farm, self._notify)
         elif (count := count_workers(workers, self.plan, threads)) > 1:
             others = LocalWorkers(self.folder, self.plan, count, threads)
         else:

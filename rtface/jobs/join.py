@@ -25,8 +25,6 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
-from rtface.media.files.fingerprint import FINGERPRINT
-from rtface.media.marks.provenance import Change
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
@@ -38,15 +36,10 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.util.foreign import Shape, none_or, table
 
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
-
-
-_NOTE: Shape = table(none_or(FINGERPRINT))
-"""Of each film that a join writes, by its path, what the whole one is known by; None of a folder of stills."""
 
 
 class DamagedSegments(Exception):
@@ -76,23 +69,9 @@ class _Pieces:
         self.header, self.base, self.delay = b"", Fraction(0), 0
         self._first = 0, ""
 
-    def part(self, record: dict[str, Any]) -> dict[str, Any]:
-        """What a record says of the file.
-
-        Raises:
-            InputError: nothing.
-        """
-        if not self._key:
-            return record
-        if self._key not in record:
-            raise InputError(
-                "{path}: has no {key}", code="record_key", path=self._folder.record(record["segment"]), key=self._key
-            )
-        return record[self._key]
-
     def file(self, record: dict[str, Any]) -> SegmentFile:
-        """The file of a record; InputError as `part`."""
-        return SegmentFile.of(self._folder.segments, self.part(record))
+        """The file of a record; one of `UNUSABLE` where it says nothing of that."""
+        return SegmentFile.of(self._folder.segments, record[self._key] if self._key else record)
 
     def add(self, number: int, record: dict[str, Any]) -> None:
         """Takes note of a file that was checked.
@@ -211,10 +190,9 @@ class Join:
             films: dict[str, FilmFile | FolderSink] = {"": whole}
             for name, plan in self._film.further.items():
                 if name == "comparison":
-                    plan.metadata.update(self._film.frames.tags("+".join(figures.engines), drawn=False))
+                    plan.metadata.update(self._film.frames.tags("+".join(figures.engines)))
                 films[name] = film = self._open(plan, self._pieces[name], Stats(), stack)
-                # What stages changed is not in pairs.
-                film.changed.change = figures.changed.change & ~(Change.DRAWN | Change.GENERATED)
+                film.changed.change = figures.changed.change
                 self._write_further(film, self._pieces[name])
             for path, one in zip(self._paths, films.values(), strict=True):
                 one.complete()
@@ -230,28 +208,23 @@ class Join:
         for number in range(len(self._plan)):
             self._check_stop()
             try:
-                record = self._folder.read(self._folder.record(number))
-                if record is not None:
-                    figures.add(record)
-                    if (number, record["counters"]["frames_out"]) != (record["segment"], record["frames"]):
-                        raise ValueError("it is of another segment, or counts other frames than it has")
-                    for kind in kinds if record["frames"] else ():
-                        kind.file(record).check()
+                record = self._folder.read(self._folder.record(number)) or {}
+                figures.add(record)
+                if (number, record["counters"]["frames_out"]) != (record["segment"], record["frames"]):
+                    raise ValueError("it is of another segment, or counts other frames than it has")
+                for kind in kinds if record["frames"] else ():
+                    kind.file(record).check()
             except InputError as error:
                 if isinstance(error.__cause__, OSError) and not isinstance(error, InputMissing):
                     raise  # of the disk: what is there may be whole
                 damaged.append(number)
                 why = str(error)
-                continue
             except UNUSABLE as error:
                 damaged.append(number)
-                why = f"{self._folder.record(number)}: cannot be used ({error!r})"
-                continue
-            if record is None:
-                damaged.append(number)
-                continue
-            for kind in kinds if record["frames"] else ():
-                kind.add(number, record)
+                why = f"{self._folder.record(number)}: is missing or cannot be used ({error!r})"
+            else:
+                for kind in kinds if record["frames"] else ():
+                    kind.add(number, record)
         if damaged:
             raise DamagedSegments(damaged, why)
         if not self._frames.base:
@@ -298,13 +271,12 @@ class Join:
         """The stills of a folder; those of the input that were not changed are read there."""
         work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
         stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
-        sink = FolderSink(self._target, source.info, stills, start=None, stats=self._stats, work=work, partial=False)
+        sink = FolderSink(self._target, stills, stats=self._stats, work=work, partial=False)
         films.callback(sink.abort, keep_partial=False)
-        self._report.notes += sink.notes
         for record in self._records():
-            for data, (pts, _, duration, *_) in self._frames.file(record).packets():
+            for data, (pts, *_) in self._frames.file(record).packets():
                 self._check_stop()
-                sink.put(data or None, pts, duration, self._frames.base)
+                sink.put(data or None, pts)
         self.names = sink.names
         return sink
 
@@ -364,8 +336,9 @@ def _work(path: Path) -> Path:
 
 
 def _read_note(folder: JobFolder) -> dict[str, Any]:
-    """The note of a join; empty where there is none. InputError where it cannot be used."""
-    return folder.read(folder.joining, _NOTE) or {}
+    """Of each film that a join writes, by its path, what the whole one is known by (None of a folder of stills);
+    empty where no film was whole yet. InputError where it cannot be used."""
+    return folder.read(folder.joining) or {}
 
 
 def _unlink(path: Path) -> None:

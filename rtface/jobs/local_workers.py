@@ -32,13 +32,6 @@ class WorkerTask:
     threads: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a child asks for: this segment, or with None any; it gets a tuple of what `HandOut.take` gives."""
-
-    segment: int | None
-
-
 def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
     """Works on a job in a child process, as long as the parent gives segments."""
     stop = threading.Event()
@@ -49,7 +42,8 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
             stop.set()
 
     def take(wanted: int | None) -> int | None:
-        parent.send(_Wanted(wanted))
+        """Asks for this segment, or with None for any; the answer is a tuple of what `HandOut.take` gives."""
+        parent.send((wanted,))
         answer = parent.receive()
         if answer is None:  # the parent is gone
             raise Interrupted
@@ -84,7 +78,7 @@ class LocalWorkers:
         ]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
-        self._finished = -1
+        self._finished = dict[int, int]()  # segments of all, when a worker crashed last
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
@@ -109,8 +103,8 @@ class LocalWorkers:
             return bool(self._children)
         if isinstance(event, Step):
             self.steps[number] = event
-        elif isinstance(event, _Wanted):
-            self._children[number].send((self._segments.take(number, event.segment),))
+        elif isinstance(event, tuple):
+            self._children[number].send((self._segments.take(number, *event),))
         elif isinstance(event, RtfaceError):
             raise event
         else:
@@ -126,7 +120,7 @@ class LocalWorkers:
             return
         log.info("worker %d ended early: %s", number, why)
         finished = len(self._folder.finished())
-        if finished <= self._finished:
+        if finished <= self._finished.get(number, -1):
             raise OutputError(
                 "{path}: a worker ended early ({why}), and so did the one after it; try fewer --workers; the "
                 "same command continues",
@@ -134,7 +128,7 @@ class LocalWorkers:
                 path=self._folder.path,
                 why=why,
             )
-        self._finished = finished
+        self._finished[number] = finished
         self._children[number] = self._start(number)
 
     def end(self) -> None:
@@ -151,15 +145,11 @@ def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
         UsageError: it is no number and not "auto".
     """
     if wanted != "auto":
-        try:
-            count = int(wanted)
-        except ValueError:
+        if not str(wanted).isdecimal() or not 1 <= int(wanted) <= 256:
             raise UsageError(
-                '--workers {value}: give a number from 1 on, or "auto"', code="workers_value", value=wanted
-            ) from None
-        if not 1 <= count <= 256:
-            raise UsageError("--workers {value}: give a number from 1 to 256", code="workers_most", value=wanted)
-        return count
+                '--workers {value}: give a number from 1 to 256, or "auto"', code="workers_value", value=wanted
+            )
+        return int(wanted)
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3

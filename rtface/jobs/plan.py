@@ -5,84 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from fractions import Fraction
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import av
-
-from rtface.analysis.fading import is_curve
 from rtface.config.options import Options, Trait, having
 from rtface.errors import InputError, UsageError
 from rtface.frame import FadingCurve
 from rtface.jobs.folder import FORMAT, JobFolder
-from rtface.media.files.fingerprint import FINGERPRINT
-from rtface.media.stills.image_read import MAX_PIXELS
-from rtface.media.stills.images import SUFFIXES
-from rtface.media.write.stream_plan import FORMATS
 from rtface.pipeline.plan import further_paths, planned_options
 from rtface.redaction import redacted_values
-from rtface.util.foreign import (
-    Shape,
-    anything,
-    check_shape,
-    count,
-    file_path,
-    fits,
-    flag,
-    none_or,
-    ratio,
-    row,
-    text,
-)
-
-
-def _size(value: Any) -> bool:
-    """Width, height and pixel format of frames; a folder of scans may hold larger ones than a film."""
-    if not row(count, count, text)(value) or not 0 < value[0] * value[1] <= MAX_PIXELS:
-        return False
-    try:
-        return bool(av.VideoFormat(value[2]))
-    except ValueError:
-        return False
-
-
-def _film(value: Any) -> bool:
-    """The path of a film that can be written, or of a folder for its stills, with a slash."""
-    return (
-        file_path(value) and bool(Path(value).name) and (value.endswith("/") or Path(value).suffix.lower() in FORMATS)
-    )
-
-
-_SHAPE: Shape = {
-    "input": file_path,
-    "file": FINGERPRINT,
-    "output": _film,
-    "options": {},
-    "container": none_or(text),
-    "folder": none_or(lambda kind: kind in SUFFIXES),
-    "video": none_or({"encoder": text, "width?": count, "height?": count}),
-    "curve?": none_or(is_curve),
-    "further": lambda films: (
-        isinstance(films, dict)
-        and all(fits(film, {"container": text, "encoder": text}) for film in cast("dict[str, Any]", films).values())
-    ),
-    "job": {
-        "files": {},
-        "engines": {},
-        "versions": {"rtface": text},
-        "stages": {},
-        "origin": ratio,
-        "begins": ratio,
-        "size": _size,
-        "starts": [ratio],
-        "frames": [count],
-        "ends": ratio,
-        "numbered": flag,
-        "damage": none_or(text),
-    },
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +22,7 @@ class JobPlan:
     """What a job makes, and how.
 
     Attributes:
+        id: of the job, random: another one may get the same folder later.
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
         files: SHA-256 of the files that options name.
         engines: version and SHA-256 of the recipe (which names that of the network) of every engine that may run.
@@ -106,6 +39,7 @@ class JobPlan:
         damage: what the film lost with its container (`rtface.jobs.borders.FilmTimes`).
     """
 
+    id: str
     run: dict[str, Any]
     files: dict[str, str]
     engines: dict[str, dict[str, str]]
@@ -152,7 +86,7 @@ class JobPlan:
     @property
     def curve(self) -> FadingCurve | None:
         """What takes the fading out of its frames."""
-        return self.run.get("curve")  # plans of older versions have none
+        return self.run["curve"]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -191,47 +125,31 @@ class JobPlan:
         Raises:
             InputError: there is none, it cannot be read, or has another format.
         """
-        values = folder.read(folder.plan, {"format": anything})
+        values = folder.read(folder.plan)
         if values is None:
-            report = folder.path.with_name(f"{folder.path.name}.json")  # the sidecar of its OUTPUT
-            if report.is_file():
-                raise InputError(
-                    "{path}: this job has ended; its report is {report}",
-                    code="job_ended",
-                    path=folder.path,
-                    report=report,
-                )
             raise InputError(
                 "{path}: is no job (it has no plan.json): it has ended, and its OUTPUT is there, or it never began; "
                 "'rtface run' makes such a folder, and the same command begins again",
                 code="job_none",
                 path=folder.path,
             )
-        if values["format"] != FORMAT:
+        if (found := values.get("format")) != FORMAT:
             raise UsageError(
                 "{path}: has format {found}, and this rtface reads {format}; use the rtface that began it, or "
                 "begin again with {--restart=True}",
                 code="plan_format",
                 path=folder.path,
-                found=values["format"],
+                found=found,
                 format=FORMAT,
             )
         try:
-            check_shape(values, _SHAPE)
-            stills, film = values["folder"] is not None, None not in (values["container"], values["video"])
-            if stills != values["output"].endswith("/") or not (stills or film):
-                raise ValueError("it says nothing clear of its output")
             job = values.pop("job")
             job |= {
                 "starts": list(map(Fraction, job["starts"])),
                 "size": tuple(job["size"]),
                 **{key: Fraction(job[key]) for key in ("origin", "begins", "ends")},
             }
-            plan = cls(values, **job)
-            if not 0 < len(plan.starts) == len(plan.frames) or any(
-                after <= before for before, after in pairwise([*plan.starts, plan.ends])
-            ):
-                raise ValueError("the segments do not follow each other")
+            plan = cls(run=values, **job)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 "{path}: cannot be used ({why}); begin again with {--restart=True}",

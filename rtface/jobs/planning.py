@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
@@ -11,14 +12,10 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-import av
-
-from rtface._version import __version__
 from rtface.config.options import FaceOptions, Options, OutputOptions, learnt_persons
 from rtface.engine.engine_set import (
     DEFAULT,
     LIGHT,
-    check_allowed,
     engine_names,
     is_here,
     names_of_persons,
@@ -27,12 +24,11 @@ from rtface.engine.engine_set import (
 from rtface.errors import OptionFlag, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.plan import JobPlan
-from rtface.media.formats.mxf import check_times
 from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
 from rtface.redaction import redacted_values
-from rtface.shots.settings import ShotList
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec
+from rtface.trust.sidecar import codec_versions
 from rtface.util.foreign import read_regular
 
 
@@ -49,7 +45,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     Raises:
         OutputError: the container cannot hold what the input has.
     """
-    info, run, shots, source = film.info, film.frames, film.shots, film.frames.input
+    info, run, source = film.info, film.frames, film.frames.input
     assert isinstance(run, RunPlan)
     options = run.options
     times = (
@@ -59,23 +55,20 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     )
     if times.fault or not times.pts:
         return f"{source.name} is processed without a job, because {times.fault or 'no frame was found'}"
-    for name in shots.engines:
-        check_allowed(recipe_named(name), commercial_use=options.commercial_use)
     for each in (*([film.streams] if film.streams is not None else []), *film.further.values()):
-        if each.format == "mxf":
-            check_times(str(each.target.path), each.target.path.stem, times.pts, times.base, info.rate)
         if "vp" in each.video.encoder and each.video.pix_fmt.startswith("yuva"):
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
             )
-    named = *engine_names(options.engine, options.engine_control), *shots.engines
+    named = engine_names(options.engine, options.engine_control)
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
+        id=secrets.token_hex(8),
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
         engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), LIGHT)),
-        versions=versions(),
+        versions=codec_versions(),
         stages=stages_of(options),
         origin=info.origin,
         begins=info.clock_start,
@@ -83,7 +76,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
         ends=_end(times.pts, times.base),
-        numbered=names_faces(options, shots),
+        numbered=names_faces(options),
         damage=times.damage,
     )
 
@@ -115,12 +108,11 @@ def option_files(options: FaceOptions) -> dict[str, str]:
     return found
 
 
-def names_faces(options: Options, shots: ShotList) -> bool:
-    """Whether options, shots or stages name tracks or persons."""
+def names_faces(options: Options) -> bool:
+    """Whether options or stages name tracks or persons."""
     return bool(
         options.treatment
         or options.person
-        or shots.names_tracks
         or any(
             text not in ("", "all", "largest")
             for text in (
@@ -134,14 +126,6 @@ def names_faces(options: Options, shots: ShotList) -> bool:
             )
         )
     )
-
-
-def versions() -> dict[str, str]:
-    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
-    found = {"rtface": __version__, "av": av.__version__}
-    for name in ("libavcodec", "libavformat", "libswscale"):
-        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
-    return found
 
 
 def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -193,7 +177,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
         WorkerRefused: a version, an engine, a stage or FFmpeg differs; the message names it.
     """
     found = (
-        difference("the version of {}", plan.versions, versions())
+        difference("the version of {}", plan.versions, codec_versions())
         or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if is_here(name)))
         or difference("the stage {}", plan.stages, stages_of(options))
         or difference("the file of {}", plan.files, option_files(options))

@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtface._version import __version__
 from rtface.config.gone import gone
 from rtface.config.options import Options
 from rtface.errors import Message, RtfaceError, UsageError
-from rtface.util.urls import Address, place
+from rtface.util.urls import Address
 
 if TYPE_CHECKING:
     from rtface.jobs.job import FilmJob
@@ -34,13 +33,13 @@ class Resumable:
     """What the flags of ``rtface run`` say about jobs.
 
     Attributes:
-        folder: ``--job``.
+        job: ``--job``.
         workers: ``--workers``.
         restart: ``--restart``.
         farm: ``--farm``.
     """
 
-    folder: Path | None = None
+    job: Path | None = None
     workers: str | None = None
     restart: bool = False
     farm: str | None = None
@@ -48,20 +47,15 @@ class Resumable:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Resumable:
         """The flags from `to_dict`."""
-        folder = values.get("job")
-        return cls(
-            Path(folder) if folder else None, values.get("workers"), bool(values.get("restart")), values.get("farm")
-        )
+        given: dict[str, Any] = {**values}
+        if "job" in given:
+            given["job"] = Path(given["job"])
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """The flags that were given, for JSON, by their names."""
-        values = {
-            "job": str(self.folder.absolute()) if self.folder else None,
-            "workers": self.workers,
-            "restart": self.restart or None,
-            "farm": self.farm,
-        }
-        return {name: value for name, value in values.items() if value is not None}
+        values = asdict(self) | {"job": self.job and str(self.job.absolute())}
+        return {name: value for name, value in values.items() if value}
 
     def check(self) -> None:
         """UsageError for values that cannot be used, and for flags that exclude each other."""
@@ -82,17 +76,7 @@ class Resumable:
     @property
     def given(self) -> str | None:
         """A flag that is for jobs only and was given."""
-        return (
-            "--job"
-            if self.folder is not None
-            else "--workers"
-            if self.workers is not None
-            else "--restart"
-            if self.restart
-            else "--farm"
-            if self.farm is not None
-            else None
-        )
+        return next((f"--{name}" for name in self.to_dict()), None)
 
 
 def run_film(
@@ -136,62 +120,6 @@ def run_film(
     )
 
 
-def read_plan(path: Path) -> tuple[Path | Address, str, Options, bool]:
-    """INPUT, OUTPUT and options of a plan that ``--dry-run --json`` printed, and whether this user wrote its file.
-
-    Raises:
-        UsageError: it cannot be read, or is of another version or film.
-    """
-    from rtface.media.files.fingerprint import FINGERPRINT, same
-    from rtface.util.foreign import check_shape, file_path, is_own, none_or, read_regular
-    from rtface.util.toml_dataclass import parse_json
-
-    found: list[os.stat_result] = []
-    try:
-        values = parse_json(read_regular(path, seen=found.append), {})
-        values = values.get("plan", values)
-        check_shape(values, {"input": file_path, "file": none_or(FINGERPRINT), "output": file_path, "options": {}})
-    except OSError as error:
-        raise UsageError(
-            "--plan {path}: cannot be read ({why})", code="plan_unreadable", path=path, why=error.strerror
-        ) from None
-    except ValueError as error:
-        raise UsageError(
-            "--plan {path}: is no plan ({why}); make one with: rtface run … {--dry-run=True} --json",
-            code="plan_none",
-            path=path,
-            why=error,
-        ) from None
-    if values.get("redacted"):
-        raise UsageError(
-            "--plan {path}: an address in it is without its user name, password or query; give INPUT, OUTPUT and "
-            "the options themselves",
-            code="plan_secret",
-            path=path,
-        )
-    try:
-        options = Options.of(values["options"])
-    except UsageError as error:
-        raise UsageError(
-            "--plan {path}: {why}; it was made by rtface {made_by}, and this is {version}",
-            code="plan_wrong",
-            path=path,
-            why=error,
-            made_by=values.get("rtface"),
-            version=__version__,
-        ) from None
-    source = place(values["input"])
-    if values["file"] is not None and isinstance(source, Path) and not same(values["file"], source):
-        raise UsageError(
-            "--plan {path}: {source} is not there, or is not the film that was planned; make the plan again with "
-            "{--dry-run=True} --json",
-            code="plan_source",
-            path=path,
-            source=source,
-        )
-    return source, values["output"], options, is_own(found[-1])
-
-
 def _job(
     input: Path | Address,
     output: Path | str,
@@ -207,10 +135,10 @@ def _job(
         from rtface.jobs.job import FilmJob
 
         assert isinstance(input, Path)
-        where = flags.folder or folder_of(Path(output).resolve())
+        where = flags.job or folder_of(Path(output).resolve())
         if not (flags.given or os.path.isdir(where) or _seconds(input, options) >= LONG_S):  # noqa: PTH112 - of too long names, too
             return None
-        job = FilmJob.open(input, output, options, folder=flags.folder, restart=flags.restart, stop=stop)
+        job = FilmJob.open(input, output, options, folder=flags.job, restart=flags.restart, stop=stop)
         if not isinstance(job, str):
             return job
         why = job
@@ -228,21 +156,15 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
     """Why a run cannot be a job; None where it can."""
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import names_folder
-    from rtface.media.files.stills_list import unfinished_folders
     from rtface.media.write.stream_plan import FORMATS
-    from rtface.pipeline.compare import IMAGES
 
     film = isinstance(input, Path) and (input.is_dir() if options.sequence else input.is_file() and not is_image(input))
     if not film:
         return Message("the INPUT is neither a film in a file nor a folder with {--sequence=True}", code="no_job_input")
     if Path(output).suffix.lower() not in FORMATS and not names_folder(output):
         return "the OUTPUT is neither a film nor a folder"
-    if any(part.goes_on_at(options.start) for part in unfinished_folders(Path(output).resolve(), str(input))):
-        return "it goes on with the stills of an interrupted run"
     if options.dry_run:
         return Message("{--dry-run=True} is given", code="no_job_dry_run")
-    if options.compare is not None and options.compare.suffix.lower() in IMAGES:
-        return Message("{--compare} names an image", code="no_job_compare")
     return None
 
 

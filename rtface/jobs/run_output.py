@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
@@ -49,7 +50,7 @@ class RunOutput:
         run: names this run of the chain; tracks keep their numbers in it.
         further: plans of the further films by name, and what makes their frames.
         on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
-        stopped: whether the work is to end.
+        stop: ends the work when set.
     """
 
     def __init__(
@@ -66,12 +67,12 @@ class RunOutput:
         *,
         further: Mapping[str, tuple[OutputPlan, FurtherFrames]],
         on_frame: Callable[[int, float, int], object],
-        stopped: Callable[[], bool],
+        stop: threading.Event,
     ) -> None:
         self._folder, self._plan = folder, plan
         self._coding, self._copy = coding, copy
         self._runtime, self._stats, self._take_next, self._run = steps.runtime, stats, take, run
-        self._on_frame, self._stopped = on_frame, stopped
+        self._on_frame, self._stop = on_frame, stop
         self._number = self._first = first
         self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and the first of every segment in it
         self._starts_s = [float(start) for start in plan.starts]
@@ -95,7 +96,7 @@ class RunOutput:
 
     def _write(self, items: Iterable[Item]) -> None:
         for item in items:
-            if self._stopped():
+            if self._stop.is_set():
                 raise Interrupted
             if not isinstance(item, Frame):
                 continue
@@ -110,7 +111,7 @@ class RunOutput:
                     return
             self._take(item)
             self._on_frame(number, item.time - self._starts_s[number], len(item.faces))
-        if self._stopped():
+        if self._stop.is_set():
             raise Interrupted
         while self._next():  # what follows the last frame has none
             pass
@@ -190,12 +191,16 @@ class RunOutput:
                 record |= {name: one.finish() for name, one in further.items()}
             fingerprint.check(self._plan.file, self._plan.source)
             # The folder may have been removed meanwhile, and be that of another job.
-            here = all(one.path.exists() for one in writers)
-            finished = here and self._folder.write(self._folder.record(number), record, new=True)
+            plan = self._folder.read(self._folder.plan)
+            finished = (
+                plan is not None
+                and plan["job"]["id"] == self._plan.id
+                and self._folder.write(self._folder.record(number), record, new=True)
+            )
         except BaseException:
             _discard(writers)
             raise
-        if not finished:  # this worker was taken for gone, and another one was faster
+        if not finished:  # or this worker was taken for gone, and another one was faster
             for one in writers:
                 one.path.unlink(missing_ok=True)
 

@@ -30,22 +30,10 @@ from rtface.media.write.frame_encoder import FrameEncoder, add_video
 from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
 from rtface.util.files import NEW, sync_file
-from rtface.util.foreign import Shape, check_shape, count, file_name, fraction, open_regular, row, text, whole
+from rtface.util.foreign import open_regular
 
 Times = tuple[int, int, int, int, int]
 """pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
-
-
-_SHAPE: Shape = {
-    "file": file_name,
-    "bytes": whole,
-    "sha256": text,
-    "header": text,
-    "time_base": fraction,
-    "frames": count,
-    "packets": [row(whole, whole, count, count, whole)],
-    "copied?": [row(count, count)],
-}
 
 
 class FilmPackets:
@@ -209,7 +197,6 @@ class SegmentFile:
     def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
         """The file of a record in `folder`; ValueError where the record has another shape, or not every frame that was
         encoded."""
-        check_shape(record, _SHAPE)
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
         header = base64.b64decode(record["header"])
         if len(times) != record["frames"] or len(header) + sum(entry[3] for entry in times) != record["bytes"]:

@@ -31,10 +31,8 @@ from rtface.jobs.plan import JobPlan, options_of
 from rtface.jobs.planning import WorkerRefused, check_video, check_worker
 from rtface.jobs.run_output import RunOutput
 from rtface.media.files import fingerprint
-from rtface.media.write.file_sink import FurtherFrames
-from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
-from rtface.pipeline.compare import KeptPairs
+from rtface.pipeline.compare import FURTHER
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
@@ -170,8 +168,6 @@ class Worker:
                 stills = still_encoder(film, source, steps.runtime.engines.described[0])
                 coding = stills or film.video
                 assert coding is not None
-                pairs = KeptPairs() if "comparison" in film.further else None
-                made: dict[str, FurtherFrames] = {"map": map_frame, **({"comparison": pairs.of} if pairs else {})}
                 output = RunOutput(
                     self._folder,
                     self._plan,
@@ -182,16 +178,14 @@ class Worker:
                     first,
                     take,
                     run,
-                    further={name: (further, made[name]) for name, further in film.further.items()},
+                    further={name: (further, FURTHER[name]) for name, further in film.further.items()},
                     on_frame=self._note,
-                    stopped=self._stop.is_set,
+                    stop=self._stop,
                 )
                 items = iter(source)
                 if first:
                     items = _marked(items, self._plan.starts[first])
-                comparison = pairs.comparison if pairs else None
-                frames = steps.frames(items, stop=self._stop.is_set, comparison=comparison)
-                output.write(stack.enter_context(closing(frames)))
+                output.write(stack.enter_context(closing(steps.frames(items, stop=self._stop.is_set))))
         except BaseException as error:
             if output is not None:
                 output.abort()

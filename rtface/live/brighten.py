@@ -110,7 +110,9 @@ class BrightnessAdaptation:
             self._moving = True
         if self._moving:
             self._target = usual
-        self._go(time - before, self._target * amount, *(_FAST if fast else _SLOW))
+        passed, (constant, most) = time - before, _FAST if fast else _SLOW
+        step = (self._target * amount - self.lift) * (1.0 - math.exp(-passed / constant))
+        self.lift += min(most * passed, max(-most * passed, step))
         if not fast and abs(self._target * amount - self.lift) < ARRIVED:
             self._moving = False
         return self.lift
@@ -130,10 +132,6 @@ class BrightnessAdaptation:
             for _ in range(len(self._seen) - _LIGHTS_ON_FRAMES + 1):
                 self._seen.popleft()
             self._brighter, self._fast_until = 0, time + _FAST_S
-
-    def _go(self, passed: float, goal: float, constant: float, most: float) -> None:
-        step = (goal - self.lift) * (1.0 - math.exp(-passed / constant))
-        self.lift += min(most * passed, max(-most * passed, step))
 
 
 class Brightening:

@@ -23,59 +23,36 @@ class LiveControls:
         values: at the start, of the options that may be changed; the usual ones without.
 
     Attributes:
+        enabled: whether faces are enhanced; if not, frames pass unchanged.
+        always: whether every face is corrected, whatever that gains.
+        strength: how much of the correction is added, 0…1.
+        light: how much a dark frame is brightened, 0…1.
+        cpu_budget: how much of the processor the run may use, 0…1 of all cores; 1 is no limit.
+        persons: how much of the strength single persons get, 0…1, by label in lower case; 1 for those that are not in
+            it. It is never changed, but replaced.
         stop: as given.
     """
+
+    enabled: bool
+    always: bool
+    strength: float
+    light: float
+    cpu_budget: float
 
     def __init__(
         self,
         *,
-        enabled: bool = True,
-        always: bool = False,
         locked: Mapping[str, str] | None = None,
         stop: threading.Event | None = None,
         **values: float,
     ) -> None:
-        self._locked = locked or {}
-        self._values: dict[str, float | bool] = {
-            "enabled": enabled,
-            "always": always,
-            **{name: OPTIONS[name].default for name in having(Trait.CONTROL)},
-            **values,
-        }
-        self._persons: dict[str, float] = {}
+        usual = {"enabled": True, "always": False, **{name: OPTIONS[name].default for name in having(Trait.CONTROL)}}
+        self._locked, self._names = locked or {}, tuple(usual)
+        for name, value in (usual | values).items():
+            setattr(self, name, value)
+        self.persons: Mapping[str, float] = {}
         self._lock = threading.Lock()
         self.stop = stop or threading.Event()
-
-    @property
-    def enabled(self) -> bool:
-        """True if faces are enhanced; if not, frames pass unchanged."""
-        return bool(self._values["enabled"])
-
-    @property
-    def always(self) -> bool:
-        """True if every face is corrected, whatever that gains."""
-        return bool(self._values["always"])
-
-    @property
-    def strength(self) -> float:
-        """How much of the correction is added, 0…1."""
-        return float(self._values["strength"])
-
-    @property
-    def light(self) -> float:
-        """How much a dark frame is brightened, 0…1."""
-        return float(self._values["light"])
-
-    @property
-    def cpu_budget(self) -> float:
-        """How much of the processor the run may use, 0…1 of all cores; 1 is no limit."""
-        return float(self._values["cpu_budget"])
-
-    @property
-    def persons(self) -> Mapping[str, float]:
-        """How much of the strength single persons get, 0…1, by label in lower case; 1 for those that are not in it. It
-        is never changed, but replaced."""
-        return self._persons
 
     def set_person(self, label: str, strength: float) -> None:
         """Changes how much of the strength a person gets.
@@ -91,7 +68,7 @@ class LiveControls:
             )
         self.check_lock("strength")
         with self._lock:
-            self._persons = {**self._persons, label.lower(): strength}
+            self.persons = {**self.persons, label.lower(): strength}
 
     def check_lock(self, name: str) -> None:
         """Raises UsageError for an option that a policy sets."""
@@ -100,8 +77,7 @@ class LiveControls:
 
     def values(self) -> dict[str, float | bool]:
         """All settings by name."""
-        with self._lock:
-            return dict(self._values)
+        return {name: getattr(self, name) for name in self._names}
 
     def set(self, name: str, value: float | bool) -> None:
         """Changes one value.
@@ -109,23 +85,22 @@ class LiveControls:
         Raises:
             UsageError: an unknown name, a locked one, or a value of another type or out of range.
         """
-        with self._lock:
-            same = isinstance(self._values.get(name, ""), bool) == isinstance(value, bool)
-            if name not in self._values or not same or not 0.0 <= value <= 1.0:  # NaN too
-                raise UsageError(
-                    "{name} cannot be {value}: enabled and always are true or false, and {names} numbers from 0 to 1",
-                    code="control_value",
-                    name=name,
-                    value=value,
-                    names=", ".join(having(Trait.CONTROL)),
-                )
-            self.check_lock("correct" if name == "always" else name)
-            self._values[name] = value
+        same = isinstance(self.values().get(name, ""), bool) == isinstance(value, bool)
+        if name not in self._names or not same or not 0.0 <= value <= 1.0:  # NaN too
+            raise UsageError(
+                "{name} cannot be {value}: enabled and always are true or false, and {names} numbers from 0 to 1",
+                code="control_value",
+                name=name,
+                value=value,
+                names=", ".join(having(Trait.CONTROL)),
+            )
+        self.check_lock("correct" if name == "always" else name)
+        setattr(self, name, value)
 
     def toggle(self, name: str = "enabled") -> None:
         """Turns enhancement, or the correction of every face, off or on."""
-        self.set(name, not self._values[name])
+        self.set(name, not getattr(self, name))
 
     def nudge(self, steps: int, name: str = "strength") -> None:
         """Changes strength (or light) by so many tenths, within 0…1."""
-        self.set(name, min(1.0, max(0.0, round(float(self._values[name]) + steps * STEP, 3))))
+        self.set(name, min(1.0, max(0.0, round(getattr(self, name) + steps * STEP, 3))))

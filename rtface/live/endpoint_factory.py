@@ -83,26 +83,8 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
     """Seconds of the source's jitter buffer; None for as long as its jitter needs.
 
     With `--delay` frames wait in any case: all of that which is not kept for the work on a frame is the buffer's.
-
-    Raises:
-        UsageError: a buffer is asked for that this source does not have, or that is longer than the delay.
     """
     network = source.kind == "stream" and not source.scheme.startswith("http")
-    if options.buffer != "auto":
-        if options.buffer and not network:
-            raise UsageError(
-                "{--buffer} is for network streams (rtmp, rtsp, srt, udp, tcp), and {address} is none: leave it out",
-                code="buffer_network",
-                address=source,
-            )
-        if options.delay is not None and options.buffer > options.delay:
-            raise UsageError(
-                "{--buffer:{buffer:g}} is longer than {--delay:{delay:g}}: the buffer is a part of the delay",
-                code="buffer_delay",
-                buffer=options.buffer,
-                delay=options.delay,
-            )
-        return options.buffer / 1e3
     if not network:  # one that turns out to be a film has none
         return None if options.delay is None and source.kind in ("stream", "file") else 0.0
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3

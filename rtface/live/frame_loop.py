@@ -126,7 +126,7 @@ class FrameLoop:
                 sparing=self._governor.sparing,
                 hides=self._filters.hides,
             )
-        return replace(frame, faces=(), tracked=False)
+        return replace(frame, faces=(), failed="tracker")
 
     def _before(self, frame: Frame) -> Frame:
         with self._stats.tolerate("light"):

@@ -15,7 +15,7 @@ from time import perf_counter
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.concurrency.threads import start_thread
 from rtface.enhance.live import LiveEnhancer
-from rtface.frame import Face, Frame
+from rtface.frame import Face, FailedStep, Frame
 from rtface.live.run_state import RunState
 from rtface.pipeline.chain import find_faces
 from rtface.protocols import Tracker
@@ -41,7 +41,7 @@ class TrackingResult:
     time: float
     faces: tuple[Face, ...] = ()
     unfollowed: tuple[Face, ...] = ()
-    tracked: bool = True
+    failed: FailedStep = ""
 
 
 class LiveTracker:
@@ -133,7 +133,7 @@ class LiveTracker:
         if frame.cut or (due and not (hurry and self._fresh(frame))):
             own = self._submit(frame, hides, sparing or (every > 1 and not hides), wait=not hurry)
             if own is not None:
-                return replace(frame, faces=own.faces, unfollowed=own.unfollowed, tracked=own.tracked)
+                return replace(frame, faces=own.faces, unfollowed=own.unfollowed, failed=own.failed)
         with self._changed:
             if self._given is not None and self._given.image is frame.image:
                 frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
@@ -143,7 +143,7 @@ class LiveTracker:
             return carried
         if frame.time - self._began_at > oldest:  # before, the tracker only begins
             self._state.stats.count("frames_unseen")
-        return replace(frame, faces=(), unfollowed=(), tracked=False)
+        return replace(frame, faces=(), unfollowed=(), failed="tracker")
 
     def _fresh(self, frame: Frame) -> bool:
         with self._changed:
@@ -188,8 +188,8 @@ class LiveTracker:
         device, stats = self._enhance.runtime.device, self._state.stats
         with stats.tolerate("tracker"):
             done = find_faces(frame, self._tracker, device, stats, watchful=self._hides, sparing=self._sparing)
-            return TrackingResult(frame.time, done.faces, done.unfollowed, done.tracked)
-        return TrackingResult(frame.time, tracked=False)
+            return TrackingResult(frame.time, done.faces, done.unfollowed, done.failed)
+        return TrackingResult(frame.time, failed="tracker")
 
     def _cost(self, seconds: float) -> None:
         """Adapts `every` to the time that tracking takes: above its share, fewer frames are tracked."""
@@ -206,8 +206,8 @@ def _carried(frame: Frame, seen: tuple[TrackingResult, ...], oldest: float) -> F
     newest = seen[-1] if seen else None
     if newest is None or not 0.0 <= frame.time - newest.time <= oldest:
         return None
-    if not newest.tracked:
-        return replace(frame, faces=(), unfollowed=(), tracked=False)
+    if newest.failed:
+        return replace(frame, faces=(), unfollowed=(), failed="tracker")
     before, age = seen[0], frame.time - newest.time
-    faces = extrapolated(newest.faces, before.faces if before.tracked else (), newest.time - before.time, age)
-    return replace(frame, faces=faces, unfollowed=newest.unfollowed, tracked=True, faces_age=age)
+    faces = extrapolated(newest.faces, () if before.failed else before.faces, newest.time - before.time, age)
+    return replace(frame, faces=faces, unfollowed=newest.unfollowed, failed="", faces_age=age)

@@ -7,21 +7,32 @@ source's own clock.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 from rtface.concurrency.shared_frames import FrameLayout
+from rtface.config.options import EncodeOptions
 from rtface.errors import Message
 from rtface.frame import Color, Display, Quantisers
-from rtface.live.protocols import SoundFormat, SoundPacket, VideoFormat
+from rtface.live.protocols import SoundFormat, VideoFormat
 from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
 
-SOUND_BEGAN = "its sound has begun"
-"""Reason of a read worker's end: a stream that was opened without sound has some now."""
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The source or sink cannot be opened.
+
+    Attributes:
+        kind: class of `rtface.errors`.
+        why: of a source the whole message, of a sink a few words without the address.
+    """
+
+    kind: str
+    why: Message | str
 
 
 # -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
@@ -47,7 +58,6 @@ class SourceRequest:
         loop: whether a film begins again at its end.
         live: whether it was a stream before, and is none the less for coming fast.
         whole: whether no frame may be dropped, as all outputs are files.
-        again_for_sound: whether the worker ends with `SOUND_BEGAN` where sound begins after the opening.
     """
 
     kind: str
@@ -61,7 +71,6 @@ class SourceRequest:
     sound: bool = True
     buffer: float | None = 0.0
     sound_format: SoundFormat | None = None
-    again_for_sound: bool = True
     resting: bool = False
     loop: bool = False
     held: bool = False
@@ -90,14 +99,6 @@ class SourceOpened:
     sound: SoundFormat | None
     film: bool
     label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceRefused:
-    """The source cannot be opened: `kind` names the class of `rtface.errors`, `text` is its message."""
-
-    kind: str
-    text: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,6 @@ class SoundPacketReady:
     stamp: float | None
     captured: float
     duration: float
-    rate: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,27 +162,10 @@ class Heartbeat:
     over: bool = False
 
 
-SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | SourceRefused
+SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | Refused
 
 
-# -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and WriteSound -----------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderSettings:
-    """The user's settings of a stream's encoder.
-
-    Attributes:
-        bitrate: bits a second, None chooses by size and rate.
-        gop: seconds between I-frames.
-        preset: of the software encoder; None is "veryfast".
-        encode: "cuda" is NVENC, "auto" any hardware that is there.
-    """
-
-    bitrate: int | None = None
-    gop: float = 2.0
-    preset: str | None = None
-    encode: str = "auto"
+# -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and SoundPacket ----------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,14 +176,14 @@ class StreamJob:
         url: with its secrets.
         video: format of the frames.
         sound: format of the sound, None for none.
-        encoding: settings of the encoder.
+        options: of the encoder: bitrate, gop, preset, encode.
         patient: whether to retry when the first connection fails.
     """
 
     url: str
     video: VideoFormat
     sound: SoundFormat | None
-    encoding: EncoderSettings
+    options: EncodeOptions
     patient: bool = False
 
 
@@ -215,8 +197,7 @@ class RecordJob:
         container: FFmpeg's name of the container.
         video: format of the frames.
         sound: format of the sound, None for none.
-        codec, crf, preset: of the encoder; None keeps what suits.
-        gop: seconds between I-frames.
+        options: of the encoder: codec, crf, preset.
         metadata: tags of the film.
     """
 
@@ -225,10 +206,7 @@ class RecordJob:
     container: str
     video: VideoFormat
     sound: SoundFormat | None
-    codec: str | None
-    crf: float | None
-    preset: str | None
-    gop: float
+    options: EncodeOptions
     metadata: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -243,19 +221,6 @@ class WriteFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteSound:
-    """Sound, to be heard at `time` seconds of the run."""
-
-    time: float
-    sound: SoundPacket
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
-    """The process runs. The time limit for opening the sink counts from here."""
-
-
-@dataclass(frozen=True, slots=True)
 class SinkOpened:
     """The sink is open: the encoder's name, and differences from what was asked for."""
 
@@ -264,41 +229,31 @@ class SinkOpened:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkRefused:
-    """The sink cannot be opened.
-
-    Attributes:
-        why: in a few words, without the address; a `Message` where programs may know it.
-        kind: "usage" for options that cannot work, "missing" for software that is not installed, "output" for
-            a peer or file that is not there.
-    """
-
-    why: str
-    kind: Literal["usage", "missing", "output"] = "output"
-
-
-@dataclass(frozen=True, slots=True)
-class TransportStatus:
-    """State of a stream's transport; the fields are those of `rtface.live.protocols.EndpointHealth`.
+class SinkReport:
+    """State and counters of a sink; the fields are those of `rtface.live.protocols.EndpointHealth`.
 
     Attributes:
         viewers: of a server of ours, how many are connected; None elsewhere.
+        dropped: frames given up, by cause.
     """
 
     state: Literal["opening", "live", "away"]
-    detail: str
+    detail: str = ""
     bytes: int = 0
     reopened: int = 0
     viewers: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SinkReport:
-    """State of a sink: its transport, frames encoded, and frames dropped by cause."""
-
-    status: TransportStatus
     frames: int = 0
     dropped: Counter[str] = field(default_factory=Counter[str])
+
+    def after(self, before: SinkReport) -> SinkReport:
+        """The report with the counts of a child before added."""
+        return replace(
+            self,
+            bytes=before.bytes + self.bytes,
+            reopened=before.reopened + self.reopened,
+            frames=before.frames + self.frames,
+            dropped=before.dropped + self.dropped,
+        )
 
 
 @dataclass(frozen=True, slots=True)

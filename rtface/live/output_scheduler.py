@@ -51,6 +51,7 @@ class OutputScheduler:
     ) -> None:
         self._state, self._filters, self._status, self._clock = state, filters, status, clock
         self._stats, self._delay = state.stats, state.delay
+        self._sinks = list(zip(state.ends.titles[1:], state.ends.sinks, strict=True))
         self._fit = Letterbox(state.form)
         self._period = float(1 / state.form.rate)
         self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
@@ -82,8 +83,8 @@ class OutputScheduler:
 
     def sound(self, packet: SoundPacket) -> None:
         """Passes sound on at once. Its time is on the frames' clock, so the delay does not shift the two."""
-        for sink in self._state.ends.sinks:
-            with self._stats.tolerate(f"sink {sink.described}", sink.described):
+        for name, sink in self._sinks:
+            with self._stats.tolerate(f"sink {name}", name):
                 sink.sound(packet)
 
     def drain(self, timeout: float) -> None:
@@ -165,8 +166,8 @@ class OutputScheduler:
         if fitted is None:
             return
         frame = fitted
-        for sink in self._state.ends.sinks:
-            with self._stats.tolerate(f"sink {sink.described}", sink.described):
+        for name, sink in self._sinks:
+            with self._stats.tolerate(f"sink {name}", name):
                 sink.write(frame)
         self._filters.shown(frame)
         now = self._clock()

@@ -57,15 +57,11 @@ class SoundPacket:
         data: header and frame.
         time: when it is to be heard.
         duration: seconds.
-        rate: samples a second.
-        channels: 1…8.
     """
 
     data: bytes
     time: float
     duration: float
-    rate: int
-    channels: int
 
 
 @dataclass(frozen=True, slots=True)

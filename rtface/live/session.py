@@ -96,7 +96,8 @@ class LiveSession:
             if options.person:  # a photo that cannot serve ends the run before an output is opened
                 loading.result()
             ends.source.hold(True)  # what a film showed while outputs and engine are being opened would be lost
-            ends.source.start(self._take_frame, self._take_own_sound)
+            own = ends.sound is None and not ends.silent
+            ends.source.start(self._take_frame, self._take_sound if own else lambda _: None)
             if ends.sound is not None:
                 ends.sound.start(self._take_sound)
             form, sound = self._enlarged(ends.source.video_format), ends.sound_format
@@ -181,11 +182,6 @@ class LiveSession:
         size, aspect = (large.image.width, large.image.height), large.display.aspect
         return replace(form, width=size[0], height=size[1], pix_fmt=large.image.format.name, aspect=aspect)
 
-    def _take_own_sound(self, packet: SoundPacket) -> None:
-        """From the source of the frames."""
-        if self.ends.sound is None and not self.ends.silent:
-            self._take_sound(packet)
-
     def _take_sound(self, packet: SoundPacket) -> None:
         if self._filler is not None:  # outputs are open, and take sound
             self._filler.put(packet)
@@ -228,7 +224,7 @@ class LiveSession:
             engine,
             device,
             decoder=self.ends.source.described,
-            encoder=self.ends.sinks[0].described,
+            encoder=opened[1],
             frames_out=self.stats.counters["frames_out"],
             tracks=self.enhance.tracks.reports(self.stats.started),  # frames carry the monotonic clock
             passed={cause: n for cause, n in shown["passed"].items() if n},

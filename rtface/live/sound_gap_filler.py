@@ -38,7 +38,7 @@ class SoundGapFiller:
     ) -> None:
         from rtface.live.sources.sound_to_aac import FRAME, silent_frame
 
-        self._form, self._source, self._output, self._clock = form, source, output, clock
+        self._source, self._output, self._clock = source, output, clock
         self._silence, self._step = silent_frame(form), FRAME / form.rate
         self._lock = threading.Lock()
         self._end: float | None = None  # up to where sound went out
@@ -92,7 +92,7 @@ class SoundGapFiller:
     def _fill(self, until: float) -> None:
         assert self._end is not None
         while self._end + self._step <= until:
-            self._output.sound(SoundPacket(self._silence, self._end, self._step, self._form.rate, self._form.channels))
+            self._output.sound(SoundPacket(self._silence, self._end, self._step))
             self._end += self._step
 
     def _run(self) -> None:

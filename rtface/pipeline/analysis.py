@@ -17,7 +17,7 @@ from rtface.engine.engine_set import DEFAULT, engine_names, is_here, recipe_name
 from rtface.enhance.face_filter import FaceFilter
 from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.track_measurement import TrackMeasurement
-from rtface.enhance.track_store import TrackStore
+from rtface.enhance.track_store import NO_RULES, TrackRules, TrackStore
 from rtface.errors import InputError, Interrupted, UsageError
 from rtface.frame import Bytes, FadingCurve, Frame
 from rtface.media.files.image_names import images_of, is_image
@@ -120,7 +120,8 @@ def analyze_file(
         )
         engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
-        tracks = TrackStore({}, correct=options.correct, person_of=recognise.label_of if recognise else None)
+        rules = TrackRules(person_of=recognise.label_of) if recognise else NO_RULES
+        tracks = TrackStore(rules, correct=options.correct)
         measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from rtface.concurrency import call_until_stopped
-from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions, person_photos
+from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
 from rtface.enhance.coded_stage import CodedStage
@@ -32,8 +32,8 @@ from rtface.enhance.corrector import FaceCorrector, InventedMeter
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
-from rtface.enhance.track_store import Known
-from rtface.errors import InputError, Interrupted, UsageError
+from rtface.enhance.track_store import Known, TrackRules
+from rtface.errors import InputError, Interrupted
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
 from rtface.media.read.source import FileSource
@@ -55,7 +55,6 @@ from rtface.protocols import ALL_FACES, CodedNetwork, Runtime, Tracker
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
-from rtface.util.parse import is_person_number
 from rtface.util.urls import Address
 
 E = TypeVar("E", bound=FaceCorrector)
@@ -97,7 +96,7 @@ class FilmNetworks:
     runtime: Runtime
     threads: int | None = None
     persons: PersonRecogniser | None = None
-    person_of: Callable[[int], str] | None = None
+    person_of: Callable[[int], str] = lambda track: ""
 
 
 def open_film(
@@ -137,7 +136,7 @@ def open_film(
             threads=threads.decode,
             stats=stats,
             strict=options.strict,
-            stop=stop.is_set,
+            stop=stop,
             size=size,
             fields=fields,
             scale=options.scale,
@@ -220,33 +219,10 @@ def film_parts(
         begins: as of `FilmEnhancer`.
 
     Raises:
-        UsageError: a shot or the treatment file names an engine that cannot be used, or a shot a person without photos;
-            the message names its place in the list.
         MissingComponent, EngineError: as `film_networks`.
     """
     options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
-    for name, where in shots.engines.items():
-        try:
-            runtime.engines.prepare(name)
-        except UsageError as error:
-            raise UsageError(
-                "{name}, {where}: {why}", code="shot_unusable", name=shots.name, where=where, why=error
-            ) from error
-    for name in plan.treatments.engines:
-        runtime.engines.prepare(name)  # a wrong name ends the run before any work
-    photos = {name.lower() for name in person_photos(options.person)}
-    for name, where in shots.persons.items():
-        if not is_person_number(name) and name not in photos:
-            raise UsageError(
-                "{list}, {where}: there is no person {name}; give photos by {--person} {name}=photo.jpg, or use a "
-                "number as 'rtface analyze' lists it",
-                code="shot_person",
-                list=shots.name,
-                where=where,
-                name=name,
-            )
-    if shots.persons and persons is None and networks.person_of is None:
-        persons = open_persons(options, stats, wanted=True)
+    rules = TrackRules(plan.treatments, shots, known, networks.person_of)
     tracker.reset()
     return RunParts(
         tracker,
@@ -254,16 +230,12 @@ def film_parts(
             runtime,
             options,
             stats,
-            treatments=plan.treatments.by_track,
-            by_person=plan.treatments.by_person,
+            rules=rules,
             light=LIGHT,
             persons=persons,
-            person_of=networks.person_of,
             coded=open_coded(stats, networks.threads),
             guard=open_guard(options, stats),
-            shots=shots,
             invented=invented,
-            known=known,
             begins=begins,
         ),
     )
@@ -277,7 +249,7 @@ def open_networks(
     engine_stack: ExitStack,
     progress: BuildProgress | None = None,
 ) -> tuple[Tracker, Runtime]:
-    """The tracker and the engine that the options name, loaded at the same time where both are on the CPU.
+    """The tracker and the engine that the options name, loaded at the same time.
 
     Args:
         tracker_stack, engine_stack: release them.
@@ -286,12 +258,11 @@ def open_networks(
     Raises:
         UsageError, MissingComponent, EngineError: as `film_parts`.
     """
-    loading = None
-    if not may_take_gpu(options.device):  # each takes some tenths of a second to load
-        loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
-            create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES, device=options.device
-        )
-        tracker_stack.callback(lambda: loading.exception() or loading.result().close())
+    # Each takes some tenths of a second to load.
+    loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
+        create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES
+    )
+    tracker_stack.callback(lambda: loading.exception() or loading.result().close())
     runtime = open_runtime(
         engine_request(options),
         options.device,
@@ -300,8 +271,7 @@ def open_networks(
         warn=stats.warn,
         progress=progress,
     )
-    # On a GPU the tracker's networks may run there, too.
-    return (loading.result() if loading else open_tracker(options, tracker_stack, gpu=runtime.networks)), runtime
+    return loading.result(), runtime
 
 
 def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:
@@ -377,12 +347,7 @@ def live_engine(options: QualityOptions) -> str:
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:
-    """The tracker that the options name; `stack` closes it.
-
-    Args:
-        more: as for `create_tracker`; without `gpu` its networks stay on the CPU, so that a lost
-            GPU does not take the tracker with it.
-    """
+    """The tracker that the options name; `stack` closes it. `more`: as for `create_tracker`."""
     tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES, **more)
     stack.callback(tracker.close)
     return tracker

@@ -9,12 +9,11 @@ from itertools import count
 from time import perf_counter
 
 from rtface.concurrency import buffer, close_with
-from rtface.enhance.film import FilmEnhancer, Step
+from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
 from rtface.frame import Bytes, Frame
 from rtface.media.read.combs import hold_combs, luma_of
 from rtface.pipeline.build import RunParts
-from rtface.pipeline.compare import Comparison
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
@@ -33,7 +32,6 @@ def chain(
     parts: RunParts[FilmEnhancer],
     stats: Stats,
     *,
-    comparison: Comparison | None = None,
     waiting: int = WAITING,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Item, None, None]:
@@ -45,30 +43,14 @@ def chain(
         items: Iterator[Item] = close_with(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
-        items = track_and_enhance(items, parts, stats, stack, comparison.remember if comparison else None)
-        if comparison:
-            items = comparison.complete(items)
+        tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
+        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def track_and_enhance(
-    items: Iterator[Item],
-    parts: RunParts[FilmEnhancer],
-    stats: Stats,
-    stack: ExitStack,
-    before_writing: Step | None = None,
-) -> Iterator[Item]:
-    """Track │ `enhance`: the steps that keep state from frame to frame.
-
-    Close `stack` after the iteration: that ends the tracking thread.
-    """
-    tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
-    return enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts, before_writing)
-
-
-def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer], before_writing: Step | None = None) -> Iterator[Item]:
+def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer]) -> Iterator[Item]:
     """Enhance │ join fields; `items` are tracked."""
-    return join_fields(parts.enhance(items, before_writing))
+    return join_fields(parts.enhance(items))
 
 
 def find_faces(
@@ -76,8 +58,8 @@ def find_faces(
 ) -> Frame:
     """The frame with the tracker's faces; `watchful` and `sparing` as of `rtface.protocols.Tracker`.
 
-    Where the tracker fails, it has no faces and `tracked` is False, and the fault is counted.
-    DeviceLost is raised: the tracker's networks are gone for good.
+    Where the tracker fails, it has no faces and `failed` says so, and the fault is counted.
+    DeviceLost is raised: a frame in the GPU's memory is gone for good.
     """
     started = perf_counter()
     try:
@@ -95,14 +77,14 @@ def find_faces(
                     count=len(faces) + tracker.beyond,
                 ),
             )
-        tracked = True
+        failed = ""
     except DeviceLost:
         raise
     except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
         stats.fault("tracker", error)
-        faces, unfollowed, tracked = (), (), False
+        faces, unfollowed, failed = (), (), "tracker"
     stats.add("track", perf_counter() - started)
-    return replace(frame, faces=faces, unfollowed=unfollowed, tracked=tracked)
+    return replace(frame, faces=faces, unfollowed=unfollowed, failed=failed)
 
 
 def track(
@@ -158,7 +140,7 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
                 yield item
             continue
         size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_gpu(item.image) else 0
-        step = "tracker" if not item.tracked else "enhance" if item.failed else ""
+        step = item.failed
         faults += bool(step)
         if faults >= (FAULTS_IN_A_ROW if not size else max(HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
             what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
@@ -223,8 +205,7 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                 filtered=item.filtered or first.filtered,
                 faces=item.faces or first.faces,
                 unfollowed=first.unfollowed + item.unfollowed,
-                tracked=item.tracked and first.tracked,
-                failed=item.failed or first.failed,
+                failed=max(item.failed, first.failed),
                 invented=_joined(first.invented, item.invented),
             )
 

@@ -62,7 +62,6 @@ def _fate(plan: StreamPlan) -> str:
             "sound": sound,
             "text": f"becomes {plan.encoder}",
             "attach": "is attached",
-            "cover": "becomes the cover",
             "drop": "is left out",
         }[plan.action]
     )
@@ -77,7 +76,6 @@ class Cost:
         gpu: whether it runs on a GPU.
         frames: of the input; 0 where it does not say how long it is.
         seconds: with one face on every frame.
-        less: whether it may take less, as the engine was timed on a busy computer.
         bytes: of a film, half or twice that by what it shows.
     """
 
@@ -85,7 +83,6 @@ class Cost:
     gpu: bool
     frames: int
     seconds: float | None
-    less: bool
     bytes: float | None
 
 
@@ -99,7 +96,6 @@ def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -
         name,
         gpu,
         frames,
-        less=row is not None and row.busy,
         seconds=None
         if gpu or row is None or row.ms is None or not frames
         else frames * (_FACE_S + 1e-3 * row.ms + 1e-6 * pixels * _MEGAPIXEL_S),

@@ -13,18 +13,16 @@ from pathlib import Path
 from time import perf_counter
 
 from rtface.config.options import Options
-from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
 from rtface.media.write.file_sink import CompanionSink, FileSink
-from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks, open_film, still_encoder
-from rtface.pipeline.compare import BestPair, Comparison
+from rtface.pipeline.compare import FURTHER
 from rtface.pipeline.dry_run import cost_of, describe_plan
 from rtface.pipeline.fading import with_curve
 from rtface.pipeline.film_chain import FilmChain
-from rtface.pipeline.film_writer import FilmOutputs, FilmWriter
+from rtface.pipeline.film_writer import FilmWriter
 from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import FilmPlan, RunPlan, plan_film, plan_run
 from rtface.pipeline.progress import Show
@@ -153,20 +151,9 @@ def _run_film(
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described
         sink, made = _open_sink(plan, film, source, report, stats)
+        run = FilmWriter(source, sink, stop, progress, began)
         try:
-            pairs = _open_pairs(plan, film, report.engine, stats)
-        except BaseException:
-            sink.abort(keep_partial=False)
-            raise
-        run = FilmWriter(source, FilmOutputs(sink, pairs, stats), stop, progress, began)
-        try:
-            run.write(
-                steps.frames(
-                    run.times.noted(source),
-                    stop=stop.is_set,
-                    comparison=Comparison(run.outputs.take_pair) if pairs else None,
-                )
-            )
+            run.write(steps.frames(run.times.noted(source), stop=stop.is_set))
         finally:
             report.frames_out = run.frames
             report.decoder = source.info.decoder
@@ -179,8 +166,8 @@ def _run_film(
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, Made]:
-    """The sink of a film with its map, and what is made."""
-    made = Made(plan=film.to_dict(), curves={} if film.curve is None else {"": film.curve})
+    """The sink of a film with its further films, and what is made."""
+    made = Made(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
     made.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)
@@ -189,31 +176,15 @@ def _open_sink(
         assert film.folder is not None
         if film.folder.warning:
             stats.warn("codec", film.folder.warning)
-        sink = folder = FolderSink(plan.outputs.film, film.info, stills, start=plan.options.start, stats=stats)
-        report.notes += folder.notes
+        sink = folder = FolderSink(plan.outputs.film, stills, stats=stats)
         made.changed, made.names = folder.changed, folder.names
     else:
         assert film.streams is not None
         film.streams.metadata.update(plan.tags(report.engine))
         sink = whole = FileSink(film.streams, stats=stats, threads=threads)
         made.changed, made.copied = whole.changed, whole.copied
-    try:
-        if "map" in film.further:
-            sink = CompanionSink(sink, film.further["map"], map_frame, threads)
-    except BaseException:
-        sink.abort(keep_partial=False)
-        raise
+    if "comparison" in film.further:
+        film.further["comparison"].metadata.update(plan.tags(report.engine))
+    if film.further:
+        sink = CompanionSink(sink, [(one, FURTHER[name]) for name, one in film.further.items()], threads)
     return sink, made
-
-
-def _open_pairs(plan: RunPlan, film: FilmPlan, engine: str, stats: Stats) -> Sink | None:
-    """The sink of before|after pairs; None without ``--compare``."""
-    options, tags = plan.options, plan.tags(engine, drawn=False)
-    if options.compare is None:
-        return None
-    if (pairs := film.further.get("comparison")) is None:
-        return BestPair(
-            options.compare, overwrite=options.overwrite, tags=tags, own=own_tags(film.info.metadata, film.info.xmp)
-        )
-    pairs.metadata.update(tags)
-    return FileSink(pairs, stats=stats, threads=plan.threads.encode)

@@ -12,7 +12,6 @@ from rtface.device.cpu.fading import all_unfaded
 from rtface.enhance.track_store import Known
 from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, enhance
-from rtface.pipeline.compare import Comparison
 from rtface.pipeline.invented import measure_invented
 from rtface.pipeline.plan import FilmPlan, FramePlan
 from rtface.pipeline.show_invented import show_invented
@@ -24,7 +23,7 @@ from rtface.stats import Stats
 
 
 class FilmChain:
-    """Decode │ track │ enhance │ what faults, `--show` and stages make of it; for one run over frames.
+    """Decode │ track │ enhance │ what faults, `--invented show` and stages make of it; for one run over frames.
 
     Args:
         plan: of the frames.
@@ -65,7 +64,7 @@ class FilmChain:
             shots=shots,
             known=known,
             begins=begins,
-            invented=measure_invented(networks.runtime, plan, shots),
+            invented=measure_invented(networks.runtime, plan),
         )
         self.tracks = self._parts.enhance.tracks
         self._stages = Stages.open(
@@ -87,7 +86,6 @@ class FilmChain:
         self,
         items: Iterator[Item],
         *,
-        comparison: Comparison | None = None,
         stop: Callable[[], bool] | None = None,
         waiting: int = WAITING,
         hold: bool = True,
@@ -96,7 +94,6 @@ class FilmChain:
 
         Args:
             items: as they are read, on a thread.
-            comparison: makes the before|after pair of every frame.
             stop: where it returns True while the source blocks, iteration ends after the items already read.
             waiting: as for `rtface.pipeline.chain.chain`.
             hold: as for `rtface.pipeline.chain.end_at_faults`.
@@ -104,15 +101,14 @@ class FilmChain:
         Raises:
             EngineError: frame after frame fails.
         """
-        items, left = self._stages.remember(all_unfaded(items, self._curve)), threading.Event()
+        options, left = self._plan.options, threading.Event()
+        items = self._stages.remember(all_unfaded(items, self._curve), always=options.compare is not None)
 
         def over() -> bool:
             return left.is_set() or (stop is not None and stop())
 
-        done = chain(items, self._parts, self._stats, comparison=comparison, waiting=waiting, stop=over)
+        done = chain(items, self._parts, self._stats, waiting=waiting, stop=over)
         with closing(done), ExitStack() as stack:
             stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)
-            yield from self._stages(
-                show_invented(items, self._plan.options.look) if self._plan.options.show == "invented" else items
-            )
+            yield from self._stages(show_invented(items, options.look_name) if options.invented == "show" else items)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from time import monotonic, perf_counter
 
-from rtface.errors import Interrupted, Message, OutputError, RtfaceError
+from rtface.errors import Interrupted, Message, RtfaceError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
 from rtface.media.read.timeline import FrameTimes
@@ -15,56 +15,10 @@ from rtface.media.stills.images import SequenceSource
 from rtface.media.write.file_sink import CompanionSink
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.protocols import Item, Sink
-from rtface.stats import Stats
 from rtface.util.parse import format_start
 
 # Seconds after a stop in which the frames that came through a pipe are finished.
 _FINISH_S = 0.8
-
-
-class FilmOutputs:
-    """The sink of a film, and that of its before|after pairs where they are wanted."""
-
-    def __init__(self, sink: Sink, pairs: Sink | None, stats: Stats) -> None:
-        self.sink, self._pairs, self._stats = sink, pairs, stats
-        self._pair_error: OutputError | None = None
-
-    def take_pair(self, pair: Frame) -> None:
-        """Writes a pair; a comparison that cannot be written does not end the film."""
-        if self._pair_error is not None or self._pairs is None:
-            return
-        try:
-            self._pairs.write(pair)
-        except OutputError as error:
-            self._pair_error = error
-            self._stats.warn("compare", f"{error}; the film goes on without the comparison")
-
-    def finish_pairs(self) -> None:
-        """Finishes the comparison after the film; raises the error that it met before."""
-        if self._pair_error is not None:
-            self._pair_error.message += Message("; the film itself is whole", code="film_is_whole")
-            raise self._pair_error
-        if self._pairs:
-            self._pairs.finish()
-
-    def abort(self, error: BaseException, *, keep_partial: bool) -> str | None:
-        """Ends both; the error's message names what is left of them. Returns the film's path."""
-        pair = self._pairs.abort(keep_partial=keep_partial) if self._pairs else None
-        partial = self.sink.abort(keep_partial=keep_partial)
-        if isinstance(error, (RtfaceError, Interrupted)):
-            if partial and partial not in str(error):
-                if isinstance(error, Interrupted):
-                    error.message = Message(
-                        "{what}; what was done is in {path}", code="interrupted_partial", what=error, path=partial
-                    )
-                else:
-                    error.message += Message("; what was done is in {path}", code="done_is_in", path=partial)
-            beside = [*(self.sink.beside if isinstance(self.sink, CompanionSink) else ()), *([pair] if pair else ())]
-            if beside := [path for path in beside if path not in str(error)]:
-                error.message += Message(
-                    "; the other films so far are in {paths}", code="belonging_is_in", paths=", ".join(beside)
-                )
-        return partial
 
 
 class FilmWriter:
@@ -80,12 +34,12 @@ class FilmWriter:
     def __init__(
         self,
         source: FileSource | SequenceSource,
-        outputs: FilmOutputs,
+        sink: Sink,
         stop: threading.Event,
         progress: Show | None,
         began: float,
     ) -> None:
-        self.source, self.outputs, self.stop = source, outputs, stop
+        self.source, self.sink, self.stop = source, sink, stop
         self.progress, self.began = progress, began
         self.frames = 0
         self.times = FrameTimes()
@@ -100,7 +54,7 @@ class FilmWriter:
         try:
             self._write(items)
             ended = True
-            self.outputs.sink.finish()
+            self.sink.finish()
         except BaseException as error:
             items.close()
             interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted)
@@ -111,14 +65,13 @@ class FilmWriter:
             raise failure from None
         finally:
             self.writing_s = perf_counter() - started
-        self.outputs.finish_pairs()
 
     def _write(self, items: Iterator[Item]) -> None:
         info, meter = self.source.info, SpeedMeter()
         pipe = self.source.pipe if isinstance(self.source, FileSource) else None
         stopped: float | None = None
         for item in items:
-            self.outputs.sink.write(item)
+            self.sink.write(item)
             if isinstance(item, Frame):
                 self.frames += 1
                 self.first_frame_s = self.first_frame_s or perf_counter() - self.began
@@ -138,9 +91,23 @@ class FilmWriter:
 
     def _leave_partial(self, error: BaseException, ended: bool) -> None:
         """Ends the outputs; the error's message says where they are and how to go on."""
-        partial = self.outputs.abort(error, keep_partial=self.frames > 0)
-        kept = self.outputs.sink.kept
-        if partial and isinstance(error, (RtfaceError, Interrupted)) and not (ended and kept == self.frames):
+        partial = self.sink.abort(keep_partial=self.frames > 0)
+        if not isinstance(error, (RtfaceError, Interrupted)):
+            return
+        if partial and partial not in str(error):
+            if isinstance(error, Interrupted):
+                error.message = Message(
+                    "{what}; what was done is in {path}", code="interrupted_partial", what=error, path=partial
+                )
+            else:
+                error.message += Message("; what was done is in {path}", code="done_is_in", path=partial)
+        beside = self.sink.beside if isinstance(self.sink, CompanionSink) else ()
+        if beside := [path for path in beside if path not in str(error)]:
+            error.message += Message(
+                "; the other films so far are in {paths}", code="belonging_is_in", paths=", ".join(beside)
+            )
+        kept = self.sink.kept
+        if partial and not (ended and kept == self.frames):
             resume_at = self._time_of(kept)
             error.partial, error.resume_at = partial, float(resume_at)
             error.hint = Message("; go on with {--start:{time}}", code="go_on_at", time=format_start(resume_at))

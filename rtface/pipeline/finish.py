@@ -49,7 +49,7 @@ def carry_out(
     for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
         stats.warn(f"leftover:{line}", line)
     if plan.stills and plan.folder:
-        remove_unfinished_files(plan.outputs.film.path, has_still_name)
+        remove_unfinished_files(filter(has_still_name, sorted(plan.outputs.film.path.glob(".*.partial*"))))
     report, began = plan.report(), perf_counter()
     made: Made | None = None
     failure: BaseException | None = None
@@ -58,7 +58,7 @@ def carry_out(
         _settle(plan, report, stats, began)
         if made is not None:
             report.note_uncorrected()
-            found = proposals(report.tracks, engine=options.engine, look=options.look, scale=options.scale)
+            found = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.notes += missed_persons(options.person, report.tracks)
             report.notes += missing_tracks(
@@ -120,7 +120,7 @@ def finish(
         assert isinstance(plan.input, Path)
         try:
             film = outputs.film.path
-            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop.is_set))
+            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop))
             signed()
         except OutputError as error:
             unsigned = error
@@ -146,7 +146,7 @@ def finish(
                 options,
                 report,
                 made,
-                stop=stop.is_set,
+                stop=stop,
                 key=plan.key,
                 doing=lambda what, done: show(f"sidecar ({what})", done),
             )

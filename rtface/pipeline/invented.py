@@ -37,7 +37,6 @@ from rtface.geometry.transforms import (
 )
 from rtface.pipeline.plan import FramePlan, wants_map
 from rtface.protocols import Runtime
-from rtface.shots.settings import ShotList
 from rtface.util.av_arrays import copy_image
 
 AROUND = 5
@@ -167,7 +166,7 @@ def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layou
     return out
 
 
-def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> InventedMaps | None:
+def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
     """What makes maps of what was invented; None unless the plan asks for them.
 
     Raises:
@@ -185,9 +184,7 @@ def measure_invented(runtime: Runtime, plan: FramePlan, shots: ShotList) -> Inve
             code="map_person",
             name=learnt[0],
         )
-    named = {runtime.engines.pick(width).name for width in (1.0, 1e4)} | set(shots.engines)
-    for name in sorted(named | set(plan.treatments.engines)):
-        engine = runtime.engines.named(name).name
+    for engine in sorted({runtime.engines.pick(width).name for width in (1.0, 1e4)}):
         recipe = find_recipes().get(engine)
         check_calibrated(engine, load_recipe(recipe).weights.sha256 if recipe else "")
     return InventedMaps()

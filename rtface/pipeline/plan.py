@@ -16,7 +16,16 @@ from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
-from rtface.config.options import EncodeOptions, InputOptions, Options, OutputOptions, Scope, learnt_persons
+from rtface.config.options import (
+    EncodeOptions,
+    InputOptions,
+    Options,
+    OutputOptions,
+    Scope,
+    learnt_persons,
+    locked,
+    locked_error,
+)
 from rtface.engine.engine_set import check_persons, engine_names, without_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import FadingCurve, Transfer
@@ -38,10 +47,9 @@ from rtface.media.write.intra_copy import IntraCopy
 from rtface.media.write.invented import plan_map
 from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
-from rtface.pipeline.compare import IMAGES, plan_pairs
+from rtface.pipeline.compare import plan_pairs
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.threads import Threads
-from rtface.redaction import redacted_values
 from rtface.report import Report, is_unfinished, metadata_options, report_options
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import check_shots_file, read_shots
@@ -56,7 +64,6 @@ from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
 
 _TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
-_FURTHER = {"comparison": "compare", "map": "invented"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +97,10 @@ class FramePlan:
         """The budget of the run."""
         return Threads.for_film(self.options.threads)
 
-    def tags(self, engine: str, *, drawn: bool = True) -> dict[str, str]:
-        """What an output says that was done (`rtface.media.marks.provenance.describe`).
-
-        Args:
-            engine: with its version.
-            drawn: whether stages were; pairs of before and after are without.
-        """
-        options = self.options if drawn else replace(self.options, stages=())
-        return describe(engine, __version__, options.strength, metadata_options(options))
+    def tags(self, engine: str) -> dict[str, str]:
+        """What an output says that was done (`rtface.media.marks.provenance.describe`), by an engine with its
+        version."""
+        return describe(engine, __version__, self.options.strength, metadata_options(self.options))
 
     @property
     def on_host(self) -> bool:
@@ -183,7 +185,7 @@ class RunPlan(FramePlan):
         }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in named.items() if target is not None}
-        plan: dict[str, Any] = {
+        return {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
             "input": str(self.input.absolute() if isinstance(self.input, Path) else self.input),
@@ -191,7 +193,6 @@ class RunPlan(FramePlan):
             "options": planned_options(self.options),
             "outputs": outputs,
         }
-        return plan | {"redacted": str(self.input) != os.fspath(self.input) or redacted_values(plan) != plan}
 
     def report(self) -> Report:
         """The report of the run, before it."""
@@ -237,7 +238,7 @@ class FilmPlan:
         folder: how it becomes a folder of stills; None for a film.
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
         copy: how packets of the frames are copied; None where every frame is encoded.
-        further: the further films by name, but for a comparison that is an image.
+        further: the further films by name.
         notes: for the user.
         curve: what takes the fading out of it (`rtface.pipeline.fading`); None for nothing.
     """
@@ -313,19 +314,21 @@ def plan_frames(input: Path | Address, options: Options) -> FramePlan:
         options: of the run.
 
     Raises:
-        UsageError: options do not go together.
+        UsageError: options do not go together, or the policy sets what a treatment file may.
         InputMissing, UsageError: the treatment file cannot be used.
     """
     check_invented(options, input=input)
     treatments, warnings = Treatments(), dict[str, str]()
     if (path := options.treatment) is not None:
+        if (key := next((key for key in ("correct", "strength", "engine") if key in locked()), None)) is not None:
+            raise locked_error(key)  # a treatment may set each of them
         treatments = read_treatments(path)
         if (other := treatments.other_than(input)) is not None:
             warnings["treatment"] = (
                 f"the treatment file {path} was made for {other}; its tracks may be other faces of {input}"
             )
     plan = FramePlan(input, options, treatments, warnings)
-    if (unused := without_persons((*plan.engines, *plan.treatments.engines), plan.learnt)) is not None:
+    if (unused := without_persons(plan.engines, plan.learnt)) is not None:
         warnings["person"] = unused
     return plan
 
@@ -401,7 +404,7 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
         UsageError: a map whose name is no Matroska file's, or of a still no image's.
     """
     wanted = ".png" if still else ".mkv"
-    if (path := options.invented) is not None and path.suffix.lower() != wanted:
+    if (path := options.map_file) is not None and path.suffix.lower() != wanted:
         raise UsageError(
             "{--invented:{path}}: the map of a {kind}; name a {name}",
             code="invented_name",
@@ -411,11 +414,8 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
             else Message("film is Matroska", code="film_matroska"),
             name=wanted,
         )
-    return {
-        name: OutputPath(path, f"--{option.replace('_', '-')}")
-        for name, option in _FURTHER.items()
-        if (path := getattr(options, option)) is not None
-    }
+    paths = {"comparison": (options.compare, "--compare"), "map": (options.map_file, "--invented")}
+    return {name: OutputPath(path, flag) for name, (path, flag) in paths.items() if path is not None}
 
 
 def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
@@ -451,7 +451,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     """
     options, info = frames.options, source.info
     check_invented(options, info.color.transfer, frames.input)
-    notes = Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None)
+    notes = Stages.planned(options.stages, commercial_use=options.commercial_use)
     if "rtface_engine" in own_tags(info.metadata):
         notes.append(
             Message(
@@ -490,17 +490,15 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = _encoder(options, info, container, _codec(frames, info, found))
         copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        further = _plan_further(options, info, frames.outputs.further, options.look)
+        further = _plan_further(options, info, frames.outputs.further, options.look_name)
         for film in further.values():
             check_space(film)
     elif output is not None:
         paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-        further = _plan_further(options, info, paths, options.look)
+        further = _plan_further(options, info, paths, options.look_name)
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
-        if (unused := without_persons(shots.engines, frames.learnt)) is not None:
-            said.append(unused)
     return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
 
 
@@ -604,18 +602,15 @@ def _plan_further(
     look: str,
 ) -> dict[str, OutputPlan]:
     """The further films of an output, by name. UsageError where the name of a comparison is no film's."""
-    plans: dict[str, OutputPlan] = {}
-    for name, target in targets.items():
-        if name == "map":
-            plans[name] = plan_map(target, info, look)
-        elif target.path.suffix.lower() not in IMAGES:
-            plans[name] = plan_pairs(info, target, encode)
-    return plans
+    return {
+        name: plan_map(target, info, look) if name == "map" else plan_pairs(info, target, encode)
+        for name, target in targets.items()
+    }
 
 
 def wants_map(options: OutputOptions) -> bool:
     """True if maps of what was invented are made."""
-    return options.invented is not None or options.show == "invented"
+    return options.invented is not None
 
 
 def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
@@ -637,19 +632,16 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
         raise UsageError("{--colour:restore}: {why}; leave one of them out", code="fading_not", why=why)
     if not wants_map(options):
         return
-    asked = Message("{--invented}" if options.invented is not None else "{--show:invented}", code="map_option")
     if options.keyframe not in ("auto", 1):
         raise UsageError(
-            "{option}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
+            "{--invented}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
             code="map_keyframe",
-            option=asked,
         )
     if transfer != "sdr":
         raise UsageError(
-            "{option}: errors were measured on SDR only, and the input is {transfer}; leave it out, or convert "
+            "{--invented}: errors were measured on SDR only, and the input is {transfer}; leave it out, or convert "
             "the input first",
             code="map_sdr",
-            option=asked,
             transfer=transfer.upper(),
         )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from time import monotonic
 from typing import Protocol
 
 from rtface.util.parse import format_clock
@@ -94,21 +94,33 @@ def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str
     return "  ".join(parts) if bar else f"{parts[0]}: {', '.join(parts[1:])}"
 
 
-class ProgressLine:
-    """Shows each `Progress` as a line: five times a second on a terminal, every 10 s elsewhere."""
+class Pace:
+    """Says when to show a line: five times a second on a terminal, from the start on; every 10 s elsewhere."""
 
-    def __init__(self, line: LineOutput, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._line, self._name, self._clock = line, name, clock
-        self._started = clock()
+    def __init__(self, line: LineOutput) -> None:
         self._interval = TERMINAL_INTERVAL if line.live else PLAIN_INTERVAL
-        self._shown = self._started - (self._interval if line.live else 0.0)
+        self._shown = monotonic() - (self._interval if line.live else 0.0)
+
+    def due(self) -> bool:
+        """True if a line is to be shown now."""
+        now = monotonic()
+        due = now - self._shown >= self._interval
+        if due:
+            self._shown = now
+        return due
+
+
+class ProgressLine:
+    """Shows each `Progress` as a line, at a `Pace`."""
+
+    def __init__(self, line: LineOutput, name: str) -> None:
+        self._line, self._name, self._pace = line, name, Pace(line)
+        self._started = monotonic()
 
     def __call__(self, progress: Progress) -> None:
-        now = self._clock()
-        if now - self._shown < self._interval:
+        if not self._pace.due():
             return
-        self._shown = now
-        elapsed = now - self._started
+        elapsed = monotonic() - self._started
         self._line.status(
             describe(self._name, progress, elapsed, bar=self._line.live),
             **asdict(progress) | {"input": self._name, "share": share(progress), "left_s": eta(progress, elapsed)},
@@ -118,14 +130,13 @@ class ProgressLine:
 class SpeedMeter:
     """Frames a second over about the last second of work."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._since = self._ticked = clock()
+    def __init__(self) -> None:
+        self._since = self._ticked = monotonic()
         self._count, self._fps = 0, 0.0
 
     def tick(self) -> float:
         """Counts a frame; the speed now."""
-        self._count, self._ticked = self._count + 1, self._clock()
+        self._count, self._ticked = self._count + 1, monotonic()
         passed = self._ticked - self._since
         if passed >= 1.0 or not self._fps:
             self._fps = self._count / max(passed, 1e-3)
@@ -135,4 +146,4 @@ class SpeedMeter:
 
     def leave_out(self) -> None:
         """Does not count the time since the last `tick`: the film was halted, say."""
-        self._since += self._clock() - self._ticked
+        self._since += monotonic() - self._ticked

@@ -174,7 +174,6 @@ def _on_gpu(
         own.callback(streams.close)
         # Only where there is a GPU: these modules take a tenth of a second to import.
         from rtface.device.cuda.device import CudaDevice
-        from rtface.engine.cuda.network import open_on
         from rtface.engine.cuda.open import open_gpu_engine
 
         free = streams.run(streams.gpu.free_bytes).result()
@@ -188,11 +187,11 @@ def _on_gpu(
             )
         gpu = CudaDevice(streams, warn=warn)
         own.callback(gpu.close)
-        engines = EngineSet(
-            engine, device=device, opener=lambda recipe: open_gpu_engine(streams, recipe, number, progress=progress)
-        )
+        if progress is not None:
+            progress("engines for the GPU", 0.0)
+        engines = EngineSet(engine, device=device, opener=lambda recipe: open_gpu_engine(streams, recipe, number))
         own.callback(engines.close)
         closing = own.pop_all()
     stack.callback(closing.close)
     # Two frames ahead: one whose crops are on the GPU's way, one that the GPU works on.
-    return Runtime(gpu, engines, ahead=2, networks=open_on(streams), close=closing.close)
+    return Runtime(gpu, engines, ahead=2, close=closing.close)

@@ -1,4 +1,4 @@
-"""Draws what was invented over the output (`--show invented`), with a legend."""
+"""Draws what was invented over the output (`--invented show`), with a legend."""
 
 from __future__ import annotations
 

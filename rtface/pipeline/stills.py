@@ -11,12 +11,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from rtface.config.options import Options
 from rtface.device.cpu.fading import unfaded
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.media.files.workfile import full
-from rtface.media.marks.provenance import own_tags
+from rtface.media.marks.provenance import Change, made_by_machine, own_tags, true_tags
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.stills.image_read import warn_left_out
@@ -24,13 +23,13 @@ from rtface.media.stills.images import IMAGE_KINDS, ImagePlan, Still, list_image
 from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
-from rtface.pipeline.compare import IMAGES, BestPair, Comparison
+from rtface.pipeline.compare import pair_frame
 from rtface.pipeline.fading import FadingSearch, said
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
-from rtface.report import Report
+from rtface.report import ImageReport, Report
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
@@ -65,7 +64,7 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
         warn_left_out(input, stats)
         for flag, path, what in (
             ("--compare", options.compare, "before|after is made"),
-            ("--invented", options.invented, "a map is made"),
+            ("--invented", options.map_file, "a map is made"),
         ):
             if path is not None:
                 raise UsageError(
@@ -77,16 +76,16 @@ def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
                     folder=input,
                     what=what,
                 )
-    if options.compare and options.compare.suffix.lower() not in IMAGES:
+    if options.compare and options.compare.suffix.lower() not in IMAGE_KINDS:
         raise UsageError(
             "{--compare:{path}}: of a still, name an image ({kinds})",
             code="compare_still",
             path=options.compare,
-            kinds=", ".join(IMAGES),
+            kinds=", ".join(IMAGE_KINDS),
         )
     return StillsPlan(
         _pairs(input, output),
-        Stages.planned(options.stages, commercial_use=options.commercial_use, comparing=options.compare is not None),
+        Stages.planned(options.stages, commercial_use=options.commercial_use),
     )
 
 
@@ -105,40 +104,23 @@ def run_stills(
     In a folder, images that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
     and at the end InputError names how many failed.
     """
-    options, stills = plan.options, plan_stills(plan, stats)
+    stills = plan_stills(plan, stats)
     report.notes += stills.notes
-    pair = BestPair(options.compare, overwrite=options.overwrite) if options.compare else None
     if plan.folder:
         _make_folder(Path(plan.output))
-    made = Made()
     with ExitStack() as stack:
         networks = film_networks(plan, stats, stack, building)
         steps = FilmChain(plan, None, networks, stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        if pair:
-            pair.tags = plan.tags(report.engine, drawn=False)
-        work = _Stills(
-            stills.pairs,
-            options,
-            steps,
-            stats,
-            progress,
-            stop,
-            plan.tags(report.engine),
-            pair,
-            plan.folder,
-            made,
-            FadingSearch(options, stack) if options.colour == "restore" else None,
-        )
+        fading = FadingSearch(plan.options, stack) if plan.options.colour == "restore" else None
+        work = _Stills(plan, stills.pairs, steps, fading, stats)
         try:
-            work.run()
+            work.run(progress, stop)
         finally:
             report.tracks = steps.tracks.reports()
             report.frames_out, report.images = work.done, work.images
             report.notes += work.notes
-    if pair:
-        pair.finish()
-    return made
+    return work.made
 
 
 def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -174,54 +156,45 @@ def _make_folder(folder: Path) -> None:
 
 
 class _Stills:
-    """One run over a list of images."""
+    """One run over a list of images, each with its output."""
 
     def __init__(
         self,
+        plan: RunPlan,
         jobs: list[tuple[Path, Path]],
-        options: Options,
         steps: FilmChain,
-        stats: Stats,
-        progress: Show | None,
-        stop: threading.Event,
-        tags: dict[str, str],
-        pair: BestPair | None,
-        folder: bool,
-        made: Made,
         fading: FadingSearch | None,
+        stats: Stats,
     ) -> None:
-        self.jobs, self.options, self.steps, self.stats = jobs, options, steps, stats
-        self.progress, self.stop, self.tags, self.pair, self.folder = progress, stop, tags, pair, folder
-        self.enlarger = Enlarger(options.scale)
+        self.jobs, self.options, self.steps, self.fading, self.stats = jobs, plan.options, steps, fading, stats
+        self.tags, self.folder = plan.tags(steps.runtime.engines.described[0]), plan.folder
+        self.enlarger = Enlarger(self.options.scale)
         self.done = self.skipped = 0
-        self.made, self.fading = made, fading
-        made.lossless = all(target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs)
+        self.made = Made()
+        self.made.lossless = all(
+            target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs
+        )
         self.failed: list[str] = []
-        self.images: list[dict[str, Any]] = []  # for the report
+        self.images: list[ImageReport] = []
         self.notes: list[str] = []
         self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # read, and now in the chain, in order
 
-    def run(self) -> None:
+    def run(self, progress: Show | None, stop: threading.Event) -> None:
         """Reads, enhances and writes every image."""
         began = perf_counter()
-        comparison = Comparison(self.pair.write) if self.pair else None
-        items = self.steps.frames(
-            self._read(), comparison=comparison, stop=self.stop.is_set, hold=False, waiting=1
-        )  # photos are large
+        items = self.steps.frames(self._read(), stop=stop.is_set, hold=False, waiting=1)  # photos are large
         try:
             for item in items:
                 if isinstance(item, Frame):
                     self._write(item)
-                    if self.progress:
+                    if progress:
                         speed = self.done / max(perf_counter() - began, 1e-3)
-                        self.progress(
-                            Progress(self.done, float(self.done), float(len(self.jobs)), speed, len(item.faces))
-                        )
-                if self.stop.is_set():
+                        progress(Progress(self.done, float(self.done), float(len(self.jobs)), speed, len(item.faces)))
+                if stop.is_set():
                     break
         finally:
             items.close()
-        if self.stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
+        if stop.is_set() and self.done + self.skipped + len(self.failed) < len(self.jobs):
             raise Interrupted(
                 "interrupted after {done} of {count} images; the same command goes on from there",
                 code="interrupted_stills",
@@ -236,14 +209,14 @@ class _Stills:
                     count=parts,
                 )
             )
-        if self.fading is not None and len(self.jobs) == 1 and not self.made.curves:
+        if self.fading is not None and len(self.jobs) == 1 and not self.made.unfaded:
             self.notes.append(said(None))
         elif self.fading is not None and len(self.jobs) > 1:
             self.notes.append(
                 Message(
                     "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
                     code="fading_stills",
-                    count=len(self.made.curves),
+                    count=self.made.unfaded,
                     all=self.done,
                 )
             )
@@ -280,48 +253,46 @@ class _Stills:
                 self._lost(source, error)
                 continue
             self.stats.count("frames_in")
-            if self.pair:
-                self.pair.own = own_tags({}, still.meta.xmp)
             self._waiting.append((still, plan, lost))
-            yield still.frame if self.fading is None else self._unfaded(still.frame, plan.target.path.name)
+            yield still.frame if self.fading is None else self._unfaded(still.frame)
 
-    def _unfaded(self, frame: Frame, name: str) -> Frame:
+    def _unfaded(self, frame: Frame) -> Frame:
         assert self.fading is not None
         curve = self.fading.curve([frame])
         if curve is None:
             return frame
         if len(self.jobs) == 1:
             self.stats.warn("fading", said(curve))
-        self.made.curves[name] = curve
+        self.made.unfaded += 1
         return unfaded(frame, curve)
 
     def _write(self, frame: Frame) -> None:
         still, plan, lost = self._waiting.pop(0)
         try:
-            if self.options.invented is not None:
-                write_image(map_frame(frame), plan_image(self.options.invented, overwrite=self.options.overwrite))
+            if self.options.map_file is not None:
+                write_image(map_frame(frame), plan_image(self.options.map_file, overwrite=self.options.overwrite))
             write_image(frame, plan, still=still, tags=self.tags)
+            if self.options.compare is not None:
+                self._write_pair(self.options.compare, frame, still)
         except OutputError as error:
             if full(error.__cause__):  # every other image would meet it too
                 raise
             self._lost(Path(still.path), error)
             return
-        self.images.append(
-            {
-                "name": Path(still.path).name,
-                "tracks": [face.track_id for face in frame.faces],
-                "corrected": frame.corrected,
-                "more": "; ".join(lost),
-                "error": None,
-            }
-        )
+        tracks = [face.track_id for face in frame.faces]
+        self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost)))
         self.made.changed.add(frame)
         self.made.names.append(plan.target.path.name)
         self.done += 1
 
+    def _write_pair(self, path: Path, frame: Frame, still: Still) -> None:
+        own = made_by_machine(own_tags({}, still.meta.xmp))
+        plan = plan_image(path, overwrite=self.options.overwrite)
+        write_image(pair_frame(frame), plan, tags=true_tags(self.tags, Change.of(frame), own))
+
     def _lost(self, source: Path, error: RtfaceError) -> None:
         """Counts an image that cannot be read or written; a single one ends the run."""
-        self.images.append({"name": source.name, "tracks": [], "corrected": False, "more": "", "error": str(error)})
+        self.images.append(ImageReport(source.name, error=str(error)))
         if len(self.jobs) == 1:
             raise error
         self.failed.append(_of_image(source, error))

@@ -2,10 +2,9 @@
 
 Each face has its own level (`rtface.quality.levels`): the engine on every frame; the engine on keyframes
 (every 2nd, 4th or 8th frame), between which the last answer is moved along with the face
-(`rtface.correct.reproject`); the light engine on keyframes; or no correction. For a heavy engine,
-whose answers are not waited for, the cost of showing them is reduced first. The cost of a level is
-predicted from measured costs, so that a new face begins at a level there is time for, and one
-decision is enough when time runs short. How long finished frames wait for the sinks is not decided
+(`rtface.correct.reproject`); the light engine on keyframes; or no correction. A heavy engine's answers are
+not waited for. The cost of a level is predicted from measured costs, so that a new face begins at a level there is
+time for, and one decision is enough when time runs short. How long finished frames wait for the sinks is not decided
 here but in `rtface.live.output_scheduler`.
 
 Changes are meant to go unseen. A step down needs faces to cost clearly more than there is room for, for some tenths of
@@ -26,6 +25,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rtface.engine.learned import shipped_name
 from rtface.errors import log
 from rtface.quality.cost_model import CostModel
 from rtface.quality.levels import FaceDecision, FaceDemand, FaceQuality, LevelChange, QualityLevel, levels_for, name_of
@@ -202,10 +202,11 @@ class QualityGovernor:
     def _cost(self, level: QualityLevel, best: bool) -> float:
         if not level.engine:
             return 0.0
-        key = self.costs.cost(level.kind, key=True, best=best)
+        name = shipped_name(level.engine)
+        key = self.costs.cost(name, key=True, best=best)
         if level.every == 1:
             return key
-        return (key + (level.every - 1) * self.costs.cost(level.kind, key=False, best=best)) / level.every
+        return (key + (level.every - 1) * self.costs.cost(name, key=False, best=best)) / level.every
 
     def _keep_budget(self, now: float, faces: Sequence[FaceQuality]) -> str:
         """Limits the faces' time by the processor budget; why they have to take less, "" where they need not."""
@@ -373,4 +374,4 @@ class QualityGovernor:
             s.strength = UNSEEN_STRENGTH
         if s.due:
             s.since_key, s.engine = 0, level.engine
-        return FaceDecision(level.engine, s.due, s.strength, s.share, level.half)
+        return FaceDecision(level.engine, s.due, s.strength, s.share)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtface.engine.learned import shipped_name
 from rtface.protocols import MEMORY_S
 
 # Distances of keyframes, the shortest and the longest of which also separate what an engine is used for. A new
@@ -23,22 +22,10 @@ class QualityLevel:
     Attributes:
         engine: name of the engine; "" for none.
         every: frames from one run of the engine to the next.
-        half: whether a heavy engine's answers are shown in crops of the light engine's size.
     """
 
     engine: str
     every: int = 1
-    half: bool = False
-
-    @property
-    def kind(self) -> str:
-        """What its cost is known by (`rtface.quality.cost_model`)."""
-        return kind_of(self.engine, self.half)
-
-
-def kind_of(engine: str, half: bool) -> str:
-    """What the cost of an engine's face is known by; see `QualityLevel`."""
-    return f"{shipped_name(engine)} half" if half else shipped_name(engine)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +57,12 @@ class FaceDecision:
         key: whether the engine is to run.
         strength: 0…1, to multiply the correction with.
         share: 0…1 of this engine in it; the rest is the engine's before it.
-        half: see `QualityLevel`.
     """
 
     engine: str
     key: bool
     strength: float = 1.0
     share: float = 1.0
-    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +129,17 @@ def levels_for(face: FaceDemand, light: str | None, period: float, carries: bool
     pace = [n for n in KEYFRAME_EVERY if n * period <= _MEMORY_S or not face.memory]
     low = [QualityLevel(light, n) for n in pace] if light else []
     if face.heavy and light:
-        # Its answers are there whatever else there is time for. What costs is to show them, and that goes by the size
-        # of the crop: at half of it a keyframe costs less than carrying one at full size does.
-        half = [QualityLevel(first, n, half=True) for n in (1, *pace) if n < KEYFRAME_EVERY[-1]]
-        rare = [level for level in low if level.every > KEYFRAME_EVERY[0]]
-        return (QualityLevel(first), *half, *(rare or low), QualityLevel(""))
+        # Its answers are there whatever else there is time for. What costs is to show them.
+        return (QualityLevel(first), *low, QualityLevel(""))
     # A large engine on every 8th frame is not better than the light one on every 2nd.
     high = [QualityLevel(first, n) for n in pace if not low or n < KEYFRAME_EVERY[-1]]
     return (QualityLevel(first), *high, *low, QualityLevel(""))
 
 
 def name_of(levels: Sequence[QualityLevel], at: int) -> str:
-    """A level in a word: "full", "key/2", "small key/2", "half", "pass-through"."""
+    """A level in a word: "full", "key/2", "small key/2", "pass-through"."""
     level = levels[at]
     if not level.engine:
         return PASS_THROUGH
-    words = (
-        ["small"] * (level.engine != levels[0].engine)
-        + ["half"] * level.half
-        + [f"key/{level.every}"] * (level.every > 1)
-    )
+    words = ["small"] * (level.engine != levels[0].engine) + [f"key/{level.every}"] * (level.every > 1)
     return " ".join(words) or FULL

@@ -15,7 +15,7 @@ from rtface.util.spelling import hint
 _START, _END = ("start", "in"), ("end", "out")
 # Columns for the reader.
 _FREE = ("shot", "name", "comment", "timecode")
-_SETTINGS = (*KEYS, "off", *GONE)
+_SETTINGS = (*KEYS, *GONE)
 
 
 def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
@@ -34,7 +34,7 @@ def read_csv(text: str, name: str, clock: FilmClock) -> list[Shot]:
         columns = [column.strip().lower() for column in next(rows)]
     except (StopIteration, csv.Error):
         raise UsageError(
-            "{name}: is empty; the first row names the columns: start,end,strength,engine", code="csv_empty", name=name
+            "{name}: is empty; the first row names the columns: start,end,strength", code="csv_empty", name=name
         ) from None
     _check_columns(columns, name)
     found: list[tuple[int, dict[str, str]]] = []
@@ -76,7 +76,7 @@ def write_csv(scenes: list[Scene], clock: FilmClock) -> str:
     for settings."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    columns = ("off", "strength", "engine", "faces")
+    columns = ("off", "strength")
     table.writerow(["shot", "start", "end", "timecode", *columns])
     for number, scene in enumerate(scenes, 1):
         times = clock.film_time(scene.begin), clock.film_time(scene.end), clock.timecode_at(scene.begin)
@@ -95,7 +95,7 @@ def _check_columns(columns: list[str], name: str) -> None:
                 name=name,
                 column=column[:40],
                 hint=hint(column, known),
-                columns=", ".join((*KEYS, "off")),
+                columns=", ".join(KEYS),
                 free=", ".join(_FREE),
             )
         if columns.count(column) > 1:
@@ -107,7 +107,7 @@ def _check_columns(columns: list[str], name: str) -> None:
             )
     if not set(_START) & set(columns):
         raise UsageError(
-            "{name}, line 1: there is no column start; the first row names the columns: start,end,strength,engine",
+            "{name}, line 1: there is no column start; the first row names the columns: start,end,strength",
             code="csv_start",
             name=name,
         )

@@ -1,6 +1,6 @@
 """CMX 3600 edit decision lists (EDL): reading settings from comments, and writing scenes.
 
-Only what shots need is read: record times of video events, and comments ``* RTFACE: strength=0.5 engine=rtface-m``
+Only what shots need is read: record times of video events, and comments ``* RTFACE: strength=0.5``
 below them. A parser of that is shorter than one by way of OpenTimelineIO's adapter for this format would be, names the
 line of a fault, and reads lists that the adapter refuses or moves: gaps in the record times, retimed and K events.
 """
@@ -108,7 +108,7 @@ def _event(line: str) -> tuple[str, str, str] | None:
 
 
 def _pairs(text: str, where: str) -> list[tuple[str, object]]:
-    """Keys and values of a comment: ``strength=0.5 engine=rtface-m off``."""
+    """Keys and values of a comment: ``strength=0.5 off``."""
     text = re.sub(r"\s*=\s*", "=", text.strip())
     if text == text.upper():  # some programs write comments in capitals
         text = text.lower()
@@ -117,8 +117,7 @@ def _pairs(text: str, where: str) -> list[tuple[str, object]]:
         key, sign, value = word.rstrip(";").partition("=")
         if not sign and key.lower() != "off":
             raise UsageError(
-                "{where}: {word!r} is no setting; write settings as * RTFACE: strength=0.5 engine=rtface-m, or * "
-                "RTFACE: off",
+                "{where}: {word!r} is no setting; write settings as * RTFACE: strength=0.5, or * RTFACE: off",
                 code="edl_setting",
                 where=where,
                 word=word[:40],

@@ -1,8 +1,7 @@
-"""Lists of shots as files; the extension names the kind (.csv, .edl, .otio; scenes also .json)."""
+"""Lists of shots as files; the extension names the kind (.csv, .edl, .otio)."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from rtface.errors import InputMissing, OptionFlag, UsageError
@@ -14,8 +13,7 @@ from rtface.shots.scenes import SceneRecorder
 from rtface.shots.settings import Shot, ShotList
 from rtface.util.foreign import read_regular
 
-_READ = (".csv", ".edl", ".otio")
-_WRITTEN = (*_READ, ".json")
+_KINDS = (".csv", ".edl", ".otio")
 _LARGEST = 64 << 20
 _HOW = {
     ".csv": "fill in a cell, such as strength",
@@ -30,7 +28,7 @@ def check_shots_file(path: Path) -> None:
     Raises:
         InputMissing, UsageError, MissingComponent: it is not there, of another kind, or needs a missing package.
     """
-    kind = _kind(path, _READ, "--shots")
+    kind = _kind(path, "--shots")
     if not path.exists():
         raise InputMissing(
             "{--shots:{path}}: there is no such file; make one with: rtface analyze INPUT --scenes FILE",
@@ -43,7 +41,7 @@ def check_shots_file(path: Path) -> None:
 
 def check_scenes_file(path: Path) -> None:
     """Checks that scenes can be written as the kind of file that a name means. Raises as `check_shots_file`."""
-    if _kind(path, _WRITTEN, "--scenes") == ".otio":
+    if _kind(path, "--scenes") == ".otio":
         open_library()
 
 
@@ -54,11 +52,10 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
         The shots that have settings, and notes for the user, one line each.
 
     Raises:
-        InputMissing: the file is not there.
         UsageError: it cannot be used; the message names the line or clip.
         MissingComponent: an .otio file without the package opentimelineio.
     """
-    kind, name = _kind(path, _READ, "--shots"), path.name
+    kind, name = _kind(path, "--shots"), path.name
     read = {".csv": read_csv, ".edl": read_edl, ".otio": read_otio}[kind]
     all_shots = read(_text(path), name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
@@ -76,27 +73,22 @@ def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
     Args:
         title: name of the film.
     """
-    kind, clock = _kind(path, _WRITTEN, "--scenes"), found.clock
+    kind, clock = _kind(path, "--scenes"), found.clock
     assert clock is not None
-    if kind == ".json":
-        return (
-            json.dumps({"version": 1, "input": title, "rate": str(clock.rate), "scenes": found.table()}, indent=2)
-            + "\n"
-        )
     if kind == ".csv":
         return write_csv(found.scenes, clock)
     return (write_edl if kind == ".edl" else write_otio)(found.scenes, clock, title)
 
 
-def _kind(path: Path, kinds: tuple[str, ...], option: str) -> str:
+def _kind(path: Path, option: str) -> str:
     kind = path.suffix.lower()
-    if kind not in kinds:
+    if kind not in _KINDS:
         raise UsageError(
             "{option:{path}}: the extension tells the kind of list: {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,
-            kinds=", ".join(kinds),
+            kinds=", ".join(_KINDS),
         )
     return kind
 
@@ -104,10 +96,6 @@ def _kind(path: Path, kinds: tuple[str, ...], option: str) -> str:
 def _text(path: Path) -> str:
     try:
         data = read_regular(path, _LARGEST)
-    except FileNotFoundError as error:
-        raise InputMissing(
-            "{--shots:{path}}: there is no such file; check the name", code="shots_gone", path=path
-        ) from error
     except OSError as error:
         raise UsageError(
             "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror

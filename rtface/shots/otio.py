@@ -12,7 +12,6 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import Scene
 from rtface.shots.settings import AS_RUN, Shot, read_settings
-from rtface.util.foreign import too_deep
 from rtface.util.install import extra_line
 
 _KEY = "rtface"
@@ -41,14 +40,10 @@ def read_otio(text: str, name: str, clock: FilmClock) -> list[Shot]:
         UsageError: names the file and the clip.
     """
     otio = open_library()
-    if too_deep(text):  # the library would crash
-        raise UsageError(
-            "{name}: is nested too deeply, and no OpenTimelineIO file of a film is", code="otio_deep", name=name
-        )
     try:
         # A key that stands twice crashes the library: of each the last one is taken.
         timeline: Any = otio.core.deserialize_json_from_string(json.dumps(json.loads(text)))
-    except (ValueError, KeyError, TypeError, otio.exceptions.OTIOError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, otio.exceptions.OTIOError) as error:
         raise UsageError(
             "{name}: is no OpenTimelineIO file ({why})",
             code="otio_damaged",

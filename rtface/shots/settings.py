@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
-from rtface.config.options import check
+from rtface.config.gone import gone
+from rtface.config.options import check, locked, locked_error
 from rtface.errors import UsageError
-from rtface.frame import GrainMode, WantedRegion
-from rtface.util.parse import boolean, colour, is_person_name, is_person_number
+from rtface.util.parse import boolean
 from rtface.util.spelling import hint
-
-_OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,38 +21,23 @@ class ShotSettings:
 
     Attributes:
         correct: "auto", "always" or "never"; "off" in a list means "never".
-        engine: name of the engine, or "default".
         strength: 0…1.
-        faces: "all", "largest", or tracks and persons, as ``--faces``.
-        grain: "match", "less" or "none".
-        region: "face" or "head".
     """
 
     correct: Literal["auto", "always", "never"] | None = None
-    engine: str | None = None
     strength: float | None = None
-    faces: str | None = None
-    grain: GrainMode | None = None
-    region: WantedRegion | None = None
 
     def __bool__(self) -> bool:
-        return any(getattr(self, key) is not None for key in KEYS)
+        return self != AS_RUN
 
     def strength_of(self, run: float) -> float:
         """The strength in the shot of a run with this one."""
         return run if self.strength is None else self.strength
 
-    def items(self) -> Iterator[tuple[str, str]]:
-        """Keys and values that are set, as a list has them: never is written as off."""
-        for key in KEYS:
-            value = getattr(self, key)
-            if value is not None:
-                yield key, f"{value:g}" if isinstance(value, float) else str(value)
 
-
-KEYS = tuple(field.name for field in fields(ShotSettings))
+KEYS = ("strength", "correct", "off")
 """The settings that a shot may have; ``off`` is another word for one of them."""
-GONE = ("colour", "color", "color_")
+GONE = ("engine", "faces", "grain", "region", "colour", "color")
 """Keys that old lists may have."""
 
 AS_RUN = ShotSettings()
@@ -69,26 +52,26 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
         where: begins the messages, such as "cuts.edl, line 7".
 
     Raises:
-        UsageError: an unknown key (the nearest is named), a value that cannot be used, or a key given twice.
+        UsageError: an unknown key (the nearest is named), a value that cannot be used or that the policy does not
+            allow, or a key given twice.
     """
-    values: dict[str, Any] = {}
+    values, policy = dict[str, Any](), locked()
     for name, value in given:
         key = name.strip().lower().replace("-", "_")
-        if key not in (*KEYS, _OFF, *GONE):
+        if key not in (*KEYS, *GONE):
             raise UsageError(
                 "{where}: {setting!r} is not a setting of a shot{hint} (settings are {settings})",
                 code="shot_setting",
                 where=where,
                 setting=name.strip()[:40],
-                hint=hint(key, (*KEYS, _OFF)),
-                settings=", ".join((*KEYS, _OFF)),
+                hint=hint(key, KEYS),
+                settings=", ".join(KEYS),
             )
         if value is None or (isinstance(value, str) and not value.strip()):
             continue
-        if key in GONE:
-            colour(value, f"{where}: {key}")
-            continue
-        if key == _OFF:
+        if key in GONE and (removed := gone("by_part", f"{where}: {key}")):
+            raise removed
+        if key == "off":
             if not boolean(value, f"{where}: off"):
                 continue
             key, value = "correct", "never"
@@ -100,12 +83,8 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
                 key=key,
             )
         values[key] = check(key, value, f"{where}: {key}")
-        if values[key] == "auto" and key == "engine":
-            raise UsageError(
-                "{where}: engine must be one engine by name, or default; auto is for whole runs ({--engine} auto)",
-                code="shot_one_engine",
-                where=where,
-            )
+        if policy.get(key, values[key]) != values[key]:
+            raise locked_error(key)
     return ShotSettings(**values)
 
 
@@ -166,30 +145,6 @@ class ShotList:
         """The settings for a frame or field at `time`, seconds of the input's own clock."""
         place = bisect_right(self._begins, time) - 1
         return self.shots[place].settings if place >= 0 and time < self._ends[place] else AS_RUN
-
-    @property
-    def engines(self) -> dict[str, str]:
-        """Engines that shots name, and where each is named first."""
-        found: dict[str, str] = {}
-        for shot in self.shots:
-            if shot.settings.engine is not None:
-                found.setdefault(shot.settings.engine, shot.where)
-        return found
-
-    @property
-    def persons(self) -> dict[str, str]:
-        """The persons whom `faces` of shots names, in lower case, with their place in the list."""
-        found: dict[str, str] = {}
-        for shot in self.shots:
-            for word in (shot.settings.faces or "").split(","):
-                if is_person_number(word) or is_person_name(word):
-                    found.setdefault(word, shot.where)
-        return found
-
-    @property
-    def names_tracks(self) -> bool:
-        """True if a shot names tracks or persons, which are known only where the film is processed as one segment."""
-        return any(shot.settings.faces not in (None, "all", "largest") for shot in self.shots)
 
 
 NO_SHOTS = ShotList()

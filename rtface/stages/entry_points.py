@@ -51,9 +51,7 @@ def stage_version(name: str) -> dict[str, str] | None:
     try:
         spec = find_spec(point.module)
         data = Path(spec.origin).read_bytes() if spec is not None and spec.origin is not None else None
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - packages above it are imported; loading the stage says what is wrong
+    except Exception:  # noqa: BLE001 - packages above it are imported; loading the stage says what is wrong
         data = None
     return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
 
@@ -100,19 +98,11 @@ def check_version(name: str, kind: Any) -> None:
             name=name,
             api=API,
         )
-    if version > API:
+    if version != API:
         raise UsageError(
-            "the stage {name} wants version {version} of the stage interface and this rtface has {api}: update rtface",
-            code="stage_newer",
-            name=name,
-            version=version,
-            api=API,
-        )
-    if version < API:
-        raise UsageError(
-            "the stage {name} was written for version {version} of the stage interface and this rtface has {api}: "
-            "update what brings the stage",
-            code="stage_older",
+            "the stage {name} is of version {version} of the stage interface and this rtface has {api}: update the "
+            "older of the two",
+            code="stage_version",
             name=name,
             version=version,
             api=API,

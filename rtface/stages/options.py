@@ -124,9 +124,7 @@ def make_stage(spec: Spec) -> Any:
         return kind(**values)
     except RtfaceError as error:
         raise UsageError("{--stage:{name}}: {why}", code="stage_value", name=spec.name, why=error) from error
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
+    except Exception as error:
         raise UsageError(
             "{--stage:{name}} cannot be made: {why}", code="stage_unmade", name=spec.name, why=reason(error)
         ) from error
@@ -228,9 +226,7 @@ def absolute(text: str) -> str:
 
 def _files(spec: Spec) -> dict[str, str]:
     files = {one["name"] for one in option_facts(spec.name) if one["kind"] == "file"}
-    return {
-        key: value for key, value in (spec.values or {}).items() if key in files or (key == "template" and "." in value)
-    }
+    return {key: value for key, value in (spec.values or {}).items() if key in files}
 
 
 def check_without_files(text: str) -> None:

@@ -79,10 +79,7 @@ class Stages:
                 one.needs_before = bool(getattr(one.stage, "needs_before", Stage.needs_before))
                 if not _among(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
-            except KeyboardInterrupt:
-                self.close(keep=begun)
-                raise
-            except BaseException as error:
+            except Exception as error:
                 self.close(keep=begun)
                 raise UsageError(
                     "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=reason(error)
@@ -127,12 +124,10 @@ class Stages:
         return cls(made, Stats(), begun=[stage for _, stage in made])
 
     @classmethod
-    def planned(cls, specs: Sequence[str], *, commercial_use: bool = False, comparing: bool = False) -> list[str]:
+    def planned(cls, specs: Sequence[str], *, commercial_use: bool = False) -> list[str]:
         """What a report says of the stages that `open` would make; they do not begin. Raises as `open`."""
         names = cls.unbegun(specs, commercial_use=commercial_use).names
-        return [f"stages: {', '.join(names)}"] * bool(names) + [
-            Message("{--compare} shows frames without what stages draw", code="compare_no_stages")
-        ] * bool(names and comparing)
+        return [f"stages: {', '.join(names)}"] * bool(names)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
         """Other stages for the same live run, which begins now for those that are new. A stage whose text stays the
@@ -186,10 +181,11 @@ class Stages:
         for item in items:
             yield self.process(item) if isinstance(item, Frame) else item
 
-    def remember(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items, with a copy of every frame's image on it where a stage needs that; in front of the enhancement."""
+    def remember(self, items: Iterable[Item], *, always: bool = False) -> Iterator[Item]:
+        """The items, with a copy of every frame's image on it where a stage needs that, or always; in front of the
+        enhancement."""
         for item in items:
-            if self.needs_before and isinstance(item, Frame):
+            if (always or self.needs_before) and isinstance(item, Frame):
                 item = replace(item, before=before(item))
             yield item
 
@@ -202,12 +198,13 @@ class Stages:
             before: the frame as it came (`rtface.stages.before`), else the frame's own; only for `needs_before`.
         """
         if not self._at_work:
-            return frame if frame.before is None else replace(frame, before=None)
+            return frame
+        own = frame.before
         frame = replace(frame, image=native_image(frame.image), before=before or frame.before)
         frame.make_writable()
         for one in tuple(self._at_work):
             frame = self._through(one, frame)
-        return replace(frame, before=None)
+        return replace(frame, before=own)
 
     def _through(self, one: _Active, frame: Frame) -> Frame:
         if one.needs_before and frame.before is None:
@@ -224,7 +221,7 @@ class Stages:
             )
             return _hidden(frame)
         kept, given = self._keep(frame), frame
-        if frame.faces_age and getattr(one.stage, "hides", Stage.hides):
+        if frame.faces_age and one.hides:
             given = replace(
                 frame,
                 faces=tuple(grown(f, frame.faces_age) for f in frame.faces),
@@ -246,9 +243,7 @@ class Stages:
                 changed=None if drawn else frame.changed,
                 generated=frame.generated or after.generated,
             )
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a plugin must not end a run, by sys.exit() either: counted, said
+        except Exception as error:  # noqa: BLE001 - a plugin must not end a run: counted, said
             frame.make_writable()
             for whole, rows in zip(kept, _memory(frame), strict=True):
                 np.copyto(rows, whole)
@@ -264,7 +259,7 @@ class Stages:
             np.copyto(into, part)
         return self._kept[1]
 
-    def _fault(self, one: _Active, error: BaseException, frame: Frame) -> Frame:
+    def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
         now = frame.time
         self._stats.count("stage_faults")
         message = partial(Message, name=one.name, why=reason(error))
@@ -363,7 +358,5 @@ def _close(one: _Active) -> None:
     try:
         if (close := getattr(one.stage, "close", None)) is not None:
             close()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - nothing is lost by it
+    except Exception as error:  # noqa: BLE001 - nothing is lost by it
         log.debug("the stage %s could not be closed: %s", one.name, reason(error))

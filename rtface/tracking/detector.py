@@ -14,7 +14,7 @@ from math import sqrt
 import numpy as np
 
 from rtface.frame import Bytes, Float, Float32
-from rtface.protocols import ImageNetworkRunner, View
+from rtface.protocols import View
 from rtface.tracking.network import TrackerNetwork
 
 SIZE = 384
@@ -94,13 +94,11 @@ class Detector:
 
     Args:
         threads: how many cores one call may use.
-        device: OpenVINO's name of where it runs.
-        network: `models.yunet()`, ready somewhere else.
     """
 
-    def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
-        self.network = network or TrackerNetwork(
-            "face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True, exact=False, device=device
+    def __init__(self, *, threads: int = 1) -> None:
+        self.network = TrackerNetwork(
+            "face_detection_yunet_2023mar.onnx", SIZE, threads, layout="NCHW", bgr=True, exact=False
         )
 
     def detect(self, rgb: Bytes, threshold: float) -> list[Detection]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from rtface.frame import Bytes, Float, Float32
 from rtface.geometry.alignment import similarity
-from rtface.protocols import ImageNetworkRunner, View
+from rtface.protocols import View
 from rtface.tracking.appearance import appearance_of
 from rtface.tracking.detector import Detection
 from rtface.tracking.network import TrackerNetwork
@@ -118,14 +118,10 @@ class FaceMesh:
 
     Args:
         threads: how many cores one call may use.
-        device: OpenVINO's name of where it runs.
-        network: `models.face_mesh()`, ready somewhere else.
     """
 
-    def __init__(self, *, threads: int = 1, device: str = "CPU", network: ImageNetworkRunner | None = None) -> None:
-        self.network = network or TrackerNetwork(
-            "face_landmarks_detector.tflite", SIZE, threads, divisor=255.0, device=device
-        )
+    def __init__(self, *, threads: int = 1) -> None:
+        self.network = TrackerNetwork("face_landmarks_detector.tflite", SIZE, threads, divisor=255.0)
 
     def read(self, view: View, region: Region) -> Mesh:
         """The mesh of the face in `region`; its score is the network's own belief that a face is

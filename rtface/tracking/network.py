@@ -1,4 +1,4 @@
-"""One small OpenVINO network that takes a uint8 RGB frame (`protocols.ImageNetworkRunner`)."""
+"""One small OpenVINO network that takes a uint8 RGB frame, on the CPU."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ class TrackerNetwork:
     Args:
         name: the model's file.
         size: side of the frame in pixels.
-        threads: cores that one call may use, on the CPU.
+        threads: cores that one call may use.
         layout: the model's own, "NHWC" or "NCHW".
         bgr: whether the model was trained on BGR.
         divisor: what the samples are divided by.
-        exact: compute in float32, but on an NPU, which cannot. Else in 16 bits where the device has them, which is
-            quicker, but in bfloat16 moves the points of the mesh by half a pixel of its 256: that is seen as tremble.
-        device: OpenVINO's name of it, as "CPU" or "GPU.1".
+        exact: compute in float32. Else in 16 bits where the CPU has them, which is quicker, but in bfloat16 moves the
+            points of the mesh by half a pixel of its 256: that is seen as tremble.
 
     Raises:
-        MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it, or has no such device.
+        MissingComponent: the model file is damaged, or this OpenVINO cannot read or compile it.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class TrackerNetwork:
         bgr: bool = False,
         divisor: float = 1.0,
         exact: bool = True,
-        device: str = "CPU",
     ) -> None:
         file = models.path(name)
         identity = (models.SHA256[name], size, layout, bgr, divisor)
@@ -52,20 +50,15 @@ class TrackerNetwork:
             compiled = compile_once(
                 Path(name).stem,
                 identity,
-                _options(device, threads, exact),
+                _options(threads, exact),
                 lambda: _read(file, size, layout, bgr, divisor),
-                device,
             )
         except RuntimeError as e:
-            reason = str(e).strip().splitlines()[-1]
-            repair = "pip install --force-reinstall openvino" if device == "CPU" else f"is the {device}'s driver there?"
             raise MissingComponent(
-                "OpenVINO cannot load the face tracker's {name} on the {device} ({why}): {advice}",
+                "OpenVINO cannot load the face tracker's {name} ({why}): pip install --force-reinstall openvino",
                 code="tracker_load",
                 name=name,
-                device=device,
-                why=reason,
-                advice=repair,
+                why=str(e).strip().splitlines()[-1],
             ) from e
         self.size = size
         self._request: Any = compiled.create_infer_request()
@@ -78,7 +71,7 @@ class TrackerNetwork:
         return [output.data for output in self._outputs]
 
     def read(self, view: View, matrix: Float) -> tuple[list[Float32], Bytes]:
-        """Outputs as of `protocols.ImageNetworkRunner.read`."""
+        """The outputs for the region of a view that `matrix` (display → region) leads to, and its pixels."""
         pixels = view.crop(matrix, (self.size, self.size))
         return self(pixels), pixels
 
@@ -86,12 +79,9 @@ class TrackerNetwork:
         """Nothing to release but memory, which goes with the object."""
 
 
-def _options(device: str, threads: int, exact: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if device == "CPU":
-        options["INFERENCE_NUM_THREADS"] = threads
-        exact = exact or "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if exact and not device.startswith("NPU"):
+def _options(threads: int, exact: bool) -> dict[str, Any]:
+    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    if exact or "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         options["INFERENCE_PRECISION_HINT"] = "f32"
     return options
 

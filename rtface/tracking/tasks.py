@@ -35,7 +35,7 @@ class TasksMesh:
     is twice as wide as the mesh's own. The API says whether a face is there, not how sure it is: the score is 1 or 0.
 
     Raises:
-        MissingComponent: ``mediapipe`` is not installed, or answers with other than 478 points.
+        MissingComponent: ``mediapipe`` is not installed.
     """
 
     def __init__(self) -> None:
@@ -66,12 +66,6 @@ class TasksMesh:
         if not faces:
             return Mesh(np.zeros((478, 3)), 0.0, appearance)
         points = np.array([(p.x, p.y, p.z) for p in faces[0]], np.float64) * size
-        if len(points) != 478:
-            raise MissingComponent(
-                "this mediapipe answers with {count} points instead of 478: pip install 'mediapipe>=1.2.2'",
-                code="mediapipe_points",
-                count=len(points),
-            )
         return Mesh(wide.to_display(points, size), 1.0, appearance)
 
     def close(self) -> None:

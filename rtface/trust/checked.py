@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-Stop = Callable[[], bool]
 Doing = Callable[[str, float], None]
 """Called with what is being done, and the share of it that is done, 0…1."""
 

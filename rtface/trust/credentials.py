@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def sign_output(
     options: Options,
     report: Report,
     made: Made,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> str:
     """Puts credentials into a finished output, or into the stills of a folder; the line for the user.
 
@@ -213,7 +214,6 @@ class Credentials:
         inputs: names of what it was made of, and whether those have credentials themselves.
         actions: what was done: name, digital source type, tool.
         said: what rtface says of files, settings and areas, as a sidecar does, or None.
-        elsewhere: they do not lie in the file but at an address, which is not asked: nothing of them is known.
     """
 
     signer: str
@@ -225,7 +225,6 @@ class Credentials:
     inputs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     actions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     said: dict[str, Any] | None = None
-    elsewhere: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without the areas of each frame."""
@@ -234,8 +233,6 @@ class Credentials:
 
     def lines(self) -> list[str]:
         """What they say, in words."""
-        if self.elsewhere:
-            return ["its credentials lie at an address, which is not asked: they are not checked"]
         vouched = (
             "" if self.trusted else ("; the certificate is not on a list that c2pa knows, so who signed is not proven")
         )
@@ -257,7 +254,7 @@ class Credentials:
 
 
 def read_credentials(path: Path, anchors: str | None = None) -> Credentials | None:
-    """The credentials in a file; None where it has none, or can have none.
+    """The credentials in a file; None where it has none, can have none, or names an address of theirs.
 
     Args:
         path: the file.
@@ -276,10 +273,8 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
         except c2pa.C2paError.ManifestNotFound:
             return None
         except c2pa.C2paError as error:
-            if "ManifestNotFound" in str(error) or "no JUMBF" in str(error):
+            if "ManifestNotFound" in str(error) or "no JUMBF" in str(error) or str(error).startswith("Remote"):
                 return None
-            if str(error).startswith("Remote"):
-                return Credentials("unknown", "", None, False, False, elsewhere=True)
             return Credentials("unknown", "", None, False, False, [f"the credentials cannot be read ({_said(error)})"])
 
 
@@ -359,7 +354,7 @@ def manifest(
     made: Made,
     still: int | None = None,
     *,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """What is signed, for c2pa's builder.
 
@@ -367,7 +362,7 @@ def manifest(
         input: of the run; of a camera or stream its name.
         options, report, made: of the run.
         still: number of the still; None for a film.
-        stop: ends the work once it is true.
+        stop: ends the work when set.
     """
     agent = {"name": "rtface", "version": __version__}
     touched = still is None or any(number == still for number, _ in made.changed.rows())

@@ -12,8 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from rtface.device.cpu.fading import unfaded
-from rtface.frame import Box, FadingCurve, Frame
+from rtface.frame import Box, Frame
 from rtface.geometry.transforms import clip_box
 from rtface.trust.checked import Checked
 from rtface.util.av_arrays import plane_rows, sample_bytes
@@ -27,9 +26,6 @@ _BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL = 16, 12.0, 28.0, 8.0
 _LARGE = 1920 * 1088
 # The mean of a plane is off by so many levels at most (2.5 were seen), but in frames whose blocks have such an error.
 _SHIFT, _COARSE = 4.0, 4.0
-# A frame is another's where it is so many times nearer to it (mean squares) than to its own, and differs from that.
-# (Encoders at their coarsest made it 1.4 times nearer to the one before.)
-_NEARER, _COPY, _ENOUGH = 2.0, 4.0, 0.05
 # Formats of four bytes a sample of which one says nothing.
 _PADDED = ("0rgb", "rgb0", "0bgr", "bgr0")
 
@@ -39,31 +35,23 @@ class FrameComparison:
 
     Args:
         changed: boxes by number or file name; a text that says why the whole frame counts.
-        curves: what took the fading out, by name of a still; of a film under "".
+        whole: why every frame counts as changed anywhere; empty where that is not so.
         lossless: whether the output holds every sample.
     """
 
-    def __init__(
-        self, changed: Mapping[Any, list[Box] | str], curves: Mapping[str, FadingCurve], *, lossless: bool
-    ) -> None:
-        self._changed, self._curves, self._lossless = changed, curves, lossless
+    def __init__(self, changed: Mapping[Any, list[Box] | str], whole: str = "", *, lossless: bool) -> None:
+        self._changed, self._whole, self._lossless = changed, whole, lossless
         self._equal = self._outside = self._copied = 0
         self._shares, self._errors = [0.0], list[float]()
         self._problems, self._gaps = dict[Any, str](), Counter[str]()
-        self._before: tuple[Any, NDArray[Any], NDArray[Any], NDArray[np.bool_]] | None = None
 
     def frame(self, name: Any, new: Frame, old: Frame, *, copied: bool = False) -> None:
         """Takes the next frame of the output and of the input; `copied` where its packet is the input's."""
-        curve, areas, before = (
-            self._curves.get(str(name), self._curves.get("")),
-            self._changed.get(name, []),
-            self._before,
-        )
-        self._before = None
+        areas = self._whole or self._changed.get(name, [])
         if isinstance(areas, str):
             self._gaps[f"changed as a whole ({areas})"] += 1
             return
-        a, b = (_plain(image) for image in (new.image, (old if curve is None else unfaded(old, curve)).image))
+        a, b = _plain(new.image), _plain(old.image)
         if a.format.name != b.format.name and a.format.is_rgb and _kind(a) == _kind(b):
             b = b.reformat(format=a.format.name, threads=1)  # the same values in another order
         if _kind(a) != _kind(b) or [(p.width, p.height) for p in a.planes] != [(p.width, p.height) for p in b.planes]:
@@ -82,7 +70,6 @@ class FrameComparison:
         else:
             scale = np.float32(255 / ((1 << a.format.components[0].bits) - 1))
             leveled = [(x.astype(np.float32) * scale, y.astype(np.float32) * scale, keep) for x, y, keep in pairs]
-            self._in_order(name, *leveled[0], before)
             if not self._roughly(name, leveled, size):
                 self._gaps["coded too coarsely"] += 1
                 return
@@ -129,25 +116,6 @@ class FrameComparison:
             self._problems[name] = f"outside the boxes it differs by {worst:.0f} of 255 levels {where}"
             break
         return True
-
-    def _in_order(
-        self,
-        name: Any,
-        made: NDArray[Any],
-        source: NDArray[Any],
-        keep: NDArray[np.bool_],
-        before: Any,
-    ) -> None:
-        """Notes a frame that is more like the input's frame before or after."""
-        if not isinstance(name, int):
-            return
-        now = self._before = (name, made, source, keep)
-        if before is None or before[1].shape != made.shape or (shared := keep & before[3]).mean() < _ENOUGH:
-            return
-        for one, other, which in ((now, before, "before"), (before, now, "after")):
-            own, next_to = (float(np.square(one[1] - it[2]).mean(where=shared)) for it in (one, other))
-            if own > _COPY and _NEARER * next_to < own:
-                self._problems.setdefault(one[0], f"it is more like the frame {which} it there")
 
     def end(self, found: Checked) -> None:
         """Says what came out."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import threading
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -21,8 +22,6 @@ from rtface.redaction import shown
 from rtface.trust.checked import Checked
 
 _PIECE = 1024  # samples of PCM that are compared as one
-_TEXT_GAP_S = Fraction(1, 2000)  # between texts of MP4 that are one
-_TEXT = ("ass", "subrip", "webvtt", "mov_text", "text")
 _MOVED_S = 0.02  # by which containers may move a packet against the picture (0.7 ms were seen)
 _AT_CUT_S = Fraction(1, 4)  # packets this near to a border of a cut may or may not be in
 _COMPARED = ("audio", "subtitle", "video")
@@ -38,7 +37,6 @@ class PacketHashes:
         base: seconds of one unit of the times.
         rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
         index: number of the stream in the file.
-        durations: of each packet of text, which says how long it is shown.
         hidden: places in `rows` of packets that an edit list cuts away.
         pieces: whether `rows` are pieces of PCM of equal length.
         gaps: whether time is missing between packets of PCM.
@@ -49,15 +47,9 @@ class PacketHashes:
     base: Fraction
     rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     index: int = 0
-    durations: list[int] = field(default_factory=list[int])
     hidden: set[int] = field(default_factory=set[int])
     pieces: bool = False
     gaps: bool = False
-
-    @property
-    def md5(self) -> str:
-        """MD5 of the packets' MD5s."""
-        return _md5("".join(md5 for _, md5 in self.rows).encode())
 
     def seconds(self, begin: float) -> list[float]:
         """Times of the packets after `begin`, seconds."""
@@ -65,16 +57,16 @@ class PacketHashes:
 
 
 def hash_packets(
-    film: str | os.PathLike[str], *, stop: Callable[[], bool] | None = None, variant: str = "best"
+    film: str | os.PathLike[str], *, stop: threading.Event | None = None, variant: str = "best"
 ) -> list[PacketHashes]:
     """Hashes the packets of all streams, the enhanced one first, in a form that containers do not change.
 
     AAC is without the headers (ADTS) of MPEG-TS, PCM in pieces of equal length. Attachments and the empty texts of MP4
-    are left out; a text of MP4 that is repeated with hardly a gap is one.
+    are left out; a text of MP4 that is repeated is one.
 
     Args:
         film: a file that PyAV opens.
-        stop: ends the work with `Interrupted` once it is true.
+        stop: ends the work with `Interrupted` when set.
         variant: of an HLS or DASH list (``--variant``).
 
     Raises:
@@ -87,7 +79,7 @@ def hash_packets(
         readers = {s.index: _Reader(s) for s in streams if s.type != "attachment"}
         try:
             for came in source.demux():
-                if stop is not None and stop():
+                if stop is not None and stop.is_set():
                     raise Interrupted
                 packet = edited.timed(came) if came.size and came.stream_index in readers else None
                 if packet is not None:
@@ -111,8 +103,6 @@ def compare_packets(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
     dropped: Collection[str] = (),
-    *,
-    fitted: bool = False,
 ) -> None:
     """Compares the packets of copied streams, in order and at their times.
 
@@ -122,7 +112,6 @@ def compare_packets(
         begins: time of the first frame, in the output and in the input.
         cut: of the input, in seconds of its clock; None for none.
         dropped: what ``--drop`` of the run named.
-        fitted: whether the container's sound is as long as its frames (MXF).
     """
     left, converted = list(source), list[str]()
     for stream in (one for one in made if one.kind in _COMPARED):
@@ -134,7 +123,8 @@ def compare_packets(
             continue
         other = left.pop(shared.index(max(shared)))
         wrong = _first_difference(stream, other, begins, cut)
-        if wrong and stream.pieces and (fitted or cut != (None, None) or stream.gaps != other.gaps):
+        elsewhere = cut != (None, None) or stream.gaps != other.gaps or len(stream.rows) != len(other.rows)
+        if wrong and stream.pieces and elsewhere:
             found.gaps.append(f"{named}: {wrong}; it is cut into pieces elsewhere, and is not compared")
         elif wrong:
             found.problems.append(f"{named}: {wrong}")
@@ -159,32 +149,28 @@ def _first_difference(
 ) -> str:
     """Where the packets of a stream are not those of another at the same times, in words; empty for nowhere."""
     start, end = cut
-    clock = [pts * other.base for pts, _ in other.rows]
-    inside = [
-        (start is None or time >= start + _AT_CUT_S) and (end is None or time < end - _AT_CUT_S) for time in clock
+    clock, theirs = [pts * other.base for pts, _ in other.rows], other.seconds(begins[1])
+    free = [
+        place in other.hidden
+        or (start is not None and time < start + _AT_CUT_S)
+        or (end is not None and time >= end - _AT_CUT_S)
+        for place, time in enumerate(clock)
     ]
-    theirs, place = other.seconds(begins[1]), 0
-    timed = stream.kind != "video" or len(stream.rows) > 1  # a cover has no time
-
-    def needed(k: int) -> bool:
-        return inside[k] and k not in other.hidden
-
+    timed, place = stream.kind != "video" or len(stream.rows) > 1, 0  # a cover has no time
     for number, (time, (_, md5)) in enumerate(zip(stream.seconds(begins[0]), stream.rows, strict=True)):
 
         def late(k: int, time: float = time) -> float:
             """Seconds by which a packet comes late; what is on screen where a cut begins may begin there."""
             return min((time - theirs[k], time - max(theirs[k], 0.0)), key=abs) if timed else 0.0
 
-        while (
-            place < len(theirs) and not needed(place) and (other.rows[place][1] != md5 or abs(late(place)) > _MOVED_S)
-        ):
+        while place < len(theirs) and free[place] and (other.rows[place][1] != md5 or abs(late(place)) > _MOVED_S):
             place += 1
         if place == len(theirs) or other.rows[place][1] != md5:
             return f"packet {number} is not that of the input"
         if abs(late(place)) > _MOVED_S:
             return f"packet {number} comes {abs(late(place)):.3f} s {'later' if late(place) > 0 else 'earlier'}"
         place += 1
-    missing = sum(needed(k) for k in range(place, len(theirs)))
+    missing = free[place:].count(False)
     return f"the last {missing} packets of the input are missing" if missing else ""
 
 
@@ -201,25 +187,16 @@ class _Reader:
 
     def push(self, packet: av.Packet[Stream]) -> None:
         """Takes the next packet."""
-        codec, rows, lasts, data = self.found.codec, self.found.rows, self.found.durations, bytes(packet)
+        codec, rows, data = self.found.codec, self.found.rows, bytes(packet)
         if self._clock is not None:
             self._push_samples(self._clock, packet, data)
             return
-        if codec == "mov_text" and data == b"\0\0":
+        md5 = _md5(data[adts_config(data)[1] :] if codec == "aac" else data)
+        if codec == "mov_text" and (data == b"\0\0" or (rows and rows[-1][1] == md5)):
             return
-        rows.append((packet.pts or 0, _md5(data[adts_config(data)[1] :] if codec == "aac" else data)))
-        place = len(rows) - 1
         if packet.is_discard:
-            self.found.hidden.add(place)
-        if codec not in _TEXT:
-            return
-        lasts.append(packet.duration or 0)
-        again = codec == "mov_text" and place and rows[-1][1] == rows[-2][1]
-        if again and not {place - 1, place} & self.found.hidden:
-            gap = rows[-1][0] - rows[-2][0] - lasts[-2]
-            if 0 <= gap * self.found.base <= _TEXT_GAP_S:
-                rows.pop()
-                lasts.append(lasts.pop() + gap + lasts.pop())
+            self.found.hidden.add(len(rows))
+        rows.append((packet.pts or 0, md5))
 
     def flush(self) -> None:
         """Takes what is left."""
@@ -230,11 +207,9 @@ class _Reader:
         """Cuts PCM into pieces of equal length, as each container cuts its packets at other places."""
         if packet.is_discard:  # an edit list cuts it away, and no later packet needs it
             return
-        first = clock.end is None
-        missing = clock.push(packet.pts, len(data))
-        if first or missing:
-            self.flush()
-            self._begin, self.found.gaps = Fraction(packet.pts or 0), not first or self.found.gaps
+        if clock.end is None:
+            self._begin = Fraction(packet.pts or 0)
+        self.found.gaps |= clock.push(packet.pts, len(data)) != 0
         self._waiting += data
         while len(self._waiting) >= _PIECE * clock.sample:
             self._give(clock, _PIECE * clock.sample)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +16,9 @@ from typing import Any
 import av
 
 from rtface._version import __version__
-from rtface.analysis.fading import is_curve
 from rtface.config.options import OPTIONS, Options, person_photos
 from rtface.engine.engine_set import is_here, recipe_named
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, UsageError
-from rtface.frame import FadingCurve
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
 from rtface.media.files.outputs import OutputPath
@@ -41,7 +40,6 @@ from rtface.util.foreign import (
     number,
     read_regular,
     row,
-    table,
     text,
     too_deep,
     whole,
@@ -88,7 +86,7 @@ _AREAS: Shape = {
             lambda value: text(value) or (fits(value, [_box]) and len(value) <= _MOST_BOXES),
         )
     ],
-    "fading?": table(is_curve),
+    "whole?": text,
     "copied?": [lambda value: _RANGE(value) and value[0] <= value[1]],
     "options?": {
         "drop?": [text],
@@ -116,7 +114,7 @@ class Made:
         lossless: whether the output holds every sample as the frames had it.
         names: file names of stills, in the order of `changed`.
         plan: what had been decided of a film before the work; empty where that is not known.
-        curves: what took the fading out of each still, by name; of a film under "" (`rtface.analysis.fading`).
+        unfaded: how many films or stills had their fading taken out.
         copied: numbers of the first and last of the frames whose packets were copied together.
     """
 
@@ -124,7 +122,7 @@ class Made:
     lossless: bool = False
     names: list[str] = field(default_factory=list[str])
     plan: dict[str, Any] = field(default_factory=dict[str, Any])
-    curves: dict[str, FadingCurve] = field(default_factory=dict[str, FadingCurve])
+    unfaded: int = 0
     copied: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
 
 
@@ -158,7 +156,7 @@ def write_sidecar(
     *,
     key: SigningKey | None = None,
     doing: Doing | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> str:
     """Writes the sidecar of a finished output.
 
@@ -169,7 +167,7 @@ def write_sidecar(
         options, report, made: of the run.
         key: signs the sidecar.
         doing: receives progress.
-        stop: ends the work once it is true.
+        stop: ends the work when set.
 
     Returns:
         A line for the user.
@@ -190,7 +188,7 @@ def write_sidecar(
             **({"plan": made.plan} if made.plan else {}),
             "changes": made.changed.change.names,
             "treatments": [track.to_dict() for track in report.tracks],
-            **({"images": {one["name"]: one["tracks"] for one in report.images}} if report.images else {}),
+            **({"images": {one.name: one.tracks for one in report.images}} if report.images else {}),
             **({"signed": True} if key is not None else {}),
         }
         values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
@@ -227,7 +225,7 @@ def areas_said(
     still: int | None = None,
     *,
     doing: Doing | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """What a comparison with the input needs to know; of one of several stills by its number."""
     light = "its light was changed" if options.light else "no area was noted"
@@ -242,7 +240,7 @@ def areas_said(
         "output": {"lossless": made.lossless},
         "input": redacted_values({**_files(input, None, doing, stop), **part}),
         "changed": rows,
-        **({"fading": made.curves} if made.curves else {}),
+        **({"whole": "its fading was taken out"} if made.unfaded else {}),
         **({"copied": made.copied} if made.copied else {}),
     }
 
@@ -312,21 +310,19 @@ def versions() -> dict[str, str]:
     import numpy as np
     import openvino
 
-    found = {
-        "rtface": __version__,
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "av": av.__version__,
-        "numpy": np.__version__,
-        "openvino": openvino.__version__,
-    }
-    for name in ("libavcodec", "libavformat", "libswscale"):
-        found[name] = ".".join(map(str, av.library_versions.get(name, ())))
-    return found
+    machine = {"python": platform.python_version(), "system": platform.system()}
+    return codec_versions() | machine | {"numpy": np.__version__, "openvino": openvino.__version__}
+
+
+def codec_versions() -> dict[str, str]:
+    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
+    libraries = ("libavcodec", "libavformat", "libswscale")
+    found = {name: ".".join(map(str, av.library_versions.get(name, ()))) for name in libraries}
+    return {"rtface": __version__, "av": av.__version__} | found
 
 
 def _files(
-    path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None, stop: Callable[[], bool] | None
+    path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None, stop: threading.Event | None
 ) -> dict[str, Any]:
     """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of anything
     else."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from rtface.media.files.image_names import is_image, list_images
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from rtface.trust.checked import Checked, Doing, Stop
+from rtface.trust.checked import Checked, Doing
 from rtface.trust.credentials import Credentials, may_have_credentials, read_anchors, read_credentials
 from rtface.trust.frame_comparison import FrameComparison
 from rtface.trust.packet_hashes import compare_packets, hash_packets
@@ -61,8 +62,10 @@ class Verified(Checked):
 
     def add(self, checked: Checked) -> Answer:
         """Adds the findings of a check; how it ended."""
-        for name in ("problems", "proofs", "gaps", "notes"):
-            getattr(self, name).extend(getattr(checked, name))
+        self.problems += checked.problems
+        self.proofs += checked.proofs
+        self.gaps += checked.gaps
+        self.notes += checked.notes
         return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
 
 
@@ -72,7 +75,7 @@ def verify(
     input: Path | None = None,
     trust: Path | None = None,
     doing: Doing | None = None,
-    stop: Stop | None = None,
+    stop: threading.Event | None = None,
 ) -> Verified:
     """Checks a film, still or folder of stills by its manifest: the sidecar next to it, or the credentials in it.
 
@@ -81,10 +84,10 @@ def verify(
         input: what the output was made of, to be compared with it.
         trust: certificates (PEM) that vouch for signers.
         doing: receives progress.
-        stop: ends the work with `Interrupted` once it is true.
+        stop: ends the work with `Interrupted` when set.
 
     Raises:
-        UsageError: there is no manifest and no input, or no certificate in `trust`.
+        UsageError: there is no manifest, or no certificate in `trust`.
         InputMissing, InputError: output, input or manifest cannot be read.
     """
     for path in filter(None, (output, input)):
@@ -104,16 +107,19 @@ def verify(
         found.sidecar = found.add(checked)
     elif credentials is not None and credentials.valid and has_areas(credentials.said):
         values = credentials.said
-    if values is None and credentials is None and input is None and not found.gaps + found.notes:
+    if values is None and credentials is None and not found.notes:
         raise UsageError(
-            "{output}: has no manifest {name} and no credentials; name the INPUT",
+            "{output}: has no manifest {name} and no credentials, so nothing says what was changed; give --sidecar or "
+            "--sign to the next run",
             code="manifest_none",
             output=output,
             name=sidecar.name,
         )
     if anchors is not None and credentials is None and not sidecar.is_file():
         found.gaps.append("nothing says who made it: it holds no credentials, and has no signed sidecar")
-    if input is not None:
+    if input is not None and values is None:
+        found.gaps.append("nothing in it says what was changed, so it is not compared with the input")
+    elif input is not None and values is not None:
         checked = Checked()
         _compare(checked, output, input, values, doing, stop)
         found.input = found.add(checked)
@@ -129,9 +135,7 @@ def _check_credentials(found: Verified, output: Path, anchors: str | None) -> Cr
         return None
     if credentials is None:
         return None
-    if credentials.elsewhere:
-        found.gaps += credentials.lines()
-    elif not credentials.valid or (anchors is not None and not credentials.trusted):
+    if not credentials.valid or (anchors is not None and not credentials.trusted):
         found.credentials, found.problems = "differs", [*found.problems, credentials.lines()[0]]
     else:
         found.credentials, found.proofs = "same", [*found.proofs, *credentials.lines()]
@@ -159,7 +163,9 @@ def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | No
         checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
 
 
-def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing | None, stop: Stop | None) -> None:
+def _check_files(
+    found: Checked, path: Path, said: dict[str, Any], doing: Doing | None, stop: threading.Event | None
+) -> None:
     """Compares the SHA-256 of a file, or of the files in a folder, with those that a manifest names."""
     if "files" not in said and "sha256" not in said:
         return  # a pipe, a camera
@@ -183,41 +189,38 @@ def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing 
 
 
 def _compare(
-    found: Checked, output: Path, input: Path, values: dict[str, Any] | None, doing: Doing | None, stop: Stop | None
+    found: Checked,
+    output: Path,
+    input: Path,
+    values: dict[str, Any],
+    doing: Doing | None,
+    stop: threading.Event | None,
 ) -> None:
-    """Compares an output with its input; without a manifest as if nothing had been changed."""
-    known = values or {"output": {"lossless": True}, "input": {}, "changed": []}
-    _check_files(found, input, known["input"], doing, stop)
+    """Compares an output with its input."""
+    _check_files(found, input, values["input"], doing, stop)
     frames = FrameComparison(
-        {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in known["changed"]},
-        known.get("fading", {}),
-        lossless=known["output"]["lossless"],
+        {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in values["changed"]},
+        values.get("whole", ""),
+        lossless=values["output"]["lossless"],
     )
-    if known.get("fading"):
-        found.notes.append("the input is compared as the curves against fading make it, which the manifest names")
-    if (scale := known.get("options", {}).get("scale")) is not None:
+    if (scale := values.get("options", {}).get("scale")) is not None:
         found.notes.append(f"the input is compared as the resampler enlarges it (--scale {scale})")
-    mine = Checked()
     if output.is_dir() != input.is_dir():
-        mine.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
+        found.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
     elif output.is_dir() or (is_image(output) and is_image(input)):
-        _compare_stills(mine, frames, output, input, scale, stop)
+        _compare_stills(found, frames, output, input, scale, stop)
     else:
         try:
-            _compare_films(mine, frames, output, input, known, doing, stop)
+            _compare_films(found, frames, output, input, values, doing, stop)
         except UsageError as error:
             if not error.code.startswith("scale_"):
                 raise
-            mine.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
-    frames.end(mine)
-    if values is None and mine.problems:  # where something may differ only a manifest says
-        mine.gaps, mine.problems = [*mine.gaps, *mine.problems, "there is no manifest that says what was changed"], []
-    for name in ("problems", "proofs", "gaps", "notes"):
-        getattr(found, name).extend(getattr(mine, name))
+            found.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
+    frames.end(found)
 
 
 def _compare_stills(
-    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, stop: Stop | None
+    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, stop: threading.Event | None
 ) -> None:
     enlarger, pairs = Enlarger(scale), [(output, input)]
     if output.is_dir():
@@ -226,7 +229,7 @@ def _compare_stills(
         if alone := {path.stem for path in made} ^ sources.keys():
             found.gaps.append(f"{counted(len(alone), 'still')} of one folder only, such as {min(alone)}: not compared")
     for path, source in pairs:
-        if stop is not None and stop():
+        if stop is not None and stop.is_set():
             raise Interrupted
         try:
             new, old = read_image(path).frame, read_image(source).frame
@@ -246,7 +249,7 @@ def _compare_films(
     input: Path,
     values: dict[str, Any],
     doing: Doing | None,
-    stop: Stop | None,
+    stop: threading.Event | None,
 ) -> None:
     said, options = values["input"], values.get("options", {})
     start, end, variant = said.get("start_s"), said.get("end_s"), options.get("variant", "best")
@@ -279,13 +282,12 @@ def _compare_films(
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - begins[0]) / length))
     own, theirs = hash_packets(output, stop=stop), hash_packets(input, stop=stop, variant=variant)
-    fitted, dropped = made.info.format.startswith("mxf"), options.get("drop", ())
-    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, dropped, fitted=fitted)
+    compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, options.get("drop", ()))
 
 
-def _frames(source: FileSource, stop: Stop | None) -> Iterator[Frame]:
+def _frames(source: FileSource, stop: threading.Event | None) -> Iterator[Frame]:
     for item in source:
-        if stop is not None and stop():
+        if stop is not None and stop.is_set():
             raise Interrupted
         if isinstance(item, Frame):
             yield item

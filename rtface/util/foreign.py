@@ -6,13 +6,9 @@ import errno
 import math
 import os
 import re
-import select
 import stat
-import sys
-import time
 from collections.abc import Callable
 from fractions import Fraction
-from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -48,51 +44,27 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(_regular(number, path), "rb")
 
 
-def is_own(status: os.stat_result) -> bool:
-    """Whether a file is this user's or the administrator's."""
-    return sys.platform == "win32" or status.st_uid in (os.geteuid(), 0)
-
-
-def read_regular(
-    path: Path,
-    largest: int = LARGEST,
-    seen: Callable[[os.stat_result], object] = lambda _: None,
-) -> bytes:
-    """All of a file; OSError as `open_regular`, and where it is larger than that. `seen` is called with its status."""
+def read_regular(path: Path, largest: int = LARGEST) -> bytes:
+    """All of a file; OSError as `open_regular`, and where it is larger than that."""
     with open_regular(path) as file:
-        seen(os.fstat(file.fileno()))
         data = file.read(largest + 1)
     if len(data) > largest:
         raise OSError(errno.EFBIG, f"it is larger than {largest >> 20} MiB", str(path))
     return data
 
 
-def first_line(path: Path, patience_s: float = 30.0) -> str:
-    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``), which has so long to give it.
+def first_line(path: Path) -> str:
+    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``).
 
     Raises:
-        OSError: it cannot be read, gives nothing in that time, or its first line is empty, no text or too long.
+        OSError: it cannot be read, or its first line is empty, no text or too long.
     """
-    read, more, until = b"", b"-", time.monotonic() + patience_s
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with FileIO(os.open(path, flags)) as file:
-        while more and b"\n" not in read and len(read) <= _LINE:
-            if sys.platform != "win32" and not _readable(file, until - time.monotonic()):
-                raise OSError(errno.ETIMEDOUT, f"nothing came from it in {patience_s:g} s", str(path))
-            read += (more := file.read(_LINE) or b"")
-    line = read.partition(b"\n")[0].decode(errors="replace").strip()
+    with path.open("rb") as file:
+        line = file.readline(_LINE + 1).decode(errors="replace").strip()
     if not line or "\ufffd" in line or len(line) > _LINE:
         why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
-
-
-if sys.platform != "win32":
-
-    def _readable(file: FileIO, seconds: float) -> bool:
-        waiting = select.poll()  # `select` takes no number above 1023
-        waiting.register(file, select.POLLIN)
-        return bool(waiting.poll(max(0.0, 1e3 * seconds)))
 
 
 def too_deep(text: str) -> bool:
@@ -164,11 +136,6 @@ def file_name(value: Any) -> bool:
     )
 
 
-def ratio(value: Any) -> bool:
-    """A fraction as text, of any sign."""
-    return isinstance(value, str) and parse_fraction(value) is not None
-
-
 def flag(value: Any) -> bool:
     """True or False."""
     return isinstance(value, bool)
@@ -196,11 +163,6 @@ def row(*shapes: Shape) -> Callable[[Any], bool]:
         and len(cast("list[Any]", value)) == len(shapes)
         and all(fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
     )
-
-
-def fraction(value: Any) -> bool:
-    """A positive fraction as text."""
-    return isinstance(value, str) and parse_fraction(value) is not None and Fraction(value) > 0
 
 
 def parse_fraction(given: str) -> Fraction | None:

@@ -6,10 +6,8 @@ import ctypes
 import os
 import platform
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from time import perf_counter, process_time
 
 
 def cores() -> int:
@@ -63,10 +61,6 @@ def give_memory_back() -> None:
         trim(0)
 
 
-# Share of all cores that other processes may use while something is timed.
-_MAX_BUSY_SHARE = 0.15
-
-
 def busy_seconds() -> float | None:
     """Seconds that all cores of the machine have worked, for whatever process; None where the system does not say."""
     if sys.platform != "linux":
@@ -77,34 +71,3 @@ def busy_seconds() -> float | None:
         return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError):
         return None
-
-
-class OtherWork:
-    """Tells whether other processes were busy since this was made, so that what was timed meanwhile took too long.
-
-    Known on Linux; elsewhere `busy` is False. The system counts in hundredths of a second: a shorter time says little.
-
-    Args:
-        machine: gives the seconds that all cores have worked for any process, None where that is not known.
-        own: gives the seconds of those that were this process's.
-        clock: seconds.
-    """
-
-    def __init__(
-        self,
-        machine: Callable[[], float | None] = busy_seconds,
-        own: Callable[[], float] = process_time,
-        clock: Callable[[], float] = perf_counter,
-    ) -> None:
-        self._machine, self._own, self._clock = machine, own, clock
-        self._began = machine(), own(), clock()
-
-    @property
-    def busy(self) -> bool:
-        """True if others used a considerable part of the cores."""
-        now, (then, own, time) = self._machine(), self._began
-        if now is None or then is None:
-            return False
-        others = (now - then) - (self._own() - own)
-        # Two ticks: what the system rounds.
-        return others - 0.02 > _MAX_BUSY_SHARE * (os.cpu_count() or 1) * (self._clock() - time)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from rtface import plugins
 from rtface.errors import UsageError
@@ -94,7 +94,7 @@ def _show(value: object) -> str:
 
 
 def _or(words: Sequence[str]) -> str:
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
@@ -118,19 +118,6 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
         )
 
     return check
-
-
-@_check("lock", 'Literal["lock"]', "lock")
-def colour(value: object, shown: str) -> Literal["lock"]:
-    """What is left of a setting of single faces and shots: ``restore`` is gone."""
-    if str(value).strip().lower() == "lock":
-        return "lock"
-    raise UsageError(
-        "{option} can only be lock: restore is gone, because fading belongs to the whole film, not to its faces; "
-        "leave it out, or take it out of all of the film by {--colour:restore}",
-        code="colour_lock",
-        option=shown,
-    )
 
 
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
@@ -196,17 +183,25 @@ def budget(value: object, shown: str) -> object:
     )
 
 
-def or_auto(check: Check[T]) -> Check[object]:
-    """ "auto", or what `check` takes."""
+def or_words(check: Check[T], *words: str) -> Check[object]:
+    """What `check` takes, or one of some words."""
+    one = choice(*words)
 
-    @_check(f"{check.metavar}|auto", f'{check.accepts} | Literal["auto"]', "auto")
+    @_check("|".join((check.metavar, *words)), f"{check.accepts} | {one.accepts}", *words)
     def checked(value: object, shown: str) -> object:
-        if value == "auto":
-            return value
+        text = str(value).strip().lower()
+        if text in words:
+            return text
         try:
             return check(value, shown)
         except UsageError as error:
-            raise UsageError("{why}; or auto", code="value_or_auto", why=error) from None
+            raise UsageError(
+                "{why}; or {words}{hint}",
+                code="value_or_words",
+                why=error,
+                words=_or(words),
+                hint=hint(text, words),
+            ) from None
 
     return checked
 
@@ -379,7 +374,8 @@ def persons(value: object, shown: str) -> object:
 
 
 DEVICES = ("auto", *plugins.BUILT_IN["backend"])
-"""Where engines run; of several GPUs `cuda:1`, `torch:cuda:1` and `openvino:gpu.1` name the second."""
+"""Where engines run; of several GPUs `cuda:1` and `openvino:gpu.1` name the second."""
+_GONE_DEVICES = re.compile(r"coreml|directml|torch(:cuda(:\d+)?)?")
 
 
 def device_kind(device: str) -> tuple[str, int]:
@@ -392,7 +388,14 @@ def device_kind(device: str) -> tuple[str, int]:
 def device(value: object, shown: str) -> str:
     """Where engines run: one of `DEVICES`, with a GPU's number where it may have one, or a plugin's backend."""
     text = str(value).strip().lower()
-    kind = re.sub(r"^((torch:)?cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\3", text)
+    if _GONE_DEVICES.fullmatch(text):
+        raise UsageError(
+            "{option} {value} is gone; choose cpu, or cuda for an NVIDIA GPU",
+            code="device_removed",
+            option=shown,
+            value=text,
+        )
+    kind = re.sub(r"^(cuda):\d{1,3}$|^(openvino:gpu)\.\d{1,3}$", r"\1\2", text)
     if kind not in DEVICES and device_kind(text)[0] not in plugins.installed("backend"):
         raise UsageError(
             "{option} must be {devices}, not {value}{hint}",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 import types
-from collections import Counter
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -16,32 +15,21 @@ from rtface.util.spelling import hint
 from rtface.util.text import brief
 
 T = TypeVar("T")
-_DEEPEST = 200  # dots in a key
 
 
 def parse_json(text: str | bytes, shape: Shape = anything) -> Any:
-    """A JSON value of a shape. Raises ValueError for invalid JSON, a value of another shape, where it is nested too
-    deeply, and where a table has a key twice: another reader may take the other value."""
+    """A JSON value of a shape. Raises ValueError for invalid JSON, a value of another shape, and where it is nested
+    too deeply."""
     try:
-        value = json.loads(text, object_pairs_hook=_table)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     check_shape(value, shape)
     return value
 
 
-def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"it has the key {twice[:80]!r} twice")
-    return table
-
-
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML table. Raises ValueError as `parse_json`, before a deep key takes memory by the square of its depth."""
-    if any(line.partition("=")[0].count(".") > _DEEPEST for line in text.splitlines()):
-        raise ValueError("it is nested too deeply")
+    """A TOML table. Raises ValueError as `parse_json`."""
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -25,8 +24,6 @@ from rtface.util.toml_dataclass import parse_json
 FAILED = Message("rtface could not answer; its log says why", code="failed")
 BODY_BYTES = 256 * 1024
 """Of a JSON body, which the most shots and persons of a film fit into; uploads have another limit."""
-BODY_S = 5.0
-"""Within so many seconds a body must have arrived; uploads have no limit."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,31 +34,6 @@ async def in_thread(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
     return await run_in_threadpool(call, *args, **more)
 
 
-class SharedResponse:
-    """A JSON response that all share who ask for it while the one before is made: it is made after they asked, and
-    costs as much for a hundred of them as for one.
-
-    Args:
-        make: gives the value, on a worker thread.
-    """
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-        self._lock = asyncio.Lock()
-        self._next: asyncio.Task[bytes] | None = None
-
-    async def __call__(self) -> Response:
-        """The response; raises what `make` raises."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._made())
-        return Response(await asyncio.shield(self._next), media_type="application/json")
-
-    async def _made(self) -> bytes:
-        async with self._lock:
-            self._next = None
-            return await in_thread(lambda: bytes(JSONResponse(self._make()).body))
-
-
 class FileAnswer(FileResponse):
     """A file in pieces of which a film takes few: each is read on a worker thread."""
 
@@ -69,21 +41,16 @@ class FileAnswer(FileResponse):
 
 
 async def body(request: Request, most: int) -> bytes:
-    """A request's body; HTTPException, with which the connection ends, where it has more than `most` bytes, or does not
-    come in time."""
-    data, ends = bytearray(), {"Connection": "close"}
-    try:
-        async with asyncio.timeout(BODY_S):
-            async for piece in request.stream():
-                data += piece
-                if len(data) > most:
-                    raise HTTPException(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                        Message("a body has at most {count} bytes", code="body_long", count=most),
-                        ends,
-                    )
-    except TimeoutError:
-        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "the body did not come in time", ends) from None
+    """A request's body; HTTPException, with which the connection ends, where it has more than `most` bytes."""
+    data = bytearray()
+    async for piece in request.stream():
+        data += piece
+        if len(data) > most:
+            raise HTTPException(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                Message("a body has at most {count} bytes", code="body_long", count=most),
+                {"Connection": "close"},
+            )
     return bytes(data)
 
 

@@ -15,7 +15,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from rtface.errors import UsageError, log
-from rtface.web.connections import IDLE_S, HttpConnection
 
 _STOP_S = 0.2
 
@@ -39,7 +38,7 @@ def listen(host: str, port: int, option: str) -> socket.socket:
         if os.name != "nt":  # there, two programs could share the port
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
-        listening.listen(HttpConnection.MOST)
+        listening.listen(512)
     except OSError as error:
         listening.close()
         if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
@@ -64,11 +63,10 @@ class WebServer(uvicorn.Server):
 
     Args:
         app: answers the requests.
-        connection: kind of its connections.
         options: further ones of `uvicorn.Config`.
     """
 
-    def __init__(self, app: ASGIApp, *, connection: type[HttpConnection] = HttpConnection, **options: Any) -> None:
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -76,11 +74,9 @@ class WebServer(uvicorn.Server):
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
-                http=connection,
+                http="h11",
                 server_header=False,
                 proxy_headers=False,  # their senders would choose the address that has to wait
-                limit_concurrency=connection.MOST + 1,
-                timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=1,
                 **options,
             )

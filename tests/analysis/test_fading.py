@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtface.analysis.fading import curve_of, is_curve, line_of, values_through
+from rtface.analysis.fading import curve_of, line_of, values_through
 from tests.pipeline.fakes import portrait
 
 SKIN = np.array([0.78, 0.58, 0.48])
@@ -47,15 +47,6 @@ def test_toned_monochrome_says_nothing(tone: tuple[int, int, int]) -> None:
 def test_a_curve_that_makes_skin_blue_is_not_used() -> None:
     line = np.array([[0.8, 0.0], [0.4, 0.0], [0.0, 0.5]])
     assert curve_of([line], [np.array([0.5, 0.5, 0.6])]) is None
-
-
-@pytest.mark.parametrize(
-    "value",
-    [[], [[1.2, 0.0]] * 2, [[1.2, 0.0]] * 2 + [[9.0, 0.0]], [[1.2, 0.0]] * 2 + [[-1.0, 0.0]], [[1.2, 3.0]] * 3, "no"],
-)
-def test_what_the_estimate_cannot_give_is_no_curve(value: object) -> None:
-    assert not is_curve(value)
-    assert is_curve([[1.2, 0.0], [1.5, 0.1], [1.0, 0.2]])
 
 
 def test_a_curve_rises_everywhere() -> None:

@@ -76,14 +76,6 @@ def test_somebody_steps_in_front_is_no_cut():
     assert cuts([scene(2)] * 3 + [hidden] * 3 + [scene(2)] * 3) == []
 
 
-def test_reset_forgets():
-    detector = CutDetector()
-    small = ArrayView(scene(0)).thumbnail(64)[0]
-    assert not detector.update(small)
-    detector.reset()
-    assert not detector.update(ArrayView(scene(1)).thumbnail(64)[0])
-
-
 @pytest.mark.parametrize("shape", [(1, 1, 3), (1, 64, 3), (64, 2, 3)])
 def test_tiny_pictures(shape):
     rng = np.random.default_rng(0)

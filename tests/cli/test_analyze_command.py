@@ -86,7 +86,7 @@ def test_json_is_a_treatment_file_that_can_be_read_back(analysis, tmp_path):
     file.write_text(result.stdout)
     treatments = read_treatments(file).by_track
     assert (treatments[1].on, treatments[1].applied) == (True, (0.9, 0.7, 0.2))
-    assert (treatments[4].on, treatments[4].engine) == (False, "rtface-s")
+    assert not treatments[4].on
     table = json.loads(result.stdout)
     assert table["tracks"]["1"]["analysis"]["low_resolution"] == 0.61
     assert [table["tracks"][key]["gain_db"] for key in ("1", "4")] == [0.44, None]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
 from importlib import metadata
 
-import pytest
 from typer.testing import CliRunner
 
 from rtface.cli import doctor_checks
@@ -127,17 +125,6 @@ def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
     assert found["openvino NPU"].detail.endswith("--device openvino:npu")
 
 
-def test_providers_of_onnxruntime(monkeypatch):
-    pytest.importorskip("onnxruntime")
-    assert list(findings(doctor_checks.check_onnxruntime)) == ["device onnx"]
-    monkeypatch.setattr(doctor_checks.platform, "system", lambda: "Windows")
-    finding = findings(doctor_checks.check_onnxruntime)["device directml"]
-    assert "has no DmlExecutionProvider" in finding.detail
-    assert finding.repair.endswith("pip install onnxruntime-directml")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert not findings(doctor_checks.check_onnxruntime)
-
-
 def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     def absent():
         raise MissingComponent("there is no NVIDIA driver")
@@ -153,10 +140,6 @@ def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
     monkeypatch.setattr(driver, "missing", list)
     assert findings(doctor_checks.check_nvidia)["nvidia"].state == "ok"
-
-
-def test_no_finding_says_that_engines_run_on_the_cpu_only():
-    assert not [f for f in doctor_checks.examine() if "engines of this version" in f.detail]
 
 
 def list_engines(rows):

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from rtface.cli.app import app
 from rtface.engine import tensorrt
+from rtface.engine.cuda import driver
 from rtface.engine.plan import GoldenResult, PlanIdentity
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import EngineError
 
 
 class Gpu:
@@ -29,29 +30,20 @@ def asked(monkeypatch, tmp_path):
     calls = []
     (tmp_path / "a.plan").write_bytes(bytes(2_000_000))
 
-    def built(recipe, device, precision, verdict):
-        calls.append((recipe.name, device, precision))
-        identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", "a GPU", precision or "fp16")
-        return tensorrt.BuiltPlan(identity, tmp_path / "a.plan", 1.25, verdict)
+    def on(recipe, gpu):
+        calls.append((recipe.name, gpu))
+        identity = PlanIdentity.of(recipe, "tensorrt-rtx", "1.7", "a GPU", "fp16")
+        return tensorrt.BuiltPlan(identity, tmp_path / "a.plan", 1.25, GoldenResult(61.25, 45.0, 0.5))
 
-    def ahead(recipe, capability, *, precision, progress):
-        progress("building engine", 0.5)
-        return built(recipe, capability, precision, None)
-
-    def on(recipe, gpu, *, precision, progress):
-        return built(recipe, gpu, precision, GoldenResult(61.25, 45.0, 0.5))
-
-    monkeypatch.setattr(tensorrt, "build_ahead", ahead)
     monkeypatch.setattr(tensorrt, "build_on", on)
     return calls
 
 
 def nvidia(monkeypatch, gpu):
+    monkeypatch.setattr(driver, "unusable", lambda number: None)
     module = types.ModuleType("rtface.device.cuda.nvidia")
 
     def open_gpu(index):
-        if isinstance(gpu, Exception):
-            raise gpu
         gpu.index = index
         return gpu
 
@@ -63,35 +55,27 @@ def run(*args):
     return CliRunner().invoke(app, ["engines", "build", *args])
 
 
-def test_all_engines_for_a_capability_and_what_was_not_checked(asked):
-    result = run("--device", "sm_120")
-    assert result.exit_code == 0, result.stderr
-    assert asked == [(name, (12, 0), None) for name in ("rtface-m", "rtface-m-vivid", "rtface-s")]
-    assert "not checked against the golden crops" in result.stderr
-    rows = [line.split() for line in result.stdout.splitlines()]
-    assert rows[3] == ["rtface-s", "a", "GPU", "fp16", "2.0", "MB", "1.2", "s", "not", "checked"]
-
-
-def test_engines_by_name_in_a_precision_on_a_gpu(asked, monkeypatch):
+def test_engines_by_name_on_a_gpu(asked, monkeypatch):
     gpu = Gpu()
     nvidia(monkeypatch, gpu)
-    result = run("rtface-s", "--device", "cuda:1", "--precision", "bf16", "--json")
+    result = run("rtface-s", "--device", "cuda:1", "--json")
     assert result.exit_code == 0, result.stderr
-    assert asked == [("rtface-s", gpu, "bf16")]
+    assert asked == [("rtface-s", gpu)]
     assert gpu.index == 1
     assert gpu.closed
     row = json.loads(result.stdout)[0]
-    assert (row["engine"], row["precision"], row["psnr"], row["seconds"]) == ("rtface-s", "bf16", 61.25, 1.25)
+    assert (row["engine"], row["precision"], row["psnr"], row["seconds"]) == ("rtface-s", "fp16", 61.25, 1.25)
     assert Path(row["path"]).exists()
-    assert "61.2 dB" in run("rtface-s").stdout
+    rows = [line.split() for line in run().stdout.splitlines()]
+    assert [row[0] for row in rows[1:]] == ["rtface-m", "rtface-m-vivid", "rtface-s"]
+    assert rows[3][1:] == ["a", "GPU", "fp16", "2.0", "MB", "1.2", "s", "61.2", "dB"]
 
 
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
         (["none"], 2, "unknown engine 'none'"),
-        (["rtface-s", "--device", "cpu"], 2, "--device cuda:0 or --device sm_89, not for 'cpu'"),
-        (["rtface-s", "--precision", "fp8"], 2, "precision 'fp8' is not one of"),
+        (["rtface-s", "--device", "sm_89"], 2, "on the GPU that runs them, as --device cuda:0, not for 'sm_89'"),
     ],
 )
 def test_what_cannot_be_used_is_one_line(asked, args, code, words):
@@ -102,12 +86,19 @@ def test_what_cannot_be_used_is_one_line(asked, args, code, words):
     assert asked == []
 
 
+def test_the_precision_cannot_be_chosen_any_more(asked):
+    result = run("rtface-s", "--precision", "int8")
+    assert result.exit_code == 2
+    assert "--precision is gone; a plan is built in fp16, bf16 or fp32" in result.stderr
+
+
 def test_no_gpu_says_what_is_missing_and_what_to_do(asked, monkeypatch):
-    nvidia(monkeypatch, MissingComponent("cuda-core is not installed; get it with: pip install '.[rtx]'"))
+    monkeypatch.setattr(
+        driver, "unusable", lambda number: "cuda-core is not installed; get it with: pip install '.[rtx]'"
+    )
     result = run()
     assert result.exit_code == 1
-    assert "pip install '.[rtx]'; for a GPU of another machine" in result.stderr
-    assert "--device sm_89" in result.stderr
+    assert "pip install '.[rtx]'" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

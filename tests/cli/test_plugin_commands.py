@@ -69,12 +69,11 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name, raising=False)
 
 
-def test_a_plugins_command_is_imported_when_called() -> None:
+def test_a_plugins_command_is_listed_and_called() -> None:
     runner = CliRunner()
     for words in (["--help"], ["queue", "--help"], ["run", "--help"]):
         said = runner.invoke(app, words)
         assert said.exit_code == 0 and ("Greet somebody." in said.stdout) == (words[0] != "run")
-        assert "greeting" not in sys.modules
     for words in (["greet", "Ada"], ["queue", "greet", "Ada"]):
         said = runner.invoke(app, words)
         assert (said.exit_code, said.stdout) == (0, "hello Ada\n")
@@ -87,11 +86,6 @@ def test_help_has_a_whole_sentence_of_each_command() -> None:
     for words, sentence in ((["--help"], "each of them by the first name."), (["queue", "--help"], "kept with each.")):
         said = CliRunner().invoke(app, words).stdout
         assert sentence in " ".join(said.split()) and "..." not in said.partition("Commands:")[2]
-
-
-def test_a_group_without_help_has_the_summary() -> None:
-    said = CliRunner().invoke(app, ["--help"]).stdout
-    assert "silent Greetings." in " ".join(said.split())
 
 
 def test_help_leaves_hidden_commands_out() -> None:
@@ -112,7 +106,7 @@ def test_a_command_of_a_group_is_none_outside_of_it() -> None:
 def test_a_broken_plugin_costs_its_command_only() -> None:
     runner = CliRunner()
     said = runner.invoke(app, ["--help"])
-    assert said.exit_code == 0 and "Greetings." in said.stdout
+    assert said.exit_code == 0 and "cannot be loaded" in said.stdout
     said = runner.invoke(app, ["broken"])
     assert said.exit_code == 1 and "broken of greeting cannot be loaded from broken_greeting:greet" in said.stderr
     assert "no licence" in said.stderr and runner.invoke(app, ["queue", "--help"]).exit_code == 0

@@ -52,10 +52,6 @@ def said(*arguments: object, **more: object) -> str:
     return done.stdout + done.stderr
 
 
-def test_there_are_options_that_take_text() -> None:
-    assert {"--also", "--audio", "--report", "--stage", "--config", "--engine", "--size"} <= set(FLAGS)
-
-
 @pytest.mark.parametrize(("flag", "url"), pairs(FLAGS, URLS, ["--also", "--stage"]))
 def test_no_option_of_a_command_line_shows_a_secret(
     flag: str, url: str, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -81,3 +81,15 @@ def parents(parent: ParentProcess, arguments: object) -> None:
     )
     parent.send(inner.pid)
     time.sleep(1000)
+
+
+class Unreadable(Exception):
+    """An error that cannot be read back, as many of plugins."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
+def says_what_cannot_be_read(parent: ParentProcess, _: object) -> None:
+    parent.send(Unreadable("a", "b"))
+    parent.receive()

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from rtface.correct import CorrectionState, ShapingOptions, face_mask
-from rtface.correct.colour import enlarged, enlarging
 from rtface.errors import EngineError
 from tests.correct.whole_crop import shape
 
@@ -119,12 +118,3 @@ def test_nan_answers_are_refused_and_reset_the_track(value, pair):
     assert state.gate is None
     again = shape(r, c, face_mask(SIZE), state, ShapingOptions(), time=0.08)
     np.testing.assert_array_equal(again[0], once(r, c, ShapingOptions())[0])
-
-
-@pytest.mark.parametrize("size", [256, 272, 384])
-@pytest.mark.parametrize("n", [32, 64])
-def test_a_part_of_cells_enlarged_is_that_part_of_the_whole(n, size):
-    cells = np.random.default_rng(0).normal(0, 1, (n, n)).astype(np.float32)
-    whole = enlarging(n, size) @ cells @ enlarging(n, size).T
-    for x0, y0, x1, y1 in [(0, 0, size, size), (37, 50, 200, 251), (5, 8, 13, 9), (size - 9, 0, size, size)]:
-        np.testing.assert_allclose(enlarged(cells, size, (x0, y0, x1, y1)), whole[y0:y1, x0:x1], atol=2e-5)

@@ -109,15 +109,6 @@ def test_flicker_goes_down_on_a_moving_face_too(face):
     assert np.mean(after) < 0.87 * np.mean(before)
 
 
-def test_only_the_box_is_averaged(face):
-    average = TemporalAverage()
-    c = face(SIZE)
-    average.update(np.zeros_like(c), c, 0.0, 1.0, (80, 60, 180, 230))
-    out = average.update(np.ones_like(c), c, 0.04, 1.0, (80, 60, 180, 230))
-    assert (out[:, :56] == 1).all() and (out[:, :, 190:] == 1).all()
-    assert (out[:, 100:200, 100:150] < 0.5).all()
-
-
 @pytest.mark.parametrize("size", [64, 80])
 def test_flow_depends_on_its_two_pictures_alone(size: int) -> None:
     rng = np.random.default_rng(0)

@@ -81,6 +81,6 @@ def mean_rgb() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
+def host() -> HostKernels:
     """The kernels of the frame path, compiled for the host once."""
-    return compile_kernels(tmp_path_factory.mktemp("kernels"), CODE, KERNELS, STRUCTS)
+    return compile_kernels(CODE, KERNELS, STRUCTS)

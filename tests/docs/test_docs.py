@@ -94,6 +94,7 @@ def test_environment_variables_on_the_pages_exist():
         "RTFACE_DATA",
         "RTFACE_TORCH_PYTHON",
         "RTFACE_CONTROL_KEY",
+        "RTFACE_TEST_NPM",
     }
     tests = [
         *(ROOT / "tests").rglob("*.py"),

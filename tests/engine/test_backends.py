@@ -1,7 +1,7 @@
 """Devices: which names there are, which backend each has, what is said where one cannot be used, and what "auto" takes.
 
-There is no GPU here. OpenVINO's CPU stands in for its GPU and NPU, ONNX Runtime's CPU provider for CoreML and
-DirectML: all but the computation is what such a device would see.
+There is no GPU here. OpenVINO's CPU stands in for its GPU and NPU: all but the computation is what such a device would
+see.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import types
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from rtface.engine.cuda import driver
 from rtface.engine.engine_set import load_engine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import candidates
-from rtface.engine.recipe import find_recipes, load_recipe
+from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util import openvino_core
 from rtface.util.parse import DEVICES
@@ -42,7 +41,7 @@ def _with_fp16(text: str) -> str:
     return text + "fp16 = 35.0\n"
 
 
-@pytest.mark.parametrize("device", [*DEVICES, "cuda:3", "torch:cuda:0", "openvino:gpu.1", " CUDA:0 ", "Onnx"])
+@pytest.mark.parametrize("device", [*DEVICES, "cuda:3", "openvino:gpu.1", " CUDA:0 ", "Onnx"])
 def test_names_of_devices(device: str) -> None:
     assert Options(device=device).device == choose.check_device(device) == device.strip().lower()
 
@@ -55,9 +54,6 @@ def test_names_of_devices(device: str) -> None:
         ("openvino:gpu:1", "openvino:gpu"),
         ("cuda.0", "cuda"),
         ("cpu:1", "cpu"),
-        ("torch:cuda:", "torch:cuda"),
-        ("corem", "coreml"),
-        ("directx", "directml"),
     ],
 )
 def test_a_name_that_is_none_gets_the_nearest(device: str, near: str) -> None:
@@ -232,147 +228,16 @@ def test_a_device_that_openvino_does_not_find(make_engine: Maker, other: OtherCo
         choose.find("openvino:npu")
 
 
-# ONNX Runtime's providers.
-
-
-class OtherRuntime(types.ModuleType):
-    """The package with a provider whose work the CPU's does; `sessions` are what was asked for it."""
-
-    def __init__(self, provider: str, *, leaves_out: bool = False) -> None:
-        import onnxruntime
-
-        super().__init__("onnxruntime")
-        self.__dict__.update(onnxruntime.__dict__)
-        self.sessions: list[tuple[Any, list[Any], Any]] = []
-        self.get_available_providers = lambda: [provider, "CPUExecutionProvider"]
-
-        def session(path: str, options: Any, providers: list[Any], **more: Any) -> Any:
-            made = onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"], **more)
-            if providers != ["CPUExecutionProvider"]:
-                self.sessions.append((made, providers, options))
-                if not leaves_out:
-                    made.get_providers = lambda: [provider, "CPUExecutionProvider"]
-            return made
-
-        self.InferenceSession = session
-
-
-PROVIDERS = [("coreml", "CoreMLExecutionProvider", "Darwin"), ("directml", "DmlExecutionProvider", "Windows")]
-
-
-@pytest.mark.parametrize(("device", "provider", "system"), PROVIDERS)
-def test_other_providers_get_fixed_shapes_and_their_options(
-    make_engine: Maker, monkeypatch: pytest.MonkeyPatch, device: str, provider: str, system: str
-) -> None:
-    pytest.importorskip("onnxruntime")
-    from rtface.engine.backends import onnx_runtime
-
-    make_engine()
-    runtime = OtherRuntime(provider)
-    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
-    monkeypatch.setitem(sys.modules, "onnxruntime", runtime)
-    engine = load_engine("tiny", device=device, threads=1)
-    session, providers, options = runtime.sessions[0]
-    assert providers[1:] == ["CPUExecutionProvider"]  # for the nodes that it does not know
-    assert providers[0] == (
-        provider,
-        {
-            "coreml": {"ModelFormat": "MLProgram", "MLComputeUnits": "ALL", "RequireStaticInputShapes": "1"},
-            "directml": {"device_id": "0"},
-        }[device],
-    )
-    assert session.get_inputs()[0].shape == [1, 3, 64, 64]
-    assert options.enable_mem_pattern is False
-    assert options.execution_mode == runtime.ExecutionMode.ORT_SEQUENTIAL
-    assert (engine.device, engine.precision) == (device, "f32")
-    crops = _crops(2)
-    restored = engine.submit(crops).result().pixels
-    cpu = load_engine("tiny", device="onnx", threads=1)
-    np.testing.assert_array_equal(restored, cpu.submit(crops).result().pixels)
-    assert cpu.reason.startswith("tiny: onnxruntime 1.") and "1 thread" in cpu.reason
-
-
-@pytest.mark.parametrize(("device", "provider", "system"), PROVIDERS)
-def test_a_provider_that_is_left_out_is_not_taken_for_the_cpu(
-    make_engine: Maker, monkeypatch: pytest.MonkeyPatch, device: str, provider: str, system: str
-) -> None:
-    pytest.importorskip("onnxruntime")
-    from rtface.engine.backends import onnx_runtime
-
-    make_engine()
-    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
-    monkeypatch.setitem(sys.modules, "onnxruntime", OtherRuntime(provider, leaves_out=True))
-    with pytest.raises(EngineError, match=f"left out {provider}"):
-        load_engine("tiny", device=device, threads=1)
-
-
-@pytest.mark.parametrize(
-    ("device", "system", "line"),
-    [
-        ("coreml", "Linux", "CoreML is part of macOS, and this is Linux"),
-        ("directml", "Darwin", "DirectML is part of Windows, and this is Darwin"),
-        ("coreml", "Darwin", "no CoreMLExecutionProvider .*pip install --force-reinstall onnxruntime$"),
-        (
-            "directml",
-            "Windows",
-            "no DmlExecutionProvider .*pip uninstall -y onnxruntime && pip install onnxruntime-directml$",
-        ),
-    ],
-)
-def test_a_provider_that_is_not_there(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
-    pytest.importorskip("onnxruntime")
-    from rtface.engine.backends import onnx_runtime
-
-    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
-    with pytest.raises(MissingComponent, match=line):
-        choose.find(device)
-
-
-@pytest.mark.parametrize(
-    ("device", "system", "line"),
-    [
-        ("coreml", "Darwin", r"ONNX Runtime is not installed, which CoreML needs; .*onnxruntime$"),
-        ("directml", "Windows", r"ONNX Runtime is not installed, which DirectML needs; .*onnxruntime-directml$"),
-        ("onnx", "Linux", r"pip install .*\[onnx\]'$"),
-    ],
-)
-def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch, device: str, system: str, line: str) -> None:
-    from rtface.engine.backends import onnx_runtime
-
-    monkeypatch.setattr(onnx_runtime.platform, "system", lambda: system)
+def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingComponent, match=line):
-        choose.find(device)
+    with pytest.raises(MissingComponent, match=r"pip install .*\[onnx\]'$"):
+        choose.find("onnx")
 
 
-def test_fixed_shapes_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    ort = pytest.importorskip("onnxruntime")
-    from rtface.engine.backends import onnx_runtime
-
-    for path in find_recipes().values():
-        assert onnx_runtime.open_sizes(ort, load_recipe(path)) == {"n": 1}
-
-
-# The deprecated PyTorch devices, and CUDA.
-
-
-def test_device_torch_warns_once_and_is_onnx_runtime(caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("onnxruntime")
-    choose.warn_replaced.cache_clear()
-    assert [choose.find("torch").device for _ in range(2)] == ["onnx", "onnx"]
-    assert len(caplog.messages) == 1 and "choose --device onnx" in caplog.text
-
-
-def test_device_torch_cuda_without_a_cuda_provider_is_one_line() -> None:
-    ort = pytest.importorskip("onnxruntime")
-    if "CUDAExecutionProvider" in ort.get_available_providers():
-        pytest.skip("this ONNX Runtime has the CUDA provider")
-    with pytest.raises(
-        MissingComponent,
-        match=r"^this ONNX Runtime has no CUDAExecutionProvider .*onnxruntime-gpu, or "
-        "choose --device cuda or cpu$",
-    ):
-        choose.find("torch:cuda:1")
+@pytest.mark.parametrize("device", ["coreml", "DirectML", "torch", "torch:cuda:1"])
+def test_devices_that_are_gone_say_what_to_choose(device: str) -> None:
+    with pytest.raises(UsageError, match=rf"^--device {device.lower()} is gone; choose cpu, or cuda"):
+        load({"device": device})
 
 
 def _no_driver() -> driver.Driver:

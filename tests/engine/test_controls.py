@@ -39,7 +39,7 @@ def test_goldens_are_checked_with_default_options(make_faithful: Callable[..., P
 
 @pytest.mark.parametrize(
     ("given", "gain"),
-    [({}, 0.5), ({"look": "faithful"}, 1.0), ({"look": "vivid"}, 0.0), ({"fidelity": 0.25}, 0.25)],
+    [({}, 0.5), ({"look": "faithful"}, 1.0), ({"look": "vivid"}, 0.0), ({"look": 0.25}, 0.25)],
 )
 def test_a_look_turns_an_engines_own_control(
     make_faithful: Callable[..., Path], given: dict[str, object], gain: float
@@ -63,8 +63,8 @@ def test_every_look_applies_to_an_engine_without_a_control(make_engine: Maker) -
     [
         ({}, "rtface-m"),
         ({"look": "faithful"}, "rtface-m"),
-        ({"fidelity": 0.5}, "rtface-m"),
-        ({"fidelity": 0.49}, "rtface-m-vivid"),
+        ({"look": 0.5}, "rtface-m"),
+        ({"look": 0.49}, "rtface-m-vivid"),
         ({"look": "vivid"}, "rtface-m-vivid"),
     ],
 )

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -19,6 +20,7 @@ from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines, measure
 from rtface.engine.plan import load_golden
+from rtface.enhance.keyframes.scheduler import spacing
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine, Restored
 from tests.engine.conftest import Maker
@@ -504,3 +506,14 @@ def test_vivid_draws_no_dots_in_a_blurred_face() -> None:
         shown = seen.transpose(1, 2, 0)
         fine[name] = float((shown - cv2.GaussianBlur(shown, (0, 0), 1.5))[140:440, 130:380].std())
     assert 0.5 < fine["rtface-m-vivid"] / fine["rtface-m"] < 1.1
+
+
+@pytest.mark.parametrize("ms", [0.01, 1e6])
+def test_films_do_not_depend_on_measured_speed(ms: float) -> None:
+    def opened(recipe: Any) -> Any:
+        return SimpleNamespace(name=recipe.name, ms=ms, reason="", recurrent=recipe.recurrent, heavy=False)
+
+    engines = EngineSet("auto", opener=opened)
+    assert [engines.pick(width).name for width in (100.0, 300.0)] == ["rtface-s", "rtface-m"]
+    assert spacing("auto", engines.pick(300.0)) == 1
+    assert needs_large_engine(300.0, 1, ms) == (ms < 50.0)  # a live run does

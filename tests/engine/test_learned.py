@@ -8,8 +8,6 @@ import io
 import json
 import os
 import stat
-import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -62,14 +60,6 @@ def forged(path: Path, **arrays: Any) -> None:
         path.write_bytes(made.getvalue())
 
 
-def _with(path: Path, member: str, data: bytes) -> bytes:
-    """The file with other bytes for a member."""
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(made := io.BytesIO(), "w") as new:
-        for name in old.namelist():
-            new.writestr(name, data if name == member else old.read(name))
-    return made.getvalue()
-
-
 def meta(**values: Any) -> Any:
     return np.frombuffer(json.dumps(values).encode(), np.uint8)
 
@@ -79,63 +69,20 @@ def meta(**values: Any) -> Any:
     [
         (lambda p: p.unlink(), "nothing was learnt of anna"),
         (lambda p: p.write_bytes(p.read_bytes()[:300]), "zip"),
-        (lambda p: p.write_bytes(b"\0" * (17 << 20)), "too large"),
+        (lambda p: p.write_bytes(b"\0" * (17 << 20)), "larger than 16 MiB"),
         (lambda p: forged(p, delta=np.array([object()])), "pickle"),
-        (lambda p: forged(p, delta=np.full(1, np.nan, np.float16)), "no numbers"),
+        (lambda p: forged(p, delta=np.full_like(np.load(p)["delta"], np.nan)), "no numbers"),
         (lambda p: forged(p, delta=np.zeros(9, np.float16)), "another form"),
         (lambda p: forged(p, embeddings=np.zeros((2, 9), np.float32)), "128"),
-        (lambda p: forged(p, places=np.array([[-4, 2, 1, 9]])), "another form"),
-        (lambda p: forged(p, places=[(0, 2, 1 << 62, 4)], delta=np.zeros(0, np.float16)), "another form"),
-        (lambda p: forged(p, signs=np.zeros(9, np.uint8)), "another form"),
-        (lambda p: forged(p, steps=np.ones(2, np.float16)), "another form"),
-        (lambda p: forged(p, steps=np.full(1, np.inf, np.float16)), "no numbers"),
-        (lambda p: forged(p, places=[(0, 2, 1, 1)] * 513, delta=np.zeros(513, np.float16)), "another form"),
         (
             lambda p: forged(p, meta=meta(format=1)),
             r"another version .* learn again with: rtface learn anna SOURCE --overwrite",
         ),
-        (lambda p: forged(p, meta=meta(format=2, name="Ben")), "Ben"),
-        (lambda p: forged(p, meta=np.frombuffer(b"[" * 100_000, np.uint8)), "damaged"),
-        (lambda p: forged(p, meta=meta(format=2, name="anna", made="A" * 2_000_000)), "damaged"),
-        (lambda p: forged(p, meta=meta(format=2, name="anna", made="A" * 20_000)), "made is 'AAA"),
-        (lambda p: forged(p, meta=meta(format=2, name="anna", figures={"call": 10**400})), "figures"),
-        (lambda p: forged(p, embeddings=np.full((2, 128), 3e38, np.float32)), "length 1"),
-        (
-            lambda p: (forged(p), p.write_bytes(p.read_bytes().replace(b"\1\2-\3-\0\0", b"\1\2-\3-\0\1"))),
-            "encrypted",
-        ),
-        (lambda p: (p.unlink(), os.mkfifo(p)), "regular"),
+        (lambda p: forged(p, meta=meta(format=3, name="Ben")), "Ben"),
+        (lambda p: forged(p, meta=meta(format=3, name="anna", made="yesterday")), "made is 'yesterday'"),
         (lambda p: (p.unlink(), p.mkdir()), "regular"),
-        (lambda p: np.savez_compressed(p.open("wb"), delta=np.zeros(9 << 20, np.float16)), "too large"),
-        (lambda p: p.write_bytes(_with(p, "places.npy", b"hello")), "damaged"),
     ],
-    ids=[
-        "absent",
-        "cut",
-        "large",
-        "pickled",
-        "nan",
-        "short",
-        "embeddings",
-        "places",
-        "overflow",
-        "signs",
-        "steps",
-        "infinite",
-        "many",
-        "version",
-        "name",
-        "nested",
-        "long",
-        "made",
-        "figures",
-        "lengths",
-        "encrypted",
-        "fifo",
-        "folder",
-        "packed",
-        "bytes",
-    ],
+    ids=["absent", "cut", "large", "pickled", "nan", "short", "embeddings", "version", "name", "made", "folder"],
 )
 def test_a_file_that_is_none_is_refused(learn: Callable[..., Path], change: Any, why: str) -> None:
     path = learn()
@@ -152,30 +99,11 @@ def test_a_file_is_for_whoever_may_read_it(learn: Callable[..., Path], monkeypat
     assert learned.read(path).name == "anna"
     assert stat.S_IMODE(learn().stat().st_mode) == 0o600  # learnt again it is private again
 
-    def refuse(path: Path) -> None:
+    def refuse(path: Path, largest: int) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(learned, "open_regular", refuse)
+    monkeypatch.setattr(learned, "read_regular", refuse)
     with pytest.raises(InputError, match=r"anna\.person cannot be used .* Permission denied"):
-        learned.read(path)
-
-
-@pytest.mark.parametrize("member", ["meta", "steps"])
-@pytest.mark.parametrize(
-    "header",
-    [
-        f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({1 << 70},)}}",
-        f"{{'descr': '<f2', 'fortran_order': False, 'shape': ({1 << 62}, 4)}}",
-        "((((",
-        "\n  a\n b",
-    ],
-    ids=["overflow", "wraps", "open", "indented"],
-)
-def test_a_header_that_is_none_is_refused(learn: Callable[..., Path], member: str, header: str) -> None:
-    path = learn()
-    data = b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode()
-    path.write_bytes(_with(path, f"{member}.npy", data))
-    with pytest.raises(InputError, match=r"anna\.person cannot be used"):
         learned.read(path)
 
 
@@ -190,22 +118,12 @@ def test_a_file_with_damaged_numbers_is_refused(learn: Callable[..., Path], at: 
         learned.read(path)
 
 
-def test_steps_take_few_bytes(tmp_path: Path) -> None:
-    """As `rtface learn` leaves them: a number in four is one step up or down."""
-    r, path = np.random.default_rng(1), tmp_path / "anna.person"
-    delta = (r.choice([-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 400_003) * 0.003).astype(np.float16)
-    delta[-1] = 0.5
-    learned.write("Anna", {}, ANNA[None], [(0, 2, 400, 1000), (9, 2, 1, 3)], delta, path)
-    assert np.array_equal(learned.read(path).delta, delta) and path.stat().st_size < 58_000
-
-
 @pytest.mark.parametrize(
     "numbers",
-    [[0.25], [0.0], [-0.0, 0.5, -0.5], [6e-8, 0.0, -6e-8], [65504.0, -65504.0], [0.1, 0.2], [0.0] * 7],
-    ids=["one", "nothing", "minus", "least", "largest", "two", "zeros"],
+    [[0.25], [-0.0, 0.5, -0.5], [6e-8, 0.0, -6e-8], [65504.0, -65504.0]],
+    ids=["one", "minus", "least", "largest"],
 )
 def test_any_numbers_are_read_as_written(tmp_path: Path, numbers: list[float]) -> None:
-    """Each between a tensor of one step and one of several."""
     delta = np.array([0.5, 0.0, *numbers, 0.1, 0.2], np.float16)
     places, path = [(0, 2, 1, 2), (9, 2, 1, len(numbers)), (99, 4, 2, 1)], tmp_path / "anna.person"
     learned.write("Anna", {}, ANNA[None], places, delta, path)
@@ -235,21 +153,6 @@ def test_the_weights_of_a_person_are_those_of_that_person_alone(
     assert 1e-4 < np.abs(a - b).max() < 0.2
     engines.close()
     assert not [path for path in (tmp_path / "cache").rglob("*") if "anna" in path.name]
-
-
-def test_an_engine_of_a_shot_has_the_weights_too(learn: Callable[..., Path]) -> None:
-    loaded = list[str]()
-
-    def opened(recipe: Any) -> Any:
-        loaded.append(recipe.name)
-        return SimpleNamespace(name=recipe.name, reason="", close=lambda: None)
-
-    engines = EngineSet(EngineRequest("rtface-m", persons=(learn(),)), opener=opened)
-    engines.prepare("rtface-s")
-    assert loaded == ["rtface-m", "rtface-m@anna", "rtface-s", "rtface-s@anna"]
-    for name in ("rtface-s", "rtface-m"):
-        assert engines.of_person(engines.named(name), "anna").name == f"{name}@anna"
-    assert len(loaded) == 4  # before the first frame; none while frames wait
 
 
 @pytest.mark.parametrize(("chosen", "persons"), [("rtface-m", True), ("rtface-m-vivid", False)])
@@ -301,22 +204,6 @@ def test_a_tensor_that_is_not_there(learn: Callable[..., Path]) -> None:
     base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
     with pytest.raises(RtfaceError, match="learn again"):
         found.adapted(b"another network", base)
-
-
-@pytest.mark.parametrize(
-    "held", [b"Sigmoid", b"Resize", b"core.stem", struct.pack("<4q", -1, 48, 48, 44), struct.pack("<4f", 1, 1, 4, 4)]
-)
-def test_nothing_but_weights_is_changed(held: bytes, learn: Callable[..., Path]) -> None:
-    """What a file of somebody else may change: no operator, no name, no shape, no scale."""
-    base = (SHIPPED / "rtface-s" / "model.onnx").read_bytes()
-    at = base.find(held)
-    at, size = (at, len(held)) if base.count(held) == 1 else (at - 30, 64)
-    assert at > 0 and base.count(base[at : at + size]) == 1
-    made = replace(
-        learned.read(learn()), places=np.array([[at, 2, 1, size // 2]]), delta=np.ones(size // 2, np.float16)
-    )
-    with pytest.raises(RtfaceError, match="learn again"):
-        made.adapted(base, base)
 
 
 def test_a_place_past_the_end_of_the_network(learn: Callable[..., Path]) -> None:

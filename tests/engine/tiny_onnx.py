@@ -127,30 +127,3 @@ def convolutions(size: int, layers: list[tuple[float, float]]) -> bytes:
         graph += _bytes(5, _tensor(f"w{i}", weight)) + _bytes(5, _tensor(f"b{i}", np.full(3, bias, np.float32)))
     graph += _bytes(11, _port("input", size)) + _bytes(12, _port("output", size))
     return _int(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _int(2, 17))
-
-
-def endless(size: int) -> bytes:
-    """A network that is a loop of 2⁴⁰ rounds."""
-
-    def node(op: str, inputs: Sequence[str], outputs: Sequence[str], attribute: bytes = b"") -> bytes:
-        return _bytes(
-            1,
-            b"".join(_bytes(1, n) for n in inputs)
-            + b"".join(_bytes(2, n) for n in outputs)
-            + _bytes(4, op)
-            + attribute,
-        )
-
-    def scalar(name: str, kind: int, raw: bytes) -> bytes:
-        return _int(2, kind) + _bytes(8, name) + _bytes(9, raw)
-
-    bool_, shape = 9, (1, 3, size, size)
-    body = node("Identity", ["cin"], ["cout"]) + node("Add", ["v", "v"], ["v2"]) + _bytes(2, "body")
-    body += _bytes(11, _value("i", (), INT64)) + _bytes(11, _value("cin", (), bool_)) + _bytes(11, _value("v", shape))
-    body += _bytes(12, _value("cout", (), bool_)) + _bytes(12, _value("v2", shape))
-    graph = node(
-        "Loop", ["m", "go", "input"], ["output"], _bytes(5, _bytes(1, "body") + _bytes(6, body) + _int(20, 5))
-    ) + _bytes(2, "tiny")
-    graph += _bytes(5, scalar("m", INT64, struct.pack("<q", 1 << 40))) + _bytes(5, scalar("go", bool_, b"\1"))
-    graph += _bytes(11, _value("input", shape)) + _bytes(12, _value("output", shape))
-    return _int(1, 8) + _bytes(8, _int(2, 13)) + _bytes(7, graph)

@@ -59,12 +59,6 @@ summary = "another one"
 keys = "other.keys.txt"
 prefix = "net."
 states = ["state_dict", ""]
-[[offers]]
-name = "closed"
-version = "1"
-summary = "of no use"
-keys = "other.keys.txt"
-refused = "its publisher gives no licence"
 '''
 
 # Answers 0.5·x, which is 0.5·x + 0.25 of values of 0…1.
@@ -117,19 +111,6 @@ from rtface.cli.app import main
 sys.argv = ["rtface", "engines", *words]
 main()
 """
-MERGER = """
-import sys, time
-from pathlib import Path
-arguments = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-out = Path(arguments["--out"])
-if not Path(arguments["--changes"]).is_file():
-    sys.exit(arguments["--changes"] + " is not there")
-if (Path(__file__).parents[2] / "convert" / "mode").read_text() == "hang":
-    out.with_name(out.name + ".rtface-part").write_text("half")
-    (Path(__file__).parents[2] / "convert" / "hanging").write_text("yes")
-    time.sleep(60)
-out.write_text(" ".join([Path(arguments["--base"]).name, arguments.get("--text", "as always")]))
-"""
 KEYS = {"stem.weight": (3, 3, 1, 1), "stem.bias": (3,), "steps": ()}
 
 
@@ -151,9 +132,6 @@ class Publisher:
         (root / "convert" / "__init__.py").write_text("")
         (root / "convert" / "__main__.py").write_text(CONVERTER)
         (root / "convert" / "model.onnx").write_bytes(convolutions(64, [(0.5, 0.0)]))
-        (root / "published" / "osediff").mkdir()
-        (root / "published" / "osediff" / "__init__.py").write_text("")
-        (root / "published" / "osediff" / "merge.py").write_text(MERGER)
         self.mode("")
         self.offers(OFFERS)
         (self.folder / "tiny.keys.txt").write_text(keys_text(KEYS))

@@ -164,7 +164,6 @@ def test_a_conversion_that_fails_leaves_nothing(published: Publisher, weights: P
 def test_a_file_is_recognised_and_a_fine_tune_is_welcome(published: Publisher, tmp_path: Path) -> None:
     published.edit('prefix = "net."\n', 'prefix = "net."\nfile = "o.ckpt"\nsha256 = "00"\n')
     path = write_zip(tmp_path / "b.ckpt", {"state_dict": {f"net.{n}": t for n, t in published.tensors.items()}})
-    published.edit('keys = "other.keys.txt"\nrefused', 'keys = "tiny.keys.txt"\nrefused')
     result = call("add", "--from", path, "--accept-license")
     assert result.exit_code == 0, result.output
     assert "b.ckpt holds the weights of other" in result.stderr
@@ -179,11 +178,10 @@ def test_messages_for_what_cannot_be(published: Publisher, weights: Path, tmp_pa
         ([], "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE"),
         (["tiny1"], "the nearest is tiny-1"),
         (["codeformer"], "engines/published/codeformer"),
-        (["closed", "--accept-license"], "closed cannot be added: its publisher gives no licence"),
         (["tiny-1", "--accept-license"], "get tiny1.pth from its publisher and add it with: rtface engines add tiny-1"),
         (["--from", weights], "say which it is, as in: rtface engines add tiny-1 --from"),
         (["tiny-1", "--from", tmp_path / "page.pth"], "page.pth is a web page"),
-        (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other, closed)"),
+        (["--from", bare], "holds the weights of no engine that can be added here (tiny-1, tiny-2, other)"),
         (
             ["tiny-1", "--from", bare],
             "3 of 3 tensors are missing, the first stem.weight, 1 are not the network's, the first x",
@@ -229,10 +227,10 @@ def test_the_list_of_offers(published: Publisher, weights: Path) -> None:
     rows = {line.split()[0]: line for line in result.stdout.splitlines()}
     assert "added" in rows["tiny-1"] and "forbidden" in rows["tiny-1"] and "weights S-Lab-1.0" in rows["tiny-1"]
     assert "to fetch" in rows["tiny-2"] and "tiny2.pth (5 MB)" in rows["tiny-2"]
-    assert "with --from" in rows["other"] and "refused" in rows["closed"] and "gives no licence" in rows["closed"]
+    assert "with --from" in rows["other"]
     assert "engines/published/codeformer" in result.stderr
     rows = json.loads(call("offers", "--json").stdout)
-    assert [row["added"] for row in rows] == [True, False, False, False]
+    assert [row["added"] for row in rows] == [True, False, False]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as here are POSIX's")

@@ -96,7 +96,6 @@ def _legacy_cut(path: Path) -> None:
 
 
 def _other_zip(path: Path) -> None:
-    import zipfile
 
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme.txt", "weights inside")
@@ -107,15 +106,9 @@ def _table(text: str, values: bytes = b"") -> Callable[[Path], Any]:
     return lambda path: path.write_bytes(struct.pack("<Q", len(text)) + text.encode() + values)
 
 
-def _far(path: Path) -> None:
-    """Remembers one thing, at a place that would take 16 GiB to have."""
-    write_zip(path, b"\x80\x02Nr" + struct.pack("<I", 2**31 - 2) + b".")
-
-
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (_far, "damaged or not whole .*numbers beyond reason"),
         (_table('{"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 0]}}'), "a is not as long as it says"),
         (_table('{"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 1]}}', b"x"), "a is of type X9"),
         (_table('{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'), "damaged or not whole"),
@@ -176,44 +169,3 @@ def test_a_real_file_of_pytorch(tmp_path: Path) -> None:
         )
         found = tensors(read_contents(tmp_path / "a.pth"), ("params",))
         assert found == {name: tuple(value.shape) for name, value in net.state_dict().items()}
-
-
-def zipped(path: Path, table: bytes) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("archive/data.pkl", table)
-    return path
-
-
-def listed(path: Path, table: bytes) -> Path:
-    path.write_bytes(struct.pack("<Q", len(table)) + table + b"abcd")
-    return path
-
-
-def entry(shape: str) -> str:
-    return f'{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}'
-
-
-@pytest.mark.parametrize(
-    ("make", "table", "said"),
-    [
-        (zipped, b"\x80\x02" + b"]" * (17 << 20) + b".", "its table takes 17 MiB"),
-        (zipped, b"\x80\x02" + b"]" * 2_100_000 + b".", "more steps than any file"),
-        (listed, f'{{"a":{entry(",".join(["9" * 4000] * 20))}}}'.encode(), "beyond reason"),
-        (listed, f'{{"a":{entry(",".join(["1"] * 17))}}}'.encode(), "beyond reason"),
-        (listed, f'{{"a":{entry(str(1 << 41))}}}'.encode(), "beyond reason"),
-        (listed, f'{{"a":{"[" * 200_000}'.encode(), "nested too deeply"),
-        (
-            listed,
-            ("{" + ",".join(f'"{n}":{entry("1")}' for n in range(100_001)) + "}").encode(),
-            "lists 100001 tensors",
-        ),
-        (listed, b"{" + b" " * (17 << 20) + b"}", "its table would take"),
-    ],
-    ids=["large", "steps", "numbers", "dimensions", "side", "nested", "tensors", "table"],
-)
-def test_a_small_file_cannot_cost_minutes_or_gigabytes(
-    tmp_path: Path, make: Callable[[Path, bytes], Path], table: bytes, said: str
-) -> None:
-    with pytest.raises(InputError, match=said) as caught:
-        read_contents(make(tmp_path / "a.pth", table))
-    assert len(str(caught.value)) < 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -54,10 +53,12 @@ def test_one_is_made_once(wheelhouse: Path) -> None:
     assert find_python(None, heard.teller) == python and heard == []
 
 
-@pytest.mark.slow
-def test_a_set_up_that_fails_leaves_nothing(wheelhouse: Path) -> None:
-    shutil.rmtree(wheelhouse)
-    with pytest.raises(MissingComponent, match=r"cannot be set up: .*rtface-trial-torch.*; nothing was left. Name a "):
+def test_a_set_up_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = child.ExitStatus(1, ["ERROR: no such torch", "a traceback"])
+    monkeypatch.setattr(environment.venv, "create", lambda folder, with_pip: folder.mkdir())
+    monkeypatch.setattr(environment, "missing", lambda python: ["torch"])
+    monkeypatch.setattr(child, "run", lambda *_: failed)
+    with pytest.raises(MissingComponent, match=r"cannot be set up: no such torch; nothing was left. Name a "):
         find_python(None, Heard().teller)
     assert not environment_folder().exists()
 

@@ -24,7 +24,7 @@ PUBLISHED = Path(__file__).parents[2] / "engines" / "published"
 
 def test_offers_are_read_whole(published: Publisher) -> None:
     found = find_offers()
-    assert list(found) == ["tiny-1", "tiny-2", "other", "closed"]
+    assert list(found) == ["tiny-1", "tiny-2", "other"]
     offer = found["tiny-1"]
     assert offer.keys() == KEYS and offer.table.input.range == (-1, 1) and offer.published.states[0] == "params_ema"
     assert not offer.table.licence.commercial_use and offer.table.architecture.family == "GAN"
@@ -58,8 +58,6 @@ def test_a_name_that_is_not_offered(published: Publisher) -> None:
         offer_named("CodeFormer", found)
     with pytest.raises(UsageError, match=r"the nearest is hifacegan"):
         offer_named("hifacgan", found)
-    with pytest.raises(EngineError, match="closed cannot be added: its publisher gives no licence"):
-        offer_named("closed", found)
 
 
 def test_other_distributions_offer_too(
@@ -123,7 +121,7 @@ def test_a_file_like_none_of_them(published: Publisher, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a.pth", {"params": {"x": Tensor((2,))}})
     with pytest.raises(
         InputError,
-        match=r"no engine that can be added here \(tiny-1, tiny-2, other, closed\); with "
+        match=r"no engine that can be added here \(tiny-1, tiny-2, other\); with "
         r"distributions of their own come codeformer \(.*/published/codeformer\) "
         r"and hifacegan \(",
     ):
@@ -147,7 +145,7 @@ def test_ours_can_be_read_and_their_keys_are_whole() -> None:
     for folder in {path.parent for path in PUBLISHED.glob("*/offers.toml")}:
         for offer in read_offers(folder):
             assert offer.name in found
-            assert offer.published.refused or (len(offer.keys()) > 50 and offer.published.file)
+            assert len(offer.keys()) > 50 and offer.published.file
             assert offer.table.licence.terms.strip()
             state = {name: Tensor(shape) for name, shape in offer.keys().items()}
             first = offer.published.states[0]

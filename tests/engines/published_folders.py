@@ -10,7 +10,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NARROW: dict[str, tuple[int, dict[str, Any]]] = {
     "gfpgan": (64, {"size": 64, "narrow": 1 / 16, "styles": 64}),
     "restoreformer": (64, {"size": 64, "width": 32, "entries": 64, "code": 32}),
-    "osediff": (64, {"widths": (32, 64, 128, 128), "pictures": (32, 64, 96, 96), "told": 64, "head": 16}),
     "rtface_codeformer": (64, {"size": 64, "width": 32, "layers": 1}),
     "rtface_hifacegan": (64, {"width": 8}),
 }
@@ -29,12 +28,12 @@ def folders() -> list[Path]:
 
 
 def offered(folder: Path) -> dict[str, dict[str, Any]]:
-    """What an architecture offers and does not refuse, by name, as ``offers.toml`` says it; of several files for one
+    """What an architecture offers, by name, as ``offers.toml`` says it; of several files for one
     network the first."""
     import tomllib
 
     found: dict[str, dict[str, Any]] = {}
     for entry in tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))["offers"]:
-        if "refused" not in entry and entry.get("variant", {}) not in [e.get("variant", {}) for e in found.values()]:
+        if entry.get("variant", {}) not in [e.get("variant", {}) for e in found.values()]:
             found[entry["name"]] = entry
     return found

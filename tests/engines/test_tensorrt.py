@@ -1,8 +1,7 @@
 """Every published architecture, narrow and with random weights, built by TensorRT for RTX, which needs no GPU for it.
 
 Each for sm_89 in the precision that such a GPU tries first; RTFACE_TENSORRT_SMS="75,120" builds for those too, in
-every precision that the offer allows, and OSEDiff, whose three thousand nodes take a minute. RTFACE_REQUIRE_TENSORRT=1
-makes the library's absence a failure.
+every precision that the offer allows. RTFACE_REQUIRE_TENSORRT=1 makes the library's absence a failure.
 """
 
 from __future__ import annotations
@@ -28,13 +27,12 @@ from engines.convert.offers import read_offer  # isort: skip
 pytestmark = pytest.mark.timeout(900)  # a build takes ten seconds, and on a busy machine minutes
 
 OFFERS = {name: folder for folder in folders() for name in offered(folder)}
-SLOW = {"osediff-face"}
 MORE = [sm for sm in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if sm]
 
 
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """What the builder asks of a network (`rtface.engine.spec.NetworkSpec`, as far as it does)."""
+    """What the builder asks of a network (`rtface.engine.recipe.Recipe`, as far as it does)."""
 
     name: str
     inputs: dict[str, tuple[int, ...]]
@@ -62,8 +60,6 @@ def rtx() -> Library:
 @pytest.fixture(scope="module", params=OFFERS)
 def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Narrow, list[Precision]]:
     """A network as the converter writes it, and what its offer allows."""
-    if request.param in SLOW and not MORE:
-        pytest.skip("takes a minute: RTFACE_TENSORRT_SMS=89 builds it")
     folder = OFFERS[request.param]
     offer, (size, changes) = read_offer(folder, request.param), NARROW[folder.name]
     offer = replace(offer, size=size, variant=offer.variant | changes)
@@ -90,7 +86,7 @@ def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_it_is_built_for_sm_89(rtx: Library, narrow: tuple[Narrow, list[Precision]]) -> None:
     network, allowed = narrow
     assert "bf16" in allowed
-    assert len(build(network, allowed[0], choose((8, 9), (rtx,)))) > network.model_path.stat().st_size / 4
+    assert len(build(network, allowed[0], choose((8, 9), (rtx,), ""))) > network.model_path.stat().st_size / 4
 
 
 @pytest.mark.parametrize("products", [True, False])
@@ -114,4 +110,4 @@ def test_other_capabilities_on_demand(rtx: Library, narrow: tuple[Narrow, list[P
     capability = int(sm[:-1]), int(sm[-1])
     for precision in precisions(capability):
         if precision in allowed:
-            assert len(build(network, precision, choose(capability, (rtx,)))) > 1e6
+            assert len(build(network, precision, choose(capability, (rtx,), ""))) > 1e6

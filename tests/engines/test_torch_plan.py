@@ -11,8 +11,6 @@ import pytest
 
 from rtface.engine.plan import gate
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.spec import ImageNetworkSpec
-from rtface.tracking import models
 from tests.engines.common import ONNX, ort, torch
 from tests.gpu import torch_plan
 
@@ -43,11 +41,6 @@ def compared(spec: Any, batch: int) -> Any:
     for name, want in zip(spec.outputs, wanted, strict=True):
         np.testing.assert_allclose(memory[name], want, rtol=1e-4, atol=ONNX, err_msg=name)
     return plan
-
-
-@pytest.mark.parametrize("network", [models.face_mesh, models.yunet])
-def test_a_trackers_network_is_onnx_runtimes(network: Any) -> None:
-    compared(ImageNetworkSpec(network()), 1)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.analysis.treatment import INSIDE, gain_of, of_colours
+from rtface.analysis.treatment import INSIDE, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
@@ -22,12 +22,12 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_measurement import TrackMeasurement
+from rtface.enhance.track_store import TrackRules
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Display, Face, Frame, Quantisers
 from rtface.geometry.transforms import (
     Field,
     apply,
-    bounds,
     compose,
     display_size,
     field_parity,
@@ -39,7 +39,7 @@ from rtface.media.marks.provenance import Change
 from rtface.media.read.enlarge import Enlarger
 from rtface.protocols import Runtime
 from rtface.quality.governor import QualityGovernor
-from rtface.shots.settings import NO_SHOTS, Shot, ShotList, ShotSettings
+from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.util.fade import MOST_A_FRAME
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
@@ -212,16 +212,6 @@ def test_a_frame_begun_ahead_is_as_without(around: tuple[float, ...], inferred: 
     assert (len(plain.seen), len(begun.seen)) == (3, inferred)
 
 
-def test_a_face_that_cannot_be_begun_fails_where_it_is_processed() -> None:
-    face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
-    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
-    stage.process(frame_with(face), [(face, both(1.0), both(0.0))])
-    bad = replace(face, box=np.full(4, np.nan))
-    assert not stage.begin(frame_with(bad))
-    with pytest.raises(ValueError, match="NaN"):
-        stage.process(frame_with(bad), [(bad, both(1.0), both(0.0))])
-
-
 def test_nothing_is_begun_where_nothing_is_processed_any_more() -> None:
     """As after a shot that leaves its faces alone begins."""
     face, network = face_in((120.0, 60.0, 171.0, 111.0)), FakeCodedNetwork()
@@ -255,14 +245,6 @@ def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
         for codec in ("h264", "vp9", "av1")
     }  # pyright: ignore
     assert told["h264"] == pytest.approx(16) and 16 > told["vp9"] > 2 * told["av1"] > 4
-
-
-def test_steps_beyond_the_map_are_those_of_its_edge() -> None:
-    quantisers = Quantisers(steps_of(2, 2), 16, "mpeg2video")  # of a frame of 32×32
-    place = place_of(frame_with(size=(32, 32)), face_in((0.0, 0.0, 32.0, 32.0), size=(32, 32)), 1.3, LARGEST)
-    told = place.steps(quantisers, 1)
-    assert told is not None and place.width > 32
-    assert 2.0 ** told[-1, -1] == pytest.approx(4.0, rel=1e-5)
 
 
 # -- what it measures --------------------------------------------------------------------------------------------
@@ -520,9 +502,8 @@ def enhancer(
         Runtime(CpuDevice(), FakeEngines(engine or FakeEngine())),
         Options(**{"grain": "none", **options}),
         stats,
-        treatments=treatments,
+        rules=TrackRules(Treatments(treatments or {}), shots),
         coded=coded_stage(network, stats),
-        shots=shots,
     )
 
 
@@ -571,7 +552,6 @@ def test_the_engine_sees_the_corrected_frame() -> None:
 
 def changed_area(
     treatments: dict[int, Treatment] | None = None,
-    shot: ShotSettings | None = None,
     *,
     ring: tuple[float, float] = (40.0, 20.0),
     **options: Any,
@@ -586,9 +566,8 @@ def changed_area(
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none", **options),
         Stats(),
-        treatments=treatments,
+        rules=TrackRules(Treatments(treatments or {})),
         coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
-        shots=NO_SHOTS if shot is None else ShotList([Shot(Fraction(0), None, shot)]),
     )
     frame = real()
     was = planes(frame)[0]
@@ -603,8 +582,6 @@ def test_the_region_says_how_far_the_first_stage_reaches(predict: Callable[[floa
     nothing, little = (40.0, 40.0), (40.0, 39.45)  # below 0.3 of the strength round the face
     assert changed_area(region="auto", ring=nothing) == face == changed_area(region="head", ring=nothing)
     assert changed_area(region="auto", ring=little) == face < changed_area(region="head", ring=little)
-    assert changed_area(region="head", shot=ShotSettings(region="face")) == face
-    assert changed_area(region="face", shot=ShotSettings(region="head")) == head
 
 
 def test_colours_get_more_of_a_low_strength_and_fade_as_slowly(
@@ -648,7 +625,7 @@ def test_forced_treatments_have_no_first_stage() -> None:
             Options(grain="none"),
             Stats(),
             analysis=False,
-            treatments=more.get("treatments"),
+            rules=TrackRules(Treatments(more.get("treatments", {}))),
         ).process(real())  # type: ignore[arg-type]
         assert all(np.array_equal(a, b) for a, b in zip(planes(out), planes(plain), strict=True))
 
@@ -672,14 +649,6 @@ def test_detail_that_is_made_up_has_less_of_a_low_strength(
     step = enhancer(engine, treatments=treatments)
     step.process(real())
     assert step.tracks.states[1].report().strength == pytest.approx(applied)
-
-
-@pytest.mark.parametrize(("correct", "calls"), [("always", 1), ("never", 0)])
-def test_a_shots_decision_has_no_first_stage(correct: Any, calls: int) -> None:
-    stats, engine = Stats(), FakeEngine()
-    step = enhancer(engine, stats=stats, shots=ShotList([Shot(Fraction(0), None, ShotSettings(correct=correct))]))
-    out = step.process(real())
-    assert out.corrected is bool(calls) and engine.calls == calls and stats.counters["crops:coded"] == 0
 
 
 def test_the_runs_strength_holds_for_the_first_stage_too(predict: Callable[[float], None]) -> None:
@@ -785,13 +754,6 @@ def test_live_it_is_the_first_thing_that_is_left_out(
     out = step.collect(step.submit(replace(real(), captured_at=0.0)))
     assert (stats.counters["crops:coded"], stats.counters["crops:coded-light"]) == (whole, light)
     assert len(network.seen) == light and engine.calls == 1 and out.corrected
-
-
-def test_bounds_of_a_place_hold_its_faces_box() -> None:
-    face = face_in((120.0, 60.0, 171.0, 111.0), display=DISPLAYS[1][0])
-    place = place_of(frame_with(face, display=DISPLAYS[1][0]), face, 1.3, LARGEST)
-    x0, y0, x1, y1 = bounds(invert(place.matrix), (0, 0, place.width, place.height))
-    assert (face.box[:2] >= (x0, y0)).all() and (face.box[2:] <= (x1, y1)).all()
 
 
 def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -901,18 +863,6 @@ def test_every_face_is_measured_again_where_time_is_short() -> None:
 
 def test_a_measurement_that_fails_is_not_tried_on_every_frame() -> None:
     assert 1 <= shown_later(Later(fail=True), 1, 100) <= 4, "once a second"
-
-
-def test_what_lies_round_the_face_fades_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `auto`, too, which leaves it alone below 0.3 of the strength."""
-    step, found = enhancer(region="auto", treatments={1: Treatment(True)}), list[float]()
-    monkeypatch.setattr(CodedStage, "process", lambda self, frame, faces, **_: found.append(faces[0][2].luma) or frame)
-    for n in range(100):
-        analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
-        analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if 30 <= n < 60 else 0.15)
-        step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
-    assert len(found) == 100 and found[29] == found[-1] == 0.0 and max(found) == pytest.approx(0.8)
-    assert max(abs(b - a) for a, b in pairwise(found)) <= MOST_A_FRAME + 1e-9
 
 
 def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatch) -> None:

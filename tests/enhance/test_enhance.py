@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
-from fractions import Fraction
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Treatment
-from rtface.analysis.treatment import gain_of
+from rtface.analysis.treatment import Treatments, gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.strength import strength_by_edge
+from rtface.enhance.track_store import TrackRules
 from rtface.errors import DeviceLost, EngineError, MissingComponent
-from rtface.frame import CorrectedRegion, Display, Face, Frame, Packet
-from rtface.geometry.alignment import crop_matrix
-from rtface.geometry.planes import planes as native_planes
-from rtface.pipeline.chain import find_faces, join_fields, split_fields, track
-from rtface.protocols import Item, Runtime, View
-from rtface.shots.settings import Shot, ShotList, ShotSettings
+from rtface.frame import CorrectedRegion, Display, Frame, Packet
+from rtface.pipeline.chain import join_fields, split_fields, track
+from rtface.protocols import Runtime
 from rtface.stats import Stats
-from rtface.tracking import NoTracker
-from rtface.util.av_arrays import copy_image
 from tests.pipeline.fakes import FakeCodedNetwork, FakeEngine, FakeEngines, coded_stage, face_at, frame_of, portrait
 
 
@@ -47,7 +41,7 @@ def enhance(
         Options(**{"grain": "none", **options}),
         stats or Stats(),
         analysis=analysis,
-        treatments=treatments,
+        rules=TrackRules(Treatments(treatments or {})),
         coded=coded_stage(stats=stats) if analysis else None,
     )
 
@@ -151,29 +145,6 @@ def test_packets_keep_their_place_among_the_frames() -> None:
     assert [x.pts if isinstance(x, Frame) else x.stream_index for x in out] == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_frames_wait_for_a_treatment_before_they_are_copied() -> None:
-    """A step for what is made of frames as they came meets them unchanged, and no more of them than are in work."""
-    was, passed, held = [planes(f) for f in film()], list[int](), list[int]()
-    step = enhance(analysis=True)
-
-    def read() -> Iterator[Item]:
-        for frame in film():
-            assert not passed
-            yield frame
-
-    def remember(items: Iterator[Item]) -> Iterator[Item]:
-        for item in items:
-            assert isinstance(item, Frame)
-            assert all(np.array_equal(a, b) for a, b in zip(planes(item), was[item.pts], strict=True))
-            passed.append(item.pts)
-            yield item
-
-    for done, item in enumerate(step(read(), remember)):
-        assert isinstance(item, Frame) and item.touched
-        held.append(len(passed) - done)
-    assert passed == list(range(6)) and max(held) <= 2
-
-
 @pytest.mark.parametrize(
     ("network", "touched"),
     [
@@ -200,34 +171,6 @@ def test_a_face_without_a_gain_is_left_bit_for_bit(
     if not touched:
         assert all(np.array_equal(a, b) for a, b in zip(was, planes(out), strict=True))
         assert step.tracks.reports()[0].treatment["reasons"] == ["nothing to gain"]
-
-
-def test_tracker_analysis_and_crops_share_a_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture, points = portrait(640, 480, blur=3.0)
-    face, device, read = face_at(points), CpuDevice(), list[Any]()
-
-    class Tracker(NoTracker):
-        def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-            view.crop(crop_matrix(face, 256), (256, 256))
-            return (face,)
-
-    def counted(image: Any, *more: Any) -> Any:
-        read.append(image)
-        return native_planes(image, *more)
-
-    monkeypatch.setattr("rtface.device.cpu.device.planes", counted)
-    frame = find_faces(frame_of(picture, 0), cast(Any, Tracker()), device, Stats())
-    step = single(Runtime(device, FakeEngines()), analysis=True, coded=coded_stage(measures_only=True))
-    task = step.submit(frame)
-    assert task.crops and len(read) == 1
-    was = device.view(frame).crop(crop_matrix(face, 256), (256, 256))
-    out = step.collect(task)
-    seen = [
-        device.view(f).crop(crop_matrix(face, 256), (256, 256))
-        for f in (frame, out, replace(out, image=copy_image(out.image)))
-    ]
-    assert not np.array_equal(was, seen[0])
-    assert np.array_equal(seen[0], seen[1]) and np.array_equal(seen[1], seen[2])
 
 
 def test_a_failing_engine_lets_that_frame_through_and_is_counted() -> None:
@@ -269,26 +212,24 @@ def test_a_tracker_whose_gpu_is_lost_ends_the_run() -> None:
 
 
 def test_a_treatment_decides_for_its_track_alone() -> None:
-    other = FakeEngine("other", amount=0.05)
-    engines = FakeEngines(FakeEngine(), other)
+    engines = FakeEngines(FakeEngine())
     picture, points = portrait(640, 180)
     frame = frame_of(picture, 0)
     faces = tuple(face_at(points + [dx, 0.0], k) for k, dx in ((1, -160.0), (2, 0.0), (3, 160.0)))
     step = single(
         Runtime(CpuDevice(), engines),
         analysis=True,
-        treatments={1: Treatment(False), 2: Treatment(True, 0.5, "other"), 3: Treatment(True, 1.0)},
+        rules=TrackRules(Treatments({1: Treatment(False), 2: Treatment(True, 0.5), 3: Treatment(True, 1.0)})),
     )
     out = step.collect(step.submit(replace(frame, faces=faces)))
     assert out.touched
     reports = {r.id: r for r in step.tracks.reports()}
     assert (reports[1].strength, reports[2].strength, reports[3].strength) == (0.0, 0.5, 1.0)
-    assert (reports[2].treatment["engine"], reports[3].treatment["engine"]) == ("other", "fake")
-    assert (engines.named("fake").calls, other.calls) == (1, 1)
+    assert engines.named("fake").calls == 2
 
 
-def test_region_by_track_goes_before_shot_and_run() -> None:
-    def changed(run: CorrectedRegion, shot: CorrectedRegion | None, track: CorrectedRegion | None) -> int:
+def test_a_region_of_the_head_is_larger() -> None:
+    def changed(run: CorrectedRegion) -> int:
         picture, points = portrait(640, 180)
         frame = replace(frame_of(picture, 0), faces=(face_at(points, 1),))
         before = planes(frame)[0]
@@ -296,15 +237,11 @@ def test_region_by_track_goes_before_shot_and_run() -> None:
             Runtime(CpuDevice(), FakeEngines()),
             Options(grain="none", region=run),
             Stats(),
-            treatments={1: Treatment(True, region=track)},
-            shots=ShotList([Shot(Fraction(0), None, ShotSettings(region=shot))]),
+            rules=TrackRules(Treatments({1: Treatment(True)})),
         )
         return int((planes(step.collect(step.submit(frame)))[0] != before).sum())
 
-    face, head = changed("face", None, None), changed("head", None, None)
-    assert head > 1.3 * face > 0
-    assert [changed("face", "head", None), changed("face", None, "head"), changed("face", "face", "head")] == [head] * 3
-    assert [changed("head", "face", None), changed("head", "head", "face")] == [face] * 2
+    assert changed("head") > 1.3 * changed("face") > 0
 
 
 def test_both_fields_of_interlaced_frames_are_corrected() -> None:
@@ -362,15 +299,6 @@ def test_a_recurrent_engine_begins_anew_after_a_pause() -> None:
     late = [replace(f, pts=f.pts + (25 if i >= 2 else 0)) for i, f in enumerate(frames)]
     list(enhance(FakeEngines(Noting()))(late))
     assert Noting.known == [False, True, False, True]
-
-
-def test_figures_of_a_track() -> None:
-    step = enhance()
-    list(step(film(5)))
-    (report,) = step.tracks.reports()
-    assert (report.id, report.frames, report.first_s, report.last_s) == (1, 5, 0.0, 0.16)
-    assert report.strength == 1.0
-    assert 80 < report.mean_width_px < 140
 
 
 class LosableDevice(CpuDevice):

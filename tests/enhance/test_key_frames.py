@@ -225,12 +225,3 @@ def test_another_engine_fades_in() -> None:
     assert strength[2] > 2.5 * strength[-1]
     falls = -np.diff(strength[2:])
     assert falls.max() < 0.5 * (strength[2] - strength[-1])
-
-
-def test_the_governor_hears_of_frames_without_faces() -> None:
-    governor = QualityGovernor(1 / 25, 10.0)
-    enhance = live(FakeEngines(Sharpening()), governor)
-    for frame, levels in zip(still(2), (["full"], []), strict=True):
-        faces = frame.faces if levels else ()
-        enhance.collect(enhance.submit(replace(frame, faces=faces)))
-        assert governor.levels == levels

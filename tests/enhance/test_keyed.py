@@ -18,7 +18,6 @@ from rtface.correct.keyframe_blend import (
     AHEAD_FRAMES,
     Key,
     blended_with_keys,
-    flicker_ratio,
     take_key_output,
     temporally_averaged,
 )
@@ -31,7 +30,6 @@ from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
-from rtface.errors import UsageError
 from rtface.frame import Crops, Frame
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
@@ -224,45 +222,6 @@ def test_live_keyframes_are_carried_between_small_answers() -> None:
     assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
 
 
-class Halving(Every):
-    """Full crops at first, from the tenth frame on those of the light engine's size, and full ones again."""
-
-    def plan(self, now: float, seen: Any, **more: Any) -> Any:
-        plans = super().plan(now, seen, **more)
-        return [replace(p, half=10 < self._turn <= 30) for p in plans]
-
-
-def test_live_keyframes_may_be_shown_at_half_size() -> None:
-    heavy, stats = Late(), Stats()
-    enhance = live(heavy, Small(0.03), Halving(2), stats)
-    sizes: list[int] = []
-    shape = enhance.runtime.device.shape
-    enhance.runtime.device.shape = lambda faces: (sizes.extend(f.crops.size for f in faces), shape(faces))[1]  # type: ignore[method-assign]
-    changed = changes(enhance, heavy, still(48))
-    # What is carried is carried at the size that it was made in, and the heavy engine is always shown large crops.
-    assert sizes == [512] * 10 + [256] * 20 + [512] * 18
-    assert all(crops.shape == (1, 3, 512, 512) for crops, _ in heavy.asked) and len(heavy.asked) > 12
-    steps = [abs(a - b) for a, b in itertools.pairwise(changed[8:])]
-    assert stats.counters["faults"] == 0 and max(steps) < 0.3 * changed[8]
-
-
-class Idle(WhenTold):
-    """Answers with the crop itself, when it is told to."""
-
-    ms = 700.0
-
-    def __init__(self) -> None:
-        super().__init__("heavy", 512, 0.0)
-
-
-def test_live_an_identity_engine_changes_nothing_at_half_size() -> None:
-    """Crops of two sizes do not show quite the same: that is no correction."""
-    heavy = Idle()
-    enhance = live(heavy, Small(), Halving(1))
-    changed = changes(enhance, heavy, still(30))
-    assert max(changed[13:]) < 0.02  # but for the two frames on which the sizes change
-
-
 class Sinking(Every):
     """From one frame on faces go by the light engine, on every 4th."""
 
@@ -299,12 +258,6 @@ def test_how_many_frames_lie_between_key_frames() -> None:
     assert spacing("auto", engine) == 8
     engine.recurrent = True
     assert spacing("auto", engine) == 1 and spacing(6, engine) == 6
-
-
-@pytest.mark.parametrize("value", [0, 13, "often", 2.5, True])
-def test_keyframe_says_what_it_takes(value: object) -> None:
-    with pytest.raises(UsageError, match="auto"):
-        Options.of({"keyframe": value})
 
 
 def features(seed: int, time: float = 0.0) -> FaceFeatures:
@@ -438,22 +391,6 @@ def missed(warp: Warp, flow: float) -> float:
     return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
 
 
-def test_film_motion_is_finer_and_on_averaged_answers() -> None:
-    samples = drifting(0.15, 0.05)
-    sequence, warps = [m.features(wait=True) for m in samples], WarpEstimator(fine=True)
-    for k, features in enumerate(sequence):
-        near = [j for j in range(len(sequence)) if 0 < abs(j - k) <= 3]
-        features.speed = warps.speed(features, [(j - k, sequence[j]) for j in near])
-    warp = warps.between(sequence[5], sequence[8], np.ones((SIDE, SIDE), np.float32), warps.along(sequence[5:9]))
-    at_once = missed(warp, 0.45)
-    found: list[float] = []
-    for fine in (True, False):
-        samples = drifting(0.15, 0.05)
-        around = NeighbourSmoother(samples, WarpEstimator(fine=fine))
-        found.append(missed(around.warp(samples[5], samples[8]), 0.45))
-    assert found[0] < 0.9 * found[1] and found[0] < 0.7 * at_once
-
-
 def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     def trembles() -> float:
         rng = np.random.default_rng(0)
@@ -468,11 +405,6 @@ def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch
     averaged = trembles()
     monkeypatch.setattr("rtface.enhance.keyframes.smoothing.SHOWN_FRAMES", 0)
     assert averaged < 0.8 * trembles()
-
-
-def test_motion_that_was_not_found_is_no_tremble() -> None:
-    same = np.full((SIDE, SIDE), 1e-4, np.float32)
-    assert flicker_ratio(same, same).max() == 0.0 and flicker_ratio(4 * same, same).min() == 1.0
 
 
 def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
@@ -490,18 +422,6 @@ def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
         shown = around.shown(samples[6], draft, (0, 0, SIDE, SIDE))
         changed.append(float(np.abs(shown - draft(samples[6])).mean()))
     assert changed[0] < 0.2 * changed[1]
-
-
-@pytest.mark.slow
-def test_a_face_that_is_shown_larger_is_worked_out_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is shown of a face in a film is worked out while the frame before is shown, for what was seen of it then."""
-    boxes = iter([(40, 40, 88, 88)] * 5 + [(20, 20, 108, 108)] * 20)
-    monkeypatch.setattr("rtface.enhance.corrector.shown_box", lambda *_: next(boxes))
-    out = shown(step(Heavy(), keyframe=4), still(13))
-    monkeypatch.setattr("rtface.enhance.corrector.shown_box", lambda *_: (20, 20, 108, 108))
-    whole = shown(step(Heavy(), keyframe=4), still(13))
-    assert np.abs(out[4] - whole[4]).max() > 1.0
-    assert max(float(np.abs(a - b).max()) for a, b in zip(out[5:], whole[5:], strict=True)) <= 1.0
 
 
 def test_an_engine_is_not_given_what_another_remembers() -> None:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.analysis.treatment import FORCED
+from rtface.analysis.treatment import FORCED, Treatments
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.track_store import TrackRules
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
@@ -185,8 +186,8 @@ ALWAYS = ShotList([Shot(Fraction(0), None, ShotSettings(correct="always"))])
     ("kind", "decided"),
     [
         ("film", {}),
-        ("film", {"shots": ALWAYS}),
-        ("film", {"by_person": {"anna": FORCED["always"]}}),
+        ("film", {"rules": TrackRules(shots=ALWAYS)}),
+        ("film", {"rules": TrackRules(Treatments(by_person={"anna": FORCED["always"]}))}),
         ("live", {}),
         pytest.param("carried", {}, marks=pytest.mark.slow),
     ],

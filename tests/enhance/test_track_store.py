@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
+from rtface.analysis.treatment import Treatments
 from rtface.config.options import Options
 from rtface.correct.keyframe_blend import AHEAD_FRAMES
 from rtface.enhance.mode import Mode
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK
-from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.enhance.track_store import TrackRules, TrackState, TrackStore
 from rtface.errors import UsageError
 from rtface.frame import Face
 from rtface.jobs.figures import merged
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-ON, OFF = Treatment(True, 0.9, None, ("noise 0.50",)), Treatment(False, 0.0, None, ("nothing to gain",))
+ON, OFF = Treatment(True, 0.9, ("noise 0.50",)), Treatment(False, 0.0, ("nothing to gain",))
 BAD = Analysis(noise=0.6, error=40.0, remaining=10.0)
 
 
@@ -55,8 +56,8 @@ def test_the_report_has_what_was_done_not_the_last_decision() -> None:
 
 
 def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
-    on = Treatment(True, 0.9, None, ("noise 0.60",), first=0.5, ring=0.3, gain=0.4)
-    told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, None, ("nothing to gain",), gain=0.01), 30, 10)
+    on = Treatment(True, 0.9, ("noise 0.60",), first=0.5, ring=0.3, gain=0.4)
+    told = shown(shown(record(), on, 0, 30), Treatment(False, 0.0, ("nothing to gain",), gain=0.01), 30, 10)
     track = told.report()
     assert (
         track.treatment.items()
@@ -85,14 +86,6 @@ def test_a_face_that_was_left_alone_says_so() -> None:
     assert (told.frames_corrected, told.strength, told.strength_range) == (0, 0.0, [0.0, 0.0])
 
 
-def test_the_range_of_strength() -> None:
-    track = record()
-    for k, strength in enumerate((0.5, 0.25, 1.0)):
-        track.figures.apply(Strength(decided=strength), k / 25)
-    assert track.report().strength_range == [0.25, 1.0]
-    assert track.report().strength == pytest.approx(0.583, abs=1e-3)
-
-
 def test_spans_are_bounded_and_lose_no_frame() -> None:
     track = record()
     for k in range(300):
@@ -109,20 +102,9 @@ def test_a_live_runs_times_count_from_its_beginning() -> None:
     assert [(s.from_s, s.to_s) for s in told.spans] == [(0.0, 0.36)]
 
 
-def test_a_track_that_is_gone_keeps_figures_only() -> None:
-    book = TrackStore({})
-    analyzer = book.see(FACE, 0.0).analyzer
-    analyzer.learn(BAD, 200, 0.0)
-    book.sweep(6.0)
-    assert analyzer.decided and analyzer.treatment.on and analyzer.analysis.noise == pytest.approx(0.6)
-    assert analyzer.due(6.0) and analyzer.last_s < 0
-    analyzer.learn(Analysis(), 200, 6.0)
-    assert analyzer.treatment.on
-
-
 def test_tracks_that_come_and_go_leave_their_figures_only() -> None:
     """As after each reconnection of a live source: 60 of them, each corrected on 100 frames."""
-    book, grown = TrackStore({}, mode=Mode.LIVE), list[int]()
+    book, grown = TrackStore(mode=Mode.LIVE), list[int]()
     crop = np.zeros((3, 128, 128), np.float32)
     tracemalloc.start()
     for number in range(1, 61):
@@ -142,7 +124,7 @@ def test_tracks_that_come_and_go_leave_their_figures_only() -> None:
 
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
-    book = TrackStore({})
+    book = TrackStore()
     book.analyzer_of(FACE, 61.0).learn(BAD, 200, 61.0)
     book.sweep(60.0)
     assert not book.analyzer_of(FACE, 61.2).decided
@@ -163,7 +145,7 @@ def test_all_frames_that_an_option_keeps_in_work_are_remembered() -> None:
 
 @pytest.mark.parametrize(("correct", "on"), [("always", True), ("never", False)])
 def test_a_person_decides_for_all_but_the_tracks_of_the_file(correct: str, on: bool) -> None:
-    book = TrackStore({2: Treatment(not on)}, correct=correct)  # type: ignore[arg-type]
+    book = TrackStore(TrackRules(Treatments({2: Treatment(not on)})), correct=correct)  # type: ignore[arg-type]
     other = Face(2, FACE.box, FACE.points)
     assert book.track_of(FACE, 0.0).analyzer.treatment.on is on
     assert book.track_of(other, 0.0).analyzer.treatment.on is not on

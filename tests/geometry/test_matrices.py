@@ -120,11 +120,6 @@ def test_cv2_convention_is_the_same_map():
     np.testing.assert_allclose(centroid(warped.astype(np.float64)), apply(matrix, DOT), atol=0.02)
 
 
-def test_compose_and_invert_are_inverse():
-    matrix = np.array([(0.7, -0.2, 13.0), (0.3, 1.1, -5.0)])
-    np.testing.assert_allclose(compose(matrix, invert(matrix)), np.eye(3)[:2], atol=1e-12)
-
-
 def test_the_footprint_does_not_depend_on_the_rotation():
     for angle in np.linspace(0.0, 6.0, 7):
         c, s = 0.4 * np.cos(angle), 0.4 * np.sin(angle)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Frame, Packet
-from rtface.media.cuda import decoder, driver
+from rtface.media.cuda import driver
 from rtface.media.cuda.decoder import ON_GPU
 from rtface.media.cuda.nvenc import Encoding
 from rtface.media.read.hardware import Decoding
@@ -86,24 +86,6 @@ def bytes_of(image: av.VideoFrame) -> tuple[bytes, ...]:
     host = software(image)
     held = repacked(host, ON_GPU.get(host.format.name, host.format.name))
     return tuple(np.from_dlpack(plane).tobytes() for plane in held.planes)
-
-
-def fail_after(packets: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets the GPU's decoder fail after so many packets beyond the first frame."""
-    decode, settle, calls = decoder.GpuDecoder.decode, driver.settle, list[int]()
-
-    def counted(self: decoder.GpuDecoder, packet: Any = None) -> Any:
-        if self.state == "gpu":
-            calls.append(1)
-        return decode(self, packet)
-
-    def settle_until(device: int) -> None:
-        if len(calls) > packets:
-            raise av.error.ExternalError(-542398533, "Generic error in an external library")
-        settle(device)
-
-    monkeypatch.setattr(decoder.GpuDecoder, "decode", counted)
-    monkeypatch.setattr(driver, "settle", settle_until)
 
 
 @contextmanager
@@ -182,16 +164,6 @@ def test_frames_too_small_for_the_gpu(media, tmp_path):
     """NVDEC has a least size, 48×16 to 144×144 by codec and GPU."""
     source = media.make_film(tmp_path / "in.mkv", frames=5, size=(32, 16))
     same(seen(source, Decoding(0, True)), seen(source, None))
-
-
-@pytest.mark.parametrize("name", ["h264.mp4", "hevc-10.mkv", "h264-intra.mp4"])
-@pytest.mark.parametrize("after", [17, 31])
-def test_the_gpu_fails_in_the_middle(film, monkeypatch, name, after):
-    fail_after(after, monkeypatch)
-    there, here = seen(film(name), Decoding(0, True)), seen(film(name), None)
-    same(there, here)
-    assert {on_gpu(f.image) for f in there[0]} == {True, False}
-    assert len({native_format(f.image) for f in there[0]}) == 1
 
 
 def test_any_number_of_frames_stay_on_the_gpu(media, tmp_path):
@@ -335,15 +307,6 @@ def test_frames_on_the_gpu_are_encoded_there_by_themselves(film, nvenc, tmp_path
     assert (plan.video.encoder, plan.video.pix_fmt, plan.video.on_gpu) == ("hevc_nvenc", "p010le", True)
     there = seen(tmp_path / "b.mp4", None)
     assert there[2].pix_fmt == "yuv420p10le" and there[2].tags.transfer == 16
-
-
-def test_software_takes_over_decoding_the_gpu_still_encodes(film, nvenc, tmp_path, monkeypatch):
-    """Frames of the host among those of the GPU are uploaded, not scaled to the padded size."""
-    fail_after(30, monkeypatch)
-    write(film("h264-cropped.mkv"), tmp_path / "out.mkv", keep=True, codec="h264_nvenc", crf=0)
-    monkeypatch.undo()
-    there, here = seen(tmp_path / "out.mkv", None), seen(film("h264-cropped.mkv"), None)
-    assert [bytes_of(f.image) for f in there[0]] == [bytes_of(f.image) for f in here[0]]
 
 
 def test_the_driver_is_known(gpu_name):

@@ -21,8 +21,6 @@ import av
 
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
-from rtface.engine.cuda.network import GpuNetwork, open_on
-from rtface.engine.spec import ImageNetworkSpec
 from rtface.enhance.film import FilmEnhancer
 from rtface.frame import Frame
 from rtface.media.cuda.nvenc import Encoding
@@ -167,18 +165,11 @@ def test_corrected_frames_are_encoded_where_they_are(
 
 
 def test_a_tracker_sees_frames_that_stay_on_the_gpu(streams: Any, device: Any, tmp_path: Path) -> None:
-    """Its networks read their images where the frames are."""
     print(stand_in(streams.gpu))
     made = [frame_of(portrait(640, 360, blur=0.7, scale=0.9, shift=(4.0 * t, 0.0))[0], t) for t in range(4)]
     path = written(tmp_path / "in.mp4", made, *CODECS["nv12"])
 
-    def rehearsed(network: Any) -> GpuNetwork:
-        from tests.gpu.host_plan import HostPlan
-
-        return GpuNetwork(streams, network, HostPlan(ImageNetworkSpec(network), streams.gpu))
-
-    mine = create_tracker(device="cuda", gpu=rehearsed if REHEARSAL and not stand_in(streams.gpu) else open_on(streams))
-    theirs, cpu = create_tracker(), CpuDevice()
+    mine, theirs, cpu = create_tracker(), create_tracker(), CpuDevice()
     pairs = zip(*(read(path, "nv12", made, keep=keep) for keep in (True, False)), strict=True)
     for there, here in pairs:
         ours, others = mine.update(device.view(there), there.time), theirs.update(cpu.view(here), here.time)

@@ -19,7 +19,6 @@ from tests.device.cuda.test_gpu_keys import (
     enhance,
     host,
     test_a_film_is_the_same_as_on_the_cpu,
-    test_a_film_of_which_some_faces_have_key_frames_only,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
     test_auto_goes_by_the_engines_weights,
     test_live_a_late_small_engine_costs_one_frames_correction,

@@ -32,7 +32,7 @@ NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 def gpu(cuda_python: None) -> Generator[NvidiaGpu]:
     gpu = NvidiaGpu(0)
     try:
-        choice = choose(gpu.capability, installed(), gpu=gpu.name)
+        choice = choose(gpu.capability, installed(), gpu.name)
     except MissingComponent as error:
         lacking(str(error))
     print(choice.reason)
@@ -86,7 +86,7 @@ class Bound:
             memory.close()
 
 
-@pytest.mark.parametrize("precision", [None, "bf16", "f32", "int8"])
+@pytest.mark.parametrize("precision", [None, "bf16", "f32"])
 @pytest.mark.parametrize("name", NAMES)
 def test_an_engine_gives_its_references_answers(gpu: Any, name: str, precision: Any) -> None:
     plan, verdict = open_tensorrt(shipped(name), gpu, precision=precision)
@@ -106,12 +106,11 @@ def test_the_weights_of_a_person_arrive(gpu: Any, name: str, tmp_path: Path) -> 
         engine = HostEngine(each, device="onnx")
         wanted.append(engine.submit(crop).result().pixels)
         engine.close()
-    for _ in range(2):  # the first start may build a plan for it, which the second finds
-        plan, _ = open_tensorrt(own, gpu)
-        answer = CropRunner(own, plan).restore(crop).pixels
-        print(f"{own.name}: {plan.identity.profile}, {[round(psnr(answer, w), 1) for w in wanted]} dB")
-        assert psnr(answer, wanted[0]) > psnr(answer, wanted[1]) + 6
-        plan.close()
+    plan, _ = open_tensorrt(own, gpu)
+    answer = CropRunner(own, plan).restore(crop).pixels
+    print(f"{own.name}: {[round(psnr(answer, w), 1) for w in wanted]} dB")
+    assert psnr(answer, wanted[0]) > psnr(answer, wanted[1]) + 6
+    plan.close()
 
 
 @pytest.mark.parametrize("name", NAMES)

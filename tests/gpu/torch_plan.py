@@ -23,7 +23,6 @@ from rtface.engine.cuda import open as opening
 from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.builder import prepare, profile
 from rtface.engine.tensorrt.library import choose, installed, precisions
 from rtface.errors import EngineError, MissingComponent, OutOfDeviceMemory
@@ -35,14 +34,13 @@ def stand_in(gpu: Any) -> str:
     """Where no TensorRT takes the GPU, and PyTorch does, engines and networks are opened by PyTorch from now on, in
     this process. Why, for reports; "" where nothing is changed."""
     try:
-        choose(gpu.capability, installed(), gpu=gpu.name)
+        choose(gpu.capability, installed(), gpu.name)
         return ""
     except MissingComponent as error:
         refused = str(error)
     if not usable():
         return ""
     tensorrt.open_tensorrt = opening.open_tensorrt = open_engine  # type: ignore[assignment]
-    tensorrt.open_network = open_network  # type: ignore[assignment]
     driver.TENSORRT = {"torch": "torch"}
     import torch
 
@@ -52,7 +50,7 @@ def stand_in(gpu: Any) -> str:
 def nothing_runs(gpu: Any) -> str:
     """Why neither TensorRT nor PyTorch runs networks on the GPU; "" where one does."""
     try:
-        choose(gpu.capability, installed(), gpu=gpu.name)
+        choose(gpu.capability, installed(), gpu.name)
         return ""
     except MissingComponent as error:
         return "" if usable() else f"{error}; or install PyTorch, for measuring only"
@@ -67,17 +65,10 @@ def usable() -> bool:
     return ON_HOST or torch.cuda.is_available()
 
 
-def open_engine(
-    recipe: Recipe, gpu: Any, *, progress: Any = None, precision: Precision | None = None
-) -> tuple[TorchPlan, GoldenResult]:
+def open_engine(recipe: Recipe, gpu: Any, *, precision: Precision | None = None) -> tuple[TorchPlan, GoldenResult]:
     """As `rtface.engine.tensorrt.open_tensorrt`."""
     recipe.check_weights()
     return open_plan(recipe, precisions(gpu.capability, precision), lambda p: TorchPlan(recipe, gpu, p), mixed=True)
-
-
-def open_network(network: NetworkSpec, gpu: Any, precision: Precision = "f32") -> TorchPlan:
-    """As `rtface.engine.tensorrt.open_network`."""
-    return TorchPlan(network, gpu, precision)
 
 
 class TorchPlan:
@@ -89,11 +80,9 @@ class TorchPlan:
 
     scratch = None
 
-    def __init__(self, recipe: NetworkSpec, gpu: Any, precision: Precision) -> None:
+    def __init__(self, recipe: Recipe, gpu: Any, precision: Precision) -> None:
         import torch
 
-        if precision == "int8":
-            raise EngineError(f"engine {recipe.name}: PyTorch runs no network in int8")
         self.name, self.max_batch = recipe.name, recipe.batch.max
         self.identity = PlanIdentity.of(
             recipe,

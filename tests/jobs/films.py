@@ -137,8 +137,6 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "hevc with RASL": _plain(
         ".mkv", "libx265", options={"x265-params": "open-gop=1:keyint=15:bframes=3:log-level=error"}
     ),
-    "hevc 10 bit": _plain(".mp4", "libx265", pix_fmt="yuv420p10le", options={"x265-params": "log-level=error"}),
-    "transport stream": _plain(".ts", "libx264", options={"g": "20"}),
     "mpeg2 transport stream": _plain(".ts", "mpeg2video", options={"bf": "2", "g": "15", "b": "3000000"}),
     "interlaced": _plain(".mkv", "libx264", options={"x264-params": "tff=1:keyint=20"}),
     "variable rate": _variable,
@@ -146,9 +144,7 @@ FILMS: dict[str, Callable[[Path], Path]] = {
     "late sound": _late_sound,
     "lossless RGB": _plain(".mkv", "ffv1", pix_fmt="gbrp10le", sound=False),
     "odd size": _plain(".mkv", "ffv1", size=(97, 75), pix_fmt="yuv444p"),
-    "AVI": _plain(".avi", "ffv1", options={"g": "20"}),
     "AVI with B-frames": _plain(".avi", "mpeg4", options={"bf": "2", "g": "20"}),
-    "AVI of H.264": _plain(".avi", "libx264", options={"bf": "3", "g": "20"}),
     "few frames": _plain(".mp4", "libx264", frames=3),
     "one keyframe": _plain(".mp4", "libx264", options={"g": "500", "sc_threshold": "0"}),
 }

@@ -58,14 +58,6 @@ def check_same(one: Path, other: Path, *, least_db: float) -> None:
             assert error <= 255**2 / 10 ** (least_db / 10)
 
 
-@pytest.mark.slow
-def test_a_jobs_comparison_is_that_of_one_process(made: Path, tmp_path: Path) -> None:
-    one, place = one_process(made, tmp_path), tmp_path / "job"
-    place.mkdir()
-    planned(made, place).run()
-    check_same(one, place / "pairs.mkv", least_db=200)
-
-
 @pytest.mark.parametrize(
     ("name", "more"),
     [
@@ -90,7 +82,7 @@ def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path, 
 
 @pytest.mark.slow
 def test_segments_in_any_order_with_a_stage(made: Path, tmp_path: Path) -> None:
-    """The left half is the input to the bit, and what stages draw is on no half."""
+    """The left half is the input to the bit, and the right one the output."""
     job = planned(made, tmp_path, stages=("tests.stages.trial_stages.Bar",))
     for number in reversed(range(len(job.plan))):
         films.make_segment(job, number)
@@ -100,8 +92,7 @@ def test_segments_in_any_order_with_a_stage(made: Path, tmp_path: Path) -> None:
         for before, pair, after in zip(a.decode(video=0), b.decode(video=0), c.decode(video=0), strict=True):
             left, right = np.split(pair.to_ndarray()[: pair.height], 2, axis=1)
             source, output = (image.to_ndarray()[: image.height] for image in (before, after))
-            assert np.array_equal(left, source) and np.array_equal(right[16:], output[16:])
-            assert not np.array_equal(right[:8], output[:8])
+            assert np.array_equal(left, source) and np.array_equal(right, output)
             changed += not np.array_equal(left, right)
         assert changed > 30
 

@@ -14,12 +14,10 @@ from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
-from rtface.jobs.figures import JobFigures, KnownFaces, SegmentFigures, merged, same_tracks
+from rtface.jobs.figures import JobFigures, SegmentFigures, merged, same_tracks
 from rtface.report import Report, TrackReport
 from rtface.stats import Stats
-from rtface.util.toml_dataclass import parse_json
 from tests.pipeline.fakes import face_at, portrait
-from tests.util.mutations import mutated
 
 
 def test_segments_of_unlike_engines_are_said() -> None:
@@ -65,7 +63,7 @@ def test_frames_in_work_do_not_change_reasons(ahead: int) -> None:
 def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:
     """The records of two segments of 4 and 8 frames; at the border between them so many frames are decided."""
     face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-    tracks = TrackStore({})
+    tracks = TrackStore()
     figures, records = SegmentFigures(Stats(), tracks, 0.0), list[dict[str, Any]]()
     for border, done in (4, range(ahead)), (12, range(ahead, 12)):
         for k in done:
@@ -87,7 +85,7 @@ def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:
 def test_strengths_do_not_jump_at_a_border() -> None:
     """Frames behind it are in work when the segment ends."""
     face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-    tracks = TrackStore({})
+    tracks = TrackStore()
     here, there = tracks.see(face, 0.0), TrackState(1, Analyzer())
     figures, shown = SegmentFigures(Stats(), tracks, 0.0), list[float]()
     here.analyzer.treatment, here.fades = Treatment(True, 1.0), {"ring": 0.0}
@@ -102,34 +100,6 @@ def test_strengths_do_not_jump_at_a_border() -> None:
     assert there.fades == {"ring": 0.03}
     assert {there.decide(k / 25, counted=False) for k in range(4)} == {shown[2]}
     assert [there.decide(k / 25, counted=False) for k in range(4, 13)] == pytest.approx(shown[3:])
-
-
-def test_figures_of_others_are_used_or_refused() -> None:
-    face = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
-    tracks, stats, used = TrackStore({}), Stats(), 0
-    figures, state = SegmentFigures(stats, tracks, 0.0), tracks.see(face, 0.0)
-    for k in range(3):
-        image, changed = av.VideoFrame(32, 32, "yuv420p"), ((1.0, 1.0, 9.0, 9.0),)
-        state.decide(k / 25, counted=True)
-        stats.add("engine", 0.01)
-        figures.add(Frame(image, k, Fraction(1, 25), 1, faces=(face,), changed=changed))
-    honest = figures.take() | {"run": "1", "seconds": 0.1, "engine": "rtface-s", "device": "cpu"}
-    for data in [json.dumps(honest).encode(), *mutated(honest, 400)]:
-        try:
-            record, whole = parse_json(data), JobFigures()
-            whole.add(record)
-        except (ValueError, LookupError, TypeError):
-            assert used, "the honest one is refused"
-            continue
-        used += 1
-        report = Report("in.mkv", "out.mkv", "0", "rtface-m", "cpu")
-        whole.fill(report)
-        assert report.to_json()
-        assert [[number, boxes and [*map(list, boxes)]] for number, boxes in whole.changed.rows()] == record["changed"]
-        known = KnownFaces(record, Fraction(1, 25))(face, 0.08)
-        if known is not None:
-            TrackStore({}).see(face, 0.0).take_over(known)
-    assert used > 20
 
 
 def test_tracks_are_known_again_by_their_places() -> None:

@@ -82,16 +82,6 @@ def test_lossless_output_is_that_of_one_process(kind: str, tmp_path: Path):
     assert not list(tmp_path.glob("*.rtface"))
 
 
-def test_names_that_are_not_utf_8(tmp_path: Path):
-    folder = tmp_path / "folder \udce9"
-    folder.mkdir()
-    source = write_film(folder / "in \udce9.mkv", films.scenes(30), codec="ffv1")
-    output = folder / "out \udce9.mkv"
-    in_segments(source, output, Options(tracker="none", codec="ffv1", sidecar=True))
-    same_film(source, output)
-    read_sidecar(sidecar_path(output))
-
-
 @pytest.mark.slow
 def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
     source = films.scans(tmp_path)
@@ -116,7 +106,6 @@ def test_a_film_of_scans_is_that_of_one_process(tmp_path: Path):
 @pytest.mark.parametrize(
     ("kind", "more"),
     [
-        ("png", {}),
         ("tiff", {"start": 2.0, "end": 6.4}),
         ("png", {"stages": ("tests.stages.trial_stages.Bar:where=half",)}),
     ],
@@ -163,15 +152,11 @@ def test_a_label_follows_the_time_of_the_film(tmp_path: Path):
 @pytest.mark.parametrize(
     ("codec", "suffix", "more"),
     [
-        ("libx264", ".mp4", {}),
         ("libx265", ".mp4", {}),
-        ("libx264", ".ts", {}),
         ("mpeg2video", ".ts", {}),
         ("libsvtav1", ".mkv", {}),
         ("libvpx-vp9", ".webm", {}),
         ("prores_ks", ".mov", {}),
-        ("prores_ks", ".mxf", {}),
-        ("libx264", ".mkv", {"crf": 0}),
         ("libx264", ".mp4", {"start": 0.5, "end": 2.6}),
     ],
 )
@@ -181,15 +166,13 @@ def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_pa
     one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
     run_file(source, one, options)
     in_segments(source, other, options, stop_at=30)
-    same_film(one, other, lossless="crf" in more)
+    same_film(one, other, lossless=False)
     with av.open(str(one)) as a, av.open(str(other)) as b:
         for x, y in zip(a.decode(video=0), b.decode(video=0), strict=True):
             difference = np.abs(x.to_ndarray(format="gray").astype(int) - y.to_ndarray(format="gray"))
             assert difference.mean() < 3
-        for x, y in [(a, b), *zip(a.streams, b.streams, strict=True)]:  # MXF numbers every file by itself
-            assert [(k, v) for k, v in x.metadata.items() if not k.endswith("umid")] == [
-                (k, v) for k, v in y.metadata.items() if not k.endswith("umid")
-            ]
+        for x, y in [(a, b), *zip(a.streams, b.streams, strict=True)]:
+            assert [*x.metadata.items()] == [*y.metadata.items()]
 
 
 @pytest.mark.slow
@@ -212,8 +195,8 @@ def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec", "coding"),
-    [(suffix, "libx264", {"g": "10", "sc_threshold": "0", "crf": "24"}) for suffix in (".mp4", ".mkv", ".ts")]
-    + [(".mkv", "mjpeg", {"color_range": "pc"}), (".mkv", "ffv1", {"level": "3", "g": "1", "slices": "4"})],
+    [(suffix, "libx264", {"g": "10", "sc_threshold": "0", "crf": "24"}) for suffix in (".mp4", ".ts")]
+    + [(".mkv", "mjpeg", {"color_range": "pc"})],
 )
 def test_copied_packets_are_those_of_one_process(suffix: str, codec: str, coding: dict[str, str], tmp_path: Path):
     pictures = films.scenes(60, size=(320, 180), cut=200)
@@ -267,9 +250,13 @@ def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_tracks_go_on_where_another_worker_continues(tmp_path: Path):
+def test_tracks_and_decisions_go_on_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    decided, take_over = [], Analyzer.take_over
+    monkeypatch.setattr(Analyzer, "take_over", lambda self, state: (decided.append(state), take_over(self, state)))
     source = film(tmp_path / "in.mkv", frames=75)
     report = in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), stop_at=40)
+    [state] = decided
+    assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
     assert [(track.id, track.frames) for track in report.tracks] == [(1, 75)]
     assert report.frames_corrected >= 73 and report.frames_with_faces == 75
 
@@ -304,17 +291,6 @@ def test_faces_behind_a_border_are_those_of_one_process(tmp_path: Path, monkeypa
     errors = [np.square(a - b).mean() for a, b in zip(decoded(one), decoded(other), strict=True)]
     assert not any(errors[: job.plan.frames[0]])
     assert max(errors) < 255**2 / 10**6  # 60 dB
-
-
-@pytest.mark.slow
-def test_a_decision_about_a_face_continues_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    decided = []
-    take_over = Analyzer.take_over
-    monkeypatch.setattr(Analyzer, "take_over", lambda self, state: (decided.append(state), take_over(self, state)))
-    source = film(tmp_path / "in.mkv", frames=75)
-    in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1"), stop_at=40)
-    [state] = decided
-    assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
 
 
 @pytest.mark.slow

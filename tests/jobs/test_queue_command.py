@@ -110,7 +110,7 @@ def test_what_holds_at_add_holds_in_the_night(film: Path, tmp_path: Path, monkey
         (["camera:0", "b.mkv"], "never ends", 2),
         (["FILM", "rtmp://host/app/key"], "never ends", 2),
         (["FILM", "b.mkv", "--workers", "0"], "--workers 0 is gone", 2),
-        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], "--compare names an image", 2),
+        (["FILM", "b.mkv", "--compare", "c.png", "--workers", "2"], ".png names no film container", 2),
         (["FILM", "b.mkv", "--farm", "ray://here"], "dask://host:8786", 2),
         (["FILM"], "give an OUTPUT", 2),
     ],
@@ -146,7 +146,7 @@ def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     queue = rtface.Queue(tmp_path / "mine.sqlite")
     with pytest.raises(InputMissing):
         queue.add(tmp_path / "gone.mkv", "b.mkv")
-    with pytest.raises(UsageError, match=r"^latency has no effect"):
+    with pytest.raises(UsageError, match=r"^--latency has no effect"):
         queue.add(film, "b.mkv", latency=10)
     with pytest.raises(OutputError, match="exists already"):
         queue.add(film, existing(tmp_path))
@@ -187,7 +187,8 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
     (tmp_path / "address").write_text("nosuch://user:hunter2secret@localhost:1/film.mkv\n")
     light = "--engine", "rtface-s", "--tracker", "none"
     command("add", "@address", "b.mkv", *light)
-    shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv", *light)
+    shown = command("add", "nosuch://user:hunter2secret@localhost:1/c.mkv?key=0123456789", "c.mkv", *light, code=2)
+    command("add", "nosuch://localhost:1/c.mkv", "c.mkv", *light)
     assert [item["input"] for item in listed()] == [f"@{tmp_path / 'address'}", "nosuch://localhost:1/c.mkv"]
     failed = command("run", "--at-once", "2", code=1)
     text = shown.stderr + failed.stderr + command("list").stdout + json.dumps(listed())

@@ -13,7 +13,6 @@ import av
 import numpy as np
 import pytest
 
-import rtface
 from rtface.config.options import Options
 from rtface.errors import Interrupted
 from rtface.jobs import FilmJob
@@ -71,17 +70,9 @@ CASES: dict[str, Case] = {
         "compare": at / "pairs.mkv",
         "sidecar": True,
     },
-    "sidecar and stage": lambda at: {
-        "correct": "always",
-        "sidecar": True,
-        "stages": ("tests.stages.trial_stages.Bar:where=half",),
-    },
     "cut, without sound": lambda at: {"start": 0.2, "end": 0.8, "drop": ("audio",), "correct": "always"},
-    "shots of a cut": lambda at: {"shots": shots(at), "start": 0.2, "drop": ("audio",), "strength": 0.5},
     "faces that never came": lambda at: {"faces": "1,5", "correct": "always", "timecode": "10:00:00:00"},
     "no face": lambda at: {"tracker": "none", "sidecar": True, "compare": at / "pairs.mkv"},
-    "left as they are": lambda at: {"correct": "never", "shots": shots(at)},
-    "its treatment": lambda at: {"treatment": treatment(at, "in.mkv"), "correct": "always"},
     "at most one face": lambda at: {
         "max_faces": 1,
         "strength": 0,
@@ -155,15 +146,6 @@ def test_a_job_says_the_share_of_combed_frames(tmp_path: Path) -> None:
     options = Options.of({"correct": "never", "tracker": "none"})
     one, job = run_file(source, tmp_path / "one.mkv", options), as_job(source, f"{tmp_path}/job.mkv", options)
     assert one.warnings == job.warnings and "100 % of its frames are combed" in job.warnings[0]
-
-
-def test_python_continues_a_job(source: Path, tmp_path: Path) -> None:
-    output, options = tmp_path / "out.mkv", {"codec": "ffv1", "correct": "always"}
-    job = FilmJob.open(source, output, Options.of(options), length=LENGTH)
-    assert isinstance(job, FilmJob)
-    films.make_segment(job, 1)
-    assert rtface.run(source, output, **options).frames_corrected == 24
-    assert not job.folder.path.exists() and output.exists()
 
 
 def test_a_job_joins_without_the_files_that_its_options_named(source: Path, tmp_path: Path) -> None:

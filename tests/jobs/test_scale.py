@@ -18,7 +18,7 @@ from tests.pipeline.run_media import decoded, write_film
 
 @pytest.mark.slow
 def test_a_job_makes_the_frames_of_a_plain_run(tmp_path: Path) -> None:
-    source = write_film(tmp_path / "in.mkv", (portrait(160, 90, shift=(0.5 * t, 0.0))[0] for t in range(60)))
+    source = write_film(tmp_path / "in.mkv", (portrait(160, 90, shift=(0.5 * t, 0.0))[0] for t in range(40)))
     options = Options.of({"codec": "ffv1", "scale": "180p", "correct": "never"})
     run_file(source, tmp_path / "plain.mkv", options)
     job = FilmJob.open(source, tmp_path / "job.mkv", options, length=films.LENGTH)

@@ -74,8 +74,6 @@ class Voice:
                     adts(bytes(packet), self._channels),
                     self._start + packet.pts / RATE,
                     1024 / RATE,
-                    RATE,
-                    self._channels,
                 )
 
 

@@ -115,55 +115,6 @@ class Nginx(Process):
         return f"rtmp://127.0.0.1:{self.rtmp}/live/{name}"
 
 
-class NodeMediaServer(Process):
-    """node-media-server, which npm fetches once into the user's cache."""
-
-    def __init__(self, folder: Path) -> None:
-        self.rtmp = free_port()
-        folder.mkdir(parents=True, exist_ok=True)
-        script = folder / "server.cjs"
-        script.write_text(f"""
-            process.chdir({str(folder)!r});  // it keeps a store where it runs
-            const {{ createRequire }} = require("node:module");
-            const Server = createRequire({str(_node_media_server())!r} + "/")("node-media-server");
-            const rtmp = {{ port: {self.rtmp}, chunk_size: 60000, gop_cache: true }};
-            new Server({{ bind: "127.0.0.1", rtmp }}).run();
-            """)
-        super().__init__([shutil.which("node") or "node", str(script)], folder / "server.log", self.rtmp)
-
-    def url(self, name: str) -> str:
-        """Of a stream."""
-        return f"rtmp://127.0.0.1:{self.rtmp}/live/{name}"
-
-
-def _node_media_server() -> Path:
-    """Where it is installed; skips the test where npm cannot fetch it."""
-    npm = program("NPM")
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtface-tests" / "node-media-server"
-    if not (folder / "whole").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            [
-                npm,
-                "install",
-                "--prefix",
-                str(folder),
-                "--no-audit",
-                "--no-fund",
-                "--ignore-scripts",
-                "node-media-server@4",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        if done.returncode:
-            pytest.skip(f"npm cannot fetch node-media-server: {done.stderr.strip()[-300:]}")
-        (folder / "whole").touch()
-    return folder
-
-
 class Rtsp(Process):
     """gst-rtsp-server with one stream of h264 and AAC."""
 

@@ -134,27 +134,14 @@ def test_a_url_may_come_from_the_environment_or_a_file(tmp_path):
         ("camera:0", {}, 0.0),
         ("film.mkv", {}, None),
         ("http://h/a.m3u8", {}, None),
-        ("srt://h:1", {"buffer": 250}, 0.25),
-        ("rtmp://h/app/key", {"buffer": 0}, 0.0),
         ("rtmp://h/app/key", {"delay": 700}, 0.6),
         ("rtmp://h/app/key", {"delay": 60}, 0.0),
-        ("rtmp://h/app/key", {"delay": 700, "buffer": 200}, 0.2),
+        ("srt://h:1", {"delay": 350, "latency": 60}, 0.29),
+        ("camera:0", {"delay": 700}, 0.0),
     ],
 )
 def test_the_jitter_buffer_by_source_and_options(name: str, options: dict[str, float], seconds: float | None):
     assert buffer_of(parse_address(name), Options.of(options)) == seconds
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "why"),
-    [
-        ("camera:0", {"buffer": 100}, "camera:0 is none"),
-        ("rtmp://h/app/key", {"buffer": 300, "delay": 200}, "longer than --delay 200"),
-    ],
-)
-def test_a_jitter_buffer_that_cannot_be_is_refused(name: str, options: dict[str, float], why: str):
-    with pytest.raises(UsageError, match=why):
-        buffer_of(parse_address(name), Options.of(options))
 
 
 @pytest.mark.parametrize(

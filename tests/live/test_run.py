@@ -30,7 +30,7 @@ from rtface.live.sources.sound_sources import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.read.enlarge import Enlarger
 from rtface.stats import Stats
-from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame, luma_of
+from tests.live.live_fakes import FORM, FakeSink, FakeSource, frame
 
 PASSING = Options(tracker="none", device="cpu")
 PORTRAIT = VideoFormat(320, 240, "yuv420p", Fraction(2), Color("bt601"))  # time enough on any machine
@@ -208,20 +208,6 @@ def test_what_an_end_says_as_it_closes_is_in_the_report():
     assert run.report.notes == ["a.mkv: it is not whole"]
 
 
-def test_a_lost_source_is_bridged_and_comes_back():
-    with Run() as run:
-        run.source.give(frame(1_000_000, luma=77))
-        run.sinks[0].wait_for(1)
-        run.source.lose()
-        run.sinks[0].wait_for(5, repeated=True)
-        run.source.start(run.source.give, run.source.give_sound)
-        run.source.give(frame(9_000_000, luma=78))
-        run.sinks[0].wait_for(2)
-    luma = [luma_of(f) for f in run.sinks[0].frames]
-    assert luma[0] == luma[4] == 77
-    assert 78 in luma
-
-
 def test_every_end_is_in_the_report():
     with Run(sound=SilentSource(), names=("camera:0", "null:"), sound_name="sound silent") as run:
         run.source.give(frame(1))
@@ -236,9 +222,9 @@ def test_sound_reaches_the_sinks_after_silence_unless_off():
         source.sound_format = form
         with Run(source=source, silent=silent) as run:
             at = time.monotonic()
-            source.give_sound(SoundPacket(b"early", at - 1, 0.02, 48_000, 1))
+            source.give_sound(SoundPacket(b"early", at - 1, 0.02))
             source.give(frame(round(1e6 * at), at=at))
-            packet = SoundPacket(b"x", at + 0.2, 0.02, 48_000, 1)
+            packet = SoundPacket(b"x", at + 0.2, 0.02)
             source.give_sound(packet)
         heard = run.sinks[0].sounds
         assert [s.data for s in heard if s.data in (b"early", b"x")] == ([] if silent else [b"x"])
@@ -312,21 +298,6 @@ def test_stopping_does_not_wait_for_a_source_that_opens():
     go.set()
 
 
-def test_nothing_is_worked_on_while_nobody_looks():
-    sink = FakeSink()
-    sink.wanted = False
-    with Run(Options(device="cpu"), FakeSource(PORTRAIT), [sink]) as run:
-        for number in range(3):
-            run.source.give(portrait(number))
-            sink.wait_for(number + 1)
-        assert run.stats.stages.get("track") is None
-        assert run.live.status.paused
-        sink.wanted = True
-        run.source.give(portrait(3))
-        sink.wait_for(4)
-        assert run.stats.stages["track"].count == 1
-
-
 def test_who_looks_at_the_preview_sees_enhanced_frames():
     sink = FakeSink()
     sink.wanted = False
@@ -344,7 +315,7 @@ def test_who_looks_at_the_preview_sees_enhanced_frames():
             sink.wait_for(number + 1)
             if first.done():
                 break
-        assert first.result(5).jpeg
+        assert first.result(5)
         assert run.stats.stages["composite"].count
         assert run.live.status.paused == ""
         run.live.follow_viewers()

@@ -33,7 +33,7 @@ class Track:
         while self.now < until:
             self.now += STEP
             if sound:
-                self.steady.put(SoundPacket(b"tone", self.now - STEP - late, STEP, 48_000, 1))
+                self.steady.put(SoundPacket(b"tone", self.now - STEP - late, STEP))
             self.steady.tick()
 
     @property
@@ -81,12 +81,12 @@ def test_sound_held_back_by_the_network_is_kept():
     held = track.now
     track.run(0.8, sound=False)
     for number in range(37):
-        track.steady.put(SoundPacket(b"tone", held + number * STEP, STEP, 48_000, 1))
+        track.steady.put(SoundPacket(b"tone", held + number * STEP, STEP))
     assert len(track.real) == len(track.heard) and track.gap() < 1e-6
 
 
 def test_frames_lost_on_the_way_leave_no_hole():
     track = Track()
     track.run(1, sound=True)
-    track.steady.put(SoundPacket(b"tone", track.now + 0.5, STEP, 48_000, 1))
+    track.steady.put(SoundPacket(b"tone", track.now + 0.5, STEP))
     assert track.gap() < STEP and len(track.heard) - len(track.real) > 20

@@ -7,22 +7,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
-import pytest
 
 from tests.media.conftest import make_film, picture
-
-
-def animated_avif(path: Path, frames: int) -> Path:
-    """An animation with transparency, which holds its first image and two streams; skips where OpenCV writes none."""
-    if not (hasattr(cv2, "imwriteanimation") and cv2.haveImageWriter(str(path))):
-        pytest.skip("OpenCV writes no animated AVIF here")
-    animation = cv2.Animation()
-    animation.frames = [np.full((64, 64, 4), (40 * n, 90, 90, 255 - 9 * n), np.uint8) for n in range(frames)]
-    animation.durations = [100] * frames
-    assert cv2.imwriteanimation(str(path), animation)
-    return path
 
 
 def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "tff") -> Path:

@@ -176,15 +176,6 @@ def test_a_file_that_grows_while_it_is_read(media, tmp_path: Path, grows: bool) 
         assert "was still being written while it was read" in stats.warnings["growing"]
 
 
-def test_a_file_that_is_changed_while_it_is_read(media, tmp_path: Path) -> None:
-    source, stats = media.make_film(tmp_path / "in.ts", frames=40), Stats()
-    opened = media.open(source, stats=stats)
-    with source.open("r+b") as file:
-        file.write(b"\x47")
-    os.utime(source, ns=(0, 0))
-    assert list(opened) and "was changed while it was read" in stats.warnings["growing"]
-
-
 def test_a_file_that_shrinks_behind_what_was_read(media, tmp_path: Path) -> None:
     source = media.make_film(tmp_path / "in.ts", frames=8)  # so short that all of it is read at once
     opened = media.open(source, stats=Stats())
@@ -222,7 +213,7 @@ def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypa
                 raise av.InvalidDataError(1, "lost")
             return stream.decode(packet)
 
-        return SimpleNamespace(decode=decode, first=None, state="gpu")
+        return SimpleNamespace(decode=decode, first=None, refusal=None)
 
     monkeypatch.setattr("rtface.media.read.source.open_on_gpu", loses)
     opened = FileSource(film, stats=stats, decode=Decoding())

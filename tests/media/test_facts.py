@@ -104,7 +104,7 @@ def test_a_date_of_tracks_alone_is_the_films(tmp_path: Path, suffix: str) -> Non
 
 def test_what_writers_note_of_themselves_is_no_loss() -> None:
     streams = [(0, {"reel_umid": "0x060A2B", "vendor_id": "[0][0][0][0]", "DURATION": "1"}, Disposition.default)]
-    assert not unheld("mp4", {"major_brand": "mp42", "encoder": "Lavf"}, streams, covers=False)
+    assert not unheld("mp4", {"major_brand": "mp42", "encoder": "Lavf"}, streams)
 
 
 _ROUND = ("b.mp4", "c.mov", "d.mkv")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
 import pytest
 
+from rtface.media.formats import matroska, mp4
 from rtface.media.read.source import FileSource
 from tests.media.conftest import make_film, passthrough
 
@@ -16,8 +18,7 @@ from tests.media.conftest import make_film, passthrough
     [
         ("libx264", "7400808088", "a second view (MVC)"),
         ("libx264", "7480808088", "a finer layer (SVC)"),
-        ("libx265", "02090088", "a second view or layer (MV-HEVC, SHVC)"),
-        ("libx265", "4e09a5041122334480", "a layer of transparency (alpha)"),
+        ("libx265", "02090088", "a second view, a finer layer or transparency (MV-HEVC, SHVC)"),
         ("libx264", "060180", None),
         ("libx265", "4e01a5041122334480", None),
     ],
@@ -43,3 +44,16 @@ def test_what_lies_in_further_layers_is_said(
     assert bool(said) == any(
         "not decoded here" in line for line in passthrough(film, tmp_path / "o.mkv").video.warnings
     )
+
+
+@pytest.mark.parametrize("cut", [0, 8])
+def test_borders_that_a_container_hides_are_said(tmp_path: Path, cut: int) -> None:
+    films = [make_film(tmp_path / f"film{suffix}", frames=2, size=(64, 48)) for suffix in (".mkv", ".mov")]
+    clap = struct.pack(">4IiIiI", 64 - cut, 1, 48, 1, 0, 1, 0, 1)
+    with films[0].open("r+b") as mkv, films[1].open("r+b") as mov:
+        matroska.note_picture(mkv, 0, (64, 48), None, projection=matroska.element(0x54BB, bytes([cut])))
+        mp4.note_picture(mov, 0, (64, 48), boxes=mp4.box(b"clap", clap))
+    for film in films:
+        source = FileSource(film, threads=1)
+        source.close()
+        assert any("hides borders" in line for line in source.info.unseen) is bool(cut)

@@ -79,8 +79,24 @@ def test_the_strongest_source_type_that_is_true(change: Change, own: str, source
     assert ("rtface_engine" in tags) is bool(change & Change.CORRECTED)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".mxf"])
-@pytest.mark.parametrize("own", ["", CAPTURE, "a source " + 60 * "é", GENERATED])
+def test_what_a_stage_drew_is_said() -> None:
+    tags = {"enhanced_by": "rtface 0.1.0", "rtface_options": "stages=label"}
+    assert true_tags(TAGS | tags, Change.DRAWN) == tags
+
+
+@pytest.mark.parametrize(
+    ("suffix", "own"),
+    [
+        (".mp4", ""),
+        (".mp4", "a source " + 60 * "é"),
+        (".mov", CAPTURE),
+        (".mov", GENERATED),
+        (".mkv", CAPTURE),
+        (".mkv", "a source " + 60 * "é"),
+        (".webm", ""),
+        (".webm", GENERATED),
+    ],
+)
 def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str) -> None:
     source = make_film(
         tmp_path / "in.mkv",
@@ -95,7 +111,7 @@ def test_each_container_says_what_was_done(tmp_path: Path, suffix: str, own: str
         change = Change.of(frame(corrected=corrected, **marks))
         assert said(out) == true_tags(TAGS, change, kept)
         with av.open(str(out)) as box:
-            assert "Kept" in {box.metadata.get(name) for name in ("title", "TITLE", "comment_title")}
+            assert "Kept" in {box.metadata.get(name) for name in ("title", "TITLE")}
         if suffix in (".mp4", ".mov"):
             packet = packet_of(out)
             assert bool(packet) is bool(change)
@@ -127,8 +143,9 @@ def test_the_xmp_of_a_film_is_kept(tmp_path: Path, suffix: str) -> None:
         assert b'dc:source="reel 4"' in packet_of(out) and CAPTURE.encode() not in packet_of(out)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("marks", [{}, {"filtered": True}, {"corrected": True}])
+@pytest.mark.parametrize(
+    ("suffix", "marks"), [(".mp4", {}), (".mkv", {"filtered": True}), (".mkv", {}), (".mp4", {"corrected": True})]
+)
 def test_the_mark_of_an_interrupted_film_is_true(media, tmp_path: Path, suffix: str, marks: dict[str, bool]) -> None:
     opened = media.open(make_film(tmp_path / "in.mkv", frames=30, metadata={"digital_source_type": CAPTURE}))
     plan = plan_output(opened.info, tmp_path / f"out{suffix}")

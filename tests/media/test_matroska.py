@@ -10,13 +10,9 @@ from pathlib import Path
 import av
 import pytest
 
-from rtface.errors import OutputError
-from rtface.media.formats import matroska, mp4
+from rtface.media.formats import matroska
 from rtface.media.formats.color import HdrMetadata
 from rtface.media.formats.matroska import elements, level
-from rtface.media.formats.mp4 import Crop
-from rtface.media.read.source import FileSource
-from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import decoded, make_film, passthrough
 
 _MASTERS = {"SeekHead": 0x114D9B74, "Info": 0x1549A966, "Tracks": 0x1654AE6B, "Chapters": 0x1043A770}
@@ -100,49 +96,12 @@ def test_stereo_keeps_its_shape_or_is_said(tmp_path: Path, mode: str, aspect: Fr
 
 
 def test_the_header_grows_into_the_space_before_it(tmp_path: Path) -> None:
-    """Mastering metadata and a crop need more than the track has room for: Info and Tracks move to the front."""
+    """Mastering metadata need more than the track has room for: Info and Tracks move to the front."""
     film = make_film(tmp_path / "film.mkv", frames=3, codec="ffv1", sound="flac")
     before = decoded(film)
     hdr = HdrMetadata(tuple(Fraction(k, 100) for k in range(1, 9)), (Fraction(1, 200), Fraction(1000)), (1000, 400))
     with film.open("rb+") as file:
-        assert matroska.note_picture(file, 0, (128, 96), Fraction(1), crop=(2, 4, 6, 8), hdr=hdr)
+        assert matroska.note_picture(file, 0, (128, 96), Fraction(1), hdr=hdr)
     said = _said(film)
-    assert [said[kind] for kind in (0x54CC, 0x54BB, 0x54DD, 0x54AA)] == [b"\2", b"\4", b"\6", b"\10"]
     assert int.from_bytes(said[0x55BC], "big") == 1000 and 0x55D9 in said
     assert decoded(film) == before
-
-
-@pytest.mark.parametrize("suffix", [".mkv", ".mov", ".mp4"])
-@pytest.mark.parametrize("source", ["in.mkv", "in.mov"])
-def test_hidden_borders_stay_hidden(tmp_path: Path, source: str, suffix: str) -> None:
-    crop: Crop = 2, 4, 6, 8
-    film = make_film(tmp_path / source, frames=2)
-    with film.open("rb+") as file:
-        if film.suffix == ".mkv":
-            assert matroska.note_picture(file, 0, (128, 96), Fraction(1), crop=crop)
-        else:
-            assert mp4.note_picture(file, 0, (128, 96), crop=crop)
-    passthrough(film, tmp_path / f"out{suffix}")
-    opened = FileSource(tmp_path / f"out{suffix}")
-    assert opened.info.crop == crop and opened.info.width == 128
-    opened.close()
-
-
-def test_borders_that_hide_all_of_a_frame_hide_nothing(tmp_path: Path) -> None:
-    film = make_film(tmp_path / "in.mp4", frames=2)  # FFmpeg does not open such a Matroska
-    with film.open("rb+") as file:
-        assert mp4.note_picture(file, 0, (128, 96), crop=(100, 0, 28, 0))
-    opened = FileSource(film)
-    assert opened.info.crop is None
-    opened.close()
-
-
-def test_borders_that_would_show_are_said(tmp_path: Path) -> None:
-    film = make_film(tmp_path / "in.mov", frames=2)
-    with film.open("rb+") as file:
-        assert mp4.note_picture(file, 0, (128, 96), crop=(2, 4, 6, 8))
-    opened = FileSource(film)
-    assert "borders" in plan_output(opened.info, tmp_path / "out.ts").video.warnings[0]
-    with pytest.raises(OutputError, match="borders"):
-        plan_output(opened.info, tmp_path / "out.ts", strict=True)
-    opened.close()

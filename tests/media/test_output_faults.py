@@ -67,31 +67,6 @@ def test_a_name_that_is_too_long(tmp_path: Path):
         check_target(tmp_path / ("x" * 245 + ".mp4"), inputs=[], overwrite=False)
 
 
-OUT_OF_MEMORY = """
-import resource, sys
-from fractions import Fraction
-from rtface.errors import OutputError
-from rtface.media.formats.color import ColorTags
-from rtface.media.write.encoders import VideoPlan, check, set_quality
-plan = VideoPlan(sys.argv[1], "yuv444p", 12000, 7500, Fraction(25), Fraction(1, 25), ColorTags(), None)
-set_quality(plan, None, None)
-limit = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + (300 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
-    check(plan)
-except OutputError as error:
-    sys.exit(str(error))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by Linux's means")
-@pytest.mark.parametrize("encoder", ["libx264", "ffv1"])
-def test_an_encoder_without_memory_says_memory(encoder: str):
-    done = subprocess.run([sys.executable, "-c", OUT_OF_MEMORY, encoder], capture_output=True, text=True, check=False)
-    assert "not enough memory" in done.stderr and "12000×7500" in done.stderr, done.stderr
-    assert "check --codec" not in done.stderr
-
-
 def test_a_link_to_an_output_is_written_through(media, film: Path, tmp_path: Path):
     (tmp_path / "real").mkdir()
     target = tmp_path / "real" / "out.mp4"
@@ -105,6 +80,7 @@ def test_a_link_to_an_output_is_written_through(media, film: Path, tmp_path: Pat
     ("name", "options", "says"),
     [
         ("x.txt", {}, r"\.txt names no film container"),
+        ("x.mxf", {}, "MXF is read, and no longer written; name a .mov output"),
         ("x", {}, "no extension"),
         ("x.mp4", {"codec": "nosuch"}, "no such encoder"),
         ("x.mp4", {"codec": "aac"}, "not a video encoder"),
@@ -186,7 +162,7 @@ def test_a_file_that_cannot_grow(media, tmp_path: Path, suffix: str):
     assert done.returncode == 1
     error = [line for line in done.stderr.strip().splitlines() if "becomes lossy" not in line]
     assert len(error) == 1 and error[0].startswith("OutputError: "), done.stderr
-    assert re.search(r"file size limit is reached after [\d.]+ MB of about [\d.]+ MB", error[0])
+    assert re.search(r"file size limit is reached after [\d.]+ MB", error[0])
     (partial,) = (tmp_path / "out").iterdir()
     assert partial.name == f"o.partial{suffix}" and str(partial) in error[0]
     shown = media.decoded(partial)

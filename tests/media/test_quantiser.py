@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +17,7 @@ import pytest
 
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.frame import Frame, Quantisers
-from rtface.media.read.quantiser import QuantiserReader, quantisers_of, threads_for
+from rtface.media.read.quantiser import QuantiserReader, threads_for
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from tests.media.encoded import interlaced_film
@@ -245,24 +244,6 @@ def test_lossless_codecs_say_nothing(codec: str, options: dict[str, str], tmp_pa
     assert not steps(tmp_path / "film.mkv", film("mkv", codec, **options))
 
 
-def test_frames_leave_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
-    path = tmp_path / "film.mp4"
-    path.write_bytes(x264(28))
-    with av.open(path) as box:
-        reader = QuantiserReader(box.streams.video[0].codec_context)
-        gc.collect()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        try:
-            for image in box.decode(video=0):
-                assert reader.of(image) is not None
-            del image
-            gc.collect()
-            assert not [thing for thing in gc.garbage if isinstance(thing, av.VideoFrame)]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-
-
 def test_maps_of_threads_that_run_ahead_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(x264(28))
@@ -313,19 +294,3 @@ def test_damage_is_no_fault(suffix: str, make: Callable[[], bytes], tmp_path: Pa
                 for image in images:
                     found = reader.of(image)
                     assert found is None or (np.isfinite(found.steps).all() and (found.steps > 0).all())
-
-
-def test_side_data_that_do_not_fit_say_nothing(tmp_path: Path) -> None:
-    head = np.array([6, 0, 64, 0, 20, 0, 1, 26, *[0] * 8], np.int32)
-    blocks = np.array([(16 * x, 16 * y, 16, 16, 2) for y in range(2) for x in range(3)], np.int32)
-    data = head.tobytes() + blocks.tobytes()
-    good = quantisers_of(data, "h264", 40, 30, 8)
-    assert good is not None and np.allclose(good.steps, 2 ** (24 / 6)) and good.steps.shape == (2, 3)
-    assert quantisers_of(data, "h264", 80, 30, 8) is None  # scaled
-    for size in range(len(data)):
-        assert quantisers_of(data[:size], "h264", 40, 30, 8) is None
-    vp9 = head.copy()
-    vp9[6], blocks[:, 2:4] = 0, 0
-    assert quantisers_of(vp9.tobytes() + blocks.tobytes(), "vp9", 40, 30, 8) is None
-    blocks[:, 2:4] = 1 << 24
-    assert quantisers_of(vp9.tobytes() + blocks.tobytes(), "vp9", 40, 30, 8) is None

@@ -93,7 +93,7 @@ def test_pictures_that_depend_on_later_ones_are_all_there(media, tmp_path: Path,
 def test_the_last_frame_is_there_whatever_the_length(media, tmp_path: Path):
     """FFmpeg ends the edit list too soon when the picture shown last is coded before a fragment's border."""
     sent = media.decoded(media.make_film(tmp_path / "in.mkv", frames=40, codec="ffv1"))
-    for length in range(10, 41):
+    for length in range(10, 41, 3):
         output = tmp_path / f"{length}.mp4"
         media.passthrough(tmp_path / "in.mkv", output, crf=30, end=length / 25)
         assert [t for t, _ in media.decoded(output)] == [t for t, _ in sent[:length]]

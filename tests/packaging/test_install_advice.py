@@ -52,37 +52,6 @@ def texts():
                 yield path, node.value
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "pip install rtface",
-        "python -m pip install --force-reinstall --no-deps rtface",
-        "pip install 'rtface[rtx]'",
-        "get it with: pip install rtface-codeformer",
-        "pip install pillow rtface-overlays>=0.1",
-        "(pip install rtface)",
-    ],
-)
-def test_forbidden_advice_is_recognised(text):
-    assert BY_NAME.search(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "pip install ./plugins/rtface-overlays",
-        "pip install -e '.[rtx]'",
-        "pip install openvino",
-        "pip install -e .",
-        "pip install 'dist/rtface-0.1.0-py3-none-any.whl[rtx]'",
-        "pip install /src/rtface-0.1.0-py3-none-any.whl",
-    ],
-)
-def test_advice_with_a_path_is_not(text):
-    assert not BY_NAME.search(text)
-    assert not NAMED_EXTRA.search(text)
-
-
 def test_no_text_installs_rtface_by_name():
     found = [
         (str(path.relative_to(ROOT)), match[0])

@@ -111,35 +111,6 @@ def test_no_major_version_that_is_not_tested_is_allowed():
         assert name not in tested or below == str(int(tested[name]) + 1), line
 
 
-@pytest.mark.parametrize(
-    ("system", "processor", "allowed"),
-    [
-        ("darwin", "x86_64", {"2025.4.1": True, "2026.4.1": True}),
-        ("darwin", "arm64", {"2025.4.1": False}),
-        ("linux", "x86_64", {"2025.4.1": False, "2026.4.1": True}),
-        ("win32", "AMD64", {"2025.4.1": False}),
-    ],
-)
-def test_intel_macs_may_have_an_older_openvino(system: str, processor: str, allowed: dict[str, bool]) -> None:
-    from packaging.requirements import Requirement
-
-    here = {"sys_platform": system, "platform_machine": processor}
-    asked = [Requirement(line) for line in PROJECT["dependencies"] if line.startswith("openvino")]
-    asked = [one for one in asked if one.marker is None or one.marker.evaluate(here)]
-    assert {version: all(version in one.specifier for one in asked) for version in allowed} == allowed
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="libGL is Linux's")
-def test_the_opencv_in_use_does_not_link_libgl():
-    import cv2
-
-    folder = Path(cv2.__file__).parent
-    libraries = [*folder.glob("*.so"), *(folder.parent / "opencv_python_headless.libs").glob("*.so*")]
-    assert libraries
-    for library in libraries:
-        assert b"libGL.so" not in library.read_bytes(), library
-
-
 def clip(path):
     """The portrait, coming nearer, 320×180, 12 frames, H.264."""
     face = av.VideoFrame.from_ndarray(np.ascontiguousarray(data.astronaut()[:288]), "rgb24")
@@ -257,14 +228,13 @@ def test_the_wheel_runs_in_an_empty_environment(
     assert "gfpgan-1.4" in offered
     root = call(python, "-c", "from rtface_engines.catalogue import converter_root; print(converter_root())")
     assert Path(root.stdout.strip()).joinpath("engines", "convert", "__main__.py").is_file()
-    # What `engines add` and `engines merge` run by a Python with torch, as it finds them there.
+    # What `engines add` runs by a Python with torch, as it finds them there.
     call(
         python,
         "-c",
         "import importlib.util as u, sys; sys.path[0] = sys.argv[1]; assert all(u.find_spec(m) for m in sys.argv[2:])",
         root.stdout.strip(),
         "engines.convert.__main__",
-        "engines.published.osediff.merge",
     )
     report = json.loads(call(binaries / "rtface", "run", "in.mp4", "out.mp4", "--json").stdout)
     assert report["frames_out"] == 12

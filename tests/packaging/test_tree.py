@@ -22,3 +22,7 @@ def test_no_file_but_networks_is_large() -> None:
     assert files
     large = [name for name in files if (ROOT / name).stat().st_size > LARGEST and not NETWORKS.fullmatch(name)]
     assert not large, "the history keeps a large file for ever: make it when it is needed, or keep it elsewhere"
+
+
+def test_the_page_s_lock_names_no_host_of_a_registry() -> None:
+    assert '"resolved"' not in (ROOT / "plugins/rtface-studio/package-lock.json").read_text(encoding="utf-8")

@@ -82,10 +82,3 @@ def test_looks_are_as_rare_as_asked_for() -> None:
     track.advance(0.0, FILTERING)
     track.due = 10.0
     assert not track.is_due(0.04)
-
-
-def test_a_track_that_is_forgotten_begins_anew() -> None:
-    track = GuardedTrack()
-    shares(track, 0.0, 1.0, OTHER)
-    track.reset()
-    assert track == GuardedTrack()

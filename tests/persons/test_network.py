@@ -11,7 +11,7 @@ from skimage import data
 
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Face
-from rtface.persons.chip import SIDE, chip_matrix, clear
+from rtface.persons.chip import SIDE, chip_matrix
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from tests.pipeline.fakes import ASTRONAUT
@@ -61,11 +61,6 @@ def test_the_eyes_lie_where_dlib_puts_them() -> None:
     shown = Face(1, np.zeros(4), ASTRONAUT)
     eyes = ASTRONAUT[:2] @ chip_matrix(shown)[:, :2].T + chip_matrix(shown)[:, 2]
     assert np.allclose(eyes.mean(0), [75, 46.4], atol=3)
-
-
-def test_an_empty_chip_is_not_clear() -> None:
-    assert clear(chip())
-    assert not clear(np.full((SIDE, SIDE, 3), 128, np.uint8))
 
 
 def test_a_damaged_network_says_how_to_repair_it(tmp_path: Path) -> None:

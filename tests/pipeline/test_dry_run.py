@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.config.options import Options
 from rtface.engine.listing import EngineInfo
 from rtface.errors import OutputError, UsageError
 from rtface.pipeline import dry_run
+from rtface.pipeline.plan import planned_options
 from tests.pipeline.run_media import write_film
 from tests.stages import trial_stages
 
@@ -48,6 +50,27 @@ def test_an_engine_that_never_ran_has_no_time(film: Path) -> None:
     assert "become lossless (libx264, 320x180" in "\n".join(report.notes)
     cost = report.plan["cost"]
     assert (cost["frames"], cost["seconds"], round(cost["bytes"] / 1e6)) == (50, None, 2)
+
+
+def test_the_report_has_the_plan(film: Path) -> None:
+    plan = rtface.run(film, film.with_name("out.mkv"), dry_run=True, crf=30, sidecar=True).plan
+    assert plan["options"] == {"crf": 30.0, "sidecar": True}
+    assert {Path(path).name for path in plan["outputs"].values()} == {"out.mkv", "out.mkv.rtface.json"}
+    assert plan["video"]["encoder"] == "libx264"
+    assert [(one["index"], one["kind"], one["action"]) for one in plan["streams"]] == [(1, "audio", "copy")]
+
+
+def test_files_in_a_plan_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Options.of(
+        {"person": "anna=a.jpg, b.jpg", "sign": "c.pem,k.pem", "treatment": "t.json", "stages": ["picture:file=a.png"]}
+    )
+    assert planned_options(options) == {
+        "person": [f"anna={tmp_path / 'a.jpg'},{tmp_path / 'b.jpg'}"],
+        "treatment": str(tmp_path / "t.json"),
+        "sign": f"{tmp_path / 'c.pem'},{tmp_path / 'k.pem'}",
+        "stages": [f"picture:file={tmp_path / 'a.png'}"],
+    }
 
 
 def test_a_folder_of_pictures_is_planned(film: Path) -> None:

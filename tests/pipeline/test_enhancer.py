@@ -187,8 +187,8 @@ def test_wrong_types_say_the_fix(call: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"start": 3}, r"^start has no effect here: it is for films; leave it out$"),
-        ({"compare": "x.mp4"}, r"^compare has no effect here"),
+        ({"start": 3}, r"^--start has no effect here: it is for films; leave it out$"),
+        ({"compare": "x.mp4"}, r"^--compare has no effect here"),
         ({"grian": "none"}, r"^grian is not an option: the nearest is grain$"),
         ({"fps": float("nan")}, r"^fps must be frames a second"),
     ],

@@ -138,7 +138,7 @@ def test_map_is_drawn_with_a_legend(turns: int) -> None:
 
 def test_shown_map_replaces_the_frames_of_the_output(tmp_path: Path) -> None:
     source, out = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv"
-    rtface.run(source, out, show="invented", codec="ffv1", engine="rtface-s", device="cpu")
+    rtface.run(source, out, invented="show", codec="ffv1", engine="rtface-s", device="cpu")
     before, after = planes_of(source)[1], planes_of(out)[1]
     assert (before[0] != after[0])[150:, :100].any()  # the legend
     assert np.abs(after[0].astype(int) - before[0])[40:140, 120:200].mean() > 10
@@ -171,43 +171,17 @@ def test_another_network_is_not_calibrated(tmp_path: Path, monkeypatch: pytest.M
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
-def test_network_that_a_person_gets_is_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CALIBRATIONS, "rtface-m", replace(CALIBRATIONS["rtface-m"], weights="0" * 64))
-    treatment = tmp_path / "treatment.json"
-    treatment.write_text('{"version": 1, "tracks": {}, "persons": {"P1": {"engine": "rtface-m"}}}')
-    with pytest.raises(UsageError, match="network of the engine rtface-m is not the one"):
-        mapped(film(tmp_path / "in.mkv", frames=2), treatment=treatment)
-
-
 def test_weights_of_a_person_are_not_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
     learnt(path_of("anna"), ANNA)
-    with pytest.raises(UsageError, match="leave out person=anna, or the map"):
+    with pytest.raises(UsageError, match="leave out --person anna, or the map"):
         mapped(film(tmp_path / "in.mkv", frames=2), person=("anna",))
     assert not list(tmp_path.glob("out*"))
 
 
-def test_label_lies_over_the_shown_map(tmp_path: Path) -> None:
-    """What a stage draws is the same with and without the map below it."""
-    source, shown = film(tmp_path / "in.mkv", frames=2), []
-    for name, more in (("a.mkv", {}), ("b.mkv", {"show": "invented"})):
-        rtface.run(
-            source,
-            tmp_path / name,
-            codec="ffv1",
-            engine="rtface-s",
-            device="cpu",
-            stages=("tests.stages.trial_stages.Bar:height=100",),
-            **more,
-        )
-        shown.append(planes_of(tmp_path / name)[1][0])
-    assert np.array_equal(shown[0][:100], shown[1][:100])
-    assert not np.array_equal(shown[0], shown[1])
-
-
 def test_keyframes_have_no_map() -> None:
     with pytest.raises(UsageError, match="leave --keyframe out"):
-        check_invented(Options(show="invented", keyframe=4))
+        check_invented(Options(invented="show", keyframe=4))
     check_invented(Options(keyframe=4))
 
 

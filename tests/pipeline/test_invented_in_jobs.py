@@ -24,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Output and map of one process, the map also drawn over the output."""
+    """Output and map of one process."""
     place = tmp_path_factory.mktemp("one")
     run_file(made, place / "out.mkv", options(place))
     return place
@@ -37,7 +37,6 @@ def options(folder: Path, **more: object) -> Options:
             "correct": "always",
             "engine": "rtface-s",
             "device": "cpu",
-            "show": "invented",
             "invented": folder / "map.mkv",
             **more,
         }
@@ -68,6 +67,13 @@ def test_the_map_of_a_job_is_that_of_one_process(made: Path, whole: Path, tmp_pa
     for name in ("out.mkv", "map.mkv"):
         check_same(whole / name, tmp_path / name, most=0.0)
     assert any(image.any() for image in images(tmp_path / "map.mkv"))
+
+
+@pytest.mark.slow
+def test_a_job_lays_the_map_over_the_output(made: Path, tmp_path: Path) -> None:
+    run_file(made, tmp_path / "one.mkv", options(tmp_path, invented="show"))
+    planned(made, tmp_path, invented="show").run()
+    check_same(tmp_path / "one.mkv", tmp_path / "out.mkv", most=0.0)
 
 
 @pytest.mark.slow

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -78,27 +76,7 @@ def test_what_fails_ahead_is_tried_again() -> None:
         opened("broken")
 
 
-def test_engines_of_a_refused_run_are_dropped(made: list[tuple[str, int | None]]) -> None:
-    open_ahead(Options(engine="rtface-s"), THREADS)
-    open_ahead(Options(engine="rtface-m"), THREADS)
-    opened("rtface-s")
-    assert sorted(made) == [("rtface-m", 1), ("rtface-s", 1), ("rtface-s", 1)]
-
-
 def test_nothing_is_opened_where_a_gpu_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime.driver, "unusable", lambda number: None)
     monkeypatch.setattr(runtime, "call_in_thread", lambda *_, **__: pytest.fail("a thread was started"))
     open_ahead(Options(engine="rtface-s"), THREADS)
-
-
-@pytest.mark.slow
-def test_a_process_that_ends_meanwhile_keeps_its_exit_code() -> None:
-    program = (
-        "import sys, time\nfrom rtface.config.options import Options\n"
-        "from rtface.pipeline.runtime import open_ahead\n"
-        "from rtface.pipeline.threads import EngineThreads\n"
-        "open_ahead(Options(engine='rtface-s'), EngineThreads(1, 1, 1))\n"
-        "time.sleep(float(sys.argv[1]))\nsys.exit(3)"
-    )
-    for wait in ("0", "0.05", "0.1"):
-        assert subprocess.run([sys.executable, "-c", program, wait], check=False).returncode == 3

@@ -13,7 +13,6 @@ from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, OutputError, RtfaceError, UsageError
 from rtface.media.files.workfile import Target, work_name
 from rtface.media.stills import folder_sink
-from rtface.media.write.file_sink import FileSink
 from rtface.pipeline import runtime
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
@@ -63,36 +62,14 @@ def test_report_and_comparison_never_destroy_a_film(source: Path, tmp_path: Path
     assert names(tmp_path) == old  # before any work
 
 
-def test_comparison_and_report_must_differ(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"report=.* is the same file as compare;"):
-        rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv", report=tmp_path / "c.mkv")
-    assert names(tmp_path) == ["in.mkv"]
-
-
 def test_a_report_is_replaced_only_with_overwrite(source: Path, tmp_path: Path) -> None:
     report = tmp_path / "r.json"
     report.write_text("notes")
-    with pytest.raises(OutputError, match="exists already; overwrite"):
+    with pytest.raises(OutputError, match="exists already; --overwrite"):
         rtface.run(source, tmp_path / "out.mkv", report=report)
     assert report.read_text() == "notes"
     rtface.run(source, tmp_path / "out.mkv", report=report, overwrite=True)
     assert json.loads(report.read_text())["frames_out"] == 3 and names(tmp_path) == ["in.mkv", "out.mkv", "r.json"]
-
-
-def test_no_hidden_comparison_stays_when_the_output_fails(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finish = FileSink.finish
-
-    def refused(self: FileSink) -> None:
-        if "out" in self.plan.path:
-            raise OutputError("out.mkv: could not be given its name")
-        finish(self)
-
-    monkeypatch.setattr(FileSink, "finish", refused)
-    with pytest.raises(OutputError, match="given its name"):
-        rtface.run(source, tmp_path / "out.mkv", compare=tmp_path / "c.mkv")
-    assert not [name for name in names(tmp_path) if name.startswith(".c.")]  # what there is has a visible name
 
 
 def half_written(path: Path) -> None:
@@ -126,31 +103,13 @@ def test_a_users_own_partial_folder_stays(source: Path, tmp_path: Path) -> None:
         assert (tmp_path / name / "thesis.txt").read_text() == "mine"
 
 
-def test_an_interrupted_folder_is_gone_on_with(tmp_path: Path) -> None:
-    source, output = film(tmp_path / "in.mkv", frames=12, face=False), f"{tmp_path}/st/"
+def test_an_interrupted_folder_stays_beside_the_next(tmp_path: Path) -> None:
+    source, output, part = film(tmp_path / "in.mkv", frames=12, face=False), f"{tmp_path}/st/", tmp_path / "st.partial"
     interrupted = stopped(source, output, 5)
-    part = tmp_path / "st.partial"
     assert interrupted.partial == str(part) and interrupted.resume_at == pytest.approx(5 / 25)
-    stills = {p.name: p.read_bytes() for p in part.glob("*.png")}
-    assert len(stills) == 5
-    half_written(part / "000006.png")
-
-    again = stopped(source, output, 3, start=interrupted.resume_at)
-    assert again.partial == str(part) and again.resume_at == pytest.approx(8 / 25)
-    report = rtface.run(source, output, start=again.resume_at)
-    assert report.frames_out == 4 and any("8 stills" in note for note in report.notes)
-    assert names(tmp_path) == ["in.mkv", "st"]
-    assert names(tmp_path / "st") == [f"{n:06d}.png" for n in range(1, 13)]
-    assert all((tmp_path / "st" / name).read_bytes() == data for name, data in stills.items())
-
-
-def test_another_film_does_not_go_on_with_a_part(tmp_path: Path) -> None:
-    source, other = (film(tmp_path / name, frames=8, face=False) for name in ("a.mkv", "b.mkv"))
-    interrupted = stopped(source, f"{tmp_path}/st/", 4)
-    rtface.run(other, f"{tmp_path}/st/", start=interrupted.resume_at)
-    assert len(list((tmp_path / "st.partial").glob("*.png"))) == 4 and len(names(tmp_path / "st")) == 4
-    said = rtface.run(source, f"{tmp_path}/st/", overwrite=True).notes
-    assert any("holds the first 4 stills" in note and "0:00:00.160" in note for note in said)
+    assert names(part) == [f"{n:06d}.png" for n in range(1, 6)]
+    rtface.run(source, output)
+    assert len(names(tmp_path / "st")) == 12 and len(names(part)) == 5
 
 
 def test_two_runs_into_one_folder_do_not_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

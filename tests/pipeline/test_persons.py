@@ -182,7 +182,7 @@ def test_a_treatment_by_person(film: Path, tmp_path: Path, engines: object) -> N
     [
         ([], "must be a table"),
         ({"1": {}}, "no person"),
-        ({"P1": {"on": 1}}, r"persons\.P1\.on"),
+        ({"P1": {"on": 7}}, r"persons\.P1\.on"),
         ({"P1": {"strenght": 1}}, "strength"),
     ],
 )
@@ -193,19 +193,6 @@ def test_a_treatment_by_person_that_is_wrong(
     path.write_text(json.dumps({"version": 1, "tracks": {}, "persons": persons}))
     with pytest.raises(UsageError, match=said):
         run_file(film, tmp_path / "out.mkv", Options(treatment=path))
-
-
-@pytest.mark.slow
-def test_shots_choose_persons(film: Path, tmp_path: Path, engines: object) -> None:
-    shots = tmp_path / "shots.csv"
-    shots.write_text("start,end,faces\n0,5,P1\n5,9.6,P3\n")
-    report = run_file(film, tmp_path / "out.mkv", Options(shots=shots, correct="always"))
-    done = [(track.person, track.first_s < 5) for track in report.tracks if track.frames_corrected]
-    assert set(done) == {("P1", True), ("P3", False)}
-    shots.write_text("start,end,faces\n0,5,anna\n")
-    with pytest.raises(UsageError, match=r"shots\.csv.*no person anna"):
-        run_file(film, tmp_path / "other.mkv", Options(shots=shots))
-    assert not list(tmp_path.glob("*other*"))
 
 
 @pytest.mark.slow
@@ -300,17 +287,11 @@ def _live(film: Path, options: Options) -> list[str]:
 
 
 def _called(film: Path, options: Options) -> list[str]:
-    with Enhancer(engine=options.engine, person=list(options.person), fidelity=options.fidelity) as enhancer:
+    with Enhancer(engine=options.engine, person=list(options.person), look=options.look) as enhancer:
         return enhancer.stats.warned()
 
 
-def _shots(film: Path, options: Options) -> list[str]:
-    (shots := film.with_name("shots.csv")).write_text(f"start,end,engine\n0,0.4,{options.engine}\n")
-    plan = replace(options, engine="default", fidelity=None, shots=shots, dry_run=True)
-    return list(map(str, run_file(film, film.with_name("none.mkv"), plan).notes))
-
-
-@pytest.mark.parametrize("say", [_dry, _live, _called, _shots])
+@pytest.mark.parametrize("say", [_dry, _live, _called])
 def test_what_was_learnt_and_is_not_used_is_said(
     film: Path, say: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

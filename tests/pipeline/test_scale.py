@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def test_a_face_is_restored_at_the_size_of_the_output(tmp_path: Path) -> None:
 )
 def test_twice_the_size_is_proposed_for_small_faces(tmp_path: Path, options: dict[str, Any], said: bool) -> None:
     report = rtface.run(film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", **options)
-    line = f"faces are small ({report.tracks[0].mean_width_px:.0f} px): scale=2 restores them at twice the size"
+    line = f"faces are small ({report.tracks[0].mean_width_px:.0f} px): --scale 2 restores them at twice the size"
     assert (line in report.notes) == said
 
 
@@ -91,20 +90,6 @@ def test_large_faces_count_where_they_are_soft_under_grain() -> None:
     (line,) = little_seen(proposed((194.0, 175, both), (186.0, 112, {"noise": 0.28})))
     assert "soft under grain: --scale 2" in line
     assert not proposed((270.0, 175, both)) and not proposed((194.0, 175, {"noise": 0.9}))
-
-
-@pytest.mark.slow
-def test_a_sample_that_is_forged_is_named(tmp_path: Path) -> None:
-    given, out = film(tmp_path / "in.mkv", frames=4, face=False), tmp_path / "out.mkv"
-    rtface.run(given, out, scale="2", codec="ffv1", sidecar=True)
-    path = out.with_name("out.mkv.rtface.json")
-    values: dict[str, Any] = json.loads(path.read_text())
-    values["options"]["scale"] = "361x203"
-    path.write_text(json.dumps(values))
-    assert verify(out, input=given).problems
-    other = film(tmp_path / "other.mkv", frames=4)
-    rtface.run(other, tmp_path / "b.mkv", scale="2", codec="ffv1", sidecar=True, correct="never")
-    assert any("samples outside the boxes" in one for one in verify(tmp_path / "b.mkv", input=given).problems)
 
 
 @pytest.mark.slow
@@ -151,7 +136,7 @@ def test_a_factor_of_one_leaves_the_size_of_the_settings() -> None:
     ("options", "says"),
     [
         ({"scale": "100p"}, "only enlarged"),
-        ({"scale": "2", "copy": "require"}, "scale and fields change every frame"),
+        ({"scale": "2", "copy": "require"}, "--scale and --fields change every frame"),
         ({"scale": 5}, "must be a factor"),
     ],
 )
@@ -171,9 +156,3 @@ def test_an_image_that_cannot_have_the_size_is_named(tmp_path: Path, caplog: pyt
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
     rtface.analyze(folder, scale="90p", tracker="none")
     assert "a.png: --scale 90p" in caplog.text
-
-
-def test_a_plan_names_the_size_of_the_output(tmp_path: Path) -> None:
-    given = film(tmp_path / "in.mkv", frames=2)
-    report = rtface.run(given, tmp_path / "out.mkv", scale="3", dry_run=True)
-    assert (report.plan["video"]["width"], report.plan["video"]["height"]) == (960, 540)

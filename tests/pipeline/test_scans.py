@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +13,7 @@ import pytest
 import tifffile
 
 import rtface
-from rtface.config.options import Options
-from rtface.errors import InputError, Interrupted, OutputError, UsageError
+from rtface.errors import InputError, OutputError, UsageError
 from rtface.frame import Color
 from rtface.geometry.color_curves import curve_of
 from rtface.media.stills.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
@@ -23,8 +21,6 @@ from rtface.media.stills.exr import ExrHeader, decode_exr, rewrite_exr, shown
 from rtface.media.stills.exr import light_of as exr_light
 from rtface.media.stills.image_read import read_image
 from rtface.media.stills.sequence import SequenceSource
-from rtface.pipeline.film import run_file
-from rtface.pipeline.progress import Progress
 from rtface.util.av_arrays import copy_image
 from rtface.util.timecode import Timecode
 from tests.media.conftest import samples
@@ -87,7 +83,7 @@ def differing(one: Path, other: Path) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("fmt", "transfer"),
-    [("gbrp10be", LOG), ("gbrp10le", LOG), ("rgb48be", VIDEO), ("rgb24", VIDEO), ("gray16le", LINEAR)],
+    [("gbrp10be", LOG), ("rgb24", VIDEO), ("gray16le", LINEAR)],
 )
 @pytest.mark.usefixtures("engines")
 def test_only_samples_of_faces_change_in_the_files(tmp_path: Path, fmt: str, transfer: int) -> None:
@@ -241,7 +237,7 @@ def test_a_single_dpx_still(tmp_path: Path, engines: object) -> None:
     assert cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED).dtype == np.uint16
 
 
-def test_padding_bits_and_packings_are_kept_or_rewritten(tmp_path: Path) -> None:
+def test_padding_bits_are_kept_and_packings_refused(tmp_path: Path) -> None:
     data = bytearray(scan(tmp_path / "a.dpx").read_bytes())
     data[2560 + 3] |= 3  # the two bits after three samples of 10
     image = decode_dpx(bytes(data))
@@ -256,8 +252,9 @@ def test_padding_bits_and_packings_are_kept_or_rewritten(tmp_path: Path) -> None
     image = decode_dpx(packed)
     changed = copy_image(image)
     np.frombuffer(changed.planes[1], "<u2").reshape(180, -1)[5, 5] ^= 1
-    again = decode_dpx(rewrite_dpx(packed, changed))
-    assert samples(again) == samples(changed) and rewrite_dpx(packed, image) == packed
+    assert rewrite_dpx(packed, image) == packed
+    with pytest.raises(OutputError, match="TIFF"):
+        rewrite_dpx(packed, changed)
     with pytest.raises(OutputError, match="cannot take an image"):
         rewrite_dpx(bytes(data), image.reformat(160, 90))
 
@@ -318,7 +315,7 @@ def exr(path: Path, *, format: str = "half", compression: str = "zip16", face: b
     return path
 
 
-@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none"), ("half", "rle")])
+@pytest.mark.parametrize(("format", "compression"), [("half", "zip16"), ("float", "none")])
 @pytest.mark.usefixtures("engines")
 def test_exr_sequences_keep_what_is_not_a_face(tmp_path: Path, format: str, compression: str) -> None:
     (tmp_path / "in").mkdir()
@@ -398,20 +395,3 @@ def test_damaged_exr_and_dpx_are_input_errors(tmp_path: Path, damage: slice) -> 
         path.write_bytes(path.read_bytes()[damage])
         with pytest.raises(InputError):
             read_image(path)
-
-
-@pytest.mark.usefixtures("engines")
-def test_an_interrupted_sequence_is_continued_under_its_names(tmp_path: Path) -> None:
-    source, stop = scans(tmp_path / "in", 12), threading.Event()
-
-    def look(progress: Progress) -> None:
-        if progress.frames == 5:
-            stop.set()
-
-    with pytest.raises(Interrupted) as info:
-        run_file(source, f"{tmp_path}/out/", Options(sequence=True), progress=look, stop=stop)
-    kept = len(list((tmp_path / "out.partial").glob("*.dpx")))
-    assert kept >= 5 and info.value.resume_at == pytest.approx(kept / 24, abs=1e-5)
-    rtface.run(source, f"{tmp_path}/out/", sequence=True, start=info.value.resume_at)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in source.iterdir())
-    assert not (tmp_path / "out.partial").exists()

@@ -50,10 +50,9 @@ def same(one: list[np.ndarray], other: list[np.ndarray], part: slice) -> bool:
 @pytest.mark.slow
 def test_each_shot_is_that_of_a_run_with_its_options(film: Path, tmp_path: Path, two_engines: Engines) -> None:
     shots = tmp_path / "shots.csv"
-    shots.write_text("start,end,strength,engine,off\n0:00:00.64,0:00:01.28,0.5,two,\n0:00:01.28,,,,yes\n")
+    shots.write_text("start,end,strength,off\n0:00:00.64,0:00:01.28,0.5,\n0:00:01.28,,,yes\n")
     mixed = run(film, tmp_path, shots=shots)
     assert same(mixed, run(film, tmp_path), slice(0, 16))
-    two_engines.all = dict(reversed(two_engines.all.items()))
     assert same(mixed, run(film, tmp_path, strength=0.5), slice(16, 32))
     assert same(mixed, decoded(film), slice(32, 48))
 
@@ -91,14 +90,6 @@ def test_the_analysis_decides_where_a_shot_says_so(film: Path, tmp_path: Path, t
     assert not any(changed[32:])
 
 
-def test_an_engine_that_is_not_there_names_the_line(film: Path, tmp_path: Path) -> None:
-    shots = tmp_path / "shots.csv"
-    shots.write_text("start,engine\n0,rtface-x\n")
-    with pytest.raises(UsageError, match=r"shots\.csv, line 2: .*rtface-x"):
-        rtface.run(film, tmp_path / "out.mkv", shots=shots)
-    assert not (tmp_path / "out.mkv").exists()
-
-
 def test_shots_have_no_effect_on_stills_and_say_so(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(56))
     with pytest.raises(UsageError, match="shots has no effect here"):
@@ -108,10 +99,11 @@ def test_shots_have_no_effect_on_stills_and_say_so(tmp_path: Path) -> None:
 def test_analysis_finds_the_scenes_of_a_run(film: Path) -> None:
     found = Findings()
     tracks = analyze_file(film, Options(correct="always"), found=found)
-    assert [(row["start_s"], row["frames"], row["timecode"]) for row in found.scenes.table()] == [
-        (0.0, 16, "00:00:00:00"),
-        (0.64, 16, "00:00:00:16"),
-        (1.28, 16, "00:00:01:07"),
+    assert (clock := found.scenes.clock) is not None
+    assert [(one.frames, str(clock.timecode_at(one.begin))) for one in found.scenes.scenes] == [
+        (16, "00:00:00:00"),
+        (16, "00:00:00:16"),
+        (16, "00:00:01:07"),
     ]
     assert found.scenes.even
     assert len(tracks) == 3

@@ -18,7 +18,7 @@ from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.contact_sheet.draw import cell_label, draw, row_label
 from rtface.contact_sheet.restore import Variant
-from rtface.contact_sheet.sheet import Sheet, SheetOptions, make_sheet
+from rtface.contact_sheet.sheet import Sheet, make_sheet
 from rtface.pipeline.proposals import little_seen, proposals
 from rtface.report import TrackReport
 from tests.pipeline.fakes import portrait
@@ -35,7 +35,7 @@ def coded(path: Path, crf: int = 38, **how: Any) -> Path:
 
 
 def sheet_of(path: Path, count: int = 4, **options: Any) -> Sheet:
-    return make_sheet(path, Options(**options), SheetOptions((HALF, FULL), count, 600.0))
+    return make_sheet(path, Options(**options), (HALF, FULL), count)
 
 
 def said(tracks: list[TrackReport]) -> list[str]:

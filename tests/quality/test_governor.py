@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.ladder import simulate
 from rtface.quality.governor import UNSEEN_STRENGTH, QualityGovernor
-from rtface.quality.levels import FaceDecision, FaceDemand, kind_of, levels_for
+from rtface.quality.levels import FaceDecision, FaceDemand, levels_for
 from rtface.util.fade import MOST_A_FRAME
 
 PERIOD = 1 / 30
@@ -44,7 +44,7 @@ class Machine:
                 continue
             plans = self.governor.plan(self.now, faces, late=self._late, carries=self.carries)
             self._late = 0
-            done = [(kind_of(p.engine, p.half), p.key) for p in plans if p.engine]
+            done = [(p.engine, p.key) for p in plans if p.engine]
             took = self.slow(self.now) * sum(self.key[e] if k else BETWEEN for e, k in done)
             self.governor.costs.spent(took, done)
             self._behind = max(0.0, self._behind + took - PERIOD)
@@ -194,33 +194,16 @@ def test_on_a_gpu_no_engine_rests_between_its_frames() -> None:
 
 @pytest.mark.parametrize(("carries", "load"), [(True, 3.0), (False, 1.0)])
 def test_what_a_slow_engine_added_fades_out_wherever_it_runs(carries: bool, load: float) -> None:
-    machine = Machine(
-        governor("s", m=0.015, s=0.005), {"m": 0.02, "m half": 0.02, "s": 0.01}, lambda t: 1.0 + load * (t > 3), carries
-    )
+    machine = Machine(governor("s", m=0.015, s=0.005), {"m": 0.02, "s": 0.01}, lambda t: 1.0 + load * (t > 3), carries)
     machine.run(10, [face(1, 200, "m", heavy=True)])
     plans = [plan for _, (plan,) in machine.plans]
     changes = [after for before, after in itertools.pairwise(plans) if "" != before.engine != after.engine != ""]
     assert changes[0].engine == "s" and all(plan.share < 0.5 for plan in changes)
 
 
-def test_a_slow_engines_face_rests_before_the_small_engine() -> None:
-    machine = Machine(
-        governor("s", m=0.015, s=0.005), {"m": 0.045, "m half": 0.031, "s": 0.02}, lambda t: 1.0 + 2 * (10 < t < 20)
-    )
-    machine.run(60, [face(1, 200, "m", heavy=True)])
-    names = [s.after for s in machine.governor.steps]
-    settled = [p for t, (p,) in machine.plans if 4 < t < 10]
-    assert {(p.engine, p.half) for p in settled} == {("m", True)}
-    assert [p.key for p in settled[:4]].count(True) == 2
-    assert names.index("half key/2") < names.index("small key/4") and names[-1] == "half key/2"
-    few = levels_for(face(1, 200, "m", heavy=True), "s", 0.1, True)
-    assert [(r.engine, r.every, r.half) for r in few] == [  # where a memory does not last longer
-        ("m", 1, False),
-        ("m", 1, True),
-        ("m", 2, True),
-        ("s", 2, False),
-        ("", 1, False),
-    ]
+def test_a_slow_engine_gives_way_to_the_small_one() -> None:
+    levels = levels_for(face(1, 200, "m", heavy=True), "s", 0.1, True)
+    assert [(level.engine, level.every) for level in levels] == [("m", 1), ("s", 2), ("", 1)]  # as a memory lasts
 
 
 def test_memory_keeps_key_frames_close_together() -> None:
@@ -338,7 +321,3 @@ def test_what_faces_leave_of_a_frame_may_be_spent() -> None:
     crowded.run(5, [face(k) for k in range(6)])
     assert crowded.governor.sparing and not crowded.governor.has_room(0.0)
     assert governor().has_room(0.0)
-
-
-def test_the_weights_of_a_person_cost_what_the_engine_costs() -> None:
-    assert [kind_of("m@anna", half) for half in (False, True)] == [kind_of("m", half) for half in (False, True)]

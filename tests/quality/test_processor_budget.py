@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from rtface.quality.governor import QualityGovernor
-from rtface.quality.levels import FaceDecision, FaceDemand, kind_of
+from rtface.quality.levels import FaceDecision, FaceDemand
 from rtface.quality.processor_budget import ProcessorBudget
 
 PERIOD = 1 / 30
@@ -38,7 +38,7 @@ class Run:
             decisions = self.governor.plan(
                 self.now, [FaceDemand(k, 200.0 - k, "s") for k in range(self.faces)], late=late
             )
-            done = [(kind_of(d.engine, d.half), d.key) for d in decisions if d.engine]
+            done = [(d.engine, d.key) for d in decisions if d.engine]
             took = [self.slow * (KEY_S if key else CARRY_S) for _, key in done]
             self.governor.costs.spent(sum(took), done)
             self.spent += OTHER_S + sum(

@@ -37,29 +37,28 @@ def test_csv_takes_timecodes_and_film_times(tmp_path: Path) -> None:
     shots, notes = shots_of(
         tmp_path,
         "a.csv",
-        "start,end,strength,engine,off,comment\n"
-        "0,4.0,50%,,,first\n00:00:08:00,00:00:12:00,,rtface-s,,\n0:00:20.000,,,,yes,\n40,,,,,\n",
+        "start,end,strength,engine,correct,off,comment\n"
+        "0,4.0,50%,,,,first\n00:00:08:00,00:00:12:00,,,always,,\n0:00:20.000,,,,,yes,\n40,,,,,,\n",
     )
     assert [(shot.begin, shot.end) for shot in shots.shots] == [(0, 4), (8, 12), (20, 40)]
     assert shots.at(3.9) == ShotSettings(strength=0.5)
     assert shots.at(5.0) == AS_RUN
-    assert shots.at(8.0).engine == "rtface-s"
+    assert shots.at(8.0).correct == "always"
     assert shots.at(39.0).correct == "never"
     assert shots.at(45.0) == AS_RUN
     assert notes == ["a.csv: 3 of 4 shots have settings"]
 
 
 def test_csv_of_a_spreadsheet_with_semicolons(tmp_path: Path) -> None:
-    shots, _ = shots_of(tmp_path, "a.csv", "\ufeffStart;End;Strength;Faces\n1;2;0,5;1,3\n")
-    assert shots.at(1.0) == ShotSettings(strength=0.5, faces="1,3")
-    assert shots.names_tracks
+    shots, _ = shots_of(tmp_path, "a.csv", "\ufeffStart;End;Strength\n1;2;0,5\n")
+    assert shots.at(1.0) == ShotSettings(strength=0.5)
 
 
 def test_edl_settings_stand_below_the_event(tmp_path: Path) -> None:
     text = (
         "TITLE: x\nFCM: NON-DROP FRAME\n\n"
         + EVENT.format(1, "01:00:00:00", "01:00:04:00")
-        + "* FROM CLIP NAME: a\n* RTFACE: strength=0.5 engine=rtface-m\n* RTFACE: colour = lock\n"
+        + "* FROM CLIP NAME: a\n* RTFACE: strength=0.5\n* RTFACE: correct = always\n"
         + EVENT.format(2, "01:00:04:00", "01:00:04:00")
         + "002  BX       V     D    012 00:00:00:00 00:00:04:00 01:00:04:00 01:00:08:00\n* RTFACE: OFF\n"
         + "003  AX       A     C        00:00:00:00 00:00:04:00 01:00:00:00 01:00:40:00\n"
@@ -67,7 +66,7 @@ def test_edl_settings_stand_below_the_event(tmp_path: Path) -> None:
     )
     clock = FilmClock(Fraction(25), start=Timecode.parse("01:00:00:00", Fraction(25)), length=Fraction(60))
     shots, notes = shots_of(tmp_path, "a.edl", text, clock)
-    assert shots.at(2.0) == ShotSettings(engine="rtface-m", strength=0.5)
+    assert shots.at(2.0) == ShotSettings("always", 0.5)
     assert shots.at(6.0).correct == "never"
     assert shots.at(11.0) == AS_RUN
     assert notes == ["a.edl: 2 of 3 shots have settings"]
@@ -114,14 +113,14 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
         ("a.csv", "start,end,strength\n5,4,1\n", "line 2: a shot must end after it begins"),
         ("a.csv", "start,end,strength\n0,5,1\n4,6,1\n", "the shots of line 2 and line 3 overlap"),
         ("a.csv", "start,end,strength\n100,101,1\n", "all shots with settings lie outside the film (line 2)"),
-        ("a.csv", "start,engine\n0,auto\n", "engine must be one engine by name"),
+        ("a.csv", "start,engine\n0,rtface-s\n", "line 2: engine is gone; shots and tracks have on, off and strength"),
         ("a.csv", "start,off,correct\n0,yes,always\n", "correct is given twice"),
         ("a.csv", "start,strength\n0,1,2\n", "has 3 cells for 2 columns"),
         ("a.edl", "* RTFACE: off\n" + EVENT.format(1, "00:00:00:00", "00:00:01:00"), "line 1: settings stand below"),
         (
             "a.edl",
-            EVENT.format(1, "00:00:00:00", "00:00:01:00") + "* RTFACE: engin=rtface-s\n",
-            "'engin' is not a setting of a shot: the nearest is engine",
+            EVENT.format(1, "00:00:00:00", "00:00:01:00") + "* RTFACE: strenth=1\n",
+            "'strenth' is not a setting of a shot: the nearest is strength",
         ),
         ("a.edl", EVENT.format(1, "00:00:00:28", "00:00:01:00"), "line 1: timecode 00:00:00:28 has frame 28"),
         ("a.edl", EVENT.format(1, "00:00:02:00", "00:00:01:00"), "record-out time 00:00:01:00 is before"),

@@ -243,17 +243,7 @@ def test_what_lies_outside_the_picture_changes_nothing() -> None:
     assert copies(frame)["y"][60, 96] != was["y"][60, 96]
 
 
-@pytest.mark.parametrize(
-    "bad", [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 4)), np.zeros((0, 4, 4), np.uint8), "x"]
-)
-def test_a_sprite_is_checked(bad: object) -> None:
-    with pytest.raises(UsageError, match="a sprite is made of"):
-        Sprite(bad)
-
-
-def test_a_place_and_a_format_are_checked() -> None:
-    with pytest.raises(UsageError, match="a place is"):
-        Canvas(flat("yuv420p")).draw(sprite_of((1, 1, 1, 1)), (1, 2, 3))
+def test_a_format_is_checked() -> None:
     with pytest.raises(UsageError, match="nothing can be drawn into rgb8"):
         Canvas(flat("rgb8"))
 

@@ -69,13 +69,3 @@ def test_every_option_of_the_overlays_is_on_the_page(monkeypatch: pytest.MonkeyP
         written = set(re.findall(r"`(\w+)`", cells))
         assert keys <= written, name
         assert written <= keys | {"strength", "cells"}, name
-
-
-def test_the_template_on_the_page_is_the_built_in_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    pytest.importorskip("PIL", reason="the overlays draw text with Pillow")
-    monkeypatch.syspath_prepend(str(PLUGIN))
-    from rtface_overlays.lower_third import TEMPLATES, check_template
-
-    (text,) = [block for block in re.findall(r"```toml\n(.*?)```", PAGE, re.S) if "accent" in block]
-    (tmp_path / "bar.toml").write_text(text)
-    assert check_template(str(tmp_path / "bar.toml"), "template") == TEMPLATES["bar"]

@@ -146,17 +146,6 @@ class Unreadable(Exception):
 
 
 @dataclass
-class Exits:
-    """Ends in ways that are no ordinary error."""
-
-    api = 1
-    how: str = option("exit")
-
-    def __call__(self, frame: Frame) -> Frame:
-        raise {"exit": SystemExit(0), "generator": GeneratorExit(), "text": Unreadable()}[self.how]
-
-
-@dataclass
 class Broken:
     """Fails where it is asked about itself, made, begun or closed, as `where` says."""
 
@@ -165,7 +154,7 @@ class Broken:
 
     def __post_init__(self) -> None:
         if self.where == "make":
-            raise SystemExit(3)
+            raise RuntimeError
 
     @property
     def hides(self) -> bool:
@@ -175,11 +164,11 @@ class Broken:
 
     def begin(self, run: Run) -> None:
         if self.where == "begin":
-            raise SystemExit(0)
+            raise RuntimeError
 
     def __call__(self, frame: Frame) -> Frame:
         return frame
 
     def close(self) -> None:
         if self.where == "close":
-            raise SystemExit(0)
+            raise RuntimeError

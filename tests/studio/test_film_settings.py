@@ -127,12 +127,9 @@ def test_settings_outlast_the_server_and_a_new_name(start_studio: Callable[[], R
         {"shots": [{"start_s": 10**400, "end_s": 10**401}]},
         {"shots": [{"start_s": 0, "end_s": 1, "on": 1}]},
         {"shots": [{"start_s": 0, "end_s": 1, "faces": "all"}]},
-        {"shots": [{"start_s": 0, "end_s": 1, "engine": "auto"}]},
         {"shots": [{"start_s": 0, "end_s": 2}, {"start_s": 1, "end_s": 3}]},
         {"persons": {"anna": {"on": True}}},
         {"persons": {"P1": {"grain": "none"}}},
-        {"persons": {"P1": {"engine": "auto"}}},
-        {"persons": {"P1": {"region": "hair"}}},
         {"persons": {"P1": {"strength": 2}}},
         {"persons": {"P1": {"name": "P2"}}},
     ],
@@ -155,16 +152,14 @@ def test_persons_decide_where_they_are_alone() -> None:
     settings = FilmSettings.of(
         {
             "strength": 0.5,
-            "shots": [{"start_s": 2, "end_s": 3, "region": "head", "engine": "rtface-m"}],
-            "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"engine": "rtface-s", "region": "face"}},
+            "shots": [{"start_s": 2, "end_s": 3, "strength": 0.8}],
+            "persons": {"P1": {"strength": 0.5}, "P2": {"on": False}, "P3": {"strength": 0.75}},
         }
     )
     assert (settings.at(0, ["P1"]).strength, settings.at(0, ["P1"]).correct) == (0.25, "always")
     assert settings.at(0, ["P2"]).correct == "never"
-    assert settings.at(2, ["P3"]) == Options(strength=0.5, correct="always", engine="rtface-s", region="face")
-    assert settings.treatment_of("P3") == Treatment(
-        True, engine="rtface-s", region="face", reasons=("set for this person",)
-    )
+    assert settings.at(2, ["P3"]) == Options(strength=0.8 * 0.75, correct="always")
+    assert settings.treatment_of("P3") == Treatment(True, 0.75, reasons=("set for this person",))
     assert settings.at(0, ["P1", "P2"]) == settings.at(0) == Options(strength=0.5)
 
 

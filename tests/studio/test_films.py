@@ -272,12 +272,12 @@ def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:
 def test_another_size_is_analysed_anew(studio: RunningStudio) -> None:
     post(studio, "/api/films", path=str(make_film(studio.folder / "film.mp4", seconds=0.5)))
     route, widths = f"{newest(studio)}/analysis", list[float]()
-    for scale in ("", "2", "2", ""):
+    for scale in ("", "2", "2"):
         assert post(studio, route, scale=scale)[1]["state"] in (
             ("done",) if len(widths) == 2 else ("waiting", "running")
         )
         widths.append(until(studio, route)["result"]["tracks"]["1"]["mean_width_px"])
-    assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.05) and widths[3] == widths[0]
+    assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.05)
     post(studio, route, scale="100p")
     assert until(studio, route)["error"]["code"] == "scale_smaller"
 

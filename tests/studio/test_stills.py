@@ -77,9 +77,9 @@ def test_a_run_s_own_speed_corrects_what_was_announced(studio: RunningStudio) ->
         Queue().add(make_photo(studio.folder / f"{name}.png"), studio.folder / f"{name}.out.png")
     left = lambda: ask(studio, "GET", "/api/queue")[1]["left"]  # noqa: E731
     wait_for(lambda: left()["all"], 60)
-    with (queue := Queue()).store.runner() as name:  # a runner that works on nothing
-        queue.store.take(name)
-        queue.store.note_progress(name, 1, ItemProgress(0.5, 12, 1.0, 6.0))  # half of what was to take 4 s takes 6 s
+    with (queue := Queue()).store.runner():  # a runner that works on nothing
+        queue.store.take()
+        queue.store.note_progress(1, ItemProgress(0.5, 12, 1.0, 6.0))  # half of what was to take 4 s takes 6 s
         assert left() == {"seconds": 6.0 + 12.0, "most": 1.25 * 18.0, "all": True}
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtface.tracking.detector import SIZE, Detection, Detector, overlap, suppress
+from rtface.tracking.detector import SIZE, Detection, Detector, suppress
 from rtface.tracking.detector_search import ROUND, WHOLE_ENOUGH, DetectorSearch, tiles
 from rtface.tracking.facemesh import Region
 from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
@@ -24,12 +24,6 @@ def test_finds_the_astronaut_and_her_points(detector):
     assert np.abs(found.points - expected).max() < 8
     assert np.linalg.norm(found.centre - (225, 122)) < 6
     assert 75 < found.width < 110
-
-
-def test_overlap_is_intersection_over_union():
-    a = np.array([0.0, 0, 10, 10])
-    others = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 20, 30, 30], [2, 2, 8, 8]])
-    np.testing.assert_allclose(overlap(a, others), [1, 1 / 3, 0, 0.36])
 
 
 def test_suppress_keeps_the_strongest_of_each_face():
@@ -81,12 +75,6 @@ def test_a_still_is_searched_for_smaller_faces_too():
     large, _, small = SharpEnough.boxes
     np.testing.assert_allclose([d.box for d in search.everywhere(view)], [large])
     np.testing.assert_allclose([d.box for d in search.everywhere(view, thorough=True)], [large, small])
-
-
-def test_a_detection_covers_what_it_suppressed():
-    boxes = np.array([[0.0, 0, 10, 10], [3, 0, 13, 11]])
-    (found,) = suppress([Detection(box, np.zeros((5, 2)), 0.5 + k) for k, box in enumerate(boxes)])
-    np.testing.assert_allclose(found.cover, [0, 0, 13, 11])
 
 
 @pytest.mark.parametrize(

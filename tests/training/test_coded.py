@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rtface.engine.coded_network import CodedNetwork  # noqa: E402
-from training.data.coded_pairs import CELL, CODECS, PATCH, Coding, coded, film, noisy, tuning_people  # noqa: E402
-from training.data.portraits import Face, split  # noqa: E402
+from training.data.coded_pairs import CELL, CODECS, PATCH, Coding, coded, film, noisy  # noqa: E402
+from training.data.portraits import Face  # noqa: E402
 from training.export.export_coded import export  # noqa: E402
 from training.loop.fit_strength import fitted, gains  # noqa: E402
 from training.loop.train_coded import Learner, Pairs, validate  # noqa: E402
@@ -79,13 +79,6 @@ def test_noise_has_the_deviation_that_was_asked_for() -> None:
     for spread in (0.0, 0.7):
         found = noisy(gray, 4.0, spread, np.random.default_rng(1)).astype(float).std()
         assert found == pytest.approx(4.0, rel=0.1)
-
-
-def test_people_for_tuning_are_of_the_training_side(tmp_path: Path) -> None:
-    faces = [Face(tmp_path / f"{n}.jpg", 512, "own", f"person-{n}", gray=False) for n in range(200)]
-    chosen = tuning_people(faces)
-    assert len(chosen) == 20 and chosen <= {f.identity for f in split(faces)[0]}
-    assert tuning_people(faces[::-1]) == chosen
 
 
 def test_the_exported_network_answers_as_torch_does(tmp_path: Path) -> None:

@@ -6,22 +6,21 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from skimage import data as pictures
-from skimage.metrics import structural_similarity
 
 from rtface.geometry.alignment import fit
 from training import landmarks
-from training.crop_space import TEMPLATE_512, oval_mask, planes, roi
-from training.evaluation import metrics
-from training.evaluation.metrics import Octaves, mapped, octaves, ssim, ssim_map, tone_map
+from training.crop_space import TEMPLATE_512, cut, oval_mask, planes, roi
+from training.evaluation.metrics import Octaves, mapped, octaves, tone_map
 from training.landmarks import to_bytes
 from training.losses import identity, weight_files
-from training.losses.identity import CHIP, Identity, chip_matrix, face_chip, read_dlib
+from training.losses.identity import CHIP, Identity, chip_matrix, read_dlib
 from training.losses.weight_files import weights
 
 rng = np.random.default_rng
@@ -38,56 +37,6 @@ def pattern(size: int, shift: float = 0.0) -> np.ndarray:
     return np.stack(
         [0.5 + 0.5 * np.sin(x / 3), 0.5 + 0.5 * np.cos(y / 5 + x / 7), 0.5 + 0.5 * np.sin((x + y) / 2)], 2
     ).astype(np.float32)
-
-
-# --- SSIM ---
-
-
-def test_ssim_of_equal_and_of_flat_pictures() -> None:
-    a, mask = picture(), oval_mask(64)
-    assert ssim(a, a, mask) == pytest.approx(1, abs=1e-12)
-    # Without structure only the luminance term is left.
-    low, high = (np.full((64, 64, 3), v, np.float32) for v in (0.3, 0.6))
-    expected = (2 * 0.3 * 0.6 + 0.01**2) / (0.3**2 + 0.6**2 + 0.01**2)
-    assert ssim(low, high, mask) == pytest.approx(expected, rel=1e-5)
-    assert ssim(a, 1 - a, mask) < 0  # contrast turned round
-
-
-def test_ssim_is_scikit_images() -> None:
-    a = pattern(96)
-    b = np.clip(a + rng(1).normal(0, 0.1, a.shape), 0, 1).astype(np.float32)
-    x, y = (z.astype(np.float64) @ metrics.LUMA for z in (a, b))
-    mean, expected = structural_similarity(
-        x, y, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
-    )
-    assert np.abs(ssim_map(a, b) - expected).max() < 1e-6
-    inner = np.zeros((96, 96), np.float32)
-    inner[5:-5, 5:-5] = 1
-    assert ssim(a, b, inner) == pytest.approx(mean, abs=1e-6)
-
-
-def test_ssim_looks_only_where_the_mask_is() -> None:
-    a = picture()
-    b = a.copy()
-    b[:20] = 0
-    mask = np.zeros((64, 64), np.float32)
-    mask[32:] = 1
-    assert ssim(a, b, mask) == pytest.approx(1, abs=1e-12)
-    assert ssim(a, b, 1 - mask) < 0.6
-
-
-@pytest.mark.parametrize(
-    ("other", "mask"),
-    [
-        ((32, 32, 3), np.ones((64, 64))),
-        ((64, 64, 3), np.ones((32, 32))),
-        ((64, 64), np.ones((64, 64))),
-        ((64, 64, 3), np.zeros((64, 64))),
-    ],
-)
-def test_ssim_refuses_what_does_not_fit(other: tuple[int, ...], mask: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"H×W×3|mask"):
-        ssim(picture(), np.zeros(other, np.float32), mask.astype(np.float32))
 
 
 # --- tone and octaves ---
@@ -121,17 +70,13 @@ def test_octaves_count_truth_and_not_noise() -> None:
     truth, mask = photograph().astype(np.float32) / 255, oval_mask(128)
     soft = cv2.GaussianBlur(truth, (0, 0), 1.0)
     noisy = (soft + rng(1).normal(0, 0.1, truth.shape)).astype(np.float32)
-    dotted = soft.copy()
-    dotted[::4, ::4] += 0.03
-    films = {"truth": truth, "soft": soft, "noisy": noisy, "half": 0.5 * truth, "dotted": dotted}
+    films = {"truth": truth, "soft": soft, "noisy": noisy, "half": 0.5 * truth}
     found: dict[str, dict[str, float]] = {}
     for name, shown in films.items():
         sums = Octaves(mask)
         sums.add(shown, truth)
         sums.add(shown, truth)
         found[name] = sums.summary()
-    lattices = {name: figures.pop("lattice") for name, figures in found.items()}
-    assert lattices["dotted"] > 20 * max(value for name, value in lattices.items() if name != "dotted")
     assert found["truth"] == pytest.approx({"found0": 1, "energy0": 1, "found1": 1, "energy1": 1})
     assert found["half"] == pytest.approx({"found0": 0.5, "energy0": 0.25, "found1": 0.5, "energy1": 0.25}, rel=1e-4)
     assert found["soft"]["found0"] < found["soft"]["found1"] < 1 and found["soft"]["found0"] < 0.5
@@ -157,30 +102,15 @@ def portrait() -> np.ndarray:
     return cv2.warpAffine(pictures.astronaut(), fit(seen, TEMPLATE_512), (512, 512), flags=cv2.INTER_CUBIC)
 
 
-def test_landmark_error_counts_canonical_pixels() -> None:
-    marks = landmarks.Landmarks()
-    truth = portrait()
-    assert marks.error(truth, truth) == 0
-    assert marks.error(np.roll(truth, 6, 1), truth) == pytest.approx(6, abs=1)
-    half = cv2.resize(truth, (256, 256), interpolation=cv2.INTER_AREA)
-    assert marks.error(np.roll(half, 3, 0), half) == pytest.approx(6, abs=1)  # of 512, whatever the size
-    assert marks.error(half.astype(np.float32) / 255, half) == 0
+def test_landmarks_lie_on_the_face_whatever_its_size() -> None:
+    marks, truth = landmarks.Landmarks(), portrait()
     points, score = marks.read(truth, marks.region(truth))
     assert score > 0.9 and points.shape == (478, 3)
+    half = cv2.resize(truth, (256, 256), interpolation=cv2.INTER_AREA)
     again, _ = marks.read(half, marks.region(half))
-    assert np.abs(points - again)[marks.points, :2].mean() < 1
+    assert np.abs(points - again)[:, :2].mean() < 1.5
     # 468 and 473 are the irises' centres; where they are was seen by eye.
     assert np.abs(points[[468, 473], :2] - [[200, 225], [312, 239]]).max() < 4
-    assert len(marks.points) > 80 and len(set(landmarks.EYES)) == 32 and len(set(landmarks.LIPS)) == 40
-
-
-def test_landmarks_without_a_face() -> None:
-    marks = landmarks.Landmarks()
-    truth, nothing = portrait(), np.full((512, 512, 3), 90, np.uint8)
-    assert np.isnan(marks.error(truth, nothing))
-    assert marks.error(nothing, truth) == np.inf
-    with pytest.raises(ValueError, match="one size"):
-        marks.error(nothing[:256, :256], truth)
 
 
 # --- dlib's chip and file ---
@@ -193,7 +123,7 @@ def test_chip_lies_where_dlib_wants_it() -> None:
             canvas = np.zeros((size, size, 3), np.uint8)
             x, y = point * size / 512 - 0.5
             cv2.circle(canvas, (round(x), round(y)), size // 64, (255, 255, 255), -1)
-            chip = face_chip(canvas)[..., 0].astype(float)
+            chip = cut(canvas, chip_matrix(size), CHIP)[..., 0].astype(float)
             assert chip.shape == (CHIP, CHIP)
             v, u = np.mgrid[:CHIP, :CHIP]
             centre = np.array([(u * chip).sum(), (v * chip).sum()]) / chip.sum()
@@ -309,7 +239,7 @@ def test_blur_is_binomial_and_halves() -> None:
     assert blur(dot)[0, 0, 3:6, 3:6].tolist() == [[0, 0, 0], [0, 4, 0], [0, 0, 0]]
 
 
-def perceptual_state(stages: tuple[tuple[object, ...], ...]) -> dict[str, object]:
+def perceptual_state(stages: Iterable[tuple[object, ...]]) -> dict[str, object]:
     """Weights of the right names, and random."""
     import torch
 
@@ -327,17 +257,14 @@ def perceptual_state(stages: tuple[tuple[object, ...], ...]) -> dict[str, object
     return state
 
 
-@pytest.mark.parametrize("net", ["alex", "vgg"])
-def test_perceptual_distance_behaves_with_any_weights(
-    net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_perceptual_distance_behaves_with_any_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is for training only")
-    from training.losses.perceptual import NETS, StLpips
+    from training.losses.perceptual import ALEX, StLpips
 
-    file = tmp_path / f"{net}_shift_tolerant.pth"
-    torch.save(perceptual_state(NETS[net]), file)
+    file = tmp_path / "alex_shift_tolerant.pth"
+    torch.save(perceptual_state(ALEX), file)
     monkeypatch.setitem(weight_files.WEIGHTS, file.name, ("some==1", hashlib.sha256(file.read_bytes()).hexdigest()))
-    metric = StLpips(net, tmp_path)
+    metric = StLpips(tmp_path)
     assert not list(metric.parameters())
     a, b = pattern(64), np.clip(pattern(64) * 0.5, 0, 1)
     assert metric.distance(a, a) == 0
@@ -361,26 +288,14 @@ def test_perceptual_distance_behaves_with_any_weights(
         metric.distance(a, b[:32])
 
 
-def test_unknown_networks_are_refused() -> None:
-    pytest.importorskip("torch", reason="torch is for training only")
-    from training.losses.perceptual import StLpips
-
-    with pytest.raises(ValueError, match="alex, vgg"):
-        StLpips("squeeze")
-
-
-@pytest.mark.parametrize(
-    ("net", "dimmed", "shifted"),
-    [("alex", 0.08288852870464325, 0.007173606194555759), ("vgg", 0.25707298517227173, 0.022034235298633575)],
-)
-def test_perceptual_distance_is_the_authors(net: str, dimmed: float, shifted: float) -> None:
+def test_perceptual_distance_is_the_authors() -> None:
     """The values are those of stlpips_pytorch 0.0.2 itself."""
-    at_hand(f"{net}_shift_tolerant.pth")
+    at_hand("alex_shift_tolerant.pth")
     from training.losses.perceptual import StLpips
 
-    metric, a = StLpips(net), pattern(64)
-    assert metric.distance(a, (a * 0.6 + 0.2).astype(np.float32)) == pytest.approx(dimmed, rel=1e-4)
-    assert metric.distance(a, pattern(64, 1.0)) == pytest.approx(shifted, rel=1e-4)
+    metric, a = StLpips(), pattern(64)
+    assert metric.distance(a, (a * 0.6 + 0.2).astype(np.float32)) == pytest.approx(0.08288852870464325, rel=1e-4)
+    assert metric.distance(a, pattern(64, 1.0)) == pytest.approx(0.007173606194555759, rel=1e-4)
 
 
 def test_embedding_is_dlibs() -> None:
@@ -399,16 +314,7 @@ def test_embedding_is_dlibs() -> None:
         net(torch.zeros(1, 3, 160, 160))
 
 
-def test_identity_survives_noise_and_not_a_flip_of_the_person() -> None:
-    at_hand("dlib_face_recognition_resnet_model_v1.dat")
-    net, face = Identity(), portrait()
-    noisy = np.clip(face + rng(5).normal(0, 12, face.shape), 0, 255).astype(np.uint8)
-    assert net.distance(face, face) == 0
-    assert net.distance(face.astype(np.float32) / 255, noisy) < 0.3
-    assert net.distance(face, np.ascontiguousarray(face[::-1])) > 0.5  # upside down: not a face
-
-
-def test_the_identity_loss_sees_the_chip_that_is_measured() -> None:
+def test_the_identity_loss_tells_a_flip_from_noise() -> None:
     at_hand("dlib_face_recognition_resnet_model_v1.dat")
     import torch
 
@@ -416,11 +322,11 @@ def test_the_identity_loss_sees_the_chip_that_is_measured() -> None:
     face = cv2.resize(portrait(), (size, size), interpolation=cv2.INTER_AREA)
     noisy = np.clip(face + rng(6).normal(0, 20, face.shape), 0, 255).astype(np.uint8)
     x, y, w, h = roi(size)
-    a, b = (torch.from_numpy(planes(z))[None, :, y : y + h, x : x + w] for z in (noisy, face))
+    flipped = np.ascontiguousarray(face[::-1])
+    a, b, c = (torch.from_numpy(planes(z))[None, :, y : y + h, x : x + w] for z in (noisy, face, flipped))
     shown = a.clone().requires_grad_()
     found = net.unlike(shown, b, size)
-    assert float(net.unlike(b, b, size)) == 0
-    assert float(found) == pytest.approx(net.distance(noisy, face), rel=0.35)  # a chip shows more than the region
+    assert float(net.unlike(b, b, size)) == 0 < float(found) < float(net.unlike(c, b, size))
     found.sum().backward()
     assert shown.grad is not None and float(shown.grad.abs().max()) > 0
 

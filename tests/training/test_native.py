@@ -15,7 +15,7 @@ from skimage import data
 
 from rtface.geometry.transforms import apply
 from training.crop_space import U8, oval_mask, similarity
-from training.data.portraits import Face, split
+from training.data.portraits import Face, split, tuning_people
 from training.degradation.coded_film import coded_film, coded_frames, decoded, level, noise_of
 from training.degradation.ycbcr import from_rgb, shown
 from training.evaluation import native
@@ -29,9 +29,7 @@ from training.evaluation.native_protocols import (
     people,
     resampled,
     sharpness,
-    tuning_people,
 )
-from training.evaluation.native_runs import is_corrected
 
 FACE: U8 = np.ascontiguousarray(data.astronaut()[0:320, 64:384])
 
@@ -55,15 +53,14 @@ def test_levels_have_noise_by_quality_or_their_own() -> None:
     assert level("h264-call/300k").bit_rate == 300_000 and level("twice/27-23").first == level("h264/27")
 
 
-@pytest.mark.parametrize("name", ["h264", "h265/27", "h264/good", "prores/best", "twice/27", "h264/27+n"])
+@pytest.mark.parametrize("name", ["h264", "h265/27", "h264/good", "twice/27", "h264/27+n"])
 def test_unknown_levels_are_refused_with_what_there_is(name: str) -> None:
     with pytest.raises(ValueError, match=r"no such level: .*; (levels are|\w+ takes)"):
         level(name)
 
 
-@pytest.mark.parametrize("name", ["h264/30", "h264-slow/30", "hevc/30", "vp8/60k", "vp9/40", "av1/45", "mpeg2/10",
-                                  "mpeg4/10", "mjpeg/10", "prores/proxy", "twice/30-26", "clean/2", "jpeg/30",
-                                  "webp/30"])  # fmt: skip
+@pytest.mark.parametrize("name", ["h264/30", "hevc/30", "vp8/60k", "vp9/40", "av1/45", "mpeg2/10",
+                                  "twice/30-26", "clean/2", "jpeg/30"])  # fmt: skip
 def test_every_coding_writes_films_that_are_like_the_truth(name: str, tmp_path: Path) -> None:
     truth, how = astronaut().frames, level(name)
     path, memory = tmp_path / f"film{how.suffix}", io.BytesIO()
@@ -74,13 +71,6 @@ def test_every_coding_writes_films_that_are_like_the_truth(name: str, tmp_path: 
     assert 1 < error(seen, truth[: len(seen)]) < 150
     assert error(seen, list(decoded(memory, how.siting))) == 0
     assert error(seen, coded_frames(truth, how, 4)) > 0.5 or how.sigma == 0
-
-
-def test_dv_takes_its_own_size_only() -> None:
-    with pytest.raises(ValueError, match="720"):
-        coded_frames(astronaut(frames=1).frames, level("dv/pal"))
-    frames = film_of(FACE, "astronaut", 64, level("dv/pal").size, frames=1).frames
-    assert error(coded_frames(frames, level("dv/pal")), frames) < 20
 
 
 def test_worse_quality_is_worse() -> None:
@@ -110,12 +100,6 @@ def test_a_truth_is_as_sharp_as_reduction_by_area() -> None:
     still = Truth("a", "portraits", [got], [matrix])
     soft = Truth("a", "portraits", [np.asarray(cv2.GaussianBlur(got, (0, 0), 1.5), np.uint8)], [matrix])
     assert sharpness(still) > 4 > sharpness(soft)
-
-
-def test_a_truth_that_a_run_corrects_is_told(tmp_path: Path) -> None:
-    soft = cv2.resize(cv2.resize(FACE, (64, 64), interpolation=cv2.INTER_AREA), (320, 320))
-    for name, picture, corrected in (("sharp", FACE, False), ("soft", np.asarray(soft, np.uint8), True)):
-        assert is_corrected(film_of(picture, name, 160, frames=4), tmp_path) is corrected
 
 
 def test_a_portrait_moves_by_parts_of_a_pixel_along_its_matrices() -> None:
@@ -169,8 +153,8 @@ def test_the_best_strength_and_its_regret_are_found() -> None:
     assert row["regret"] == row["best"]
     perfect = ruler.row(coded, truth.frames)
     assert perfect["default"] > 20 and perfect["changed"] == 1 and "s" not in perfect
-    assert perfect["default_corr"] == pytest.approx(1) and perfect["default_amp"] == pytest.approx(1)
-    assert perfect["input_corr"] < 0.9 and perfect["flicker"] < 0.01
+    assert perfect["default_found"] == pytest.approx(1) and perfect["default_energy"] == pytest.approx(1)
+    assert perfect["input_found"] < 0.9 and perfect["flicker"] < 0.01
 
 
 def test_oval_and_ring_are_told_apart() -> None:
@@ -211,15 +195,15 @@ def test_the_command_measures_what_runs_do(faces: Path, tmp_path: Path, monkeypa
                                            capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     cache, found = tmp_path / "cache", tmp_path / "native.json"
     monkeypatch.setattr(sys, "argv", [
-        "native", "--faces", str(faces), "--people", "set-aside", "--kinds", "stills", "--levels", "jpeg/30,webp/90",
+        "native", "--faces", str(faces), "--people", "set-aside", "--kinds", "stills", "--levels", "jpeg/30,jpeg/90",
         "--width", "80", "--option", "engine=rtface-s", "--cache", str(cache), "--json", str(found)])  # fmt: skip
     native.main()
     said = capsys.readouterr().out
     assert "1 people (set-aside); left out as soft: 1" in said and "| jpeg/30" in said
     result = json.loads(found.read_text())
     rows = {row["level"]: row for r in result["rows"] if (row := dict(zip(result["columns"], r, strict=True)))}
-    assert result["options"] == {"engine": "rtface-s"} and list(rows) == ["jpeg/30", "webp/90"]
-    assert 25 < rows["jpeg/30"]["input"] < rows["webp/90"]["input"] < 45
+    assert result["options"] == {"engine": "rtface-s"} and list(rows) == ["jpeg/30", "jpeg/90"]
+    assert 25 < rows["jpeg/30"]["input"] < rows["jpeg/90"]["input"] < 45
     assert rows["jpeg/30"]["best"] >= rows["jpeg/30"]["always"] and rows["jpeg/30"]["changed"] == 1
     assert len(list(cache.rglob("*.*"))) == 3
     with pytest.raises(SystemExit):

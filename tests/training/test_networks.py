@@ -21,8 +21,6 @@ from rtface.correct.colour import lock_colour
 from rtface.engine.plan import load_golden
 from rtface.engine.recipe import load_recipe
 from training.crop_space import oval_mask, roi
-from training.data.film_pairs import KINDS
-from training.data.shards import Shards
 from training.loop.checkpoints import Ema, resume, save
 from training.loop.dead_channels import dead_channels, revive
 from training.loop.initial_weights import weights
@@ -445,13 +443,3 @@ def test_the_critic_sees_fine_octaves_only() -> None:
     torch.testing.assert_close(octaves(image + coarse), octaves(image), atol=1e-5, rtol=0)
     fine = F.interpolate(torch.rand(1, 3, 32, 32), scale_factor=2.0, mode="nearest")
     assert float((octaves(image + fine) - octaves(image)).abs().mean()) > 0.5
-
-
-def test_some_kinds_come_more_often(tmp_path: Path) -> None:
-    shards = Shards(tmp_path, ())
-    shards.index = np.zeros((1000, 2), np.int64)
-    shards.kinds = np.where(np.arange(1000) % 4 == 0, KINDS.index("heavy"), KINDS.index("call")).astype(np.uint8)
-    r = np.random.default_rng(0)
-    for often, share in (({}, 0.25), ({"heavy": 3.0}, 0.5)):
-        drawn = [KINDS[shards.kinds[shards.draw(r, often)]] for _ in range(4000)]
-        assert abs(drawn.count("heavy") / 4000 - share) < 0.03

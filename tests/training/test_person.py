@@ -61,10 +61,8 @@ def test_refused_people_count_as_no_gain() -> None:
     row = {"protocol": "call", "refused": "", "shipped": 0.5, "own": 0.4, "other": -0.1, "own_flicker": 0.9,
            "other_flicker": 1.0}  # fmt: skip
     nothing = row | {"refused": "no gain", "shipped": float("nan"), "own": 0.0, "other": 0.0, "own_flicker": 1.0}
-    row |= {f"{kind}_{d}": n / 4 for n, kind in enumerate(("input", "shipped", "own")) for d in person.DETAIL}
     line = person.table([row, nothing]).splitlines()[-1]
-    assert line.startswith("| call | 2 (1) | +0.50 | +0.20, +0.20, +0.00 | ×0.95, ×1.00 | -0.10, -0.10 | ×1.00 |")
-    assert line.endswith("| 0.00, 0.25, 0.50 | 0.00, 0.25, 0.50 |")
+    assert line == "| call | 2 (1) | +0.50 | +0.20, +0.20, +0.00 | ×0.95, ×1.00 | -0.10, -0.10 | ×1.00 |"
 
 
 def test_a_row_is_measured_once_for_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +75,7 @@ def test_a_row_is_measured_once_for_the_same_weights(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(person, "measured", measured)
     learnt(learned.path_of("anna"), ANNA)
-    rows = [person.kept_row(subject("anna"), "call", None, {}, tmp_path, {}) for _ in range(2)]
+    rows = [person.kept_row(subject("anna"), "call", None, {}, tmp_path) for _ in range(2)]
     learnt(learned.path_of("anna"), BEN)
-    rows.append(person.kept_row(subject("anna"), "call", None, {}, tmp_path, {}))
+    rows.append(person.kept_row(subject("anna"), "call", None, {}, tmp_path))
     assert [row["own"] for row in rows] == [1.0, 1.0, 2.0]

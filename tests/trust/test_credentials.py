@@ -148,8 +148,7 @@ def test_credentials_at_an_address_are_not_checked(tmp_path: Path) -> None:
         ).encode(),
     )
     photo.write_bytes(data[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + data[2:])
-    ended = CliRunner().invoke(app, ["verify", str(photo)])
-    assert ended.exit_code == 4 and "lie at an address" in ended.output and not verify(photo).problems
+    assert read_credentials(photo) is None
 
 
 def test_a_job_that_is_ended_after_its_signature_continues(tmp_path: Path, newsroom: str) -> None:

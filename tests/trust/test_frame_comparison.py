@@ -25,7 +25,7 @@ def test_a_square_is_never_an_encoder_s_error(deviation: int) -> None:
     old = 128 + 20 * np.sin(np.arange(320) / 9) * np.ones((240, 1))
     new = old + random.normal(0, deviation, old.shape)
     new[64:128, 64:128] += 45
-    compared = FrameComparison({}, {}, lossless=False)
+    compared = FrameComparison({}, lossless=False)
     compared.frame(0, grey(new), grey(old))
     compared.end(checked := Checked())
     assert checked.problems or checked.gaps

@@ -72,6 +72,14 @@ def test_another_value_is_refused_before_anything_is_written(
     assert {path.name for path in tmp_path.iterdir()} <= {"etc", "in.mkv", "in.png", "queue.sqlite", "data"}
 
 
+@pytest.mark.parametrize(("name", "text"), [("shots", "start,end,strength\n0,,1\n"), ("treatment", "{}")])
+def test_shots_and_treatments_obey_it(tmp_path: Path, site: Path, name: str, text: str) -> None:
+    site.write_text("strength = 0.5")
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(UsageError, match=r"policy\.toml sets (--)?strength; leave it out"):
+        rtface.run(film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", **{name: tmp_path / "list.csv"})
+
+
 def test_its_values_hold_where_nothing_is_said(tmp_path: Path, site: Path) -> None:
     site.write_text('strength = 0.5\nsidecar = true\nstages = ["blur"]')
     report = rtface.run(film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv", correct="always")
@@ -85,7 +93,7 @@ def test_a_default_of_a_python_call_asks_for_nothing(site: Path) -> None:
     site.write_text('engine = "rtface-s"\nstrength = 0.5')
     with rtface.Enhancer(wait=False):
         pass
-    with pytest.raises(UsageError, match="sets strength"):
+    with pytest.raises(UsageError, match="sets --strength"):
         rtface.Enhancer(strength=0.7)
 
 

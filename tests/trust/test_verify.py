@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,6 @@ from rtface.cli.app import app
 from rtface.errors import InputError, InputMissing, Interrupted, UsageError
 from rtface.trust.sidecar import sidecar_path
 from rtface.trust.verify import Verified, verify
-from tests.media.encoded import animated_avif
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, film, still, write_film
 
@@ -87,10 +87,6 @@ def sample(frames: list[np.ndarray]) -> list[np.ndarray]:
     return frames
 
 
-def swapped(frames: list[np.ndarray]) -> list[np.ndarray]:
-    return [*frames[:3], frames[4], frames[3], *frames[5:]]
-
-
 def darker(frames: list[np.ndarray]) -> list[np.ndarray]:
     return [np.concatenate([np.maximum(one[: SIZE[1]], 26) - 10, one[SIZE[1] :]]) for one in frames]
 
@@ -117,32 +113,27 @@ def test_an_honest_output_is_confirmed(films: dict[str, Path], tmp_path: Path, k
     assert (again.sidecar, again.input) == ("differs", "same")  # other bytes, the same film
 
 
-@pytest.mark.parametrize("kind", ["lossless", "lossy"])
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("kind", "change", "says"),
     [
-        (painted(1), "frame 1: "),
-        (painted(5), "frame 5: "),
-        (lambda frames: [*frames[:4], *frames[5:]], "fewer frames"),
-        (lambda frames: [*frames[:4], *frames[3:]], "more frames"),
-        (swapped, "frame 3: "),
-        (lambda frames: [*frames[:4], frames[3], *frames[5:]], "frame 4: "),
-        (lambda frames: [np.roll(frame, 9, axis=1) for frame in frames], "frames are not the input's"),
-        (darker, "frames are not the input's"),
-        (tinted, "frames are not the input's"),
+        ("lossless", painted(1), "frame 1: "),
+        ("lossless", sample, "frame 4: 1 sample outside the boxes is not the input's"),
+        ("lossless", lambda frames: [*frames[:4], *frames[5:]], "fewer frames"),
+        ("lossless", lambda frames: [*frames[:3], frames[4], frames[3], *frames[5:]], "frame 3: "),
+        ("lossless", lambda frames: [*frames[:4], frames[3], *frames[5:]], "frame 4: "),
+        ("lossy", painted(1), "frame 1: "),
+        ("lossy", painted(5), "frame 5: "),
+        ("lossy", lambda frames: [*frames[:4], *frames[3:]], "more frames"),
+        ("lossy", lambda frames: [np.roll(frame, 9, axis=1) for frame in frames], "frames are not the input's"),
+        ("lossy", darker, "frames are not the input's"),
+        ("lossy", tinted, "frames are not the input's"),
     ],
-    ids=["corner", "corner of the last", "dropped", "doubled", "swapped", "frozen", "shifted picture", "dark", "tint"],
 )
 def test_a_changed_picture_is_found(
     films: dict[str, Path], tmp_path: Path, kind: str, change: Callable[[list[np.ndarray]], list[np.ndarray]], says: str
 ) -> None:
     found = answer(written(films[kind], tmp_path / films[kind].name, change), films)
     assert found.input == "differs" and says in str(found.problems)
-
-
-def test_one_sample_outside_the_boxes_is_found(films: dict[str, Path], tmp_path: Path) -> None:
-    found = answer(written(films["lossless"], tmp_path / "out.mkv", sample), films)
-    assert "frame 4: 1 sample outside the boxes is not the input's" in found.problems
 
 
 def test_a_frame_at_another_time_is_found(films: dict[str, Path], tmp_path: Path) -> None:
@@ -211,8 +202,8 @@ def test_a_part_of_a_film_needs_its_manifest(films: dict[str, Path], tmp_path: P
     rtface.run(films["in"], part, start=0.08, end=0.2, correct="never", sidecar=True)
     assert verify(part, input=films["in"]).same
     sidecar_path(part).unlink()
-    found = verify(part, input=films["in"])
-    assert not found.problems and "no manifest that says what was changed" in str(found.gaps)
+    with pytest.raises(UsageError, match="nothing says what was changed"):
+        verify(part, input=films["in"])
 
 
 def test_boxes_over_the_whole_frame_are_seen(films: dict[str, Path], tmp_path: Path) -> None:
@@ -271,12 +262,6 @@ def test_a_damaged_scan_is_named_and_the_rest_compared(tmp_path: Path) -> None:
     assert "2.png is not compared" in str(found.gaps) and "2 frames, 2 with boxes" in str(found.proofs)
 
 
-def test_a_film_of_an_animated_avif(tmp_path: Path) -> None:
-    source = animated_avif(tmp_path / "in.avif", 5)
-    rtface.run(source, tmp_path / "out.mkv", sidecar=True)
-    assert verify(tmp_path / "out.mkv", input=source).same
-
-
 def test_a_live_recording_has_the_hash_of_its_file(tmp_path: Path) -> None:
     """Its input has no bytes that could be named."""
     film(tmp_path / "talk.mkv", frames=2)
@@ -306,9 +291,10 @@ def test_progress_and_the_end_on_request(films: dict[str, Path]) -> None:
     verify(films["lossless"], input=films["in"], doing=lambda what, done: seen.append((what, done)))
     assert {what for what, _ in seen} == {"SHA-256", "comparison"} and all(0 <= done <= 1 for _, done in seen)
     for calls in (0, 3, 12):
-        left = iter(range(calls))
+        stop, left = threading.Event(), iter(range(calls))
+        stop.is_set = lambda left=left: next(left, None) is None  # type: ignore[method-assign]
         with pytest.raises(Interrupted):
-            verify(films["lossless"], input=films["in"], stop=lambda left=left: next(left, None) is None)
+            verify(films["lossless"], input=films["in"], stop=stop)
 
 
 def test_the_command_says_what_was_shown(films: dict[str, Path], tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ from rtface.util.foreign import (
     check_shape,
     file_name,
     first_line,
-    fraction,
     none_or,
     parse_fraction,
     read_regular,
@@ -34,7 +33,6 @@ from rtface.util.foreign import (
     too_deep,
     whole,
 )
-from rtface.util.toml_dataclass import parse_toml
 from tests.pipeline.run_media import write_film
 
 
@@ -69,24 +67,9 @@ def test_a_file_has_a_largest_size(tmp_path: Path):
 def test_a_timeline_that_is_nested_too_deeply_is_refused():
     pytest.importorskip("opentimelineio", reason="the extra is not installed")
     for deep in ("[" * 200_000, '{"a":' * 60_000):
-        with pytest.raises(UsageError, match="nested too deeply"):
+        with pytest.raises(UsageError, match="is no OpenTimelineIO file"):
             read_otio(deep, "deep.otio", FilmClock(Fraction(25)))
     assert not too_deep("[[]]" * 10_000 + '"' + "[" * 1000 + '"')
-
-
-def test_a_key_that_is_nested_too_deeply_takes_no_memory():
-    with pytest.raises(ValueError, match="too deeply"):
-        parse_toml("a" + ".a" * 15_000 + " = 1")
-    assert parse_toml('a.b = "' + "." * 1000 + '"') == {"a": {"b": "." * 1000}}
-
-
-def test_a_key_that_stands_twice_reaches_no_library(monkeypatch: pytest.MonkeyPatch):
-    otio = pytest.importorskip("opentimelineio", reason="the extra is not installed")
-    texts = list[str]()
-    monkeypatch.setattr(otio.core, "deserialize_json_from_string", texts.append)
-    with pytest.raises(UsageError, match="not a timeline"):
-        read_otio('{"a": 1, "a": 2}', "twice.otio", FilmClock(Fraction(25)))
-    assert texts == ['{"a": 2}']
 
 
 def test_a_name_fits_a_folder():
@@ -96,8 +79,8 @@ def test_a_name_fits_a_folder():
 
 
 def test_values_have_their_shape():
-    shape = {"rows": [row(whole, text)], "more?": none_or({"base": fraction})}
-    for good in ({"rows": []}, {"rows": [[1, "a"]], "more": None}, {"rows": [], "more": {"base": "1/25"}, "x": 1}):
+    shape = {"rows": [row(whole, text)], "more?": none_or({"base": whole})}
+    for good in ({"rows": []}, {"rows": [[1, "a"]], "more": None}, {"rows": [], "more": {"base": 1}, "x": 1}):
         check_shape(good, shape)
     for bad, where in (
         ([], "it is no table"),
@@ -149,19 +132,3 @@ def test_a_secret_is_the_first_line(tmp_path: Path):
         path.write_bytes(content)
         with pytest.raises(OSError, match=f"its first line is {why}"):
             first_line(path)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no pipes or devices with names")
-def test_a_pipe_gives_a_secret_soon_or_not_at_all(tmp_path: Path):
-    pipe, zero = tmp_path / "pipe", Path("/dev/zero")
-    os.mkfifo(pipe)
-    with pytest.raises(OSError, match="nothing came"):
-        first_line(pipe, 0.05)
-    if zero.exists():
-        with pytest.raises(OSError, match="longer than 64 KiB"):
-            first_line(zero)
-    ends = os.pipe()  # what a shell's <(…) is
-    os.write(ends[1], b"word\n")
-    assert first_line(Path(f"/dev/fd/{ends[0]}")) == "word"  # though its writer stays
-    for end in ends:
-        os.close(end)

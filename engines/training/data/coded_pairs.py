@@ -15,7 +15,6 @@ face width in pixels). Patches lie on the 8-pixel grid of the frame.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,7 +33,7 @@ from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.quantiser import QuantiserReader
 from training.crop_space import F32, F64, U8, before_ground
-from training.data.portraits import Face, load_faces, split
+from training.data.portraits import Face, load_faces, split, tuning_people
 from training.degradation.webcam import draw_webcam
 from training.degradation.ycbcr import from_rgb, shown
 
@@ -52,16 +51,8 @@ TWICE = 0.12
 """Share of films that were coded once before."""
 ENLARGED = 0.10
 """Share of films that were coded at a smaller size and enlarged afterwards; half of them are coded again, lightly."""
-TUNING_PEOPLE = 20
 SHARP = 0.6
 """Largest scale at which a portrait of fewer than 512 pixels is shown: a picture at its own size may be soft."""
-
-
-def tuning_people(faces: list[Face]) -> set[str]:
-    """Identities of the training side that rtface's thresholds are tuned on, and no network for coded video sees."""
-    people = {f.identity for f in split(faces)[0] if f.px >= 384 and not f.gray}
-    ranked = sorted(people, key=lambda p: hashlib.sha256(f"rtface-native-tuning:{p}".encode()).hexdigest())
-    return set(ranked[:TUNING_PEOPLE])
 
 
 @dataclass

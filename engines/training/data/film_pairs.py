@@ -2,7 +2,7 @@
 
 ``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until it has
 enough; a second start goes on where the first ended. Each shard is two uint8 arrays (truth, input) of the region of
-interest, at 512 and at 256 px, and a table of what was done. ``--kinds archive,webcam`` makes only these.
+interest, at 512 and at 256 px, and a table of what was done.
 
 No film stands still for a few frames as calls do: for single pairs the truth would have to stand still with it, and the
 pair would be the one before once more.
@@ -300,14 +300,6 @@ def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
-def some_kinds(text: str) -> tuple[str, ...]:
-    """``--kinds``: names of ``KINDS`` with commas between, in their order there."""
-    names = text.split(",")
-    if unknown := set(names) - set(KINDS):
-        raise argparse.ArgumentTypeError(f"no such kind: {', '.join(sorted(unknown))} (there are {', '.join(KINDS)})")
-    return tuple(k for k in KINDS if k in names)
-
-
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--faces", type=Path, required=True)
@@ -316,12 +308,11 @@ def main() -> None:
     p.add_argument("--pairs", type=int, default=8000)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
-    p.add_argument("--kinds", type=some_kinds, default=KINDS, help="only these, as often as among all: archive,webcam")
     a = p.parse_args()
     cv2.setNumThreads(1)
     faces = split(load_faces(a.faces))[1 if a.held_out else 0]
     a.out.mkdir(parents=True, exist_ok=True)
-    shares = np.array([SHARES[KINDS.index(k)] for k in a.kinds])
+    shares = np.array(SHARES) / sum(SHARES)
     done, start = 0, time.time()
     for shard in range((a.pairs + SHARD - 1) // SHARD):
         base = a.out / f"pairs-{a.worker}-{shard:03d}"
@@ -331,7 +322,7 @@ def main() -> None:
         r = np.random.default_rng([a.seed, a.worker, shard])
         rows: list[Pair] = []
         while len(rows) < SHARD:
-            rows += make_pairs(faces, r, str(r.choice(a.kinds, p=shares / shares.sum())))
+            rows += make_pairs(faces, r, str(r.choice(KINDS, p=shares)))
         rows = [rows[int(i)] for i in r.permutation(len(rows))[:SHARD]]
         for name, i in (("512", 0), ("256", 2)):
             np.save(base.with_suffix(f".{name}.tmp.npy"), np.stack([np.stack([q[i], q[i + 1]]) for q in rows]))  # pyright: ignore

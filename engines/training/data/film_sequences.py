@@ -18,12 +18,11 @@ import numpy as np
 
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
-from training.data.coded_pairs import tuning_people
 from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, draw_recipe
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
 from training.data.occluders import KINDS as OCCLUDERS
 from training.data.occluders import OUTLINES, Occluder
-from training.data.portraits import Face, load_faces, split
+from training.data.portraits import Face, load_faces, split, tuning_people
 
 SIZE = 256
 MAP = 64

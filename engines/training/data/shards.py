@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +46,9 @@ class Shards:
             self.kinds = np.concatenate([self.kinds, meta["kind"][good]])
         return len(self.index)
 
-    def draw(self, rng: np.random.Generator, often: Mapping[str, float]) -> int:
-        """A random item; those of the kinds in ``often`` come so many times as often as the others."""
-        most = max(1.0, *often.values()) if often else 1.0
-        while True:
-            i = int(rng.integers(len(self.index)))
-            if rng.random() * most < often.get(KINDS[self.kinds[i]], 1.0):
-                return i
+    def draw(self, rng: np.random.Generator) -> int:
+        """A random item."""
+        return int(rng.integers(len(self.index)))
 
 
 class Pairs(Shards):
@@ -86,17 +81,16 @@ class Stream:
         batch: int,
         seed: int,
         clean_share: float = 0.1,
-        often: Mapping[str, float] | None = None,
         ahead: int = 4,
     ) -> None:
-        self.pairs, self.size, self.clean_share, self.often = pairs, batch, clean_share, often or {}
+        self.pairs, self.size, self.clean_share = pairs, batch, clean_share
         self.rng = np.random.default_rng(seed)
         self.queue: queue.Queue[tuple[Tensor, Tensor, Tensor]] = queue.Queue(ahead)
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _one(self) -> tuple[Tensor, Tensor, Tensor]:
         r = self.rng
-        numbers = [self.pairs.draw(r, self.often) for _ in range(self.size)]
+        numbers = [self.pairs.draw(r) for _ in range(self.size)]
         truth, seen = self.pairs.batch(numbers)
         clean = torch.from_numpy((r.random(self.size) < self.clean_share) | (self.pairs.kinds[numbers] == CLEAN))
         for i in range(self.size):

@@ -31,9 +31,9 @@ from rtface.frame import Face, Float
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
 from training.data import coded_pairs
-from training.data.coded_pairs import CELL, render, toned, tuning_people
+from training.data.coded_pairs import CELL, render, toned
 from training.data.portraits import Face as Portrait
-from training.data.portraits import load_faces, split
+from training.data.portraits import load_faces, split, tuning_people
 from training.evaluation.native_protocols import FACE_BOX, head_of
 
 SIDE, FRAMES, JUDGED = 352, 8, (4, 7)

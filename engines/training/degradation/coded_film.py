@@ -28,7 +28,6 @@ from training.degradation import single_image
 from training.degradation.ycbcr import from_rgb, shown
 
 FPS = 25
-DV_SIZE = (720, 576)
 NOISE = {18: 0, 20: 0, 22: 1, 27: 2, 31: 3, 34: 2, 36: 3, 37: 3}
 """crf of H.264 → σ in code values of the noise that is coded with it; others take their neighbour's below."""
 _LIMITED, _BT601 = 1, 6
@@ -40,7 +39,7 @@ class Level:
 
     Attributes:
         name: as `level` takes it.
-        encoder: FFmpeg's name; of stills "jpeg" or "webp".
+        encoder: FFmpeg's name; "jpeg" of stills.
         options: of the encoder.
         suffix: of the file; it names the container.
         pixels: pixel format of the coded frames.
@@ -65,17 +64,12 @@ class Level:
     @property
     def still(self) -> bool:
         """Whether it codes single pictures."""
-        return self.encoder in ("jpeg", "webp")
+        return self.encoder == "jpeg"
 
     @property
     def siting(self) -> str:
         """Where chroma lies between its luma samples, as is usual for the coding: "left" or "center"."""
-        return "center" if self.encoder in ("libvpx", "mjpeg", "jpeg", "webp") else "left"
-
-    @property
-    def size(self) -> tuple[int, int] | None:
-        """Width and height of the only frames that it takes, or None."""
-        return DV_SIZE if self.encoder == "dvvideo" else None
+        return "center" if self.encoder in ("libvpx", "jpeg") else "left"
 
 
 def noise_of(crf: float) -> float:
@@ -86,9 +80,9 @@ def noise_of(crf: float) -> float:
 # --- levels ---
 
 
-def _x264(preset: str, tune: str = "", params: str = "") -> Callable[[str, str], Level]:
+def _x264(tune: str = "") -> Callable[[str, str], Level]:
     def make(name: str, quality: str) -> Level:
-        options = {"preset": preset} | ({"tune": tune} if tune else {}) | ({"x264-params": params} if params else {})
+        options = {"preset": "veryfast"} | ({"tune": tune} if tune else {})
         return replace(_rated(name, "libx264", options, quality), sigma=_sigma(quality))
 
     return make
@@ -130,23 +124,9 @@ def _av1(name: str, quality: str) -> Level:
     return replace(_rated(name, "libsvtav1", options, quality), sigma=noise_of(float(quality) - 8))
 
 
-def _by_qscale(encoder: str, suffix: str, pixels: str = "yuv420p") -> Callable[[str, str], Level]:
-    def make(name: str, quality: str) -> Level:
-        options = {"qmin": f"{int(quality)}", "qmax": f"{int(quality)}"}
-        return Level(name, encoder, options, suffix, pixels, sigma=1.0 if int(quality) < 10 else 2.0)
-
-    return make
-
-
-def _dv(name: str, quality: str) -> Level:
-    return Level(name, "dvvideo", {}, ".mov", sigma=1.0)
-
-
-PRORES = {"proxy": "0", "lt": "1", "standard": "2", "hq": "3"}
-
-
-def _prores(name: str, quality: str) -> Level:
-    return Level(name, "prores_ks", {"profile": PRORES[quality], "vendor": "apl0"}, ".mov", "yuv422p10le", 1.0)
+def _mpeg2(name: str, quality: str) -> Level:
+    options = {"qmin": f"{int(quality)}", "qmax": f"{int(quality)}"}
+    return Level(name, "mpeg2video", options, ".ts", sigma=1.0 if int(quality) < 10 else 2.0)
 
 
 def _twice(name: str, quality: str) -> Level:
@@ -162,11 +142,8 @@ def _call(crf: str, sigma: float) -> Callable[[str, str], Level]:
     return make
 
 
-def _still(encoder: str) -> Callable[[str, str], Level]:
-    def make(name: str, quality: str) -> Level:
-        return Level(name, encoder, suffix=".jpg" if encoder == "jpeg" else ".webp", quality=int(quality))
-
-    return make
+def _jpeg(name: str, quality: str) -> Level:
+    return Level(name, "jpeg", suffix=".jpg", quality=int(quality))
 
 
 def _clean(name: str, quality: str) -> Level:
@@ -174,25 +151,17 @@ def _clean(name: str, quality: str) -> Level:
 
 
 LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
-    "h264": (_x264("veryfast"), "crf, or bit rate as in 300k: libx264 veryfast"),
-    "h264-medium": (_x264("medium"), "the same, medium: three B-frames"),
-    "h264-slow": (_x264("slow", params="bframes=5:b-adapt=2"), "the same, slow: up to five B-frames"),
-    "h264-call": (_x264("veryfast", "zerolatency"), "the same, veryfast zerolatency: as calls are coded"),
-    "h264-nodeblock": (_x264("veryfast", params="no-deblock=1"), "the same, veryfast without its deblocking filter"),
+    "h264": (_x264(), "crf, or bit rate as in 300k: libx264 veryfast"),
+    "h264-call": (_x264("zerolatency"), "the same, veryfast zerolatency: as calls are coded"),
     "hevc": (_hevc, "crf or bit rate: libx265 veryfast"),
     "vp8": (_vp8, "bit rate: libvpx in real time"),
     "vp9": (_vp9, "crf: libvpx-vp9 good, cpu-used 4; bit rate: in real time"),
     "av1": (_av1, "crf: libsvtav1, preset 8"),
-    "mpeg2": (_by_qscale("mpeg2video", ".ts"), "quantiser scale 1 to 31"),
-    "mpeg4": (_by_qscale("mpeg4", ".avi"), "quantiser scale 1 to 31"),
-    "mjpeg": (_by_qscale("mjpeg", ".avi", "yuvj420p"), "quantiser scale 1 to 31"),
-    "dv": (_dv, "pal: DV of 25 Mbit/s, 720×576"),
-    "prores": (_prores, f"{', '.join(PRORES)}"),
+    "mpeg2": (_mpeg2, "quantiser scale 1 to 31"),
     "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
     "call": (_call("31", 3.0), "reduction, as in call/2: a call at a half of the size, enlarged"),
     "heavy": (_call("33", 6.0), "reduction, as in heavy/4: the same with more noise and fewer bits"),
-    "jpeg": (_still("jpeg"), "quality 1 to 100, a still"),
-    "webp": (_still("webp"), "quality 1 to 100, a still"),
+    "jpeg": (_jpeg, "quality 1 to 100, a still"),
     "clean": (_clean, "σ of noise in code values: FFV1, not damaged by coding"),
 }
 """Coding → how its levels are made, and what a quality is."""
@@ -229,9 +198,6 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
         frames: uint8 H×W×3 RGB of one size, even sides.
         target: a file name, or a file in memory, which is rewound.
         seed: of the noise.
-
-    Raises:
-        ValueError: the level takes frames of another size.
     """
     rng = np.random.default_rng(seed)
     if how.first:
@@ -268,14 +234,11 @@ def coded_frames(frames: Iterable[U8], how: Level, seed: int | Sequence[int] = 0
 
 
 def _encoded(image: U8, how: Level) -> bytes:
-    flag = cv2.IMWRITE_JPEG_QUALITY if how.encoder == "jpeg" else cv2.IMWRITE_WEBP_QUALITY
-    ok, data = cv2.imencode(how.suffix, np.ascontiguousarray(image[:, :, ::-1]), [flag, how.quality])
-    if not ok:
-        raise RuntimeError(f"{how.name}: encoding failed")
-    return data.tobytes()
+    flags = [cv2.IMWRITE_JPEG_QUALITY, how.quality]
+    return cv2.imencode(how.suffix, np.ascontiguousarray(image[:, :, ::-1]), flags)[1].tobytes()
 
 
-_MUXERS = {".mp4": "mp4", ".webm": "webm", ".mkv": "matroska", ".ts": "mpegts", ".avi": "avi", ".mov": "mov"}
+_MUXERS = {".mp4": "mp4", ".webm": "webm", ".mkv": "matroska", ".ts": "mpegts"}
 
 
 def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
@@ -284,14 +247,11 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
         for number, image in enumerate(frames):
             height, width = image.shape[:2]
             if stream is None:
-                if how.size not in (None, (width, height)):
-                    raise ValueError(f"{how.name} takes frames of {how.size}, not {width}×{height}")
                 stream = film.add_stream(how.encoder, FPS, options=dict(how.options))
                 stream.width, stream.height, stream.pix_fmt = width, height, how.pixels
                 context = stream.codec_context
                 context.thread_count, context.time_base = 1, Fraction(1, FPS)
-                if not how.pixels.startswith("yuvj"):
-                    context.color_range, context.colorspace = _LIMITED, _BT601
+                context.color_range, context.colorspace = _LIMITED, _BT601
                 if how.bit_rate:
                     context.bit_rate = how.bit_rate
             frame = from_rgb(image, how.pixels, how.siting)

@@ -15,10 +15,7 @@ from training.data.portraits import Face
 PROTOCOLS = {
     "call": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
     "heavy": {"scale": 0.25, "sigma": 6.0, "crf": 33.0},
-    "alive": {"scale": 0.5, "sigma": 3.0, "crf": 31.0},
 }
-ALIVE = 0.8
-"""Liveliness of the faces of *alive*."""
 FRAMES = 16
 WARM = 3
 """The first frames of a film are not measured: a call has long begun."""
@@ -34,13 +31,12 @@ class Shot:
 
 
 def shoot(face: Face, number: int, protocol: str, seed: int, frames: int = FRAMES) -> Shot:
-    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol but *alive*."""
+    """Film one face by ``protocol``; the same motion for the same number and seed in every protocol."""
     r = np.random.default_rng([seed, number])
     px = float(r.uniform(310, min(490, face.px * 1.15)))
     centre = (WIDTH / 2 + r.normal(0, 120), HEIGHT / 2 + r.normal(0, 30))
     image = face.load()
-    lively = ALIVE if protocol == "alive" else 0.0
-    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5, lively=lively)
+    actor = Actor(image, px, (float(centre[0]), float(centre[1])), r, warp=0.5)
     film = Film([actor], image, r)
     p = PROTOCOLS[protocol]
     options = {"preset": "veryfast", "tune": "zerolatency", "crf": str(p["crf"])}

@@ -9,26 +9,24 @@ remembered. *Input* is what the engine gets (do nothing), and *unsharp* the inpu
 Gaussian of 2 px of 512.
 
 Protocols: see `training.evaluation.clip_protocols` (``real``, ``vfhq``, ``icme``; ``--clips``: files, or a folder that
-holds the clips of ``--set``) and `training.evaluation.film_protocols` (``film/call``, ``film/heavy``, ``film/alive``;
-``--faces``: people set aside). Real clips decide; films of stills move rigidly and reward memory too much.
+holds the clips of ``--set``) and `training.evaluation.film_protocols` (``film/call``, ``film/heavy``; ``--faces``:
+people set aside). Real clips decide; films of stills move rigidly and reward memory too much.
 
 Measured in canonical space (512 px) along the truth's faces, inside the oval, after one affine RGB map a clip and
 source (`metrics.tone_map`), for input and baselines too; means over clips:
 
 - **gain**: dB of PSNR over the input; *raw* the same without the map;
-- **SSIM**; **found** and **energy** of the two finest octaves, and **lattice**, how far a regular pattern stands
-  out of them (`metrics.Octaves`), on every second frame, and the octaves only where the face crop has 400 px or more;
-- **warping**: squared change along the truth's motion × 1000 (`motion.Motion`), on every third pair of frames, and
-  divided by the input's; the row *truth* shows what the truth itself has;
+- **found** and **energy** of the two finest octaves (`metrics.Octaves`), on every second frame, where the face crop
+  has 400 px or more;
 - **flicker**: change of the error from frame to frame, divided by the input's: 1 for the input;
-- on every tenth frame (``--every``): **landmarks**, distance in pixels of 512 by the face mesh; and with torch and
-  ``RTFACE_METRIC_WEIGHTS`` **ST-LPIPS**, **identity** (EdgeFace's cosine to the truth), **distance** (1 − identity,
-  divided by the input's where that is 0.05 or more), **VIDD** (1 − cosine of this and the next frame).
+- with torch and ``RTFACE_METRIC_WEIGHTS``, on every tenth frame (``--every``): **ST-LPIPS**, **identity** (EdgeFace's
+  cosine to the truth), **distance** (1 − identity, divided by the input's where that is 0.05 or more).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
@@ -46,34 +44,23 @@ import numpy as np
 import rtface
 from rtface.engine.engine_set import recipe_named
 from rtface.util.paths import CONFIG, config_dir
-from training.crop_space import F32, F64, U8, cut, oval_mask, roi
+from training.crop_space import F64, U8, cut, oval_mask, roi
 from training.data.portraits import load_faces, split
 from training.evaluation.clip_protocols import LEVELS, SETS, Clip, chosen, set_of, shot_of, side_of, watch
-from training.evaluation.crop_scores import Judge
 from training.evaluation.film_protocols import PROTOCOLS, Shot, shoot
-from training.evaluation.metrics import Octaves, mapped, psnr, ssim, tone_map, weighted
-from training.evaluation.motion import Motion
+from training.evaluation.metrics import Column, Octaves, mapped, psnr, table_lines, tone_map, weighted
+from training.losses.weight_files import VARIABLE
 
-FILMS = tuple(f"film/{name}" for name in ("call", "heavy", "alive"))
+FILMS = tuple(f"film/{name}" for name in PROTOCOLS)
 SIDE = 512
 WINDOW = roi(SIDE)
-SPARSE, PAIRS = 2, 3
-"""SSIM and octaves on every second frame; warping on every third pair of frames."""
+SPARSE = 2
+"""Octaves on every second frame."""
 SHARP_CROP = 400
 """Least side in pixels of a face crop whose finest octaves of 512 px are measured."""
 UNSURE = 0.05
 """Least distance of the input's identity at which a ratio says anything."""
-HIGHER_IS_WORSE = (
-    "st_lpips",
-    "distance",
-    "distance_ratio",
-    "landmarks",
-    "warping",
-    "warping_ratio",
-    "flicker",
-    "vidd",
-    "lattice",
-)
+HIGHER_IS_WORSE = ("st_lpips", "distance", "distance_ratio", "flicker")
 
 Row = dict[str, float]
 Faces = tuple[rtface.Face, ...]
@@ -86,6 +73,23 @@ class Engine:
     label: str
     recurrent: bool
     enhancer: rtface.Enhancer
+
+
+class Judge:
+    """The networks that compare faces, where torch and the weights that ``RTFACE_METRIC_WEIGHTS`` names are here:
+    ST-LPIPS (AlexNet), and EdgeFace, which no network was trained with.
+
+    Raises:
+        FileNotFoundError: the folder is named but the weights are not in it (the message says how to get them).
+    """
+
+    def __init__(self) -> None:
+        self.st_lpips = self.edgeface = None
+        if os.environ.get(VARIABLE) and importlib.util.find_spec("torch"):
+            from training.evaluation.edgeface import EdgeFace
+            from training.losses.perceptual import StLpips
+
+            self.st_lpips, self.edgeface = StLpips(), EdgeFace()
 
 
 @dataclass
@@ -104,7 +108,7 @@ class Ruler:
         shot: clean frames and matrices.
         first, last: numbers of the first and last frame measured.
         every: whole crops are judged on every ``every``-th of them.
-        judge: landmarks and, where there are weights, the networks.
+        judge: the networks that compare faces.
         sharp: whether the finest octaves say anything.
     """
 
@@ -112,30 +116,19 @@ class Ruler:
         x, y, w, h = WINDOW
         self._matrices, self._first, self._judge, self._sharp = shot.matrices, first, judge, sharp
         self.numbers = range(first, min(last + 1, len(shot.matrices)))
-        self._judged = [k for k in range(0, len(self.numbers), every) if k + 1 < len(self.numbers)]
+        self._judged = range(0, len(self.numbers), every)
         self._mask = np.ascontiguousarray(oval_mask(SIDE)[y : y + h, x : x + w])
         self._truth = self.seen(shot.clean)
         self._clean = [part.astype(np.float32) / 255 for part in self._truth.parts]
-        self._motion = Motion(self._clean, self._mask, step=PAIRS)
-        self._embedded = {k: self._embed(crop) for k, crop in self._truth.whole.items()}
 
     def seen(self, frames: Sequence[U8]) -> Seen:
         """The measured parts of whole frames."""
         out = Seen()
         for k, number in enumerate(self.numbers):
             out.parts.append(cut(frames[number], self._matrices[number], SIDE, WINDOW))
-            if k in self._judged or k - 1 in self._judged:
+            if k in self._judged:
                 out.whole[k] = cut(frames[number], self._matrices[number], SIDE)
         return out
-
-    def _embed(self, crop: U8 | F32) -> F32 | None:
-        return self._judge.edgeface.embed(crop) if self._judge.edgeface else None
-
-    def truth(self) -> Row:
-        """Figures of the truth that no restoration is asked to beat."""
-        row = {"warping": 1e3 * self._motion.change(self._clean, 2)}
-        vidd = [_distance(self._embedded[k], self._embedded[k + 1]) for k in self._judged]
-        return row | ({"vidd": float(np.mean(vidd))} if self._judge.edgeface and vidd else {})
 
     def row(self, seen: Seen) -> Row:
         """Absolute figures of one film."""
@@ -145,44 +138,29 @@ class Ruler:
         raw = [psnr(p.astype(np.float32) / 255, t, mask) for p, t in zip(seen.parts, truths, strict=True)]
         errors = [s - t for s, t in zip(shown, truths, strict=True)]
         octaves = Octaves(mask)
-        alike: list[float] = []
         for s, t in list(zip(shown, truths, strict=True))[::SPARSE]:
             octaves.add(s, t)
-            alike.append(ssim(s, t, mask))
         return {
             "psnr": float(np.mean([psnr(s, t, mask) for s, t in zip(shown, truths, strict=True)])),
             "psnr_raw": float(np.mean(raw)),
-            "ssim": float(np.mean(alike)),
             **(octaves.summary() if self._sharp else {}),
-            "warping": 1e3 * self._motion.change(shown, 2),
             "flicker": float(np.mean([weighted(np.abs(b - a), mask) for a, b in pairwise(errors)])),
             **self._judgement(seen, tone),
         }
 
     def _judgement(self, seen: Seen, tone: F64) -> Row:
         found: dict[str, list[float]] = {}
-
-        def note(name: str, value: float) -> None:
-            found.setdefault(name, []).append(value)
-
+        x, y, w, h = WINDOW  # half of the crop, and the whole oval
         for k in self._judged:
-            shown, after = (np.clip(mapped(seen.whole[i], tone), 0, 1) for i in (k, k + 1))
-            truth = self._truth.whole[k]
-            error = self._judge.landmarks.error(shown, truth)
-            note("landmarks", error if np.isfinite(error) else np.nan)
+            shown = np.clip(mapped(seen.whole[k], tone), 0, 1)
             if self._judge.st_lpips:
-                x, y, w, h = WINDOW  # half of the crop, and the whole oval
-                note("st_lpips", self._judge.st_lpips.distance(shown[y : y + h, x : x + w], self._clean[k], self._mask))
+                far = self._judge.st_lpips.distance(shown[y : y + h, x : x + w], self._clean[k], self._mask)
+                found.setdefault("st_lpips", []).append(far)
             if self._judge.edgeface:
-                here = self._embed(shown)
-                note("distance", _distance(here, self._embedded[k]))
-                note("vidd", _distance(here, self._embed(after)))
-        out = {name: float(np.nanmean(values)) for name, values in found.items() if not np.isnan(values).all()}
+                far = self._judge.edgeface.distance(shown, self._truth.whole[k])
+                found.setdefault("distance", []).append(far)
+        out = {name: float(np.mean(values)) for name, values in found.items()}
         return out | ({"identity": 1 - out["distance"]} if "distance" in out else {})
-
-
-def _distance(a: F32 | None, b: F32 | None) -> float:
-    return float("nan") if a is None or b is None else float(1 - a @ b)
 
 
 def compared(rows: dict[str, Row]) -> dict[str, Row]:
@@ -190,13 +168,11 @@ def compared(rows: dict[str, Row]) -> dict[str, Row]:
     base = rows["input"]
     out: dict[str, Row] = {}
     for name, row in rows.items():
-        more: Row = {}
-        if name != "truth":
-            more = {"gain": row["psnr"] - base["psnr"], "gain_raw": row["psnr_raw"] - base["psnr_raw"],
-                    "flicker": row["flicker"] / max(base["flicker"], 1e-9)}  # fmt: skip
-            if base.get("distance", 0) >= UNSURE:
-                more["distance_ratio"] = row["distance"] / base["distance"]
-        out[name] = row | more | {"warping_ratio": row["warping"] / max(base["warping"], 1e-9)}
+        more = {"gain": row["psnr"] - base["psnr"], "gain_raw": row["psnr_raw"] - base["psnr_raw"],
+                "flicker": row["flicker"] / max(base["flicker"], 1e-9)}  # fmt: skip
+        if base.get("distance", 0) >= UNSURE:
+            more["distance_ratio"] = row["distance"] / base["distance"]
+        out[name] = row | more
     return out
 
 
@@ -259,7 +235,7 @@ def open_engines(a: argparse.Namespace, scratch: Path, closing: ExitStack) -> li
     found: list[Engine] = []
     for asked, label in names:
         name, _, fidelity = asked.partition("@")
-        enhancer = rtface.Enhancer(engine=name, fidelity=float(fidelity) if fidelity else None, device=a.device,
+        enhancer = rtface.Enhancer(engine=name, look=float(fidelity) if fidelity else "clear", device=a.device,
                                    format="rgb", grain="none")  # fmt: skip
         found.append(Engine(label, recipe_named(name).recurrent, closing.enter_context(enhancer)))
     return found
@@ -276,19 +252,14 @@ def mean_and_worst(rows: list[Row]) -> tuple[Row, Row]:
     return mean, {name: max(v) if name in HIGHER_IS_WORSE else min(v) for name, v in values.items() if v}
 
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     ("gain; worst", 13, ("gain", "{:+.2f}"), ("worst gain", "; {:+.2f}")),
     ("raw", 6, ("gain_raw", "{:+.2f}")),
-    ("SSIM", 6, ("ssim", "{:.4f}")),
     ("found", 8, ("found0", "{:.2f}"), ("found1", " {:.2f}")),
     ("energy", 9, ("energy0", "{:.2f}"), ("energy1", " {:.2f}")),
-    ("lattice", 7, ("lattice", "{:.0f}")),
     ("ST-LPIPS", 8, ("st_lpips", "{:.4f}")),
     ("identity; worst", 15, ("identity", "{:.3f}"), ("worst identity", "; {:.3f}")),
     ("distance", 8, ("distance_ratio", "×{:.2f}")),
-    ("landm.", 6, ("landmarks", "{:.2f}")),
-    ("warping", 14, ("warping", "{:.3f}"), ("warping_ratio", " ×{:.2f}")),
-    ("VIDD", 6, ("vidd", "{:.4f}")),
     ("flicker", 7, ("flicker", "{:.2f}")),
 )
 
@@ -298,16 +269,8 @@ def table(title: str, clips: dict[str, dict[str, Row]]) -> tuple[list[str], dict
     sources = list(next(iter(clips.values())))
     out = {name: dict(zip(("mean", "worst"), mean_and_worst([c[name] for c in clips.values()]), strict=True))
            for name in sources}  # fmt: skip
-    width = max(map(len, sources))
-    lines = [title, f"| {'':<{width}} | " + " | ".join(f"{c[0]:>{c[1]}}" for c in COLUMNS) + " |"]
-    lines.append(f"| {'-' * width} | " + " | ".join("-" * (c[1] - 1) + ":" for c in COLUMNS) + " |")
-    for name in sources:
-        row = out[name]["mean"] | {f"worst {k}": v for k, v in out[name]["worst"].items()}
-        cells: list[str] = []
-        for _, size, *parts in COLUMNS:
-            text = "".join(form.format(row[key]) for key, form in parts if key in row)
-            cells.append(f"{text:>{size}}")
-        lines.append(f"| {name:<{width}} | " + " | ".join(cells) + " |")
+    rows = {name: of["mean"] | {f"worst {k}": v for k, v in of["worst"].items()} for name, of in out.items()}
+    lines = [title, *table_lines("", COLUMNS, rows)]
     for name in sources:
         if f"{name} alone" in sources:
             gaps = {clip: rows[name]["psnr"] - rows[f"{name} alone"]["psnr"] for clip, rows in clips.items()}
@@ -333,13 +296,13 @@ def measured(shot: Shot, ruler: Ruler, engines: list[Engine]) -> dict[str, Row]:
     sharpened = [unsharp(f, side_of(shot)) for f in shot.seen]
     rows = {"input": ruler.row(ruler.seen(shot.seen)), "unsharp": ruler.row(ruler.seen(sharpened))}
     rows |= {name: ruler.row(ruler.seen(frames)) for name, frames in films(shot, engines)}
-    return compared(rows | {"truth": ruler.truth()})
+    return compared(rows)
 
 
 def said(rows: dict[str, Row]) -> str:
     """The gains of one clip in a line."""
     return f"input {rows['input']['psnr']:.2f} dB; " + ", ".join(
-        f"{name} {row['gain']:+.2f}" for name, row in rows.items() if name not in ("input", "truth"))  # fmt: skip
+        f"{name} {row['gain']:+.2f}" for name, row in rows.items() if name != "input")  # fmt: skip
 
 
 def on_clips(a: argparse.Namespace, engines: list[Engine], judge: Judge, found: dict[str, Found]) -> None:
@@ -432,7 +395,7 @@ def parser() -> argparse.ArgumentParser:
         help=f"separated by commas: {', '.join((*LEVELS, *FILMS))}",
     )
     p.add_argument("--frames", type=frames_of, default=(10, 59), help="first-last; engines see those before as well")
-    p.add_argument("--every", type=int, default=10, help="judge landmarks, identity and ST-LPIPS on every N-th frame")
+    p.add_argument("--every", type=int, default=10, help="judge identity and ST-LPIPS on every N-th frame")
     p.add_argument("--cache", type=Path, help="folder for tracked faces and degraded clips; may be deleted")
     p.add_argument("--device", default="cpu")
     p.add_argument("--seed", type=int, default=11, help="of the people and motions of film/…")
@@ -457,9 +420,7 @@ def main() -> None:
         except (rtface.RtfaceError, OSError, ValueError) as e:
             p.error(str(e))
     if judge.edgeface is None:
-        print(
-            "Without RTFACE_METRIC_WEIGHTS and torch: no ST-LPIPS, identity and VIDD (see engines/training/README.md)."
-        )
+        print("Without RTFACE_METRIC_WEIGHTS and torch: no ST-LPIPS and identity (see engines/training/README.md).")
     result: dict[str, Any] = {"frames": list(a.frames), "every": a.every, "device": a.device}
     for name, part in found.items():
         if not part.clips:

@@ -13,7 +13,6 @@ Nothing is enlarged after coding. Truths are those of `training.evaluation.nativ
 - **best**: strength *s* (0 to 1.6, one for the clip) at which the correction of *always* comes nearest to the truth,
   and the gain there; **regret**: best − default; **harmed**: share of clips that lose more than 0.05 dB;
 - **expected**: the gain in the oval that the run's report says, and in brackets by how much it was off on average;
-- **detail**: luma less a Gaussian of one pixel, in the oval: correlation with the truth and amplitude by the truth's;
 - **flicker**: change of the error from frame to frame by that of the coded film; **changed**: share of the frames;
 - **energy**, **found**: of the luma's Laplacian in the oval, relative to the truth, and its correlation with that;
   **sharper**: energy by the coded film's;
@@ -66,37 +65,6 @@ DEFAULT = {
     "backgrounds": ("h264/18", "h264/22", "h264/27", "h264/31", "mpeg2/18", "clean/0"),
 }
 """Kind → levels of a usual run."""
-ALL = {
-    "portraits": (
-        *DEFAULT["portraits"],
-        "h264/40",
-        "h264-medium/27",
-        "h264-slow/27",
-        "h264-slow/34",
-        "h264-call/27",
-        "h264-call/150k",
-        "h264-nodeblock/31",
-        "hevc/22",
-        "hevc/33",
-        "vp9/33",
-        "vp9/43",
-        "vp9/150k",
-        "av1/35",
-        "av1/50",
-        "mpeg4/4",
-        "mpeg4/12",
-        "mjpeg/3",
-        "mjpeg/12",
-        "dv/pal",
-        "prores/proxy",
-        "prores/standard",
-    ),
-    "clips": (*DEFAULT["clips"], "hevc/27", "hevc/33", "vp8/200k", "mpeg2/4", "mpeg2/18", "twice/27-23"),
-    "stills": (*DEFAULT["stills"], "webp/90", "webp/60", "webp/20"),
-    "clean": ("clean/0", "clean/1", "clean/2", "clean/4", "clean/8"),
-    "backgrounds": (*DEFAULT["backgrounds"], "h264/36", "hevc/27", "vp8/200k", "mjpeg/3"),
-}
-"""Kind → levels of ``--all``."""
 KINDS = tuple(DEFAULT)
 
 
@@ -179,7 +147,6 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--kinds", type=names_of, default=list(KINDS), help=f"separated by commas: {', '.join(KINDS)}")
     p.add_argument("--levels", type=names_of, default=[], help="as h264/27,vp8/200k; by default some of each kind")
-    p.add_argument("--all", action="store_true", help="all codings instead of a usual run's")
     p.add_argument("--count", type=int, default=8, help="portraits, and clips at most")
     p.add_argument("--width", type=float, default=WIDTH, help="of the portraits' faces, pixels")
     p.add_argument(
@@ -218,7 +185,7 @@ def main() -> None:
     started = time.monotonic()
     cv2.setNumThreads(1)
     try:
-        levels = {kind: tuple(a.levels or (ALL if a.all else DEFAULT)[kind]) for kind in a.kinds}
+        levels = {kind: tuple(a.levels or DEFAULT[kind]) for kind in a.kinds}
         for name in {n for names in levels.values() for n in names}:
             level(name)
         threads = max(1, (os.cpu_count() or 1) // a.jobs) if a.jobs > 1 else 0
@@ -257,7 +224,7 @@ def report(a: argparse.Namespace, levels: dict[str, tuple[str, ...]], rows: list
     words = ("kind", "clip", "level")
     means: dict[str, dict[str, Row]] = {kind: {} for kind in dict.fromkeys(r["kind"] for r in rows)}
     for kind in means:
-        for name in levels[kind.removeprefix("damaged ")]:
+        for name in levels[kind]:
             part = [r for r in rows if (r["kind"], r["level"]) == (kind, name)]
             means[kind] |= {name: summary([{k: v for k, v in r.items() if k not in words} for r in part])}
         width = np.median([r["width"] for r in rows if r["kind"] == kind])

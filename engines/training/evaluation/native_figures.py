@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from training.crop_space import F32, U8
-from training.evaluation.native_protocols import LUMA, Truth, fine, head_of, oval_of
+from training.evaluation.metrics import Column, table_lines
+from training.evaluation.native_protocols import LUMA, Truth, head_of, oval_of
 
 Row = dict[str, float]
 STRONGEST = 1.6
@@ -79,11 +80,10 @@ class Ruler:
     def row(self, coded: Sequence[U8], default: Sequence[U8], always: Sequence[U8] | None = None) -> Row:
         """All figures of one coded film, and what was made of it: uint8 H×W×3 RGB, as many as the truth has.
 
-        dB, except for ``s`` (best strength), ``*_corr`` and ``*_amp`` (fine detail in the oval: correlation with the
-        truth, and standard deviation by the truth's), ``*_found`` and ``*_energy`` (the same of the luma's Laplacian,
-        the energy squared), ``sharper`` (energy of default by the coded film's), ``flicker`` (change of the error from
-        frame to frame, by the coded film's) and ``change`` (root mean square of default − coded in the oval, code
-        values).
+        dB, except for ``s`` (best strength), ``*_found`` and ``*_energy`` (the luma's Laplacian in the oval:
+        correlation with the truth's, and mean square by that), ``sharper`` (energy of default by the coded film's),
+        ``flicker`` (change of the error from frame to frame, by the coded film's) and ``change`` (root mean square of
+        default − coded in the oval, code values).
         """
         c, d = self.seen(coded), self.seen(default)
         a = self.seen(always) if always is not None else None
@@ -112,8 +112,7 @@ class Ruler:
         changed = [bool((x != y).any()) for x, y in zip(d, c, strict=True)]
         row["changed"] = float(np.mean(changed))
         for name, film in (("input", c), ("default", d)):
-            row[f"{name}_corr"], row[f"{name}_amp"] = self._detail(film, fine)
-            row[f"{name}_found"], amplitude = self._detail(film, finest)
+            row[f"{name}_found"], amplitude = self._detail(film)
             row[f"{name}_energy"] = amplitude**2
         row["sharper"] = row["default_energy"] / max(row["input_energy"], 1e-9)
         if len(c) > 1:
@@ -125,10 +124,11 @@ class Ruler:
         onto = LUMA[:, None].astype(np.float32) if luma else np.eye(3, dtype=np.float32)
         return sum(float((w * ((x - t) @ onto) ** 2).sum()) for w, x, t in zip(weights, film, self._truth, strict=True))
 
-    def _detail(self, film: list[F32], part: Callable[[F32], F32]) -> tuple[float, float]:
+    def _detail(self, film: list[F32]) -> tuple[float, float]:
+        """Correlation of the luma's Laplacian with the truth's, and its standard deviation by that."""
         sums = np.zeros(3)
         for w, x, t in zip(self._ovals, film, self._truth, strict=True):
-            p, q, weight = part(x), part(t), w[..., 0]
+            p, q, weight = finest(x), finest(t), w[..., 0]
             sums += [float((weight * u * v).sum()) for u, v in ((p, q), (p, p), (q, q))]
         both, shown, true = sums
         return both / max(float(np.sqrt(shown * true)), 1e-9), float(np.sqrt(shown / max(true, 1e-9)))
@@ -142,7 +142,7 @@ class Ruler:
 
 # --- tables ---
 
-COLUMNS = (
+COLUMNS: tuple[Column, ...] = (
     ("clips", 5, ("count", "{:.0f}")),
     ("dB in", 5, ("input", "{:.2f}")),
     ("default (worst)", 15, ("default", "{:+.2f}"), ("worst default", " ({:+.2f})")),
@@ -157,8 +157,6 @@ COLUMNS = (
     ("default (worst)", 15, ("ring_default", "{:+.2f}"), ("worst ring_default", " ({:+.2f})")),
     ("luma", 6, ("ring_luma", "{:+.2f}")),
     ("always", 6, ("ring_always", "{:+.2f}")),
-    ("detail corr", 12, ("input_corr", "{:.2f}"), ("default_corr", " > {:.2f}")),
-    ("amplitude", 12, ("input_amp", "{:.2f}"), ("default_amp", " > {:.2f}")),
     ("energy", 12, ("input_energy", "{:.2f}"), ("default_energy", " > {:.2f}")),
     ("found", 12, ("input_found", "{:.2f}"), ("default_found", " > {:.2f}")),
     ("sharper (least)", 15, ("sharper", "{:.2f}"), ("worst sharper", " ({:.2f})")),
@@ -182,12 +180,4 @@ def summary(rows: Sequence[Row]) -> Row:
 
 def table(title: str, summaries: dict[str, Row]) -> str:
     """Markdown: one line a level."""
-    shown = [c for c in COLUMNS if any(c[2][0] in row for row in summaries.values())]
-    first = max(len(title), *map(len, summaries))
-    lines = [f"| {title:<{first}} | " + " | ".join(f"{c[0]:>{c[1]}}" for c in shown) + " |"]
-    lines.append(f"| {'-' * first} | " + " | ".join("-" * (c[1] - 1) + ":" for c in shown) + " |")
-    for name, row in summaries.items():
-        cells = ["".join(form.format(row[key]) for key, form in parts if key in row) for _, _, *parts in shown]
-        lines.append(f"| {name:<{first}} | " + " | ".join(f"{c:>{s[1]}}" for c, s in zip(cells, shown, strict=True))
-                     + " |")  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(table_lines(title, COLUMNS, summaries))

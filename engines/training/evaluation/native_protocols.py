@@ -3,8 +3,7 @@
 | kind | truth |
 | --- | --- |
 | ``portraits`` | a photograph of 512 px before a soft wall, made smaller by two or more, 24 frames, of which the last 12 are measured |
-| ``clips`` | a real clip halved by area, 40 frames, which a default run leaves untouched when it is coded without loss |
-| ``damaged clips`` | a real clip, likewise, that it corrects: the original is itself coded or soft, mere smoothing looks good there, and a sharper answer counts as a loss |
+| ``clips`` | a real clip halved by area, 40 frames; some are coded or soft themselves, mere smoothing looks good there, and a sharper answer counts as a loss |
 | ``stills`` | the first frame of a portrait |
 | ``clean`` | as ``portraits``; to be coded without loss |
 | ``backgrounds`` | as ``portraits``, with text, line art, foliage, a test chart or grain behind the head, by turns |
@@ -25,7 +24,7 @@ import cv2
 import numpy as np
 
 from training.crop_space import F32, F64, U8, oval_mask, similarity
-from training.data.portraits import Face, split
+from training.data.portraits import TUNING_PEOPLE, Face, split
 from training.evaluation.backgrounds import behind
 from training.evaluation.clip_protocols import Clip, watch
 from training.evaluation.metrics import LUMA
@@ -43,7 +42,6 @@ SHARP = 4.0
 EDGE = 24
 """Pixels of 512 along the photograph's border in which the wall takes over."""
 LEAST_PX = 384
-TUNING_PEOPLE = 20
 
 
 @dataclass
@@ -89,22 +87,15 @@ def people(faces: Sequence[Face], which: str) -> list[Face]:
     return _pictures(known, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _pictures(aside, "set-aside")
 
 
-def tuning_people(faces: Sequence[Face]) -> set[str]:
-    """The identities of the 20 people of the training side of `portraits.split` that serve to tune rtface on coded
-    video; a network for coded video leaves them out."""
-    return {f.identity for f in people(faces, "tuning")}
-
-
 # --- portraits ---
 
 
-def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = None, frames: int = FRAMES,
+def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES,
              reduction: float = REDUCTION, background: str = "") -> Truth:  # fmt: skip
     """A film of one photograph.
 
     Args:
         width: of the face, pixels.
-        size: width and height of the frames, even; by default what the face needs.
         frames: how many.
         reduction: least number of the photograph's pixels on a pixel of the film, 1 or more; a little less passes.
         background: of `backgrounds.BACKGROUNDS`, in place of the photograph's own.
@@ -116,12 +107,12 @@ def portrait(face: Face, width: float = WIDTH, size: tuple[int, int] | None = No
     side = width / (FACE_BOX[2] - FACE_BOX[0])
     if len(picture) < 0.98 * reduction * side:
         raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {reduction * side:.0f} px")
-    return film_of(behind(picture, background) if background else picture, face.identity, side, size, frames)
+    return film_of(behind(picture, background) if background else picture, face.identity, side, frames)
 
 
-def film_of(picture: U8, name: str, side: float, size: tuple[int, int] | None = None, frames: int = FRAMES) -> Truth:
+def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
     """A canonical uint8 S×S×3 picture that moves gently; its crop has ``side`` px on the first frame."""
-    size = size or (_up(1.6 * side, 64), _up(1.25 * side, 32))
+    size = _up(1.6 * side, 64), _up(1.25 * side, 32)
     rng = np.random.default_rng([5, int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)])
     speed, sway, pace = rng.normal(0, 0.0012, 2) * side, rng.uniform(0, 0.006) * side, rng.uniform(0.1, 0.45)
     turn, zoom, phase = rng.normal(0, 0.003), rng.normal(0, 0.0012), rng.uniform(0, 6.28, 2)

@@ -57,12 +57,12 @@ class Task:
 # --- truths and coded films ---
 
 
-def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None) -> Truth:
+def truth_of(subject: Subject, cache: Path | None) -> Truth:
     """The truth of a subject; ``cache`` keeps it."""
     source = subject.source
     path = source.path if isinstance(source, Face) else source
     code = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in ("native_protocols", "backgrounds"))
-    key = _digest(path.read_bytes(), code, subject.kind, subject.width, subject.background, size)
+    key = _digest(path.read_bytes(), code, subject.kind, subject.width, subject.background)
     kept = cache / "truths" / f"{subject.kind}-{path.stem}-{key}.npz" if cache else None
     if kept and kept.is_file():
         with np.load(kept) as data:
@@ -70,7 +70,7 @@ def truth_of(subject: Subject, size: tuple[int, int] | None, cache: Path | None)
                          int(data["first"]), bool(data["bounded"]))  # fmt: skip
     if isinstance(source, Face):
         frames = 1 if subject.kind == "stills" else FRAMES
-        truth = portrait(source, subject.width, size, frames, subject.reduction, subject.background)
+        truth = portrait(source, subject.width, frames, subject.reduction, subject.background)
         truth = replace(truth, kind=subject.kind, name=subject.name)
     else:
         truth = halved_clip(source, CLIP_FRAMES, cache / "tracks" if cache else None)
@@ -120,19 +120,18 @@ def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> t
 def measured(task: Task) -> list[dict[str, Any]]:
     """The rows of one task, with ``kind``, ``clip`` and ``level``."""
     cv2.setNumThreads(1)
-    judge = _judge() if task.identity else None
+    judge = None
+    if task.identity:
+        from training.evaluation.edgeface import EdgeFace
+
+        judge = EdgeFace()
     rows: list[dict[str, Any]] = []
-    truths: dict[tuple[int, int] | None, tuple[Truth, Ruler]] = {}
+    truth = truth_of(task.subject, task.cache)
+    ruler = Ruler(truth)
     options = task.options | ({"threads": task.threads} if task.threads else {})
     with tempfile.TemporaryDirectory() as scratch:
         for name in task.levels:
             how = level(name)
-            if how.size not in truths:
-                truth = truth_of(task.subject, how.size, task.cache)
-                if truth.kind == "clips" and is_corrected(truth, Path(scratch)):
-                    truth = replace(truth, kind="damaged clips")
-                truths[how.size] = truth, Ruler(truth)
-            truth, ruler = truths[how.size]
             film = film_file(truth, how, task.cache / "coded" if task.cache else Path(scratch))
             # Stills are read by rtface itself, as decoders of JPEG differ in how they bring chroma up.
             folder = Path(scratch)
@@ -147,18 +146,6 @@ def measured(task: Task) -> list[dict[str, Any]]:
                 row |= _identity(judge, truth, coded, default)
             rows.append({"kind": truth.kind, "clip": truth.name, "level": name, "width": truth.width} | row)
     return rows
-
-
-def is_corrected(truth: Truth, folder: Path) -> bool:
-    """Whether a default run expects to gain anything on a truth itself, coded without loss."""
-    lossless = level("clean/0")
-    return enhanced(film_file(truth, lossless, folder), folder, lossless, {})[1] > 0.0
-
-
-def _judge() -> Any:
-    from training.evaluation.edgeface import EdgeFace
-
-    return EdgeFace()
 
 
 def _identity(judge: Any, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:

@@ -15,10 +15,7 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 - **own**, **other**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
 - **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
   with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*;
-- **found**, **energy**: of the truth's fine detail in the oval (`native_protocols.fine`, pixels of the film that is
-  restored) the projection on it, 1 for the truth, and what is shown of its strength, noise and blocks with it.
-
-``--steps`` trains for so many steps. Each row is kept in ``--work`` and not measured again.
+Each row is kept in ``--work`` and not measured again.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -55,7 +52,6 @@ WARM, EVERY, LONGEST = 12, 8, 1000
 NATIVE = ("h264/22", "h264/31", "mpeg2/18")
 ENLARGED = ("call", "heavy")
 KINDS = ("own", "other")
-DETAIL = ("found", "energy")
 
 Distance = Callable[[U8, U8, Any], float]
 """Of two frames' faces, with the face's matrix (512-px canonical → frame)."""
@@ -197,28 +193,23 @@ def measured(
     other: Subject | None,
     judged: dict[str, Distance],
     work: Path,
-    options: dict[str, Any],
 ) -> dict[str, Any]:
     """The row of one person and protocol."""
     truth, film = film_of(subject.clip, protocol, work)
     how = coding(protocol)
     coded = list(decoded(film, how.siting))
     ruler = Ruler(truth)
-    made = {"shipped": enhanced(film, work, how, options)[0]}
+    made = {"shipped": enhanced(film, work, how, {})[0]}
     if not subject.refused:
-        made["own"] = enhanced(film, work, how, options | {"person": (subject.name,)})[0]
+        made["own"] = enhanced(film, work, how, {"person": (subject.name,)})[0]
         if other:
-            made["other"] = enhanced(film, work, how, options | {"person": (disguised(other, subject),)})[0]
+            made["other"] = enhanced(film, work, how, {"person": (disguised(other, subject),)})[0]
     row: dict[str, Any] = {}
     rows = {kind: ruler.row(coded, frames) for kind, frames in made.items()}
     at = range(WARM, len(truth.frames), EVERY)
     far = {kind: {name: float(np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n]) for n in at]))
                   for name, judge in judged.items()} for kind, frames in (made | {"input": coded}).items()}  # fmt: skip
     row["shipped"] = rows["shipped"]["default"]
-    fine = {kind: (r["default_corr"], r["default_amp"]) for kind, r in rows.items()}
-    fine["input"] = rows["shipped"]["input_corr"], rows["shipped"]["input_amp"]
-    for kind, (correlation, amplitude) in fine.items():
-        row[f"{kind}_found"], row[f"{kind}_energy"] = correlation * amplitude, amplitude**2
     row["used"] = float(
         "own" in made and any((a != b).any() for a, b in zip(made["own"], made["shipped"], strict=True))
     )
@@ -237,17 +228,16 @@ def kept_row(
     other: Subject | None,
     judged: dict[str, Distance],
     work: Path,
-    options: dict[str, Any],
 ) -> dict[str, Any]:
     """As `measured`, or what that gave before with the same weights."""
     from rtface.engine import learned
 
     held = [learned.read(learned.path_of(s.name)).digest for s in (subject, other) if s]
-    of = subject.clip.digest, protocol, held, sorted(judged), DETAIL, options
+    of = subject.clip.digest, protocol, held, sorted(judged)
     key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
     path = work / "rows" / f"{subject.name}-{protocol.replace('/', '-')}-{key}.json"
     if not path.is_file():
-        row = measured(subject, protocol, other, judged, work, options)
+        row = measured(subject, protocol, other, judged, work)
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(row))
     return json.loads(path.read_text())
@@ -258,10 +248,10 @@ def kept_row(
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown, one line a protocol: mean, median and worst of all people, those refused among them."""
-    keys = [k for k in rows[0] if k.startswith("own_") and k[4:] not in DETAIL]
+    keys = [k for k in rows[0] if k.startswith("own_")]
     heads = ["protocol", "people (refused)", "shipped", "own: mean, median, worst",
              *(f"{k[4:]}: mean, worst" for k in keys), "other: mean, worst",
-             *(f"other {k[4:]}" for k in keys), *(f"{d}: input, shipped, own" for d in DETAIL)]  # fmt: skip
+             *(f"other {k[4:]}" for k in keys)]  # fmt: skip
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
     for protocol in dict.fromkeys(r["protocol"] for r in rows):
         part = [r for r in rows if r["protocol"] == protocol]
@@ -275,9 +265,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
                  f"{np.mean(own):+.2f}, {np.median(own):+.2f}, {min(own):+.2f}",
                  *(f"×{np.mean(of(k)):.2f}, ×{max(of(k)):.2f}" for k in keys),
                  f"{np.mean(of('other', held)):+.2f}, {min(of('other', held)):+.2f}",
-                 *(f"×{np.mean(of(k.replace('own', 'other'), held)):.2f}" for k in keys),
-                 *(", ".join(f"{np.mean(of(f'{kind}_{d}', held)):.2f}" for kind in ("input", "shipped", "own"))
-                   for d in DETAIL)]  # fmt: skip
+                 *(f"×{np.mean(of(k.replace('own', 'other'), held)):.2f}" for k in keys)]  # fmt: skip
         lines.append(" | ".join(cells))
     return "\n".join(f"| {line} |" for line in lines)
 
@@ -289,7 +277,7 @@ def names_of(text: str) -> list[str]:
 
 def main() -> None:
     import rtface
-    from rtface_learn import learn, selection
+    from rtface_learn import selection
 
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--clips", type=Path, nargs="+", required=True, help="clips, or a folder of those that have names")
@@ -298,14 +286,12 @@ def main() -> None:
     p.add_argument("--python", type=Path, required=True, help="one with numpy, torch and onnx")
     p.add_argument("--work", type=Path, required=True, help="folder for all that is made; what it has is used again")
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
-    p.add_argument("--steps", type=int, default=learn.STEPS, help="of training")
-    p.add_argument("--engine", help="of rtface.run, in place of its default")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
-    learn.STEPS, learn.MORE, selection.LEAST = a.steps, a.steps * learn.MORE // learn.STEPS, LEAST_TAKES
+    selection.LEAST = LEAST_TAKES
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
-    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.steps}-{a.minutes:g}")
+    os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.minutes:g}")
     try:
         for protocol in set(a.protocols) - set(ENLARGED):
             level(protocol)
@@ -320,7 +306,6 @@ def main() -> None:
                 print(f"{s.clip.name}: {s.refused or s.told}", flush=True)
             return not s.refused
 
-        options = {"engine": a.engine} if a.engine else {}
         for n, s in enumerate(subjects):
             other = next(filter(is_known, subjects[n + 1 :] + subjects[:n]), None) if is_known(s) else None
             for protocol in a.protocols:
@@ -329,7 +314,7 @@ def main() -> None:
                     nothing = {f"{k}_{j}": 1.0 for k in KINDS for j in ("flicker", *judged)}
                     row |= {"shipped": float("nan"), "used": 0.0, "own": 0.0, "other": 0.0, **nothing}
                 else:
-                    row |= kept_row(s, protocol, other, judged, a.work, options)
+                    row |= kept_row(s, protocol, other, judged, a.work)
                 rows.append(row)
                 print(" ".join(f"{v:.3f}" if isinstance(v, float) else f"{k}={v}" if k == "refused" else str(v)
                                for k, v in rows[-1].items()), flush=True)  # fmt: skip

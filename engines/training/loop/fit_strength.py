@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,26 +82,11 @@ def main() -> None:
     engine, alone = gains(told, rows), gains(torch.ones(len(found)), first)
     best = gains((rows[:, 0] / rows[:, 1]).clamp(0, MAX_STRENGTH), rows)
 
-    def sharp(r: Any) -> bool:
-        return not (r["enlarged"] or r["grain"])
-
-    kinds: dict[str, Callable[[Any], bool]] = {
-        "H.264, sharp": lambda r: r["codec"] == "libx264" and r["analysis"]["step"] > 0 and sharp(r),
-        "others, sharp": lambda r: r["codec"] not in ("libx264", "none") and sharp(r),
-        "step unknown": lambda r: r["analysis"]["step"] == 0 and sharp(r),
-        "grain": lambda r: r["grain"],
-        "enlarged": lambda r: r["enlarged"],
-        "rtface-m": lambda r: r["engine"] == "rtface-m",
-        "rtface-s": lambda r: r["engine"] == "rtface-s",
-        "all": lambda r: True,
-    }
-    for name, chosen in kinds.items():
-        k = torch.tensor([bool(chosen(r)) for r in found])
-        total = (engine + alone)[k]
-        harmed, miss = (total < -0.05).float().mean(), (expected - engine)[k].abs().mean()
-        print(f"{name:14} {int(k.sum()):5} rows: first stage {alone[k].mean():+.2f}, engine {engine[k].mean():+.2f} of "
-              f"{best[k].mean():+.2f}, both {total.mean():+.2f} (worst {total.min():+.2f}, {harmed:.1%} harmed); "
-              f"strength {told[k].mean():.2f}; engine's gain predicted within {miss:.2f}")  # fmt: skip
+    total = engine + alone
+    harmed, miss = (total < -0.05).float().mean(), (expected - engine).abs().mean()
+    print(f"{len(found)} rows: first stage {alone.mean():+.2f}, engine {engine.mean():+.2f} of {best.mean():+.2f}, "
+          f"both {total.mean():+.2f} (worst {total.min():+.2f}, {harmed:.1%} harmed); strength {told.mean():.2f}; "
+          f"engine's gain predicted within {miss:.2f}")  # fmt: skip
     for k in range(FOLDS):
         told[fold == k] = (x[fold == k] @ fitted(x[fold != k], first[fold != k])).clamp(0, 1)
     g = gains(told, first)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,12 +124,10 @@ class ClipStream:
         length: int,
         seed: int,
         clean_share: float,
-        often: Mapping[str, float] | None = None,
         ahead: int = 4,
     ) -> None:
         self.clips, self.count, self.length, self.clean_share = clips, count, length, clean_share
-        self.often = often or {}
-        self.singles = Stream(pairs, 4, seed, clean_share, often) if pairs else None
+        self.singles = Stream(pairs, 4, seed, clean_share) if pairs else None
         self.rng = np.random.default_rng(seed)
         self.queue: queue.Queue[list[Batch]] = queue.Queue(ahead)
         threading.Thread(target=self._fill, daemon=True).start()
@@ -141,7 +139,7 @@ class ClipStream:
         warm = max(0, int(r.integers(-(most // 2), most + 1)))
         drawn: list[Batch] = []
         for _ in range(count):
-            b = self.clips.get(self.clips.draw(r, self.often), int(r.integers(0, most - warm + 1)), warm + self.length)
+            b = self.clips.get(self.clips.draw(r), int(r.integers(0, most - warm + 1)), warm + self.length)
             if r.random() < self.clean_share:
                 b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
             drawn.append(mirrored(b) if r.random() < 0.5 else b)

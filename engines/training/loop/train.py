@@ -56,7 +56,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--wake", type=int, default=400, help="steps between two looks for dead channels; 0: never")
     p.add_argument("--clean-share", type=float, default=0.10)
     p.add_argument("--clean-weight", type=float, default=1.0)
-    p.add_argument("--often", default="", help="kinds that come more often than others, as heavy:2,call:1.5")
     p.add_argument("--min-px", type=float, default=0)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--threads", type=int, default=2)
@@ -67,15 +66,14 @@ def main() -> None:
     a = parser().parse_args()
     a.run.mkdir(parents=True, exist_ok=True)
     t = Trainer(a)
-    often = {kind: float(times) for kind, _, times in (part.partition(":") for part in a.often.split(",") if part)}
     pairs = Pairs(a.pairs, t.net.size, a.min_px)
     valid: Pairs | Clips | None = None
     stream: Stream | ClipStream
     if a.clips:
-        stream = ClipStream(Clips(a.clips), pairs, a.batch, a.length, a.seed + t.step, a.clean_share, often)
+        stream = ClipStream(Clips(a.clips), pairs, a.batch, a.length, a.seed + t.step, a.clean_share)
         valid = Clips(a.valid) if a.valid else None
     else:
-        stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share, often)
+        stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
         valid = Pairs(a.valid, t.net.size) if a.valid else None
     log = a.run / "log.csv"
     if not log.exists():

@@ -110,11 +110,11 @@ class Frames:
     def one(self) -> tuple[Tensor, Tensor]:
         r = self.rng
         if r.random() < FREE:
-            truth, seen = self.pairs.batch([self.pairs.draw(r, {})])
+            truth, seen = self.pairs.batch([self.pairs.draw(r)])
             image = truth if r.random() < 0.15 else seen
             cover = image.new_zeros(1, 1, image.shape[2] // 4, image.shape[3] // 4)
             return (image.flip(3), cover) if r.random() < 0.5 else (image, cover)
-        b = self.clips.get(self.clips.draw(r, {}), int(r.integers(self.clips.shards[0][0].shape[1])), 1)
+        b = self.clips.get(self.clips.draw(r), int(r.integers(self.clips.shards[0][0].shape[1])), 1)
         b = mirrored(b) if r.random() < 0.5 else b
         return (b.truth if r.random() < 0.1 else b.seen)[:, 0], b.cover
 

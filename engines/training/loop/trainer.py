@@ -76,7 +76,7 @@ class Trainer:
         if a.perceptual:
             from training.losses.perceptual import StLpips
 
-            self.look = partial(glimpse, StLpips("alex").to(self.device), self.loss.mask, self.dice)  # pyright: ignore
+            self.look = partial(glimpse, StLpips().to(self.device), self.loss.mask, self.dice)  # pyright: ignore
         self.likeness = None
         if a.identity:
             from training.losses.identity import Identity

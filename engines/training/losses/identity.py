@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.crop_space import F32, F64, U8, cut, roi
-from training.landmarks import to_bytes
+from training.crop_space import F32, F64, roi
 from training.losses.weight_files import weights
 
 if TYPE_CHECKING:
@@ -49,11 +48,6 @@ def chip_matrix(size: int) -> F64:
     r = np.vdot(p - p.mean(), q - q.mean()) / np.vdot(p - p.mean(), p - p.mean()).real
     t = q.mean() - r * p.mean()
     return np.array([[r.real, -r.imag, t.real], [r.imag, r.real, t.imag]])
-
-
-def face_chip(picture: F32 | U8) -> U8:
-    """dlib's uint8 150×150×3 RGB chip of a canonical S×S×3 RGB picture (uint8, or float 0..1)."""
-    return cut(to_bytes(picture), chip_matrix(picture.shape[0]), CHIP)
 
 
 class _DlibStream:
@@ -195,16 +189,3 @@ class Identity:
             off = (ours - theirs).float().flatten(1).norm(dim=1)
             total = total + INNER_WEIGHT * off / theirs.float().flatten(1).norm(dim=1)
         return total
-
-    def embed(self, *pictures: F32 | U8) -> F32:
-        """Embeddings float32 N×128 of N canonical S×S×3 RGB pictures (uint8, or float 0..1); no detector is asked."""
-        import torch
-
-        chips = np.stack([face_chip(p).transpose(2, 0, 1) for p in pictures]).astype(np.float32) / 255
-        with torch.no_grad():
-            return np.asarray(self(torch.from_numpy(chips).to(self.device)).cpu(), np.float32)
-
-    def distance(self, a: F32 | U8, b: F32 | U8) -> float:
-        """Euclidean distance of the embeddings of two canonical S×S×3 RGB pictures: 0 for equal ones."""
-        p, q = self.embed(a, b)
-        return float(np.linalg.norm(p - q))

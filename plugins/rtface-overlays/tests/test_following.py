@@ -11,10 +11,8 @@ import pytest
 from PIL import Image
 from scene import changed, drawn, frame, rgb, stages
 
-from rtface.errors import UsageError
 from rtface.geometry.transforms import apply
 from rtface.stages import Run, display_from_face
-from rtface.stages.options import Spec, make_stage
 from tests.pairs import pairs
 
 
@@ -57,26 +55,20 @@ def test_a_tag_does_not_tremble_with_its_face() -> None:
     assert sum(bool((a != b).any()) for a, b in pairwise(pictures[12:])) <= 8
 
 
-def test_names_by_track_and_from_a_file(tmp_path: Path) -> None:
-    (tmp_path / "names.toml").write_text('[names]\n7 = "Ben"\n')
-    for spec in ("tag:name=7=Ben;9=Eve", f"tag:file={tmp_path / 'names.toml'}"):
-        out, plain = drawn(spec, track_id=7)
-        assert changed(out, plain) is not None
-        out, plain = drawn(spec, track_id=8)
-        assert changed(out, plain) is None
-    (tmp_path / "names.toml").write_text('[nams]\n7 = "Ben"\n')
-    with pytest.raises(UsageError, match=r"names.toml needs one table \[names\]"):
-        make_stage(Spec.parse(f"tag:file={tmp_path / 'names.toml'}"))
-
-
-def test_names_by_person(tmp_path: Path) -> None:
-    (tmp_path / "names.toml").write_text('[names]\nP3 = "Ben"\n')
-    for spec in ("tag:name=p3=Ben;anna=Eve", f"tag:file={tmp_path / 'names.toml'}"):
-        for person, named in (("P3", True), ("P4", False), ("unknown", False)):
-            chain, _ = stages(spec)
-            given = frame(new=True)
-            shown = replace(given, faces=tuple(replace(face, person=person) for face in given.faces))
-            assert (changed(chain.process(shown), frame(new=True)) is not None) == named
+@pytest.mark.parametrize(
+    ("spec", "track", "person", "named"),
+    [
+        ("7=Ben;9=Eve", 7, "", True),
+        ("7=Ben;9=Eve", 8, "", False),
+        ("p3=Ben;anna=Eve", 7, "P3", True),
+        ("p3=Ben;anna=Eve", 7, "unknown", False),
+    ],
+)
+def test_names_by_track_and_person(spec: str, track: int, person: str, named: bool) -> None:
+    chain, _ = stages(f"tag:name={spec}")
+    given = frame(new=True)
+    shown = replace(given, faces=tuple(replace(face, track_id=track, person=person) for face in given.faces))
+    assert (changed(chain.process(shown), frame(new=True)) is not None) == named
 
 
 def test_a_tag_fades_in_and_out() -> None:

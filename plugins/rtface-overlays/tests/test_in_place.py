@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,15 +131,11 @@ def test_a_lower_third_comes_and_goes() -> None:
     assert visible[20] == visible[22] > visible[28] > 0
 
 
-def test_templates(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text('background = "#ff0000"\nbar = 0\npadding = 0.2\n')
-    out, plain = drawn(f"lower-third:title=Anna,fade=0,template={tmp_path / 'mine.toml'}", faces=False)
-    x0, y0, x1, _ = changed(out, plain)
-    red = rgb(out)[y0 + 2 : y0 + 4, x0 + 4 : x1 - 4]
-    assert (red[..., 0] > 220).all() and (red[..., 1] < 60).all()
-    (tmp_path / "mine.toml").write_text('backround = "#ff0000"\n')
-    with pytest.raises(UsageError, match=r"mine.toml: backround is not a key of templates: the nearest is background"):
-        make_stage(Spec.parse(f"lower-third:title=Anna,template={tmp_path / 'mine.toml'}"))
+def test_the_bar_of_a_lower_third_has_the_asked_colour() -> None:
+    out, plain = drawn("lower-third:title=Anna,fade=0,accent=#ff0000", faces=False)
+    x0, y0, _, _ = changed(out, plain)
+    red = rgb(out)[y0 + 2 : y0 + 4, x0 + 1 : x0 + 3]
+    assert (red[..., 0] > red[..., 1] + 60).all()
 
 
 def test_a_split_shows_before_and_after() -> None:

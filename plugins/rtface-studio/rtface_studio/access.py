@@ -8,8 +8,6 @@ import ipaddress
 import os
 import secrets
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -19,13 +17,12 @@ from urllib.parse import parse_qs
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
 from rtface.web.access import HEADERS, bearer, foreign, same, with_headers
-from rtface.web.connections import LET_IN
 from rtface.web.http import application, body, error_response
 from rtface_studio.entrance_pages import closed_page, language_of, login_page
 from rtface_studio.password import PasswordLogin
@@ -49,8 +46,6 @@ _FORM_HEADERS = {
     b"referrer-policy": b"same-origin",
 }
 _LOGIN_BYTES = 4096
-ONCE, ONCE_S = "/api/once", 60.0
-"""Path that gives a token which opens the page once, within so many seconds."""
 KEY = "x-rtface-key"
 """Header with the key of the page."""
 CHECK_S = 2.0
@@ -103,10 +98,8 @@ class AccessControl:
     After that the cookie is the proof, until the server ends: browsers send it to other ports of the machine, too, so
     it is not the token, and opens the page without what lies below ``/api/``. That needs the key of the cookie, which
     the page gets in its first address, keeps where only pages of this port can read it, and sends as the header `KEY`,
-    or where there can be none as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN`` instead;
-    POST to `ONCE` gives them a token for the address that a browser is started with, which every user of the machine
-    can see. With a `login` there is no token: a password at ``/login`` gives the cookie of a session, until
-    ``/api/logout``.
+    or where there can be none as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN`` instead.
+    With a `login` there is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
 
     Args:
         app: gets the requests that are let in.
@@ -114,7 +107,6 @@ class AccessControl:
         hosts: host names, lower case and without port, by which the server may be called.
         secure: whether it is reached by HTTPS.
         login: checks passwords, in place of the token. Where there is one, every address of the machine may be used.
-        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -125,13 +117,11 @@ class AccessControl:
         hosts: frozenset[str],
         secure: bool = False,
         login: PasswordLogin | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
         self._sessions = application([Route(at, self._session, methods=METHODS) for at in _SESSIONS])
-        self._given, self._clock = new_token(), clock
+        self._given = new_token()
         self._secret = secrets.token_bytes(32)  # keys of cookies are made with
-        self._once: dict[str, float] = {}  # tokens of `ONCE`, and until when they open the page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -141,8 +131,6 @@ class AccessControl:
         if (refusal := self._refusal(scope, headers)) is not None:
             await self._refuse(refusal, scope, receive, send)
             return
-        if scope["path"] not in _OPEN:
-            scope.setdefault("state", {})[LET_IN] = True
         if scope["type"] == "websocket":
             if self._login is not None:
                 receive = _while_open(self._login, _cookie_of(headers), receive)
@@ -153,9 +141,6 @@ class AccessControl:
             return
         if self._login is not None and scope["path"] not in _OPEN:
             send = _until_closed(self._login, _cookie_of(headers), send)
-        if self._login is None and scope["path"] == ONCE and scope["method"] == "POST":
-            await self._one_more()(scope, receive, with_headers(send, _HEADERS))
-            return
         # What another page leads here with is not stored as the page's key.
         if scope["path"] == "/" and "key" in (query := _query(scope)) and not self._is_key(query["key"][-1], headers):
             await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
@@ -237,22 +222,12 @@ class AccessControl:
 
     def _in_address(self, scope: Scope) -> bool:
         given = _query(scope).get("token", [])
-        return (
-            scope["method"] in ("GET", "HEAD")
-            and len(given) == 1
-            and (same(given[0], self._token) or self._clock() < self._once.get(given[0], 0.0))
-        )
-
-    def _one_more(self) -> Response:
-        now, token = self._clock(), new_token()
-        self._once = {old: until for old, until in self._once.items() if now < until} | {token: now + ONCE_S}
-        return JSONResponse({"token": token}, headers={"cache-control": "no-store"})
+        return scope["method"] in ("GET", "HEAD") and len(given) == 1 and same(given[0], self._token)
 
     def _entrance(self, scope: Scope) -> RedirectResponse | None:
         """Where the token is in the address: sets the cookie and leads to the address without it."""
         if self._login is not None or not self._in_address(scope):
             return None
-        self._once.pop(_query(scope)["token"][0], None)
         host = Headers(scope=scope)["host"]
         path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
         return self._led(path, _cookie(host), self._given)

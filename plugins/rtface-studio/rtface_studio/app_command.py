@@ -89,11 +89,12 @@ def studio(
     start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
     from rtface.concurrency.threads import start_thread
+    from rtface.live.control.browser import open_in_browser
     from rtface.util.paths import data_dir
     from rtface_studio.access import kept_token
     from rtface_studio.context import Studio
     from rtface_studio.folders import AllowedFolders
-    from rtface_studio.running import found_at, open_page, running_address
+    from rtface_studio.running import found_at, running_address
     from rtface_studio.server import StudioServer
 
     uploads = upload_folder()
@@ -122,14 +123,14 @@ def studio(
         typer.echo(address)
         console.log("studio: it runs already, with the folders that it was started with; this is its address")
         if browser:
-            open_page(address, wait=True)
+            open_in_browser(address, wait=True)
         return
     typer.echo(server.address)  # with its secret, which the console's own functions remove
     where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
     console.log(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
 
     def show() -> None:
-        if not open_page(server.address):
+        if not open_in_browser(server.address):
             console.log("studio: there is no browser here to open it in")
 
     def started() -> None:

@@ -20,14 +20,12 @@ class Studio:
         uploads: folder that uploaded films are written to; one of `folders`.
         events: sends changes to every open page; `publish` may be called from any thread.
         runners: processes of the queue that this studio started; they outlast it.
-        queue_works: whether the queue had a runner when it was last looked at.
         remote: whether other machines may reach it.
         closing: closes what routes opened, when the server ends.
     """
 
     folders: AllowedFolders
     uploads: Path
-    queue_works: bool = False
     remote: bool = False
     events: EventHub = field(default_factory=EventHub)
     runners: list[subprocess.Popen[bytes]] = field(default_factory=list[subprocess.Popen[bytes]])

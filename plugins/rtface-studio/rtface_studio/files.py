@@ -44,7 +44,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/files``. Of an upload that is no film and no still nothing stays."""
     turn = asyncio.Semaphore(1)
     # Of a studio that was killed. Others write films to this folder, too.
-    remove_unfinished_files(studio.uploads, lambda path: path.name.startswith(f".{_COMING}."))
+    remove_unfinished_files(sorted(studio.uploads.glob(f".{_COMING}.*.partial*")))
 
     async def files(request: Request) -> Response:
         name = request.query_params.get("folder")

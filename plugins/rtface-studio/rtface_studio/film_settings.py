@@ -26,9 +26,8 @@ from rtface.util.paths import data_dir
 
 OPTIONS = having(Trait.FILM_PAGE)
 """The options of a run that the page sets for the whole film."""
-_SHOT_OPTIONS = having(Trait.BY_SHOT)
-_SHOT = ("start_s", "end_s", "on", *_SHOT_OPTIONS)
-_PERSON = ("name", "on", *_SHOT_OPTIONS)
+_SHOT = ("start_s", "end_s", "on", "strength")
+_PERSON = ("name", "on", "strength")
 _MOST, _LATEST_S = 1000, 1e7
 """Shots, and persons, at most; and the latest end of a shot, seconds."""
 
@@ -39,10 +38,9 @@ class FilmSettings:
 
     Attributes:
         run: options for the whole film that differ from the defaults.
-        shots: tables with "start_s" and "end_s" and some of "on", "strength", "engine" and "region"; in order,
-            without overlap.
-        persons: by label (P1, P2, …) tables with "on" (true without), "strength", a factor, "engine" and "region"; and
-            "name": who that is of those who were learnt.
+        shots: tables with "start_s" and "end_s" and some of "on" and "strength"; in order, without overlap.
+        persons: by label (P1, P2, …) tables with "on" (true without) and "strength", a factor; and "name": who that is
+            of those who were learnt.
     """
 
     run: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -90,17 +88,14 @@ class FilmSettings:
         """
         usual = load({}).options
         values: dict[str, Any] = {**self.run, "person": self._named(usual)}
-        if "look" in values:
-            values["fidelity"] = None
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
-                values |= {key: shot[key] for key in _SHOT_OPTIONS if key in shot}
+                values["strength"] = shot.get("strength", values.get("strength", usual.strength))
                 if "on" in shot:
                     values["correct"] = "always" if shot["on"] else "never"
         if len(persons) == 1 and (person := self._treated(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
             values["strength"] = float(values.get("strength", usual.strength)) * float(person.get("strength", 1.0))
-            values |= {key: person[key] for key in _SHOT_OPTIONS if key in person and key != "strength"}
         return replace(usual, **values)
 
     def treatment_of(self, person: str) -> Treatment | None:
@@ -108,13 +103,7 @@ class FilmSettings:
         own = self._treated(person)
         if not own:
             return None
-        return Treatment(
-            bool(own.get("on", True)),
-            float(own.get("strength", 1.0)),
-            own.get("engine"),
-            ("set for this person",),
-            own.get("region"),
-        )
+        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), ("set for this person",))
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.
@@ -157,18 +146,12 @@ class FilmSettings:
     def _csv(self) -> str:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
-        table.writerow(("start", "end", *_SHOT_OPTIONS, "correct"))
+        table.writerow(("start", "end", "strength", "correct"))
         for shot in self.shots:
             if _sets_something(shot):
                 correct = {True: "always", False: "never", None: ""}[shot.get("on")]
-                table.writerow(
-                    (
-                        f"{shot['start_s']:.6f}",
-                        f"{shot['end_s']:.6f}",
-                        *(shot.get(key, "") for key in _SHOT_OPTIONS),
-                        correct,
-                    )
-                )
+                times = (f"{shot['start_s']:.6f}", f"{shot['end_s']:.6f}")
+                table.writerow((*times, shot.get("strength", ""), correct))
         return text.getvalue()
 
 
@@ -247,8 +230,6 @@ def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(key: str, value: object, where: str) -> object:
-    if (key, value) == ("engine", "auto"):
-        raise UsageError("{where}: name one engine; auto is for the whole film", code="shot_engine", where=where)
     if key == "name":
         if not isinstance(value, str) or not is_person_name(value):
             raise UsageError("{name} is no person", code="no_learnt", name=str(value)[:40])
@@ -261,7 +242,7 @@ def _checked(key: str, value: object, where: str) -> object:
 
 
 def _sets_something(shot: Mapping[str, Any]) -> bool:
-    return any(key in shot for key in ("on", *_SHOT_OPTIONS))
+    return "on" in shot or "strength" in shot
 
 
 def _kept(folder: Path, name: str, suffix: str, text: str) -> Path:

@@ -9,7 +9,7 @@ import secrets
 import shlex
 import threading
 from collections.abc import Iterable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
@@ -46,9 +46,6 @@ _PICTURE = 320
 """The same of a picture in the list."""
 _TRIES = 3
 """Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
-_WAITING, _REST = 3, 3
-"""While the queue works, frames are rendered one at a time; where more than this are waited for (a page waits for two),
-none is rendered for so many times as long as the last one took."""
 _MOST_KEPT = 50
 """Open films that the next start has."""
 CLIP_S = 4.0
@@ -248,7 +245,6 @@ class Films:
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/films``."""
     films, tasks, turn = Films(studio), FilmTasks(studio), asyncio.Semaphore(_AT_ONCE)
-    waiting, spared = set[Request](), asyncio.Lock()
 
     async def current(request: Request) -> Film:
         return await in_thread(films.current, request.path_params["id"])
@@ -292,18 +288,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if layer not in ("before", "after", "invented"):
             raise UsageError("layer is before, after or invented, not {name}", code="no_layer", name=layer[:40])
         if layer == "invented":
-            options = replace(options, show="invented")
-        waiting.add(request)
-        try:
-            async with spared if studio.queue_works else nullcontext(), turn:
-                if await request.is_disconnected():  # while it waited
-                    return Response(status_code=HTTPStatus.NO_CONTENT)
-                shown = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")
-                picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
-                if studio.queue_works and len(waiting) > _WAITING:
-                    await asyncio.sleep(_REST * shown.seconds)  # the processor is the queue's
-        finally:
-            waiting.discard(request)
+            options = replace(options, invented="show")
+        async with turn:
+            if await request.is_disconnected():  # while it waited
+                return Response(status_code=HTTPStatus.NO_CONTENT)
+            shown = await in_thread(films.render, film, time, side, options, persons, corrected=layer != "before")
+            picture = await in_thread(jpeg, shown.before if layer == "before" else shown.after)
         return Response(
             picture,
             media_type="image/jpeg",
@@ -399,7 +389,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return JSONResponse(
             {
                 "engines": sorted(await in_thread(find_recipes)),
-                "defaults": {name: getattr(defaults, name) for name in names},
+                "defaults": {name: getattr(defaults, name) for name in names} | {"look": defaults.look_name},
                 "film": {name: OPTIONS[name].check.words for name in FILM_OPTIONS},
             }
         )

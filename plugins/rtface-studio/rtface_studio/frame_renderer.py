@@ -179,7 +179,7 @@ class FrameRenderer:
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
             done = steps.enhanced(tracked)
             faces, left, nose = 0, list[str](), None
-            for item in show_invented(done, options.look) if options.show == "invented" else done:
+            for item in show_invented(done, options.look_name) if options.invented == "show" else done:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
                     if item.faces:

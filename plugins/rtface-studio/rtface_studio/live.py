@@ -104,8 +104,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 await asyncio.sleep(0.1)
         except InputMissing:  # it has ended, which the page is told elsewhere
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        query = {key: request.query_params[key] for key in ("sharp", "from", "to") if key in request.query_params}
-        return await _preview(port, run.authorization, urlencode(query))
+        return await _preview(port, run.authorization, urlencode({"sharp": request.query_params.get("sharp", "0")}))
 
     async def presets(request: Request) -> Response:
         if request.method == "PUT":

@@ -168,7 +168,7 @@ class LiveRun:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin", "RTFACE_CONTROL_KEY": self._key},
-            start_new_session=True,  # `pace.set_back` is not for it
+            start_new_session=True,  # a Ctrl-C of the studio's terminal is not for it
         )
         self._reader = start_thread("live run", self._read)
 

@@ -12,20 +12,15 @@ from collections.abc import Callable
 
 LEAST_LENGTH = 12
 """Characters of a password, at least."""
-SESSIONS = 50
-"""Open sessions, at most; a further one ends the oldest."""
 IDLE_S = 12 * 3600.0
 """A session ends after so long without a request and without an open page."""
 _FREE, _LONGEST_S = 3, 300.0
-_TOTAL, _TOTAL_S = 60, 60.0
-_ADDRESSES = 10_000
 
 
 class PasswordLogin:
     """Checks a password and keeps sessions; safe to use from several threads.
 
-    After three wrong passwords an address waits 1, 2, 4, … 300 seconds for the next attempt. More than 60 wrong ones in
-    a minute from all addresses together make all of them wait for its end.
+    After three wrong passwords an address waits 1, 2, 4, … 300 seconds for the next attempt.
 
     Args:
         password: at least 12 characters; only a salted hash of it is kept.
@@ -38,17 +33,11 @@ class PasswordLogin:
         self._lock, self._attempt = threading.Lock(), threading.Lock()
         self._sessions: dict[bytes, float] = {}  # hash of the token: when it was last used
         self._wrong: dict[str, tuple[int, float]] = {}  # by address: number, and when the next attempt is allowed
-        self._recent: list[float] = []
 
     def wait_s(self, address: str) -> float:
         """Seconds until this address may try again."""
         with self._lock:
-            now = self._clock()
-            self._recent = [at for at in self._recent if now - at < _TOTAL_S]
-            waits = [self._wrong.get(address, (0, 0.0))[1] - now]
-            if len(self._recent) >= _TOTAL:
-                waits.append(self._recent[0] + _TOTAL_S - now)
-            return max(0.0, *waits)
+            return max(0.0, self._wrong.get(address, (0, 0.0))[1] - self._clock())
 
     def log_in(self, address: str, given: str) -> str | None:
         """A new session's token; None for a wrong password, or where the address has to wait."""
@@ -60,16 +49,11 @@ class PasswordLogin:
                 with self._lock:
                     self._wrong.pop(address, None)
                     self._sessions[_key(token)] = self._clock()
-                    while len(self._sessions) > SESSIONS:
-                        del self._sessions[next(iter(self._sessions))]
                 return token
             with self._lock:
                 now, count = self._clock(), self._wrong.get(address, (0, 0.0))[0] + 1
                 delay = min(_LONGEST_S, 2.0 ** (count - _FREE)) if count >= _FREE else 0.0
                 self._wrong[address] = count, now + delay
-                self._recent.append(now)
-                while len(self._wrong) > _ADDRESSES:
-                    del self._wrong[next(iter(self._wrong))]
             return None
 
     def knows(self, token: str) -> bool:

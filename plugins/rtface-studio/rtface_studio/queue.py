@@ -31,7 +31,7 @@ from rtface.pipeline.film import plan_file
 from rtface.pipeline.plan import FilmPlan
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
-from rtface.web.http import FileAnswer, SharedResponse, in_thread, json_body, number_of, path_number
+from rtface.web.http import FileAnswer, in_thread, json_body, number_of, path_number
 from rtface_studio.commands import json_of
 from rtface_studio.context import Studio
 from rtface_studio.frame_renderer import jpeg, untouched_frame
@@ -56,7 +56,6 @@ _VERBS: dict[str, Callable[[Queue, int], None]] = {
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/queue``."""
     times, verifying = _Times(), asyncio.Semaphore(1)
-    shared = SharedResponse(lambda: _items(studio, times))
 
     async def changed() -> dict[str, Any]:
         studio.runners[:] = [process for process in studio.runners if process.poll() is None]
@@ -64,7 +63,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def items(request: Request) -> Response:
         studio.events.follow("queue", changed, _POLL_S)
-        return await shared()
+        return JSONResponse(await in_thread(_items, studio, times))
 
     async def run(request: Request) -> Response:
         return JSONResponse({"started": await in_thread(ensure_runner, studio)})
@@ -237,9 +236,8 @@ def _items(studio: Studio, times: _Times) -> dict[str, Any]:
     queue = Queue()
     items = queue.items()
     starting = any(process.poll() is None for process in studio.runners)
-    studio.queue_works = starting or any(item.state == "running" for item in items) or queue.store.has_runner()
     return {
-        "running": studio.queue_works,
+        "running": starting or any(item.state == "running" for item in items) or queue.store.has_runner(),
         "waits": queue.store.waits(),
         "left": times.left(items),
         "items": [item.to_dict() | _result(studio, item.output) for item in items],

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rtface.errors import log
-from rtface.live.control.browser import open_in_browser
 from rtface.util.file_lock import try_lock
 from rtface.util.paths import data_dir
-from rtface_studio.access import ONCE, write_private
-
-_ANSWER_S = 10.0
+from rtface_studio.access import write_private
 
 
 def _files() -> tuple[Path, Path]:
@@ -36,28 +30,6 @@ def found_at(address: str) -> Generator[None]:
         except OSError as error:
             log.debug("a second start will not find this studio: %s", error)
         yield
-
-
-def open_page(address: str, *, wait: bool = False) -> bool:
-    """Opens the page of a studio that runs in the browser; False where there is none. The token of its address, which
-    the list of processes would show to every user, is replaced by one that opens the page once.
-
-    Args:
-        address: with the token, if it has one.
-        wait: see `open_in_browser`.
-    """
-    parts = urlsplit(address)
-    if (token := parts.query.removeprefix("token=")) and parts.hostname:
-        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_ANSWER_S)
-        try:
-            connection.request("POST", ONCE, headers={"Authorization": f"Bearer {token}"})
-            address = parts._replace(query=f"token={json.loads(connection.getresponse().read())['token']}").geturl()
-        except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            log.debug("the studio does not answer: %s", error)
-            return False
-        finally:
-            connection.close()
-    return open_in_browser(address, wait=wait)
 
 
 def running_address() -> str | None:

@@ -35,7 +35,6 @@ from rtface.web.server import WebServer, listen
 from rtface_studio.access import AccessControl, new_token
 from rtface_studio.catalogue import PAGE, catalogue
 from rtface_studio.context import Studio
-from rtface_studio.pace import RequestPace
 from rtface_studio.password import PasswordLogin
 
 PORT = 8790
@@ -110,8 +109,7 @@ def build_app(
         WebSocketRoute("/api/events", studio.events.serve),
     ]
     routes += [Route("/page/{path:path}", _page_file), Mount("", areas)]
-    app = RequestPace(application(routes), lambda: studio.queue_works)
-    return AccessControl(app, token=token, hosts=hosts, secure=secure, login=login)
+    return AccessControl(application(routes), token=token, hosts=hosts, secure=secure, login=login)
 
 
 class _Areas:

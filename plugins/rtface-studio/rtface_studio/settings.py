@@ -21,7 +21,7 @@ from rtface.redaction import shown
 from rtface.stages.options import file_options
 from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
-from rtface.web.http import SharedResponse, in_thread, json_body
+from rtface.web.http import in_thread, json_body
 from rtface_studio.context import Studio
 
 _writing = threading.Lock()
@@ -29,10 +29,9 @@ _writing = threading.Lock()
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/settings``."""
-    shared = SharedResponse(all_settings)
 
     async def settings(request: Request) -> Response:
-        return await shared()
+        return JSONResponse(await in_thread(all_settings))
 
     async def change(request: Request) -> Response:
         name, value = request.path_params["name"], (await json_body(request)).get("value")

@@ -8,8 +8,7 @@ for. They are uploaded; then the average, which stays on the GPU, is followed, m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,9 +17,9 @@ from rtface.correct.motion import FINE, SHRINK
 from rtface.correct.temporal import Blend, low_box
 from rtface.device.cuda import shaping
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlots, SlotPools
+from rtface.device.cuda.frame_slots import FrameSlots
 from rtface.device.cuda.state_pool import FaceState, StatePool
-from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.submission import Submission
 from rtface.frame import Box, Bytes, Float32
 from rtface.protocols import ShapeTask
 
@@ -34,13 +33,11 @@ class GpuAverager:
     """Averages the answers of a frame's faces over time.
 
     Args:
-        streams: of the GPU.
-        pools: of the device.
-        put: has a step's data copied up and its kernels run (`Submission.put`).
+        steps: of the device.
     """
 
-    def __init__(self, streams: StreamThread, pools: SlotPools, put: Callable[..., Future[None]]) -> None:
-        self._streams, self._pools, self._put = streams, pools, put
+    def __init__(self, steps: Submission) -> None:
+        self._streams, self._steps = steps.streams, steps
         self._places: dict[int, StatePool] = {}
 
     def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:
@@ -89,7 +86,7 @@ class GpuAverager:
         slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), shaping.AVERAGE)
-        self._pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
+        self._steps.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
         base = at = stage.on_gpu().address
         at += rows.nbytes
         mixed = [(*seen, blend, keep) for seen, blend, keep in zip(faces, blends, kept, strict=True) if blend]
@@ -111,7 +108,7 @@ class GpuAverager:
                     keep.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
                 )
 
-        done = self._put(
+        done = self._steps.put(
             slot,
             "average",
             np.concatenate([rows.view(np.uint8), *parts]),

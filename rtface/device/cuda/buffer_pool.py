@@ -80,11 +80,6 @@ class SlotPool(Generic[S]):
         self._lock = threading.Lock()
         streams.idle.append(self.trim)
 
-    @property
-    def count(self) -> int:
-        """How many slots there are, in use or not."""
-        return len(self._all)
-
     def take(self) -> S:
         """An idle slot, or a new one. Raises OutOfDeviceMemory."""
         with self._lock:

@@ -35,7 +35,7 @@ class CropPlan:
 
     Args:
         frame: its image is in `form`.
-        form: a `drawable` layout.
+        form: its layout.
         matrices: N×2×3, display → crop pixels.
         size: S.
 

@@ -1,8 +1,7 @@
 """The CUDA device: cuts crops out of a frame's native planes and composites corrections into them on a GPU.
 
 A frame in GPU memory is read and written in place. Of a frame in host memory only the rows of its
-faces are uploaded, and only rows that may have changed are downloaded. Frames that the kernels cannot read (big-endian
-samples) go to the CPU device, with the same result.
+faces are uploaded, and only rows that may have changed are downloaded.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection,
 from rtface.device.cuda.gpu import Stream
 from rtface.device.cuda.kernels import LaunchList, uncurve_job
 from rtface.device.cuda.shaper import GpuShaper
-from rtface.device.cuda.staging import GpuSamples, StagedSamples, drawable
+from rtface.device.cuda.staging import GpuSamples, StagedSamples
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
-from rtface.device.cuda.transfers import corrections_to_host, crops_to_host, cut_on_host, paste_on_host
+from rtface.device.cuda.transfers import corrections_to_host, crops_to_host
 from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.errors import EngineError, log
 from rtface.frame import Box, Crops, Float, Float32, Frame, Pixels
@@ -55,14 +54,9 @@ class CudaDevice:
         self._streams = streams
         self._cpu = CpuDevice(warn=warn)
         self._steps = Submission(streams)
-        self._shaper = GpuShaper(streams, self._steps.pools, self._steps.constants, self._steps.put)
-        self._regions = RegionReader(streams, self._steps.tables_of)
+        self._shaper = GpuShaper(self._steps)
+        self._regions = RegionReader(self._steps)
         self._closed = False
-
-    @property
-    def slots(self) -> dict[str | int, int]:
-        """How many slots are reserved; see `SlotPools.counts`."""
-        return self._steps.pools.counts
 
     def view(self, frame: Frame) -> CpuView | GpuView:
         """The frame (or field) for a tracker, from host or GPU memory; valid until the frame is written to."""
@@ -86,10 +80,7 @@ class CudaDevice:
             image = frame.image if self._here(frame.image) else native_image(frame.image)
             form = layout(av_gpu.native_format(image))
             assert form is not None
-            if drawable(form):
-                self._cut(frame if image is frame.image else replace(frame, image=image), form, places, slots)
-            else:
-                cut_on_host(self._cpu, self._steps, frame, places, slots)
+            self._cut(frame if image is frame.image else replace(frame, image=image), form, places, slots)
         except BaseException:
             self._steps.release(slots)
             raise
@@ -197,8 +188,7 @@ class CudaDevice:
             seen = [c for c in here if c.box is not None]
             if not seen:
                 return frame
-            if slots.gpu_frame is None:
-                return paste_on_host(self._cpu, self._steps, frame, seen, slots)
+            assert slots.gpu_frame is not None
             return self._paste(frame, seen, slots, slots.gpu_frame)
         finally:
             self._steps.release(slots)

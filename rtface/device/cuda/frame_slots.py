@@ -87,7 +87,7 @@ class FrameSlots:
     """The slots of one frame in progress, and of its faces, until they are released.
 
     Attributes:
-        gpu_frame: None where the host cuts and pastes.
+        gpu_frame: None until its crops are cut.
         settled: whether the host has waited for the last work with them.
     """
 
@@ -126,11 +126,6 @@ class SlotPools:
         self._streams = streams
         self._frames = SlotPool(streams, lambda: FrameSlot(streams.gpu), FrameSlot.close)
         self._faces: dict[int, SlotPool[FaceSlot]] = {}
-
-    @property
-    def counts(self) -> dict[str | int, int]:
-        """How many slots there are, in use or not: of "frames", and of faces by the side of their crops."""
-        return {"frames": self._frames.count} | {size: pool.count for size, pool in self._faces.items()}
 
     def take(self, sizes: list[int]) -> FrameSlots:
         """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""

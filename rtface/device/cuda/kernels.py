@@ -31,14 +31,15 @@ TINT_ROWS = 8  # samples below each other that one thread looks at
 Struct = np.ndarray[Any, np.dtype[np.void]]
 
 
-def _struct(**fields: Any) -> np.dtype[np.void]:
+def struct_type(**fields: Any) -> np.dtype[np.void]:
+    """A C struct: a field by each name, of a type or of a type and a shape."""
     return np.dtype(
         [(name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items()], align=True
     )
 
 
 _INT, _FLOAT, _ADDRESS, _LONG = np.int32, np.float32, np.uint64, np.int64
-SOURCE = _struct(
+SOURCE = struct_type(
     at=(_ADDRESS, 3),
     pitch=_INT,
     step=_INT,
@@ -50,8 +51,8 @@ SOURCE = _struct(
     inside=_INT,
     m=(_FLOAT, 6),
 )
-CROP_FACE = _struct(first=SOURCE, second=SOURCE, pixels=_ADDRESS, native=_ADDRESS)
-CROP_JOB = _struct(
+CROP_FACE = struct_type(first=SOURCE, second=SOURCE, pixels=_ADDRESS, native=_ADDRESS)
+CROP_JOB = struct_type(
     count=_INT,
     size=_INT,
     kind=_INT,
@@ -63,7 +64,7 @@ CROP_JOB = _struct(
     gamut=(_FLOAT, 9),
     pad=_FLOAT,
 )
-SEEN_JOB = _struct(
+SEEN_JOB = struct_type(
     count=_INT,
     size=_INT,
     pixels=_ADDRESS,
@@ -79,7 +80,7 @@ SEEN_JOB = _struct(
     divisor=_FLOAT,
     unused=_INT,
 )
-FILTER = _struct(
+FILTER = struct_type(
     **{"from": _ADDRESS},
     to=_ADDRESS,
     plane=_LONG,
@@ -101,10 +102,10 @@ FILTER = _struct(
     ky=(_FLOAT, 5),
     unused=_INT,
 )
-FILTER_JOB = _struct(count=_INT, unused=_INT)
-UNCURVE_FACE = _struct(**{"from": _ADDRESS}, native=_ADDRESS, to=_ADDRESS, size=_INT, unused=_INT)
-UNCURVE_JOB = _struct(count=_INT, entries=_INT, table=_ADDRESS, wide=_INT, gamut=(_FLOAT, 9))
-TARGET = _struct(
+FILTER_JOB = struct_type(count=_INT, unused=_INT)
+UNCURVE_FACE = struct_type(**{"from": _ADDRESS}, native=_ADDRESS, to=_ADDRESS, size=_INT, unused=_INT)
+UNCURVE_JOB = struct_type(count=_INT, entries=_INT, table=_ADDRESS, wide=_INT, gamut=(_FLOAT, 9))
+TARGET = struct_type(
     at=(_ADDRESS, 3),
     pitch=_INT,
     step=_INT,
@@ -119,7 +120,7 @@ TARGET = _struct(
     high=(_FLOAT, 3),
     unused=_INT,
 )
-PATCH = _struct(
+PATCH = struct_type(
     values=_ADDRESS,
     mask=_ADDRESS,
     plane=_LONG,
@@ -141,7 +142,7 @@ PATCH = _struct(
     k=(_FLOAT, 6),
     coloured=_LONG,
 )
-TINT = _struct(
+TINT = struct_type(
     at=(_ADDRESS, 2),
     pitch=_INT,
     step=_INT,
@@ -155,8 +156,8 @@ TINT = _struct(
     unused=_INT,
 )
 TINT_COLOURED = (TINT.fields or {})["coloured"][1]
-TINT_JOB = _struct(count=_INT, unused=_INT)
-PASTE_JOB = _struct(count=_INT, unused=_INT, targets=(TARGET, 2))
+TINT_JOB = struct_type(count=_INT, unused=_INT)
+PASTE_JOB = struct_type(count=_INT, unused=_INT, targets=(TARGET, 2))
 STRUCTS = {
     "Source": SOURCE,
     "CropFace": CROP_FACE,

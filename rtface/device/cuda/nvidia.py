@@ -13,10 +13,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from rtface.device.cuda import nvrtc
 from rtface.device.cuda.gpu import Event, Graph, Memory, Pinned, Shape3, Stream
-from rtface.errors import DeviceLost, EngineError, MissingComponent, OutOfDeviceMemory
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from rtface.frame import Bytes
-from rtface.util.install import extra_line
 
 # After these the context answers nothing any more (CUDA's documentation of CUresult: "the process must be terminated
 # and relaunched", or the context is gone).
@@ -206,37 +206,24 @@ class NvidiaGpu:
     """An NVIDIA GPU through cuda-python (`gpu.Gpu`).
 
     Args:
-        ordinal: which one, as the driver counts.
-        compiled: gives cubins with the kernels (`nvrtc.compile`) for the GPU's compute capability.
+        ordinal: which one, as the driver counts; `rtface.engine.cuda.driver.unusable` knows whether it is there.
+        sources: of kernels in CUDA C++, compiled for the GPU.
         kernels: their names.
 
     Raises:
-        MissingComponent: no driver, no such GPU, or cuda-python is not installed.
+        MissingComponent: a package is not installed.
+        EngineError: a kernel does not compile.
     """
 
-    def __init__(
-        self,
-        ordinal: int = 0,
-        compiled: Callable[[tuple[int, int]], Sequence[bytes]] | None = None,
-        kernels: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, ordinal: int = 0, sources: Sequence[str] = (), kernels: Sequence[str] = ()) -> None:
         self.ordinal = ordinal
-        count = count_gpus()
-        if ordinal >= count:
-            raise MissingComponent(
-                "device cuda:{ordinal} is not here: the driver knows {count} GPU{plural}",
-                code="gpu_number",
-                ordinal=ordinal,
-                count=count,
-                plural="s" * (count != 1),
-            )
         core = _core()
         with _doing("start"):
             self._device = core.Device(ordinal)
             self._device.set_current()
             capability = self._device.compute_capability
             self.capability: tuple[int, int] = (int(capability.major), int(capability.minor))
-            objects = [core.ObjectCode.from_cubin(code) for code in compiled(self.capability)] if compiled else []
+            objects = [core.ObjectCode.from_cubin(nvrtc.compile(source, self.capability)) for source in sources]
             self._kernels = {name: find_kernel(objects, name) for name in kernels}
         self._streams: list[_Stream] = []
 
@@ -282,8 +269,9 @@ class NvidiaGpu:
 
     def close(self) -> None:
         """Ends its streams; memory is freed by who reserved it."""
-        for stream in self._streams:
-            stream.close()
+        with _doing("end its streams"):
+            for stream in self._streams:
+                stream.close()
         self._streams.clear()
 
 
@@ -291,31 +279,11 @@ def find_kernel(objects: Sequence[Any], name: str) -> Any:
     """The kernel of that name from the first cubin that holds it. Raises EngineError, OutOfDeviceMemory."""
     for code in objects:
         try:
-            return code.get_kernel(name)
-        except Exception as error:
+            with _doing(f"load the kernel {name}"):
+                return code.get_kernel(name)
+        except EngineError as error:
             # Only a cubin without that kernel leads on to the next one: a cubin that the driver refuses, or a lack of
             # memory, must reach the user as such.
             if "CUDA_ERROR_NOT_FOUND" not in str(error):
-                raise failure(str(error), f"load the kernel {name}") from error
+                raise
     raise EngineError("the compiled kernels hold no {name}", code="kernel_gone", name=name)
-
-
-def count_gpus() -> int:
-    """How many GPUs the driver knows. Raises MissingComponent where there is no driver, or no cuda-python."""
-    try:
-        driver = _driver()
-    except ImportError as error:
-        raise MissingComponent(
-            "device cuda needs cuda-python; get it with: {repair}", code="cuda_python", repair=extra_line("rtx")
-        ) from error
-    try:
-        _called(driver.cuInit(0), "start")
-        return int(_called(driver.cuDeviceGetCount(), "say how many GPUs there are"))
-    except EngineError as error:
-        raise MissingComponent("device cuda is not usable: {why}", code="cuda_unusable", why=error) from error
-    except Exception as error:  # cuda.pathfinder's own, where libcuda is not there
-        raise MissingComponent(
-            "device cuda needs NVIDIA's driver, which is not here (libcuda was not found); install it from your "
-            "system's packages, or choose {--device:cpu}",
-            code="cuda_driver",
-        ) from error

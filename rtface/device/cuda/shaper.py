@@ -7,7 +7,6 @@ that were made on the host (`rtface.enhance.keyframes.scheduler`), and those of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 
@@ -21,11 +20,10 @@ from rtface.device.cpu.device import host_array
 from rtface.device.cuda import shaping
 from rtface.device.cuda.averaging import GpuAverager
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlots, GpuCorrection, SlotPools
+from rtface.device.cuda.frame_slots import FrameSlots, GpuCorrection
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
-from rtface.device.cuda.stream_thread import StreamThread
-from rtface.device.cuda.submission import Constants
+from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import outputs_to_gpu, outputs_to_host
 from rtface.frame import Bytes, Float32
 from rtface.protocols import HeadMap, ShapeTask
@@ -35,17 +33,11 @@ class GpuShaper:
     """Shapes the corrections of a frame's faces.
 
     Args:
-        streams: of the GPU.
-        pools: of the device.
-        constants: of the device.
-        put: has a step's data copied up and its kernels run (`Submission.put`).
+        steps: of the device.
     """
 
-    def __init__(
-        self, streams: StreamThread, pools: SlotPools, constants: Constants, put: Callable[..., Future[None]]
-    ) -> None:
-        self._streams, self._pools, self._constants, self._put = streams, pools, constants, put
-        self._averager = GpuAverager(streams, pools, put)
+    def __init__(self, steps: Submission) -> None:
+        self._steps, self._averager = steps, GpuAverager(steps)
 
     def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
         """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
@@ -77,7 +69,7 @@ class GpuShaper:
         match = any(face.shaping.grain != "none" for face, *_ in seen)
         detail = any(face.shaping.detail for face, *_ in seen)
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
-        self._pools.grow(slot.measures, sum(measured))
+        self._steps.pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
         masks, data, steps = self._masks(seen), list[bytes](), count * shaping.FACE.itemsize
         made = [
@@ -85,14 +77,14 @@ class GpuShaper:
             for face, *_ in seen
         ]  # on the host
         hidden = [output.occlusion if output and isinstance(output.occlusion, np.ndarray) else None for output in made]
-        self._pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
+        self._steps.pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
         for n, (face, place, area) in enumerate(seen):
             mask = masks[n]
             if mask is None:  # the template's, which is there already
                 size, region = place.size, face.shaping.region
-                kept = self._constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
+                kept = self._steps.constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
                 constants.append(kept)
                 at, side = kept.address, place.size
             else:
@@ -135,7 +127,7 @@ class GpuShaper:
             memories,
             constants,
             sum(measured),
-            outputs_to_gpu(self._pools, slot, outputs) if outputs else None,
+            outputs_to_gpu(self._steps, slot, outputs) if outputs else None,
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
@@ -155,9 +147,9 @@ class GpuShaper:
                     self._sheets(decided.grain.coarseness if decided.grain and decided.grain.made else None, constants),
                 )
             )
-        self._pools.grow(slot.steps["apply"], count * shaping.CONTROL.itemsize)
+        self._steps.pools.grow(slot.steps["apply"], count * shaping.CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
-        self._put(
+        self._steps.put(
             slot,
             "apply",
             np.frombuffer(b"".join(controls), np.uint8),
@@ -170,7 +162,7 @@ class GpuShaper:
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
         """Answers of stills, in which spots are looked for on the host."""
-        brought = outputs_to_host(self._pools, self._streams, slots, [place for place, _ in faces]) if faces else []
+        brought = outputs_to_host(self._steps, slots, [place for place, _ in faces]) if faces else []
         held: list[tuple[FaceSlot, Float32]] = []
         for (place, area), (crop, output) in zip(faces, brought, strict=True):
             output -= crop
@@ -189,7 +181,7 @@ class GpuShaper:
         before: Callable[[Stream], None] | None,
     ) -> None:
         """Runs the measuring and waits for its figures; `before` goes up with it."""
-        streams, slot = self._streams, slots.frame
+        streams, slot = self._steps.streams, slots.frame
         figures = slot.measures.on_gpu()
 
         def bring_down() -> None:
@@ -198,7 +190,7 @@ class GpuShaper:
             streams.down.copy(slot.measures.on_host(), figures, nbytes)
             streams.down.record(slot.done)
 
-        done = self._put(
+        done = self._steps.put(
             slot,
             "measure",
             data,
@@ -228,7 +220,7 @@ class GpuShaper:
         """The address of the synthetic grain that is wanted."""
         if coarseness is None:
             return {}
-        kept = self._constants.of(("grain", coarseness), lambda: sheet(coarseness)[:SHEET, :SHEET])
+        kept = self._steps.constants.of(("grain", coarseness), lambda: sheet(coarseness)[:SHEET, :SHEET])
         constants.append(kept)
         return {coarseness: kept.address}
 

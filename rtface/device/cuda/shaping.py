@@ -37,7 +37,7 @@ from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.cuda.gpu import Shape3
-from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct, packed
+from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct, packed, struct_type
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
@@ -71,13 +71,7 @@ _RESULTS = (
 
 
 def _struct(addresses: tuple[str, ...], **fields: Any) -> np.dtype[np.void]:
-    return np.dtype(
-        [
-            *((name, _ADDRESS) for name in addresses),
-            *((name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items()),
-        ],
-        align=True,
-    )
+    return struct_type(**dict.fromkeys(addresses, _ADDRESS), **fields)
 
 
 FACE = _struct(

@@ -19,11 +19,6 @@ _ROW = 64  # bytes that the pitch of a piece is a multiple of
 _PIECE = 256  # and where a piece begins
 
 
-def drawable(form: Layout) -> bool:
-    """True if the kernels work in a layout: all but those with big-endian words."""
-    return form.dtype.byteorder != ">"
-
-
 def grids(form: Layout) -> list[tuple[Role, ...]]:
     """Components that are sampled together: y, then u and v; or r, g, b."""
     return {"yuv": [("y",), ("u", "v")], "gray": [("y",)], "rgb": [("r", "g", "b")]}[form.kind]  # pyright: ignore
@@ -125,7 +120,7 @@ class StagedSamples(SampleMap):
     """The samples of a frame that are staged in one block of memory, and their places.
 
     Args:
-        form: `planes.layout` of the frame, `drawable`.
+        form: `planes.layout` of the frame. In the block words are little-endian, whatever they are in the frame.
         parts: what is held; each a box per component, x0, y0, x1, y1 in samples of its plane (of the field's rows, for
             a field), not empty. At least one.
 
@@ -188,18 +183,17 @@ class StagedSamples(SampleMap):
 
     def _rows(
         self, views: Mapping[Role, Samples], block: Bytes, parts: Sequence[Mapping[Role, Box]]
-    ) -> Iterator[tuple[Bytes, Bytes]]:
-        """The bytes of each part in the block, and the same in the frame."""
+    ) -> Iterator[tuple[Samples, Samples]]:
+        """The words of each part in the block, and the same in the frame."""
+        word = self.form.dtype
         for piece in self.pieces:
             cuts = [cut for part in parts if (cut := self._cut(piece, part)) is not None]
             if not cuts:
                 continue
             held, rows = _block_rows(piece, block), _rows_of(views[piece.roles[0]], piece.right)
             for left, top, right, bottom in cuts:
-                yield (
-                    held[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left],
-                    rows[top:bottom, left:right],
-                )
+                part = held[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
+                yield part.view(word.newbyteorder("<")), rows[top:bottom, left:right].view(word)
 
     def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
         """First byte and number of bytes of the runs of a block that hold the samples of `parts`; none overlap."""

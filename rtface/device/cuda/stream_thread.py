@@ -166,7 +166,7 @@ class StreamThread:
         self._marks.put(None)
         try:
             self._last()
-        except Exception as error:  # noqa: BLE001 - nobody is left to be told
+        except EngineError as error:  # nobody is left to be told
             log.debug("the GPU was not closed: %s", error)
 
     def _do(self, item: Callable[[], None] | None) -> None:

@@ -1,7 +1,4 @@
-"""Copies between a frame's slots on a GPU and the host: crops, corrections and restored crops.
-
-Frames that the kernels cannot read (big-endian samples) are cut and pasted by the CPU device.
-"""
+"""Copies between a frame's slots on a GPU and the host: crops, corrections and restored crops."""
 
 from __future__ import annotations
 
@@ -10,14 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.device.cuda.face_slots import FaceSlot
-from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots, GpuCorrection, SlotPools
-from rtface.device.cuda.gpu import Event, Memory, Pinned, Stream
-from rtface.device.cuda.kernels import LaunchList
-from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.frame_slots import FrameSlot, FrameSlots
+from rtface.device.cuda.gpu import Event, Stream
 from rtface.device.cuda.submission import Submission
-from rtface.frame import Float, Float32, Frame
+from rtface.frame import Float32
 
 FaceFloats = tuple[FaceSlot, int, int]
 """A face, the address of some of its floats, and how many."""
@@ -27,8 +21,7 @@ def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot
     """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
     slot, urgent = slots.frame, steps.streams.urgent
     brought = _bring(
-        steps.pools,
-        steps.streams,
+        steps,
         slot,
         [(face, face.crop, 3 * face.size**2) for face in faces],
         urgent,
@@ -50,8 +43,7 @@ def corrections_to_host(
         streams.down.wait(slot.computed)
 
     brought = _bring(
-        steps.pools,
-        steps.streams,
+        steps,
         slot,
         [
             piece
@@ -71,11 +63,9 @@ def corrections_to_host(
     ]
 
 
-def outputs_to_host(
-    pools: SlotPools, streams: StreamThread, slots: FrameSlots, faces: Sequence[FaceSlot]
-) -> list[tuple[Float32, Float32]]:
+def outputs_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
     """Crops and engines' answers, float32 3×S×S; waits for them."""
-    slot = slots.frame
+    slot, streams = slots.frame, steps.streams
     slot.uploaded.synchronize()  # the same memory may still be on its way up
 
     def begin() -> None:
@@ -83,14 +73,13 @@ def outputs_to_host(
             streams.down.wait(event)
 
     pieces = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
-    brought = _bring(pools, streams, slot, pieces, streams.down, begin, slot.done)
+    brought = _bring(steps, slot, pieces, streams.down, begin, slot.done)
     shapes = [(3, face.size, face.size) for face in faces]
     return [(c.reshape(s), r.reshape(s)) for c, r, s in zip(brought[::2], brought[1::2], shapes, strict=True)]
 
 
 def _bring(
-    pools: SlotPools,
-    streams: StreamThread,
+    steps: Submission,
     slot: FrameSlot,
     pieces: Sequence[FaceFloats],
     stream: Stream,
@@ -98,7 +87,7 @@ def _bring(
     done: Event,
 ) -> list[Float32]:
     """Copies of pieces, made on a stream after what `begin` puts there."""
-    pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
+    steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
 
     def down() -> None:
@@ -107,56 +96,27 @@ def _bring(
             stream.copy(pinned, face.memory, 4 * count, to_at=4 * int(at), source_at=address - face.memory.address)
         stream.record(done)
 
-    streams.run(down).result()
+    steps.streams.run(down).result()
     done.synchronize()
     values = pinned.bytes().view(np.float32)
     return [values[start:end].copy() for start, end in pairwise(ends)]
 
 
 def outputs_to_gpu(
-    pools: SlotPools, slot: FrameSlot, outputs: Sequence[tuple[FaceSlot, Float32]]
+    steps: Submission, slot: FrameSlot, outputs: Sequence[tuple[FaceSlot, Float32]]
 ) -> Callable[[Stream], None]:
     """The step that uploads answers of the host, float32 3×S×S, to the addresses of an engine's answers."""
-    pools.grow(slot.outputs, sum(output.nbytes for _, output in outputs))
-    copy = _staged(slot.outputs.on_host(), [(face, face.restored, output) for face, output in outputs])
-
-    def upload(up: Stream) -> None:
-        up.wait(slot.cropped)  # the crop is in the same piece of memory
-        copy(up)
-
-    return upload
-
-
-def _staged(pinned: Pinned, arrays: Sequence[tuple[FaceSlot, int, Float32]]) -> Callable[[Stream], None]:
-    """Writes arrays to pinned memory; the step that copies each to its address in its face's slot."""
-    copies, view, at = list[tuple[Memory, int, int, int]](), pinned.bytes(), 0
-    for face, address, values in arrays:
+    steps.pools.grow(slot.outputs, sum(output.nbytes for _, output in outputs))
+    pinned, at = slot.outputs.on_host(), 0
+    copies, view = list[tuple[FaceSlot, int, int]](), pinned.bytes()
+    for face, values in outputs:
         view[at : at + values.nbytes] = values.reshape(-1).view(np.uint8)
-        copies.append((face.memory, address - face.memory.address, at, values.nbytes))
+        copies.append((face, at, values.nbytes))
         at += values.nbytes
 
     def upload(up: Stream) -> None:
-        for memory, to_at, source_at, nbytes in copies:
-            up.copy(memory, pinned, nbytes, to_at=to_at, source_at=source_at)
+        up.wait(slot.cropped)  # the crop is in the same piece of memory
+        for face, source_at, nbytes in copies:
+            up.copy(face.memory, pinned, nbytes, to_at=face.restored - face.memory.address, source_at=source_at)
 
     return upload
-
-
-def cut_on_host(
-    cpu: CpuDevice, steps: Submission, frame: Frame, places: Sequence[tuple[Float, int]], slots: FrameSlots
-) -> None:
-    """Cuts crops on the CPU and enqueues their upload."""
-    crops, exchange = cpu.cut(frame, places), slots.frame.exchange
-    steps.pools.grow(exchange, sum(12 * size * size for _, size in places))
-    arrays = [(face, face.crop, crop.pixels) for face, crop in zip(slots.faces, crops, strict=True)]
-    steps.put_crops(slots, LaunchList(), before=_staged(exchange.on_host(), arrays))
-
-
-def paste_on_host(
-    cpu: CpuDevice, steps: Submission, frame: Frame, corrections: Sequence[GpuCorrection], slots: FrameSlots
-) -> Frame:
-    """Downloads corrections; the CPU device adds them to the frame."""
-    brought = corrections_to_host(steps, slots, [c.face for c in corrections])
-    return cpu.paste(
-        frame, [HostCorrection(pixels, mask, c.matrix) for (pixels, mask), c in zip(brought, corrections, strict=True)]
-    )

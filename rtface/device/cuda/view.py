@@ -1,14 +1,11 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
-The same crops as an engine's, in 8 bits. A tracker's network on the same GPU reads its crop there. Trackers run in
+The same crops as an engine's, in 8 bits. Trackers run in
 another thread, so there are separate slots for them, and the urgent stream: they neither wait for the networks nor
 delay them.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,9 +14,9 @@ from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.gpu import Gpu, Memory
 from rtface.device.cuda.kernels import SEEN_JOB, LaunchList, affine
 from rtface.device.cuda.staging import GpuSamples
-from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.submission import Submission
 from rtface.device.view import FrameView
-from rtface.frame import Bytes, Color, Float, Frame
+from rtface.frame import Bytes, Float, Frame
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import compose, display_size, invert, translation
 from rtface.util import av_gpu
@@ -47,44 +44,21 @@ class _Slot:
             piece.close()
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkInput:
-    """Where a network on the GPU takes an image.
-
-    Attributes:
-        memory: float32 samples of the image, RGB or BGR.
-        planar: whether they are 3×h×w; else h×w×3.
-        bgr: their order.
-        divisor: what 0…255 is divided by.
-        enqueue: puts the network, and the downloads of its answers, on the urgent stream. The stream thread only.
-    """
-
-    memory: Memory
-    planar: bool
-    bgr: bool
-    divisor: float
-    enqueue: Callable[[], None]
-
-
 class RegionReader:
     """Renders regions of frames in GPU memory as small RGB images; for any thread.
 
     Args:
-        streams: of the GPU.
-        tables: gives the curve of a frame's colour (`Submission.tables_of`).
-
-    Attributes:
-        streams: as given.
+        steps: of the device.
     """
 
-    def __init__(self, streams: StreamThread, tables: Callable[[Color], Memory | None]) -> None:
-        self.streams, self._tables = streams, tables
+    def __init__(self, steps: Submission) -> None:
+        streams = self._streams = steps.streams
+        self._steps = steps
         self._slots = SlotPool(streams, lambda: _Slot(streams.gpu), _Slot.close)
 
-    def read(self, frame: Frame, matrix: Float, size: tuple[int, int], network: NetworkInput | None = None) -> Bytes:
+    def read(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
 
-        It is also written to the input of a `network` that takes such an image; the answers are there with it.
         Raises EngineError and DeviceLost.
         """
         form = layout(av_gpu.native_format(frame.image))
@@ -94,14 +68,14 @@ class RegionReader:
         if side % 2 == 0 and (w % 2 or h % 2):  # an odd one's chroma is sampled at full size
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
-        samples, tables = GpuSamples(frame, form), self._tables(frame.color)
+        samples, tables = GpuSamples(frame, form), self._steps.tables_of(frame.color)
         slot = self._slots.take()
         try:
-            job = self._job(slot, frame, plan, samples, tables, matrix, side, size, network)
+            job = self._job(slot, frame, plan, samples, tables, matrix, side, size)
         except BaseException:
             self._slots.give(slot)
             raise
-        streams, nbytes = self.streams, 3 * w * h
+        streams, nbytes = self._streams, 3 * w * h
         step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
         slot.step.on_host().bytes()[: job.nbytes] = job.descriptors
         reads = [step, *samples.memory, *([tables] if tables else [])]
@@ -109,7 +83,6 @@ class RegionReader:
             pixels,
             out.on_gpu(),
             *([slot.scratch.on_gpu()] if plan.scratch else []),
-            *([network.memory] if network else []),
         ]
 
         def put() -> None:
@@ -117,8 +90,6 @@ class RegionReader:
             urgent.copy(step, slot.step.on_host(), job.nbytes)
             for k in job.steps(step.address):
                 urgent.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
-            if network:
-                network.enqueue()
             urgent.copy(out.on_host(), out.on_gpu(), nbytes)
             urgent.record(slot.done)
 
@@ -139,11 +110,10 @@ class RegionReader:
         matrix: Float,
         side: int,
         size: tuple[int, int],
-        network: NetworkInput | None,
     ) -> LaunchList:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
-            self.streams.reserve(lambda: slot.grow(**wanted))
+            self._streams.reserve(lambda: slot.grow(**wanted))
         scratch = slot.scratch.on_gpu().address if plan.scratch else 0
         pixels = slot.pixels.on_gpu().address
         job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
@@ -154,9 +124,6 @@ class RegionReader:
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
         reach = 0.5 * np.abs(back[:, :2]).sum(1)
         head["m"], head["low"], head["high"] = affine(compose(back, translation(0.5, 0.5))), -reach, (w, h) + reach
-        if network:
-            head["input"], head["planar"], head["bgr"] = network.memory.address, network.planar, network.bgr
-            head["divisor"] = network.divisor
         job.add("seen", size, 1, head)
         assert job.nbytes <= 4096
         return job
@@ -173,11 +140,6 @@ class GpuView(FrameView):
         super().__init__(frame)
         self._frame, self._regions = frame, regions
 
-    @property
-    def streams(self) -> StreamThread:
-        """The thread of its GPU's streams."""
-        return self._regions.streams
-
-    def crop(self, matrix: Float, size: tuple[int, int], network: NetworkInput | None = None) -> Bytes:
-        """The crop as of `FrameView.crop`; and `RegionReader.read` for a network on the same GPU."""
-        return self._regions.read(self._frame, matrix, size, network)
+    def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
+        """The crop as of `FrameView.crop`."""
+        return self._regions.read(self._frame, matrix, size)

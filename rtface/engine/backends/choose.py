@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
@@ -23,7 +23,7 @@ class Backend:
 
     Attributes:
         device: its name as ``--device`` takes it, "openvino:gpu.1".
-        where: what computes, for messages: "this CPU", "this GPU", "CoreML".
+        where: what computes, for messages: "this CPU", "this GPU".
         supported: precisions that it computes in, fastest first.
         identify: what a plan is remembered by.
         open: makes a plan; the last argument is the number of threads. Raises EngineError.
@@ -53,8 +53,6 @@ def find(device: str) -> Backend:
 
 def why_unusable(name: str) -> str | None:
     """Why no engine runs on the first device of that name here; None where one does."""
-    if name.startswith("torch"):
-        return f"deprecated: choose {'cuda' if name == 'torch:cuda' else 'onnx'}"
     try:
         find(name)
     except MissingComponent as error:
@@ -151,41 +149,15 @@ def _need_openvino(device: str) -> None:
 
 
 def onnx_backend(device: str, number: int) -> Backend:
-    """ONNX Runtime on the CPU, by CoreML, or by DirectML."""
-    return _through(
-        {"onnx": onnx_runtime.CPU, "coreml": onnx_runtime.COREML, "directml": onnx_runtime.DIRECTML}[device], device
-    )
-
-
-def _through(provider: onnx_runtime.Provider, device: str) -> Backend:
-    onnx_runtime.check_here(provider)
+    """ONNX Runtime on the CPU."""
+    onnx_runtime.runtime()
     return Backend(
         device,
-        provider.what,
+        "ONNX Runtime on this CPU",
         onnx_runtime.supported,
-        partial(onnx_runtime.identify, provider=provider),
-        partial(onnx_runtime.OnnxPlan, provider=provider),
-        threads=provider is onnx_runtime.CPU,
-    )
-
-
-def torch_backend(device: str, number: int) -> Backend:
-    """ONNX Runtime, which has replaced the PyTorch backend."""
-    if device == "torch":
-        warn_replaced(device, "onnx")
-        return onnx_backend("onnx", 0)
-    warn_replaced(device, "cuda")
-    return _through(replace(onnx_runtime.CUDA, options=onnx_runtime.CUDA.options | {"device_id": str(number)}), device)
-
-
-@cache
-def warn_replaced(device: str, better: str) -> None:
-    """Logs, once for each device name, that it is deprecated."""
-    log.warning(
-        "--device %s is deprecated: rtface no longer runs engines in PyTorch, and uses ONNX Runtime; "
-        "choose --device %s",
-        device,
-        better,
+        onnx_runtime.identify,
+        onnx_runtime.OnnxPlan,
+        threads=True,
     )
 
 
@@ -193,8 +165,7 @@ def cuda_backend(device: str, number: int) -> NoReturn:
     """TensorRT on an NVIDIA GPU: always raises, as `find` is for crops in the host's memory."""
     from rtface.engine.cuda import driver
 
-    if (reason := driver.unusable(number)) is not None:
-        raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
+    driver.check(number)
     raise UsageError(
         "device {device} cannot be used here: its engines take crops in the GPU's memory, where rtface.run and "
         "rtface.Enhancer put them; for crops in the computer's memory choose cpu or onnx",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from rtface.engine.spec import NetworkSpec
+from rtface.engine.recipe import Recipe
 from rtface.errors import UsageError, log
 from rtface.util.toml_dataclass import from_table, parse_json
 
@@ -47,7 +47,7 @@ class Calibration:
     digest: str = ""
 
 
-def load_calibration(recipe: NetworkSpec) -> Calibration | None:
+def load_calibration(recipe: Recipe) -> Calibration | None:
     """The engine's calibration; None where there is none, and, with a line in the log, where it cannot be used."""
     found = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
     if found is not None and not found.crops:

@@ -11,7 +11,7 @@ keeps memory. Rows that a batch lacks to the next size are empty.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class Batches:
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, most: int) -> None:
-        """Reserves. Raises EngineError where the plan lacks a tensor of the recipe, and OutOfDeviceMemory."""
+        """Reserves. Raises OutOfDeviceMemory."""
         self.sizes, self._rows = batch_sizes(most), most
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
@@ -57,15 +57,6 @@ class Batches:
         self._before: tuple[Stream, Event] | None = None
         gpu, ports = streams.gpu, plan.ports
         self._constants = [*recipe.constants]
-        wanted = {*self._ports[0].values(), *self._ports[1].values(), *self._constants}
-        if missing := wanted - set(ports):
-            raise EngineError(
-                "engine {name}: its plan has no tensor {tensor}; there is: {tensors}",
-                code="plan_tensor",
-                name=recipe.name,
-                tensor=min(missing),
-                tensors=", ".join(ports),
-            )
         try:
             for name, (dtype, shape) in ports.items():
                 self._buffers[name] = gpu.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
@@ -135,17 +126,19 @@ class Batches:
         return min(times)
 
     def _capture(self, batch: int) -> bool:
-        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured."""
+        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured.
+
+        A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
+        """
         stream = self._streams.compute
-        graph = captured(
-            self._recipe.name,
-            stream,
-            lambda: self._plan.capturable(stream.handle, batch),
-            lambda: self._steps(stream, batch, [], []),
-        )
-        if graph is not None:
-            self.graphs[batch] = graph
-        return graph is not None
+        try:
+            if self._plan.capturable(stream.handle, batch):
+                self.graphs[batch] = stream.capture(lambda: self._steps(stream, batch, [], []))
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            log.warning("%s runs without CUDA graphs, which is slower: %s", self._recipe.name, error)
+        return batch in self.graphs
 
     def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
         """True if the answers of the last run are good enough; the log has what is not, and what becomes of it."""
@@ -279,26 +272,3 @@ def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
         ),
         NETWORK,
     )
-
-
-def captured(name: str, stream: Stream, capturable: Callable[[], bool], steps: Callable[[], None]) -> Graph | None:
-    """A graph of what `steps` puts on the stream; None where that cannot be captured.
-
-    A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
-
-    Args:
-        name: of the network, for the log.
-        stream: nothing else is put on it meanwhile.
-        capturable: asked first; see `TensorRtPlan.capturable`.
-        steps: puts the work on the stream, having done so once before.
-
-    Raises:
-        OutOfDeviceMemory, DeviceLost.
-    """
-    try:
-        return stream.capture(steps) if capturable() else None
-    except (OutOfDeviceMemory, DeviceLost):
-        raise
-    except EngineError as error:
-        log.warning("%s runs without CUDA graphs, which is slower: %s", name, error)
-        return None

@@ -91,14 +91,19 @@ def unusable(number: int) -> str | None:
     return None
 
 
+def check(number: int) -> None:
+    """Raises MissingComponent where GPU `number` cannot be used."""
+    if (reason := unusable(number)) is not None:
+        raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
+
+
 def take(device: str) -> tuple[StreamThread, int]:
     """Opens the GPU that ``--device cuda`` or ``cuda:1`` names, with all kernels; the caller closes the thread.
 
     Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
     """
     number = int(device.partition(":")[2] or 0)
-    if (reason := unusable(number)) is not None:
-        raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
+    check(number)
     from rtface.device.cuda.modules import open_gpu  # cuda-python is an extra
 
     return StreamThread(lambda: open_gpu(number)), number

@@ -6,19 +6,15 @@ from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt import open_tensorrt
-from rtface.engine.tensorrt.builder import BuildProgress
 
 
-def open_gpu_engine(
-    streams: StreamThread, recipe: Recipe, ordinal: int = 0, *, progress: BuildProgress | None = None
-) -> GpuEngine:
+def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> GpuEngine:
     """Opens the plan that is kept, or builds it, lets it pass the golden gate, warms up and captures.
 
     Args:
         streams: of the GPU.
         recipe: the engine.
         ordinal: the GPU's number, as the driver counts.
-        progress: told what is being built, and how far it is (0…1).
 
     Raises:
         MissingComponent: the engine's files are not there, or no TensorRT that runs on this GPU.
@@ -26,7 +22,7 @@ def open_gpu_engine(
         OutOfDeviceMemory, DeviceLost.
     """
     recipe.check_weights()
-    plan, verdict = streams.run(lambda: open_tensorrt(recipe, streams.gpu, progress=progress)).result()
+    plan, verdict = streams.run(lambda: open_tensorrt(recipe, streams.gpu)).result()
     why = f"{verdict.psnr:.0f} dB against its golden crops"
     name = f"cuda:{ordinal}" if ordinal else "cuda"
     try:

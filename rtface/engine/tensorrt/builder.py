@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from rtface.engine.backends.int8 import load_calibration
+from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.spec import NetworkSpec
 from rtface.engine.tensorrt.library import Library, LibraryChoice, fault, logger, sm
-from rtface.errors import EngineError, MissingComponent
+from rtface.errors import EngineError, MissingComponent, log
 from rtface.util.install import extra_line
 
 if TYPE_CHECKING:  # needs onnx, an extra
     from rtface.engine.tensorrt.weights import SplitModel
 
 REVISION = 1
-"""Of what is done here, in `network` and in `quantise`; plans of another revision are built again."""
-
-BuildProgress = Callable[[str, float], None]
-"""Told what is being done and how far it is, 0…1; an exception that it raises ends the build."""
+"""Of what is done here and in `network`; plans of another revision are built again."""
 
 _WORKSPACE = 8 << 30
 """Bytes that one operation of the network may use beside its tensors. Fused parts count as one: a restorer of 512
 pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
 
 
-def profile(recipe: NetworkSpec) -> str:
+def profile(recipe: Recipe) -> str:
     """What a plan is prepared for beside its precision, for its identity."""
     batch = recipe.batch
     return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
@@ -40,8 +34,8 @@ MESSAGE_BYTES = 1 << 30
 """Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
 
 
-def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True) -> SplitModel:
-    """The engine's network as ONNX in the types of `precision`; in "int8" the rest is fp16. `products`: see `typed`.
+def prepare(recipe: Recipe, precision: Precision, *, products: bool = True) -> SplitModel:
+    """The engine's network as ONNX in the types of `precision`. `products`: see `typed`.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
     """
@@ -49,8 +43,6 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
         import onnx
 
         from rtface.engine.tensorrt.network import typed
-        from rtface.engine.tensorrt.quantise import quantise
-        from rtface.engine.tensorrt.weights import SplitModel
     except ImportError as error:
         raise MissingComponent(
             "a plan for TensorRT needs the onnx package to be built; get it with: {repair}",
@@ -59,20 +51,12 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
         ) from error
     try:
         network = recipe.network
-        model = typed(
+        return typed(
             onnx.load(io.BytesIO(network) if isinstance(network, bytes) else str(network)),
-            "fp16" if precision == "int8" else precision,
+            precision,
             recipe.precision.fp32_nodes,
             products=products,
         )
-        if precision != "int8":
-            return model
-        calibration = load_calibration(recipe)
-        if calibration is None:
-            raise EngineError("there are no int8 ranges for these weights", code="int8_ranges_gone")
-        whole = model.whole()
-        quantise(whole, calibration)
-        return SplitModel(whole)
     except EngineError as error:
         raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
     except MemoryError:
@@ -87,19 +71,10 @@ def prepare(recipe: NetworkSpec, precision: Precision, *, products: bool = True)
         ) from error
 
 
-def build(
-    recipe: NetworkSpec,
-    precision: Precision,
-    choice: LibraryChoice,
-    progress: BuildProgress | None = None,
-    *,
-    refits: bool = False,
-) -> bytes:
-    """The serialised plan, with `refits` one whose weights `Execution.refit` may change. Raises EngineError when the
-    library refuses the network."""
+def build(recipe: Recipe, precision: Precision, choice: LibraryChoice) -> bytes:
+    """The serialised plan. Raises EngineError when the library refuses the network."""
     library, trt = choice.library, choice.library.module
-    if progress is not None:
-        progress("preparing the network", 0.0)
+    log.info("a plan of %s is built for %s, which may take minutes", recipe.name, sm(choice.capability))
     what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(choice.capability)}"
     logger(library).faults.clear()
     builder: Any = trt.Builder(logger(library))
@@ -117,8 +92,6 @@ def build(
     config: Any = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
     config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
-    if refits:
-        config.set_flag(trt.BuilderFlag.REFIT)
     config.max_aux_streams = 0  # all of it on the stream that it is given, and in the graph that this is recorded to
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
@@ -126,12 +99,7 @@ def build(
         if choice.target is not None:
             config.num_compute_capabilities = 1
             config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm(choice.target)[3:]}"), 0)
-    monitor = _monitor(library, progress) if progress is not None else None
-    if monitor is not None:
-        config.progress_monitor = monitor
     blob = builder.build_serialized_network(network, config)
-    if monitor is not None and monitor.stopped is not None:
-        raise monitor.stopped
     if blob is None:
         raise EngineError("{what}: {why}", code="tensorrt_fault", what=what, why=fault(library))
     return bytes(blob)
@@ -163,7 +131,7 @@ def _flags(library: Library) -> int:
     return 0
 
 
-def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
+def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
     """The optimisation profile, after comparing what the network takes and gives with the recipe."""
     batch = recipe.batch
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
@@ -223,52 +191,3 @@ def _shaped(recipe: NetworkSpec, builder: Any, network: Any) -> Any:
     for name, shape in recipe.inputs.items():
         shapes.set_shape(name, (batch.min, *shape), (min(batch.opt, batch.max), *shape), (batch.max, *shape))
     return shapes
-
-
-def _monitor(library: Library, progress: BuildProgress) -> Any:
-    """The library's IProgressMonitor that calls `progress` when a hundredth more of the whole is done."""
-    trt = library.module
-
-    class Monitor(trt.IProgressMonitor):
-        def __init__(self) -> None:
-            trt.IProgressMonitor.__init__(self)
-            self.stopped: BaseException | None = None
-            self._lock = threading.Lock()  # several threads of the library report
-            self._phases: dict[str, tuple[str | None, int, int]] = {}  # what it belongs to, steps in all, steps done
-            self._reported = 0.0
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            with self._lock:
-                self._phases[phase_name] = (parent_phase, max(1, num_steps), 0)
-
-        def phase_finish(self, phase_name: str) -> None:
-            with self._lock:
-                self._phases.pop(phase_name, None)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            with self._lock:
-                if phase_name in self._phases:
-                    parent, steps, _ = self._phases[phase_name]
-                    self._phases[phase_name] = (parent, steps, step + 1)
-                done = self._done(phase_name)
-                reports = done >= self._reported + 0.01
-                self._reported = max(self._reported, done)
-            try:
-                if reports and self.stopped is None:
-                    progress(phase_name[:1].lower() + phase_name[1:], min(done, 1.0))
-            except BaseException as error:  # noqa: BLE001 - it may not pass through the library; raised after the build
-                self.stopped = error
-            return self.stopped is None
-
-        def _done(self, name: str) -> float:
-            """How far the whole is when this phase is where it is."""
-            part, phase = 0.0, self._phases.get(name)
-            for _ in range(32):  # a phase may be named like the one that it belongs to
-                if phase is None:
-                    break
-                parent, steps, done = phase
-                part = min(1.0, (done + part) / steps)
-                phase = self._phases.get(parent) if parent is not None and parent != name else None
-            return part
-
-    return Monitor()

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.library import Library, fault, logger
 from rtface.errors import EngineError
-
-if TYPE_CHECKING:  # needs onnx, an extra
-    from rtface.engine.tensorrt.weights import SplitModel
 
 
 class Execution:
@@ -52,26 +49,6 @@ class Execution:
             settings.set_runtime_cache(self._cache)
             self._settings = settings
         self._unused: Any = self._context()  # made now, so that a plan this GPU cannot run is refused while it loads
-
-    def refit(self, model: SplitModel) -> None:
-        """Puts the weights of a network that was prepared as the plan's own in the place of those that it was built
-        with, while nothing of it runs. Raises EngineError where it cannot, or would leave some as they were."""
-        trt, known, graph = self._library.module, logger(self._library), model.model.graph
-        known.faults.clear()
-        refitter: Any = self.engine.refittable and trt.Refitter(self.engine, known)
-        # What is not listed stays as it was built, and the library says nothing: in 11.3 the sums of some products do.
-        trained = {name for node in graph.node if node.op_type in ("Conv", "Gemm") for name in node.input[1:]}
-        trained = {tensor.name for tensor in graph.initializer} & trained | model.sources.keys()
-        fixed = trained - set(refitter.get_all_weights() if refitter else ())
-        parser: Any = not fixed and trt.OnnxParserRefitter(refitter, known)  # has the values until they are taken over
-        if parser and parser.refit_from_bytes(model.whole().SerializeToString()) and refitter.refit_cuda_engine():
-            return
-        raise EngineError(
-            "{name} cannot change the weights of its plan: {why}",
-            code="plan_refit",
-            name=self._library.name,
-            why=f"{min(fixed)} is fixed" if fixed else self.fault(),
-        )
 
     def _context(self) -> Any:
         context = self.engine.create_execution_context(self._settings)

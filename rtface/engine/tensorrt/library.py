@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rtface.engine.recipe_tables import Precision
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import MissingComponent
 from rtface.util.install import extra_line
 
 log = logging.getLogger("rtface.tensorrt")
@@ -80,11 +80,9 @@ def installed() -> tuple[Library, ...]:
         try:
             module: Any = importlib.import_module(package)
             found.append(Library(kind, str(module.__version__), module, _targets(module) if kind == "rtx" else None))
-        except ModuleNotFoundError as error:
-            if error.name != package:
-                log.warning("%s is installed but cannot be used: %s", package, error)
-        except Exception as error:  # noqa: BLE001 - a library or symbol that is missing raises whatever the loader likes
-            log.warning("%s is installed but cannot be used: %s", package, str(error).strip().splitlines()[0])
+        except (ImportError, OSError, RuntimeError) as error:
+            if not isinstance(error, ModuleNotFoundError) or error.name != package:
+                log.warning("%s is installed but cannot be used: %s", package, str(error).strip().splitlines()[0])
     return tuple(found)
 
 
@@ -93,7 +91,7 @@ def _targets(module: Any) -> frozenset[Capability]:
     return frozenset((int(name[:-1]), int(name[-1])) for name in names)
 
 
-def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str = "") -> LibraryChoice:
+def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> LibraryChoice:
     """The library for a GPU of that compute capability.
 
     TensorRT for RTX takes the capabilities that it names and those above them; the others between, as sm_90, it
@@ -102,12 +100,12 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
     Args:
         capability: as (8, 9).
         libraries: see `installed`.
-        gpu: the GPU's name; "" where a plan is made for a GPU that is not here.
+        gpu: the GPU's name.
 
     Raises:
         MissingComponent: no library that is installed computes on such a GPU.
     """
-    where = f"{gpu} ({sm(capability)})" if gpu else sm(capability)
+    where = f"{gpu} ({sm(capability)})"
     if capability < OLDEST:
         raise MissingComponent(
             "{where} is too old for TensorRT, which needs sm_75 or later; use {--device:cpu}",
@@ -116,57 +114,36 @@ def choose(capability: Capability, libraries: tuple[Library, ...], *, gpu: str =
         )
     found = {library.kind: library for library in libraries}
     rtx, full = found.get("rtx"), found.get("full")
-    named = rtx is not None and rtx.targets is not None and capability in rtx.targets
-    if rtx and named and ("GeForce" in gpu or not gpu or not full):
+    targets: frozenset[Capability] = (rtx.targets if rtx else None) or frozenset()
+    if rtx and capability in targets and ("GeForce" in gpu or not full):
         return LibraryChoice(rtx, capability, capability, f"{rtx.name}: {where}")
-    if full and gpu:
+    if full:
         return LibraryChoice(full, capability, None, f"{full.name}: {where}")
-    if rtx and rtx.targets and gpu and capability > max(rtx.targets):
+    if rtx and targets and capability > max(targets):
         return LibraryChoice(rtx, capability, None, f"{rtx.name}: {where}, which is newer than its targets")
-    if not gpu and (rtx or full):
-        names = ", ".join(map(sm, sorted(rtx.targets or ()))) if rtx else ""
-        raise MissingComponent(
-            "a plan for {where} can be built only where such a GPU is: {advice}",
-            code="tensorrt_build_here",
-            where=where,
-            advice=f"{rtx.name} compiles ahead for {names}"
-            if rtx
-            else "the full TensorRT times its kernels on the GPU",
-        )
     if rtx:
-        names = ", ".join(map(sm, sorted(rtx.targets or ())))
         raise MissingComponent(
             "{name} does not run on {where}: it takes {names} and later ones; get the full TensorRT with: {repair}",
             code="tensorrt_gpu",
             name=rtx.name,
             where=where,
-            names=names,
+            names=", ".join(map(sm, sorted(targets))),
             repair=extra_line("tensorrt"),
         )
-    extra = "rtx" if "GeForce" in gpu or not gpu else "tensorrt"
+    extra = "rtx" if "GeForce" in gpu else "tensorrt"
     raise MissingComponent(
         "{where} needs TensorRT; get it with: {repair}", code="tensorrt_missing", where=where, repair=extra_line(extra)
     )
 
 
 def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:
-    """Precisions to try on such a GPU, in this order, from `wanted` on where that is given.
+    """Precisions to try on such a GPU, in this order, from `wanted` on where that is given and the GPU has it.
 
-    fp16 is first: it is as fast as bf16 and nearer to fp32. int8 only where it is asked for: these networks are small,
-    and nothing that was measured says that a GPU gains by it.
+    fp16 is first: it is as fast as bf16 and nearer to fp32. Not int8: these networks are small, and nothing that was
+    measured says that a GPU gains by it.
     """
-    order: tuple[Precision, ...] = ("int8", "fp16", "bf16", "f32") if capability >= (8, 0) else ("int8", "fp16", "f32")
-    if wanted is None:
-        return order[1:]
-    if wanted not in order:
-        raise UsageError(
-            "{capability} does not compute in {precision}; it does in {precisions}",
-            code="precision_gpu",
-            capability=sm(capability),
-            precision=wanted,
-            precisions=", ".join(order),
-        )
-    return order[order.index(wanted) :]
+    order: tuple[Precision, ...] = ("fp16", "bf16", "f32") if capability >= (8, 0) else ("fp16", "f32")
+    return order[order.index(wanted) :] if wanted in order else order
 
 
 _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.DEBUG, "INFO": logging.DEBUG}

@@ -15,11 +15,12 @@ Needs the ``onnx`` package, which is not there where only the CPU is used: `buil
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
 
+from rtface.engine.recipe_tables import Precision
 from rtface.engine.tensorrt.products import without_products
 from rtface.engine.tensorrt.weights import SplitModel, replace_all
 from rtface.errors import EngineError
@@ -61,9 +62,7 @@ _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Inputs, by number, whose type does not have to be that of the rest."""
 
 
-def typed(
-    model: Any, precision: Literal["fp16", "bf16", "f32"], fp32_nodes: Sequence[str] = (), *, products: bool = True
-) -> SplitModel:
+def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = (), *, products: bool = True) -> SplitModel:
     """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
     gives what it did.
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtface.device.cuda.gpu import Gpu, Memory, Pinned
 from rtface.engine.plan import PlanIdentity
-from rtface.engine.spec import NetworkSpec
+from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt.execution import Execution
 from rtface.errors import EngineError
 from rtface.frame import Float32
@@ -34,8 +34,8 @@ class TensorRtPlan:
         scratch: the network's own memory on the GPU, which each run writes to; None where it needs none.
     """
 
-    def __init__(self, recipe: NetworkSpec, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
-        """Takes `execution` over. Raises EngineError when it does not have the recipe's tensors."""
+    def __init__(self, recipe: Recipe, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
+        """Takes `execution` over, whose network has the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.max_batch = recipe.batch.max
@@ -47,38 +47,6 @@ class TensorRtPlan:
         self._bound: list[Memory] = []
         self.scratch: Memory | None = None
         self._host: _Host | None = None
-        try:
-            self._check(execution.engine)
-        except BaseException:
-            self.close()
-            raise
-
-    def _check(self, engine: Any) -> None:
-        names = {engine.get_tensor_name(i) for i in range(engine.num_io_tensors)}
-        if names != self.ports.keys():
-            raise EngineError(
-                "engine {name}: the plan has tensors {found}, not {wanted}",
-                code="plan_tensors",
-                name=self._name,
-                found=sorted(names),
-                wanted=sorted(self.ports),
-            )
-        for name, (_, shape) in self.ports.items():
-            mode = "INPUT" if name in self._inputs else "OUTPUT"
-            found = (
-                engine.get_tensor_mode(name).name,
-                engine.get_tensor_dtype(name).name,
-                tuple(engine.get_tensor_shape(name))[1:],
-            )
-            if found != (mode, "FLOAT", shape):
-                raise EngineError(
-                    "engine {name}: the plan's {tensor} is {found}, not {wanted}",
-                    code="plan_port",
-                    name=self._name,
-                    tensor=name,
-                    found=found,
-                    wanted=(mode, "FLOAT", shape),
-                )
 
     def nbytes(self, name: str, batch: int) -> int:
         """Bytes of a port's memory for that many crops."""
@@ -95,22 +63,7 @@ class TensorRtPlan:
         self._bind(buffers, sizes or range(1, self.max_batch + 1))
 
     def _bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int]) -> None:
-        execution, batch = self._open(), max(sizes)
-        for name in self.ports:
-            if (memory := buffers.get(name)) is None:
-                raise EngineError(
-                    "engine {name}: no memory is bound to {tensor}", code="plan_memory", name=self._name, tensor=name
-                )
-            if memory.nbytes < (need := self.nbytes(name, batch)):
-                raise EngineError(
-                    "engine {name}: {tensor} needs {need} bytes for {batch} crops, got {given}",
-                    code="plan_bytes",
-                    name=self._name,
-                    tensor=name,
-                    need=need,
-                    batch=batch,
-                    given=memory.nbytes,
-                )
+        execution = self._open()
         self._contexts, self._bound = {}, []
         contexts = {n: self._context(execution, buffers, n) for n in sizes}
         self._share_scratch(execution, contexts)
@@ -186,8 +139,6 @@ class TensorRtPlan:
 
     def _of(self, batch: int) -> Any:
         """The execution context for a batch size."""
-        if not self._contexts:
-            raise EngineError("engine {name}: nothing is bound yet", code="plan_unbound", name=self._name)
         if batch not in self._contexts:
             raise EngineError(
                 "engine {name} runs {batches} crops at once, not {batch}",
@@ -199,24 +150,11 @@ class TensorRtPlan:
         return self._contexts[batch]
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Runs crops as `rtface.engine.plan.Plan`: copies to the GPU, runs, copies back and waits.
-
-        Raises EngineError once memory of the GPU is bound.
-        """
-        self._open()
+        """Runs crops as `rtface.engine.plan.Plan`, before memory of the GPU is bound: copies to the GPU, runs, copies
+        back and waits."""
         if self._host is None:
-            if self._bound:
-                raise EngineError(
-                    "engine {name} is bound to memory of the GPU; put it on a stream",
-                    code="plan_stream",
-                    name=self._name,
-                )
             self._host = _Host(self, self._gpu)
             self._bind(self._host.memory, (1,))
-        if missing := self._inputs.keys() - inputs.keys():
-            raise EngineError(
-                "engine {name}: no value for {tensor}", code="plan_value", name=self._name, tensor=min(missing)
-            )
         self._host.run(inputs, outputs)
 
     def keep_kernels(self) -> None:

@@ -15,12 +15,9 @@ from pathlib import Path
 from rtface.engine.plan import PlanIdentity
 from rtface.errors import log
 from rtface.util.checksummed_file import read_checksummed, write_checksummed
-from rtface.util.file_lock import file_lock
 from rtface.util.paths import cache_dir
 
 KEEP = 8
-BUILD_WAIT_S = 900.0
-"""Seconds to wait for a plan that another process builds."""
 
 
 def plan_path(identity: PlanIdentity) -> Path:
@@ -33,25 +30,15 @@ def kernels_path(identity: PlanIdentity) -> Path:
     return plan_path(identity).with_suffix(".kernels")
 
 
-def fetch(identity: PlanIdentity, build: Callable[[], bytes], *, patience: float = BUILD_WAIT_S) -> tuple[bytes, bool]:
+def fetch(identity: PlanIdentity, build: Callable[[], bytes]) -> tuple[bytes, bool]:
     """The plan of that identity, and whether it was here: from the cache where it is whole, else built and kept.
-
-    While one process builds, others wait for its plan, `patience` seconds at most; then they build their own. Raises
-    what `build` raises.
-    """
+    Raises what `build` raises."""
     path = plan_path(identity)
     if (blob := recall(path)) is not None:
         return blob, True
-    with file_lock(path.parent / "lock", _waiting, patience):
-        if (blob := recall(path)) is not None:  # it may have come while we waited
-            return blob, True
-        blob = build()
-        keep(path, blob)
+    blob = build()
+    keep(path, blob)
     return blob, False
-
-
-def _waiting() -> None:
-    log.info("another process builds a plan for this engine; waiting for it")
 
 
 def recall(path: Path) -> bytes | None:

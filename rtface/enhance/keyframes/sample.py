@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, resized
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy
 from rtface.correct.keyframe_blend import base_image, take_key_output
 from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
@@ -24,10 +24,9 @@ class FaceSample:
 
     Attributes:
         time: seconds.
-        crops: what the heavy engine's answers are shown in.
+        crops: what the heavy engine is asked about, on keyframes, and its answers are shown in.
         light_crops: what the light engine is asked about.
         light: the light engine's answer.
-        large: what the heavy engine is asked about, on a keyframe, where that is not `crops` (live).
         key: the heavy engine's; None between keyframes, and before it is submitted.
         submit: gives the heavy engine a crop, float32 1×3×S×S; None once that is done, and between keyframes.
         number: of the frame, among those of its track.
@@ -43,7 +42,6 @@ class FaceSample:
     crops: Crops[Float32]
     light_crops: Crops[Float32]
     light: Future[Restored[Float32]]
-    large: Crops[Float32] | None = None
     key: Future[Restored[Float32]] | None = None
     submit: Submit | None = None
     number: int = 0
@@ -84,8 +82,6 @@ class FaceSample:
             except BaseException:
                 self.key = None
                 raise
-            if self.large is not None:  # what it changed: crops of two sizes do not show the same to the last value
-                output = self.crops.pixels[0] + resized(output - self.large.pixels[0], self.crops.size)
             base = base_image(self.crops.pixels[0], self.light_crops.pixels[0], light)
             take_key_output(features, output, base, earlier)
 

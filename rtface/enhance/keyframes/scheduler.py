@@ -75,7 +75,7 @@ class KeyframeTrack:
         for sample in samples:
             if sample.submit is not None:
                 submit, sample.submit = sample.submit, None
-                crop = self._smoother.crop(sample) if self._film else (sample.large or sample.crops).pixels
+                crop = self._smoother.crop(sample) if self._film else sample.crops.pixels
                 sample.key = submit(crop)
 
     def due(self, sample: FaceSample, every: int) -> bool:

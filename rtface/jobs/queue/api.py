@@ -59,7 +59,7 @@ class Queue:
             InputMissing, OutputError: the input is not there, or the output exists or cannot be written.
             InputError: the input cannot be read.
         """
-        return self.add_checked(os.fspath(input), os.fspath(output), Options.of(options), options, flags=False)
+        return self.add_checked(os.fspath(input), os.fspath(output), Options.of(options), options)
 
     def add_checked(
         self,
@@ -68,7 +68,6 @@ class Queue:
         options: Options,
         given: Iterable[str],
         *,
-        flags: bool = True,
         job: dict[str, Any] | None = None,
     ) -> Item:
         """`add` for options that were converted.
@@ -77,7 +76,6 @@ class Queue:
             input, output: as of `add`.
             options: all values; those that are not the default, and have an effect on this run, are kept.
             given: names of the options that were named for this run.
-            flags: messages call the options as on the command line.
             job: flags of jobs, as `Task.flags`; they were checked.
         """
         from rtface.config.addresses import is_live, parse_address, resolve_address
@@ -98,7 +96,7 @@ class Queue:
             )
         source = place(resolved)
         scope = scope_of(source, output, options)
-        check_scope(given, options, scope, flags=flags)
+        check_scope(given, options, scope)
         # The checks of a run, which begins nothing.
         kept = Options.of(
             {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
@@ -193,7 +191,7 @@ class Queue:
     def run(
         self,
         *,
-        at_once: int | Literal["auto"] = 1,
+        at_once: int | str = 1,
         watch: bool = False,
         cancel: threading.Event | None = None,
         progress: Callable[[list[Item]], None] | None = None,

@@ -1,4 +1,4 @@
-"""Database of the queue: SQLite in WAL mode, readable and writable by its owner only; its rows are checked.
+"""Database of the queue: SQLite in WAL mode, readable and writable by its owner only.
 
 Every change is one transaction, so that a crash leaves either all of it or nothing.
 """
@@ -6,32 +6,30 @@ Every change is one transaction, so that a crash leaves either all of it or noth
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rtface.errors import Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.item import Item, State
-from rtface.util.foreign import Shape, check_shape, count, none_or, number
-from rtface.util.toml_dataclass import parse_json
 
-VERSION = 4
+VERSION = 5
+_KEPT = "id", "flags", "share", "frames", "fps", "left_s", "attempts", "added_at", "started_at", "ended_at"
 _PATIENCE_S = 30.0  # for other processes that write
 _SCHEMA = """
 CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     position INTEGER NOT NULL,      -- order of the waiting items
-    input TEXT NOT NULL,            -- as it is shown: without user, password and query of an address
     plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
     flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
-    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner of a running item is to do
-    runner TEXT,                    -- id of the runner of a running item, in the name of its lock file
+    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner is to do with a running item
     began INTEGER NOT NULL DEFAULT 0,
-    message TEXT NOT NULL DEFAULT '',  -- JSON: with its code and values
+    message TEXT NOT NULL DEFAULT '{}',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
     added_at REAL NOT NULL, started_at REAL, ended_at REAL  -- seconds since 1970
@@ -94,7 +92,6 @@ class QueueDatabase:
             contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
         ):
             database.row_factory = sqlite3.Row
-            database.text_factory = decoded
             database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             yield database
 
@@ -113,9 +110,9 @@ class QueueDatabase:
         """Turns errors of SQLite and of the file system into one line."""
         try:
             yield
+        except RtfaceError:
+            raise
         except (sqlite3.OperationalError, OSError) as error:
-            if isinstance(error, RtfaceError):
-                raise
             raise OutputError(
                 "{path}: the queue cannot be used ({why}); check the disk and the permissions, or set RTFACE_DATA "
                 "to another folder",
@@ -123,7 +120,7 @@ class QueueDatabase:
                 path=getattr(error, "filename", None) or self.path,
                 why=getattr(error, "strerror", error),
             ) from error
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter where SQLite's message quotes damage
+        except (sqlite3.DatabaseError, ValueError) as error:  # the latter of values, or where a message quotes damage
             why = " ".join(str(error).split())
             raise OutputError(
                 "{path}: the queue's database is damaged ({why}); nothing was changed. Move it away to begin a "
@@ -146,67 +143,10 @@ def _whole(database: sqlite3.Connection) -> Generator[None]:
         raise
 
 
-TEXT = "CAST(? AS TEXT)"
-
-
-def encoded(text: str) -> bytes:
-    """A text for `TEXT`: names of files may hold bytes that are not UTF-8, which SQLite takes as bytes only."""
-    return text.encode("utf-8", "surrogateescape")
-
-
-def decoded(data: bytes) -> str:
-    """A text as `encoded` was given it."""
-    return data.decode("utf-8", "surrogateescape")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)  # names of files may hold bytes that are not UTF-8
-
-
-def _is_time(value: Any) -> bool:
-    return number(value) and 0 <= value < 1 << 37
-
-
-_ROW: dict[str, Shape] = {
-    "input": _is_text,
-    "plan": {
-        "input": _is_text,
-        "output": _is_text,
-        "options": {},
-        "outputs": lambda paths: isinstance(paths, dict) and all(map(_is_text, cast("dict[str, Any]", paths).values())),
-    },
-    "flags": lambda flags: isinstance(flags, dict) and _is_text(cast("dict[str, Any]", flags).get("job", "")),
-    "message": {"message?": _is_text, "code?": _is_text, "values?": {}},
-    **dict.fromkeys(("share", "fps", "left_s"), none_or(number)),
-    "frames": none_or(count),
-    "attempts": count,
-    "added_at": _is_time,
-    **dict.fromkeys(("started_at", "ended_at"), none_or(_is_time)),
-    "runner": none_or(_is_text),
-}
-
-
-def checked(row: sqlite3.Row) -> dict[str, Any]:
-    """The columns of an item, those in JSON as values; OutputError where it is damaged."""
+def values_of(row: sqlite3.Row) -> dict[str, Any]:
+    """The columns of an item, those in JSON as values; ValueError where they are damaged."""
     values: dict[str, Any] = dict(row)
-    try:
-        values |= {key: parse_json(values.get(key) or "{}") for key in ("plan", "flags", "message")}
-        check_shape(values, _ROW)
-        return values
-    except (TypeError, ValueError) as error:
-        raise OutputError(
-            "item {item} of the queue is damaged ({why}); take it out with: rtface queue remove {item}",
-            code="item_damaged",
-            item=row["id"],
-            why=" ".join(str(error).split()),
-        ) from error
-
-
-def plan_of(row: sqlite3.Row) -> dict[str, Any]:
-    """What becomes of an item that is taken out; {} where it is damaged."""
-    with contextlib.suppress(OutputError):
-        return checked(row)["plan"]
-    return {}
+    return values | {key: json.loads(values[key]) for key in ("plan", "flags", "message")}
 
 
 def written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
@@ -214,29 +154,23 @@ def written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
     return {*plan["outputs"].values(), *([os.path.realpath(flags["job"])] if "job" in flags else [])}
 
 
-def state_of(row: Mapping[str, Any] | sqlite3.Row, alive: dict[str, bool]) -> State:
-    return "interrupted" if row["state"] == "running" and not alive.get(row["runner"], False) else row["state"]
+def state_of(row: sqlite3.Row, alive: bool) -> State:
+    """The state of an item; `alive` says whether there is a runner."""
+    return "interrupted" if row["state"] == "running" and not alive else row["state"]
 
 
-def item_of(row: Mapping[str, Any], alive: dict[str, bool]) -> Item:
-    state = state_of(row, alive)
-    if paused := state == "running" and row["wish"] == "pause":  # in place: its runner has it still
+def item_of(row: sqlite3.Row, alive: bool) -> Item:
+    """The item as users see it; `alive` says whether there is a runner."""
+    state, values = state_of(row, alive), values_of(row)
+    if state == "running" and row["wish"] == "pause":  # in place: its runner has it still
         state = "paused"
-    plan = row["plan"]
+        values |= {"fps": None, "left_s": None}
+    plan = values["plan"]
     return Item(
-        row["id"],
-        row["input"],
-        plan["output"],
-        plan["options"],
-        row["flags"],
-        state,
-        Message.of(row["message"]),
-        row["share"],
-        row["frames"],
-        None if paused else row["fps"],
-        None if paused else row["left_s"],
-        row["attempts"],
-        row["added_at"],
-        row["started_at"],
-        row["ended_at"],
+        input=plan["input"],
+        output=plan["output"],
+        options=plan["options"],
+        state=state,
+        message=Message.of(values["message"]),
+        **{key: values[key] for key in _KEPT},
     )

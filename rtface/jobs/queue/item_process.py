@@ -88,27 +88,25 @@ class _Format(logging.Formatter):
 class _Reporter:
     """Sends progress to the runner, twice a second at most. A film is halted here, after a frame, until `go` is set."""
 
-    def __init__(
-        self, send: Callable[[ItemProgress], None], go: threading.Event, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._send, self._go, self._clock = send, go, clock
-        self._began = clock()
+    def __init__(self, send: Callable[[ItemProgress], None], go: threading.Event) -> None:
+        self._send, self._go = send, go
+        self._began = time.monotonic()
         self._sent = -_INTERVAL_S
         self._last: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         self._last = progress
-        self._began = self._clock() if progress.frames <= 1 else self._began  # engines are loaded by then
-        if self._clock() - self._sent >= _INTERVAL_S:
+        self._began = time.monotonic() if progress.frames <= 1 else self._began  # engines are loaded by then
+        if time.monotonic() - self._sent >= _INTERVAL_S:
             self.send_last()
         if not self._go.is_set():
-            halted = self._clock()
+            halted = time.monotonic()
             self._go.wait()
-            self._began += self._clock() - halted
+            self._began += time.monotonic() - halted
 
     def send_last(self) -> None:
         """Sends the last progress."""
-        last, self._last, self._sent = self._last, None, self._clock()
+        last, self._last, self._sent = self._last, None, time.monotonic()
         if last is not None:
             self._send(ItemProgress(share(last), last.frames, last.fps, eta(last, self._sent - self._began)))
 

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import Message, MissingComponent, OutputError, UsageError, log
@@ -21,7 +20,7 @@ from rtface.util.machine import cores, free_memory
 TARGET = "rtface.jobs.queue.item_process:run_item"
 """The function that runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
-_RECORD_S = 1.0  # between two records of progress, and two looks for runners that ended
+_RECORD_S = 1.0  # between two records of progress
 # `--at-once auto`: one film uses four cores well, and takes about this much memory.
 _CORES_EACH, _BYTES_EACH = 4, 2 << 30
 
@@ -49,16 +48,16 @@ class RunCounts:
         return ", ".join(f"{n} {what}" for what, n in counts.items() if n or what in ("done", "failed"))
 
 
-def items_at_once(wanted: int | Literal["auto"]) -> int:
+def items_at_once(wanted: int | str) -> int:
     """How many items run at the same time; "auto": one for every four cores, as far as the free memory goes."""
-    if wanted != "auto":
-        if wanted < 1:
-            raise UsageError(
-                "at once must be a number from 1, or auto, not {value}", code="at_once_number", value=wanted
-            )
-        return wanted
-    free = free_memory()
-    return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))
+    if wanted == "auto":
+        free = free_memory()
+        return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))
+    if not str(wanted).isdecimal() or int(wanted) < 1:
+        raise UsageError(
+            "--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=wanted
+        )
+    return int(wanted)
 
 
 @dataclass(slots=True)
@@ -82,81 +81,73 @@ class Runner:
         store: the queue's database.
         patience: seconds in which an item that was asked to stop may finish its file.
         target: the function that runs an item in its process.
-        clock: seconds, monotonic.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        at_once: int | Literal["auto"] = 1,
+        at_once: int | str = 1,
         watch: bool = False,
         stop: threading.Event | None = None,
         progress: Callable[[list[Item]], None] | None = None,
         patience: float = 30.0,
         target: str = TARGET,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._at_once = items_at_once(at_once)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
         self._progress, self._patience = progress, patience
-        self._target, self._clock = target, clock
+        self._target = target
         self._running: dict[int, _Running] = {}
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
         self._ended = Counter[State]()
         self._just_ended: set[int] = set()
         self._waits = False  # as asked by who needs the computer, such as a live run with a viewer
-        self._shown = self._reclaimed = -_RECORD_S
+        self._shown = -_RECORD_S
 
     def run(self) -> RunCounts:
         """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
         while True:
-            with self._store.runner() as name:
+            with self._store.runner():
                 try:
-                    self._run(name)
+                    self._run()
                 finally:
                     for running in self._running.values():
                         running.child.kill(0)
             # Who added an item just now may have seen this runner, and started no other.
-            if self._stop.is_set() or all(item.state != "waiting" for item in self._store.items()):
-                return self._outcome()
-            self._reclaimed = -_RECORD_S
+            states = [item.state for item in self._store.items()]
+            if self._stop.is_set() or "waiting" not in states or self._store.has_runner():
+                ended, waiting, paused = self._ended, states.count("waiting"), states.count("paused")
+                return RunCounts(ended["done"], ended["failed"], ended["cancelled"], waiting, paused)
 
-    def _run(self, name: str) -> None:
+    def _run(self) -> None:
         while True:
-            self._receive(name)
-            self._obey(name)
+            self._receive()
+            self._obey()
             stopping = self._stop.is_set()
             if not stopping:
-                self._fill(name)
+                self._fill()
             self._show()
             if self._running:
                 continue
-            if stopping:
-                return
-            if self._waits and any(item.state == "waiting" for item in self._store.items()):
-                self._stop.wait(_RECORD_S)
-                continue
-            if not self._watch:
+            waiting = self._waits and any(item.state == "waiting" for item in self._store.items())
+            if stopping or not (waiting or self._watch):
                 return
             self._stop.wait(_RECORD_S)
 
-    def _fill(self, name: str) -> None:
+    def _fill(self) -> None:
         """Begins items while there is room."""
         self._waits = self._store.waits()
-        if self._clock() - self._reclaimed >= _RECORD_S:
-            self._reclaimed = self._clock()
-            self._store.reclaim()
-        while not self._waits and len(self._running) < self._at_once and (task := self._store.take(name)) is not None:
+        while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
             if (ended := ended_before(task)) is not None:
-                self._end(name, task.id, ended.how, ended.message)
+                self._end(task.id, ended.how, ended.message)
                 continue
             try:
                 self._running[task.id] = _Running(task, self._start(task))
             except MissingComponent as error:
-                self._end(name, task.id, "failed", error.message)
+                self._end(task.id, "failed", error.message)
 
     def _start(self, task: Task) -> ChildProcess:
         number, events = task.id, self._events
@@ -168,7 +159,7 @@ class Runner:
             on_end=lambda reason: events.put((number, reason)),
         )
 
-    def _receive(self, name: str) -> None:
+    def _receive(self) -> None:
         """Takes in what items' processes said, and waits for it a little while any runs."""
         timeout = _POLL_S if self._running else 0.0
         while True:
@@ -184,27 +175,27 @@ class Runner:
                 running.ended = message
             else:
                 del self._running[number]
-                self._end_of(name, running, Message(message if isinstance(message, str) else ""))
+                self._end_of(running, Message(message if isinstance(message, str) else ""))
         for running in self._running.values():
-            self._record(name, running)
+            self._record(running)
 
-    def _record(self, name: str, running: _Running) -> None:
-        now = self._clock()
+    def _record(self, running: _Running) -> None:
+        now = time.monotonic()
         if running.progress is None or now - running.recorded < _RECORD_S:
             return
         try:
-            self._store.note_progress(name, running.task.id, running.progress)
+            self._store.note_progress(running.task.id, running.progress)
         except OutputError as error:  # a full disk; the film may still fit elsewhere
             log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
         running.recorded, running.progress = now, None
 
-    def _obey(self, name: str) -> None:
+    def _obey(self) -> None:
         """Halts items that users want to pause, or all where that is asked for, and lets them continue; stops those to
         cancel, and all when the runner is to stop."""
         if not self._running:
             return
-        requests = self._store.requests(name)
-        now = self._clock()
+        requests = self._store.requests()
+        now = time.monotonic()
         for number, running in self._running.items():
             if running.stop_sent is None:
                 pause = requests.get(number) == "pause"
@@ -223,7 +214,7 @@ class Runner:
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
                 running.child.kill(0)
 
-    def _end_of(self, name: str, running: _Running, reason: Message) -> None:
+    def _end_of(self, running: _Running, reason: Message) -> None:
         """Records how an item ended whose process is gone."""
         number, ended = running.task.id, running.ended
         if ended is None and running.stop_sent is not None:
@@ -238,34 +229,24 @@ class Runner:
             )
         if running.progress is not None:
             running.recorded = -_RECORD_S
-            self._record(name, running)
+            self._record(running)
         if ended.how != "interrupted":
-            self._end(name, number, ended.how, ended.message)
+            self._end(number, ended.how, ended.message)
             return
-        request = self._store.requests(name).get(number)
+        request = self._store.requests().get(number)
         state: State = "cancelled" if request == "cancel" else "paused" if request == "pause" else "waiting"
-        self._end(name, number, state, ended.message)
+        self._end(number, state, ended.message)
 
-    def _end(self, name: str, number: int, state: State, message: Message) -> None:
-        self._store.finish(name, number, state, message)
+    def _end(self, number: int, state: State, message: Message) -> None:
+        self._store.finish(number, state, message)
         self._ended[state] += 1
         self._just_ended.add(number)
         self._shown = -_RECORD_S
 
     def _show(self) -> None:
-        if self._progress is None or self._clock() - self._shown < _RECORD_S:
+        if self._progress is None or time.monotonic() - self._shown < _RECORD_S:
             return
-        self._shown = self._clock()
+        self._shown = time.monotonic()
         wanted = self._just_ended | set(self._running)
         self._just_ended = set()
         self._progress([item for item in self._store.items() if item.id in wanted])
-
-    def _outcome(self) -> RunCounts:
-        states = [item.state for item in self._store.items()]
-        return RunCounts(
-            self._ended["done"],
-            self._ended["failed"],
-            self._ended["cancelled"],
-            states.count("waiting"),
-            states.count("paused"),
-        )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import lru_cache, partial
 from http import HTTPStatus
 from pathlib import Path
@@ -15,9 +14,9 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rtface.config.options import Trait, having
-from rtface.errors import InputMissing, Message, RtfaceError, UsageError
+from rtface.errors import InputMissing, Message, UsageError
 from rtface.live.control.metrics import metrics
-from rtface.live.control.preview import Pair, Preview
+from rtface.live.control.preview import Preview
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
@@ -77,10 +76,7 @@ def control_routes(
     async def frames(request: Request) -> Response:
         if preview is None:
             raise InputMissing("this run has no preview", code="no_preview")
-        values = request.query_params
-        start = number_of(values.get("from", "0"), "from", 0.0, 1.0)
-        wipe = start, number_of(values.get("to", "1"), "to", start, 1.0)
-        pairs = preview.watch(sharp=values.get("sharp") == "1", wipe=wipe)
+        pairs = preview.watch(sharp=request.query_params.get("sharp") == "1")
         if request.method == "HEAD":
             return Response(media_type=_MOTION_JPEG)
         if preview.viewers >= STREAMS:
@@ -129,8 +125,7 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
         return _json({"persons": persons.listed()})
 
     def recognise(values: _Values) -> Response:
-        with _refusals():
-            persons.recognise()
+        persons.recognise()
         return listed(values)
 
     def change(values: _Values) -> Response:
@@ -143,17 +138,6 @@ def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
         ("POST", "/person"): change,
         ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg"),
     }
-
-
-@contextmanager
-def _refusals() -> Generator[None]:
-    """Makes a UsageError of what else a change may raise: a network is not there, or a stage cannot be loaded."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except RtfaceError as error:
-        raise UsageError(error.message) from None
 
 
 def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
@@ -170,8 +154,7 @@ def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
         for text in wanted if not files else ():
             if text not in filters.drawn:
                 check_without_files(text)
-        with _refusals():
-            filters.change(wanted)
+        filters.change(wanted)
         return listed(values)
 
     return {("GET", "/stages"): listed, ("POST", "/stages"): change}
@@ -201,15 +184,11 @@ def _new_value(name: str, now: float, values: _Values) -> float:
             )
 
 
-async def _parts(pairs: AsyncGenerator[Pair | None]) -> AsyncGenerator[bytes]:
-    async for pair in pairs:
-        if pair is not None:
-            start, end = pair.wipe
-            head = (
-                f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nX-Wipe: {start:.6f} {end:.6f}\r\n"
-                f"Content-Length: {len(pair.jpeg)}\r\n\r\n"
-            )
-            yield head.encode() + pair.jpeg + b"\r\n"
+async def _parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
+    async for jpeg in pairs:
+        if jpeg is not None:
+            head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            yield head.encode() + jpeg + b"\r\n"
 
 
 @lru_cache(maxsize=1)

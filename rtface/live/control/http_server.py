@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rtface.concurrency.threads import start_thread
 from rtface.web.access import HEADERS, LOOPBACK, bearer, foreign, same, with_headers
-from rtface.web.connections import LET_IN, HttpConnection
 from rtface.web.http import application, error_response
 from rtface.web.server import WebServer, listen
 
@@ -27,19 +26,11 @@ ADDRESS = "127.0.0.1"
 _CLOSE_S = 1.0
 
 
-class ControlConnection(HttpConnection):
-    """A connection whose peer takes every response in time: a preview that is not read ends."""
-
-    MOST = 16
-    STALLED_S = 5.0
-
-
 class LocalHttpServer:
     """HTTP server on 127.0.0.1, on a separate thread, until `close`.
 
     A request must name this machine as its host (a foreign DNS name that points here does not), and none is answered
-    that a page of another site makes in a browser. Bodies, connections and waits are limited. Where all connections
-    are taken, the oldest one without a request is closed for a new one: idle connections cannot block a command.
+    that a page of another site makes in a browser.
 
     Args:
         routes: of all paths; HEAD uses those of GET.
@@ -57,7 +48,7 @@ class LocalHttpServer:
         self.server_port: int = listening.getsockname()[1]
         app = _guarded(application(routes, level=logging.DEBUG), key)
         self._stop = threading.Event()
-        served = WebServer(app, connection=ControlConnection, ws="none").serve_on(listening, self._stop)
+        served = WebServer(app, ws="none").serve_on(listening, self._stop)
         self._thread = start_thread("http", asyncio.run, served)
 
     @property
@@ -89,8 +80,6 @@ def _guarded(app: ASGIApp, key: str) -> ASGIApp:
         elif key and not same(_given(headers), key):
             basic = {"WWW-Authenticate": 'Basic realm="rtface"'}
             respond = error_response(asked, HTTPStatus.UNAUTHORIZED, **basic)
-        else:
-            scope["state"] = {LET_IN: True}
         await respond(scope, receive, with_headers(send, added))
 
     return checked

@@ -25,10 +25,9 @@ HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end,
 
 _UP, _DOWN = "\x1b[A", "\x1b[B"
 _KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
-_UNFINISHED = re.compile(r"\x1b([\[O][0-9;]*)?$")
 # Seconds between two looks: for another key, and at whether the terminal is this process's.
 _WAIT_S = 0.1
-# The same on Windows; and after Esc, which is then a key and not the start of a sequence.
+# The same on Windows.
 _SHORT_WAIT_S = 0.05
 _WINDOWS_ARROWS = {"H": _UP, "P": _DOWN}
 
@@ -62,15 +61,13 @@ class KeyBindings:
     def over(self) -> bool:
         return self.closed.is_set() or self._stop.is_set()
 
-    def press(self, typed: str) -> str:
-        """Runs the actions of the keys in `typed`; returns an incomplete escape sequence."""
-        unfinished = _UNFINISHED.search(typed)
-        for key in _KEY.findall(typed[: unfinished.start()] if unfinished else typed):
+    def press(self, typed: str) -> None:
+        """Runs the actions of the keys in `typed`."""
+        for key in _KEY.findall(typed):
             try:
                 self._actions.get(key.replace("\x1bO", "\x1b["), str)()
             except UsageError as error:  # a policy locks the setting
                 self._log(str(error))
-        return unfinished[0] if unfinished else ""
 
 
 @contextmanager
@@ -117,7 +114,7 @@ if sys.platform != "win32":
 
     def _read_terminal(keys: KeyBindings, fd: int) -> None:
         """Reads the keys of a terminal, without Enter and echo, whenever this process is in front."""
-        typed, saved = "", termios.tcgetattr(fd)
+        saved = termios.tcgetattr(fd)
         with suppress(OSError, ValueError, termios.error):  # hung up
             while not keys.over:
                 if not _in_front(fd):
@@ -125,12 +122,10 @@ if sys.platform != "win32":
                     continue
                 if termios.tcgetattr(fd)[3] & termios.ICANON:  # also where a shell set it back: Ctrl-Z, fg
                     tty.setcbreak(fd, termios.TCSANOW)
-                if not select.select([fd], [], [], _SHORT_WAIT_S if typed else _WAIT_S)[0]:
-                    typed = ""
-                elif _in_front(fd):
+                if select.select([fd], [], [], _WAIT_S)[0] and _in_front(fd):
                     if not (data := os.read(fd, 256)):
                         break
-                    typed = keys.press(typed + data.decode("latin-1"))
+                    keys.press(data.decode("latin-1"))
         with suppress(termios.error):  # the terminal is gone
             if _in_front(fd):
                 termios.tcsetattr(fd, termios.TCSANOW, saved)

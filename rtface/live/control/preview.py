@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -25,30 +24,14 @@ FPS, SIDE = 30.0, 640
 SHARP_FPS, SHARP_SIDE = 10.0, 1280
 """The same where a viewer wants to see details."""
 _QUALITY = 80
-_BLOCK = 16
-"""Columns in a block of JPEG: a block has parts of one frame only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """A frame before and after, for a wipe: left of its line before is seen, right of it after.
-
-    Attributes:
-        jpeg: left the columns of before from 0 to `wipe[1]` of the width, right those of after from `wipe[0]` to 1.
-        wipe: between which shares of the width the line may stand; (0, 1) where both frames are whole.
-    """
-
-    jpeg: bytes
-    wipe: tuple[float, float]
 
 
 @dataclass(eq=False, slots=True)
 class _Viewer:
-    wipe: tuple[float, float]
     sharp: bool
     loop: asyncio.AbstractEventLoop
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    newest: Pair | None = None
+    newest: bytes | None = None
 
 
 class Preview:
@@ -56,8 +39,7 @@ class Preview:
 
     The loop keeps a copy of the untouched frame where one is `wanted`, which is 30 times a second at most and only
     while there are viewers, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
-    newest pair. While a viewer asks for sharp pictures all get these, larger and fewer. All get the same pairs, wide
-    enough for the wipe of each.
+    newest pair. While a viewer asks for sharp pictures all get these, larger and fewer.
 
     Args:
         clock: monotonic time in seconds.
@@ -93,16 +75,14 @@ class Preview:
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
-    async def watch(
-        self, *, sharp: bool = False, wipe: tuple[float, float] = (0.0, 1.0)
-    ) -> AsyncGenerator[Pair | None]:
-        """None once the viewer counts, then every pair that is the newest when it is asked for, until `close`.
+    async def watch(self, *, sharp: bool = False) -> AsyncGenerator[bytes | None]:
+        """None once the viewer counts, then every pair that is the newest when it is asked for, until `close`: a JPEG,
+        before on the left, after on the right.
 
         Args:
             sharp: frames of up to 1280 pixels, ten times a second, instead of 640 and 30.
-            wipe: between which shares of the width the viewer's wipe will stand: what is not seen then is not sent.
         """
-        viewer = _Viewer(wipe, sharp, asyncio.get_running_loop())
+        viewer = _Viewer(sharp, asyncio.get_running_loop())
         with self._lock:
             if self._closed:
                 return
@@ -132,11 +112,9 @@ class Preview:
 
     def _make(self) -> None:
         for before, after in self._pairs:
-            wipes = [viewer.wipe for viewer in list(self._viewers)] or [(0.0, 1.0)]
-            wipe = min(start for start, _ in wipes), max(end for _, end in wipes)
-            self._give(self._encode(before, after, SHARP_SIDE if self._sharp else SIDE, wipe))
+            self._give(self._encode(before, after, SHARP_SIDE if self._sharp else SIDE))
 
-    def _give(self, pair: Pair | None) -> None:
+    def _give(self, pair: bytes | None) -> None:
         with self._lock:  # the loop of a viewer who is there runs
             for viewer in self._viewers:
                 viewer.newest = pair
@@ -150,24 +128,16 @@ class PairEncoder:
     def __init__(self) -> None:
         self._shrink, self._swscale, self._pair = VideoReformatter(), Swscale(), np.empty((0, 0, 3), np.uint8)
 
-    def __call__(self, before: Frame, after: Frame, side: int, wipe: tuple[float, float] = (0.0, 1.0)) -> Pair:
-        """Both frames with the longer side of each ≤ `side`; the second is scaled to the first.
-
-        Args:
-            wipe: as `Pair.wipe`, which is at least as wide.
-        """
+    def __call__(self, before: Frame, after: Frame, side: int) -> bytes:
+        """Both frames with the longer side of each ≤ `side`; the second is scaled to the first."""
         width, height = display_size(before.image.width, before.image.height, before.display)
         scale = min(1.0, side / max(width, height))
         width, height = size = max(2, round(width * scale)), max(2, round(height * scale))
-        start = math.floor(wipe[0] * width / _BLOCK) * _BLOCK
-        end = min(width, math.ceil(wipe[1] * width / _BLOCK) * _BLOCK)
-        halves = self._rgb(before, size)[:, :end], self._rgb(after, size)[:, start:]
-        shape = height, end + width - start, 3
+        shape = height, 2 * width, 3
         if self._pair.shape != shape:
             self._pair = np.empty(shape, np.uint8)
-        np.concatenate(halves, axis=1, out=self._pair)
-        jpeg = simplejpeg.encode_jpeg(self._pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
-        return Pair(jpeg, (start / width, end / width))
+        np.concatenate((self._rgb(before, size), self._rgb(after, size)), axis=1, out=self._pair)
+        return simplejpeg.encode_jpeg(self._pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
 
     def _rgb(self, frame: Frame, size: tuple[int, int]) -> Bytes:
         """A frame at a size; shrunk before its samples become RGB, which takes half the time."""

@@ -20,7 +20,6 @@ from rtface.live.run_state import RunState
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FULL, PASS_THROUGH
 from rtface.redaction import redacted
-from rtface.stats import Histogram
 from rtface.util.machine import busy_seconds, cores
 
 # Share of dropped frames from which an output is reported.
@@ -143,63 +142,33 @@ class LiveStatus:
         return remarks_of(seen, always=controls.always, light=controls.light)
 
     @property
-    def dropped(self) -> dict[str, int]:
-        """Frames that were given up, by cause, "sink" for all outputs together; the usual causes also where there
-        were none."""
-        return (
-            {"late": 0, "source": 0}
-            | self._counted("dropped:")
-            | {"sink": sum(end.health.dropped for _, end in self.sinks)}
-        )
-
-    @property
-    def passed(self) -> dict[str, int]:
-        """Frames that went through as they came though there were faces, by cause."""
-        return {"late": 0} | self._counted("passed:")
-
-    def _counted(self, prefix: str) -> dict[str, int]:
-        return {name.removeprefix(prefix): n for name, n in self.stats.counted().items() if name.startswith(prefix)}
-
-    @property
     def levels(self) -> str:
         """Quality levels of the faces, "" where all are on the highest."""
         levels = self._governor.levels
         return ", ".join(levels) if set(levels) - {FULL} else ""
 
-    @property
-    def guarded(self) -> int:
-        """Faces whose correction the identity guard weakens now."""
-        return self._guard.weakened if self._guard else 0
-
-    @property
-    def audio_offset(self) -> float | None:
-        """Seconds by which to delay the sound of another program; None before the first frame."""
-        if self.state.delay is not None:
-            return self.state.delay
-        recent = self.window.histogram()
-        return recent.percentile(50) + self.buffer if recent.count else None
-
-    @property
-    def buffer(self) -> float:
-        """Seconds that frames wait in the source's jitter buffer now, before what `latency` counts."""
-        return self.source[1].health.buffer
-
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
-        counters, offset, delay = self.stats.counters, self.audio_offset, self.state.delay
+        counters, delay, recent, source = self.stats.counters, self.state.delay, self.window.histogram(), self.source[1]
+        buffer = source.health.buffer
+        # Seconds by which to delay the sound of another program; None before the first frame.
+        offset = delay if delay is not None else recent.percentile(50) + buffer if recent.count else None
         return {
             "seconds": round(time.monotonic() - self.stats.started, 1),
             **self.controls.values(),
             "fps": round(self.window.rate, 2),
             "faces": self.faces,
-            "guarded": self.guarded,
+            "guarded": self._guard.weakened if self._guard else 0,
             "persons": self._persons.listed(),
-            "latency_ms": percentiles(self.window.histogram()),
+            "latency_ms": {f"p{q}": round(1e3 * recent.percentile(q), 1) for q in (50, 95, 99)},
             "frames_in": counters["frames_in"],
             "frames_out": counters["frames_out"],
             "damaged": counters["frames_corrupt"],
-            "dropped": self.dropped,
-            "passed": self.passed,
+            # The usual causes also where there were none; "sink" is of all outputs together.
+            "dropped": {"late": 0, "source": 0}
+            | self._counted("dropped:")
+            | {"sink": sum(end.health.dropped for _, end in self.sinks)},
+            "passed": {"late": 0} | self._counted("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),
             "ladder": self.levels,
@@ -207,8 +176,8 @@ class LiveStatus:
             "remarks": [remark.to_dict() for remark in self.remarks],
             "watched": self.state.watched,
             "losses": self.losses,
-            "buffer_ms": round(1e3 * self.buffer),
-            "backlog_ms": round(1e3 * self.source[1].health.backlog),
+            "buffer_ms": round(1e3 * buffer),
+            "backlog_ms": round(1e3 * source.health.backlog),
             "delay_ms": None if delay is None else round(1e3 * delay),
             "audio_offset_ms": None if offset is None else round(1e3 * offset),
             "source": self._end(*self.source),
@@ -217,9 +186,8 @@ class LiveStatus:
             "messages": [Message(text).to_dict() for text in self.stats.warned()],
         }
 
-    def state_age(self, end: Endpoint) -> float:
-        """Seconds since the state of an end began."""
-        return max(0.0, self._clock() - end.health.since)
+    def _counted(self, prefix: str) -> dict[str, int]:
+        return {name.removeprefix(prefix): n for name, n in self.stats.counted().items() if name.startswith(prefix)}
 
     def _end(self, name: str, end: Endpoint) -> dict[str, Any]:
         health = asdict(end.health)
@@ -229,12 +197,7 @@ class LiveStatus:
             "state": health["state"],
             "detail": redacted(health["detail"]),
             "message": Message(health["detail"]).to_dict(),
-            "for_s": round(self.state_age(end), 1),
+            "for_s": round(max(0.0, self._clock() - health["since"]), 1),
             "backlog": round(health["backlog"], 2),
             **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")},
         }
-
-
-def percentiles(histogram: Histogram) -> dict[str, float]:
-    """The median and the usual tails, in milliseconds."""
-    return {f"p{q}": round(1e3 * histogram.percentile(q), 1) for q in (50, 95, 99)}

@@ -88,9 +88,10 @@ def modes_of(node: Path) -> list[CameraMode]:
 
 
 def formats(fd: int) -> list[str]:
-    """The four letters of every pixel format that a device captures in."""
-    entries = _each(fd, _ENUM_FMT, struct.pack("=I", v4l2.CAPTURE), 64)
-    return [data[44:48].decode("latin-1").rstrip() for data in entries]
+    """The four letters of every pixel format that a device captures in; none of a codec, which converts frames."""
+    entries = list(_each(fd, _ENUM_FMT, struct.pack("=I", v4l2.CAPTURE), 64))
+    captures = bool(entries) and v4l2.capability(fd).captures
+    return [data[44:48].decode("latin-1").rstrip() for data in entries if captures]
 
 
 def sizes(fd: int, code: str) -> list[tuple[int, int]]:

@@ -81,7 +81,12 @@ def label(node: Path) -> str:
 def query(node: Path) -> DeviceCapability:
     """Capabilities of a device; OSError where it cannot be opened, or is no video device."""
     with opened(node) as fd:
-        bus, _, all_bits, bits = struct.unpack_from("=32sIII", ioctl(fd, QUERYCAP, bytes(104)), 48)
+        return capability(fd)
+
+
+def capability(fd: int) -> DeviceCapability:
+    """Capabilities of an open device; OSError where it is no video device."""
+    bus, _, all_bits, bits = struct.unpack_from("=32sIII", ioctl(fd, QUERYCAP, bytes(104)), 48)
     can = bits if all_bits & 0x80000000 else all_bits
     return DeviceCapability(bus.split(b"\0")[0].decode(errors="replace"), bool(can & CAPTURE), bool(can & OUTPUT))
 

@@ -1,4 +1,4 @@
-"""Frames packed as a virtual camera takes them: I420 or NV12, even sizes, BT.601 of limited range.
+"""Frames packed as a virtual camera takes them: I420, even sizes, BT.601 of limited range.
 
 A virtual camera carries no word on colour, and what reads one takes BT.601 of limited range for granted (V4L2 defines
 it so for such devices). Frames that are so already are copied sample for sample; others are converted, once.
@@ -25,6 +25,7 @@ _SWS = {
     "fcc": Colorspace.FCC,
 }
 _FULL, _LIMITED = 2, 1
+_I420 = "yuv420p"
 
 
 def even(size: float | Fraction) -> int:
@@ -37,20 +38,14 @@ class CameraBuffer:
 
     Attributes:
         width, height: even.
-        pix_fmt: "yuv420p" or "nv12".
         data: uint8 of width · height · 3/2, the planes one after another.
     """
 
-    def __init__(self, width: int, height: int, pix_fmt: str) -> None:
-        self.width, self.height, self.pix_fmt = width, height, pix_fmt
+    def __init__(self, width: int, height: int) -> None:
+        self.width, self.height = width, height
         self.data: Bytes = np.empty(width * height * 3 // 2, np.uint8)
         luma, chroma = self.data[: width * height].reshape(height, width), self.data[width * height :]
-        rest = (
-            [chroma.reshape(height // 2, width)]
-            if pix_fmt == "nv12"
-            else list(chroma.reshape(2, height // 2, width // 2))
-        )
-        self._planes = [luma, *rest]
+        self._planes = [luma, *chroma.reshape(2, height // 2, width // 2)]
         self._context = VideoReformatter()
         self._place: tuple[int, int, int, int] | None = None
         self.clear()
@@ -74,7 +69,7 @@ class CameraBuffer:
             color.matrix in _SWS
             and not color.full_range
             and aspect == 1
-            and image.format.name == self.pix_fmt
+            and image.format.name == _I420
             and (image.width, image.height) == (self.width, self.height)
         ):
             self._place = None
@@ -86,14 +81,12 @@ class CameraBuffer:
             self._place = place
         left, top, width, height = place
         whole = aspect == 1 and (even(image.width), even(image.height)) == (width, height)
-        if not whole or image.format.name != self.pix_fmt or color.full_range or color.matrix != "bt601":
+        if not whole or image.format.name != _I420 or color.full_range or color.matrix != "bt601":
             image = self._converted(image, color, None if whole else (width, height))
         for plane, source in zip(self._planes, image.planes, strict=True):
             step = self.height // plane.shape[0]  # 2 for chroma
-            unit = 2 if step == 2 and self.pix_fmt == "nv12" else 1
-            rows, columns = source.height, source.width * unit
-            first = left * unit // step
-            inner = plane[top // step : (top + height) // step, first : first + width * unit // step]
+            rows, columns = source.height, source.width
+            inner = plane[top // step : (top + height) // step, left // step : (left + width) // step]
             inner[:rows, :columns] = plane_rows(source)[:rows, :columns]
             inner[:rows, columns:] = inner[:rows, columns - 1 : columns]  # of luma only: chroma is rounded up already
             inner[rows:] = inner[rows - 1]
@@ -103,18 +96,13 @@ class CameraBuffer:
         and less exact."""
         (_, yu, yv), (_, uu, uv), (_, vu, vv) = ycbcr_from_rgb("bt601") @ np.linalg.inv(ycbcr_from_rgb(matrix))
         yu, yv = yu * 219 / 224, yv * 219 / 224  # of code values
-        luma, *rest = (
+        luma, u, v = (
             plane_rows(plane)[:, : out.shape[1]] for plane, out in zip(image.planes, self._planes, strict=True)
         )
-        both = self.pix_fmt == "nv12"
-        u, v = cv2.split(rest[0].reshape(self.height // 2, self.width // 2, 2)) if both else rest
         more = cv2.addWeighted(u, yu, v, yv, -128 * (yu + yv), dtype=cv2.CV_16S)
         cv2.add(luma, cv2.resize(more, (self.width, self.height)), self._planes[0], dtype=cv2.CV_8U)
-        new = [cv2.addWeighted(u, a, v, b, 128 * (1 - a - b)) for a, b in ((uu, uv), (vu, vv))]
-        if both:
-            cv2.merge(new, self._planes[1].reshape(self.height // 2, self.width // 2, 2))
-        else:
-            self._planes[1][:], self._planes[2][:] = new
+        for plane, a, b in zip(self._planes[1:], (uu, vu), (uv, vv), strict=True):
+            plane[:] = cv2.addWeighted(u, a, v, b, 128 * (1 - a - b))
 
     def _fit(self, width: Fraction, height: int) -> tuple[int, int, int, int]:
         """Left, top, width, height of a frame's place, all even."""
@@ -131,7 +119,7 @@ class CameraBuffer:
         return self._context.reformat(
             image,
             *(size or (None, None)),
-            self.pix_fmt,
+            _I420,
             src_colorspace=source,
             dst_colorspace=Colorspace.ITU601,
             src_color_range=_FULL if color.full_range else _LIMITED,

@@ -13,27 +13,19 @@ from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.messages import (
-    SinkOpened,
-    SinkRefused,
-    SinkReport,
-    TransportStatus,
-    WorkerStarted,
-    WriteFrame,
-    WriteSound,
-)
+from rtface.live.messages import Refused, SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import EndpointHealth, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
-STARTING, OPENING = 30.0, 10.0
+OPENING = 30.0
 # Most bytes of frames that may wait for the child.
 _MAX_WAITING_BYTES = 64 << 20
 
 
 class ChildSink(LiveSink):
-    """A sink that sends `WriteFrame` and `WriteSound` to a child process, which encodes and writes them. The child
-    answers with `SinkOpened` or `SinkRefused`, then `SinkReport`.
+    """A sink that sends `WriteFrame` and `SoundPacket` to a child process, which encodes and writes them. Their times
+    are seconds of the run. The child answers with `SinkOpened` or `Refused`, then `SinkReport`.
 
     Args:
         target: the child's function.
@@ -54,10 +46,10 @@ class ChildSink(LiveSink):
         self._ring: FrameRing | None = None
         self._form: VideoFormat | None = None
         self.began: float | None = None
-        self._responses: queue.SimpleQueue[WorkerStarted | SinkOpened | SinkRefused | str] = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[SinkOpened | Refused | str] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._given_up: Counter[str] = Counter()
-        self._report = self._before = SinkReport(TransportStatus("opening", ""))
+        self._report = self._before = SinkReport("opening")
         self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
         self.ready = False  # the child's sink is open
         self.put_at = time.monotonic()  # when the child last took a frame, or started
@@ -84,21 +76,15 @@ class ChildSink(LiveSink):
     @property
     def health(self) -> EndpointHealth:
         """Health as of `rtface.live.protocols.LiveSink`."""
-        before, report = self._before, self._report
-        causes = before.dropped + report.dropped + self._given_up
-        return replace(
-            self._health,
-            frames=before.frames + report.frames,
-            dropped=causes.total(),
-            causes=dict(causes),
-            bytes=before.status.bytes + report.status.bytes,
-            reopened=before.status.reopened + report.status.reopened,
-        )
+        report = self._report.after(self._before)
+        causes = report.dropped + self._given_up
+        counted = {"frames": report.frames, "bytes": report.bytes, "reopened": report.reopened}
+        return replace(self._health, dropped=causes.total(), causes=dict(causes), **counted)
 
     @property
     def wanted(self) -> bool:
         """False while a server of ours has no viewer."""
-        return self._report.status.viewers != 0
+        return self._report.viewers != 0
 
     def write(self, frame: Frame) -> None:
         """Copies a frame for the child; drops it where the child has not taken those before in time."""
@@ -132,7 +118,7 @@ class ChildSink(LiveSink):
         seconds = self._since(packet.time)
         child = self._child
         if child is not None and seconds >= 0:
-            child.send(WriteSound(seconds, packet))
+            child.send(replace(packet, time=seconds))
 
     def _since(self, at: float) -> float:
         """Seconds since the first frame or sound."""
@@ -140,7 +126,7 @@ class ChildSink(LiveSink):
             self.began = at
         return at - self.began
 
-    def _open(self, form: VideoFormat, job: object) -> SinkOpened:
+    def _open(self, form: VideoFormat, job: object) -> None:
         """Starts the child and waits until its sink is open.
 
         Raises:
@@ -149,18 +135,16 @@ class ChildSink(LiveSink):
         self._form = form
         self._start(job)
         try:
-            response = self._responses.get(timeout=STARTING)
-            if isinstance(response, WorkerStarted):
-                response = self._responses.get(timeout=OPENING)
+            response = self._responses.get(timeout=OPENING)
         except queue.Empty:
             response = f"it was not there within {OPENING:.0f} s"
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
-            return response
+            return
         self._stop(0)
-        failed = response if isinstance(response, SinkRefused) else SinkRefused(str(response))
-        kind = {"usage": UsageError, "missing": MissingComponent, "output": OutputError}[failed.kind]
-        raise kind("{name}: {why}", code="sink_refused", name=self._shown, why=failed.why)
+        kind, why = (response.kind, response.why) if isinstance(response, Refused) else ("", response)
+        error = {"UsageError": UsageError, "MissingComponent": MissingComponent}.get(kind, OutputError)
+        raise error("{name}: {why}", code="sink_refused", name=self._shown, why=why)
 
     def _start(self, job: object) -> None:
         assert self._form is not None
@@ -168,20 +152,13 @@ class ChildSink(LiveSink):
         size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
         self._responses = queue.SimpleQueue()
         ring = FrameRing(max(3, min(self._slots, _MAX_WAITING_BYTES // (2 * samples))), size)
-        ended = False
-
-        def receive(message: Any) -> None:
-            if not ended:
-                self._receive(message)
 
         def end(why: str) -> None:
-            nonlocal ended
-            ended = True
             ring.close()
             self._end(why)
 
         try:
-            child = ChildProcess(self._target, job, name="sink", on_message=receive, on_end=end, frames=ring)
+            child = ChildProcess(self._target, job, name="sink", on_message=self._receive, on_end=end, frames=ring)
         except RtfaceError:
             ring.close()
             raise
@@ -196,13 +173,13 @@ class ChildSink(LiveSink):
             child.kill(wait)
 
     def _receive(self, message: Any) -> None:
-        if isinstance(message, (WorkerStarted, SinkOpened, SinkRefused)):
+        if isinstance(message, SinkOpened | Refused):
             self.ready, self.put_at = isinstance(message, SinkOpened), time.monotonic()
             self._responses.put(message)
         elif isinstance(message, SinkReport):
             self._report = message
             if not self._closing.is_set():
-                self._state(message.status.state, message.status.detail)
+                self._state(message.state, message.detail)
 
     def _end(self, why: str) -> None:
         """Handles the end of the child."""

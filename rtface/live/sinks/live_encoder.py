@@ -14,15 +14,17 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 
+from rtface.config.options import EncodeOptions
 from rtface.errors import UsageError
 from rtface.frame import Color
-from rtface.live.messages import EncoderSettings
 from rtface.live.protocols import VideoFormat
 from rtface.media.cuda import driver
 from rtface.media.formats.color import ColorTags
 
 TICKS = Fraction(1, 90_000)
 """Unit of time of what is written."""
+I_FRAMES_S = 2.0
+"""Seconds between I-frames, as platforms ask."""
 
 # Samples a second, and the bits a second that platforms ask for them: 360p30, 480p30, 720p30, 720p60, 1080p30, 1080p60,
 # 1440p60, 2160p60 of H.264.
@@ -94,10 +96,10 @@ class LiveEncoder:
         UsageError: no encoder opens like this.
     """
 
-    def __init__(self, form: VideoFormat, wanted: EncoderSettings) -> None:
+    def __init__(self, form: VideoFormat, wanted: EncodeOptions) -> None:
         self.bitrate = wanted.bitrate or usual_bitrate(form)
         self.notes: list[str] = []
-        self._gop, self._slack = wanted.gop, 0.5 / float(form.rate)
+        self._slack = 0.5 / float(form.rate)
         self._last: int | None = None
         self._last_key: float | None = None
         self.name, self._context = self._open(form, wanted)
@@ -122,13 +124,13 @@ class LiveEncoder:
         self._last = pts
         image = self._fit(image)
         image.pts, image.time_base = pts, TICKS
-        if key or self._last_key is None or seconds - self._last_key >= self._gop - self._slack:
+        if key or self._last_key is None or seconds - self._last_key >= I_FRAMES_S - self._slack:
             image.pict_type, self._last_key = PictureType.I, seconds
         else:
             image.pict_type = PictureType.NONE
         return self._context.encode(image)
 
-    def _open(self, form: VideoFormat, wanted: EncoderSettings) -> tuple[str, VideoCodecContext]:
+    def _open(self, form: VideoFormat, wanted: EncodeOptions) -> tuple[str, VideoCodecContext]:
         names = (
             ()
             if wanted.encode == "software"
@@ -158,7 +160,7 @@ class LiveEncoder:
                 preset=f" with preset {wanted.preset}" if wanted.preset else "",
             ) from error
 
-    def _opened(self, name: str, form: VideoFormat, wanted: EncoderSettings) -> VideoCodecContext:
+    def _opened(self, name: str, form: VideoFormat, wanted: EncodeOptions) -> VideoCodecContext:
         context = VideoCodecContext.create(name, "w")
         assert isinstance(context, VideoCodecContext)
         formats = {f.name for f in Codec(name, "w").video_formats or []}

@@ -53,11 +53,11 @@ class PyvirtualcamOutput:
 
     Attributes:
         name: as programs show it.
-        width, height, pix_fmt: of the frames that it takes.
+        width, height: of the frames that it takes.
         notes: what a user should know, a line each.
     """
 
-    def __init__(self, name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> None:
+    def __init__(self, name: str, width: int, height: int, rate: Fraction) -> None:
         """
         Args:
             name: "obs", "unitycapture", the name of a camera, or "" for the first that is available.
@@ -79,15 +79,19 @@ class PyvirtualcamOutput:
         backend = next(
             (key for key, shown in BACKENDS[system].items() if name.casefold() in (key, shown.casefold())), None
         )
-        form = pyvirtualcam.PixelFormat.NV12 if pix_fmt == "nv12" else pyvirtualcam.PixelFormat.I420
         try:
             self._camera: Any = pyvirtualcam.Camera(
-                width, height, float(rate), fmt=form, backend=backend, device=None if backend else name or None
+                width,
+                height,
+                float(rate),
+                fmt=pyvirtualcam.PixelFormat.I420,
+                backend=backend,
+                device=None if backend else name or None,
             )
         except RuntimeError as error:
             raise _explained(str(error), system, name) from None
         self.name = str(self._camera.device)
-        self.width, self.height, self.pix_fmt = width, height, pix_fmt
+        self.width, self.height = width, height
         self.notes = [f"{self.name}: {ONE.split(':')[0]}"] if "OBS" in self.name else []
 
     def write(self, frame: Bytes) -> None:

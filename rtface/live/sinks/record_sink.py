@@ -52,7 +52,7 @@ class RecordSink(ChildSink):
         self.patience = _PATIENCE_S if whole else 0.0
         super().__init__("rtface.live.sinks.record_worker:record", path, _SLOTS)
         suffix = Path(path).suffix.lower()
-        known = [name for name in FORMATS if name not in (".webm", ".mxf")]
+        known = [name for name in FORMATS if name != ".webm"]
         if suffix not in known:
             raise UsageError(
                 "{path}: a live run is recorded as {known}; .mkv is the safest",
@@ -70,22 +70,8 @@ class RecordSink(ChildSink):
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens as `rtface.live.protocols.LiveSink`."""
-        options = self._options
-        self._open(
-            form,
-            RecordJob(
-                self._work,
-                self._target_file,
-                self._format,
-                form,
-                sound,
-                options.codec,
-                options.crf,
-                options.preset,
-                options.gop,
-                self._metadata,
-            ),
-        )
+        job = RecordJob(self._work, self._target_file, self._format, form, sound, self._options, self._metadata)
+        self._open(form, job)
 
     def close(self) -> None:
         """Completes the file and gives it its name; safe to call twice."""

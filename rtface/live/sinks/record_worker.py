@@ -13,19 +13,9 @@ from av.video.stream import VideoStream
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import OutputError, UsageError
-from rtface.live.messages import (
-    RecordingEnded,
-    RecordJob,
-    SinkOpened,
-    SinkRefused,
-    SinkReport,
-    TransportStatus,
-    WorkerStarted,
-    WriteFrame,
-    WriteSound,
-)
+from rtface.live.messages import RecordingEnded, RecordJob, Refused, SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import SoundPacket
-from rtface.live.sinks.live_encoder import TICKS, EncoderScaler
+from rtface.live.sinks.live_encoder import I_FRAMES_S, TICKS, EncoderScaler
 from rtface.live.sinks.stream_mux import SoundTrack
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats.mp4 import cut_to_whole_fragments, reach_last_frame
@@ -84,7 +74,7 @@ class Recording:
         self._video = cast(VideoStream, self._container.add_stream(plan.encoder, rate=plan.rate))
         configure(self._video, plan)
         self._video.time_base = TICKS
-        self._video.codec_context.gop_size = max(1, round(job.gop * float(plan.rate)))
+        self._video.codec_context.gop_size = max(1, round(I_FRAMES_S * float(plan.rate)))
         self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
     def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:
@@ -150,8 +140,8 @@ class Recording:
 
 
 def _plan(job: RecordJob) -> VideoPlan:
-    form = job.video
-    name = ALIASES.get(job.codec.lower(), job.codec) if job.codec else "libx264"
+    form, options = job.video, job.options
+    name = ALIASES.get(options.codec.lower(), options.codec) if options.codec else "libx264"
     if name not in supported_encoders(job.container):
         raise UsageError(
             "{container} cannot hold {codec}; choose another {--codec}, or a .mkv file",
@@ -161,7 +151,9 @@ def _plan(job: RecordJob) -> VideoPlan:
         )
     fit = EncoderScaler(form, "yuv420p")
     plan = VideoPlan(name, fit.pix_fmt, fit.width, fit.height, form.rate, TICKS, fit.tags, form.aspect)
-    set_quality(plan, job.crf, job.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None))
+    set_quality(
+        plan, options.crf, options.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None)
+    )
     if name == "libx264":  # what is held back is lost when the process is killed
         plan.options |= {"bf": "0", "rc-lookahead": "10"}
     if job.container in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
@@ -177,14 +169,13 @@ def _plan(job: RecordJob) -> VideoPlan:
 def record(parent: ParentProcess, job: RecordJob) -> None:
     """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
     parent.grace = _GRACE_S
-    parent.send(WorkerStarted())
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(SinkRefused(error.message, "usage"))
+        parent.send(Refused("UsageError", error.message))
         return
     except OSError as error:
-        parent.send(SinkRefused(f"the working file cannot be made ({error.strerror})"))
+        parent.send(Refused("OutputError", f"the working file cannot be made ({error.strerror})"))
         return
     parent.send(SinkOpened(recording.encoder, ()))
     path: str | None = str(job.target.path)
@@ -205,7 +196,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
 
 def _report(parent: ParentProcess, recording: Recording) -> None:
     size = recording.file.size
-    parent.send(SinkReport(TransportStatus("live", f"{size / 1e6:.1f} MB", size), recording.frames))
+    parent.send(SinkReport("live", f"{size / 1e6:.1f} MB", size, frames=recording.frames))
 
 
 def _take(parent: ParentProcess, recording: Recording) -> None:
@@ -215,8 +206,8 @@ def _take(parent: ParentProcess, recording: Recording) -> None:
     while (message := parent.receive()) is not None:
         if isinstance(message, WriteFrame):
             recording.write_frame(frames.get(message.slot, message.layout), message.time, message.change)
-        elif isinstance(message, WriteSound):
-            recording.sound(message.sound, message.time)
+        elif isinstance(message, SoundPacket):
+            recording.sound(message, message.time)
         if time.monotonic() - reported > _STATUS_S:
             reported = time.monotonic()
             _report(parent, recording)

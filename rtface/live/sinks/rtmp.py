@@ -7,19 +7,19 @@ what the server took; and no key has to go through a library that may print it.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import ssl
 import struct
 import time
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from rtface._version import __version__
 from rtface.errors import UsageError
 from rtface.live.sinks import rtmp_wire as wire
 from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
+from rtface.redaction import keep_secret, redacted
 
 # Seconds for each answer of the server while connecting.
 ANSWER = 4.0
@@ -46,6 +46,7 @@ class RtmpAddress:
     @classmethod
     def of(cls, url: str) -> RtmpAddress:
         """UsageError where the URL names no application or stream."""
+        keep_secret(url)  # servers repeat it
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -73,14 +74,6 @@ class RtmpAddress:
         usual = 443 if self.secure else 1935
         return f"rtmp{'s' * self.secure}://{host}{'' if self.port == usual else f':{self.port}'}/{self.app}"
 
-    def scrubbed(self, text: str) -> str:
-        """A server's words without the key or any part of it."""
-        parts = {self.key, *re.split(r"[/?&=]", self.key)}
-        for secret in sorted(parts | {unquote(part) for part in parts}, key=len, reverse=True):
-            if len(secret) > 2:
-                text = text.replace(secret, "…")
-        return " ".join(text.split())[:200]
-
 
 class RtmpPublisher(TcpChannel):
     """A stream that an RTMP server has agreed to take.
@@ -88,9 +81,6 @@ class RtmpPublisher(TcpChannel):
     Args:
         place: where to.
         timeout: seconds for connecting, and for each of the server's answers.
-
-    Attributes:
-        peer: the connection.
 
     Raises:
         ConnectionLost: the server is not there, does not answer, or refuses.
@@ -230,8 +220,8 @@ class RtmpPublisher(TcpChannel):
         """Raises ConnectionLost where a command refuses or ends the stream."""
         given = _information(values)
         if values[:1] == ["_error"] or values[:1] == ["close"] or given.get("level") == "error":
-            words = self._place.scrubbed(str(given.get("description") or given.get("code") or "without a reason"))
-            raise ConnectionLost(f"it refuses the stream: {words}; check application and key")
+            words = " ".join(str(given.get("description") or given.get("code") or "without a reason").split())
+            raise ConnectionLost(f"it refuses the stream: {redacted(words)[:200]}; check application and key")
         if str(given.get("code")).endswith(("UnpublishNotify", "Unpublish.Success", "Connect.Closed")):
             raise ConnectionLost("it ended the stream")
 

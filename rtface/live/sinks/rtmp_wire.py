@@ -19,13 +19,11 @@ _EXTENDED = 0xFFFFFF
 
 
 def encode(*values: Any) -> bytes:
-    """Values in AMF0: numbers, booleans, texts, None, and objects as dicts."""
+    """Values in AMF0: numbers, texts, None, and objects as dicts."""
     out = bytearray()
     for value in values:
         if value is None:
             out += b"\x05"
-        elif isinstance(value, bool):
-            out += b"\x01" + bytes([value])
         elif isinstance(value, (int, float)):
             out += b"\x00" + struct.pack(">d", value)
         elif isinstance(value, str):
@@ -62,29 +60,23 @@ def _value(data: bytes, at: int) -> tuple[Any, int]:
         return struct.unpack_from(">d", data, at)[0], at + 8
     if kind == 1:
         return bool(data[at]), at + 1
-    if kind in (2, 12):
-        size, head = (
-            (struct.unpack_from(">H", data, at)[0], 2) if kind == 2 else (struct.unpack_from(">I", data, at)[0], 4)
-        )
-        return data[at + head : at + head + size].decode("utf-8", "replace"), at + head + size
+    if kind == 2:
+        return _text_at(data, at)
     if kind in (3, 8):
         at += 4 if kind == 8 else 0
         found: dict[str, Any] = {}
         while data[at : at + 3] != b"\x00\x00\x09":
-            size = struct.unpack_from(">H", data, at)[0]
-            key = data[at + 2 : at + 2 + size].decode("utf-8", "replace")
-            found[key], at = _value(data, at + 2 + size)
+            key, at = _text_at(data, at)
+            found[key], at = _value(data, at)
         return found, at + 3
     if kind in (5, 6):
         return None, at
-    if kind == 10:
-        count, at = struct.unpack_from(">I", data, at)[0], at + 4
-        items: list[Any] = []
-        for _ in range(min(count, len(data))):
-            item, at = _value(data, at)
-            items.append(item)
-        return items, at
     raise ValueError(kind)
+
+
+def _text_at(data: bytes, at: int) -> tuple[str, int]:
+    end = at + 2 + struct.unpack_from(">H", data, at)[0]
+    return data[at + 2 : end].decode("utf-8", "replace"), end
 
 
 def message(kind: int, body: bytes, *, stream: int = 0, channel: int = 3, time: int = 0, chunk: int = CHUNK) -> bytes:

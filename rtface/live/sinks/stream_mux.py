@@ -15,9 +15,8 @@ from rtface.live.sinks.transports import Transport
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.formats.adts_headers import adts_config, config_for
 
-DATAGRAM = 1316
-"""Bytes of seven packets of MPEG-TS, which fit into one datagram of an Ethernet."""
-
+# Bytes that are given on at once, at most: whole packets of MPEG-TS.
+_BUFFER = 350 * 188
 # A frame waits this long at most for sound that belongs in front of it.
 _WAIT_US = 200_000
 _OPTIONS = {
@@ -74,7 +73,7 @@ class StreamMux:
             _Bytes(transport, generation),
             "w",
             format=transport.format,
-            buffer_size=DATAGRAM * 50,
+            buffer_size=_BUFFER,
             container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[transport.format],
         )
         self._container.flags |= Flags.flush_packets.value

@@ -10,9 +10,9 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.config.options import EncodeOptions
 from rtface.errors import OutputError, RtfaceError, UsageError
-from rtface.live.messages import EncoderSettings, SinkReport, StreamJob, TransportStatus
+from rtface.live.messages import SinkReport, StreamJob
 from rtface.live.protocols import SoundFormat, VideoFormat
-from rtface.live.sinks.child_sink import STARTING, ChildSink
+from rtface.live.sinks.child_sink import OPENING, ChildSink
 
 # Most frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
 _SLOTS = 12
@@ -26,19 +26,18 @@ class StreamSink(ChildSink):
 
     Args:
         endpoint: a stream.
-        options: of the run: bitrate, gop, preset, encode.
+        options: of the run: bitrate, preset, encode.
         metadata: not used.
     """
 
     def __init__(self, endpoint: LiveAddress, options: EncodeOptions, *, metadata: object = None) -> None:
         super().__init__("rtface.live.sinks.stream_worker:stream", str(endpoint), _SLOTS)
-        self._endpoint = endpoint
-        self._encoding = EncoderSettings(options.bitrate, options.gop, options.preset, options.encode)
+        self._endpoint, self._options = endpoint, options
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens as `rtface.live.protocols.LiveSink`."""
-        job = StreamJob(self._endpoint.name, form, sound, self._encoding)
+        job = StreamJob(self._endpoint.name, form, sound, self._options)
         try:
             self._open(form, job)
         except UsageError:
@@ -71,24 +70,14 @@ class StreamSink(ChildSink):
         while not self._closing.is_set():
             given_up = self._given_up.total()
             lost = self._ended.wait(0.5)
-            limit_s = STUCK_S if self.ready else STARTING
+            limit_s = STUCK_S if self.ready else OPENING
             stuck = self._given_up.total() > given_up and time.monotonic() - self.put_at > limit_s
             if self._closing.is_set() or not (lost or stuck):
                 continue
             self._stop(0)
             self._state("away", "the writing process was lost" if lost else "the writing process hangs")
-            report, before = self._report, self._before
-            self._before = SinkReport(
-                TransportStatus(
-                    "away",
-                    "",
-                    before.status.bytes + report.status.bytes,
-                    before.status.reopened + report.status.reopened + 1,
-                ),
-                before.frames + report.frames,
-                before.dropped + report.dropped,
-            )
-            self._report = SinkReport(TransportStatus("away", ""))
+            total = self._report.after(self._before)
+            self._before, self._report = replace(total, reopened=total.reopened + 1), SinkReport("away")
             self._closing.wait(_AGAIN)
             self._ended.clear()
             if not self._closing.is_set():

@@ -1,19 +1,18 @@
 """Child process of a stream's sink: encodes, muxes, and passes the bytes to a transport.
 
-Frames come in slots of shared memory (`WriteFrame`), sound in messages (`WriteSound`). Frames that come in a burst
+Frames come in slots of shared memory (`WriteFrame`), sound in messages (`SoundPacket`). Frames that come in a burst
 are encoded one after the other; none are encoded while no peer takes them.
 """
 
 from __future__ import annotations
 
-import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from queue import Empty
-from typing import Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import av
 
@@ -21,21 +20,14 @@ from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
 from rtface.errors import MissingComponent, UsageError
-from rtface.live.messages import (
-    SinkOpened,
-    SinkRefused,
-    SinkReport,
-    StreamJob,
-    WorkerStarted,
-    WriteFrame,
-    WriteSound,
-)
+from rtface.live.messages import Refused, SinkOpened, SinkReport, StreamJob, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
-from rtface.live.sinks.rtmp import ANSWER, RtmpAddress, RtmpPublisher
-from rtface.live.sinks.stream_mux import DATAGRAM, StreamMux
-from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
-from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport, UdpTransport
+from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
+from rtface.live.sinks.srt_link import SrtLink
+from rtface.live.sinks.stream_mux import StreamMux
+from rtface.live.sinks.tcp_channel import ConnectionLost
+from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport
 
 _STATUS_S = 0.25
 # Seconds of frames that may wait for the encoder, as after a stall they come in a burst.
@@ -112,58 +104,32 @@ def open_transport(url: str, reports: Reports) -> Transport:
     scheme = parts.scheme.lower()
     if scheme in ("rtmp", "rtmps"):
         return ServerTransport("flv", partial(RtmpPublisher, RtmpAddress.of(url)), reports)
+    query = parse_qs(url.partition("?")[2], keep_blank_values=True)
     if scheme == "srt":
-        from rtface.live.sinks.srt_transport import SrtTransport
-
-        return SrtTransport(url, reports)
-    if scheme not in ("tcp", "udp"):
-        raise UsageError("nothing can be sent over {scheme}", code="scheme_unsent", scheme=scheme)
-    place, query = _place(parts), parse_qs(parts.query, keep_blank_values=True)
-    if scheme == "udp":
-        size = max(188, _number(query, "pkt_size", DATAGRAM) // 188 * 188)
-        return UdpTransport(place, size, _number(query, "ttl", 0) or None, reports)
-    if query.get("listen", ["0"])[0] != "0":
-        return ListenTransport(place, reports)
-    return ServerTransport("mpegts", partial(_connect, place), reports)
-
-
-def _place(parts: SplitResult) -> tuple[str, int]:
+        return ServerTransport("mpegts", partial(SrtLink, url), reports, listens=query.get("mode") == ["listener"])
+    if scheme != "tcp" or query.get("listen", ["0"]) == ["0"]:
+        raise UsageError("viewers connect to rtface; end the address in ?listen", code="tcp_listen")
     try:
         port = parts.port
     except ValueError:
         port = None
     if port is None:
-        raise UsageError("the address needs a port: {scheme}://HOST:PORT", code="port_missing", scheme=parts.scheme)
-    return parts.hostname or "127.0.0.1", port
-
-
-def _number(query: dict[str, list[Any]], name: str, otherwise: int) -> int:
-    try:
-        return int(query[name][0]) if name in query else otherwise
-    except ValueError:
-        raise UsageError("{name} of the address is a whole number", code="address_number", name=name) from None
-
-
-def _connect(place: tuple[str, int]) -> TcpChannel:
-    try:
-        return TcpChannel(socket.create_connection(place, ANSWER))
-    except OSError as error:
-        raise ConnectionLost(reason(error)) from None
+        raise UsageError("the address needs a port: {scheme}://HOST:PORT", code="port_missing", scheme=scheme)
+    return ListenTransport((parts.hostname or "127.0.0.1", port), reports)
 
 
 def stream(parent: ParentProcess, job: StreamJob) -> None:
     """What the child of a `rtface.live.sinks.stream_sink.StreamSink` runs until its parent asks it to end."""
     reports = Reports()
-    parent.send(WorkerStarted())
     try:
         transport = open_transport(job.url, reports)
-        encoder = LiveEncoder(job.video, job.encoding)
+        encoder = LiveEncoder(job.video, job.options)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
-        parent.send(SinkRefused(error.message, "usage" if isinstance(error, UsageError) else "missing"))
+        parent.send(Refused(type(error).__name__, error.message))
         return
     except ConnectionLost as error:
-        parent.send(SinkRefused(error.args[0]))
+        parent.send(Refused("OutputError", error.args[0]))
         return
     writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))
@@ -178,12 +144,16 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
 
 def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
     """Reports at every new status and several times a second: always the newest, as `reports` may hold older ones."""
-    over = False
-    while not over:
-        parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
+    more: object = True
+    while more is not None:
+        parent.send(_report_now(writer, transport))
         with suppress(Empty):
-            over = reports.get(timeout=_STATUS_S) is None
-    parent.send(SinkReport(transport.status, writer.frames, Counter(writer.dropped)))
+            more = reports.get(timeout=_STATUS_S)
+    parent.send(_report_now(writer, transport))
+
+
+def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
+    return replace(transport.status, frames=writer.frames, dropped=Counter(writer.dropped))
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:
@@ -200,8 +170,8 @@ def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> 
                 while waiting[-1].time - waiting[0].time > BEHIND_S:
                     frames.free(waiting.popleft().slot)
                     writer.dropped["encoder"] += 1
-            elif isinstance(message, WriteSound):
-                writer.sound(message.sound, message.time)
+            elif isinstance(message, SoundPacket):
+                writer.sound(message, message.time)
             message = parent.receive(0) if not parent.gone else None
         if waiting:
             shown = waiting.popleft()

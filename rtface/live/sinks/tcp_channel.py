@@ -1,7 +1,8 @@
-"""A TCP connection that never blocks, and knows how many bytes its peer has acknowledged."""
+"""Connections of a stream: a queue of bytes, and a TCP connection that never blocks."""
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import sys
@@ -15,32 +16,75 @@ from rtface.errors import Message
 # Most unsent bytes in the kernel: more would only be late when they are sent.
 _MAX_UNSENT_BYTES = 32 << 10
 _SEND_BYTES = 64 << 10
+TICK = 0.1
+"""Seconds that a thread of a stream waits at most before it looks around."""
+_LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class ConnectionLost(Exception):
     """The peer cannot be reached any more; the message says why in a few words, without secrets."""
 
 
-class TcpChannel:
-    """A connected socket with a queue. One thread puts bytes in, another sends them. As it is, its peer takes a
-    container's bytes; `rtface.live.sinks.rtmp.RtmpPublisher` wraps them into messages.
+class SendQueue:
+    """The bytes of a connection that wait. One thread puts them in; another sends them.
+
+    Attributes:
+        waiting_bytes: put in, and not sent yet.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, memoryview]] = deque()
+        self._lock = threading.Lock()
+        self.waiting_bytes = 0
+
+    def put(self, data: bytes) -> None:
+        """Queues bytes."""
+        with self._lock:
+            self._waiting.append((time.monotonic(), memoryview(data)))
+            self.waiting_bytes += len(data)
+
+    @property
+    def age(self) -> float:
+        """Seconds that the oldest of what waits has waited."""
+        with self._lock:
+            return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
+
+    @property
+    def unsent(self) -> int:
+        """How much the end of the stream has to wait for; 0 when all is out."""
+        return self.waiting_bytes
+
+    def end_stream(self) -> None:
+        """Queues what tells the peer that the stream is over."""
+
+    def _head(self, most: int) -> memoryview:
+        """The next bytes to send, at most so many; none where nothing waits."""
+        with self._lock:
+            return self._waiting[0][1][:most] if self._waiting else memoryview(b"")
+
+    def _sent(self, count: int) -> None:
+        """Takes bytes that were sent out of the queue."""
+        with self._lock:
+            self.waiting_bytes -= count
+            since, data = self._waiting.popleft()
+            if count < len(data):
+                self._waiting.appendleft((since, data[count:]))
+
+
+class TcpChannel(SendQueue):
+    """A connected socket that never blocks. As it is, its peer takes a container's bytes;
+    `rtface.live.sinks.rtmp.RtmpPublisher` wraps them into messages.
 
     Args:
         peer: connected; becomes non-blocking, and the channel's to close.
-
-    Attributes:
-        peer: the socket.
     """
 
     def __init__(self, peer: socket.socket) -> None:
-        self.peer = peer
-        self._waiting: deque[tuple[float, memoryview]] = deque()
-        self._lock = threading.Lock()
-        self._handed = 0
-        self._accepted = 0
-        self._moved = time.monotonic()
-        self.waiting_bytes = 0
-        peer.setblocking(False)
+        super().__init__()
+        self._peer, (self._woken, self._wake) = peer, socket.socketpair()
+        self._handed, self._moved = 0, time.monotonic()
+        for one in (peer, self._woken, self._wake):
+            one.setblocking(False)
         with suppress(OSError):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError):
@@ -51,10 +95,10 @@ class TcpChannel:
                 peer.setsockopt(socket.IPPROTO_TCP, low_water, _MAX_UNSENT_BYTES)
 
     def put(self, data: bytes) -> None:
-        """Queues bytes."""
-        with self._lock:
-            self._waiting.append((time.monotonic(), memoryview(data)))
-            self.waiting_bytes += len(data)
+        """Queues bytes, and wakes the thread that sends."""
+        super().put(data)
+        with suppress(OSError):
+            self._wake.send(b"\0")
 
     def received(self, data: bytes) -> None:
         """Takes what the peer sent meanwhile.
@@ -63,83 +107,40 @@ class TcpChannel:
             ConnectionLost: the peer ends the stream.
         """
 
-    def end_stream(self) -> None:
-        """Queues what tells the peer that the stream is over."""
-
-    def flush(self) -> None:
-        """Sends what the kernel takes now.
+    def step(self) -> None:
+        """Sends and receives what can be; waits up to `TICK` for either.
 
         Raises:
             ConnectionLost: the connection is gone.
         """
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    return
-                since, data = self._waiting[0]
-            try:
-                sent = self.peer.send(data[:_SEND_BYTES])
-            except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return
-            except OSError as error:
-                raise ConnectionLost(reason(error)) from None
-            with self._lock:
-                self._handed += sent
-                self.waiting_bytes -= sent
-                if sent < len(data):
-                    self._waiting[0] = since, data[sent:]
-                else:
-                    self._waiting.popleft()
-            if sent < min(len(data), _SEND_BYTES):
-                return
-
-    def receive(self) -> bytes:
-        """What came, b"" for nothing.
-
-        Raises:
-            ConnectionLost: the peer closed the connection.
-        """
+        if not self.waiting_bytes:
+            self._moved = time.monotonic()
+        select.select([self._peer, self._woken], [self._peer] if self.waiting_bytes else [], [], TICK)
+        with suppress(OSError):
+            self._woken.recv(4096)
         try:
-            data = self.peer.recv(65_536)
-        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return b""
+            with suppress(*_LATER):
+                while data := self._peer.recv(65_536):
+                    self.received(data)
+                raise ConnectionLost("the other end closed the connection")
+            with suppress(*_LATER):
+                while head := self._head(_SEND_BYTES):
+                    sent = self._peer.send(head)
+                    self._handed, self._moved = self._handed + sent, time.monotonic()
+                    self._sent(sent)
         except OSError as error:
             raise ConnectionLost(reason(error)) from None
-        if not data:
-            raise ConnectionLost("the other end closed the connection")
-        return data
-
-    def forget(self) -> None:
-        """Drops what waits, except a piece that is half sent."""
-        with self._lock:
-            head = self._waiting[0] if self._waiting else None
-            self._waiting.clear()
-            self.waiting_bytes = 0
-            if head is not None and len(head[1]) != len(head[1].obj):  # pyright: ignore[reportArgumentType]
-                self._waiting.append(head)
-                self.waiting_bytes = len(head[1])
-
-    @property
-    def age(self) -> float:
-        """Seconds that the oldest of what waits has waited."""
-        with self._lock:
-            return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
 
     def progress(self) -> tuple[int, float]:
-        """Bytes that the peer has taken (where the kernel tells: acknowledged; else: that the kernel took), and for
-        how many seconds it has taken none of those that wait for it."""
-        held = _unacknowledged(self.peer)
-        accepted = max(self._accepted, self._handed - held)
-        now = time.monotonic()
-        if accepted > self._accepted or (held == 0 and not self.waiting_bytes):
-            self._moved = now
-        self._accepted = accepted
-        return accepted, now - self._moved
+        """Bytes that the peer has taken (the kernel keeps few), and for how many seconds it has taken none of those
+        that wait for it."""
+        return self._handed, time.monotonic() - self._moved
 
     def close(self) -> None:
         """Ends the connection."""
-        with suppress(OSError):
-            self.peer.close()
+        for one in (self._peer, self._woken, self._wake):
+            with suppress(OSError):
+                one.close()
 
 
 def reason(error: OSError) -> str:
@@ -157,18 +158,3 @@ def reason(error: OSError) -> str:
     if isinstance(error, (BrokenPipeError, ConnectionResetError, ConnectionAbortedError)):
         return "the connection was lost"
     return error.strerror or type(error).__name__
-
-
-def _unacknowledged(peer: socket.socket) -> int:
-    """Bytes in the kernel that the peer has not acknowledged; 0 where the platform does not say."""
-    try:
-        if sys.platform == "linux":
-            import fcntl
-            import termios
-
-            return int.from_bytes(fcntl.ioctl(peer.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        if sys.platform == "darwin":
-            return peer.getsockopt(socket.SOL_SOCKET, 0x1024)  # SO_NWRITE
-    except OSError:
-        pass
-    return 0

@@ -1,12 +1,11 @@
-"""Transports of a stream: a published TCP connection, a TCP server and UDP datagrams.
+"""Transports of a stream: a connection to one peer, and a TCP server.
 
-A transport carries a container's bytes: to a server that is connected again whenever it is lost, to viewers that
-connect and leave, or in datagrams. Its `write` never waits: a thread of the transport sends the bytes.
+A transport carries a container's bytes: to a peer that is connected again whenever it is lost, or to viewers that
+connect and leave. Its `write` never waits: a thread of the transport sends the bytes.
 """
 
 from __future__ import annotations
 
-import selectors
 import socket
 import threading
 import time
@@ -17,18 +16,21 @@ from queue import SimpleQueue
 from typing import Any
 
 from rtface.concurrency.threads import start_thread
+from rtface.errors import RtfaceError
 from rtface.live.backoff import retry_delay
-from rtface.live.messages import TransportStatus
-from rtface.live.sinks.tcp_channel import ConnectionLost, TcpChannel, reason
+from rtface.live.messages import SinkReport
+from rtface.live.sinks.srt_link import SrtLink
+from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reason
 
 # Seconds without a byte taken after which a peer counts as away, and is connected again.
 STALLED, GIVEN_UP = 2.0, 6.0
 # Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
 LATE = 0.5
-TICK = 0.1
+# The same of one viewer of several, who is let go then.
+SLOW = 2.0
 
 
-Reports = SimpleQueue[TransportStatus | None]
+Reports = SimpleQueue[SinkReport | None]
 """Of a transport's status, in order; None ends them."""
 
 
@@ -47,7 +49,7 @@ class Transport:
 
     format = "mpegts"
 
-    def __init__(self, status: TransportStatus, reports: Reports) -> None:
+    def __init__(self, status: SinkReport, reports: Reports) -> None:
         self.generation = 0
         self.status, self._reports = status, reports
 
@@ -84,43 +86,31 @@ class Transport:
             self._reports.put(self.status)
 
 
-class SelectWaker:
-    """Wakes another thread from its `select`."""
-
-    def __init__(self) -> None:
-        self.reader, self._writer = socket.socketpair()
-        self.reader.setblocking(False)
-        self._writer.setblocking(False)
-
-    def __call__(self) -> None:
-        with suppress(OSError):
-            self._writer.send(b"\0")
-
-    def clear(self) -> None:
-        with suppress(OSError):
-            self.reader.recv(4096)
-
-
 class ServerTransport(Transport):
-    """Publishes to one server, and connects again when it is lost or stalls."""
+    """Publishes to one peer, and connects again when it is lost or stalls.
+
+    Args:
+        format: FFmpeg's name of the container.
+        connect: reaches the peer, or waits for it; ConnectionLost where there is none.
+        reports: as of `Transport`.
+        listens: whether the peer calls: then nothing is wrong without one.
+    """
 
     def __init__(
         self,
         format: str,
-        connect: Callable[[], TcpChannel],
+        connect: Callable[[], TcpChannel | SrtLink],
         reports: Reports,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        listens: bool = False,
     ) -> None:
-        super().__init__(TransportStatus("opening", "connecting"), reports)
+        super().__init__(SinkReport("opening", "connecting", viewers=0 if listens else None), reports)
         self.format = format
-        self._connect, self._clock = connect, clock
-        self._link: TcpChannel | None = None
+        self._connect, self._listens = connect, listens
+        self._link: TcpChannel | SrtLink | None = None
         self._count = 0
         self._bytes = 0
-        self._given = 0  # bytes of the container in all
         self._closing = threading.Event()
-        self._wake = SelectWaker()
 
     @property
     def behind(self) -> bool:
@@ -128,88 +118,75 @@ class ServerTransport(Transport):
         return link is not None and link.age > LATE
 
     def start(self, *, patient: bool) -> None:
-        if not patient:
+        if self._listens:
+            self._set(state="live", detail="nobody watches")
+        elif not patient:
             self._begin()
         self._thread = start_thread("server", self._run)
 
     def write(self, generation: int, data: bytes) -> None:
         link = self._link
         if link is not None and generation == self.generation:
-            self._given += len(data)
             link.put(data)
-            self._wake()
 
     def close(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         link = self._link
         if link is not None:
             link.end_stream()
-            while link.waiting_bytes and time.monotonic() < until and self._link is link:
-                self._wake()
+            while link.unsent and time.monotonic() < until and self._link is link:
                 time.sleep(0.01)
         self._closing.set()
-        self._wake()
-        self._thread.join(max(0.05, until - time.monotonic()))
+        self._thread.join(max(TICK, until - time.monotonic()))
 
     def _begin(self) -> None:
         self._link = self._connect()
         self._count += 1
         self.generation = self._count
-        self._set(state="live", detail="connected", reopened=self._count - 1)
+        if self._listens:
+            self._set(state="live", detail="1 watches", viewers=1)
+        else:
+            self._set(state="live", detail="connected", reopened=self._count - 1)
 
     def _run(self) -> None:
-        lost, tries, began = self._clock(), 0, self._clock()
+        lost, tries, began = time.monotonic(), 0, time.monotonic()
         while not self._closing.is_set():
             try:
                 if self._link is None:
                     self._begin()
-                    began = self._clock()
+                    began = time.monotonic()
                 self._serve()
-            except (ConnectionLost, OSError, ValueError, RuntimeError) as error:
-                now = self._clock()
+            except (ConnectionLost, RtfaceError, OSError, ValueError, RuntimeError) as error:
+                now = time.monotonic()
                 if self._link is not None:
                     if now - began > 5:  # a server that ends the stream at once is not reached
                         tries = 0
                     lost = now
                     self._end()
-                self._set(
-                    state="away", detail=error.args[0] if isinstance(error, ConnectionLost) else type(error).__name__
-                )
+                if self._listens and self._count:
+                    self._set(state="live", detail="nobody watches", viewers=0)
+                else:
+                    known = isinstance(error, ConnectionLost | RtfaceError)
+                    self._set(state="away", detail=str(error) if known else "the connection was lost")
             if not self._closing.is_set():
-                self._closing.wait(retry_delay(tries, self._clock() - lost))
+                self._closing.wait(retry_delay(tries, time.monotonic() - lost))
                 tries += 1
-        if self._link is not None:
-            self._end()
+        self._end()
 
     def _serve(self) -> None:
         """Sends and receives until the peer is lost or the transport closes."""
         link = self._link
         assert link is not None
-        taken = given = -1
-        moved = self._clock()
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake.reader, selectors.EVENT_READ)
-            selector.register(link.peer, selectors.EVENT_READ)
-            while not self._closing.is_set():
-                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if link.waiting_bytes else 0)
-                selector.modify(link.peer, events)
-                selector.select(TICK)
-                self._wake.clear()
-                while data := link.receive():
-                    link.received(data)
-                link.flush()
-                accepted, idle = link.progress()
-                self._set(quiet=True, bytes=self._bytes + accepted)
-                if accepted != taken or self._given == given or link.waiting_bytes:
-                    taken, given, moved = accepted, self._given, self._clock()
-                if idle > GIVEN_UP:
-                    raise ConnectionLost("it takes nothing any more")
-                if self._clock() - moved > STALLED:
-                    raise ConnectionLost("what is encoded does not reach it")
-                if idle > STALLED:
-                    self._set(state="away", detail=f"it has taken nothing for {idle:.0f} s")
-                elif self.status.state != "live":
-                    self._set(state="live", detail="connected")
+        while not self._closing.is_set():
+            link.step()
+            accepted, idle = link.progress()
+            self._set(quiet=True, bytes=self._bytes + accepted)
+            if idle > GIVEN_UP:
+                raise ConnectionLost("it takes nothing any more")
+            if idle > STALLED:
+                self._set(state="away", detail=f"it has taken nothing for {idle:.0f} s")
+            elif self.status.state != "live":
+                self._set(state="live", detail="connected")
 
     def _end(self) -> None:
         link, self._link, self.generation = self._link, None, 0
@@ -220,18 +197,16 @@ class ServerTransport(Transport):
 
 class ListenTransport(Transport):
     """Listens, and sends MPEG-TS to every viewer that connects. Each begins with the tables and an I-frame, and none
-    waits for another. A viewer that is too slow loses what it did not fetch and begins at the next I-frame."""
+    waits for another. A viewer that is too slow is let go, and may come again."""
 
     def __init__(self, place: tuple[str, int], reports: Reports) -> None:
-        super().__init__(TransportStatus("opening", "", viewers=0), reports)
+        super().__init__(SinkReport("opening", viewers=0), reports)
         self._place = place
         self._viewers: dict[TcpChannel, bool] = {}  # and whether it has begun
-        self._taken: dict[TcpChannel, int] = {}
         self._lock = threading.Lock()
         self._key = False
         self._bytes = 0
         self._closing = threading.Event()
-        self._wake = SelectWaker()
 
     def start(self, *, patient: bool) -> None:
         family = socket.AF_INET6 if ":" in self._place[0] else socket.AF_INET
@@ -239,7 +214,7 @@ class ListenTransport(Transport):
             self._listener = socket.create_server(self._place, family=family, backlog=8)
         except OSError as error:
             raise ConnectionLost(f"cannot listen there: {reason(error)}") from None
-        self._listener.setblocking(False)
+        self._listener.settimeout(TICK)
         self._report_state()
         self._thread = start_thread("viewers", self._run)
 
@@ -250,73 +225,47 @@ class ListenTransport(Transport):
     def write(self, generation: int, data: bytes) -> None:
         with self._lock:
             for viewer, begun in self._viewers.items():
-                if begun and viewer.age > LATE * 4:
-                    viewer.forget()
-                    begun = self._viewers[viewer] = False
-                    self._key = True
                 if begun:
                     viewer.put(data)
-                elif not viewer.waiting_bytes and (start := tables(data)) is not None:
+                elif (start := tables(data)) is not None:
                     self._viewers[viewer] = True
                     viewer.put(data[start:])
-        self._wake()
 
     def close(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and any(v.waiting_bytes for v in list(self._viewers)):
-            self._wake()
             time.sleep(0.01)
         self._closing.set()
-        self._wake()
-        self._thread.join(max(0.05, until - time.monotonic()))
+        self._thread.join(2 * TICK)
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._wake.reader, selectors.EVENT_READ)
-            selector.register(self._listener, selectors.EVENT_READ)
+        with self._listener:
             while not self._closing.is_set():
-                for viewer in self._viewers:
-                    events = selectors.EVENT_READ | (selectors.EVENT_WRITE if viewer.waiting_bytes else 0)
-                    selector.modify(viewer.peer, events)
-                selector.select(TICK)
-                self._wake.clear()
-                self._accept(selector)
-                for viewer in list(self._viewers):
-                    self._serve(viewer, selector)
-        for viewer in self._viewers:
-            viewer.close()
-        self._listener.close()
+                with suppress(OSError):
+                    viewer = TcpChannel(self._listener.accept()[0])
+                    with self._lock:
+                        self._viewers[viewer] = False
+                        self._key, self.generation = True, 1
+                        self._report_state()
+                    start_thread("viewer", self._serve, viewer)
 
-    def _accept(self, selector: selectors.DefaultSelector) -> None:
-        with suppress(OSError):
-            while True:
-                peer, _ = self._listener.accept()
-                viewer = TcpChannel(peer)
-                selector.register(peer, selectors.EVENT_READ)
+    def _serve(self, viewer: TcpChannel) -> None:
+        taken = 0
+        with suppress(ConnectionLost):
+            while not self._closing.is_set():
+                viewer.step()
+                accepted = viewer.progress()[0]
+                if viewer.age > SLOW:
+                    break
                 with self._lock:
-                    self._viewers[viewer] = False
-                self._key, self.generation = True, 1
-                self._report_state()
-
-    def _serve(self, viewer: TcpChannel, selector: selectors.DefaultSelector) -> None:
-        try:
-            viewer.receive()
-            viewer.flush()
-            accepted, idle = viewer.progress()
-            if idle > GIVEN_UP:
-                raise ConnectionLost("takes nothing")
-            self._bytes += accepted - self._taken.get(viewer, 0)
-            self._taken[viewer] = accepted
-            self._set(quiet=True, bytes=self._bytes)
-        except ConnectionLost:
-            selector.unregister(viewer.peer)
-            self._taken.pop(viewer, None)
-            with self._lock:
-                del self._viewers[viewer]
-                if not self._viewers:
-                    self.generation = 0
-            viewer.close()
+                    self._bytes, taken = self._bytes + accepted - taken, accepted
+                    self._set(quiet=True, bytes=self._bytes)
+        with self._lock:
+            del self._viewers[viewer]
+            if not self._viewers:
+                self.generation = 0
             self._report_state()
+        viewer.close()
 
     def _report_state(self) -> None:
         count = len(self._viewers)
@@ -325,40 +274,6 @@ class ListenTransport(Transport):
             viewers=count,
             detail="nobody watches" if not count else f"{count} watch" + "es" * (count == 1),
         )
-
-
-class UdpTransport(Transport):
-    """Sends MPEG-TS in datagrams; whether they arrive is not known."""
-
-    def __init__(self, place: tuple[str, int], size: int, ttl: int | None, reports: Reports) -> None:
-        super().__init__(TransportStatus("opening", ""), reports)
-        self._place, self._size, self._ttl = place, size, ttl
-        self._sent = 0
-
-    def start(self, *, patient: bool) -> None:
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(*self._place, type=socket.SOCK_DGRAM)[0]
-            self._socket = socket.socket(family, kind, protocol)
-            if self._ttl is not None:
-                self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, self._ttl)
-            self._socket.connect(address)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        except OSError as error:
-            raise ConnectionLost(reason(error)) from None
-        self._socket.setblocking(False)
-        self.generation = 1
-        self._set(state="live", detail="sending")
-
-    def write(self, generation: int, data: bytes) -> None:
-        for number, at in enumerate(range(0, len(data), self._size)):
-            if number % 24 == 23:
-                time.sleep(0.001)  # an I-frame in one burst would not fit into a receiver's buffer
-            with suppress(OSError):  # no receiver, or no room: datagrams get lost
-                self._sent += self._socket.send(data[at : at + self._size])
-        self._set(quiet=True, bytes=self._sent)
-
-    def close(self, seconds: float) -> None:
-        self._socket.close()
 
 
 def tables(data: bytes) -> int | None:

@@ -25,8 +25,7 @@ CREATE = "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card
 RELOAD = f"sudo modprobe -r v4l2loopback && {CREATE}"
 APT = "sudo apt install v4l2loopback-dkms linux-headers-$(uname -r)"
 
-FOURCC = {"yuv420p": b"YU12", "nv12": b"NV12"}
-_PIX_FMT = {code: name for name, code in FOURCC.items()}
+_I420 = b"YU12"
 
 _S_FMT, _S_PARM, STREAMON = 0xC0D05605, 0xC0CC5616, 0x40045612
 _FORMAT = 8  # where the frame's fields begin in struct v4l2_format
@@ -171,12 +170,12 @@ class V4l2LoopbackOutput:
 
     Attributes:
         name: "rtface (/dev/video10)".
-        width, height, pix_fmt: of the frames that it takes. Those asked for, but where a program still reads it: then
+        width, height: of the frames that it takes. Those asked for, but where a program still reads it: then
             the driver keeps what it had.
         notes: what a user should know, a line each.
     """
 
-    def __init__(self, node: Path, width: int, height: int, pix_fmt: str, rate: Fraction) -> None:
+    def __init__(self, node: Path, width: int, height: int, rate: Fraction) -> None:
         """
         Raises:
             OutputError: it cannot be used; the message says why and what to do.
@@ -188,7 +187,7 @@ class V4l2LoopbackOutput:
         self._fd, can = self._opened()
         try:
             self._claim(can)
-            self.width, self.height, self.pix_fmt = self._configure(width, height, pix_fmt, rate)
+            self.width, self.height = self._configure(width, height, rate)
             self._events = self._subscribed()
         except BaseException:
             os.close(self._fd)
@@ -248,10 +247,10 @@ class V4l2LoopbackOutput:
         names = ", ".join(v4l2.users(self._node))
         return Message(", open in {names}", code="open_in", names=names) if names else ""
 
-    def _configure(self, width: int, height: int, pix_fmt: str, rate: Fraction) -> tuple[int, int, str]:
+    def _configure(self, width: int, height: int, rate: Fraction) -> tuple[int, int]:
         form = bytearray(208)
         struct.pack_into("I", form, 0, v4l2.OUTPUT)
-        struct.pack_into("II4sI", form, _FORMAT, width, height, FOURCC[pix_fmt], 1)
+        struct.pack_into("II4sI", form, _FORMAT, width, height, _I420, 1)
         parm = bytearray(204)
         struct.pack_into("IIIII", parm, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
         try:
@@ -270,7 +269,7 @@ class V4l2LoopbackOutput:
                 why=v4l2.why(error),
             ) from None
         got_width, got_height, code = struct.unpack_from("II4s", granted, _FORMAT)
-        if code not in _PIX_FMT:
+        if code != _I420:
             raise OutputError(
                 "{name} is held at the format {format} by a program that reads it{by}; switch its camera off and on",
                 code="loopback_held",
@@ -287,7 +286,7 @@ class V4l2LoopbackOutput:
             # From here on readers see a camera, and the close, however it comes, leaves a device that can be used
             # again. 0.14 and newer refuse this: there the first write does it.
             v4l2.ioctl(self._fd, STREAMON, struct.pack("i", v4l2.OUTPUT))
-        return got_width, got_height, _PIX_FMT[code]
+        return got_width, got_height
 
     def write(self, frame: Bytes) -> None:
         """Hands over one frame; OSError when the device does not take it. Never waits."""

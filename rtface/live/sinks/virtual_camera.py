@@ -39,7 +39,7 @@ def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -
     Raises:
         MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
     """
-    output = _open_black(name, width, height, "yuv420p", _HELD_RATE)
+    output = _open_black(name, width, height, _HELD_RATE)
     try:
         while not stop.is_set() and output.watch(_HELD_POLL, stop) is False:
             pass
@@ -47,12 +47,12 @@ def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -
         output.close()
 
 
-def _open_black(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
+def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     """The first virtual camera of that name that is available, with a black frame, so that readers find a camera where
     no other comes."""
-    output = _open(name, width, height, pix_fmt, rate)
+    output = _open(name, width, height, rate)
     try:
-        output.write(CameraBuffer(output.width, output.height, output.pix_fmt).data)
+        output.write(CameraBuffer(output.width, output.height).data)
     except OSError as error:
         output.close()
         raise OutputError(
@@ -61,16 +61,16 @@ def _open_black(name: str, width: int, height: int, pix_fmt: str, rate: Fraction
     return output
 
 
-def _open(name: str, width: int, height: int, pix_fmt: str, rate: Fraction) -> CameraOutput:
+def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     if platform.system() != "Linux":
-        return PyvirtualcamOutput(name, width, height, pix_fmt, rate)
+        return PyvirtualcamOutput(name, width, height, rate)
     first, *others = v4l2_loopback.find(name)
     try:
-        return V4l2LoopbackOutput(first, width, height, pix_fmt, rate)
+        return V4l2LoopbackOutput(first, width, height, rate)
     except OutputError:
         for node in others:
             with contextlib.suppress(OutputError):
-                return V4l2LoopbackOutput(node, width, height, pix_fmt, rate)
+                return V4l2LoopbackOutput(node, width, height, rate)
         raise
 
 
@@ -170,13 +170,13 @@ class VirtualCamera(LiveSink):
 
     def _connect(self, form: VideoFormat) -> CameraOutput:
         width, height = even(form.width * form.aspect), even(form.height)
-        return _open_black(self._name, width, height, "nv12" if form.pix_fmt == "nv12" else "yuv420p", form.rate)
+        return _open_black(self._name, width, height, form.rate)
 
     def _take(self, output: CameraOutput, reopened: int = 0) -> None:
         with self._lock:
             if self._health.state != "closed":
                 self._output = output
-                self._canvas = CameraBuffer(output.width, output.height, output.pix_fmt)
+                self._canvas = CameraBuffer(output.width, output.height)
                 self._wanted = True
                 self._health = replace(self._health, reopened=reopened)
                 self._set("live", output.name)

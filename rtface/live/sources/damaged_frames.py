@@ -10,8 +10,6 @@ from av.video.stream import VideoStream
 
 from rtface.media.read.concealment import Concealment
 
-_WINDOW, _GIVEN = 60, 0.4
-"""Share of so many packets from which on frames have to come."""
 _RECENT_FRAMES, _MAX_LEFT_OUT_FRAMES = 30, 15
 """Of so many frames at most so many are left out; a source that is mostly damaged is shown all the same."""
 
@@ -32,27 +30,16 @@ class DamageFilter:
         self._concealment = Concealment(video.codec_context)
         self._alone = video.codec_context.codec.intra_only
         self._last: deque[bool] = deque(maxlen=_RECENT_FRAMES)
-        self._gave: deque[bool] = deque(maxlen=_WINDOW)
         self.damaged = self.missing = 0
-
-    @property
-    def undecodable(self) -> bool:
-        """True if the packets are hardly those of the stream that was opened: it has another codec now. Of the wrong
-        decoder some frames come, too; of fields that come one by one half as many as packets."""
-        return len(self._gave) == _WINDOW and sum(self._gave) < _GIVEN * _WINDOW
 
     def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """The frames to show; raises av.FFmpegError where a packet cannot be decoded at all."""
         self._concealment.note(packet)
-        images: list[av.VideoFrame] = []
         try:
-            images = packet.decode()
+            images: list[av.VideoFrame] = packet.decode()
         except av.FFmpegError:
             if not (images := self._concealment.again(packet)):
                 raise
-        finally:
-            if images or self._gave:  # from the first frame on
-                self._gave.append(bool(images))
         return [image for image in images if self._is_shown(image)]
 
     def _is_shown(self, image: av.VideoFrame) -> bool:

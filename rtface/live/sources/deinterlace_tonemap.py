@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import av
 from av.filter import Graph
-from av.filter.context import FilterContext
 
 from rtface.frame import Transfer
 from rtface.geometry.color_curves import engine_curve
@@ -83,10 +82,6 @@ def _mapped(graph: Graph, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
         yield out
 
 
-def _source(graph: Graph, image: av.VideoFrame) -> FilterContext:
-    return graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=image.time_base)
-
-
 def _tone_mapper(image: av.VideoFrame) -> Graph:
     graph = Graph()
     matrix = "bt2020" if int(image.colorspace) in _MATRIX_2020 else "bt709"
@@ -118,5 +113,6 @@ def _tone_mapper(image: av.VideoFrame) -> Graph:
         graph.add("scale", out_color_matrix="bt709", out_range="limited", flags="fast_bilinear"),
         graph.add("format", "yuv420p"),
     ]
-    graph.link_nodes(_source(graph, image), *steps, graph.add("buffersink")).configure()
+    source = graph.add_buffer(width=image.width, height=image.height, format=image.format, time_base=image.time_base)
+    graph.link_nodes(source, *steps, graph.add("buffersink")).configure()
     return graph

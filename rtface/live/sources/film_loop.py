@@ -30,7 +30,7 @@ def repeated(
     opened = {stream.index: stream for stream in streams}
     end = begin - 1
     while end != begin:  # there are none
-        for stream in container.streams:  # else a damaged caption stops it, and other variants of a list are fetched
+        for stream in container.streams:  # else other variants of a list are fetched
             stream.discard = Discard.default if stream.index in opened else Discard.all
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
         for packet in filter(lambda one: one.size, packets):  # without the last ones, which would end the decoders

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
+from threading import Event
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from rtface.config.addresses import LIVE_SCHEMES
-from rtface.errors import InputError, InputMissing, RtfaceError
+from rtface.errors import InputError, InputMissing
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.srt import SrtConnection
 from rtface.media.read.container import (
@@ -124,7 +125,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     if request.kind != "file":
         opened = _open_url(request)
     elif is_pipe(request.name):
-        reader = PipeReader(request.name, lambda: False)
+        reader = PipeReader(request.name, Event())
         opened = _streams(open_container(request.name, reader, _PIPE), request, live=True, probed=True)
     else:
         opened = _streams(open_container(request.name), request, live=False)
@@ -132,21 +133,6 @@ def open_stream(request: SourceRequest) -> OpenedInput:
         with suppress(av.FFmpegError):  # then it begins at its start
             opened.container.seek(round(request.seek * 1e6))
     return opened
-
-
-def may_get_sound(request: SourceRequest) -> bool:
-    """True if sound may come later to a stream that was opened without: an RTMP encoder sends it when it has some."""
-    return request.sound and request.video and urlsplit(request.name).scheme.lower() in ("rtmp", "rtmps")
-
-
-def has_sound(request: SourceRequest) -> bool:
-    """Opens the stream once more, for its sound alone; whether there is any."""
-    try:
-        opened = open_stream(replace(request, video=False))
-    except (RtfaceError, av.FFmpegError, OSError):
-        return False
-    opened.container.close()
-    return True
 
 
 def _open_url(request: SourceRequest) -> OpenedInput:

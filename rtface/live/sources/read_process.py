@@ -18,10 +18,10 @@ from rtface.concurrency.shared_frames import FrameRing
 from rtface.errors import InputError, InputMissing, Message, MissingComponent, RtfaceError
 from rtface.live.messages import (
     Heartbeat,
+    Refused,
     SoundPacketReady,
     SourceMessage,
     SourceOpened,
-    SourceRefused,
     SourceRequest,
     VideoFrameReady,
 )
@@ -198,8 +198,8 @@ class ReadProcess:
                 self.heartbeat = replace(message, over=message.over or self.heartbeat.over)
             case SourceOpened():
                 self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening it does not count
-            case SourceRefused():
-                self.refusal = _ERRORS[message.kind](message.text)
+            case Refused():
+                self.refusal = _ERRORS[message.kind](message.why)
 
     def _end(self, reason: str) -> None:
         self._reason = reason

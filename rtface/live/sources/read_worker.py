@@ -30,11 +30,10 @@ from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.frame import Color, Display, Quantisers
 from rtface.live.devices import camera, microphone, screen
 from rtface.live.messages import (
-    SOUND_BEGAN,
     Heartbeat,
+    Refused,
     SoundPacketReady,
     SourceOpened,
-    SourceRefused,
     SourceRequest,
     VideoFrameReady,
 )
@@ -43,7 +42,7 @@ from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
 from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
-from rtface.live.sources.open_stream import OpenedInput, has_sound, may_get_sound, open_stream
+from rtface.live.sources.open_stream import OpenedInput, open_stream
 from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
@@ -54,8 +53,6 @@ from rtface.media.read.quantiser import QuantiserReader
 
 # FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
-# Seconds after which a stream without sound is checked for sound again, doubled each time.
-_LISTEN = 2.0
 # Seconds between beats.
 _HEARTBEAT_S = 0.25
 # Seconds that a packet may be overdue before frames are given up to catch up.
@@ -66,8 +63,6 @@ _MAX_OVERDUE_PACKETS = 60
 _BEHIND_S, _BEHIND = 0.2, 3
 # Seconds that a driver's time may lie before a frame's arrival to be believed.
 _PLAUSIBLE_AGE_S = 0.5
-# Packets of sound in a row, each of some 20 ms, of which nothing comes, from which on the source is opened again.
-_SILENT_PACKETS = 100
 # Video packets that may wait where none is dropped; then the sender has to.
 _MAX_WAITING = 3000
 # Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
@@ -75,7 +70,7 @@ _READ_AHEAD_S = 1.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
-    """Runs in the child process: sends `SourceOpened` or `SourceRefused`, then `VideoFrameReady` and
+    """Runs in the child process: sends `SourceOpened` or `Refused`, then `VideoFrameReady` and
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
@@ -85,7 +80,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:
         kind = type(error).__name__ if isinstance(error, InputError | MissingComponent) else "InputError"
-        parent.send(SourceRefused(kind, error.message))
+        parent.send(Refused(kind, error.message))
         return
     try:
         reader.run(opened)
@@ -128,7 +123,6 @@ class ReadWorker:
         self._buffer, self._backlog = JitterBuffer(request.buffer), Backlog()
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
-        self._sound_began = False
         self._received_at = time.monotonic()
         self._bytes = self._dropped = self._errors = self._sound_errors = 0
         self._behind = _BEHIND
@@ -174,7 +168,6 @@ class ReadWorker:
 
         Raises:
             av.FFmpegError: reading failed.
-            InputError: frames came, and cannot be decoded any more.
         """
         video = opened.video
         self._received_at = time.monotonic()
@@ -197,12 +190,10 @@ class ReadWorker:
             self._decoder = DamageFilter(video)
         if video is not None and opened.by_arrival:
             video.codec_context.flags |= Flags.low_delay
-        if opened.sound is None and self._request.again_for_sound and may_get_sound(self._request):
-            start_thread("listen", self._listen)
         self._demuxing = call_in_thread("demux", self._demux, packets, opened, track)
         self._demuxing.add_done_callback(lambda _: self._wake())
         self._behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
-        alone, changeable = _stand_alone(video), self._request.kind == "stream" and not opened.film
+        alone = _stand_alone(video)
         while (waiting := self._next()) is not None:
             if isinstance(waiting, QueuedSound):
                 self._send_sound(waiting.sound)
@@ -223,10 +214,6 @@ class ReadWorker:
                     self._hand_over(image, quantisers, waiting.due + self._held_s, opened)
                 elif waiting.fresh:
                     self._dropped += 1
-            if changeable and self._decoder and self._decoder.undecodable:
-                raise InputError(
-                    "its frames cannot be decoded any more; its codec may have changed", code="stream_frames"
-                )
         if self._demuxing.done():
             self._demuxing.result()
         if opened.played or self._request.kind == "file":
@@ -264,14 +251,6 @@ class ReadWorker:
         now = self._now()
         with self._changed:
             return sum(one.due <= now for one in self._pictures)
-
-    def _listen(self) -> None:
-        """Checks from time to time whether a stream without sound has some: PyAV shows no stream that comes later."""
-        wait = _LISTEN
-        while not self._sound_began and not self._parent.gone:
-            time.sleep(wait)
-            self._sound_began = has_sound(self._request)
-            wait *= 2
 
     # -- packets ------------------------------------------------------------------------------------------------
 
@@ -318,8 +297,6 @@ class ReadWorker:
             packets, burst = as_sent(packets, leading), None
         alone, taken = _stand_alone(opened.video), -inf
         for packet, arrived in packets:
-            if self._sound_began:
-                raise InputError(SOUND_BEGAN)
             if pace is not None:
                 arrived = pace.due(packet, self._now())
                 self._wait_for(arrived - _READ_AHEAD_S)
@@ -349,10 +326,6 @@ class ReadWorker:
                     if burst is None:
                         self._take_sound(received, arrived)
                 self._sound_errors = track.errors
-                if track.silent > _SILENT_PACKETS and self._request.kind == "stream" and not opened.film:
-                    raise InputError(
-                        "its sound cannot be decoded any more; its codec may have changed", code="stream_sound"
-                    )
 
     def _wake(self) -> None:
         with self._changed:

@@ -18,7 +18,6 @@ from rtface.errors import InputError, Message, RtfaceError, UsageError
 from rtface.frame import Frame
 from rtface.live.backoff import retry_delay
 from rtface.live.messages import (
-    SOUND_BEGAN,
     Heartbeat,
     SoundPacketReady,
     SourceOpened,
@@ -222,7 +221,7 @@ class ReconnectingSource:
                 self._connection, self._seen, self._backlog = None, Heartbeat(0.0, 0, 0, 0), 0.0
             self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
-            self._request = replace(self._request, again_for_sound=SOUND_BEGAN not in why, live=live)
+            self._request = replace(self._request, live=live)
             if self._closed.is_set():
                 break
             if not self._settled.is_set() and not self._is_brief(connection, why, began):
@@ -366,4 +365,4 @@ class ReconnectingSource:
         if at + sound.duration / 2 < self._sound_end:
             return  # heard already: the source's clock was set back
         self._sound_end = at + sound.duration
-        self._sound(SoundPacket(sound.data, at, sound.duration, sound.rate, sound.channels))
+        self._sound(SoundPacket(sound.data, at, sound.duration))

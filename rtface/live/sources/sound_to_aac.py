@@ -45,9 +45,6 @@ class AacConverter:
     Args:
         source: stream of an opened container.
         form: of what comes out; None is what suits the source.
-
-    Attributes:
-        silent: packets since the last from which something came, after anything came.
     """
 
     def __init__(self, source: AudioStream, form: SoundFormat | None = None) -> None:
@@ -58,7 +55,6 @@ class AacConverter:
         self._config = plain_config(source.codec_context.extradata or b"")
         self._stats = Stats()
         self._encoder: AudioTranscoder | None = None
-        self._began, self.silent = False, 0
 
     @property
     def errors(self) -> int:
@@ -72,7 +68,6 @@ class AacConverter:
             packet: of the source.
             captured: `time.monotonic()` when it was there.
         """
-        self.silent += self._began
         if self._aac:
             if not packet.size or packet.is_corrupt:
                 return
@@ -96,10 +91,9 @@ class AacConverter:
         return adts_frame(self._wanted, data) if self._config == self._wanted else b""
 
     def _packet(self, data: bytes, packet: av.Packet[Any], captured: float) -> SoundPacketReady:
-        self._began, self.silent = True, 0
         stamp = None if packet.pts is None else float(packet.pts * packet.time_base)
         duration = float((packet.duration or 0) * packet.time_base) or FRAME / self.form.rate
-        return SoundPacketReady(data, stamp, captured, duration, self.form.rate, self.form.channels)
+        return SoundPacketReady(data, stamp, captured, duration)
 
 
 def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTranscoder:

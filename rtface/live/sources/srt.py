@@ -70,7 +70,7 @@ def library() -> Any:
 
 
 class SrtConnection:
-    """One connection, also as a file for PyAV (`read`, `write`).
+    """One connection, also as a file for PyAV to `read`.
 
     Args:
         url: "srt://host:port?mode=…&passphrase=…&streamid=…&latency=…"; the mode is "caller" or "listener", the latency
@@ -142,12 +142,6 @@ class SrtConnection:
         value, size = ctypes.c_int(), ctypes.c_int(4)
         self._library.srt_getsockflag(self._socket, _UNSENT, ctypes.byref(value), ctypes.byref(size))
         return value.value
-
-    def write(self, data: bytes) -> int:
-        """Sends data in messages; raises as `send`."""
-        for start in range(0, len(data), MESSAGE):
-            self.send(bytes(data[start : start + MESSAGE]))
-        return len(data)
 
     def close(self) -> None:
         """Ends the connection, and every `read` and `send` that waits. Safe to call twice."""

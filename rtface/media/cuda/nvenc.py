@@ -18,9 +18,6 @@ _SOFTWARE = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "lib
 _GPU = {software: gpu for gpu, software in _SOFTWARE.items()}
 # Names of a standard rather than of one encoder of it.
 _STANDARDS = ("h264", "avc", "h265", "hevc", "av1")
-# Speeds of NVENC in the words of the encoders that stand in for it.
-_X26 = {"p1": "superfast", "p2": "veryfast", "p3": "faster", "p4": "fast", "p5": "medium", "p6": "slow", "p7": "slower"}
-_SVT = {"p1": "12", "p2": "11", "p3": "10", "p4": "9", "p5": "8", "p6": "6", "p7": "4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,9 @@ def choose_encoder(
         _open(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
-        plan = plan_video(info, format, supported, codec=software, crf=crf, preset=_speed(preset, software), say=keep)
+        if software == "libsvtav1" or preset in SPEEDS.values():
+            preset = None  # NVENC's words, and x264's, are none of its own
+        plan = plan_video(info, format, supported, codec=software, crf=crf, preset=preset, say=keep)
         check(plan)
         return plan, f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
     return plan, None
@@ -90,15 +89,6 @@ def choose_encoder(
 def names_gpu(codec: str | None) -> bool:
     """Whether ``--codec`` names one of NVENC's encoders."""
     return codec is not None and codec.lower() in _SOFTWARE
-
-
-def _speed(preset: str | None, software: str) -> str | None:
-    """A speed that NVENC takes, in the words of a software encoder; its default where it has no such words."""
-    if preset is None or preset not in SPEEDS:
-        return preset
-    if software.startswith("libx26"):
-        return _X26.get(preset, preset)
-    return _SVT[SPEEDS[preset]] if software == "libsvtav1" else None
 
 
 def _gpu_encoder(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,13 +17,13 @@ def sha256_of(
     path: Path,
     *,
     tick: Callable[[int], None] | None = None,
-    stop: Callable[[], bool] | None = None,
+    stop: threading.Event | None = None,
 ) -> str:
     """SHA-256 of a file, read in blocks of 1 MB.
 
     Args:
         tick: called with the number of bytes of each block.
-        stop: ends the work with `Interrupted` once it is true.
+        stop: ends the work with `Interrupted` when set.
 
     Raises:
         InputMissing: the file is not there or cannot be read.
@@ -31,7 +32,7 @@ def sha256_of(
     try:
         with open_regular(path) as file:
             while block := file.read(_BLOCK):
-                if stop is not None and stop():
+                if stop is not None and stop.is_set():
                     raise Interrupted
                 value.update(block)
                 if tick is not None:

@@ -9,12 +9,10 @@ from typing import Any
 
 from rtface.errors import InputError, InputMissing
 from rtface.media.files.image_names import list_images
-from rtface.util.foreign import Shape, open_regular, text, whole
+from rtface.util.foreign import open_regular
 
 _PIECE = 1 << 16
 _PIECES = 16
-FINGERPRINT: dict[str, Shape] = {"size": whole, "changed_ns": whole, "samples_sha256": text}
-"""The shape of a fingerprint."""
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import shutil
 import stat
-import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 
-from rtface.errors import OutputError
-from rtface.media.files.stills_list import read_part
+from rtface.media.files.image_names import has_still_name
 from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 
-# Locks of another host may not be seen from here: its file counts as left behind when nothing was written for so long,
-# by the clock of the machine that keeps the file.
+# Locks of another host may not be seen from here, and some file systems have none: such a file counts as left behind
+# when nothing was written for so long, by the clock of the machine that keeps it.
 _SILENT_S = 3600
 # Of a recording more than a header may still be of use to somebody.
 _HEADER_BYTES = 1 << 16
@@ -64,14 +61,18 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
                 "the one that ends first gets the name"
             )
         if folder:
-            if read_part(path) is not None:  # a folder of anything else stays
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a folder with anything else stays
+                for still in filter(has_still_name, path.iterdir()):
+                    still.unlink()
+                path.rmdir()
             return None
         if not stat.S_ISREG(os.fstat(number).st_mode):
             return None
         with open(number, "rb+", closefd=False) as file:
             if live and make_playable(file, first=True):
-                return f"{_kept(path, target)}: a recording of a run that was killed; it plays"
+                with contextlib.suppress(OSError):
+                    path = target.keep(path)
+                return f"{path}: a recording of a run that was killed; it plays"
             if live and file.seek(0, os.SEEK_END) > _HEADER_BYTES:
                 return f"{path}: left by a run that was killed, and does not play; remove it when it is of no use"
         with contextlib.suppress(OSError):
@@ -81,22 +82,14 @@ def _looked_after(path: Path, target: Target, live: bool) -> str | None:
         os.close(number)
 
 
-def remove_unfinished_files(folder: Path, made: Callable[[Path], bool]) -> None:
-    """Removes half-written files that killed processes left in a folder, such as stills, which the next run makes;
-    `made` tells them from those of other runs, which may play."""
-    for path in sorted(folder.glob(".*.partial*")):
-        if not writer_of(path)[1] or not made(path):
+def remove_unfinished_files(paths: Iterable[Path]) -> None:
+    """Removes the working files that killed processes left, such as of stills, which the next run makes."""
+    for path in paths:
+        if not writer_of(path)[1]:
             continue
         with contextlib.suppress(OSError), path.open("rb+") as file:
             if not at_work(path, file.fileno()):
                 path.unlink()
-
-
-def _kept(path: Path, target: Target) -> Path:
-    try:
-        return target.keep(path)
-    except (OSError, OutputError):
-        return path
 
 
 def at_work(path: Path, number: int) -> bool:
@@ -106,27 +99,13 @@ def at_work(path: Path, number: int) -> bool:
         path: the file; its name says which process of which host made it.
         number: the same file, open.
     """
-    host, process = writer_of(path)
     try:
         locks = lock(number)
     except BlockingIOError:
         return True
-    if host != HOST:
-        return now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
-    return not locks and process_alive(process)
-
-
-def process_alive(process: int) -> bool:
-    """Whether a process of this machine is there; True where that cannot be asked."""
-    if sys.platform == "win32":
-        return True  # os.kill would end it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+    if locks and writer_of(path)[0] == HOST:
         return False
-    except OSError:
-        return True
-    return True
+    return now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
 
 
 def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:

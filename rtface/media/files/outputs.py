@@ -257,16 +257,13 @@ def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, sti
         return False
     if names_folder(output):
         return True
-    if path.exists() and not path.is_file():
-        raise OutputError("{path}: is not a regular file; choose another name", code="output_not_regular", path=text)
     if not path.suffix:
-        own, name = Path(os.fspath(input)).suffix.lower(), path.name.rstrip(".")
-        given = Path(name).suffix.lower()  # of "film.mp4."
-        if still:
-            advice = f"name {name if given else name + (own if own in IMAGE_KINDS else '.png')} for an image"
-        else:
-            film = name if given in known else name + (own if own in known else ".mp4")
-            advice = f"name {film} for a film, or {path.name}/ for a folder of stills"
+        name, own = path.name.rstrip("."), Path(os.fspath(input)).suffix.lower()
+        advice = (
+            f"name {name}{own if own in IMAGE_KINDS else '.png'} for an image"
+            if still
+            else f"name {name}{own if own in known else '.mp4'} for a film, or {path.name}/ for a folder of stills"
+        )
         raise UsageError(
             "{path}: has no extension that tells what to write; {advice}",
             code="output_extension",

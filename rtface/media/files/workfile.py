@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtface.errors import OutputError
-from rtface.util.files import NEW, lock, rename_new, replace, sync_file, sync_folder
+from rtface.util.files import NEW, lock, numbered, rename_new, replace, sync_file, sync_folder
 from rtface.util.machine import machine_name
 
 _FULL = {
@@ -65,50 +65,24 @@ class Target:
     overwrite: bool = False
 
     def partial(self) -> Target:
-        """A target named NAME.partial.EXT, or NAME.partial-2.EXT …, where nothing is yet; raises OutputError."""
-        for name in self._partials():
-            if not os.path.lexists(name):
-                return Target(name, self.shown)
-        raise self._too_many()
+        """A target named NAME.partial.EXT, or NAME.partial-2.EXT …, where nothing is yet."""
+        return Target(next(name for name in numbered(self._partial) if not os.path.lexists(name)), self.shown)
 
     def keep(self, work: Path) -> Path:
         """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …: nothing is replaced.
 
         Raises:
             OSError: it cannot be renamed.
-            OutputError: there are 999 such files already.
         """
-        for name in self._partials():
+        names = numbered(self._partial)
+        while True:
             with contextlib.suppress(FileExistsError):
-                rename_new(work, name)
+                rename_new(work, name := next(names))
                 return name
-        raise self._too_many()
 
-    def _partials(self) -> list[Path]:
-        tails = (".partial", *(f".partial-{number}" for number in range(2, 1000)))
-        return [self.path.with_name(f"{self.path.stem}{tail}{self.path.suffix}") for tail in tails]
-
-    def _too_many(self) -> OutputError:
-        return OutputError(
-            "{path}: there are 999 partial files in its folder already; remove them",
-            code="partials_full",
-            path=self.shown,
-        )
-
-
-def _made(path: Path) -> tuple[Path, int]:
-    """A new working file for `path`, open and locked: its name and descriptor. Another run that clears leftovers of
-    killed runs may take the file before it is locked; then the next name is tried."""
-    while True:
-        work = work_name(path)
-        number = os.open(work, NEW, 0o666)
-        try:
-            lock(number)
-            if os.path.samestat(work.stat(), os.fstat(number)):
-                return work, number
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        os.close(number)
+    @property
+    def _partial(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
 
 class WorkFile:
@@ -136,7 +110,8 @@ class WorkFile:
         self.fault: OSError | None = None
         self.size = 0
         self._sealed = False
-        self.path, number = (path, os.open(path, NEW, 0o666)) if path else _made(target.path)
+        self.path = path or work_name(target.path)
+        number = os.open(self.path, NEW, 0o666)
         with contextlib.suppress(BlockingIOError):
             lock(number)
         self._file = os.fdopen(number, "rb+", buffering=0)
@@ -268,25 +243,20 @@ def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
     """Writes a small file so that it appears under its name only when it is whole; `sync` as `WorkFile.publish`.
 
     Raises:
-        OSError: it cannot be written, or a file came there meanwhile; nothing is left.
+        OutputError: it cannot be written, or a file came there meanwhile; nothing is left.
     """
-    file = WorkFile(target)
     try:
-        file.write(data)
-        file.publish(sync=sync)
-    except BaseException:
-        file.discard()
-        raise
-
-
-def write_text(target: Target, text: str) -> None:
-    """Writes a small text that a user asked for, as `write_whole`. Raises OutputError where it cannot be written."""
-    try:
-        write_whole(target, text.encode("utf-8", "replace"))
+        file = WorkFile(target)
+        try:
+            file.write(data)
+            file.publish(sync=sync)
+        except BaseException:
+            file.discard()
+            raise
     except OSError as error:
         raise OutputError(
-            "{path}: could not be written ({why}); choose another place",
-            code="not_written",
+            "{path}: cannot be written ({why})",
+            code="unwritable",
             path=target.shown,
-            why=error.strerror,
+            why=full(error) or error.strerror,
         ) from error

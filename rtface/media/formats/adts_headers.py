@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rtface.media.formats.coded_headers.bits import Bits
+
 RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _LOW_COMPLEXITY, _SBR, _PARAMETRIC_STEREO = 2, 5, 29
 _HEADER = 7
@@ -27,26 +29,23 @@ def config_for(rate: int, channels: int) -> bytes:
 def plain_config(extradata: bytes) -> bytes:
     """The AudioSpecificConfig without its extensions, as an ADTS header can say it; b"" where it cannot (other
     object types, rates of no number, frames of 960 samples). SBR and parametric stereo are found in the frames."""
-    bits = int.from_bytes(extradata[:8].ljust(8, b"\0"), "big")
-    at = 64
-
-    def take(count: int) -> int:
-        nonlocal at
-        at -= count
-        return bits >> at & (1 << count) - 1
-
     if len(extradata) < 2:
         return b""
-    kind, rate, channels = take(5), take(4), take(4)
+    bits = Bits(extradata[:8].ljust(8, b"\0"))
+    kind, rate, channels = bits.take(5), bits.take(4), bits.take(4)
     if kind in (_SBR, _PARAMETRIC_STEREO):
-        if rate == 15 or take(4) == 15:
+        if rate == 15 or bits.take(4) == 15:
             return b""
-        kind = take(5)
-    short_frames, depends_on_core, extended = take(1), take(1), 0
-    if depends_on_core:
-        return b""
-    extended = take(1)
-    if not 1 <= kind <= 4 or rate >= len(RATES) or not 1 <= channels <= 7 or short_frames or extended:
+        kind = bits.take(5)
+    short_frames, depends_on_core, extended = bits.take(1), bits.take(1), bits.take(1)
+    if (
+        not 1 <= kind <= 4
+        or rate >= len(RATES)
+        or not 1 <= channels <= 7
+        or short_frames
+        or depends_on_core
+        or extended
+    ):
         return b""
     return _config(kind, rate, channels)
 

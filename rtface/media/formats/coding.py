@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from av.video.codeccontext import VideoCodecContext
 
-from rtface.media.formats.coded_headers.bits import Bits, parameter_sets, unescaped
+from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.formats.pixel_format import pixel_format_info
 
 Class = Literal["lossless", "mezzanine", "lossy"]
@@ -39,8 +38,6 @@ _DNX = {
     "DNXHR HQX": "dnxhr_hqx",
     "DNXHR 444": "dnxhr_444",
 }
-# Profiles of H.264 whose parameter sets say more about the samples (ITU-T H.264, 7.3.2.1.1).
-_H264_HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +75,11 @@ def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
         deep = pixel_format_info(context.pix_fmt).bits > 8 if context.pix_fmt else False
         name = profile.replace("DNXHR", "DNxHR").replace("DNXHD", "DNxHD") or "DNxHD"
         return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if deep else "dnxhr_hq"))
-    if codec in ("h264", "hevc"):
-        with suppress(IndexError):  # a parameter set that is cut off says nothing
-            if (_h264_bypass if codec == "h264" else _hevc_bypass)(bytes(context.extradata or b"")):
-                return Coding("lossless", _NAMES[codec])
+    if codec in UNITS:
+        extradata = bytes(context.extradata or b"")
+        # x265 lets blocks bypass the quantiser also where only some do, and says so in its own message.
+        if b" no-lossless" not in extradata and UNITS[codec].primed(extradata).lossless:
+            return Coding("lossless", _NAMES[codec])
     elif codec == "jpeg2000":
         # COD: length, style, order, layers, component transform, levels, block size, block style, wavelet (1: 5/3)
         at = head.find(b"\xff\x52")
@@ -90,43 +88,3 @@ def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
     elif context.codec.lossless and not context.codec.lossy and codec != "gif":
         return Coding("lossless", _NAMES.get(codec, codec))
     return Coding("lossy", codec)
-
-
-# -- parameter sets ---------------------------------------------------------------------------------------------
-
-
-def _h264_bypass(extradata: bytes) -> bool:
-    """Whether a sequence parameter set has qpprime_y_zero_transform_bypass_flag."""
-    for unit in parameter_sets(extradata, "avc"):
-        if unit[0] & 31 != 7 or unit[1] not in _H264_HIGH:
-            continue
-        bits = Bits(unescaped(unit)[4:])
-        bits.golomb()  # its number
-        if bits.golomb() == 3:
-            bits.take(1)
-        bits.skip_golomb(2)  # depth of luma and chroma
-        if bits.take(1):
-            return True
-    return False
-
-
-def _hevc_bypass(extradata: bytes) -> bool:
-    """Whether a frame parameter set has transquant_bypass_enabled_flag. x265 sets it too where only some blocks are
-    lossless, and says so in its own message."""
-    if b" no-lossless" in extradata:
-        return False
-    for unit in parameter_sets(extradata, "hvc"):
-        if unit[0] >> 1 & 63 != 34:
-            continue
-        bits = Bits(unescaped(unit)[2:])
-        bits.skip_golomb(2)
-        bits.take(7)  # dependent slices, output flag, extra bits, sign hiding, cabac
-        bits.skip_golomb(3)  # references, first quantiser
-        bits.take(2)
-        if bits.take(1):
-            bits.golomb()
-        bits.skip_golomb(2)
-        bits.take(3)  # chroma offsets in slices, weighted prediction twice
-        if bits.take(1):
-            return True
-    return False

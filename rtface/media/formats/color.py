@@ -41,15 +41,6 @@ _VIEWS = ("STEREO3D", "SPHERICAL", "ICC_PROFILE", "AMBIENT_VIEWING_ENVIRONMENT",
 _STEREO_BYTES = 8  # its kind, and whether left and right are exchanged; what follows not each container has
 # Codecs whose chroma sits in the middle of its luma samples where the stream does not say otherwise.
 _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
-# What FFmpeg's decoder of a codec gives the frames without a word of it in them (as a rule the same value always).
-NOT_READ = {
-    "mjpeg": ("matrix",),
-    "vp8": ("matrix", "range"),
-    "dnxhd": ("matrix",),
-    "mpeg1video": ("range",),
-    "mpeg2video": ("range",),
-    "prores": ("range",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +75,6 @@ class HdrMetadata:
     luminance: tuple[Fraction, Fraction] | None = None
     light: tuple[int, int] | None = None
     dynamic: tuple[str, ...] = ()
-
-
-def alike(said: Sequence[float | Fraction], other: Sequence[float | Fraction]) -> bool:
-    """Whether two values of HDR metadata are the same but for rounding."""
-    return all(abs(float(a) - float(b)) <= max(1e-4, 1e-3 * abs(float(b))) for a, b in zip(said, other, strict=True))
-
-
-def same_tag(what: str, a: int, b: int) -> bool:
-    """Whether two numbers of H.273 mean the same; the matrix of BT.601 has two."""
-    return a == b or (what == "matrix" and {a, b} == {5, 6})
 
 
 def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:

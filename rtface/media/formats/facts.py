@@ -17,15 +17,8 @@ _HELD_OF_STREAMS = {
     "mp4": {"title", "language"},
     "mov": {"title", "language"},
     "mpegts": {"language"},
-    "mxf": set[str](),
 }
-_BESIDE_COVERS = {
-    *("title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping"),
-    *("lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "season_number", "track"),
-    *("episode_sort", "media_type", "hd_video", "gapless_playback", "compilation", "disc", "creation_time", "location"),
-}
-# By container, and whether it has to hold a cover image; None for all tags.
-_HELD_OF_FILMS = {("mpegts", False): set[str](), ("mp4", True): _BESIDE_COVERS}
+_HELD_OF_FILMS = {"mpegts": set[str]()}  # by container; None for all tags
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
@@ -52,8 +45,8 @@ def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
         return {
             key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
         }
-    if format == "mxf":  # an empty comment is one that was taken out
-        return {key.removeprefix("comment_"): text for key, text in given.items() if text}
+    if format == "mxf":
+        return {key.removeprefix("comment_"): text for key, text in given.items()}
     return dict(given)
 
 
@@ -61,7 +54,6 @@ def unheld(
     format: str,
     film: Mapping[str, str],
     streams: Iterable[tuple[int, Mapping[str, str], Disposition]],
-    covers: bool,
 ) -> list[str]:
     """Names the facts that a container has no place for, by streams.
 
@@ -69,9 +61,8 @@ def unheld(
         format: FFmpeg's name of the container.
         film: tags of the film.
         streams: number, tags and flags of each stream that is written.
-        covers: whether MP4 has to hold a cover image.
     """
-    lost = [f"film: {key}" for key in _lacking(film, _HELD_OF_FILMS.get((format, covers)))]
+    lost = [f"film: {key}" for key in _lacking(film, _HELD_OF_FILMS.get(format))]
     for number, tags, flags in streams:
         said = flags & _SAID & ~_FLAGS.get(format, Disposition(0))
         for flag, by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):

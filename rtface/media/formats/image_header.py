@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from rtface.media.formats.tiff_tags import order_of
+from rtface.media.formats.tiff_tags import order_of, read_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
-_MPF_HEAD = b"MPF\0"
+_MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
 _MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # with a length, or the end
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
 # Major brands of HEIF: its images and sequences of HEVC (HEIC), and those of any codec.
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"mif2", b"msf1")
-# Bytes of an ICC profile that are read at most; large ones of printers have two million. Deflate packs a thousand to
-# one, so a small file could unpack to gigabytes.
-ICC_BYTES = 16 << 20
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 """Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
 
 
 def kind_of(data: bytes) -> str | None:
-    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm", "tga") by a
+    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm") by a
     file's first bytes, None for anything else."""
     if data.startswith(PNG):
         return "png"
@@ -45,41 +41,25 @@ def kind_of(data: bytes) -> str | None:
         return "dpx"
     if data[:4] == b"v/1\x01":
         return "exr"
-    if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:  # an animation ("avis") is a film
+    if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:
         return "avif"
     if data.startswith(b"\xff\x4f\xff\x51") or (data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx ")):
         return "jp2"
     if _PNM.match(data):
         return "pnm"
-    if _is_tga(data):
-        return "tga"
     return "bmp" if data[:2] == b"BM" else None
 
 
 def unread_kind(data: bytes) -> str:
     """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
     as films, of one tile of the picture or of each of its sizes."""
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
-        return "" if kind_of(data) or b"avis" in data[8:40] else "HEIC"
+    if data[4:8] == b"ftyp" and data[8:12] in (*_HEIF, b"avis"):
+        return "animated AVIF" if b"avis" in data[8:40] else "" if kind_of(data) else "HEIC"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return "JPEG XL"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
         return "ICO"
     return "PSD" if data.startswith(b"8BPS") else ""
-
-
-def _is_tga(data: bytes) -> bool:
-    """Whether 18 bytes can only be the header of a Targa image, which has no name of its kind."""
-    if len(data) < 18:
-        return False
-    mapped, kind, width, height, bits, flags = struct.unpack_from("<xBB9xHHBB", data)
-    return (
-        width > 0 < height
-        and bits in (8, 15, 16, 24, 32)
-        and flags & 0xC0 == 0
-        and (mapped, kind) in ((0, 2), (0, 3), (0, 10), (0, 11), (1, 1), (1, 9))
-        and (mapped == 1 or data[3:8] == bytes(5))
-    )
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -99,10 +79,8 @@ def size_of(data: bytes) -> tuple[int, int] | None:
                 default=None,
             )
         if kind == "jpeg":
-            for marker, body in segments(data):
-                if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-                    height, width = struct.unpack_from(">HH", body, 1)
-                    return width, height
+            height, width = struct.unpack_from(">HH", frame_header(data), 1)
+            return width, height
     except struct.error:
         return None
     return None
@@ -113,10 +91,7 @@ def more_of(data: bytes) -> str:
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":
-            chunks = list(png_chunks(data))
-            frames = next((struct.unpack_from(">I", body)[0] for name, body in chunks if name == b"acTL"), 1)
-            if any(name == b"fdAT" for name, _ in chunks):  # the image itself need not be one of them
-                frames = max(frames, 2)
+            frames = next((struct.unpack_from(">I", body)[0] for name, body in png_chunks(data) if name == b"acTL"), 1)
             return f"holds {frames} frames" if frames > 1 else ""
         if kind == "jpeg":
             images = max(
@@ -133,13 +108,8 @@ def more_of(data: bytes) -> str:
 def _images(body: bytes) -> int:
     """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
     tiff = body[len(_MPF_HEAD) :]
-    order = order_of(tiff)
-    at = struct.unpack_from(f"{order}I", tiff, 4)[0]
-    for entry in range(struct.unpack_from(f"{order}H", tiff, at)[0]):
-        tag, _, _, value = struct.unpack_from(f"{order}HHII", tiff, at + 2 + 12 * entry)
-        if tag == 0xB001:
-            return value
-    return 1
+    _, _, said = read_directory(tiff).get(_MPF_IMAGES, (0, 0, b""))
+    return struct.unpack(order_of(tiff) + "I", said)[0] if isinstance(said, bytes) and len(said) == 4 else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,13 +208,3 @@ def decodable(data: bytes) -> bytes:
             begin = at + 12 + size
         at += 12 + size
     return b"".join([*kept, whole[begin:]]) if kept else data
-
-
-def unpacks_large(data: bytes) -> bool:
-    """Whether a PNG's profile or text is far larger than any real one, once it is unpacked."""
-    for kind, body in png_chunks(data):
-        if kind in _PNG_PACKED:
-            with suppress(zlib.error):
-                if len(zlib.decompressobj().decompress(body[body.find(b"\0") + 2 :], ICC_BYTES)) == ICC_BYTES:
-                    return True
-    return False

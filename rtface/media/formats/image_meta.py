@@ -10,13 +10,13 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from rtface.media.formats.image_header import (
-    ICC_BYTES,
     PNG,
     Tables,
     jpeg_end,
@@ -40,6 +40,8 @@ _JPEG_KEPT = re.compile(
     rb"\xe2(ICC_PROFILE|MPF)\0|\xebJP|\xed|\xeeAdobe"
 )  # JUMBF has credentials
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
+_HEAD = 16 << 20  # bytes in which the boxes of an AVIF or JPEG 2000 are looked for
+_DENSITY_AT, _JFIF_END = 13, 20  # in a JPEG of ours
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
@@ -47,7 +49,8 @@ _ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
 _DENSEST = 50_000  # samples of an inch
 _LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are shown as sRGB is
-_UUIDS = {bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp", b"JpgTiffExif->JP2": "exif"}
+_AVIF_ITEMS = ("EXIF", b"Exif\0"), ("XMP", b"application/rdf+xml")
+_UUID_XMP, _UUID_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
 # Tags of a TIFF file that say something of the image, as EXIF has them; the last are Windows' title to subject.
 _DESCRIBES = (
     269,
@@ -130,8 +133,8 @@ def read_meta(data: bytes) -> ImageMetadata:
 
 
 def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
-    """Names of what a PNG, JPEG or TIFF holds apart from its image and what is kept of it; `more`: whether there is
-    `more_of` it, which lies behind the end."""
+    """Names of what a PNG, JPEG, AVIF or TIFF holds apart from its image and what is kept of it; `more`: whether there
+    is `more_of` it, which lies behind the end."""
     names, end = list[str](), None
     if kind == "png":
         end = len(PNG)
@@ -146,6 +149,8 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
         for marker, body in segments(data):
             if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
                 names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())
+    elif kind == "avif":
+        names = [what for what, mark in _AVIF_ITEMS if data.find(mark, 0, _HEAD) >= 0]
     elif kind == "tiff":
         names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
     if end is not None and (behind := len(data[end:].rstrip(b"\0"))):
@@ -167,64 +172,21 @@ def density(across: float | Fraction, down: float | Fraction, unit: Fraction) ->
 
 def _read_boxes(data: bytes) -> ImageMetadata:
     """AVIF and JPEG 2000: the ICC profile of a colour box ("colr" of AVIF with a kind of four letters, of JPEG 2000
-    with a number), EXIF and XMP, and AVIF's code points of colours, as a PNG has them."""
-    meta, more = ImageMetadata(), dict(_items(data))
-    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:ICC_BYTES], re.DOTALL)
+    with a number), EXIF and XMP of JPEG 2000, and AVIF's code points of colours, as a PNG has them."""
+    meta, at = ImageMetadata(), 0
+    for kind, size in boxes(io.BytesIO(data)):
+        body, at = data[at + 8 : at + size], at + size
+        if kind == b"uuid" and body[:16] == _UUID_XMP:
+            meta.xmp = body[16:]
+        elif kind == b"uuid" and body[:16] == _UUID_EXIF and body[16:20] in (b"II*\0", b"MM\0*"):
+            meta.exif = exif_turned(body[16:])  # the samples were decoded upright
+    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_HEAD], re.DOTALL)
     profile = data[match.end() : match.start() + int.from_bytes(match[1], "big")] if match else b""
     meta.icc = profile if profile[36:40] == b"acsp" else None
-    exif = more.get("exif", b"")
-    # The samples were decoded upright.
-    meta.exif = exif_turned(exif) if exif[:4] in (b"II*\0", b"MM\0*") else None
-    meta.xmp = more.get("xmp")
     points = re.search(rb"colrnclx\0(.)\0(.)", data[: 1 << 20], re.DOTALL)
     if points and not meta.icc and (points[1][0] not in (1, 2) or points[2][0] not in _LIKE_SRGB):
         meta.png = [(b"cICP", points[1] + points[2] + b"\0\1")]
     return meta
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of the boxes of an ISO base media file."""
-    at = 0
-    for kind, size in boxes(io.BytesIO(data)):
-        head = 16 if data[at : at + 4] == b"\0\0\0\1" else 8
-        yield kind, data[at + head : at + size]
-        at += size
-
-
-def _items(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """EXIF and XMP: of JPEG 2000 boxes of their own, of AVIF items (ISO/IEC 23008-12, annex A)."""
-    for kind, body in _boxes(data):
-        if kind == b"uuid" and body[:16] in _UUIDS:
-            yield _UUIDS[body[:16]], body[16:]
-    meta = dict(_boxes(dict(_boxes(data)).get(b"meta", b"")[4:]))
-    kinds, about = dict[bytes, int](), meta.get(b"iinf", b"")
-    for _, entry in _boxes(about[8 if about[:1] > b"\0" else 6 :]):
-        wide = 4 if entry[:1] == b"\3" else 2
-        kinds.setdefault(entry[6 + wide : 10 + wide], int.from_bytes(entry[4 : 4 + wide], "big"))
-    for number, inside, at, size in _places(meta.get(b"iloc", b"")):
-        body = (meta.get(b"idat", b"") if inside else data)[at : at + size]
-        if number == kinds.get(b"Exif"):
-            yield "exif", body[4 + int.from_bytes(body[:4], "big") :]
-        elif number == kinds.get(b"mime"):
-            yield "xmp", body
-
-
-def _places(iloc: bytes) -> Iterator[tuple[int, bool, int, int]]:
-    """Number of each item of one piece of an AVIF, and where it is: whether in the box "idat", offset, size."""
-    file = io.BytesIO(iloc)
-
-    def number(size: int) -> int:
-        return int.from_bytes(file.read(size), "big")
-
-    version, sizes = number(4) >> 24, number(2)
-    wide = 4 if version == 2 else 2
-    for _ in range(min(number(wide), len(iloc))):
-        item, inside, _, base = number(wide), version > 0 and number(2) & 1, number(2), number(sizes >> 4 & 15)
-        for _ in range(min(pieces := number(2), len(iloc))):
-            number(sizes & 15 if version else 0)
-            at, size = base + number(sizes >> 12), number(sizes >> 8 & 15)
-            if pieces == 1:
-                yield item, bool(inside), at, size
 
 
 def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:
@@ -272,10 +234,10 @@ def exif_of(orientation: int) -> bytes:
     return exif_with({_ORIENTATION: (3, 1, struct.pack("<H", orientation))}, "<")
 
 
-def exif_of_tiff(data: bytes, orientation: int, without: Collection[int]) -> bytes | None:
-    """What a TIFF file says of its image, as EXIF; None where that is nothing. Tags may be left out."""
+def exif_of_tiff(data: bytes, orientation: int) -> bytes | None:
+    """What a TIFF file says of its image, as EXIF; None where that is nothing."""
     order, tags = order_of(data), read_directory(data)
-    tags = {number: said for number, said in tags.items() if number in _DESCRIBES and number not in without}
+    tags = {number: said for number, said in tags.items() if number in _DESCRIBES}
     tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
     return exif_with(tags, order) if orientation != 1 or len(tags) > 1 else None
 
@@ -311,7 +273,8 @@ def _read_png(data: bytes) -> ImageMetadata:
     for kind, body in png_chunks(data):
         samples = samples or kind == b"IDAT"
         if kind == b"iCCP" and not samples:  # readers pass over one that comes later
-            meta.icc = _unpacked(body[body.find(b"\0") + 2 :])
+            with suppress(zlib.error):
+                meta.icc = zlib.decompress(body[body.find(b"\0") + 2 :])
         elif kind == b"eXIf":
             meta.exif = body
         elif kind == b"iTXt" and body.startswith(_XMP_KEYWORD + b"\0\0\0\0\0"):
@@ -321,16 +284,6 @@ def _read_png(data: bytes) -> ImageMetadata:
             if kind == b"pHYs" and body[8:] == b"\1":
                 meta.resolution = density(*struct.unpack_from(">II", body), _METRE)
     return meta
-
-
-def _unpacked(packed: bytes) -> bytes | None:
-    """A deflated ICC profile; None where it is damaged, cut off, or larger than any real one."""
-    inflate = zlib.decompressobj()
-    try:
-        profile = inflate.decompress(packed, ICC_BYTES)
-    except zlib.error:
-        return None
-    return profile if inflate.eof else None
 
 
 def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
@@ -390,12 +343,7 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
-    own = b"".join(
-        segment(m, b)
-        for m, b in segments(data)
-        if not (m in (0xE1, 0xED, 0xFE) or (m == 0xE2 and b.startswith(_ICC_HEAD)))
-    )
-    scan = _scan_at(data)
+    """Puts blocks behind the JFIF segment with which our encoder begins."""
     new = b""
     if meta.exif and len(meta.exif) < 65_000:
         new += segment(0xE1, _EXIF_HEAD + meta.exif)
@@ -409,22 +357,12 @@ def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     for at in range(len(_IPTC_HEAD), len(meta.iptc or b""), 65_000):
         new += segment(0xED, _IPTC_HEAD + (meta.iptc or b"")[at : at + 65_000])
     new += b"".join(segment(0xFE, each) for each in meta.comments)
-    # The JFIF segment, where there is one, has to stay first; the encoder writes it first.
-    jfif = own.startswith(b"\xff\xe0")
-    first = 2 + struct.unpack_from(">H", own, 2)[0] if jfif else 0
     said = meta.density
     if meta.resolution and not said:
         said = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
-    if jfif and said and len(said) == 5:  # behind name and version
-        own = own[:11] + said + own[16:]
-    return data[:2] + own[:first] + new + own[first:] + data[scan:]
-
-
-def _scan_at(data: bytes) -> int:
-    at = 2
-    while data[at + 1] != 0xDA:
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return at
+    if said and len(said) == 5:
+        data = data[:_DENSITY_AT] + said + data[_DENSITY_AT + 5 :]
+    return data[:_JFIF_END] + new + data[_JFIF_END:]
 
 
 # -- WebP -------------------------------------------------------------------------------------------------------

@@ -2,92 +2,36 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from fractions import Fraction
-from functools import partial
-from itertools import islice
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from rtface.media.formats.color import HdrMetadata
-from rtface.media.formats.mp4 import Crop, Header
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
-_TRACKS, _TRACK, _TRACK_NUMBER, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0xD7, 0x83, 0xE0
-_UNREAD = 0x03, 0x10, 0x12, 0x20  # types of tracks: complex, logo, buttons, control
+_TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
-_CLUSTER = 0x1F43B675
 _FARTHEST = 1 << 62  # a place that a file may be asked for
-_LONGEST = 1 << 24  # bytes of an element that is read whole
+_CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # columns and rows that are hidden: left, top, right, bottom
 _RATIO = 3  # the unit of a shown size that is a ratio only
-_CROP = (0x54CC, 0x54BB, 0x54DD, 0x54AA)  # left, top, right, bottom
-_ADDITION, _ADDITION_KIND, _ADDITION_DATA = 0x41E4, 0x41E7, 0x41ED  # of a track: further data of its frames
-_DOLBY_VISION = tuple(int.from_bytes(name, "big") for name in (b"dvcC", b"dvvC"))
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
-_TONES = (0x55B9, 0x55BB, 0x55BA, 0x55B1)  # of a track's colour: range, primaries, transfer, matrix
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
-def read_header(file: BinaryIO, number: int) -> Header:
-    """Reads what the header says of a video track.
-
-    Args:
-        file: the film.
-        number: of the track among the video tracks, from 0 on.
-    """
-    data = _body(file, _TRACKS)
-    start, end = next(((body, stop) for _, body, stop in islice(_tracks(data), number, None)), (0, 0))
-    video = _child(data, start, end, _VIDEO) or (0, 0)
-    left, top, right, bottom = (_number(data, *video, kind) for kind in _CROP)
-    colour = _child(data, *video, _COLOUR)
-    return Header(
-        crop=(left, top, right, bottom) if left or top or right or bottom else None,
-        dolby_vision=next(
-            (
-                data[slice(*_child(data, first, last, _ADDITION_DATA) or (0, 0))]
-                for kind, _, first, last in elements(data, start, end)
-                if kind == _ADDITION and _number(data, first, last, _ADDITION_KIND) in _DOLBY_VISION
-            ),
-            None,
-        ),
-        colors=_colors_in(data, colour) if colour else None,
-        hdr=_hdr_in(data, colour) if colour else None,
-    )
-
-
-def unread_tracks(file: BinaryIO) -> set[int]:
-    """The numbers of tracks that FFmpeg does not read, such as buttons."""
-    data = _body(file, _TRACKS)
-    return {_number(data, body, end, _TRACK_NUMBER) for _, body, end in _tracks(data, _UNREAD)}
-
-
-def _colors_in(data: bytes, colour: tuple[int, int]) -> tuple[int, int, int, int]:
-    color_range, primaries, transfer, matrix = (
-        _number(data, *colour, kind) if _child(data, *colour, kind) else unsaid
-        for kind, unsaid in zip(_TONES, (0, 2, 2, 2), strict=True)
-    )
-    return color_range if color_range < 3 else 0, primaries, transfer, matrix
-
-
-def _hdr_in(data: bytes, colour: tuple[int, int]) -> HdrMetadata | None:
-    display = _child(data, *colour, _MASTERING)
-    primaries, luminance = (
-        tuple(_real(data, *display, kind) for kind in kinds)
-        if display and all(_child(data, *display, kind) for kind in kinds)
-        else None
-        for kinds in (_PRIMARIES, _LUMINANCE)
-    )
-    light = tuple(_number(data, *colour, kind) for kind in _LIGHT) if _child(data, *colour, _LIGHT[0]) else None
-    hdr = HdrMetadata(
-        primaries, cast("tuple[Fraction, Fraction] | None", luminance), cast("tuple[int, int] | None", light)
-    )
-    return hdr if hdr != HdrMetadata() else None
+def hides_borders(file: BinaryIO, number: int) -> bool:
+    """Tells whether the header hides columns or rows of a video track's frames."""
+    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
+    body, size = next(((body, size) for kind, body, size in level(file, origin) if kind == _TRACKS), (0, 0))
+    file.seek(body)
+    tracks = list(_videos(data := file.read(size), 0))
+    video = _child(data, *tracks[number][1:], _VIDEO) if number < len(tracks) else None
+    return video is not None and any(_number(data, *video, kind) for kind in _CROP)
 
 
 def note_picture(
@@ -96,7 +40,6 @@ def note_picture(
     size: tuple[int, int],
     aspect: Fraction | None,
     *,
-    crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
     projection: bytes = b"",
     webm: bool = False,
@@ -109,7 +52,6 @@ def note_picture(
         number: of the track among the video tracks, from 0 on.
         size: of a frame, in samples.
         aspect: of a sample; None where it is unknown.
-        crop: what is hidden at the borders.
         hdr: mastering display and light level.
         projection: element of that name.
         webm: whether it is WebM, which gives sizes in pixels only.
@@ -125,7 +67,7 @@ def note_picture(
     file.seek(origin)
     data = file.read(at - origin)
     parts = [(kind, data[start - origin : end - origin]) for kind, start, end in before]
-    tracks = _with_video(parts[-1][1], number, partial(_shown, size, crop=crop, webm=webm), aspect, hdr, projection)
+    tracks = _with_video(parts[-1][1], number, size, aspect, hdr=hdr, projection=projection, webm=webm)
     spaces = [k for k, (kind, _) in enumerate(parts) if kind == _VOID]
     free = len(parts[spaces[0]][1]) + len(parts[-1][1]) - len(tracks) if spaces else 0
     if tracks == parts[-1][1]:
@@ -134,7 +76,7 @@ def note_picture(
         free, tracks = 0, longer(tracks)
     if not spaces or free < 0:
         if hdr is not None:
-            note_picture(file, number, size, aspect, crop=crop, projection=projection, webm=webm)
+            note_picture(file, number, size, aspect, projection=projection, webm=webm)
         return False
     parts[-1] = _TRACKS, tracks
     parts[spaces[0]] = _VOID, void(free) if free else b""
@@ -147,38 +89,11 @@ def note_picture(
     return True
 
 
-def _tracks(data: bytes, types: Sequence[int] = (1,), start: int = 0) -> Iterator[tuple[int, int, int]]:
-    """Tracks of some types (1: video) in the body of the element Tracks: where each and its body begin, and it ends."""
+def _videos(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
+    """Video tracks in the element Tracks: where each and its body begin, and it ends."""
     for kind, begin, body, end in elements(data, start, len(data)):
-        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) in types:
+        if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
             yield begin, body, end
-
-
-def _body(file: BinaryIO, wanted: int) -> bytes:
-    """Reads the body of the first element of a kind in the first segment."""
-    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
-    places = dict[int, int]()
-    for kind, body, size in level(file, origin):
-        if kind == _CLUSTER:
-            break
-        if kind in (wanted, _SEEK_HEAD) and 0 < size < _LONGEST:
-            file.seek(body)
-            data = file.read(size)
-            if kind == wanted:
-                return data
-            for _, _, start, end in elements(data, 0, size):
-                places[_number(data, start, end, _SEEK_ID)] = _number(data, start, end, _SEEK_POSITION)
-    kind, body, size = next(level(file, origin + places.get(wanted, _FARTHEST)), (0, 0, 0))
-    file.seek(body)
-    return file.read(size) if kind == wanted and 0 < size < _LONGEST else b""
-
-
-def _real(data: bytes, start: int, end: int, wanted: int) -> Fraction:
-    """A floating-point number of 4 or 8 bytes; 0 where it is none."""
-    begin, stop = _child(data, start, end, wanted) or (0, 0)
-    form = {4: ">f", 8: ">d"}.get(stop - begin)
-    value = struct.unpack_from(form, data, begin)[0] if form else 0.0
-    return Fraction(value if math.isfinite(value) else 0)
 
 
 def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | None:
@@ -194,38 +109,32 @@ def _uint(kind: int, value: int) -> bytes:
     return element(kind, value.to_bytes(max(1, (value.bit_length() + 7) // 8), "big"))
 
 
-def _shown(size: tuple[int, int], aspect: Fraction | None, *, crop: Crop | None, webm: bool) -> bytes:
-    """Elements of a track's video: the shown size, and what is hidden."""
-    left, top, right, bottom = crop or (0, 0, 0, 0)
-    hidden = b"".join(_uint(kind, count) for kind, count in zip(_CROP, crop or (), strict=False) if count)
-    width, height = size[0] - left - right, size[1] - top - bottom
+def _shown(size: tuple[int, int], aspect: Fraction | None, *, webm: bool) -> bytes:
+    """Elements of a track's video: the shown size."""
     if aspect is None:
-        return hidden + (b"" if webm else _uint(_SHOWN_UNIT, 4))
+        return b"" if webm else _uint(_SHOWN_UNIT, 4)
     if aspect == 1:
-        return hidden
-    shown = width * aspect
+        return b""
+    shown = size[0] * aspect
     if webm or shown.denominator == 1:
-        return hidden + _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, height)
-    ratio = shown / height
-    return (
-        hidden
-        + _uint(_SHOWN_WIDTH, ratio.numerator)
-        + _uint(_SHOWN_HEIGHT, ratio.denominator)
-        + _uint(_SHOWN_UNIT, _RATIO)
-    )
+        return _uint(_SHOWN_WIDTH, round(shown)) + _uint(_SHOWN_HEIGHT, size[1])
+    ratio = shown / size[1]
+    return _uint(_SHOWN_WIDTH, ratio.numerator) + _uint(_SHOWN_HEIGHT, ratio.denominator) + _uint(_SHOWN_UNIT, _RATIO)
 
 
 def _with_video(
     tracks: bytes,
     number: int,
-    shown: Callable[[Fraction | None], bytes],
+    size: tuple[int, int],
     aspect: Fraction | None,
+    *,
     hdr: HdrMetadata | None,
     projection: bytes,
+    webm: bool,
 ) -> bytes:
     """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
-    videos = list(_tracks(tracks, start=body))
+    videos = list(_videos(tracks, body))
     if number >= len(videos):
         return tracks
     begin, inner, stop = videos[number]
@@ -233,11 +142,12 @@ def _with_video(
     new = b""
     for kind, content, whole in track:
         if kind == _VIDEO:
-            added = shown(aspect and aspect * _EYES.get(_number(content, 0, len(content), _STEREO), 1))
+            shape = aspect and aspect * _EYES.get(_number(content, 0, len(content), _STEREO), 1)
+            added = _shown(size, shape, webm=webm)
             kept = b"".join(
                 content[s:e]
                 for k, s, _, e in elements(content, 0, len(content))
-                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR, *_CROP)
+                if k not in (_SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT, _VOID, _COLOUR)
             )
             colour = _child(content, 0, len(content), _COLOUR)
             tones = (content[slice(*colour)] if colour else b"") + (_hdr(hdr) if hdr else b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -81,8 +81,7 @@ def reach_last_frame(file: BinaryIO) -> None:
         return
     scale, longest, place = _clock(moov, film)
     for track in inner_boxes(moov, 8, len(moov), b"trak"):
-        handler = find_box(moov, *track, b"mdia", b"hdlr")
-        if handler and moov.startswith(b"vide", handler[0] + 8):  # sound may be meant to end early
+        if _kind(moov, track) == b"vide":  # sound may be meant to end early
             longest = max(longest, _lengthen(moov, track, scale))
     _put_uint(moov, place, longest)
     if bytes(moov) != before:
@@ -90,113 +89,19 @@ def reach_last_frame(file: BinaryIO) -> None:
         file.write(moov)
 
 
-Crop = tuple[int, int, int, int]
-"""Columns and rows at the left, top, right and bottom that a container hides."""
-
 _ENTRY = 78  # bytes of a visual sample entry in front of its boxes
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
-    """The boxes around the first sample entry of a video track, and its body, which begins with the fixed fields."""
-    for track in inner_boxes(moov, 8, len(moov), b"trak"):
-        handler = find_box(moov, *track, b"mdia", b"hdlr")
-        if not handler or not moov.startswith(b"vide", handler[0] + 8):
-            continue
-        if number:
-            number -= 1
-            continue
-        around = [(8, len(moov)), track]
-        for name in _TO_ENTRIES:
-            found = find_box(moov, *around[-1], name)
-            if found is None:
-                return None
-            around.append(found)
-        start = around[-1][0] + 8
-        if start + 8 + _ENTRY > around[-1][1]:
-            return None
-        return around, (start + 8, start + struct.unpack_from(">I", moov, start)[0])
-    return None
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """What the header of a Matroska or MP4 file says of a video track, as far as FFmpeg does not give it.
-
-    Attributes:
-        crop: what it hides at the borders, None for nothing; fractions of a sample are left out.
-        dolby_vision: its configuration.
-        colors: range, primaries, transfer and matrix (numbers of H.273).
-        hdr: HDR metadata, which the frames themselves may contradict.
-        shown_size: width and height at which it is shown, in 1/65536 of a sample.
-    """
-
-    crop: Crop | None = None
-    dolby_vision: bytes | None = None
-    colors: tuple[int, int, int, int] | None = None
-    hdr: HdrMetadata | None = None
-    shown_size: tuple[int, int] | None = None
-
-
-def read_header(file: BinaryIO, number: int) -> Header:
-    """What the index says of a video track.
-
-    Args:
-        file: the film.
-        number: of the track among the video tracks, from 0 on.
-    """
-    moov = bytearray(_moov(file)[1])
-    if (found := _picture_entry(moov, number)) is None:
-        return Header()
-    around, (first, end) = found
-    entry, track = (first + _ENTRY, end), find_box(moov, *around[1], b"tkhd")
-    size = struct.unpack_from(">HH", moov, first + 24)
-    vision = find_box(moov, *entry, b"dvcC") or find_box(moov, *entry, b"dvvC")
-    return Header(
-        crop=_crop(moov, entry, size),
-        dolby_vision=bytes(moov[slice(*vision)]) if vision else None,
-        colors=_colors(moov, entry),
-        hdr=_hdr(moov, entry),
-        shown_size=struct.unpack_from(">2I", moov, track[1] - 8) if track and track[1] - track[0] >= 84 else None,
-    )
-
-
-def _crop(moov: bytearray, entry: Span, size: tuple[int, int]) -> Crop | None:
-    """What a clean aperture hides of a frame."""
-    clap = find_box(moov, *entry, b"clap")
-    if not clap or clap[1] - clap[0] < 32:
+    """The boxes around the first sample entry of a video track of a film of FFmpeg's, and its body, which begins with
+    the fixed fields."""
+    videos = [track for track in inner_boxes(moov, 8, len(moov), b"trak") if _kind(moov, track) == b"vide"]
+    if number >= len(videos):
         return None
-    parts = struct.unpack_from(">4IiIiI", moov, clap[0])
-    if not all(parts[1::2]):
-        return None
-    wide, high, right, down = (Fraction(n, d) for n, d in zip(parts[::2], parts[1::2], strict=True))
-    left, top = (
-        round((whole - part) / 2 + shift) for whole, part, shift in zip(size, (wide, high), (right, down), strict=True)
-    )
-    crop = left, top, size[0] - left - round(wide), size[1] - top - round(high)
-    return crop if any(crop) and min(crop) >= 0 else None
-
-
-def _hdr(moov: bytearray, entry: Span) -> HdrMetadata | None:
-    display, light = (find_box(moov, *entry, kind) for kind in (b"mdcv", b"clli"))
-    hdr = HdrMetadata()
-    if display and display[1] - display[0] >= 24:
-        gx, gy, bx, by, rx, ry, wx, wy, bright, dark = struct.unpack_from(">8H2I", moov, display[0])
-        hdr = HdrMetadata(
-            tuple(Fraction(value, 50_000) for value in (rx, ry, gx, gy, bx, by, wx, wy)),
-            (Fraction(dark, 10_000), Fraction(bright, 10_000)),
-        )
-    if light and light[1] - light[0] >= 4:
-        hdr = replace(hdr, light=struct.unpack_from(">2H", moov, light[0]))
-    return hdr if hdr.primaries or hdr.light else None
-
-
-def _colors(moov: bytearray, entry: Span) -> tuple[int, int, int, int] | None:
-    for start, end in inner_boxes(moov, *entry, b"colr"):
-        kind = bytes(moov[start : start + 4])
-        if kind in (b"nclx", b"nclc") and end - start >= (11 if kind == b"nclx" else 10):
-            return (1 + (moov[start + 10] >> 7) if kind == b"nclx" else 0), *struct.unpack_from(">3H", moov, start + 4)
-    return None
+    inner = [find_box(moov, *videos[number], *_TO_ENTRIES[:depth]) or (0, 0) for depth in range(1, 5)]
+    start = inner[-1][0] + 8
+    return [(8, len(moov)), videos[number], *inner], (start + 8, start + struct.unpack_from(">I", moov, start)[0])
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
@@ -238,8 +143,7 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
         tables, edits = find_box(moov, *track, b"mdia", b"minf", b"stbl"), _edits(moov, track)
         if not (film and head and media and tables and edits and (scale := _clock(moov, film)[0])):
             continue
-        handler = find_box(moov, *track, b"mdia", b"hdlr")
-        if len(edits) == 1 and handler and moov.startswith((b"vide", b"soun"), handler[0] + 8):
+        if len(edits) == 1 and _kind(moov, track) in (b"vide", b"soun"):
             continue
         borders, at, parts = _borders(moov, tables), 0, list[tuple[int, int, int]]()
         for length, start, _ in edits:
@@ -248,15 +152,21 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
             at += ticks
         if borders.size > 1:
             number = struct.unpack_from(">I", moov, head[0] + (20 if moov[head[0]] == 1 else 12))[0]
-            shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
-            if shift is not None:
-                offsets = _runs(moov, shift, ">i4")[: shown.size]
-                shown[: offsets.size] += offsets
-            tracks[number] = EditedTrack(parts, borders, shown)
+            tracks[number] = EditedTrack(parts, borders, _shown(moov, tables, borders))
     return tracks
 
 
+def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
+    """When the packets of a track are shown, by where they begin."""
+    shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
+    if shift is not None:
+        offsets = _runs(moov, shift, ">i4")[: shown.size]
+        shown[: offsets.size] += offsets
+    return shown
+
+
 def _borders(moov: bytearray, tables: Span) -> np.ndarray:
+    """Where the packets of a track begin, and the last one ends; nothing where tables are missing."""
     times, runs = (find_box(moov, *tables, name) for name in (b"stts", b"stsc"))
     places = find_box(moov, *tables, b"stco") or find_box(moov, *tables, b"co64")
     if not (times and runs and places):
@@ -264,13 +174,25 @@ def _borders(moov: bytearray, tables: Span) -> np.ndarray:
     count, _, length = struct.unpack_from(">3I", moov, times[0] + 4)
     if (count, length) != (1, 1):
         return np.append(0, np.cumsum(_runs(moov, times, ">u4")))
-    named = struct.unpack_from(">I", moov, runs[0] + 4)[0]
-    table = np.frombuffer(bytes(moov[runs[0] + 8 : runs[0] + 8 + 12 * named]), ">u4").reshape(-1, 3).astype(np.int64)
+    table = read_table(moov, runs, 3)
     chunks = np.append(table[:, 0] - 1, struct.unpack_from(">I", moov, places[0] + 4)[0])
     sizes = np.repeat(table[:, 1], np.diff(chunks).clip(0))
     begins = np.cumsum(sizes) - sizes
     packets = [np.arange(begin, begin + size, _PCM_PACKET) for begin, size in zip(begins, sizes, strict=True)]
     return np.concatenate([*packets, [sizes.sum()]])
+
+
+def hides_borders(file: BinaryIO, number: int) -> bool:
+    """Tells whether a clean aperture hides a part of a video track's frames."""
+    moov = bytearray(_moov(file)[1])
+    if (found := _picture_entry(moov, number)) is None:
+        return False
+    first, end = found[1]
+    if not (clap := find_box(moov, first + _ENTRY, end, b"clap")) or clap[1] - clap[0] < 16:
+        return False
+    wide, wide_parts, high, high_parts = struct.unpack_from(">4I", moov, clap[0])
+    width, height = struct.unpack_from(">HH", moov, first + 24)
+    return wide < width * wide_parts or high < height * high_parts
 
 
 def note_picture(
@@ -279,24 +201,22 @@ def note_picture(
     size: tuple[int, int],
     *,
     aspect: Fraction | None = None,
-    crop: Crop | None = None,
     hdr: HdrMetadata | None = None,
     boxes: bytes = b"",
-) -> bool:
-    """Notes in a finished film of FFmpeg's what its index does not say of a video track. False where the index is not
-    the end of the file, so that it cannot grow.
+) -> None:
+    """Notes in a finished film of FFmpeg's what its index does not say of a video track; only the shape where the index
+    is not the end of the file, so that it cannot grow.
 
     Args:
         file: the film.
         number: of the track among the video tracks, from 0 on.
         size: of a frame, in samples.
         aspect: of a sample: players that do not look at it (pasp) show the film as wide as the track says.
-        crop: what is hidden at the borders.
         hdr: mastering display and light level.
         boxes: further ones of the picture's description.
     """
     at, before = _moov(file)
-    moov, added = bytearray(before), _clean_aperture(size, crop) + _light(hdr) + boxes
+    moov, added = bytearray(before), _light(hdr) + boxes
     found, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
     track = find_box(moov, *found[0][1], b"tkhd") if found else None
     if track and 0 < width < 1 << 32:
@@ -312,7 +232,6 @@ def note_picture(
             struct.pack_into(">I", moov, box - 8, struct.unpack_from(">I", moov, box - 8)[0] + len(added))
     file.seek(at)
     file.write(moov)
-    return room or not added
 
 
 def note_languages(file: BinaryIO, languages: Sequence[str]) -> None:
@@ -330,14 +249,6 @@ def note_languages(file: BinaryIO, languages: Sequence[str]) -> None:
             struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
     file.seek(at)
     file.write(moov)
-
-
-def _clean_aperture(size: tuple[int, int], crop: Crop | None) -> bytes:
-    if crop is None:
-        return b""
-    left, top, right, bottom = crop
-    width, height = size[0] - left - right, size[1] - top - bottom
-    return box(b"clap", struct.pack(">4IiIiI", width, 1, height, 1, left - right, 2, top - bottom, 2))
 
 
 def _light(hdr: HdrMetadata | None) -> bytes:
@@ -386,6 +297,12 @@ Field = tuple[int, str]
 """Where a number is, and how it is packed (32 or 64 bit by the box's version)."""
 
 
+def _kind(moov: bytearray, track: Span) -> bytes:
+    """Names the kind of a track: vide, soun …; nothing where it says none."""
+    handler = find_box(moov, *track, b"mdia", b"hdlr")
+    return bytes(moov[handler[0] + 8 : handler[0] + 12]) if handler else b""
+
+
 def _clock(data: bytearray, head: Span) -> tuple[int, int, Field]:
     """Ticks a second, duration and the duration's field of an mvhd or mdhd box."""
     wide = data[head[0]] == 1
@@ -430,24 +347,22 @@ def _lengthen(data: bytearray, track: Span, scale: int) -> int:
 def _last_moment(data: bytearray, track: Span) -> int | None:
     """When the sample that is shown last ends, in the media's ticks; None without samples."""
     tables = find_box(data, *track, b"mdia", b"minf", b"stbl")
-    times = tables and find_box(data, *tables, b"stts")
-    if not tables or not times:
+    if not tables or (borders := _borders(data, tables)).size < 2:
         return None
-    durations = _runs(data, times, ">u4")
-    if not durations.size:
-        return None
-    end = np.cumsum(durations)
-    shift = find_box(data, *tables, b"ctts")
-    if shift is not None:
-        offsets = _runs(data, shift, ">i4" if data[shift[0]] else ">u4")
-        end[: offsets.size] += offsets[: end.size]
-    return int(end.max())
+    return int((_shown(data, tables, borders) + np.diff(borders)).max())
 
 
-def _runs(data: bytearray, table: Span, form: str) -> np.ndarray:
+def read_table(data: bytearray, span: Span, width: int, form: str = ">u4") -> np.ndarray:
+    """Reads a table behind its count, int64 [entries, width]; raises ValueError where its box is too short."""
+    count = struct.unpack_from(">I", data, span[0] + 4)[0] * width
+    if span[0] + 8 + count * np.dtype(form).itemsize > span[1]:
+        raise ValueError("a table that does not fit into its box")
+    return np.frombuffer(data, form, count, span[0] + 8).astype(np.int64).reshape(-1, width)
+
+
+def _runs(data: bytearray, span: Span, form: str) -> np.ndarray:
     """A table of (count, value) runs, written out: int64."""
-    count = struct.unpack_from(">I", data, table[0] + 4)[0]
-    pairs = np.frombuffer(bytes(data[table[0] + 8 : min(table[1], table[0] + 8 + 8 * count)]), form).reshape(-1, 2)
-    if pairs[:, 0].astype(np.int64).sum() > _MOST_SAMPLES:
+    pairs = read_table(data, span, 2, form)
+    if pairs[:, 0].sum() > _MOST_SAMPLES:
         raise ValueError("a table of more samples than a film has")
-    return np.repeat(pairs[:, 1].astype(np.int64), pairs[:, 0].astype(np.int64))
+    return np.repeat(pairs[:, 1], pairs[:, 0])

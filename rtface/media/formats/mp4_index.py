@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes
+from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes, read_table
 
 # Boxes that hold others, and what they need.
 _NEEDED: dict[bytes, set[bytes]] = {
@@ -27,7 +27,7 @@ _FRAGMENT = b"\0\0\0\x10mfhd"  # in each
 _PADDING = 16  # bytes of a fragment's data that need not be named: some writers align it
 
 
-class _Damaged(Exception):
+class _Damaged(ValueError):
     """An index contradicts itself or the file."""
 
 
@@ -36,7 +36,7 @@ def is_whole(file: BinaryIO) -> bool:
     is there is named."""
     try:
         _check(file)
-    except (_Damaged, struct.error):
+    except (ValueError, struct.error):
         return False
     return True
 
@@ -96,10 +96,12 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
             return 0
         raise _Damaged
     if keys := find_box(data, *tables, b"stss"):
-        _table(data, keys, 1)
+        read_table(data, keys, 1)
     each, count = struct.unpack_from(">2I", data, sizes[0] + 4)
-    starts = _table(data, places, 1, ">u8" if wide else ">u4")[:, 0]
-    runs, times = (_table(data, find_box(data, *tables, name) or sizes, n) for name, n in ((b"stsc", 3), (b"stts", 2)))
+    starts = read_table(data, places, 1, ">u8" if wide else ">u4")[:, 0]
+    runs, times = (
+        read_table(data, find_box(data, *tables, name) or sizes, n) for name, n in ((b"stsc", 3), (b"stts", 2))
+    )
     firsts = np.append(runs[:, 0] - 1, len(starts)).clip(0, len(starts))
     if (np.diff(firsts) < 0).any():
         raise _Damaged
@@ -109,19 +111,11 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
         raise _Damaged
     if each:
         return each * count
-    bounds = np.append(0, np.cumsum(_table(data, (sizes[0] + 4, sizes[1]), 1)[:, 0]))
+    bounds = np.append(0, np.cumsum(read_table(data, (sizes[0] + 4, sizes[1]), 1)[:, 0]))
     ends = np.append(0, np.cumsum(chunks)).clip(0, count)
     if len(starts) == len(chunks) and (starts + np.diff(bounds[ends])).max(initial=0) > size:
         raise _Damaged
     return int(bounds[-1])
-
-
-def _table(data: bytearray, table: Span, width: int, form: str = ">u4") -> np.ndarray:
-    """A table behind its count, int64 [entries, width]."""
-    count = struct.unpack_from(">I", data, table[0] + 4)[0] * width
-    if table[0] + 8 + count * np.dtype(form).itemsize > table[1]:
-        raise _Damaged
-    return np.frombuffer(data, form, count, table[0] + 8).astype(np.int64).reshape(-1, width)
 
 
 def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:

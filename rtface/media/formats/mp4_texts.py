@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -13,7 +12,6 @@ from av.stream import Stream
 
 _BLANK = b"\0\0"  # an event without text: an empty string after its 16-bit length
 _LONG = 1 << 30  # units between two samples; FFmpeg gives what comes later another time
-_STYLE = 12  # bytes of a record of the style box (3GPP TS 26.245)
 _UTF16 = (b"\xfe\xff", b"\xff\xfe")
 
 
@@ -86,29 +84,9 @@ class TextTrack:
 
 
 def joined(texts: Sequence[bytes]) -> bytes:
-    """Texts of one time as one, a line below the other, with their styles; the last alone where they do not fit."""
-    lines, styles, at = list[bytes](), list[bytes](), 0
-    for text in texts:
-        size = int.from_bytes(text[:2], "big")
-        line, boxes = text[2 : 2 + size], text[2 + size :]
-        lines.append(line)
-        styles += _styles(boxes, at)
-        at += len(line.decode("utf-8", "replace")) + 1
+    """Texts of one time as one, a line below the other, without styles; the last alone where they do not fit."""
+    lines = [text[2 : 2 + int.from_bytes(text[:2], "big")] for text in texts]
     line = b"\n".join(lines)
     if len(texts) == 1 or len(line) > 0xFFFF or any(text.startswith(_UTF16) for text in lines):
         return texts[-1]
-    style = struct.pack(">I4sH", 10 + _STYLE * len(styles), b"styl", len(styles)) + b"".join(styles) if styles else b""
-    return len(line).to_bytes(2, "big") + line + style
-
-
-def _styles(boxes: bytes, at: int) -> Iterator[bytes]:
-    """The records of the style box among the boxes behind a text, for characters that come `at` places later."""
-    place = 0
-    while place + 10 <= len(boxes):
-        size, kind = struct.unpack_from(">I4s", boxes, place)
-        if kind == b"styl":
-            for record in range(place + 10, min(place + size, len(boxes)) - _STYLE + 1, _STYLE):
-                first, last = struct.unpack_from(">HH", boxes, record)
-                if last + at <= 0xFFFF:
-                    yield struct.pack(">HH", first + at, last + at) + boxes[record + 4 : record + _STYLE]
-        place += max(8, size)
+    return len(line).to_bytes(2, "big") + line

@@ -17,15 +17,12 @@ _INNER = {34665, 34853, 40965}  # EXIF, GPS, interoperability
 _BIG = (b"+\0", b"\0+")
 _LONG, _MOST, _DEEPEST = 4, 4096, 3
 
-# Tags that go along with the samples: unit and numbers of resolution, limits and curves of the values, white,
-# primaries, black and white.
-TIFF_SHOWN = (280, 281, 282, 283, 296, 301, 318, 319, 340, 341, 532)
+# Tags that go along with the samples: limits and curves of the values, white, primaries, black and white.
+TIFF_SHOWN = (280, 281, 301, 318, 319, 340, 341, 532)
 TIFF_OF_VALUES = (280, 281, 301, 340, 341, 532)
 """Those that hold for samples of the same kind and depth only."""
 TIFF_FORM = (258, 262, 277, 339)
 """Bits, kind of colours, number and format of samples."""
-_RATIONAL, _UNIT = 5, 296
-_NUMBERS = {3: 1, 4: 1, _RATIONAL: 2, 11: 1, 12: 1}  # by type: short, long, rational, float, double
 
 
 def order_of(data: bytes) -> Literal["<", ">"]:
@@ -36,11 +33,10 @@ def order_of(data: bytes) -> Literal["<", ">"]:
 def read_directory(
     data: bytes, at: int | None = None, depth: int = 1, places: dict[int, int] | None = None
 ) -> Directory:
-    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out, and those
-    that come again. `places` receives where the values lie."""
+    """The first directory of a TIFF structure, or the one at an offset; tags that are damaged are left out. `places`
+    receives where the values lie."""
     found: Directory = {}
-    inside = set[int]()
-    order, left = order_of(data), 2 * len(data)  # bytes that are taken: values need not lie apart
+    order = order_of(data)
     word, room, head = ("Q", 8, "Q") if data[2:4] in _BIG else ("I", 4, "H")
     with suppress(struct.error):
         start: int = struct.unpack_from(order + word, data, room)[0] if at is None else at
@@ -51,13 +47,11 @@ def read_directory(
             size, place = count * _BYTES.get(kind, 0), entry + 4 + room
             if size > room:
                 place = struct.unpack_from(order + word, data, place)[0]
-            value = data[place : place + min(size, left)]
-            left -= len(value)
+            value = data[place : place + size]
             if tag in _INNER:
                 inner = int.from_bytes(value, "big" if order == ">" else "little")
-                if depth < _DEEPEST and tag not in inside and (tags := read_directory(data, inner, depth + 1)):
+                if depth < _DEEPEST and (tags := read_directory(data, inner, depth + 1)):
                     found[tag] = _LONG, 1, tags
-                inside.add(tag)
             elif tag not in found and size and len(value) == size:
                 found[tag] = kind, count, value
                 if places is not None:
@@ -110,12 +104,3 @@ def classic(data: bytes) -> bytes:
 def numbers(value: Any) -> tuple[Any, ...]:
     """A tag's value as plain numbers."""
     return tuple(np.ravel(value).tolist()) if isinstance(value, Sequence | np.ndarray) else (value,)
-
-
-def writable(tag: int, kind: int, count: int, values: tuple[Any, ...]) -> bool:
-    """Whether a tag of `TIFF_SHOWN` has a type and as many numbers as TIFF says, so that it can go along."""
-    each = _NUMBERS.get(kind, 0)
-    whole = each and len(values) == count * each and all(isinstance(value, int | float) for value in values)
-    if tag == _UNIT:
-        return bool(whole) and values in ((1,), (2,), (3,))
-    return bool(whole) and (tag not in (282, 283) or (kind == _RATIONAL and count == 1 and values[1] > 0))

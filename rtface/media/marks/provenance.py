@@ -188,12 +188,8 @@ def header_tags(tags: Mapping[str, str], own: Mapping[str, str]) -> dict[str, st
 
 def source_type_of(packet: bytes) -> str:
     """The digital source type that an XMP packet names; empty for none."""
-    return _property_of(packet, "DigitalSourceType")
-
-
-def _property_of(packet: bytes, name: str) -> str:
     for pattern in _PROPERTY:
-        if found := re.search(pattern % name.encode(), packet, re.DOTALL):
+        if found := re.search(pattern % b"DigitalSourceType", packet, re.DOTALL):
             return unescape(next(filter(None, reversed(found.groups())), b"").decode("utf-8", "replace")).strip()
     return ""
 
@@ -206,11 +202,7 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
     tool = tags.get("enhanced_by", "rtface")
     if "rtface_engine" in tags:
         tool += f", engine {tags['rtface_engine']}, strength {tags.get('rtface_strength', '')}"
-    return _with({"CreatorTool": tool} | ({"DigitalSourceType": tags[_SOURCE]} if _SOURCE in tags else {}), existing)
-
-
-def _with(properties: Mapping[str, str], existing: bytes | None = None) -> bytes:
-    """An XMP packet with these properties (names in `_PREFIXES`), instead of those it has."""
+    properties = {"CreatorTool": tool} | ({"DigitalSourceType": tags[_SOURCE]} if _SOURCE in tags else {})
     said = (
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
         ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
@@ -219,7 +211,10 @@ def _with(properties: Mapping[str, str], existing: bytes | None = None) -> bytes
     ).encode()
     end = b"</rdf:RDF>"
     if existing and end in existing:
-        return _without(existing, *properties).replace(end, said + end, 1)
+        for name in properties:
+            for pattern in _PROPERTY:
+                existing = re.sub(pattern % name.encode(), b"", existing, flags=re.DOTALL)
+        return existing.replace(end, said + end, 1)
     return (
         (
             '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -228,13 +223,6 @@ def _with(properties: Mapping[str, str], existing: bytes | None = None) -> bytes
         + said
         + (b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
     )
-
-
-def _without(packet: bytes, *names: str) -> bytes:
-    for name in names:
-        for pattern in _PROPERTY:
-            packet = re.sub(pattern % name.encode(), b"", packet, flags=re.DOTALL)
-    return packet
 
 
 def append_xmp_box(file: BinaryIO, packet: bytes) -> None:

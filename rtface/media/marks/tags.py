@@ -2,7 +2,7 @@
 
 Containers write their tags with the header, before it is known whether any face will be corrected.
 At the end the tags that turned out not to be true are replaced or taken out: the bytes that this
-leaves become free space (MP4, MOV) or a Void element (Matroska, WebM); in MXF an empty text stays.
+leaves become free space (MP4, MOV) or a Void element (Matroska, WebM).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 from rtface.media.formats.matroska import CRC, SEGMENT, UNKNOWN, checksum, element, elements, level, longer, void
 from rtface.media.formats.mp4 import box, boxes, find_box, inner_boxes
-from rtface.media.formats.mxf import rewrite_comments
 
 Texts = Mapping[str, str | None]
 """New texts of tags by their names in lower case; None takes a tag out. Other tags stay."""
@@ -30,8 +29,6 @@ def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
         _in_mp4(file, texts)
     elif format in ("matroska", "webm"):
         _in_matroska(file, texts)
-    elif format == "mxf":
-        rewrite_comments(file, texts)
 
 
 # -- MP4, MOV (ISO 14496-12, QuickTime metadata keys) ---------------------------------------------------------------

@@ -6,11 +6,12 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import log
 from statistics import median
+from threading import Event
 from typing import Any, TypeAlias
 
 import av
@@ -92,16 +93,14 @@ class ArrivingPackets:
 
     Args:
         container, video: what is read, and its only stream, whose unit of time is changed.
-        stop: once it is true, what came is all.
+        stop: once it is set, what came is all.
         pipe: what the container is read from, if that is a pipe: it has the times of what FFmpeg read to know it.
 
     Attributes:
         full: whether so much waited that its sender, which has a pace, had to wait, too.
     """
 
-    def __init__(
-        self, container: InputContainer, video: VideoStream, stop: Callable[[], bool], pipe: PipeReader | None
-    ) -> None:
+    def __init__(self, container: InputContainer, video: VideoStream, stop: Event, pipe: PipeReader | None) -> None:
         self._container, self._video, self._stop, self._pipe = container, video, stop, pipe
         video.time_base = _BASE
         self._first: deque[Arrival] = deque()
@@ -150,7 +149,7 @@ class ArrivingPackets:
             name="arrivals",
             weigh=lambda item: item[0].size,
             most=_WAITING_BYTES,
-            stop=self._stop,
+            stop=self._stop.is_set,
         )
 
     def _read(self) -> Iterator[Arrival]:

@@ -19,7 +19,7 @@ from av.stream import Discard, Disposition, Stream
 from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
-from rtface.media.formats.image_header import kind_of, unpacks_large, unread_kind
+from rtface.media.formats.image_header import unread_kind
 from rtface.media.formats.mp4 import boxes
 from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
@@ -45,7 +45,6 @@ _PLAYLISTS = {
     "dash": (".mpd",),
     "imf": (".xml",),
 }
-_LISTED = 1 << 20  # bytes of a list that are looked at
 _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
 NO_TIMES = 0x80
@@ -90,7 +89,6 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
-        _check_named(Path(path))
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         # No playlist or session description opens the network; under a film's name, no other file either.
@@ -194,7 +192,6 @@ def _check_file(path: Path, name: str) -> None:
         try:
             with path.open("rb") as file:
                 head = file.read(64)
-                bomb = kind_of(head) == "png" and unpacks_large(head + file.read())
         except OSError as error:
             raise InputMissing(
                 "{path}: cannot be read ({why}); check its permissions, and the disk that it lies on",
@@ -210,26 +207,6 @@ def _check_file(path: Path, name: str) -> None:
                 code="image_not_read",
                 name=name,
                 kind=kind,
-            )
-        if bomb:
-            raise InputError(
-                "{name}: its profile or text would unpack to more than any real one; save it again as another "
-                "PNG, or write an image instead of a film",
-                code="unpacks_large",
-                name=name,
-            )
-
-
-def _check_named(path: Path) -> None:
-    """Refuses a list of films that names a pipe or device, which FFmpeg would wait for."""
-    if path.suffix.lower() not in _PLAYLISTS["concat"] or not path.is_file():
-        return
-    with path.open("rb") as file:
-        words = [line.split(maxsplit=1) for line in file.read(_LISTED).splitlines()]
-    for named in (Path(os.fsdecode(word[1].strip(b" '\""))) for word in words if len(word) == 2 and word[0] == b"file"):
-        if (there := path.parent / named).exists() and not there.is_file():
-            raise InputError(
-                "{path}: names {named}, which is no file; name films only", code="listed_device", path=path, named=named
             )
 
 
@@ -284,11 +261,9 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
         raise InputError(
             "{name}: has no video (only {what}); name a film or an image", code="no_video", name=name, what=what
         )
-    line, variants, avif = None, variants_of(container), is_avif(container)
+    line, variants = None, variants_of(container)
     if variants:
         chosen, line = choose_variant(variants, variant, name)
-    elif avif:  # the animation comes behind its first image
-        chosen = max(usable, key=lambda stream: stream.frames)
     else:
         chosen = next((s for s in usable if s.disposition & Disposition.default), usable[0])
     if chosen.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]  # no decoder in this build
@@ -316,8 +291,9 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             stream.discard = Discard.default if stream in kept else Discard.all
     if variants or len(usable) == 1:
         return chosen, line
-    rest = "what else it holds, a still or transparency, is left out" if avif else "the others are copied"
-    return chosen, f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, {rest}"
+    return chosen, (
+        f"{name}: has {len(usable)} video streams; number {usable.index(chosen) + 1} is enhanced, the others are copied"
+    )
 
 
 def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
@@ -344,25 +320,10 @@ def is_still(container: InputContainer) -> bool:
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
 
 
-def is_avif(container: InputContainer) -> bool:
-    """Whether the video streams are those of an AVIF: its image, its transparency, and its animation."""
-    return container.metadata.get("major_brand") in ("avif", "avis")
-
-
 def kept_streams(container: InputContainer, video: VideoStream) -> list[Stream]:
-    """All streams that belong to the film of `video`, in the order of the container: none beside it of an AVIF, of an
-    HLS or DASH list those of its variant."""
-    if is_avif(container):
-        return [video]
+    """All streams that belong to the film of `video`, in the order of the container: of an HLS or DASH list those of
+    its variant."""
     return streams_of_variant(container, video) if variants_of(container) else list(container.streams)
-
-
-def read_captions(container: InputContainer, wanted: bool) -> None:
-    """Says whether caption tracks (CEA-608) are read: at a caption that is damaged, FFmpeg's demuxer of MOV stops for
-    ever."""
-    for stream in container.streams.subtitles:
-        if codec_of(stream) == "eia_608":
-            stream.discard = Discard.default if wanted else Discard.all
 
 
 def clock_start_of(container: InputContainer) -> Fraction:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 import av
@@ -23,7 +23,6 @@ from rtface.media.read.container import (
     is_unsized_end,
     kept_streams,
     rate_of,
-    read_captions,
     time_base_of,
 )
 from rtface.media.read.edited_times import EditedTimes
@@ -31,6 +30,7 @@ from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
 from rtface.media.read.frame_form import FrameForm, Size
 from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
+from rtface.media.read.pipe import PipeReader
 from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTimestamps
 from rtface.protocols import Item
@@ -57,7 +57,7 @@ class Decoder:
         remote: whether the container is read over a network, where what is missing may be fetched later.
         sought: whether a seek went before, so that it has to be seen where it led.
         gpu: decodes the frames instead of the stream's own decoder.
-        stopped: whether what came is all that is wanted of the input.
+        pipe: reads the container; where it was stopped, what came is all that is wanted of the input.
         size: of all frames that are given; None for that of the first.
         received: compares what came with what the container holds; None where a part of it is read.
         enlarger: gives frames the size of the output.
@@ -84,7 +84,7 @@ class Decoder:
         remote: bool = False,
         sought: bool = False,
         gpu: GpuDecoder | None = None,
-        stopped: Callable[[], bool] = lambda: False,
+        pipe: PipeReader | None = None,
         size: Size | None = None,
         received: Received | None = None,
         arriving: Iterable[av.Packet[Stream]] | None = None,
@@ -92,7 +92,7 @@ class Decoder:
     ) -> None:
         self._container, self._video, self._faults, self._cut = container, video, faults, cut
         self._received, self._enlarger, self._arriving = received, enlarger, arriving
-        self._remote, self._sought, self._stopped = remote, sought, stopped
+        self._remote, self._sought, self._pipe = remote, sought, pipe
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
         self._step = max(1, round(step))
@@ -191,8 +191,6 @@ class Decoder:
                     if packet.stream_index == self._video.index:
                         self._others.follow(packet, clock)
                     if packet.size:  # the empty ones at the end only ask for a flush
-                        if failed > 1:
-                            read_captions(self._container, True)
                         failed = 0
                         if self._remote and packet.is_corrupt:
                             cut = packet
@@ -202,8 +200,6 @@ class Decoder:
                 if self._remote and is_unsized_end(error, self._container):
                     break
                 failed += 1
-                if failed == 2:  # at the same place
-                    read_captions(self._container, False)
                 self._faults.stats.count("read_errors")
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
@@ -299,7 +295,7 @@ class Decoder:
 
     def _check_end(self) -> None:
         known = _KNOW_DURATION if not self._remote else (*_KNOW_DURATION, *_PLAYLISTS)
-        if not self.frames or self._cut.end is not None or self._stopped():
+        if not self.frames or self._cut.end is not None or (self._pipe and self._pipe.stopped):
             return  # where there is no frame at all, that is said
         expected = expected_end(self._container, self._video)
         if expected is None or not self._container.format.name.startswith(known):

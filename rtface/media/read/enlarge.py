@@ -18,6 +18,7 @@ from rtface.frame import Display, Frame, Siting
 from rtface.geometry.planes import fallback, layout
 from rtface.media.formats.color import UNSPECIFIED, is_hd
 from rtface.media.read.container import MAX_PIXELS
+from rtface.media.read.frame_details import filter_for
 from rtface.util.av_arrays import plane_rows
 from rtface.util.av_gpu import repacked, software
 
@@ -130,12 +131,10 @@ class Enlarger:
         """An image in another size, of YCbCr or gray, by a filter that is kept for the next one."""
         like = image.width, image.height, image.format.name, width, height, siting
         if self._graph is None or like != self._like:
-            graph = Graph()
-            source = graph.add_buffer(
-                width=image.width, height=image.height, format=image.format, time_base=Fraction(1, 1000)
-            )
             # "full" on both sides leaves the values as they are, whatever the range; one thread: see `repacked`.
-            scale = graph.add(
+            self._like = like
+            self._graph = filter_for(
+                image,
                 "scale",
                 w=str(width),
                 h=str(height),
@@ -146,9 +145,6 @@ class Enlarger:
                 out_chroma_loc=siting,
                 threads="1",
             )
-            kept = graph.add("format", image.format.name)
-            graph.link_nodes(source, scale, kept, graph.add("buffersink")).configure()
-            self._graph, self._like = graph, like
         self._graph.push(image)
         large = self._graph.pull()
         assert isinstance(large, av.VideoFrame)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import av
@@ -55,30 +54,22 @@ def gpu_number(name: str) -> int | None:
     return int(match[1] or 0) if match else None
 
 
-def open_on_gpu(stream: VideoStream, wanted: Decoding, refused: Callable[[str], None]) -> GpuDecoder | None:
-    """A decoder on the GPU for a stream that is still unread; None, and why through `refused`, where it cannot be."""
+def open_on_gpu(stream: VideoStream, wanted: Decoding) -> GpuDecoder | str:
+    """A decoder on the GPU for a stream that is still unread; in a few words why, where it cannot be."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
-    why = driver.absent(wanted.device)
     if codec not in _CODECS:
-        why = f"GPUs are not used for {codec}"
-    elif pix_fmt not in ON_GPU:
-        why = f"GPUs are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
-    elif why is None:
-        driver.share_primary_context(wanted.device)
-        try:
-            return GpuDecoder(
-                stream,
-                open_context(stream, wanted.device),
-                ON_GPU[pix_fmt],
-                keep=wanted.keep,
-                settle=lambda: driver.settle(wanted.device),
-                refused=refused,
-            )
-        except (av.FFmpegError, NotImplementedError, ValueError) as error:
-            why = f"the GPU's decoder does not open ({driver.told(error)})"
-    refused(why)
-    return None
+        return f"GPUs are not used for {codec}"
+    if pix_fmt not in ON_GPU:
+        return f"GPUs are used for 4:2:0 of 8 and 10 bits, not for {pix_fmt}"
+    if why := driver.absent(wanted.device):
+        return why
+    driver.share_primary_context(wanted.device)
+    try:
+        context = open_context(stream, wanted.device)
+    except (av.FFmpegError, NotImplementedError, ValueError) as error:
+        return f"the GPU's decoder does not open ({driver.told(error)})"
+    return GpuDecoder(stream, context, ON_GPU[pix_fmt], device=wanted.device, keep=wanted.keep)
 
 
 def open_context(stream: VideoStream, device: int) -> VideoCodecContext:
@@ -98,5 +89,4 @@ def open_context(stream: VideoStream, device: int) -> VideoCodecContext:
     context.color_range, context.colorspace = source.color_range, source.colorspace
     context.color_primaries, context.color_trc = source.color_primaries, source.color_trc
     context.thread_count = 1  # more would only take surfaces
-    context.copy_opaque = True
     return context

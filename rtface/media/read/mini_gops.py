@@ -123,10 +123,8 @@ class _Marks:
     """What the headers of coded frames say."""
 
     def __init__(self, units: Units, extradata: bytes) -> None:
-        self._units, self._slices, self._size = units, units.reader(), units.length_size(extradata)
+        self._units, self._slices, self._size = units, units.primed(extradata), units.length_size(extradata)
         self._sound, self._sets = True, set(units.sets_of(extradata))
-        for unit in units.sets_of(extradata):
-            self._slices.read(unit)
 
     def of(self, packet: CodedFrame) -> _Mark:
         units, first, found, fields = self._units, -1, None, set[int | None]()

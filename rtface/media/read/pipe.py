@@ -9,9 +9,9 @@ import stat
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Event
 
 from rtface.errors import InputMissing
 from rtface.redaction import is_url
@@ -61,7 +61,7 @@ class PipeReader:
 
     Args:
         path: the pipe.
-        stop: once this is true, what has come is the whole input.
+        stop: once it is set, what has come is the whole input.
 
     Attributes:
         name: the path; FFmpeg goes by its extension where the content is unclear.
@@ -71,7 +71,7 @@ class PipeReader:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str], stop: Callable[[], bool]) -> None:
+    def __init__(self, path: str | os.PathLike[str], stop: Event) -> None:
         self.name = os.fspath(path)
         self.stopped = False
         self._stop = stop
@@ -83,7 +83,7 @@ class PipeReader:
         """Up to `size` bytes as soon as there are any; none at the end."""
         together = self._full and _ready(self._pipe, 0)
         while True:
-            over = self._stop()
+            over = self._stop.is_set()
             if _ready(self._pipe, 0 if over else _LOOK_MS):
                 with suppress(BlockingIOError):
                     data = os.read(self._pipe, size)

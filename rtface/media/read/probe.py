@@ -19,7 +19,6 @@ from rtface.frame import Color, Display, Frame
 from rtface.media.formats.coding import Coding, coding_of
 from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, is_transparent, tags_of, views_of
 from rtface.media.formats.facts import film_tags, stream_tags
-from rtface.media.formats.mp4 import Crop
 from rtface.media.read.container import (
     codec_of,
     expected_end,
@@ -28,12 +27,11 @@ from rtface.media.read.container import (
     kept_streams,
     open_container,
     rate_of,
-    read_captions,
     time_base_of,
 )
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields, Size
-from rtface.media.read.header import contradictions, not_shown, read_header
+from rtface.media.read.not_shown import hides_borders, not_shown
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
@@ -118,13 +116,12 @@ class MediaInfo:
         color, display: how to read the frames.
         tags: colour tags as the stream carries them.
         matrix: display matrix as the stream carries it (9 numbers), or None.
-        crop: columns and rows at the borders that the container hides, None for none.
         aspect: sample aspect ratio as the stream carries it, None when unknown.
         interlaced: whether the first frame is made of two fields; display.fields names their order.
         has_audio: whether any sound stream is there.
         transparent: whether the first frame has samples that are not fully opaque.
         streams, chapters, metadata: everything else the container holds.
-        unseen: what FFmpeg's decoder does not give of the frames, or players show in another way, one line each.
+        unseen: what FFmpeg's decoder does not give of the frames, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
@@ -182,7 +179,6 @@ class MediaInfo:
     decoder: str = "software"
     on_gpu: bool = False
     coding: Coding = field(default_factory=Coding)
-    crop: Crop | None = None
     unseen: list[str] = field(default_factory=list[str])
     decoded: Size | None = None
 
@@ -235,7 +231,6 @@ def find_first_packets(info: MediaInfo) -> None:
         return
     missing, read = set(sounds), 0
     with suppress(av.FFmpegError), open_container(info.path) as container:
-        read_captions(container, False)
         for packet in container.demux([container.streams[index] for index in sounds]):
             read += 1
             if packet.size and packet.stream_index in missing:
@@ -273,12 +268,10 @@ def describe(
     if end is not None:
         until = end if cut.end is None else min(end, cut.end)
         length = max(Fraction(0), until - (cut.clock_start if cut.start is None else cut.start))
-    width, height = image.width * float(first.display.aspect), float(image.height)
-    if first.display.quarter_turns % 2:
-        width, height = height, width
+    width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
+    tags, hdr = tags_of(image, decoder.form.siting), hdr_of(image)
     streams = streams_of(container, video, decoder.covers)
-    header = read_header(path, container, video, image)
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
         metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
@@ -289,15 +282,15 @@ def describe(
         duration_s=None if length is None else float(length),
         width=image.width,
         height=image.height,
-        display_width=round(width),
-        display_height=round(height),
+        display_width=width,
+        display_height=height,
         rate=rate,
         time_base=time_base_of(video),
         pix_fmt=native_format(first.image),
         codec=video.codec_context.codec.canonical_name,
         color=first.color,
         display=replace(first.display, fields=fields),
-        tags=tags_of(image, decoder.form.siting),
+        tags=tags,
         matrix=decoder.form.matrix,
         aspect=Fraction(video.sample_aspect_ratio or 0) or None,
         interlaced=fields != "progressive",
@@ -308,7 +301,7 @@ def describe(
         metadata=metadata,
         xmp=packet.encode() if packet else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
-        hdr=hdr_of(image),
+        hdr=hdr,
         views=views_of(image),
         captions=has_captions(image),
         start=cut.start,
@@ -323,11 +316,9 @@ def describe(
         decoder=decoded_by,
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
-        crop=header.crop,
-        unseen=[
-            *not_shown(header, video, decoder.hidden, alpha=alpha),
-            *contradictions(header, video, image),
-        ],
+        unseen=not_shown(
+            video.metadata, decoder.hidden, tags, hdr, alpha=alpha, borders=hides_borders(path, container, video)
+        ),
     )
     return enlarged(info, first, native_format(image))
 
@@ -337,21 +328,14 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
     decoded, image = (info.width, info.height, format), frame.image
     if (image.width, image.height) == decoded[:2]:
         return info
-    width, height = image.width * float(frame.display.aspect), float(image.height)
-    if frame.display.quarter_turns % 2:
-        width, height = height, width
-    scales = (Fraction(image.width, info.width), Fraction(image.height, info.height)) * 2
-    left, top, right, bottom = (
-        round(side * scale) for side, scale in zip(info.crop or (0, 0, 0, 0), scales, strict=True)
-    )
+    width, height = _upright_size(image, frame.display)
     return replace(
         info,
         width=image.width,
         height=image.height,
-        display_width=round(width),
-        display_height=round(height),
+        display_width=width,
+        display_height=height,
         aspect=info.aspect and frame.display.aspect,
-        crop=info.crop and (left, top, right, bottom),
         tags=replace(info.tags, matrix=int(image.colorspace)),
         decoded=decoded,
         notes=[
@@ -367,6 +351,12 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
             ),
         ],
     )
+
+
+def _upright_size(image: av.VideoFrame, display: Display) -> tuple[int, int]:
+    """Width and height as they are seen, in square pixels."""
+    width, height = round(image.width * float(display.aspect)), image.height
+    return (height, width) if display.quarter_turns % 2 else (width, height)
 
 
 def _origin(cut: Cut) -> Fraction:

@@ -124,17 +124,11 @@ def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -
         width, height: of the frame, in samples.
         bits: of a sample.
     """
-    if len(data) < _HEAD.size:
-        return None
     count, offset, size, kind, base = _HEAD.unpack_from(data)
-    if count and (size < 20 or size % 4 or offset % 4 or offset + count * size > len(data)):
-        return None
     words = np.frombuffer(data, np.int32)
     blocks = words[offset // 4 : offset // 4 + count * size // 4].reshape(count, size // 4) if count else None
     if kind == _VP9:
         index = np.full((1, 1), base, np.int32) if blocks is None else _painted(blocks, base, width, height)
-        if index is None:
-            return None
         return Quantisers(vpx_steps(index, bits), max(width, height) if blocks is None else _VP9_BLOCK, codec)
     if blocks is None or kind not in (_H264, _MPEG2):
         return None
@@ -154,19 +148,11 @@ def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -
     return Quantisers(steps, _MACROBLOCK, codec)
 
 
-def _painted(blocks: NDArray[np.int32], base: int, width: int, height: int) -> NDArray[np.int32] | None:
-    """VP9's indices of all blocks of 8×8, from blocks of any size; None where one of them cannot be."""
+def _painted(blocks: NDArray[np.int32], base: int, width: int, height: int) -> NDArray[np.int32]:
+    """VP9's indices of all blocks of 8×8, from blocks of any size."""
     columns, rows = -(-width // _VP9_BLOCK), -(-height // _VP9_BLOCK)
     x, y, across, down = np.ascontiguousarray(blocks.T[:4]) // _VP9_BLOCK
     most = _VP9_LARGEST // _VP9_BLOCK
-    if (
-        min(x.min(), y.min()) < 0
-        or x.max() >= columns
-        or y.max() >= rows
-        or min(across.min(), down.min()) < 1
-        or max(across.max(), down.max()) > most
-    ):
-        return None
     out = np.full((rows + most, columns + most), base, np.int32)  # room for blocks that reach beyond the edges
     first, value, size = y * out.shape[1] + x, base + blocks[:, 4], down * (most + 1) + across
     for kind in np.flatnonzero(np.bincount(size)).tolist():

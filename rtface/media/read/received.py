@@ -14,7 +14,6 @@ from av.container import InputContainer
 
 from rtface.errors import log
 from rtface.media.formats import mp4_index
-from rtface.media.formats.matroska import unread_tracks
 from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
@@ -77,4 +76,4 @@ class Received:
         came = np.sort(np.frombuffer(self._places, np.int64))
         track, first, end = np.fromiter(chain.from_iterable(blocks(file)), np.int64).reshape(-1, 3).T
         lost = np.searchsorted(came, first) == np.searchsorted(came, end)
-        return int(lost[~np.isin(track, [0, *unread_tracks(file)])].sum()), bool((track == 0).any())
+        return int(lost[track != 0].sum()), bool((track == 0).any())

@@ -9,7 +9,7 @@ import av
 
 from rtface.errors import InputError, UsageError
 from rtface.frame import Frame
-from rtface.media.read.container import choose_video, clock_start_of, open_container, read_captions, time_base_of
+from rtface.media.read.container import choose_video, clock_start_of, open_container, time_base_of
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
@@ -47,7 +47,6 @@ class FrameSampler:
         self._container = open_container(path)
         try:
             self._video, _ = choose_video(self._container, self._name, variant=variant)
-            read_captions(self._container, False)
         except BaseException:
             self._container.close()
             raise

@@ -6,11 +6,11 @@ import itertools
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import av
 from av.container import InputContainer
@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
+from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.read.arrivals import ArrivingPackets
 from rtface.media.read.container import (
     NO_TIMES,
@@ -46,8 +47,6 @@ from rtface.util.av_gpu import on_gpu
 
 # Seconds before --start from which decoding begins when a seek to that time lands behind it.
 _EARLIER = (0, 5, 30)
-# Packets before the first frame that are kept in memory; a file with more of them is read a second time.
-HELD_BYTES = 32 << 20
 
 # Where the first frame is progressive, frames are looked at for fields: of these codecs, with the lines of interlaced
 # television, so many and as large as together at most.
@@ -73,7 +72,7 @@ class FileSource:
         stats: receives counters and warnings.
         strict: raise InputError where the file is damaged, instead of warning and going on.
         decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
-        stop: once it is true, a pipe is read no further: what came is the whole input.
+        stop: once it is set, a pipe is read no further: what came is the whole input.
         size: of all frames; those of another are scaled. None takes that of the first.
         fields: of the film, where it was opened before: another order is reported. None finds out.
         scale: the size that frames are enlarged to (``--scale``); None for their own.
@@ -100,7 +99,7 @@ class FileSource:
         stats: Stats | None = None,
         strict: bool = False,
         decode: Decoding | None = None,
-        stop: Callable[[], bool] | None = None,
+        stop: Event | None = None,
         size: Size | None = None,
         fields: Fields | None = None,
         scale: str | None = None,
@@ -111,8 +110,8 @@ class FileSource:
         self._threads, self._stats, self._strict = threads, stats or Stats(), strict
         self._wanted, self._size, self._variant = decode, size, variant
         self._enlarger, self._chosen = Enlarger(scale), chosen
-        self._refusal: str | None = None
-        self._stop = stop or (lambda: False)
+        self._gpu: GpuDecoder | str | None = None
+        self._stop = stop or Event()
         self.pipe: PipeReader | None = None
         self._arriving: ArrivingPackets | None = None
         self._reading = Lock()
@@ -127,8 +126,6 @@ class FileSource:
                 end=end,
             )
         self._waiting: deque[Item] = deque()
-        self._overflow = False  # whether packets before the first frame were let go
-        self._opened_first: InputContainer | None = None
         self._readers: list[PipeReader | FileReader | None] = []
         self._now: Decoder | None = None  # once the first frame is there
         self._changed = self._change_of()
@@ -162,8 +159,6 @@ class FileSource:
                     code="scale_fields",
                     name=self._name,
                 )
-            if self._overflow:
-                self._now, self._items = self._begin_again()
             self._now.form.expect_fields(fields or self.info.display.fields)
         except BaseException:
             self.close()
@@ -236,8 +231,6 @@ class FileSource:
             if self._arriving is not None and not self._arriving.close():
                 return
             self._container.close()
-            if self._opened_first is not None:
-                self._opened_first.close()
             for reader in self._readers:  # PyAV keeps them as long as a stream of theirs is known
                 if reader is not None:
                     reader.close()
@@ -274,9 +267,8 @@ class FileSource:
         return container, video
 
     def _decoder(self, faults: Faults, *, sought: bool = False) -> Decoder:
-        self._refusal = None
         still, part = is_still(self._container), self._cut.start is not None or self._cut.end is not None
-        gpu = open_on_gpu(self._video, self._wanted, self._without_gpu) if self._wanted and not still else None
+        self._gpu = open_on_gpu(self._video, self._wanted) if self._wanted and not still else None
         return Decoder(
             self._container,
             self._video,
@@ -284,24 +276,13 @@ class FileSource:
             self._cut,
             remote=is_url(self._path),
             sought=sought,
-            gpu=gpu,
-            stopped=lambda: self.pipe is not None and self.pipe.stopped,
+            gpu=None if isinstance(self._gpu, str) else self._gpu,
+            pipe=self.pipe,
             size=self._size,
             received=None if part else Received(self._path, self._container),
             enlarger=self._enlarger,
             arriving=self._arriving,
             fields=self._chosen,
-        )
-
-    def _without_gpu(self, why: str) -> None:
-        """Told where the GPU does not decode, or no longer."""
-        if self._now is None:
-            self._refusal = why
-            return
-        since = self._cut.shown(self._now.reached)
-        self.info.decoder += f", software from {since}"
-        self._stats.warn(
-            "decode_gpu", f"{self._name}: the GPU no longer decodes it ({why}); software continues from {since}"
         )
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
@@ -344,29 +325,12 @@ class FileSource:
             name=self._name,
         )
 
-    def _begin_again(self) -> tuple[Decoder, Iterator[Item]]:
-        """A decoder at the start of the file. The container that was read so far stays open: `info` names its
-        streams."""
-        self._opened_first = self._container
-        self._container, self._video = self._open()
-        self._waiting.clear()
-        self._stats.count("frames_in", -1)  # the first frame is decoded once more
-        decoder = self._decoder(Faults(self._name, self._stats, strict=self._strict))
-        return decoder, decoder.items()
-
     def _first_frame(self, items: Iterator[Item]) -> bool:
         self._waiting.clear()
-        held, again = 0, self.pipe is None and not is_url(self._path)
         for item in items:
+            self._waiting.append(item)
             if isinstance(item, Frame):
-                self._waiting.append(item)
                 return True
-            held += item.packet.size
-            if again and held > HELD_BYTES:
-                self._overflow = True
-                self._waiting.clear()
-            else:
-                self._waiting.append(item)
         return False
 
     def _look_for_fields(self, first: Frame) -> None:
@@ -376,7 +340,6 @@ class FileSource:
             image.interlaced_frame
             or codec not in _CODES_FIELDS
             or image.height not in _TELEVISION
-            or self._overflow
             or self.pipe is not None
             or is_url(self._path)
             or on_gpu(image)
@@ -411,10 +374,11 @@ class FileSource:
 
     def _decoded_by(self, notes: list[str]) -> str:
         """What decodes the frames; says so where a GPU was asked for, and warns where that was in vain."""
-        if self._wanted is None or is_still(self._container):
+        if self._wanted is None or self._gpu is None:
             return "software"
-        by = f"software, because {self._refusal}" if self._refusal else f"NVDEC on cuda:{self._wanted.device}"
-        if self._refusal:
+        refusal = self._gpu if isinstance(self._gpu, str) else self._gpu.refusal
+        by = f"software, because {refusal}" if refusal else f"NVDEC on cuda:{self._wanted.device}"
+        if refusal:
             self._stats.warn("decode_gpu", f"{self._name}: is decoded by {by}")
         else:
             notes.append(f"{self._name}: is decoded by {by}")

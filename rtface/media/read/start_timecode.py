@@ -10,7 +10,7 @@ from rtface.errors import UsageError
 from rtface.util.timecode import Timecode
 
 KEY = "timecode"
-"""FFmpeg's name of the tag: of a `tmcd` track (MOV, MP4), of Matroska, and of an MXF package."""
+"""FFmpeg's name of the tag: of a `tmcd` track (MOV, MP4), of Matroska, and of an MXF file."""
 
 
 def find_timecode(tags: Iterable[Mapping[str, str]], rate: Fraction) -> Timecode | None:

@@ -7,6 +7,7 @@ every other sample stay as they are.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from dataclasses import dataclass
@@ -39,22 +40,12 @@ _TRANSFERS = {
     13: "ADX",
 }
 _LOG = (1, 3)
-# Offsets of fields: image offset, file size, creator, width, transfer, colorimetry, bits, packing, encoding, ends
-# of line and image, pixel aspect, film's frame rate, timecode, video's frame rate.
+# Offsets of fields: image offset, file size, creator, width, transfer, colorimetry, bits, pixel aspect, film's frame
+# rate, timecode, video's frame rate.
 _IMAGE_AT, _SIZE_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 160, 772, 801, 802
-_BITS_AT, _PACKING_AT, _ENCODING_AT, _EOL_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = (
-    803,
-    804,
-    806,
-    812,
-    1628,
-    1724,
-    1920,
-    1940,
-)
+_BITS_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = 803, 1628, 1724, 1920, 1940
 COLOURS = slice(_TRANSFER_AT, _COLOUR_AT + 1)
 """Where a header says how samples encode light, and of which colours: single bytes."""
-_VIEWS = (768, 770), (784, 800), (_TRANSFER_AT, _BITS_AT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +60,6 @@ class DpxHeader:
         rate: frames a second, None where the header does not say.
         timecode: of the image, as (text, drop-frame flag), None where the header does not say.
         aspect: sample aspect ratio, None where the header does not say.
-        view: the bytes by which programs turn the image and read its samples: orientation, reference values, transfer,
-            colorimetry.
     """
 
     order: str
@@ -81,7 +70,6 @@ class DpxHeader:
     rate: Fraction | None
     timecode: tuple[str, bool] | None
     aspect: Fraction | None
-    view: bytes
 
     @classmethod
     def read(cls, data: bytes) -> DpxHeader:
@@ -106,7 +94,6 @@ class DpxHeader:
             rate,
             timecode,
             Fraction(across, down) if known else None,
-            b"".join(data[start:end] for start, end in _VIEWS),
         )
 
     @property
@@ -207,11 +194,9 @@ def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
 def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
     """A DPX file with the samples of `image`: its own bytes except where a sample has changed.
 
-    Files in a packing that FFmpeg does not write (12 bits in 12, method B, run-length coding) get its packing where a
-    sample has changed; the header says so, and every sample is exact.
-
     Raises:
-        OutputError: the image has another size or another format than the file.
+        OutputError: the image has another size or another format than the file, or this a packing that FFmpeg does not
+            write (12 bits in 12, method B, run-length coding).
     """
     before = decode_dpx(data)
     image = repacked(image, before.format.name)
@@ -228,31 +213,18 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
         return data
     header = DpxHeader.read(data)
     at = struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0]
-    whole = _encode(image, header.order)
-    old, new = (np.frombuffer(_payload(part), np.uint8) for part in (_encode(before, header.order), whole))
+    old, new = (np.frombuffer(_payload(_encode(one, header.order)), np.uint8) for one in (before, image))
     out = np.frombuffer(data, np.uint8).copy()
     place = out[at : at + len(new)]
     if len(place) == len(new):
         changed = old != new
         place[changed] = new[changed]
-        try:
+        with contextlib.suppress(av.FFmpegError, ValueError):
             if _same(decode_dpx(out.tobytes()), image):
                 return out.tobytes()
-        except (av.FFmpegError, ValueError):
-            pass
-    head = bytearray(data[:at])
-    head[_BITS_AT] = whole[_BITS_AT]
-    for field, size in ((800, 1), (_PACKING_AT, 2), (_ENCODING_AT, 2)):
-        head[field : field + size] = whole[field : field + size]
-    struct.pack_into(f"{header.order}II", head, _EOL_AT, 0, 0)
-    struct.pack_into(f"{header.order}I", head, 808, at)
-    struct.pack_into(f"{header.order}I", head, _SIZE_AT, at + len(new))
-    result = bytes(head) + new.tobytes()
-    if not _same(decode_dpx(result), image):
-        raise OutputError(
-            "this kind of DPX cannot be written; name a folder of TIFF images with {--codec} tiff", code="dpx_kind"
-        )
-    return result
+    raise OutputError(
+        "this kind of DPX cannot be written; name a folder of TIFF images with {--codec} tiff", code="dpx_kind"
+    )
 
 
 def new_dpx(

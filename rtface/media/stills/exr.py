@@ -27,19 +27,10 @@ from rtface.util.timecode import Timecode
 
 MAGIC = b"v/1\x01"
 _TILED, _DEEP, _PARTS = 0x200, 0x800, 0x1000
-_NONE, _RLE, _ZIPS, _ZIP, _DWA = 0, 1, 2, 3, 8
+_NONE, _ZIPS, _ZIP, _DWA = 0, 2, 3, 8
 _NAMES = ("no compression", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 _LINES = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256)
-_UNDERSTOOD = (_NONE, _RLE, _ZIPS, _ZIP)  # and written again block by block
-_VIEWS = (
-    "pixelAspectRatio",
-    "chromaticities",
-    "whiteLuminance",
-    "adoptedNeutral",
-    "renderingTransform",
-    "lookModTransform",
-    "envmap",
-)
+_UNDERSTOOD = (_NONE, _ZIPS, _ZIP)  # and written again block by block
 _DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
 # Planes of FFmpeg's frames, by channel.
 _PLANES = {"G": 0, "B": 1, "R": 2, "A": 3}
@@ -125,11 +116,6 @@ class ExrHeader:
             return None
         above, below = struct.unpack("<iI", value)
         return Fraction(above, below) if above > 0 and below and 1 <= above / below <= 240 else None
-
-    @property
-    def view(self) -> dict[str, bytes]:
-        """The attributes by which programs show other colours, or the image in another shape or as a sphere."""
-        return {name: self.attributes[name][2] for name in _VIEWS if name in self.attributes}
 
     @property
     def bits(self) -> int:
@@ -333,26 +319,11 @@ def _block(data: bytes, header: ExrHeader, number: int, rows: int) -> tuple[byte
     length = rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels)
     if header.compression == _NONE or len(packed) == length:
         raw = packed
-    elif header.compression == _RLE:
-        raw = _joined(_run_lengths(packed, length))
     else:
         raw = _joined(zlib.decompressobj().decompress(packed, length))
     if len(raw) != length:
         raise OutputError("the EXR is damaged: a block has another length", code="exr_block_length")
     return data[at : at + 8 + size], raw
-
-
-def _run_lengths(packed: bytes, length: int) -> bytes:
-    out, at = bytearray(), 0
-    while at + 1 < len(packed) and len(out) < length:
-        count = packed[at] - 256 if packed[at] > 127 else packed[at]
-        if count < 0:
-            out += packed[at + 1 : at + 1 - count]
-            at += 1 - count
-        else:
-            out += packed[at + 1 : at + 2] * (count + 1)
-            at += 2
-    return bytes(out)
 
 
 def _joined(raw: bytes) -> bytes:

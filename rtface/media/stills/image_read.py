@@ -1,5 +1,5 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000,
-PNM and Targa with their depth and profile.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000
+and PNM with their depth and profile.
 
 FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency); profile, EXIF and XMP
 are taken as blocks, see `rtface.media.formats.image_meta`.
@@ -11,6 +11,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.errors import InputError, InputMissing, Message
+from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.media.files.image_names import has_still_name, is_image
 from rtface.media.formats.color import color_of, display_of, is_transparent
@@ -36,7 +37,7 @@ from rtface.media.formats.image_meta import (
     settle,
 )
 from rtface.media.formats.quantiser_tables import jpeg_step
-from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, classic, numbers, read_directory, writable
+from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, classic, numbers, read_directory
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
@@ -56,7 +57,6 @@ _CODECS = {
     "dpx": "dpx",
     "exr": "exr",
     "jp2": "jpeg2000",
-    "tga": "targa",
 }
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
 # EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
@@ -71,6 +71,7 @@ _UPRIGHT = {
     8: (3, False),
 }
 _FULL = 2
+_TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM)
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
 # What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
 _DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
@@ -118,7 +119,8 @@ def warn_left_out(folder: Path, stats: Stats) -> None:
         )
 
 
-def _data_of(path: str | os.PathLike[str]) -> bytes:
+def data_of(path: str | os.PathLike[str]) -> bytes:
+    """Reads a file; raises InputMissing."""
     try:
         with open_regular(Path(path)) as file:
             return file.read()
@@ -135,18 +137,15 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         InputMissing: it is not there or may not be read.
         InputError: it is empty, damaged, larger than the limit, or no image.
     """
-    name, data = shown(path), _data_of(path)
+    name, data = shown(path), data_of(path)
     if not data:
         raise InputError("{name}: is empty (0 bytes); copy it again", code="file_empty", name=name)
     kind = kind_of(data)
     if data[4:12] == b"ftypavis" or (kind == "webp" and data[12:16] == b"VP8X" and data[20] & 2):
         raise InputError(
-            "{name}: is an animation, no still; {advice}",
+            "{name}: is an animation, no still; make a film or GIF of it first",
             code="animation",
             name=name,
-            advice=Message("make a film or GIF of it first", code="make_film")
-            if kind
-            else Message("give it as INPUT with a film as OUTPUT", code="into_film"),
         )
     if kind is None:
         raise InputError(
@@ -203,7 +202,7 @@ class Origin:
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """An image file without its samples; raises as `read_image`."""
-    data = classic(_data_of(path))
+    data = classic(data_of(path))
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
@@ -326,26 +325,27 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags
-            found = {number: tags[number].value for number in (274, 338, 700, 34675, *TIFF_FORM) if number in tags}
-            kept = {
+            found = {
+                number: tags[number].value
+                for number in (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM)
+                if number in tags
+            }
+            meta.tiff_shown = {
                 n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
             }
     except (tifffile.TiffFileError, *_DAMAGED):
         return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
     orientation = next((number for number in numbers(found.get(274, 1)) if number in _UPRIGHT), 1)
-    unwritable = {n for n in kept if not writable(n, *kept[n])}
-    meta.exif, meta.iptc = exif_of_tiff(data, orientation, unwritable), photoshop_of_tiff(data)
+    meta.exif, meta.iptc = exif_of_tiff(data, orientation), photoshop_of_tiff(data)
     meta.icc, meta.xmp = (
         bytes(said) if isinstance(said := found.get(number), bytes | tuple) and _are_bytes(said) else None
         for number in (34675, 700)
     )
-    meta.tiff_shown = {n: kept[n] for n in kept if n not in unwritable}
     meta.tiff_alpha = next((number for number in numbers(found.get(338, 0)) if number in (0, 1, 2)), None)
     meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
-    if {282, 283} <= meta.tiff_shown.keys():
-        across, down = (Fraction(*meta.tiff_shown[number][2]) for number in (282, 283))
-        unit = {2: Fraction(1), 3: CENTIMETRE}.get(meta.tiff_shown.get(296, (0, 0, (2,)))[2][0])
-        meta.resolution = density(across, down, unit) if unit else None
+    with suppress(KeyError, TypeError, ZeroDivisionError):  # none, or none of an inch or a centimetre
+        across, down = (Fraction(*numbers(found[number])) for number in (282, 283))
+        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[found.get(296, 2)])
     settle(meta)
     return meta
 

@@ -24,7 +24,7 @@ from rtface.errors import OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.outputs import check_target
-from rtface.media.files.workfile import Target, full, write_whole
+from rtface.media.files.workfile import Target, write_whole
 from rtface.media.formats.image_header import size_of
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
 from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
@@ -43,7 +43,6 @@ _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL, _INCH = 2, 2
-_DENSITY = (282, 283, 296)
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which is not computed from other samples here: it is written only where "
@@ -124,21 +123,7 @@ def write_image(
     Raises:
         OutputError: it cannot be encoded or written.
     """
-    write_bytes(plan.target, image_bytes(frame, plan.kind, plan.target.shown, still=still, tags=tags))
-
-
-def write_bytes(target: Target, data: bytes, *, sync: bool = True) -> None:
-    """Writes the bytes of an image; `sync` as of `rtface.media.files.workfile.write_whole`. Raises OutputError."""
-    try:
-        write_whole(target, data, sync=sync)
-    except OSError as error:
-        raise OutputError(
-            "{path}: cannot be written ({why}); {megabytes:.1f} MB are needed",
-            code="image_unwritten",
-            path=target.shown,
-            why=full(error) or error.strerror,
-            megabytes=len(data) / 1e6,
-        ) from error
+    write_whole(plan.target, image_bytes(frame, plan.kind, plan.target.shown, still=still, tags=tags))
 
 
 def image_bytes(
@@ -357,8 +342,7 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     same = all(
         value == now for number, now in zip(TIFF_FORM, written, strict=True) for value in meta.tiff_form.get(number, ())
     )
-    left_out = _DENSITY if same else (*_DENSITY, *TIFF_OF_VALUES)
-    extra += [(number, *said, True) for number, said in meta.tiff_shown.items() if number not in left_out]
+    extra += [(n, *said, True) for n, said in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES]
     file, about = io.BytesIO(), meta.exif or exif_of(1)
     tifffile.imwrite(
         file,

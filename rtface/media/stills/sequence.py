@@ -24,7 +24,7 @@ from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.probe import MediaInfo, StreamInfo, enlarged
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
-from rtface.media.stills.image_read import read_image, scan_header, warn_left_out
+from rtface.media.stills.image_read import data_of, read_image, scan_header, warn_left_out
 from rtface.media.stills.image_write import upright
 from rtface.media.stills.losses import DAMAGED
 from rtface.protocols import Item
@@ -178,9 +178,9 @@ class SequenceSource:
         return self._paths[place] if 0 <= place < len(self._paths) else None
 
     def bytes_at(self, pts: int) -> bytes | None:
-        """The file of the frame at a time; None without one. Raises OSError."""
+        """The file of the frame at a time; None without one. Raises InputMissing."""
         path = self._file(pts)
-        return None if path is None else path.read_bytes()
+        return None if path is None else data_of(path)
 
     def files_without(self, frames: Container[int]) -> list[Path]:
         """The files for which there is none of these frames, by pts: those that could not be read."""

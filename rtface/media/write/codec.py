@@ -10,7 +10,6 @@ import av
 from av.codec import Codec
 
 from rtface.errors import Message, UsageError
-from rtface.media.formats import mxf
 from rtface.media.formats.color import tags_from_rgb
 from rtface.media.formats.immersive import sphere_of, stereo_mode
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
@@ -42,8 +41,7 @@ ALIASES = {
 
 # Encoders of films for players, for which a folder of stills is made 4:2:0.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
-# Containers in which what is hidden at the borders, and HDR metadata, are noted (`matroska.note_picture`,
-# `mp4.note_picture`).
+# Containers in which HDR metadata are noted (`matroska.note_picture`, `mp4.note_picture`).
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
@@ -58,8 +56,6 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     alpha = shape.alpha and info.transparent
     if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
         return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
-    if format == "mxf":
-        return "ffv1" if shape.bits > 12 else "libx264" if _full_range(info) else "prores_ks"
     if alpha and format == "matroska":
         return "ffv1"
     if alpha and format == "mov":
@@ -156,7 +152,6 @@ def plan_video(
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
     _odd_size(plan, supported)
-    _cropped(plan, info, format)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
@@ -165,7 +160,6 @@ def plan_video(
             "dnxhr_444" if target.sampling == (1, 1) else ("dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
         )
     plan.options |= kept.options if kept else {}
-    plan.options |= mxf.ENCODER_OPTIONS.get(name, {}) if format == "mxf" else {}
     if say:
         plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
     _interlaced(plan, info, format, supported)
@@ -269,29 +263,10 @@ def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
         plan.width, plan.height = width, height
 
 
-def _cropped(plan: VideoPlan, info: MediaInfo, format: str) -> None:
-    """What the input hides at its borders stays hidden, where the container can say so."""
-    if info.crop is None:
-        return
-    left, top, right, bottom = info.crop
-    if format in _NOTES_PICTURE:
-        plan.crop = left, top, right + plan.width - info.width, bottom + plan.height - info.height
-    else:
-        plan.warnings.append(
-            f"{format} cannot note which borders are hidden (left {left}, top {top}, right {right}, "
-            f"bottom {bottom}): players will show them; name a .mkv, .mov or .mp4 output"
-        )
-
-
 def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[str]) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
-    if format == "mxf" and plan.encoder in mxf.FIELDLESS:
-        plan.warnings.append(
-            f"FFmpeg does not note the fields of {plan.encoder} in MXF, and players may not deinterlace them; a .mov "
-            "or .mkv output does"
-        )
     if plan.fields == "bff" and plan.encoder.startswith("libx264"):
         plan.options["x264-params"] = "bff=1"  # else its headers (SEI) say top field first
     if plan.encoder in ("libx265", "libvpx-vp9", "libsvtav1"):
@@ -322,13 +297,11 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
     coding, codec = info.coding, info.codec
     if coding.kind == "mezzanine":
         encoder = "prores_ks" if codec == "prores" else "dnxhd"
-        held = encoder in supported and format in ("mov", "matroska", "mxf")
+        held = encoder in supported and format in ("mov", "matroska")
         return PreservingEncoder(encoder, options={"profile": coding.profile}) if held else None
     if coding.kind != "lossless" or format == "webm":
         return None
     rgb = pixel_format_info(info.pix_fmt).model == "rgb"
-    if format == "mxf":
-        return PreservingEncoder("ffv1") if _holds("ffv1", info) else None
     if codec == "h264" and "libx264" in supported:
         return PreservingEncoder("libx264rgb" if rgb else "libx264", crf=0)
     if codec == "hevc" and "libx265" in supported:
@@ -365,7 +338,7 @@ def lossy_notes(plan: VideoPlan, info: MediaInfo, format: str, *, asked: bool) -
     family = FAMILIES.get(plan.encoder, CodecFamily())
     quality = f" with {family.crf} {plan.options[family.crf]}" if family.crf in plan.options else ""
     kept = {"prores": ("mov", "matroska"), "dnxhd": ("mov",)}.get(info.codec, ("matroska",))
-    steps = [] if format in (*kept, "mxf") else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
+    steps = [] if format in kept else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
     how = Message(" and ".join([*steps, *["leave {--codec} and {--crf} out"] * asked]), code="keeps_by")
     how += " to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}"
     if coding.kind == "lossless" and family.lossless is not None:

@@ -16,7 +16,7 @@ from rtface.frame import Frame
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import MiniGop, mini_gops
 from rtface.media.write.decoding_times import DecodingTimes
-from rtface.media.write.encoders import VideoPlan, configure, open_encoder
+from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.media.write.frame_encoder import FrameEncoder, OutputTimes
 from rtface.media.write.intra_copy import IntraCopy, JpegEncoder
 from rtface.media.write.muxer import AnyPacket
@@ -215,9 +215,7 @@ def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> V
     options[f"{video.encoder.removeprefix('lib')}-params"] += ratios
     if x264 and not header:
         options["aud"] = "1"
-    context = VideoCodecContext.create(video.encoder, "w")
-    assert isinstance(context, VideoCodecContext)
-    configure(context, replace(video, options=options))
+    context = new_context(replace(video, options=options))
     if header:
         context.flags |= Flags.global_header
     open_encoder(context)

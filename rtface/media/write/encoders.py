@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -13,11 +13,10 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from rtface.concurrency.scheduling import scheduling_kept
-from rtface.errors import OutputError, UsageError
+from rtface.errors import UsageError
 from rtface.media.cuda.driver import told
 from rtface.media.formats.coding import Class
 from rtface.media.formats.color import ColorTags, HdrMetadata
-from rtface.media.formats.mp4 import Crop
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
@@ -105,7 +104,6 @@ _AHEAD_BYTES = 1 << 30
 _X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
 _SLICES = 16  # of a frame of FFV1
 _AVX512 = 13  # CV_CPU_AVX_512F, which the Python module does not name
-_SMALL = 256  # pixels a side of a frame that every encoder has the memory for
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
@@ -135,7 +133,6 @@ class VideoPlan:
         options: encoder options.
         time_base: unit of the encoder's timestamps.
         tag: code in MP4 and MOV, "" for the usual one.
-        crop: columns and rows at the borders that the container hides, None for none.
         fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
         on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
@@ -156,7 +153,6 @@ class VideoPlan:
     lossless: bool = False
     options: dict[str, str] = field(default_factory=dict[str, str])
     tag: str = ""
-    crop: Crop | None = None
     fields: str = "progressive"
     device: int = 0
     on_gpu: bool = False
@@ -241,10 +237,7 @@ def set_slices(plan: VideoPlan) -> None:
             continue
         plan.options["slices"] = str(number)
         try:
-            context = VideoCodecContext.create(plan.encoder, "w")
-            assert isinstance(context, VideoCodecContext)
-            configure(context, plan)
-            context.open()
+            new_context(plan).open()
         except NotImplementedError:  # FFmpeg's answer to a number that does not fit
             continue
         except (av.FFmpegError, ValueError):  # another reason, which `check` tells
@@ -377,6 +370,14 @@ def _further_parameters(plan: VideoPlan) -> list[str]:
     return ["asm=AVX2"] if plan.encoder.startswith("libx264") and cv2.checkHardwareSupport(_AVX512) else []
 
 
+def new_context(plan: VideoPlan) -> VideoCodecContext:
+    """Makes a configured encoder without a container; it is not open yet."""
+    context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
+    assert isinstance(context, VideoCodecContext)
+    configure(context, plan)
+    return context
+
+
 def open_encoder(context: VideoCodecContext) -> None:
     """Opens a configured encoder; threads keep their scheduling, which SVT-AV1 changes as root."""
     with scheduling_kept():
@@ -388,27 +389,13 @@ def check(plan: VideoPlan) -> None:
 
     Raises:
         UsageError: it does not open like this.
-        OutputError: there is not enough memory for it.
         EncoderRefused: it needs a GPU, and driver or GPU refuse.
     """
     try:
-        context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
-        assert isinstance(context, VideoCodecContext)
-        configure(context, plan)
-        open_encoder(context)
+        open_encoder(context := new_context(plan))
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
-        if isinstance(error, MemoryError) or _opens_small(plan):
-            raise OutputError(
-                "{encoder} does not open for frames of {width}×{height} {pix_fmt}: not enough memory, or larger "
-                "than it can encode; use fewer {--threads}, another {--codec}, or make the frames smaller first",
-                code="encoder_memory",
-                encoder=plan.encoder,
-                width=plan.width,
-                height=plan.height,
-                pix_fmt=plan.pix_fmt,
-            ) from error
         if plan.encoder == "dnxhd" and plan.fields != "progressive":
             raise UsageError(
                 "DNxHR codes no fields, and the frames are interlaced; choose {--codec} prores", code="dnxhr_fields"
@@ -416,7 +403,7 @@ def check(plan: VideoPlan) -> None:
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(
             "{encoder} does not open for {width}×{height} {pix_fmt} with {settings}; check {--codec}, {--crf} and "
-            "{--preset}",
+            "{--preset}, and where the frames are large, use fewer {--threads}",
             code="encoder_unopened",
             encoder=plan.encoder,
             width=plan.width,
@@ -431,21 +418,6 @@ def check(plan: VideoPlan) -> None:
             encoder=plan.encoder,
             option=", ".join(context.options),
         )
-
-
-def _opens_small(plan: VideoPlan) -> bool:
-    """Whether the same options open for a small frame: then the size of the frame is what is wrong, mostly by the
-    memory that it takes. Few encoders say so."""
-    if plan.width * plan.height <= _SMALL * _SMALL:
-        return False
-    try:
-        context = VideoCodecContext.create(plan.encoder, "w")
-        assert isinstance(context, VideoCodecContext)
-        configure(context, replace(plan, width=_SMALL, height=_SMALL))
-        open_encoder(context)
-    except (av.FFmpegError, ValueError, NotImplementedError):
-        return False
-    return True
 
 
 # -- frames for the encoder ------------------------------------------------------------------------------------

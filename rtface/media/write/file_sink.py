@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import av
 
@@ -72,38 +72,47 @@ FurtherFrames = Callable[[Frame], Frame]
 
 
 class CompanionSink:
-    """A sink of a film that also writes a second film, with something of each frame.
+    """A sink of a film that also writes further films, with something of each frame.
 
     Args:
         film: the sink of the film itself.
-        plan: of the second film.
-        made: makes its frames.
-        threads: encoder threads of the second film, None for the encoder's own choice.
+        further: plan of each further film, and what makes its frames.
+        threads: encoder threads of the further films, None for the encoder's own choice.
 
     Attributes:
-        kept: frames that lie in the partial film and in the partial second one.
-        beside: the partial second films, after `abort`.
+        kept: frames that lie in the partial film and in all partial further ones.
+        beside: the partial further films, after `abort`.
     """
 
-    def __init__(self, film: Sink, plan: OutputPlan, made: FurtherFrames, threads: int | None) -> None:
-        self._film, self._own, self._made = film, FileSink(plan, Stats(), threads), made
+    def __init__(self, film: Sink, further: Iterable[tuple[OutputPlan, FurtherFrames]], threads: int | None) -> None:
+        self._film = film
+        self._further: list[tuple[FileSink, FurtherFrames]] = []
         self.kept = 0
         self.beside: list[str] = []
+        try:
+            for plan, made in further:
+                self._further.append((FileSink(plan, Stats(), threads), made))
+        except BaseException:
+            self.abort(keep_partial=False)
+            raise
 
     def write(self, item: Item) -> None:
-        """Writes to the second film, and then the frame or packet; raises OutputError."""
+        """Writes to the further films, and then the frame or packet; raises OutputError."""
         if isinstance(item, Frame):
-            self._own.write(self._made(item))
+            for sink, made in self._further:
+                sink.write(made(item))
         self._film.write(item)
 
     def finish(self) -> None:
-        """Finishes the second film, then the film."""
-        self._own.finish()
+        """Finishes the further films, then the film."""
+        for sink, _ in self._further:
+            sink.finish()
         self._film.finish()
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends both; what was done of the second film becomes NAME.partial.mkv like the film."""
-        own, partial = (film.abort(keep_partial=keep_partial) for film in (self._own, self._film))
-        self.beside = [own] if own else []
-        self.kept = min(self._film.kept, self._own.kept)
+        """Ends all; what was done of a further film becomes NAME.partial.mkv like the film."""
+        sinks = [sink for sink, _ in self._further]
+        self.beside = [path for sink in sinks if (path := sink.abort(keep_partial=keep_partial))]
+        partial = self._film.abort(keep_partial=keep_partial)
+        self.kept = min(sink.kept for sink in (self._film, *sinks))
         return partial

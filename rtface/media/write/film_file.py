@@ -19,7 +19,6 @@ from rtface.media.files.leftovers import make_playable
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
-from rtface.media.formats.mxf import check_spacing
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
@@ -39,8 +38,8 @@ class FilmFile:
     """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
 
     Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
-    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end, but for those with texts
-    or a cover, of which a run that ends early closes what was done. What the encoder holds
+    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end, but for those with texts,
+    of which a run that ends early closes what was done. What the encoder holds
     back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
     wait for their frames in at most 32 MB, and the muxer holds about as much.
 
@@ -121,14 +120,6 @@ class FilmFile:
         """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
         if self._first is None:
             self._first = pts
-        if self.plan.format == "mxf":
-            video = self.plan.video
-            check_spacing(
-                self.plan.path,
-                self.plan.target.path.stem,
-                self.frames,
-                (pts - self._first) * video.time_base * video.rate - self.frames,
-            )
         self._given.append(pts)
         self.frames += 1
         self.stats.count("frames_out")
@@ -153,7 +144,7 @@ class FilmFile:
 
     def flush(self) -> None:
         """Muxes everything that waits; errors are not yet those of rtface."""
-        self.streams.finish(self.frames)
+        self.streams.finish()
 
     def complete(self) -> None:
         """Flushes: the file under its working name is whole after that, and only `finish` or `abort` may follow.
@@ -273,7 +264,6 @@ class FilmFile:
                 self._number,
                 size,
                 video.aspect,
-                crop=video.crop,
                 hdr=self.plan.info.hdr,
                 projection=projection(self.plan.info.views),
                 webm=self.plan.format == "webm",
@@ -294,7 +284,6 @@ class FilmFile:
                 self._number,
                 size,
                 aspect=video.aspect,
-                crop=video.crop,
                 hdr=self.plan.info.hdr,
                 boxes=sample_boxes(self.plan.info.views),
             )
@@ -352,11 +341,7 @@ class FilmFile:
             what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
             advice = ""
         else:
-            length = self.plan.info.duration_s
             what += f" after {written / 1e6:.1f} MB"
-            if length and self.streams.muxer.reached > 0.1:
-                need = written * length / min(length, self.streams.muxer.reached)
-                what += f" of about {max(need, written) / 1e6:.1f} MB"
             advice = Message("make room; ", code="make_room")
         if self._partial:
             return OutputError(

@@ -20,15 +20,15 @@ from rtface.media.formats.jpeg import encode_jpeg, tables_of_quality
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.mini_gops import mini_gops
 from rtface.media.read.probe import MediaInfo
-from rtface.media.write.encoders import VideoPlan, configure, open_encoder
+from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.util.av_arrays import plane_rows
 
 _FROM = ("mov,", "matroska,", "avi", "mxf", "dv")
 # By FFmpeg's name of the codec: its encoder, and the containers that hold it.
 _CODECS = {
-    "prores": ("prores_ks", ("mov", "matroska", "mxf")),
-    "dnxhd": ("dnxhd", ("mov", "mxf")),
-    "ffv1": ("ffv1", ("matroska", "mxf")),
+    "prores": ("prores_ks", ("mov", "matroska")),
+    "dnxhd": ("dnxhd", ("mov",)),
+    "ffv1": ("ffv1", ("matroska",)),
     "mjpeg": ("mjpeg", ("mov", "matroska")),
     "dvvideo": ("dvvideo", ("mov",)),
 }
@@ -117,9 +117,7 @@ def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> Intra
         encoder, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, fields=fields
     )
     for options in _candidates(video, info, header):
-        # MXF does not say which frames of a group are keyframes, and its muxer needs FFV1's header.
-        held = format != "mxf" or encoder != "ffv1" or (options["level"], options["g"]) == ("3", "1")
-        if held and _is_like(replace(video, options=options), first, header):
+        if _is_like(replace(video, options=options), first, header):
             return IntraCopy(path, encoder, pix_fmt, options)
     return Message("FFmpeg has no encoder that writes frames like those of the input", code="copy_unlike")
 
@@ -184,9 +182,7 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
 
 
 def _opened(video: VideoPlan) -> VideoCodecContext:
-    context = VideoCodecContext.create(video.encoder, "w")
-    assert isinstance(context, VideoCodecContext)
-    configure(context, video)
+    context = new_context(video)
     context.thread_type = "SLICE"
     open_encoder(context)
     return context

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from itertools import count
 from typing import Any, TypeAlias
 
@@ -11,7 +11,6 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from rtface.media.formats import mxf
 from rtface.media.formats.mp4_texts import TextTrack
 from rtface.media.write.stream_plan import OutputPlan, raw_bytes_a_second
 from rtface.stats import Stats
@@ -39,9 +38,7 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
     if plan.format in ("mp4", "mov") and not is_fragmented(plan):
-        options["use_editlist"] = "1"
-        if not any(s.action == "cover" for s in plan.streams):  # the other form of tags has a place for covers
-            options["movflags"] = "use_metadata_tags"
+        options |= {"use_editlist": "1", "movflags": "use_metadata_tags"}
     elif plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
         # silent it would wait, and hold everything in memory; then the start times come at the end.
@@ -59,20 +56,15 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         # The clock is ahead of a frame's time of decoding by as many microseconds as FFmpeg's own program sets, and the
         # film begins twice as late: else data came late, and GStreamer could not seek where sound begins first.
         options["max_delay"] = "700000"
-    elif plan.format == "mxf":
-        options |= mxf.muxer_options(plan.video.rate)
     return options
 
 
 def is_fragmented(plan: OutputPlan) -> bool:
     """Whether the working file plays before it is whole.
 
-    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0), and makes a
-    track without samples of a cover.
+    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0).
     """
-    return not any(
-        s.action in ("text", "cover") or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams
-    )
+    return not any(s.action == "text" or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams)
 
 
 class Muxer:
@@ -83,36 +75,29 @@ class Muxer:
 
     Args:
         container: with all its streams added.
+        plan: what is written.
         video: index of the video stream in it.
-        covers: cover images, written with the header.
         texts: text streams of MP4 and MOV.
         unheard: indexes of the streams that should come early.
-        delayed: whether the header waits for all streams (MP4, MOV).
-        begin: called before the header; with True when some stream is silent.
-        pace: called with the seconds that the frames have come to.
         stats: receives counters.
     """
 
     def __init__(
         self,
         container: OutputContainer,
+        plan: OutputPlan,
         video: int,
         *,
-        covers: Sequence[AnyPacket],
         texts: Iterable[Stream],
         unheard: Iterable[int],
-        delayed: bool,
-        begin: Callable[[bool], None],
-        pace: Callable[[float], None] | None = None,
         stats: Stats,
     ) -> None:
-        self._container, self._video, self._stats = container, video, stats
-        self._delayed, self._begin_options, self._pace = delayed, begin, pace
+        self._container, self._plan, self._video, self._stats = container, plan, video, stats
         self._order = count()
         self._waiting: list[tuple[float, int, AnyPacket]] = []
         self._held: list[AnyPacket] | None = []
         self._held_bytes = 0
-        self._covers, self._unheard = covers, set(unheard)
+        self._unheard = set(unheard)
         self._texts = {stream.index: TextTrack(stream) for stream in texts}
         self._last: dict[int, int] = {}
         self._queued: dict[int, float] = {}
@@ -126,8 +111,6 @@ class Muxer:
         time = (stamp or 0) * base.numerator / base.denominator
         self._release(time)
         self.reached = max(self.reached, time)
-        if self._pace is not None:
-            self._pace(self.reached)
         self._mux(packet)
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
@@ -165,7 +148,8 @@ class Muxer:
         self._held.append(packet)
         self._held_bytes += packet.size
         self._unheard.discard(packet.stream_index)
-        ready = not self._delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
+        delayed = self._plan.format in ("mp4", "mov")  # whose header waits for all streams
+        ready = not delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
         elif self._held_bytes > SILENT_BYTES:  # the first frame comes late
@@ -174,9 +158,8 @@ class Muxer:
     def _begin(self, *, silent: bool) -> None:
         """Writes the header and everything that was held back for it."""
         held, self._held = self._held or [], None
-        self._begin_options(silent)
-        for packet in self._covers:
-            self._container.mux_one(packet)
+        self._container.container_options.clear()
+        self._container.container_options.update(muxer_options(self._plan, silent=silent))
         for packet in held:
             self._put(packet)
 

@@ -1,12 +1,10 @@
-"""The streams of an output, made as planned: encoders, copies, conversions, covers, chapters, tags."""
+"""The streams of an output, made as planned: encoders, copies, conversions, chapters, tags."""
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
-import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
@@ -16,15 +14,14 @@ from av.video.stream import VideoStream
 from rtface.frame import Packet
 from rtface.media.formats.immersive import stereo_mode
 from rtface.media.formats.mp4_texts import text_clock
-from rtface.media.formats.mxf import user_tags
 from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.joints import Joints
-from rtface.media.write.muxer import AnyPacket, Muxer, muxer_options
-from rtface.media.write.pcm_sound import PcmFiller, PcmTranscoder
+from rtface.media.write.muxer import AnyPacket, Muxer
+from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
@@ -45,8 +42,6 @@ _STALE = {
     "alpha_mode",  # of a second stream in each packet, which no encoder writes unasked
 }
 _REEL = "reel_name"
-# Seconds that a sound may come after the frames of its time in the order of the input.
-_BEHIND_S = 10
 # Gap in PCM that silence fills where the length of the film is not known.
 _LONGEST_S = 3600.0
 
@@ -57,7 +52,7 @@ class OutputStreams:
     Attributes:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
-        languages: those of all streams but covers.
+        languages: those of all streams.
         joints: of the sound.
     """
 
@@ -69,49 +64,37 @@ class OutputStreams:
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
         self._begun = set[int]()  # streams of which a packet came that is shown
         self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
-        covers: list[AnyPacket] = []
         texts: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update(
             {k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
             | header_tags(plan.metadata, plan.own_tags)
         )
-        if plan.format == "mxf":
-            container.metadata.update(user_tags(container.metadata))
-        if plan.timecode is not None and plan.format in ("matroska", "webm", "mxf"):
+        if plan.timecode is not None and plan.format in ("matroska", "webm"):
             container.metadata[KEY] = str(plan.timecode)
-        if plan.info.reel and plan.format in ("matroska", "webm", "mxf"):
+        if plan.info.reel and plan.format in ("matroska", "webm"):
             container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        # MXF takes the rate of its sound packets from the frames.
-        for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
+        for stream in plan.info.streams:
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
-                self._add_other(plans[stream.index], covers, texts, unheard)
+                self._add_other(plans[stream.index], texts, unheard)
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
-        hidden = {packet.stream.index for packet in covers}
-        self.languages = [one.metadata.get("language", "") for one in container.streams if one.index not in hidden]
+        self.languages = [one.metadata.get("language", "") for one in container.streams]
         chapters = self._chapters()
         if chapters:
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
         self.muxer = Muxer(
             container,
+            plan,
             self.video.index,
-            covers=covers,
             texts=texts,
             unheard=unheard,
-            delayed=plan.format in ("mp4", "mov"),
-            begin=self._set_options,
-            pace=self._pad_sounds if plan.format == "mxf" else None,
             stats=stats,
         )
-
-    def shift(self, base: Fraction) -> int:
-        """The output's start time in units of a time base."""
-        return round(self._plan.info.origin / base)
 
     def take(self, item: Packet) -> None:
         """Sends a packet of the input where the plan says."""
@@ -120,7 +103,7 @@ class OutputStreams:
             target, sound = self._sounds[index]
             self.muxer.wait(target, sound.push(packet))
         elif index in self._copies:
-            shift = self.shift(packet.time_base)
+            shift = round(self._plan.info.origin / packet.time_base)
             if packet.pts is not None:
                 packet.pts -= shift
             if packet.dts is not None:
@@ -152,28 +135,11 @@ class OutputStreams:
             index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
         )
 
-    def _pad_sounds(self, reached: float) -> None:
-        """Silence where a sound is far behind the frames, which MXF's muxer holds in memory until it comes."""
-        behind = Fraction(math.floor(reached)) - _BEHIND_S
+    def finish(self) -> None:
+        """Gives out what the sound encoders still hold, and muxes everything that waits."""
         for target, sound in self._sounds.values():
-            if isinstance(sound, PcmTranscoder) and sound.end < behind:
-                self.muxer.wait(target, sound.pad(behind))
-
-    def finish(self, frames: int) -> None:
-        """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
-        for target, sound in self._sounds.values():
-            self.muxer.wait(
-                target,
-                sound.finish(frames / self._plan.video.rate) if isinstance(sound, PcmTranscoder) else sound.finish(),
-            )
-        for index, rewrite in self._rewrites.items():
-            if isinstance(rewrite, SubtitleTranscoder):
-                self.muxer.wait(self._copies[index], rewrite.push(av.Packet(0), self.muxer.reached))
+            self.muxer.wait(target, sound.finish())
         self.muxer.flush()
-
-    def _set_options(self, silent: bool) -> None:
-        self._container.container_options.clear()
-        self._container.container_options.update(muxer_options(self._plan, silent=silent))
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
         stream = add_video(self._container, self._plan.video, self._plan.path)
@@ -190,7 +156,7 @@ class OutputStreams:
             stream.set_display_matrix(self._plan.info.matrix)
         return stream
 
-    def _add_other(self, plan: StreamPlan, covers: list[AnyPacket], texts: list[Stream], unheard: list[int]) -> None:
+    def _add_other(self, plan: StreamPlan, texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
         one_at_a_time = self._plan.format in ("mp4", "mov")  # sounds and texts that follow each other
         if plan.action == "attach":
@@ -207,21 +173,8 @@ class OutputStreams:
             target.metadata[KEY] = str(code)
         if plan.action == "sound":
             assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            self._sounds[info.index] = (
-                target,
-                (
-                    PcmTranscoder(source, target, self._stats, self._plan.info.first)
-                    if self._plan.format == "mxf"
-                    else AudioTranscoder(source, target, self._stats, self._plan.info.origin)
-                ),
-            )
-        elif plan.action == "cover":
-            assert info.cover is not None
-            packet = av.Packet(info.cover)
-            packet.stream, packet.time_base, packet.pts, packet.dts = target, Fraction(1, 90_000), 0, 0
-            packet.is_keyframe = True
-            covers.append(packet)
-            return
+            sound = AudioTranscoder(source, target, self._stats, self._plan.info.origin)
+            self._sounds[info.index] = target, sound
         elif info.kind == "attachment":
             return
         else:
@@ -245,7 +198,7 @@ class OutputStreams:
         if plan.action == "sound":
             assert isinstance(source, AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
-            (PcmTranscoder if self._plan.format == "mxf" else AudioTranscoder).configure(source, target)
+            AudioTranscoder.configure(source, target)
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)

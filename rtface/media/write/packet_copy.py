@@ -179,7 +179,7 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     intra = isinstance(copy, IntraCopy)
     pix_fmt = copy.pix_fmt if intra else info.pix_fmt
     same = (video.width, video.height, video.pix_fmt) == (info.width, info.height, pix_fmt)
-    if (video.lossless and not intra) or not same or info.crop is not None:
+    if (video.lossless and not intra) or not same:
         return Message("the output has another size, format or class than the input", code="copy_form")
     if intra:
         video.options |= copy.options

@@ -1,22 +1,15 @@
-"""Sound as PCM for containers that note no times of it: MOV and MP4, and MXF, where it is as long as the frames."""
+"""Copied PCM for MOV and MP4, which note no times of it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from fractions import Fraction
 from typing import Any
 
 import av
-from av.audio.frame import AudioFrame
-from av.audio.stream import AudioStream
 
 from rtface.media.formats.pcm import PcmClock
-from rtface.media.write.transcode import AudioTranscoder, layout_of
 from rtface.stats import Stats
 from rtface.util.parse import format_time
-
-RATE = 48_000
 
 
 class PcmFiller:
@@ -76,65 +69,3 @@ class PcmFiller:
     @staticmethod
     def _time(packet: av.Packet[Any]) -> str:
         return format_time(float((packet.pts or 0) * packet.time_base))
-
-
-class PcmTranscoder(AudioTranscoder):
-    """Sound of one stream as PCM of 48 kHz, from the first frame on.
-
-    What begins before the first frame is cut off, gaps and what is missing at the ends are filled with silence. Where
-    the source is PCM or lossless and has 48 kHz, its samples stay what they are: times are followed by whole samples.
-
-    Args:
-        source, target: streams of the input and of the output.
-        stats: receives counters.
-        origin: time of the first frame, in seconds of the input's clock.
-
-    Attributes:
-        end: of the sound so far, in seconds of the output.
-    """
-
-    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
-        super().__init__(source, target, stats, origin)
-        self.end = Fraction(0)
-
-    @staticmethod
-    def configure(source: AudioStream, target: AudioStream) -> None:
-        """Sets the encoder up for the source's speakers."""
-        context = target.codec_context
-        context.sample_rate, context.layout = RATE, layout_of(source)
-        context.format = "s16" if context.name == "pcm_s16le" else "s32"
-        context.time_base = Fraction(1, RATE)
-
-    def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
-        """As `AudioTranscoder.take`; notes where the sound ends."""
-        if frame.pts is not None:
-            self.end = frame.pts * (frame.time_base or Fraction(0)) + Fraction(frame.samples, frame.sample_rate)
-        yield from super().take(frame)
-
-    @property
-    def resampling(self) -> str:
-        """Options of libswresample: whole samples only, and silence from 0 on before the first sound."""
-        return super().resampling + (":first_pts=0" if self.like is None else "")
-
-    def pad(self, length: Fraction) -> Iterator[av.Packet[Any]]:
-        """Silence from the end of the sound to so many seconds of the film; nothing where the sound is longer."""
-        context = self._source.codec_context
-        like = self.like or (context.sample_rate, context.format.name, context.layout.name)
-        rate = like[0]
-        at, end = math.floor(max(self.end, Fraction(0)) * rate), math.ceil(length * rate)
-        while at < end:
-            silence = AudioFrame(like[1], like[2], min(rate, end - at))
-            for plane in silence.planes[: silence.layout.nb_channels]:  # PyAV counts more of eight and more
-                plane.update(bytes([128 if like[1].startswith("u8") else 0]) * plane.buffer_size)
-            silence.sample_rate = rate
-            silence.time_base = self.base or self._source.time_base or Fraction(1, rate)
-            silence.pts = round(Fraction(at, rate) / silence.time_base)
-            at += silence.samples
-            self.end = Fraction(at, rate)
-            yield from super().take(silence)
-
-    def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
-        """The packets that are still inside, and silence up to the length of the film in seconds."""
-        yield from self.flush()
-        yield from self.pad(length or Fraction(0))
-        yield from super().finish()

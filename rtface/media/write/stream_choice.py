@@ -11,12 +11,10 @@ import av
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
-from rtface.media.formats import mxf
 from rtface.media.read.probe import StreamInfo
-from rtface.media.write.pcm_sound import RATE, PcmTranscoder
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 
-Action = Literal["copy", "sound", "text", "attach", "cover", "drop"]
+Action = Literal["copy", "sound", "text", "attach", "drop"]
 
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_CODECS = {
@@ -36,7 +34,6 @@ _TEXT_CODECS = {
     "pjs",
     "vplayer",
     "subviewer1",
-    "eia_608",
 }
 _SOUND = {"webm": "libopus"}
 _PCM_IN = ("matroska", "mov")
@@ -74,7 +71,7 @@ class StreamPlan:
 
     Attributes:
         stream: of the input.
-        action: "copy" packets as they are, "sound" and "text" transcode, "attach" and "cover" write a file into the
+        action: "copy" packets as they are, "sound" and "text" transcode, "attach" writes a file into the
             container, "drop".
         encoder: for "sound" and "text".
     """
@@ -94,37 +91,32 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
-        if format == "mp4" and stream.cover and accepts(format, stream):
-            return StreamPlan(stream, "cover"), ""
         return StreamPlan(stream, "drop"), f"the cover image is left out, {format} cannot hold it"
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):
         if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
             return StreamPlan(stream, "drop"), ""
-        if stream.kind == "data" and format != "mxf" and accepts(format, stream):
+        if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out, {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (
             f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
         )
-    if format == "mxf":
-        return _decide_mxf(stream)
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
         exact = format in _PCM_IN and is_pcm(stream.codec)
-        encoder = (
-            mxf.sound_encoder(stream.codec, source.codec_context.format.name)[0] if exact else _SOUND.get(format, "aac")
-        )
-        note = f"sound is transcoded from {stream.codec} to {_plain(encoder)}"
+        short = source.codec_context.format.name.startswith(("s16", "u8"))
+        encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
+        note = f"sound is transcoded from {stream.codec} to {encoder.removeprefix('lib')}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
         return _tried(StreamPlan(stream, "sound", encoder), format), note
     if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
         encoder = _TEXT[format]
-        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {_plain(encoder)}"
+        return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {encoder}"
     return None, ""
 
 
@@ -141,27 +133,11 @@ def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
         with av.open(io.BytesIO(), "w", format=format) as container:
             target = container.add_stream(plan.encoder, rate=48_000)
             assert isinstance(target, AudioStream)
-            (PcmTranscoder if format == "mxf" else AudioTranscoder).configure(source, target)
+            AudioTranscoder.configure(source, target)
             target.codec_context.open()
     except (av.FFmpegError, ValueError):
         return None
     return plan
-
-
-def _decide_mxf(stream: StreamInfo) -> tuple[StreamPlan | None, str]:
-    """PCM for every sound that can be decoded."""
-    source = stream.template
-    if not isinstance(source, AudioStream) or source.codec_context is None:  # pyright: ignore
-        return None, ""
-    encoder, exact = mxf.sound_encoder(stream.codec, source.codec_context.format.name)
-    rate = source.codec_context.sample_rate
-    other = "" if rate == RATE else f", {rate / 1000:g} kHz become {RATE // 1000}"
-    note = "" if exact and not other else f"sound is converted from {stream.codec} to {encoder}{other}"
-    return _tried(StreamPlan(stream, "sound", encoder), "mxf"), note
-
-
-def _plain(encoder: str) -> str:
-    return {"libopus": "opus"}.get(encoder, encoder)
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:

@@ -18,7 +18,6 @@ from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.files.outputs import check_target, folder_gone
 from rtface.media.files.workfile import Target
-from rtface.media.formats import mxf
 from rtface.media.formats.facts import unheld
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
@@ -40,7 +39,6 @@ FORMATS = {
     ".webm": "webm",
     ".ts": "mpegts",
     ".m2ts": "mpegts",
-    ".mxf": "mxf",
 }
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
@@ -210,7 +208,7 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
     """
     format = _format_of(target.path)
     video, _ = choose_encoder(
-        replace(info, crop=None),
+        info,
         format,
         supported_encoders(format),
         codec=None,
@@ -223,6 +221,14 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
 
 def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
+    if suffix == ".mxf":
+        raise UsageError(
+            "{path}: MXF is read, and no longer written; name a .mov output, which "
+            "ffmpeg -i {stem}.mov -c:v copy -c:a pcm_s24le {stem}.mxf puts into MXF",
+            code="output_mxf",
+            path=os.fspath(output),
+            stem=Path(output).stem,
+        )
     if suffix not in FORMATS:
         raise UsageError(
             "{path}: {suffix} names no film container; use one of {formats}",
@@ -239,8 +245,6 @@ def supported_encoders(format: str) -> set[str]:
     """Names of the codecs that a container can hold."""
     if format == "mpegts":  # its muxer does not say
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
-    if format == "mxf":  # nor does this one
-        return set(mxf.ENCODERS)
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
@@ -318,15 +322,14 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
 
 def _facts_lost(plan: OutputPlan) -> list[Message]:
     """Says what of film and streams the container has no place for."""
-    kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "cover", "drop")}
+    kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
     told = [
         (one.index, {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")}, one.disposition)
         for one in plan.info.streams
         if one.enhanced or one.index in kept
     ]
-    covers = any(one.action == "cover" for one in plan.streams)
-    lost = unheld(plan.format, plan.info.metadata, told, covers)
-    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told, covers)), None)
+    lost = unheld(plan.format, plan.info.metadata, told)
+    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)
     values = {
         "path": plan.path,
         "container": plan.format,
@@ -360,8 +363,8 @@ def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
 
 
 def check_space(plan: OutputPlan) -> None:
-    """Notes on the plan that the disk may be too small; OutputError where it is full, or the folder is not there: one
-    that the run makes comes too late for a film."""
+    """OutputError where the disk is full, or the folder is not there: one that the run makes comes too late for a
+    film."""
     folder = plan.target.path.parent
     if not folder.is_dir():
         raise folder_gone(plan.path, folder)
@@ -373,20 +376,6 @@ def check_space(plan: OutputPlan) -> None:
             path=plan.path,
             count=free,
         )
-    needed = expected_bytes(plan)
-    if needed is not None and needed > free:
-        plan.notes.append(f"{plan.path}: about {needed / 1e6:.0f} MB will be needed and {free / 1e6:.0f} MB are free")
-
-
-def expected_bytes(plan: OutputPlan) -> int | None:
-    """A rough guess of the output's size, None without a duration."""
-    info, video = plan.info, plan.video
-    if info.duration_s is None:
-        return None
-    raw = raw_bytes_a_second(plan) * info.duration_s
-    if video.lossless or video.encoder in ("prores_ks", "rawvideo"):
-        return round(raw * (1.0 if video.encoder == "rawvideo" else 0.5))
-    return round(max(raw * 0.02, 0.5 * (info.size or 0)))
 
 
 def raw_bytes_a_second(plan: OutputPlan) -> float:

@@ -33,24 +33,15 @@ class AudioTranscoder:
 
     Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
     offset to the frames stays what it was.
-
-    Attributes:
-        like: rate, format and speakers of the samples before the resampler; None before the first.
-        base: unit of their times.
     """
 
     def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
         self._source, self._target, self._stats = source, target, stats
         self._shift = round(origin / (source.time_base or Fraction(1)))
         self._graph: Graph | None = None
-        self.like: tuple[int, str, str] | None = None
-        self.base: Fraction | None = None
+        self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
+        self._base: Fraction | None = None  # unit of their times
         self._next: int | None = None  # when the frame ends that was decoded last
-
-    @property
-    def resampling(self) -> str:
-        """Options of libswresample: samples that stay exact are moved whole."""
-        return _WHOLE_SAMPLES if self._target.codec_context.name in _PCM else "async=1000"
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
@@ -68,11 +59,6 @@ class AudioTranscoder:
         target.codec_context.format = "flt" if opus else "fltp"
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
 
-    def flush(self) -> Iterator[av.Packet[Any]]:
-        """Packets of the target for what the decoder still holds; it takes no packet after that."""
-        if self._graph is not None:
-            yield from self.push(None)
-
     def push(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
         """Packets of the target for one packet of the source; a damaged one is left out and counted."""
         try:
@@ -88,35 +74,35 @@ class AudioTranscoder:
             )
             return
         for frame in frames:
-            base = frame.time_base = packet.time_base if packet else self.base
+            base = frame.time_base = packet.time_base if packet else self._base
             # What some decoders (WMA) keep until their end has no time.
             frame.pts = self._next if frame.pts is None else frame.pts - self._shift
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
-            yield from self.take(frame)
+            yield from self._take(frame)
 
-    def take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
-        """Packets of the target for decoded samples with the output's times."""
+    def _take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
         like = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if self._graph is not None and like != self.like:  # the source changed its rate or speakers
+        if self._graph is not None and like != self._like:  # the source changed its rate or speakers
             self._graph.push(None)
             yield from self._drain()
             self._graph = None
         if self._graph is None:
-            self._graph, self.like, self.base = self._filter(frame), like, frame.time_base
+            self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
         self._graph.push(frame)
         yield from self._drain()
 
     def finish(self) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside."""
-        yield from self.flush()
         if self._graph is not None:
+            yield from self.push(None)
             self._graph.push(None)
             yield from self._drain()
             yield from self._target.encode(None)
 
     def _filter(self, frame: AudioFrame) -> Graph:
         context = self._target.codec_context
+        exact = context.name in _PCM  # samples that stay exact are moved whole
         graph = Graph()
         graph.link_nodes(
             graph.add_abuffer(
@@ -125,7 +111,7 @@ class AudioTranscoder:
                 layout=frame.layout.name,
                 time_base=frame.time_base,
             ),
-            graph.add("aresample", self.resampling),
+            graph.add("aresample", _WHOLE_SAMPLES if exact else "async=1000"),
             graph.add(
                 "aformat",
                 f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
@@ -168,29 +154,20 @@ def _speakers(layout: str) -> set[str]:
 
 
 class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4, MOV and Matroska hold it, one header for
-    all.
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
 
-    FFmpeg's muxers do this by themselves, but not while they write fragments, and not where the input has both. ISO
-    14496-3, 1.A.2 and 1.6.
+    FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
 
-    def __init__(self, target: AudioStream, *, known: bool) -> None:
+    def __init__(self, target: AudioStream) -> None:
         self._target = target
-        self._known = known
 
     @classmethod
     def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
         """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if (
-            not isinstance(source, AudioStream)
-            or not isinstance(target, AudioStream)
-            or (source.codec_context.codec.canonical_name != "aac")
-        ):
+        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or format not in ("mp4", "mov"):
             return None
-        known = bool(source.codec_context.extradata)
-        needed = format in ("mp4", "mov") or (format == "matroska" and known)
-        return cls(target, known=known) if needed else None
+        return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
         """The packet without its header."""
@@ -199,9 +176,8 @@ class AdtsRewriter:
         if not config:
             yield packet
             return
-        if not self._known:
+        if not self._target.codec_context.extradata:
             self._target.codec_context.extradata = config
-            self._known = True
         bare: av.Packet[Any] = av.Packet(data[header:])
         bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
         bare.is_keyframe = True
@@ -209,8 +185,7 @@ class AdtsRewriter:
 
 
 class SubtitleTranscoder:
-    """Turns the events of one text subtitle format, or captions (CEA-608), into another; styling goes as far as the
-    target knows it."""
+    """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
@@ -222,18 +197,13 @@ class SubtitleTranscoder:
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = _MILLISECOND
 
-    def push(self, packet: av.Packet[Any], until: float = 0.0) -> Iterator[av.Packet[Stream]]:
-        """The event in the target's form; one that cannot be read is left out and counted.
-
-        Captions come out when something takes their place, with their own times; the last one, for an empty packet,
-        stays `until` then, in seconds.
-        """
-        captions = self._source.codec_context.name == "cc_dec"
-        if packet.size == 0 and not captions:
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
+        """The event in the target's form; one that cannot be read is left out and counted."""
+        if packet.size == 0:
             return
         try:
             events = self._source.codec_context.decode2(packet)
-            if events is None or (packet.pts is None and not captions):
+            if events is None or packet.pts is None:
                 return
             # The encoder writes text only; its time of display is set on the packet.
             text = self._target.codec_context.encode_subtitle(events)
@@ -241,10 +211,6 @@ class SubtitleTranscoder:
             self._stats.count("subtitles_lost")
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
             return
-        if captions:
-            text.time_base, text.pts = _MILLISECOND, events.pts // 1000
-            text.duration = events.end_display_time if packet.size else max(1, round(until * 1000) - text.pts)
-        else:
-            text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
+        text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
         text.dts = text.pts
         yield text

@@ -75,10 +75,6 @@ class Canvas:
         if matrix.shape == (4,):
             x0, y0, x1, y1 = matrix.tolist()
             matrix = np.array([((x1 - x0) / sprite.width, 0.0, x0), (0.0, (y1 - y0) / sprite.height, y0)])
-        if matrix.shape != (2, 3) or not np.isfinite(matrix).all():
-            raise UsageError(
-                "a place is four numbers or a finite 2×3 matrix, not {value}", code="canvas_place", value=place
-            )
         if opacity <= 0.0 or abs(np.linalg.det(matrix[:, :2])) < 1e-9:
             return
         if sprite.draw(self._writable(), self._form, self._frame.color, self._to_planes, matrix, min(opacity, 1.0)):
@@ -139,15 +135,6 @@ class Canvas:
         """
         if image.format.name != self._frame.image.format.name:
             image = image.reformat(format=self._frame.image.format.name)
-        if (image.width, image.height) != (self._frame.image.width, self._frame.image.height):
-            raise UsageError(
-                "only a frame of {width}×{height} can be shown here, not {image_width}×{image_height}",
-                code="canvas_size",
-                width=self._frame.image.width,
-                height=self._frame.image.height,
-                image_width=image.width,
-                image_height=image.height,
-            )
         others = planes(image, self._form)
         x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)
         step_x, step_y = self._form.subsampling

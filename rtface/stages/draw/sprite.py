@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from rtface.device.cpu.crop import lowpass
-from rtface.errors import UsageError
 from rtface.frame import Box, Bytes, Color, Float, Float32
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import bounds, clip_box, compose, footprint, invert, to_cv2, translation
@@ -35,26 +34,9 @@ class Sprite:
 
     Attributes:
         width, height: in pixels of the image.
-
-    Raises:
-        UsageError: another shape or type.
     """
 
     def __init__(self, rgba: Bytes) -> None:
-        given: Any = rgba
-        if (
-            not isinstance(given, np.ndarray)
-            or rgba.dtype != np.uint8
-            or rgba.ndim != 3
-            or rgba.shape[2] != 4
-            or not rgba.size
-        ):
-            raise UsageError(
-                "a sprite is made of a uint8 array height×width×4 (RGB and alpha), not {found} {shape}",
-                code="sprite_array",
-                found=getattr(given, "dtype", type(given).__name__),
-                shape=np.shape(given),
-            )
         self._rgba = rgba
         self.height, self.width = rgba.shape[:2]
         self._coded: tuple[object, dict[Roles, Float32]] = (None, {})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.errors import EngineError, InputError, UsageError
+from rtface.errors import EngineError, UsageError
 from rtface.frame import Color, Display
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling, translation
@@ -469,12 +469,6 @@ def test_odd_sizes(name, size, noise_frame):
                 old, new = (component_bytes(name, raw, role, *size).astype(int) for raw in (before, after))
                 rows = slice(None) if field is None else slice(field, None, 2)
                 assert (old != new)[rows][-2:, -2:].any(), role
-
-
-def test_a_picture_too_low_for_fields_is_refused(noise_frame):
-    frame = replace(noise_frame("yuv420p", width=16, height=2), field=1, display=Display(fields="tff"))
-    with pytest.raises(InputError, match="progressive"):
-        CpuDevice().cut(frame, [(scaling(2.0, 2.0), 16)])
 
 
 def test_a_face_outside_the_picture_is_ignored(noise_frame):

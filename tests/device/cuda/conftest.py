@@ -4,11 +4,11 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def host_kernels(tmp_path_factory):
+def host_kernels():
     """All kernels, run by the host."""
     from tests.device.cuda.gpu_rig import build_kernels
 
-    return build_kernels(tmp_path_factory.mktemp("kernels"))
+    return build_kernels()
 
 
 @pytest.fixture(scope="session")

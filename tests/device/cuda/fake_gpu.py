@@ -443,4 +443,6 @@ class FakeGpu:
 
     def close(self) -> None:
         assert not self.faults, self.faults
+        if self.lost:  # its memory went with it
+            return
         assert not self.live, f"{len(self.live)} pieces of memory were never freed: {[m.nbytes for m in self.live]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import av
@@ -16,21 +15,21 @@ from rtface.device.cuda import batch, kernels, shaping
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.plan import GoldenResult, PlanIdentity
-from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.engine.spec import NetworkSpec
+from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError
 from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
+STRUCTS = {kernels.CODE: kernels.STRUCTS, shaping.CODE: shaping.STRUCTS}
 
 
-def build_kernels(folder: Path) -> Callable[..., None]:
+def build_kernels() -> Callable[..., None]:
     """All kernels, as `FakeGpu` runs them: (name, grid, block, *args)."""
     by_name = {
         name: host
         for source, names in SOURCES.items()
-        for host in (compile_kernels(folder, source, names),)
+        for host in (compile_kernels(source, names, STRUCTS.get(source)),)
         for name in names
     }
     return lambda name, grid, block, *args: by_name[name].launch(name, grid, block, *args)
@@ -105,7 +104,7 @@ class FakePlan:
 
     def __init__(
         self,
-        recipe: NetworkSpec,
+        recipe: Recipe,
         gpu: FakeGpu,
         *,
         max_batch: int = 4,

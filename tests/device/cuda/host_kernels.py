@@ -1,6 +1,6 @@
 """Runs the kernels of a .cu file on the host: the file itself, compiled by g++ behind a header of a few lines.
 
-    host = compile_kernels(folder, source, KERNELS)     # or the fixture of conftest.py
+    host = compile_kernels(source, KERNELS)     # or the fixture of conftest.py
     host.launch("crop", (17, 17, 1), (32, 8, 1), np.uint64(address))
 
 Addresses are those of numpy arrays (`array.ctypes.data`). Threads run one after the other; the file may use
@@ -10,9 +10,11 @@ blockIdx, threadIdx, blockDim, gridDim and plain C++ only. CXX names another com
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,8 +107,9 @@ def checked(
 class HostKernels:
     """The kernels of one file, compiled for the host (`Runner`)."""
 
-    def __init__(self, library: ctypes.CDLL, kernels: Kernels) -> None:
-        self._library, self._kernels = library, kernels
+    def __init__(self, path: Path, kernels: Kernels) -> None:
+        self.path, self._kernels = path, kernels
+        self._library = library = ctypes.CDLL(str(path))
         for name, types in kernels.items():
             sizes = (ctypes.c_int * 64)()
             count = getattr(library, f"host_sizes_{name}")(sizes)
@@ -130,18 +133,39 @@ class HostKernels:
         return out[0], dict(zip(fields, out[1:], strict=True))
 
 
-def compile_kernels(
-    folder: Path, source: Path, kernels: Kernels, structs: Mapping[str, np.dtype[Any]] | None = None
-) -> HostKernels:
+def kept() -> Path:
+    """A folder of this user for what compilers made: all processes of a test run, and the next runs, share it."""
+    folder = Path(tempfile.gettempdir()) / f"rtface-tests-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def compiled(name: str, source: str, *flags: str) -> Path:
+    """A shared library of C++, compiled where it is not kept."""
+    command = [compiler(), "-std=c++17", "-shared", "-fPIC", *flags]
+    key = hashlib.sha256(repr((command, source)).encode()).hexdigest()[:20]
+    library = kept() / f"{name}-{key}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=kept()) as work:
+            unit, made = Path(work) / f"{name}.cpp", Path(work) / library.name
+            unit.write_text(source)
+            done = subprocess.run(
+                [*command[:1], str(unit), "-o", str(made), *command[1:]], capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr[:4000]
+            made.replace(library)
+    return library
+
+
+def compile_kernels(source: Path, kernels: Kernels, structs: Mapping[str, np.dtype[Any]] | None = None) -> HostKernels:
     """Compiles a .cu file.
 
     Args:
-        folder: an existing folder for the library.
         source: the file.
         kernels: argument types by kernel.
         structs: dtypes of structs whose layout `layout_of` is to tell.
     """
-    lines = ["#include <type_traits>", "#include <utility>", _SHIM, f'#include "{source.resolve()}"', _RUNNER]
+    lines = ["#include <type_traits>", "#include <utility>", _SHIM, source.read_text(), _RUNNER]
     for name in kernels:
         lines.append(
             f'extern "C" void host_{name}(const unsigned* g, const unsigned* b, void** a) '
@@ -154,23 +178,6 @@ def compile_kernels(
             f'extern "C" void host_struct_{name}(int* into) '
             f"{{ int all[] = {{(int)sizeof({name}), {places}}}; std::memcpy(into, all, sizeof all); }}"
         )
-    unit, library = folder / f"{source.stem}.cpp", folder / f"{source.stem}.so"
-    unit.write_text("\n".join(lines) + "\n")
     # The processor's own instructions: fmaf as a library call is many times slower.
-    command = [
-        compiler(),
-        "-std=c++17",
-        "-O2",
-        "-march=native",
-        "-ffp-contract=off",
-        "-fno-math-errno",
-        "-w",
-        "-shared",
-        "-fPIC",
-        "-o",
-        str(library),
-        str(unit),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:4000]
-    return HostKernels(ctypes.CDLL(str(library)), kernels)
+    flags = "-O2", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-w"
+    return HostKernels(compiled(source.stem, "\n".join(lines) + "\n", *flags), kernels)

@@ -13,8 +13,8 @@ S, X, Y, W, H = 32, 6, 4, 20, 24  # the crop's side, and the region that the net
 
 
 @pytest.fixture(scope="session")
-def batcher(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
-    return compile_kernels(tmp_path_factory.mktemp("batch"), CODE, KERNELS)
+def batcher() -> HostKernels:
+    return compile_kernels(CODE, KERNELS)
 
 
 def network(shrink: int, state: int, maps: int, *, residual: bool, remembers: bool, low: float) -> np.ndarray:

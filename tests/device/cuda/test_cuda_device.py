@@ -105,30 +105,18 @@ def test_a_film_is_the_same_as_on_the_cpu(streams, device, on_cpu, fmt, more, en
     engine.close()
 
 
-@pytest.mark.parametrize("more", [{}, {"display": Display(fields="tff")}], ids=["420", "tff"])
-def test_the_gpu_sees_what_the_first_stage_made(streams, device, on_cpu, engine_on, share_limit, more):
+def test_the_gpu_sees_what_the_first_stage_made(streams, device, on_cpu, engine_on, share_limit):
     """Of frames in the host's memory, before they are uploaded."""
     engine, _ = engine_on(streams)
-    mine = run(device, Only(engine), film(faces=1, **more), coded=coded_stage(), region="head")
-    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(faces=1, **more), coded=coded_stage(), region="head")
+    mine = run(device, Only(engine), film(faces=1), coded=coded_stage(), region="head")
+    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film(faces=1), coded=coded_stage(), region="head")
     assert np.mean(mine[0].image.to_ndarray() != film(faces=1)[0].image.to_ndarray()) > 0.05
     worst, share = compare(mine, theirs)
     assert worst <= 1 and share < share_limit
     engine.close()
 
 
-@pytest.mark.slow
-def test_engines_of_different_sizes_share_a_frame(streams, device, on_cpu, engine_on, share_limit):
-    small, large = engine_on(streams)[0], engine_on(streams, "rtface-m")[0]
-    mine = run(device, Only(small, large), film())
-    theirs = run(CpuDevice(), Only(on_cpu["rtface-s"], on_cpu["rtface-m"]), film())
-    worst, share = compare(mine, theirs)
-    assert worst <= 1 and share < share_limit
-    small.close()
-    large.close()
-
-
-def test_what_the_kernels_cannot_do_is_done_by_the_cpu(streams, device, on_cpu, engine_on, share_limit):
+def test_big_endian_words_are_turned_on_the_way(streams, device, on_cpu, engine_on, share_limit):
     engine, _ = engine_on(streams)
     mine = run(device, Only(engine), film("yuv420p10be"))
     theirs = run(CpuDevice(), Only(on_cpu["rtface-s"]), film("yuv420p10be"))
@@ -290,8 +278,8 @@ def test_copies_of_one_frame_are_put_beside_the_work_of_another(streams, device,
 def test_two_films_at_once_share_batches_and_get_their_own_faces(streams, device, on_cpu, engine_on, share_limit):
     """As the segments of a film do, whose threads share a device."""
     engine, plan = engine_on(streams)
-    films = [film(frames=4, faces=1), film("nv12", frames=4)]
-    wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=4, faces=1), film("nv12", frames=4))]
+    films = [film(frames=3, faces=1), film("nv12", frames=3)]
+    wanted = [run(CpuDevice(), Only(on_cpu["rtface-s"]), f) for f in (film(frames=3, faces=1), film("nv12", frames=3))]
     got = [None, None]
 
     def go(n):
@@ -305,5 +293,5 @@ def test_two_films_at_once_share_batches_and_get_their_own_faces(streams, device
     for mine, theirs in zip(got, wanted, strict=True):
         worst, share = compare(mine, theirs)
         assert worst <= 1 and share < share_limit
-    assert sum(plan.batches) >= 4 + 8
+    assert sum(plan.batches) >= 3 + 6
     engine.close()

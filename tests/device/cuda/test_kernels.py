@@ -13,11 +13,11 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda import shaping
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.kernels import KERNELS, STRUCTS, curve_tables, packed
-from rtface.device.cuda.staging import StagedSamples, drawable
+from rtface.device.cuda.staging import StagedSamples
 from rtface.frame import Color, Display, Float
-from rtface.geometry.planes import layout, planes
+from rtface.geometry.planes import planes
 from rtface.geometry.transforms import scaling, translation
-from tests.device.cuda.host_kernels import HostKernels, compiler
+from tests.device.cuda.host_kernels import HostKernels
 from tests.device.cuda.kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
 from tests.pairs import pairs
 
@@ -153,7 +153,7 @@ def test_crops_of_odd_sizes(name, size, host):
 
 @pytest.mark.parametrize(
     ("shrink", "name"),
-    pairs([1.07, 1.1, 1.5, 1.94, 2.0, 2.5, 3.0, 4.3, 5.0], ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5]),
+    pairs([1.07, 1.5, 2.0, 2.5, 4.3, 5.0], ["yuv420p", "yuv411p", "yuv444p10le", "rgba"], [2.5]),
 )
 def test_shrunk_crops_are_filtered_as_on_the_cpu(name, shrink, host):
     frame = film(name, 640, 360, noise=0.15)
@@ -248,11 +248,6 @@ def test_a_surface_holds_its_boxes_and_gives_them_back(name):
     assert all(at >= 0 and at + nbytes <= surface.nbytes for at, nbytes in surface.spans([inner]))
 
 
-def test_big_endian_words_are_not_drawn():
-    assert all(drawable(form) for form in map(layout, FORMATS) if form)
-    assert not any(drawable(form) for form in map(layout, ["yuv420p10be", "p010be", "gray16be", "gbrp16be"]) if form)
-
-
 def test_bottom_up_frames_are_copied_in_place(host):
     """As `vflip` and raw RGB in AVI hand them out: line sizes are negative."""
     graph = av.filter.Graph()
@@ -280,13 +275,3 @@ def test_bottom_up_frames_are_copied_in_place(host):
         for x0, y0, x1, y1 in (part[role] for part in parts):
             expected[y0:y1, x0:x1] = before[role][y0:y1, x0:x1]
         np.testing.assert_array_equal(view, expected)
-
-
-def test_without_a_compiler_kernel_tests_skip_or_fail(monkeypatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.delenv("RTFACE_REQUIRE_CXX", raising=False)
-    with pytest.raises(pytest.skip.Exception, match="no C\\+\\+ compiler no-such-compiler"):
-        compiler()
-    monkeypatch.setenv("RTFACE_REQUIRE_CXX", "1")
-    with pytest.raises(pytest.fail.Exception, match="RTFACE_REQUIRE_CXX"):
-        compiler()

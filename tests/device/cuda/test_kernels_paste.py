@@ -110,7 +110,7 @@ def test_pastes_are_those_of_the_cpu(name, color, host):
 @pytest.mark.parametrize(
     ("side", "name"),
     pairs(
-        [12.0, 20.0, 33.0, 48.0, 90.0, 96.0, 140.0, 200.0, 330.0],
+        [12.0, 20.0, 48.0, 96.0, 140.0, 330.0],
         ["yuv420p", "yuv411p", "yuv444p12le", "nv12", "rgb24", "gbrp16le"],
         [48.0, 140.0],
     ),
@@ -169,7 +169,14 @@ def test_overlapping_faces_share_a_sample(name, side, host):
         assert (samples != wanted[role]).mean() < 0.001
 
 
-@pytest.mark.parametrize(("name", "side"), pairs(FORMATS, [30.0, 80.0, 250.0], ["yuv420p", "yuyv422"]))
+@pytest.mark.parametrize(
+    ("name", "side"),
+    pairs(
+        ["yuv420p", "yuva420p", "nv20le", "p010le", "uyvy422", "ayuv", "xv36le", "ya16le", "argb", "gbrap"],
+        [30.0, 80.0, 250.0],
+        ["yuv420p", "uyvy422"],
+    ),
+)
 def test_samples_outside_the_masks_stay_bit_for_bit(name, side, host):
     frame = film(name)
     matrices = np.stack([similarity(frame, side, S), similarity(frame, side, S, at=(0.8, 0.6))])

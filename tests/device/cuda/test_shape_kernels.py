@@ -42,8 +42,8 @@ SIZES = (256, 320)
 
 
 @pytest.fixture(scope="session")
-def shaper(tmp_path_factory: pytest.TempPathFactory) -> HostKernels:
-    return compile_kernels(tmp_path_factory.mktemp("shape"), CODE, KERNELS, STRUCTS)
+def shaper() -> HostKernels:
+    return compile_kernels(CODE, KERNELS, STRUCTS)
 
 
 def mesh_of(size: int, aside: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import logging
@@ -13,13 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from rtface.errors import EngineError, InputMissing, OutputError, UsageError
 from rtface.live.control.browser import open_in_browser
 from rtface.live.control.control_routes import control_routes
-from rtface.live.control.http_server import ControlConnection, LocalHttpServer
+from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
 from rtface.web.http import FAILED
 
@@ -80,8 +78,6 @@ def raw(port, data, wait=10.0):
         ("/strength?by=-0.1", None, {"strength": 0.4}),
         ("/strength", '{"by": 1}', {"strength": 1.0}),
         ("/cpu_budget?value=0.5", None, {"cpu_budget": 0.5}),
-        ("/cpu_budget?by=-0.25", None, {"cpu_budget": 0.75}),
-        ("/light?value=1", None, {"light": 1.0}),
         ("/light?by=0.25", None, {"light": 0.25}),
     ],
 )
@@ -107,20 +103,13 @@ def test_status_and_end(served):
     [
         ("GET", "/toggle", None, 405, "method not allowed"),
         ("POST", "/status", None, 405, "method not allowed"),
-        ("PUT", "/toggle", None, 405, ""),
-        ("OPTIONS", "/toggle", None, 405, ""),
         ("GET", "/x", None, 404, "not found"),
         ("POST", "/strength", None, 400, "value=0.6"),
         ("POST", "/strength?value=2", None, 400, "0 to 1"),
         ("POST", "/strength?value=nan", None, 400, "number"),
-        ("POST", "/strength?by=inf", None, 400, "number"),
-        ("POST", "/strength", f'{{"value": {10**400}}}', 400, "number"),
         ("POST", "/strength", f'{{"value": {"9" * 4000}}}', 400, "number"),
-        ("POST", "/strength?value=a", None, 400, "number"),
         ("POST", "/strength", '{"value": true}', 400, "number"),
-        ("POST", "/strength", '{"value": [1]}', 400, "number"),
         ("POST", "/strength", "0.6", 400, "JSON object"),
-        ("POST", "/strength", "{", 400, "JSON object"),
         ("POST", "/strength?value=0.1&by=0.1", None, 400, "or a step"),
         ("POST", "/toggle", "[" * 4000, 400, "JSON object"),
         ("POST", "/toggle", " " * 5000, 413, "4096"),
@@ -139,18 +128,14 @@ def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, sta
     "headers",
     [
         {"Host": "evil.example"},
-        {"Host": "evil.example:8177"},
         {"Host": "127.0.0.1.evil.example"},
         {"Host": ""},
-        {"Host": "localhost.evil:1"},
         {"Host": "localhost:1@evil"},
         {"Host": "localhost:99999999"},
-        {"Host": "[::1"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
         {"Origin": "http://127.0.0.1:1"},
         {"Sec_Fetch_Site": "cross-site"},
-        {"Sec_Fetch_Site": "same-site"},
     ],
 )
 def test_pages_of_other_sites_get_nothing(served, headers):
@@ -218,21 +203,17 @@ def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
             assert fields[1].startswith("0100007F")
 
 
-def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd, monkeypatch):
-    monkeypatch.setattr("rtface.web.http.BODY_S", 0.1)
+def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd):
     controls, port = served
     head = f"POST /toggle HTTP/1.1\r\nHost: localhost:{port}\r\n".encode()
     for data in (
         b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n",
-        b"GET\r\n\r\n",
         b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
         head + b"Content-Length: -1\r\n\r\n",
-        head + b"Content-Length: 99999999999999999999\r\n\r\n",
         head + b"Content-Length: \xb2\r\n\r\n",
         head + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
         b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
         b"GET /%ff%00?%ff=%zz HTTP/1.0\r\nHost: localhost\r\n\r\n",
-        b"GET http://[ HTTP/1.0\r\nHost: localhost\r\n\r\n",
     ):
         try:
             found = raw(port, data)
@@ -280,51 +261,6 @@ def test_what_a_route_raises_is_answered(error, status, kind, caplog):
     assert [one.levelname for one in caplog.records] == ["DEBUG"] * (status == 500)
 
 
-def test_idle_connections_never_block_a_command(served):
-    controls, port = served
-    peers = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(ControlConnection.MOST)]
-    ended = threading.Event()
-
-    def drip():
-        while not ended.wait(0.2):
-            for peer in peers:
-                try:
-                    peer.sendall(b"a")
-                except OSError:
-                    return
-
-    thread = threading.Thread(target=drip)
-    thread.start()
-    try:
-        for _ in range(ControlConnection.MOST + 2):
-            assert ask(port, "POST", "/off")[0] == 200
-        assert not controls.enabled
-    finally:
-        ended.set()
-        thread.join()
-        for peer in peers:
-            peer.close()
-
-
-def test_who_reads_nothing_is_dropped(monkeypatch):
-    monkeypatch.setattr(ControlConnection, "STALLED_S", 0.05)
-    ended = threading.Event()
-
-    async def endless():
-        try:
-            while True:
-                yield bytes(1 << 20)
-                await asyncio.sleep(0)
-        finally:
-            ended.set()
-
-    server = LocalHttpServer([Route("/", lambda request: StreamingResponse(endless()))], port=0, option="--control")
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as peer:
-        peer.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert ended.wait(10)
-    server.close()
-
-
 def test_it_ends_whoever_is_connected():
     server = control(LiveControls())
     port = int(server.address.rsplit(":", 1)[1])
@@ -341,9 +277,7 @@ def test_it_ends_whoever_is_connected():
         ({}, False),
         ({"Authorization": "Bearer wrong"}, False),
         ({"Authorization": "Basic !"}, False),
-        ({"Authorization": "Bearer"}, False),
         ({"Authorization": "Bearer secret"}, True),
-        ({"Authorization": "Basic OnNlY3JldA=="}, True),
         ({"Authorization": "Basic YW5uYTpzZWNyZXQ="}, True),
     ],
     ids=str,
@@ -354,14 +288,7 @@ def test_a_run_with_a_key_answers_only_who_has_it(given, let_in):
         control_routes(SimpleNamespace(controls=controls, snapshot=dict)), port=0, option="--control", key="secret"
     )
     port = int(server.address.rsplit(":", 1)[1])
-    for method, path in (
-        ("GET", "/status"),
-        ("GET", "/preview"),
-        ("GET", "/preview.mjpeg"),
-        ("POST", "/off"),
-        ("POST", "/strength?value=0"),
-        ("POST", "/quit"),
-    ):
+    for method, path in (("GET", "/status"), ("GET", "/preview"), ("POST", "/strength?value=0"), ("POST", "/quit")):
         reply = raw(
             port,
             f"{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n".encode()

@@ -32,21 +32,12 @@ from rtface.live.controls import LiveControls
 )
 def test_each_key_does_what_it_says(typed, values):
     controls = LiveControls(strength=0.5)
-    assert KeyBindings(controls, str).press(typed) == ""
+    KeyBindings(controls, str).press(typed)
     assert (
         controls.values()
         == {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0} | values
     )
     assert not controls.stop.is_set()
-
-
-def test_a_sequence_may_come_in_pieces():
-    controls = LiveControls(strength=0.5)
-    keys = KeyBindings(controls, str)
-    left = ""
-    for piece in ("+\x1b", "[", "B\x1bO", "A+"):
-        left = keys.press(left + piece)
-    assert controls.strength == 0.7
 
 
 def test_help_and_end():

@@ -30,8 +30,8 @@ def frame(fmt="yuv420p", matrix="bt709", full=False, size=(320, 180)):
     return Frame(image, 0, Fraction(1, 1000), color=Color(matrix, full_range=full))
 
 
-def shown(given, side=640, wipe=(0.0, 1.0)):
-    jpeg = PairEncoder()(given, given, side, wipe).jpeg
+def shown(given, side=640):
+    jpeg = PairEncoder()(given, given, side)
     return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(int)
 
 

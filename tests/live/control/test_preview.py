@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import json
 import threading
 from contextlib import aclosing, contextmanager
 from fractions import Fraction
@@ -33,10 +32,6 @@ def frame(value, pts=0, size=(320, 180), **more):
     for plane, level in zip(image.planes, (value, 128, 128), strict=True):
         np.frombuffer(plane, np.uint8)[:] = level
     return Frame(image, pts, Fraction(1, 1_000_000), color=Color("bt601"), **more)
-
-
-def shown(pair):
-    return decoded(pair.jpeg)
 
 
 def decoded(jpeg):
@@ -70,7 +65,7 @@ def looked_at(preview, sharp=False, **more):
     async def look():
         async with aclosing(preview.watch(sharp=sharp)) as pairs:
             with shows(preview, **more):
-                return shown(await newest(pairs))
+                return decoded(await newest(pairs))
 
     return asyncio.run(look())
 
@@ -85,36 +80,6 @@ def test_before_is_left_and_after_is_right():
     left, right = found[:, :310].mean(), found[:, 330:].mean()
     assert left == pytest.approx((40 - 16) * 255 / 219, abs=3)
     assert right == pytest.approx((200 - 16) * 255 / 219, abs=3)
-
-
-@pytest.mark.parametrize(
-    ("wipes", "start", "end"),
-    [
-        ([(0.48, 0.52)], 144, 176),
-        ([(0.48, 0.52), (0.1, 0.3)], 32, 176),
-        ([(0.5, 0.5), (0.0, 1.0)], 0, 320),
-        ([(0.0, 0.0)], 0, 0),
-        ([(1.0, 1.0)], 320, 320),
-    ],
-)
-def test_columns_that_no_wipe_shows_are_not_sent(wipes, start, end):
-    async def look():
-        preview = Preview()
-        viewers = [preview.watch(wipe=wipe) for wipe in wipes]
-        for viewer in viewers:
-            assert await anext(viewer) is None
-        with shows(preview):
-            pair = await anext(viewers[0])
-            for viewer in viewers:
-                await viewer.aclose()
-        return pair
-
-    pair = asyncio.run(look())
-    assert pair.wipe == (start / 320, end / 320)
-    found = shown(pair).mean(axis=(0, 2))
-    assert found.shape == (end + 320 - start,)
-    assert found[:end] == pytest.approx((40 - 16) * 255 / 219, abs=3)  # up to the column where after begins
-    assert found[end:] == pytest.approx((200 - 16) * 255 / 219, abs=3)
 
 
 def test_a_side_has_at_most_640_pixels_and_square_ones():
@@ -215,10 +180,9 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
         pass
     for _ in range(3):
         show()
-        head = [answer.readline() for _ in range(5)]
+        head = [answer.readline() for _ in range(4)]
         assert head[0] == b"--rtface-picture\r\n"
-        assert head[2] == b"X-Wipe: 0.000000 1.000000\r\n"
-        size = int(head[3].split()[1])
+        size = int(head[2].split()[1])
         assert decoded(answer.read(size)).shape == (180, 640, 3)
         assert answer.readline() == b"\r\n"
     answer.close()
@@ -234,25 +198,6 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
 
 async def all_of(pairs):
     return [pair async for pair in pairs]
-
-
-@pytest.mark.parametrize("query", ["from=0.6&to=0.4", "from=-0.1", "to=1.1", "to=nan", "from=left"])
-def test_a_wipe_outside_the_frame_is_refused(query):
-    preview = Preview()
-    server = LocalHttpServer(
-        control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), preview), port=0, option="--control"
-    )
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-    try:
-        connection.request("GET", f"/preview.mjpeg?{query}")
-        answer = connection.getresponse()
-        assert answer.status == 400
-        assert json.loads(answer.read())["error"].startswith(("from must be", "to must be"))
-        assert not preview.wanted
-    finally:
-        connection.close()
-        preview.close()
-        server.close()
 
 
 def test_a_slate_pairs_with_the_last_frame_of_the_same_time():

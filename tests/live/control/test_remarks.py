@@ -29,7 +29,7 @@ CLEAN, WORN = {"error": 0.4, "remaining": 0.4, "step": 2.0}, {"error": 60.0, "re
 
 def store(*faces: dict[str, float], width: float = 200.0) -> TrackStore:
     """Tracks 1, 2, … of faces of which this was measured for ten seconds."""
-    tracks = TrackStore({})
+    tracks = TrackStore()
     for number, values in enumerate(faces, 1):
         analyzer = tracks.analyzer_of(face(number, width), 0.0)
         for time in range(10):
@@ -88,7 +88,7 @@ def test_a_face_that_is_too_small_is_named():
 
 
 def test_nothing_is_said_before_a_face_is_measured():
-    tracks = TrackStore({})
+    tracks = TrackStore()
     assert tracks.analyzer_of(face(1, 200.0), 0.0).treatment.reasons == ()
     assert codes(status_of(tracks, Clock())) == []
 
@@ -107,7 +107,7 @@ def test_a_pause_names_other_programs(others: float, said: str):
     own, machine = (ProcessorMeter(partial(spent, clock, share), cpu_count() or 1, clock) for share in (0.0, others))
     status = status_of(store(WORN), clock, levels=[PASS_THROUGH], processor=own, machine=machine)
     assert codes(status) == [said]
-    assert line_of(status, 200).endswith(str(status.remarks[0]))
+    assert line_of(status, 200).startswith(str(status.remarks[0]))
 
 
 def test_every_face_may_be_corrected_while_it_runs():

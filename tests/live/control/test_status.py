@@ -94,31 +94,16 @@ def test_the_line_is_as_documented():
     clock = Clock()
     status = made(clock)
     run(status, clock)
-    assert line_of(status) == "live 30.0 fps  1 face  latency 21/21/21 ms  0 dropped  strength 0.8  on"
+    assert line_of(status) == "on  live 30.0 fps  1 face  latency 21/21/21 ms  0 dropped  strength 0.8"
     status.controls.set("enabled", False)
-    assert line_of(status).endswith("strength 0.8  off")
-
-
-def test_a_count_that_changes_while_it_is_shown_is_read_once():
-    class Guard:
-        """Counts anew, as on each frame, once it was read."""
-
-        def __init__(self):
-            self.counts = [2, 0]
-
-        @property
-        def weakened(self):
-            return self.counts.pop(0)
-
-    assert "  2 guarded  " in line_of(made(Clock(), guard=Guard()))
+    assert line_of(status).startswith("off  live")
 
 
 def test_what_is_wrong_comes_first_and_is_coloured():
     clock = Clock()
     status = made(clock, source=EndpointHealth("away", "unplugged", 97.0))
     painted = line_of(status, 79, Screen(True, "[{kind}:{text}]"))
-    assert painted.startswith("[fault:camera:0 away 3 s (unplugged)]  live 0.0 fps")
-    assert painted.endswith("[ok:on]")
+    assert painted.startswith("[fault:camera:0 away 3 s (unplugged)]  [ok:on]  live 0.0 fps")
 
 
 @pytest.mark.parametrize("width", [20, 30, 40, 60, 79, 100, 200])
@@ -140,10 +125,7 @@ def test_the_line_fits_and_keeps_what_matters(width):
     assert len(text) <= width
     assert text.startswith("vcam: away 70 s")
     if width >= 60:
-        assert "live 30.0 fps" in text
-        assert text.endswith(" on")
-    if width >= 79:
-        assert "(connection refused by the other side)" in text
+        assert text.startswith("vcam: away 70 s (connection refused by the other side)  on")
     if width == 200:
         for part in ("1234 dropped", "2 faults", "keyframes", "audio offset 60 ms", "light 0.5", "strength 0.8"):
             assert part in text
@@ -241,17 +223,18 @@ def test_the_line_says_why_nothing_is_enhanced():
     clock, levels = Clock(), ["full", "pass-through"]
     status = made(clock, levels=levels)
     run(status, clock, frames=30, faces=2)
-    assert line_of(status, 200).endswith("full, pass-through  0 dropped  strength 0.8  on")
+    assert line_of(status, 200).endswith("0 dropped  full, pass-through  strength 0.8")
     levels[0] = "pass-through"
     assert (
-        line_of(status, 60).endswith("paused: computer too busy") and status.snapshot()["paused"] == "computer too busy"
+        line_of(status, 60).startswith("paused: computer too busy")
+        and status.snapshot()["paused"] == "computer too busy"
     )
     run(status, clock, frames=30, faces=0)
-    assert line_of(status).endswith("  on")
+    assert line_of(status).startswith("on  ")
     status.sinks[0][1].wanted = False
-    assert line_of(status).endswith("paused: nobody watches")
+    assert line_of(status).startswith("paused: nobody watches")
     status.controls.set("enabled", False)
-    assert line_of(status).endswith("  off") and not status.paused
+    assert line_of(status).startswith("off  ") and not status.paused
 
 
 def test_frames_that_mostly_come_too_late_are_a_pause():
@@ -262,7 +245,7 @@ def test_frames_that_mostly_come_too_late_are_a_pause():
         stats.count("passed:late", int(n >= 60))
         run(status, clock, frames=1)
         assert n > 60 or not status.paused
-    assert line_of(status).endswith("paused: frames come too late")
+    assert line_of(status).startswith("paused: frames come too late")
 
 
 class Screen:
@@ -318,4 +301,4 @@ def test_faces_that_nobody_has_time_to_look_for_are_a_pause():
         stats.count("frames_unseen", int(n >= 60))
         run(status, clock, frames=1, faces=0)
         assert n > 60 or not status.paused
-    assert line_of(status).endswith("paused: computer too busy")
+    assert line_of(status).startswith("paused: computer too busy")

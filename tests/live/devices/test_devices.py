@@ -81,6 +81,7 @@ def test_cameras_and_virtual_cameras_say_what_to_type(video):
     video.module()
     camera = video.add(0, "Integrated Camera", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
     video.add(1, "Integrated Camera: statistics", driver="uvcvideo", outputs=False)
+    video.add(2, "codec of the board", driver="bcm2835-codec", outputs=False, offered=FRONT)  # memory to memory
     free, busy = video.add(10, "rtface"), video.add(11, "OBS", captures=True, outputs=False)
     video.add(12, "stuck", outputs=False)
     twins = [video.add(n, "twin") for n in (13, 14)]
@@ -242,6 +243,7 @@ class Broken(Wall):
 class Faulty(Wall):
     @classmethod
     def list(cls):
+        yield MediaDevice("output", "wall:stairs", "not all of it")
         raise RuntimeError("a bug")
 """
 

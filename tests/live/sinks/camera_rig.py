@@ -65,4 +65,4 @@ class StandIn(ModuleType):
                 self.closed = True
 
         self.Camera = Camera
-        self.PixelFormat = Enum("PixelFormat", "I420 NV12")
+        self.PixelFormat = Enum("PixelFormat", "I420")

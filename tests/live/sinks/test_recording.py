@@ -26,8 +26,9 @@ TAGS = describe("rtface-s 0.1", "9.9", 0.8)
 
 def begun(path: Path, **options: object) -> Recording:
     target = check_target(path, inputs=[], overwrite=True)
-    more = {"codec": None, "crf": None, "preset": "ultrafast", "gop": 2.0, "metadata": TAGS} | options
-    return Recording(RecordJob(work_name(target.path), target, FORMATS[path.suffix], form(320, 180), MONO, **more))
+    tags, wanted = options.pop("metadata", TAGS), Options(**{"preset": "ultrafast"} | options)
+    job = RecordJob(work_name(target.path), target, FORMATS[path.suffix], form(320, 180), MONO, wanted, tags)
+    return Recording(job)
 
 
 def feed(recording: Recording, seconds: float = 1.0, *, change: Change = Change.NOTHING, grain: bool = False) -> None:

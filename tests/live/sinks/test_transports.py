@@ -23,7 +23,6 @@ from tests.live.servers import free_port
     "url",
     [
         "rtmp://127.0.0.1:{port}/live/topsecret",
-        "tcp://127.0.0.1:{port}?key=topsecret",
         "rtmps://127.0.0.1:{port}/live/topsecret",
     ],
 )
@@ -48,29 +47,14 @@ def test_a_server_that_does_not_answer():
     [
         ("rtmp://127.0.0.1/topsecret", "application"),
         ("rtmp://user:topsecret@127.0.0.1/live/key", "log in"),
-        ("udp://127.0.0.1", "port"),
         ("tcp://127.0.0.1?listen", "port"),
-        ("udp://127.0.0.1:1?ttl=topsecret", "ttl"),
+        ("tcp://127.0.0.1:1?key=topsecret", "listen"),
     ],
 )
 def test_addresses_that_cannot_be_used(url: str, said: str):
     with pytest.raises(UsageError, match=said) as caught:
         open_transport(url, Reports())
     assert "topsecret" not in str(caught.value)
-
-
-def test_datagrams_arrive_in_whole_packets():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(("127.0.0.1", 0))
-        receiver.settimeout(5)
-        transport = open_transport(f"udp://127.0.0.1:{receiver.getsockname()[1]}?pkt_size=400", Reports())
-        transport.start(patient=False)
-        data = bytes(range(188)) * 5
-        transport.write(transport.generation, data)
-        got = [receiver.recv(2000) for _ in range(3)]
-        transport.close(0.1)
-    assert [len(piece) for piece in got] == [376, 376, 188] and b"".join(got) == data
-    assert transport.status.bytes == len(data)
 
 
 def test_a_viewer_connects_asks_for_a_key_frame_and_leaves():

@@ -113,7 +113,7 @@ def test_a_second_writer_could_mix_in_and_that_is_said(video, opened):
 
 
 def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
-    path = video.add(10, "rtface", captures=True, held=(32, 64, b"NV12"))
+    path = video.add(10, "rtface", captures=True, held=(32, 64, b"YU12"))
     video.process(5, "zoom", path)
     sink = opened()
     assert "32×64" in sink.described

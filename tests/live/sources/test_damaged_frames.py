@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -53,18 +52,3 @@ def test_missing_frames_are_counted(tmp_path: Path) -> None:
         decoder = DamageFilter(box.streams.video[0])
         shown = sum(len(decoder.decode(packet)) for packet in box.demux(video=0))
     assert (shown, decoder.missing, decoder.damaged) == (FRAMES - 4, 4, 6)
-
-
-def test_packets_of_another_codec_are_noticed(tmp_path: Path) -> None:
-    """A stream that changes its codec keeps its id: the decoder goes on, and hardly gives a frame."""
-    first = make_film(tmp_path / "first.ts", frames=FRAMES, options={"g": "20", "tune": "zerolatency"})
-    then = make_film(tmp_path / "then.ts", frames=FRAMES + 15, codec="mpeg2video")
-    (tmp_path / "in.ts").write_bytes(first.read_bytes() + then.read_bytes())
-    noticed: list[bool] = []
-    with av.open(tmp_path / "in.ts", options={"probesize": "10000"}) as box:
-        decoder = DamageFilter(box.streams.video[0])
-        for packet in box.demux(video=0):
-            with suppress(av.FFmpegError):
-                decoder.decode(packet)
-            noticed.append(decoder.undecodable)
-    assert not any(noticed[: FRAMES + 20]) and noticed[-1]

@@ -15,11 +15,10 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
-    SOUND_BEGAN,
     Heartbeat,
+    Refused,
     SoundPacketReady,
     SourceOpened,
-    SourceRefused,
     SourceRequest,
     VideoFrameReady,
 )
@@ -62,7 +61,7 @@ class StandInProcess:
         self.frame(VideoFrameReady(0, LAYOUT, stamp, at, Color(), Display()), flat_image())
 
     def hear(self, at: float, stamp: float) -> None:
-        self.sound(SoundPacketReady(b"aac", stamp, at, 1024 / 48_000, 48_000, 2))
+        self.sound(SoundPacketReady(b"aac", stamp, at, 1024 / 48_000))
 
 
 class Rig:
@@ -234,29 +233,17 @@ def test_a_stream_that_never_shows_a_frame_is_refused():
     assert "the source ended it" in str(rig.result.get(timeout=5)) and rig.processes.empty()
 
 
-def test_late_sound_opens_the_source_once_more():
-    rig = Rig()
-    first = rig.process()
-    assert first.request.again_for_sound and first.request.sound_format is None
-    first.show(100.0)
-    first.ended.put(f"the source ended it ({SOUND_BEGAN})")
-    again = rig.process().request
-    assert not again.again_for_sound and again.sound_format == SoundFormat()
-    rig.source.close()
-
-
 class Watch:
     """A `ReadProcess` whose child the test plays."""
 
     def __init__(self, **request: Any) -> None:
         self.clock = SteppedClock(100.0)
-        self.said: list[str] = []
         self.killed, self.alive = False, False
         self.process = ReadProcess(
             SourceRequest("stream", "rtmp://h/a/k", video=False, **request),
             lambda *_: None,
             lambda _: None,
-            self.said.append,
+            lambda _: None,
             clock=self.clock,
             start=self._start,
         )
@@ -284,7 +271,7 @@ def test_a_process_that_says_nothing_is_killed():
 def test_a_source_without_data_is_lost():
     watch = Watch()
     watch.send(OPENED)
-    watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02, 48_000, 2))
+    watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02))
     watch.send(beat := Heartbeat(3.6, 10, 2, 1, 0.25))
     assert watch.reason.get(timeout=5) == "nothing came for 3.6 s"
     assert watch.process.sounds == 1 and watch.process.heartbeat == beat
@@ -292,7 +279,7 @@ def test_a_source_without_data_is_lost():
 
 def test_a_refusal_and_a_crash_give_their_reason():
     watch = Watch()
-    watch.send(SourceRefused("InputMissing", "nothing listens there"))
+    watch.send(Refused("InputMissing", "nothing listens there"))
     watch.end("")
     assert watch.reason.get(timeout=5) == "nothing listens there"
     assert isinstance(watch.process.refusal, InputMissing)

@@ -114,16 +114,3 @@ def test_silence_of_every_form_is_silent(form: SoundFormat):
     assert rate in (form.rate, 2 * form.rate) and not wave.any()
     assert adts_config(silent_frame(form))[0] == config_for(form.rate, form.channels)
     assert silent_frame(SoundFormat(48_000, 7)) == b""
-
-
-def test_packets_of_another_codec_are_noticed(tmp_path: Path):
-    """A stream that changes its codec keeps its id; nothing comes of its packets any more."""
-    first, then = (tone(tmp_path / f"{codec}.ts", 48_000, "stereo", 1.0, codec=codec) for codec in ("aac", "mp2"))
-    (tmp_path / "in.ts").write_bytes(first.read_bytes() + then.read_bytes())
-    counts: list[int] = []
-    with av.open(tmp_path / "in.ts", options={"probesize": "5000"}) as box:
-        track = AacConverter(box.streams.audio[0])
-        for packet in box.demux(audio=0):
-            list(track.push(packet, 0.0))
-            counts.append(track.silent)
-    assert max(counts[:40]) <= 1 and counts[-1] > 35

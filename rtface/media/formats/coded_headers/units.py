@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,6 @@ from rtface.media.formats.coded_headers.bits import annex_b, parameter_sets, pre
 from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
-_MESSAGE = re.compile(rb"(\xff*)([^\xff])(\xff*)([^\xff])", re.DOTALL)  # kind and size; not its end (80)
 BLA = 18
 """HEVC's kind of slices of frames that begin a group without leading frames."""
 
@@ -27,7 +26,6 @@ class Units:
         open: kinds of slices that begin a group without its frames of the kinds `leading`, which refer to what came
             before.
         slices: kinds of units with samples.
-        messages: kinds that hold messages about frames (SEI).
         unknown: kinds that say of frames what an encoder here does not (Dolby Vision).
         reader: of slices.
     """
@@ -38,7 +36,6 @@ class Units:
     open: tuple[int, ...]
     leading: tuple[int, ...]
     slices: Container[int]
-    messages: Container[int]
     unknown: Container[int]
     reader: type[H264Slices] | type[HevcSlices]
 
@@ -47,19 +44,6 @@ class Units:
         if not unit:
             return -1
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
-
-    def messages_in(self, unit: bytes) -> Iterator[tuple[int, bytes]]:
-        """Kind and content of each message of a unit (SEI, D.1 of both); -1 and the rest where that is no message."""
-        data = unescaped(unit).rstrip(b"\0")
-        at = 1 if self.record == "avc" else 2
-        while found := _MESSAGE.match(data, at):
-            kind, size = (255 * len(more) + last[0] for more, last in (found.group(1, 2), found.group(3, 4)))
-            if (end := found.end() + size) >= len(data):
-                break
-            yield kind, data[found.end() : end]
-            at = end
-        if data[at:] != b"\x80":
-            yield -1, data[at:]
 
     def length_size(self, extradata: bytes) -> int:
         """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between
@@ -72,19 +56,26 @@ class Units:
         return prefixed(data, size) if size else annex_b(data)
 
     def hidden_in(self, data: bytes, extradata: bytes) -> Iterator[str]:
-        """Names the layers of units that FFmpeg's decoder passes over: MVC, SVC, "layer", "alpha"."""
+        """Names the layers of units that FFmpeg's decoder passes over: MVC, SVC, "layer"."""
         for unit in self.split(data, self.length_size(extradata)):
             if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
                 yield "SVC" if unit[1] & 0x80 else "MVC"
             elif self.record == "hvc" and len(unit) > 2 and ((unit[0] & 1) << 5 | unit[1] >> 3):
-                messages = self.messages_in(unit) if self.kind(unit) in self.messages else ()
-                yield "alpha" if any(kind == 165 for kind, _ in messages) else "layer"
+                yield "layer"
 
     def sets_of(self, extradata: bytes) -> Iterator[bytes]:
         """The parameter sets of a stream's extradata, without zeros behind them."""
         for unit in parameter_sets(extradata, self.record):
             if self.kind(unit) in self.sets:
                 yield unit.rstrip(b"\0")
+
+    def primed(self, extradata: bytes) -> H264Slices | HevcSlices:
+        """Makes a reader of slices that knows the parameter sets of a stream's extradata."""
+        slices = self.reader()
+        with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
+            for unit in parameter_sets(extradata, self.record):
+                slices.read(unit)
+        return slices
 
     def extended(self, record: bytes, own: list[bytes]) -> bytes:
         """A record with further parameter sets."""
@@ -107,7 +98,7 @@ class Units:
 
 
 UNITS = {
-    "h264": Units("avc", (7, 8), (5,), (), (), range(1, 6), (6,), (), H264Slices),
-    "hevc": Units("hvc", (32, 33, 34), (19, 20), (21,), (8, 9), range(32), (39, 40), (62, 63), HevcSlices),
+    "h264": Units("avc", (7, 8), (5,), (), (), range(1, 6), (), H264Slices),
+    "hevc": Units("hvc", (32, 33, 34), (19, 20), (21,), (8, 9), range(32), (62, 63), HevcSlices),
 }
 """By FFmpeg's name of the codec."""

@@ -1,9 +1,9 @@
-// Reads the preview of a live run: JPEGs one after the other, each with before on the left and after on the right, as far as a wipe shows them.
+// Reads the preview of a live run: JPEGs one after the other, each with before on the left and after on the right.
 
 import { keyHeader } from "./api.js";
 import { translated } from "./text.js";
 
-const HEAD = /X-Wipe: ([\d.]+) ([\d.]+)\r\nContent-Length: (\d+)\r\n\r\n/;
+const HEAD = /Content-Length: (\d+)\r\n\r\n/;
 
 function joined(a, b) {
   const all = new Uint8Array(a.length + b.length);
@@ -13,8 +13,8 @@ function joined(a, b) {
 }
 
 /**
- * Calls `shown(bitmap, from, to)` with the newest pair until `signal` ends it; pictures that came meanwhile are left out. The bitmap has the columns of before up to
- * `to` of the width, then those of after from `from` on: the line of a wipe can stand between. `refused(why)` gets what the server says where it sends none.
+ * Calls `shown(bitmap)` with the newest pair until `signal` ends it; pictures that came meanwhile are left out. `refused(why)` gets what the server says where it
+ * sends none.
  */
 export async function watchPreview(path, shown, signal, refused) {
   while (!signal.aborted) {
@@ -45,14 +45,14 @@ async function readPairs(path, shown, signal, refused) {
       for (;;) {
         const head = HEAD.exec(String.fromCharCode(...held.subarray(0, 200)));
         if (!head) break;
-        const start = head.index + head[0].length, end = start + Number(head[3]);
+        const start = head.index + head[0].length, end = start + Number(head[1]);
         if (held.length < end) break;
-        newest = { jpeg: held.slice(start, end), from: Number(head[1]), to: Number(head[2]) };
+        newest = held.slice(start, end);
         held = held.slice(end + 2);
       }
       if (!newest) continue;
-      const pair = await createImageBitmap(new Blob([newest.jpeg], { type: "image/jpeg" }));
-      if (!signal.aborted) shown(pair, newest.from, newest.to);
+      const pair = await createImageBitmap(new Blob([newest], { type: "image/jpeg" }));
+      if (!signal.aborted) shown(pair);
       pair.close();
     }
   } finally {

@@ -14,20 +14,18 @@ const picture = (label) => h("img", { alt: t(label), draggable: "false" });
  * `only(name)` shows "before" or "after" alone until `only(null)`; `zoom(factor)` 0 fits, 1 is a pixel for a pixel. Enlarged pictures are moved by dragging them, or by
  * `pan(x, y)` in shares of what is seen; a click, or a drag of the line itself, moves the line.
  * `look(box)` enlarges a part of the picture and puts the line across it.
- * `moved(share)` is called with where the line should stand; it stands as near as the pictures reach, which `reach(from, to)` says.
- * @param {any} [before] @param {any} [after] @param {(share: number) => void} [moved]
+ * @param {any} [before] @param {any} [after]
  */
-export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after"), moved = () => {}) {
+export function wipe(before = picture("app.wipe_before"), after = picture("app.wipe_after")) {
   const line = h("div", { class: "wipe-line", role: "slider", tabindex: 0, "aria-label": t("app.wipe"), "aria-valuemin": 0, "aria-valuemax": 100 });
   const labels = [h("span", { class: "wipe-label left" }, t("app.wipe_before")), h("span", { class: "wipe-label right" }, t("app.wipe_after"))];
   const doing = h("span", { class: "wipe-label doing", hidden: true });
   const pictures = h("div", { class: "wipe-pictures" }, after, before, line, labels, doing);
   const element = h("div", { class: "wipe" }, pictures);
-  let share = 0.5, factor = 0, alone = null, current = 0, reached = [0, 1];
+  let share = 0.5, factor = 0, alone = null, current = 0;
 
-  const wanted = () => (alone === "before" ? 1 : alone === "after" ? 0 : share);
   function draw() {
-    const shown = Math.min(reached[1], Math.max(reached[0], wanted()));
+    const shown = alone === "before" ? 1 : alone === "after" ? 0 : share;
     before.style.clipPath = `inset(0 ${(1 - shown) * 100}% 0 0)`;
     line.style.left = `${shown * 100}%`;
     line.hidden = alone !== null;
@@ -39,8 +37,7 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
     element.classList.toggle("zoomed", factor > 0);
   }
 
-  const placed = () => { draw(); moved(wanted()); };
-  const set = (value) => { share = Math.min(1, Math.max(0, value)); placed(); };
+  const set = (value) => { share = Math.min(1, Math.max(0, value)); draw(); };
   const move = (event) => {
     const box = pictures.getBoundingClientRect();
     set((event.clientX - box.left) / box.width);
@@ -82,9 +79,8 @@ export function wipe(before = picture("app.wipe_before"), after = picture("app.w
   }
   if (before instanceof HTMLImageElement) element.classList.add("empty"); // images without a source are drawn as broken ones
   draw();
-  return { element, show, set, label(text) { labels[1].textContent = text; }, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; placed(); },
+  return { element, show, set, label(text) { labels[1].textContent = text; }, busy(text) { doing.textContent = text; doing.hidden = !text; }, get share() { return share; }, get pixels() { return pictures.clientWidth * devicePixelRatio; }, only(name) { alone = name; draw(); },
     pan(x, y) { element.scrollBy(x * PAN * element.clientWidth, y * PAN * element.clientHeight); },
-    reach(from, to) { if (from !== reached[0] || to !== reached[1]) { reached = [from, to]; draw(); } },
     zoom(value) { // the middle of what is seen stays in the middle
       const middle = (start, seen, all) => (start + seen / 2) / Math.max(1, all);
       const [x, y] = factor ? [middle(element.scrollLeft, element.clientWidth, element.scrollWidth), middle(element.scrollTop, element.clientHeight, element.scrollHeight)] : [0.5, 0.5];

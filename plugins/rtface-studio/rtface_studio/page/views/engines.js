@@ -1,10 +1,9 @@
-// Engines: what is installed, with licence, speed here and pictures; adding and removing.
+// Engines: what is installed, with licence and speed here; adding and removing.
 import { api } from "../lib/api.js";
 import { h, replace } from "../lib/dom.js";
 import { on } from "../lib/events.js";
 import { bytes, clock, number, t, textOr, translated } from "../lib/text.js";
 import { badge, button, check, confirm, dialog, emptyState, field, note, select } from "../lib/ui.js";
-import { wipe, zoomControls } from "../lib/wipe.js";
 
 export async function mount(root) {
   const list = h("ul", { class: "grid wide" }, h("li", { class: "card quiet-text" }, t("engines.loading")));
@@ -35,7 +34,7 @@ const about = (engine) => textOr(`engines.about_${engine.name}`, engine.summary)
 
 function card(engine, engines, draw) {
   const speed = engine.ms === null ? t("engines.not_measured") :
-    `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})${engine.busy ? ` · ${t("engines.busy")}` : ""}`;
+    `${t("engines.speed", { ms: number(engine.ms, 1) })} (${engine.device}, ${engine.precision})`;
   return h("li", { class: "card stack" },
     h("div", { class: "head" }, h("h2", {}, engine.name), h("div", { class: "row" },
       engine.default ? badge(t("engines.default"), "accent") : null, badge(engine.family))),
@@ -47,8 +46,8 @@ function card(engine, engines, draw) {
       ["engines.size", `${engine.size} × ${engine.size} · ${bytes(engine.bytes)}`],
       ["engines.speed_here", speed], ["engines.version", `${engine.version} · ${engine.origin}`]].map(([key, text]) => [h("dt", {}, t(key)), h("dd", {}, text)]))),
     engine.terms ? h("details", {}, h("summary", {}, t("engines.terms")), h("p", { class: "terms" }, engine.terms)) : null,
-    h("div", { class: "row" }, button(t("engines.pictures"), () => showPictures(engine.name), { kind: "small" }),
-      engine.origin === "rtface" ? null : button(t("engines.remove"), async () => {
+    engine.origin === "rtface" ? null : h("div", { class: "row" },
+      button(t("engines.remove"), async () => {
         if (await confirm(t("engines.remove_title", { name: engine.name }), t("engines.remove_text"), t("engines.remove")))
           draw(await api.delete(`/api/engines/${encodeURIComponent(engine.name)}`));
       }, { kind: "small danger" })));
@@ -59,7 +58,6 @@ const offered = (offer, offers, draw) => h("li", { class: "card stack" },
   h("div", { class: "head" }, h("h2", {}, offer.name), h("div", { class: "row" }, badge(t("engines.not_here")), badge(offer.family))),
   h("p", {}, about(offer)),
   h("p", { class: "quiet-text" }, [offer.bytes && bytes(offer.bytes), offer.licence_weights, t(offer.commercial_use ? "engines.commercial_yes" : "engines.commercial_no")].filter(Boolean).join(" · ")),
-  offer.refused ? note(offer.refused, "warn") : null,
   button(t("engines.add"), () => addDialog(offers, draw, offer), { kind: "small", "aria-label": t("engines.add_name", { name: offer.name }) }));
 
 const MOMENTS = [0.5, 0.25, 0.75, 0.1, 0.9]; // shares of the film; the first with a face is shown
@@ -75,34 +73,12 @@ async function newestFilm(title) {
 const frame = (film, share, name, layer) => api.blob(`/api/films/${film.id}/frame?${new URLSearchParams({
   time: String((film.duration_s ?? 0) * share), side: "1440", settings: JSON.stringify({ engine: name, correct: "always" }), layer })}`);
 
-/** The first of some moments at which a face is seen, that frame, and where its largest face is: null where none is. */
+/** The first of some moments at which a face is seen, and where its largest face is: null where none is. */
 async function frameWithFace(film, name) {
-  let moment, after, nose = null;
-  for (moment of film.kind === "still" ? [0] : MOMENTS) {
-    after = await frame(film, moment, name, "after");
-    if ((nose = JSON.parse(after.headers.get("x-nose")))) break;
-  }
-  return { moment, after, nose };
-}
-
-/** Before and after of this engine, on a frame with a face of the film that was opened last. */
-async function showPictures(name) {
-  const film = await newestFilm(name);
-  if (!film) return;
-  const player = wipe();
-  player.element.style.setProperty("--aspect", `${film.width} / ${film.height}`);
-  player.busy(t("films.rendering"));
-  const where = h("span", { class: "quiet-text number" }, film.name);
-  const box = dialog(name, player.element, h("div", { class: "row" }, zoomControls(player).button, where));
-  box.classList.add("wide");
-  const { moment, after, nose } = await frameWithFace(film, name);
-  const urls = [await frame(film, moment, name, "before"), after].map((blob) => URL.createObjectURL(blob));
-  await player.show(...urls);
-  urls.forEach((url) => URL.revokeObjectURL(url)); // they are decoded
-  player.busy("");
-  if (nose) player.set(nose[0]);
-  if (film.kind !== "still") where.textContent += `, ${clock((film.duration_s ?? 0) * moment, true)}`;
-  player.element.dataset.time = moment;
+  let moment, nose = null;
+  for (moment of film.kind === "still" ? [0] : MOMENTS)
+    if ((nose = JSON.parse((await frame(film, moment, name, "after")).headers.get("x-nose")))) break;
+  return { moment, nose };
 }
 
 const CROP = 1.8; // width of what is shown, in widths of the face
@@ -145,7 +121,7 @@ function addDialog(offers, draw, chosen = offers[0] ?? null) {
       h("dt", {}, t("engines.data")), h("dd", {}, chosen.data),
       h("dt", {}, t("engines.file")), h("dd", {}, `${chosen.file}${chosen.bytes ? ` (${bytes(chosen.bytes)})` : ""}`),
       h("dt", {}, t("engines.address")), h("dd", {}, chosen.url)),
-    chosen.refused ? note(chosen.refused, "warn") : null, h("div", { class: "terms", tabindex: 0, role: "region", "aria-label": t("engines.terms") }, chosen.terms)] : null);
+    h("div", { class: "terms", tabindex: 0, role: "region", "aria-label": t("engines.terms") }, chosen.terms)] : null);
   };
   const box = dialog(t("engines.add_title"),
     select(t("engines.engine"), [...names, ["", t("engines.other")]], chosen?.name ?? "", (name) => { chosen = offers.find((offer) => offer.name === name) ?? null; show(); }),

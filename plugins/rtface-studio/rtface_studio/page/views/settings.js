@@ -21,12 +21,13 @@ export async function mount(root) {
   const inFile = (one) => one.source === found.file;
 
   function edit(one) {
-    const control = one.values.length ? h("select", {}, one.values.map((value) => h("option", { value, selected: value === one.value }, value))) :
-      h("input", { type: "text", value: inFile(one) ? one.value : "", placeholder: one.metavar, spellcheck: "false" });
+    const control = one.values.length && one.values.join("|") === one.metavar ? h("select", {}, one.values.map((value) => h("option", { value, selected: value === one.value }, value))) :
+      h("input", { type: "text", value: inFile(one) ? one.value : "", placeholder: one.metavar, spellcheck: "false", list: "settings-words" });
     const old = inFile(one) ? one.value : null;
     const share = one.metavar === "0..1" ? slider(one.name, Number(one.value) || 0, (value) => { control.value = String(value); }) : null;
     if (share) control.value = share.input.value;
     const box = dialog(help(one), share ?? field(one.name, control, { help: t("settings.form", { metavar: one.metavar || "–", default: usual(one.default) }) }),
+      h("datalist", { id: "settings-words" }, one.values.map((value) => h("option", { value }))),
       h("div", { class: "row" },
         button(t("settings.save"), async () => { await change(() => write(one.name, control.value), () => write(one.name, old)); box.close(); toast(t("settings.saved")); }, { kind: "primary" }),
         old === null ? null : button(t("settings.reset"), async () => { await change(() => write(one.name, null), () => write(one.name, old)); box.close(); })));

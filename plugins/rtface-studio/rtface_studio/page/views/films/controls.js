@@ -46,7 +46,7 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
   const shotPart = h("section", { class: "card stack", "aria-label": t("films.this_shot") });
   const personPart = h("section", { class: "card stack", "aria-label": t("films.persons") });
   const shotTime = h("span", { class: "quiet-text number" });
-  const opened = new Set(); // persons whose further settings are shown, and the shot
+  const opened = new Set(); // the shot, where its settings are shown
   let time = 0, analysis = {}, drawn = "", names = []; // of persons who were learnt
 
   function take(settings) {
@@ -89,12 +89,6 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     to({ ...kept.settings, shots: all.sort((a, b) => a.start_s - b.start_s) }, `shot-${shot.start_s}`);
   }
 
-  /** Engine and region of a shot or person, which may be as in the whole film; `of` begins the names of texts. */
-  function replaced(of, name, own, put) {
-    return ["engine", "region"].map((key) => select(t(`films.${of}_${key}`, { name }),
-      [["", t(`films.as_${of === "shot" ? "film" : "others"}`)], ...choicesOf(key)], own[key] ?? "", (value) => put({ ...own, [key]: value || null })));
-  }
-
   function drawShot(shot) {
     if (!shot) { replace(shotPart, h("h2", {}, t("films.this_shot")), h("p", { class: "quiet-text" }, t("films.no_shots"))); return; }
     const { start_s, end_s, ...own } = kept.settings.shots.find((one) => one.start_s === shot.start_s) ?? {};
@@ -102,7 +96,6 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
     replace(shotPart, h("details", { class: "more", open, ontoggle: (event) => opened[event.target.open ? "add" : "delete"](shotPart) }, h("summary", {}, h("h2", {}, t("films.this_shot")), shotTime), h("div", { class: "stack" },
       select(t("films.faces_here"), choices(), nameOf(own.on), (value) => setShot(shot, { ...own, on: ON[value] })),
       slider(t("films.shot_strength"), own.strength ?? kept.settings.strength, (value, final) => { if (final) setShot(shot, { ...own, strength: value }); }),
-      replaced("shot", "", own, (values) => setShot(shot, values)),
       Object.keys(own).length ? button(t("films.shot_reset"), () => setShot(shot, {}), { kind: "small" }) : null)));
   }
 
@@ -118,14 +111,12 @@ export function filmControls(kept, engines, done, { still = false } = {}) {
       to({ ...kept.settings, persons: values ? { ...others, [label]: filled(values) } : others }, `person-${label}`);
     };
     const treated = own && Object.keys(own).some((key) => key !== "name");
-    const more = () => h("details", { class: "more", open: opened.has(label), ontoggle: (event) => opened[event.target.open ? "add" : "delete"](label) },
-      h("summary", {}, t("films.person_more", { name: label })), h("div", { class: "stack" }, replaced("person", label, own, put)));
     return h("div", { class: "stack" },
       select(label, choices(), treated ? nameOf(own.on ?? true) : "", (value) => put(value ? { ...own, on: ON[value] } : own?.name ? { name: own.name } : null)),
       names.length ? select(t("films.person_name", { name: label }), [["", t("films.as_recognised")], ...names.map((name) => [name, name])], own?.name ?? "",
         (value) => put(value ? { ...own, name: value } : treated ? { ...own, name: null } : null)) : null,
       treated && own.on !== false ? [
-        slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }, { help: t("films.person_strength_help") }), more()] : null);
+        slider(t("films.person_strength", { name: label }), own.strength ?? 1, (value, final) => { if (final) put({ ...own, strength: value }); }, { help: t("films.person_strength_help") })] : null);
   }
   const choices = () => [["", t("films.as_film")], ["on", t("films.correct_always")], ["off", t("films.correct_never")]];
 

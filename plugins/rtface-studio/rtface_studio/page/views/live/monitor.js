@@ -13,7 +13,7 @@ import { personsInView } from "./in_view.js";
 import { AT_ONCE, chosenOf, overlayList, stages } from "./overlays.js";
 import { personChoice } from "./persons.js";
 
-const AROUND = 0.04, BUSY_MS = 5000, SETTLED_MS = 2000; // while the wipe rests, the pictures are sent only as far as they are seen, and so much of the width more
+const BUSY_MS = 5000;
 
 const LATENCY = [["p50", "--good", []], ["p95", "--warn", [6, 3]], ["p99", "--bad", [2, 3]]];
 
@@ -43,38 +43,29 @@ const levels = (ladder) => (ladder || "full").split(", ").map((level) => level.s
 export async function mountMonitor(root, run, { changed }) {
   forget();
   const pictures = ["before", "after"].map((name) => h("canvas", { role: "img", "aria-label": t(`app.wipe_${name}`), width: 16, height: 9 }));
-  const player = wipe(...pictures, moved);
+  const player = wipe(...pictures);
   const ending = new AbortController();
   let pairs = 0;
-  function show(pair, from, to) {
-    const width = Math.round(pair.width / (1 + to - from)), { height } = pair, end = Math.round(to * width), start = Math.round(from * width);
+  function show(pair) {
+    const width = pair.width / 2, { height } = pair;
     pictures.forEach((canvas, k) => {
       if (canvas.width !== width || canvas.height !== height) {
         Object.assign(canvas, { width, height });
         player.element.style.setProperty("--aspect", `${width} / ${height}`);
       }
-      const [source, target, columns] = k ? [end, start, width - start] : [0, 0, end];
-      if (columns) canvas.getContext("2d").drawImage(pair, source, 0, columns, height, target, 0, columns, height);
+      canvas.getContext("2d").drawImage(pair, k * width, 0, width, height, 0, 0, width, height);
     });
-    player.reach(from, to);
     replace(refusal);
     player.element.dataset.pairs = ++pairs;
   }
   const refusal = h("div", { class: "stack", role: "status" });
-  let watching = null, sharp = false, range = [], settling = 0;
-  function watch(from, to) {
-    range = [from, to];
+  let watching = null;
+  function watch(sharp) {
     watching?.abort();
     watching = new AbortController();
-    watchPreview(`/api/live/preview?${new URLSearchParams({ sharp: String(Number(sharp)), from, to })}`, show, watching.signal, (why) => replace(refusal, note(why, "warn")));
+    watchPreview(`/api/live/preview?sharp=${Number(sharp)}`, show, watching.signal, (why) => replace(refusal, note(why, "warn")));
   }
-  const rest = (line) => watch(Math.max(0, line - AROUND), Math.min(1, line + AROUND));
-  function moved(line) {
-    clearTimeout(settling);
-    settling = setTimeout(() => rest(line), SETTLED_MS);
-    if (line < range[0] || line > range[1]) watch(0, 1);
-  }
-  const sharper = check(t("live.sharp"), sharp, (value) => { sharp = value; watch(...range); });
+  const sharper = check(t("live.sharp"), false, watch);
 
   const { strength = 1, light = 0, cpu_budget = 1 } = run.settings;
   const values = { enabled: true, always: run.settings.correct === "always", strength, light, cpu_budget };
@@ -147,7 +138,7 @@ export async function mountMonitor(root, run, { changed }) {
   }
 
   const { overlays } = await api.get("/api/live/devices");
-  rest(player.share);
+  watch(false);
   const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
   let drawing = run.settings.stages ?? [], redrawing = 0, refused = null; // the overlays that draw now, as the server has them; and those that a restart would add
   const chosen = chosenOf(drawing);
@@ -205,5 +196,5 @@ export async function mountMonitor(root, run, { changed }) {
   addEventListener("keyup", (event) => { if (event.key === "b") player.only(null); }, { signal: ending.signal });
   draw();
   update(run);
-  return { end() { clearTimeout(settling); clearTimeout(redrawing); ending.abort(); watching.abort(); endKeys(); }, update };
+  return { end() { clearTimeout(redrawing); ending.abort(); watching.abort(); endKeys(); }, update };
 }

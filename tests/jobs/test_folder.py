@@ -17,8 +17,8 @@ from rtface.config.options import Options
 from rtface.errors import InputError, UsageError
 from rtface.jobs import FilmJob
 from rtface.jobs.join import named_films
-from rtface.jobs.plan import JobPlan
 from rtface.media.files import fingerprint
+from rtface.trust.sidecar import read_sidecar, sidecar_path
 from tests.jobs import films
 
 OPTIONS = Options(tracker="none", codec="ffv1")
@@ -53,30 +53,6 @@ def test_nobody_else_reads_or_writes_a_job(job: FilmJob):
 
 
 @posix
-@pytest.mark.parametrize("through", ["folder", "link"])
-def test_a_job_of_another_user_is_refused(job: FilmJob, tmp_path: Path, through: str, monkeypatch: pytest.MonkeyPatch):
-    place = job.folder.path
-    if through == "link":
-        place.symlink_to(place.rename(tmp_path / "elsewhere"))
-    if os.geteuid() == 0:
-        os.chown(place, 54321, -1, follow_symlinks=False)
-    else:  # what this process makes is another one's then
-        monkeypatch.setattr(os, "geteuid", lambda: 54321)
-        status = os.fstat
-        monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([*status(fd)[:4], 54321, *status(fd)[5:10]]))
-    for use in (job.run, lambda: opened(tmp_path), lambda: opened(tmp_path, restart=True)):
-        with pytest.raises(UsageError, match="is another user's job"):
-            use()
-    assert job.folder.plan.exists()
-
-
-@posix
-def test_a_drive_that_gives_users_other_numbers(job: FilmJob, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    assert job.run().frames_out == 3
-
-
-@posix
 def test_a_link_of_ones_own_to_another_disk_is_followed(tmp_path: Path):
     (tmp_path / "large disk").mkdir()
     (tmp_path / "out.mkv.rtface").symlink_to(tmp_path / "large disk")
@@ -87,18 +63,10 @@ def test_a_link_of_ones_own_to_another_disk_is_followed(tmp_path: Path):
 def test_nothing_is_removed_behind_a_link(job: FilmJob, tmp_path: Path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "thesis.txt").write_text("mine")
+    job.folder.numbers.rmdir()
     job.folder.numbers.symlink_to(tmp_path / "docs")
     job.folder.remove()
     assert (tmp_path / "docs" / "thesis.txt").read_text() == "mine" and not job.folder.path.exists()
-
-
-@pytest.mark.parametrize("value", [{"starts": []}, {"size": [1 << 30, 96, "yuv420p"]}, {"size": [160, 0, "yuv420p"]}])
-def test_a_plan_that_no_film_has_is_refused(job: FilmJob, value: dict[str, object]):
-    plan = job.folder.plan
-    values = json.loads(plan.read_text())
-    plan.write_text(json.dumps(values | {"job": values["job"] | value}))
-    with pytest.raises(InputError, match="cannot be used"):
-        JobPlan.load(job.folder)
 
 
 def test_a_note_names_only_films_of_the_job(job: FilmJob, tmp_path: Path):
@@ -127,6 +95,27 @@ def test_a_restart_removes_what_a_killed_join_left(tmp_path: Path, readable: boo
     assert not any(work.exists() for work in works)
 
 
+def test_names_that_are_not_utf_8(tmp_path: Path):
+    folder = tmp_path / "folder \udce9"
+    folder.mkdir()
+    report = opened(folder, replace(OPTIONS, sidecar=True)).run()
+    assert report.frames_out == 3 and read_sidecar(sidecar_path(folder / "out.mkv"))
+
+
+def test_what_a_killed_worker_began_is_removed(job: FilmJob):
+    left = job.folder.segments / "00000-abcdef.video"
+    left.write_bytes(b"half")
+    job.folder.remove_unfinished()
+    assert not left.exists()
+
+
+def test_a_worker_of_an_older_job_writes_nothing_into_the_next(tmp_path: Path):
+    old = opened(tmp_path)
+    opened(tmp_path, restart=True)
+    films.make_segment(old, 0)
+    assert not old.folder.finished() and not list(old.folder.segments.iterdir())
+
+
 def test_status_shows_a_plan_without_its_control_characters(job: FilmJob):
     plan = json.loads(job.folder.plan.read_text())
     plan["input"] = "/a\x1b]0;x\x07\nb"
@@ -143,3 +132,17 @@ def test_a_film_is_known_by_its_content(tmp_path: Path):
     os.utime(copy, (1, 1))
     assert fingerprint.same(known, film) and fingerprint.same(known, copy)
     assert not fingerprint.same({**known, "samples_sha256": "0" * 64}, film)  # what stat() tells to everybody
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("options", {"damage": "halftone"}, r"another rtface \(\d.*\): .*damage is gone.* finish it with .* --restart"),
+        ("job", {}, "cannot be used .*begin again with --restart"),
+        ("format", 3, "has format 3.* use the rtface that began it, or begin again with --restart"),
+    ],
+)
+def test_a_plan_that_cannot_be_used_says_what_to_do(job: FilmJob, key: str, value: object, says: str):
+    job.folder.plan.write_text(json.dumps(json.loads(job.folder.plan.read_text()) | {key: value}))
+    with pytest.raises((InputError, UsageError), match=says):
+        FilmJob(job.folder)

@@ -1,1 +1,0 @@
-"""OSEDiff's face model: Stable Diffusion in one step, for keyframes on a GPU."""

@@ -1,0 +1,66 @@
+"""Names what FFmpeg's decoder does not give of a film's frames, and what its container hides of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from rtface.media.formats import matroska, mp4
+from rtface.media.formats.color import UNSPECIFIED, ColorTags, HdrMetadata
+from rtface.redaction import is_url
+
+_HIDDEN = {
+    "MVC": "a second view (MVC)",
+    "SVC": "a finer layer (SVC)",
+    "layer": "a second view, a finer layer or transparency (MV-HEVC, SHVC)",
+}
+
+
+def not_shown(
+    metadata: Mapping[str, str],
+    hidden: Mapping[str, int],
+    tags: ColorTags,
+    hdr: HdrMetadata | None,
+    *,
+    alpha: bool,
+    borders: bool,
+) -> list[str]:
+    """Names what outputs lack or show in excess, one line each.
+
+    Args:
+        metadata: tags of the stream.
+        hidden: units of views and layers, by kind.
+        tags, hdr: of the first frame.
+        alpha: whether transparency is decoded.
+        borders: whether the container hides some.
+    """
+    lines = [
+        f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
+        for kind, count in hidden.items()
+        if not alpha
+    ]
+    if {key.lower(): text for key, text in metadata.items()}.get("alpha_mode") == "1" and not alpha:
+        lines.append("its transparency is a second stream that cannot be decoded here: it is left out")
+    if hdr and "Dolby Vision" in hdr.dynamic and tags.transfer == UNSPECIFIED:  # profile 5
+        lines.append(
+            "it is Dolby Vision without a layer of colours that others read (profile 5): players will show the output "
+            "green and purple; convert it to HDR10 first"
+        )
+    if borders:
+        lines.append("its container hides borders of the frames (clap, PixelCrop): the output shows them")
+    return lines
+
+
+def hides_borders(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> bool:
+    """Tells whether the header of a Matroska or MP4 file hides borders of a video track."""
+    name = container.format.name
+    if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
+        return False
+    with Path(path).open("rb") as file:
+        return (matroska if name.startswith("matroska") else mp4).hides_borders(
+            file, container.streams.video.index(video)
+        )
