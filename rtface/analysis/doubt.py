@@ -69,7 +69,7 @@ class Doubt:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Doubt:
-        """What JSON has of it, under the keys of `DOUBT`."""
+        """Gives it as JSON, under the keys of `DOUBT`."""
         known: dict[str, Any] = {name: values[name] for name in DOUBT}
         known["box"] = tuple(values["box"])
         return cls(**known)

@@ -321,7 +321,7 @@ _KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
     "ring": (0.0, number(0, 1)),
     "detail": (1.0, number(0, 1)),
 }
-"""What may be edited, with the value that holds without it."""
+"""Keys that may be edited, with the value that holds without each."""
 _GONE = ("engine", "region", "colour", "color")
 
 

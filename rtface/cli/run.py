@@ -289,8 +289,6 @@ def run(
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
     options = loaded.options
     resumable = Resumable(job, workers, restart, farm)
-    if not paths:
-        raise UsageError("give INPUT and OUTPUT", code="input_output_needed")
     ends = live.live_ends(paths) if output_dir is None else None
     if ends is not None:
         if resumable.given:

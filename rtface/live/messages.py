@@ -176,7 +176,7 @@ class StreamJob:
         url: with its secrets.
         video: format of the frames.
         sound: format of the sound, None for none.
-        options: of the encoder: bitrate, gop, preset, encode.
+        options: of the encoder: bitrate, preset, encode.
         patient: whether to retry when the first connection fails.
     """
 

@@ -293,7 +293,7 @@ def test_a_second_call_is_refused_until_the_first_ends(source: Path):
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be ended by a signal there")
 def test_a_worker_that_is_killed_loses_nothing(source: Path, monkeypatch: pytest.MonkeyPatch):
     """Its segment is given to another one, which the same call starts."""
-    children = list[ChildProcess]()
+    children, killed = list[ChildProcess](), list[int]()
     begin = ChildProcess.__init__
 
     def noted(self, *arguments, **more):
@@ -305,8 +305,9 @@ def test_a_worker_that_is_killed_loses_nothing(source: Path, monkeypatch: pytest
     job = planned(source, options)
 
     def kill(progress: Progress) -> None:
-        if progress.frames > 5 and len(children) == 2:
-            os.kill(children[0].pid, signal.SIGKILL)
+        if progress.frames > 5 and len(children) == 2 and not killed:
+            killed.append(children[0].pid)
+            os.kill(*killed, signal.SIGKILL)
 
     assert job.run(workers=2, progress=kill).frames_out == 80
     assert len(children) == 3

@@ -9,8 +9,10 @@ import av
 import pytest
 
 from rtface.media.formats import matroska, mp4
+from rtface.media.read.not_shown import hides_borders
 from rtface.media.read.source import FileSource
 from tests.media.conftest import make_film, passthrough
+from tests.util.mutations import spoilt
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,12 @@ def test_borders_that_a_container_hides_are_said(tmp_path: Path, cut: int) -> No
         source = FileSource(film, threads=1)
         source.close()
         assert any("hides borders" in line for line in source.info.unseen) is bool(cut)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mov"])
+def test_a_damaged_header_ends_no_run(tmp_path: Path, suffix: str) -> None:
+    film, damaged = make_film(tmp_path / f"film{suffix}", frames=2), tmp_path / f"damaged{suffix}"
+    with av.open(film) as box:
+        for data in spoilt(film.read_bytes(), 1500):
+            damaged.write_bytes(data)
+            assert hides_borders(damaged, box, box.streams.video[0]) in (True, False)

@@ -66,13 +66,12 @@ def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
         first.append((packet, arrived))
         if packet.stream is leading and burst.over(packet, arrived):
             break
-    delays = [
-        at - stamp for packet, at in first if packet.stream is leading and (stamp := stamp_of(packet)) is not None
-    ]
+    timed = ((stamp_of(packet), at) for packet, at in first if packet.stream is leading)
+    delay = min((at - stamp for stamp, at in timed if stamp is not None), default=inf)
     came, sent = inf, deque[Arrival]()
     for packet, arrived in reversed(first):  # RTSP's first packet has no time: it comes no later than the next
         stamp = stamp_of(packet)
-        came = min(came, arrived, inf if stamp is None or not delays else stamp + min(delays))
+        came = min(came, arrived, inf if stamp is None else stamp + delay)
         sent.appendleft((packet, came))
     yield from sent
     yield from packets

@@ -129,7 +129,7 @@ class ReadWorker:
         self._need_key = self._over = False
         self.resting, self._handed_at = request.resting, -inf
         self._playing, self._held_s, self._held_at = threading.Event(), 0.0, inf
-        self._whole = request.whole and request.kind == "stream"
+        self._whole = request.whole
         self._shown_from = -inf  # what came before is only decoded
         if not request.held:
             self._playing.set()

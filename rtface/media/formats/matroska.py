@@ -6,6 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from typing import BinaryIO
 
 from rtface.media.formats.color import HdrMetadata
@@ -19,6 +20,7 @@ _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 
 """By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
 _FARTHEST = 1 << 62  # a place that a file may be asked for
 _CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # columns and rows that are hidden: left, top, right, bottom
+_CLUSTER, _LONGEST = 0x1F43B675, 1 << 24  # where frames begin; bytes of a header, at most
 _RATIO = 3  # the unit of a shown size that is a ratio only
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
@@ -26,11 +28,15 @@ _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMet
 
 def hides_borders(file: BinaryIO, number: int) -> bool:
     """Tells whether the header hides columns or rows of a video track's frames."""
-    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
-    body, size = next(((body, size) for kind, body, size in level(file, origin) if kind == _TRACKS), (0, 0))
-    file.seek(body)
-    tracks = list(_videos(data := file.read(size), 0))
-    video = _child(data, *tracks[number][1:], _VIDEO) if number < len(tracks) else None
+    origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
+    data = b""
+    for kind, body, size in level(file, origin):
+        if kind == _TRACKS and 0 < size < _LONGEST:
+            file.seek(body)
+            data = file.read(size)
+        if kind in (_TRACKS, _CLUSTER):
+            break
+    video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
     return video is not None and any(_number(data, *video, kind) for kind in _CROP)
 
 

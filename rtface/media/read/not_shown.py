@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -60,7 +61,9 @@ def hides_borders(path: str | os.PathLike[str], container: InputContainer, video
     name = container.format.name
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return False
-    with Path(path).open("rb") as file:
-        return (matroska if name.startswith("matroska") else mp4).hides_borders(
-            file, container.streams.video.index(video)
-        )
+    kind, number = matroska if name.startswith("matroska") else mp4, container.streams.video.index(video)
+    try:
+        with Path(path).open("rb") as file:
+            return kind.hides_borders(file, number)
+    except (OSError, struct.error, ValueError, IndexError):
+        return False  # of a damaged header; what cannot be read is said where its packets are
