@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 # Seconds in which a function may finish once its parent is gone or asked it to end, unless it says more.
 GRACE = 2.0
+# A terminal, `timeout` and systemd send them to all processes of a run; only the parent acts on them.
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if sys.platform != "win32":
+    SIGNALS.append(signal.SIGHUP)
 _ENDED = object()
 
 
@@ -96,7 +100,8 @@ class ParentProcess:
 
 def main() -> None:
     """Takes the pipes for itself, so that nothing a library prints gets into them, and runs the target."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; only the parent acts on it
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     sys.setswitchinterval(0.0005)
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)

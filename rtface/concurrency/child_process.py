@@ -142,7 +142,7 @@ class ChildProcess:
         """Starts it, and stays as long as it does: on Linux it ends with the thread that started it."""
         if sys.platform != "win32":
             # Inherited: the terminal's Ctrl-C must not end it before it can say that it does not mind.
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            signal.pthread_sigmask(signal.SIG_BLOCK, child_main.SIGNALS)
         try:
             process = subprocess.Popen(
                 [sys.executable, str(Path(child_main.__file__)), self._target, str(os.getpid())],

@@ -199,12 +199,13 @@ def test_children_go_with_a_parent_that_is_killed(start: Start):
 
 
 @linux
-def test_ctrl_c_in_the_terminal_does_not_end_it(start: Start):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_all_processes_does_not_end_it(start: Start, number: str):
     run = start("echo")
     while run.messages.empty():  # from its first moment on
-        os.kill(run.child.pid, signal.SIGINT)
+        os.kill(run.child.pid, signal.Signals[number])
     run.next()
-    os.kill(run.child.pid, signal.SIGINT)
+    os.kill(run.child.pid, signal.Signals[number])
     run.child.send("still there")
     assert run.next() == "still there"
 

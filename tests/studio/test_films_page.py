@@ -374,6 +374,8 @@ def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: Runnin
         "asked 100%, applied 42%, because it is turned away",
     ):
         page.get_by_text(said, exact=True).wait_for()
+    page.get_by_role("slider", name="Strength", exact=True).fill("0.5")
+    page.get_by_text("asked 50%, applied 21%, because it is turned away", exact=True).wait_for()
     boxes = [page.locator(name).bounding_box() for name in (".timeline-area", ".timeline > input")]
     (left, width), (other, wider) = ((box["x"], box["width"]) for box in boxes)
     assert other + 8 == pytest.approx(left, abs=1) and wider - 16 == pytest.approx(width, abs=1), "one ruler"

@@ -69,13 +69,13 @@ class LiveStatus:
         self._seen: Sequence[int] = ()
         self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
-        source, *sinks = (redacted(name) for name in ends.titles)
-        self.source: tuple[str, Endpoint] = source, ends.source
-        self.sound = [(redacted(ends.sound_name), ends.sound)] if ends.sound else []
-        taken = [sinks[:number].count(name) for number, name in enumerate(sinks)]
-        names = [f"{name} #{n + 1}" if n else name for name, n in zip(sinks, taken, strict=True)]
-        self.sinks = list(zip(names, ends.sinks, strict=True))
-        self.ends: list[tuple[str, Endpoint]] = [self.source, *self.sound, *self.sinks]
+        read = [ends.source, ends.sound] if ends.sound else [ends.source]
+        source, *sinks = ends.titles
+        # Without their secrets a source and an output of one server may have the same name.
+        shown = [redacted(name) for name in ([source, ends.sound_name] if ends.sound else [source]) + sinks]
+        names = [f"{name} #{n + 1}" if (n := shown[:k].count(name)) else name for k, name in enumerate(shown)]
+        self.ends: list[tuple[str, Endpoint]] = list(zip(names, [*read, *ends.sinks], strict=True))
+        self.source, self.sound, self.sinks = self.ends[0], self.ends[1 : len(read)], self.ends[len(read) :]
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
         self.processor = processor or ProcessorMeter(processor_seconds, cores(), clock)

@@ -287,10 +287,11 @@ def test_colours_take_no_room_on_the_console(monkeypatch):
     assert stream.getvalue() == "\r" + line + "\rshort" + " " * 34
 
 
-def test_two_sinks_of_one_label_get_different_names():
+def test_ends_of_one_label_get_different_names():
     live = end(EndpointHealth("live", "", 0.0))
-    status = live_status(("camera:0", live), [(f"rtmp://h/app/{key}", live) for key in "abc"])
-    assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]
+    status = live_status(("rtmp://h/app/a", live), [(f"rtmp://h/app/{key}", live) for key in "bc"])
+    assert [name for name, _ in status.ends] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]
+    assert status.ends == [status.source, *status.sinks] and not status.sound
 
 
 def test_faces_that_nobody_has_time_to_look_for_are_a_pause():

@@ -7,8 +7,8 @@ import { badge, button, note, showError } from "../../lib/ui.js";
 
 /** Shows the analysis of film `id` in `root`; `seek(time)` moves the player, `told(result, { more, whole })`
  * gets what was found so far, whether there are more shots, tracks or persons than before, and whether that is all. Gives a function that ends this, and one that looks again
- * where `options()`, those of the run that it needs, have changed. */
-export function mountAnalysis(root, id, seek, told, { still = false, options = () => ({}) } = {}) {
+ * where `options()`, those of the run that it needs, or `strength()`, that of the film, have changed. */
+export function mountAnalysis(root, id, seek, told, { still = false, options = () => ({}), strength = () => null } = {}) {
   const act = async (body = {}) => draw(await api.post(`/api/films/${id}/analysis`, { ...options(), ...body }));
   const bar = h("progress", { max: 1, "aria-label": t("films.analysing") });
   const line = h("p", { class: "quiet-text number", role: "status" });
@@ -30,7 +30,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, found(result, seek, pictures, still));
+      replace(root, head, found(result, seek, pictures, still, strength()));
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -39,16 +39,18 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
       line.textContent = [t(value.state === "waiting" ? "films.analysis_waits" : "films.analysing"), typeof value.share === "number" && percent(value.share),
         value.left_s && t("queue.left", { time: clock(value.left_s) })].filter(Boolean).join(" · ");
       if (value.scenes?.length || value.tracks) tell(Object.fromEntries(["scenes", "tracks", "persons"].filter((key) => value[key]).map((key) => [key, value[key]])), false);
-      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, found(result, seek, pictures, still));
+      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, found(result, seek, pictures, still, strength()));
     }
     shown = value.state;
   }
 
   draw({ state: "none" });
   const now = () => JSON.stringify(options());
-  let looked = now();
+  let looked = now(), asked = strength();
   act().catch(showError);
   function again() {
+    if (asked !== strength() && shown === "done") replace(root, head, found(result, seek, pictures, still, strength()));
+    asked = strength();
     if (looked === now()) return;
     looked = now();
     result = {};
@@ -84,7 +86,7 @@ function faces(persons, seek, pictures, still) {
       h("strong", {}, label), still ? null : h("span", { class: "quiet-text number" }, t("films.person_seconds", { time: clock(person.seconds, true) }))))));
 }
 
-function found(result, seek, pictures, still) {
+function found(result, seek, pictures, still, strength) {
   const tracks = Object.entries(result.tracks ?? {});
   const whole = Object.values(result.picture ?? {}).some((score) => score >= LEAST) ? [h("h3", {}, t("films.whole_picture")), problems(result.picture)] : [];
   if (!tracks.length) return [h("p", {}, t("films.no_faces")), ...whole];
@@ -99,7 +101,7 @@ function found(result, seek, pictures, still) {
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         still ? null : h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
-        h("td", {}, verdict(track))))))), ...whole,
+        h("td", {}, verdict(track, strength))))))), ...whole,
   ];
 }
 
@@ -111,12 +113,14 @@ export function proposed({ proposals = [] }, take) {
   return note([h("p", {}, proposals.length === 1 && proposals[0].values.option === "scale" ? translated(proposals[0]) : t("films.little_seen")), h("div", { class: "row" }, proposals.map((one) => h("span", { title: translated(one) }, act(one))))]);
 }
 
-/** The verdict on a face: how well its correction is seen, what was asked for and applied, and why. */
-export function verdict({ on, verdict: said }) {
+/** The verdict on a face: how well its correction is seen, what is asked for and applied, and why; at another strength than it was judged for, if given. */
+export function verdict({ on, verdict: said }, strength = null) {
   if (!said) return badge(t(on ? "films.corrected" : "films.left_alone")); // the analysis goes on
   const because = said.because.map((one) => (one.code ? translated(one) : reasonOf(one.message))).join("; ");
-  const told = said.word === "left alone" ? because : [t("films.asked_applied", { asked: percent(said.asked), applied: percent(said.applied) }), because && t("films.because", { why: because })].filter(Boolean).join(", ");
-  return [badge(t(WORDS[said.word] ?? said.word), said.word === "left alone" ? "" : "accent"), told ? h("div", { class: "quiet-text" }, told) : null];
+  const share = strength !== null && said.asked ? strength / said.asked : 1;
+  const told = said.word === "left alone" ? because : [t("films.asked_applied", { asked: percent(said.asked * share), applied: percent(said.applied * share) }), because && t("films.because", { why: because })].filter(Boolean).join(", ");
+  const word = said.word === "left alone" || share === 1 ? said.word : "corrected"; // how well that is seen was not judged
+  return [badge(t(WORDS[word] ?? word), said.word === "left alone" ? "" : "accent"), told ? h("div", { class: "quiet-text" }, told) : null];
 }
 
 const REASONS = { "nothing to gain": "films.reason_nothing", "never asked for": "films.reason_never", "not among the chosen faces": "films.reason_chosen", "too small": "films.reason_small" };

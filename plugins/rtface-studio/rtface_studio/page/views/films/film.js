@@ -155,7 +155,7 @@ export async function mountFilm(root, id) {
       if (kept.wiped === player.share) kept.wiped = 0; // else it was moved by hand
       show(moment);
     }
-  }, { still: film.kind === "still", options: () => ({ scale: kept.settings.scale, look: kept.settings.look }) });
+  }, { still: film.kind === "still", options: () => ({ scale: kept.settings.scale, look: kept.settings.look }), strength: () => kept.settings.strength });
   const sheet = h("section", { class: "card stack", "aria-label": t("films.sheet") });
   const endSheet = mountSheet(sheet, id, () => changed(kept.settings), (values) => controls.choose(values));
   const startButton = button(t("films.start"), () => startDialog(film, changed(kept.settings), { unchanged }), { kind: "primary" });
