@@ -81,7 +81,7 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Marks slow tests by folder and fixture, and keeps those whose turn it is.
 
-    Whole live programs go by the clock and by real servers, and a simulated GPU, training and a browser take their time.
+    Whole live programs go by the clock and by real servers; a simulated GPU, training and a browser take time.
     """
     for item in items:
         if any(item.path.is_relative_to(folder) for folder in SLOW) or "browser" in getattr(item, "fixturenames", ()):
