@@ -26,14 +26,20 @@ SWITCHES = {
 SLOW = tuple(
     Path(__file__).parent / name for name in ("live/whole", "device/cuda", "engine/cuda", "engine/tensorrt", "training")
 )
-# Slow tests of these folders of tests/ take turns in CI; those of what changed always run.
+# Slow tests of these folders take turns in CI; those of sources that changed always run.
 TURNS = {
-    "live": "rtface/live/",
-    "studio": "plugins/rtface-studio/",
-    "packaging": "pyproject.toml",
-    "device": "rtface/device/",
-    "engine": "rtface/engine/",
-    "training": "engines/training/",
+    "engines/rtface-learn/": "engines/rtface-learn/",
+    "plugins/rtface-farm/": "plugins/rtface-farm/",
+    "tests/contact_sheet/": "rtface/contact_sheet/",
+    "tests/device/": "rtface/device/",
+    "tests/engine/": "rtface/engine/",
+    "tests/engines/": "engines/rtface_engines/",
+    "tests/jobs/": "rtface/jobs/",
+    "tests/live/": "rtface/live/",
+    "tests/packaging/": "pyproject.toml",
+    "tests/pipeline/": "rtface/pipeline/",
+    "tests/studio/": "plugins/rtface-studio/",
+    "tests/training/": "engines/training/",
 }
 
 
@@ -73,12 +79,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks slow folders, and keeps the slow tests whose turn it is.
+    """Marks slow tests by folder and fixture, and keeps those whose turn it is.
 
-    Whole live programs go by the clock and by real servers, and a simulated GPU takes its time, as training does.
+    Whole live programs go by the clock and by real servers; a simulated GPU, training and a browser take time.
     """
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in SLOW):
+        if any(item.path.is_relative_to(folder) for folder in SLOW) or "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     if turn := os.environ.get("RTFACE_TEST_TURN"):
         waiting = {item for item in items if item.get_closest_marker("slow") and not takes_turn(item, int(turn))}
@@ -87,11 +93,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def takes_turn(item: pytest.Item, turn: int) -> bool:
-    """Tells whether a slow test runs: each third turn, and whenever its folder changed."""
-    tests = Path(__file__).parent
-    folder = item.path.relative_to(tests).parts[0] if item.path.is_relative_to(tests) else ""
+    """Tells whether a slow test runs: each third turn, and whenever its sources or folder changed."""
+    path = item.path.relative_to(Path(__file__).parents[1]).as_posix()
+    folder = next((folder for folder in TURNS if path.startswith(folder)), None)
     changed = os.environ.get("RTFACE_TEST_CHANGED", "").split()
-    if folder not in TURNS or any(path.startswith((TURNS[folder], f"tests/{folder}/")) for path in changed):
+    if folder is None or any(path.startswith((TURNS[folder], folder)) for path in changed):
         return True
     return zlib.crc32(item.nodeid.split("[")[0].encode()) % 3 == turn
 

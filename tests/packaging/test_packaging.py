@@ -158,6 +158,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @WHEEL
+@pytest.mark.slow
 def test_the_wheels_hold_all_files_and_no_others(wheels: tuple[Path, Path]) -> None:
     wheel, engines_wheel = wheels
     engines = ROOT / "engines"
@@ -190,6 +191,7 @@ def test_the_wheels_hold_all_files_and_no_others(wheels: tuple[Path, Path]) -> N
 
 
 @WHEEL
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("versions", ["locked", "newest"])
 def test_the_wheel_runs_in_an_empty_environment(

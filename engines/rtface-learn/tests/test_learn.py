@@ -323,6 +323,7 @@ def test_a_full_disk_is_said(quick: list[str], monkeypatch: pytest.MonkeyPatch, 
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr("rtface_engines.environment.find_python", lambda *_: Path(sys.executable))
     found = run("learn", "anna", str(saved(tmp_path / "photos", 0.0)), "--yes")
     assert found.exit_code == 1 and "cannot be written (No space left" in found.stderr.replace("\n", " ")
     assert not [*learned.unfinished().iterdir()]
