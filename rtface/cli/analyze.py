@@ -36,7 +36,7 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=("Write the scenes to this CSV, EDL or OTIO file, to fill in for 'rtface run --shots'."),
+            help=("Write the scenes to this CSV or EDL file, to fill in for 'rtface run --shots'."),
         ),
     ] = None,
     photos: Annotated[
@@ -220,7 +220,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
     write_whole(target, scenes_text(target.path, found, title).encode("utf-8", "replace"))
     count = len(found.scenes)
     console.log(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
-    if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
+    if not found.even and target.path.suffix.lower() == ".edl":
         console.log(
             "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact times"
         )
