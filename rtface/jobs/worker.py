@@ -28,7 +28,7 @@ from rtface.jobs.film_source import CORRECTED_LEAD_IN_S, LEAD_IN_S, UNKNOWN_LEAD
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan, options_of
-from rtface.jobs.planning import WorkerRefused, check_video, check_worker
+from rtface.jobs.planning import check_video, check_worker
 from rtface.jobs.run_output import RunOutput
 from rtface.media.files import fingerprint
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
@@ -38,8 +38,6 @@ from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
 from rtface.protocols import Item
 from rtface.stats import Stats
-
-__all__ = ["Step", "Worker", "WorkerRefused"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.jobs.worker import Worker
 from tests.pipeline.run_media import write_film
 

@@ -9,7 +9,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.frame import Face
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.pipeline.film import run_file
 from rtface.protocols import View
 from rtface.tracking import NoTracker

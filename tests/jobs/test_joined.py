@@ -15,7 +15,7 @@ import pytest
 from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
 from rtface.errors import InputError
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.jobs.run import why_no_job
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource

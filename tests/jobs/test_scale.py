@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rtface.config.options import Options
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.pipeline.film import run_file
 from rtface.trust.verify import verify
 from tests.jobs import films

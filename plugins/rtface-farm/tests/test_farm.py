@@ -18,7 +18,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import MissingComponent, UsageError
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface_farm import farm
 from rtface_farm.farm import open_to_others, scheduler_address
 from rtface_farm.task import make_segment, stop

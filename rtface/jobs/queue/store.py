@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.errors import Message, UsageError
-from rtface.jobs.queue.database import QueueDatabase, item_of, state_of, values_of, written
+from rtface.jobs.queue.database import QueueDatabase, item_of, state_of, values_of
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
@@ -75,8 +75,8 @@ class Store:
             )
         with self._database.transaction() as database:
             for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                other = values_of(row)
-                for path in sorted(written(plan, flags) & written(other["plan"], other["flags"])):
+                others = values_of(row)["plan"]["outputs"].values()
+                for path in (path for path in plan["outputs"].values() if path in others):
                     raise UsageError(
                         "{path}: item {item} of the queue writes that already; choose another name, or end it "
                         "with: rtface queue cancel {item}",
@@ -245,8 +245,8 @@ class Store:
             }
 
     def note_progress(self, number: int, progress: ItemProgress) -> None:
-        """Records the progress of a running item. It need not outlast a power cut."""
-        with self._database.transaction(durable=False) as database:
+        """Records the progress of a running item."""
+        with self._database.transaction() as database:
             database.execute(
                 "UPDATE item SET share = ?, frames = ?, fps = ?, left_s = ?, began = 1 WHERE id = ?",
                 (progress.share, progress.frames, progress.fps, progress.left_s, number),
