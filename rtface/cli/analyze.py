@@ -65,7 +65,7 @@ def analyze(
     from rtface.pipeline.plan import scope_of
     from rtface.pipeline.proposals import little_seen, proposals
     from rtface.report import persons_of
-    from rtface.shots.files import check_scenes_file
+    from rtface.shots.files import list_kind
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
@@ -82,7 +82,7 @@ def analyze(
         if isinstance(source, Path) and images_of(source) and not options.sequence:
             line = "--scenes: {path} holds stills, which have no scenes; leave it out"
             raise UsageError(line, code="scenes_stills", path=source)
-        check_scenes_file(scenes)
+        list_kind(scenes, "--scenes")
     target: Target | None = None
     if scenes is not None:
         from rtface.media.files.outputs import OutputPath, check_outputs

@@ -115,14 +115,7 @@ class JobPlan:
         Raises:
             InputError: there is none, it cannot be read, or has another format.
         """
-        values = folder.read(folder.plan)
-        if values is None:
-            raise InputError(
-                "{path}: is no job (it has no plan.json): it has ended, and its OUTPUT is there, or it never began; "
-                "'rtface run' makes such a folder, and the same command begins again",
-                code="job_none",
-                path=folder.path,
-            )
+        values = folder.read(folder.plan) or {}
         try:
             if values.pop("format") != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}")

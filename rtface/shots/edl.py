@@ -16,7 +16,6 @@ from rtface.shots.settings import AS_RUN, Shot, read_settings
 _TRANSITION = re.compile(r"C|D|W\d{3}|K|KB|KO")
 _COMMENT = re.compile(r"\*\s*RTFACE\s*:?\s*(.*)", re.IGNORECASE)
 _FCM = re.compile(r"FCM\s*:\s*(NON[- ])?DROP[- ]?FRAME", re.IGNORECASE)
-_LARGEST = 999_999
 _REEL, _NO_REEL = re.compile(r"[A-Za-z0-9_.-]{1,32}"), "AX      "
 
 
@@ -74,7 +73,7 @@ def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
         if begin == end:  # uneven frames: two scene changes near one timecode
             continue
         lines += [
-            f"{min(number, _LARGEST):03d}  {reel} V     C        {begin} {end} {begin} {end}",
+            f"{number:03d}  {reel} V     C        {begin} {end} {begin} {end}",
             f"* FROM CLIP NAME: {plain}",
         ]
     return "\n".join(lines) + "\n"

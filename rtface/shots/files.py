@@ -25,18 +25,13 @@ def check_shots_file(path: Path) -> None:
     Raises:
         InputMissing, UsageError: it is not there, or of another kind.
     """
-    _kind(path, "--shots")
+    list_kind(path, "--shots")
     if not path.exists():
         raise InputMissing(
             "{--shots:{path}}: there is no such file; make one with: rtface analyze INPUT --scenes FILE",
             code="scenes_gone",
             path=path,
         )
-
-
-def check_scenes_file(path: Path) -> None:
-    """Checks that scenes can be written as the kind of file that a name means; UsageError where not."""
-    _kind(path, "--scenes")
 
 
 def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
@@ -48,7 +43,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
     Raises:
         UsageError: it cannot be used; the message names the line.
     """
-    kind, name = _kind(path, "--shots"), path.name
+    kind, name = list_kind(path, "--shots"), path.name
     all_shots = (read_csv if kind == ".csv" else read_edl)(_text(path), name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
@@ -65,14 +60,14 @@ def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
     Args:
         title: name of the film.
     """
-    kind, clock = _kind(path, "--scenes"), found.clock
-    assert clock is not None
-    if kind == ".csv":
-        return write_csv(found.scenes, clock)
-    return write_edl(found.scenes, clock, title)
+    assert found.clock is not None
+    if list_kind(path, "--scenes") == ".csv":
+        return write_csv(found.scenes, found.clock)
+    return write_edl(found.scenes, found.clock, title)
 
 
-def _kind(path: Path, option: str) -> str:
+def list_kind(path: Path, option: str) -> str:
+    """The kind of a list of shots, which its extension names; UsageError for another one."""
     kind = path.suffix.lower()
     if kind not in _HOW:
         raise UsageError(

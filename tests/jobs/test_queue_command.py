@@ -231,8 +231,6 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
 
 def test_options_that_are_gone_say_what_to_use() -> None:
     """By the real command, as a user calls it."""
-    called = [sys.executable, "-m", "rtface", "queue", "run"]
-    for option, advice in (("--then=x", "rtface queue run && CMD"), ("--no-notify", "notify-send")):
-        done = subprocess.run([*called, option], capture_output=True, text=True, check=False)
-        assert done.returncode == 2 and f"{option.partition('=')[0]} is gone; use: " in done.stderr, done.stderr
-        assert advice in done.stderr
+    called = [sys.executable, "-m", "rtface", "queue", "run", "--then=x"]
+    done = subprocess.run(called, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "--then is gone; use: rtface queue run && CMD" in done.stderr, done.stderr

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rtface.jobs.queue import runner as runner_module
 from rtface.jobs.queue.api import Queue
-from rtface.jobs.queue.item import ItemProgress
 from rtface.jobs.queue.runner import RunCounts, Runner
 from tests.jobs.queue_children import ENDLESS, TARGET, item_plan
 
@@ -237,40 +235,3 @@ def test_the_next_runner_goes_on_after_a_kill(queue: Queue) -> None:
         ("end", waiting),
     ]
     assert queue.item(held).attempts == 2
-
-
-def test_an_end_that_was_not_recorded(queue: Queue) -> None:
-    output = queue.store.path.parents[1] / "out.mp4"
-    number = queue.store.add(item_plan("in.mp4", output))
-    with queue.store.runner():
-        queue.store.take()
-        queue.store.note_progress(number, ItemProgress(1.0, 24, 24.0, 0.0))
-    output.touch()
-    run(queue)
-    assert queue.item(number).state == "done" and not events(queue)
-
-
-def halt(process: subprocess.Popen[str], database: Path) -> None:
-    """Stops a process, but not while it writes to a database."""
-    while True:
-        process.send_signal(signal.SIGSTOP)
-        with closing(sqlite3.connect(database, timeout=0.5, isolation_level=None)) as here:
-            try:
-                here.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError:
-                process.send_signal(signal.SIGCONT)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
-def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
-    (held,) = add(queue, "hold")
-    process = start_process(queue)
-    until(lambda: queue.item(held).share == 0.5)
-    halt(process, queue.store.path)  # it reads the request no more
-    getattr(queue, verb)(held)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    run(queue)
-    assert states(queue) == {held: state}

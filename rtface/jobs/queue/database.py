@@ -17,7 +17,7 @@ from typing import Any
 from rtface.errors import Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.item import Item, State
 
-VERSION = 5
+VERSION = 6
 _KEPT = "id", "flags", "share", "frames", "fps", "left_s", "attempts", "added_at", "started_at", "ended_at"
 _PATIENCE_S = 30.0  # for other processes that write
 _SCHEMA = """
@@ -28,7 +28,6 @@ CREATE TABLE item (
     flags TEXT NOT NULL,            -- JSON: --workers, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner is to do with a running item
-    began INTEGER NOT NULL DEFAULT 0,
     message TEXT NOT NULL DEFAULT '{}',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,

@@ -65,13 +65,11 @@ class Task:
         id: number of the item.
         plan: `rtface.pipeline.plan.RunPlan.to_dict`; its input is as `rtface.run` takes it, or ``@FILE``.
         flags: of jobs, by name: "workers", "restart", "farm".
-        began: whether an attempt that was cut short had written frames, and so had made sure that OUTPUT was free.
     """
 
     id: int
     plan: dict[str, Any]
     flags: dict[str, Any]
-    began: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from functools import partial
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import Message, MissingComponent, OutputError, log
-from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, ended_before, pauses_in_place
+from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
 from rtface.util.machine import cores, how_many
@@ -129,9 +129,6 @@ class Runner:
         """Begins items while there is room."""
         self._waits = self._store.waits()
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
-            if (ended := ended_before(task)) is not None:
-                self._end(task.id, ended.how, ended.message)
-                continue
             try:
                 self._running[task.id] = _Running(task, self._start(task))
             except MissingComponent as error:
