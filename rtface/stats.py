@@ -46,11 +46,6 @@ class Histogram:
         lower = EDGES[i - 1] if i else EDGES[0]
         return float(min(np.sqrt(lower * EDGES[i]), self.max))
 
-    def copy(self) -> Histogram:
-        other = Histogram()
-        other.bins, other.total, other.count, other.max = self.bins.copy(), self.total, self.count, self.max
-        return other
-
     @property
     def mean(self) -> float:
         return self.total / self.count if self.count else 0.0
@@ -133,21 +128,6 @@ class Stats:
         """All warnings, in the order in which they came."""
         with self._lock:
             return list(self.warnings.values())
-
-    def snapshot(self) -> dict[str, Histogram]:
-        """A copy of the histograms of all stages."""
-        with self._lock:
-            return {name: histogram.copy() for name, histogram in self.stages.items()}
-
-    def merge(self, stage: str, bins: dict[int, int], total: float, count: int, largest: float) -> None:
-        """Adds durations that were counted elsewhere: number by bin, their sum, number and maximum."""
-        with self._lock:
-            histogram = self.stages.setdefault(stage, Histogram())
-            for place, n in bins.items():
-                histogram.bins[place] += n
-            histogram.total += total
-            histogram.count += count
-            histogram.max = max(histogram.max, largest)
 
     def stages_ms(self) -> dict[str, dict[str, float]]:
         """Mean, p50, p95, p99 of every stage in milliseconds."""

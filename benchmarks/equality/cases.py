@@ -83,7 +83,7 @@ _OPTIONS = {
     "treatment": "--treatment IN/treatment.json --max-faces 1 --drop audio",
     "shots": "--shots IN/shots.csv --engine rtface-s --invented OUT/map.mkv",
 }
-_WAYS = {"piece": "", "job": "--job OUT/job.rtface"}
+_WAYS = {"piece": "", "job": "--workers 1"}
 PAIRS = [
     _run(
         f"{source}, {output}, {option}, {way}",
@@ -164,7 +164,7 @@ CASES = [
     _run("clean face always", "clean.mkv out.mkv --engine rtface-m --correct always --max-faces 1"),
     _run("strength 0", "yuv420p.mkv out.mkv --strength 0 --tracker openvino"),
     _run("two workers", "slow.mp4 out.mkv --workers 2 --tracker none --stage label --codec ffv1"),
-    _run("h264 job", "slow.mp4 out.mp4 --codec libx264 --preset superfast --job OUT/job.rtface --sidecar"),
+    _run("h264 job", "slow.mp4 out.mp4 --codec libx264 --preset superfast --workers 1 --sidecar"),
     _other("continued job", "python continued_job"),
     _run("keyframes", "long.mkv out.mkv --engine rtface-m --keyframe 4 --codec ffv1"),
     # Stills

@@ -20,7 +20,7 @@ import av
 import numpy as np
 
 import rtface
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 
 # Names of what the two live cases need, newest first: "module:attribute".
 SIMULATE = ("benchmarks.ladder:simulate",)

@@ -59,7 +59,7 @@ def main() -> None:
             run_file(asked.film, folder / "one.mp4", options)
 
         def job(workers: int) -> None:
-            from rtface.jobs import FilmJob
+            from rtface.jobs.job import FilmJob
 
             began = process_time()
             made = FilmJob.open(asked.film, folder / "job.mp4", options, length=Fraction(asked.length))

@@ -105,7 +105,7 @@ def kill_once(
 def run(film: str, output: str, workers: str, length: str) -> None:
     """What a killed process runs."""
     from rtface.config.options import Options
-    from rtface.jobs import FilmJob
+    from rtface.jobs.job import FilmJob
 
     job = FilmJob.open(Path(film), Path(output), Options(**OPTIONS), length=Fraction(length))
     assert isinstance(job, FilmJob), job

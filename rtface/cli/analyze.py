@@ -36,7 +36,7 @@ def analyze(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help=("Write the scenes to this CSV, EDL or OTIO file, to fill in for 'rtface run --shots'."),
+            help=("Write the scenes to this CSV or EDL file, to fill in for 'rtface run --shots'."),
         ),
     ] = None,
     photos: Annotated[
@@ -65,7 +65,7 @@ def analyze(
     from rtface.pipeline.plan import scope_of
     from rtface.pipeline.proposals import little_seen, proposals
     from rtface.report import persons_of
-    from rtface.shots.files import check_scenes_file
+    from rtface.shots.files import list_kind
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
@@ -82,7 +82,7 @@ def analyze(
         if isinstance(source, Path) and images_of(source) and not options.sequence:
             line = "--scenes: {path} holds stills, which have no scenes; leave it out"
             raise UsageError(line, code="scenes_stills", path=source)
-        check_scenes_file(scenes)
+        list_kind(scenes, "--scenes")
     target: Target | None = None
     if scenes is not None:
         from rtface.media.files.outputs import OutputPath, check_outputs
@@ -220,7 +220,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
     write_whole(target, scenes_text(target.path, found, title).encode("utf-8", "replace"))
     count = len(found.scenes)
     console.log(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
-    if not found.even and target.path.suffix.lower() in (".edl", ".otio"):
+    if not found.even and target.path.suffix.lower() == ".edl":
         console.log(
             "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact times"
         )

@@ -24,7 +24,6 @@ from rtface.util.text import printable
 
 _COMMANDS = {
     "run": "run:run",
-    "status": "film_jobs:status",
     "analyze": "analyze:analyze",
     "try": "try_sheet:try_sheet",
     "verify": "verify:verify",

@@ -12,7 +12,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import FAILED, GroupedHelp, Json, command, explain
 from rtface.cli.console import Console, print_json, print_table
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
+from rtface.cli.film_jobs import FarmAddress, Restart, Workers
 from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.option_sources import LoadedOptions
@@ -69,7 +69,6 @@ def add(
         ),
     ] = None,
     workers: Workers = None,
-    job: JobFolder = None,
     restart: Restart = False,
     farm: FarmAddress = None,
     *,
@@ -85,12 +84,8 @@ def add(
             code="queue_live",
         )
     jobs = plan_jobs(paths, output_dir, options)
-    flags = Resumable(job, workers, restart, farm)
+    flags = Resumable(workers, restart, farm)
     flags.check()
-    if job is not None and len(jobs) > 1:
-        raise UsageError(
-            "--job names one folder and there are {count} inputs; add them one by one", code="job_many", count=len(jobs)
-        )
     early_checks.check_names(options)
     queue = _queue()
     codes: list[int] = []

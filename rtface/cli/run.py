@@ -17,7 +17,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import Json, command, explain
 from rtface.cli.console import Console, discard_output, print_json, print_text
-from rtface.cli.film_jobs import FarmAddress, JobFolder, Restart, Workers
+from rtface.cli.film_jobs import FarmAddress, Restart, Workers
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
@@ -276,7 +276,6 @@ def run(
         ),
     ] = None,
     workers: Workers = None,
-    job: JobFolder = None,
     restart: Restart = False,
     farm: FarmAddress = None,
     *,
@@ -288,7 +287,7 @@ def run(
     """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
     lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
     options = loaded.options
-    resumable = Resumable(job, workers, restart, farm)
+    resumable = Resumable(workers, restart, farm)
     ends = live.live_ends(paths) if output_dir is None else None
     if ends is not None:
         if resumable.given:
@@ -301,14 +300,6 @@ def run(
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
-    if job is not None and len(jobs) > 1:
-        raise UsageError(
-            "--job names one folder and there are {count} inputs; run them one by one",
-            code="job_many_run",
-            count=len(jobs),
-        )
-    # Live options are refused before anything heavy is imported.
-    check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
     early_checks.check_inputs([job.input for job in jobs])
     if not options.dry_run and workers in (None, "1") and farm is None:  # else this process runs no engine

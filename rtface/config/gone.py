@@ -62,6 +62,10 @@ GONE = {
         "--sidecar has the SHA-256 of INPUT and OUTPUT; for a separate list: sha256sum OUTPUT > OUTPUT.sha256",
         code="gone_checksums",
     ),
+    "status": Message("rtface run says how much of a film is done, and continues with the rest", code="gone_status"),
+    "job": Message(
+        "the folder of a job is OUTPUT.rtface; a link of that name puts it on another disk", code="gone_job"
+    ),
     "by_part": Message(
         "shots and tracks have on, off and strength; for the rest run that part alone: --start A --end B",
         code="gone_by_part",

@@ -300,7 +300,7 @@ class FaceOptions(_Group):
         None,
         v.path,
         Scope.FILM,
-        "Use the settings by shot of this CSV, EDL or OTIO file.",
+        "Use the settings by shot of this CSV or EDL file.",
         "[Settings by shot](films.md#settings-by-shot)",
         unset="none",
         traits=Trait.READS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
+from typing import Any
 
 from rtface.analysis.doubt import EVERY_S, Doubt
 from rtface.analysis.treatment import Treatment
@@ -107,6 +108,42 @@ class TrackFigures:
             self.last_s, self.last_s, engine=self.engine, treatment=self.treatment, notes=self.notes
         )
 
+    def join(self, later: TrackFigures) -> None:
+        """Adds the figures of the same face on later frames."""
+        if later.frames or not self.frames:
+            self.first_s, self.last_s = self.first_s if self.frames else later.first_s, later.last_s
+        self.frames += later.frames
+        self.width_sum += later.width_sum
+        self.corrected += later.corrected
+        self.guarded += later.guarded
+        self.strength_sum += later.strength_sum
+        ranges = [each for each in (self.strength_range, later.strength_range) if each is not None]
+        if ranges:
+            self.strength_range = min(low for low, _ in ranges), max(high for _, high in ranges)
+        for name, total in later.factors.items():
+            self.factors[name] = self.factors.get(name, 0.0) + total
+        self.engine, self.treatment = later.engine or self.engine, later.treatment or self.treatment
+        for span in later.spans:
+            self._continue(span)
+        for part, doubt in later.doubts.items():
+            self.doubts[part] = self.doubts[part].joined(doubt) if part in self.doubts else doubt
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives counted figures as JSON values, for `of`."""
+        return asdict(replace(self, notes={}))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TrackFigures:
+        """Reads what `to_dict` gave."""
+        treatment, strengths = values["treatment"], values["strength_range"]
+        more: dict[str, Any] = {
+            "treatment": treatment and Treatment(**treatment | {"reasons": tuple(treatment["reasons"])}),
+            "strength_range": strengths and tuple(strengths),
+            "spans": [Span(**span) for span in values["spans"]],
+            "doubts": {int(part): Doubt.of(doubt) for part, doubt in values["doubts"].items()},
+        }
+        return cls(**{**values, **more})
+
     def _count(self, time: float) -> None:
         if (note := self.notes.pop(time, None)) is None:
             return
@@ -145,9 +182,13 @@ class TrackFigures:
             gain_db=treatment.gain,
             detail=treatment.detail,
         )
+        self._continue(span)
+
+    def _continue(self, span: Span) -> None:
+        """Adds a later span: its decision holds for the one before, too, where both are of one kind."""
         last = self.spans[-1] if self.spans else None
         if last is not None and last.kind == span.kind:
-            span.from_s, span.frames = last.from_s, last.frames + 1
+            span.from_s, span.frames = last.from_s, last.frames + span.frames
             span.keep_first(last)
             self.spans[-1] = span
         else:

@@ -150,12 +150,8 @@ class TrackState:
 
     def report(self, origin: float = 0.0) -> TrackReport:
         """The track in figures; times are seconds from `origin` on."""
-        return self.report_of(self.figures, origin, inf)
-
-    def report_of(self, figures: TrackFigures, origin: float, before: float) -> TrackReport:
-        """These figures of the track, which are those of frames before this time."""
         analyzer = self.analyzer
-        return figures.report(self.id, analyzer.treatment, analyzer.analysis_before(before).scores(), origin)
+        return self.figures.report(self.id, analyzer.treatment, analyzer.analysis_before(inf).scores(), origin)
 
 
 Known = Callable[[Face, float], "dict[str, Any] | None"]

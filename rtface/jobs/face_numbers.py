@@ -262,11 +262,6 @@ def find_numbers(
             rows = []
 
 
-def highest_number(folder: JobFolder, plan: JobPlan) -> int:
-    """The highest number that the search gave; 0 where a job needs none."""
-    return FaceNumbers(folder, plan).highest if plan.numbered else 0
-
-
 def _note(frame: Frame, rows: list[Any]) -> None:
     """Adds the faces of a frame to the rows of its segment; those of a second field that the first has not, too."""
     if not rows or rows[-1][0] != frame.time:

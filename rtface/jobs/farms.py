@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from rtface import plugins
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import UsageError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step
@@ -39,20 +39,15 @@ def farm_of(address: str) -> Farm:
     """The farm of an address, which it has checked.
 
     Raises:
-        UsageError: no farm has such addresses.
-        MissingComponent: the farm is not installed.
+        UsageError: no farm that is installed has such addresses.
     """
     name = re.split(r"\+|://", address)[0]
     if not plugins.known("farm", name):
-        if name != "dask":
-            raise UsageError(
-                "--farm {address}: give the scheduler of a cluster, as dask://host:8786",
-                code="farm_address",
-                address=address,
-            )
-        raise MissingComponent(
-            "--farm needs a separate distribution; install it with: {repair}",
-            code="farm_distribution",
+        raise UsageError(
+            "--farm {address}: give the scheduler of a cluster, as dask://host:8786; that needs rtface-farm, which is "
+            "installed with: {repair}",
+            code="farm_address",
+            address=address,
             repair=plugin_line("rtface-farm"),
         )
     farm: Any = plugins.load("farm", name)

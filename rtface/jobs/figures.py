@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import inf
 from typing import Any
 
 import numpy as np
 
-from rtface.analysis.doubt import Doubt
+from rtface.analysis.treatment import Treatment
+from rtface.enhance.track_figures import TrackFigures
 from rtface.enhance.track_store import TrackStore
-from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
-from rtface.report import Report, Span, TrackReport
-from rtface.stats import Histogram, Stats
+from rtface.report import Report, TrackReport
+from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.parse import UNKNOWN_PERSON
 
@@ -48,7 +48,6 @@ class SegmentFigures:
     def __init__(self, stats: Stats, tracks: TrackStore, origin: float) -> None:
         self._stats, self._tracks, self._origin = stats, tracks, origin
         self._counters: Counter[str] = stats.counted()
-        self._stages = stats.snapshot()
         self._warnings: set[str] = set(stats.warned())
         self._seen: set[int] = set()  # tracks on frames that reached the sink
         self._given: set[int] = set()  # of these, those in records
@@ -83,8 +82,8 @@ class SegmentFigures:
 
     def take(self, before: float = inf) -> dict[str, Any]:
         """The part of the record with the figures since the last call, of tracks up to the frames before this time."""
-        counters, stages, warnings = self._stats.counted(), self._stats.snapshot(), self._stats.warned()
-        grown = {name: n - self._counters[name] for name, n in counters.items() if n != self._counters[name]}
+        counters, warnings = self._stats.counted(), self._stats.warned()
+        grown = counters - self._counters
         grown |= {
             "frames_in": self.frames,
             "frames_out": self.frames,
@@ -96,14 +95,13 @@ class SegmentFigures:
             "corrected": self.corrected,
             "change": int(self._changed.change),
             "changed": list(self._changed.rows()),
-            "stages": {name: _less(now, self._stages.get(name)) for name, now in stages.items()},
             "warnings": [line for line in warnings if line not in self._warnings],
             "tracks": list(self._track_records(before)),
             "faces_before": _sights_out(self._head),
             "faces_last": _sights_out(self._sights),
             "treatments": self._treatments(),
         }
-        self._counters, self._stages, self._warnings = counters, stages, set(warnings)
+        self._counters, self._warnings = counters, set(warnings)
         self._begin()
         return record
 
@@ -119,37 +117,25 @@ class SegmentFigures:
     def _track_records(self, before: float) -> Iterator[dict[str, Any]]:
         for key, state in sorted(self._tracks.states.items()):
             figures, state.figures = state.figures.split(before)
+            treatment = state.analyzer.treatment
             if not figures.frames and (
                 key not in self._seen or key in self._given
             ):  # --faces leaves out those not given
                 continue
             self._given.add(key)
-            report = state.report_of(figures, self._origin, before)
+            if not figures.frames:
+                figures.first_s = max(figures.first_s, self._from_s + self._origin)
             yield {
-                **asdict(report),
+                "id": key,
                 "person": self._tracks.person_of(key),
-                "first_s": report.first_s if figures.frames else max(report.first_s, round(self._from_s, 3)),
-                "mean_width_px": figures.width_sum / max(1, figures.frames),
-                "strength": figures.strength_sum / max(1, figures.corrected),
-                "doubts": [
-                    (part, asdict(doubt)) for part, doubt in zip(sorted(figures.doubts), report.doubts, strict=True)
-                ],
+                "analysis": state.analyzer.analysis_before(before).scores(),
+                "figures": (figures if figures.treatment else replace(figures, treatment=treatment)).to_dict(),
             }
 
 
 def _time_at(pts: int, frame: Frame) -> float:
     """The time of a pts of a frame's unit, rounded as `Frame.time`."""
     return pts * frame.time_base.numerator / frame.time_base.denominator
-
-
-def _less(now: Histogram, before: Histogram | None) -> dict[str, Any]:
-    bins = now.bins - before.bins if before is not None else now.bins
-    return {
-        "bins": {str(k): int(bins[k]) for k in np.flatnonzero(bins)},
-        "total": now.total - (before.total if before else 0.0),
-        "count": now.count - (before.count if before else 0),
-        "max": now.max,
-    }
 
 
 def _sights_out(sights: Iterable[Sight]) -> list[Any]:
@@ -186,24 +172,45 @@ class KnownFaces:
         return None if same is None else self._treatments.pop(str(same.track_id), None)
 
 
+@dataclass(slots=True)
+class _Track:
+    """Collects one track of the film over its segments.
+
+    Attributes:
+        figures: of all frames.
+        analysis, weight: sum of each score over the frames, and the number of these.
+        person: whom it shows.
+    """
+
+    figures: TrackFigures = field(default_factory=TrackFigures)
+    analysis: dict[str, float] = field(default_factory=dict[str, float])
+    weight: int = 0
+    person: str = ""
+
+    def report(self, number: int, origin: float) -> TrackReport:
+        """Gives the track in figures, as a run of one process reports it."""
+        scores = {name: total / self.weight for name, total in self.analysis.items()}
+        return replace(self.figures.report(number, Treatment(False), scores, origin), person=self.person)
+
+
 class JobFigures:
     """Adds the figures of all segments, in their order, to statistics and tracks of the film.
 
     Args:
         numbered: highest number that the film's faces had before segments were made (`rtface.jobs.face_numbers`):
             tracks up to it have the same number in all segments.
+        origin: start of the input's clock in seconds, from which the times of a report count.
     """
 
-    def __init__(self, numbered: int = 0) -> None:
-        self._numbered = numbered
+    def __init__(self, numbered: int = 0, origin: float = 0.0) -> None:
+        self._numbered, self._origin = numbered, origin
         self.stats = Stats()
         self.engines: dict[str, None] = {}
         self.devices: dict[str, None] = {}
         self.changed = ChangedFrames()
         self.copied = list[tuple[int, int]]()
         self.seconds = 0.0
-        self._tracks: dict[int, TrackReport] = {}
-        self._doubts: dict[int, dict[int, Doubt]] = {}  # by track and half second
+        self._tracks: dict[int, _Track] = {}
         self._run: str | None = None
         self._names: dict[int, int] = {}
         self._last: list[Sight] = []
@@ -216,10 +223,6 @@ class JobFigures:
             self.copied.append((self.copied.pop()[0] if together else before + first, before + last))
         for name, n in record["counters"].items():
             self.stats.count(name, n)
-        for name, stage in record["stages"].items():
-            self.stats.merge(
-                name, {int(k): n for k, n in stage["bins"].items()}, stage["total"], stage["count"], stage["max"]
-            )
         for line in record["warnings"]:
             self.stats.warnings.setdefault(line, line)  # its worker has said it
         self.engines[record["engine"]] = self.devices[record["device"]] = None
@@ -244,89 +247,22 @@ class JobFigures:
         number = self._number(values["id"])
         if number is None:
             number = self._names[values["id"]] = max((self._numbered, *self._tracks, *self._names.values())) + 1
-        spans = [Span(**span) for span in values["spans"]]
-        doubts = self._doubts.setdefault(number, {})
-        for part, found in values.get("doubts", ()):
-            doubt = Doubt.of(found)
-            doubts[part] = doubts[part].joined(doubt) if part in doubts else doubt
-        more: dict[str, Any] = {"id": number, "spans": spans, "doubts": []}
-        later = TrackReport(**{**values, **more})
-        mine = self._tracks.get(number)
-        self._tracks[number] = later if mine is None else merged(mine, later)
+        track = self._tracks.setdefault(number, _Track())
+        later = TrackFigures.of(values["figures"])
+        weight = max(1, later.frames)
+        track.weight += weight
+        for name, score in values["analysis"].items():
+            track.analysis[name] = track.analysis.get(name, 0.0) + score * weight
+        if values["person"] not in ("", UNKNOWN_PERSON) or not track.person:
+            track.person = values["person"]
+        track.figures.join(later)
 
     def fill(self, report: Report) -> None:
         """Fills a report, as a run of one process fills its own."""
         report.engine = "+".join(self.engines) or report.engine
         report.device = ", ".join(self.devices) or report.device
-        if len(self.devices) > 1:
-            report.notes.append(
-                Message(
-                    "the segments were computed in different ways, so that their frames differ by a few code values: "
-                    "for the same ones everywhere give every worker the same {--threads}",
-                    code="segments_unlike",
-                )
-            )
-        report.tracks = [_rounded(self._tracks[key]) for key in sorted(self._tracks)]
-        for track in report.tracks:
-            track.doubts = [doubt for _, doubt in sorted(self._doubts[track.id].items())]
+        report.tracks = [self._tracks[number].report(number, self._origin) for number in sorted(self._tracks)]
         report.frames_out = self.stats.counted()["frames_out"]
-
-
-def merged(one: TrackReport, later: TrackReport) -> TrackReport:
-    """The figures of one face in two parts of a film."""
-    frames, corrected = one.frames + later.frames, one.frames_corrected + later.frames_corrected
-    share = later.frames / frames if frames else 0.0
-    strength = (
-        (one.strength * one.frames_corrected + later.strength * later.frames_corrected) / corrected
-        if corrected
-        else 0.0
-    )
-    counted, more = (sum(span.frames for span in part.spans if span.on) for part in (one, later))
-    decided = more / (counted + more) if more else 0.0  # share of the later one in the frames that factors count
-    spans = list(one.spans)
-    for span in later.spans:
-        if spans and spans[-1].kind == span.kind:
-            before = spans[-1]
-            spans[-1] = replace(span, from_s=before.from_s, frames=before.frames + span.frames)
-            spans[-1].keep_first(before)
-        else:
-            spans.append(span)
-    telling = [part for part in (one, later) if part.treatment["on"] == (corrected > 0)] or [one, later]
-    held = max(telling, key=lambda part: part.frames)
-    person = later.person if later.person not in ("", UNKNOWN_PERSON) else one.person
-    ranges = [part.strength_range for part in (one, later) if part.frames_corrected]
-    return TrackReport(
-        one.id,
-        min(one.first_s, later.first_s),
-        max(one.last_s, later.last_s),
-        frames,
-        one.mean_width_px * (1 - share) + later.mean_width_px * share,
-        {
-            name: one.analysis.get(name, 0.0) * (1 - share) + later.analysis.get(name, 0.0) * share
-            for name in {**one.analysis, **later.analysis}
-        },
-        {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)},
-        strength,
-        [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [0.0, 0.0],
-        corrected,
-        round(corrected / frames, 3) if frames else 0.0,
-        spans,
-        person,
-        frames_guarded=one.frames_guarded + later.frames_guarded,
-        factors={
-            name: one.factors.get(name, value) * (1 - decided) + later.factors.get(name, value) * decided
-            for name, value in {**one.factors, **later.factors}.items()
-        },
-    )
-
-
-def _rounded(track: TrackReport) -> TrackReport:
-    track.mean_width_px, track.strength = round(track.mean_width_px, 1), round(track.strength, 3)
-    track.analysis = {name: round(value, 3) for name, value in track.analysis.items()}
-    track.factors = {name: round(value, 3) for name, value in track.factors.items()}
-    track.share_of_time = round(track.frames_corrected / max(1, track.frames), 3)
-    track.treatment = {**track.treatment, "on": track.frames_corrected > 0, "strength": track.strength}
-    return track
 
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:

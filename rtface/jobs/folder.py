@@ -19,13 +19,12 @@ import os
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Generator
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import InputError, InputMissing, OutputError, UsageError
+from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.files.workfile import full
 from rtface.util.file_lock import try_lock
 from rtface.util.files import NEW, rename_new, replace, sync_file, sync_folder
@@ -34,8 +33,6 @@ from rtface.util.foreign import read_regular
 FORMAT = 6
 """Version of the format of the folder; one of another version is refused."""
 SUFFIX = ".rtface"
-# Seconds in which the lock of a process that just ended, or of who looks at the job, is freed.
-_PATIENCE_S = 1.0
 _OWN = ("plan.json", "join.json", "lock", "segments", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
@@ -63,24 +60,9 @@ class JobFolder:
         """Makes the folder, or what is missing of it.
 
         Raises:
-            UsageError: something else is there.
             OutputError: it cannot be made.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError(
-                "{path}: is a file, and the job needs a folder of that name; name another by --job",
-                code="job_is_file",
-                path=self.path,
-            )
         with self._errors("cannot be made"):
-            found = self.path.iterdir() if self.path.is_dir() and not self.planned else ()
-            if strange := sorted(path.name for path in found if not _own(path.name)):
-                raise UsageError(
-                    "{path}: holds other things ({name}); name a new folder by --job",
-                    code="job_folder_filled",
-                    path=self.path,
-                    name=strange[0],
-                )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             for path in (self.path, self.segments, self.numbers):
                 path.mkdir(exist_ok=True, mode=0o700)
@@ -108,38 +90,20 @@ class JobFolder:
 
         Raises:
             UsageError: another process coordinates it.
-            InputMissing, OutputError: the folder is gone, cannot be written, or its file system has no locks.
+            OutputError: the folder cannot be written, or its file system has no locks.
         """
-        until = time.monotonic() + _PATIENCE_S
-        with self._errors("cannot be written to"):
-            while (file := self._locked(os.O_CREAT if self.planned else 0)) is None:
-                if time.monotonic() > until:
-                    raise UsageError(
-                        "{path}: another process is at work on this job; wait until it ends, or stop it",
-                        code="job_at_work",
-                        path=self.path,
-                    )
-                time.sleep(_PATIENCE_S / 10)
-        return file
-
-    @property
-    def at_work(self) -> bool:
-        """Whether a process coordinates the job now."""
-        with contextlib.suppress(OSError):
-            file = self._locked()
-            if file is None:
-                return True
-            file.close()
-        return False
-
-    def _locked(self, flags: int = 0) -> BufferedRandom | None:
-        """The file of the lock, locked; None where another process holds it."""
         path = self.path / "lock"
-        file = os.fdopen(os.open(path, os.O_RDWR | flags, 0o600), "r+b")
-        if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
-            return file
-        file.close()  # also where the job was removed and begun again meanwhile
-        return None
+        with self._errors("cannot be written to"):
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+            # Another file is there where the job was removed and begun again meanwhile.
+            if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                return file
+            file.close()
+        raise UsageError(
+            "{path}: another process is at work on this job; wait until it ends, or stop it",
+            code="job_at_work",
+            path=self.path,
+        )
 
     # -- JSON ---------------------------------------------------------------------------------------------------
 
@@ -228,12 +192,10 @@ class JobFolder:
     def _errors(self, what: str) -> Generator[None]:
         try:
             yield
-        except UsageError:
-            raise
         except OSError as error:
             raise self.failure(error, what) from error
 
-    def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError | InputMissing:
+    def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError:
         """What to raise where the system refuses a file of the job."""
         if (cause := full(error)) is not None:
             return OutputError(
@@ -241,12 +203,6 @@ class JobFolder:
                 code="job_room",
                 path=self.path,
                 cause=cause,
-            )
-        if isinstance(error, FileNotFoundError) and not self.segments.is_dir() and self.path.parent.is_dir():
-            return InputMissing(
-                "{path}: the folder of the job is gone; the same command begins again",
-                code="job_folder_gone",
-                path=self.path,
             )
         return OutputError(
             "{path}: {what} ({why}); check the place and its permissions, then the same command continues",

@@ -52,17 +52,15 @@ def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> i
         total: number of segments.
         finished, at_work: those that are not free.
     """
-    best = (0, 0)  # length and first
-    first = None
-    for number in range(total + 1):
-        free = number < total and number not in finished and number not in at_work
-        if free and first is None:
-            first = number
-        elif not free and first is not None:
-            if number - first > best[0]:
-                best = number - first, first
-            first = None
-    length, first = best
-    if not length:
+    free: list[range] = []
+    for number in range(total):
+        if number in finished or number in at_work:
+            continue
+        if free and free[-1].stop == number:
+            free[-1] = range(free[-1].start, number + 1)
+        else:
+            free.append(range(number, number + 1))
+    longest = max(free, key=len, default=None)
+    if longest is None:
         return None
-    return first + length // 2 if first - 1 in at_work else first
+    return longest[len(longest) // 2] if longest.start - 1 in at_work else longest.start

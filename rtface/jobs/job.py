@@ -32,13 +32,13 @@ from rtface.jobs.join import (
 from rtface.jobs.local_workers import LocalWorkers, count_workers
 from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
-from rtface.jobs.status import JobProgress, JobStatus, read_status
+from rtface.jobs.progress import JobProgress
 from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
 from rtface.media.read.combs import say_combed
 from rtface.pipeline.fading import noted, with_curve
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import FilmPlan, RunPlan, further_paths, plan_frames, plan_run
+from rtface.pipeline.plan import FilmPlan, RunPlan, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.redaction import shown
@@ -85,7 +85,6 @@ class FilmJob:
         output: Path | str,
         options: Options,
         *,
-        folder: Path | None = None,
         restart: bool = False,
         length: Fraction = SEGMENT_S,
         stop: threading.Event | None = None,
@@ -96,7 +95,6 @@ class FilmJob:
             input: a film, or a folder of stills that is read as one.
             output: a film, or a folder for its stills, whose name may end in a slash.
             options: of the run.
-            folder: of the job; next to the output without.
             restart: remove a job that is there, and begin again.
             length: of a segment, about, in seconds.
             stop: ends the search for the curve against fading when set.
@@ -105,24 +103,20 @@ class FilmJob:
             The job, or one line that says why the film cannot be one.
 
         Raises:
-            UsageError: the job that is there has other options, or another film or output; or the folder holds other
-                things.
+            UsageError: the job that is there has other options, or another film or output.
             InputError: the film cannot be read, or is another than the job's.
             OutputError: the folder cannot be made.
         """
         plan_frames(input, options)
         source, target = input.resolve(), Path(output).resolve()
-        place = JobFolder(folder.absolute() if folder is not None else folder_of(target))
+        place = JobFolder(folder_of(target))
         if restart and place.path.is_dir():
             if place.planned:
                 place.lock().close()  # raises where a process is at work on it
-            further = [Path(film.path) for film in further_paths(options).values()]  # the old plan may be unreadable
-            remove_unfinished([target, *further, *films_of(place)])
+            remove_unfinished([target, *films_of(place)])
             place.remove()
         if not place.planned:
-            if place.path.is_dir():
-                place.make()  # raises where it holds other things
-                place.remove()
+            place.remove()  # what a call left that was killed before it had planned
             named = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
             run = plan_run(source, named, options, job=True)
             place.make()
@@ -142,15 +136,14 @@ class FilmJob:
 
     def _check_same(self, source: Path, target: Path) -> None:
         """UsageError where this call asks for something else than the job makes."""
-        plan, files = self.plan, option_files(self.options)
+        plan, options = self.plan, self.options
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
-            for values in (plan.options, frame_options(self.options))
+            for values in (plan.options, frame_options(options))
         )
-        was |= {"INPUT": plan.source, "OUTPUT": plan.target}
-        found = difference("{}", was, now | {"INPUT": source, "OUTPUT": target}, missing="not given", when="now")
-        for name in (name for name in files if found is None and files[name] != plan.files.get(name)):
-            found = f"the file {getattr(self.options, name)} was changed since the job began"
+        was |= {"INPUT": str(plan.source), "OUTPUT": str(plan.target)} | plan.files
+        now |= {"INPUT": str(source), "OUTPUT": str(target)} | option_files(options)
+        found = difference(was, now, missing="not given", when="now")
         if found:
             raise UsageError(
                 "{differences}; give the same to continue, or begin again with {--restart=True} (the job is {path})",
@@ -161,10 +154,6 @@ class FilmJob:
         fingerprint.check(plan.file, source)
 
     # -- running ------------------------------------------------------------------------------------------------
-
-    def status(self) -> JobStatus:
-        """What is finished, and whether a process works on it."""
-        return read_status(self.folder)
 
     def run(
         self,
@@ -323,7 +312,7 @@ class FilmJob:
             from rtface.jobs.farms import farm_of
 
             others: Workers = farm_of(farm)(self.folder, self.plan, farm, self._notify)
-        elif (count := count_workers(workers, self.plan, threads)) > 1:
+        elif (count := count_workers(workers, self.plan)) > 1:
             others = LocalWorkers(self.folder, self.plan, count, threads)
         else:
             take = partial(HandOut(self.folder, len(self.plan)).take, "")
@@ -374,8 +363,5 @@ def _take_over(stats: Stats, other: Stats) -> None:
     counted["frames_out"] -= stats.counted()["frames_out"]
     for name, n in counted.items():
         stats.count(name, n)
-    for name, histogram in other.snapshot().items():
-        bins = {k: int(n) for k, n in enumerate(histogram.bins) if n}
-        stats.merge(name, bins, histogram.total, histogram.count, histogram.max)
     for key, line in other.warnings.items():
         stats.warnings.setdefault(key, line)

@@ -18,7 +18,7 @@ from typing import Any
 import av
 
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, RtfaceError
-from rtface.jobs.face_numbers import highest_number
+from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import open_whole
 from rtface.jobs.folder import JobFolder
@@ -203,7 +203,8 @@ class Join:
 
     def _read_records(self) -> JobFigures:
         """Checks all files; the figures."""
-        figures, damaged, why = JobFigures(highest_number(self._folder, self._plan)), list[int](), ""
+        numbered = FaceNumbers(self._folder, self._plan).highest
+        figures, damaged, why = JobFigures(numbered, float(self._plan.begins)), list[int](), ""
         kinds = [self._frames, *self._pieces.values()]
         for number in range(len(self._plan)):
             self._check_stop()
@@ -326,8 +327,9 @@ def films_of(folder: JobFolder) -> list[Path]:
 def remove_unfinished(films: Iterable[Path]) -> None:
     """Removes the working files of these films that a join left which was killed."""
     for work in (_work(path.resolve()) for path in films):
-        _unlink(work)
         shutil.rmtree(work, ignore_errors=True)  # of stills
+        with suppress(OSError):
+            work.unlink(missing_ok=True)
 
 
 def _work(path: Path) -> Path:
@@ -339,11 +341,6 @@ def _read_note(folder: JobFolder) -> dict[str, Any]:
     """Of each film that a join writes, by its path, what the whole one is known by (None of a folder of stills);
     empty where no film was whole yet. InputError where it cannot be used."""
     return folder.read(folder.joining) or {}
-
-
-def _unlink(path: Path) -> None:
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
 
 
 def delay_of(times: Iterable[Times]) -> int:

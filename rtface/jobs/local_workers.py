@@ -8,17 +8,15 @@ from dataclasses import dataclass
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError, log
+from rtface.errors import Interrupted, OutputError, RtfaceError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step, Worker
-from rtface.util.machine import cores, free_memory
+from rtface.util.machine import cores, how_many
 
 # Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
-# Free memory where the system does not say.
-_UNKNOWN_BYTES = 8 << 30
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90
 
@@ -138,20 +136,9 @@ class LocalWorkers:
         self._children.clear()
 
 
-def count_workers(wanted: int | str, plan: JobPlan, threads: int | None) -> int:
-    """The number of local workers: "auto" takes one for every four cores, and no more than memory holds.
-
-    Raises:
-        UsageError: it is no number and not "auto".
-    """
-    if wanted != "auto":
-        if not str(wanted).isdecimal() or not 1 <= int(wanted) <= 256:
-            raise UsageError(
-                '--workers {value}: give a number from 1 to 256, or "auto"', code="workers_value", value=wanted
-            )
-        return int(wanted)
+def count_workers(wanted: int | str, plan: JobPlan) -> int:
+    """The number of local workers; raises as `rtface.util.machine.how_many`."""
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
-    each = _WORKER_BYTES + _FRAMES_HELD * width * height * 3
-    free = free_memory()
-    return max(1, min((threads or cores()) // 4, (_UNKNOWN_BYTES if free is None else free) // each, len(plan)))
+    count = how_many(wanted, "--workers", _WORKER_BYTES + _FRAMES_HELD * width * height * 3)
+    return min(count, len(plan)) if wanted == "auto" else count

@@ -24,10 +24,8 @@ class JobPlan:
     Attributes:
         id: of the job, random: another one may get the same folder later.
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
-        files: SHA-256 of the files that options name.
-        engines: version and SHA-256 of the recipe (which names that of the network) of every engine that may run.
-        versions: of rtface, PyAV and FFmpeg's libraries.
-        stages: what tells the stages from others of their names (`rtface.stages.entry_points.stage_version`).
+        files: SHA-256 of the files that options name, by what they are.
+        installed: what else the frames depend on: see `rtface.jobs.planning.installed`.
         origin: the time of the input's clock that becomes 0 in the output, in seconds.
         begins: start of that clock.
         size: width, height and pixel format of the frames.
@@ -42,9 +40,7 @@ class JobPlan:
     id: str
     run: dict[str, Any]
     files: dict[str, str]
-    engines: dict[str, dict[str, str]]
-    versions: dict[str, str]
-    stages: dict[str, dict[str, str]]
+    installed: dict[str, str]
     origin: Fraction
     begins: Fraction
     size: tuple[int, int, str]
@@ -107,12 +103,6 @@ class JobPlan:
         """Length of all segments in seconds."""
         return float(self.ends - self.starts[0])
 
-    @property
-    def join_s(self) -> float:
-        """Seconds that joining may take: 80 µs a frame (benchmarks/README.md), and a disk of 200 MB/s that reads the
-        input and segments of the same size, and writes the output."""
-        return sum(self.frames) * 80e-6 + 3 * self.file["size"] / 200e6
-
     def to_json(self) -> dict[str, Any]:
         """Plain values, for plan.json."""
         job = json.loads(json.dumps(asdict(self), default=str))
@@ -125,24 +115,10 @@ class JobPlan:
         Raises:
             InputError: there is none, it cannot be read, or has another format.
         """
-        values = folder.read(folder.plan)
-        if values is None:
-            raise InputError(
-                "{path}: is no job (it has no plan.json): it has ended, and its OUTPUT is there, or it never began; "
-                "'rtface run' makes such a folder, and the same command begins again",
-                code="job_none",
-                path=folder.path,
-            )
-        if (found := values.get("format")) != FORMAT:
-            raise UsageError(
-                "{path}: has format {found}, and this rtface reads {format}; use the rtface that began it, or "
-                "begin again with {--restart=True}",
-                code="plan_format",
-                path=folder.path,
-                found=found,
-                format=FORMAT,
-            )
+        values = folder.read(folder.plan) or {}
         try:
+            if values.pop("format") != FORMAT:
+                raise ValueError(f"its format is not {FORMAT}")
             job = values.pop("job")
             job |= {
                 "starts": list(map(Fraction, job["starts"])),
@@ -150,22 +126,13 @@ class JobPlan:
                 **{key: Fraction(job[key]) for key in ("origin", "begins", "ends")},
             }
             plan = cls(run=values, **job)
-        except (KeyError, TypeError, ValueError) as error:
+            options_of(plan)
+        except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise InputError(
-                "{path}: cannot be used ({why}); begin again with {--restart=True}",
+                "{path}: was planned by another rtface, or is damaged ({why}); use the rtface that began it, or begin "
+                "again with {--restart=True}",
                 code="plan_unusable",
                 path=folder.plan,
-                why=error,
-            ) from error
-        try:
-            options_of(plan)
-        except UsageError as error:
-            raise InputError(
-                "{path}: was planned by another rtface ({version}): one of its options is not known here ({why}); "
-                "finish it with that one, or begin again with {--restart=True}",
-                code="job_options",
-                path=folder.path,
-                version=plan.versions["rtface"],
                 why=error,
             ) from error
         return plan

@@ -7,21 +7,14 @@ import json
 import secrets
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from rtface.config.options import FaceOptions, Options, OutputOptions, learnt_persons
-from rtface.engine.engine_set import (
-    DEFAULT,
-    LIGHT,
-    engine_names,
-    is_here,
-    names_of_persons,
-    recipe_named,
-)
-from rtface.errors import OptionFlag, UsageError
+from rtface.config.options import FaceOptions, Options, learnt_persons
+from rtface.engine.engine_set import LIGHT, engine_names, names_of_persons, recipe_named
+from rtface.errors import OptionFlag, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.plan import JobPlan
 from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
@@ -60,16 +53,13 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
             return (
                 f"{source.name} is processed without a job, because its transparency is a second stream in the encoder"
             )
-    named = engine_names(options.engine, options.engine_control)
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
     return JobPlan(
         id=secrets.token_hex(8),
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
         files=option_files(options),
-        engines=engines_of((*named, *names_of_persons(named, learnt_persons(options.person)), LIGHT)),
-        versions=codec_versions(),
-        stages=stages_of(options),
+        installed=installed(options),
         origin=info.origin,
         begins=info.clock_start,
         size=info.decoded or (info.width, info.height, info.pix_fmt),
@@ -93,15 +83,15 @@ def option_files(options: FaceOptions) -> dict[str, str]:
         UsageError: one cannot be read.
     """
     found: dict[str, str] = {}
-    for name, path in (("shots", options.shots), ("treatment", options.treatment)):
+    for option, path in (("--shots", options.shots), ("--treatment", options.treatment)):
         if path is not None:
             try:
-                found[name] = hashlib.sha256(read_regular(path)).hexdigest()
+                found[f"the file of {option}"] = hashlib.sha256(read_regular(path)).hexdigest()
             except OSError as error:
                 raise UsageError(
                     "{option:{path}}: cannot be read ({why})",
                     code="option_file_unreadable",
-                    option=OptionFlag(f"--{name}"),
+                    option=OptionFlag(option),
                     path=path,
                     why=error.strerror,
                 ) from error
@@ -128,42 +118,40 @@ def names_faces(options: Options) -> bool:
     )
 
 
-def engines_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Version and digest of engines, by name; raises as `rtface.engine.engine_set.recipe_named`."""
-    recipes = {DEFAULT if name == "default" else name: recipe_named(name) for name in names}
-    return {name: {"version": recipe.version, "recipe_sha256": recipe.digest} for name, recipe in recipes.items()}
+def installed(options: Options) -> dict[str, str]:
+    """Names what the frames of a job depend on here: versions of rtface, PyAV and FFmpeg's libraries; every engine that
+    may run, with the SHA-256 of its recipe, which names that of the network; and the stages.
 
-
-def stages_of(options: OutputOptions) -> dict[str, dict[str, str]]:
-    """Versions of the stages of a run that are there, by name."""
+    Raises:
+        UsageError, MissingComponent, InputError: an engine is not there.
+    """
+    named = engine_names(options.engine, options.engine_control)
+    persons = names_of_persons(named, learnt_persons(options.person))
+    engines = {name: recipe_named(name) for name in (*named, *persons, LIGHT)}
+    stages = {name: stage_version(name) for name in (Spec.parse(text).name for text in options.stages)}
     return {
-        name: version
-        for name in dict.fromkeys(Spec.parse(text).name for text in options.stages)
-        if (version := stage_version(name)) is not None
+        **{f"the version of {name}": version for name, version in codec_versions().items()},
+        **{f"engine {name}": f"{recipe.version} {recipe.digest}" for name, recipe in engines.items()},
+        **{f"the stage {name}": " ".join(known.values()) for name, known in stages.items() if known is not None},
     }
 
 
 def difference(
-    name: str, planned: dict[str, Any], found: dict[str, Any], *, missing: str = "missing", when: str = "here"
+    planned: Mapping[str, Any], found: Mapping[str, Any], *, missing: str = "missing", when: str = "here"
 ) -> str | None:
     """One line that names the first difference between a part of a plan and what was found; None where they are the
     same.
 
     Args:
-        name: of a value, with {} for its key.
-        planned, found: the two.
+        planned, found: the two, by what they are.
         missing: the word for a value that is not there.
         when: ends the line.
     """
-    for key in {**planned, **found}:
-        if planned.get(key) != found.get(key):
-            was, now = (_shown(values[key]) if key in values else missing for values in (planned, found))
-            return f"{name.format(key)} was {was} when the job began, and is {now} {when}"
+    for name in {**planned, **found}:
+        if planned.get(name) != found.get(name):
+            was, now = (values.get(name, missing) for values in (planned, found))
+            return f"{name} was {was} when the job began, and is {now} {when}"
     return None
-
-
-def _shown(value: object) -> str:
-    return " ".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
 class WorkerRefused(UsageError):
@@ -174,23 +162,22 @@ def check_worker(plan: JobPlan, options: Options) -> None:
     """Checks that this installation makes the same frames as the one that planned the job.
 
     Raises:
-        WorkerRefused: a version, an engine, a stage or FFmpeg differs; the message names it.
+        WorkerRefused: a version, an engine, a stage or a file differs; the message names it.
     """
-    found = (
-        difference("the version of {}", plan.versions, codec_versions())
-        or difference("engine {}", plan.engines, engines_of(name for name in plan.engines if is_here(name)))
-        or difference("the stage {}", plan.stages, stages_of(options))
-        or difference("the file of {}", plan.files, option_files(options))
-    )
-    if found:
-        raise WorkerRefused(f"this worker cannot take part: {found}; install the same")
+    try:
+        _refuse(difference(plan.installed | plan.files, installed(options) | option_files(options)))
+    except WorkerRefused:
+        raise
+    except RtfaceError as error:
+        _refuse(str(error))
 
 
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
     """`check_worker` for the encoders of the output and of the further films."""
     here = json.loads(json.dumps(film.to_dict()))
-    found = difference("the encoder's {}", plan.video or {}, here["video"] or {})
-    for name, values in here["further"].items():
-        found = found or difference(f"the {name}'s {{}}", plan.run["further"].get(name, {}), values)
-    if found:
-        raise WorkerRefused(f"this worker cannot take part: {found}")
+    _refuse(difference(*({"the encoder": each["video"], **each["further"]} for each in (plan.run, here))))
+
+
+def _refuse(why: str | None) -> None:
+    if why is not None:
+        raise WorkerRefused(f"this worker cannot take part: {why}; install the same")

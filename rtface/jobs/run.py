@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rtface.config.gone import gone
 from rtface.config.options import Options
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.util.urls import Address
@@ -33,34 +32,21 @@ class Resumable:
     """What the flags of ``rtface run`` say about jobs.
 
     Attributes:
-        job: ``--job``.
         workers: ``--workers``.
         restart: ``--restart``.
         farm: ``--farm``.
     """
 
-    job: Path | None = None
     workers: str | None = None
     restart: bool = False
     farm: str | None = None
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Resumable:
-        """The flags from `to_dict`."""
-        given: dict[str, Any] = {**values}
-        if "job" in given:
-            given["job"] = Path(given["job"])
-        return cls(**given)
-
     def to_dict(self) -> dict[str, Any]:
         """The flags that were given, for JSON, by their names."""
-        values = asdict(self) | {"job": self.job and str(self.job.absolute())}
-        return {name: value for name, value in values.items() if value}
+        return {name: value for name, value in asdict(self).items() if value}
 
     def check(self) -> None:
         """UsageError for values that cannot be used, and for flags that exclude each other."""
-        if self.workers == "0" and (removed := gone("work", "--workers 0")):
-            raise removed
         if self.farm is None:
             return
         from rtface.jobs.farms import farm_of
@@ -135,10 +121,10 @@ def _job(
         from rtface.jobs.job import FilmJob
 
         assert isinstance(input, Path)
-        where = flags.job or folder_of(Path(output).resolve())
-        if not (flags.given or os.path.isdir(where) or _seconds(input, options) >= LONG_S):  # noqa: PTH112 - of too long names, too
+        planned = os.path.isdir(folder_of(Path(output).resolve()))  # noqa: PTH112 - of too long names, too
+        if not (flags.given or planned or _seconds(input, options) >= LONG_S):
             return None
-        job = FilmJob.open(input, output, options, folder=flags.job, restart=flags.restart, stop=stop)
+        job = FilmJob.open(input, output, options, restart=flags.restart, stop=stop)
         if not isinstance(job, str):
             return job
         why = job

@@ -16,7 +16,7 @@ from typing import Any
 import av
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.errors import Interrupted, Message, OutputError, RtfaceError
+from rtface.errors import Interrupted, OutputError, RtfaceError
 from rtface.frame import Frame
 from rtface.jobs.figures import SegmentFigures
 from rtface.jobs.folder import JobFolder
@@ -24,7 +24,6 @@ from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
 from rtface.media.files import fingerprint
-from rtface.media.files.workfile import full
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
@@ -218,12 +217,7 @@ class RunOutput:
         except RtfaceError:
             raise
         except OSError as error:
-            failure = self._folder.failure(error)
-            if full(error):
-                failure.message += Message(
-                    " (in segment {number} of {count})", code="in_segment", number=number, count=len(self._plan)
-                )
-            raise failure from error
+            raise self._folder.failure(error) from error
         except (av.FFmpegError, ValueError) as error:
             raise OutputError(
                 "{path}: segment {number} cannot be encoded ({why}); choose another {--codec} and begin again "

@@ -12,12 +12,11 @@ import os
 import platform
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
-from typing import Any
 
 from rtface.config.options import Options
 from rtface.errors import InputError, Interrupted, RtfaceError, log
@@ -28,7 +27,7 @@ from rtface.jobs.film_source import CORRECTED_LEAD_IN_S, LEAD_IN_S, UNKNOWN_LEAD
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan, options_of
-from rtface.jobs.planning import WorkerRefused, check_video, check_worker
+from rtface.jobs.planning import check_video, check_worker
 from rtface.jobs.run_output import RunOutput
 from rtface.media.files import fingerprint
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
@@ -38,8 +37,6 @@ from rtface.pipeline.plan import FilmPlan, plan_frames
 from rtface.pipeline.runtime import BuildProgress
 from rtface.protocols import Item
 from rtface.stats import Stats
-
-__all__ = ["Step", "Worker", "WorkerRefused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +120,12 @@ class Worker:
 
     # -- one run of the chain -----------------------------------------------------------------------------------
 
-    def _record(self, number: int) -> Mapping[str, Any] | None:
-        """The record of a segment; None where there is none, or one that cannot be used and is made again in the
-        end."""
+    def _known(self, number: int, base: Fraction) -> KnownFaces | None:
+        """What the record of a segment says of its last faces; None where there is none, or one that cannot be used and
+        is made again in the end."""
         with suppress(InputError, *UNUSABLE):
             record = self._folder.read(self._folder.record(number))
-            if record is not None:
-                KnownFaces(record, Fraction(1))
-                return record
+            return None if record is None else KnownFaces(record, base)
         return None
 
     def _run(self, first: int, take: Take) -> None:
@@ -144,11 +139,11 @@ class Worker:
             log.info("%s: begins at segment %d", run, first)
             networks, film = self._opened()
             with ExitStack() as stack:
-                before = self._record(first - 1)
+                known = self._known(first - 1, film.info.time_base)
                 source = open_from(
                     self._plan,
                     first,
-                    LEAD_IN_S if before is not None else UNKNOWN_LEAD_IN_S,
+                    LEAD_IN_S if known is not None else UNKNOWN_LEAD_IN_S,
                     self._frames,
                     self._stats,
                     self._stop,
@@ -162,7 +157,7 @@ class Worker:
                     networks,
                     self._stats,
                     stack,
-                    known=KnownFaces(before, source.info.time_base) if first and before else None,
+                    known=known,
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
                 )
                 stills = still_encoder(film, source, steps.runtime.engines.described[0])

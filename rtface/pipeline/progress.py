@@ -28,7 +28,6 @@ class Progress:
         fps: recent frames per second.
         faces: faces on the last frame.
         resumed_s: seconds of the film that were written before this run, which continues it.
-        left_s: seconds until the end, where more is known than the mean speed; else None.
     """
 
     frames: int
@@ -37,7 +36,6 @@ class Progress:
     fps: float
     faces: int
     resumed_s: float = 0.0
-    left_s: float | None = None
 
 
 Show = Callable[[Progress], None]
@@ -64,10 +62,7 @@ def share(progress: Progress) -> float | None:
 
 
 def eta(progress: Progress, elapsed: float) -> float | None:
-    """Seconds left: those of the progress, else at the mean speed so far; None when that is not
-    known yet."""
-    if progress.left_s is not None:
-        return progress.left_s
+    """Seconds left at the mean speed so far; None when that is not known yet."""
     done = share(progress)
     if not done or elapsed <= 0 or not progress.duration_s:
         return None

@@ -1,1 +1,1 @@
-"""Settings by shot (``--shots``): read from CSV, CMX 3600 EDL and OpenTimelineIO files, and lists of scenes written."""
+"""Settings by shot (``--shots``): read from CSV and CMX 3600 EDL files, and lists of scenes written."""

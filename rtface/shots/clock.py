@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,7 +10,7 @@ from rtface.errors import UsageError
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.start_timecode import output_timecode
 from rtface.util.parse import format_start, parse_time
-from rtface.util.timecode import Timecode, counted_rate, has_drop_frame, standard_rate
+from rtface.util.timecode import Timecode, has_drop_frame, standard_rate
 
 _TIMECODE = re.compile(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}")
 
@@ -88,9 +87,7 @@ class FilmClock:
         try:
             timecode = Timecode.parse(text, self.rate, drop=drop)
         except ValueError as error:
-            wrong = any(sign in str(error) for sign in ("has frame", "exists at"))
-            hint = "; the list may be of another frame rate than the film" if wrong else ""
-            raise UsageError("{where}: {why}{hint}", code="shot_time", where=where, why=error, hint=hint) from error
+            raise UsageError("{where}: {why}", code="shot_time", where=where, why=error) from error
         return self.time_at(self.frame_of(timecode, where))
 
     def frame_of(self, timecode: Timecode, where: str) -> int:
@@ -131,32 +128,6 @@ class FilmClock:
     def film_time(self, time: Fraction) -> str:
         """A time as ``--start`` takes it."""
         return format_start(max(Fraction(0), time - self.begin))
-
-    def frames(self, value: float, rate: float, where: str) -> Fraction:
-        """Seconds that `value` frames of a list's rate take in this film.
-
-        Raises:
-            UsageError: the list counts another number of frames a second than the film, or the values are no numbers.
-        """
-        if not (math.isfinite(value) and math.isfinite(rate)):
-            raise UsageError(
-                "{where}: has a time that is no number ({value:g} frames at {rate:g} a second); export the list again",
-                code="time_no_number",
-                where=where,
-                value=value,
-                rate=rate,
-            )
-        exact = standard_rate(Fraction(rate).limit_denominator(100_000))
-        if counted_rate(exact) != counted_rate(self.rate):
-            raise UsageError(
-                "{where}: the list counts {list_rate:.6g} frames a second, the film has {film_rate:.6g}; export "
-                "the list at the film's rate",
-                code="list_rate",
-                where=where,
-                list_rate=float(exact),
-                film_rate=float(self.rate),
-            )
-        return Fraction(round(value)) / self.rate
 
 
 def is_timecode(text: str) -> bool:

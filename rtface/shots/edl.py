@@ -1,13 +1,12 @@
 """CMX 3600 edit decision lists (EDL): reading settings from comments, and writing scenes.
 
-Only what shots need is read: record times of video events, and comments ``* RTFACE: strength=0.5``
-below them. A parser of that is shorter than one by way of OpenTimelineIO's adapter for this format would be, names the
-line of a fault, and reads lists that the adapter refuses or moves: gaps in the record times, retimed and K events.
+Only what shots need is read: record times of video events, and comments ``* RTFACE: strength=0.5`` below them.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from rtface.errors import UsageError
 from rtface.shots.clock import FilmClock, is_timecode
@@ -17,7 +16,6 @@ from rtface.shots.settings import AS_RUN, Shot, read_settings
 _TRANSITION = re.compile(r"C|D|W\d{3}|K|KB|KO")
 _COMMENT = re.compile(r"\*\s*RTFACE\s*:?\s*(.*)", re.IGNORECASE)
 _FCM = re.compile(r"FCM\s*:\s*(NON[- ])?DROP[- ]?FRAME", re.IGNORECASE)
-_LARGEST = 999_999
 _REEL, _NO_REEL = re.compile(r"[A-Za-z0-9_.-]{1,32}"), "AX      "
 
 
@@ -30,9 +28,8 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
     Raises:
         UsageError: names the file and the line.
     """
-    shots: list[Shot] = []
-    settings: dict[int, list[tuple[str, object]]] = {}
-    current: int | None = None  # the shot that a comment belongs to
+    events: list[tuple[Shot, list[tuple[str, object]]]] = []
+    current: list[tuple[str, object]] | None = None  # settings of the event that a comment belongs to
     drop = seen = False
     for number, line in enumerate(text.splitlines(), 1):
         where = f"{name}, line {number}"
@@ -47,36 +44,22 @@ def read_edl(text: str, name: str, clock: FilmClock) -> list[Shot]:
                     code="edl_settings_place",
                     where=where,
                 )
-            settings.setdefault(current, []).extend(_pairs(match[1], where))
+            current += _pairs(match[1], where)
         elif event := _event(line):
             seen = True
-            channels, record_in, record_out = event
-            begin, end = (clock.time_of(text, where, drop=drop) for text in (record_in, record_out))
+            channels, *times = event
+            begin, end = (clock.time_of(text, where, drop=drop) for text in times)
             current = None
-            if begin == end or not ("V" in channels or channels == "B"):
-                continue
-            if end < begin:
-                raise UsageError(
-                    "{where}: the record-out time {record_out} is before the record-in time {record_in}",
-                    code="edl_order",
-                    where=where,
-                    record_out=record_out,
-                    record_in=record_in,
-                )
-            current = len(shots)
-            shots.append(Shot(begin, end, AS_RUN, f"line {number}"))
+            if begin != end and ("V" in channels or channels == "B"):
+                current = []
+                events.append((Shot(begin, end, AS_RUN, f"line {number}"), current))
     if not seen:
         raise UsageError(
             "{name}: has no event of a CMX 3600 EDL (number, reel, channel, transition and four timecodes in a line)",
             code="edl_none",
             name=name,
         )
-    return [
-        Shot(shot.begin, shot.end, read_settings(settings[place], f"{name}, {shot.where}"), shot.where)
-        if place in settings
-        else shot
-        for place, shot in enumerate(shots)
-    ]
+    return [replace(shot, settings=read_settings(pairs, f"{name}, {shot.where}")) for shot, pairs in events]
 
 
 def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
@@ -90,7 +73,7 @@ def write_edl(scenes: list[Scene], clock: FilmClock, title: str) -> str:
         if begin == end:  # uneven frames: two scene changes near one timecode
             continue
         lines += [
-            f"{min(number, _LARGEST):03d}  {reel} V     C        {begin} {end} {begin} {end}",
+            f"{number:03d}  {reel} V     C        {begin} {end} {begin} {end}",
             f"* FROM CLIP NAME: {plain}",
         ]
     return "\n".join(lines) + "\n"

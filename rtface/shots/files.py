@@ -1,4 +1,4 @@
-"""Lists of shots as files; the extension names the kind (.csv, .edl, .otio)."""
+"""Lists of shots as files; the extension names the kind (.csv, .edl)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from rtface.errors import InputMissing, OptionFlag, UsageError
 from rtface.shots.clock import FilmClock
 from rtface.shots.csv_list import read_csv, write_csv
 from rtface.shots.edl import read_edl, write_edl
-from rtface.shots.otio import open_library, read_otio, write_otio
 from rtface.shots.scenes import SceneRecorder
 from rtface.shots.settings import Shot, ShotList
 from rtface.util.foreign import read_regular
 
-_KINDS = (".csv", ".edl", ".otio")
 _LARGEST = 64 << 20
 _HOW = {
     ".csv": "fill in a cell, such as strength",
     ".edl": "write * RTFACE: strength=0.5 below an event",
-    ".otio": 'give a clip metadata "rtface": {"strength": 0.5}',
 }
 
 
@@ -26,23 +23,15 @@ def check_shots_file(path: Path) -> None:
     """Checks, before a film is opened, that a list of shots is there and can be read.
 
     Raises:
-        InputMissing, UsageError, MissingComponent: it is not there, of another kind, or needs a missing package.
+        InputMissing, UsageError: it is not there, or of another kind.
     """
-    kind = _kind(path, "--shots")
+    list_kind(path, "--shots")
     if not path.exists():
         raise InputMissing(
             "{--shots:{path}}: there is no such file; make one with: rtface analyze INPUT --scenes FILE",
             code="scenes_gone",
             path=path,
         )
-    if kind == ".otio":
-        open_library()
-
-
-def check_scenes_file(path: Path) -> None:
-    """Checks that scenes can be written as the kind of file that a name means. Raises as `check_shots_file`."""
-    if _kind(path, "--scenes") == ".otio":
-        open_library()
 
 
 def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
@@ -52,12 +41,10 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
         The shots that have settings, and notes for the user, one line each.
 
     Raises:
-        UsageError: it cannot be used; the message names the line or clip.
-        MissingComponent: an .otio file without the package opentimelineio.
+        UsageError: it cannot be used; the message names the line.
     """
-    kind, name = _kind(path, "--shots"), path.name
-    read = {".csv": read_csv, ".edl": read_edl, ".otio": read_otio}[kind]
-    all_shots = read(_text(path), name, clock)
+    kind, name = list_kind(path, "--shots"), path.name
+    all_shots = (read_csv if kind == ".csv" else read_edl)(_text(path), name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
     if not shots:
@@ -73,22 +60,22 @@ def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
     Args:
         title: name of the film.
     """
-    kind, clock = _kind(path, "--scenes"), found.clock
-    assert clock is not None
-    if kind == ".csv":
-        return write_csv(found.scenes, clock)
-    return (write_edl if kind == ".edl" else write_otio)(found.scenes, clock, title)
+    assert found.clock is not None
+    if list_kind(path, "--scenes") == ".csv":
+        return write_csv(found.scenes, found.clock)
+    return write_edl(found.scenes, found.clock, title)
 
 
-def _kind(path: Path, option: str) -> str:
+def list_kind(path: Path, option: str) -> str:
+    """The kind of a list of shots, which its extension names; UsageError for another one."""
     kind = path.suffix.lower()
-    if kind not in _KINDS:
+    if kind not in _HOW:
         raise UsageError(
             "{option:{path}}: the extension tells the kind of list: {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,
-            kinds=", ".join(_KINDS),
+            kinds=", ".join(_HOW),
         )
     return kind
 

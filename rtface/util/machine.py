@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from rtface.errors import UsageError
+
 
 def cores() -> int:
     """Number of CPU cores this process may use."""
@@ -52,6 +54,27 @@ def free_memory(system: Path = Path("/")) -> int | None:
             stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
             free = min(free, max(0, limit - used + int(stat.get("inactive_file", 0))))  # of files, given back on demand
     return free
+
+
+def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
+    """How many films, or parts of one, are worked on at the same time.
+
+    Args:
+        wanted: a number, or "auto": one for every four cores, as far as the free memory goes.
+        option: that names it.
+        bytes_each: memory that each takes.
+
+    Raises:
+        UsageError: `wanted` is neither.
+    """
+    if wanted == "auto":
+        free = free_memory()
+        return max(1, min(cores() // 4, 64 if free is None else free // bytes_each))
+    if not str(wanted).isdecimal() or not 1 <= int(wanted) <= 256:
+        raise UsageError(
+            '{option} {value}: give a number from 1 to 256, or "auto"', code="how_many", option=option, value=wanted
+        )
+    return int(wanted)
 
 
 def give_memory_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -15,11 +16,11 @@ from rtface.config.options import Options
 from rtface.correct.keyframe_blend import AHEAD_FRAMES
 from rtface.enhance.mode import Mode
 from rtface.enhance.strength import Strength
-from rtface.enhance.track_figures import IN_WORK
+from rtface.enhance.track_figures import IN_WORK, TrackFigures
 from rtface.enhance.track_store import TrackRules, TrackState, TrackStore
 from rtface.errors import UsageError
 from rtface.frame import Face
-from rtface.jobs.figures import merged
+from rtface.report import TrackReport
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
 ON, OFF = Treatment(True, 0.9, ("noise 0.50",)), Treatment(False, 0.0, ("nothing to gain",))
@@ -66,15 +67,23 @@ def test_the_gain_is_that_of_the_decision_that_is_reported() -> None:
     assert [span.gain_db for span in track.spans] == [0.4, 0.01]
 
 
+def joined(one: TrackFigures, other: TrackFigures) -> TrackReport:
+    """The report of two parts of a film, the second as a job's record has it."""
+    other.count()
+    one.count()
+    one.join(TrackFigures.of(json.loads(json.dumps(other.to_dict()))))
+    return one.report(1, Treatment(False), {}, 0.0)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_forced_decision_does_not_hide_the_first_stage(order: int) -> None:
     """What the sidecar says of networks is read from the spans, in one run, between segments and of the whole job."""
     predicted, forced = Treatment(True, 0.9, first=0.5, ring=0.3, gain=0.4), Treatment(True, 1.0)
     one, other = (predicted, forced)[::order]
-    parts = shown(record(), one, 0, 10), shown(record(), other, 10, 10)
+    parts = shown(record(), one, 0, 10).figures, shown(record(), other, 10, 10).figures
     reports = [
         shown(shown(record(), one, 0, 10), other, 10, 10).report(),
-        merged(*(part.report() for part in parts)),
+        joined(*parts),
     ]
     for told in reports:
         assert [(span.frames, span.first, span.ring, span.gain_db) for span in told.spans] == [(20, 0.5, 0.3, 0.4)]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rtface.config.options import Options
-from rtface.jobs import FilmJob
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.job import FilmJob
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.media.files.workfile import WorkFile
 from rtface.media.stills import folder_sink

@@ -13,7 +13,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import Interrupted, UsageError
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.pipeline.run_media import film
@@ -63,7 +63,6 @@ def check_same(one: Path, other: Path, *, least_db: float) -> None:
     [
         pytest.param("pairs.mkv", {}, marks=pytest.mark.slow),
         ("pairs.mp4", {"codec": "libx264", "crf": 12, "start": 0.2}),
-        pytest.param("pairs.webm", {"codec": "libx264", "crf": 12}, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_jobs_comparison_is_joined(name: str, more: dict, made: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,9 +19,9 @@ from rtface.config.options import Options
 from rtface.engine import learned
 from rtface.errors import Interrupted, UsageError
 from rtface.frame import Face
-from rtface.jobs import FilmJob
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.job import FilmJob
 from rtface.jobs.planning import names_faces
 from rtface.pipeline.film import run_file
 from rtface.pipeline.progress import Progress
@@ -44,7 +45,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def frames() -> Iterator[np.ndarray]:
         for shot in range(6):
-            yield from (tinted(shot % 2, (60.0, -60.0)[shot % 2] + t) for t in range(8))
+            yield from (tinted(shot % 2, (60.0, -60.0)[shot % 2] + t) for t in range(5))
 
     return write_film(tmp_path_factory.mktemp("film") / "two.mkv", frames(), rate=10)
 
@@ -63,21 +64,14 @@ def named(kind: str, folder: Path) -> dict[str, Any]:
             )
         )
         return {"treatment": path}
-    if kind == "photo":
-        import cv2
-
-        path = path.with_suffix(".png")
-        cv2.imwrite(str(path), tinted(1)[:, :, ::-1])
-        return {"person": (f"anna={path}",), "faces": "anna"}
-    if kind == "learnt":
-        learnt(learned.path_of("anna"), at(BEN, 0.05))
-        return {"person": ("anna",)}
-    return {"faces": kind}
+    path = path.with_suffix(".png")
+    cv2.imwrite(str(path), tinted(1)[:, :, ::-1])
+    return {"person": (f"anna={path}",), "faces": "anna"}
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["treatment", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("2,5", "photo", "learnt"))],
+    ["treatment", pytest.param("photo", marks=pytest.mark.slow)],
 )
 def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("RTFACE_CONFIG_DIR", str(tmp_path))
@@ -88,11 +82,11 @@ def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path, mo
     job = FilmJob.open(film, other, options, length=films.LENGTH)
     assert isinstance(job, FilmJob)
     job.find_numbers()
-    first, second = run_file(film, one, options), in_segments(film, other, options, stop_at=24)
+    first, second = run_file(film, one, options), in_segments(film, other, options, stop_at=15)
     same_film(one, other)
-    assert 0 < first.frames_corrected < 48 or kind in ("treatment", "learnt")
+    assert 0 < first.frames_corrected < 30 or kind == "treatment"
     restored = {t.person for t in second.tracks if t.treatment["engine"] == own.name}
-    assert restored == ({"anna"} if kind in ("learnt", "photo") else set())
+    assert restored == ({"anna"} if kind == "photo" else set())
     assert [(t.id, t.person, t.frames_corrected) for t in first.tracks] == [
         (t.id, t.person, t.frames_corrected) for t in second.tracks
     ]
@@ -123,7 +117,7 @@ def test_a_border_does_not_end_a_fade_of_weights(tmp_path: Path, monkeypatch: py
 _KILLED = """
 import sys
 from pathlib import Path
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.config.options import Options
 from rtface.persons import network
 from rtface.pipeline import runtime
@@ -147,7 +141,7 @@ def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", correct="always", faces="P2")
     one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
     run_file(film, one, options)
-    for step in (15, 20):  # while it searches, and while it makes segments
+    for step in (15, 11):  # while it searches, and while it makes segments
         done = subprocess.run([sys.executable, "-c", _KILLED, film, other, str(step)], timeout=60, check=False)
         assert done.returncode == -9
         job = FilmJob.open(film, other, options, length=films.LENGTH)
@@ -169,12 +163,12 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
     stop = threading.Event()
 
     def tick(progress: Progress) -> None:
-        if progress.frames == 30:
+        if progress.frames == 17:
             stop.set()
 
     with pytest.raises(Interrupted):
         halves.run(progress=tick, stop=stop)
-    assert halves.status().state == "waiting"
+    assert not halves.complete
     assert 0 < FaceNumbers(halves.folder, halves.plan).searched < len(halves.plan)
     (embeddings,) = halves.folder.numbers.glob("persons-*.json")
     assert sys.platform == "win32" or embeddings.stat().st_mode & 0o077 == 0, "readable by others"
@@ -182,18 +176,18 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
     assert not list(halves.folder.numbers.glob("persons-*")), "embeddings are kept after the search"
     one, other = (FaceNumbers(job.folder, job.plan) for job in (whole, halves))
     assert one.complete and other.complete and one.highest == other.highest == 6
-    for time in np.arange(48) / 10:
+    for time in np.arange(30) / 10:
         assert [(known.number, known.person) for known in one.at(time)] == [
             (known.number, known.person) for known in other.at(time)
         ]
-    assert {known.person for known in one.at(4.5)} == {"P2"}
+    assert {known.person for known in one.at(2.8)} == {"P2"}
 
 
 def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", **named("treatment", tmp_path))
     FilmJob.open(film, tmp_path / "out.mkv", options, length=films.LENGTH)
     (tmp_path / "named").write_text('{"version": 1, "tracks": {}}')
-    with pytest.raises(UsageError, match="named was changed since the job began"):
+    with pytest.raises(UsageError, match=r"the file of --treatment was .* when the job began"):
         FilmJob.open(film, tmp_path / "out.mkv", options, length=films.LENGTH)
 
 
@@ -201,8 +195,6 @@ def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
     ("options", "names"),
     [
         ({}, False),
-        ({"faces": "largest"}, False),
-        ({"faces": "3"}, True),
         ({"stages": ("blur:faces=2",)}, True),
         ({"stages": ("blur:faces=largest",)}, False),
         ({"stages": ("tag:name=1=Anna",)}, True),

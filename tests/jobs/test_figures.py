@@ -12,52 +12,31 @@ import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
 from rtface.enhance.strength import Strength
+from rtface.enhance.track_figures import TrackFigures
 from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
-from rtface.jobs.figures import JobFigures, SegmentFigures, merged, same_tracks
-from rtface.report import Report, TrackReport
+from rtface.jobs.figures import SegmentFigures, same_tracks
 from rtface.stats import Stats
 from tests.pipeline.fakes import face_at, portrait
 
 
-def test_segments_of_unlike_engines_are_said() -> None:
-    figures, report = JobFigures(), Report("in.mkv", "out.mkv", "0", "rtface-m", "cpu")
-    figures.devices |= {"cpu (openvino, bf16, 1 thread)": None, "cpu (openvino, bf16, 3 threads)": None}
-    figures.fill(report)
-    assert "3 threads" in report.device
-    assert any("--threads" in note for note in report.notes)
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_face_of_two_segments_has_the_reasons_of_what_was_done(order: int) -> None:
-    def part(frames: int, on: bool, **treatment: Any) -> TrackReport:
-        return TrackReport(
-            1, 0.0, 1.0, frames, 90.0, {}, {"on": on, **treatment}, float(on), frames_corrected=on * frames
-        )
-
-    some = part(20, True, gain_db=0.4, reasons=["noise 0.60"])
-    most = part(40, False, gain_db=0.01, reasons=["nothing to gain"])
-    told = merged(*(some, most)[::order]).treatment
-    assert (told["on"], told["gain_db"], told["reasons"]) == (True, 0.4, ["noise 0.60"])
-
-
-@pytest.mark.parametrize("ahead", [4, 5, 12])
+@pytest.mark.parametrize("ahead", [5, 12])
 def test_frames_in_work_do_not_change_a_record(ahead: int) -> None:
     """How many are depends on threads."""
     at_once = records_of(4)
     assert records_of(ahead) == at_once
     (one,), (rest,) = (record["tracks"] for record in at_once)
-    assert [(t["frames"], t["frames_corrected"], t["last_s"]) for t in (one, rest)] == [(4, 4, 0.12), (8, 8, 0.44)]
-    assert (one["treatment"]["ring"], one["strength_range"], one["analysis"]["noise"]) == (0.25, [0.0, 0.25], 0.125)
-    assert [part["treatment"]["engine"] for part in (one, rest)] == ["of 3", "of 11"]
+    mine, later = (TrackFigures.of(part["figures"]) for part in (one, rest))
+    assert [(t.frames, t.corrected, t.last_s) for t in (mine, later)] == [(4, 4, 0.12), (8, 8, 0.44)]
+    assert (mine.spans[-1].ring, mine.strength_range, one["analysis"]["noise"]) == (0.25, (0.0, 0.25), 0.125)
+    assert [part.engine for part in (mine, later)] == ["of 3", "of 11"]
     assert at_once[0]["treatments"]["1"]["treatment"]["ring"] == 0.25
 
 
-@pytest.mark.parametrize("ahead", [2, 6])
-def test_frames_in_work_do_not_change_reasons(ahead: int) -> None:
+def test_frames_in_work_do_not_change_reasons() -> None:
     """Those of a decision for a correction that did not come about, as of a face that is turned away."""
-    (track,) = records_of(4 + ahead, corrected=False)[0]["tracks"]
-    assert (track["treatment"]["on"], track["treatment"]["reasons"]) == (False, ["of 3"])
+    (track,) = records_of(10, corrected=False)[0]["tracks"]
+    assert (track["figures"]["corrected"], track["figures"]["treatment"]["reasons"]) == (0, ("of 3",))
 
 
 def records_of(ahead: int, *, corrected: bool = True) -> list[dict[str, Any]]:

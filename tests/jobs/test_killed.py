@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
     ("stride", "kept"),
     [
         (17, []),
-        pytest.param(3, [], marks=pytest.mark.slow),
+        pytest.param(5, [], marks=pytest.mark.slow),
         pytest.param(7, ["pairs.mkv"], marks=pytest.mark.slow),
     ],
 )

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from rtface.jobs import local_workers
+from rtface.errors import UsageError
 from rtface.jobs.local_workers import count_workers
+from rtface.util import machine
 
 
 @dataclass
@@ -23,7 +24,13 @@ class Plan:
         return 100
 
 
-@pytest.mark.parametrize(("free", "expected"), [(64 << 30, 8), (4 << 30, 2), (0, 1), (None, 5)])
-def test_as_many_workers_as_memory_holds(monkeypatch, free: int | None, expected: int):
-    monkeypatch.setattr(local_workers, "free_memory", lambda: free)
-    assert count_workers("auto", Plan(), 32) == expected  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("cores", "free", "expected"), [(32, 64 << 30, 8), (32, 4 << 30, 2), (64, 0, 1), (32, None, 8)]
+)
+def test_as_many_workers_as_cores_and_memory_hold(monkeypatch, cores: int, free: int | None, expected: int):
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert count_workers("auto", Plan()) == expected  # type: ignore[arg-type]
+    assert count_workers("3", Plan()) == 3  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--workers 0: give a number from 1"):
+        count_workers("0", Plan())  # type: ignore[arg-type]

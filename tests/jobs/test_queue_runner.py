@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from rtface.errors import UsageError
 from rtface.jobs.queue import runner as runner_module
 from rtface.jobs.queue.api import Queue
-from rtface.jobs.queue.item import ItemProgress
-from rtface.jobs.queue.runner import RunCounts, Runner, items_at_once
+from rtface.jobs.queue.runner import RunCounts, Runner
 from tests.jobs.queue_children import ENDLESS, TARGET, item_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,17 +96,6 @@ def test_as_many_run_at_once_as_were_asked_for(queue: Queue, monkeypatch: pytest
         most = max(most, running)
         assert threads == "2"
     assert most == 3
-
-
-@pytest.mark.parametrize(("cores", "free", "at_once"), [(2, None, 1), (16, None, 4), (16, 5 << 30, 2), (64, 0, 1)])
-def test_auto_goes_by_cores_and_memory(
-    cores: int, free: int | None, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runner_module, "cores", lambda: cores)
-    monkeypatch.setattr(runner_module, "free_memory", lambda: free)
-    assert items_at_once("auto") == at_once
-    with pytest.raises(UsageError):
-        items_at_once(0)
 
 
 def test_running_items_are_paused_and_cancelled(queue: Queue, in_thread: Callable[..., object]) -> None:
@@ -249,42 +235,3 @@ def test_the_next_runner_goes_on_after_a_kill(queue: Queue) -> None:
         ("end", waiting),
     ]
     assert queue.item(held).attempts == 2
-
-
-@pytest.mark.parametrize(("options", "state"), [({}, "done"), ({"sign": "a,b"}, "failed")])
-def test_an_end_that_was_not_recorded(options: dict[str, object], state: str, queue: Queue) -> None:
-    output = queue.store.path.parents[1] / "out.mp4"
-    number = queue.store.add(item_plan("in.mp4", output, **options))
-    with queue.store.runner():
-        queue.store.take()
-        queue.store.note_progress(number, ItemProgress(1.0, 24, 24.0, 0.0))
-    output.touch()
-    run(queue)
-    assert queue.item(number).state == state and not events(queue)
-    assert state == "done" or "--sign" in queue.item(number).message
-
-
-def halt(process: subprocess.Popen[str], database: Path) -> None:
-    """Stops a process, but not while it writes to a database."""
-    while True:
-        process.send_signal(signal.SIGSTOP)
-        with closing(sqlite3.connect(database, timeout=0.5, isolation_level=None)) as here:
-            try:
-                here.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError:
-                process.send_signal(signal.SIGCONT)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
-def test_interrupted_items_obey(queue: Queue, verb: str, state: str) -> None:
-    (held,) = add(queue, "hold")
-    process = start_process(queue)
-    until(lambda: queue.item(held).share == 0.5)
-    halt(process, queue.store.path)  # it reads the request no more
-    getattr(queue, verb)(held)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    run(queue)
-    assert states(queue) == {held: state}

@@ -102,6 +102,15 @@ def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
     assert queue.item(number).state == "waiting"
 
 
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
+def test_what_was_asked_of_a_runner_that_was_killed_is_done(queue: Queue, verb: str, state: str) -> None:
+    number = in_state(queue, "interrupted")
+    with sqlite3.connect(queue.store.path) as database:
+        database.execute("UPDATE item SET wish = ?", (verb,))
+    with queue.store.runner():
+        assert queue.item(number).state == state
+
+
 def test_items_keep_the_order_that_they_were_given(queue: Queue) -> None:
     first, second, third, fourth = (add(queue) for _ in range(4))
     queue.move(fourth, "first")

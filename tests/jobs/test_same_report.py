@@ -15,7 +15,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.errors import Interrupted
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.pipeline.film import run_file
 from tests.jobs import films
 from tests.media.test_combs import woven

@@ -46,7 +46,6 @@ WHEEL = pytest.mark.skipif(
 )
 OPTIONAL = {
     "onnxruntime",
-    "opentimelineio",
     "mediapipe",
     "skimage",
     "cuda",

@@ -12,7 +12,7 @@ import pytest
 import rtface
 from rtface.config.options import Options
 from rtface.enhance.identity_guard import IdentityGuard
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.persons.guard import FILTERING
 from rtface.pipeline import build, runtime
 from tests.enhance.test_identity_guard import Striped, Watcher

@@ -1,8 +1,7 @@
-"""Lists of shots as files: CSV, CMX 3600 EDL, OpenTimelineIO; written, read back, and refused with a place."""
+"""Lists of shots as files: CSV, CMX 3600 EDL; written, read back, and refused with a place."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -123,7 +122,11 @@ def test_borders_allow_for_rounded_timestamps_and_fields() -> None:
             "'strenth' is not a setting of a shot: the nearest is strength",
         ),
         ("a.edl", EVENT.format(1, "00:00:00:28", "00:00:01:00"), "line 1: timecode 00:00:00:28 has frame 28"),
-        ("a.edl", EVENT.format(1, "00:00:02:00", "00:00:01:00"), "record-out time 00:00:01:00 is before"),
+        (
+            "a.edl",
+            EVENT.format(1, "00:00:02:00", "00:00:01:00") + "* RTFACE: off",
+            "line 1: a shot must end after it begins",
+        ),
         ("a.edl", "hello\n", "has no event of a CMX 3600 EDL"),
         ("a.edl", "FCM: DROP FRAME\n" + EVENT.format(1, "00:00:02:00", "00:00:03:00"), "drop-frame timecode exists at"),
     ],
@@ -152,7 +155,7 @@ def test_a_list_without_settings_says_how_to_give_some(tmp_path: Path) -> None:
 
 
 def test_what_is_checked_before_a_film_is_opened(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"\.csv, \.edl, \.otio"):
+    with pytest.raises(UsageError, match=r"\.csv, \.edl"):
         check_shots_file(tmp_path / "a.txt")
     with pytest.raises(InputMissing, match="analyze INPUT --scenes"):
         check_shots_file(tmp_path / "a.csv")
@@ -166,7 +169,7 @@ def recorded(clock: FilmClock) -> SceneRecorder:
     return found
 
 
-@pytest.mark.parametrize("kind", [".csv", ".edl", ".otio"])
+@pytest.mark.parametrize("kind", [".csv", ".edl"])
 @pytest.mark.parametrize(
     "clock",
     [
@@ -179,8 +182,6 @@ def recorded(clock: FilmClock) -> SceneRecorder:
     ids=["25", "29.97 drop-frame", "across midnight"],
 )
 def test_scenes_are_read_back_as_shots(tmp_path: Path, kind: str, clock: FilmClock) -> None:
-    if kind == ".otio":
-        pytest.importorskip("opentimelineio")
     text = scenes_text(Path("a" + kind), recorded(clock), "film.mp4")
     text = filled(kind, text)
     shots, notes = shots_of(tmp_path, "a" + kind, text, clock)
@@ -203,33 +204,8 @@ def filled(kind: str, text: str) -> str:
         cells = lines[2].split(",")
         cells[lines[0].split(",").index("strength")] = "0.5"
         return "\n".join([*lines[:2], ",".join(cells), *lines[3:]])
-    if kind == ".edl":
-        before, mark, after = text.partition("003  AX")
-        return f"{before}* RTFACE: strength=0.5\n{mark}{after}"
-    import opentimelineio as otio
-
-    timeline = otio.core.deserialize_json_from_string(text)
-    timeline.video_tracks()[0][1].metadata["rtface"] = {"strength": 0.5}
-    return timeline.to_json_string()
-
-
-def test_otio_faults_name_the_clip(tmp_path: Path) -> None:
-    otio = pytest.importorskip("opentimelineio")
-    assert "is no OpenTimelineIO file" in refused(tmp_path, "a.otio", "{bad")
-    assert "not a timeline" in refused(tmp_path, "a.otio", '{"a": 1}')
-    text = scenes_text(Path("a.otio"), recorded(CLOCK), "film.mp4")
-    timeline = otio.core.deserialize_json_from_string(text)
-    timeline.video_tracks()[0][0].metadata["rtface"] = {"strength": 7}
-    assert "a.otio, clip shot 1: strength must be" in refused(tmp_path, "a.otio", timeline.to_json_string())
-    assert "counts 25 frames a second, the film has 29.97" in refused(tmp_path, "a.otio", text, FilmClock(NTSC))
-    for name in ("value", "rate"):
-        for value in (float("nan"), float("inf")):
-            broken = json.loads(text)
-            broken["tracks"]["children"][0]["children"][0]["source_range"]["duration"][name] = value
-            said = refused(tmp_path, "a.otio", json.dumps(broken))
-            assert "a.otio, clip" in said and "has a time that is no number (" in said
-    timeline.video_tracks()[0][0].source_range = None
-    assert "a.otio, clip shot 1: has no times" in refused(tmp_path, "a.otio", timeline.to_json_string())
+    before, mark, after = text.partition("003  AX")
+    return f"{before}* RTFACE: strength=0.5\n{mark}{after}"
 
 
 def test_uneven_frames_are_noticed() -> None:

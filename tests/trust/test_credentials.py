@@ -19,7 +19,8 @@ import rtface
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import Interrupted, MissingComponent, UsageError
-from rtface.jobs import FilmJob, folder_of
+from rtface.jobs.folder import folder_of
+from rtface.jobs.job import FilmJob
 from rtface.trust import credentials, signing
 from rtface.trust.credentials import read_anchors, read_credentials
 from rtface.trust.sidecar import sidecar_path, signed_bytes, to_bytes
@@ -204,7 +205,7 @@ def test_a_film_that_cannot_be_signed_is_described(
 ) -> None:
     source, out, said = film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mp4", tmp_path / "report.json"
     command = ["run", str(source), str(out), "--sign", newsroom, "--sidecar", "--report", str(said)]
-    command += ["--job", str(tmp_path / "job")] if job else []
+    command += ["--workers", "1"] if job else []
     with monkeypatch.context() as patch:
         patch.setattr("rtface.trust.credentials.WorkFile", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         ended = CliRunner().invoke(app, command)

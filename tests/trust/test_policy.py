@@ -16,7 +16,7 @@ from rtface.config import options as declared
 from rtface.config.option_sources import load
 from rtface.config.options import Options, locked, locked_error
 from rtface.errors import UsageError
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.jobs.worker import Worker
 from rtface.live.controls import LiveControls
 from tests.pipeline.run_media import film, still

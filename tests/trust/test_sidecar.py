@@ -13,7 +13,7 @@ from rtface.analysis.analyzer import Analyzer, Treatment
 from rtface.config.options import Options
 from rtface.enhance.track_store import TrackState
 from rtface.errors import InputError, OutputError, RtfaceError
-from rtface.jobs import FilmJob
+from rtface.jobs.job import FilmJob
 from rtface.report import Report
 from rtface.trust.sidecar import first_stage_said, read_sidecar, sidecar_path
 from rtface.trust.verify import verify

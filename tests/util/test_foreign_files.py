@@ -34,18 +34,8 @@ READERS: dict[str, tuple[Callable[[Path], Any], str]] = {
         read_treatments,
         '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.5}, "2": {"on": false}}, "input": "a.mkv"}',
     ),
-    "shots.otio": (lambda path: read_shots(path, CLOCK), ""),
     **{f"still.{kind}": (read_image, "") for kind in ("png", "tif", "jpg", "bmp", "webp")},
 }
-
-
-def _timeline() -> str:
-    otio = pytest.importorskip("opentimelineio")
-    timeline, track = otio.schema.Timeline("x"), otio.schema.Track("V")
-    begin, length = otio.opentime.RationalTime(0, 25), otio.opentime.RationalTime(50, 25)
-    track.append(otio.schema.Clip("a", source_range=otio.opentime.TimeRange(begin, length)))
-    timeline.tracks.append(track)
-    return str(otio.adapters.write_to_string(timeline, "otio_json"))
 
 
 @pytest.mark.slow
@@ -53,8 +43,6 @@ def _timeline() -> str:
 def test_changed_files_are_used_or_refused(name: str, tmp_path: Path) -> None:
     read, text = READERS[name]
     picture = np.random.default_rng(1).integers(0, 255, (24, 32, 3), np.uint8)
-    if name.endswith(".otio"):
-        text = _timeline()
     honest = text.encode() or cv2.imencode(Path(name).suffix, picture)[1].tobytes()
     (path := tmp_path / name).write_bytes(honest)
     if name != "recipe.toml":  # whose weights lie elsewhere

@@ -128,7 +128,8 @@ class _SegmentProcess:
 def run_segments(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
     """The child process of `make_segment`: receives numbers of segments, and sends a `Result`
     for each."""
-    from rtface.jobs.worker import Worker, WorkerRefused
+    from rtface.jobs.planning import WorkerRefused
+    from rtface.jobs.worker import Worker
 
     folder, plan, threads = task
     over = threading.Event()

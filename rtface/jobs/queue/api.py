@@ -182,11 +182,8 @@ class Queue:
             id: number of the item.
             place: place among the waiting and paused items, from 1; one beyond the last is the last.
         """
-        if isinstance(place, int) and place < 1:
-            raise UsageError(
-                "the place must be first, last or a number from 1, not {value}", code="place_number", value=place
-            )
-        self.store.reorder(id, 0 if place == "first" else len(self.store.items()) if place == "last" else place - 1)
+        last = len(self.store.items())
+        self.store.reorder(id, {"first": 0, "last": last}[place] if isinstance(place, str) else max(0, place - 1))
 
     def run(
         self,

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rtface.config.options import OPTIONS
 from rtface.errors import Message
-from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.queue.item import Task
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
 """The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
-
-# What a run does once OUTPUT has its name, in this order.
-_AFTER = ("sign", "sidecar", "report")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,37 +45,3 @@ def pauses_in_place(task: Task) -> bool:
     """Whether a running item halts between two frames and continues there. Workers in other processes do not hear
     of it: their item is stopped, and continues after its finished segments."""
     return not {"workers", "farm"} & task.flags.keys()
-
-
-def ended_before(task: Task) -> Ended | None:
-    """How an attempt ended whose end was not recorded; None where it did not write OUTPUT."""
-    if not _wrote_output(task):
-        return None
-    options = task.plan["options"]
-    after = [key for key in _AFTER if options.get(key)]
-    if not after:
-        return Ended("done", Message("it was finished before the last runner ended", code="ended_before"))
-    return Ended(
-        "failed",
-        Message(
-            "{path} is whole; the last runner was ended before or after {flags}: add it again with {--overwrite=True}",
-            code="ended_after",
-            path=task.plan["output"],
-            flags=", ".join(OPTIONS[key].flag for key in after),
-        ),
-    )
-
-
-def _wrote_output(task: Task) -> bool:
-    """Whether an attempt that was cut short had finished: it had made sure that OUTPUT was free, and it is there now.
-    With ``overwrite`` it is run again, as an older OUTPUT may be there; a job whose plan is there ends itself."""
-    output = Path(task.plan["output"])
-    named = task.flags.get("job")
-    folder = Path(named) if named else folder_of(output)
-    return (
-        task.began
-        and not task.plan["options"].get("overwrite")
-        and not task.plan["output"].endswith(("/", os.sep))
-        and output.is_file()
-        and not JobFolder(folder).planned
-    )

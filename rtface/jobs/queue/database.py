@@ -17,7 +17,7 @@ from typing import Any
 from rtface.errors import Message, OutputError, RtfaceError, UsageError
 from rtface.jobs.queue.item import Item, State
 
-VERSION = 5
+VERSION = 6
 _KEPT = "id", "flags", "share", "frames", "fps", "left_s", "attempts", "added_at", "started_at", "ended_at"
 _PATIENCE_S = 30.0  # for other processes that write
 _SCHEMA = """
@@ -25,10 +25,9 @@ CREATE TABLE item (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     position INTEGER NOT NULL,      -- order of the waiting items
     plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
-    flags TEXT NOT NULL,            -- JSON: --workers, --job, --restart, --farm
+    flags TEXT NOT NULL,            -- JSON: --workers, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
     wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner is to do with a running item
-    began INTEGER NOT NULL DEFAULT 0,
     message TEXT NOT NULL DEFAULT '{}',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -85,24 +84,20 @@ class QueueDatabase:
                 raise sqlite3.DatabaseError(fault)
 
     @contextmanager
-    def connection(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
+    def connection(self) -> Generator[sqlite3.Connection]:
         """The database inside the block; each call opens it."""
         with (
             self.errors(),
             contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
         ):
             database.row_factory = sqlite3.Row
-            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            database.execute("PRAGMA synchronous = FULL")
             yield database
 
     @contextmanager
-    def transaction(self, *, durable: bool = True) -> Generator[sqlite3.Connection]:
-        """As `connection`; what is done inside the block becomes true at its end, or not at all.
-
-        Args:
-            durable: whether that outlasts a power cut.
-        """
-        with self.connection(durable=durable) as database, _whole(database):
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """As `connection`; what is done inside the block becomes true at its end, or not at all."""
+        with self.connection() as database, _whole(database):
             yield database
 
     @contextmanager
@@ -147,11 +142,6 @@ def values_of(row: sqlite3.Row) -> dict[str, Any]:
     """The columns of an item, those in JSON as values; ValueError where they are damaged."""
     values: dict[str, Any] = dict(row)
     return values | {key: json.loads(values[key]) for key in ("plan", "flags", "message")}
-
-
-def written(plan: dict[str, Any], flags: dict[str, Any]) -> set[str]:
-    """Real paths of everything that an item writes."""
-    return {*plan["outputs"].values(), *([os.path.realpath(flags["job"])] if "job" in flags else [])}
 
 
 def state_of(row: sqlite3.Row, alive: bool) -> State:

@@ -22,7 +22,7 @@ class Item:
         input: path or address, as it may be shown: without user, password and query.
         output: path.
         options: values that differ from the defaults, by name, as JSON has them.
-        flags: of jobs (``--workers``, ``--job``, ``--restart``, ``--farm``), by name.
+        flags: of jobs (``--workers``, ``--restart``, ``--farm``), by name.
         state: "interrupted" is an item whose runner ended without a word (crash, SIGKILL, power cut); the next
             runner continues with it.
         message: why it failed, or what was done.
@@ -64,14 +64,12 @@ class Task:
     Attributes:
         id: number of the item.
         plan: `rtface.pipeline.plan.RunPlan.to_dict`; its input is as `rtface.run` takes it, or ``@FILE``.
-        flags: of jobs, by name: "workers", "job", "restart", "farm".
-        began: whether an attempt that was cut short had written frames, and so had made sure that OUTPUT was free.
+        flags: of jobs, by name: "workers", "restart", "farm".
     """
 
     id: int
     plan: dict[str, Any]
     flags: dict[str, Any]
-    began: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from rtface.concurrency.child_main import ParentProcess
@@ -119,7 +118,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
             place(resolve_address(plan["input"])),
             plan["output"],
             options,
-            Resumable.of(start.task.flags),
+            Resumable(**start.task.flags),
             stats=Stats(),
             progress=progress,
             stop=stop,
@@ -131,18 +130,20 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
             part = getattr(error, "partial", None)
             if part is not None:  # no later attempt continues it
-                _remove(Path(part))
+                shutil.rmtree(part, ignore_errors=True)
+                with suppress(OSError):
+                    Path(part).unlink()
             return Ended("interrupted", Message() if part else _message(error, start.log))
         return Ended("failed", _message(error, start.log))
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
-    ended = partial(Message, frames=counted(report.frames_out), count=report.frames_out, faces=report.frames_with_faces)
-    if not (report.frames_corrected or options.stages):
-        return Ended(
-            "done", ended("{frames}, {faces} with faces; no face was changed, the output is a copy", code="ended_copy")
-        )
-    done = ended(
-        "{frames}, {faces} with faces, {corrected} corrected", code="ended_film", corrected=report.frames_corrected
+    done = Message(
+        "{frames}, {faces} with faces, {corrected} corrected",
+        code="ended_film",
+        frames=counted(report.frames_out),
+        count=report.frames_out,
+        faces=report.frames_with_faces,
+        corrected=report.frames_corrected,
     )
     for note in report.notes:
         if isinstance(note, Message) and note.code in (
@@ -153,14 +154,6 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         ):
             done = done + "; " + note
     return Ended("done", done)
-
-
-def _remove(part: Path) -> None:
-    with suppress(OSError):
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink()
 
 
 def _message(error: BaseException, log: Path) -> Message:

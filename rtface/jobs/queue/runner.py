@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from rtface.concurrency.child_process import ChildProcess
-from rtface.errors import Message, MissingComponent, OutputError, UsageError, log
-from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, ended_before, pauses_in_place
+from rtface.errors import Message, MissingComponent, OutputError, log
+from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, pauses_in_place
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.jobs.queue.store import Store
-from rtface.util.machine import cores, free_memory
+from rtface.util.machine import cores, how_many
 
 TARGET = "rtface.jobs.queue.item_process:run_item"
 """The function that runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
 _RECORD_S = 1.0  # between two records of progress
-# `--at-once auto`: one film uses four cores well, and takes about this much memory.
-_CORES_EACH, _BYTES_EACH = 4, 2 << 30
+# Memory that a film takes, about.
+_BYTES_EACH = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,6 @@ class RunCounts:
         """One line about what was done, and what is left."""
         counts = asdict(self)
         return ", ".join(f"{n} {what}" for what, n in counts.items() if n or what in ("done", "failed"))
-
-
-def items_at_once(wanted: int | str) -> int:
-    """How many items run at the same time; "auto": one for every four cores, as far as the free memory goes."""
-    if wanted == "auto":
-        free = free_memory()
-        return max(1, min(cores() // _CORES_EACH, 64 if free is None else free // _BYTES_EACH))
-    if not str(wanted).isdecimal() or int(wanted) < 1:
-        raise UsageError(
-            "--at-once must be a number from 1, or auto, not {value!r}", code="at_once_value", value=wanted
-        )
-    return int(wanted)
 
 
 @dataclass(slots=True)
@@ -95,7 +83,7 @@ class Runner:
         target: str = TARGET,
     ) -> None:
         self._store = store
-        self._at_once = items_at_once(at_once)
+        self._at_once = how_many(at_once, "--at-once", _BYTES_EACH)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
         self._progress, self._patience = progress, patience
@@ -141,9 +129,6 @@ class Runner:
         """Begins items while there is room."""
         self._waits = self._store.waits()
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
-            if (ended := ended_before(task)) is not None:
-                self._end(task.id, ended.how, ended.message)
-                continue
             try:
                 self._running[task.id] = _Running(task, self._start(task))
             except MissingComponent as error:

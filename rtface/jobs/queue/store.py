@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rtface.errors import Message, UsageError
-from rtface.jobs.queue.database import QueueDatabase, item_of, state_of, values_of, written
+from rtface.jobs.queue.database import QueueDatabase, item_of, state_of, values_of
 from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
@@ -30,7 +30,6 @@ _END = {"wish": None, "state": "cancelled"}
 _AGAIN = dict.fromkeys(("wish", "share", "frames", "started_at", "ended_at")) | {
     "state": "waiting",
     "message": "{}",
-    "began": 0,
 }
 
 CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
@@ -75,8 +74,8 @@ class Store:
             )
         with self._database.transaction() as database:
             for row in database.execute("SELECT * FROM item WHERE state IN ('waiting', 'running', 'paused')"):
-                other = values_of(row)
-                for path in sorted(written(plan, flags) & written(other["plan"], other["flags"])):
+                others = values_of(row)["plan"]["outputs"].values()
+                for path in (path for path in plan["outputs"].values() if path in others):
                     raise UsageError(
                         "{path}: item {item} of the queue writes that already; choose another name, or end it "
                         "with: rtface queue cancel {item}",
@@ -228,14 +227,14 @@ class Store:
                 return None
             item = values_of(row)
             database.execute(
-                "UPDATE item SET state = 'running', wish = NULL, began = 0, attempts = attempts + 1, started_at = ?, "
+                "UPDATE item SET state = 'running', wish = NULL, attempts = attempts + 1, started_at = ?, "
                 "ended_at = NULL, message = '{}', share = NULL, left_s = NULL, fps = NULL WHERE id = ?",
                 (time.time(), item["id"]),
             )
         flags = item["flags"]
         if item["attempts"]:  # a job begins again once
             flags.pop("restart", None)
-        return Task(item["id"], item["plan"], flags, bool(item["began"]))
+        return Task(item["id"], item["plan"], flags)
 
     def requests(self) -> dict[int, Wish | None]:
         """What users want of each item that runs."""
@@ -245,10 +244,10 @@ class Store:
             }
 
     def note_progress(self, number: int, progress: ItemProgress) -> None:
-        """Records the progress of a running item. It need not outlast a power cut."""
-        with self._database.transaction(durable=False) as database:
+        """Records the progress of a running item."""
+        with self._database.transaction() as database:
             database.execute(
-                "UPDATE item SET share = ?, frames = ?, fps = ?, left_s = ?, began = 1 WHERE id = ?",
+                "UPDATE item SET share = ?, frames = ?, fps = ?, left_s = ? WHERE id = ?",
                 (progress.share, progress.frames, progress.fps, progress.left_s, number),
             )
 
@@ -257,7 +256,7 @@ class Store:
         ended = None if state in ("waiting", "paused") else time.time()
         with self._database.transaction() as database:
             database.execute(
-                "UPDATE item SET state = ?, message = ?, ended_at = ?, wish = NULL, began = 0, fps = NULL, "
+                "UPDATE item SET state = ?, message = ?, ended_at = ?, wish = NULL, fps = NULL, "
                 "left_s = NULL, share = CASE WHEN ? = 'done' THEN 1.0 ELSE share END WHERE id = ?",
                 (state, json.dumps(Message(message).to_dict()), ended, state, number),
             )
