@@ -56,13 +56,21 @@ class FaceNumbers:
 
     Args:
         folder, plan: of the job.
+
+    Attributes:
+        state: what the search continues from: how many segments were searched, the highest number of a face, and what
+            is known about persons (`PersonRecogniser.restore`), which nothing keeps after the search.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan) -> None:
         self._folder = folder
         self._starts = [float(start) for start in plan.starts]
         self._segments: dict[int, dict[float, list[Known]]] = {}
-        self.state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {"segments": 0, "highest": 0}
+        self.state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {
+            "segments": 0,
+            "highest": 0,
+            "persons": None,
+        }
 
     @property
     def searched(self) -> int:
@@ -99,24 +107,12 @@ class FaceNumbers:
         """
         number = self.searched
         self._folder.write(self._path(number), rows)
-        if persons and number + 1 < len(self._starts):
-            self._folder.write(self._persons(number + 1), persons.state())
         self.state = {
             "segments": number + 1,
             "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces))),
+            "persons": persons.state() if persons and number + 1 < len(self._starts) else None,
         }
         self._folder.write(self._folder.numbers / "state.json", self.state)
-        for earlier in self._folder.numbers.glob("persons-*.json"):
-            if earlier != self._persons(self.searched) or self.complete:
-                earlier.unlink(missing_ok=True)
-
-    def persons(self) -> dict[str, Any] | None:
-        """What the search knows about persons, for `PersonRecogniser.restore`; None before the first segment."""
-        return self._folder.read(self._persons(self.searched))
-
-    def _persons(self, searched: int) -> Path:
-        """The file with embeddings after so many segments; removed with the next one."""
-        return self._folder.numbers / f"persons-{searched:05}.json"
 
     def _path(self, number: int) -> Path:
         return self._folder.numbers / f"{number:05}.json"
@@ -220,7 +216,7 @@ def find_numbers(
         tracker = NumberedTracker(own, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)
-        if persons is not None and (known := numbers.persons()) is not None:
+        if persons is not None and (known := numbers.state["persons"]) is not None:
             persons.restore(known)
 
         def examined(frame: Frame) -> Sequence[Undecided]:

@@ -83,8 +83,8 @@ class SegmentFigures:
     def take(self, before: float = inf) -> dict[str, Any]:
         """The part of the record with the figures since the last call, of tracks up to the frames before this time."""
         counters, warnings = self._stats.counted(), self._stats.warned()
-        grown = counters - self._counters
-        grown |= {
+        grown = {
+            **(counters - self._counters),
             "frames_in": self.frames,
             "frames_out": self.frames,
             "frames_corrected": self.corrected,

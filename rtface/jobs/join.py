@@ -15,23 +15,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
-
 from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, RtfaceError
 from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import open_whole
 from rtface.jobs.folder import JobFolder
+from rtface.jobs.pieces import Pieces
 from rtface.jobs.plan import JobPlan
-from rtface.jobs.segment_file import SegmentFile, Times, same_header
 from rtface.media.files import fingerprint
 from rtface.media.read.source import FileSource
 from rtface.media.stills.folder_sink import FolderSink
 from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
-from rtface.media.write.decoding_times import DecodingTimes
 from rtface.media.write.film_file import FilmFile
-from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.plan import FilmPlan, RunPlan
 from rtface.report import Report
@@ -48,83 +44,6 @@ class DamagedSegments(Exception):
     def __init__(self, numbers: list[int], why: str) -> None:
         super().__init__(why)
         self.numbers = numbers
-
-
-class _Pieces:
-    """The files of all segments that become one film: the output, or a further film.
-
-    Args:
-        folder: of the job.
-        encoder: FFmpeg's name.
-        key: under which a segment's record describes the file; "" for the record itself.
-
-    Attributes:
-        header: of the encoder.
-        base: seconds of one unit of the times; 0 before the first file.
-        delay: frames by which decoding runs ahead of presentation, at most.
-    """
-
-    def __init__(self, folder: JobFolder, encoder: str, key: str = "") -> None:
-        self._folder, self._encoder, self._key = folder, encoder, key
-        self.header, self.base, self.delay = b"", Fraction(0), 0
-        self._first = 0, ""
-
-    def file(self, record: dict[str, Any]) -> SegmentFile:
-        """The file of a record; one of `UNUSABLE` where it says nothing of that."""
-        return SegmentFile.of(self._folder.segments, record[self._key] if self._key else record)
-
-    def add(self, number: int, record: dict[str, Any]) -> None:
-        """Takes note of a file that was checked.
-
-        Raises:
-            InputError: it was encoded differently from those before.
-        """
-        segment = self.file(record)
-        if not self.base:
-            self.header, self.base, self._first = segment.header, segment.base, (number, record["run"])
-        elif segment.base != self.base or not same_header(segment.header, self.header, self._encoder):
-            first, run = self._first
-            raise InputError(
-                "{path}: segments {first} and {second} were encoded differently (workers {first_worker} and "
-                "{second_worker}); remove {record}, and the same command makes it again",
-                code="segments_differ",
-                path=self._folder.path,
-                first=first,
-                second=number,
-                first_worker=run,
-                second_worker=record["run"],
-                record=self._folder.record(number),
-            )
-        self.delay = max(self.delay, delay_of(segment.times))
-
-    def packets(self, film: FilmFile, records: Iterable[dict[str, Any]]) -> Iterator[AnyPacket]:
-        """The encoded frames of all segments, with the times of the whole film."""
-        stream, times = film.streams.video, DecodingTimes(self.delay)
-        for record in records:
-            segment = self.file(record)
-            times.begin(
-                sorted(entry[0] for entry in segment.times), [entry[1] for entry in segment.times[: self.delay]]
-            )
-            for pts in sorted(entry[0] for entry in segment.times):
-                film.note(pts)
-            for data, entry in segment.packets():
-                packet = av.Packet(data)
-                packet.stream, packet.time_base = stream, film.plan.video.time_base
-                packet.pts, packet.dts, packet.duration = entry[0], times.next(entry[0]), entry[2]
-                packet.is_keyframe = bool(entry[4])
-                yield packet
-
-    def check_header(self, film: FilmFile) -> None:
-        """Checks that the encoder of a film that was written is that of the segments; InputError where not."""
-        own = bytes(film.streams.video.codec_context.extradata or b"")
-        if not same_header(own, self.header, self._encoder):
-            raise InputError(
-                "{path}: the segments were encoded by another build of {encoder} than the one here; join them on "
-                "a machine that made them",
-                code="join_encoder",
-                path=self._folder.path,
-                encoder=self._encoder,
-            )
 
 
 class Join:
@@ -163,8 +82,8 @@ class Join:
             Interrupted: it was stopped.
         """
         folder, further = self._folder, self._plan.run["further"]
-        self._frames = _Pieces(folder, (self._plan.video or {}).get("encoder", ""))
-        self._pieces = {name: _Pieces(folder, film["encoder"], name) for name, film in further.items()}
+        self._frames = Pieces(folder, (self._plan.video or {}).get("encoder", ""))
+        self._pieces = {name: Pieces(folder, film["encoder"], name) for name, film in further.items()}
         remove_unfinished(self._paths)
         figures = self._read_records()
         fingerprint.check(self._plan.file, self._plan.source)
@@ -234,7 +153,7 @@ class Join:
             )
         return figures
 
-    def _open(self, output: OutputPlan, pieces: _Pieces, stats: Stats, films: ExitStack) -> FilmFile:
+    def _open(self, output: OutputPlan, pieces: Pieces, stats: Stats, films: ExitStack) -> FilmFile:
         """A film's file."""
         output.video.time_base = pieces.base
         film = FilmFile(output, stats, threads=1, work=_work(output.target.path), partial=False)
@@ -281,7 +200,7 @@ class Join:
         self.names = sink.names
         return sink
 
-    def _write_further(self, film: FilmFile, pieces: _Pieces) -> None:
+    def _write_further(self, film: FilmFile, pieces: Pieces) -> None:
         """The frames of a further film."""
         for packet in pieces.packets(film, self._records()):
             self._check_stop()
@@ -341,14 +260,3 @@ def _read_note(folder: JobFolder) -> dict[str, Any]:
     """Of each film that a join writes, by its path, what the whole one is known by (None of a folder of stills);
     empty where no film was whole yet. InputError where it cannot be used."""
     return folder.read(folder.joining) or {}
-
-
-def delay_of(times: Iterable[Times]) -> int:
-    """Frames by which decoding runs ahead of presentation: how many come before the one whose time of decoding is the
-    first time of presentation, or as many as the order needs."""
-    entries = list(times)
-    shown = sorted(entry[0] for entry in entries)
-    by_dts = next((k for k, entry in enumerate(entries) if entry[1] >= shown[0]), len(entries))
-    place = {pts: k for k, pts in enumerate(shown)}
-    needed = max((k - place[entry[0]] for k, entry in enumerate(entries)), default=0)
-    return max(by_dts, needed, 0)

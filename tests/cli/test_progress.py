@@ -182,7 +182,7 @@ def test_events_need_a_descriptor_for_writing(tmp_path: Path):
     (tmp_path / "file").touch()
     with (tmp_path / "file").open("rb") as reading:
         for number in (-1, 1 << 70, reading.fileno()):
-            result = CliRunner().invoke(app, ["status", str(tmp_path), f"--events={number}"])
+            result = CliRunner().invoke(app, ["plugins", f"--events={number}"])
             assert result.exit_code == 2 and "is not open for writing" in result.output
 
 

@@ -30,7 +30,6 @@ from rtface.jobs.job import FilmJob
 from rtface.jobs.run import run_film
 from rtface.jobs.segment_file import SegmentWriter
 from rtface.jobs.worker import WorkerRefused
-from rtface.media.cuda import driver
 from rtface.pipeline.progress import Progress
 from tests.jobs import films
 from tests.media.encoded import film_with_sound
@@ -85,15 +84,6 @@ def test_a_strict_job_ends_where_transparency_begins(tmp_path: Path):
         planned(source, replace(options, strict=True)).run()
     report = planned(source, options, restart=True).run()
     assert report.frames_out == 20 and any("transparency" in line for line in report.warnings)
-
-
-def test_a_gpu_that_cannot_encode_is_said_once(
-    source: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    monkeypatch.setattr(driver, "absent", lambda device=0: "no driver")
-    report = planned(source, Options(tracker="none", encode="cuda", preset="ultrafast")).run()
-    assert "no driver" in report.warnings[0]
-    assert [one.getMessage() for one in caplog.records if "no driver" in one.getMessage()] == report.warnings
 
 
 def test_python_continues_a_job_or_begins_again(source: Path):
