@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputError, Message, OptionFlag, OutputError, UsageError
-from rtface.media.files.image_names import IMAGE_KINDS, list_images
+from rtface.errors import Message, OptionFlag, OutputError, UsageError
+from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.workfile import Target, work_name
 from rtface.util.urls import check_file_name, check_slashes
 
@@ -62,7 +61,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     Args:
         written: what is written; the first folder among them is made by the run, with those above, so that files in
             these may be named.
-        inputs: files, folders and addresses that are read; an image in an input folder is an input too.
+        inputs: files, folders and addresses that are read.
         overwrite: whether existing files may be replaced.
 
     Returns:
@@ -122,12 +121,6 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
                 path=one,
                 what=what,
             )
-        if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
-            raise OutputError(
-                "{path}: is one of the input's images; choose another name for the output",
-                code="output_is_image",
-                path=one,
-            )
     if one.folder:
         _check_folder(one, path, overwrite)
         return target
@@ -159,10 +152,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
                 example=named / "enhanced.mp4",
             )
     elif not stat.S_ISREG(mode):
-        advice = ", or --json for the report on stdout" if one.name == "--report" else ""
-        raise OutputError(
-            "{path}: is not a regular file; choose another name{advice}", code="output_special", path=one, advice=advice
-        )
+        raise OutputError("{path}: is not a regular file; choose another name", code="output_special", path=one)
     elif one.folder:
         raise OutputError(
             "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one
@@ -184,13 +174,6 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
     above = path.parent
     while not above.exists():
         above = above.parent
-    if not above.is_dir():
-        raise OutputError(
-            "{path}: the folder cannot be made, {folder} is a file; choose another place",
-            code="output_above",
-            path=one,
-            folder=above,
-        )
     _check_writable(one, above / path.name)
 
 
@@ -201,30 +184,14 @@ def _check_writable(one: OutputPath, path: Path) -> None:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         probe.unlink(missing_ok=True)  # another run may take it for what a killed one left
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise OutputError(
-                "{path}: the name is too long for this folder ({count} bytes, and the working file next to it "
-                "needs {more} more); choose a shorter one",
-                code="output_name_long",
-                path=one,
-                count=len(os.fsencode(path.name)),
-                more=len(probe.name) - len(path.name),
-            ) from error
         raise OutputError(
-            "{path}: the folder {folder} cannot be written to ({why}); choose another place or change its permissions",
+            "{path}: the folder {folder} cannot be written to ({why}); choose another place or a shorter name, or "
+            "change its permissions",
             code="output_forbidden",
             path=one,
             folder=path.parent,
             why=error.strerror,
         ) from error
-
-
-def _images(folder: AnyPath) -> list[Path]:
-    """The images in an input folder; none for another input."""
-    try:
-        return list_images(folder)
-    except (InputError, ValueError):
-        return []
 
 
 def _same(one: AnyPath, other: AnyPath) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -12,11 +13,14 @@ import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rtface.errors import OutputError
-from rtface.util.files import NEW, lock, numbered, rename_new, replace, sync_file, sync_folder
+from rtface.util.files import lock, numbered, rename_new, replace, sync_file, sync_folder
 from rtface.util.machine import machine_name
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -85,7 +89,7 @@ class Target:
         return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
 
-class WorkFile:
+class WorkFile(io.FileIO):
     """A file that FFmpeg writes into through Python, and that is given its name when it is whole.
 
     Two reasons not to let FFmpeg open it: a short write must not pass as a whole one, and after the first fault
@@ -111,20 +115,21 @@ class WorkFile:
         self.size = 0
         self._sealed = False
         self.path = path or work_name(target.path)
-        number = os.open(self.path, NEW, 0o666)
+        super().__init__(self.path, "x+")
         with contextlib.suppress(BlockingIOError):
-            lock(number)
-        self._file = os.fdopen(number, "rb+", buffering=0)
-        self._like_replaced()
-
-    # -- as FFmpeg sees it --------------------------------------------------------------------------------------
+            lock(self.fileno())
+        if target.overwrite and sys.platform != "win32":
+            with contextlib.suppress(OSError):  # of the file that it replaces
+                old = target.path.stat()
+                os.fchmod(self.fileno(), stat.S_IMODE(old.st_mode))
+                os.fchown(self.fileno(), old.st_uid, old.st_gid)
 
     @property
-    def closed(self) -> bool:
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether no more may be written by FFmpeg; PyAV then leaves out the trailer."""
-        return self._sealed or self._file.closed
+        return self._sealed or super().closed
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Writes all of `data`.
 
         Raises:
@@ -139,32 +144,12 @@ class WorkFile:
         total = len(rest)
         try:
             while rest:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self.fault = error
             raise
-        self.size = max(self.size, self._file.tell())
+        self.size = max(self.size, self.tell())
         return total
-
-    def read(self, size: int = -1) -> bytes:
-        """Reads from the current place."""
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves to a place, as `io.RawIOBase.seek`."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """The current place."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
 
     # -- its ends -----------------------------------------------------------------------------------------------
 
@@ -174,8 +159,8 @@ class WorkFile:
 
     def edited(self) -> BinaryIO:
         """The sealed file for what is put right in it afterwards; close it to have that written."""
-        self._sealed = True
-        return open(self._file.fileno(), "rb+", closefd=False)
+        self.seal()
+        return open(self.fileno(), "rb+", closefd=False)
 
     def publish(self, *, sync: bool = True) -> None:
         """Gives the file its final name in one step. An older file of that name is replaced only where its owner
@@ -189,54 +174,31 @@ class WorkFile:
             FileExistsError: a file came there meanwhile, and must not be replaced.
             OSError: it cannot be renamed; the file keeps its working name.
         """
-        self._sealed = True
-        self._like_replaced()
+        self.seal()
         if sync:
-            sync_file(self._file.fileno())
+            sync_file(self.fileno())
         path = self.target.path
         if sys.platform == "win32":  # an open file cannot be renamed there
-            self._file.close()
-        if self.target.overwrite:
-            replace(self.path, path)
-        else:
-            rename_new(self.path, path)
+            self.close()
+        rename = replace if self.target.overwrite else rename_new
+        rename(self.path, path)
         self.path = path
-        self._file.close()
+        self.close()
         if sync:
             sync_folder(path.parent)
 
     def keep(self) -> Path:
         """Gives it the name NAME.partial.EXT; raises as `Target.keep`, and then it has its working name."""
-        self._sealed = True
-        if sys.platform == "win32":
-            self._file.close()
-        try:
-            self.path = self.target.keep(self.path)
-        finally:
-            self._file.close()
+        self.seal()
+        self.close()
+        self.path = self.target.keep(self.path)
         return self.path
 
     def discard(self) -> None:
         """Removes it."""
-        self._sealed = True
-        if sys.platform == "win32":
-            self._file.close()
+        self.seal()
+        self.close()
         self.path.unlink(missing_ok=True)
-        self._file.close()
-
-    def _like_replaced(self) -> None:
-        """Gives it the permissions of the file that it will replace, and its owner where that is allowed."""
-        if sys.platform == "win32" or not self.target.overwrite:
-            return
-        try:
-            old = self.target.path.stat()
-        except OSError:
-            return
-        number = self._file.fileno()
-        with contextlib.suppress(OSError):
-            os.fchown(number, old.st_uid, old.st_gid)
-        with contextlib.suppress(OSError):
-            os.fchmod(number, stat.S_IMODE(old.st_mode))
 
 
 def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:

@@ -15,7 +15,7 @@ from av.container.core import Flags
 
 from rtface.errors import Message, OutputError
 from rtface.frame import Packet
-from rtface.media.files.leftovers import make_playable
+from rtface.media.files.leftovers import end_film, frame_times
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
@@ -301,7 +301,8 @@ class FilmFile:
             return None
         try:
             with self._file.edited() as file:
-                times = make_playable(file)
+                end_film(file)
+                times = frame_times(file)
                 with contextlib.suppress(OSError):  # the film itself is what matters here
                     if not self._complete:
                         self._mark(file)
