@@ -97,7 +97,6 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path):
     ("output", "source", "says"),
     [
         ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
-        ("better", "film.flv", r"better\.mp4"),
         ("a/better", "film.mkv", r"name better\.mkv"),
         ("-", "film.mp4", "not to standard output"),
     ],
@@ -114,15 +113,7 @@ def test_a_folder_exists_or_ends_in_a_slash(tmp_path: Path):
     assert not film_folder(f"{tmp_path}/new.mp4", FORMATS, "film.mp4")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "rtmp:/host/app/SECRET",
-        "RTMPS:host/app/SECRET",
-        "srt:/host:1?passphrase=SECRET",
-        "https:/user:SECRET@host/x.mp4",
-    ],
-)
+@pytest.mark.parametrize("text", ["RTMPS:host/app/SECRET", "https:/user:SECRET@host/x.mp4"])
 def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
     from rtface.config.addresses import parse_address
     from rtface.util.urls import place
@@ -183,7 +174,7 @@ def test_two_runs_to_one_film_lose_neither(media, tmp_path: Path):
     media.feed(opened[1], sinks[1], 10)
     media.feed(opened[0], sinks[0])
     first = (tmp_path / "out.mp4").read_bytes()
-    with pytest.raises(OutputError, match=r"another file came there .* the whole film is .*out\.partial\.mp4"):
+    with pytest.raises(OutputError, match=r"could not be given its name .* the whole film is .*out\.partial\.mp4"):
         sinks[1].finish()
     assert (tmp_path / "out.mp4").read_bytes() == first
     assert len(media.decoded(tmp_path / "out.partial.mp4")) == 10

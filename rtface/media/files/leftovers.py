@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import av
 
-from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
+from rtface.media.files.workfile import HOST, Target, host_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
@@ -21,6 +21,7 @@ from rtface.util.files import lock, now_in
 # Locks of another host may not be seen from here, and some file systems have none: such a file counts as left behind
 # when nothing was written for so long, by the clock of the machine that keeps it.
 _SILENT_S = 3600
+_HEX = 6 * "[0-9a-f]"  # as `work_name` has it
 
 
 def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
@@ -33,8 +34,8 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
     Returns:
         One line for each part of a recording.
     """
-    kept = list[str]()
-    for path in _found(target):
+    kept, stem, suffix = list[str](), glob.escape(target.path.stem), glob.escape(target.path.suffix)
+    for path in sorted(target.path.parent.glob(f".{stem}.{_HEX}-*-{_HEX}.partial{suffix}")):
         with suppress(OSError), _taken(path) as number:
             if path.is_dir():
                 shutil.rmtree(path)
@@ -47,18 +48,13 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
     return kept
 
 
-def _found(target: Target) -> list[Path]:
-    stem, suffix = glob.escape(target.path.stem), glob.escape(target.path.suffix)
-    return sorted(p for p in target.path.parent.glob(f".{stem}.*.partial{suffix}") if is_work_of(p, target.path))
-
-
 @contextmanager
 def _taken(path: Path) -> Generator[int]:
     """Opens and locks what a killed run left; OSError where a run may still write to it."""
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0)
     number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
     try:
-        ours = lock(number) and writer_of(path)[0] == HOST
+        ours = lock(number) and host_of(path) == HOST
         if not ours and now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S:
             raise BlockingIOError
         yield number
@@ -69,7 +65,7 @@ def _taken(path: Path) -> Generator[int]:
 def remove_unfinished_files(paths: Iterable[Path]) -> None:
     """Removes the working files that killed processes left, such as of stills, which the next run makes."""
     for path in paths:
-        if writer_of(path)[1]:
+        if host_of(path):
             with suppress(OSError), _taken(path):
                 path.unlink()
 

@@ -45,9 +45,6 @@ class OutputPath:
             else Message(path)
         )
 
-    def __str__(self) -> str:
-        return self.message
-
 
 def names_folder(output: AnyPath) -> bool:
     """Whether an output means a folder: there is one of that name, or the name ends in a slash."""
@@ -82,7 +79,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
                 raise OutputError(
                     "{path}: is the same file as {name}; choose another name",
                     code="output_same",
-                    path=one,
+                    path=one.message,
                     name=OptionFlag(other.name) if other.name else "OUTPUT",
                 )
         targets.append(target)
@@ -105,12 +102,14 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     text = os.fspath(one.path)
     if text == "-":
         raise UsageError(
-            "{path}: rtface writes to files, not to standard output; name a file", code="output_stdout", path=one
+            "{path}: rtface writes to files, not to standard output; name a file",
+            code="output_stdout",
+            path=one.message,
         )
     (check_file_name if one.name else check_slashes)(text)
     named = Path(text)
     path = Path(os.path.realpath(named))
-    target = Target(path, str(one), overwrite)
+    target = Target(path, one.message, overwrite)
     _check_kind(one, named)
     for name in inputs:
         if _same(named, name):
@@ -118,7 +117,7 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
             raise OutputError(
                 "{path}: is the input itself; choose another {what} for the output",
                 code="output_input",
-                path=one,
+                path=one.message,
                 what=what,
             )
     if one.folder:
@@ -127,12 +126,12 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     if path.parent in made and not path.parent.exists():
         return target
     if not path.parent.is_dir():
-        raise folder_gone(one, path.parent)
+        raise folder_gone(one.message, path.parent)
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
         raise OutputError(
             "{path}: exists already; {--overwrite=True} replaces it once the new one is whole",
             code="output_exists",
-            path=one,
+            path=one.message,
         )
     _check_writable(one, path)
     return target
@@ -148,14 +147,14 @@ def _check_kind(one: OutputPath, named: Path) -> None:
             raise OutputError(
                 "{path}: is a folder; name a file in it, such as {example}",
                 code="output_folder",
-                path=one,
+                path=one.message,
                 example=named / "enhanced.mp4",
             )
     elif not stat.S_ISREG(mode):
-        raise OutputError("{path}: is not a regular file; choose another name", code="output_special", path=one)
+        raise OutputError("{path}: is not a regular file; choose another name", code="output_special", path=one.message)
     elif one.folder:
         raise OutputError(
-            "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one
+            "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one.message
         )
 
 
@@ -167,7 +166,7 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
                 "{path}: is a folder with something in it; choose another, or replace stills of the same name "
                 "with {--overwrite=True}",
                 code="output_filled",
-                path=one,
+                path=one.message,
             )
         _check_writable(one, path / "000001.png")
         return
@@ -188,7 +187,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
             "{path}: the folder {folder} cannot be written to ({why}); choose another place or a shorter name, or "
             "change its permissions",
             code="output_forbidden",
-            path=one,
+            path=one.message,
             folder=path.parent,
             why=error.strerror,
         ) from error

@@ -29,7 +29,7 @@ _FULL = {
 }
 # Process ids mean something on one machine only: in containers every process may have number 1.
 HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
-_WORK_NAME = re.compile(r"\.(?:(?P<host>[0-9a-f]{6})-)?(?P<pid>\d+)-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
+_WORK_NAME = re.compile(r"\.([0-9a-f]{6})-\d+-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
 
 def full(error: BaseException | None) -> str | None:
@@ -42,16 +42,10 @@ def work_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}-{secrets.token_hex(3)}.partial{path.suffix}")
 
 
-def writer_of(work: Path) -> tuple[str | None, int]:
-    """Host tag (None where the name has none) and process id in a working file's name; process 0 for other names."""
+def host_of(work: Path) -> str | None:
+    """Gives the host tag in a working file's name; None for other names."""
     match = _WORK_NAME.search(work.name)
-    return (match["host"], int(match["pid"])) if match else (None, 0)
-
-
-def is_work_of(work: Path, path: Path) -> bool:
-    """Whether a name is one that `work_name` makes for `path`, not for a longer name that begins alike."""
-    match = _WORK_NAME.search(work.name)
-    return match is not None and work.name[: match.start()] == f".{path.stem}"
+    return match[1] if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +62,17 @@ class Target:
     shown: str
     overwrite: bool = False
 
-    def partial(self) -> Target:
-        """A target named NAME.partial.EXT, or NAME.partial-2.EXT …, where nothing is yet."""
-        return Target(next(name for name in numbered(self._partial) if not os.path.lexists(name)), self.shown)
-
     def keep(self, work: Path) -> Path:
         """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …: nothing is replaced.
 
         Raises:
             OSError: it cannot be renamed.
         """
-        names = numbered(self._partial)
+        names = numbered(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
         while True:
             with contextlib.suppress(FileExistsError):
                 rename_new(work, name := next(names))
                 return name
-
-    @property
-    def _partial(self) -> Path:
-        return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
 
 class WorkFile(io.FileIO):

@@ -12,7 +12,7 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from rtface.media.read.probe import StreamInfo
-from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
+from rtface.media.write.transcode import AudioTranscoder, bare_aac, encoded_layout, layout_of
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]
 
@@ -36,7 +36,7 @@ _TEXT_CODECS = {
     "subviewer1",
 }
 _SOUND = {"webm": "libopus"}
-_PCM_IN = ("matroska", "mov")
+_PCM_IN = ("matroska", "mov")  # of lossless sounds
 _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
 _TS = {
     "aac",
@@ -105,9 +105,12 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
             f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
         )
     if accepts(format, stream):
+        timed = stream.codec.startswith("pcm_") and "mov" not in stream.template.container.format.name
+        if timed and format in ("mp4", "mov"):
+            return StreamPlan(stream, "sound", stream.codec), ""  # they hold no times of PCM: gaps become silence
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
-        exact = format in _PCM_IN and is_pcm(stream.codec)
+        exact = format == "mxf" or (format in _PCM_IN and is_pcm(stream.codec))
         short = source.codec_context.format.name.startswith(("s16", "u8"))
         encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
         note = f"sound is transcoded from {stream.codec} to {encoder.removeprefix('lib')}"
@@ -144,6 +147,8 @@ def accepts(format: str, stream: StreamInfo) -> bool:
     """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
     if format == "mpegts":  # its muxer takes everything, but readers know only these again
         return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
+    if format == "mxf":  # sounds are made as long as the frames
+        return False
     if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
         return False
     try:
@@ -154,8 +159,8 @@ def accepts(format: str, stream: StreamInfo) -> bool:
                 target = container.add_stream_from_template(stream.template, opaque=True)
             packet = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
-            rewriter = AdtsRewriter.between(stream.template, target, format)
-            packets = list(rewriter.push(packet)) if rewriter else [packet]
+            bare = bare_aac(stream.template, format)
+            packets = bare.filter(packet) if bare else [packet]
             container.start_encoding()
             for first in packets if stream.first else ():
                 first.stream, first.is_keyframe = target, True
