@@ -71,7 +71,7 @@ def remove_unfinished_files(paths: Iterable[Path]) -> None:
 
 
 def end_film(file: BinaryIO) -> None:
-    """Puts the end of an unfinished film right, as far as its container needs that; nobody else may write to it."""
+    """Puts the end of an unfinished film right, as far as its container needs that; no run may be at work on it."""
     if next(boxes(file), (b"", 0))[0] == b"ftyp":
         cut_to_whole_fragments(file)
         reach_last_frame(file)

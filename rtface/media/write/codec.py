@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -148,7 +147,7 @@ def plan_video(
         )
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
-    _odd_size(plan, supported)
+    _odd_size(plan)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
@@ -161,26 +160,19 @@ def plan_video(
         plan.options["bf"] = "0"  # the order of display is not noted
     if say:
         plan.warnings += lossy_notes(plan, info)
-    _interlaced(plan, info, format, supported)
+    _interlaced(plan, info)
     if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
         plan.warnings.append(
             "ProRes does not know full range: players will show black and white clipped; "
-            f"{_advice(('libx264', 'ffv1'), supported)} keeps the range"
+            "--codec ffv1 in a .mkv output keeps the range"
         )
     if info.hdr is not None:
-        set_hdr(
-            plan,
-            info.hdr,
-            held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
-            advice=_advice(("libx265", "libx264"), supported),
-        )
+        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
     if alpha and not target.alpha:
         plan.lost.add("transparency")
     if info.captions and not writes_captions(name):
         plan.lost.add("captions")
-        plan.warnings.append(
-            f"{name} cannot carry the closed captions; {_advice(('libx264', 'libx265'), supported)} can"
-        )
+        plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
@@ -205,14 +197,6 @@ def encoder_of(name: str) -> Codec:
     )
 
 
-def _advice(names: Sequence[str], supported: set[str]) -> str:
-    """The encoders among these that the container can hold, as an option; else the first of them in another."""
-    fit = " or ".join(name for name in names if ALIASES.get(name, name) in supported)
-    if fit:
-        return Message("{--codec:{names}}", code="codec_that", names=fit)
-    return Message("a .mkv output with {--codec:{name}}", code="codec_mkv", name=names[0])
-
-
 _WHOLE_FRAME = (0, 8)  # active formats that have players show what they would show without any
 
 
@@ -235,7 +219,7 @@ def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     return lines
 
 
-def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
+def _odd_size(plan: VideoPlan) -> None:
     if not plan.encoder.startswith(("libx26", "libsvtav1", "h264_", "hevc_")):
         return
     across, down = pixel_format_info(plan.pix_fmt).sampling
@@ -243,12 +227,12 @@ def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
     if (width, height) != (plan.width, plan.height):
         plan.warnings.append(
             f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
-            f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)"
+            f"{width}×{height} (--codec ffv1 in a .mkv output keeps the size)"
         )
         plan.width, plan.height = width, height
 
 
-def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[str]) -> None:
+def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
@@ -258,7 +242,7 @@ def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[st
         plan.warnings.append(
             f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
             "is noted, but some players will not deinterlace "
-            f"({_advice(('libx264',), supported)} codes fields)"
+            "(--codec libx264 codes fields)"
         )
 
 

@@ -251,9 +251,9 @@ def writes_captions(encoder: str) -> bool:
     return encoder.startswith(("libx26", "h264_", "hevc_", "mpeg2video"))
 
 
-def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> None:
+def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
-    container has them; `advice` names encoders that can."""
+    container has them."""
     parts: list[str] = []
     display, light = _display_text(hdr, plan.encoder), hdr.light
     if plan.encoder in _HDR_OPTIONS:
@@ -264,7 +264,7 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> No
     else:
         key = ""
         if (display or light) and not held:
-            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; {advice} can")
+            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
     if key and parts:
         plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
     plan.warnings += [

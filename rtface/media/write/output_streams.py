@@ -146,7 +146,6 @@ class OutputStreams:
 
     def _add_other(self, plan: StreamPlan, texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
-        one_at_a_time = self._plan.format in ("mp4", "mov")  # sounds and texts that follow each other
         if plan.action == "attach":
             assert info.cover is not None
             name, kind = COVERS[info.codec]
@@ -154,52 +153,42 @@ class OutputStreams:
                 info.metadata.get("filename", name), info.metadata.get("mimetype", kind), info.cover
             )
             return
-        target = self._add_target(plan)
+        target: Any
+        if plan.action == "sound":
+            assert isinstance(source, AudioStream)
+            target = container.add_stream(plan.encoder, rate=48_000)
+            AudioTranscoder.configure(source, target)
+            sound = AudioTranscoder(source, target, self._stats, fills=self._plan.format == "mxf")
+            self._sounds[info.index], way = sound, sound.push
+        elif plan.action == "text":
+            assert isinstance(source, SubtitleStream)
+            target = container.add_stream(plan.encoder)
+            SubtitleTranscoder.configure(source, target)
+            way = SubtitleTranscoder(source, target, self._stats).push
+        else:
+            known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
+            target = container.add_stream_from_template(source, opaque=known or None)
+            bare = bare_aac(source, self._plan.format)
+            way = bare.filter if bare else _as_it_is
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))
         if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
             target.metadata[KEY] = str(code)
         if info.kind == "attachment":
             return
-        if plan.action == "sound":
-            assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            sound = AudioTranscoder(source, target, self._stats, fills=self._plan.format == "mxf")
-            self._sounds[info.index], way = sound, sound.push
-        elif plan.action == "text":
-            assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
-            way = SubtitleTranscoder(source, target, self._stats).push
-        else:
-            bare = bare_aac(source, self._plan.format)
-            way = bare.filter if bare else _as_it_is
         self._ways[info.index] = target, way
-        if one_at_a_time and (plan.action == "text" or info.codec == "mov_text"):
+        if self._plan.format in ("mp4", "mov") and (plan.action == "text" or info.codec == "mov_text"):
             texts.append(target)
         else:
             unheard.append(target.index)
-
-    def _add_target(self, plan: StreamPlan) -> Stream:
-        source, container = plan.stream.template, self._container
-        target: Any
-        if plan.action == "sound":
-            assert isinstance(source, AudioStream)
-            target = container.add_stream(plan.encoder, rate=48_000)
-            AudioTranscoder.configure(source, target)
-        elif plan.action == "text":
-            assert isinstance(source, SubtitleStream)
-            target = container.add_stream(plan.encoder)
-            SubtitleTranscoder.configure(source, target)
-        elif source.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-            target = container.add_stream_from_template(source)
-        else:
-            target = container.add_stream_from_template(source, opaque=True)
-        return target
 
     def _chapters(self) -> list[dict[str, Any]]:
         info, found = self._plan.info, list[dict[str, Any]]()
         for chapter in info.chapters:
             start = max(chapter.start - info.origin, Fraction(0))
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
-            if end > start or chapter.end == chapter.start == start + info.origin:
+            mark = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
+            if end > start or (mark and end == start):
                 found.append(
                     {
                         "id": len(found) + 1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from av.audio.stream import AudioStream
@@ -116,7 +116,7 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         note = f"sound is transcoded from {stream.codec} to {encoder.removeprefix('lib')}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
-        return _tried(StreamPlan(stream, "sound", encoder), format), note
+        return (StreamPlan(stream, "sound", encoder) if _opens(source, encoder, format) else None), note
     if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
         encoder = _TEXT[format]
         return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {encoder}"
@@ -128,19 +128,16 @@ def is_pcm(codec: str) -> bool:
     return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
 
 
-def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
-    """The plan of a sound whose encoder opens; None where it does not."""
-    source = plan.stream.template
-    assert isinstance(source, AudioStream)
+def _opens(source: AudioStream, encoder: str, format: str) -> bool:
+    """Whether an encoder takes a sound."""
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
-            target = container.add_stream(plan.encoder, rate=48_000)
-            assert isinstance(target, AudioStream)
+            target: Any = container.add_stream(encoder, rate=48_000)
             AudioTranscoder.configure(source, target)
             target.codec_context.open()
     except (av.FFmpegError, ValueError):
-        return None
-    return plan
+        return False
+    return True
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:
@@ -153,10 +150,8 @@ def accepts(format: str, stream: StreamInfo) -> bool:
         return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
-            if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-                target = container.add_stream_from_template(stream.template)
-            else:
-                target = container.add_stream_from_template(stream.template, opaque=True)
+            known = stream.template.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
+            target = container.add_stream_from_template(stream.template, opaque=known or None)
             packet = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
             bare = bare_aac(stream.template, format)
