@@ -163,7 +163,6 @@ class OutputStreams:
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)
-            SubtitleTranscoder.configure(source, target)
             way = SubtitleTranscoder(source, target, self._stats).push
         else:
             known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]

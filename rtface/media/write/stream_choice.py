@@ -146,8 +146,6 @@ def accepts(format: str, stream: StreamInfo) -> bool:
         return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
     if format == "mxf":  # sounds are made as long as the frames
         return False
-    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
-        return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             known = stream.template.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]

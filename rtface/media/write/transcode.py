@@ -187,11 +187,7 @@ class SubtitleTranscoder:
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
-
-    @staticmethod
-    def configure(source: SubtitleStream, target: SubtitleStream) -> None:
-        """Hands the style header over; encoders want it before they open."""
-        source.codec_context.open(strict=False)
+        source.codec_context.open(strict=False)  # encoders want the header with the styles before they open
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = _MILLISECOND
 
