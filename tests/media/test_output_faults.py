@@ -15,7 +15,6 @@ from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import check_target
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
-from rtface.stats import Stats
 
 # Runs source → sink in another process; argv: input, output, number of the frame after which it waits to be killed
 # (0: none), file size limit (0: none).
@@ -179,15 +178,3 @@ def test_a_killed_run_leaves_a_part_that_plays(media, tmp_path: Path, suffix: st
     assert not left.exists() and output.read_bytes() == b"old but good"
     assert partial.exists() == live and len(lines) == live
     assert not live or (str(partial) in lines[0] and len(media.decoded(partial)) >= 20)
-
-
-def test_memory_does_not_follow_the_length(media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What waits inside the sink is bounded by bytes, not by the film."""
-    monkeypatch.setattr("rtface.media.write.muxer.WAITING_BYTES", 3 * 48_000 * 4)  # of four seconds
-    stats = Stats()
-    source = media.make_film(tmp_path / "in.mp4", frames=100, sound="pcm_s16le", sound_ms=4000)
-    opened = media.open(source)
-    sink = FileSink(plan_output(opened.info, tmp_path / "out.mkv"), stats)
-    media.feed(opened, sink, 100)
-    assert not stats.counters["interleave_overflow"]
-    sink.abort(keep_partial=False)

@@ -254,22 +254,18 @@ def writes_captions(encoder: str) -> bool:
 def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
     container has them."""
-    parts: list[str] = []
-    display, light = _display_text(hdr, plan.encoder), hdr.light
-    if plan.encoder in _HDR_OPTIONS:
-        key, display_key, light_key, *more = _HDR_OPTIONS[plan.encoder]
-        parts += [f"{display_key}={display}"] if display else []
-        parts += [f"{light_key}={light[0]},{light[1]}"] if light else []
-        parts += more
-    else:
-        key = ""
-        if (display or light) and not held:
-            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
-    if key and parts:
-        plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
     plan.warnings += [
         f"{kind} metadata that changes from frame to frame is left out; HDR10 stays" for kind in hdr.dynamic
     ]
+    display, light = _display_text(hdr, plan.encoder), hdr.light
+    if plan.encoder in _HDR_OPTIONS:
+        key, display_key, light_key, *more = _HDR_OPTIONS[plan.encoder]
+        display_part = f"{display_key}={display}" if display else ""
+        light_part = f"{light_key}={light[0]},{light[1]}" if light else ""
+        if parts := [p for p in (plan.options.get(key), display_part, light_part, *more) if p]:
+            plan.options[key] = ":".join(parts)
+    elif (display or light) and not held:
+        plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
 
 
 def _display_text(hdr: HdrMetadata, encoder: str) -> str:

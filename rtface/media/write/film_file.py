@@ -166,8 +166,7 @@ class FilmFile:
             self._container.close()
         self._complete = True
         if not self.frames:
-            self._over = True
-            self._file.discard()
+            self._drop()
             raise OutputError(
                 "{path}: no frame came, so nothing was written", code="film_no_frame", path=self.plan.path
             )

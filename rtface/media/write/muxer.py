@@ -122,7 +122,6 @@ class Muxer:
             heapq.heappush(self._waiting, (time, next(self._order), packet))
             self.waiting_bytes += packet.size
         while self.waiting_bytes > WAITING_BYTES:
-            self._stats.count("interleave_overflow")
             self._release(self._waiting[0][0])
 
     def flush(self) -> None:
