@@ -19,9 +19,9 @@ def check_names(options: Options) -> None:
     if options.engine not in ("auto", "default") and options.engine not in find_recipes():
         raise unknown_engine(options.engine)
     if options.codec:
-        from rtface.media.write.codec import check_encoder
+        from rtface.media.write.codec import encoder_of
 
-        check_encoder(options.codec)
+        encoder_of(options.codec)
     for text in options.stages:
         check_stage(Spec.parse(text).name)
 

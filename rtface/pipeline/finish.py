@@ -46,8 +46,8 @@ def carry_out(
     options = plan.options
     for key, line in plan.warnings.items():
         stats.warn(key, line)
-    for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
-        stats.warn(f"leftover:{line}", line)
+    for target in plan.outputs.all():
+        clear_leftovers(target)
     if plan.stills and plan.folder:
         remove_unfinished_files(filter(has_still_name, sorted(plan.outputs.film.path.glob(".*.partial*"))))
     report, began = plan.report(), perf_counter()

@@ -46,7 +46,7 @@ from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.intra_copy import IntraCopy
 from rtface.media.write.invented import plan_map
 from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
-from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_space, plan_output, supported_encoders
+from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_folder, plan_output, supported_encoders
 from rtface.pipeline.compare import plan_pairs
 from rtface.pipeline.runtime import codec_device
 from rtface.pipeline.threads import Threads
@@ -492,7 +492,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     if isinstance(frames, RunPlan):
         further = _plan_further(options, info, frames.outputs.further, options.look_name)
         for film in further.values():
-            check_space(film)
+            check_folder(film)
     elif output is not None:
         paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
         further = _plan_further(options, info, paths, options.look_name)

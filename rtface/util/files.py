@@ -7,7 +7,6 @@ import errno
 import itertools
 import os
 import secrets
-import shutil
 import sys
 import tempfile
 import time
@@ -148,11 +147,6 @@ def lock(number: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def free_bytes(folder: Path) -> int:
-    """Bytes that are free where a file will be written."""
-    return shutil.disk_usage(folder).free
 
 
 def now_in(folder: Path) -> float:

@@ -396,7 +396,7 @@ def test_a_job_that_is_ready_is_joined(source: Path, tmp_path: Path):
 
 
 def test_an_output_without_room_for_a_job_beside_it(source: Path):
-    with pytest.raises(OutputError, match="the name is too long for this folder"):
+    with pytest.raises(OutputError, match=r"name too long.*a shorter name"):
         run_film(source, source.with_name("x" * 251 + ".mkv"), Options(dry_run=True))
 
 

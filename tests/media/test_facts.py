@@ -98,7 +98,7 @@ def test_a_date_of_tracks_alone_is_the_films(tmp_path: Path, suffix: str) -> Non
     assert _said(out)[0]["creation_time"] == _DATE
     source = FileSource(_dated(tmp_path / "c.mp4", 1, 6))
     source.close()
-    with pytest.raises(OutputError, match=r"no container here has a place .*0: creation_time.*elsewhere"):
+    with pytest.raises(OutputError, match=r"has no place .*0: creation_time.*left out"):
         plan_output(source.info, tmp_path / f"d{suffix}", strict=True)
 
 

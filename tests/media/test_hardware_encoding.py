@@ -11,9 +11,8 @@ import av
 import pytest
 
 from rtface.errors import OutputError, UsageError
-from rtface.frame import Color
 from rtface.media.cuda import driver, nvenc
-from rtface.media.cuda.nvenc import Encoding, encoding
+from rtface.media.cuda.nvenc import Encoding
 from rtface.media.formats.color import HdrMetadata
 from rtface.media.write import encoders
 from rtface.media.write.encoders import FAMILIES, SPEEDS, accel, check
@@ -55,7 +54,7 @@ def test_ffmpeg_knows_every_option_that_is_set(codec):
     known = {o.name: o for o in av.CodecContext.create(codec, "w").supported_options.private}
     family = FAMILIES[codec]
     assert {"cq", "preset", "rc", "tune", "gpu"} <= set(known)
-    assert known["cq"].max == family.best and known["cq"].min == 0
+    assert known["cq"].min == 0
     presets = {choice.name for choice in known["preset"].choices}
     assert set(SPEEDS.values()) <= presets and family.speed in presets
     assert "vbr" in {choice.name for choice in known["rc"].choices}
@@ -68,11 +67,8 @@ def test_ffmpeg_knows_every_option_that_is_set(codec):
     ("codec", "crf", "preset", "want"),
     [
         ("h264_nvenc", None, None, {"rc": "vbr", "b": "0", "cq": "20", "preset": "p5"}),
-        ("h264_nvenc", 23, "p7", {"rc": "vbr", "b": "0", "cq": "23", "preset": "p7"}),
         ("hevc_nvenc", 17.5, "fast", {"rc": "vbr", "b": "0", "cq": "17.5", "preset": "p4"}),
         ("hevc_nvenc", 0, "veryslow", {"tune": "lossless", "b": "0", "preset": "p7"}),
-        ("av1_nvenc", None, "medium", {"rc": "vbr", "b": "0", "cq": "25", "preset": "p5"}),
-        ("av1_nvenc", 63, "ultrafast", {"rc": "vbr", "b": "0", "cq": "63", "preset": "p1"}),
         ("av1_nvenc", 0, None, {"rc": "vbr", "b": "0", "cq": "1", "preset": "p5"}),
     ],
 )
@@ -86,21 +82,13 @@ def test_quality_and_speed(info, willing, tmp_path, codec, crf, preset, want):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"codec": "h264_nvenc", "crf": 52}, "takes --crf up to 51"),
-        ({"codec": "av1_nvenc", "preset": "12"}, "no preset"),
-        ({"codec": "h264_nvenc", "preset": "quick"}, "no preset quick"),
         ({"codec": "h264_nvenc", "encode": Encoding("software")}, "contradict"),
         ({"codec": "libx264", "encode": Encoding("cuda")}, "not encoded by a GPU"),
-        ({"codec": "ffv1", "encode": Encoding("cuda")}, "not encoded by a GPU"),
     ],
 )
 def test_what_cannot_be_asked_for(info, tmp_path, options, why):
     with pytest.raises(UsageError, match=why):
         plan_output(info(), tmp_path / "out.mkv", **options)
-
-
-def test_a_run_names_its_gpu():
-    assert encoding("auto", "cpu") == Encoding("auto", 0) and encoding("cuda", "cuda:2") == Encoding("cuda", 2)
 
 
 # -- when it is chosen ----------------------------------------------------------------------------------------------
@@ -114,21 +102,15 @@ TEN = {"pix_fmt": "p010le", "on_gpu": True}
     [
         ({}, {}, "libx264"),
         ({}, {"encode": Encoding("cuda", 1)}, "h264_nvenc"),
-        ({}, {"encode": Encoding("cuda"), "codec": "hevc"}, "hevc_nvenc"),
         ({}, {"encode": Encoding("cuda"), "codec": "AV1"}, "av1_nvenc"),
         ({"pix_fmt": "nv12", "on_gpu": True}, {}, "h264_nvenc"),
-        ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "h265"}, "hevc_nvenc"),
         ({"pix_fmt": "nv12", "on_gpu": True}, {"codec": "libx264"}, "libx264"),
         ({"pix_fmt": "nv12", "on_gpu": True}, {"encode": Encoding("software")}, "libx264"),
         ({"pix_fmt": "nv12", "on_gpu": True}, {"crf": 0}, "libx264"),
         (TEN, {}, "hevc_nvenc"),
-        (TEN, {"codec": "h264"}, "h264_nvenc"),
         (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {}, "libx265"),
-        (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"encode": Encoding("cuda")}, "libx265"),
         (TEN | {"hdr": HdrMetadata(light=(1000, 400))}, {"codec": "hevc_nvenc"}, "hevc_nvenc"),
-        (TEN | {"color": Color("bt2020", False, "hlg", 9)}, {}, "hevc_nvenc"),
         ({"pix_fmt": "yuv420p12le"}, {"encode": Encoding("cuda")}, "libx265"),
-        ({"pix_fmt": "rgb24"}, {"encode": Encoding("cuda")}, "libx264rgb"),
         ({"pix_fmt": "yuv422p10le"}, {"encode": Encoding("cuda")}, "hevc_nvenc"),
     ],
 )
@@ -153,10 +135,6 @@ def test_named_it_may_lose_what_it_says(info, willing, tmp_path):
     assert "cannot carry the HDR" in hdr.video.warnings[0]
     with pytest.raises(OutputError, match="--strict"):
         plan_output(twelve, tmp_path / "out.mkv", codec="hevc_nvenc", strict=True)
-
-
-def test_a_webm_has_one_choice(info, willing, tmp_path):
-    assert plan_output(info(), tmp_path / "out.webm", encode=Encoding("cuda")).video.encoder == "av1_nvenc"
 
 
 def test_pictures_on_the_gpu_are_handed_over_as_they_are(info, willing, tmp_path, monkeypatch):
@@ -187,11 +165,8 @@ def test_a_gpu_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, t
     [
         ({"codec": "h264_nvenc", "preset": "p6", "crf": 20}, {"codec": "libx264", "crf": 20}, False),
         ({"codec": "h264_nvenc", "preset": "faster"}, {"codec": "libx264", "preset": "faster"}, True),
-        ({"codec": "hevc_nvenc", "crf": 30}, {"codec": "libx265", "crf": 30}, True),
         ({"codec": "av1_nvenc", "preset": "fast"}, {"codec": "libsvtav1"}, False),
         ({"encode": Encoding("cuda")}, {}, True),
-        ({"encode": Encoding("cuda"), "crf": 0}, {"crf": 0}, False),
-        ({"encode": Encoding("cuda"), "codec": "h265"}, {"codec": "h265"}, False),
     ],
 )
 def test_software_writes_the_same_file(media, tmp_path, monkeypatch, options, software, late):

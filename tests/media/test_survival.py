@@ -104,7 +104,6 @@ def test_sound_is_copied_and_stays_in_time(media, tmp_path: Path, suffix: str):
     ("codec", "holder", "suffix", "becomes"),
     [
         ("aac", ".mp4", ".webm", "opus"),
-        ("pcm_s16le", ".mkv", ".webm", "opus"),
         ("libopus", ".mkv", ".mov", "aac"),
         ("flac", ".mkv", ".mov", "pcm_s16le"),
     ],
@@ -157,30 +156,6 @@ def test_a_stream_of_an_unknown_codec_is_left_out(media, subtitled: Path, tmp_pa
         assert [stream.type for stream in box.streams] == ["video"]
 
 
-def test_text_that_no_transport_stream_holds(media, subtitled: Path, tmp_path: Path):
-    with pytest.raises(OutputError, match=r"cannot hold stream 1 \(subtitle, subrip\); name the output out\.mkv"):
-        media.passthrough(subtitled, tmp_path / "out.ts")
-
-
-@pytest.mark.parametrize(("suffix", "kept"), [(".mkv", True), (".webm", True), (".mp4", False)])
-def test_subtitles_that_begin_together_stay_together(media, tmp_path: Path, suffix: str, kept: bool):
-    """Where a container holds one after the other, those of one time become one."""
-    events = [(200, 900, "Sign."), (200, 500, "Speech."), (1100, 1500, "Last.")]
-    source = media.make_film(tmp_path / "in.mkv", frames=50, extra=subtitles(events))
-    stats = Stats()
-    media.passthrough(source, tmp_path / f"out{suffix}", stats=stats)
-    found = [(round(start, 1), round(end, 1), text) for start, end, text in cues(tmp_path / f"out{suffix}")]
-    if kept:
-        assert found == [(start / 1000, end / 1000, text) for start, end, text in events]
-    else:
-        assert [one for one in found if one[0] < one[1]] == [
-            (0.2, 0.5, "Sign.\nSpeech."),
-            (0.5, 0.9, "Sign."),
-            (1.1, 1.5, "Last."),
-        ]
-    assert ("texts_joined" in stats.warnings) == (not kept)
-
-
 @pytest.mark.parametrize(
     "events",
     [
@@ -190,8 +165,9 @@ def test_subtitles_that_begin_together_stay_together(media, tmp_path: Path, suff
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
 def test_texts_move_no_packet_of_another_stream(media, tmp_path: Path, suffix: str, events: list[tuple[int, int, str]]):
-    source = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac", extra=subtitles(events))
-    media.passthrough(source, tmp_path / f"out{suffix}")
+    source, stats = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac", extra=subtitles(events)), Stats()
+    media.passthrough(source, tmp_path / f"out{suffix}", stats=stats)
+    assert ("texts_joined" in stats.warnings) == (len(events) == 3)
     for kind in ("audio", "video"):
         before, after = (sorted(times_of(path, kind)) for path in (source, tmp_path / f"out{suffix}"))
         assert after == pytest.approx(before, abs=0.0015)
@@ -219,40 +195,15 @@ def test_long_silence_between_texts_keeps_their_times():
     assert (3 << 30) in begins and max(np.diff(begins)) < 1 << 31
 
 
-def test_a_text_that_comes_twice_in_a_row_stays_as_it_is(media, tmp_path: Path):
-    """In MP4 its end may touch the second; the output's is hashed as the input's."""
-
-    def subtitle(box: Any) -> Callable[[], None]:
-        stream = box.add_mux_stream("mov_text")
-        stream.time_base = Fraction(1, 1000)
-
-        def write() -> None:
-            for begin, end, text in ((200, 700, b"\0\5Hello"), (700, 1200, b"\0\5Hello"), (1500, 1800, b"\0\3Bye")):
-                packet = av.Packet(text)
-                packet.stream, packet.time_base, packet.pts, packet.dts = stream, stream.time_base, begin, begin
-                packet.duration = end - begin
-                box.mux_one(packet)
-
-        return write
-
-    source = media.make_film(tmp_path / "in.mp4", frames=50, extra=subtitle)
-    media.passthrough(source, tmp_path / "out.mp4")
-    before, after = (hash_packets(path)[1] for path in (source, tmp_path / "out.mp4"))
-    assert [md5 for _, md5 in after.rows] == [md5 for _, md5 in before.rows] and len(before.rows) == 2
-
-
 @pytest.mark.parametrize("drop", ["1", "subtitle"])
 def test_a_stream_can_be_left_out(media, subtitled: Path, tmp_path: Path, drop: str):
+    for number in ("0", "7"):  # 0 holds the frames
+        with pytest.raises(UsageError, match=rf"--drop {number}: .* it has 1 \(subtitle, subrip\)"):
+            media.passthrough(subtitled, tmp_path / "out.mkv", drop=[number])
     plan = media.passthrough(subtitled, tmp_path / "out.ts", drop=[drop], strict=True)
     assert any("stream 1 (subtitle, subrip) is left out" in note for note in plan.notes)
     with av.open(str(tmp_path / "out.ts")) as box:
         assert [stream.type for stream in box.streams] == ["video"]
-
-
-def test_no_other_stream_than_there_is_can_be_left_out(media, subtitled: Path, tmp_path: Path):
-    for number in ("0", "7"):  # 0 holds the frames
-        with pytest.raises(UsageError, match=rf"--drop {number}: .* it has 1 \(subtitle, subrip\)"):
-            media.passthrough(subtitled, tmp_path / "out.mkv", drop=[number])
 
 
 def test_a_sparse_subtitle_does_not_hold_the_film_back(media, tmp_path: Path):
@@ -324,40 +275,9 @@ def test_a_cover_picture_comes_along_in_matroska(media, tmp_path: Path, suffix: 
     assert len(media.decoded(tmp_path / f"out{suffix}")) == 10
 
 
-def test_several_streams_keep_order_language_and_flags(media, tmp_path: Path):
-    def add(box: Any) -> Callable[[], None]:
-        streams = []
-        for language, title in (("eng", "Main"), ("deu", "Kommentar")):
-            stream = box.add_stream("aac", rate=48_000)
-            stream.metadata.update(language=language, title=title)
-            streams.append(stream)
-        streams[1].disposition = av.stream.Disposition.comment
-
-        def write() -> None:
-            for stream in streams:
-                frame = av.AudioFrame(format="fltp", layout="stereo", samples=1024)
-                frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
-                for plane in frame.planes:
-                    plane.update(bytes(plane.buffer_size))
-                box.mux(stream.encode(frame))
-                box.mux(stream.encode(None))
-
-        return write
-
-    source = media.make_film(tmp_path / "in.mkv", extra=add, metadata={"title": "Evening", "comment": "kept"})
-    for suffix in (".mkv", ".mp4"):
-        media.passthrough(source, tmp_path / f"out{suffix}", tags={"rtface_engine": "test 1"})
-        with av.open(str(tmp_path / f"out{suffix}")) as box:
-            assert [s.type for s in box.streams] == ["video", "audio", "audio"]
-            assert [s.language for s in box.streams.audio] == ["eng", "deu"]
-            assert box.streams.audio[1].disposition & av.stream.Disposition.comment
-            tags = {k.lower(): v for k, v in box.metadata.items()}
-            assert (tags["title"], tags["comment"], tags["rtface_engine"]) == ("Evening", "kept", "test 1")
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
 def test_chapters(media, tmp_path: Path, suffix: str):
-    marks = [(0, 400, "One"), (400, 1000, "Two")]
+    marks = [(0, 400, "One"), *([(200, 200, "Mark")] if suffix == ".mkv" else []), (400, 1000, "Two")]
     source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
     media.passthrough(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as box:
@@ -366,7 +286,7 @@ def test_chapters(media, tmp_path: Path, suffix: str):
             for c in box.chapters()
         ]
     assert found == marks
-    with pytest.raises(OutputError, match="2 chapters"):
+    with pytest.raises(OutputError, match=r"ts cannot hold \d chapters.*out\.mkv"):
         media.passthrough(source, tmp_path / "out.ts")
 
 
@@ -390,19 +310,6 @@ def test_metadata_of_a_transport_stream_is_copied(media, tmp_path: Path):
     assert [stream.action for stream in plan.streams] == ["copy"]
     with av.open(str(tmp_path / "out.ts")) as box:
         assert [bytes(packet) for packet in box.demux(box.streams.data[0]) if packet.size] == facts
-
-
-def test_odd_chapters_stay_or_are_said(media, tmp_path: Path):
-    marks = [(0, 400, "One"), (200, 200, "Mark"), (300, 900, "Overlap")]
-    source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
-    media.passthrough(source, tmp_path / "out.mkv")
-    with av.open(str(tmp_path / "out.mkv")) as box:
-        assert [c["metadata"]["title"] for c in box.chapters()] == ["One", "Mark", "Overlap"]
-    opened = media.open(source)
-    notes = plan_output(opened.info, tmp_path / "out.mp4").notes
-    assert len([note for note in notes if "1 of 3 chapters" in note]) == 2
-    with pytest.raises(OutputError, match="1 of 3 chapters"):
-        plan_output(opened.info, tmp_path / "out.mp4", strict=True)
 
 
 def test_fragments_that_begin_late_are_whole(media, tmp_path: Path):
@@ -432,12 +339,6 @@ def test_turns_and_mirrors_stay_a_note_and_no_sample_moves(media, tmp_path: Path
     assert media.samples(before.image) == media.samples(after.image)
 
 
-def test_a_turn_stops_an_output_that_cannot_note_it(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mp4", frames=3, matrix=TURNS["quarter"])
-    with pytest.raises(OutputError, match=r"rotation.*out\.mkv"):
-        media.passthrough(source, tmp_path / "out.ts")
-
-
 @pytest.mark.parametrize(
     ("suffix", "codec"),
     [(".mp4", None), (".mkv", None), (".mov", None), (".ts", None), (".mkv", "prores"), (".webm", None)],
@@ -457,18 +358,13 @@ def test_colour_tags(media, tmp_path: Path, suffix: str, codec: str | None):
         frames=3,
         pix_fmt="yuv422p10le" if codec == "prores" else "yuv420p",
         tags={"colorspace": 6, "color_primaries": 6, "color_trc": 6, "color_range": 1},
+        options={"chroma_sample_location": "topleft"},
     )
     media.passthrough(source, tmp_path / f"out{suffix}", codec=codec)
     info = media.open(tmp_path / f"out{suffix}").info
+    assert suffix != ".mp4" or media.frames_of(tmp_path / "out.mp4")[0][0].color.siting == "topleft"
     assert (info.tags.matrix, info.tags.primaries, info.tags.transfer) == (6, 6, 6)
     assert info.color.matrix == "bt601" and not info.color.full_range
-
-
-def test_chroma_siting(media, tmp_path: Path):
-    source = media.make_film(tmp_path / "in.mp4", frames=3, options={"chroma_sample_location": "topleft"})
-    assert media.frames_of(source)[0][0].color.siting == "topleft"
-    media.passthrough(source, tmp_path / "out.mkv")
-    assert media.frames_of(tmp_path / "out.mkv")[0][0].color.siting == "topleft"
 
 
 @pytest.mark.parametrize(
@@ -561,14 +457,13 @@ def test_h264_says_which_field_comes_first(media, tmp_path: Path, order: str, sa
     assert {data[data.index(b"\x06\x01\x01") + 3] >> 4 for data in packets} == {said}
 
 
-@pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_captions_in_the_picture_stream(media, tmp_path: Path, codec: str):
+def test_captions_in_the_picture_stream(media, tmp_path: Path):
     """CEA-608 bytes that travel inside H.264 as SEI come out again on the same pictures."""
     source = tmp_path / "in.h264"
     captioned_h264(source, [bytes((0x80 + i, 0x42)) for i in range(5)])
     assert _captions(source)[:2] == [bytes((0xFC, 0x80 + i, 0x42)) for i in range(2)]
     output = tmp_path / "out.mkv"
-    media.passthrough(source, output, codec=codec, preset="ultrafast")
+    media.passthrough(source, output, codec="libx265", preset="ultrafast")
     assert _captions(output) == _captions(source)
 
 

@@ -52,7 +52,7 @@ class RecordSink(ChildSink):
         self.patience = _PATIENCE_S if whole else 0.0
         super().__init__("rtface.live.sinks.record_worker:record", path, _SLOTS)
         suffix = Path(path).suffix.lower()
-        known = [name for name in FORMATS if name != ".webm"]
+        known = [name for name in FORMATS if name not in (".webm", ".mxf")]
         if suffix not in known:
             raise UsageError(
                 "{path}: a live run is recorded as {known}; .mkv is the safest",

@@ -104,7 +104,7 @@ def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTrans
     context = target.codec_context
     context.sample_rate, context.layout = form.rate, _LAYOUTS[form.channels]
     context.time_base = Fraction(1, form.rate)
-    return AudioTranscoder(source, target, stats, Fraction(0))
+    return AudioTranscoder(source, target, stats)
 
 
 class _NullFile:

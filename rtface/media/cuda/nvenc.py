@@ -74,7 +74,7 @@ def choose_encoder(
         plan = plan_video(info, format, supported, codec=name, crf=crf, preset=preset)
         if plan.warnings and not names_gpu(codec):
             raise EncoderRefused(plan.warnings[0])
-        plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None) if keep else []
+        plan.warnings += lossy_notes(plan, info) if keep else []
         _open(plan, info, wanted.device)
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]

@@ -37,8 +37,6 @@ def sha256_of(
                 value.update(block)
                 if tick is not None:
                     tick(len(block))
-    except FileNotFoundError as error:
-        raise InputMissing("{path}: there is no such file", code="no_file_here", path=path) from error
     except OSError as error:
         raise InputMissing(
             "{path}: cannot be read ({why})", code="file_unreadable", path=path, why=error.strerror

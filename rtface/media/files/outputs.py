@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import InputError, Message, OptionFlag, OutputError, UsageError
-from rtface.media.files.image_names import IMAGE_KINDS, list_images
+from rtface.errors import Message, OptionFlag, OutputError, UsageError
+from rtface.media.files.image_names import IMAGE_KINDS
 from rtface.media.files.workfile import Target, work_name
 from rtface.util.urls import check_file_name, check_slashes
 
@@ -46,9 +45,6 @@ class OutputPath:
             else Message(path)
         )
 
-    def __str__(self) -> str:
-        return self.message
-
 
 def names_folder(output: AnyPath) -> bool:
     """Whether an output means a folder: there is one of that name, or the name ends in a slash."""
@@ -62,7 +58,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     Args:
         written: what is written; the first folder among them is made by the run, with those above, so that files in
             these may be named.
-        inputs: files, folders and addresses that are read; an image in an input folder is an input too.
+        inputs: files, folders and addresses that are read.
         overwrite: whether existing files may be replaced.
 
     Returns:
@@ -83,7 +79,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
                 raise OutputError(
                     "{path}: is the same file as {name}; choose another name",
                     code="output_same",
-                    path=one,
+                    path=one.message,
                     name=OptionFlag(other.name) if other.name else "OUTPUT",
                 )
         targets.append(target)
@@ -106,12 +102,14 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     text = os.fspath(one.path)
     if text == "-":
         raise UsageError(
-            "{path}: rtface writes to files, not to standard output; name a file", code="output_stdout", path=one
+            "{path}: rtface writes to files, not to standard output; name a file",
+            code="output_stdout",
+            path=one.message,
         )
     (check_file_name if one.name else check_slashes)(text)
     named = Path(text)
     path = Path(os.path.realpath(named))
-    target = Target(path, str(one), overwrite)
+    target = Target(path, one.message, overwrite)
     _check_kind(one, named)
     for name in inputs:
         if _same(named, name):
@@ -119,14 +117,8 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
             raise OutputError(
                 "{path}: is the input itself; choose another {what} for the output",
                 code="output_input",
-                path=one,
+                path=one.message,
                 what=what,
-            )
-        if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
-            raise OutputError(
-                "{path}: is one of the input's images; choose another name for the output",
-                code="output_is_image",
-                path=one,
             )
     if one.folder:
         _check_folder(one, path, overwrite)
@@ -134,12 +126,12 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     if path.parent in made and not path.parent.exists():
         return target
     if not path.parent.is_dir():
-        raise folder_gone(one, path.parent)
+        raise folder_gone(one.message, path.parent)
     if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
         raise OutputError(
             "{path}: exists already; {--overwrite=True} replaces it once the new one is whole",
             code="output_exists",
-            path=one,
+            path=one.message,
         )
     _check_writable(one, path)
     return target
@@ -155,17 +147,14 @@ def _check_kind(one: OutputPath, named: Path) -> None:
             raise OutputError(
                 "{path}: is a folder; name a file in it, such as {example}",
                 code="output_folder",
-                path=one,
+                path=one.message,
                 example=named / "enhanced.mp4",
             )
     elif not stat.S_ISREG(mode):
-        advice = ", or --json for the report on stdout" if one.name == "--report" else ""
-        raise OutputError(
-            "{path}: is not a regular file; choose another name{advice}", code="output_special", path=one, advice=advice
-        )
+        raise OutputError("{path}: is not a regular file; choose another name", code="output_special", path=one.message)
     elif one.folder:
         raise OutputError(
-            "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one
+            "{path}: is a file, and a folder is needed; choose another name", code="output_is_file", path=one.message
         )
 
 
@@ -177,20 +166,13 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
                 "{path}: is a folder with something in it; choose another, or replace stills of the same name "
                 "with {--overwrite=True}",
                 code="output_filled",
-                path=one,
+                path=one.message,
             )
         _check_writable(one, path / "000001.png")
         return
     above = path.parent
     while not above.exists():
         above = above.parent
-    if not above.is_dir():
-        raise OutputError(
-            "{path}: the folder cannot be made, {folder} is a file; choose another place",
-            code="output_above",
-            path=one,
-            folder=above,
-        )
     _check_writable(one, above / path.name)
 
 
@@ -201,30 +183,14 @@ def _check_writable(one: OutputPath, path: Path) -> None:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         probe.unlink(missing_ok=True)  # another run may take it for what a killed one left
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise OutputError(
-                "{path}: the name is too long for this folder ({count} bytes, and the working file next to it "
-                "needs {more} more); choose a shorter one",
-                code="output_name_long",
-                path=one,
-                count=len(os.fsencode(path.name)),
-                more=len(probe.name) - len(path.name),
-            ) from error
         raise OutputError(
-            "{path}: the folder {folder} cannot be written to ({why}); choose another place or change its permissions",
+            "{path}: the folder {folder} cannot be written to ({why}); choose another place or a shorter name, or "
+            "change its permissions",
             code="output_forbidden",
-            path=one,
+            path=one.message,
             folder=path.parent,
             why=error.strerror,
         ) from error
-
-
-def _images(folder: AnyPath) -> list[Path]:
-    """The images in an input folder; none for another input."""
-    try:
-        return list_images(folder)
-    except (InputError, ValueError):
-        return []
 
 
 def _same(one: AnyPath, other: AnyPath) -> bool:

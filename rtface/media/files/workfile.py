@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -12,11 +13,14 @@ import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from rtface.errors import OutputError
-from rtface.util.files import NEW, lock, numbered, rename_new, replace, sync_file, sync_folder
+from rtface.util.files import lock, numbered, rename_new, replace, sync_file, sync_folder
 from rtface.util.machine import machine_name
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -25,7 +29,7 @@ _FULL = {
 }
 # Process ids mean something on one machine only: in containers every process may have number 1.
 HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
-_WORK_NAME = re.compile(r"\.(?:(?P<host>[0-9a-f]{6})-)?(?P<pid>\d+)-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
+_WORK_NAME = re.compile(r"\.([0-9a-f]{6})-\d+-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
 
 def full(error: BaseException | None) -> str | None:
@@ -38,16 +42,10 @@ def work_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}-{secrets.token_hex(3)}.partial{path.suffix}")
 
 
-def writer_of(work: Path) -> tuple[str | None, int]:
-    """Host tag (None where the name has none) and process id in a working file's name; process 0 for other names."""
+def host_of(work: Path) -> str | None:
+    """Gives the host tag in a working file's name; None for other names."""
     match = _WORK_NAME.search(work.name)
-    return (match["host"], int(match["pid"])) if match else (None, 0)
-
-
-def is_work_of(work: Path, path: Path) -> bool:
-    """Whether a name is one that `work_name` makes for `path`, not for a longer name that begins alike."""
-    match = _WORK_NAME.search(work.name)
-    return match is not None and work.name[: match.start()] == f".{path.stem}"
+    return match[1] if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +62,20 @@ class Target:
     shown: str
     overwrite: bool = False
 
-    def partial(self) -> Target:
-        """A target named NAME.partial.EXT, or NAME.partial-2.EXT …, where nothing is yet."""
-        return Target(next(name for name in numbered(self._partial) if not os.path.lexists(name)), self.shown)
-
     def keep(self, work: Path) -> Path:
         """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …: nothing is replaced.
 
         Raises:
             OSError: it cannot be renamed.
         """
-        names = numbered(self._partial)
+        names = numbered(self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}"))
         while True:
             with contextlib.suppress(FileExistsError):
                 rename_new(work, name := next(names))
                 return name
 
-    @property
-    def _partial(self) -> Path:
-        return self.path.with_name(f"{self.path.stem}.partial{self.path.suffix}")
 
-
-class WorkFile:
+class WorkFile(io.FileIO):
     """A file that FFmpeg writes into through Python, and that is given its name when it is whole.
 
     Two reasons not to let FFmpeg open it: a short write must not pass as a whole one, and after the first fault
@@ -111,20 +101,21 @@ class WorkFile:
         self.size = 0
         self._sealed = False
         self.path = path or work_name(target.path)
-        number = os.open(self.path, NEW, 0o666)
+        super().__init__(self.path, "x+")
         with contextlib.suppress(BlockingIOError):
-            lock(number)
-        self._file = os.fdopen(number, "rb+", buffering=0)
-        self._like_replaced()
-
-    # -- as FFmpeg sees it --------------------------------------------------------------------------------------
+            lock(self.fileno())
+        if target.overwrite and sys.platform != "win32":
+            with contextlib.suppress(OSError):  # of the file that it replaces
+                old = target.path.stat()
+                os.fchmod(self.fileno(), stat.S_IMODE(old.st_mode))
+                os.fchown(self.fileno(), old.st_uid, old.st_gid)
 
     @property
-    def closed(self) -> bool:
+    def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether no more may be written by FFmpeg; PyAV then leaves out the trailer."""
-        return self._sealed or self._file.closed
+        return self._sealed or super().closed
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Writes all of `data`.
 
         Raises:
@@ -139,32 +130,12 @@ class WorkFile:
         total = len(rest)
         try:
             while rest:
-                rest = rest[self._file.write(rest) :]
+                rest = rest[super().write(rest) :]
         except OSError as error:
             self.fault = error
             raise
-        self.size = max(self.size, self._file.tell())
+        self.size = max(self.size, self.tell())
         return total
-
-    def read(self, size: int = -1) -> bytes:
-        """Reads from the current place."""
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves to a place, as `io.RawIOBase.seek`."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """The current place."""
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def writable(self) -> bool:
-        """Always."""
-        return True
 
     # -- its ends -----------------------------------------------------------------------------------------------
 
@@ -174,8 +145,8 @@ class WorkFile:
 
     def edited(self) -> BinaryIO:
         """The sealed file for what is put right in it afterwards; close it to have that written."""
-        self._sealed = True
-        return open(self._file.fileno(), "rb+", closefd=False)
+        self.seal()
+        return open(self.fileno(), "rb+", closefd=False)
 
     def publish(self, *, sync: bool = True) -> None:
         """Gives the file its final name in one step. An older file of that name is replaced only where its owner
@@ -189,54 +160,31 @@ class WorkFile:
             FileExistsError: a file came there meanwhile, and must not be replaced.
             OSError: it cannot be renamed; the file keeps its working name.
         """
-        self._sealed = True
-        self._like_replaced()
+        self.seal()
         if sync:
-            sync_file(self._file.fileno())
+            sync_file(self.fileno())
         path = self.target.path
         if sys.platform == "win32":  # an open file cannot be renamed there
-            self._file.close()
-        if self.target.overwrite:
-            replace(self.path, path)
-        else:
-            rename_new(self.path, path)
+            self.close()
+        rename = replace if self.target.overwrite else rename_new
+        rename(self.path, path)
         self.path = path
-        self._file.close()
+        self.close()
         if sync:
             sync_folder(path.parent)
 
     def keep(self) -> Path:
         """Gives it the name NAME.partial.EXT; raises as `Target.keep`, and then it has its working name."""
-        self._sealed = True
-        if sys.platform == "win32":
-            self._file.close()
-        try:
-            self.path = self.target.keep(self.path)
-        finally:
-            self._file.close()
+        self.seal()
+        self.close()
+        self.path = self.target.keep(self.path)
         return self.path
 
     def discard(self) -> None:
         """Removes it."""
-        self._sealed = True
-        if sys.platform == "win32":
-            self._file.close()
+        self.seal()
+        self.close()
         self.path.unlink(missing_ok=True)
-        self._file.close()
-
-    def _like_replaced(self) -> None:
-        """Gives it the permissions of the file that it will replace, and its owner where that is allowed."""
-        if sys.platform == "win32" or not self.target.overwrite:
-            return
-        try:
-            old = self.target.path.stat()
-        except OSError:
-            return
-        number = self._file.fileno()
-        with contextlib.suppress(OSError):
-            os.fchown(number, old.st_uid, old.st_gid)
-        with contextlib.suppress(OSError):
-            os.fchmod(number, stat.S_IMODE(old.st_mode))
 
 
 def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:

@@ -17,8 +17,9 @@ _HELD_OF_STREAMS = {
     "mp4": {"title", "language"},
     "mov": {"title", "language"},
     "mpegts": {"language"},
+    "mxf": set[str](),
 }
-_HELD_OF_FILMS = {"mpegts": set[str]()}  # by container; None for all tags
+_HELD_OF_FILMS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; None for all tags
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from rtface.media.formats.matroska import CRC, SEGMENT, UNKNOWN, checksum, element, elements, level, longer, void
+from rtface.media.formats.matroska import CRC, SEGMENT, UNKNOWN, checksum, elements, level, void
 from rtface.media.formats.mp4 import box, boxes, find_box, inner_boxes
 
 Texts = Mapping[str, str | None]
@@ -21,10 +21,8 @@ Texts = Mapping[str, str | None]
 def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
     """Changes global tags that a file in FFmpeg's container `format` has; MPEG-TS has none.
 
-    All of them together may not become longer: where there is no room, the tags stay as they are.
+    Where there is no room for a longer text, the tag stays as it is.
     """
-    if not texts:
-        return
     if format in ("mp4", "mov"):
         _in_mp4(file, texts)
     elif format in ("matroska", "webm"):
@@ -38,29 +36,14 @@ def _in_mp4(file: BinaryIO, texts: Texts) -> None:
     at = 0
     for kind, size in list(boxes(file)):
         if kind == b"moov":
-            _change_moov(file, at, size, texts)
-        elif kind == b"mdat":  # FFmpeg's fragments, once whole, leave their first header at the beginning of it
-            for inner in (at + 8, at + 16):
-                file.seek(inner)
-                head = file.read(8)
-                if head[4:] == b"ftyp" and (length := struct.unpack(">I", head[:4])[0]) < size:
-                    file.seek(inner + length)
-                    found, what = struct.unpack(">I4s", file.read(8))
-                    if what == b"moov" and length + found < size:
-                        _change_moov(file, inner + length, found, texts)
+            file.seek(at)
+            moov = bytearray(file.read(size))
+            for holder in ((8, size), *inner_boxes(moov, 8, size, b"udta")):
+                for meta in inner_boxes(moov, *holder, b"meta"):
+                    _change_meta(moov, *meta, texts)
+            file.seek(at)
+            file.write(moov)
         at += size
-
-
-def _change_moov(file: BinaryIO, at: int, size: int, texts: Texts) -> None:
-    file.seek(at)
-    moov = bytearray(file.read(size))
-    before = bytes(moov)
-    for holder in ((8, size), *inner_boxes(moov, 8, size, b"udta")):
-        for meta in inner_boxes(moov, *holder, b"meta"):
-            _change_meta(moov, *meta, texts)
-    if bytes(moov) != before:
-        file.seek(at)
-        file.write(moov)
 
 
 def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
@@ -109,60 +92,28 @@ def _in_matroska(file: BinaryIO, texts: Texts) -> None:
         for inner, start, length in level(file, body):
             if inner == _TAGS and length >= 0:
                 file.seek(start)
-                before = file.read(length)
-                if len(before) == length and (after := _changed(before, texts)) != before:
-                    file.seek(start)
-                    file.write(after)
+                data = bytearray(file.read(length))
+                _change_tags(data, texts)
+                file.seek(start)
+                file.write(data)
         if size == UNKNOWN:
             return
 
 
-def _changed(tags: bytes, texts: Texts) -> bytes:
-    """The body of the element Tags with other texts, as long as before, and its checksum put right."""
-    parts, checked = list[bytes](), False
-    for kind, start, body, end in elements(tags, 0, len(tags)):
-        if kind == CRC:
-            checked = True
-        elif kind != _TAG:
-            parts.append(tags[start:end])
-        else:
-            simple = [
-                (tags[s:e] if k != _SIMPLE else _changed_tag(tags, s, b, e, texts), k)
-                for k, s, b, e in elements(tags, body, end)
-            ]
-            if any(part and k == _SIMPLE for part, k in simple):  # a Tag without a SimpleTag is not allowed
-                whole = b"".join(part for part, _ in simple)
-                parts.append(tags[start:end] if len(whole) == end - body else element(_TAG, whole))
-    free = len(tags) - sum(map(len, parts)) - 6 * checked
-    if free == 1:  # a Void element takes two bytes: a longer length of the last part takes one
-        free, parts[-1] = 0, longer(parts[-1])
-    if free < 0:
-        return tags
-    data = b"".join(parts) + (void(free) if free else b"")
-    return (checksum(data) if checked else b"") + data
-
-
-def _changed_tag(data: bytes, start: int, body: int, end: int, texts: Texts) -> bytes:
-    """A SimpleTag with its new text; nothing where it is taken out."""
-    name = _name(data, body, end)
-    if name not in texts:
-        return data[start:end]
-    if (text := texts[name]) is None:
-        return b""
-    return element(
-        _SIMPLE,
-        b"".join(
-            element(_TEXT, text.encode()) if k == _TEXT else data[s:e] for k, s, _, e in elements(data, body, end)
-        ),
-    )
-
-
-def _name(data: bytes, start: int, end: int) -> str:
-    return next(
-        (
-            data[b:e].rstrip(b"\0").decode(errors="replace").lower()
-            for kind, _, b, e in elements(data, start, end)
-            if kind == _NAME
-        ),
-        "",
-    )
+def _change_tags(data: bytearray, texts: Texts) -> None:
+    """Changes tags in the body of the element Tags, each in its own place, and puts its checksum right."""
+    before = bytes(data)
+    outer = list(elements(before, 0, len(before)))
+    inner = [one for kind, _, body, end in outer if kind == _TAG for one in elements(before, body, end)]
+    for _, start, body, end in (one for one in inner if one[0] == _SIMPLE):
+        parts = {kind: slice(first, last) for kind, _, first, last in elements(before, body, end)}
+        name = before[parts.get(_NAME, slice(0))].rstrip(b"\0").decode(errors="replace").lower()
+        text, place = texts.get(name, ""), parts.get(_TEXT, slice(0, 0))
+        room = place.stop - place.start
+        if text is None:
+            data[start:end] = void(end - start)
+        elif text and len(text.encode()) <= room:
+            data[place] = text.encode().ljust(room, b"\0")
+    if outer and outer[0][0] == CRC:
+        end = outer[0][3]
+        data[:end] = checksum(data[end:])

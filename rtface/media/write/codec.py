@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -45,7 +45,6 @@ _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_"
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
-_SUFFIX = {"mov": ".mov", "matroska": ".mkv"}
 # Samples of raw video that MOV has a code for.
 _RAW_IN_MOV = ("uyvy422", "yuyv422", "rgb24", "bgr24", "argb", "bgra")
 
@@ -56,6 +55,8 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
     alpha = shape.alpha and info.transparent
     if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
         return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
+    if format == "mxf":
+        return "ffv1" if shape.bits > 12 else "libx264" if _full_range(info) else "prores_ks"
     if alpha and format == "matroska":
         return "ffv1"
     if alpha and format == "mov":
@@ -103,18 +104,13 @@ def plan_video(
         UsageError: no such encoder, or it does not fit the container or the options.
     """
     kept = preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
-    if kept and preset is not None and FAMILIES[kept.encoder].preset is None:
-        # A speed was asked for and the keeper has none: the default encoder may be lossless too.
-        usual = default_encoder(info, format, supported)
-        exact = kept.crf is not None or FAMILIES[kept.encoder].lossless is not None
-        kept = PreservingEncoder(usual, crf=0) if exact and FAMILIES[usual].lossless else None
     name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
     if kept:
         name, crf = kept.encoder, kept.crf
     source = pixel_format_info(info.pix_fmt)
     if name == "libx264" and source.model == "rgb" and codec is None and (crf == 0 or not info.is_sequence):
         name = "libx264rgb"
-    encoder = _encoder(name)
+    encoder = encoder_of(name)
     if name not in supported:
         line = "{container} cannot hold {codec}; choose another {--codec}, or a .mkv output"
         raise UsageError(line, code="container_codec", container=format, codec=codec or name)
@@ -151,7 +147,7 @@ def plan_video(
         )
     plan.warnings += [Message("{name}: {what}", code="codec_loses", name=name, what=line) for line in lost]
     plan.warnings += [*(f"the input: {line}" for line in info.unseen), *_lost_views(info, format)]
-    _odd_size(plan, supported)
+    _odd_size(plan)
     set_quality(plan, crf, preset)
     limit_look_ahead(plan)
     set_slices(plan)
@@ -160,28 +156,23 @@ def plan_video(
             "dnxhr_444" if target.sampling == (1, 1) else ("dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
         )
     plan.options |= kept.options if kept else {}
+    if format == "mxf" and name == "libx264":
+        plan.options["bf"] = "0"  # the order of display is not noted
     if say:
-        plan.warnings += lossy_notes(plan, info, format, asked=codec is not None or crf is not None)
-    _interlaced(plan, info, format, supported)
+        plan.warnings += lossy_notes(plan, info)
+    _interlaced(plan, info)
     if name == "prores_ks" and plan.tags.range == _FULL and _full_range(info):
         plan.warnings.append(
             "ProRes does not know full range: players will show black and white clipped; "
-            f"{_advice(('libx264', 'ffv1'), supported)} keeps the range"
+            "--codec ffv1 in a .mkv output keeps the range"
         )
     if info.hdr is not None:
-        set_hdr(
-            plan,
-            info.hdr,
-            held=format in _NOTES_PICTURE and not name.endswith("_nvenc"),
-            advice=_advice(("libx265", "libx264"), supported),
-        )
+        set_hdr(plan, info.hdr, held=format in _NOTES_PICTURE and not name.endswith("_nvenc"))
     if alpha and not target.alpha:
         plan.lost.add("transparency")
     if info.captions and not writes_captions(name):
         plan.lost.add("captions")
-        plan.warnings.append(
-            f"{name} cannot carry the closed captions; {_advice(('libx264', 'libx265'), supported)} can"
-        )
+        plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
     # A unit of about a frame would be read as the frame rate.
@@ -190,42 +181,20 @@ def plan_video(
     plan.time_base = max(plan.time_base, _FINEST)
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1
-    if name == "mpeg4":
-        plan.time_base = Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
     return plan
 
 
-def check_encoder(name: str) -> None:
-    """UsageError for ``--codec`` with a name that no encoder of frames has."""
-    _encoder(ALIASES.get(name.lower(), name))
-
-
-def _encoder(name: str) -> Codec:
-    try:
-        encoder = Codec(name, "w")
-    except (av.FFmpegError, ValueError) as error:
-        known = ", ".join(sorted({*ALIASES, *FAMILIES}))
-        raise UsageError(
-            "{--codec:{name}}: there is no such encoder here; known ones: {codecs}",
-            code="codec_unknown",
-            name=name,
-            codecs=known,
-        ) from error
-    if encoder.type != "video":
-        raise UsageError(
-            "{--codec:{name}} is not a video encoder; sound is copied, or transcoded where it has to be",
-            code="codec_no_video",
-            name=name,
-        )
-    return encoder
-
-
-def _advice(names: Sequence[str], supported: set[str]) -> str:
-    """The encoders among these that the container can hold, as an option; else the first of them in another."""
-    fit = " or ".join(name for name in names if ALIASES.get(name, name) in supported)
-    if fit:
-        return Message("{--codec:{names}}", code="codec_that", names=fit)
-    return Message("a .mkv output with {--codec:{name}}", code="codec_mkv", name=names[0])
+def encoder_of(name: str) -> Codec:
+    """Finds the encoder of frames that ``--codec`` names; UsageError where there is none."""
+    with suppress(av.FFmpegError, ValueError):
+        if (encoder := Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
+            return encoder
+    raise UsageError(
+        "{--codec:{name}}: there is no such encoder of frames here; known ones: {codecs}",
+        code="codec_unknown",
+        name=name,
+        codecs=", ".join(sorted({*ALIASES, *FAMILIES})),
+    )
 
 
 _WHOLE_FRAME = (0, 8)  # active formats that have players show what they would show without any
@@ -250,7 +219,7 @@ def _lost_views(info: MediaInfo, format: str) -> list[Message]:
     return lines
 
 
-def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
+def _odd_size(plan: VideoPlan) -> None:
     if not plan.encoder.startswith(("libx26", "libsvtav1", "h264_", "hevc_")):
         return
     across, down = pixel_format_info(plan.pix_fmt).sampling
@@ -258,12 +227,12 @@ def _odd_size(plan: VideoPlan, supported: set[str]) -> None:
     if (width, height) != (plan.width, plan.height):
         plan.warnings.append(
             f"{plan.encoder} refuses {plan.width}×{plan.height}: the last column or row is repeated, "
-            f"{width}×{height} ({_advice(('ffv1', 'vp9'), supported)} keeps the size)"
+            f"{width}×{height} (--codec ffv1 in a .mkv output keeps the size)"
         )
         plan.width, plan.height = width, height
 
 
-def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[str]) -> None:
+def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
     if not info.interlaced:
         return
     plan.fields = info.display.fields
@@ -273,7 +242,7 @@ def _interlaced(plan: VideoPlan, info: MediaInfo, format: str, supported: set[st
         plan.warnings.append(
             f"{plan.encoder} has no interlaced coding: the fields stay in their lines and the order "
             "is noted, but some players will not deinterlace "
-            f"({_advice(('libx264',), supported)} codes fields)"
+            "(--codec libx264 codes fields)"
         )
 
 
@@ -297,12 +266,12 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
     coding, codec = info.coding, info.codec
     if coding.kind == "mezzanine":
         encoder = "prores_ks" if codec == "prores" else "dnxhd"
-        held = encoder in supported and format in ("mov", "matroska")
+        held = encoder in supported and format in ("mov", "matroska", "mxf")
         return PreservingEncoder(encoder, options={"profile": coding.profile}) if held else None
     if coding.kind != "lossless" or format == "webm":
         return None
     rgb = pixel_format_info(info.pix_fmt).model == "rgb"
-    if codec == "h264" and "libx264" in supported:
+    if codec == "h264" and "libx264" in supported and format != "mxf":
         return PreservingEncoder("libx264rgb" if rgb else "libx264", crf=0)
     if codec == "hevc" and "libx265" in supported:
         return PreservingEncoder("libx265", crf=0)
@@ -314,9 +283,7 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
         and (codec != "rawvideo" or info.pix_fmt in _RAW_IN_MOV)
     ):
         return PreservingEncoder(codec)
-    if format != "matroska":
-        return None
-    return PreservingEncoder("ffv1") if _holds("ffv1", info) else None
+    return PreservingEncoder("ffv1") if format in ("matroska", "mxf") and _holds("ffv1", info) else None
 
 
 def _holds(encoder: str, info: MediaInfo) -> bool:
@@ -325,31 +292,18 @@ def _holds(encoder: str, info: MediaInfo) -> bool:
     return not nearest(info.pix_fmt, formats, alpha=info.transparent)[1]
 
 
-def lossy_notes(plan: VideoPlan, info: MediaInfo, format: str, *, asked: bool) -> list[str]:
-    """What becomes of an input that is lossless, or made for editing, and is coded as neither; and how to keep it.
-
-    Args:
-        plan, info, format: the encoder, the input and the container.
-        asked: whether the user asked for the codec or its quality.
-    """
+def lossy_notes(plan: VideoPlan, info: MediaInfo) -> list[str]:
+    """Says that an input which is lossless, or made for editing, becomes lossy."""
     coding = info.coding
     if coding.kind == "lossy" or plan.lossless or (coding.kind == "mezzanine" and plan.encoder in MEZZANINE):
         return []
-    family = FAMILIES.get(plan.encoder, CodecFamily())
-    quality = f" with {family.crf} {plan.options[family.crf]}" if family.crf in plan.options else ""
-    kept = {"prores": ("mov", "matroska"), "dnxhd": ("mov",)}.get(info.codec, ("matroska",))
-    steps = [] if format in kept else ["name a " + " or ".join(_SUFFIX[name] for name in kept) + " output"]
-    how = Message(" and ".join([*steps, *["leave {--codec} and {--crf} out"] * asked]), code="keeps_by")
-    how += " to keep every sample" if coding.kind == "lossless" else f" to keep {coding.name}"
-    if coding.kind == "lossless" and family.lossless is not None:
-        how += Message(", or give {--crf:0} (few players show it)", code="or_crf_0")
     return [
         Message(
-            "the input is {coding} and becomes lossy ({encoder}{quality}); {advice}",
+            "the input is {coding} and becomes lossy ({encoder}); a {suffix} output without {--codec} and {--crf} "
+            "keeps it",
             code="becomes_lossy",
             coding=coding.described,
             encoder=plan.encoder,
-            quality=quality,
-            advice=how,
+            suffix={"prores": ".mov or .mkv", "dnxhd": ".mov"}.get(info.codec, ".mkv"),
         )
     ]

@@ -25,6 +25,7 @@ from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 _INTERLACED = (1 << 18) | (1 << 29)  # AV_CODEC_FLAG_INTERLACED_DCT | _ME
 _FRAME_DURATION = 1 << 8
 _QSCALE = 1 << 1
+_NTSC = Fraction(1001, 1000)
 _FIELD_ORDER = {"progressive": 1, "tff": 2, "bff": 3}
 
 
@@ -38,7 +39,6 @@ class CodecFamily:
         quality, speed: defaults of the two.
         options: set always.
         lossless: set instead of the quality for ``--crf 0``; None when it cannot be lossless.
-        best: largest quality number it takes.
         names: speeds by other encoders' names for them.
         formats: of FFmpeg's list, those in which it keeps every bit that they hold; None for all of the list.
     """
@@ -49,7 +49,6 @@ class CodecFamily:
     speed: str = ""
     options: dict[str, str] = field(default_factory=dict[str, str])
     lossless: dict[str, str] | None = None
-    best: float = 63
     names: dict[str, str] = field(default_factory=dict[str, str])
     formats: tuple[str, ...] | None = None
 
@@ -72,9 +71,7 @@ SPEEDS = {
 }
 # It takes RGB and 16 bits too, and makes 4:2:0 and 10 bits of them.
 _EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
-_NVENC = CodecFamily(
-    "cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, best=51, names=SPEEDS, formats=_EXACT
-)
+_NVENC = CodecFamily("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, names=SPEEDS, formats=_EXACT)
 FAMILIES = {
     "libx264": _X264,
     "libx264rgb": _X264,
@@ -103,6 +100,7 @@ MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for ed
 _AHEAD_BYTES = 1 << 30
 _X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
 _SLICES = 16  # of a frame of FFV1
+_MPEG2_RATES = [Fraction(rate) for rate in (24, 25, 30, 50, 60)] + [rate / _NTSC for rate in (24, 30, 60)]
 _AVX512 = 13  # CV_CPU_AVX_512F, which the Python module does not name
 # Encoders of the kind that takes a quantiser through FFmpeg's own flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
@@ -195,14 +193,6 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
             why=" (it is always lossless)" if family.lossless is not None else "",
         )
     elif family.crf is not None:
-        if crf is not None and crf > family.best:
-            raise UsageError(
-                "{encoder} takes {--crf} up to {most:g}, not {value:g}",
-                code="encoder_crf",
-                encoder=plan.encoder,
-                most=family.best,
-                value=crf,
-            )
         if crf == 0 and family.crf == "cq":
             crf = 1  # 0 would leave it to the encoder
         plan.options[family.crf] = family.quality if crf is None else f"{crf:g}"
@@ -211,14 +201,6 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
     if preset is not None and family.preset is None:
         raise UsageError("{encoder} has no {--preset}; leave it out", code="encoder_no_preset", encoder=plan.encoder)
     if family.preset is not None:
-        if preset and family.names and preset not in family.names:
-            raise UsageError(
-                "{encoder} has no preset {preset}; choose one of {presets}",
-                code="encoder_preset",
-                encoder=plan.encoder,
-                preset=preset,
-                presets=", ".join(family.names),
-            )
         plan.options[family.preset] = family.names.get(preset, preset) if preset else family.speed
 
 
@@ -261,9 +243,7 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
         ahead = min(ahead, most)
     if not plan.encoder.startswith("libx264") or ahead >= usual:
         return
-    plan.options["rc-lookahead"] = str(ahead if ahead >= 8 else 0)
-    if ahead < 8:
-        plan.options["bf"] = "0"
+    plan.options["rc-lookahead"] = str(ahead)
 
 
 def writes_captions(encoder: str) -> bool:
@@ -271,25 +251,21 @@ def writes_captions(encoder: str) -> bool:
     return encoder.startswith(("libx26", "h264_", "hevc_", "mpeg2video"))
 
 
-def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool, advice: str) -> None:
+def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
     """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
-    container has them; `advice` names encoders that can."""
-    parts: list[str] = []
-    display, light = _display_text(hdr, plan.encoder), hdr.light
-    if plan.encoder in _HDR_OPTIONS:
-        key, display_key, light_key, *more = _HDR_OPTIONS[plan.encoder]
-        parts += [f"{display_key}={display}"] if display else []
-        parts += [f"{light_key}={light[0]},{light[1]}"] if light else []
-        parts += more
-    else:
-        key = ""
-        if (display or light) and not held:
-            plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; {advice} can")
-    if key and parts:
-        plan.options[key] = ":".join([p for p in (plan.options.get(key), *parts) if p])
+    container has them."""
     plan.warnings += [
         f"{kind} metadata that changes from frame to frame is left out; HDR10 stays" for kind in hdr.dynamic
     ]
+    display, light = _display_text(hdr, plan.encoder), hdr.light
+    if plan.encoder in _HDR_OPTIONS:
+        key, display_key, light_key, *more = _HDR_OPTIONS[plan.encoder]
+        display_part = f"{display_key}={display}" if display else ""
+        light_part = f"{light_key}={light[0]},{light[1]}" if light else ""
+        if parts := [p for p in (plan.options.get(key), display_part, light_part, *more) if p]:
+            plan.options[key] = ":".join(parts)
+    elif (display or light) and not held:
+        plan.warnings.append(f"{plan.encoder} cannot carry the HDR mastering metadata; --codec libx265 can")
 
 
 def _display_text(hdr: HdrMetadata, encoder: str) -> str:
@@ -311,21 +287,11 @@ def accel(plan: VideoPlan) -> HWAccel | None:
 
 
 def counted_rate(plan: VideoPlan) -> Fraction | None:
-    """The frame rate of an encoder that counts frames instead of taking times: MPEG-2, whose standard has a table of
-    rates with factors (ISO/IEC 13818-2, frame_rate_code and its extension), and DV. The film's, or the nearest in the
-    table; None for all other encoders."""
-    if plan.encoder == "dvvideo":
-        return plan.rate
-    if plan.encoder != "mpeg2video":
-        return None
-    rates = sorted(
-        Fraction(rate) * n / d / slower
-        for n in range(1, 5)
-        for d in range(1, 33)
-        for rate in (24, 25, 30, 50, 60)
-        for slower in (1, *([Fraction(1001, 1000)] if rate % 25 else []))
-    )
-    return min(rates, key=lambda rate: abs(rate - plan.rate))
+    """The frame rate of an encoder that counts frames instead of taking times: of DV the film's, of MPEG-2 the nearest
+    that players know; None for all other encoders."""
+    if plan.encoder == "mpeg2video":
+        return min(_MPEG2_RATES, key=lambda rate: abs(rate - plan.rate))
+    return plan.rate if plan.encoder == "dvvideo" else None
 
 
 def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
@@ -392,14 +358,10 @@ def check(plan: VideoPlan) -> None:
         EncoderRefused: it needs a GPU, and driver or GPU refuse.
     """
     try:
-        open_encoder(context := new_context(plan))
+        open_encoder(new_context(plan))
     except (av.FFmpegError, ValueError, NotImplementedError) as error:
         if plan.encoder.endswith("_nvenc"):
             raise EncoderRefused(told(error)) from error
-        if plan.encoder == "dnxhd" and plan.fields != "progressive":
-            raise UsageError(
-                "DNxHR codes no fields, and the frames are interlaced; choose {--codec} prores", code="dnxhr_fields"
-            ) from error
         chosen = ", ".join(f"{k}={v}" for k, v in plan.options.items())
         raise UsageError(
             "{encoder} does not open for {width}×{height} {pix_fmt} with {settings}; check {--codec}, {--crf} and "
@@ -411,13 +373,6 @@ def check(plan: VideoPlan) -> None:
             pix_fmt=plan.pix_fmt,
             settings=chosen,
         ) from error
-    if context.options:
-        raise UsageError(
-            "{encoder} does not know the option {option}",
-            code="encoder_option",
-            encoder=plan.encoder,
-            option=", ".join(context.options),
-        )
 
 
 # -- frames for the encoder ------------------------------------------------------------------------------------

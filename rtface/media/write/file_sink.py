@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import av
-
 from rtface.frame import Frame
 from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.film_file import FilmFile
@@ -46,14 +44,11 @@ class FileSink(FilmFile):
         if not isinstance(item, Frame):
             self.take(item)
             return
-        try:
-            with self.stats.time("encode"):
-                packets = self._encoder.encode(item)
-                assert self._encoder.last is not None
-                self.note(self._encoder.last)
-                self._mux(packets)
-        except (OSError, av.FFmpegError, ValueError) as error:
-            raise self.failed(error) from error
+        with self.guarded(), self.stats.time("encode"):
+            packets = self._encoder.encode(item)
+            assert self._encoder.last is not None
+            self.note(self._encoder.last)
+            self._mux(packets)
         self.changed.add(item)
 
     def flush(self) -> None:

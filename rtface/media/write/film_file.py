@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
+from collections.abc import Generator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from av.container.core import Flags
 
 from rtface.errors import Message, OutputError
 from rtface.frame import Packet
-from rtface.media.files.leftovers import make_playable
+from rtface.media.files.leftovers import end_film, frame_times
 from rtface.media.files.workfile import WorkFile, full
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
@@ -25,6 +26,7 @@ from rtface.media.marks.tags import rewrite
 from rtface.media.read.timeline import REMEMBERED
 from rtface.media.write.copy_encoder import header_of
 from rtface.media.write.encoders import open_encoder
+from rtface.media.write.frame_encoder import lose
 from rtface.media.write.muxer import AnyPacket, muxer_options
 from rtface.media.write.output_streams import OutputStreams
 from rtface.media.write.stream_plan import OutputPlan
@@ -102,11 +104,8 @@ class FilmFile:
             self.streams = OutputStreams(plan, self._container, self.stats)
             self._number = self._container.streams.video.index(self.streams.video)
             if plan.copy is not None:
-                context = self.streams.video.codec_context
-                open_encoder(
-                    context
-                )  # the muxer takes its parameters; what follows would be replaced when it is opened
-                context.extradata = header_of(plan.copy, plan.video)
+                open_encoder(self.streams.video.codec_context)  # the muxer takes its parameters, but for the header
+                self.streams.video.codec_context.extradata = header_of(plan.copy, plan.video)
         except BaseException:
             self._drop()
             raise
@@ -120,6 +119,10 @@ class FilmFile:
         """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
         if self._first is None:
             self._first = pts
+        late = (pts - self._first) * self.plan.video.time_base * self.plan.video.rate - self.frames
+        if self.plan.format == "mxf" and abs(late) >= Fraction(1, 2):
+            line = "{path}: MXF shows frames at even distances, and those of the input are not"
+            lose(self.plan.video, self.stats, "mxf_spacing", Message(line, code="mxf_spacing", path=self.plan.path))
         self._given.append(pts)
         self.frames += 1
         self.stats.count("frames_out")
@@ -130,21 +133,25 @@ class FilmFile:
         Raises:
             OutputError: the disk is full, or the muxer refuses; what was done is kept as a partial file.
         """
-        try:
+        with self.guarded():
             self.streams.muxer.frame(packet)
-        except (OSError, av.FFmpegError, ValueError) as error:
-            raise self.failed(error) from error
 
     def take(self, item: Packet) -> None:
         """Writes a packet of another stream of the input; raises as `put`."""
-        try:
+        with self.guarded():
             self.streams.take(item)
+
+    @contextlib.contextmanager
+    def guarded(self) -> Generator[None]:
+        """Ends the file where the disk, the encoder or the muxer refuses; what plays of it is kept."""
+        try:
+            yield
         except (OSError, av.FFmpegError, ValueError) as error:
-            raise self.failed(error) from error
+            raise self._failed(error) from error
 
     def flush(self) -> None:
         """Muxes everything that waits; errors are not yet those of rtface."""
-        self.streams.finish()
+        self.streams.finish(self.frames)
 
     def complete(self) -> None:
         """Flushes: the file under its working name is whole after that, and only `finish` or `abort` may follow.
@@ -154,15 +161,12 @@ class FilmFile:
         """
         if self._over or self._complete:
             return
-        try:
+        with self.guarded():
             self.flush()
             self._container.close()
-        except (OSError, av.FFmpegError, ValueError) as error:
-            raise self.failed(error) from error
         self._complete = True
         if not self.frames:
-            self._over = True
-            self._file.discard()
+            self._drop()
             raise OutputError(
                 "{path}: no frame came, so nothing was written", code="film_no_frame", path=self.plan.path
             )
@@ -171,17 +175,8 @@ class FilmFile:
                 if self.plan.format in ("mp4", "mov"):
                     mp4.reach_last_frame(file)
                 self._mark(file)
-            moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
         except OSError as error:
             raise self._unnamed(error) from error
-        except av.FFmpegError as error:
-            raise self.failed(error) from error
-        if moved and self.plan.video.strict:
-            self._over = True
-            self._file.discard()
-            raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=self.plan.path, what=moved)
-        if moved:
-            self.stats.warn("joint", f"{self.plan.path}: {moved}")
 
     def finish(self) -> None:
         """Completes the file, and makes it appear under its name in one step.
@@ -195,15 +190,6 @@ class FilmFile:
         self._over = True
         try:
             self._file.publish()
-        except FileExistsError as error:
-            self._partial = self._keep()
-            raise OutputError(
-                "{path}: another file came there while this one was made, and is not replaced without "
-                "{--overwrite=True}{rest}",
-                code="film_raced",
-                path=self.plan.path,
-                rest=self._whole(),
-            ) from error
         except OSError as error:
             raise self._unnamed(error) from error
 
@@ -216,27 +202,20 @@ class FilmFile:
             code="film_unnamed",
             path=self.plan.path,
             why=full(error) or error.strerror,
-            rest=self._whole(),
+            rest=f"; the whole film is {self._partial}" if self._partial else "",
         )
-
-    def _whole(self) -> str:
-        return f"; the whole film is {self._partial}" if self._partial else ""
 
     def abort(self, *, keep_partial: bool) -> str | None:
         """Ends early; with `keep_partial`, what was done becomes NAME.partial.EXT, which plays; gives its path."""
         if self._over:
             return self._partial
-        if keep_partial and self.frames:
-            try:
-                if not self._complete:
-                    self.flush()
-                    self._container.close()
-            except (OSError, av.FFmpegError, ValueError) as error:
-                self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error})")
-            self._drop(keep=True)
-            self._partial = self._keep()
-        else:
-            self._drop()
+        keeps = keep_partial and self.frames > 0
+        if keeps and not self._complete:
+            with contextlib.suppress(OSError, av.FFmpegError, ValueError):  # what came before plays without
+                self.flush()
+                self._container.close()
+        self._drop(keep=keeps)
+        self._partial = self._keep() if keeps else None
         return self._partial
 
     # -- ends ---------------------------------------------------------------------------------------------------
@@ -301,7 +280,8 @@ class FilmFile:
             return None
         try:
             with self._file.edited() as file:
-                times = make_playable(file)
+                end_film(file)
+                times = frame_times(file)
                 with contextlib.suppress(OSError):  # the film itself is what matters here
                     if not self._complete:
                         self._mark(file)
@@ -328,34 +308,23 @@ class FilmFile:
                 return place
         return self.frames
 
-    def failed(self, error: Exception) -> OutputError:
-        """Ends the file after an error, keeps what plays of it, and returns the error to raise."""
-        cause = self._file.fault or error
-        written = self._file.size
+    def _failed(self, error: Exception) -> OutputError:
+        cause, advice = self._file.fault or error, Message("")
+        if spent := full(cause):
+            why = f"{spent} after {self._file.size / 1e6:.1f} MB"
+            advice = Message("make room; ", code="make_room")
+        else:
+            why = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
         self._drop(keep=True)
         self._partial = self._keep()
-        what = full(cause)
-        if isinstance(cause, MemoryError):
-            what, advice = "not enough memory to encode", Message("use fewer {--threads}", code="fewer_threads")
-        elif what is None:
-            what = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
-            advice = ""
-        else:
-            what += f" after {written / 1e6:.1f} MB"
-            advice = Message("make room; ", code="make_room")
+        rest = Message("nothing was left", code="nothing_left")
         if self._partial:
-            return OutputError(
-                "{path}: {why}; {advice}what was done is in {partial_path}",
-                code="film_partial",
-                path=self.plan.path,
-                why=what,
-                advice=advice,
-                partial_path=self._partial,
-            )
+            rest = Message("what was done is in {partial_path}", code="part_left", partial_path=self._partial)
         return OutputError(
-            "{path}: {why}; nothing was left{advice}",
-            code="film_nothing_left",
+            "{path}: {why}; {advice}{rest}",
+            code="film_ended",
             path=self.plan.path,
-            why=what,
-            advice=Message(", make room first", code="make_room_first") if advice else "",
+            why=why,
+            advice=advice,
+            rest=rest,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import floor
 
@@ -53,6 +54,13 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> Video
     return stream
 
 
+def lose(video: VideoPlan, stats: Stats, key: str, what: Message) -> None:
+    """Warns of what is met on the way and cannot be written; OutputError where nothing may be lost."""
+    if video.strict:
+        raise OutputError("{what} ({--strict=True})", code="strict_later", what=what)
+    stats.warn(key, what)
+
+
 class OutputTimes:
     """Times of frames in an output, which rise.
 
@@ -79,7 +87,6 @@ class OutputTimes:
             scale = frame.time_base / self._base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
         if self.last is not None and pts <= self.last:  # two times of a finer clock
-            self._stats.count("pts_moved")
             pts = self.last + 1
         self.last = pts
         return pts, duration
@@ -110,24 +117,21 @@ class FrameEncoder:
         self._rate = counted_rate(video)
         self._slack = floor(1 / video.time_base)  # a second
         # What may begin later in the film than the plan could see.
-        self._captions = not writes_captions(video.encoder) and "captions" not in video.lost
-        self._opaque = not pixel_format_info(video.pix_fmt).alpha and "transparency" not in video.lost
+        self._losable = dict[str, Callable[[av.VideoFrame], bool]]()
+        if not writes_captions(video.encoder) and "captions" not in video.lost:
+            self._losable["captions"] = has_captions
+        if not pixel_format_info(video.pix_fmt).alpha and "transparency" not in video.lost:
+            self._losable["transparency"] = is_transparent
         self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
 
     def encode(self, frame: Frame, stamp: tuple[int, int] | None = None) -> list[AnyPacket]:
         """Encodes the next frame; returns the packets that are ready. `stamp` is its pts and duration in the output,
         where they are known."""
-        if self._captions and has_captions(frame.image):
-            self._captions = False
-            line = "{encoder} cannot carry the closed captions, which begin later in the film; libx264 and libx265 can"
-            self._lose("captions", Message(line, code="captions_later", encoder=self._video.encoder))
-        if self._opaque and is_transparent(frame.image):
-            self._opaque = False
-            line = (
-                "{encoder} cannot carry the transparency, which begins later in the film; {--codec:ffv1} in a .mkv "
-                "output keeps it"
-            )
-            self._lose("transparency", Message(line, code="transparent_later", encoder=self._video.encoder))
+        for what in [what for what, seen in self._losable.items() if seen(frame.image)]:
+            del self._losable[what]
+            line = "{encoder} cannot carry the {what} that the film has later on; another {--codec} can"
+            said = Message(line, code="lost_later", encoder=self._video.encoder, what=what)
+            lose(self._video, self._stats, what, said)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
         self.last = pts
@@ -141,12 +145,6 @@ class FrameEncoder:
         packets = self._stream.encode(image)
         self.frames += 1
         return [self._checked(packet) for packet in packets]
-
-    def _lose(self, key: str, what: Message) -> None:
-        """Warns of what the encoder cannot carry, and is met on the way; OutputError where nothing may be lost."""
-        if self._video.strict:
-            raise OutputError("{what} ({--strict=True})", code="strict_later", what=what)
-        self._stats.warn(key, what)
 
     def flush(self) -> list[AnyPacket]:
         """The packets that the encoder still holds; it takes no frame after that."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
     options = {"level": "3"}
     for name, values in _FFV1.items():
         found = {value: _header(replace(video, options={**options, name: value})) for value in values}
-        options[name] = max(found, key=lambda value: _common(found[value], header))
+        options[name] = max(found, key=lambda value: len(commonprefix((found[value], header))))  # noqa: RUF071
     yield from ({**options, **last} for last in _FFV1_LAST)
 
 
@@ -149,11 +149,6 @@ def _header(video: VideoPlan) -> bytes:
         return bytes(_opened(video).extradata or b"")
     except (av.FFmpegError, ValueError, NotImplementedError):
         return b""
-
-
-def _common(one: bytes, other: bytes) -> int:
-    """Bytes at the beginning that are the same."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:

@@ -37,7 +37,9 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     """
     seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
-    if plan.format in ("mp4", "mov") and not is_fragmented(plan):
+    texts = any(s.action == "text" or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams)
+    if plan.format in ("mp4", "mov") and texts:
+        # FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0).
         options |= {"use_editlist": "1", "movflags": "use_metadata_tags"}
     elif plan.format in ("mp4", "mov"):
         # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
@@ -56,15 +58,9 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         # The clock is ahead of a frame's time of decoding by as many microseconds as FFmpeg's own program sets, and the
         # film begins twice as late: else data came late, and GStreamer could not seek where sound begins first.
         options["max_delay"] = "700000"
+    elif plan.format == "mxf":
+        options["strict"] = "unofficial"  # other rates than those of television
     return options
-
-
-def is_fragmented(plan: OutputPlan) -> bool:
-    """Whether the working file plays before it is whole.
-
-    FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0).
-    """
-    return not any(s.action == "text" or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams)
 
 
 class Muxer:
@@ -126,7 +122,6 @@ class Muxer:
             heapq.heappush(self._waiting, (time, next(self._order), packet))
             self.waiting_bytes += packet.size
         while self.waiting_bytes > WAITING_BYTES:
-            self._stats.count("interleave_overflow")
             self._release(self._waiting[0][0])
 
     def flush(self) -> None:
@@ -169,7 +164,6 @@ class Muxer:
             for part in texts.put(packet):
                 self._container.mux_one(part)
             if texts.joined:
-                self._stats.count("texts_joined", texts.joined)
                 self._stats.warn(
                     "texts_joined",
                     "subtitles that are shown at the same time: this container holds one "
@@ -183,6 +177,5 @@ class Muxer:
             if last is not None and (dts < last or (dts == last and packet.stream.type != "subtitle")):
                 packet.dts = dts = last + 1
                 packet.pts = dts if packet.pts is None else max(packet.pts, dts)
-                self._stats.count("packet_times_moved")
             self._last[index] = dts
         self._container.mux_one(packet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
@@ -14,17 +15,14 @@ from av.video.stream import VideoStream
 from rtface.frame import Packet
 from rtface.media.formats.immersive import stereo_mode
 from rtface.media.formats.mp4_texts import text_clock
-from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
-from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer
-from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
+from rtface.media.write.transcode import AudioTranscoder, SubtitleTranscoder, bare_aac
 from rtface.stats import Stats
 
 # Tags that describe the old file rather than the film.
@@ -42,8 +40,7 @@ _STALE = {
     "alpha_mode",  # of a second stream in each packet, which no encoder writes unasked
 }
 _REEL = "reel_name"
-# Gap in PCM that silence fills where the length of the film is not known.
-_LONGEST_S = 3600.0
+_NOTES_TIMECODE = ("matroska", "webm", "mxf")  # among the tags of the film
 
 
 class OutputStreams:
@@ -53,30 +50,28 @@ class OutputStreams:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
         languages: those of all streams.
-        joints: of the sound.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
         self._plan, self._container, self._stats = plan, container, stats
-        self._copies: dict[int, Stream] = {}
-        self._sounds: dict[int, tuple[Stream, AudioTranscoder]] = {}
-        self._rewrites: dict[int, SubtitleTranscoder | AdtsRewriter | PcmFiller] = {}
+        self._ways: dict[int, tuple[Stream, Callable[[AnyPacket], Iterable[AnyPacket]]]] = {}
+        self._sounds: dict[int, AudioTranscoder] = {}
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
         self._begun = set[int]()  # streams of which a packet came that is shown
-        self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         texts: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update(
             {k: v for k, v in _fresh(plan.info.metadata).items() if not own_tags({k: v})}
             | header_tags(plan.metadata, plan.own_tags)
         )
-        if plan.timecode is not None and plan.format in ("matroska", "webm"):
+        if plan.timecode is not None and plan.format in _NOTES_TIMECODE:
             container.metadata[KEY] = str(plan.timecode)
-        if plan.info.reel and plan.format in ("matroska", "webm"):
+        if plan.info.reel and plan.format in _NOTES_TIMECODE:
             container.metadata[_REEL] = plan.info.reel
         plans = {p.stream.index: p for p in plan.streams}
         self._left_out = {p.stream.index for p in plan.streams if p.action == "drop" and p.stream.silent}
-        for stream in plan.info.streams:
+        # MXF takes the rate of its sound packets from the frames.
+        for stream in sorted(plan.info.streams, key=lambda one: plan.format == "mxf" and not one.enhanced):
             if stream.enhanced:
                 self.video = self._add_video(stream.metadata, stream.disposition)
             elif stream.index in plans and plans[stream.index].action != "drop":
@@ -99,23 +94,15 @@ class OutputStreams:
     def take(self, item: Packet) -> None:
         """Sends a packet of the input where the plan says."""
         index, packet = item.stream_index, item.packet
-        if index in self._sounds:
-            target, sound = self._sounds[index]
-            self.muxer.wait(target, sound.push(packet))
-        elif index in self._copies:
+        if index in self._ways:
+            target, way = self._ways[index]
             shift = round(self._plan.info.origin / packet.time_base)
             if packet.pts is not None:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
-            if self._is_hidden(packet, index):
-                self._cut |= {index} & self._begun
-                return
-            rewrite = self._rewrites.get(index)
-            if index in self._cut and rewrite is None and not packet.is_discard:
-                self.joints.note(self._copies[index], packet)
-            self._cut.discard(index)
-            self.muxer.wait(self._copies[index], rewrite.push(packet) if rewrite else (packet,))
+            if index in self._sounds or not self._is_hidden(packet, index, target):
+                self.muxer.wait(target, way(packet))
         elif index in self._left_out:
             self._stats.count("sound_left_out")
             self._stats.warn(
@@ -123,22 +110,23 @@ class OutputStreams:
                 f"{self._plan.path}: stream {index}: its sound begins later in the film, and is left out",
             )
 
-    def _is_hidden(self, packet: AnyPacket, index: int) -> bool:
+    def _is_hidden(self, packet: AnyPacket, index: int, target: Stream) -> bool:
         """Whether a packet of sound would be heard in this container, and an edit list of the input hides more than
         what a decoder needs to warm up; one in the middle always is, and its time is none."""
         if not packet.is_discard:
             self._begun.add(index)
             return False
-        heard = self._copies[index].type == "audio" and self._plan.format not in ("mp4", "mov")
+        heard = target.type == "audio" and self._plan.format not in ("mp4", "mov")
         warms_up = -PRIMING <= (packet.pts or 0) * packet.time_base < 0
         return (
             index in self._begun or (packet.pts or 0) >= 0 or (heard and self._hidden.setdefault(index, not warms_up))
         )
 
-    def finish(self) -> None:
-        """Gives out what the sound encoders still hold, and muxes everything that waits."""
-        for target, sound in self._sounds.values():
-            self.muxer.wait(target, sound.finish())
+    def finish(self, frames: int) -> None:
+        """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
+        length = frames / self._plan.video.rate if self._plan.format == "mxf" else None
+        for index, sound in self._sounds.items():
+            self.muxer.wait(self._ways[index][0], sound.finish(length))
         self.muxer.flush()
 
     def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
@@ -158,7 +146,6 @@ class OutputStreams:
 
     def _add_other(self, plan: StreamPlan, texts: list[Stream], unheard: list[int]) -> None:
         info, source, container = plan.stream, plan.stream.template, self._container
-        one_at_a_time = self._plan.format in ("mp4", "mov")  # sounds and texts that follow each other
         if plan.action == "attach":
             assert info.cover is not None
             name, kind = COVERS[info.codec]
@@ -166,56 +153,41 @@ class OutputStreams:
                 info.metadata.get("filename", name), info.metadata.get("mimetype", kind), info.cover
             )
             return
-        target = self._add_target(plan)
-        target.disposition = info.disposition
-        target.metadata.update(_fresh(info.metadata))
-        if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
-            target.metadata[KEY] = str(code)
-        if plan.action == "sound":
-            assert isinstance(source, AudioStream) and isinstance(target, AudioStream)
-            sound = AudioTranscoder(source, target, self._stats, self._plan.info.origin)
-            self._sounds[info.index] = target, sound
-        elif info.kind == "attachment":
-            return
-        else:
-            self._copies[info.index] = target
-        if plan.action == "text":
-            assert isinstance(source, SubtitleStream) and isinstance(target, SubtitleStream)
-            self._rewrites[info.index] = SubtitleTranscoder(source, target, self._stats)
-        elif plan.action == "copy" and (rewriter := AdtsRewriter.between(source, target, self._plan.format)):
-            self._rewrites[info.index] = rewriter
-        elif plan.action == "copy" and one_at_a_time and (clock := PcmClock.of(source)) is not None:
-            shown = f"{self._plan.path}: stream {info.index}"
-            self._rewrites[info.index] = PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown)
-        if one_at_a_time and (plan.action == "text" or info.codec == "mov_text"):
-            texts.append(target)
-        else:
-            unheard.append(target.index)
-
-    def _add_target(self, plan: StreamPlan) -> Stream:
-        source, container = plan.stream.template, self._container
         target: Any
         if plan.action == "sound":
             assert isinstance(source, AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
             AudioTranscoder.configure(source, target)
+            sound = AudioTranscoder(source, target, self._stats, fills=self._plan.format == "mxf")
+            self._sounds[info.index], way = sound, sound.push
         elif plan.action == "text":
             assert isinstance(source, SubtitleStream)
             target = container.add_stream(plan.encoder)
-            SubtitleTranscoder.configure(source, target)
-        elif source.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-            target = container.add_stream_from_template(source)
+            way = SubtitleTranscoder(source, target, self._stats).push
         else:
-            target = container.add_stream_from_template(source, opaque=True)
-        return target
+            known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
+            target = container.add_stream_from_template(source, opaque=known or None)
+            bare = bare_aac(source, self._plan.format)
+            way = bare.filter if bare else _as_it_is
+        target.disposition = info.disposition
+        target.metadata.update(_fresh(info.metadata))
+        if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
+            target.metadata[KEY] = str(code)
+        if info.kind == "attachment":
+            return
+        self._ways[info.index] = target, way
+        if self._plan.format in ("mp4", "mov") and (plan.action == "text" or info.codec == "mov_text"):
+            texts.append(target)
+        else:
+            unheard.append(target.index)
 
     def _chapters(self) -> list[dict[str, Any]]:
         info, found = self._plan.info, list[dict[str, Any]]()
         for chapter in info.chapters:
             start = max(chapter.start - info.origin, Fraction(0))
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
-            kept = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
-            if end > start or (kept and end == start):
+            mark = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
+            if end > start or (mark and end == start):
                 found.append(
                     {
                         "id": len(found) + 1,
@@ -226,6 +198,10 @@ class OutputStreams:
                     }
                 )
         return found
+
+
+def _as_it_is(packet: AnyPacket) -> Iterable[AnyPacket]:
+    return (packet,)
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:

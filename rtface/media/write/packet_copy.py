@@ -52,6 +52,10 @@ class GroupCopy:
         header: its extradata.
         number: of the parameter sets of encoded frames.
         depth: frames by which decoding runs ahead of presentation in the input.
+        codec: the encoder that fits, as ``--codec`` takes it.
+        delay: frames by which decoding runs ahead of presentation in the output, at most.
+        prefix: bytes of the length before each unit; 0 where start codes are between them.
+        apart: whether the header alone has the parameter sets.
         partly: why only the frames before the first changed one are copied, where that is so.
     """
 
@@ -60,27 +64,11 @@ class GroupCopy:
     header: bytes
     number: int
     depth: int
+    codec: str
+    delay: int
+    prefix: int
+    apart: bool
     partly: Message | None = None
-
-    @property
-    def prefix(self) -> int:
-        """Bytes of the length before each unit; 0 where start codes are between them."""
-        return self.units.length_size(self.header)
-
-    @property
-    def apart(self) -> bool:
-        """Whether the header alone has the parameter sets."""
-        return self.prefix > 0 and self.units.record == "avc"
-
-    @property
-    def delay(self) -> int:
-        """Frames by which decoding runs ahead of presentation in the output, at most."""
-        return max(self.depth, 2 if self.depth else 0)
-
-    @property
-    def codec(self) -> str:
-        """The encoder that fits, as ``--codec`` takes it."""
-        return "h264" if self.units.record == "avc" else "h265"
 
     def shared_header(self, own: bytes) -> bytes:
         """The input's header with the parameter sets of an encoder (Annex B)."""
@@ -169,7 +157,18 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     depth = seen.depth if hidden else max(stream.codec_context.reorder_depth, seen.depth)
     partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
     open_groups = seen.copied == 1 and seen.open > 0
-    return GroupCopy(path, units, header, number, depth, partly if open_groups else None)
+    return GroupCopy(
+        path,
+        units,
+        header,
+        number,
+        depth,
+        codec="h264" if units.record == "avc" else "h265",
+        delay=max(depth, 2) if depth else 0,
+        prefix=units.length_size(header),
+        apart=units.record == "avc" and units.length_size(header) > 0,
+        partly=partly if open_groups else None,
+    )
 
 
 def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | None:

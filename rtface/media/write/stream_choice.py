@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import av
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from rtface.media.read.probe import StreamInfo
-from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
+from rtface.media.write.transcode import AudioTranscoder, bare_aac, encoded_layout, layout_of
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]
 
@@ -36,7 +36,7 @@ _TEXT_CODECS = {
     "subviewer1",
 }
 _SOUND = {"webm": "libopus"}
-_PCM_IN = ("matroska", "mov")
+_PCM_IN = ("matroska", "mov")  # of lossless sounds
 _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
 _TS = {
     "aac",
@@ -105,15 +105,18 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
             f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
         )
     if accepts(format, stream):
+        timed = stream.codec.startswith("pcm_") and "mov" not in stream.template.container.format.name
+        if timed and format in ("mp4", "mov"):
+            return StreamPlan(stream, "sound", stream.codec), ""  # they hold no times of PCM: gaps become silence
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
-        exact = format in _PCM_IN and is_pcm(stream.codec)
+        exact = format == "mxf" or (format in _PCM_IN and is_pcm(stream.codec))
         short = source.codec_context.format.name.startswith(("s16", "u8"))
         encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
         note = f"sound is transcoded from {stream.codec} to {encoder.removeprefix('lib')}"
         if (layout := encoded_layout(source, encoder)).split("(")[0] != layout_of(source).split("(")[0]:
             note += f", from {layout_of(source)} to {layout}"
-        return _tried(StreamPlan(stream, "sound", encoder), format), note
+        return (StreamPlan(stream, "sound", encoder) if _opens(source, encoder, format) else None), note
     if stream.kind == "subtitle" and stream.codec in _TEXT_CODECS and format in _TEXT:
         encoder = _TEXT[format]
         return StreamPlan(stream, "text", encoder), f"subtitles are converted from {stream.codec} to {encoder}"
@@ -125,37 +128,32 @@ def is_pcm(codec: str) -> bool:
     return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
 
 
-def _tried(plan: StreamPlan, format: str) -> StreamPlan | None:
-    """The plan of a sound whose encoder opens; None where it does not."""
-    source = plan.stream.template
-    assert isinstance(source, AudioStream)
+def _opens(source: AudioStream, encoder: str, format: str) -> bool:
+    """Whether an encoder takes a sound."""
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
-            target = container.add_stream(plan.encoder, rate=48_000)
-            assert isinstance(target, AudioStream)
+            target: Any = container.add_stream(encoder, rate=48_000)
             AudioTranscoder.configure(source, target)
             target.codec_context.open()
     except (av.FFmpegError, ValueError):
-        return None
-    return plan
+        return False
+    return True
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:
     """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
     if format == "mpegts":  # its muxer takes everything, but readers know only these again
         return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
-    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
+    if format == "mxf":  # sounds are made as long as the frames
         return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
-            if stream.template.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
-                target = container.add_stream_from_template(stream.template)
-            else:
-                target = container.add_stream_from_template(stream.template, opaque=True)
+            known = stream.template.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
+            target = container.add_stream_from_template(stream.template, opaque=known or None)
             packet = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
-            rewriter = AdtsRewriter.between(stream.template, target, format)
-            packets = list(rewriter.push(packet)) if rewriter else [packet]
+            bare = bare_aac(stream.template, format)
+            packets = bare.filter(packet) if bare else [packet]
             container.start_encoding()
             for first in packets if stream.first else ():
                 first.stream, first.is_keyframe = target, True

@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -27,7 +26,6 @@ from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_choice import StreamPlan, choose, is_pcm, named
-from rtface.util.files import free_bytes
 from rtface.util.timecode import Timecode
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
@@ -39,13 +37,13 @@ FORMATS = {
     ".webm": "webm",
     ".ts": "mpegts",
     ".m2ts": "mpegts",
+    ".mxf": "mxf",
 }
 # Containers by preference where another has to be named.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
-_ROTATES = ("mp4", "mov", "matroska", "webm")
 _SHOWN = 6  # facts that a line names
-_CHAPTERS = ("mp4", "mov", "matroska", "webm")
+_FILMS = ("mp4", "mov", "matroska", "webm")  # they hold chapters and a rotation
 
 
 @dataclass(slots=True)
@@ -154,7 +152,7 @@ def plan_output(
     lost, video.strict = [*video.warnings, *_plan_streams(plan)], strict
     if strict and lost:
         raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
-    check_space(plan)
+    check_folder(plan)
     return plan
 
 
@@ -221,14 +219,6 @@ def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, pr
 
 def _format_of(output: str | os.PathLike[str]) -> str:
     suffix = Path(output).suffix.lower()
-    if suffix == ".mxf":
-        raise UsageError(
-            "{path}: MXF is read, and no longer written; name a .mov output, which "
-            "ffmpeg -i {stem}.mov -c:v copy -c:a pcm_s24le {stem}.mxf puts into MXF",
-            code="output_mxf",
-            path=os.fspath(output),
-            stem=Path(output).stem,
-        )
     if suffix not in FORMATS:
         raise UsageError(
             "{path}: {suffix} names no film container; use one of {formats}",
@@ -245,6 +235,8 @@ def supported_encoders(format: str) -> set[str]:
     """Names of the codecs that a container can hold."""
     if format == "mpegts":  # its muxer does not say
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
+    if format == "mxf":  # nor does this one
+        return {"prores_ks", "dnxhd", "ffv1", "libx264", "mpeg2video"}
     with av.open(io.BytesIO(), "w", format=format) as container:
         return container.supported_codecs
 
@@ -288,14 +280,14 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             most=FARTHEST >> 20,
             path=plan.path,
         )
-    if info.matrix is not None and format not in _ROTATES and (info.display.quarter_turns or info.display.mirror):
-        lacking.append(("the rotation", "", set(_ROTATES)))
-    if info.chapters and format not in _CHAPTERS:
-        lacking.append((f"{len(info.chapters)} chapters", "chapters", set(_CHAPTERS)))
+    if info.matrix is not None and format not in _FILMS and (info.display.quarter_turns or info.display.mirror):
+        lacking.append(("the rotation", "", set(_FILMS)))
+    if info.chapters and format not in _FILMS:
+        lacking.append((f"{len(info.chapters)} chapters", "chapters", set(_FILMS)))
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
-    for line in (*_chapter_losses(info, format), *_facts_lost(plan)):
+    for line in _facts_lost(plan):
         lost.append(line)
         plan.notes.append(line)
     if lacking:
@@ -330,52 +322,21 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     ]
     lost = unheld(plan.format, plan.info.metadata, told)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)
-    values = {
-        "path": plan.path,
-        "container": plan.format,
-        "facts": ", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
-        "suffix": _SUFFIX.get(holds or ""),
-    }
-    line = (
-        "{path}: {container} has no place for what the input says of its streams ({facts}): it is left out; name a "
-        ".{suffix} output"
-        if holds
-        else "{path}: no container here has a place for all that the input says of its streams ({facts}): it is left "
-        "out; write it down elsewhere"
+    said = Message(
+        "{path}: {container} has no place for all that the input says of its streams ({facts}): it is left out{advice}",
+        code="facts_lost",
+        path=plan.path,
+        container=plan.format,
+        facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
+        advice=Message("; name a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
     )
-    said = Message(line, code="facts_lost", **values) if holds else Message(line, code="facts_lost_anywhere", **values)
     return [said] if lost else []
 
 
-def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
-    """What MP4 and MOV, whose chapters follow each other, do not hold."""
-    if format not in ("mp4", "mov"):
-        return []
-    empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
-    ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
-    cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
-    return [
-        f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
-        "name a .mkv output"
-        for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
-        if count
-    ]
-
-
-def check_space(plan: OutputPlan) -> None:
-    """OutputError where the disk is full, or the folder is not there: one that the run makes comes too late for a
-    film."""
-    folder = plan.target.path.parent
-    if not folder.is_dir():
-        raise folder_gone(plan.path, folder)
-    free = free_bytes(folder)
-    if free < 1 << 20:
-        raise OutputError(
-            "{path}: the disk is full ({count} bytes free); make room or choose another place",
-            code="output_full",
-            path=plan.path,
-            count=free,
-        )
+def check_folder(plan: OutputPlan) -> None:
+    """OutputError where the folder is not there: one that the run makes comes too late for a film."""
+    if not plan.target.path.parent.is_dir():
+        raise folder_gone(plan.path, plan.target.path.parent)
 
 
 def raw_bytes_a_second(plan: OutputPlan) -> float:

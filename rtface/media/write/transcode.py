@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
 from av.filter import Graph
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from rtface.media.formats.adts_headers import adts_config
 from rtface.stats import Stats
 
 # Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
@@ -22,8 +22,8 @@ _BITS = {"aac": 96_000, "libopus": 80_000}
 # Layouts that libopus takes (RFC 7845, 5.1.1.2).
 _OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
-_PCM = {"pcm_s16le": "s16", "pcm_s24le": "s32"}
 _MILLISECOND = Fraction(1, 1000)
+# Samples that stay exact are moved whole.
 _WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -33,15 +33,20 @@ class AudioTranscoder:
 
     Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
     offset to the frames stays what it was.
+
+    Args:
+        source, target: streams of the input and of the output.
+        stats: receives counters.
+        fills: whether silence leads to the first sound, as in MXF, which holds no times.
     """
 
-    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, origin: Fraction) -> None:
-        self._source, self._target, self._stats = source, target, stats
-        self._shift = round(origin / (source.time_base or Fraction(1)))
+    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, *, fills: bool = False) -> None:
+        self._source, self._target, self._stats, self._fills = source, target, stats, fills
         self._graph: Graph | None = None
         self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
         self._base: Fraction | None = None  # unit of their times
         self._next: int | None = None  # when the frame ends that was decoded last
+        self._end = 0  # of what was encoded, in samples
 
     @staticmethod
     def configure(source: AudioStream, target: AudioStream) -> None:
@@ -50,11 +55,12 @@ class AudioTranscoder:
         opus = target.codec_context.name == "libopus"
         rates = target.codec_context.codec.audio_rates
         known = not rates or context.sample_rate in rates
-        target.codec_context.sample_rate = context.sample_rate if known and not opus else 48_000
+        fixed = opus or target.container.format.name == "mxf"
+        target.codec_context.sample_rate = context.sample_rate if known and not fixed else 48_000
         target.codec_context.layout = encoded_layout(source, target.codec_context.name)
         target.codec_context.time_base = Fraction(1, target.codec_context.sample_rate)
-        if target.codec_context.name in _PCM:
-            target.codec_context.format = _PCM[target.codec_context.name]
+        if target.codec_context.name.startswith("pcm_"):
+            target.codec_context.format = (target.codec_context.codec.audio_formats or [])[0]
             return
         target.codec_context.format = "flt" if opus else "fltp"
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
@@ -76,7 +82,7 @@ class AudioTranscoder:
         for frame in frames:
             base = frame.time_base = packet.time_base if packet else self._base
             # What some decoders (WMA) keep until their end has no time.
-            frame.pts = self._next if frame.pts is None else frame.pts - self._shift
+            frame.pts = self._next if frame.pts is None else frame.pts
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
             yield from self._take(frame)
@@ -92,17 +98,30 @@ class AudioTranscoder:
         self._graph.push(frame)
         yield from self._drain()
 
-    def finish(self) -> Iterator[av.Packet[Any]]:
-        """The packets that are still inside."""
+    def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
+        """The packets that are still inside, and silence up to a length in seconds."""
         if self._graph is not None:
             yield from self.push(None)
             self._graph.push(None)
             yield from self._drain()
+        context = self._target.codec_context
+        while self._end < ceil((length or 0) * context.sample_rate):
+            silence = AudioFrame(context.format.name, context.layout.name, context.sample_rate // 100)
+            for plane in silence.planes[: context.channels]:  # PyAV counts more of eight and more
+                plane.update(bytes(plane.buffer_size))
+            silence.sample_rate, silence.time_base, silence.pts = context.sample_rate, context.time_base, self._end
+            yield from self._encode(silence)
+        if self._end:
             yield from self._target.encode(None)
+
+    def _encode(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
+        self._end = (frame.pts or 0) + frame.samples
+        yield from self._target.encode(frame)
 
     def _filter(self, frame: AudioFrame) -> Graph:
         context = self._target.codec_context
-        exact = context.name in _PCM  # samples that stay exact are moved whole
+        options = _WHOLE_SAMPLES if context.name.startswith("pcm_") else "async=1000"
+        options += ":first_pts=0" if self._fills and not self._end else ""
         graph = Graph()
         graph.link_nodes(
             graph.add_abuffer(
@@ -111,7 +130,7 @@ class AudioTranscoder:
                 layout=frame.layout.name,
                 time_base=frame.time_base,
             ),
-            graph.add("aresample", _WHOLE_SAMPLES if exact else "async=1000"),
+            graph.add("aresample", options),
             graph.add(
                 "aformat",
                 f"sample_fmts={context.format.name}:sample_rates={context.sample_rate}:"
@@ -129,7 +148,7 @@ class AudioTranscoder:
             except (av.BlockingIOError, av.EOFError):
                 return
             assert isinstance(frame, AudioFrame)
-            yield from self._target.encode(frame)
+            yield from self._encode(frame)
 
 
 def layout_of(source: AudioStream) -> str:
@@ -139,49 +158,28 @@ def layout_of(source: AudioStream) -> str:
 
 
 def encoded_layout(source: AudioStream, encoder: str) -> str:
-    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, the smallest that has
-    all of them: the others stay silent."""
-    layout = layout_of(source)
-    if encoder != "libopus":
+    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, a larger one:
+    the others stay silent."""
+    layout, count = layout_of(source), source.codec_context.channels
+    usual = layout.replace("(side)", "")
+    if encoder != "libopus" or count > 8:
         return layout
-    own = _speakers(layout)
-    variants = (own,) if {"BL", "SL"} <= own else (own, {{"SL": "BL", "SR": "BR"}.get(name, name) for name in own})
-    return next((name for name in _OPUS_LAYOUTS if any(wanted <= _speakers(name) for wanted in variants)), layout)
+    return usual if usual in _OPUS_LAYOUTS else "5.1" if count <= 5 else "7.1"
 
 
-def _speakers(layout: str) -> set[str]:
-    return {channel.name for channel in AudioLayout(layout).channels}
+def bare_aac(source: Stream, format: str) -> BitStreamFilterContext | None:
+    """Makes a filter that takes the ADTS headers off AAC of broadcasts.
 
+    FFmpeg's muxers do this by themselves, but not while they write fragments.
 
-class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
-
-    FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
+    Args:
+        source: stream of the input; None for one that is no AAC.
+        format: FFmpeg's name of the container; None for one that holds such headers.
     """
-
-    def __init__(self, target: AudioStream) -> None:
-        self._target = target
-
-    @classmethod
-    def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
-        """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or format not in ("mp4", "mov"):
-            return None
-        return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
-
-    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """The packet without its header."""
-        data = bytes(packet)
-        config, header = adts_config(data)
-        if not config:
-            yield packet
-            return
-        if not self._target.codec_context.extradata:
-            self._target.codec_context.extradata = config
-        bare: av.Packet[Any] = av.Packet(data[header:])
-        bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
-        bare.is_keyframe = True
-        yield bare
+    if format not in ("mp4", "mov") or not isinstance(source, AudioStream):
+        return None
+    aac = source.codec_context.codec.canonical_name == "aac"
+    return BitStreamFilterContext("aac_adtstoasc", source) if aac else None
 
 
 class SubtitleTranscoder:
@@ -189,11 +187,7 @@ class SubtitleTranscoder:
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
-
-    @staticmethod
-    def configure(source: SubtitleStream, target: SubtitleStream) -> None:
-        """Hands the style header over; encoders want it before they open."""
-        source.codec_context.open(strict=False)
+        source.codec_context.open(strict=False)  # encoders want the header with the styles before they open
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = _MILLISECOND
 
@@ -208,7 +202,6 @@ class SubtitleTranscoder:
             # The encoder writes text only; its time of display is set on the packet.
             text = self._target.codec_context.encode_subtitle(events)
         except av.FFmpegError:
-            self._stats.count("subtitles_lost")
             self._stats.warn("subtitles_lost", "a subtitle could not be converted and is left out")
             return
         text.time_base, text.pts, text.duration = packet.time_base, packet.pts, packet.duration
