@@ -224,7 +224,7 @@ def check_live() -> Iterator[Finding]:
 
     found, unusable = devices()
     for device in found:
-        if device.kind not in ("screen", "microphone"):
+        if device.kind != "microphone":
             names = ", ".join(device.users)
             yield Finding(
                 device.address,

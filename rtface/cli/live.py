@@ -178,7 +178,7 @@ class LiveMonitor:
         from rtface.live.control.http_server import LocalHttpServer
 
         key = os.environ.pop("RTFACE_CONTROL_KEY", "")
-        routes = control_routes(live.status, live.filters.preview, live.persons, live.filters, files=bool(key))
+        routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
         server = LocalHttpServer(routes, port=options.control or 0, option="--control", key=key)
         self._stack.callback(server.close)
         page = f"{server.address}/preview"

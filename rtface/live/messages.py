@@ -43,7 +43,7 @@ class SourceRequest:
     """Request to a read worker: the source to open. Sent again, it changes `resting`, and ends `held`.
 
     Attributes:
-        kind: "camera", "screen", "stream", "file", or "microphone".
+        kind: "camera", "stream", "file", or "microphone".
         name: number, name or path of a device, URL, or path of a file. Holds secrets.
         size: width and height asked of a camera, None for what suits a call.
         fps: frames a second asked of a camera.

@@ -103,7 +103,7 @@ class MediaDevice:
 
     Attributes:
         kind: what it is.
-        address: what to type, as "camera:0", "screen:", "vcam:rtface".
+        address: what to type, as "camera:0", "vcam:rtface".
         name: its own.
         node: its path, "" where it has none.
         state: "free", "in use", "no permission" or another in a few words; "" where that is not known.
@@ -112,7 +112,7 @@ class MediaDevice:
         modes: a line for each size and format.
     """
 
-    kind: Literal["camera", "screen", "microphone", "virtual camera", "output"]
+    kind: Literal["camera", "microphone", "virtual camera", "output"]
     address: str
     name: str
     node: str = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from os import cpu_count
 from typing import Any
 
 from rtface.concurrency.child_process import processor_seconds
@@ -13,14 +12,14 @@ from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.live.control.meters import DropShares, LatencyWindow, ProcessorMeter
-from rtface.live.control.remarks import NO_FACE, pause_of, remarks_of
+from rtface.live.control.remarks import NO_FACE, remarks_of
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint
 from rtface.live.run_state import RunState
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FULL, PASS_THROUGH
 from rtface.redaction import redacted
-from rtface.util.machine import busy_seconds, cores
+from rtface.util.machine import cores
 
 # Share of dropped frames from which an output is reported.
 _LOSS_SHARE = 0.02
@@ -40,7 +39,7 @@ class LiveStatus:
         persons: those in view.
         tracks: know what is decided for each face; None where faces are not enhanced.
         guard: knows how many corrections it weakens now; None where there is no guard.
-        processor, machine: the processor time of the run, and of all programs; None measures it from now on.
+        processor: the processor time of the run; None measures it from now on.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
 
     Attributes:
@@ -60,14 +59,12 @@ class LiveStatus:
         tracks: TrackStore | None = None,
         guard: IdentityGuard | None = None,
         processor: ProcessorMeter | None = None,
-        machine: ProcessorMeter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state, self.stats, self.controls = state, state.stats, state.controls
         self._governor, self._persons, self._guard, self._clock = governor, persons, guard, clock
         self._tracks, self._seen_at = tracks, clock()
         self._seen: Sequence[int] = ()
-        self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
         source, *sinks = (redacted(name) for name in ends.titles)
         self.source: tuple[str, Endpoint] = source, ends.source
@@ -133,8 +130,7 @@ class LiveStatus:
         if not controls.enabled or tracks is None:
             return []
         if why := self.paused:
-            own = self.processor.share * cores() / (cpu_count() or 1)
-            return [pause_of(why, self._machine.share - own if self.state.watched else 0.0)]
+            return [Message("paused: {why}", code="live_paused", why=why)]
         if not self._seen:
             return [NO_FACE] if self._clock() - self._seen_at >= _NO_FACE_S else []
         analyzers = [track.analyzer for number in self._seen if (track := tracks.states.get(number))]

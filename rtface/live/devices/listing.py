@@ -1,4 +1,4 @@
-"""List of cameras, microphones and the screen with their addresses."""
+"""List of cameras and microphones with their addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from rtface.errors import Message
 from rtface.live.devices import v4l2
 from rtface.live.devices.camera_modes import CameraMode, modes_of
-from rtface.live.devices.screen import why_unusable
 from rtface.live.protocols import MediaDevice
 
 ASOUND = Path("/proc/asound")
@@ -20,8 +19,6 @@ _END = Message("end that program, or its camera", code="camera_in_use_repair")
 def sources() -> Iterator[MediaDevice]:
     """All sources that can be queried. Opens devices for the query, never starts one."""
     yield from (*_cameras(), *_microphones()) if platform.system() == "Linux" else _outside()
-    if not why_unusable("screen"):
-        yield MediaDevice("screen", "screen:", "the whole screen")
 
 
 def _cameras() -> Iterator[MediaDevice]:

@@ -34,7 +34,7 @@ _SLOTS, _BYTES = 8, 7680 * 4320 * 3
 OPENING = 10.0
 _FIRST_FRAME = 20.0
 # Seconds without data after which a source counts as lost; playlists come in pieces, disks have to wake up.
-_QUIET = {"stream": 3.5, "camera": 3.5, "screen": 3.5, "microphone": 3.5, "file": 30.0}
+_QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
 # Seconds without data after which a playlist is shown as away, though it is not opened again yet.
 _HUSH = 2.5

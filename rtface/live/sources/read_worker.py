@@ -28,7 +28,7 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.frame import Color, Display, Quantisers
-from rtface.live.devices import camera, microphone, screen
+from rtface.live.devices import camera, microphone
 from rtface.live.messages import (
     Heartbeat,
     Refused,
@@ -75,7 +75,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.follow)
-    device = {"camera": camera.open_camera, "screen": screen.open_screen, "microphone": microphone.open_microphone}
+    device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:

@@ -57,7 +57,7 @@ def open_live_source(
     """A camera, stream or film as the source of a live run; its `start` opens it.
 
     Args:
-        address: of kind "camera", "screen", "stream" or "file".
+        address: of kind "camera", "stream" or "file".
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
@@ -68,7 +68,7 @@ def open_live_source(
     Raises:
         UsageError: the address is no input.
     """
-    if address.kind not in ("camera", "screen", "stream", "file"):
+    if address.kind not in ("camera", "stream", "file"):
         raise UsageError(
             "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
             code="source_is_output",
@@ -160,7 +160,7 @@ class ReconnectingSource:
     @property
     def health(self) -> EndpointHealth:
         self._count()
-        device = self._request.kind in ("camera", "screen", "microphone")
+        device = self._request.kind in ("camera", "microphone")
         return replace(
             self._health,
             frames=self._frames,

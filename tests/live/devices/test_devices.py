@@ -117,7 +117,6 @@ def test_the_command_lists_in_words_and_in_json(video, tmp_path, monkeypatch):
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         "cameras: none",
-        "screen: none",
         "virtual cameras:",
         f"  vcam:rtface  rtface ({path}, free)",
         "microphones: none",

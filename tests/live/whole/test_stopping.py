@@ -101,7 +101,7 @@ def test_control_and_metrics_while_live(published, rtface):
     assert status["source"]["state"] == "live"
     assert status["delay_ms"] == status["audio_offset_ms"] == 300
     assert 295 < run.until_status(lambda s: s["frames_out"] > 30)["latency_ms"]["p50"] < 350
-    assert run.post("/strength?value=0.4")["strength"] == 0.4
+    assert run.post("/set?strength=0.4")["strength"] == 0.4
     figures = get(f"{run.control}/metrics").decode()
     assert re.search(r"^rtface_frames_written_total [1-9]", figures, re.MULTILINE), figures
     run.post("/quit")
