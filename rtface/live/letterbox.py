@@ -23,16 +23,6 @@ _SPACES = {
 }
 
 
-def fits(frame: Frame, form: VideoFormat) -> bool:
-    """True if a frame has the format."""
-    image = frame.image
-    return (image.width, image.height, image.format.name) == (
-        form.width,
-        form.height,
-        form.pix_fmt,
-    ) and frame.color == form.color
-
-
 class Letterbox:
     """Scales whole frames to a format, with black bars where the proportions differ."""
 
@@ -42,9 +32,11 @@ class Letterbox:
 
     def __call__(self, frame: Frame) -> Frame:
         """The frame in the sinks' format, without its faces; the frame itself where it fits."""
-        if fits(frame, self._form):
+        image, form = frame.image, self._form
+        fitting = form.width, form.height, form.pix_fmt, form.color
+        if (image.width, image.height, image.format.name, frame.color) == fitting:
             return frame
-        image, form = software(frame.image), self._form
+        image = software(image)
         aspect = float(frame.display.aspect) / float(form.aspect)
         scale = min(form.width / (image.width * aspect), form.height / image.height)
         width = max(2, min(form.width, round(image.width * aspect * scale)))
@@ -55,26 +47,26 @@ class Letterbox:
         canvas[y : y + height, x : x + width] = small.to_ndarray()
         return replace(
             frame,
-            image=frame_from_rgb(canvas, form, self._back),
+            image=self._converted(canvas),
             color=form.color,
             faces=(),
             display=replace(Display(), aspect=form.aspect),
         )
 
-
-def frame_from_rgb(rgb: Bytes, form: VideoFormat, reformatter: VideoReformatter | None = None) -> av.VideoFrame:
-    """A uint8 height×width×3 RGB image as a frame of a format."""
-    source: Any = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
-    return (reformatter or VideoReformatter()).reformat(
-        source,
-        form.width,
-        form.height,
-        form.pix_fmt,
-        dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
-        src_color_range=ColorRange.JPEG,
-        dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
-        threads=1,
-    )
+    def _converted(self, rgb: Bytes) -> av.VideoFrame:
+        """A uint8 height×width×3 RGB image as a frame of the format."""
+        source: Any = av.VideoFrame.from_ndarray(rgb, "rgb24")
+        form = self._form
+        return self._back.reformat(
+            source,
+            form.width,
+            form.height,
+            form.pix_fmt,
+            dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
+            threads=1,
+        )
 
 
 def _full(color: Color) -> bool:

@@ -5,8 +5,9 @@ Times are seconds of `time.monotonic()`, which all processes of a machine share.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, Protocol
 
@@ -14,6 +15,7 @@ from rtface.frame import Color, Frame
 
 TIME_BASE = Fraction(1, 1_000_000)
 """Unit of `Frame.pts` in a live run: microseconds of the monotonic clock."""
+EndpointState = Literal["opening", "live", "away", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ class EndpointHealth:
         size: width and height of a virtual camera, once it is open.
     """
 
-    state: Literal["opening", "live", "away", "closed"]
-    detail: str
-    since: float
+    state: EndpointState
+    detail: str = ""
+    since: float = field(default_factory=time.monotonic)
     frames: int = 0
     dropped: int = 0
     bytes: int | None = None
@@ -95,6 +97,11 @@ class EndpointHealth:
     backlog: float = 0.0
     causes: dict[str, int] = field(default_factory=dict[str, int])
     size: tuple[int, int] | None = None
+
+    def turned(self, state: EndpointState, detail: str, now: float | None = None) -> EndpointHealth:
+        """It in its next state, which begins `now` unless it is the same."""
+        began = time.monotonic() if now is None else now
+        return replace(self, state=state, detail=detail, since=self.since if state == self.state else began)
 
 
 @dataclass(frozen=True, slots=True)

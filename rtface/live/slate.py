@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 from rtface.errors import UsageError
-from rtface.frame import Bytes
-from rtface.live.letterbox import frame_from_rgb
+from rtface.frame import Bytes, Color, Frame
+from rtface.live.letterbox import Letterbox
 from rtface.live.protocols import VideoFormat
 from rtface.util.foreign import read_regular
 from rtface.util.paths import expanded
@@ -42,17 +44,13 @@ class Slate:
 
     def __call__(self, form: VideoFormat) -> av.VideoFrame:
         """The slate as a frame of a format; an image of other proportions is shown whole in the middle."""
-        aspect = float(form.aspect)
-        canvas = np.full(
-            (form.height, round(form.width * aspect), 3), 0 if self._image is not None else _BACKGROUND, np.uint8
-        )
-        if self._image is not None:
-            _place(self._image, canvas)
-        else:
-            _write(self._words, canvas)
-        if canvas.shape[1] != form.width:
-            canvas = np.asarray(cv2.resize(canvas, (form.width, form.height), interpolation=cv2.INTER_AREA), np.uint8)
-        return frame_from_rgb(canvas, form)
+        image = self._image
+        if image is None:
+            image = np.full((form.height, round(form.width * form.aspect), 3), _BACKGROUND, np.uint8)
+            _write(self._words, image)
+        picture: Any = av.VideoFrame.from_ndarray(image, "rgb24")
+        color = Color("rgb", full_range=True)
+        return Letterbox(form)(Frame(picture, 0, Fraction(1), color=color)).image
 
 
 def _read(path: str) -> Bytes:
@@ -73,15 +71,6 @@ def _read(path: str) -> Bytes:
             path=path,
         )
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _place(image: Bytes, canvas: Bytes) -> None:
-    height, width = canvas.shape[:2]
-    scale = min(width / image.shape[1], height / image.shape[0])
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    y, x = (height - size[1]) // 2, (width - size[0]) // 2
-    canvas[y : y + size[1], x : x + size[0]] = small
 
 
 def _write(words: str, canvas: Bytes) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import platform
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
 
 from av.error import FFmpegError
 
@@ -18,8 +16,8 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
-from rtface.live.backoff import retry_delay
-from rtface.live.protocols import EndpointHealth, LiveSink, MediaDevice, SoundFormat, VideoFormat
+from rtface.live.backoff import Retry
+from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, MediaDevice, SoundFormat, VideoFormat
 from rtface.live.sinks import pyvirtualcam_output, v4l2_loopback
 from rtface.live.sinks.camera_buffer import CameraBuffer, even
 from rtface.live.sinks.pyvirtualcam_output import PyvirtualcamOutput
@@ -92,7 +90,7 @@ class VirtualCamera(LiveSink):
         self._canvas: CameraBuffer | None = None
         self._notes: list[str] = []
         self._described = str(endpoint)
-        self._health = EndpointHealth("opening", "", time.monotonic())
+        self._health = EndpointHealth("opening")
         self._causes: Counter[str] = Counter()
         self._wanted = True
         self._stop = threading.Event()
@@ -181,8 +179,8 @@ class VirtualCamera(LiveSink):
                 self._health = replace(self._health, reopened=reopened)
                 self._set("live", output.name)
 
-    def _set(self, state: Literal["live", "away", "closed"], detail: str) -> None:
-        self._health = replace(self._health, state=state, detail=detail, since=time.monotonic())
+    def _set(self, state: EndpointState, detail: str) -> None:
+        self._health = self._health.turned(state, detail)
 
     def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
         """Watches for readers; closes a device that takes no frames, and opens it again."""
@@ -190,9 +188,8 @@ class VirtualCamera(LiveSink):
             while self._health.state == "live":
                 self._wanted = output.watch(POLL, self._stop) is not False
             output.close()  # `write` uses it no more
-            tries = 0
-            while not self._stop.wait(retry_delay(tries, time.monotonic() - self._health.since)):
-                tries += 1
+            retry = Retry()
+            while not retry.wait(self._stop):
                 try:
                     output = self._connect(form)
                     break
