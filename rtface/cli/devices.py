@@ -11,7 +11,7 @@ from rtface.cli.console import Console, print_json, print_text
 @command()
 def devices(*, json: Json = False, console: Console) -> None:
     """List cameras with their modes, virtual cameras with their state, microphones and plugins' outputs."""
-    from rtface.live.sinks.listing import devices as find_devices
+    from rtface.live.devices.listing import devices as find_devices
 
     found, unusable = find_devices()
     if json:

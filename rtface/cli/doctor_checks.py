@@ -219,7 +219,7 @@ def check_nvidia() -> Iterator[Finding]:
 
 
 def check_live() -> Iterator[Finding]:
-    from rtface.live.sinks.listing import devices
+    from rtface.live.devices.listing import devices
     from rtface.live.sources import srt
 
     found, unusable = devices()

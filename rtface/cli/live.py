@@ -15,7 +15,7 @@ from rtface.config.options import LiveOptions, Options
 from rtface.errors import Interrupted, Message, UsageError
 
 if TYPE_CHECKING:
-    from rtface.live.control.status_line import StatusLine
+    from rtface.live.control.status_text import StatusLine
     from rtface.live.protocols import Endpoint
     from rtface.live.session import LiveSession
     from rtface.report import Report
@@ -157,7 +157,7 @@ class LiveMonitor:
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys
-        from rtface.live.control.status_line import StatusLine
+        from rtface.live.control.status_text import StatusLine
 
         console = self._console
         read = [end.described for end in (live.ends.source, live.ends.sound) if end]

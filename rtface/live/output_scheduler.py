@@ -13,8 +13,8 @@ from rtface.concurrency.threads import start_thread
 from rtface.frame import Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.frame_filters import FrameFilters
-from rtface.live.letterbox import Letterbox
 from rtface.live.protocols import REST_S, SoundPacket
+from rtface.live.reshape import Letterbox
 from rtface.live.run_state import RunState
 
 # After this many seconds, or periods of the source, without a new frame the last one is written again: viewers and

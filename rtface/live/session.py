@@ -33,7 +33,7 @@ from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import SoundPacket, VideoFormat
-from rtface.live.rotate import Turn
+from rtface.live.reshape import Turn
 from rtface.live.run_state import CLOSE_S, FILE_S, Endpoints, RunState
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink

@@ -13,8 +13,8 @@ import numpy as np
 
 from rtface.errors import UsageError
 from rtface.frame import Bytes, Color, Frame
-from rtface.live.letterbox import Letterbox
 from rtface.live.protocols import VideoFormat
+from rtface.live.reshape import Letterbox
 from rtface.util.foreign import read_regular
 from rtface.util.paths import expanded
 from rtface.util.text import encodable

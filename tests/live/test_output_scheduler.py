@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color
-from rtface.live.letterbox import Letterbox
 from rtface.live.output_scheduler import SLATE_S, OutputScheduler
 from rtface.live.protocols import SoundPacket, VideoFormat
+from rtface.live.reshape import Letterbox
 from rtface.stats import Stats
 from tests.live.live_fakes import FakeSink, FakeSource, SteppedClock, frame, live_status, luma_of
 

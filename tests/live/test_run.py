@@ -23,7 +23,7 @@ from rtface.config.options import Options
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
-from rtface.live.rotate import Turn
+from rtface.live.reshape import Turn
 from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.live.sources.sound_sources import SilentSource

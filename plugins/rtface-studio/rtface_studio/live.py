@@ -21,7 +21,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import parse_address
 from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.queue.api import Queue
-from rtface.live.sinks.listing import devices
+from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
 from rtface.util.files import numbered, write_atomically

@@ -14,8 +14,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import UsageError
-from rtface.live.control.metrics import metrics
 from rtface.live.control.status import LiveStatus
+from rtface.live.control.status_text import metrics
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.persons_in_view import PersonsInView

@@ -1,4 +1,4 @@
-"""Status of a live run, for the terminal and HTTP."""
+"""Status of a live run, for the terminal and HTTP, and what to say where it changes nothing or could show more."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rtface.analysis.measure import Analysis
+from rtface.analysis.treatment import Treatment
 from rtface.concurrency.child_process import processor_seconds
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.live.control.meters import DropShares, LatencyWindow, ProcessorMeter
-from rtface.live.control.remarks import NO_FACE, remarks_of
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint
 from rtface.live.run_state import RunState
@@ -20,6 +21,38 @@ from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FULL, PASS_THROUGH
 from rtface.redaction import redacted
 from rtface.util.machine import cores
+
+_DIM = 0.3
+"""Score of under-exposure from which on a picture is dim: the brightest parts of the face are below 105 of 255."""
+
+Seen = tuple[Treatment, Analysis]
+"""What is decided for a face, and what was measured of it lately."""
+
+
+def remarks_of(seen: Sequence[Seen], *, always: bool, light: float) -> list[Message]:
+    """The remarks about the faces of a picture.
+
+    Args:
+        seen: its faces.
+        always: whether every face is corrected, whatever that gains.
+        light: how much the picture is brightened, 0…1.
+    """
+    found: list[Message] = []
+    if not always and seen and all(not treatment.on and treatment.reasons for treatment, _ in seen):
+        reasons = [treatment.reasons[0] for treatment, _ in seen]
+        why = next((reason for reason in reasons if reason != "nothing to gain"), "")
+        found.append(
+            Message("faces are left as they are: {why}", code="live_left", why=why)
+            if why
+            else Message("your picture is clear: nothing to gain", code="live_clear")
+        )
+    if not light and any(analysis.under_exposure >= _DIM for _, analysis in seen):
+        found.append(Message("the picture is dim: Light brightens it", code="live_dim"))
+    return found
+
+
+NO_FACE = Message("no face is seen", code="live_no_face")
+
 
 # Share of dropped frames from which an output is reported.
 _LOSS_SHARE = 0.02

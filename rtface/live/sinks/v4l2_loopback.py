@@ -90,8 +90,8 @@ def why_none() -> Message | None:
     return Message("there is no virtual camera; make one: {line}", code="loopback_none", line=line)
 
 
-def find(name: str) -> list[Path]:
-    """The loopback devices that a name can mean, best first.
+def find(name: str) -> Path:
+    """The loopback device that a name means.
 
     Args:
         name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
@@ -104,7 +104,7 @@ def find(name: str) -> list[Path]:
     if not labels and (why := why_none()) is not None:
         raise MissingComponent(why)
     if not name and labels:
-        return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
+        return min(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
     named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
     if not named:
@@ -114,7 +114,7 @@ def find(name: str) -> list[Path]:
             name=name,
             listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
         )
-    return named
+    return named[0]
 
 
 def _nodes() -> list[Path]:

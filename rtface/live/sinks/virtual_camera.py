@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import threading
 from collections import Counter
@@ -62,14 +61,7 @@ def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOut
 def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     if platform.system() != "Linux":
         return PyvirtualcamOutput(name, width, height, rate)
-    first, *others = v4l2_loopback.find(name)
-    try:
-        return V4l2LoopbackOutput(first, width, height, rate)
-    except OutputError:
-        for node in others:
-            with contextlib.suppress(OutputError):
-                return V4l2LoopbackOutput(node, width, height, rate)
-        raise
+    return V4l2LoopbackOutput(v4l2_loopback.find(name), width, height, rate)
 
 
 class VirtualCamera(LiveSink):
@@ -119,14 +111,6 @@ class VirtualCamera(LiveSink):
             MissingComponent, UsageError, OutputError: it is not available; the message says what to do.
         """
         output = self._connect(form)
-        width, height = even(form.width * form.aspect), even(form.height)
-        if form.aspect != 1:
-            self._notes.append(f"frames are made {width}×{height}: a virtual camera has square samples only")
-        elif (width, height) != (form.width, form.height):
-            self._notes.append(
-                f"frames are made {width}×{height} by repeating the last row or column: a virtual camera takes "
-                "even sizes only"
-            )
         self._notes += output.notes
         if sound:
             self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")

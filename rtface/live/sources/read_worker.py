@@ -39,11 +39,10 @@ from rtface.live.messages import (
 from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
-from rtface.live.sources.film_loop import repeated
-from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, open_stream
-from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait, repeated
 from rtface.live.sources.sound_to_aac import AacConverter
+from rtface.live.sources.source_times import Backlog, JitterBuffer
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
 from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
 from rtface.media.read.container import is_unsized_end

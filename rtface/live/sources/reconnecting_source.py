@@ -34,9 +34,9 @@ from rtface.live.protocols import (
     SoundPacket,
     VideoFormat,
 )
-from rtface.live.rotate import Rotation
+from rtface.live.reshape import Rotation
 from rtface.live.sources.read_process import ReadProcess
-from rtface.live.sources.source_clock import SourceClock
+from rtface.live.sources.source_times import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 

@@ -13,7 +13,7 @@ import pytest
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.keyboard import HELP
-from rtface.live.control.metrics import metrics
+from rtface.live.control.status_text import metrics
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from tests.live.live_fakes import live_status

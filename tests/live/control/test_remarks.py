@@ -11,7 +11,7 @@ import pytest
 from rtface.analysis.analyzer import Analysis
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Face
-from rtface.live.control.status_line import line_of
+from rtface.live.control.status_text import line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.quality.levels import PASS_THROUGH

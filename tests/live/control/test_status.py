@@ -15,7 +15,7 @@ from rtface.cli.console import Console
 from rtface.cli.live import LiveMonitor
 from rtface.config.options import LiveOptions
 from rtface.live.control.meters import LatencyWindow, ProcessorMeter
-from rtface.live.control.status_line import StatusLine, line_of
+from rtface.live.control.status_text import StatusLine, line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats

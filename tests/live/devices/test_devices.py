@@ -16,9 +16,9 @@ from rtface.cli.doctor_checks import check_live
 from rtface.errors import MissingComponent, UsageError
 from rtface.live.devices import listing, v4l2
 from rtface.live.devices.camera import device_of
-from rtface.live.devices.camera_modes import CameraMode
+from rtface.live.devices.listing import devices
+from rtface.live.devices.v4l2 import CameraMode
 from rtface.live.sinks import v4l2_loopback
-from rtface.live.sinks.listing import devices
 from rtface.live.sources import srt
 
 if sys.platform != "linux":

@@ -19,13 +19,12 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
-from rtface.live.devices import camera, camera_modes
-from rtface.live.devices.camera_modes import CameraMode, choose
+from rtface.live.devices import camera, v4l2
+from rtface.live.devices.v4l2 import CameraMode, choose
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
-from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.open_stream import open_stream, plausible
-from rtface.live.sources.playback_pace import PlaybackPace
+from rtface.live.sources.playback_pace import PlaybackPace, repeated
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.media.read.container import open_container
 from rtface.stats import Stats
@@ -191,7 +190,7 @@ def test_the_rate_that_is_asked_for_is_the_slowest_that_suits():
 
 def test_what_is_no_camera_has_no_modes():
     with Path("/dev/null").open("rb") as file:
-        assert camera_modes.modes(file.fileno()) == []
+        assert v4l2.modes(file.fileno()) == []
 
 
 def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.MonkeyPatch):

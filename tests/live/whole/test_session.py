@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from rtface.config.options import Options
-from rtface.live.control.status_line import line_of
+from rtface.live.control.status_text import line_of
 from tests.live.live_fakes import FakeSource
 from tests.live.test_run import PORTRAIT, Run, portrait
 
