@@ -151,23 +151,6 @@ def test_a_failing_sink_does_not_stop_the_next():
     assert "this sink always fails" in rig.stats.warnings["sink bad_fault"]
 
 
-def test_faces_are_counted_on_scaled_frames():
-    rig = Rig()
-    other = VideoFormat(64, 64, "yuv420p", Fraction(30), Color("bt709"))
-    rig.scheduler.put(replace(frame(1, form=other), faces=(SimpleNamespace(track_id=1), SimpleNamespace(track_id=2))))
-    rig.scheduler.write_due()
-    assert rig.status.faces == 2
-
-
-def test_the_preview_gets_what_the_sinks_get():
-    rig = Rig()
-    rig.source.lose()
-    rig.put(1_000_000, luma=90)
-    rig.run(SLATE_S + 1)
-    assert [f.image for f in rig.shown] == [f.image for f in rig.frames]
-    assert luma_of(rig.shown[0]) == 90 and luma_of(rig.shown[-1]) < 60
-
-
 def test_frames_beyond_the_delay_are_dropped_oldest_first():
     rig = Rig(delay=0.1)
     for number in range(20):

@@ -88,15 +88,6 @@ def test_a_matroska_film_with_b_frames_is_decoded_in_order(tmp_path: Path):
     assert not stats.counters["frames_corrupt"]
 
 
-def test_packets_without_decoding_times_keep_their_order():
-    pace, dues = PlaybackPace(), []
-    for shown, decoded in [(0, 0), (300, 100), (200, 200), (400, None), (700, None), (500, 500)]:
-        packet: av.Packet[Any] = av.Packet(b"x")
-        packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), shown, decoded
-        dues.append(round(pace.due(packet, 100.0), 3))
-    assert dues == [100.0, 100.1, 100.2, 100.2, 100.5, 100.5]
-
-
 def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
     path = _film_of_b_frames(tmp_path / "film.mp4")
     container = open_container(path)
@@ -137,13 +128,6 @@ def test_what_an_address_sends_opens_no_file(opened: Callable[[str], object], tm
         start_thread("answer", answer)
         with pytest.raises(InputError):
             opened(f"tcp://127.0.0.1:{server.getsockname()[1]}/live.m3u8")
-
-
-def test_closing_before_starting_is_no_fault():
-    source = open_live_source(LiveAddress("camera", "0"))
-    source.close()
-    source.close()
-    assert source.health.state == "closed"
 
 
 def mode(format: str, width: int, height: int, *rates: int) -> CameraMode:
