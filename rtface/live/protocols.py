@@ -143,7 +143,6 @@ class Endpoint(Protocol):
     def described(self) -> str:
         """The device or address and its format, without secrets: "camera 0 (Integrated Camera),
         1280×720 mjpeg, 30 fps"."""
-        ...
 
     @property
     def notes(self) -> list[str]:
@@ -157,7 +156,6 @@ class Endpoint(Protocol):
     def close(self) -> None:
         """Ends it within a second, whatever it is waiting for; a sink gives out what it has. Safe to
         call twice."""
-        ...
 
 
 class LiveSource(Endpoint, Protocol):
@@ -172,7 +170,6 @@ class LiveSource(Endpoint, Protocol):
     @property
     def video_format(self) -> VideoFormat:
         """Format of the frames that came last; after `start`."""
-        ...
 
     @property
     def sound_format(self) -> SoundFormat | None:
@@ -190,17 +187,14 @@ class LiveSource(Endpoint, Protocol):
         Raises:
             InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
         """
-        ...
 
     def hold(self, held: bool) -> None:
         """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
         Other sources do not wait."""
-        return
 
     def rest(self, resting: bool) -> None:
         """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
         where that takes less of the processor; its sound stays whole."""
-        return
 
 
 class SoundSource(Endpoint, Protocol):
@@ -209,11 +203,9 @@ class SoundSource(Endpoint, Protocol):
     @property
     def sound_format(self) -> SoundFormat | None:
         """Format as of a `LiveSource`."""
-        ...
 
     def start(self, sound: Callable[[SoundPacket], None]) -> None:
         """Opens it and begins; raises as `LiveSource.start`."""
-        ...
 
 
 class LiveSink(Endpoint, Protocol):
@@ -244,12 +236,9 @@ class LiveSink(Endpoint, Protocol):
         Raises:
             OutputError, MissingComponent, UsageError: it is not there, is in use, or cannot take such frames.
         """
-        ...
 
     def write(self, frame: Frame) -> None:
         """Takes a frame of the format given. It is the caller's again when this returns."""
-        ...
 
     def sound(self, packet: SoundPacket) -> None:
         """Takes a packet of sound; an output without sound ignores it."""
-        return
