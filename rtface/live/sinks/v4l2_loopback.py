@@ -7,7 +7,6 @@ import errno
 import os
 import platform
 import re
-import shutil
 import struct
 import sys
 import threading
@@ -37,18 +36,18 @@ _RESCAN = 5.0
 
 def present() -> list[MediaDevice]:
     """All loopback devices with their state; repairs nothing."""
-    found = [(node, v4l2.label(node)) for node in _nodes()]
-    labels = [label for _, label in found]
+    labels = {node: v4l2.label(node) for node in _nodes()}
+    names = {label: node for node, label in labels.items() if label}  # of twins the last one
     return [
         MediaDevice(
             "virtual camera",
-            f"vcam:{label if label and labels.count(label) == 1 else node}",
+            f"vcam:{label if names.get(label) == node else node}",
             label,
             str(node),
             *_state(node),
             v4l2.users(node),
         )
-        for node, label in found
+        for node, label in labels.items()
     ]
 
 
@@ -80,12 +79,6 @@ def why_none() -> Message | None:
     if _nodes():
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
-    if not installed and not shutil.which("apt"):
-        return Message(
-            "there is no virtual camera: install v4l2loopback-dkms and your kernel's headers, then: {line}",
-            code="loopback_install",
-            line=CREATE,
-        )
     line = RELOAD if (v4l2.MODULE / "v4l2loopback").is_dir() else CREATE if installed else f"{APT} && {CREATE}"
     return Message("there is no virtual camera; make one: {line}", code="loopback_none", line=line)
 
@@ -230,10 +223,7 @@ class V4l2LoopbackOutput:
         if can.captures and not can.outputs:
             raise self._in_use()
         if _mixes(can):
-            self.notes.append(
-                f"{self.name} has exclusive_caps=0: browsers may not list it, and the frames of a "
-                f"second writer would mix with these{self._by()}; better: {RELOAD}"
-            )
+            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it; better: {RELOAD}")
 
     def _in_use(self) -> OutputError:
         return OutputError(
