@@ -118,13 +118,6 @@ def test_without_viewers_no_work_and_a_keyframe_for_the_first():
     assert writer.frames == 5 and writer.dropped == {"away": 3}
 
 
-def test_a_server_of_ours_that_nobody_watches_gives_nothing_up():
-    ear = Ear("mpegts")
-    ear.generation, ear.status = 0, SinkReport("live", "nobody watches", viewers=0)
-    writer = StreamWriter(encoder(), ear, sound=None)
-    assert show(writer, 0.0, 0.1) == [] and not writer.dropped
-
-
 def test_what_is_late_is_dropped_before_it_is_encoded():
     ear = Ear("flv")
     writer = StreamWriter(encoder(), ear, sound=None)
@@ -205,18 +198,6 @@ def test_odd_sizes_and_encoders_that_are_not_there_are_said():
     if driver.absent():
         gpu = LiveEncoder(form(), Options(encode="cuda"))
         assert gpu.name == "libx264" and "h264_nvenc cannot be used" in gpu.notes[0]
-
-
-def test_samples_that_are_not_square_stay_so_in_the_stream():
-    ear = Ear("flv")
-    like = form(320, 240, aspect=Fraction(16, 15))
-    writer = StreamWriter(LiveEncoder(like, Options(encode="software")), ear, sound=None)
-    for number in range(5):
-        writer.write_frame(lambda number=number: stamped_image(320, 240, number / 30), number / 30)
-    writer.close()
-    with av.open(io.BytesIO(bytes(ear.got[1])), format="flv") as box:
-        next(box.decode(video=0))
-        assert box.streams.video[0].codec_context.sample_aspect_ratio == Fraction(16, 15)
 
 
 class Said:
