@@ -144,7 +144,7 @@ class OutputScheduler:
     def _replacement(self, now: float) -> Frame:
         """What is shown while no frame comes: the last one, or the slate."""
         assert self._last is not None
-        if self._slate is None and now - self._last_at > SLATE_S and self._state.lost:
+        if self._slate is None and now - self._last_at > SLATE_S and self._state.ends.source.health.state == "away":
             self._slate = replace(self._last, image=slate(self._state.form), faces=(), before=None)
         passed = max(1, round(1e6 * (now - self._shown_at)))
         return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)

@@ -79,7 +79,7 @@ class EndpointHealth:
         bytes: what a network peer took or gave so far, None for devices.
         reopened: how often it was lost and came back.
         causes: of an output's dropped frames, where it knows them: "network" did not take them in time, "encoder" was
-            not done with those before, "away" while no one was connected, "form" what could not be converted.
+            not done with those before, "away" while no one was connected.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
         backlog: seconds by which a source's frames come later than at best since it was opened: they wait somewhere
             before this run has them.

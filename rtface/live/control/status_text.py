@@ -80,8 +80,6 @@ def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
         yield "warn", f"{shown['damaged']} damaged"
     if shown["faults"]:
         yield "warn", counted(shown["faults"], "fault")
-    if shown["guarded"]:
-        yield "", f"{shown['guarded']} guarded"
     if (levels := status.levels) and not shown["paused"]:
         yield "", levels
     if shown["cpu_budget"] < 1.0:

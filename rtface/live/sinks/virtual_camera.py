@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from av.error import FFmpegError
-
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import OutputError, RtfaceError, log
@@ -120,18 +118,13 @@ class VirtualCamera(LiveSink):
         self._thread = start_thread("vcam", self._watch, output, form)
 
     def write(self, frame: Frame) -> None:
-        """Writes a frame, or drops it while the device is away. Never raises."""
+        """Writes a frame, or drops it while the device is away."""
         with self._lock:
             self._health = replace(self._health, frames=self._health.frames + 1)
             if self._output is None or self._canvas is None:
                 self._causes["away"] += 1
                 return
-            try:
-                self._canvas.draw(frame.image, frame.color, frame.display.aspect)
-            except (FFmpegError, ValueError) as error:  # a frame that swscale cannot read
-                self._causes["form"] += 1
-                self._health = replace(self._health, detail=f"a frame could not be converted: {error}")
-                return
+            self._canvas.draw(frame.image, frame.color, frame.display.aspect)
             try:
                 self._output.write(self._canvas.data)
             except OSError as error:  # the watcher closes and opens
