@@ -111,19 +111,6 @@ def other_bytes(image, form):
     return found
 
 
-@pytest.mark.parametrize(("lift", "full"), [(lift, n % 2 > 0) for n, lift in enumerate(LIFTS)])
-def test_no_holes_at_eight_bits_beyond_the_gain(lift, full):
-    table = tables("yuv420p", full, lift)[0].astype(int)
-    steps = np.diff(table)
-    assert (steps >= 0).all()
-    assert steps.max() <= np.ceil(2**lift) + 2
-    black, white = (0, 255) if full else (16, 235)
-    assert np.array_equal(table[: black + 1], np.arange(black + 1))
-    assert np.array_equal(table[white:], np.arange(white, 256))
-    if lift == 0:
-        assert np.array_equal(table, np.arange(256))
-
-
 @pytest.mark.parametrize(
     ("pix_fmt", "level", "amount"),
     [("yuv420p", 0.2, 0.0), ("yuv420p10le", 0.2, 0.0), ("rgb24", 0.2, 0.0), ("yuv420p", 0.6, 1.0)],

@@ -175,15 +175,6 @@ def test_doctor_on_each_state_of_a_virtual_camera(video, what, exclusive, state,
     assert repair in found.repair and bool(found.repair) == (state == "warn")
 
 
-def test_doctor_on_cameras(video):
-    path = video.add(0, "Front", driver="uvcvideo", captures=True, outputs=False, offered=FRONT)
-    found = findings()["camera:0"]
-    assert (found.state, found.repair, found.detail) == ("ok", "", f"Front ({path}): free")
-    video.process(7, "zoom", path)
-    found = findings()["camera:0"]
-    assert (found.state, found.detail) == ("warn", f"Front ({path}): in use, open in zoom (pid 7)")
-
-
 def test_doctor_on_a_device_that_may_not_be_opened(video, monkeypatch):
     video.module()
     video.add(0, "Front", driver="uvcvideo", captures=True, outputs=False)
