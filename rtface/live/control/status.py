@@ -102,9 +102,7 @@ class LiveStatus:
         source, *sinks = (redacted(name) for name in ends.titles)
         self.source: tuple[str, Endpoint] = source, ends.source
         self.sound = [(redacted(ends.sound_name), ends.sound)] if ends.sound else []
-        taken = [sinks[:number].count(name) for number, name in enumerate(sinks)]
-        names = [f"{name} #{n + 1}" if n else name for name, n in zip(sinks, taken, strict=True)]
-        self.sinks = list(zip(names, ends.sinks, strict=True))
+        self.sinks = list(zip(sinks, ends.sinks, strict=True))
         self.ends: list[tuple[str, Endpoint]] = [self.source, *self.sound, *self.sinks]
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
@@ -170,16 +168,10 @@ class LiveStatus:
         seen = [(analyzer.treatment, analyzer.lately) for analyzer in analyzers]
         return remarks_of(seen, always=controls.always, light=controls.light)
 
-    @property
-    def levels(self) -> str:
-        """Quality levels of the faces, "" where all are on the highest."""
-        levels = self._governor.levels
-        return ", ".join(levels) if set(levels) - {FULL} else ""
-
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
         counters, delay, recent, source = self.stats.counters, self.state.delay, self.window.histogram(), self.source[1]
-        buffer = source.health.buffer
+        buffer, levels = source.health.buffer, self._governor.levels
         # Seconds by which to delay the sound of another program; None before the first frame.
         offset = delay if delay is not None else recent.percentile(50) + buffer if recent.count else None
         return {
@@ -200,7 +192,7 @@ class LiveStatus:
             "passed": {"late": 0} | self._counted("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),
-            "ladder": self.levels,
+            "ladder": ", ".join(levels) if set(levels) - {FULL} else "",
             "paused": self.paused,
             "remarks": [remark.to_dict() for remark in self.remarks],
             "watched": self.state.watched,

@@ -92,7 +92,7 @@ class Recording:
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Writes the next packet of AAC; the film begins with its first frame."""
-        if self._sound is not None and self.frames and self._sound.takes(sound):
+        if self._sound is not None and self.frames:
             self._sound.write(sound, self._rising(1, seconds))
 
     def finish(self) -> None:

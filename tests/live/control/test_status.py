@@ -264,12 +264,6 @@ def test_the_meter_prints_5_lines_a_second_on_a_terminal_only(monkeypatch):
         assert ("\x1b" in screen.lines[0]) is live
 
 
-def test_two_sinks_of_one_label_get_different_names():
-    live = end(EndpointHealth("live", "", 0.0))
-    status = live_status(("camera:0", live), [(f"rtmp://h/app/{key}", live) for key in "abc"])
-    assert [name for name, _ in status.sinks] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]
-
-
 def test_faces_that_nobody_has_time_to_look_for_are_a_pause():
     clock, stats = Clock(), Stats()
     status = made(clock, stats=stats)

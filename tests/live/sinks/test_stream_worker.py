@@ -158,7 +158,6 @@ def test_frames_do_not_wait_for_sound_one_container_header():
     sounds = voice()
     for sound in sounds[:20]:  # the first are of a time before the first frame
         writer.sound(sound, sound.time)
-    writer.sound(voice(2)[30], 0.71)  # of another form: it would be played at a wrong pitch
     assert show(writer, 0.8) == [0]
     writer.sound(sounds[40], 0.85)
     writer.close()
