@@ -70,7 +70,6 @@ class SourceOpened:
     Attributes:
         described: codec, rate and sound, without the source's name and the frames' size: "mjpeg, 30 fps".
         rate: nominal frames a second; 0 without video.
-        aspect: of one sample.
         notes: differences from what was asked for.
         sound: format of the sound that comes with it, None where there is none yet.
         film: whether it has an end.
@@ -79,7 +78,6 @@ class SourceOpened:
 
     described: str
     rate: Fraction
-    aspect: Fraction
     notes: tuple[str, ...]
     sound: SoundFormat | None
     film: bool

@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import chain
 from math import inf
 from typing import Any
@@ -164,14 +163,12 @@ class ReadWorker:
         """
         video = opened.video
         self._received_at = time.monotonic()
-        aspect = video.sample_aspect_ratio if video is not None else None
         track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
         packets = self._probed(opened)
         self._parent.send(
             SourceOpened(
                 opened.described,
                 opened.rate,
-                Fraction(aspect or 1),
                 tuple(opened.notes),
                 track and track.form,
                 opened.played,

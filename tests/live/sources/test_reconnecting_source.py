@@ -28,7 +28,7 @@ from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock, flat_image
 
-OPENED = SourceOpened("h264, 30 fps", Fraction(30), Fraction(1), (), SoundFormat(), film=False)
+OPENED = SourceOpened("h264, 30 fps", Fraction(30), (), SoundFormat(), film=False)
 LAYOUT = FrameLayout.of(flat_image())
 
 
