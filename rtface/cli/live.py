@@ -53,10 +53,6 @@ def run_live_job(
     if options.dry_run:
         console.log(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
-    if options.preview or options.control is not None:
-        from rtface.live.control.http_server import check_port  # takes a tenth of a second, which no frame waits for
-
-        check_port(options.control, "--control")
     try:
         with ExitStack() as stack:
             monitor = LiveMonitor(console, options, stack)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 import time
 from concurrent.futures import Future
@@ -20,7 +19,7 @@ import pytest
 from rtface.concurrency.threads import call_in_thread
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
-from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
+from rtface.errors import InputError, InputMissing, Interrupted, OutputError
 from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
@@ -288,18 +287,6 @@ def test_who_looks_at_the_preview_sees_enhanced_frames():
         looking.result(5)
         run.live.follow_viewers()
         assert run.source.rests == [True]
-
-
-def test_a_port_in_use_is_said_before_anything_is_opened(monkeypatch):
-    from rtface.cli import live
-
-    monkeypatch.setattr("rtface.live.session.run_live", lambda *ends, **more: pytest.fail("the run was begun"))
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(UsageError, match=f"--control {port}: the port is not available"):
-            live.run_live_job(
-                parse_address("film.mkv"), parse_address("null:"), Options(control=port), None, None, json=False
-            )
 
 
 def test_the_source_rests_while_nobody_looks():

@@ -59,12 +59,6 @@ class LocalHttpServer:
         self._thread.join(_CLOSE_S)
 
 
-def check_port(port: int | None, option: str) -> None:
-    """UsageError where a port is taken: checked before a run opens anything."""
-    if port:
-        listen(ADDRESS, port, option).close()
-
-
 def _guarded(app: ASGIApp, key: str) -> ASGIApp:
     """The application for requests of this machine that have the key."""
     added = HEADERS | {b"cache-control": b"no-store"}

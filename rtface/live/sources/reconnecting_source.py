@@ -265,8 +265,8 @@ class ReconnectingSource:
             connection = self._connection
             if connection is None:
                 return
-            news = connection.heartbeat.counts - self._seen.counts
-            self._seen = connection.heartbeat
+            before, self._seen = self._seen, connection.heartbeat
+            news = self._seen.counts - before.counts
             self._counts += news
         lost = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
         for name, count in (
