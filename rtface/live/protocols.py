@@ -143,6 +143,7 @@ class Endpoint(Protocol):
     def described(self) -> str:
         """The device or address and its format, without secrets: "camera 0 (Integrated Camera),
         1280×720 mjpeg, 30 fps"."""
+        ...
 
     @property
     def notes(self) -> list[str]:
@@ -170,6 +171,7 @@ class LiveSource(Endpoint, Protocol):
     @property
     def video_format(self) -> VideoFormat:
         """Format of the frames that came last; after `start`."""
+        ...
 
     @property
     def sound_format(self) -> SoundFormat | None:
