@@ -53,7 +53,6 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     },
     "source": {
         "camera": (_SOURCE, ""),
-        "screen": (_SOURCE, "rtface.live.devices.screen:why_unusable"),
         "stream": (_SOURCE, ""),
         "file": (_SOURCE, ""),
     },

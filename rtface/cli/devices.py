@@ -10,8 +10,8 @@ from rtface.cli.console import Console, print_json, print_text
 
 @command()
 def devices(*, json: Json = False, console: Console) -> None:
-    """List cameras with their modes, the screen, virtual cameras with their state, microphones and plugins' outputs."""
-    from rtface.live.sinks.listing import devices as find_devices
+    """List cameras with their modes, virtual cameras with their state, microphones and plugins' outputs."""
+    from rtface.live.devices.listing import devices as find_devices
 
     found, unusable = find_devices()
     if json:
@@ -19,7 +19,6 @@ def devices(*, json: Json = False, console: Console) -> None:
         return
     for kind, plural in (
         ("camera", "cameras"),
-        ("screen", "screen"),
         ("virtual camera", "virtual cameras"),
         ("microphone", "microphones"),
         ("output", "outputs of plugins"),

@@ -219,12 +219,12 @@ def check_nvidia() -> Iterator[Finding]:
 
 
 def check_live() -> Iterator[Finding]:
-    from rtface.live.sinks.listing import devices
+    from rtface.live.devices.listing import devices
     from rtface.live.sources import srt
 
     found, unusable = devices()
     for device in found:
-        if device.kind not in ("screen", "microphone"):
+        if device.kind != "microphone":
             names = ", ".join(device.users)
             yield Finding(
                 device.address,

@@ -15,7 +15,7 @@ from rtface.config.options import LiveOptions, Options
 from rtface.errors import Interrupted, Message, UsageError
 
 if TYPE_CHECKING:
-    from rtface.live.control.status_line import StatusLine
+    from rtface.live.control.status_text import StatusLine
     from rtface.live.protocols import Endpoint
     from rtface.live.session import LiveSession
     from rtface.report import Report
@@ -53,10 +53,6 @@ def run_live_job(
     if options.dry_run:
         console.log(f"{source} → {', '.join(ends.names[1:])}: nothing was opened (--dry-run)")
         return 0
-    if options.preview or options.control is not None:
-        from rtface.live.control.http_server import check_port  # takes a tenth of a second, which no frame waits for
-
-        check_port(options.control, "--control")
     try:
         with ExitStack() as stack:
             monitor = LiveMonitor(console, options, stack)
@@ -157,7 +153,7 @@ class LiveMonitor:
 
     def _begin(self, live: LiveSession) -> StatusLine:
         from rtface.live.control.keyboard import HELP, read_keys
-        from rtface.live.control.status_line import StatusLine
+        from rtface.live.control.status_text import StatusLine
 
         console = self._console
         read = [end.described for end in (live.ends.source, live.ends.sound) if end]
@@ -178,7 +174,7 @@ class LiveMonitor:
         from rtface.live.control.http_server import LocalHttpServer
 
         key = os.environ.pop("RTFACE_CONTROL_KEY", "")
-        routes = control_routes(live.status, live.filters.preview, live.persons, live.filters, files=bool(key))
+        routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
         server = LocalHttpServer(routes, port=options.control or 0, option="--control", key=key)
         self._stack.callback(server.close)
         page = f"{server.address}/preview"

@@ -1,5 +1,4 @@
-"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``screen:``, ``vcam:``,
-``rtmp://…``, ``null:``."""
+"""Parses INPUT and OUTPUT of a live run: ``camera:0``, ``/dev/video0``, ``vcam:``, ``rtmp://…``, ``null:``."""
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from rtface.util.urls import check_slashes
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # What can be written to.
 SINK_SCHEMES = ("rtmp", "rtmps", "tcp", "srt")
-_DEVICES = ("camera", "screen", "vcam", "null")
+_DEVICES = ("camera", "vcam", "null")
 _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
 
 
@@ -32,10 +31,10 @@ class LiveAddress:
     """Address of a source or sink of a live run.
 
     Attributes:
-        kind: "camera", "screen", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
+        kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
             source or sink.
-        name: a camera's number or name, a part of the screen ("" for all of it), a virtual camera's
-            name ("" for the first), a URL with its secrets, or a path. Never shown: `str()` of the endpoint is.
+        name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a
+            path. Never shown: `str()` of the endpoint is.
         variant: which of an HLS or DASH list is read (``--variant``).
     """
 
@@ -95,6 +94,12 @@ def parse_address(text: str) -> LiveAddress:
         return LiveAddress(match[1], match[2])
     if re.match(r"/dev/video\d+$", text):
         return LiveAddress("camera", text)
+    if match and match[1] == "screen":
+        raise UsageError(
+            "{address}: the screen is not read; capture it with OBS, and give rtface OBS's stream",
+            code="gone_screen",
+            address=text,
+        )
     check_slashes(text)
     return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
 
@@ -115,7 +120,7 @@ def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
 def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
     """Kinds of options that apply to a live run between the two."""
     scope = Scope.LIVE
-    scope |= {"camera": Scope.CAMERA, "screen": Scope.SCREEN, "file": Scope.PLAYED}.get(source.kind, scope)
+    scope |= {"camera": Scope.CAMERA, "file": Scope.PLAYED}.get(source.kind, scope)
     if sink.kind == "stream":
         scope |= Scope.PUBLISHED
     if sink.kind == "file" or options.also is not None:

@@ -38,8 +38,6 @@ class Scope(Flag):
     LIVE = auto()
     CAMERA = auto()
     """The source of a live run is a camera."""
-    SCREEN = auto()
-    """The source of a live run is the screen."""
     PLAYED = auto()
     """The source of a live run is a film."""
     RECORDED = auto()
@@ -63,15 +61,14 @@ _SCOPE_WORDS = {
     Scope.STILLS: "stills",
     Scope.LIVE: "live runs",
     Scope.CAMERA: "cameras",
-    Scope.SCREEN: "the screen",
     Scope.PLAYED: "films as the source of a live run",
     Scope.RECORDED: "live recordings",
     Scope.PUBLISHED: "published streams",
     Scope.CONSOLE: "live runs of the command 'rtface run'",
     Scope.ENHANCER: "rtface.Enhancer",
 }
-_LIVE = Scope.LIVE | Scope.CAMERA | Scope.SCREEN | Scope.PLAYED | Scope.RECORDED | Scope.PUBLISHED | Scope.CONSOLE
-WHAT_IS_LIVE = "a run is live where INPUT or OUTPUT is a camera, a virtual camera, the screen, null: or a live stream"
+_LIVE = Scope.LIVE | Scope.CAMERA | Scope.PLAYED | Scope.RECORDED | Scope.PUBLISHED | Scope.CONSOLE
+WHAT_IS_LIVE = "a run is live where INPUT or OUTPUT is a camera, a virtual camera, null: or a live stream"
 
 
 class Trait(Flag):
@@ -351,9 +348,9 @@ class InputOptions(_Group):
     fps: Fraction | None = _option(
         None,
         v.rate,
-        Scope.SEQUENCE | Scope.CAMERA | Scope.SCREEN | _ANALYSIS,
-        "Frame rate of such a film, or the rate to ask a camera or the screen for: 25, 30000/1001.",
-        unset="25, of a camera or the screen 30",
+        Scope.SEQUENCE | Scope.CAMERA | _ANALYSIS,
+        "Frame rate of such a film, or the rate to ask a camera for: 25, 30000/1001.",
+        unset="25, of a camera 30",
     )
     transfer: Literal["auto", "log", "linear", "video"] = _option(
         "auto",
@@ -564,16 +561,6 @@ class LiveOptions(_Group):
         "[Sound](live.md#sound)",
         metavar="NAME|URL|silent|none",
         unset="the input's own",
-        traits=Trait.READS,
-    )
-    slate: str | None = _option(
-        None,
-        v.name,
-        Scope.LIVE,
-        "Text, PNG or JPEG that viewers see while the source is away.",
-        "[Faults](live.md#faults)",
-        metavar="TEXT|IMAGE",
-        unset="the usual text",
         traits=Trait.READS,
     )
     also: Path | None = _option(

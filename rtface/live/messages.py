@@ -10,30 +10,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.config.options import EncodeOptions
-from rtface.errors import Message
+from rtface.errors import RtfaceError
 from rtface.frame import Color, Display, Quantisers
-from rtface.live.protocols import SoundFormat, VideoFormat
+from rtface.live.protocols import EndpointState, SoundFormat, VideoFormat
 from rtface.media.files.workfile import Target
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The source or sink cannot be opened.
-
-    Attributes:
-        kind: class of `rtface.errors`.
-        why: of a source the whole message, of a sink a few words without the address.
-    """
-
-    kind: str
-    why: Message | str
-
 
 # -- sources: the run sends a SourceRequest, the worker answers with a SourceMessage ---------------------------------
 
@@ -43,7 +28,7 @@ class SourceRequest:
     """Request to a read worker: the source to open. Sent again, it changes `resting`, and ends `held`.
 
     Attributes:
-        kind: "camera", "screen", "stream", "file", or "microphone".
+        kind: "camera", "stream", "file", or "microphone".
         name: number, name or path of a device, URL, or path of a file. Holds secrets.
         size: width and height asked of a camera, None for what suits a call.
         fps: frames a second asked of a camera.
@@ -85,7 +70,6 @@ class SourceOpened:
     Attributes:
         described: codec, rate and sound, without the source's name and the frames' size: "mjpeg, 30 fps".
         rate: nominal frames a second; 0 without video.
-        aspect: of one sample.
         notes: differences from what was asked for.
         sound: format of the sound that comes with it, None where there is none yet.
         film: whether it has an end.
@@ -94,7 +78,6 @@ class SourceOpened:
 
     described: str
     rate: Fraction
-    aspect: Fraction
     notes: tuple[str, ...]
     sound: SoundFormat | None
     film: bool
@@ -139,33 +122,28 @@ class Heartbeat:
 
     Attributes:
         quiet: seconds since the source last gave data.
-        bytes: data it gave in all.
-        dropped: frames dropped since it opened, because newer ones were there.
-        errors: packets that could not be decoded.
-        damaged: frames that are damaged, whether they were shown or not.
-        missing: frames that did not come.
+        counts: since it opened, by name of the run's statistics: "bytes", "dropped:source" (frames, because newer ones
+            were there), "frames_corrupt" (damaged, whether they were shown or not), "frames_missing" (they did not
+            come), "packets_undecoded", "sounds_undecoded".
         buffer: seconds that the jitter buffer adds now.
         backlog: seconds by which what was delivered is behind its own clock, against the best since the opening.
         notes: conversions that its frames need, a line each.
         over: whether a film came to its end.
     """
 
-    quiet: float
-    bytes: int
-    dropped: int
-    errors: int
+    quiet: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter[str])
     buffer: float = 0.0
-    damaged: int = 0
-    missing: int = 0
     backlog: float = 0.0
     notes: tuple[str, ...] = ()
     over: bool = False
 
 
-SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | Refused
+SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | RtfaceError
+"""An error says why the source cannot be opened."""
 
 
-# -- sinks: the run sends a StreamJob or RecordJob, then WriteFrame and SoundPacket ----------------------------------
+# -- sinks: the run sends a job, then WriteFrame and SoundPacket; the worker answers with SinkOpened or an error -------
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +215,7 @@ class SinkReport:
         dropped: frames given up, by cause.
     """
 
-    state: Literal["opening", "live", "away"]
+    state: EndpointState
     detail: str = ""
     bytes: int = 0
     reopened: int = 0

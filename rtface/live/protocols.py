@@ -5,8 +5,9 @@ Times are seconds of `time.monotonic()`, which all processes of a machine share.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal, Protocol
 
@@ -14,6 +15,7 @@ from rtface.frame import Color, Frame
 
 TIME_BASE = Fraction(1, 1_000_000)
 """Unit of `Frame.pts` in a live run: microseconds of the monotonic clock."""
+EndpointState = Literal["opening", "live", "away", "closed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,16 @@ class EndpointHealth:
         bytes: what a network peer took or gave so far, None for devices.
         reopened: how often it was lost and came back.
         causes: of an output's dropped frames, where it knows them: "network" did not take them in time, "encoder" was
-            not done with those before, "away" while no one was connected, "form" what could not be converted.
+            not done with those before, "away" while no one was connected.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
         backlog: seconds by which a source's frames come later than at best since it was opened: they wait somewhere
             before this run has them.
         size: width and height of a virtual camera, once it is open.
     """
 
-    state: Literal["opening", "live", "away", "closed"]
-    detail: str
-    since: float
+    state: EndpointState
+    detail: str = ""
+    since: float = field(default_factory=time.monotonic)
     frames: int = 0
     dropped: int = 0
     bytes: int | None = None
@@ -96,6 +98,11 @@ class EndpointHealth:
     causes: dict[str, int] = field(default_factory=dict[str, int])
     size: tuple[int, int] | None = None
 
+    def turned(self, state: EndpointState, detail: str, now: float | None = None) -> EndpointHealth:
+        """It in its next state, which begins `now` unless it is the same."""
+        began = time.monotonic() if now is None else now
+        return replace(self, state=state, detail=detail, since=self.since if state == self.state else began)
+
 
 @dataclass(frozen=True, slots=True)
 class MediaDevice:
@@ -103,7 +110,7 @@ class MediaDevice:
 
     Attributes:
         kind: what it is.
-        address: what to type, as "camera:0", "screen:", "vcam:rtface".
+        address: what to type, as "camera:0", "vcam:rtface".
         name: its own.
         node: its path, "" where it has none.
         state: "free", "in use", "no permission" or another in a few words; "" where that is not known.
@@ -112,7 +119,7 @@ class MediaDevice:
         modes: a line for each size and format.
     """
 
-    kind: Literal["camera", "screen", "microphone", "virtual camera", "output"]
+    kind: Literal["camera", "microphone", "virtual camera", "output"]
     address: str
     name: str
     node: str = ""
@@ -150,7 +157,6 @@ class Endpoint(Protocol):
     def close(self) -> None:
         """Ends it within a second, whatever it is waiting for; a sink gives out what it has. Safe to
         call twice."""
-        ...
 
 
 class LiveSource(Endpoint, Protocol):
@@ -183,17 +189,14 @@ class LiveSource(Endpoint, Protocol):
         Raises:
             InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
         """
-        ...
 
     def hold(self, held: bool) -> None:
         """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
         Other sources do not wait."""
-        return
 
     def rest(self, resting: bool) -> None:
         """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
         where that takes less of the processor; its sound stays whole."""
-        return
 
 
 class SoundSource(Endpoint, Protocol):
@@ -202,11 +205,9 @@ class SoundSource(Endpoint, Protocol):
     @property
     def sound_format(self) -> SoundFormat | None:
         """Format as of a `LiveSource`."""
-        ...
 
     def start(self, sound: Callable[[SoundPacket], None]) -> None:
         """Opens it and begins; raises as `LiveSource.start`."""
-        ...
 
 
 class LiveSink(Endpoint, Protocol):
@@ -237,12 +238,9 @@ class LiveSink(Endpoint, Protocol):
         Raises:
             OutputError, MissingComponent, UsageError: it is not there, is in use, or cannot take such frames.
         """
-        ...
 
     def write(self, frame: Frame) -> None:
         """Takes a frame of the format given. It is the caller's again when this returns."""
-        ...
 
     def sound(self, packet: SoundPacket) -> None:
         """Takes a packet of sound; an output without sound ignores it."""
-        return

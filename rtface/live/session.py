@@ -24,7 +24,7 @@ from rtface.engine.engine_set import LIGHT
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.errors import Interrupted, Message, OutputError
+from rtface.errors import Interrupted, OutputError
 from rtface.frame import Display, Frame
 from rtface.live.control.status import LiveStatus
 from rtface.live.controls import LiveControls
@@ -33,7 +33,7 @@ from rtface.live.frame_loop import FrameLoop
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import SoundPacket, VideoFormat
-from rtface.live.rotate import Turn
+from rtface.live.reshape import Turn
 from rtface.live.run_state import CLOSE_S, FILE_S, Endpoints, RunState
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
@@ -157,23 +157,9 @@ class LiveSession:
                 self._filler.begin(frame.time)
             with self.stats.tolerate("turn"):
                 frame = self._turn(frame)
-            try:
+            with self.stats.tolerate("scale", "frames that come now are not enlarged; outputs keep their size"):
                 frame = self._enlarger(frame)
-            except Exception as error:  # noqa: BLE001 - it came back with another size: the outputs' is kept
-                self._not_enlarged(error)
             self.loop.put(frame)
-
-    def _not_enlarged(self, error: Exception) -> None:
-        self.stats.warn(
-            "scale",
-            Message(
-                "{--scale:{scale}} has no effect on the frames that come now ({why}); outputs keep their size, and "
-                "faces are found in the frames as they come",
-                code="scale_live",
-                scale=self.options.scale,
-                why=error,
-            ),
-        )
 
     def _enlarged(self, form: VideoFormat) -> VideoFormat:
         """The format of the source's frames once they are turned and enlarged."""

@@ -20,8 +20,8 @@ from rtface.engine.backends.choose import open_engine
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import UsageError
 from rtface.frame import Frame
+from rtface.live.devices.listing import devices
 from rtface.live.endpoint_factory import make_endpoints
-from rtface.live.sinks.listing import devices
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking import create_tracker

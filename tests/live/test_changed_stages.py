@@ -113,7 +113,7 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
 
     def post(stages, key="", **headers):
         server = LocalHttpServer(
-            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), filters=filters, files=bool(key)),
+            control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), None, filters, files=bool(key)),
             port=0,
             option="",
             key=key,

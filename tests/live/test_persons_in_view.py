@@ -52,7 +52,7 @@ def serve() -> Iterator[Callable[[Scene], int]]:
     servers: list[LocalHttpServer] = []
 
     def start(scene: Scene) -> int:
-        routes = control_routes(scene, persons=scene.persons)
+        routes = control_routes(scene, scene.persons, None)
         servers.append(LocalHttpServer(routes, port=0, option="--control"))
         return servers[-1].server_port
 
@@ -91,26 +91,26 @@ def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
     port = serve(scene)
     scene.persons.recognise()
     scene.show(1, 1)
-    status, answer = ask(port, "POST", "/person?name=anna&value=0.25")
+    status, answer = ask(port, "POST", "/persons?name=anna&strength=0.25")
     assert (status, json.loads(answer)) == (200, {"persons": [{"name": "Anna", "in_view": True, "strength": 0.25}]})
     scene.show(5)
     assert scene.persons.listed() == [{"name": "Anna", "in_view": False, "strength": 0.25}]
     scene.show(10)
     assert scene.persons.listed() == [{"name": "Anna", "in_view": False, "strength": 0.25}]
     assert ask(port, "GET", "/person.jpeg?name=Anna")[0] == 404
-    assert ask(port, "POST", "/person?name=Anna&by=1")[0] == 200
+    assert ask(port, "POST", "/persons?name=Anna&strength=+1")[0] == 200
     assert scene.persons.listed() == []
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "said"),
     [
-        ("POST", "/person?value=1", 400, "name a person"),
-        ("POST", "/person?name=all&value=1", 400, "no person's name"),
-        ("POST", f"/person?name={quote('../x' * 50)}&value=1", 400, "no person's name"),
-        ("POST", "/person?name=P1&value=1.5", 400, "0 to 1"),
-        ("POST", "/person?name=P1&value=nan", 400, "number"),
-        ("POST", "/person?name=P1", 400, "value from 0 to 1"),
+        ("POST", "/persons?strength=1", 400, "name a person"),
+        ("POST", "/persons?name=all&strength=1", 400, "no person's name"),
+        ("POST", f"/persons?name={quote('../x' * 50)}&strength=1", 400, "no person's name"),
+        ("POST", "/persons?name=P1&strength=1.5", 400, "0 to 1"),
+        ("POST", "/persons?name=P1&strength=nan", 400, "number"),
+        ("POST", "/persons?name=P1", 400, "number"),
         ("GET", "/person.jpeg?name=P1", 404, "not seen"),
         ("GET", "/person.jpeg", 400, "name a person"),
     ],
@@ -129,7 +129,7 @@ def test_a_policy_locks_persons(serve: Callable[[Scene], int]) -> None:
     scene.controls = LiveControls(locked={"person": "the policy forbids person", "strength": "it forbids strength"})
     scene.persons = PersonsInView(scene.enhance, scene.open, scene.controls, clock=lambda: scene.now)
     port = serve(scene)
-    for path, said in (("/persons", "the policy forbids person"), ("/person?name=P1&value=0.5", "it forbids strength")):
-        status, answer = ask(port, "POST", path)
+    for path, said in (("", "the policy forbids person"), ("?name=P1&strength=0.5", "it forbids strength")):
+        status, answer = ask(port, "POST", f"/persons{path}")
         assert (status, json.loads(answer)["error"]) == (400, said)
     assert not scene.opened

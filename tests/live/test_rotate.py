@@ -14,7 +14,7 @@ from rtface.config.addresses import LiveAddress
 from rtface.frame import Display, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, sample_to_display
-from rtface.live.rotate import Rotation
+from rtface.live.reshape import Rotation
 from rtface.live.sources.reconnecting_source import open_live_source
 
 

@@ -11,7 +11,6 @@ from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -22,7 +21,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import parse_address
 from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log
 from rtface.jobs.queue.api import Queue
-from rtface.live.sinks.listing import devices
+from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
 from rtface.util.files import numbered, write_atomically
@@ -104,7 +103,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 await asyncio.sleep(0.1)
         except InputMissing:  # it has ended, which the page is told elsewhere
             return Response(status_code=HTTPStatus.NO_CONTENT)
-        return await _preview(port, run.authorization, urlencode({"sharp": request.query_params.get("sharp", "0")}))
+        return await _preview(port, run.authorization)
 
     async def presets(request: Request) -> Response:
         if request.method == "PUT":
@@ -228,7 +227,7 @@ def _devices() -> dict[str, Any]:
     }
 
 
-async def _preview(port: int, authorization: str, query: str) -> Response:
+async def _preview(port: int, authorization: str) -> Response:
     """The preview of a run's control server, passed on as it comes; UsageError where the run refuses."""
     with ExitStack() as unused:
         try:
@@ -236,7 +235,7 @@ async def _preview(port: int, authorization: str, query: str) -> Response:
             unused.callback(writer.close)
             async with asyncio.timeout(_HEAD_S):
                 writer.write(
-                    f"GET /preview.mjpeg?{query} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n"
+                    f"GET /preview.mjpeg HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n"
                     f"Authorization: {authorization}\r\n\r\n".encode()
                 )
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

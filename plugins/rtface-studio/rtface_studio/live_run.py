@@ -22,7 +22,7 @@ from rtface.util.events import TO_STDERR, Event, read_events
 from rtface.web.http import refused
 from rtface_studio.folders import AllowedFolders, check_no_playlist
 
-_SWITCHES = {"enabled": ("/off", "/on"), "always": ("/auto", "/always")}
+_SWITCHES = ("enabled", "always")
 SETTINGS = having(Trait.LIVE_PAGE)
 """The options of a live run that the page sets."""
 _ANSWER_S, _QUIT_S = 2.0, 10.0
@@ -228,17 +228,13 @@ class LiveRun:
         Raises:
             UsageError: another name, a value out of range, or no run.
         """
-        if isinstance(name, str) and isinstance(value, bool) and (paths := _SWITCHES.get(name)):
-            path = paths[value]
-        elif name in having(Trait.CONTROL) and _is_share(value):
-            path = f"/{name}?value={float(value)}"
-        else:
+        if not (isinstance(value, bool) if name in _SWITCHES else name in having(Trait.CONTROL) and _is_share(value)):
             raise UsageError(
                 "a live run sets enabled and always to true or false, and {names} to a number from 0 to 1",
                 code="live_set",
                 names=", ".join(having(Trait.CONTROL)),
             )
-        return self._request("POST", path)
+        return self._request("POST", "/set", {str(name): value})
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
         """Has other overlays draw; gives them. Raises UsageError where they cannot be used, RestartNeeded where the run
@@ -257,7 +253,7 @@ class LiveRun:
         """Changes how much of the strength a person gets; gives the persons in view. Raises UsageError as `set`."""
         if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
-        return self._persons("/person?" + urlencode({"name": name, "value": float(strength)}))
+        return self._persons("/persons?" + urlencode({"name": name, "strength": float(strength)}))
 
     def face(self, name: str) -> bytes:
         """A JPEG of a person in view; InputMissing where there is none."""

@@ -22,7 +22,7 @@ from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
 from rtface_studio.folders import AllowedFolders, check_no_playlist
 
-_DEVICES = ("camera", "screen")
+_DEVICES = ("camera",)
 
 
 def routes(studio: Studio) -> list[BaseRoute]:

@@ -1,10 +1,10 @@
-"""Control of a live run by HTTP: commands as by the keys, the status, and the preview page."""
+"""Control of a live run by HTTP: its settings as by the keys, the status, and the preview page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -13,22 +13,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from rtface.config.options import Trait, having
-from rtface.errors import InputMissing, Message, UsageError
-from rtface.live.control.metrics import metrics
-from rtface.live.control.preview import Preview
+from rtface.errors import UsageError
 from rtface.live.control.status import LiveStatus
+from rtface.live.control.status_text import metrics
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.live.persons_in_view import PersonsInView
 from rtface.stages.options import check_without_files
-from rtface.web.http import error_response, in_thread, json_body, number_of
+from rtface.web.http import in_thread, json_body, number_of
 
-STREAMS = 4
-"""Previews at a time, at most; further connections are always left for commands."""
 BODY_BYTES = 4096
 _BOUNDARY = "rtface-picture"
-_MOTION_JPEG = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
     "img-src 'self' blob: data:; frame-ancestors 'none'"
@@ -36,69 +31,61 @@ _POLICY = (
 
 _Values = dict[str, Any]
 _Handler = Callable[[_Values], Response]
-_Routes = dict[tuple[str, str], _Handler]
 
 
 def control_routes(
-    status: LiveStatus,
-    preview: Preview | None = None,
-    persons: PersonsInView | None = None,
-    filters: FrameFilters | None = None,
-    *,
-    files: bool = False,
+    status: LiveStatus, persons: PersonsInView, filters: FrameFilters, *, files: bool = False
 ) -> list[BaseRoute]:
     """Routes for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
         status: of the run; POST requests change its controls.
-        preview: before|after; without one there is no /preview.mjpeg.
-        persons: those in view; without them there is none of their paths.
-        filters: have the stages that draw; without them there is no /stages.
+        persons: those in view.
+        filters: have the stages that draw, and the preview.
         files: whether a request may give stages that read files.
     """
     controls = status.controls
-    settings: dict[str, tuple[str, bool | None]] = {
-        "on": ("enabled", True),
-        "off": ("enabled", False),
-        "always": ("always", True),
-        "auto": ("always", False),
-        **{name: (name, None) for name in having(Trait.CONTROL)},
-    }
 
-    def command(action: Callable[[], None], values: _Values) -> Response:
-        action()
+    def change(values: _Values) -> Response:
+        for name, given in values.items():
+            controls.set(name, _new_value(name, controls.values().get(name, 0.0), given))
         return _json(controls.values())
 
-    def change(name: str, value: bool | None, values: _Values) -> Response:
-        controls.set(name, _new_value(name, float(controls.values()[name]), values) if value is None else value)
+    def end(values: _Values) -> Response:
+        controls.stop.set()
         return _json(controls.values())
+
+    def page(values: _Values) -> Response:
+        return Response(_page(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+
+    def change_persons(values: _Values) -> Response:
+        if values:
+            _set_person(controls, values)
+        else:
+            persons.recognise()
+        return _json({"persons": persons.listed()})
+
+    def stages(values: _Values) -> Response:
+        if "stages" in values:
+            _set_stages(filters, values["stages"], files)
+        return _json({"stages": list(filters.drawn)})
 
     async def frames(request: Request) -> Response:
-        if preview is None:
-            raise InputMissing("this run has no preview", code="no_preview")
-        pairs = preview.watch(sharp=request.query_params.get("sharp") == "1")
-        if request.method == "HEAD":
-            return Response(media_type=_MOTION_JPEG)
-        if preview.viewers >= STREAMS:
-            return error_response(
-                Message("{count} previews are open, which is the most; close one", code="previews", count=STREAMS),
-                HTTPStatus.SERVICE_UNAVAILABLE,
-            )
+        pairs = filters.preview.watch()
         await anext(pairs, None)  # counts from now on
-        return StreamingResponse(_parts(pairs), media_type=_MOTION_JPEG)
+        return StreamingResponse(_parts(pairs), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
 
-    handlers: _Routes = {
-        **(_person_routes(controls, persons) if persons else {}),
-        **(_stage_routes(filters, files) if filters else {}),
+    handlers: dict[tuple[str, str], _Handler] = {
         ("GET", "/"): lambda _: RedirectResponse("/preview", HTTPStatus.SEE_OTHER),
         ("GET", "/status"): lambda _: _json(status.snapshot()),
         ("GET", "/metrics"): lambda _: Response(metrics(status), media_type="text/plain; version=0.0.4"),
-        ("GET", "/preview"): lambda _: Response(
-            _page(), media_type="text/html", headers={"Content-Security-Policy": _POLICY}
-        ),
-        ("POST", "/toggle"): partial(command, controls.toggle),
-        ("POST", "/quit"): partial(command, controls.stop.set),
-        **{("POST", f"/{path}"): partial(change, *setting) for path, setting in settings.items()},
+        ("GET", "/preview"): page,
+        ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg"),
+        ("GET", "/stages"): stages,
+        ("POST", "/stages"): stages,
+        ("POST", "/persons"): change_persons,
+        ("POST", "/set"): change,
+        ("POST", "/quit"): end,
     }
     routes = {("GET", "/preview.mjpeg"): frames} | {at: _with_values(handler) for at, handler in handlers.items()}
     return [Route(path, endpoint, methods=[method]) for (method, path), endpoint in routes.items()]
@@ -120,68 +107,42 @@ def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
     return handle
 
 
-def _person_routes(controls: LiveControls, persons: PersonsInView) -> _Routes:
-    def listed(values: _Values) -> Response:
-        return _json({"persons": persons.listed()})
-
-    def recognise(values: _Values) -> Response:
-        persons.recognise()
-        return listed(values)
-
-    def change(values: _Values) -> Response:
-        name = _name(values)
-        controls.set_person(name, _new_value("person", controls.persons.get(name.lower(), 1.0), values))
-        return listed(values)
-
-    return {
-        ("POST", "/persons"): recognise,
-        ("POST", "/person"): change,
-        ("GET", "/person.jpeg"): lambda values: Response(persons.face(_name(values)), media_type="image/jpeg"),
-    }
+def _set_person(controls: LiveControls, values: _Values) -> None:
+    name = _name(values)
+    strength = _new_value("strength", controls.persons.get(name.lower(), 1.0), values.get("strength"))
+    controls.set_person(name, strength)
 
 
-def _stage_routes(filters: FrameFilters, files: bool) -> _Routes:
-    def listed(values: _Values) -> Response:
-        return _json({"stages": list(filters.drawn)})
-
-    def change(values: _Values) -> Response:
-        wanted: Any = values.get("stages")
-        if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
-            raise UsageError(
-                'give all stages that are to draw, as {{"stages": ["label:text=Live"]}} in the body',
-                code="stages_needed",
-            )
-        for text in wanted if not files else ():
-            if text not in filters.drawn:
-                check_without_files(text)
-        filters.change(wanted)
-        return listed(values)
-
-    return {("GET", "/stages"): listed, ("POST", "/stages"): change}
+def _set_stages(filters: FrameFilters, wanted: Any, files: bool) -> None:
+    if not isinstance(wanted, list) or not all(isinstance(text, str) for text in wanted):  # pyright: ignore
+        raise UsageError(
+            'give all stages that are to draw, as {{"stages": ["label:text=Live"]}} in the body',
+            code="stages_needed",
+        )
+    for text in wanted if not files else ():
+        if text not in filters.drawn:
+            check_without_files(text)
+    filters.change(wanted)
 
 
 def _name(values: _Values) -> str:
     name = values.get("name")
     if not isinstance(name, str) or not name:
         raise UsageError(
-            "name a person, as /person?name=P1; 'GET /status' lists the persons", code="person_name_needed"
+            "name a person, as /persons?name=P1&strength=0.5; 'GET /status' lists the persons",
+            code="person_name_needed",
         )
     return name
 
 
-def _new_value(name: str, now: float, values: _Values) -> float:
-    """``value``, or what it is `now` and ``by`` more, within 0…1."""
-    match {key: str(values[key]) for key in ("value", "by") if key in values}:
-        case {"value": value, **others} if not others:
-            return number_of(value, "value", 0.0, 1.0)
-        case {"by": step, **others} if not others:
-            return min(1.0, max(0.0, round(now + number_of(step, "by", -1.0, 1.0), 4)))
-        case _:
-            raise UsageError(
-                'give a value from 0 to 1 (/{name}?value=0.6, or {{"value": 0.6}} as body) or a step (/{name}?by=-0.1)',
-                code="value_needed",
-                name=name,
-            )
+def _new_value(name: str, now: float | bool, given: Any) -> Any:
+    """A setting's new value: a number, or a step with its sign, which stays within 0…1; a switch is also toggled."""
+    text = str(given).lower()
+    if isinstance(now, bool):
+        return {"true": True, "false": False, "toggle": not now}.get(text, given)
+    step = text.startswith(("+", "-", " "))  # in a query a plus is a space
+    value = number_of(text, name, -1.0 if step else 0.0, 1.0)
+    return min(1.0, max(0.0, round(now + value, 4))) if step else value
 
 
 async def _parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:

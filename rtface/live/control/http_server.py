@@ -8,9 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from base64 import b64decode
 from collections.abc import Sequence
-from contextlib import suppress
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -36,8 +34,7 @@ class LocalHttpServer:
         routes: of all paths; HEAD uses those of GET.
         port: 0 takes a free one.
         option: the option that asked for the server, for messages.
-        key: every request needs it, as ``Authorization: Bearer KEY`` or as the password that a browser asks for;
-            "" lets every program of this machine in.
+        key: every request needs it, as ``Authorization: Bearer KEY``; "" lets every program of this machine in.
 
     Raises:
         UsageError: the port is taken.
@@ -62,12 +59,6 @@ class LocalHttpServer:
         self._thread.join(_CLOSE_S)
 
 
-def check_port(port: int | None, option: str) -> None:
-    """UsageError where a port is taken: checked before a run opens anything."""
-    if port:
-        listen(ADDRESS, port, option).close()
-
-
 def _guarded(app: ASGIApp, key: str) -> ASGIApp:
     """The application for requests of this machine that have the key."""
     added = HEADERS | {b"cache-control": b"no-store"}
@@ -77,18 +68,8 @@ def _guarded(app: ASGIApp, key: str) -> ASGIApp:
         headers, respond = Headers(scope=scope), app
         if refusal := foreign(headers, LOOPBACK.__contains__):
             respond = error_response(refusal, HTTPStatus.FORBIDDEN)
-        elif key and not same(_given(headers), key):
-            basic = {"WWW-Authenticate": 'Basic realm="rtface"'}
-            respond = error_response(asked, HTTPStatus.UNAUTHORIZED, **basic)
+        elif key and not same(bearer(headers), key):
+            respond = error_response(asked, HTTPStatus.UNAUTHORIZED)
         await respond(scope, receive, with_headers(send, added))
 
     return checked
-
-
-def _given(headers: Headers) -> str:
-    """The key in a request, as a token or as a password; "" without one."""
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    if scheme == "Basic":
-        with suppress(ValueError):
-            return b64decode(given).decode().partition(":")[2]
-    return bearer(headers)

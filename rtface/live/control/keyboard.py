@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import select
 import sys
 import threading
@@ -23,13 +22,10 @@ if sys.platform != "win32":
 
 HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end, ? this"
 
-_UP, _DOWN = "\x1b[A", "\x1b[B"
-_KEY = re.compile(r"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
 # Seconds between two looks: for another key, and at whether the terminal is this process's.
 _WAIT_S = 0.1
 # The same on Windows.
 _SHORT_WAIT_S = 0.05
-_WINDOWS_ARROWS = {"H": _UP, "P": _DOWN}
 
 
 class KeyBindings:
@@ -53,8 +49,8 @@ class KeyBindings:
             "q": controls.stop.set,
             "l": partial(nudge, -1, "light"),
             "L": partial(nudge, 1, "light"),
-            **dict.fromkeys(("+", "=", _UP), partial(nudge, 1)),
-            **dict.fromkeys(("-", "_", _DOWN), partial(nudge, -1)),
+            **dict.fromkeys("+=", partial(nudge, 1)),
+            **dict.fromkeys("-_", partial(nudge, -1)),
         }
 
     @property
@@ -63,9 +59,9 @@ class KeyBindings:
 
     def press(self, typed: str) -> None:
         """Runs the actions of the keys in `typed`."""
-        for key in _KEY.findall(typed):
+        for key in typed:
             try:
-                self._actions.get(key.replace("\x1bO", "\x1b["), str)()
+                self._actions.get(key, str)()
             except UsageError as error:  # a policy locks the setting
                 self._log(str(error))
 
@@ -105,7 +101,7 @@ def read_windows(keys: KeyBindings) -> None:
         while console.kbhit():
             key = console.getwch()
             if key in ("\x00", "\xe0"):  # the first half of a function key
-                key = _WINDOWS_ARROWS.get(console.getwch(), "")
+                console.getwch()
             keys.press(key)
         keys.closed.wait(_SHORT_WAIT_S)
 

@@ -21,14 +21,11 @@ from rtface.util.av_gpu import software
 
 FPS, SIDE = 30.0, 640
 """Pairs a second, and the longer side of each half in pixels, at most: every frame of a call."""
-SHARP_FPS, SHARP_SIDE = 10.0, 1280
-"""The same where a viewer wants to see details."""
 _QUALITY = 80
 
 
 @dataclass(eq=False, slots=True)
 class _Viewer:
-    sharp: bool
     loop: asyncio.AbstractEventLoop
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     newest: bytes | None = None
@@ -39,7 +36,7 @@ class Preview:
 
     The loop keeps a copy of the untouched frame where one is `wanted`, which is 30 times a second at most and only
     while there are viewers, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
-    newest pair. While a viewer asks for sharp pictures all get these, larger and fewer.
+    newest pair.
 
     Args:
         clock: monotonic time in seconds.
@@ -71,18 +68,14 @@ class Preview:
     def show(self, before: Frame, after: Frame) -> None:
         """Takes an untouched and a finished frame, whose samples must not change any more."""
         if self.wanted:
-            period = 1.0 / (SHARP_FPS if self._sharp else FPS)
+            period = 1.0 / FPS
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
-    async def watch(self, *, sharp: bool = False) -> AsyncGenerator[bytes | None]:
+    async def watch(self) -> AsyncGenerator[bytes | None]:
         """None once the viewer counts, then every pair that is the newest when it is asked for, until `close`: a JPEG,
-        before on the left, after on the right.
-
-        Args:
-            sharp: frames of up to 1280 pixels, ten times a second, instead of 640 and 30.
-        """
-        viewer = _Viewer(sharp, asyncio.get_running_loop())
+        before on the left, after on the right."""
+        viewer = _Viewer(asyncio.get_running_loop())
         with self._lock:
             if self._closed:
                 return
@@ -106,13 +99,9 @@ class Preview:
         if self._thread is not None:
             self._thread.join(2.0)
 
-    @property
-    def _sharp(self) -> bool:
-        return any(viewer.sharp for viewer in list(self._viewers))
-
     def _make(self) -> None:
         for before, after in self._pairs:
-            self._give(self._encode(before, after, SHARP_SIDE if self._sharp else SIDE))
+            self._give(self._encode(before, after, SIDE))
 
     def _give(self, pair: bytes | None) -> None:
         with self._lock:  # the loop of a viewer who is there runs

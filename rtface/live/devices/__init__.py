@@ -1,1 +1,1 @@
-"""Sources of this machine: cameras, microphones and the screen, listed and opened."""
+"""Sources of this machine: cameras and microphones, listed and opened."""

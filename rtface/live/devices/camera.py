@@ -12,9 +12,9 @@ import av
 from av.container import InputContainer
 
 from rtface.errors import InputError, InputMissing, Message
-from rtface.live.devices import camera_modes, v4l2
-from rtface.live.devices.camera_modes import USUAL_RATE, USUAL_SIZE, CameraMode
+from rtface.live.devices import v4l2
 from rtface.live.devices.listing import ffmpeg_devices
+from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE, CameraMode, choose, formats, modes
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
@@ -61,7 +61,7 @@ def _captures(device: str) -> bool:
     """True if frames can be read from it; a camera has a second device for its metadata."""
     try:
         with v4l2.opened(device) as file:
-            return bool(camera_modes.formats(file))
+            return bool(formats(file))
     except PermissionError:
         return True  # then its opening says why not
     except OSError:
@@ -73,8 +73,8 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
     called = f"camera {request.name or 0}" if not request.name.startswith("/dev/") else device
     try:
         with v4l2.opened(device) as file:
-            mode = camera_modes.choose(camera_modes.modes(file), request.size, request.fps)
-            captures = mode is not None or bool(camera_modes.formats(file))
+            mode = choose(modes(file), request.size, request.fps)
+            captures = mode is not None or bool(formats(file))
         if not captures:
             raise InputError(
                 "{name}: gives no frames; if it is a virtual camera, start what writes to it, else rtface "

@@ -1,16 +1,17 @@
-"""List of cameras, microphones and the screen with their addresses."""
+"""List of what a live run can read and write: cameras, microphones, and the targets of sinks, those of plugins too."""
 
 from __future__ import annotations
 
 import platform
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from rtface import plugins
 from rtface.errors import Message
 from rtface.live.devices import v4l2
-from rtface.live.devices.camera_modes import CameraMode, modes_of
-from rtface.live.devices.screen import why_unusable
+from rtface.live.devices.v4l2 import CameraMode
 from rtface.live.protocols import MediaDevice
 
 ASOUND = Path("/proc/asound")
@@ -20,8 +21,6 @@ _END = Message("end that program, or its camera", code="camera_in_use_repair")
 def sources() -> Iterator[MediaDevice]:
     """All sources that can be queried. Opens devices for the query, never starts one."""
     yield from (*_cameras(), *_microphones()) if platform.system() == "Linux" else _outside()
-    if not why_unusable("screen"):
-        yield MediaDevice("screen", "screen:", "the whole screen")
 
 
 def _cameras() -> Iterator[MediaDevice]:
@@ -31,7 +30,8 @@ def _cameras() -> Iterator[MediaDevice]:
         name, users = v4l2.label(node), v4l2.users(node)
         state, advice = (v4l2.IN_USE, _END) if users else (v4l2.FREE, "")
         try:
-            offered = modes_of(node)
+            with v4l2.opened(node) as device:
+                offered = v4l2.modes(device)
         except PermissionError:
             offered, state, advice = None, v4l2.FORBIDDEN, v4l2.JOIN
         except OSError:
@@ -82,3 +82,15 @@ def ffmpeg_devices() -> list[tuple[str, list[str]]]:
     except (FFmpegError, ValueError, OSError):
         return []
     return [(entry.description or entry.name, entry.media_types) for entry in listed]
+
+
+def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
+    """All sources and targets that can be queried, and the sinks that cannot be used here. Opens devices for the query,
+    never starts one."""
+    found, unusable = [*sources()], list[plugins.Extension]()
+    for sink in plugins.extensions("sink"):
+        targets, fault = (None, None) if sink.unusable else plugins.ask("sink", sink.name, "list")
+        found += targets or ()
+        if sink.unusable or fault:
+            unusable.append(replace(sink, unusable=sink.unusable or fault))
+    return found, unusable

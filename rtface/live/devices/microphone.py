@@ -86,16 +86,10 @@ def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputCo
                 code="microphone_busy",
                 name=called,
             ) from None
-        if error.errno == errno.EACCES:
-            raise InputMissing(
-                "{name}: may not be opened; add yourself to its group: {line}, then log in again",
-                code="camera_forbidden",
-                name=called,
-                line="sudo usermod -aG audio $USER",
-            ) from None
         raise InputMissing(
-            "{name}: cannot be opened ({why}); rtface devices lists them",
-            code="camera_failed",
+            "{name}: cannot be opened ({why}); rtface devices lists them; where it may not be: sudo usermod -aG audio "
+            "$USER, then log in again",
+            code="microphone_failed",
             name=called,
             why=error.strerror,
         ) from None

@@ -7,14 +7,14 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
-from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
+from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.live.messages import Refused, SinkOpened, SinkReport, WriteFrame
-from rtface.live.protocols import EndpointHealth, LiveSink, SoundPacket, VideoFormat
+from rtface.live.messages import SinkOpened, SinkReport, WriteFrame
+from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
 # Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
@@ -25,7 +25,7 @@ _MAX_WAITING_BYTES = 64 << 20
 
 class ChildSink(LiveSink):
     """A sink that sends `WriteFrame` and `SoundPacket` to a child process, which encodes and writes them. Their times
-    are seconds of the run. The child answers with `SinkOpened` or `Refused`, then `SinkReport`.
+    are seconds of the run. The child answers with `SinkOpened` or an error, then `SinkReport`.
 
     Args:
         target: the child's function.
@@ -46,11 +46,11 @@ class ChildSink(LiveSink):
         self._ring: FrameRing | None = None
         self._form: VideoFormat | None = None
         self.began: float | None = None
-        self._responses: queue.SimpleQueue[SinkOpened | Refused | str] = queue.SimpleQueue()
+        self._responses: queue.SimpleQueue[SinkOpened | RtfaceError] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._given_up: Counter[str] = Counter()
         self._report = self._before = SinkReport("opening")
-        self._health = EndpointHealth("opening", "not opened yet", time.monotonic())
+        self._health = EndpointHealth("opening", "not opened yet")
         self.ready = False  # the child's sink is open
         self.put_at = time.monotonic()  # when the child last took a frame, or started
         self._notes: list[str] = []
@@ -137,14 +137,13 @@ class ChildSink(LiveSink):
         try:
             response = self._responses.get(timeout=OPENING)
         except queue.Empty:
-            response = f"it was not there within {OPENING:.0f} s"
+            response = OutputError(f"it was not there within {OPENING:.0f} s")
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
             return
         self._stop(0)
-        kind, why = (response.kind, response.why) if isinstance(response, Refused) else ("", response)
-        error = {"UsageError": UsageError, "MissingComponent": MissingComponent}.get(kind, OutputError)
-        raise error("{name}: {why}", code="sink_refused", name=self._shown, why=why)
+        why = response.message
+        raise type(response)("{name}: {why}", code="sink_refused", name=self._shown, why=why)
 
     def _start(self, job: object) -> None:
         assert self._form is not None
@@ -173,7 +172,7 @@ class ChildSink(LiveSink):
             child.kill(wait)
 
     def _receive(self, message: Any) -> None:
-        if isinstance(message, SinkOpened | Refused):
+        if isinstance(message, SinkOpened | RtfaceError):
             self.ready, self.put_at = isinstance(message, SinkOpened), time.monotonic()
             self._responses.put(message)
         elif isinstance(message, SinkReport):
@@ -183,11 +182,8 @@ class ChildSink(LiveSink):
 
     def _end(self, why: str) -> None:
         """Handles the end of the child."""
-        self._responses.put(why or "its process ended")
+        self._responses.put(OutputError(why or "its process ended"))
         self._state("closed" if self._closing.is_set() else "away", why or "ended")
 
-    def _state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
-        before = self._health
-        self._health = replace(
-            before, state=state, detail=detail, since=before.since if before.state == state else time.monotonic()
-        )
+    def _state(self, state: EndpointState, detail: str) -> None:
+        self._health = self._health.turned(state, detail)

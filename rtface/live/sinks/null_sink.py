@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 from rtface.frame import Frame
@@ -13,7 +12,7 @@ class NullSink(LiveSink):
     """Discards frames."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        self._health = EndpointHealth("opening", "", time.monotonic())
+        self._health = EndpointHealth("live", "takes everything")
 
     @property
     def described(self) -> str:
@@ -25,11 +24,10 @@ class NullSink(LiveSink):
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
         """Opens nothing."""
-        self._health = EndpointHealth("live", "takes everything", time.monotonic())
 
     def write(self, frame: Frame) -> None:
         """Counts a frame."""
         self._health = replace(self._health, frames=self._health.frames + 1)
 
     def close(self) -> None:
-        self._health = replace(self._health, state="closed", detail="closed", since=time.monotonic())
+        self._health = self._health.turned("closed", "")

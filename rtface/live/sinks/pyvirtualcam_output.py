@@ -88,8 +88,14 @@ class PyvirtualcamOutput:
                 backend=backend,
                 device=None if backend else name or None,
             )
-        except RuntimeError as error:
-            raise _explained(str(error), system, name) from None
+        except RuntimeError as error:  # a line for each backend
+            raise OutputError(
+                "the virtual camera cannot be opened ({why}); {advice}; {one}",
+                code="vcam_unopened",
+                why="; ".join(line.strip() for line in str(error).splitlines() if line.strip()),
+                advice=INSTALL[system],
+                one=ONE,
+            ) from None
         self.name = str(self._camera.device)
         self.width, self.height = width, height
         self.notes = [f"{self.name}: {ONE.split(':')[0]}"] if "OBS" in self.name else []
@@ -109,27 +115,3 @@ class PyvirtualcamOutput:
     def close(self) -> None:
         """Lets it go."""
         self._camera.close()
-
-
-def _explained(text: str, system: str, name: str) -> OutputError | MissingComponent:
-    """pyvirtualcam's complaint (a line for each backend) with what to do."""
-    lines = "; ".join(line.strip() for line in text.splitlines() if line.strip())
-    if "could not be started" in text or "Couldn't start stream" in text or "already in use" in text:
-        return OutputError(
-            "the virtual camera is in use by another program ({why}). {advice}, or end the other rtface{more}",
-            code="vcam_busy",
-            why=lines,
-            advice=ONE,
-            more="; or feed Unity Capture: vcam:unitycapture" if system == "Windows" else "",
-        )
-    if name and ("supports only" in text or "with this name" in text):
-        return OutputError(
-            "there is no virtual camera {name} ({why}); there can be {backends}",
-            code="vcam_named",
-            name=name,
-            why=lines,
-            backends=", ".join(f"vcam:{key}" for key in BACKENDS[system]),
-        )
-    return MissingComponent(
-        "there is no virtual camera ({why}); {advice}", code="vcam_missing", why=lines, advice=INSTALL[system]
-    )

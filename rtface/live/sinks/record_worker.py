@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import OutputError, UsageError
-from rtface.live.messages import RecordingEnded, RecordJob, Refused, SinkOpened, SinkReport, WriteFrame
+from rtface.live.messages import RecordingEnded, RecordJob, SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import SoundPacket
 from rtface.live.sinks.live_encoder import I_FRAMES_S, TICKS, EncoderScaler
 from rtface.live.sinks.stream_mux import SoundTrack
@@ -92,7 +92,7 @@ class Recording:
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
         """Writes the next packet of AAC; the film begins with its first frame."""
-        if self._sound is not None and self.frames and self._sound.takes(sound):
+        if self._sound is not None and self.frames:
             self._sound.write(sound, self._rising(1, seconds))
 
     def finish(self) -> None:
@@ -172,10 +172,10 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
     try:
         recording = Recording(job)
     except UsageError as error:
-        parent.send(Refused("UsageError", error.message))
+        parent.send(error)
         return
     except OSError as error:
-        parent.send(Refused("OutputError", f"the working file cannot be made ({error.strerror})"))
+        parent.send(OutputError(f"the working file cannot be made ({error.strerror})"))
         return
     parent.send(SinkOpened(recording.encoder, ()))
     path: str | None = str(job.target.path)

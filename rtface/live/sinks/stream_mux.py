@@ -32,15 +32,10 @@ class SoundTrack:
 
     def __init__(self, container: OutputContainer, form: SoundFormat) -> None:
         self._container, self._bare = container, container.format.name != "mpegts"
-        self._config = config_for(form.rate, form.channels)
         with av.open(io.BytesIO(silent_frame(form) * 2), format="aac") as template:
             self._stream = container.add_stream_from_template(template.streams.audio[0], opaque=True)
         if self._bare:
-            self._stream.codec_context.extradata = self._config
-
-    def takes(self, sound: SoundPacket) -> bool:
-        """True if a packet has the track's format: players would play another at a wrong pitch."""
-        return adts_config(sound.data)[0] == self._config
+            self._stream.codec_context.extradata = config_for(form.rate, form.channels)
 
     def write(self, sound: SoundPacket, pts: int) -> None:
         """Writes a packet at `pts` in `TICKS`."""
@@ -91,10 +86,9 @@ class StreamMux:
         self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes a packet of AAC, unless it comes before the first frame, is not later than the packet before, or has
-        another format."""
+        """Writes a packet of AAC, unless it comes before the first frame, or is not later than the packet before."""
         pts = round(seconds / TICKS)
-        if self._sound is not None and self._last is not None and pts > self._last and self._sound.takes(sound):
+        if self._sound is not None and self._last is not None and pts > self._last:
             self._last = pts
             self._sound.write(sound, pts)
 

@@ -19,8 +19,8 @@ import av
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameRing
 from rtface.concurrency.threads import start_thread
-from rtface.errors import MissingComponent, UsageError
-from rtface.live.messages import Refused, SinkOpened, SinkReport, StreamJob, WriteFrame
+from rtface.errors import MissingComponent, OutputError, UsageError
+from rtface.live.messages import SinkOpened, SinkReport, StreamJob, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
 from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
@@ -126,10 +126,10 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
         encoder = LiveEncoder(job.video, job.options)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
-        parent.send(Refused(type(error).__name__, error.message))
+        parent.send(error)
         return
     except ConnectionLost as error:
-        parent.send(Refused("OutputError", error.args[0]))
+        parent.send(OutputError(error.args[0]))
         return
     writer = StreamWriter(encoder, transport, sound=job.sound)
     parent.send(SinkOpened(encoder.name, tuple(encoder.notes)))

@@ -17,7 +17,7 @@ from typing import Any
 
 from rtface.concurrency.threads import start_thread
 from rtface.errors import RtfaceError
-from rtface.live.backoff import retry_delay
+from rtface.live.backoff import Retry
 from rtface.live.messages import SinkReport
 from rtface.live.sinks.srt_link import SrtLink
 from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reason
@@ -149,7 +149,7 @@ class ServerTransport(Transport):
             self._set(state="live", detail="connected", reopened=self._count - 1)
 
     def _run(self) -> None:
-        lost, tries, began = time.monotonic(), 0, time.monotonic()
+        retry, began = Retry(), time.monotonic()
         while not self._closing.is_set():
             try:
                 if self._link is None:
@@ -157,20 +157,16 @@ class ServerTransport(Transport):
                     began = time.monotonic()
                 self._serve()
             except (ConnectionLost, RtfaceError, OSError, ValueError, RuntimeError) as error:
-                now = time.monotonic()
                 if self._link is not None:
-                    if now - began > 5:  # a server that ends the stream at once is not reached
-                        tries = 0
-                    lost = now
+                    if time.monotonic() - began > 5:  # a server that ends the stream at once is not reached
+                        retry.reached()
                     self._end()
                 if self._listens and self._count:
                     self._set(state="live", detail="nobody watches", viewers=0)
                 else:
                     known = isinstance(error, ConnectionLost | RtfaceError)
                     self._set(state="away", detail=str(error) if known else "the connection was lost")
-            if not self._closing.is_set():
-                self._closing.wait(retry_delay(tries, time.monotonic() - lost))
-                tries += 1
+            retry.wait(self._closing)
         self._end()
 
     def _serve(self) -> None:

@@ -7,7 +7,6 @@ import errno
 import os
 import platform
 import re
-import shutil
 import struct
 import sys
 import threading
@@ -37,18 +36,18 @@ _RESCAN = 5.0
 
 def present() -> list[MediaDevice]:
     """All loopback devices with their state; repairs nothing."""
-    found = [(node, v4l2.label(node)) for node in _nodes()]
-    labels = [label for _, label in found]
+    labels = {node: v4l2.label(node) for node in _nodes()}
+    names = {label: node for node, label in labels.items() if label}  # of twins the last one
     return [
         MediaDevice(
             "virtual camera",
-            f"vcam:{label if label and labels.count(label) == 1 else node}",
+            f"vcam:{label if names.get(label) == node else node}",
             label,
             str(node),
             *_state(node),
             v4l2.users(node),
         )
-        for node, label in found
+        for node, label in labels.items()
     ]
 
 
@@ -80,18 +79,12 @@ def why_none() -> Message | None:
     if _nodes():
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
-    if not installed and not shutil.which("apt"):
-        return Message(
-            "there is no virtual camera: install v4l2loopback-dkms and your kernel's headers, then: {line}",
-            code="loopback_install",
-            line=CREATE,
-        )
     line = RELOAD if (v4l2.MODULE / "v4l2loopback").is_dir() else CREATE if installed else f"{APT} && {CREATE}"
     return Message("there is no virtual camera; make one: {line}", code="loopback_none", line=line)
 
 
-def find(name: str) -> list[Path]:
-    """The loopback devices that a name can mean, best first.
+def find(name: str) -> Path:
+    """The loopback device that a name means.
 
     Args:
         name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
@@ -104,7 +97,7 @@ def find(name: str) -> list[Path]:
     if not labels and (why := why_none()) is not None:
         raise MissingComponent(why)
     if not name and labels:
-        return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
+        return min(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
     named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
     if not named:
@@ -114,7 +107,7 @@ def find(name: str) -> list[Path]:
             name=name,
             listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
         )
-    return named
+    return named[0]
 
 
 def _nodes() -> list[Path]:
@@ -230,10 +223,7 @@ class V4l2LoopbackOutput:
         if can.captures and not can.outputs:
             raise self._in_use()
         if _mixes(can):
-            self.notes.append(
-                f"{self.name} has exclusive_caps=0: browsers may not list it, and the frames of a "
-                f"second writer would mix with these{self._by()}; better: {RELOAD}"
-            )
+            self.notes.append(f"{self.name} has exclusive_caps=0: browsers may not list it; better: {RELOAD}")
 
     def _in_use(self) -> OutputError:
         return OutputError(

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
-
-from av.error import FFmpegError
 
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import OutputError, RtfaceError, log
 from rtface.frame import Frame
-from rtface.live.backoff import retry_delay
-from rtface.live.protocols import EndpointHealth, LiveSink, MediaDevice, SoundFormat, VideoFormat
+from rtface.live.backoff import Retry
+from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, MediaDevice, SoundFormat, VideoFormat
 from rtface.live.sinks import pyvirtualcam_output, v4l2_loopback
 from rtface.live.sinks.camera_buffer import CameraBuffer, even
 from rtface.live.sinks.pyvirtualcam_output import PyvirtualcamOutput
@@ -64,14 +59,7 @@ def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOut
 def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     if platform.system() != "Linux":
         return PyvirtualcamOutput(name, width, height, rate)
-    first, *others = v4l2_loopback.find(name)
-    try:
-        return V4l2LoopbackOutput(first, width, height, rate)
-    except OutputError:
-        for node in others:
-            with contextlib.suppress(OutputError):
-                return V4l2LoopbackOutput(node, width, height, rate)
-        raise
+    return V4l2LoopbackOutput(v4l2_loopback.find(name), width, height, rate)
 
 
 class VirtualCamera(LiveSink):
@@ -92,7 +80,7 @@ class VirtualCamera(LiveSink):
         self._canvas: CameraBuffer | None = None
         self._notes: list[str] = []
         self._described = str(endpoint)
-        self._health = EndpointHealth("opening", "", time.monotonic())
+        self._health = EndpointHealth("opening")
         self._causes: Counter[str] = Counter()
         self._wanted = True
         self._stop = threading.Event()
@@ -121,14 +109,6 @@ class VirtualCamera(LiveSink):
             MissingComponent, UsageError, OutputError: it is not available; the message says what to do.
         """
         output = self._connect(form)
-        width, height = even(form.width * form.aspect), even(form.height)
-        if form.aspect != 1:
-            self._notes.append(f"frames are made {width}×{height}: a virtual camera has square samples only")
-        elif (width, height) != (form.width, form.height):
-            self._notes.append(
-                f"frames are made {width}×{height} by repeating the last row or column: a virtual camera takes "
-                "even sizes only"
-            )
         self._notes += output.notes
         if sound:
             self._notes.append("a virtual camera carries no sound; choose the microphone in the call itself")
@@ -138,18 +118,13 @@ class VirtualCamera(LiveSink):
         self._thread = start_thread("vcam", self._watch, output, form)
 
     def write(self, frame: Frame) -> None:
-        """Writes a frame, or drops it while the device is away. Never raises."""
+        """Writes a frame, or drops it while the device is away."""
         with self._lock:
             self._health = replace(self._health, frames=self._health.frames + 1)
             if self._output is None or self._canvas is None:
                 self._causes["away"] += 1
                 return
-            try:
-                self._canvas.draw(frame.image, frame.color, frame.display.aspect)
-            except (FFmpegError, ValueError) as error:  # a frame that swscale cannot read
-                self._causes["form"] += 1
-                self._health = replace(self._health, detail=f"a frame could not be converted: {error}")
-                return
+            self._canvas.draw(frame.image, frame.color, frame.display.aspect)
             try:
                 self._output.write(self._canvas.data)
             except OSError as error:  # the watcher closes and opens
@@ -181,8 +156,8 @@ class VirtualCamera(LiveSink):
                 self._health = replace(self._health, reopened=reopened)
                 self._set("live", output.name)
 
-    def _set(self, state: Literal["live", "away", "closed"], detail: str) -> None:
-        self._health = replace(self._health, state=state, detail=detail, since=time.monotonic())
+    def _set(self, state: EndpointState, detail: str) -> None:
+        self._health = self._health.turned(state, detail)
 
     def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
         """Watches for readers; closes a device that takes no frames, and opens it again."""
@@ -190,9 +165,8 @@ class VirtualCamera(LiveSink):
             while self._health.state == "live":
                 self._wanted = output.watch(POLL, self._stop) is not False
             output.close()  # `write` uses it no more
-            tries = 0
-            while not self._stop.wait(retry_delay(tries, time.monotonic() - self._health.since)):
-                tries += 1
+            retry = Retry()
+            while not retry.wait(self._stop):
                 try:
                     output = self._connect(form)
                     break

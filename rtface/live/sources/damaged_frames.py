@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
 import av
@@ -20,17 +20,15 @@ class DamageFilter:
 
     Args:
         video: not decoded yet.
-
-    Attributes:
-        damaged: number of damaged frames, whether they were shown or not.
-        missing: number of frames that did not come, or that the decoder left out.
+        counts: receives "frames_corrupt", whether they were shown or not, and "frames_missing", which did not come, or
+            which the decoder left out.
     """
 
-    def __init__(self, video: VideoStream) -> None:
+    def __init__(self, video: VideoStream, counts: Counter[str]) -> None:
         self._concealment = Concealment(video.codec_context)
         self._alone = video.codec_context.codec.intra_only
         self._last: deque[bool] = deque(maxlen=_RECENT_FRAMES)
-        self.damaged = self.missing = 0
+        self._counts = counts
 
     def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
         """The frames to show; raises av.FFmpegError where a packet cannot be decoded at all."""
@@ -44,7 +42,7 @@ class DamageFilter:
 
     def _is_shown(self, image: av.VideoFrame) -> bool:
         count = self._concealment.damaged(image)
-        self.damaged += count
-        self.missing += self._concealment.missing(image)
+        self._counts["frames_corrupt"] += count
+        self._counts["frames_missing"] += self._concealment.missing(image)
         self._last.append(count > 0)
         return not (count and self._alone) or sum(self._last) > _MAX_LEFT_OUT_FRAMES

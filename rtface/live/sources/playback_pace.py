@@ -1,4 +1,4 @@
-"""Paces packets of films and playlists, and detects the end of a stream's initial burst."""
+"""Paces packets of films and playlists, repeats films, and detects the end of a stream's initial burst."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from math import inf
 from typing import Any
 
 import av
-from av.stream import Stream
+from av.container import InputContainer
+from av.stream import Discard, Stream
 
-from rtface.live.sources.jitter_buffer import LONGEST_S
+from rtface.live.sources.source_times import LONGEST_S
 from rtface.media.read.arrivals import LEAST_PACKETS, Arrival, stamp_of
+from rtface.media.read.container import open_container
 
 CUSHION = 0.5
 """Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
@@ -94,3 +96,35 @@ class BurstDetector:
             return False
         (oldest, then), (newest, now) = self._last[0], self._last[-1]
         return now - then > 0.5 * (newest - oldest)
+
+
+def repeated(
+    path: str, container: InputContainer, *streams: av.VideoStream | av.AudioStream
+) -> Iterator[av.Packet[Any]]:
+    """The packets of some streams, without end; all begin again at the same time, where the first stream ended.
+
+    The film is opened again each time: going back in an open one would have its decoders drop their last frames.
+
+    Args:
+        path: of the film.
+        container: it, open for the first time.
+
+    Raises:
+        InputError, av.FFmpegError: it cannot be read any more.
+    """
+    leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
+    opened = {stream.index: stream for stream in streams}
+    end = begin - 1
+    while end != begin:  # there are none
+        for stream in container.streams:  # else other variants of a list are fetched
+            stream.discard = Discard.default if stream.index in opened else Discard.all
+        end, packets = begin, container.demux(*(container.streams[index] for index in opened))
+        for packet in filter(lambda one: one.size, packets):  # without the last ones, which would end the decoders
+            packet.stream = opened[packet.stream_index]  # whose decoder continues
+            if packet.stream is leading:
+                end = max(end, (packet.pts or 0) + (packet.duration or 0))
+            ticks = round(shift * unit / packet.time_base)
+            packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
+            yield packet
+        shift += end - begin
+        container = open_container(path)

@@ -15,10 +15,9 @@ import av
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.concurrency.shared_frames import FrameRing
-from rtface.errors import InputError, InputMissing, Message, MissingComponent, RtfaceError
+from rtface.errors import InputMissing, Message, MissingComponent, RtfaceError
 from rtface.live.messages import (
     Heartbeat,
-    Refused,
     SoundPacketReady,
     SourceMessage,
     SourceOpened,
@@ -34,7 +33,7 @@ _SLOTS, _BYTES = 8, 7680 * 4320 * 3
 OPENING = 10.0
 _FIRST_FRAME = 20.0
 # Seconds without data after which a source counts as lost; playlists come in pieces, disks have to wake up.
-_QUIET = {"stream": 3.5, "camera": 3.5, "screen": 3.5, "microphone": 3.5, "file": 30.0}
+_QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
 _QUIET_PIECES = 15.0
 # Seconds without data after which a playlist is shown as away, though it is not opened again yet.
 _HUSH = 2.5
@@ -45,7 +44,6 @@ MUTE_S = 3.5
 START_S = 30.0
 # Seconds that the process may take to end.
 _END = 0.3
-_ERRORS = {kind.__name__: kind for kind in (InputError, InputMissing, MissingComponent)}
 
 
 def _with_own(request: SourceRequest) -> tuple[SourceRequest, int | None]:
@@ -98,7 +96,7 @@ class ReadProcess:
         self.opened: SourceOpened | None = None
         self.refusal: RtfaceError | None = None
         self.frames = self.sounds = 0
-        self.heartbeat = Heartbeat(0.0, 0, 0, 0)
+        self.heartbeat = Heartbeat()
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
         self._began: float | None = None  # when the process was ready to open it
@@ -164,7 +162,7 @@ class ReadProcess:
         quiet = self.heartbeat.quiet
         if not (self.frames if self._request.video else self.sounds):
             waited = now - self._began
-            flows = self.opened is not None and quiet < 2 and self.heartbeat.bytes > 0
+            flows = self.opened is not None and quiet < 2 and self.heartbeat.counts["bytes"] > 0
             if waited > (_FIRST_FRAME if flows else OPENING):
                 what = "frame" if self._request.video else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
@@ -198,8 +196,8 @@ class ReadProcess:
                 self.heartbeat = replace(message, over=message.over or self.heartbeat.over)
             case SourceOpened():
                 self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening it does not count
-            case Refused():
-                self.refusal = _ERRORS[message.kind](message.why)
+            case RtfaceError():
+                self.refusal = message
 
     def _end(self, reason: str) -> None:
         self._reason = reason

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import chain
 from math import inf
 from typing import Any
@@ -26,12 +25,11 @@ from av.codec.context import Flags
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.shared_frames import FrameLayout
 from rtface.concurrency.threads import call_in_thread, start_thread
-from rtface.errors import InputError, MissingComponent, RtfaceError
+from rtface.errors import InputError, RtfaceError
 from rtface.frame import Color, Display, Quantisers
-from rtface.live.devices import camera, microphone, screen
+from rtface.live.devices import camera, microphone
 from rtface.live.messages import (
     Heartbeat,
-    Refused,
     SoundPacketReady,
     SourceOpened,
     SourceRequest,
@@ -40,11 +38,10 @@ from rtface.live.messages import (
 from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
 from rtface.live.sources.deinterlace_tonemap import DeinterlaceToneMap
-from rtface.live.sources.film_loop import repeated
-from rtface.live.sources.jitter_buffer import Backlog, JitterBuffer
 from rtface.live.sources.open_stream import OpenedInput, open_stream
-from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait, repeated
 from rtface.live.sources.sound_to_aac import AacConverter
+from rtface.live.sources.source_times import Backlog, JitterBuffer
 from rtface.media.formats.color import color_of, display_matrix, display_of, orientation
 from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
 from rtface.media.read.container import is_unsized_end
@@ -70,17 +67,16 @@ _READ_AHEAD_S = 1.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
-    """Runs in the child process: sends `SourceOpened` or `Refused`, then `VideoFrameReady` and
+    """Runs in the child process: sends `SourceOpened` or an error, then `VideoFrameReady` and
     `SoundPacketReady`, with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.follow)
-    device = {"camera": camera.open_camera, "screen": screen.open_screen, "microphone": microphone.open_microphone}
+    device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:
-        kind = type(error).__name__ if isinstance(error, InputError | MissingComponent) else "InputError"
-        parent.send(Refused(kind, error.message))
+        parent.send(error)
         return
     try:
         reader.run(opened)
@@ -124,7 +120,7 @@ class ReadWorker:
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
         self._received_at = time.monotonic()
-        self._bytes = self._dropped = self._errors = self._sound_errors = 0
+        self._counts = Counter[str]()
         self._behind = _BEHIND
         self._need_key = self._over = False
         self.resting, self._handed_at = request.resting, -inf
@@ -143,12 +139,8 @@ class ReadWorker:
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
             max(0.0, time.monotonic() - self._received_at - self._buffer.seconds - self._held_s),
-            self._bytes,
-            self._dropped,
-            self._errors + self._sound_errors,
+            Counter(self._counts),
             self._buffer.seconds + (self._held_s if self._whole else 0.0),
-            self._decoder.damaged if self._decoder else 0,
-            self._decoder.missing if self._decoder else 0,
             self._backlog.seconds,
             tuple(self._conform.notes),
             self._over,
@@ -171,14 +163,12 @@ class ReadWorker:
         """
         video = opened.video
         self._received_at = time.monotonic()
-        aspect = video.sample_aspect_ratio if video is not None else None
         track = AacConverter(opened.sound, self._request.sound_format) if opened.sound is not None else None
         packets = self._probed(opened)
         self._parent.send(
             SourceOpened(
                 opened.described,
                 opened.rate,
-                Fraction(aspect or 1),
                 tuple(opened.notes),
                 track and track.form,
                 opened.played,
@@ -187,7 +177,7 @@ class ReadWorker:
         )
         if video is not None:
             self._quantisers = QuantiserReader(video.codec_context)
-            self._decoder = DamageFilter(video)
+            self._decoder = DamageFilter(video, self._counts)
         if video is not None and opened.by_arrival:
             video.codec_context.flags |= Flags.low_delay
         self._demuxing = call_in_thread("demux", self._demux, packets, opened, track)
@@ -201,7 +191,7 @@ class ReadWorker:
             rests = self.resting and waiting.fresh and not alone and time.monotonic() - self._handed_at < REST_S
             hurries = waiting.fresh and not self._whole and (not opened.played or self._playing.is_set())
             if hurries and not self._is_decoded(waiting):
-                self._dropped += 1
+                self._counts["dropped:source"] += 1
                 continue
             for image, quantisers in self._decoded(waiting.packet):
                 if rests:
@@ -213,7 +203,7 @@ class ReadWorker:
                 if waiting.fresh and (self._whole or self._overdue() <= self._behind):
                     self._hand_over(image, quantisers, waiting.due + self._held_s, opened)
                 elif waiting.fresh:
-                    self._dropped += 1
+                    self._counts["dropped:source"] += 1
         if self._demuxing.done():
             self._demuxing.result()
         if opened.played or self._request.kind == "file":
@@ -265,7 +255,7 @@ class ReadWorker:
             ):
                 if packet.size:
                     self._received_at = arrived = time.monotonic()
-                    self._bytes += packet.size
+                    self._counts["bytes"] += packet.size
                     yield packet, arrived
         except av.FFmpegError as error:
             if not is_unsized_end(error, opened.container):
@@ -325,7 +315,7 @@ class ReadWorker:
                 for received in track.push(packet, arrived):
                     if burst is None:
                         self._take_sound(received, arrived)
-                self._sound_errors = track.errors
+                self._counts["sounds_undecoded"] = track.errors
 
     def _wake(self) -> None:
         with self._changed:
@@ -363,7 +353,7 @@ class ReadWorker:
             keys = [one for one in self._pictures if one.due <= now and one.packet.is_keyframe]
             while keys and self._pictures[0] is not keys[-1]:
                 self._pictures.popleft()
-                self._dropped += 1
+                self._counts["dropped:source"] += 1
         if keys:
             return False
         self._need_key = waited > 5 * _MAX_LATE_S and not packet.is_keyframe
@@ -381,7 +371,7 @@ class ReadWorker:
                 for one in self._conform(image)
             ]
         except av.FFmpegError:
-            self._errors += 1
+            self._counts["packets_undecoded"] += 1
             return []
         return images
 
@@ -400,7 +390,7 @@ class ReadWorker:
         while (slot := self._parent.frames.put(image)) is None and self._whole and not self._parent.gone:
             time.sleep(0.005)
         if slot is None:
-            self._dropped += 1
+            self._counts["dropped:source"] += 1
             return
         self._parent.send(
             VideoFrameReady(slot, FrameLayout.of(image), stamp, captured, self._color, self._display, quantisers)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from typing import Literal
 
 import av
 
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
-from rtface.errors import InputError, Message, RtfaceError, UsageError
+from rtface.errors import InputError, Message, RtfaceError
 from rtface.frame import Frame
-from rtface.live.backoff import retry_delay
+from rtface.live.backoff import Retry
 from rtface.live.messages import (
     Heartbeat,
     SoundPacketReady,
@@ -28,19 +28,32 @@ from rtface.live.protocols import (
     BACKLOG_S,
     TIME_BASE,
     EndpointHealth,
+    EndpointState,
     LiveSource,
     SoundFormat,
     SoundPacket,
     VideoFormat,
 )
-from rtface.live.rotate import Rotation
+from rtface.live.reshape import Rotation
 from rtface.live.sources.read_process import ReadProcess
-from rtface.live.sources.source_clock import SourceClock
+from rtface.live.sources.source_times import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
 _BRIEF_S = 20.0
 """Seconds from the start in which a stream that ended before its first frame is opened again."""
+_WARNINGS = {
+    "backlog": (
+        "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
+        "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
+        "source_backlog",
+    ),
+    "frames_missing": ("{name}: frames of it are missing; the report counts them; check the network", "source_missing"),
+    "frames_corrupt": (
+        "{name}: damaged frames come; /status and the report count them; check the cable or the network",
+        "frames_damaged",
+    ),
+}
 
 
 def open_live_source(
@@ -57,23 +70,14 @@ def open_live_source(
     """A camera, stream or film as the source of a live run; its `start` opens it.
 
     Args:
-        address: of kind "camera", "screen", "stream" or "file".
+        address: of kind "camera", "stream" or "file".
         size, fps: asked of a camera.
         sound: whether the sound that comes with it is wanted.
         buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
         loop: whether a film begins again at its end.
         whole: whether no frame of a stream may be dropped, as all outputs are files.
         stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
-
-    Raises:
-        UsageError: the address is no input.
     """
-    if address.kind not in ("camera", "screen", "stream", "file"):
-        raise UsageError(
-            "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
-            code="source_is_output",
-            address=address,
-        )
     number = address.kind == "camera" and not address.name.startswith("/dev/")
     return ReconnectingSource(
         SourceRequest(
@@ -125,9 +129,8 @@ class ReconnectingSource:
         self._noted: list[str] = []
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
-        self._frames = self._dropped = self._bytes = self._reopened = 0
-        self._buffer = self._backlog = 0.0
-        self._counting, self._seen = threading.Lock(), Heartbeat(0.0, 0, 0, 0)
+        self._frames = self._reopened = 0
+        self._counting, self._seen, self._counts = threading.Lock(), Heartbeat(), Counter[str]()
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -160,15 +163,15 @@ class ReconnectingSource:
     @property
     def health(self) -> EndpointHealth:
         self._count()
-        device = self._request.kind in ("camera", "screen", "microphone")
+        device = self._request.kind in ("camera", "microphone")
         return replace(
             self._health,
             frames=self._frames,
-            dropped=self._dropped,
+            dropped=self._counts["dropped:source"],
             reopened=self._reopened,
-            bytes=None if device else self._bytes,
-            buffer=self._buffer,
-            backlog=self._backlog,
+            bytes=None if device else self._counts["bytes"],
+            buffer=self._seen.buffer,
+            backlog=self._seen.backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -204,8 +207,7 @@ class ReconnectingSource:
 
     def _keep(self) -> None:
         """Opens the source, and again whenever it is lost, until `close`."""
-        tries, began = 0, self._now()
-        lost_at = began
+        retry, began = Retry(self._now), self._now()
         while not self._closed.is_set():
             self._clock = SourceClock()
             connection = self._connection = self._process(
@@ -218,7 +220,7 @@ class ReconnectingSource:
                 connection.refusal, why = error, error.message
             self._count()
             with self._counting:
-                self._connection, self._seen, self._backlog = None, Heartbeat(0.0, 0, 0, 0), 0.0
+                self._connection, self._seen = None, Heartbeat(buffer=self._seen.buffer)
             self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
             self._request = replace(self._request, live=live)
@@ -237,10 +239,9 @@ class ReconnectingSource:
                 self._request = replace(self._request, variant="best")
             self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
-                tries, lost_at = 0, self._now()
+                retry.reached()
                 give_memory_back()  # of each connection a little more would stay
-            self._closed.wait(retry_delay(tries, self._now() - lost_at))
-            tries += 1
+            retry.wait(self._closed)
         if self.ended:
             self._report_state("closed", "it came to its end")
         self._settled.set()
@@ -253,11 +254,10 @@ class ReconnectingSource:
             self._brief = True
         return self._brief and not self.ended and self._now() - began < _BRIEF_S
 
-    def _report_state(self, state: Literal["opening", "live", "away", "closed"], detail: str) -> None:
+    def _report_state(self, state: EndpointState, detail: str) -> None:
         if self._closed.is_set() and state != "closed":
             return
-        since = self._health.since if state == self._health.state else self._now()
-        self._health = EndpointHealth(state, detail, since)
+        self._health = self._health.turned(state, detail, self._now())
 
     def _count(self) -> None:
         """Adds what the process has counted since the last call."""
@@ -266,40 +266,25 @@ class ReconnectingSource:
             if connection is None:
                 return
             before, self._seen = self._seen, connection.heartbeat
-            dropped, damaged = self._seen.dropped - before.dropped, self._seen.damaged - before.damaged
-            failed, missing = self._seen.errors - before.errors, self._seen.missing - before.missing
-            self._dropped += dropped
-            self._bytes += self._seen.bytes - before.bytes
-            self._buffer, self._backlog = self._seen.buffer, self._seen.backlog
-        if self._backlog > BACKLOG_S:
-            self._stats.warn(
-                "backlog",
-                Message(
-                    "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
-                    "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
-                    code="source_backlog",
-                    name=self._title,
-                    seconds=round(self._backlog, 1),
-                ),
-            )
-        if dropped:
-            self._stats.count("dropped:source", dropped)
-        if failed or missing:
-            self._stats.count("packets_lost", failed + missing)
-        if missing:
-            self._stats.warn(
-                "frames_missing", f"{self._title}: frames of it are missing; the report counts them; check the network"
-            )
-        if damaged:
-            self._stats.count("frames_corrupt", damaged)
-            self._stats.warn(
-                "frames_corrupt",
-                Message(
-                    "{name}: damaged frames come; /status and the report count them; check the cable or the network",
-                    code="frames_damaged",
-                    name=self._title,
-                ),
-            )
+            news = self._seen.counts - before.counts
+            self._counts += news
+        lost = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
+        for name, count in (
+            ("dropped:source", news["dropped:source"]),
+            ("packets_lost", lost),
+            ("frames_corrupt", news["frames_corrupt"]),
+        ):
+            if count:
+                self._stats.count(name, count)
+        for name, said in (
+            ("backlog", self._seen.backlog > BACKLOG_S),
+            ("frames_missing", news["frames_missing"]),
+            ("frames_corrupt", news["frames_corrupt"]),
+        ):
+            if said:
+                text, code = _WARNINGS[name]
+                seconds = round(self._seen.backlog, 1)
+                self._stats.warn(name, Message(text, code=code, name=self._title, seconds=seconds))
 
     # -- on a thread of the process -----------------------------------------------------------------------------
 

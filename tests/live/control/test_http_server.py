@@ -19,15 +19,13 @@ from rtface.live.control.browser import open_in_browser
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
-from rtface.web.http import FAILED
 
 START = {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
 
 
-def control(controls, status=dict, port=0):
-    return LocalHttpServer(
-        control_routes(SimpleNamespace(controls=controls, snapshot=status)), port=port, option="--control"
-    )
+def control(controls, status=dict, port=0, **more):
+    routes = control_routes(SimpleNamespace(controls=controls, snapshot=status), None, None)
+    return LocalHttpServer(routes, port=port, option="--control", **more)
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +68,13 @@ def raw(port, data, wait=10.0):
 @pytest.mark.parametrize(
     ("path", "body", "values"),
     [
-        ("/toggle", None, {"enabled": False}),
-        ("/off", None, {"enabled": False}),
-        ("/on", None, {}),
-        ("/strength?value=0.6", None, {"strength": 0.6}),
-        ("/strength", '{"value": 0.6}', {"strength": 0.6}),
-        ("/strength?by=-0.1", None, {"strength": 0.4}),
-        ("/strength", '{"by": 1}', {"strength": 1.0}),
-        ("/cpu_budget?value=0.5", None, {"cpu_budget": 0.5}),
-        ("/light?by=0.25", None, {"light": 0.25}),
+        ("/set?enabled=toggle", None, {"enabled": False}),
+        ("/set?enabled=false&always=true", None, {"enabled": False, "always": True}),
+        ("/set?strength=0.6", None, {"strength": 0.6}),
+        ("/set", '{"strength": 0.6, "enabled": false}', {"strength": 0.6, "enabled": False}),
+        ("/set?strength=-0.1", None, {"strength": 0.4}),
+        ("/set", '{"strength": "+1"}', {"strength": 1.0}),
+        ("/set?cpu_budget=0.5&light=+0.25", None, {"cpu_budget": 0.5, "light": 0.25}),
     ],
 )
 def test_what_is_posted_is_done(served, path, body, values):
@@ -101,19 +97,18 @@ def test_status_and_end(served):
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "said"),
     [
-        ("GET", "/toggle", None, 405, "method not allowed"),
+        ("GET", "/set", None, 405, "method not allowed"),
         ("POST", "/status", None, 405, "method not allowed"),
         ("GET", "/x", None, 404, "not found"),
-        ("POST", "/strength", None, 400, "value=0.6"),
-        ("POST", "/strength?value=2", None, 400, "0 to 1"),
-        ("POST", "/strength?value=nan", None, 400, "number"),
-        ("POST", "/strength", f'{{"value": {"9" * 4000}}}', 400, "number"),
-        ("POST", "/strength", '{"value": true}', 400, "number"),
-        ("POST", "/strength", "0.6", 400, "JSON object"),
-        ("POST", "/strength?value=0.1&by=0.1", None, 400, "or a step"),
-        ("POST", "/toggle", "[" * 4000, 400, "JSON object"),
-        ("POST", "/toggle", " " * 5000, 413, "4096"),
-        ("GET", "/preview.mjpeg", None, 404, "no preview"),
+        ("POST", "/set?strength=2", None, 400, "0 to 1"),
+        ("POST", "/set?strength=nan", None, 400, "number"),
+        ("POST", "/set?enabled=0.5", None, 400, "true or false"),
+        ("POST", "/set?stop=1", None, 400, "cannot be"),
+        ("POST", "/set", f'{{"strength": {"9" * 4000}}}', 400, "number"),
+        ("POST", "/set", '{"strength": true}', 400, "number"),
+        ("POST", "/set", "0.6", 400, "JSON object"),
+        ("POST", "/set", "[" * 4000, 400, "JSON object"),
+        ("POST", "/set", " " * 5000, 413, "4096"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, status, said):
@@ -140,7 +135,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(served, method, path, body, sta
 )
 def test_pages_of_other_sites_get_nothing(served, headers):
     controls, port = served
-    for method, path in (("POST", "/toggle"), ("GET", "/status"), ("GET", "/preview"), ("POST", "/quit")):
+    for method, path in (("POST", "/set?enabled=false"), ("GET", "/status"), ("GET", "/preview"), ("POST", "/quit")):
         status, answer, sent = ask(port, method, path, **headers)
         assert status == 403
         assert set(answer) == {"error", "kind", "code", "values"}
@@ -158,7 +153,7 @@ def test_our_own_page_and_programs_are_let_in(served):
         {"Host": "[::1]:80"},
         {"Sec_Fetch_Site": "none"},
     ):
-        assert ask(port, "POST", "/toggle", **headers)[0] == 200
+        assert ask(port, "POST", "/set?enabled=toggle", **headers)[0] == 200
 
 
 def test_the_page_is_whole_and_loads_nothing_from_elsewhere(served):
@@ -203,40 +198,6 @@ def test_it_listens_on_loopback_only_and_a_taken_port_is_said(served):
             assert fields[1].startswith("0100007F")
 
 
-def test_broken_requests_get_no_traceback_and_change_nothing(served, capfd):
-    controls, port = served
-    head = f"POST /toggle HTTP/1.1\r\nHost: localhost:{port}\r\n".encode()
-    for data in (
-        b"\x16\x03\x01\x02\x00\x01\xfc\r\n\r\n",
-        b"GET / HTTP/x\r\nHost: localhost\r\n\r\n",
-        head + b"Content-Length: -1\r\n\r\n",
-        head + b"Content-Length: \xb2\r\n\r\n",
-        head + b"Transfer-Encoding: x\r\n\r\n0\r\n\r\n",
-        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n",
-        b"GET /%ff%00?%ff=%zz HTTP/1.0\r\nHost: localhost\r\n\r\n",
-    ):
-        try:
-            found = raw(port, data)
-        except ConnectionResetError:  # answered before all was read
-            continue
-        assert b"Traceback" not in found
-        assert found.startswith((b"HTTP/1.1 4", b"HTTP/1.1 501 ")), data[:80]
-    assert controls.enabled
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_status_fault_is_answered_and_the_next_request_too(capfd):
-    def broken():
-        raise RuntimeError("SECRET")
-
-    server = control(LiveControls(), broken)
-    port = int(server.address.rsplit(":", 1)[1])
-    assert ask(port, "GET", "/status")[:2] == (500, {"error": FAILED, "kind": "error", "code": "failed", "values": {}})
-    assert ask(port, "POST", "/on")[0] == 200
-    server.close()
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
@@ -276,19 +237,15 @@ def test_it_ends_whoever_is_connected():
     [
         ({}, False),
         ({"Authorization": "Bearer wrong"}, False),
-        ({"Authorization": "Basic !"}, False),
         ({"Authorization": "Bearer secret"}, True),
-        ({"Authorization": "Basic YW5uYTpzZWNyZXQ="}, True),
     ],
     ids=str,
 )
 def test_a_run_with_a_key_answers_only_who_has_it(given, let_in):
     controls = LiveControls(strength=0.5)
-    server = LocalHttpServer(
-        control_routes(SimpleNamespace(controls=controls, snapshot=dict)), port=0, option="--control", key="secret"
-    )
+    server = control(controls, key="secret")
     port = int(server.address.rsplit(":", 1)[1])
-    for method, path in (("GET", "/status"), ("GET", "/preview"), ("POST", "/strength?value=0"), ("POST", "/quit")):
+    for method, path in (("GET", "/status"), ("GET", "/preview"), ("POST", "/set?strength=0"), ("POST", "/quit")):
         reply = raw(
             port,
             f"{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n".encode()

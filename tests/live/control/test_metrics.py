@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rtface.live.control.metrics import metrics
+from rtface.live.control.status_text import metrics
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats

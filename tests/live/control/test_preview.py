@@ -17,7 +17,7 @@ import pytest
 from rtface.concurrency import Mailbox
 from rtface.config.options import Options
 from rtface.frame import Color, Display, Frame
-from rtface.live.control.control_routes import STREAMS, control_routes
+from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
@@ -59,11 +59,11 @@ def shows(preview, first=40, then=200, **more):
         preview.close()
 
 
-def looked_at(preview, sharp=False, **more):
+def looked_at(preview, **more):
     """What one viewer sees."""
 
     async def look():
-        async with aclosing(preview.watch(sharp=sharp)) as pairs:
+        async with aclosing(preview.watch()) as pairs:
             with shows(preview, **more):
                 return decoded(await newest(pairs))
 
@@ -84,7 +84,6 @@ def test_before_is_left_and_after_is_right():
 
 def test_a_side_has_at_most_640_pixels_and_square_ones():
     assert looked_at(Preview(), size=(1920, 1080)).shape == (360, 1280, 3)
-    assert looked_at(Preview(), sharp=True, size=(1920, 1080)).shape == (720, 2560, 3)
     assert looked_at(Preview(), size=(320, 360), display=Display(aspect=Fraction(2))).shape == (360, 1280, 3)
 
 
@@ -132,41 +131,11 @@ def test_at_most_thirty_previews_a_second_at_every_rate():
     preview.close()
 
 
-def test_previews_leave_room_for_commands_and_notice_leavers():
-    preview, controls = Preview(), LiveControls()
-    server = LocalHttpServer(
-        control_routes(SimpleNamespace(controls=controls, snapshot=dict), preview), port=0, option="--control"
-    )
-
-    def asked(method, path):
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-        connection.request(method, path)
-        return connection, connection.getresponse()
-
-    try:
-        viewers = [asked("GET", "/preview.mjpeg") for _ in range(20)]
-        statuses = [answer.status for _, answer in viewers]
-        assert sorted(statuses) == [200] * STREAMS + [503] * (20 - STREAMS)
-        assert asked("HEAD", "/preview.mjpeg")[1].status == 200
-        assert asked("POST", "/off")[1].status == 200
-        assert not controls.enabled
-        for connection, answer in viewers:  # nothing was ever sent to them
-            answer.close()
-            connection.close()
-        while preview.wanted:
-            assert asked("GET", "/status")[1].status == 200
-        assert asked("POST", "/quit")[1].status == 200
-    finally:
-        preview.close()
-        server.close()
-
-
 def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     clock = SteppedClock()
     preview = Preview(clock)
-    server = LocalHttpServer(
-        control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), preview), port=0, option="--control"
-    )
+    status, filters = SimpleNamespace(controls=LiveControls(), snapshot=dict), SimpleNamespace(preview=preview)
+    server = LocalHttpServer(control_routes(status, None, filters), port=0, option="--control")
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.request("GET", "/preview.mjpeg")
     answer = connection.getresponse()

@@ -15,7 +15,7 @@ from rtface.cli.console import Console
 from rtface.cli.live import LiveMonitor
 from rtface.config.options import LiveOptions
 from rtface.live.control.meters import LatencyWindow, ProcessorMeter
-from rtface.live.control.status_line import StatusLine, line_of
+from rtface.live.control.status_text import StatusLine, line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
@@ -187,15 +187,6 @@ def test_the_json_has_everything_and_no_secret():
     )
 
 
-def test_a_sound_source_that_is_away_is_said_as_of_other_ends():
-    clock = Clock()
-    status = made(clock, sound=("sound tcp://h:9", end(EndpointHealth("away", "it gives nothing", 92.0, reopened=1))))
-    assert line_of(status, 200).startswith("sound tcp://h:9 away 8 s (it gives nothing)")
-    sound = status.snapshot()["sound"]
-    assert (sound["name"], sound["state"], sound["reopened"]) == ("sound tcp://h:9", "away", 1)
-    assert made(clock).snapshot()["sound"] is None
-
-
 def test_what_a_viewer_misses_is_said_while_it_is_missed():
     clock, sink = Clock(), end(EndpointHealth("live", "", 90.0))
     status = live_status(("camera:0", sink), [("rtmp://h/live/…", sink)], clock=clock)
@@ -271,20 +262,6 @@ def test_the_meter_prints_5_lines_a_second_on_a_terminal_only(monkeypatch):
         assert abs(len(screen.lines) - expected) <= 0.06 * expected
         assert all(len(re.sub("\x1b\\[[0-9]m", "", line)) <= 79 for line in screen.lines)
         assert ("\x1b" in screen.lines[0]) is live
-
-
-def test_colours_take_no_room_on_the_console(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setenv("COLUMNS", "40")
-    stream = Terminal()
-    console = Console(stream=stream, environ={"TERM": "xterm"})
-    line = console.paint("warn", "x" * 20) + "y" * 19
-    console.status(line)
-    console.status("short")
-    assert stream.getvalue() == "\r" + line + "\rshort" + " " * 34
 
 
 def test_ends_of_one_label_get_different_names():

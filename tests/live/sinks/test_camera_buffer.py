@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import av
 import numpy as np
 import pytest
@@ -116,21 +114,3 @@ def test_another_size_is_fitted_in_with_black_beside():
     for plane, value in zip(np.split(chroma, 2), (100, 150), strict=True):
         grid = plane.reshape(H // 2, W // 2)
         assert (grid[: top // 2] == 128).all() and (grid[top // 2 : -top // 2] == value).all()
-
-
-def test_samples_that_are_not_square_become_so():
-    canvas = CameraBuffer(W, H)
-    image = noise(W // 2, H, "yuv420p")
-    np.frombuffer(image.planes[0], np.uint8)[:] = 90
-    canvas.draw(image, LIMITED, Fraction(2))
-    assert (canvas.data[: W * H] == 90).all()
-
-
-def test_the_frame_is_the_callers_again():
-    """swscale borrows a frame's tags; they are as they were."""
-    image = noise(W, H, "yuv420p")
-    image.colorspace, image.color_range, image.color_trc = 1, 1, 16
-    before = samples(image)
-    CameraBuffer(W, H).draw(image, Color("bt709"))
-    assert (int(image.colorspace), int(image.color_range), int(image.color_trc)) == (1, 1, 16)
-    assert np.array_equal(samples(image), before)

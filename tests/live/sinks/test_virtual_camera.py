@@ -11,7 +11,6 @@ import pytest
 
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.live.devices import v4l2
-from rtface.live.sinks.camera_buffer import CameraBuffer
 from rtface.live.sinks.virtual_camera import VirtualCamera
 
 if sys.platform != "linux":
@@ -34,13 +33,11 @@ def test_the_device_gets_black_and_then_every_sample(video, opened):
     assert sink.notes == []
 
 
-def test_a_device_labelled_rtface_is_first_a_busy_one_skipped(video, opened):
+def test_a_device_labelled_rtface_is_first_and_one_at_work_is_said(video, opened):
     video.add(3, "Other")
-    mine, second = video.add(10, "rtface"), video.add(11, "rtface-2")
+    mine = video.add(10, "rtface")
     assert str(mine) in opened().described
-    assert str(second) in opened().described  # the first holds its lock
-    assert "video3" in opened().described
-    assert f"rtface ({mine}) is in use by another writer" in str(refusal())
+    assert f"rtface ({mine}) is in use by another writer" in str(refusal())  # the first holds its lock
 
 
 @pytest.mark.parametrize("name", ["RTFACE", "10", "{dev}/video10"])
@@ -109,7 +106,7 @@ def test_a_second_writer_could_mix_in_and_that_is_said(video, opened):
     path = video.add(10, "rtface", captures=True)
     video.process(5, "obs", path)
     (note,) = opened().notes
-    assert "exclusive_caps=0" in note and "modprobe -r" in note and "open in obs (pid 5)" in note
+    assert "exclusive_caps=0" in note and "modprobe -r" in note
 
 
 def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
@@ -127,12 +124,11 @@ def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
     assert (luma[:20] == 16).all() and (luma[-20:] == 16).all() and luma[20:-20].std() > 10
 
 
-def test_odd_and_anamorphic_frames_are_fitted_and_reported(video, opened):
+def test_odd_and_anamorphic_frames_are_fitted(video, opened):
     video.add(10, "rtface")
-    assert "64×48 by repeating the last row or column" in opened(like=form(63, 47)).notes[0]
-    video.add(11, "rtface")
-    sink = opened(like=form(48, 48, aspect="4/3"))
-    assert "64×48" in sink.described and "square samples" in sink.notes[0]
+    assert "64×48" in opened(like=form(63, 47)).described
+    video.add(11, "other")
+    assert "64×48" in opened("other", like=form(48, 48, aspect="4/3")).described
 
 
 def test_it_ends_at_once_though_the_device_is_away(video, opened):
@@ -150,15 +146,6 @@ def test_it_ends_at_once_though_the_device_is_away(video, opened):
     assert sink.health.dropped == 2
 
 
-def test_a_frame_that_cannot_be_read_costs_only_itself(video, opened, monkeypatch):
-    video.add(10, "rtface")
-    sink = opened()
-    monkeypatch.setattr(CameraBuffer, "draw", lambda *_: (_ for _ in ()).throw(ValueError("no such format")))
-    sink.write(frame())
-    assert (sink.health.state, sink.health.dropped) == ("live", 1)
-    assert "no such format" in sink.health.detail
-
-
 def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
     module = elsewhere("Windows")
     for name, device, backend in (
@@ -170,50 +157,13 @@ def test_a_name_is_a_backend_or_a_camera(elsewhere, opened):
         assert module.made[-1].asked[4:] == (device, backend)
 
 
-@pytest.mark.parametrize(
-    ("system", "name", "complaint", "kind", "said"),
-    [
-        (
-            "Windows",
-            "",
-            "'obs' backend: OBS Virtual Camera device not found! Did you install OBS?\n"
-            "'unitycapture' backend: No camera registered. Did you install any camera?",
-            MissingComponent,
-            "install OBS Studio",
-        ),
-        (
-            "Windows",
-            "",
-            "'obs' backend: virtual camera output could not be started\n"
-            "'unitycapture' backend: No camera registered. Did you install any camera?",
-            OutputError,
-            "one program can feed it: stop 'Start Virtual Camera' in OBS, or end the other rtface; or feed Unity "
-            "Capture",
-        ),
-        (
-            "Windows",
-            "Nobody",
-            "'obs' backend: This backend supports only the 'OBS Virtual Camera' device.\n"
-            "'unitycapture' backend: No camera registered with this name.",
-            OutputError,
-            "vcam:obs, vcam:unitycapture",
-        ),
-        (
-            "Darwin",
-            "",
-            "'obs' backend: OBS Virtual Camera is not installed in your system. Use the Virtual Camera function "
-            "in OBS 30.0 or later to trigger the installation and activate the System Extension in System Settings. "
-            "You may need to restart your machine after that. [Device not found]",
-            MissingComponent,
-            "start its virtual camera once",
-        ),
-        ("Darwin", "", "'obs' backend: Couldn't start stream", OutputError, "stop 'Start Virtual Camera' in OBS"),
-    ],
-)
-def test_complaints_elsewhere_come_with_what_to_do(elsewhere, system, name, complaint, kind, said):
-    elsewhere(system, complaint)
-    error = refusal(name)
-    assert type(error) is kind and said in str(error)
+@pytest.mark.parametrize(("system", "said"), [("Windows", "install OBS Studio"), ("Darwin", "allow it in System")])
+def test_a_complaint_elsewhere_comes_with_what_to_do(elsewhere, system, said):
+    elsewhere(system, "'obs' backend: no device\n'unitycapture' backend: none")
+    error = refusal()
+    assert isinstance(error, OutputError)
+    assert "('obs' backend: no device; 'unitycapture' backend: none)" in str(error)
+    assert said in str(error) and "stop 'Start Virtual Camera' in OBS" in str(error)
 
 
 def test_a_system_without_virtual_cameras_and_a_missing_package(elsewhere, monkeypatch):

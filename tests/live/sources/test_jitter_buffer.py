@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rtface.live.sources.jitter_buffer import LONGEST_S, JitterBuffer
+from rtface.live.sources.source_times import LONGEST_S, JitterBuffer
 
 PERIOD = 1 / 30
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import queue
 import threading
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 from weakref import WeakSet
@@ -16,7 +17,6 @@ from rtface.errors import InputError, InputMissing, Message
 from rtface.frame import Color, Display, Frame
 from rtface.live.messages import (
     Heartbeat,
-    Refused,
     SoundPacketReady,
     SourceOpened,
     SourceRequest,
@@ -28,7 +28,7 @@ from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock, flat_image
 
-OPENED = SourceOpened("h264, 30 fps", Fraction(30), Fraction(1), (), SoundFormat(), film=False)
+OPENED = SourceOpened("h264, 30 fps", Fraction(30), (), SoundFormat(), film=False)
 LAYOUT = FrameLayout.of(flat_image())
 
 
@@ -37,7 +37,7 @@ class StandInProcess:
 
     refusal: InputError | None = None
     over = False
-    heartbeat = Heartbeat(0.0, 0, 0, 0)
+    heartbeat = Heartbeat()
 
     def __init__(self, request: SourceRequest, frame: Any, sound: Any, hush: Any) -> None:
         self.request, self.frame, self.sound, self.hush = request, frame, sound, hush
@@ -133,7 +133,7 @@ def test_the_hold_ends_also_for_a_process_that_begins_then():
 
 
 def test_nothing_is_kept_of_connections_that_ended(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("rtface.live.sources.reconnecting_source.retry_delay", lambda *_: 0.0)
+    monkeypatch.setattr("rtface.live.backoff.Retry.wait", lambda _, stop: stop.is_set())
     rig, kept = Rig(), WeakSet[StandInProcess]()
     for number in range(60):
         process = rig.process()
@@ -168,7 +168,7 @@ def test_what_a_source_lost_is_counted_and_said_once():
     process = rig.process()
     process.show(100.0)
     for missing in (3, 5):
-        process.heartbeat = Heartbeat(0.0, 0, 0, 1, missing=missing)
+        process.heartbeat = Heartbeat(counts=Counter(packets_undecoded=1, frames_missing=missing))
         assert rig.source.health.state == "live"
     assert rig.stats.counters["packets_lost"] == 6
     assert len(rig.stats.warned()) == 1 and "missing" in rig.stats.warned()[0]
@@ -179,9 +179,9 @@ def test_what_waits_on_the_way_is_said_until_the_source_is_away():
     rig = Rig()
     process = rig.process()
     process.show(100.0)
-    process.heartbeat = Heartbeat(0.0, 0, 0, 0, backlog=0.9)
+    process.heartbeat = Heartbeat(backlog=0.9)
     assert rig.source.health.backlog == 0.9 and not rig.stats.warned()
-    process.heartbeat = Heartbeat(0.0, 0, 0, 0, backlog=1.42)
+    process.heartbeat = Heartbeat(backlog=1.42)
     assert rig.source.health.backlog == 1.42
     assert "1.4 s later" in rig.stats.warned()[0]
     process.ended.put("nothing came for 3.6 s")
@@ -200,7 +200,7 @@ def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
 def test_a_film_that_ends_before_its_first_frame_is_an_error():
     rig = Rig()
     process = rig.process()
-    process.heartbeat = Heartbeat(0.0, 0, 0, 0, over=True)
+    process.heartbeat = Heartbeat(over=True)
     process.ended.put("the source ended it")
     error = rig.result.get(timeout=5)
     assert isinstance(error, InputError) and "the source ended it" in str(error)
@@ -263,7 +263,7 @@ class Watch:
 
 def test_a_process_that_says_nothing_is_killed():
     watch = Watch()
-    watch.send(Heartbeat(0.0, 0, 0, 0))
+    watch.send(Heartbeat())
     watch.clock.step(OPENING + 1)
     assert watch.reason.get(timeout=5) == "the process that reads it does not answer" and watch.killed
 
@@ -272,14 +272,14 @@ def test_a_source_without_data_is_lost():
     watch = Watch()
     watch.send(OPENED)
     watch.send(SoundPacketReady(b"", 0.0, 100.0, 0.02))
-    watch.send(beat := Heartbeat(3.6, 10, 2, 1, 0.25))
+    watch.send(beat := Heartbeat(3.6, Counter(bytes=10), 0.25))
     assert watch.reason.get(timeout=5) == "nothing came for 3.6 s"
     assert watch.process.sounds == 1 and watch.process.heartbeat == beat
 
 
 def test_a_refusal_and_a_crash_give_their_reason():
     watch = Watch()
-    watch.send(Refused("InputMissing", "nothing listens there"))
+    watch.send(InputMissing("nothing listens there"))
     watch.end("")
     assert watch.reason.get(timeout=5) == "nothing listens there"
     assert isinstance(watch.process.refusal, InputMissing)

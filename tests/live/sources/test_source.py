@@ -17,15 +17,14 @@ import pytest
 
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
-from rtface.errors import InputError, InputMissing, UsageError
+from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
-from rtface.live.devices import camera, camera_modes
-from rtface.live.devices.camera_modes import CameraMode, choose
+from rtface.live.devices import camera, v4l2
+from rtface.live.devices.v4l2 import CameraMode, choose
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
-from rtface.live.sources.film_loop import repeated
 from rtface.live.sources.open_stream import open_stream, plausible
-from rtface.live.sources.playback_pace import PlaybackPace
+from rtface.live.sources.playback_pace import PlaybackPace, repeated
 from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.media.read.container import open_container
 from rtface.stats import Stats
@@ -89,15 +88,6 @@ def test_a_matroska_film_with_b_frames_is_decoded_in_order(tmp_path: Path):
     assert not stats.counters["frames_corrupt"]
 
 
-def test_packets_without_decoding_times_keep_their_order():
-    pace, dues = PlaybackPace(), []
-    for shown, decoded in [(0, 0), (300, 100), (200, 200), (400, None), (700, None), (500, 500)]:
-        packet: av.Packet[Any] = av.Packet(b"x")
-        packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), shown, decoded
-        dues.append(round(pace.due(packet, 100.0), 3))
-    assert dues == [100.0, 100.1, 100.2, 100.2, 100.5, 100.5]
-
-
 def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
     path = _film_of_b_frames(tmp_path / "film.mp4")
     container = open_container(path)
@@ -107,8 +97,6 @@ def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
 
 
 def test_a_source_that_cannot_be_is_refused():
-    with pytest.raises(UsageError, match="vcam:x is an output"):
-        open_live_source(LiveAddress("vcam", "x"))
     with pytest.raises(InputMissing, match="there is no such file"), Watched("/nowhere/film.mkv"):
         pass
 
@@ -140,13 +128,6 @@ def test_what_an_address_sends_opens_no_file(opened: Callable[[str], object], tm
         start_thread("answer", answer)
         with pytest.raises(InputError):
             opened(f"tcp://127.0.0.1:{server.getsockname()[1]}/live.m3u8")
-
-
-def test_closing_before_starting_is_no_fault():
-    source = open_live_source(LiveAddress("camera", "0"))
-    source.close()
-    source.close()
-    assert source.health.state == "closed"
 
 
 def mode(format: str, width: int, height: int, *rates: int) -> CameraMode:
@@ -193,7 +174,7 @@ def test_the_rate_that_is_asked_for_is_the_slowest_that_suits():
 
 def test_what_is_no_camera_has_no_modes():
     with Path("/dev/null").open("rb") as file:
-        assert camera_modes.modes(file.fileno()) == []
+        assert v4l2.modes(file.fileno()) == []
 
 
 def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rtface.live.sources.source_clock import SourceClock
+from rtface.live.sources.source_times import SourceClock
 
 
 def test_pictures_and_sound_keep_their_distance():

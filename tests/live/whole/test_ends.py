@@ -37,10 +37,10 @@ def test_a_stream_is_relayed_with_its_face_enhanced(nginx, rtface, tmp_path):
             "1500k",
         )
         run.runs(20)
-        assert run.post("/off")["enabled"] is False
+        assert run.post("/set?enabled=false")["enabled"] is False
         run.gives(18)  # those that were on their way are through
         passed, codecs = watched(out, 30)
-        assert run.post("/on")["enabled"] is True
+        assert run.post("/set?enabled=true")["enabled"] is True
         run.until_status(lambda s: s["faces"] == 1)
         # A busy machine does less for a while; then the correction comes slowly: within 40 s of the stream.
         for _ in range(40 * 12 // 15):

@@ -7,29 +7,6 @@ import time
 import av
 import numpy as np
 
-from rtface.config.options import Options
-from rtface.live.control.status_line import line_of
-from tests.live.live_fakes import FakeSource
-from tests.live.test_run import PORTRAIT, Run, portrait
-
-
-def test_a_face_is_enhanced_live_and_the_report_says_so(tmp_path):
-    options = Options(device="cpu", latency=10_000, report=tmp_path / "report.json", light=0.0)
-    with Run(options, FakeSource(PORTRAIT)) as run:
-        for number in range(12):
-            run.source.give(portrait(number))
-            run.sinks[0].wait_for(number + 1, 10)
-        line = line_of(run.live.status, 200)
-    report = run.report
-    assert report.engine == "rtface-s"
-    assert report.frames_out in (11, 12)  # the last is written, and counted a moment later
-    assert report.frames_corrected >= 6
-    assert sum(f.touched for f in run.sinks[0].frames) == report.frames_corrected
-    assert run.live.governor.levels == ["full"]
-    assert report.latency_ms["p50"] > 0
-    assert "1 face" in line
-    assert (tmp_path / "report.json").exists()
-
 
 def test_the_python_function_goes_live_too(tmp_path):
     import rtface

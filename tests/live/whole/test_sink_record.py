@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -146,22 +145,6 @@ def test_a_recording_that_is_not_complete_in_time_is_said(tmp_path: Path, monkey
     (left,) = tmp_path.iterdir()
     assert left.name == "call.partial.mkv" and sink.recorded.path == str(left)
     assert sink.notes == [f"{tmp_path / 'call.mkv'}: {sink.health.detail}"] and str(left) in sink.health.detail
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="stops a process")
-def test_why_a_recording_broke_off_at_its_end_is_said(tmp_path: Path):
-    sink = recorded(tmp_path / "call.mkv")
-    Feed(sink, form()).run(1)
-    child = sink.pid
-    os.kill(child, signal.SIGSTOP)  # type: ignore[attr-defined]
-    closing = threading.Thread(target=sink.close)
-    closing.start()
-    while sink.pid is not None:  # until closing has begun
-        closing.join(0.01)
-    os.kill(child, signal.SIGKILL)  # type: ignore[attr-defined]
-    closing.join()
-    (note,) = sink.notes
-    assert "SIGKILL" in note and "not complete" not in note and "call.partial.mkv" in note
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import queue
@@ -205,22 +204,6 @@ def test_readers_get_every_sample_as_it_was(reader, device):
     assert sink.health.dropped == 0
 
 
-def test_frames_come_thirty_a_second(reader):
-    """By the driver's own times. What a reader misses (it may, on a loaded machine) was there all the same: the
-    frames are numbered round and round."""
-    like = form(640, 360)
-    for _ in range(3):  # emulated beside other work it may not get there at once
-        with camera(like) as sink, playing(sink, like):
-            _, kind, packets = reader.read(CAM, 150)
-        steps = [(b[0] - a[0]) % 8 for a, b in itertools.pairwise(packets)]
-        rate = sum(steps) / (packets[-1][2] - packets[0][2])
-        if abs(rate / 30 - 1) < 0.01 and sum(steps) < 1.25 * len(steps):
-            break
-    assert abs(rate / 30 - 1) < 0.01
-    assert sum(steps) < 1.25 * len(steps)  # and most of them were seen
-    assert kind[3] == 30
-
-
 def test_work_is_wanted_while_a_program_reads(reader):
     like = form()
     with camera(like) as sink, playing(sink, like):
@@ -288,35 +271,6 @@ def test_killed_we_leave_a_device_that_works():
     with pytest.raises(OutputError, match=rf"in use by another writer, open in .*\(pid {pid}\)"):
         camera_rig.camera("rtface-cam").open(form(), sound=None)
     end(pid)
-    assert sides() == (False, True)
-
-
-def test_a_foreign_writer_is_named():
-    pid = foreign(CAM)
-    try:
-        with pytest.raises(OutputError, match=rf"in use by another writer, open in python\S* \(pid {pid}\)"):
-            camera_rig.camera(str(CAM)).open(form(), sound=None)
-        with camera(form(), "") as sink:  # any: the next that is free
-            assert str(OPEN) in sink.described
-            assert "exclusive_caps=0" in sink.notes[0]
-    finally:
-        end(pid)
-        v4l2_loopback.repair(CAM)
-
-
-def test_while_a_program_reads_the_size_stays(reader):
-    like = form(320, 180)
-    with camera(like) as sink, playing(sink, like):
-        reader.ask(CAM, 3, "keep")
-        reader.answer()
-    other = form(160, 160)
-    with camera(other) as sink, playing(sink, other):
-        assert "320×180" in sink.described
-        assert any(f"pid {reader.process.pid}" in note and "fitted in" in note for note in sink.notes)
-        time.sleep(0.3)
-        assert sink.health.dropped == 0
-    reader.let_go()
-    assert reader.line() == "let go\n"
     assert sides() == (False, True)
 
 

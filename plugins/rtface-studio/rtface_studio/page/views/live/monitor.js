@@ -60,12 +60,10 @@ export async function mountMonitor(root, run, { changed }) {
   }
   const refusal = h("div", { class: "stack", role: "status" });
   let watching = null;
-  function watch(sharp) {
-    watching?.abort();
+  function watch() {
     watching = new AbortController();
-    watchPreview(`/api/live/preview?sharp=${Number(sharp)}`, show, watching.signal, (why) => replace(refusal, note(why, "warn")));
+    watchPreview("/api/live/preview", show, watching.signal, (why) => replace(refusal, note(why, "warn")));
   }
-  const sharper = check(t("live.sharp"), false, watch);
 
   const { strength = 1, light = 0, cpu_budget = 1 } = run.settings;
   const values = { enabled: true, always: run.settings.correct === "always", strength, light, cpu_budget };
@@ -138,7 +136,7 @@ export async function mountMonitor(root, run, { changed }) {
   }
 
   const { overlays } = await api.get("/api/live/devices");
-  watch(false);
+  watch();
   const persons = structuredClone({ faces: run.settings.faces ?? "all", person: run.settings.person ?? [] });
   let drawing = run.settings.stages ?? [], redrawing = 0, refused = null; // the overlays that draw now, as the server has them; and those that a restart would add
   const chosen = chosenOf(drawing);
@@ -180,7 +178,7 @@ export async function mountMonitor(root, run, { changed }) {
     h("details", { class: "card stack", open: persons.faces !== "all" }, h("summary", {}, h("strong", {}, t("live.persons"))),
       personChoice(persons), h("p", { class: "quiet-text" }, t("live.restarts")), button(t("live.apply"), () => restart.click(), { kind: "small" }))];
   const controls = h("aside", { class: "card stack", "aria-label": t("films.controls") }, h("div", { class: "row" }, power, stop),
-    Object.values(sliders), sharper, films,
+    Object.values(sliders), films,
     run.output.startsWith("vcam:") ? h("p", { class: "quiet-text" }, t("live.in_call")) : null,
     run.settings.also ? h("p", {}, badge(t("live.recording", { name: run.settings.also.split(/[\\/]/).pop() }), "bad")) : null);
   const numbers = h("details", { class: "card" }, h("summary", {}, h("strong", {}, t("live.figures"))), h("div", { class: "stack" }, figures,

@@ -104,8 +104,7 @@ function source(devices, values, draw, again) {
   const found = devices.filter((one) => one.kind === "camera").map((one) => [one.address, `${one.name} (${one.address})`]);
   const cameras = found.length ? found : [["camera:", t("live.camera")]]; // which is none
   if (found.length && values.sourceKind === "camera:") values.source = values.sourceKind = found[0][0];
-  const screens = devices.filter((one) => one.kind === "screen").map((one) => [one.address, t("live.screen")]);
-  const [control, kind] = choice(t("live.source_from"), [...cameras, ...screens], [["film", t("live.film")], ["stream", t("live.stream")]], values, "source", draw);
+  const [control, kind] = choice(t("live.source_from"), cameras, [["film", t("live.film")], ["stream", t("live.stream")]], values, "source", draw);
   if (kind !== "film") delete values.settings.loop;
   return [control,
     kind !== "camera:" ? null : note([h("p", {}, t("live.no_camera")), button(t("live.no_camera_hint"), again, { kind: "small" })]),

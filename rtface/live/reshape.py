@@ -1,0 +1,128 @@
+"""Turns frames as they are displayed, and scales them to the format that the sinks were opened for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+
+from rtface.device.cpu.swscale import Swscale
+from rtface.frame import Bytes, Color, Display, Frame
+from rtface.geometry.planes import layout, planes
+from rtface.live.protocols import VideoFormat
+from rtface.util.av_gpu import software
+
+# swscale's numbers of the matrices that frames come with; others are read as BT.709.
+_SPACES = {
+    "bt601": Colorspace.ITU601,
+    "fcc": Colorspace.FCC,
+    "smpte240m": Colorspace.SMPTE240M,
+    "bt2020": Colorspace.BT2020,
+}
+
+
+class Letterbox:
+    """Scales whole frames to a format, with black bars where the proportions differ."""
+
+    def __init__(self, form: VideoFormat) -> None:
+        self._form = form
+        self._swscale, self._back = Swscale(), VideoReformatter()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame in the sinks' format, without its faces; the frame itself where it fits."""
+        image, form = frame.image, self._form
+        fitting = form.width, form.height, form.pix_fmt, form.color
+        if (image.width, image.height, image.format.name, frame.color) == fitting:
+            return frame
+        image = software(image)
+        aspect = float(frame.display.aspect) / float(form.aspect)
+        scale = min(form.width / (image.width * aspect), form.height / image.height)
+        width = max(2, min(form.width, round(image.width * aspect * scale)))
+        height = max(2, min(form.height, round(image.height * scale)))
+        small = self._swscale.rgb(image, (width, height), frame.color.matrix, full=_full(frame.color), area=scale < 1)
+        canvas = np.zeros((form.height, form.width, 3), np.uint8)
+        y, x = (form.height - height) // 2, (form.width - width) // 2
+        canvas[y : y + height, x : x + width] = small.to_ndarray()
+        return replace(
+            frame,
+            image=self._converted(canvas),
+            color=form.color,
+            faces=(),
+            display=replace(Display(), aspect=form.aspect),
+        )
+
+    def _converted(self, rgb: Bytes) -> av.VideoFrame:
+        """A uint8 height×width×3 RGB image as a frame of the format."""
+        source: Any = av.VideoFrame.from_ndarray(rgb, "rgb24")
+        form = self._form
+        return self._back.reformat(
+            source,
+            form.width,
+            form.height,
+            form.pix_fmt,
+            dst_colorspace=_SPACES.get(form.color.matrix, Colorspace.ITU709),
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.JPEG if _full(form.color) else ColorRange.MPEG,
+            threads=1,
+        )
+
+
+def _full(color: Color) -> bool:
+    return color.full_range or color.matrix == "rgb"
+
+
+class Rotation:
+    """Rotates and mirrors frames as their display says.
+
+    Where chroma subsampling does not fit the rotated frame (4:2:2), it becomes 4:2:0, of 10 bits where there are more
+    than 8; chroma moves by half a sample at most.
+    """
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, image: av.VideoFrame, display: Display) -> tuple[av.VideoFrame, Display]:
+        """The frame as it is displayed, with its new display; both unchanged where no rotation is needed."""
+        turns, mirror = display.quarter_turns % 4, display.mirror
+        if not turns and not mirror:
+            return image, display
+        form = layout(image.format.name)
+        if form is None or (turns % 2 and form.subsampling[0] != form.subsampling[1]):
+            image = self._reformatter.reformat(
+                image, format="yuv420p10le" if form and form.bits > 8 else "yuv420p", threads=1
+            )
+            form = layout(image.format.name)
+        assert form is not None
+        size = (image.height, image.width) if turns % 2 else (image.width, image.height)
+        out = av.VideoFrame(*size, image.format.name)
+        out.colorspace, out.color_range = image.colorspace, image.color_range
+        to = planes(out, form)
+        for role, samples in planes(image, form).items():
+            turned = np.rot90(samples, -turns)
+            to[role][...] = turned[:, ::-1] if mirror else turned
+        aspect = 1 / display.aspect if turns % 2 else display.aspect
+        return out, replace(display, quarter_turns=0, mirror=False, aspect=aspect)
+
+
+class Turn:
+    """Turns and mirrors the frames of a live run as `--turn` and `--mirror` say.
+
+    Args:
+        degrees: clockwise, 0, 90, 180 or 270.
+        mirror: whether left and right are then swapped.
+    """
+
+    def __init__(self, degrees: int, mirror: bool) -> None:
+        self._turns, self._mirror, self._rotation = degrees // 90, mirror, Rotation()
+
+    def __call__(self, frame: Frame) -> Frame:
+        """The frame as it is to be seen, from an upright one; itself where nothing is asked."""
+        before, display = frame.image, replace(frame.display, quarter_turns=self._turns, mirror=self._mirror)
+        image, display = self._rotation(before, display)
+        if image is before:
+            return frame
+        image.pts, image.time_base, image.duration = frame.pts, frame.time_base, frame.duration
+        return replace(frame, image=image, display=display, quantisers=None)
