@@ -1,58 +1,26 @@
-"""Status of a live run, for the terminal and HTTP, and what to say where it changes nothing or could show more."""
+"""Status of a live run, for the terminal and HTTP."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from os import cpu_count
 from typing import Any
 
-from rtface.analysis.measure import Analysis
-from rtface.analysis.treatment import Treatment
 from rtface.concurrency.child_process import processor_seconds
 from rtface.enhance.identity_guard import IdentityGuard
 from rtface.enhance.track_store import TrackStore
 from rtface.errors import Message
 from rtface.live.control.meters import DropShares, LatencyWindow, ProcessorMeter
+from rtface.live.control.remarks import NO_FACE, pause_of, remarks_of
 from rtface.live.persons_in_view import PersonsInView
 from rtface.live.protocols import Endpoint
 from rtface.live.run_state import RunState
 from rtface.quality.governor import QualityGovernor
 from rtface.quality.levels import FULL, PASS_THROUGH
 from rtface.redaction import redacted
-from rtface.util.machine import cores
-
-_DIM = 0.3
-"""Score of under-exposure from which on a picture is dim: the brightest parts of the face are below 105 of 255."""
-
-Seen = tuple[Treatment, Analysis]
-"""What is decided for a face, and what was measured of it lately."""
-
-
-def remarks_of(seen: Sequence[Seen], *, always: bool, light: float) -> list[Message]:
-    """The remarks about the faces of a picture.
-
-    Args:
-        seen: its faces.
-        always: whether every face is corrected, whatever that gains.
-        light: how much the picture is brightened, 0…1.
-    """
-    found: list[Message] = []
-    if not always and seen and all(not treatment.on and treatment.reasons for treatment, _ in seen):
-        reasons = [treatment.reasons[0] for treatment, _ in seen]
-        why = next((reason for reason in reasons if reason != "nothing to gain"), "")
-        found.append(
-            Message("faces are left as they are: {why}", code="live_left", why=why)
-            if why
-            else Message("your picture is clear: nothing to gain", code="live_clear")
-        )
-    if not light and any(analysis.under_exposure >= _DIM for _, analysis in seen):
-        found.append(Message("the picture is dim: Light brightens it", code="live_dim"))
-    return found
-
-
-NO_FACE = Message("no face is seen", code="live_no_face")
-
+from rtface.util.machine import busy_seconds, cores
 
 # Share of dropped frames from which an output is reported.
 _LOSS_SHARE = 0.02
@@ -72,7 +40,7 @@ class LiveStatus:
         persons: those in view.
         tracks: know what is decided for each face; None where faces are not enhanced.
         guard: knows how many corrections it weakens now; None where there is no guard.
-        processor: the processor time of the run; None measures it from now on.
+        processor, machine: the processor time of the run, and of all programs; None measures it from now on.
         clock: seconds, of the kind that `EndpointHealth.since` counts.
 
     Attributes:
@@ -92,12 +60,14 @@ class LiveStatus:
         tracks: TrackStore | None = None,
         guard: IdentityGuard | None = None,
         processor: ProcessorMeter | None = None,
+        machine: ProcessorMeter | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state, self.stats, self.controls = state, state.stats, state.controls
         self._governor, self._persons, self._guard, self._clock = governor, persons, guard, clock
         self._tracks, self._seen_at = tracks, clock()
         self._seen: Sequence[int] = ()
+        self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
         read = [ends.source, ends.sound] if ends.sound else [ends.source]
         source, *sinks = ends.titles
@@ -163,7 +133,8 @@ class LiveStatus:
         if not controls.enabled or tracks is None:
             return []
         if why := self.paused:
-            return [Message("paused: {why}", code="live_paused", why=why)]
+            own = self.processor.share * cores() / (cpu_count() or 1)
+            return [pause_of(why, self._machine.share - own if self.state.watched else 0.0)]
         if not self._seen:
             return [NO_FACE] if self._clock() - self._seen_at >= _NO_FACE_S else []
         analyzers = [track.analyzer for number in self._seen if (track := tracks.states.get(number))]

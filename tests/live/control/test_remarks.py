@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
+from os import cpu_count
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +12,15 @@ import pytest
 
 from rtface.analysis.analyzer import Analysis
 from rtface.enhance.track_store import TrackStore
-from rtface.frame import Face
-from rtface.live.control.status_text import line_of
+from rtface.frame import Display, Face
+from rtface.geometry.transforms import apply, sample_to_display
+from rtface.live.control.meters import ProcessorMeter
+from rtface.live.control.remarks import TurnedFaces
+from rtface.live.control.status_line import line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.quality.levels import PASS_THROUGH
+from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock, live_status
 
 Clock = partial(SteppedClock, 100.0)
@@ -29,6 +35,11 @@ def store(*faces: dict[str, float], width: float = 200.0) -> TrackStore:
         for time in range(10):
             analyzer.learn(Analysis(**values), width, float(time))
     return tracks
+
+
+def spent(clock: SteppedClock, share: float) -> float:
+    """Seconds of processor time of programs that take this share of all cores."""
+    return share * clock.now * (cpu_count() or 1)
 
 
 def face(number: int, width: float) -> Face:
@@ -90,10 +101,13 @@ def test_no_face_is_said_after_some_seconds():
     assert codes(status) == ["live_no_face"] and "  no face is seen  " in line_of(status, 200)
 
 
-def test_a_pause_is_the_only_remark():
-    status = status_of(store(WORN | {"under_exposure": 0.6}), Clock(), levels=[PASS_THROUGH])
-    assert codes(status) == ["live_paused"]
-    assert line_of(status, 200).startswith("paused: computer too busy")
+@pytest.mark.parametrize(("others", "said"), [(0.6, "live_others"), (0.1, "live_paused")])
+def test_a_pause_names_other_programs(others: float, said: str):
+    clock = Clock()
+    own, machine = (ProcessorMeter(partial(spent, clock, share), cpu_count() or 1, clock) for share in (0.0, others))
+    status = status_of(store(WORN), clock, levels=[PASS_THROUGH], processor=own, machine=machine)
+    assert codes(status) == [said]
+    assert line_of(status, 200).startswith(str(status.remarks[0]))
 
 
 def test_every_face_may_be_corrected_while_it_runs():
@@ -106,3 +120,39 @@ def test_every_face_may_be_corrected_while_it_runs():
     assert tracks.see(seen, 10.0).decide(10.0, counted=True, forced=treatment) == 1.0
     tracks.always = False
     assert tracks.see(seen, 10.1).decide(10.1, counted=True, forced=tracks.forced(seen, 10.1)) == 0.0
+
+
+@pytest.mark.parametrize(("camera", "turn", "mirror"), [*product(range(4), range(4), (False, True))])
+def test_the_hint_names_the_turn_that_puts_faces_upright(camera: int, turn: int, mirror: bool):
+    """The camera shows the scene turned by so many quarters, and so many are asked for already."""
+    upright = np.array([[40.0, 40.0], [60.0, 40.0], [50.0, 50.0], [43.0, 60.0], [57.0, 60.0]])
+    points = apply(sample_to_display(100, 100, Display(camera)), upright)
+    points = apply(sample_to_display(100, 100, Display(turn, mirror)), points)
+    stats = Stats()
+    turned = TurnedFaces(stats, 90 * turn, mirror)
+    for _ in range(160):
+        turned.see([Face(1, np.array([0.0, 0.0, 100.0, 100.0]), points)])
+    right = -camera % 4
+    line = f"faces lie on their side or upside down; if the picture is turned: --turn {90 * right}"
+    assert stats.warned() == ([] if right == turn else [line])
+
+
+def test_some_turned_faces_are_no_turned_picture():
+    stats = Stats()
+    turned = TurnedFaces(stats, 0, False)
+    lying = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 5.0], [9.0, 9.0], [9.0, 0.0]])
+    for number in range(300):
+        turned.see([Face(1, np.zeros(4), lying if number % 5 < 2 else lying[:, ::-1])])
+    assert stats.warned() == []
+
+
+def test_a_group_that_lies_for_some_seconds_is_no_turned_picture():
+    stats = Stats()
+    turned = TurnedFaces(stats, 0, False)
+    lying = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 5.0], [9.0, 9.0], [9.0, 0.0]])
+    group = [Face(number, np.array([0.0, 0.0, 9.0 - number, 9.0]), lying) for number in range(1, 5)]
+    for _ in range(90):  # three seconds
+        turned.see(group)
+    for number in range(300):  # one of them lies on, behind somebody who sits
+        turned.see([group[number % 4], Face(5, np.array([0.0, 0.0, 90.0, 90.0]), lying[:, ::-1])])
+    assert stats.warned() == []

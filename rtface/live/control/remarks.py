@@ -1,0 +1,90 @@
+"""What a live run says where it changes nothing, or could show more: for the status line, pages and docks.
+
+Programs know a remark by its code; pages translate it, and offer what helps (docs/control.md).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import atan2, degrees
+
+from rtface.analysis.measure import Analysis
+from rtface.analysis.treatment import Treatment
+from rtface.errors import Message
+from rtface.frame import Face
+from rtface.stats import Stats
+
+_DIM = 0.3
+"""Score of under-exposure from which on a picture is dim: the brightest parts of the face are below 105 of 255."""
+_OTHERS = 0.25
+"""Share of the processor that other programs take from which on they are named."""
+
+# Degrees beyond which a face lies turned, and the number of frames with a face that are looked at together.
+_TURNED, _FRAMES = 60.0, 300
+
+Seen = tuple[Treatment, Analysis]
+"""What is decided for a face, and what was measured of it lately."""
+
+
+def pause_of(why: str, others: float) -> Message:
+    """The remark of a run that enhances nothing.
+
+    Args:
+        why: as `LiveStatus.paused`.
+        others: share of the processor that other programs take, 0…1; 0 where that is not why.
+    """
+    if others >= _OTHERS:
+        percent = round(100 * others)
+        return Message("paused: other programs take {percent} % of the processor", code="live_others", percent=percent)
+    return Message("paused: {why}", code="live_paused", why=why)
+
+
+def remarks_of(seen: Sequence[Seen], *, always: bool, light: float) -> list[Message]:
+    """The remarks about the faces of a picture.
+
+    Args:
+        seen: its faces.
+        always: whether every face is corrected, whatever that gains.
+        light: how much the picture is brightened, 0…1.
+    """
+    found: list[Message] = []
+    if not always and seen and all(not treatment.on and treatment.reasons for treatment, _ in seen):
+        reasons = [treatment.reasons[0] for treatment, _ in seen]
+        why = next((reason for reason in reasons if reason != "nothing to gain"), "")
+        found.append(
+            Message("faces are left as they are: {why}", code="live_left", why=why)
+            if why
+            else Message("your picture is clear: nothing to gain", code="live_clear")
+        )
+    if not light and any(analysis.under_exposure >= _DIM for _, analysis in seen):
+        found.append(Message("the picture is dim: Light brightens it", code="live_dim"))
+    return found
+
+
+NO_FACE = Message("no face is seen", code="live_no_face")
+
+
+class TurnedFaces:
+    """Says once that the picture may be turned: on most frames of the last ten seconds with a face the largest one lies
+    on one side, or upside down.
+
+    Args:
+        stats: receives the warning.
+        degrees, mirror: by which frames are turned and mirrored already.
+    """
+
+    def __init__(self, stats: Stats, degrees: int, mirror: bool) -> None:
+        self._stats, self._degrees, self._mirror, self._lately = stats, degrees, mirror, deque[int](maxlen=_FRAMES)
+
+    def see(self, faces: Sequence[Face]) -> None:
+        """Takes the faces of the next frame."""
+        for face in sorted(faces, key=lambda face: face.width)[-1:]:
+            (x0, y0), (x1, y1) = face.points[:2].mean(0), face.points[3:].mean(0)  # from the eyes to the mouth
+            roll = degrees(atan2(x0 - x1, y1 - y0))  # clockwise
+            self._lately.append(-90 * round(roll / 90) % 360 if abs(roll) > _TURNED else 0)
+        for needed in (90, 180, 270):
+            if self._lately.count(needed) > _FRAMES / 2:
+                right = (self._degrees + (-needed if self._mirror else needed)) % 360
+                line = "faces lie on their side or upside down; if the picture is turned: {--turn:{turn}}"
+                self._stats.warn("turned", Message(line, code="live_turned", turn=right))
