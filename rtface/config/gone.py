@@ -17,9 +17,6 @@ GONE = {
         "it is as long as the jitter needs; a fixed one: --delay MS, of which it is what --latency leaves",
         code="gone_buffer",
     ),
-    "slate": Message(
-        "viewers see 'back in a moment'; for a picture of your own, change the scene in OBS", code="gone_slate"
-    ),
     "show": Message("use --invented show", code="gone_show"),
     "progress": Message("use --events 2, which every command has", code="gone_progress"),
     "captions": Message(

@@ -79,6 +79,7 @@ class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
     cpu_budget: float
     delay: float | None
     audio: str | None
+    slate: str | None
     also: str | PathLike[str] | None
     light: float
     turn: Literal["0", "90", "180", "270"]

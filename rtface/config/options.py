@@ -563,6 +563,16 @@ class LiveOptions(_Group):
         unset="the input's own",
         traits=Trait.READS,
     )
+    slate: str | None = _option(
+        None,
+        v.name,
+        Scope.LIVE,
+        "Text, PNG or JPEG that viewers see while the source is away.",
+        "[Faults](live.md#faults)",
+        metavar="TEXT|IMAGE",
+        unset="the usual text",
+        traits=Trait.READS,
+    )
     also: Path | None = _option(
         None,
         v.path,

@@ -13,6 +13,7 @@ from rtface.engine.engine_set import check_persons, engine_names, without_person
 from rtface.errors import UsageError
 from rtface.live.protocols import LiveSink, LiveSource
 from rtface.live.run_state import Endpoints
+from rtface.live.slate import Slate
 from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.marks.provenance import describe
@@ -72,6 +73,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         names=(str(source), *map(str, named)),
         sound_name=f"sound {shown(str(options.audio))}",
         buffer=buffer if options.delay is not None and buffer else 0.0,
+        slate=Slate(options.slate),
         film=Path(source.name) if source.kind == "file" and not is_pipe(source.name) else None,
         whole=bool(whole),
     )

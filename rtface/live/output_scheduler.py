@@ -16,7 +16,6 @@ from rtface.live.frame_filters import FrameFilters
 from rtface.live.protocols import REST_S, SoundPacket
 from rtface.live.reshape import Letterbox
 from rtface.live.run_state import RunState
-from rtface.live.slate import slate
 
 # After this many seconds, or periods of the source, without a new frame the last one is written again: viewers and
 # servers stay connected, and HLS players do not stop at a gap.
@@ -145,7 +144,7 @@ class OutputScheduler:
         """What is shown while no frame comes: the last one, or the slate."""
         assert self._last is not None
         if self._slate is None and now - self._last_at > SLATE_S and self._state.ends.source.health.state == "away":
-            self._slate = replace(self._last, image=slate(self._state.form), faces=(), before=None)
+            self._slate = replace(self._last, image=self._state.ends.slate(self._state.form), faces=(), before=None)
         passed = max(1, round(1e6 * (now - self._shown_at)))
         return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)
 

@@ -157,6 +157,7 @@ class Endpoint(Protocol):
     def close(self) -> None:
         """Ends it within a second, whatever it is waiting for; a sink gives out what it has. Safe to
         call twice."""
+        ...
 
 
 class LiveSource(Endpoint, Protocol):
@@ -189,14 +190,17 @@ class LiveSource(Endpoint, Protocol):
         Raises:
             InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
         """
+        ...
 
     def hold(self, held: bool) -> None:
         """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
         Other sources do not wait."""
+        return
 
     def rest(self, resting: bool) -> None:
         """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
         where that takes less of the processor; its sound stays whole."""
+        return
 
 
 class SoundSource(Endpoint, Protocol):
@@ -205,9 +209,11 @@ class SoundSource(Endpoint, Protocol):
     @property
     def sound_format(self) -> SoundFormat | None:
         """Format as of a `LiveSource`."""
+        ...
 
     def start(self, sound: Callable[[SoundPacket], None]) -> None:
         """Opens it and begins; raises as `LiveSource.start`."""
+        ...
 
 
 class LiveSink(Endpoint, Protocol):
@@ -238,9 +244,12 @@ class LiveSink(Endpoint, Protocol):
         Raises:
             OutputError, MissingComponent, UsageError: it is not there, is in use, or cannot take such frames.
         """
+        ...
 
     def write(self, frame: Frame) -> None:
         """Takes a frame of the format given. It is the caller's again when this returns."""
+        ...
 
     def sound(self, packet: SoundPacket) -> None:
         """Takes a packet of sound; an output without sound ignores it."""
+        return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.concurrency.threads import call_in_thread
@@ -13,6 +13,7 @@ from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundSource, VideoFormat
 from rtface.live.sinks.record_sink import CLOSING_S, SETTLING_S, RecordSink
+from rtface.live.slate import Slate
 from rtface.stats import Stats
 
 CLOSE_S, FILE_S = 0.9, CLOSING_S + SETTLING_S + 0.5
@@ -30,6 +31,7 @@ class Endpoints:
         sound: where sound comes from instead; None is the source's own.
         silent: no sound at all.
         buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
+        slate: what viewers see while the source is away.
         names: of source and sinks as messages and metrics know them, without secrets.
         sound_name: likewise of `sound`.
         film: the source where it is a film in a file.
@@ -43,6 +45,7 @@ class Endpoints:
     names: tuple[str, ...] = ()
     sound_name: str = "sound"
     buffer: float = 0.0
+    slate: Slate = field(default_factory=Slate)
     film: Path | None = None
     whole: bool = False
 

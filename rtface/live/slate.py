@@ -3,26 +3,88 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import av
 import cv2
 import numpy as np
 
-from rtface.frame import Color, Frame
+from rtface.errors import UsageError
+from rtface.frame import Bytes, Color, Frame
 from rtface.live.protocols import VideoFormat
 from rtface.live.reshape import Letterbox
+from rtface.util.foreign import read_regular
+from rtface.util.paths import expanded
+from rtface.util.text import encodable
 
 WORDS = "back in a moment"
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _BACKGROUND, _INK = 24, (208, 208, 208)
+# Of the frame's height: a line, and all of them with their distances; of its width; characters of a line.
+_TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
 
 
-def slate(form: VideoFormat) -> av.VideoFrame:
-    """The slate as a frame of a format: words that do not name the source, whose address is private."""
-    width, height = round(form.width * form.aspect), form.height
-    canvas, face = np.full((height, width, 3), _BACKGROUND, np.uint8), cv2.FontFace("sans")
-    size = max(8, round(min(0.07 * height, 0.09 * width)))
-    right = cv2.getTextSize((width, height), WORDS, (0, 0), face, size, 400)[2]
-    cv2.putText(canvas, WORDS, ((width - right) // 2, round(height / 2 + size / 3)), _INK, face, size, 400)
-    picture: Any = av.VideoFrame.from_ndarray(canvas, "rgb24")
-    return Letterbox(form)(Frame(picture, 0, Fraction(1), color=Color("rgb", full_range=True))).image
+class Slate:
+    """The image shown while the source is away: neutral words, or the user's text or image. It does not
+    name the source, whose address is private.
+
+    Args:
+        given: words, or the path of an image; None for the usual words.
+
+    Raises:
+        UsageError: an image that is missing or cannot be read.
+    """
+
+    def __init__(self, given: str | None = None) -> None:
+        self._words, self._image = given or WORDS, None
+        if given is not None and (given.lower().endswith(_SUFFIXES) or Path(given).is_file()):
+            self._image = _read(given)
+
+    def __call__(self, form: VideoFormat) -> av.VideoFrame:
+        """The slate as a frame of a format; an image of other proportions is shown whole in the middle."""
+        image = self._image
+        if image is None:
+            image = np.full((form.height, round(form.width * form.aspect), 3), _BACKGROUND, np.uint8)
+            _write(self._words, image)
+        picture: Any = av.VideoFrame.from_ndarray(image, "rgb24")
+        color = Color("rgb", full_range=True)
+        return Letterbox(form)(Frame(picture, 0, Fraction(1), color=color)).image
+
+
+def _read(path: str) -> Bytes:
+    try:
+        data = np.frombuffer(read_regular(expanded(path, "--slate")), np.uint8)
+    except OSError as error:
+        raise UsageError(
+            "{--slate:{path}}: cannot be read ({why}); give an image or words",
+            code="slate_unreadable",
+            path=path,
+            why=error.strerror,
+        ) from None
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise UsageError(
+            "{--slate:{path}}: is no image that can be read; give a PNG or JPEG, or words",
+            code="slate_no_image",
+            path=path,
+        )
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _write(words: str, canvas: Bytes) -> None:
+    """Words in the middle, as large as they fit."""
+    height, width = canvas.shape[:2]
+    face, lines = cv2.FontFace("sans"), [part for line in words.splitlines() for part in wrap(encodable(line), _LINE)]
+    size = max(8, round(min(_TEXT_SIZE, _TEXT_HEIGHT / max(1, len(lines))) * height))
+    while size > 8 and max(_width(canvas, line, face, size) for line in lines) > _TEXT_WIDTH * width:
+        size -= 1
+    for number, line in enumerate(lines):
+        x = (width - _width(canvas, line, face, size)) // 2
+        y = round(height / 2 + (number - (len(lines) - 1) / 2) * 1.5 * size + size / 3)
+        cv2.putText(canvas, line, (x, y), _INK, face, size, 400)
+
+
+def _width(canvas: Bytes, line: str, face: cv2.FontFace, size: int) -> int:
+    return cv2.getTextSize(canvas.shape[1::-1], line, (0, 0), face, size, 400)[2]

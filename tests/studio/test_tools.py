@@ -96,6 +96,7 @@ def test_a_secret_in_the_settings_stays(studio: RunningStudio, tmp_path: Path) -
 def test_settings_with_files_stay_on_this_machine(studio: RunningStudio, tmp_path: Path) -> None:
     studio.studio.remote = True
     for name, value in (
+        ("slate", "/etc/hostname"),
         ("stages", "picture:file=/etc/hostname"),
         ("sign", "a,b"),
         ("audio", "@/etc/hostname"),
@@ -120,7 +121,7 @@ def test_what_is_no_text_is_refused(studio: RunningStudio, text: str) -> None:
     for method, path, body in (
         ("POST", "/api/films", {"path": f"{folder}/{text}"}),
         ("PUT", "/api/live/presets/x", {"source": text}),
-        ("PUT", "/api/settings/audio", {"value": text}),
+        ("PUT", "/api/settings/slate", {"value": text}),
         ("PUT", "/api/live/presets/x", {text: [text]}),
         ("POST", "/api/live/start", live | {"source": f"camera:{text}"}),
         ("POST", "/api/live/start", live | {"settings": {"also": f"{folder}/{text}"}}),
