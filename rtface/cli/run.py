@@ -22,7 +22,7 @@ from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, OutputOptions, Scope, check_scope
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.jobs.run import Resumable
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.text import counted
@@ -333,15 +333,7 @@ def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
         yield
         return
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(
-            "--output-dir {path} cannot be made ({why}); choose another place",
-            code="output_dir_unmade",
-            path=path,
-            why=error.strerror,
-        ) from error
+    path.mkdir(parents=True)
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,7 +38,6 @@ TRIED = (
 )
 """The options of a run that a sheet takes, too."""
 _STRENGTHS = "0.5,1"
-_COLUMNS = 12
 
 
 @command(*TRIED)
@@ -81,9 +80,8 @@ def try_sheet(
     pairs = parse_variants(engines, strengths, options.engine)
     for engine in dict.fromkeys(name for name, _ in pairs):
         early_checks.check_names(Options.of({"engine": engine}))
-    from rtface.contact_sheet.draw import row_label
     from rtface.contact_sheet.restore import Variant
-    from rtface.contact_sheet.sheet import make_sheet, write_sheet
+    from rtface.contact_sheet.sheet import make_sheet, row_label, write_sheet
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.plan import is_stills_job
@@ -134,34 +132,17 @@ def parse_variants(engines: str | None, strengths: str | None, default: str) -> 
         default: the engine of a run with these settings.
 
     Raises:
-        UsageError: an empty list, a strength outside 0 to 1, or more than 12 columns.
+        UsageError: a strength outside 0 to 1.
     """
     from rtface.engine.engine_set import DEFAULT, LIGHT
 
-    shares = [parse.share(text, "--strengths") for text in _listed(strengths or _STRENGTHS, "--strengths")]
-    values = [float(value) for value in shares if isinstance(value, float | int)]
+    values: list[Any] = [parse.share(text.strip(), "--strengths") for text in (strengths or _STRENGTHS).split(",")]
     usual = DEFAULT if default == "default" else default
-    names = [usual] if engines is None else _listed(engines, "--engines")
+    names = [name.strip() for name in (engines or usual).split(",")]
     pairs = [(name, value) for name in names for value in values]
     if engines is None and usual != LIGHT:
         pairs += [(LIGHT, value) for value in (values if strengths else values[-1:])]
-    if len(pairs) > _COLUMNS:
-        raise UsageError(
-            "{count} columns are more than the {most} that fit on a sheet; give fewer --engines or --strengths",
-            code="sheet_columns",
-            count=len(pairs),
-            most=_COLUMNS,
-        )
     return pairs
-
-
-def _listed(text: str, flag: str) -> list[str]:
-    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not parts:
-        raise UsageError(
-            "{flag} must be values separated by commas, not {value!r}", code="list_value", flag=flag, value=text
-        )
-    return parts
 
 
 def _sheet(source: Path | Address, output: Path | None) -> Path:

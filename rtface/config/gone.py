@@ -69,6 +69,7 @@ GONE = {
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
     "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
     "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
+    "build": Message("the first run on a GPU builds its plan and keeps it", code="gone_build"),
     "precision": Message(
         "a plan is built in fp16, bf16 or fp32, whichever first gives the reference's answers", code="gone_precision"
     ),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
+from typing import TypeVar
 
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
+from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
 from rtface.frame import Bytes, Frame
 from rtface.media.read.combs import hold_combs, luma_of
 from rtface.pipeline.build import RunParts
@@ -25,6 +27,7 @@ from rtface.util.machine import give_memory_back
 _HELD_BYTES = 512 << 20
 HELD_LEAST = 10
 _GIVEN_BACK = 100
+ItemT = TypeVar("ItemT", bound=Item)
 
 
 def chain(
@@ -100,6 +103,14 @@ def bytes_of(item: Item) -> int:
     if isinstance(item, Frame):
         return sum(plane.buffer_size for plane in item.image.planes)
     return item.packet.size
+
+
+def until(stop: threading.Event | None, items: Iterable[ItemT]) -> Iterator[ItemT]:
+    """The items; Interrupted where `stop` is set."""
+    for item in items:
+        if stop is not None and stop.is_set():
+            raise Interrupted
+        yield item
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:

@@ -86,8 +86,7 @@ function faces(persons, seek, pictures, still) {
 
 function found(result, seek, pictures, still) {
   const tracks = Object.entries(result.tracks ?? {});
-  const whole = Object.values(result.picture ?? {}).some((score) => score >= LEAST) ? [h("h3", {}, t("films.whole_picture")), problems(result.picture)] : [];
-  if (!tracks.length) return [h("p", {}, t("films.no_faces")), ...whole];
+  if (!tracks.length) return [h("p", {}, t("films.no_faces"))];
   const persons = Object.entries(result.persons ?? {});
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [
@@ -99,7 +98,7 @@ function found(result, seek, pictures, still) {
         h("td", {}, persons.find(([, person]) => person.tracks.includes(Number(number)))?.[0] ?? t("films.unknown")),
         still ? null : h("td", {}, jump(track.first_s ?? 0)), h("td", { class: "number wide-only" }, `${Math.round(track.mean_width_px ?? 0)} px`),
         h("td", {}, problems(track.analysis ?? {})),
-        h("td", {}, verdict(track))))))), ...whole,
+        h("td", {}, verdict(track))))))),
   ];
 }
 
