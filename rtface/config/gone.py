@@ -33,7 +33,6 @@ GONE = {
         "by: rtface queue remove done",
         code="gone_retention",
     ),
-    "reviewed": Message("--shots FILE weakens or leaves out parts of a film", code="gone_reviewed"),
     "review": Message("the report (--report FILE) has the 20 most doubtful places, and the studio", code="gone_review"),
     "policy": Message("the administrator's settings are policy.toml in the system's folder", code="gone_policy"),
     "forbid": Message("set the option itself to what is allowed, as in: engine = 'rtface-s'", code="gone_forbid"),

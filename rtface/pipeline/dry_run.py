@@ -72,8 +72,8 @@ def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -
     rows = {row.name: row for row in list_engines(measure=False)}
     row, pixels = rows.get(engine_names(options.engine, options.engine_control)[0]), info.width * info.height
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
-    known = frames and not may_take_gpu(options.device) and row is not None and row.ms is not None
-    seconds = frames * (_FACE_S + 1e-3 * row.ms + 1e-6 * pixels * _MEGAPIXEL_S) if known else None
+    ms = None if row is None or may_take_gpu(options.device) else row.ms
+    seconds = None if ms is None or not frames else frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S)
     return seconds, frames * pixels * _bits(plan.video) / 8 if plan is not None and frames else None
 
 

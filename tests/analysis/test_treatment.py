@@ -419,27 +419,19 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not valid JSON"),
-        ("[]", '"tracks" is missing'),
-        ('{"version": 1}', '"tracks" is missing'),
-        ('{"version": 7, "tracks": {}}', '"version" is 7, this rtface reads 1'),
-        ('{"version": 1, "tracks": []}', '"tracks" must be a table'),
-        ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one is not a track number"),
-        ('{"version": 1, "tracks": {"0": {}}}', r"tracks\.0 is not a track number"),
-        ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ is not a track number"),
+        ("{", "cannot be read"),
+        ("[]", "it is no table"),
+        ('{"version": 7, "tracks": {}}', "version is 7"),
+        ('{"version": 1, "tracks": []}', "tracks is no table"),
+        ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one must be the number of a track"),
+        ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ must be the number of a track"),
         ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number between 0 and 1"),
         ("[" * 200_000, "nested too deeply"),
-        ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
+        ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be .* with a table"),
         ('{"version": 1, "tracks": {"1": {"on": 7}}}', r"tracks\.1\.on must be true or false, not 7"),
         (
             '{"version": 1, "tracks": {"1": {"strength": 2}}}',
             r"tracks\.1\.strength must be a number between 0 and 1.5, not 2",
-        ),
-        ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number between 0 and 1"),
-        ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
-        (
-            '{"version": 1, "tracks": {"1": {"first": 1.1}}}',
-            r"tracks\.1\.first must be a number between 0 and 1, not 1\.1",
         ),
         ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number between 0 and 1"),
         ('{"version": 1, "tracks": {"1": {"engine": "rtface-s"}}}', r"tracks\.1\.engine is gone; shots and tracks"),
@@ -470,9 +462,3 @@ def test_a_file_made_for_another_input_is_known(tmp_path: Path) -> None:
     assert read_treatments(path).other_than(Path("two.mp4")) == "films/one.mp4"
     path.write_text('{"version": 1, "tracks": {}}')
     assert read_treatments(path).other_than(Path("two.mp4")) is None
-
-
-def test_a_decision_of_a_review_is_not_dropped_in_silence(tmp_path: Path) -> None:
-    (path := tmp_path / "t.json").write_text('{"version": 1, "tracks": {}, "reviewed": []}')
-    with pytest.raises(UsageError, match="reviewed is gone; --shots FILE"):
-        read_treatments(path)
