@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from numbers import Real
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, overload
 
 import av
 import numpy as np
 
 from rtface.analysis.treatment import Treatment
-from rtface.config.option_types import EnhancerOptions
 from rtface.config.options import OPTIONS, Options, Scope, check_scope, learnt_persons
 from rtface.engine.engine_set import engine_names, without_persons
 from rtface.enhance.tasks import FaceTask
@@ -29,6 +26,7 @@ from rtface.stats import Stats
 from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 
+_SECONDS = parse.number(-1e9, 1e9)
 # Pixels; the five points of a face that can be seen are farther apart.
 _LEAST_SPREAD = 1.0
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
@@ -89,7 +87,7 @@ class Enhancer:
         fps: float = 30.0,
         analysis: bool = True,
         wait: bool = True,
-        **options: Unpack[EnhancerOptions],
+        **options: Any,
     ) -> None:
         self._closing, self._closed = ExitStack(), False
         named = {"engine": engine, "strength": strength, "device": device}
@@ -183,7 +181,9 @@ class Enhancer:
         self._check_open()
         given = isinstance(frame, av.VideoFrame)
         image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
-        self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(_seconds(time) * 90_000))
+        self._pts = (
+            self._pts + self._step if time is None else max(self._pts + 1, round(_SECONDS(time, "time") * 90_000))
+        )
         item = Frame(
             image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
         )
@@ -196,7 +196,7 @@ class Enhancer:
                 if self._options.tracker == "none" and hides:
                     item = replace(item, failed="tracker")  # faces were not searched for
             else:
-                item = replace(item, faces=own_faces(faces))
+                item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
             self._faces, self._results = item.faces, ()
             if self.enabled:
                 item = self._corrected(item)
@@ -244,17 +244,6 @@ class Enhancer:
         self.close()
 
 
-def _seconds(time: object) -> float:
-    if isinstance(time, Real) and math.isfinite(time):
-        return float(time)
-    raise UsageError(
-        "time must be seconds as a finite number, such as 1.5, not {value!r}; leave it out to count on at the "
-        "Enhancer's fps",
-        code="enhancer_time",
-        value=time,
-    )
-
-
 def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, failed: bool) -> FaceResult:
     if task is not None:
         reasons = treatment.reasons if treatment else ()
@@ -266,42 +255,19 @@ def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, fail
     return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
 
 
-def own_faces(faces: Sequence[Face | Float]) -> tuple[Face, ...]:
-    """The faces that a caller means by `Face` objects or five points each; UsageError for anything else."""
-    try:
-        given = list(faces)
-    except TypeError:
-        raise UsageError(
-            "faces must be a list of Face objects or of arrays (5, 2), not {type}",
-            code="enhancer_faces",
-            type=type(faces).__name__,
-        ) from None
-    return tuple(own_face(face, k) for k, face in enumerate(given))
-
-
 def own_face(face: Face | Float, place: int) -> Face:
     """The face that a caller means by a `Face` or by five points, the `place`-th of a list; UsageError else."""
-    try:
-        points = face.points if isinstance(face, Face) else np.asarray(face, np.float64)
-    except (TypeError, ValueError):
-        points = np.full(0, np.nan)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
+    points = np.asarray(face.points if isinstance(face, Face) else face)
+    told = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
+    side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if told else 0.0
+    if side < _BOX_SIDE * _LEAST_SPREAD:
         raise UsageError(
             "faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and mouth "
-            "corners in pixels, not {shape}",
+            "corners in pixels, which lie apart",
             code="enhancer_points",
             place=place,
-            shape="×".join(map(str, points.shape)) or "a number",
-        )
-    if float(np.ptp(points, axis=0).max()) < _LEAST_SPREAD:
-        raise UsageError(
-            "faces[{place}]: its five points coincide at {point}; give eye centres, nose tip and mouth corners in "
-            "pixels, or leave the face out",
-            code="enhancer_coincide",
-            place=place,
-            point=points[0].round(1).tolist(),
         )
     if isinstance(face, Face):
         return face
-    centre, side = points.mean(axis=0), _BOX_SIDE * float(np.ptp(points, axis=0).max())
-    return Face(place + 1, np.concatenate([centre - side / 2, centre + side / 2]), points)
+    centre = points.mean(axis=0)
+    return Face(place + 1, np.concatenate([centre - side / 2, centre + side / 2]), points.astype(np.float64))

@@ -294,7 +294,6 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
     telling = [part for part in (one, later) if part.treatment["on"] == (corrected > 0)] or [one, later]
     held = max(telling, key=lambda part: part.frames)
     person = later.person if later.person not in ("", UNKNOWN_PERSON) else one.person
-    ranges = [part.strength_range for part in (one, later) if part.frames_corrected]
     return TrackReport(
         one.id,
         min(one.first_s, later.first_s),
@@ -307,7 +306,6 @@ def merged(one: TrackReport, later: TrackReport) -> TrackReport:
         },
         {**held.treatment, "on": corrected > 0, "strength": round(strength, 3)},
         strength,
-        [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [0.0, 0.0],
         corrected,
         round(corrected / frames, 3) if frames else 0.0,
         spans,

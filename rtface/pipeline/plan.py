@@ -293,7 +293,6 @@ class FilmPlan:
         if (plan := self.streams) is not None:
             report.timecode = str(plan.timecode) if plan.timecode else None
             report.encoder = plan.video.described
-            report.input_coding, report.output_coding = plan.info.coding.kind, plan.video.coding
         elif self.folder is not None:
             report.timecode = str(self.folder.timecode) if self.folder.timecode else None
 

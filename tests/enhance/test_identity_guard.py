@@ -85,7 +85,7 @@ def test_another_face_is_kept_out_from_its_first_frame() -> None:
     assert max(found) < 0.25 * whole
     track = step.tracks.states[1]
     assert track.guard.kept == pytest.approx(MIN_KEPT_SHARE, abs=0.02)
-    assert track.report().frames_corrected and track.report().strength_range[1] < 0.1
+    assert track.report().frames_corrected and track.report().strength < 0.1
     assert step.guard is not None and step.guard.weakened == 1
     (report,) = step.tracks.reports()
     assert report.frames_guarded == report.frames_corrected == 6

@@ -48,7 +48,7 @@ def test_frames_in_work_do_not_change_a_record(ahead: int) -> None:
     assert records_of(ahead) == at_once
     (one,), (rest,) = (record["tracks"] for record in at_once)
     assert [(t["frames"], t["frames_corrected"], t["last_s"]) for t in (one, rest)] == [(4, 4, 0.12), (8, 8, 0.44)]
-    assert (one["treatment"]["ring"], one["strength_range"], one["analysis"]["noise"]) == (0.25, [0.0, 0.25], 0.125)
+    assert (one["treatment"]["ring"], one["analysis"]["noise"]) == (0.25, 0.125)
     assert [part["treatment"]["engine"] for part in (one, rest)] == ["of 3", "of 11"]
     assert at_once[0]["treatments"]["1"]["treatment"]["ring"] == 0.25
 
