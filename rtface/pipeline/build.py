@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import inf
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from rtface.concurrency import call_until_stopped
 from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
 from rtface.enhance.coded_stage import CodedStage
-from rtface.enhance.corrector import FaceCorrector, InventedMeter
+from rtface.enhance.corrector import FaceCorrector, Helpers, InventedMeter
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -231,11 +231,7 @@ def film_parts(
             options,
             stats,
             rules=rules,
-            light=LIGHT,
-            persons=persons,
-            coded=open_coded(stats, networks.threads),
-            guard=open_guard(options, stats),
-            invented=invented,
+            helpers=Helpers(LIGHT, persons, open_coded(stats, networks.threads), open_guard(options, stats), invented),
             begins=begins,
         ),
     )
@@ -317,10 +313,12 @@ def frame_parts(
             options,
             stats,
             analysis=analysis,
-            light=LIGHT,
-            persons=open_persons(options, stats),
-            coded=open_coded(stats, threads.engine),
-            guard=open_guard(options, stats),
+            helpers=Helpers(
+                light=LIGHT,
+                persons=open_persons(options, stats),
+                coded=open_coded(stats, threads.engine),
+                guard=open_guard(options, stats),
+            ),
         ),
     )
 
@@ -346,9 +344,9 @@ def live_engine(options: QualityOptions) -> str:
     return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
-def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:
-    """The tracker that the options name; `stack` closes it. `more`: as for `create_tracker`."""
-    tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES, **more)
+def open_tracker(options: FaceOptions, stack: ExitStack) -> Tracker:
+    """The tracker that the options name; `stack` closes it."""
+    tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
     stack.callback(tracker.close)
     return tracker
 

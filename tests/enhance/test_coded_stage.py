@@ -18,6 +18,7 @@ from rtface.analysis.treatment import INSIDE, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -503,7 +504,7 @@ def enhancer(
         Options(**{"grain": "none", **options}),
         stats,
         rules=TrackRules(Treatments(treatments or {}), shots),
-        coded=coded_stage(network, stats),
+        helpers=Helpers(coded=coded_stage(network, stats)),
     )
 
 
@@ -567,7 +568,7 @@ def changed_area(
         Options(grain="none", **options),
         Stats(),
         rules=TrackRules(Treatments(treatments or {})),
-        coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
+        helpers=Helpers(coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats())),
     )
     frame = real()
     was = planes(frame)[0]
@@ -665,7 +666,9 @@ def test_the_runs_strength_holds_for_the_first_stage_too(predict: Callable[[floa
 def test_a_film_with_a_first_stage_alone(predict: Callable[[float], None]) -> None:
     predict(0.0)
     stats = Stats()
-    step = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats, coded=coded_stage())
+    step = FilmEnhancer(
+        Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats, helpers=Helpers(coded=coded_stage())
+    )
     out = list(step([replace(real(), pts=k) for k in range(4)]))
     assert all(isinstance(f, Frame) and f.corrected for f in out) and stats.counters["frames_corrected"] == 4
 
@@ -681,7 +684,7 @@ def test_a_fault_of_the_first_stage_lets_the_frame_through() -> None:
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none"),
         stats,
-        coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats),
+        helpers=Helpers(coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats)),
     )
     out = step.process(frame)
     assert out.failed and not out.touched and stats.counters["faults"] == 1
@@ -704,7 +707,7 @@ def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none"),
         stats,
-        coded=coded_stage(Failing(RuntimeError("no memory left"))),
+        helpers=Helpers(coded=coded_stage(Failing(RuntimeError("no memory left")))),
     )
     out = list(step([replace(real(), pts=k) for k in range(4)]))
     assert len(out) == 4 and stats.counters["faults"] >= 1 and "no memory left" in " ".join(stats.warned())
@@ -712,7 +715,7 @@ def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none"),
         Stats(),
-        coded=coded_stage(Failing(MissingComponent("reinstall rtface"))),
+        helpers=Helpers(coded=coded_stage(Failing(MissingComponent("reinstall rtface")))),
     )
     with pytest.raises(MissingComponent, match="reinstall"):
         list(without([real()]))
@@ -749,7 +752,11 @@ def test_live_it_is_the_first_thing_that_is_left_out(
     stats, engine, network = Stats(), FakeEngine(), FakeCodedNetwork()
     stage = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats, light=network)
     step = LiveEnhancer(
-        Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats, QualityGovernor(0.04, 0.2), coded=stage
+        Runtime(CpuDevice(), FakeEngines(engine)),
+        Options(grain="none"),
+        stats,
+        QualityGovernor(0.04, 0.2),
+        helpers=Helpers(coded=stage),
     )
     out = step.collect(step.submit(replace(real(), captured_at=0.0)))
     assert (stats.counters["crops:coded"], stats.counters["crops:coded-light"]) == (whole, light)
@@ -764,7 +771,7 @@ def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch)
         Options(grain="none"),
         Stats(),
         QualityGovernor(0.04, 0.2),
-        coded=coded_stage(),
+        helpers=Helpers(coded=coded_stage()),
     )
     strengths: list[float] = []
     monkeypatch.setattr(
@@ -794,7 +801,11 @@ def test_live_no_frame_waits_for_a_measurement() -> None:
 
     stage = coded_stage(Slow(), measures_only=True)
     step = LiveEnhancer(
-        Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), QualityGovernor(0.04, 0.2), coded=stage
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none"),
+        Stats(),
+        QualityGovernor(0.04, 0.2),
+        helpers=Helpers(coded=stage),
     )
 
     def show(frames: range) -> float:

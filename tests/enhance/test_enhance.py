@@ -14,6 +14,7 @@ from rtface.analysis.analyzer import Treatment
 from rtface.analysis.treatment import Treatments, gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RETRY_S, RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -42,7 +43,7 @@ def enhance(
         stats or Stats(),
         analysis=analysis,
         rules=TrackRules(Treatments(treatments or {})),
-        coded=coded_stage(stats=stats) if analysis else None,
+        helpers=Helpers(coded=coded_stage(stats=stats) if analysis else None),
     )
 
 
@@ -164,7 +165,7 @@ def test_a_face_without_a_gain_is_left_bit_for_bit(
     picture, points = portrait(640, 480, blur=3.0, scale=1.0)
     frame = replace(frame_of(picture, 0), faces=(face_at(points),))
     was, engines = planes(frame), FakeEngines()
-    step = single(Runtime(CpuDevice(), engines), analysis=True, coded=network and coded_stage(network))
+    step = single(Runtime(CpuDevice(), engines), analysis=True, helpers=Helpers(coded=network and coded_stage(network)))
     out = step.collect(step.submit(frame))
     assert out.touched is out.corrected is touched, step.tracks.reports()[0]
     assert engines.named("fake").calls == touched

@@ -11,6 +11,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard, with_correction
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FrameTask
@@ -54,7 +55,7 @@ def enhancer(engine: FakeEngine, *, guarded: bool = True, watch: Watcher | None 
         Options(grain="none"),
         Stats(),
         analysis=False,
-        guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats()),
+        helpers=Helpers(guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats())),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.frame import Frame
@@ -25,7 +26,12 @@ def live(
     engines: FakeEngines, governor: QualityGovernor, stats: Stats | None = None, light: str | None = None
 ) -> LiveEnhancer:
     return LiveEnhancer(
-        Runtime(CpuDevice(), engines), Options(grain="none"), stats or Stats(), governor, analysis=False, light=light
+        Runtime(CpuDevice(), engines),
+        Options(grain="none"),
+        stats or Stats(),
+        governor,
+        analysis=False,
+        helpers=Helpers(light=light),
     )
 
 

@@ -22,7 +22,7 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.corrector import submit_crop
+from rtface.enhance.corrector import Helpers, submit_crop
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.scheduler import spacing
@@ -94,7 +94,7 @@ def live(heavy: FakeEngine, light: FakeEngine, governor: QualityGovernor, stats:
         stats or Stats(),
         governor,
         analysis=False,
-        light="small",
+        helpers=Helpers(light="small"),
     )
 
 
