@@ -138,16 +138,13 @@ def analyze(
 
 def _path(value: object, name: str, function: str) -> str:
     if isinstance(value, str | PathLike):
-        text = os.fsdecode(value)  # pyright: ignore[reportUnknownArgumentType]
-        if text:
-            return text
-    hint = f"; call rtface.{function} once for each" if isinstance(value, list | tuple) else ""
+        return os.fsdecode(value)  # pyright: ignore[reportUnknownArgumentType]
     raise UsageError(
-        "{name} must be a path or an address as str or pathlib.Path, not {value}{hint}",
+        "{name} must be a path or an address as str or pathlib.Path, not {value}; call rtface.{function} once for each",
         code="argument_path",
         name=name,
-        value=repr(value) if value in (None, "") else type(value).__name__,
-        hint=hint,
+        value=type(value).__name__,
+        function=function,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -12,10 +12,8 @@ from typing import Any, Literal, Self, overload
 import av
 import numpy as np
 
-from rtface.analysis.treatment import Treatment
 from rtface.config.options import OPTIONS, Options, Scope, check_scope, learnt_persons
 from rtface.engine.engine_set import engine_names, without_persons
-from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.formats.color import color_of
@@ -31,26 +29,6 @@ _SECONDS = parse.number(-1e9, 1e9)
 _LEAST_SPREAD = 1.0
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
 _BOX_SIDE = 2.3
-
-
-@dataclass(frozen=True, slots=True)
-class FaceResult:
-    """What was done to one face of one frame.
-
-    Attributes:
-        track_id: the face's number, as in `Face`.
-        strength: how much of the engine's correction was added; 0 for none of it.
-        engine: name of the engine that made the correction, None without one.
-        reasons: what the analysis found, or why the face was left alone, one short phrase each.
-        first: strength of the first stage in the face, 0…1. Where `strength` is 0 too, and nothing was done round it,
-            the face is as it was, bit for bit.
-    """
-
-    track_id: int
-    strength: float
-    engine: str | None
-    reasons: tuple[str, ...]
-    first: float = 0.0
 
 
 class Enhancer:
@@ -100,7 +78,6 @@ class Enhancer:
         self._step = round(90_000 / rate)
         self._open(analysis=analysis, wait=wait)
         self._faces: tuple[Face, ...] = ()
-        self._results: tuple[FaceResult, ...] = ()
         self.enabled = True
 
     def _open(self, *, analysis: bool, wait: bool) -> None:
@@ -111,11 +88,11 @@ class Enhancer:
             self.stats.warn("person", unused)
         self._stages = Stages.open(self._options.stages, self.stats, commercial_use=self._options.commercial_use)
         try:
-            parts = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
+            made = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
         except BaseException:
             self._closing.close()
             raise
-        self._tracker, self._enhance = parts.tracker, parts.enhance
+        self._tracker, self._enhance = made
         self._closing.callback(self._stages.close)
 
     @property
@@ -132,11 +109,6 @@ class Enhancer:
     def faces(self) -> tuple[Face, ...]:
         """The faces of the last frame, display space."""
         return self._faces
-
-    @property
-    def results(self) -> tuple[FaceResult, ...]:
-        """What was done to each of `faces`, in the same order; empty while `enabled` is False."""
-        return self._results
 
     @overload
     def __call__(
@@ -197,26 +169,13 @@ class Enhancer:
                     item = replace(item, failed="tracker")  # faces were not searched for
             else:
                 item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
-            self._faces, self._results = item.faces, ()
+            self._faces = item.faces
             if self.enabled:
-                item = self._corrected(item)
+                item = self._enhance.process(item)
         else:
-            self._faces, self._results = (), ()
+            self._faces = ()
         item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
         return item.image if given else array_from_image(item.image)
-
-    def _corrected(self, frame: Frame) -> Frame:
-        task = self._enhance.submit(frame)
-        faces = {face.face.track_id: face for face in task.faces}
-        frame = self._enhance.collect(task)
-        failed = bool(faces) and not task.faces
-        tracks = self._enhance.tracks
-        results = (
-            _result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed) for face in frame.faces
-        )
-        first = {key: track.first[0] * self.strength for key, track in tracks.states.items()} if task.cleaned else {}
-        self._results = tuple(replace(result, first=first.get(result.track_id, 0.0)) for result in results)
-        return frame
 
     def _check_open(self) -> None:
         if self._closed:
@@ -227,10 +186,10 @@ class Enhancer:
         self._check_open()
         self._tracker.reset()
         self._enhance.reset()
-        self._faces, self._results = (), ()
+        self._faces = ()
 
     def close(self) -> None:
-        """Releases engines and tracker; safe to call twice. What the last frame's `faces` and `results` were stays."""
+        """Releases engines and tracker; safe to call twice. What the last frame's `faces` were stays."""
         self._closed = True
         self._closing.close()
 
@@ -242,17 +201,6 @@ class Enhancer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, failed: bool) -> FaceResult:
-    if task is not None:
-        reasons = treatment.reasons if treatment else ()
-        return (
-            FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",))
-            if failed
-            else FaceResult(face.track_id, task.strength.applied, task.engine.name, reasons)
-        )
-    return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
 
 
 def own_face(face: Face | Float, place: int) -> Face:

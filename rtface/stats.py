@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -119,13 +120,9 @@ class Stats:
         self.warn(f"{where}_fault", f"{what}: {error}" if what else step)
         log.debug("%s fault", where, exc_info=error)
 
-    @contextmanager
-    def tolerate(self, where: str, what: str = "") -> Generator[None]:
+    def tolerate(self, where: str, what: str = "") -> Tolerance:
         """Counts a `fault` in the block, which ends there: nothing ends a live run."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - counted and said
-            self.fault(where, error, what)
+        return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:
         """All counters, as they are at this moment."""
@@ -165,3 +162,21 @@ class Stats:
                 }
                 for name, h in self.stages.items()
             }
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """See `Stats.tolerate`."""
+
+    stats: Stats
+    where: str
+    what: str
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.stats.fault(self.where, error, self.what)
+        return True

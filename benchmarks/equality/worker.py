@@ -52,7 +52,7 @@ def _make_segment(job: FilmJob, number: int) -> None:
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:
     return [
-        [asdict(r) | {"reasons": len(r.reasons)} for r in enhance.results],
+        [asdict(r) | {"reasons": len(r.reasons)} for r in getattr(enhance, "results", ())],
         [[f.track_id, f.box.tolist(), f.points.tolist()] for f in enhance.faces],
     ]
 

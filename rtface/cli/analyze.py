@@ -215,7 +215,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
     """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
     from rtface._version import __version__
-    from rtface.analysis.analyzer import Treatment, treatments_table
+    from rtface.analysis.treatment import Treatment, treatments_table
     from rtface.report import persons_of
 
     treatments = {

@@ -98,19 +98,6 @@ def make_clip(path: Path) -> None:
         film.mux(video.encode(None))
 
 
-def make_image(pair: Path, path: Path, time: float = 0.3 * SECONDS) -> None:
-    """Cuts the face out of both halves of a before|after film at a time and writes them side by side."""
-    scale, x, y = place_at(time)
-    side = min(HEIGHT, 2 * round(95 * scale))
-    left, top = (max(0, min(int(c - side / 2), limit - side)) for c, limit in ((x, WIDTH), (y, HEIGHT)))
-    with av.open(str(pair)) as film:
-        both = next(f for f in film.decode(video=0) if f.time >= time - 0.5 / FPS).to_ndarray(format="bgr24")
-    halves = [both[top : top + side, start + left : start + left + side] for start in (0, WIDTH)]
-    done, data = cv2.imencode(path.suffix, np.hstack([halves[0], np.full((side, 6, 3), 255, np.uint8), halves[1]]))
-    assert done
-    path.write_bytes(data.tobytes())
-
-
 def main() -> int:
     """``python -m rtface.cli.demo FOLDER [options of rtface run]``; the exit code."""
     parser = argparse.ArgumentParser(
@@ -122,7 +109,7 @@ def main() -> int:
     arguments, options = parser.parse_known_args()
     folder: Path = arguments.folder
     clip, enhanced = folder / "demo.mp4", folder / "demo-enhanced.mp4"
-    pair, still = folder / "demo-before-after.mp4", folder / "before-after.png"
+    pair = folder / "demo-before-after.mp4"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _print(f"making {clip}: a portrait that moves and comes nearer, through a bad video call")
@@ -132,11 +119,10 @@ def main() -> int:
         _print(shlex.join([str(Path(sys.executable).with_name("rtface")), *command]))
         if code := subprocess.run([sys.executable, "-P", "-m", "rtface", *command], check=False).returncode:
             return code
-        make_image(pair, still)
     except (RtfaceError, OSError) as error:
         _print(f"error: {error}")
         return 1
-    _print(f"{enhanced}, {pair} and {still} show what was done, {folder / 'report.json'} has it in figures")
+    _print(f"{enhanced} and {pair} show what was done, {folder / 'report.json'} has it in figures")
     _print("next: make app opens the studio, make shell a shell in which rtface works as the pages print it")
     return 0
 

@@ -84,13 +84,9 @@ def add(
             "the queue is for films and stills; a camera or a stream never ends: run it by itself, with 'rtface run'",
             code="queue_live",
         )
-    jobs = plan_jobs(paths, output_dir, options)
+    jobs = plan_jobs(paths, output_dir, options, job)
     flags = Resumable(job, workers, restart, farm)
     flags.check()
-    if job is not None and len(jobs) > 1:
-        raise UsageError(
-            "--job names one folder and there are {count} inputs; add them one by one", code="job_many", count=len(jobs)
-        )
     early_checks.check_names(options)
     queue = _queue()
     codes: list[int] = []

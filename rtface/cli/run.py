@@ -52,7 +52,7 @@ class Job:
         return f"{self.output}/" if self.folder else self.output
 
 
-def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
+def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions, job: Path | None = None) -> list[Job]:
     """Pairs inputs with outputs.
 
     Raises:
@@ -77,10 +77,8 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
             )
         return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
     check_file_name(str(output_dir), "folder")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
-    for flag in ("compare", "report", "treatment", "shots", "invented"):
-        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
+    for flag in ("compare", "report", "treatment", "shots", "invented", "job"):
+        if len(paths) > 1 and isinstance(job if flag == "job" else getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
                 "--{flag} names one file and there are {count} inputs; {hint}",
@@ -300,13 +298,7 @@ def run(
             )
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
-    jobs = plan_jobs(paths, output_dir, options)
-    if job is not None and len(jobs) > 1:
-        raise UsageError(
-            "--job names one folder and there are {count} inputs; run them one by one",
-            code="job_many_run",
-            count=len(jobs),
-        )
+    jobs = plan_jobs(paths, output_dir, options, job)
     # Live options are refused before anything heavy is imported.
     check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)

@@ -15,7 +15,6 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
 from rtface.frame import Bytes, Frame
 from rtface.media.read.combs import hold_combs, luma_of
-from rtface.pipeline.build import RunParts
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
@@ -32,9 +31,11 @@ ItemT = TypeVar("ItemT", bound=Item)
 
 def chain(
     source: Iterator[Item],
-    parts: RunParts[FilmEnhancer],
+    tracker: Tracker,
+    corrector: FilmEnhancer,
     stats: Stats,
     *,
+    watchful: bool = False,
     waiting: int = WAITING,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Item, None, None]:
@@ -46,14 +47,14 @@ def chain(
         items: Iterator[Item] = close_with(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
-        tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
-        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts)
+        tracked = track(split_fields(items), tracker, corrector.runtime.device, stats, watchful=watchful)
+        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), corrector)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer]) -> Iterator[Item]:
+def enhance(items: Iterator[Item], corrector: FilmEnhancer) -> Iterator[Item]:
     """Enhance │ join fields; `items` are tracked."""
-    return join_fields(parts.enhance(items))
+    return join_fields(corrector(items))
 
 
 def find_faces(

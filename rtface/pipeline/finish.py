@@ -46,7 +46,7 @@ def carry_out(
     options = plan.options
     for key, line in plan.warnings.items():
         stats.warn(key, line)
-    for line in (line for target in plan.outputs.all() for line in clear_leftovers(target)):
+    for line in (line for target in plan.outputs.named().values() for line in clear_leftovers(target)):
         stats.warn(f"leftover:{line}", line)
     if plan.stills and plan.folder:
         remove_unfinished_files(filter(has_still_name, sorted(plan.outputs.film.path.glob(".*.partial*"))))

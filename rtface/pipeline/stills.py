@@ -189,14 +189,6 @@ class _Stills:
                 done=self.done,
                 count=len(self.jobs),
             )
-        if (parts := self.stats.counted()["image_parts"]) > 1:
-            self.notes.append(
-                Message(
-                    "{count} images hold more than was written; the report says what ({--report})",
-                    code="images_hold_more",
-                    count=parts,
-                )
-            )
         if self.fading is not None and len(self.jobs) == 1 and not self.made.unfaded:
             self.notes.append(said(None))
         elif self.fading is not None and len(self.jobs) > 1:

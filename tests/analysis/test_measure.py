@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, analyze_face
-from rtface.analysis.measure import measure
+from rtface.analysis.analyzer import analyze_face
+from rtface.analysis.measure import Analysis, measure
 from rtface.frame import Bytes, Face
 from tests.analysis.conftest import BOX, CORE, POINTS, PictureView
 from tests.analysis.degrade import DEGRADATIONS, defocus, gain, jpeg, mosaic, motion, noise, upscale

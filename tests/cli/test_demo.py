@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import av
 import cv2
-import numpy as np
 import pytest
 
 from rtface.cli import demo
@@ -28,24 +27,6 @@ def test_a_clip_is_damaged_like_a_call(tmp_path, monkeypatch):
     )
 
 
-def test_picture_shows_the_same_place_of_both_halves(tmp_path, monkeypatch):
-    pair, still = tmp_path / "pair.mkv", tmp_path / "still.png"
-    half = np.random.default_rng(0).integers(0, 256, (demo.HEIGHT, demo.WIDTH, 3), np.uint8)
-    with av.open(str(pair), "w") as film:
-        stream = film.add_stream("ffv1", 30)
-        stream.width, stream.height, stream.pix_fmt = 2 * demo.WIDTH, demo.HEIGHT, "bgr0"
-        for _ in range(2):
-            frame = av.VideoFrame.from_ndarray(np.hstack([half, half[..., ::-1]]), "bgr24")
-            film.mux(stream.encode(frame))
-        film.mux(stream.encode(None))
-    demo.make_image(pair, still, 0.0)
-    picture = cv2.imread(str(still))
-    side = picture.shape[0]
-    assert (picture[:, :side] == picture[:, -side:, ::-1]).all()
-    x, y = cv2.minMaxLoc(cv2.matchTemplate(half, picture[:, :side], cv2.TM_SQDIFF))[2]  # rounded: 0 only about
-    assert (picture[:, :side] == half[y : y + side, x : x + side]).all()
-
-
 def test_demo_without_scikit_image_says_how_to_get_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(__import__("sys").modules, "skimage", None)
     monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "out")])
@@ -63,7 +44,6 @@ def test_demo_runs_the_command_and_says_where(monkeypatch, tmp_path, capsys, cod
 
     monkeypatch.setattr(demo.subprocess, "run", run)
     monkeypatch.setattr(demo, "make_clip", lambda path: path.write_bytes(b""))
-    monkeypatch.setattr(demo, "make_image", lambda pair, still: None)
     monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "out"), "--strength", "0.5"])
     assert demo.main() == code
     assert commands[0][-2:] == ["--strength", "0.5"]

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.analysis.treatment import INSIDE, Treatments, gain_of, of_colours
+from rtface.analysis.analyzer import Analyzer
+from rtface.analysis.measure import Analysis
+from rtface.analysis.treatment import INSIDE, Treatment, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Treatment
-from rtface.analysis.treatment import Treatments, gain_of
+from rtface.analysis.treatment import Treatment, Treatments, gain_of
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers

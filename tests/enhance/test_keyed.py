@@ -450,11 +450,3 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
         ask(engine, 0.04 * k)
     ask(light, 1.0)  # long after
     assert light.given == [None, light.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
-
-
-@pytest.mark.parametrize(("heavy", "keyframe", "warned"), [(True, 4, False), (False, 1, False), (False, 4, True)])
-def test_key_frames_of_a_fast_engine_are_said_to_cost_more(heavy: bool, keyframe: int, warned: bool) -> None:
-    engine, stats = Heavy(), Stats()
-    engine.heavy = heavy
-    shown(step(engine, keyframe=keyframe, stats=stats), still(3))
-    assert ("makes the run slower" in stats.warnings.get("keyframe", "")) is warned

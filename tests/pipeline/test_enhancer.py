@@ -144,24 +144,6 @@ def test_a_closed_enhancer_refuses_frames() -> None:
         pass
 
 
-def test_what_was_done_to_each_face_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = FakeEngines(FakeEngine(fail={1}))
-    monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
-    picture, points = portrait()
-    with rtface.Enhancer(grain="none", analysis=False, strength=0.5, faces="1") as e:
-        e(picture, faces=[points, points + 40.0])
-        assert [r.strength for r in e.results] == [0.0, 0.0]
-        assert e.results[0].reasons == ("the correction of this frame failed",)
-        e(picture, faces=[points, points + 40.0])
-        first, second = e.results
-        assert first == rtface.FaceResult(1, 0.5, "fake", ("always asked for",))
-        assert second == rtface.FaceResult(2, 0.0, None, ("not among the chosen faces",))
-        assert [r.track_id for r in e.results] == [f.track_id for f in e.faces]
-        e.enabled = False
-        e(picture, faces=[points])
-        assert e.results == ()
-
-
 @pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize(
     ("call", "says"),

@@ -39,9 +39,9 @@ class Machine:
         return self.gpus[-1]
 
     def frame_parts(self, *given, **more):
-        parts = frame_parts(*given, **more)
-        self.enhancers.append(parts.enhance)
-        return parts
+        made = frame_parts(*given, **more)
+        self.enhancers.append(made[1])
+        return made
 
     def open_engine(self, streams, recipe, number):
         self.gate.wait(20)
