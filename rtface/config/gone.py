@@ -41,6 +41,7 @@ GONE = {
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
     "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
     "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
+    "strengths": Message("rtface run --strength 0.5 --compare FILE shows another strength", code="gone_strengths"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,

@@ -43,14 +43,6 @@ _MIN_VIEW_WIDTHS = 1.35
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
-    """A column of the sheet: an engine, by the user's name, and a strength (0…1)."""
-
-    engine: str
-    strength: float
-
-
-@dataclass(frozen=True, slots=True)
 class SheetRow:
     """One face on the sheet.
 
@@ -79,11 +71,6 @@ class SheetRow:
     def corrected(self) -> bool:
         """Whether a run corrects it, by any of the engines."""
         return any(track is not None and track.treatment["on"] for track in self.tracks.values())
-
-    def crop(self, variant: Variant) -> Bytes:
-        """The face in one variant: the correction is scaled by its strength, which is linear but for rounding."""
-        change = self.crops[variant.engine].astype(np.float32) - self.before
-        return np.rint(self.before + change * np.float32(variant.strength)).astype(np.uint8)
 
 
 def restore_face(

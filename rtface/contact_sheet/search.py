@@ -10,7 +10,7 @@ from math import log2
 from pathlib import Path
 
 from rtface.analysis.patch import SMALLEST_FACE
-from rtface.analysis.scene_cuts import change_between
+from rtface.analysis.scene_cuts import CutDetector
 from rtface.analysis.treatment import choose_treatment
 from rtface.config.options import InputOptions
 from rtface.enhance.coded_stage import CodedStage
@@ -28,8 +28,6 @@ from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
 _MOST_SAMPLES = 60
-_MAX_SCENE_CHANGE = 0.5
-"""Change between thumbnails of one scene at most."""
 _SPACING_S = 0.5
 """Seconds between two samples of a film at least."""
 # Display pixels; on a narrower face little can be judged.
@@ -71,9 +69,11 @@ class Sighting:
 
     def repeats(self, other: Sighting) -> bool:
         """True if both show one face in one scene of a film."""
+        scene = CutDetector()
+        scene.update(self.thumbnail)
         return (
             self.image is None
-            and change_between(self.thumbnail, other.thumbnail) < _MAX_SCENE_CHANGE
+            and not scene.update(other.thumbnail)
             and (self.shows_person_of(other) or same_place(self.box, other.box))
         )
 

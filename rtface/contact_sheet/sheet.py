@@ -16,7 +16,7 @@ import numpy as np
 from rtface._version import __version__
 from rtface.analysis.verdict import LEFT_ALONE, faults_of
 from rtface.config.options import Options
-from rtface.contact_sheet.restore import CELL, SheetRow, Variant, restore_face
+from rtface.contact_sheet.restore import CELL, SheetRow, restore_face
 from rtface.contact_sheet.search import Sighting, next_face, search
 from rtface.errors import InputError, Interrupted, Message
 from rtface.frame import Bytes, Color, Frame
@@ -57,7 +57,7 @@ class Sheet:
 def make_sheet(
     input: Path | Address,
     options: Options,
-    variants: Sequence[Variant],
+    engines: Sequence[str],
     most: int = 6,
     *,
     stop: threading.Event | None = None,
@@ -67,8 +67,8 @@ def make_sheet(
 
     Args:
         input: a film, a still or a folder of stills.
-        options: of the run that is tried; its engine and strength are those of the variants.
-        variants: engines and strengths, in the order of the columns.
+        options: of the run that is tried, but for its engine and strength.
+        engines: in the order of the columns.
         most: how many faces at most.
         stop: ends it when set.
         status: told what is being done, often.
@@ -84,10 +84,10 @@ def make_sheet(
         status("loading")
         tracker, threads = open_tracker(options, stack), plan.threads.engines
         runtimes = dict[str, Runtime]()
-        for engine in dict.fromkeys(variant.engine for variant in variants):
+        for engine in engines:
             request = engine_request(replace(options, engine=engine))
             runtimes[engine] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
-        embed, coded, device = PersonNetwork(), open_coded(stats, threads.engine), runtimes[variants[0].engine].device
+        embed, coded, device = PersonNetwork(), open_coded(stats, threads.engine), runtimes[engines[0]].device
         faces, sheet = list[Sighting](), Sheet([])
         for number, found in enumerate(search(input, options, tracker, device, embed, coded), 1):
             faces += found
@@ -120,14 +120,12 @@ def make_sheet(
     return sheet
 
 
-def write_sheet(
-    sheet: Sheet, input: Path | Address, options: Options, variants: Sequence[Variant], image: Target
-) -> None:
+def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: Sequence[str], image: Target) -> None:
     """Writes the sheet as PNG, marked as made by the engines.
 
     Args:
         sheet: that was made.
-        input, options, variants: as of `make_sheet`.
+        input, options, engines: as of `make_sheet`.
         image: where to.
 
     Raises:
@@ -135,24 +133,22 @@ def write_sheet(
     """
     title = f"{printable(input.name)}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
     drawn = Frame(
-        image_from_array(draw(sheet.rows, variants, title), "rgb"),
+        image_from_array(draw(sheet.rows, engines, title), "rgb"),
         0,
         Fraction(1, 25),
         color=Color("rgb", True),
         corrected=True,
     )
-    engines = "+".join(dict.fromkeys(variant.engine for variant in variants))
-    strength = max(variant.strength for variant in variants)
-    tags = describe(engines, __version__, strength, metadata_options(options))
+    tags = describe("+".join(engines), __version__, 1.0, metadata_options(options))
     write_image(drawn, ImagePlan(image, "png"), tags=tags)
 
 
-def draw(rows: Sequence[SheetRow], variants: Sequence[Variant], title: str) -> Bytes:
-    """The sheet, uint8 RGB h×w×3: a row for each face, the input and then each variant in the columns.
+def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
+    """The sheet, uint8 RGB h×w×3: a row for each face, the input and then each engine in the columns.
 
     Crops are enlarged by whole factors (bicubic); the label says by how much.
     """
-    width = _LABEL + (1 + len(variants)) * (CELL + _GAP) + _GAP
+    width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
     sheet = np.full((_TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP, width, 3), _PAPER, np.uint8)
     _write(sheet, title, (_GAP, 27), _TEXT, _INK)
     for number, row in enumerate(rows):
@@ -161,7 +157,7 @@ def draw(rows: Sequence[SheetRow], variants: Sequence[Variant], title: str) -> B
             for part in textwrap.wrap(encodable(text), _LETTERS):
                 _write(sheet, part, (_GAP, line + 18), _SMALL if k else _TEXT, _FAINT if k else _INK)
                 line += 22
-        crops = [(row.before, "input"), *((row.crop(one), cell_label(row, one)) for one in variants)]
+        crops = [(row.before, "input"), *((row.crops[one], cell_label(row, one)) for one in engines)]
         for column, (crop, label) in enumerate(crops):
             x = _LABEL + column * (CELL + _GAP)
             sheet[top : top + CELL, x : x + CELL] = cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_CUBIC)
@@ -181,10 +177,10 @@ def row_label(row: SheetRow) -> list[str]:
     return [*lines, track.verdict.sentence()]
 
 
-def cell_label(row: SheetRow, variant: Variant) -> str:
+def cell_label(row: SheetRow, engine: str) -> str:
     """The caption of a restored face."""
-    track, name = row.tracks[variant.engine], f"{variant.engine}, strength {variant.strength:g}"
-    return name if track is not None and track.treatment["on"] else f"{name}: {LEFT_ALONE}"
+    track = row.tracks[engine]
+    return engine if track is not None and track.treatment["on"] else f"{engine}: {LEFT_ALONE}"
 
 
 def _write(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:

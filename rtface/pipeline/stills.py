@@ -287,20 +287,16 @@ def _of_image(path: Path, error: RtfaceError) -> str:
 def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[tuple[Path, Frame]]:
     """The images, each with its frame in the size that `scale` names.
 
-    One that cannot be read is warned of, counted as "unreadable" and left out; InputError where that
-    is all of them.
+    One that cannot be read is warned of, counted as "unreadable" and left out; InputError where it is alone.
     """
-    errors, enlarger = list[RtfaceError](), Enlarger(scale)
+    enlarger = Enlarger(scale)
     for path in paths:
         try:
             frame = enlarger(read_image(path).frame)
         except RtfaceError as error:
-            errors.append(error)
-            stats.warn(f"image:{len(errors)}", _of_image(path, error))
+            if len(paths) == 1:
+                raise
+            stats.warn(f"image:{path}", _of_image(path, error))
             stats.count("unreadable")
             continue
         yield path, frame
-    if errors and len(errors) == len(paths):
-        raise InputError(
-            "none of {count} images can be read: {why}", code="no_image_read", count=len(paths), why=errors[0]
-        ) from errors[0]

@@ -16,14 +16,11 @@ from rtface.analysis.verdict import LEFT_ALONE, faults_of, verdict_on
 from rtface.cli.analyze import treatment_file
 from rtface.cli.app import app
 from rtface.config.options import Options
-from rtface.contact_sheet.restore import Variant
 from rtface.contact_sheet.sheet import Sheet, cell_label, make_sheet, row_label
 from rtface.pipeline.proposals import little_seen, proposals
 from rtface.report import TrackReport
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
-
-HALF, FULL = Variant("fake", 0.5), Variant("fake", 1.0)
 
 
 def coded(path: Path, crf: int = 38, **how: Any) -> Path:
@@ -34,7 +31,7 @@ def coded(path: Path, crf: int = 38, **how: Any) -> Path:
 
 
 def sheet_of(path: Path, count: int = 4, **options: Any) -> Sheet:
-    return make_sheet(path, Options(**options), (HALF, FULL), count)
+    return make_sheet(path, Options(**options), ["fake"], count)
 
 
 def said(tracks: list[TrackReport]) -> list[str]:
@@ -90,7 +87,7 @@ def test_a_clean_face_is_clean_in_the_table_and_on_the_sheet(tmp_path: Path) -> 
     faults = [f"{name} {score:.2f}" for name, score in faults_of(track.analysis)]
     assert [name for name, _ in faults_of(found.analysis)] == [name for name, _ in faults_of(track.analysis)]
     assert row_label(row)[2:] == [*faults, track.verdict.sentence()]
-    assert cell_label(row, FULL).endswith(LEFT_ALONE)
+    assert cell_label(row, "fake").endswith(LEFT_ALONE)
 
 
 @pytest.mark.usefixtures("engines")
