@@ -233,11 +233,6 @@ def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(abs(b - a) for one, two in pairwise(shown) for a, b in zip(one, two, strict=True)) <= 0.05
 
 
-def test_two_bad_seconds_change_nothing() -> None:
-    analyzer = Analyzer()
-    assert max(_feed(analyzer, CLEAN, 10) + _feed(analyzer, NOISY, 2, 10) + _feed(analyzer, CLEAN, 10, 12)) == 0
-
-
 def test_a_track_changes_its_mind_at_most_once_in_ten_seconds() -> None:
     analyzer, states = Analyzer(), list[bool]()
     for k in range(40):  # three seconds bad, three seconds good
@@ -369,13 +364,6 @@ def test_a_cut_and_a_lost_track_decide_what_is_open() -> None:
     assert out[4][1] <= 6, "a scene change"
     assert out[5][1] < 25, "half a second without the track"
     assert all(analyzer.treatment.on for analyzer in examine.all.values())
-
-
-def test_memory_bounds_the_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.analysis.look_ahead.BYTES", 4 * 32 * 48)
-    examine = _Examiner()
-    first = next(look_ahead(_shot(60), examine))
-    assert first.pts == 0 and examine.seen == 5  # type: ignore[union-attr]
 
 
 def test_what_came_before_an_error_is_given_out_first() -> None:
