@@ -102,10 +102,6 @@ types-Windows types-Darwin: types-%: $(VENV)/.dev
 	@echo pyright --pythonplatform $*; $(VENV)/bin/pyright --pythonplatform $* $$(grep -rlE --include='*.py' '^ *(import|from) ($(SYSTEM_MODULES))\b' \
 	  rtface plugins/*/rtface_* engines/rtface_engines engines/rtface-learn/rtface_learn)
 
-image: run  ## renew the README's picture from out/
-	$(PY) -c "from pathlib import Path; from rtface.cli.demo import make_image; \
-	  make_image(Path('out/demo-before-after.mp4'), Path('docs/images/before-after.jpg'))"
-
 COMMANDS := engines plugins/rtface-farm engines/rtface-learn plugins/rtface-studio
 wheel: $(VENV)/.dev  ## build dist/rtface-*.whl with the models inside, and wheels of what adds to its commands
 	for project in . $(COMMANDS); do $(PINNED) $(PY) -m build --wheel --outdir dist $$project || exit; done

@@ -40,10 +40,11 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         plan = FramePlan(path, options)
-        parts = film_parts(film_networks(plan, stats, stack), plan, stats)
+        networks = film_networks(plan, stats, stack)
+        corrector = film_parts(networks, plan, stats)
         start = perf_counter()
         source = FileSource(path, threads=threads.decode, stats=stats)
-        frames = sum(isinstance(item, Frame) for item in chain(iter(source), parts, stats))
+        frames = sum(isinstance(item, Frame) for item in chain(iter(source), networks.tracker, corrector, stats))
         seconds = perf_counter() - start
         source.close()
     return seconds, stats, frames

@@ -33,7 +33,7 @@ os.environ.setdefault("SVT_LOG", "1")
 if TYPE_CHECKING:
     from rtface.api import analyze, run
     from rtface.config.options import Options
-    from rtface.enhancer import Enhancer, FaceResult
+    from rtface.enhancer import Enhancer
     from rtface.errors import RtfaceError
     from rtface.frame import Face
     from rtface.jobs.queue.api import Queue
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Enhancer",
     "Face",
-    "FaceResult",
     "Options",
     "Progress",
     "Queue",
@@ -60,7 +59,6 @@ _MODULES = {
     "run": "api",
     "Options": "config.options",
     "Enhancer": "enhancer",
-    "FaceResult": "enhancer",
     "RtfaceError": "errors",
     "Face": "frame",
     "Progress": "pipeline.progress",

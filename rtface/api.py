@@ -7,9 +7,8 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Any
 
-from rtface.config.option_types import AnalyzeOptions, RunOptions
 from rtface.config.options import WHAT_IS_LIVE, Options, Scope, check_scope
 from rtface.errors import Interrupted, UsageError, log
 from rtface.pipeline.progress import Progress
@@ -37,7 +36,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
     restart: bool = False,
-    **options: Unpack[RunOptions],
+    **options: Any,
 ) -> Report:
     """Enhances the faces of a film, a still, a folder of stills, a camera or a stream, and changes nothing else.
 
@@ -107,7 +106,7 @@ def analyze(
     *,
     progress: Callable[[Progress], None] | None = None,
     cancel: threading.Event | None = None,
-    **options: Unpack[AnalyzeOptions],
+    **options: Any,
 ) -> list[TrackReport]:
     """Analyses each face of a film, a still or a folder of stills, and gives the treatment that `run` would choose.
 
@@ -139,16 +138,13 @@ def analyze(
 
 def _path(value: object, name: str, function: str) -> str:
     if isinstance(value, str | PathLike):
-        text = os.fsdecode(value)  # pyright: ignore[reportUnknownArgumentType]
-        if text:
-            return text
-    hint = f"; call rtface.{function} once for each" if isinstance(value, list | tuple) else ""
+        return os.fsdecode(value)  # pyright: ignore[reportUnknownArgumentType]
     raise UsageError(
-        "{name} must be a path or an address as str or pathlib.Path, not {value}{hint}",
+        "{name} must be a path or an address as str or pathlib.Path, not {value}; call rtface.{function} once for each",
         code="argument_path",
         name=name,
-        value=repr(value) if value in (None, "") else type(value).__name__,
-        hint=hint,
+        value=type(value).__name__,
+        function=function,
     )
 
 

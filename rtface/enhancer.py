@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from numbers import Real
 from types import TracebackType
-from typing import Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self, overload
 
 import av
 import numpy as np
 
-from rtface.analysis.treatment import Treatment
-from rtface.config.option_types import EnhancerOptions
 from rtface.config.options import OPTIONS, Options, Scope, check_scope, learnt_persons
 from rtface.engine.engine_set import engine_names, without_persons
-from rtface.enhance.tasks import FaceTask
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.formats.color import color_of
@@ -29,30 +24,11 @@ from rtface.stats import Stats
 from rtface.util import parse
 from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
 
+_SECONDS = parse.number(-1e9, 1e9)
 # Pixels; the five points of a face that can be seen are farther apart.
 _LEAST_SPREAD = 1.0
 # Faces that callers hand over get a box this much wider than their five points (brow to chin on the template).
 _BOX_SIDE = 2.3
-
-
-@dataclass(frozen=True, slots=True)
-class FaceResult:
-    """What was done to one face of one frame.
-
-    Attributes:
-        track_id: the face's number, as in `Face`.
-        strength: how much of the engine's correction was added; 0 for none of it.
-        engine: name of the engine that made the correction, None without one.
-        reasons: what the analysis found, or why the face was left alone, one short phrase each.
-        first: strength of the first stage in the face, 0…1. Where `strength` is 0 too, and nothing was done round it,
-            the face is as it was, bit for bit.
-    """
-
-    track_id: int
-    strength: float
-    engine: str | None
-    reasons: tuple[str, ...]
-    first: float = 0.0
 
 
 class Enhancer:
@@ -89,7 +65,7 @@ class Enhancer:
         fps: float = 30.0,
         analysis: bool = True,
         wait: bool = True,
-        **options: Unpack[EnhancerOptions],
+        **options: Any,
     ) -> None:
         self._closing, self._closed = ExitStack(), False
         named = {"engine": engine, "strength": strength, "device": device}
@@ -102,7 +78,6 @@ class Enhancer:
         self._step = round(90_000 / rate)
         self._open(analysis=analysis, wait=wait)
         self._faces: tuple[Face, ...] = ()
-        self._results: tuple[FaceResult, ...] = ()
         self.enabled = True
 
     def _open(self, *, analysis: bool, wait: bool) -> None:
@@ -113,11 +88,11 @@ class Enhancer:
             self.stats.warn("person", unused)
         self._stages = Stages.open(self._options.stages, self.stats, commercial_use=self._options.commercial_use)
         try:
-            parts = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
+            made = frame_parts(self._options, self.stats, self._closing, analysis=analysis, wait=wait)
         except BaseException:
             self._closing.close()
             raise
-        self._tracker, self._enhance = parts.tracker, parts.enhance
+        self._tracker, self._enhance = made
         self._closing.callback(self._stages.close)
 
     @property
@@ -134,11 +109,6 @@ class Enhancer:
     def faces(self) -> tuple[Face, ...]:
         """The faces of the last frame, display space."""
         return self._faces
-
-    @property
-    def results(self) -> tuple[FaceResult, ...]:
-        """What was done to each of `faces`, in the same order; empty while `enabled` is False."""
-        return self._results
 
     @overload
     def __call__(
@@ -183,7 +153,9 @@ class Enhancer:
         self._check_open()
         given = isinstance(frame, av.VideoFrame)
         image = copy_image(frame) if isinstance(frame, av.VideoFrame) else image_from_array(frame, self._format)
-        self._pts = self._pts + self._step if time is None else max(self._pts + 1, round(_seconds(time) * 90_000))
+        self._pts = (
+            self._pts + self._step if time is None else max(self._pts + 1, round(_SECONDS(time, "time") * 90_000))
+        )
         item = Frame(
             image, self._pts, self._tick, self._step, color=color_of(image) if given else Color("rgb", True), new=still
         )
@@ -196,27 +168,14 @@ class Enhancer:
                 if self._options.tracker == "none" and hides:
                     item = replace(item, failed="tracker")  # faces were not searched for
             else:
-                item = replace(item, faces=own_faces(faces))
-            self._faces, self._results = item.faces, ()
+                item = replace(item, faces=tuple(own_face(face, k) for k, face in enumerate(faces)))
+            self._faces = item.faces
             if self.enabled:
-                item = self._corrected(item)
+                item = self._enhance.process(item)
         else:
-            self._faces, self._results = (), ()
+            self._faces = ()
         item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
         return item.image if given else array_from_image(item.image)
-
-    def _corrected(self, frame: Frame) -> Frame:
-        task = self._enhance.submit(frame)
-        faces = {face.face.track_id: face for face in task.faces}
-        frame = self._enhance.collect(task)
-        failed = bool(faces) and not task.faces
-        tracks = self._enhance.tracks
-        results = (
-            _result(face, faces.get(face.track_id), tracks.treatment_of(face.track_id), failed) for face in frame.faces
-        )
-        first = {key: track.first[0] * self.strength for key, track in tracks.states.items()} if task.cleaned else {}
-        self._results = tuple(replace(result, first=first.get(result.track_id, 0.0)) for result in results)
-        return frame
 
     def _check_open(self) -> None:
         if self._closed:
@@ -227,10 +186,10 @@ class Enhancer:
         self._check_open()
         self._tracker.reset()
         self._enhance.reset()
-        self._faces, self._results = (), ()
+        self._faces = ()
 
     def close(self) -> None:
-        """Releases engines and tracker; safe to call twice. What the last frame's `faces` and `results` were stays."""
+        """Releases engines and tracker; safe to call twice. What the last frame's `faces` were stays."""
         self._closed = True
         self._closing.close()
 
@@ -244,64 +203,19 @@ class Enhancer:
         self.close()
 
 
-def _seconds(time: object) -> float:
-    if isinstance(time, Real) and math.isfinite(time):
-        return float(time)
-    raise UsageError(
-        "time must be seconds as a finite number, such as 1.5, not {value!r}; leave it out to count on at the "
-        "Enhancer's fps",
-        code="enhancer_time",
-        value=time,
-    )
-
-
-def _result(face: Face, task: FaceTask | None, treatment: Treatment | None, failed: bool) -> FaceResult:
-    if task is not None:
-        reasons = treatment.reasons if treatment else ()
-        return (
-            FaceResult(face.track_id, 0.0, None, ("the correction of this frame failed",))
-            if failed
-            else FaceResult(face.track_id, task.strength.applied, task.engine.name, reasons)
-        )
-    return FaceResult(face.track_id, 0.0, None, treatment.reasons if treatment else ("not among the chosen faces",))
-
-
-def own_faces(faces: Sequence[Face | Float]) -> tuple[Face, ...]:
-    """The faces that a caller means by `Face` objects or five points each; UsageError for anything else."""
-    try:
-        given = list(faces)
-    except TypeError:
-        raise UsageError(
-            "faces must be a list of Face objects or of arrays (5, 2), not {type}",
-            code="enhancer_faces",
-            type=type(faces).__name__,
-        ) from None
-    return tuple(own_face(face, k) for k, face in enumerate(given))
-
-
 def own_face(face: Face | Float, place: int) -> Face:
     """The face that a caller means by a `Face` or by five points, the `place`-th of a list; UsageError else."""
-    try:
-        points = face.points if isinstance(face, Face) else np.asarray(face, np.float64)
-    except (TypeError, ValueError):
-        points = np.full(0, np.nan)
-    if points.shape != (5, 2) or not np.isfinite(points).all():
+    points = np.asarray(face.points if isinstance(face, Face) else face)
+    told = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
+    side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if told else 0.0
+    if side < _BOX_SIDE * _LEAST_SPREAD:
         raise UsageError(
             "faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and mouth "
-            "corners in pixels, not {shape}",
+            "corners in pixels, which lie apart",
             code="enhancer_points",
             place=place,
-            shape="×".join(map(str, points.shape)) or "a number",
-        )
-    if float(np.ptp(points, axis=0).max()) < _LEAST_SPREAD:
-        raise UsageError(
-            "faces[{place}]: its five points coincide at {point}; give eye centres, nose tip and mouth corners in "
-            "pixels, or leave the face out",
-            code="enhancer_coincide",
-            place=place,
-            point=points[0].round(1).tolist(),
         )
     if isinstance(face, Face):
         return face
-    centre, side = points.mean(axis=0), _BOX_SIDE * float(np.ptp(points, axis=0).max())
-    return Face(place + 1, np.concatenate([centre - side / 2, centre + side / 2]), points)
+    centre = points.mean(axis=0)
+    return Face(place + 1, np.concatenate([centre - side / 2, centre + side / 2]), points.astype(np.float64))

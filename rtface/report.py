@@ -91,7 +91,6 @@ class TrackReport:
         treatment: what was done: "on" (corrected on any frame), mean "strength", "engine", and the "reasons" that held
             longest.
         strength: the mean strength 0…1.5 that was applied where it was corrected.
-        strength_range: the least and the most of that.
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
         frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
@@ -108,7 +107,6 @@ class TrackReport:
     analysis: dict[str, float]
     treatment: dict[str, Any]
     strength: float
-    strength_range: list[float] = field(default_factory=lambda: [0.0, 0.0])
     frames_corrected: int = 0
     share_of_time: float = 0.0
     spans: list[Span] = field(default_factory=list[Span])
@@ -200,8 +198,6 @@ class Report:
     device: str
     decoder: str = ""
     encoder: str = ""
-    input_coding: str = ""
-    output_coding: str = ""
     timecode: str | None = None
     first_s: float | None = None
     frames_in: int = 0

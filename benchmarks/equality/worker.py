@@ -52,7 +52,7 @@ def _make_segment(job: FilmJob, number: int) -> None:
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:
     return [
-        [asdict(r) | {"reasons": len(r.reasons)} for r in enhance.results],
+        [asdict(r) | {"reasons": len(r.reasons)} for r in getattr(enhance, "results", ())],
         [[f.track_id, f.box.tolist(), f.points.tolist()] for f in enhance.faces],
     ]
 
@@ -213,10 +213,12 @@ def live_correction(source: Path, out: Path) -> None:
                 from rtface.enhance.live import LiveEnhancer
 
                 known = [*inspect.signature(LiveEnhancer).parameters, *inspect.signature(type(step)).parameters]
-                light = "light" if "light" in known else "small"
-                enhance._enhance = LiveEnhancer(
-                    step.switch, step._options, step._stats, governor, **{light: "rtface-s"}
-                )
+                given: dict[str, Any] = {"light": "rtface-s"}
+                if "helpers" in known:
+                    from rtface.enhance.corrector import Helpers
+
+                    given = {"helpers": Helpers(**given)}
+                enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, **given)
             else:
                 enhance._enhance = _with_governor(step, governor)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):

@@ -13,29 +13,12 @@ from typing import Any, cast
 import numpy as np
 
 from rtface.analysis.hidden import hidden_by
-from rtface.analysis.measure import SCORES, Analysis, measure
+from rtface.analysis.measure import Analysis, measure
 from rtface.analysis.patch import is_combed, patch_of_view
-from rtface.analysis.treatment import (
-    HIDDEN,
-    Treatment,
-    choose_treatment,
-    read_treatments,
-    treatments_table,
-)
+from rtface.analysis.treatment import HIDDEN, Treatment, choose_treatment
 from rtface.frame import Face
 from rtface.protocols import View
 from rtface.util.fade import faded
-
-__all__ = [
-    "SCORES",
-    "Analysis",
-    "Analyzer",
-    "Treatment",
-    "analyze_face",
-    "choose_treatment",
-    "read_treatments",
-    "treatments_table",
-]
 
 _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
 

@@ -68,22 +68,6 @@ class CutDetector:
             return False
 
 
-def change_between(one: Bytes, other: Bytes) -> float:
-    """How little two thumbnails (uint8 RGB h×w×3) correlate: 0 the same view, 1 nothing in common.
-
-    The measure of `CutDetector`, for frames that lie far apart; frames of one camera position stay below about 0.5.
-    """
-    grays = [np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY), np.uint8) for thumbnail in (one, other)]
-    if grays[0].shape != grays[1].shape:
-        return 1.0
-    lit = [_lit(gray) for gray in grays]
-    both = (*map(min, lit[0][:2], lit[1][:2]), *map(max, lit[0][2:], lit[1][2:]))
-    before, after = (_luma(gray, both) for gray in grays)
-    change = 1 - _correlation(before, after)
-    # The search of quarters is ten times as dear; it changes nothing where so little is alike.
-    return _second_lowest(before, after) if 0.1 < change < 0.8 else change
-
-
 def _lit(gray: Bytes) -> tuple[int, ...]:
     """Left, top, right, bottom of what is not a black bar."""
     rows, columns = np.flatnonzero(gray.max(1) > _BLACK), np.flatnonzero(gray.max(0) > _BLACK)

@@ -20,10 +20,9 @@ from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.verdict import UNCHANGED, faults_of
 from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
-from rtface.util.foreign import read_regular
+from rtface.util.foreign import check_shape, read_regular
 from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
 from rtface.util.spelling import hint
-from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
 
 VERSION = 1
@@ -274,38 +273,18 @@ def read_treatments(path: Path) -> Treatments:
     where = f"treatment file {path}"
     try:
         table: Any = parse_json(read_regular(path).decode("utf-8"))
+        check_shape(table, {"version": lambda found: found == VERSION, "tracks": {}, "persons?": {}})
     except FileNotFoundError as error:
         raise InputMissing(
             "treatment file {path} is not there; make one with: rtface analyze INPUT --json",
             code="treatment_gone",
             path=path,
         ) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise UsageError(
-            "treatment file {path} cannot be read: {why}", code="treatment_unreadable", path=path, why=error.strerror
+            "treatment file {path} cannot be read: {why}", code="treatment_unreadable", path=path, why=why
         ) from error
-    except ValueError as error:
-        raise UsageError(
-            "treatment file {path} is not valid JSON: {why}", code="treatment_json", path=path, why=error
-        ) from error
-    if not isinstance(table, dict) or "tracks" not in table:
-        raise UsageError(
-            '{where}: key "tracks" is missing; make one with: rtface analyze INPUT --json',
-            code="treatment_key",
-            where=where,
-        )
-    table = cast(dict[str, Any], table)
-    if table.get("version") != VERSION:
-        raise UsageError(
-            '{where}: "version" is {found}, this rtface reads {version}; make it again with: rtface analyze INPUT '
-            "--json",
-            code="treatment_version",
-            where=where,
-            found=brief(table.get("version")),
-            version=VERSION,
-        )
-    if "reviewed" in table and (removed := gone("reviewed", f"{where}: reviewed")):
-        raise removed
     made_for = table.get("input")
     return Treatments(
         {int(track): treatment for track, treatment in _entries(table, "tracks", where)},
@@ -327,41 +306,26 @@ _GONE = ("engine", "region", "colour", "color")
 
 def _entries(table: dict[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
     """The treatments of tracks, or of persons who have one."""
-    entries = table.get(name, {})
-    if not isinstance(entries, dict):
-        raise UsageError(
-            '{where}: "{name}" must be a table of treatments', code="treatment_tracks", where=where, name=name
-        )
-    for key, value in cast(dict[str, Any], entries).items():
-        if name == "tracks" and not re.fullmatch("[1-9][0-9]{0,8}", key):
+    for key, value in table.get(name, {}).items():
+        track = re.fullmatch("[1-9][0-9]{0,8}", key) is not None
+        if not isinstance(value, dict) or not (
+            track if name == "tracks" else is_person_number(key) or is_person_name(key)
+        ):
             raise UsageError(
-                "{where}: tracks.{key} is not a track number (1, 2, …)",
-                code="treatment_track",
+                "{where}: {name}.{key} must be the number of a track or a person, with a table of {keys}",
+                code="treatment_entry",
                 where=where,
+                name=name,
                 key=key[:40],
+                keys=", ".join(_KEYS),
             )
-        if name == "persons" and not (is_person_number(key) or is_person_name(key)):
-            raise UsageError(
-                "{where}: persons.{key} is no person (P1, or a name of {--person})",
-                code="treatment_person",
-                where=where,
-                key=key[:40],
-            )
-        treatment = _treatment(value, f"{where}: {name}.{key}")
-        if name == "tracks" or not value.keys().isdisjoint(_KEYS):
+        given = cast("dict[str, Any]", value)
+        treatment = _treatment(given, f"{where}: {name}.{key}")
+        if name == "tracks" or not given.keys().isdisjoint(_KEYS):
             yield key, treatment
 
 
-def _treatment(value: Any, where: str) -> Treatment:
-    if not isinstance(value, dict):
-        raise UsageError(
-            "{where} must be a table with {keys}, got {value}",
-            code="treatment_table",
-            where=where,
-            keys=", ".join(_KEYS),
-            value=brief(value),
-        )
-    table = cast(dict[str, Any], value)
+def _treatment(table: dict[str, Any], where: str) -> Treatment:
     for key in table:
         if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
             raise removed

@@ -104,10 +104,7 @@ def analyze(
         )
     proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
-        table = treatment_file(source, tracks) | {
-            "proposals": [one.to_dict() for one in proposed],
-            "picture": found.faults,
-        }
+        table = treatment_file(source, tracks) | {"proposals": [one.to_dict() for one in proposed]}
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_tracks(tracks, verbose=console.verbosity > 0)
@@ -115,24 +112,13 @@ def analyze(
             console.log(line)
     else:
         console.log(f"{source}: no face found")
-    _say_faults(found, console)
+    for line in found.notes:
+        console.log(line)
+    if any(found.curves):
+        console.log("dyes have faded: --colour restore takes that out of every frame, by one curve")
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
         raise typer.Exit(FAILED)
-
-
-def _say_faults(found: Findings, console: Console) -> None:
-    """Names what is read, what is wrong with the whole picture, and what takes it out."""
-    from rtface.analysis.verdict import SOUGHT
-    from rtface.pipeline.fading import advice
-
-    for note in found.notes:
-        console.log(note)
-    faults = found.faults
-    if named := _named(faults):
-        console.log(f"the whole picture: {named} (docs/films.md says what takes it out)")
-    if max(faults["low_contrast"], faults["fading"]) >= SOUGHT and found.curves:
-        console.log(advice(next(filter(None, found.curves), None)))
 
 
 def print_tracks(tracks: list[TrackReport], *, verbose: bool) -> None:
@@ -229,7 +215,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
     """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
     from rtface._version import __version__
-    from rtface.analysis.analyzer import Treatment, treatments_table
+    from rtface.analysis.treatment import Treatment, treatments_table
     from rtface.report import persons_of
 
     treatments = {

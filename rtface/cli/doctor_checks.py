@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import platform
 import re
@@ -16,8 +15,7 @@ from typing import Any
 from rtface._version import __version__
 from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import Message, MissingComponent, RtfaceError
-from rtface.jobs.queue.api import Queue, queue_path
+from rtface.errors import Message, RtfaceError
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
@@ -26,7 +24,6 @@ from rtface.util.paths import cache_dir, config_dir
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
 USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
-OPTIONAL = {"onnxruntime": "onnx", "mediapipe": "mediapipe"}
 
 
 def examine() -> list[Finding]:
@@ -35,7 +32,6 @@ def examine() -> list[Finding]:
     for check in (
         check_python,
         check_packages,
-        check_opencv,
         check_codecs,
         check_engines,
         check_tracker,
@@ -54,17 +50,9 @@ def examine() -> list[Finding]:
 
 
 def check_python() -> Iterator[Finding]:
-    python = Message(
-        "{version} on {system}, {count} cores, {path}",
-        code="python",
-        version=platform.python_version(),
-        system=f"{platform.system()} {platform.machine()}",
-        count=os.cpu_count(),
-        path=sys.executable,
-    )
-    yield Finding("python", "ok", python)
-    own = Message("{version} in {path}", code="rtface", version=__version__, path=Path(__file__).parents[1])
-    yield Finding("rtface", "ok", own)
+    system = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    yield Finding("python", "ok", f"{system}, {os.cpu_count()} cores, {sys.executable}")
+    yield Finding("rtface", "ok", f"{__version__} in {Path(__file__).parents[1]}")
 
 
 def check_packages() -> Iterator[Finding]:
@@ -77,9 +65,6 @@ def check_packages() -> Iterator[Finding]:
             yield Finding(match[1], "ok", version)
         else:
             yield Finding(match[1], "fault", Message("not installed", code="missing"), f"{PIP} '{line}'")
-    for name, extra in OPTIONAL.items():
-        version = _installed(name) or Message("not installed; optional", code="optional")
-        yield Finding(name, "ok", version, "" if _installed(name) else extra_line(extra))
 
 
 def _installed(distribution: str) -> str | None:
@@ -87,18 +72,6 @@ def _installed(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def check_opencv() -> Iterator[Finding]:
-    try:
-        version = importlib.import_module("cv2").__version__
-    except ImportError as error:
-        repair = f"python -m pip uninstall -y {' '.join(OPENCV_WHEELS)} && {PIP} opencv-python-headless"
-        windows = Message("a wheel with windows was installed, which needs libGL", code="windows")
-        why = windows if "libGL" in str(error) else error
-        yield Finding("cv2", "fault", Message("cannot be imported: {why}", code="import", why=why), repair)
-    else:
-        yield Finding("cv2", "ok", version)
 
 
 def check_codecs() -> Iterator[Finding]:
@@ -169,13 +142,6 @@ def check_folders() -> Iterator[Finding]:
         yield Finding("cache", "warn", why, repair)
     else:
         yield Finding("cache", "ok", str(folder))
-    try:
-        path = queue_path()
-        count = len(Queue(path).items()) if path.exists() else 0  # a database that is not there is not made
-        yield Finding("queue", "ok", Message("{path}; items: {count}", code="queue", path=path, count=count))
-    except RtfaceError as error:
-        repair = Message("set RTFACE_DATA to a folder of yours, or move the database away", code="queue_repair")
-        yield Finding("queue", "warn", error.message, repair)
 
 
 def check_settings() -> Iterator[Finding]:
@@ -220,7 +186,6 @@ def check_nvidia() -> Iterator[Finding]:
 
 def check_live() -> Iterator[Finding]:
     from rtface.live.devices.listing import devices
-    from rtface.live.sources import srt
 
     found, unusable = devices()
     for device in found:
@@ -241,10 +206,3 @@ def check_live() -> Iterator[Finding]:
     for sink in unusable:  # most runs need no virtual camera
         state = "ok" if sink.name == "vcam" else "warn"
         yield Finding(sink.name, state, Message("cannot be used here", code="sink_unusable"), sink.unusable or "")
-    try:
-        srt.library()
-    except MissingComponent as error:
-        what = Message("srt:// needs SRT's library; only srt:// addresses need it", code="no_srt_library")
-        yield Finding("srt", "ok", what, error.values["how"])
-    else:
-        yield Finding("srt", "ok", Message("libsrt is there", code="srt"))

@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from rtface import plugins
+from rtface.config.gone import gone
 from rtface.errors import MissingComponent, reason
 
 DISTRIBUTIONS = {
@@ -42,6 +43,12 @@ def as_command(name: str, found: Any, kind: type[TyperCommand] | None = None) ->
 
 class CommandGroup(TyperGroup):
     """A group whose ``--help`` has the whole first sentence of each command, on as many lines as it takes."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, or what does the work of one that was removed."""
+        if removed := gone(args[0], args[0]):
+            ctx.fail(str(removed))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         found = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}

@@ -22,7 +22,7 @@ from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.addresses import live_scope, resolve_address
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS, WHAT_IS_LIVE, InputOptions, Options, OutputOptions, Scope, check_scope
-from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
+from rtface.errors import Interrupted, RtfaceError, UsageError
 from rtface.jobs.run import Resumable
 from rtface.pipeline.progress import ProgressLine
 from rtface.util.text import counted
@@ -52,7 +52,7 @@ class Job:
         return f"{self.output}/" if self.folder else self.output
 
 
-def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
+def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions, job: Path | None = None) -> list[Job]:
     """Pairs inputs with outputs.
 
     Raises:
@@ -77,10 +77,8 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
             )
         return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
     check_file_name(str(output_dir), "folder")
-    if output_dir.exists() and not output_dir.is_dir():
-        raise UsageError("--output-dir {path} is a file; name a folder", code="output_dir_file", path=output_dir)
-    for flag in ("compare", "report", "treatment", "shots", "invented"):
-        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
+    for flag in ("compare", "report", "treatment", "shots", "invented", "job"):
+        if len(paths) > 1 and isinstance(job if flag == "job" else getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
                 "--{flag} names one file and there are {count} inputs; {hint}",
@@ -300,6 +298,8 @@ def run(
         check_scope(loaded.given, options, live_scope(*ends, options) | Scope.CONSOLE)
         raise typer.Exit(live.run_live_job(*ends, options, console, stop, json=json))
     jobs = plan_jobs(paths, output_dir, options)
+    # Live options are refused before anything heavy is imported.
+    check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
     early_checks.check_inputs([job.input for job in jobs])
     if not options.dry_run and workers in (None, "1") and farm is None:  # else this process runs no engine
@@ -324,15 +324,7 @@ def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
         yield
         return
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(
-            "--output-dir {path} cannot be made ({why}); choose another place",
-            code="output_dir_unmade",
-            path=path,
-            why=error.strerror,
-        ) from error
+    path.mkdir(parents=True)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""``rtface try``: a contact sheet of the most telling faces, restored by several engines and strengths."""
+"""``rtface try``: a contact sheet of the most telling faces, restored by several engines."""
 
 from __future__ import annotations
 
@@ -37,8 +37,6 @@ TRIED = (
     "overwrite",
 )
 """The options of a run that a sheet takes, too."""
-_STRENGTHS = "0.5,1"
-_COLUMNS = 12
 
 
 @command(*TRIED)
@@ -58,12 +56,8 @@ def try_sheet(
         typer.Option(
             metavar="NAME,...",
             show_default=False,
-            help=("Engines to compare. Without it the default engine, and the light one at full strength."),
+            help=("Engines to compare. Without it the default engine, and the light one."),
         ),
-    ] = None,
-    strengths: Annotated[
-        str | None,
-        typer.Option(metavar="0..1,...", show_default=False, help=("Strengths to compare. Without it 0.5 and 1.")),
     ] = None,
     count: Annotated[int, typer.Option(metavar="N", min=1, max=40, help="How many faces to show.")] = 6,
     json: Json = False,
@@ -71,19 +65,17 @@ def try_sheet(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Show a few faces of a film before and after, for several engines and strengths, on one image.
+    """Show a few faces of a film before and after, by several engines, on one image.
 
     The worst and the largest faces are found by seeking, those that gain most come first. It ends with the command that
     enhances the whole film.
     """
     options, source = loaded.options, place(input)
     early_checks.check_inputs([source])
-    pairs = parse_variants(engines, strengths, options.engine)
-    for engine in dict.fromkeys(name for name, _ in pairs):
+    columns = [name.strip() for name in engines.split(",")] if engines else usual_engines(options.engine)
+    for engine in columns:
         early_checks.check_names(Options.of({"engine": engine}))
-    from rtface.contact_sheet.draw import row_label
-    from rtface.contact_sheet.restore import Variant
-    from rtface.contact_sheet.sheet import make_sheet, write_sheet
+    from rtface.contact_sheet.sheet import make_sheet, row_label, write_sheet
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import OutputPath, check_outputs
     from rtface.pipeline.plan import is_stills_job
@@ -92,17 +84,15 @@ def try_sheet(
     stills = isinstance(source, Path) and (is_stills_job(source, "sheet/", options) or is_image(source))
     check_scope(loaded.given, options, Scope.STILLS if stills else Scope.FILM)
     (target,) = check_outputs([OutputPath(_sheet(source, output))], inputs=[source], overwrite=options.overwrite)
-    variants, show = tuple(Variant(*pair) for pair in pairs), SteadyStatus(console)
+    show = SteadyStatus(console)
     sheet = make_sheet(
-        source, options, variants, count, stop=stop.event, status=lambda line: show(f"{source.name}: {line}")
+        source, options, columns, count, stop=stop.event, status=lambda line: show(f"{source.name}: {line}")
     )
-    write_sheet(sheet, source, options, variants, target)
+    write_sheet(sheet, source, options, columns, target)
     console.clear()
     for note in sheet.notes:
         console.log(note)
-    # Nearest to a run without options: the first engine with the highest strength.
-    usual = max((one for one in variants if one.engine == variants[0].engine), key=lambda one: one.strength)
-    line, corrected = _command_line(input, source, loaded, usual.engine, usual.strength), sheet.rows[0].corrected
+    line, corrected = _command_line(input, source, loaded, columns[0]), sheet.rows[0].corrected
     hint = "" if corrected else f"a run changes none of these faces ({row_label(sheet.rows[0])[-1]})"
     tracks = [next(iter(row.tracks.values())) for row in sheet.rows]
     proposed = proposals(
@@ -115,7 +105,7 @@ def try_sheet(
         found = {
             "sheet": str(target.path),
             "command": line,
-            "variants": [{"engine": one.engine, "strength": one.strength} for one in variants if corrected],
+            "engines": columns,
             "hint": hint,
         }
         print_json(found, indent=2)
@@ -126,42 +116,11 @@ def try_sheet(
     print_text(line)
 
 
-def parse_variants(engines: str | None, strengths: str | None, default: str) -> list[tuple[str, float]]:
-    """Engines and strengths of the columns.
-
-    Args:
-        engines, strengths: values of the options, separated by commas; None where they were not given.
-        default: the engine of a run with these settings.
-
-    Raises:
-        UsageError: an empty list, a strength outside 0 to 1, or more than 12 columns.
-    """
+def usual_engines(engine: str) -> list[str]:
+    """The engines that are compared where none is named: that of a run, and the light one."""
     from rtface.engine.engine_set import DEFAULT, LIGHT
 
-    shares = [parse.share(text, "--strengths") for text in _listed(strengths or _STRENGTHS, "--strengths")]
-    values = [float(value) for value in shares if isinstance(value, float | int)]
-    usual = DEFAULT if default == "default" else default
-    names = [usual] if engines is None else _listed(engines, "--engines")
-    pairs = [(name, value) for name in names for value in values]
-    if engines is None and usual != LIGHT:
-        pairs += [(LIGHT, value) for value in (values if strengths else values[-1:])]
-    if len(pairs) > _COLUMNS:
-        raise UsageError(
-            "{count} columns are more than the {most} that fit on a sheet; give fewer --engines or --strengths",
-            code="sheet_columns",
-            count=len(pairs),
-            most=_COLUMNS,
-        )
-    return pairs
-
-
-def _listed(text: str, flag: str) -> list[str]:
-    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not parts:
-        raise UsageError(
-            "{flag} must be values separated by commas, not {value!r}", code="list_value", flag=flag, value=text
-        )
-    return parts
+    return list(dict.fromkeys((DEFAULT if engine == "default" else engine, LIGHT)))
 
 
 def _sheet(source: Path | Address, output: Path | None) -> Path:
@@ -174,7 +133,7 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
     return output
 
 
-def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, engine: str, strength: float) -> str:
+def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, engine: str) -> str:
     """The command line that enhances the whole input, with the options that were given."""
     from rtface.cli.run import output_name
 
@@ -183,7 +142,7 @@ def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, eng
     else:
         name = Path(output_name(source))
         output = f"{name.stem}.enhanced{name.suffix}"
-    words = ["rtface", "run", named, output, "--engine", engine, "--strength", f"{strength:g}"]
+    words = ["rtface", "run", named, output, "--engine", engine]
     for key in (key for key in loaded.sources if key in loaded.given and key != "overwrite"):
         flag, value = OPTIONS[key].flag, getattr(loaded.options, key)
         if isinstance(value, bool):

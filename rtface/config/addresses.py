@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from rtface import plugins
 from rtface.config.options import LiveOptions, Scope
-from rtface.errors import Message, UsageError
+from rtface.errors import UsageError
 from rtface.redaction import is_url, keep_secret, shown
 from rtface.util.foreign import first_line
 from rtface.util.paths import expanded
@@ -136,13 +136,6 @@ def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
             code="source_is_output",
             address=source,
         )
-    if sink.kind == "camera":
-        raise UsageError(
-            "{address} is a camera, not an output; a virtual camera is named vcam:{name}",
-            code="sink_is_camera",
-            address=sink,
-            name=sink.name,
-        )
     if not plugins.known("sink", sink.kind):
         raise UsageError(
             "{address} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT",
@@ -150,13 +143,9 @@ def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
             address=sink,
         )
     if sink.kind == "stream" and sink.scheme not in SINK_SCHEMES:
-        read = sink.scheme in (*LIVE_SCHEMES, "http", "https")
         raise UsageError(
-            "{address}: rtface publishes over {schemes}; {why}",
+            "{address}: rtface publishes over {schemes}",
             code="publish_scheme",
             address=sink,
             schemes=", ".join(SINK_SCHEMES),
-            why=Message("{scheme} is for reading only", code="only_read", scheme=sink.scheme)
-            if read
-            else Message("it cannot use {scheme}", code="not_used", scheme=sink.scheme),
         )

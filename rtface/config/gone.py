@@ -33,7 +33,6 @@ GONE = {
         "by: rtface queue remove done",
         code="gone_retention",
     ),
-    "reviewed": Message("--shots FILE weakens or leaves out parts of a film", code="gone_reviewed"),
     "review": Message("the report (--report FILE) has the 20 most doubtful places, and the studio", code="gone_review"),
     "policy": Message("the administrator's settings are policy.toml in the system's folder", code="gone_policy"),
     "forbid": Message("set the option itself to what is allowed, as in: engine = 'rtface-s'", code="gone_forbid"),
@@ -42,6 +41,7 @@ GONE = {
     "require_consent": Message("rtface learn asks for consent itself", code="gone_require_consent"),
     "invented": Message("rtface run has it: --invented FILE, or --invented show", code="gone_invented"),
     "budget": Message("--count N shows more or fewer faces", code="gone_budget"),
+    "strengths": Message("rtface run --strength 0.5 --compare FILE shows another strength", code="gone_strengths"),
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,
@@ -73,6 +73,7 @@ GONE = {
     "manifest": Message("put OUTPUT.rtface.json next to OUTPUT", code="gone_manifest"),
     "write": Message("use: sha256sum OUTPUT > OUTPUT.sha256", code="gone_write"),
     "credentials": Message("--sign CERT,KEY signs; docs/trust.md says how to make the two", code="gone_credentials"),
+    "build": Message("the first run on a GPU builds its plan and keeps it", code="gone_build"),
     "precision": Message(
         "a plan is built in fp16, bf16 or fp32, whichever first gives the reference's answers", code="gone_precision"
     ),

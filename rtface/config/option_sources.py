@@ -47,20 +47,15 @@ class LoadedOptions:
 def read_file(path: Path) -> dict[str, object]:
     """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
     try:
-        return file_values(read_regular(path).decode(), path)
-    except FileNotFoundError:
-        raise UsageError("the configuration file {path} does not exist", code="config_gone", path=path) from None
-    except OSError as error:
+        text = read_regular(path).decode()
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             "the configuration file {path} cannot be read: {why}",
             code="config_unreadable",
             path=path,
-            why=error.strerror,
+            why=getattr(error, "strerror", error),
         ) from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            "the configuration file {path} is not valid TOML: {why}", code="config_toml", path=path, why=error
-        ) from None
+    return file_values(text, path)
 
 
 def file_values(text: str, path: Path) -> dict[str, object]:

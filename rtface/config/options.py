@@ -1,7 +1,7 @@
 """All options of a run, each declared once; the command line, variables, TOML files, Python and the docs use this.
 
 To add an option, add a field to one of the groups below and run ``python -m tests.docs.option_tables``, which renews
-`rtface.config.option_types` and the tables in ``docs/``.
+the tables in ``docs/``.
 """
 
 from __future__ import annotations

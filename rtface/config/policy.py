@@ -34,19 +34,12 @@ def site_table() -> dict[str, object]:
     path = site_path()
     try:
         return {} if path is None else parse_toml(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError | NotADirectoryError) and path is not None and not path.is_symlink():
             return {}
         raise UsageError(
             "the policy {path} cannot be read ({why}), and nothing runs without it; ask the administrator",
             code="policy_unreadable",
             path=path,
-            why=error.strerror,
-        ) from error
-    except ValueError as error:
-        raise UsageError(
-            "the policy {path} is not valid TOML ({why}), and nothing runs until it is mended; ask the administrator",
-            code="policy_toml",
-            path=path,
-            why=error,
+            why=getattr(error, "strerror", None) or error,
         ) from error

@@ -1,1 +1,1 @@
-"""The contact sheet of ``rtface try``: a few faces of a film, restored by several engines and strengths."""
+"""The contact sheet of ``rtface try``: a few faces of a film, restored by several engines."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from rtface.errors import OutputError
 from rtface.frame import Bytes, Color, Frame
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.stills.images import ImagePlan, write_image
@@ -35,15 +34,7 @@ def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], fo
     written = 0
     for person in persons:
         place = folder / person.person
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                "{path}: the folder cannot be made ({why}); choose another place",
-                code="folder_unmade",
-                path=place,
-                why=error.strerror,
-            ) from error
+        place.mkdir(parents=True, exist_ok=True)
         shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
         for number, face in enumerate(shown, 1):
             (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field, replace
 import av
 import numpy as np
 
-from rtface.contact_sheet.search import Sighting, is_whole
-from rtface.errors import Interrupted
+from rtface.contact_sheet.search import Sighting
 from rtface.frame import Bytes, Frame
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.stills.images import read_image
 from rtface.pipeline.build import FilmNetworks, open_film
-from rtface.pipeline.chain import bytes_of, find_faces, split_fields
+from rtface.pipeline.chain import bytes_of, find_faces, split_fields, until
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan
 from rtface.protocols import Item, Runtime, Tracker
@@ -35,20 +34,12 @@ _AHEAD_S = 0.6
 """Seconds behind the shown frame that keyframes of a heavy engine need."""
 CELL = 320
 """Side of a crop on the sheet, pixels."""
-_FOUND_WITHIN, _WHOLE_WITHIN = 5, 5
-"""Frames within which the tracker finds the face again; last frames of which one is shown whose edge cuts least."""
+_FOUND_WITHIN = 5
+"""Frames within which the tracker finds the face again."""
 _HELD_BYTES = 512 << 20
 """Memory for the frames of a lead-in; that of larger frames is shorter."""
 _MIN_VIEW_WIDTHS = 1.35
 """Width of the crop over that of the face, at least, where it is enlarged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A column of the sheet: an engine, by the user's name, and a strength (0…1)."""
-
-    engine: str
-    strength: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +71,6 @@ class SheetRow:
     def corrected(self) -> bool:
         """Whether a run corrects it, by any of the engines."""
         return any(track is not None and track.treatment["on"] for track in self.tracks.values())
-
-    def crop(self, variant: Variant) -> Bytes:
-        """The face in one variant: the correction is scaled by its strength, which is linear but for rounding."""
-        change = self.crops[variant.engine].astype(np.float32) - self.before
-        return np.rint(self.before + change * np.float32(variant.strength)).astype(np.uint8)
 
 
 def restore_face(
@@ -121,7 +107,7 @@ def restore_face(
             items = iter(source)
         tracker.reset()
         frames, track, held = list[Frame](), None, 0
-        for item in split_fields(_until(stop, items)):
+        for item in split_fields(until(stop, items)):
             if isinstance(item, Frame):
                 frame = find_faces(item, tracker, device, stats)
                 frames.append(frame)
@@ -139,7 +125,7 @@ def restore_face(
     ]
     if track is None or not seen:
         return None
-    shown, found = max(seen[-_WHOLE_WITHIN:], key=lambda pair: (is_whole(pair[1], device.view(pair[0])), pair[0].pts))
+    shown, found = seen[-1]
     scale = next((scale for scale in (4, 2) if found.width * _MIN_VIEW_WIDTHS <= CELL / scale), 1)
     side, time = CELL // scale, float(face.time) + shown.time - frames[0].time
     x, y = (round(float(found.box[k] + found.box[k + 2]) / 2 - side / 2) for k in (0, 1))
@@ -155,20 +141,12 @@ def restore_face(
         with ExitStack() as stack:
             networks = FilmNetworks(tracker, runtime)
             steps = FilmChain(replace(plan, options=options), None, networks, stats, stack)
-            for item in steps.enhanced(_until(stop, _copied(frames))):
+            for item in steps.enhanced(until(stop, _copied(frames))):
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     row.crops[engine] = cut(item)
         state = steps.tracks.states.get(track)
         row.tracks[engine] = state and state.report()
     return row
-
-
-def _until(stop: threading.Event, items: Iterator[Item]) -> Iterator[Item]:
-    """The items; Interrupted where `stop` is set."""
-    for item in items:
-        if stop.is_set():
-            raise Interrupted
-        yield item
 
 
 def _copied(frames: Sequence[Frame]) -> Iterator[Frame]:

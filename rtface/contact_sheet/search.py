@@ -10,29 +10,24 @@ from math import log2
 from pathlib import Path
 
 from rtface.analysis.patch import SMALLEST_FACE
-from rtface.analysis.scene_cuts import change_between
+from rtface.analysis.scene_cuts import CutDetector
 from rtface.analysis.treatment import choose_treatment
 from rtface.config.options import InputOptions
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.track_measurement import measured_face
-from rtface.errors import RtfaceError, UsageError, log
-from rtface.frame import Bytes, Face, Float, Float32, Frame
+from rtface.frame import Bytes, Float, Float32, Frame
 from rtface.media.files.image_names import images_of
-from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.sampler import FrameSampler, spread
-from rtface.media.stills.images import read_image
 from rtface.persons.chip import cut_chip, fitness
 from rtface.persons.gallery import JOIN, distance
 from rtface.persons.recogniser import Embedder
-from rtface.protocols import Device, Tracker, View
+from rtface.pipeline.stills import frames_of_stills
+from rtface.protocols import Device, Tracker
+from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
 _MOST_SAMPLES = 60
-_MAX_SCENE_CHANGE = 0.5
-"""Change between thumbnails of one scene at most."""
-_ROOM = 0.05
-"""Distance of a whole face from the picture's edge, in widths of the face, at least."""
 _SPACING_S = 0.5
 """Seconds between two samples of a film at least."""
 # Display pixels; on a narrower face little can be judged.
@@ -49,7 +44,6 @@ class Sighting:
         gain: expected gain of a correction, dB; 0 where a run leaves the face alone.
         thumbnail: of the frame, uint8 RGB h×w×3.
         image: the file, of a folder of stills or a still; None in a film.
-        whole: whether the picture's edge cuts nothing off it.
         embedding: float32 of length 1; None of a face that shows too little of a person.
     """
 
@@ -58,7 +52,6 @@ class Sighting:
     gain: float
     thumbnail: Bytes
     image: Path | None = None
-    whole: bool = True
     embedding: Float32 | None = None
 
     @property
@@ -76,9 +69,11 @@ class Sighting:
 
     def repeats(self, other: Sighting) -> bool:
         """True if both show one face in one scene of a film."""
+        scene = CutDetector()
+        scene.update(self.thumbnail)
         return (
             self.image is None
-            and change_between(self.thumbnail, other.thumbnail) < _MAX_SCENE_CHANGE
+            and not scene.update(other.thumbnail)
             and (self.shows_person_of(other) or same_place(self.box, other.box))
         )
 
@@ -86,7 +81,7 @@ class Sighting:
 def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
     """The face that a sheet should show next: of a person not shown yet, then the one that gains most.
 
-    Whole faces of 48 px and more that gain by a correction come before all others.
+    Faces of 48 px and more that gain by a correction come before all others.
 
     Args:
         faces: to choose from, one at least.
@@ -94,7 +89,7 @@ def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
     """
 
     def rank(face: Sighting) -> tuple[bool, int, float, int, Fraction]:
-        telling = face.whole and face.width >= _JUDGED and face.gain > 0
+        telling = face.width >= _JUDGED and face.gain > 0
         times = sum(face.shows_person_of(other) for other in shown)
         return not telling, times, -round(face.gain, 1), -round(8 * log2(face.width)), face.time
 
@@ -135,7 +130,7 @@ def search(
                 chip = cut_chip(view, face) if fitness(face, view.width, view.height) > 0.0 else None
                 embedding = None if chip is None else embed(chip)
                 thumbnail = view.thumbnail(64)[0]
-                found.append(Sighting(at, face.box, gain, thumbnail, image, is_whole(face, view), embedding))
+                found.append(Sighting(at, face.box, gain, thumbnail, image, embedding))
         yield found
 
 
@@ -144,14 +139,6 @@ def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fra
     with closing(FrameSampler(input, options.scale, variant=options.variant)) as sampler:
         start = options.start or 0.0
         end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
-        if start and sampler.duration_s is not None and start >= sampler.duration_s:
-            raise UsageError(
-                "{--start:{start:g}} is after the end of {path} ({duration_s:.3f} s)",
-                code="sheet_start",
-                start=start,
-                path=input,
-                duration_s=sampler.duration_s,
-            )
         for share in spread(max(1, min(_MOST_SAMPLES, int((end - start) / _SPACING_S)))):
             if (frame := sampler.at(start + share * (end - start), start)) is not None:
                 yield frame.pts * frame.time_base - sampler.clock_start, frame, None
@@ -159,17 +146,6 @@ def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fra
 
 def _stills(images: Sequence[Path], options: InputOptions) -> Iterator[tuple[Fraction, Frame, Path]]:
     """Stills, spread over their folder."""
-    enlarger = Enlarger(options.scale)
-    for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MOST_SAMPLES]:
-        try:
-            yield Fraction(0), enlarger(read_image(image).frame), image
-        except RtfaceError as error:
-            if len(images) == 1:
-                raise
-            log.warning("%s", error)
-
-
-def is_whole(face: Face, view: View) -> bool:
-    """Whether the picture's edge cuts nothing off a face; one that touches it may be squeezed into the picture."""
-    room = _ROOM * face.width
-    return bool((face.box[:2] >= room).all() and (face.box[2:] <= (view.width - room, view.height - room)).all())
+    chosen = [image for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MOST_SAMPLES]]
+    for image, frame in frames_of_stills(chosen, Stats(), options.scale):
+        yield Fraction(0), frame, image

@@ -1,7 +1,8 @@
-"""Makes the contact sheet of a film, still or folder of stills."""
+"""Makes and draws the contact sheet of a film, still or folder of stills."""
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -9,25 +10,35 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from rtface._version import __version__
+from rtface.analysis.verdict import LEFT_ALONE, faults_of
 from rtface.config.options import Options
-from rtface.contact_sheet.draw import draw
-from rtface.contact_sheet.restore import SheetRow, Variant, restore_face
+from rtface.contact_sheet.restore import CELL, SheetRow, restore_face
 from rtface.contact_sheet.search import Sighting, next_face, search
 from rtface.errors import InputError, Interrupted, Message
-from rtface.frame import Color, Frame
+from rtface.frame import Bytes, Color, Frame
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import describe
 from rtface.media.stills.images import ImagePlan, write_image
 from rtface.persons.network import PersonNetwork
-from rtface.pipeline.build import film_networks, open_coded
+from rtface.pipeline.build import open_coded, open_tracker
 from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.runtime import engine_request, open_runtime
+from rtface.protocols import Runtime
 from rtface.report import metadata_options
 from rtface.stats import Stats
 from rtface.util.av_arrays import image_from_array
-from rtface.util.text import counted, printable
+from rtface.util.parse import format_time
+from rtface.util.text import counted, encodable, printable
 from rtface.util.urls import Address
+
+_GAP, _LABEL, _CAPTION, _TITLE = 8, 250, 26, 40
+_LETTERS = 32  # in a line of a label
+_TEXT, _SMALL = 17, 15
+_PAPER, _INK, _FAINT = (24, 24, 26), (235, 235, 235), (165, 165, 170)
 
 
 @dataclass(slots=True)
@@ -46,7 +57,7 @@ class Sheet:
 def make_sheet(
     input: Path | Address,
     options: Options,
-    variants: Sequence[Variant],
+    engines: Sequence[str],
     most: int = 6,
     *,
     stop: threading.Event | None = None,
@@ -56,8 +67,8 @@ def make_sheet(
 
     Args:
         input: a film, a still or a folder of stills.
-        options: of the run that is tried; its engine and strength are those of the variants.
-        variants: engines and strengths, in the order of the columns.
+        options: of the run that is tried, but for its engine and strength.
+        engines: in the order of the columns.
         most: how many faces at most.
         stop: ends it when set.
         status: told what is being done, often.
@@ -68,39 +79,31 @@ def make_sheet(
         Interrupted: `stop` was set.
     """
     stats, stop = Stats(), stop or threading.Event()
-    plans = {
-        engine: plan_frames(input, replace(options, engine=engine))
-        for engine in dict.fromkeys(variant.engine for variant in variants)
-    }
+    plan = plan_frames(input, options)
     with ExitStack() as stack:
         status("loading")
-        (first, plan), *others = plans.items()
-        parts, threads = film_networks(plan, stats, stack), plan.threads.engines
-        runtimes = {first: parts.runtime}
-        for name, other in others:
-            request = engine_request(other.options)
-            runtimes[name] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
-        embed, coded = PersonNetwork(), open_coded(stats, threads.engine)
+        tracker, threads = open_tracker(options, stack), plan.threads.engines
+        runtimes = dict[str, Runtime]()
+        for engine in engines:
+            request = engine_request(replace(options, engine=engine))
+            runtimes[engine] = open_runtime(request, options.device, stack, threads=threads, warn=stats.warn)
+        embed, coded, device = PersonNetwork(), open_coded(stats, threads.engine), runtimes[engines[0]].device
         faces, sheet = list[Sighting](), Sheet([])
-        for number, found in enumerate(search(input, options, parts.tracker, parts.runtime.device, embed, coded), 1):
+        for number, found in enumerate(search(input, options, tracker, device, embed, coded), 1):
             faces += found
             status(f"searching: {counted(number, 'frame')}, {counted(len(faces), 'face')}")
             if stop.is_set():
                 raise Interrupted
-        if options.colour == "restore":
-            sheet.notes.append("--colour restore: the sheet shows the input as it is; a run takes out its fading")
         if options.correct == "auto" and (gaining := [face for face in faces if face.gain]):
             if len(gaining) < len(faces):
                 alone = "faces that a run leaves alone are not shown; {--correct:always} shows what it could do"
                 sheet.notes.append(Message(alone, code="sheet_left_alone"))
             faces = gaining
         shown = list[Sighting]()
-        for _ in range(2 * most):  # of some the tracker loses sight at once
-            if not faces or len(sheet.rows) == most:
-                break
+        while faces and len(sheet.rows) < most:
             face = next_face(faces, shown)
             status(f"restoring face {len(sheet.rows) + 1} of {most}")
-            row = restore_face(face, replace(plan, options=options), parts.tracker, runtimes, stop)
+            row = restore_face(face, plan, tracker, runtimes, stop)
             if row is not None:
                 sheet.rows.append(row)
                 shown.append(face)
@@ -110,39 +113,76 @@ def make_sheet(
             "{path}: no face can be shown; rtface finds faces from about 40 pixels wide: name a part with faces by "
             "{--start} and {--end}",
             code="sheet_no_face",
-            path=_name(input),
+            path=input.name,
         )
     sheet.rows = [row for row in sheet.rows if row.corrected] or sheet.rows[:1]
-    sheet.rows.sort(key=lambda row: (not row.face.whole, -row.face.gain))
+    sheet.rows.sort(key=lambda row: -row.face.gain)
     return sheet
 
 
-def write_sheet(
-    sheet: Sheet, input: Path | Address, options: Options, variants: Sequence[Variant], image: Target
-) -> None:
+def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: Sequence[str], image: Target) -> None:
     """Writes the sheet as PNG, marked as made by the engines.
 
     Args:
         sheet: that was made.
-        input, options, variants: as of `make_sheet`.
+        input, options, engines: as of `make_sheet`.
         image: where to.
 
     Raises:
         OutputError: it cannot be written.
     """
-    title = f"{printable(_name(input))}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
+    title = f"{printable(input.name)}: {counted(len(sheet.rows), 'face')} (rtface {__version__})"
     drawn = Frame(
-        image_from_array(draw(sheet.rows, variants, title), "rgb"),
+        image_from_array(draw(sheet.rows, engines, title), "rgb"),
         0,
         Fraction(1, 25),
         color=Color("rgb", True),
         corrected=True,
     )
-    engines = "+".join(dict.fromkeys(variant.engine for variant in variants))
-    strength = max(variant.strength for variant in variants)
-    tags = describe(engines, __version__, strength, metadata_options(options))
+    tags = describe("+".join(engines), __version__, 1.0, metadata_options(options))
     write_image(drawn, ImagePlan(image, "png"), tags=tags)
 
 
-def _name(input: Path | Address) -> str:
-    return input.name or str(input)
+def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
+    """The sheet, uint8 RGB h×w×3: a row for each face, the input and then each engine in the columns.
+
+    Crops are enlarged by whole factors (bicubic); the label says by how much.
+    """
+    width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
+    sheet = np.full((_TITLE + len(rows) * (CELL + _CAPTION + _GAP) + _GAP, width, 3), _PAPER, np.uint8)
+    _write(sheet, title, (_GAP, 27), _TEXT, _INK)
+    for number, row in enumerate(rows):
+        top = line = _TITLE + number * (CELL + _CAPTION + _GAP)
+        for k, text in enumerate(row_label(row)):
+            for part in textwrap.wrap(encodable(text), _LETTERS):
+                _write(sheet, part, (_GAP, line + 18), _SMALL if k else _TEXT, _FAINT if k else _INK)
+                line += 22
+        crops = [(row.before, "input"), *((row.crops[one], cell_label(row, one)) for one in engines)]
+        for column, (crop, label) in enumerate(crops):
+            x = _LABEL + column * (CELL + _GAP)
+            sheet[top : top + CELL, x : x + CELL] = cv2.resize(crop, (CELL, CELL), interpolation=cv2.INTER_CUBIC)
+            _write(sheet, label, (x, top + CELL + 18), _SMALL, _INK)
+    return sheet
+
+
+def row_label(row: SheetRow) -> list[str]:
+    """The texts about a face: its place, its size, its faults, and the verdict of a run."""
+    image = row.face.image
+    lines = [printable(image.name) if image is not None else format_time(row.time)]
+    lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")
+    track = next(iter(row.tracks.values()))
+    if track is None:
+        return [*lines, "not followed by a run"]
+    lines += [f"{name} {score:.2f}" for name, score in faults_of(track.analysis)[:4]]
+    return [*lines, track.verdict.sentence()]
+
+
+def cell_label(row: SheetRow, engine: str) -> str:
+    """The caption of a restored face."""
+    track = row.tracks[engine]
+    return engine if track is not None and track.treatment["on"] else f"{engine}: {LEFT_ALONE}"
+
+
+def _write(sheet: Bytes, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int]) -> None:
+    """Writes a line of text; `at` is the left end of its base line."""
+    cv2.putText(sheet, encodable(text), at, ink, cv2.FontFace("sans"), size, 400)

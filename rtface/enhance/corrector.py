@@ -11,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
 from typing import ClassVar, Protocol
@@ -78,6 +78,25 @@ class InventedMeter(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What a correction has besides its device and engines; None for what it does without.
+
+    Attributes:
+        light: name of the engine that runs between the keyframes of a heavy one.
+        persons: recognises the persons of tracks.
+        coded: the first stage; without it no face is decided by what it would gain.
+        guard: weakens corrections that change the person.
+        invented: makes the map of what was invented.
+    """
+
+    light: str | None = None
+    persons: PersonRecogniser | None = None
+    coded: CodedStage | None = None
+    guard: IdentityGuard | None = None
+    invented: InventedMeter | None = None
+
+
 class FaceCorrector(ABC):
     """Corrects the faces of frames that carry them, one frame after the other.
 
@@ -90,18 +109,13 @@ class FaceCorrector(ABC):
         stats: counters and step times.
         rules: what decides about tracks, besides their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
-        light: name of the engine that runs between the keyframes of a heavy one; None for no
-            keyframes.
-        persons: recognises the persons of tracks; None where nothing asks for it.
-        coded: the first stage; None for none, and then no face is decided by what it would gain.
-        guard: weakens corrections that change the person; None for none.
-        invented: makes the map of what was invented; None unless asked for.
+        helpers: what the run has.
 
     Attributes:
         strength: 0…1, may be changed between frames.
         tracks: the state of every track.
         switch: the runtime of the next frame.
-        guard, invented: as above.
+        persons, guard, invented: as of `Helpers`.
     """
 
     mode: ClassVar[Mode]
@@ -114,24 +128,20 @@ class FaceCorrector(ABC):
         *,
         rules: TrackRules = NO_RULES,
         analysis: bool = True,
-        light: str | None = None,
-        persons: PersonRecogniser | None = None,
-        coded: CodedStage | None = None,
-        guard: IdentityGuard | None = None,
-        invented: InventedMeter | None = None,
+        helpers: Helpers = Helpers(),
     ) -> None:
         self.switch = runtime if isinstance(runtime, RuntimeSwitch) else RuntimeSwitch(runtime, stats)
         self._options, self._stats = options, stats
-        self.strength, self.guard, self.invented, self.shots = options.strength, guard, invented, rules.shots
+        self.guard, self.invented, self._coded = helpers.guard, helpers.invented, helpers.coded
+        self.strength, self.shots = options.strength, rules.shots
         self.tracks = TrackStore(rules, mode=self.mode, correct=options.correct if analysis else "always")
-        self.use_persons(persons)
+        self.use_persons(helpers.persons)
         self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
-        self._coded = coded
         self._repeats = RepeatedFrames()
-        self._measure = TrackMeasurement(self.tracks.analyzer_of, coded, stats, waits=self.mode is not Mode.LIVE)
-        self._select = self._selector(light)
+        self._measure = TrackMeasurement(self.tracks.analyzer_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
+        self._select = self._selector(helpers.light)
 
     @property
     def runtime(self) -> Runtime:

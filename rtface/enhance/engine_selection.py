@@ -11,7 +11,6 @@ from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.tasks import FaceTask
 from rtface.enhance.track_store import TrackState, TrackStore
-from rtface.errors import Message
 from rtface.frame import Face, Frame
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor, shipped_name
@@ -94,32 +93,10 @@ class EngineSelector:
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
         """The engine that works between keyframes of `engine`, None where that runs on every frame; and how many
         frames lie between them at least."""
-        if not engine.heavy:
-            self._warn_of_key_frames(engine)
         if self._light in (None, engine.name) or frame.new:
             return None, 1
         every = self._spacing(engine)
         return (runtime.engines.named(self._light), every) if every > 1 else (None, 1)
-
-    def _warn_of_key_frames(self, engine: Engine) -> None:
-        """Says, once, that keyframes were asked for where they gain nothing."""
-        if isinstance(self._options.keyframe, int) and self._options.keyframe > 1:
-            effect = (
-                "has no effect"
-                if self._light in (None, engine.name)
-                else f"makes the run slower: keyframes also need {self._light} and motion estimation on every frame"
-            )
-            self._stats.warn(
-                "keyframe",
-                Message(
-                    "{--keyframe:{count}} {effect}; {name} takes {ms:.0f} ms a face and can run on every frame",
-                    code="keyframe_light",
-                    count=self._options.keyframe,
-                    effect=effect,
-                    name=engine.name,
-                    ms=engine.ms,
-                ),
-            )
 
     def _sharing(self, faces: Sequence[Face]) -> int:
         """How many faces share the time of a frame; 0 where time does not count."""

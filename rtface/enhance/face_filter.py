@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from rtface.analysis.treatment import Treatments
 from rtface.errors import Message, UsageError
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES
+from rtface.report import TrackReport
 from rtface.util.parse import is_person_name, is_person_number
 
 
@@ -69,46 +71,29 @@ class FaceFilter:
         return widest(chosen, 1 if self.largest else self.most)
 
 
-def missing_tracks(
-    faces: str,
-    treated: Iterable[int],
-    found: Iterable[int],
-    persons: Iterable[str] = (),
-    treated_persons: Iterable[str] = (),
-) -> list[str]:
+def unseen(faces: str, treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:
     """One line for each option that named tracks or persons which the finished run never saw.
 
     Args:
         faces: ``--faces``.
-        treated: tracks of the treatment file.
-        found: tracks of the run.
-        persons: of those tracks.
-        treated_persons: persons of the treatment file, in lower case.
+        treatments: of the treatment file.
+        tracks: of the run.
     """
-    here, known, lines = set(found), {person.lower() for person in persons}, list[str]()
-    wanted = FaceFilter.parse(faces)
-    chosen = wanted.ids or frozenset[int]()
+    here, wanted = (
+        {str(track.id) for track in tracks} | {track.person.lower() for track in tracks},
+        FaceFilter.parse(faces),
+    )
+    chosen = {*map(str, wanted.ids or ()), *wanted.persons}
+    treated = {*map(str, treatments.by_track), *treatments.by_person}
     named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
     file = Message("the treatment file", code="treatment_file")
-    for what, missed in ((named, wanted.persons - known), (file, {*treated_persons} - known - wanted.persons)):
-        lines += [
-            Message(
-                "{what} had no effect for {name}: this person was not recognised; 'rtface analyze' lists the persons",
-                code="person_absent",
-                what=what,
-                name=person.upper() if is_person_number(person) else person,
-            )
-            for person in sorted(missed)
-        ]
-    for what, absent in ((named, chosen - here), (file, set(treated) - here - chosen)):
-        if absent:
-            lines.append(
-                Message(
-                    "{what} had no effect for track{s} {tracks}: no such face came; 'rtface analyze' lists the tracks",
-                    code="track_absent",
-                    what=what,
-                    s="s" * (len(absent) > 1),
-                    tracks=", ".join(map(str, sorted(absent))),
-                )
-            )
-    return lines
+    return [
+        Message(
+            "{what} had no effect for {names}: no such face came; 'rtface analyze' lists tracks and persons",
+            code="face_absent",
+            what=what,
+            names=", ".join(name.upper() if is_person_number(name) else name for name in sorted(missed)),
+        )
+        for what, missed in ((named, chosen - here), (file, treated - here - chosen))
+        if missed
+    ]

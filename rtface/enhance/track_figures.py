@@ -53,7 +53,7 @@ class TrackFigures:
         width_sum: of its widths on these.
         corrected: frames on which its face was corrected.
         guarded: of these, those on which the identity guard weakened the correction.
-        strength_sum, strength_range: of the strengths on the corrected ones; None before the first.
+        strength_sum: of the strengths on the corrected ones.
         factors: of these strengths, the sum of each factor by name, also of those that came to 0; "" counts them.
         engine: name of the engine last used.
         treatment: what was decided last.
@@ -68,7 +68,6 @@ class TrackFigures:
     corrected: int = 0
     guarded: int = 0
     strength_sum: float = 0.0
-    strength_range: tuple[float, float] | None = None
     factors: dict[str, float] = field(default_factory=dict[str, float])
     engine: str | None = None
     treatment: Treatment | None = None
@@ -161,8 +160,6 @@ class TrackFigures:
         if note.applied is not None:
             self.corrected += 1
             self.strength_sum += note.applied
-            low, high = self.strength_range or (note.applied, note.applied)
-            self.strength_range = min(low, note.applied), max(high, note.applied)
         self.guarded += note.guarded
         if note.doubt is not None:
             part = int(time // EVERY_S)
@@ -256,7 +253,6 @@ class TrackFigures:
             },
             strength=strength,
             factors={name: round(total / self.factors[""], 3) for name, total in self.factors.items() if name},
-            strength_range=[round(bound, 3) for bound in self.strength_range or (0.0, 0.0)],
             frames_corrected=self.corrected,
             frames_guarded=self.guarded,
             share_of_time=round(self.corrected / max(self.frames, 1), 3),

@@ -7,7 +7,8 @@ from concurrent.futures import Future
 from dataclasses import replace
 from math import inf, isfinite
 
-from rtface.analysis.analyzer import Analysis, Analyzer, analyze_face
+from rtface.analysis.analyzer import Analyzer, analyze_face
+from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from math import inf, nan
 from typing import Any, Literal
 
-from rtface.analysis.analyzer import MEMORY_S, Analyzer, Treatment
-from rtface.analysis.treatment import FORCED, Treatments
+from rtface.analysis.analyzer import MEMORY_S, Analyzer
+from rtface.analysis.treatment import FORCED, Treatment, Treatments
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
@@ -286,10 +286,6 @@ class TrackStore:
         """What is decided for this track now; None for one that was not seen."""
         track = self.states.get(track_id)
         return track.analyzer.treatment if track else None
-
-    def treatments(self) -> dict[int, Treatment]:
-        """What is decided for each track now."""
-        return {k: self.states[k].analyzer.treatment for k in sorted(self.states)}
 
 
 def seed_of(face: Face, pts: int) -> int:

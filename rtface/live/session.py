@@ -21,6 +21,7 @@ from rtface.concurrency.child_process import processor_seconds
 from rtface.concurrency.threads import call_in_thread, start_thread
 from rtface.config.options import LIVE_FACES, Options, Trait, having, locked, locked_error
 from rtface.engine.engine_set import LIGHT
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.identity_guard import LIVE_S, IdentityGuard
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
@@ -114,10 +115,7 @@ class LiveSession:
             options,
             stats,
             self.governor,
-            light=LIGHT,
-            persons=persons,
-            coded=open_coded(stats, 1, light=True),
-            guard=guard,
+            helpers=Helpers(LIGHT, persons, open_coded(stats, 1, light=True), guard),
         )
         load_persons = partial(open_persons, options, stats, wanted=True, keep_faces=0)
         self.persons = PersonsInView(self.enhance, load_persons, controls)

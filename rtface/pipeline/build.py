@@ -21,14 +21,13 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from math import inf
 from pathlib import Path
-from typing import Any, Generic, TypeVar
 
 from rtface.concurrency import call_until_stopped
 from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
 from rtface.enhance.coded_stage import CodedStage
-from rtface.enhance.corrector import FaceCorrector, InventedMeter
+from rtface.enhance.corrector import Helpers, InventedMeter
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.enhance.single import FrameEnhancer
@@ -56,28 +55,6 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util.urls import Address
-
-E = TypeVar("E", bound=FaceCorrector)
-
-
-@dataclass(frozen=True, slots=True)
-class RunParts(Generic[E]):
-    """The steps that keep state from frame to frame.
-
-    Attributes:
-        tracker: finds the faces.
-        enhance: corrects them, on its `runtime` (device and engines).
-        watchful: whether the tracker reports every face that is seen, as a stage hides faces.
-    """
-
-    tracker: Tracker
-    enhance: E
-    watchful: bool = False
-
-    @property
-    def runtime(self) -> Runtime:
-        """The device and the engines of the next frame."""
-        return self.enhance.runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +187,8 @@ def film_parts(
     invented: InventedMeter | None = None,
     known: Known | None = None,
     begins: float = -inf,
-) -> RunParts[FilmEnhancer]:
-    """The parts of a film, of stills, or of a segment, whose tracks have no past.
+) -> FilmEnhancer:
+    """The enhancement of a film, of stills, or of a segment, whose tracks have no past.
 
     Args:
         shots: settings by shot, which replace those of the run.
@@ -221,23 +198,15 @@ def film_parts(
     Raises:
         MissingComponent, EngineError: as `film_networks`.
     """
-    options, tracker, runtime, persons = plan.options, networks.tracker, networks.runtime, networks.persons
-    rules = TrackRules(plan.treatments, shots, known, networks.person_of)
-    tracker.reset()
-    return RunParts(
-        tracker,
-        FilmEnhancer(
-            runtime,
-            options,
-            stats,
-            rules=rules,
-            light=LIGHT,
-            persons=persons,
-            coded=open_coded(stats, networks.threads),
-            guard=open_guard(options, stats),
-            invented=invented,
-            begins=begins,
-        ),
+    networks.tracker.reset()
+    coded, guard = open_coded(stats, networks.threads), open_guard(plan.options, stats)
+    return FilmEnhancer(
+        networks.runtime,
+        plan.options,
+        stats,
+        rules=TrackRules(plan.treatments, shots, known, networks.person_of),
+        helpers=Helpers(LIGHT, networks.persons, coded, guard, invented),
+        begins=begins,
     )
 
 
@@ -302,27 +271,16 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
 
 def frame_parts(
     options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
-) -> RunParts[FrameEnhancer]:
-    """The parts of `rtface.Enhancer`, which explains `analysis` and `wait`; raises as `film_parts`.
+) -> tuple[Tracker, FrameEnhancer]:
+    """What `rtface.Enhancer` has, which explains `analysis` and `wait`; raises as `film_parts`.
 
     Where a GPU is lost, the CPU takes over.
     """
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
-    tracker = open_tracker(options, stack)
-    return RunParts(
-        tracker,
-        FrameEnhancer(
-            switch,
-            options,
-            stats,
-            analysis=analysis,
-            light=LIGHT,
-            persons=open_persons(options, stats),
-            coded=open_coded(stats, threads.engine),
-            guard=open_guard(options, stats),
-        ),
-    )
+    tracker, persons = open_tracker(options, stack), open_persons(options, stats)
+    helpers = Helpers(LIGHT, persons, open_coded(stats, threads.engine), open_guard(options, stats))
+    return tracker, FrameEnhancer(switch, options, stats, analysis=analysis, helpers=helpers)
 
 
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
@@ -346,9 +304,9 @@ def live_engine(options: QualityOptions) -> str:
     return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
-def open_tracker(options: FaceOptions, stack: ExitStack, **more: Any) -> Tracker:
-    """The tracker that the options name; `stack` closes it. `more`: as for `create_tracker`."""
-    tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES, **more)
+def open_tracker(options: FaceOptions, stack: ExitStack) -> Tracker:
+    """The tracker that the options name; `stack` closes it."""
+    tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
     stack.callback(tracker.close)
     return tracker
 

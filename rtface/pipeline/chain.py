@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from time import perf_counter
+from typing import TypeVar
 
 from rtface.concurrency import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import DeviceLost, EngineError, Message, OptionFlag
+from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
 from rtface.frame import Bytes, Frame
 from rtface.media.read.combs import hold_combs, luma_of
-from rtface.pipeline.build import RunParts
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
 from rtface.stats import FAULTS_IN_A_ROW, Stats
@@ -25,13 +26,16 @@ from rtface.util.machine import give_memory_back
 _HELD_BYTES = 512 << 20
 HELD_LEAST = 10
 _GIVEN_BACK = 100
+ItemT = TypeVar("ItemT", bound=Item)
 
 
 def chain(
     source: Iterator[Item],
-    parts: RunParts[FilmEnhancer],
+    tracker: Tracker,
+    corrector: FilmEnhancer,
     stats: Stats,
     *,
+    watchful: bool = False,
     waiting: int = WAITING,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Item, None, None]:
@@ -43,14 +47,14 @@ def chain(
         items: Iterator[Item] = close_with(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
-        tracked = track(split_fields(items), parts.tracker, parts.runtime.device, stats, watchful=parts.watchful)
-        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), parts)
+        tracked = track(split_fields(items), tracker, corrector.runtime.device, stats, watchful=watchful)
+        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), corrector)
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
 
 
-def enhance(items: Iterator[Item], parts: RunParts[FilmEnhancer]) -> Iterator[Item]:
+def enhance(items: Iterator[Item], corrector: FilmEnhancer) -> Iterator[Item]:
     """Enhance │ join fields; `items` are tracked."""
-    return join_fields(parts.enhance(items))
+    return join_fields(corrector(items))
 
 
 def find_faces(
@@ -100,6 +104,14 @@ def bytes_of(item: Item) -> int:
     if isinstance(item, Frame):
         return sum(plane.buffer_size for plane in item.image.planes)
     return item.packet.size
+
+
+def until(stop: threading.Event | None, items: Iterable[ItemT]) -> Iterator[ItemT]:
+    """The items; Interrupted where `stop` is set."""
+    for item in items:
+        if stop is not None and stop.is_set():
+            raise Interrupted
+        yield item
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:

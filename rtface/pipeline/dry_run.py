@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from rtface.config.options import EnhanceOptions, learnt_persons
-from rtface.engine.engine_set import engine_names, names_of_persons
+from rtface.config.options import EnhanceOptions
+from rtface.engine.engine_set import engine_names
 from rtface.engine.listing import list_engines
 from rtface.media.formats.coding import CLASSES
 from rtface.media.read.probe import MediaInfo
@@ -35,7 +33,8 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOpti
         )
         lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
-    return [*lines, _engine(options)]
+    name = engine_names(options.engine, options.engine_control)[0]
+    return [*lines, f"engine: {name} on {'an NVIDIA GPU' if may_take_gpu(options.device) else 'the CPU'}"]
 
 
 def _input(info: MediaInfo) -> str:
@@ -67,54 +66,15 @@ def _fate(plan: StreamPlan) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """About what a run costs; None for what is not known.
-
-    Attributes:
-        engine: its name.
-        gpu: whether it runs on a GPU.
-        frames: of the input; 0 where it does not say how long it is.
-        seconds: with one face on every frame.
-        bytes: of a film, half or twice that by what it shows.
-    """
-
-    engine: str
-    gpu: bool
-    frames: int
-    seconds: float | None
-    bytes: float | None
-
-
-def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> Cost:
-    """What a run costs; arguments as of `describe_plan`."""
+def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> tuple[float | None, float | None]:
+    """About how many seconds a run takes with one face on every frame, and how many bytes its film has; None for what
+    is not known. Arguments as of `describe_plan`."""
     rows = {row.name: row for row in list_engines(measure=False)}
-    name = engine_names(options.engine, options.engine_control)[0]
-    gpu, pixels, row = may_take_gpu(options.device), info.width * info.height, rows.get(name)
+    row, pixels = rows.get(engine_names(options.engine, options.engine_control)[0]), info.width * info.height
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)
-    return Cost(
-        name,
-        gpu,
-        frames,
-        seconds=None
-        if gpu or row is None or row.ms is None or not frames
-        else frames * (_FACE_S + 1e-3 * row.ms + 1e-6 * pixels * _MEGAPIXEL_S),
-        bytes=None if plan is None or not frames else frames * pixels * _bits(plan.video) / 8,
-    )
-
-
-def _engine(options: EnhanceOptions) -> str:
-    name = engine_names(options.engine, options.engine_control)[0]
-    return (
-        f"engine: {name} on {'an NVIDIA GPU' if may_take_gpu(options.device) else 'the CPU'}"
-        + (" (auto: rtface-s on small faces)" if options.engine == "auto" else "")
-        + "".join(f"; for {person} the weights that were learnt" for person in _learnt(name, options))
-    )
-
-
-def _learnt(engine: str, options: EnhanceOptions) -> list[str]:
-    """The persons of whom an engine takes what was learnt."""
-    return [name for name in learnt_persons(options.person) if names_of_persons((engine,), (name,))]
+    ms = None if row is None or may_take_gpu(options.device) else row.ms
+    seconds = None if ms is None or not frames else frames * (_FACE_S + 1e-3 * ms + 1e-6 * pixels * _MEGAPIXEL_S)
+    return seconds, frames * pixels * _bits(plan.video) / 8 if plan is not None and frames else None
 
 
 def _bits(video: VideoPlan) -> float:

@@ -13,14 +13,14 @@ import numpy as np
 from rtface.analysis.fading import curve_of, line_of
 from rtface.config.options import FaceOptions, Options
 from rtface.device.cpu.device import CpuDevice
-from rtface.errors import InputError, Interrupted, Message
+from rtface.errors import InputError, Message
 from rtface.frame import Color, FadingCurve, Float, Frame, Transfer
 from rtface.media.files.image_names import has_still_name
 from rtface.media.read.probe import MediaInfo
 from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.pipeline.build import open_tracker
-from rtface.pipeline.chain import find_faces
+from rtface.pipeline.chain import find_faces, until
 from rtface.pipeline.plan import FilmPlan
 from rtface.protocols import Device
 from rtface.stats import Stats
@@ -82,7 +82,7 @@ def film_curve(
             frames = (
                 _scans(path, info.color.transfer) if info.is_sequence else _sampled(path, info.color, options.variant)
             )
-        return FadingSearch(options, stack).curve(_until(stop, frames))
+        return FadingSearch(options, stack).curve(until(stop, frames))
 
 
 def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
@@ -116,22 +116,6 @@ def said(curve: FadingCurve | None) -> Message:
             powers=", ".join(f"{power:.2f}" for power, _ in curve),
         )
     )
-
-
-def advice(curve: FadingCurve | None) -> str:
-    """One line on what `said` would say of a film of low contrast, or one whose dyes have faded."""
-    return (
-        "low contrast is no loss of dyes: no fading was found, and --colour restore would change no colour"
-        if curve is None
-        else "its dyes have faded: --colour restore takes that out of every frame, by one curve"
-    )
-
-
-def _until(stop: threading.Event | None, frames: Iterator[Frame]) -> Iterator[Frame]:
-    for frame in frames:
-        if stop is not None and stop.is_set():
-            raise Interrupted
-        yield frame
 
 
 def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:

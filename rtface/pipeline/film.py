@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 
@@ -19,7 +18,7 @@ from rtface.media.stills.images import SequenceSource
 from rtface.media.write.file_sink import CompanionSink, FileSink
 from rtface.pipeline.build import film_networks, open_film, still_encoder
 from rtface.pipeline.compare import FURTHER
-from rtface.pipeline.dry_run import cost_of, describe_plan
+from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.fading import with_curve
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.film_writer import FilmWriter
@@ -126,7 +125,6 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += warnings
         report.plan["warnings"] += warnings
         report.notes += describe_plan(film.info, film.streams, plan.options)
-        report.plan["cost"] = asdict(cost_of(film.info, film.streams, plan.options))
     report.fill(stats)
     return report
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from math import inf
 
 from rtface.device.cpu.fading import all_unfaded
@@ -57,7 +56,8 @@ class FilmChain:
         shots = NO_SHOTS if film is None else film.shots
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._curve = film.curve if film is not None else None
-        self._parts = film_parts(
+        self._tracker = networks.tracker
+        self._corrector = film_parts(
             networks,
             plan,
             stats,
@@ -66,7 +66,7 @@ class FilmChain:
             begins=begins,
             invented=measure_invented(networks.runtime, plan),
         )
-        self.tracks = self._parts.enhance.tracks
+        self.tracks = self._corrector.tracks
         self._stages = Stages.open(
             options.stages,
             stats,
@@ -76,11 +76,10 @@ class FilmChain:
         )
         stack.callback(self._stages.close)
         self._stages.check_tracker(options.tracker)
-        self._parts = replace(self._parts, watchful=self._stages.hides)
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
-        return enhance(items, self._parts)
+        return enhance(items, self._corrector)
 
     def frames(
         self,
@@ -107,7 +106,15 @@ class FilmChain:
         def over() -> bool:
             return left.is_set() or (stop is not None and stop())
 
-        done = chain(items, self._parts, self._stats, waiting=waiting, stop=over)
+        done = chain(
+            items,
+            self._tracker,
+            self._corrector,
+            self._stats,
+            watchful=self._stages.hides,
+            waiting=waiting,
+            stop=over,
+        )
         with closing(done), ExitStack() as stack:
             stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-from rtface.enhance.face_filter import missing_tracks
+from rtface.enhance.face_filter import unseen
 from rtface.errors import Interrupted, Message, OutputError
 from rtface.media.files.image_names import has_still_name
 from rtface.media.files.leftovers import clear_leftovers, remove_unfinished_files
@@ -46,7 +46,7 @@ def carry_out(
     options = plan.options
     for key, line in plan.warnings.items():
         stats.warn(key, line)
-    for target in plan.outputs.all():
+    for target in plan.outputs.named().values():
         clear_leftovers(target)
     if plan.stills and plan.folder:
         remove_unfinished_files(filter(has_still_name, sorted(plan.outputs.film.path.glob(".*.partial*"))))
@@ -61,13 +61,7 @@ def carry_out(
             found = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.notes += missed_persons(options.person, report.tracks)
-            report.notes += missing_tracks(
-                plan.options.faces,
-                plan.treatments.by_track,
-                [track.id for track in report.tracks],
-                [track.person for track in report.tracks],
-                plan.treatments.by_person,
-            )
+            report.notes += unseen(options.faces, plan.treatments, report.tracks)
         finish(plan, report, made, stop=stop, building=building, signed=signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()

@@ -35,7 +35,7 @@ from rtface.geometry.transforms import (
     to_cv2,
     translation,
 )
-from rtface.pipeline.plan import FramePlan, wants_map
+from rtface.pipeline.plan import FramePlan
 from rtface.protocols import Runtime
 from rtface.util.av_arrays import copy_image
 
@@ -173,7 +173,7 @@ def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
         UsageError: an engine of the run does not say how large its error may be, its network is another than the one
             that was calibrated, or the run is on a GPU.
     """
-    if not wants_map(plan.options):
+    if plan.options.invented is None:
         return None
     if runtime.device.name != "cpu":
         raise UsageError("the map of what was invented is made on the CPU; add {--device:cpu}", code="map_cpu")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from typing import Any
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
 from rtface.config.options import (
-    EncodeOptions,
     InputOptions,
     Options,
     OutputOptions,
@@ -110,7 +109,7 @@ class FramePlan:
             bool(options.stages)
             or options.colour == "restore"
             or options.scale is not None
-            or wants_map(options)
+            or options.invented is not None
             or options.compare is not None
         )
 
@@ -131,19 +130,14 @@ class Outputs:
     report: Target | None = None
     sidecar: Target | None = None
 
+    def named(self) -> dict[str, Target]:
+        """All that is written, by name."""
+        return {one.name: target for one in fields(self) if (target := getattr(self, one.name)) is not None}
+
     @property
     def further(self) -> dict[str, Target]:
         """The further films by name."""
-        films = {"comparison": self.comparison, "map": self.map}
-        return {name: target for name, target in films.items() if target is not None}
-
-    def all(self) -> list[Target]:
-        """All of them."""
-        return [
-            self.film,
-            *self.further.values(),
-            *(one for one in (self.report, self.sidecar) if one is not None),
-        ]
+        return {name: target for name, target in self.named().items() if name in ("comparison", "map")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,14 +171,8 @@ class RunPlan(FramePlan):
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON has it: what is read, with which options, and what is written."""
-        named = {
-            "film": self.outputs.film,
-            **self.outputs.further,
-            "report": self.outputs.report,
-            "sidecar": self.outputs.sidecar,
-        }
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
-        outputs = {name: str(target.path) for name, target in named.items() if target is not None}
+        outputs = {name: str(target.path) for name, target in self.outputs.named().items()}
         return {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
@@ -293,7 +281,6 @@ class FilmPlan:
         if (plan := self.streams) is not None:
             report.timecode = str(plan.timecode) if plan.timecode else None
             report.encoder = plan.video.described
-            report.input_coding, report.output_coding = plan.info.coding.kind, plan.video.coding
         elif self.folder is not None:
             report.timecode = str(self.folder.timecode) if self.folder.timecode else None
 
@@ -380,7 +367,7 @@ def plan_run(
         check_shots_file(options.shots)
     named |= {key: replace(one, replaces=True) for key, one in named.items() if Path(one.path).resolve() in made}
     if named["film"].replaces:  # what described that film is replaced, too
-        named |= {key: replace(named[key], replaces=True) for key in ("report", "checksums") if key in named}
+        named |= {key: replace(named[key], replaces=True) for key in ("report",) if key in named}
     targets = check_outputs(list(named.values()), inputs=read, overwrite=options.overwrite)
     outputs = Outputs(**dict(zip(named, targets, strict=True)))
     return RunPlan(
@@ -462,7 +449,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             )
         )
     streams = folder = video = copy = None
-    further: Mapping[str, OutputPlan] = {}
+    named, further = dict[str, Target](), dict[str, OutputPlan]()
     if makes_folder(frames, output):
         folder = _plan_folder(options.codec, options.timecode, source)
         video = folder.video
@@ -490,12 +477,15 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = _encoder(options, info, container, _codec(frames, info, found))
         copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        further = _plan_further(options, info, frames.outputs.further, options.look_name)
-        for film in further.values():
-            check_folder(film)
+        named = frames.outputs.further
     elif output is not None:
-        paths = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
-        further = _plan_further(options, info, paths, options.look_name)
+        named = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
+    for name, target in named.items():
+        further[name] = (
+            plan_map(target, info, options.look_name) if name == "map" else plan_pairs(info, target, options)
+        )
+        if isinstance(frames, RunPlan):
+            check_folder(further[name])
     shots, said = NO_SHOTS, list[str]()
     if options.shots is not None:
         shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
@@ -595,29 +585,11 @@ def _plan_folder(codec: str | None, begins: str | None, source: FileSource | Seq
     return FolderPlan(kind, timecode, written, video, warning)
 
 
-def _plan_further(
-    encode: EncodeOptions,
-    info: MediaInfo,
-    targets: Mapping[str, Target],
-    look: str,
-) -> dict[str, OutputPlan]:
-    """The further films of an output, by name. UsageError where the name of a comparison is no film's."""
-    return {
-        name: plan_map(target, info, look) if name == "map" else plan_pairs(info, target, encode)
-        for name, target in targets.items()
-    }
-
-
-def wants_map(options: OutputOptions) -> bool:
-    """True if maps of what was invented are made."""
-    return options.invented is not None
-
-
 def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
     """UsageError for options, or an input's transfer curve, with which no map can be made; where there is an `input`,
     also for what no fading can be taken out with."""
     faults = [
-        (wants_map(options), Message("what it changes is not in the map of {--invented}", code="fading_map")),
+        (options.invented is not None, Message("what it changes is not in the map of {--invented}", code="fading_map")),
         (
             input is None or isinstance(input, Address) or is_pipe(input),
             Message("the input is looked at before the work, and can be read once only", code="fading_once"),
@@ -630,7 +602,7 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
         and (why := next((each for there, each in faults if there), None)) is not None
     ):
         raise UsageError("{--colour:restore}: {why}; leave one of them out", code="fading_not", why=why)
-    if not wants_map(options):
+    if options.invented is None:
         return
     if options.keyframe not in ("auto", 1):
         raise UsageError(
@@ -694,14 +666,4 @@ def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> boo
             formats=", ".join(FORMATS),
             output=Path(output).name,
         )
-    still = isinstance(input, Path) and is_image(input)
-    suffix = Path(output).suffix.lower()
-    if still and suffix and suffix not in FORMATS and not names_folder(output):
-        raise UsageError(
-            "{path}: {suffix} names no image format that is written; use one of {image_kinds}",
-            code="output_format",
-            path=output,
-            suffix=suffix,
-            image_kinds=", ".join(IMAGE_KINDS),
-        )
-    return film_folder(output, FORMATS, input, still=still)
+    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))

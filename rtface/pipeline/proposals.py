@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from rtface.analysis.verdict import LEFT_ALONE, UNCHANGED, faults_of
-from rtface.config.options import assigned_persons
 from rtface.errors import Message
 from rtface.report import TrackReport
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
@@ -117,7 +116,6 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
         for track in open_to:
             label = str(track.id) if track.person == UNKNOWN_PERSON else track.person
             seconds[label] += track.last_s - track.first_s
-        found += _absent_labels(one, [*filter(None, labels.split(","))], tracks, len(assigned_persons(named)))
         if not seconds:
             nowhere = Message(
                 "{name} was not recognised on any track; all show other persons", code="person_nowhere", name=name
@@ -137,20 +135,3 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             else Message(absent, code="person_missed", **values)
         )
     return found
-
-
-def _absent_labels(option: str, labels: list[str], tracks: Sequence[TrackReport], given: int) -> list[Message]:
-    """A line, where a ``--person`` names tracks or numbers of persons that there cannot be; so many labels are `given`
-    by all options."""
-    known, ids = [track.person for track in tracks if track.person != UNKNOWN_PERSON], [track.id for track in tracks]
-    most = min(len(known), len(set(known)) + given)  # a person whose label is given counts as another one's
-    absent = [one for one in labels if (int(one[1:]) > most if is_person_number(one) else int(one) not in ids)]
-    said = Message(
-        "{--person:{option}} had no effect for {absent}: no such face came; there are {labels}, on the tracks {tracks}",
-        code="label_absent",
-        option=option,
-        absent=", ".join(absent),
-        labels=", ".join(dict.fromkeys(known)) or "no persons",
-        tracks=", ".join(map(str, ids)),
-    )
-    return [said] if absent else []

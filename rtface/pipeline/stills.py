@@ -107,7 +107,7 @@ def run_stills(
     stills = plan_stills(plan, stats)
     report.notes += stills.notes
     if plan.folder:
-        _make_folder(Path(plan.output))
+        Path(plan.output).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         networks = film_networks(plan, stats, stack, building)
         steps = FilmChain(plan, None, networks, stats, stack)
@@ -141,18 +141,6 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
         )
         for path in images
     ]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            "{path}: the folder cannot be made ({why}); choose another place",
-            code="folder_unmade",
-            path=folder,
-            why=error.strerror,
-        ) from error
 
 
 class _Stills:
@@ -200,14 +188,6 @@ class _Stills:
                 code="interrupted_stills",
                 done=self.done,
                 count=len(self.jobs),
-            )
-        if (parts := self.stats.counted()["image_parts"]) > 1:
-            self.notes.append(
-                Message(
-                    "{count} images hold more than was written; the report says what ({--report})",
-                    code="images_hold_more",
-                    count=parts,
-                )
             )
         if self.fading is not None and len(self.jobs) == 1 and not self.made.unfaded:
             self.notes.append(said(None))
@@ -304,23 +284,19 @@ def _of_image(path: Path, error: RtfaceError) -> str:
     return str(error) if path.name in str(error) else f"{path.name}: {error}"
 
 
-def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[Frame]:
-    """The images as frames, for `rtface analyze`, in the size that `scale` names.
+def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[tuple[Path, Frame]]:
+    """The images, each with its frame in the size that `scale` names.
 
-    One that cannot be read is warned of, counted as "unreadable" and left out; InputError where that
-    is all of them.
+    One that cannot be read is warned of, counted as "unreadable" and left out; InputError where it is alone.
     """
-    errors, enlarger = list[RtfaceError](), Enlarger(scale)
+    enlarger = Enlarger(scale)
     for path in paths:
         try:
             frame = enlarger(read_image(path).frame)
         except RtfaceError as error:
-            errors.append(error)
-            stats.warn(f"image:{len(errors)}", _of_image(path, error))
+            if len(paths) == 1:
+                raise
+            stats.warn(f"image:{path}", _of_image(path, error))
             stats.count("unreadable")
             continue
-        yield frame
-    if errors and len(errors) == len(paths):
-        raise InputError(
-            "none of {count} images can be read: {why}", code="no_image_read", count=len(paths), why=errors[0]
-        ) from errors[0]
+        yield path, frame

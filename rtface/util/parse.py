@@ -33,21 +33,19 @@ class Check(Generic[T]):
     Attributes:
         convert: given (value, name); returns the value converted, or raises.
         metavar: placeholder of the value in help texts.
-        accepts: annotation of the values that Python passes.
         words: fixed values, for shell completion.
     """
 
     convert: Callable[[object, str], T]
     metavar: str
-    accepts: str
     words: tuple[str, ...] = ()
 
     def __call__(self, value: object, shown: str) -> T:
         return self.convert(value, shown)
 
 
-def _check(metavar: str, accepts: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
-    return lambda convert: Check(convert, metavar, accepts, words)
+def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
+    return lambda convert: Check(convert, metavar, words)
 
 
 def parse_time(value: object) -> float:
@@ -99,9 +97,8 @@ def _or(words: Sequence[str]) -> str:
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
     """One of some words, or the name of an installed plugin of the kind `extension`."""
-    literal = f"Literal[{', '.join(map(repr, choices))}]".replace("'", '"')
 
-    @_check("|".join(choices), "str" if extension else literal, *choices)
+    @_check("|".join(choices), *choices)
     def check(value: object, shown: str) -> object:
         if value in choices:
             return value
@@ -124,7 +121,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     """A number in a closed range."""
     kind = "a whole number" if whole else "a number"
 
-    @_check("N", "int" if whole else "float")
+    @_check("N")
     def check(value: object, shown: str) -> float:
         span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
@@ -158,7 +155,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     return check
 
 
-@_check("0..1", "float")
+@_check("0..1")
 def share(value: object, shown: str) -> object:
     """A number from 0 to 1; 50% is 0.5."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
@@ -166,7 +163,7 @@ def share(value: object, shown: str) -> object:
     return number(0, 1)(value, shown)
 
 
-@_check("1..100%", "float")
+@_check("1..100%")
 def budget(value: object, shown: str) -> object:
     """A share of all that there is, 0.01 to 1; 50% is 0.5."""
     try:
@@ -185,9 +182,8 @@ def budget(value: object, shown: str) -> object:
 
 def or_words(check: Check[T], *words: str) -> Check[object]:
     """What `check` takes, or one of some words."""
-    one = choice(*words)
 
-    @_check("|".join((check.metavar, *words)), f"{check.accepts} | {one.accepts}", *words)
+    @_check("|".join((check.metavar, *words)), *words)
     def checked(value: object, shown: str) -> object:
         text = str(value).strip().lower()
         if text in words:
@@ -206,7 +202,7 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
     return checked
 
 
-@_check("yes|no", "bool")
+@_check("yes|no")
 def boolean(value: object, shown: str) -> object:
     """True or False, or a word for it."""
     if isinstance(value, bool):
@@ -224,7 +220,7 @@ def boolean(value: object, shown: str) -> object:
     return known[text]
 
 
-@_check("TIME", "float | str")
+@_check("TIME")
 def time(value: object, shown: str) -> object:
     """Seconds into a film, see `parse_time`."""
     try:
@@ -238,7 +234,7 @@ def time(value: object, shown: str) -> object:
         ) from None
 
 
-@_check("TIMECODE", "str")
+@_check("TIMECODE")
 def timecode(value: object, shown: str) -> object:
     """A timecode; whether it is one of a film's rate is checked once that is known."""
     text = str(value).strip()
@@ -252,7 +248,7 @@ def timecode(value: object, shown: str) -> object:
     )
 
 
-@_check("FILE", "str | PathLike[str]")
+@_check("FILE")
 def path(value: object, shown: str) -> object:
     """A file."""
     if isinstance(value, Path):
@@ -264,7 +260,7 @@ def path(value: object, shown: str) -> object:
     return expanded(value, shown)
 
 
-@_check("RATE", "Fraction | float | str")
+@_check("RATE")
 def rate(value: object, shown: str) -> object:
     """Frames a second, as an exact fraction."""
     try:
@@ -313,7 +309,7 @@ def is_person_name(word: str) -> bool:
     )
 
 
-@_check("all|largest|ID,...", "str", "all", "largest")
+@_check("all|largest|ID,...", "all", "largest")
 def faces(value: object, shown: str) -> object:
     """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
@@ -331,7 +327,7 @@ def faces(value: object, shown: str) -> object:
     )
 
 
-@_check("NAME[@P2,...][=PHOTO,...]", "Sequence[str]")
+@_check("NAME[@P2,...][=PHOTO,...]")
 def persons(value: object, shown: str) -> object:
     """Names of persons, alone where they were learnt: a tuple of "NAME", "NAME=PHOTO,PHOTO"; with "@P2,5" after a name
     person P2 and track 5 are taken for that one."""
@@ -384,7 +380,7 @@ def device_kind(device: str) -> tuple[str, int]:
     return (match[1], int(match[2] or 0)) if match else (device, 0)
 
 
-@_check("auto|cpu|cuda[:N]|...", "str", *DEVICES)
+@_check("auto|cpu|cuda[:N]|...", *DEVICES)
 def device(value: object, shown: str) -> str:
     """Where engines run: one of `DEVICES`, with a GPU's number where it may have one, or a plugin's backend."""
     text = str(value).strip().lower()
@@ -408,7 +404,7 @@ def device(value: object, shown: str) -> str:
     return text
 
 
-@_check("auto|cuda[:N]|software", "str", "auto", "cuda", "software")
+@_check("auto|cuda[:N]|software", "auto", "cuda", "software")
 def decoder(value: object, shown: str) -> object:
     """What decodes: "auto", "software", "cuda" or "cuda:N"."""
     text = str(value).strip().lower()
@@ -423,7 +419,7 @@ def decoder(value: object, shown: str) -> object:
     )
 
 
-@_check("best|HEIGHT|INDEX", "int | str", "best")
+@_check("best|HEIGHT|INDEX", "best")
 def variant(value: object, shown: str) -> str:
     """A variant of an HLS or DASH list: "best", or a height or number as text."""
     text = str(value).strip().lower().removesuffix("p")
@@ -437,7 +433,7 @@ def variant(value: object, shown: str) -> str:
     )
 
 
-@_check("NAME", "str")
+@_check("NAME")
 def name(value: object, shown: str) -> object:
     """A name; the module that uses it knows which are valid."""
     if not isinstance(value, str) or not value.strip():
@@ -445,7 +441,7 @@ def name(value: object, shown: str) -> object:
     return value.strip()
 
 
-@_check("NAME;...", "Sequence[str]")
+@_check("NAME;...")
 def names(value: object, shown: str) -> object:
     """Names: a list, or text separated by semicolons; empty ones are refused."""
     given = value.split(";") if isinstance(value, str) else value
@@ -462,7 +458,7 @@ def names(value: object, shown: str) -> object:
 _STREAMS = ("audio", "video", "subtitle", "data", "attachment", "cover", "chapters")
 
 
-@_check("STREAM;...", "Sequence[str]", *_STREAMS)
+@_check("STREAM;...", *_STREAMS)
 def streams(value: object, shown: str) -> object:
     """Numbers and kinds of streams: a list, or text separated by semicolons."""
     given = value.split(";") if isinstance(value, str) else value
@@ -480,7 +476,7 @@ def streams(value: object, shown: str) -> object:
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
 
-@_check("WxH", "tuple[int, int] | str")
+@_check("WxH")
 def size(value: object, shown: str) -> object:
     """Width and height in pixels."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
@@ -499,7 +495,7 @@ def size(value: object, shown: str) -> object:
     return (pair[0], pair[1])
 
 
-@_check("N|LINESp|WIDTHxHEIGHT", "int | str", "1", "2", "3", "4", "1080p", "2160p")
+@_check("N|LINESp|WIDTHxHEIGHT", "1", "2", "3", "4", "1080p", "2160p")
 def scale(value: object, shown: str) -> str | None:
     """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
     text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
@@ -518,7 +514,7 @@ def is_scale(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4})", value) is not None
 
 
-@_check("BITS", "int | str")
+@_check("BITS")
 def bitrate(value: object, shown: str) -> object:
     """Bits a second: 4500k, 6M, or a number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())

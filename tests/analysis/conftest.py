@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, analyze_face
+from rtface.analysis.analyzer import analyze_face
+from rtface.analysis.measure import Analysis
 from rtface.frame import Bytes, Face, Float
 
 data = pytest.importorskip("skimage.data", reason="scikit-image's portrait is the only face the tests use")

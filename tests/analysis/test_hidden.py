@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, Analyzer, analyze_face
+from rtface.analysis.analyzer import Analyzer, analyze_face
+from rtface.analysis.measure import Analysis
 from rtface.analysis.treatment import FORCED, HIDDEN
 from rtface.frame import Bytes, Face
 from rtface.report import Report, Span, TrackReport

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, analyze_face
-from rtface.analysis.measure import measure
+from rtface.analysis.analyzer import analyze_face
+from rtface.analysis.measure import Analysis
 from rtface.frame import Bytes, Face
 from tests.analysis.conftest import BOX, CORE, POINTS, PictureView
-from tests.analysis.degrade import DEGRADATIONS, defocus, gain, jpeg, mosaic, motion, noise, upscale
+from tests.analysis.degrade import DEGRADATIONS, defocus, gain, motion, noise, upscale
 
 Look = Callable[[Bytes], Analysis]
 
@@ -126,24 +126,6 @@ def test_a_face_beyond_the_engines_detail_is_not_called_soft(portrait: Bytes) ->
     assert found[0].detail == pytest.approx(92, rel=0.5)
 
 
-@pytest.mark.parametrize("height", range(24, 48, 3))
-@pytest.mark.parametrize("width", [24, 25, 31, 40, 256])
-def test_patches_of_every_size_can_be_measured(height: int, width: int) -> None:
-    rng = np.random.default_rng(height * width)
-    for patch in (rng.random((height, width)) * 255, np.zeros((height, width)), np.full((height, width), 255.0)):
-        found = measure(patch.astype(np.float32), max(height, width) / 0.9)
-        assert all(0 <= v <= 1 for v in found.scores().values())
-        assert np.isfinite(found.detail)
-        assert 0 <= found.motion_angle <= 180
-
-
-def test_a_tiny_face_says_nothing(portrait: Bytes) -> None:
-    face = Face(1, np.array([10.0, 10.0, 29.0, 29.0]), POINTS / 10)
-    assert analyze_face(PictureView(noise(portrait, 20)), face) == Analysis()
-    strip = PictureView(noise(portrait[90:110], 20))
-    assert analyze_face(strip, Face(1, BOX - (0, 90, 0, 90), POINTS - (0, 90))) == Analysis()
-
-
 def test_noise_shows_on_a_small_face(portrait: Bytes) -> None:
     small = np.asarray(
         cv2.resize(portrait, None, fx=24 / (BOX[2] - BOX[0]), fy=24 / (BOX[2] - BOX[0]), interpolation=cv2.INTER_AREA),
@@ -161,14 +143,6 @@ def test_a_face_at_the_border_and_in_a_small_picture(portrait: Bytes, face: Face
     half = portrait[:, 225:]
     found = analyze_face(PictureView(half), Face(1, BOX - (225, 0, 225, 0), POINTS - (225, 0)))
     assert max(found.scores().values()) < 0.2
-
-
-def test_two_degradations_are_both_seen(portrait: Bytes, look: Look) -> None:
-    found = look(noise(upscale(portrait, 4), 8))
-    assert found.noise > 0.2
-    assert found.low_resolution > 0.2
-    found = look(jpeg(mosaic(portrait, 6), 10))
-    assert found.pixelation > 0.5
 
 
 @pytest.mark.parametrize("sigma", [4.0, 6.0])

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, analyze_face
+from rtface.analysis.analyzer import analyze_face
+from rtface.analysis.measure import Analysis
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Bytes, Face, Frame
 from rtface.media.read.source import FileSource

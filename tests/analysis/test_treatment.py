@@ -233,11 +233,6 @@ def test_no_part_of_a_treatment_pops(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(abs(b - a) for one, two in pairwise(shown) for a, b in zip(one, two, strict=True)) <= 0.05
 
 
-def test_two_bad_seconds_change_nothing() -> None:
-    analyzer = Analyzer()
-    assert max(_feed(analyzer, CLEAN, 10) + _feed(analyzer, NOISY, 2, 10) + _feed(analyzer, CLEAN, 10, 12)) == 0
-
-
 def test_a_track_changes_its_mind_at_most_once_in_ten_seconds() -> None:
     analyzer, states = Analyzer(), list[bool]()
     for k in range(40):  # three seconds bad, three seconds good
@@ -371,13 +366,6 @@ def test_a_cut_and_a_lost_track_decide_what_is_open() -> None:
     assert all(analyzer.treatment.on for analyzer in examine.all.values())
 
 
-def test_memory_bounds_the_look_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.analysis.look_ahead.BYTES", 4 * 32 * 48)
-    examine = _Examiner()
-    first = next(look_ahead(_shot(60), examine))
-    assert first.pts == 0 and examine.seen == 5  # type: ignore[union-attr]
-
-
 def test_what_came_before_an_error_is_given_out_first() -> None:
     def broken() -> Iterator[Frame]:
         yield from _shot(10)
@@ -419,27 +407,19 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not valid JSON"),
-        ("[]", '"tracks" is missing'),
-        ('{"version": 1}', '"tracks" is missing'),
-        ('{"version": 7, "tracks": {}}', '"version" is 7, this rtface reads 1'),
-        ('{"version": 1, "tracks": []}', '"tracks" must be a table'),
-        ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one is not a track number"),
-        ('{"version": 1, "tracks": {"0": {}}}', r"tracks\.0 is not a track number"),
-        ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ is not a track number"),
+        ("{", "cannot be read"),
+        ("[]", "it is no table"),
+        ('{"version": 7, "tracks": {}}', "version is 7"),
+        ('{"version": 1, "tracks": []}', "tracks is no table"),
+        ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one must be the number of a track"),
+        ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ must be the number of a track"),
         ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number between 0 and 1"),
         ("[" * 200_000, "nested too deeply"),
-        ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be a table"),
+        ('{"version": 1, "tracks": {"1": 5}}', r"tracks\.1 must be .* with a table"),
         ('{"version": 1, "tracks": {"1": {"on": 7}}}', r"tracks\.1\.on must be true or false, not 7"),
         (
             '{"version": 1, "tracks": {"1": {"strength": 2}}}',
             r"tracks\.1\.strength must be a number between 0 and 1.5, not 2",
-        ),
-        ('{"version": 1, "tracks": {"1": {"strength": NaN}}}', r"tracks\.1\.strength must be a number between 0 and 1"),
-        ('{"version": 1, "tracks": {"1": {"strength": true}}}', r"tracks\.1\.strength must be a number"),
-        (
-            '{"version": 1, "tracks": {"1": {"first": 1.1}}}',
-            r"tracks\.1\.first must be a number between 0 and 1, not 1\.1",
         ),
         ('{"version": 1, "tracks": {"1": {"ring": null}}}', r"tracks\.1\.ring must be a number between 0 and 1"),
         ('{"version": 1, "tracks": {"1": {"engine": "rtface-s"}}}', r"tracks\.1\.engine is gone; shots and tracks"),
@@ -470,9 +450,3 @@ def test_a_file_made_for_another_input_is_known(tmp_path: Path) -> None:
     assert read_treatments(path).other_than(Path("two.mp4")) == "films/one.mp4"
     path.write_text('{"version": 1, "tracks": {}}')
     assert read_treatments(path).other_than(Path("two.mp4")) is None
-
-
-def test_a_decision_of_a_review_is_not_dropped_in_silence(tmp_path: Path) -> None:
-    (path := tmp_path / "t.json").write_text('{"version": 1, "tracks": {}, "reviewed": []}')
-    with pytest.raises(UsageError, match="reviewed is gone; --shots FILE"):
-        read_treatments(path)

@@ -6,7 +6,7 @@ import json
 
 from typer.testing import CliRunner
 
-from rtface.analysis.analyzer import read_treatments
+from rtface.analysis.treatment import read_treatments
 from rtface.cli.app import app
 from rtface.report import TrackReport
 

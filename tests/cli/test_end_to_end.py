@@ -77,46 +77,6 @@ def test_a_film_keeps_its_length_and_sound_and_says_what_it_is(clip, tmp_path):
     ]
 
 
-def test_strength_0_and_a_treatment_that_is_off_are_the_identity(clip, tmp_path):
-    rtface("run", clip, tmp_path / "zero.mkv", "--codec", "ffv1", "--strength", "0")
-    table = json.loads(rtface("analyze", clip, "--json").stdout)
-    assert len(table["tracks"]) == 1
-    for track in table["tracks"].values():
-        assert track["on"]
-        track["on"] = False
-    (tmp_path / "treatment.json").write_text(json.dumps(table))
-    rtface("run", clip, tmp_path / "off.mkv", "--codec", "ffv1", "--treatment", tmp_path / "treatment.json")
-    before = decoded(clip, "yuv420p")
-    for name in ("zero.mkv", "off.mkv"):
-        after = decoded(tmp_path / name, "yuv420p")
-        assert all((a == b).all() for a, b in zip(before, after, strict=True)), name
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "says"),
-    [
-        ("absent.mp4", None, "absent.mp4"),
-        ("empty.mp4", b"", "is empty"),
-        ("text.mp4", b"no film\n" * 50, "text.mp4"),
-    ],
-)
-def test_a_bad_input_is_one_line_and_leaves_nothing(tmp_path, name, content, says):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    before = sorted(tmp_path.iterdir())
-    result = rtface("run", tmp_path / name, tmp_path / "out.mp4", code=1)
-    assert says in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_places_that_cannot_be_written(clip, tmp_path):
-    assert "is the input" in rtface("run", clip, clip, "--overwrite", code=1).stderr
-    assert "no folder" in rtface("run", clip, tmp_path / "no" / "out.mp4", code=1).stderr
-    assert ".mkv" in rtface("run", clip, tmp_path / "out.xyz", code=2).stderr
-    assert len(decoded(clip)) == FRAMES
-
-
 def test_unknown_names_say_the_nearest(clip, tmp_path):
     for flag, value, near in (
         ("--engine", "rtface-z", "rtface-"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import math
 import os
 import sys
 import threading
@@ -52,11 +51,6 @@ def test_unknown_duration_shows_frames_instead():
     assert share(at(2.0, 0.0)) is None
     assert eta(at(0.0), 5.0) is None
     assert eta(at(1.0, 600.0), 5.0) is None  # that was the loading of engines
-
-
-def test_share_stays_between_0_and_1():
-    assert share(at(12.0)) == 1.0
-    assert share(Progress(0, -0.1, 10.0, 0.0, 0)) == 0.0
 
 
 @pytest.fixture
@@ -137,19 +131,6 @@ def test_events_in_place_of_text():
     found = []
     assert read_events(stream.getvalue().encode().splitlines(), found.append).code == "InputError" and len(found) == 5
     assert read_events([b"Segmentation fault\n"]) == "Segmentation fault"
-
-
-def test_an_event_has_an_empty_message_too():
-    stream = io.StringIO()
-    Console(stream=stream, environ={}, events=True).event("item", **Message().to_dict())
-    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == ""
-
-
-def test_numbers_that_json_has_not_are_null():
-    stream = io.StringIO()
-    Console(stream=stream, environ={}, events=True).event("report", fps=math.nan, loss=[math.inf])
-    assert '"fps": null, "loss": [null]' in stream.getvalue()
-    assert Message("{fps}", fps=math.nan).values == {"fps": None}
 
 
 @pytest.mark.parametrize(

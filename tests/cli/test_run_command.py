@@ -6,8 +6,6 @@ import json
 import shlex
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -165,35 +163,10 @@ def test_the_inputs_folder_is_no_output_dir(pipeline, tmp_path):
     assert invoke("run", tmp_path / "c.flv", "--output-dir", tmp_path).exit_code == 0
 
 
-def test_a_slash_at_the_end_reaches_the_pipeline(pipeline, tmp_path):
-    calls = pipeline(lambda input, output, options, stop: good(input, tmp_path / "x.mp4", options, stop))
-    assert invoke("run", "a.mp4", f"{tmp_path}/st/").exit_code == 0
-    assert calls[0][1] == f"{tmp_path}/st/"
-
-
-def test_names_inside_the_output_folder():
-    kept, changed = ("a.mp4", "a.MOV", "a.ts", "a.jpeg", "a.tif"), ("a.flv", "no_extension", "a.b.wmv")
-    assert [output_name(Path(name)) for name in kept] == [*kept]
-    assert [output_name(Path(name)) for name in changed] == ["a.mkv", "no_extension.mkv", "a.b.mkv"]
-
-
-def test_a_still_without_a_known_name_becomes_png(tmp_path):
-    (tmp_path / "photo").write_bytes(cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes())
-    assert output_name(tmp_path / "photo") == "photo.png"
-
-
 def test_a_folder_of_stills_becomes_a_folder_or_a_film(tmp_path):
     (tmp_path / "stills").mkdir()
     assert output_name(tmp_path / "stills") == "stills"
     assert output_name(tmp_path / "stills", sequence=True) == "stills.mp4"
-
-
-def test_a_folder_of_stills_is_resumed_not_skipped(pipeline, tmp_path):
-    calls = pipeline(lambda input, output, options, stop: Report(str(input), str(output), __version__, "e", "cpu"))
-    (tmp_path / "stills").mkdir()
-    (tmp_path / "out" / "stills").mkdir(parents=True)
-    assert invoke("run", tmp_path / "stills", "--output-dir", tmp_path / "out").exit_code == 0
-    assert calls[0][1] == tmp_path / "out" / "stills"
 
 
 def test_dry_run_says_that_nothing_was_written(pipeline, tmp_path):
@@ -244,17 +217,6 @@ def test_a_stopped_batch_says_how_each_goes_on(pipeline, tmp_path):
     assert result.exit_code == 130 and len(calls) == 2
     assert "go on with --start 0:00:07.050" in result.stderr
     assert "1 done, 0 skipped, 1 failed, 1 not begun" in result.stderr
-
-
-def test_one_still_has_seconds_instead_of_a_frame_rate(pipeline, tmp_path):
-    pipeline(
-        lambda input, output, options, stop: Report(
-            str(input), str(output), __version__, "rtface-m", "cpu", frames_in=1, frames_out=1, seconds=1.96, fps=0.5
-        )
-    )
-    said = invoke("run", "a.png", tmp_path / "b.png").stderr
-    assert "1 frame, 0 with faces, 0 corrected, 2.0 s, rtface-m on cpu" in said
-    assert "fps" not in said
 
 
 def test_film_options_apply_to_the_films_among_the_inputs(pipeline, tmp_path):

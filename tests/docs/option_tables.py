@@ -28,10 +28,6 @@ def _flag(option: Option) -> str:
     return f"{option.flag}{value}"
 
 
-def _python_type(option: Option) -> str:
-    return option.check.accepts + (" | None" if option.default is None else "")
-
-
 def cli_lists() -> str:
     """The lists of docs/cli.md, one for each group."""
     parts: list[str] = []
@@ -57,44 +53,6 @@ def python_lists() -> str:
     )
 
 
-def keyword_types() -> str:
-    """The text of rtface/config/option_types.py."""
-    analysis = [o for o in KEYWORDS if Scope.ANALYSIS in o.scope]
-    enhancer = [o for o in KEYWORDS if Scope.ENHANCER in o.scope and o.name not in ("engine", "strength", "device")]
-    rest = [o for o in KEYWORDS if o not in analysis and o not in enhancer]
-
-    def body(options: list[Option]) -> str:
-        return "".join(f"    {o.name}: {_python_type(o)}\n" for o in options)
-
-    return f'''"""Types of the keywords of `rtface.run`, `analyze` and `Enhancer`, for type checkers and editors.
-
-Generated from rtface/config/options.py by ``python -m tests.docs.option_tables``.
-"""
-
-from __future__ import annotations
-
-from collections.abc import Sequence
-from fractions import Fraction
-from os import PathLike
-from typing import Literal, TypedDict
-
-
-class AnalyzeOptions(TypedDict, total=False):
-    """Options of `rtface.analyze`; `rtface.Options` says what each is."""
-
-{body(analysis)}
-
-class EnhancerOptions(TypedDict, total=False):
-    """Options of `rtface.Enhancer`, besides its own arguments."""
-
-{body(enhancer)}
-
-class RunOptions(AnalyzeOptions, EnhancerOptions, total=False):
-    """Options of `rtface.run`."""
-
-{body(rest)}'''
-
-
 def files() -> dict[Path, str]:
     """The text that each generated file should have."""
 
@@ -107,7 +65,6 @@ def files() -> dict[Path, str]:
     return {
         cli: renewed(cli, cli_lists()),
         python: renewed(python, python_lists() + "\n"),
-        ROOT / "rtface/config/option_types.py": keyword_types(),
     }
 
 

@@ -13,11 +13,13 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.analysis.treatment import INSIDE, Treatments, gain_of, of_colours
+from rtface.analysis.analyzer import Analyzer
+from rtface.analysis.measure import Analysis
+from rtface.analysis.treatment import INSIDE, Treatment, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -135,16 +137,6 @@ def test_a_correction_ends_softly_within_its_picture(side: float, at: float) -> 
         assert max(edge.max() for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1])) < 0.01
 
 
-def test_a_place_is_bounded_and_on_the_frame_where_it_fits() -> None:
-    frame = frame_with(size=(640, 480))
-    place = place_of(frame, face_in((300.0, 100.0, 600.0, 400.0), size=(640, 480)), 2.3, 256)
-    assert (place.width, place.height) == (256, 256) and abs(place.x + 128 - 450) <= 4
-    corner = place_of(frame, face_in((600.0, 440.0, 640.0, 480.0), size=(640, 480)), 2.3, 256)
-    assert corner.x + corner.width == 640 and corner.y + corner.height == 480
-    small = place_of(frame_with(size=(48, 32)), face_in((4.0, 2.0, 40.0, 30.0), size=(48, 32)), 2.3, 256)
-    assert (small.x, small.y) == (0, 0)
-
-
 # -- what the network is told ------------------------------------------------------------------------------------
 
 
@@ -222,17 +214,6 @@ def test_nothing_is_begun_where_nothing_is_processed_any_more() -> None:
     assert stage.begin(frame_with(face))
 
 
-def test_nothing_is_begun_where_the_wanted_head_is_too_large() -> None:
-    size, network = (1280, 1080), FakeCodedNetwork()
-    face = face_in((300.0, 200.0, 600.0, 500.0), size=size)
-    stage = CodedStage(network, CpuDevice(), HostCorrection, Stats())
-    frame = frame_with(face, size=size)
-    assert stage.process(frame, [(face, both(0.0), both(1.0))]) is frame
-    assert not stage.begin(frame_with(face, size=size)) and not network.seen
-    found = stage.measure(CpuDevice().view(frame), frame, face, Analysis())
-    assert found.ring_remaining == found.ring_error > 0 and found.remaining < found.error
-
-
 def test_a_codec_that_leaves_less_error_counts_as_a_finer_step() -> None:
     frame = frame_with(face := face_in((120, 60, 184, 124)))
     told = {
@@ -289,40 +270,7 @@ def test_what_is_drawn_round_a_face_is_no_error_of_a_codec() -> None:
         assert changed[25:40, 130:170].max() == 0
 
 
-@pytest.mark.parametrize(("codec", "better"), [("h264", True), ("av1", False)])
-def test_round_a_face_an_unknown_codec_is_left(codec: str, better: bool) -> None:
-    face = face_in((128.0, 64.0, 176.0, 112.0))
-    frame = frame_with(face, quantisers=Quantisers(np.full((1, 1), 30, np.float32), 320, codec))
-    found = coded_stage().measure(CpuDevice().view(frame), frame, face, Analysis())
-    assert found.remaining < found.error and (found.ring_remaining < found.ring_error) == better
-
-
-def test_the_step_is_a_geometric_mean_over_the_face() -> None:
-    face, steps = face_in((128.0, 64.0, 176.0, 112.0)), np.full((180 // 8 + 1, 40), 100.0, np.float32)
-    steps[6:16, 14:24] = np.where(np.arange(10) % 2, 2.0, 8.0)
-    frame = frame_with(face, quantisers=Quantisers(steps, 8, "h264"))
-    found = coded_stage().measure(CpuDevice().view(frame), frame, face, Analysis())
-    assert found.step == pytest.approx(4.0, rel=0.05)
-
-
-def test_the_measured_part_of_a_large_face_is_bounded() -> None:
-    network, size = FakeCodedNetwork(), (1280, 1080)
-    face = face_in((200.0, 100.0, 1000.0, 900.0), size=size)
-    frame = frame_with(face, size=size)
-    found = coded_stage(network).measure(CpuDevice().view(frame), frame, face, Analysis())
-    assert network.seen[0][0].shape == (256, 256, 3) and found.error == pytest.approx(40.0)
-
-
 # -- what it changes ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fmt", ["yuv420p", "yuv422p10le", "rgb24"])
-def test_strength_0_leaves_the_frame_and_asks_nothing(fmt: str) -> None:
-    network, face = FakeCodedNetwork(), face_in((120.0, 60.0, 171.0, 111.0))
-    frame = frame_with(face, fmt=fmt)
-    was = planes(frame)
-    assert coded_stage(network).process(frame, [(face, both(0.0), both(0.0))]) is frame and not network.seen
-    assert all(np.array_equal(a, b) for a, b in zip(was, planes(frame), strict=True))
 
 
 @pytest.mark.parametrize(("display", "field"), DISPLAYS)
@@ -454,16 +402,6 @@ def test_faces_on_a_frame_in_gpu_memory_are_left(monkeypatch: pytest.MonkeyPatch
     assert "first_stage" in found.warnings
 
 
-def test_several_faces_are_each_corrected() -> None:
-    faces = [face_in((40.0 + 130 * k, 60.0, 90.0 + 130 * k, 110.0), k) for k in range(2)]
-    frame, stats = frame_with(*faces, fmt="yuv420p"), Stats()
-    was = planes(frame)[0].astype(int)
-    out = coded_stage(stats=stats).process(frame, [(face, both(1.0), both(0.0)) for face in faces])
-    change = np.abs(planes(out)[0] - was)
-    assert change[85, 65] > 15 and change[85, 195] > 15 and not change[:, 120:140].any()
-    assert stats.counters["crops:coded"] == 2 and out.changed is not None and len(out.changed) == 2
-
-
 # -- in a run ----------------------------------------------------------------------------------------------------
 
 
@@ -503,7 +441,7 @@ def enhancer(
         Options(**{"grain": "none", **options}),
         stats,
         rules=TrackRules(Treatments(treatments or {}), shots),
-        coded=coded_stage(network, stats),
+        helpers=Helpers(coded=coded_stage(network, stats)),
     )
 
 
@@ -518,21 +456,6 @@ def test_a_frame_with_a_first_stage_alone_is_corrected(predict: Callable[[float]
     assert (stats.counters["frames_corrected"], stats.counters["crops:coded"]) == (1, 1)
     (track,) = step.tracks.reports()
     assert (track.frames_corrected, track.treatment["on"], track.treatment["first"]) == (1, True, 1.0)
-
-
-def test_a_frame_with_both_is_counted_once() -> None:
-    stats = Stats()
-    step = enhancer(stats=stats)
-    assert step.process(real()).corrected
-    assert stats.counters["frames_corrected"] == 1 and step.tracks.reports()[0].frames_corrected == 1
-
-
-def test_a_lead_in_is_corrected_and_not_counted(predict: Callable[[float], None]) -> None:
-    predict(0.0)
-    stats = Stats()
-    step = enhancer(stats=stats)
-    assert step.process(replace(real(), lead_in=True)).touched
-    assert stats.counters["frames_corrected"] == 0 and step.tracks.reports()[0].frames_corrected == 0
 
 
 def test_the_engine_sees_the_corrected_frame() -> None:
@@ -567,7 +490,7 @@ def changed_area(
         Options(grain="none", **options),
         Stats(),
         rules=TrackRules(Treatments(treatments or {})),
-        coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats()),
+        helpers=Helpers(coded=Ringed(FakeCodedNetwork(), CpuDevice(), HostCorrection, Stats())),
     )
     frame = real()
     was = planes(frame)[0]
@@ -651,25 +574,6 @@ def test_detail_that_is_made_up_has_less_of_a_low_strength(
     assert step.tracks.states[1].report().strength == pytest.approx(applied)
 
 
-def test_the_runs_strength_holds_for_the_first_stage_too(predict: Callable[[float], None]) -> None:
-    predict(0.0)
-
-    def change(strength: float) -> float:
-        frame = real()
-        was = planes(frame)[0].astype(int)
-        return float(np.abs(planes(enhancer(strength=strength).process(frame))[0] - was).mean())
-
-    assert change(0.0) == 0 and 0.45 < change(0.5) / change(1.0) < 0.55
-
-
-def test_a_film_with_a_first_stage_alone(predict: Callable[[float], None]) -> None:
-    predict(0.0)
-    stats = Stats()
-    step = FilmEnhancer(Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), stats, coded=coded_stage())
-    out = list(step([replace(real(), pts=k) for k in range(4)]))
-    assert all(isinstance(f, Frame) and f.corrected for f in out) and stats.counters["frames_corrected"] == 4
-
-
 def test_a_fault_of_the_first_stage_lets_the_frame_through() -> None:
     class Broken(CodedStage):
         def process(self, frame: Frame, faces: Any) -> Frame:
@@ -681,7 +585,7 @@ def test_a_fault_of_the_first_stage_lets_the_frame_through() -> None:
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none"),
         stats,
-        coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats),
+        helpers=Helpers(coded=Broken(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats)),
     )
     out = step.process(frame)
     assert out.failed and not out.touched and stats.counters["faults"] == 1
@@ -704,7 +608,7 @@ def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none"),
         stats,
-        coded=coded_stage(Failing(RuntimeError("no memory left"))),
+        helpers=Helpers(coded=coded_stage(Failing(RuntimeError("no memory left")))),
     )
     out = list(step([replace(real(), pts=k) for k in range(4)]))
     assert len(out) == 4 and stats.counters["faults"] >= 1 and "no memory left" in " ".join(stats.warned())
@@ -712,18 +616,10 @@ def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
         Runtime(CpuDevice(), FakeEngines()),
         Options(grain="none"),
         Stats(),
-        coded=coded_stage(Failing(MissingComponent("reinstall rtface"))),
+        helpers=Helpers(coded=coded_stage(Failing(MissingComponent("reinstall rtface")))),
     )
     with pytest.raises(MissingComponent, match="reinstall"):
         list(without([real()]))
-
-
-def test_a_fault_of_the_engine_leaves_a_corrected_frame() -> None:
-    """It keeps what the first stage did, which is a correction and nothing drawn."""
-    stats = Stats()
-    out = enhancer(FakeEngine(fail={1}), stats=stats).process(real())
-    assert out.failed and stats.counters["faults"] == 1
-    assert out.touched and Change.of(out) == Change.CORRECTED and stats.counters["frames_corrected"] == 1
 
 
 def test_both_fields_get_their_own_first_stage(predict: Callable[[float], None]) -> None:
@@ -749,7 +645,11 @@ def test_live_it_is_the_first_thing_that_is_left_out(
     stats, engine, network = Stats(), FakeEngine(), FakeCodedNetwork()
     stage = CodedStage(FakeCodedNetwork(), CpuDevice(), HostCorrection, stats, light=network)
     step = LiveEnhancer(
-        Runtime(CpuDevice(), FakeEngines(engine)), Options(grain="none"), stats, QualityGovernor(0.04, 0.2), coded=stage
+        Runtime(CpuDevice(), FakeEngines(engine)),
+        Options(grain="none"),
+        stats,
+        QualityGovernor(0.04, 0.2),
+        helpers=Helpers(coded=stage),
     )
     out = step.collect(step.submit(replace(real(), captured_at=0.0)))
     assert (stats.counters["crops:coded"], stats.counters["crops:coded-light"]) == (whole, light)
@@ -764,7 +664,7 @@ def test_live_it_fades_where_time_becomes_short(monkeypatch: pytest.MonkeyPatch)
         Options(grain="none"),
         Stats(),
         QualityGovernor(0.04, 0.2),
-        coded=coded_stage(),
+        helpers=Helpers(coded=coded_stage()),
     )
     strengths: list[float] = []
     monkeypatch.setattr(
@@ -794,7 +694,11 @@ def test_live_no_frame_waits_for_a_measurement() -> None:
 
     stage = coded_stage(Slow(), measures_only=True)
     step = LiveEnhancer(
-        Runtime(CpuDevice(), FakeEngines()), Options(grain="none"), Stats(), QualityGovernor(0.04, 0.2), coded=stage
+        Runtime(CpuDevice(), FakeEngines()),
+        Options(grain="none"),
+        Stats(),
+        QualityGovernor(0.04, 0.2),
+        helpers=Helpers(coded=stage),
     )
 
     def show(frames: range) -> float:
@@ -852,13 +756,6 @@ def shown_later(stage: Later, faces: int, frames: int) -> int:
             assert stage.done.wait(20.0)
             stage.go_on.clear()
     return faults
-
-
-def test_every_face_is_measured_again_where_time_is_short() -> None:
-    stage = Later()
-    assert not shown_later(stage, 8, 100)
-    counts = [stage.counts[k] for k in range(8)]
-    assert min(counts) >= 2 and max(counts) - min(counts) <= 2, counts
 
 
 def test_a_measurement_that_fails_is_not_tried_on_every_frame() -> None:
@@ -934,20 +831,6 @@ def test_grain_is_taken_out_over_the_head_and_nowhere_else(share: float, least: 
     outside = np.ones((240, 320), bool)
     outside[y0:y1, x0:x1] = False
     assert np.array_equal(stored(made)[outside], stored(grainy(seed=2))[outside]) and outside.mean() > 0.6
-
-
-def test_no_border_of_the_grain_is_seen() -> None:
-    """From row to row above a face the grain comes back slowly."""
-    face, size = face_in((190.0, 190.0, 290.0, 290.0), size=(480, 480)), (480, 480)
-    _, left = cleared(face, 1.0, lambda n: grainy(face, size=size, seed=n))
-    rows = left[:240, 190:290].mean(1)
-    assert rows[110] > 0.95 and rows[200] < 0.35 and np.abs(rows[8:] - rows[:-8]).max() < 0.35
-
-
-def test_detail_that_stays_from_frame_to_frame_is_no_grain() -> None:
-    face = face_in((130.0, 90.0, 190.0, 150.0), size=(320, 240))
-    made, _ = cleared(face, 1.0, lambda _: grainy(face))
-    assert not made.touched and np.array_equal(stored(made), stored(grainy()))
 
 
 def test_a_frame_that_repeats_the_one_before_loses_its_grain_too() -> None:

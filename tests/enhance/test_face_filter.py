@@ -7,9 +7,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from rtface.enhance.face_filter import FaceFilter, missing_tracks
+from rtface.analysis.treatment import Treatment, Treatments
+from rtface.enhance.face_filter import FaceFilter, unseen
 from rtface.errors import UsageError
 from rtface.frame import Face
+from rtface.report import TrackReport
 from rtface.util.held_faces import HeldFaces
 
 
@@ -17,6 +19,7 @@ def face(track_id: int, width: float) -> Face:
     return Face(track_id, np.array([0.0, 0.0, width, width]), np.zeros((5, 2)))
 
 
+ON = Treatment(True)
 FACES = (face(1, 50), face(2, 200), face(7, 120))
 
 
@@ -43,23 +46,17 @@ def test_refused_with_the_way_out(text: str, most: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("faces", "treated", "found", "said"),
+    ("faces", "treated", "said"),
     [
-        ("all", [], [1, 2], []),
-        ("1", [1], [1], []),
-        ("99", [], [1], ["--faces 99 had no effect for track 99: no such face came"]),
-        ("1,8,9", [], [1], ["--faces 1,8,9 had no effect for tracks 8, 9"]),
-        ("all", [1, 7], [1], ["the treatment file had no effect for track 7"]),
+        ("all", {}, []),
+        ("1,anna", {1: ON}, []),
+        ("1,8,P9", {}, ["--faces 1,8,P9 had no effect for 8, P9: no such face came"]),
+        ("all", {1: ON, 7: ON}, ["the treatment file had no effect for 7, P2: no such face came"]),
     ],
 )
-def test_tracks_that_never_came_are_said(faces: str, treated: list[int], found: list[int], said: list[str]) -> None:
-    lines = missing_tracks(faces, treated, found)
-    assert len(lines) == len(said)
-    assert all(line.startswith(start) for line, start in zip(lines, said, strict=True))
-
-
-def test_persons_of_the_treatment_file_who_never_came_are_said() -> None:
+def test_faces_that_never_came_are_said(faces: str, treated: dict[int, Treatment], said: list[str]) -> None:
     """P2 is called anna: it is no label of this run."""
-    assert missing_tracks("all", [], [1, 2], ["P1", "anna"], ["p1", "p2", "anna"]) == [
-        "the treatment file had no effect for P2: this person was not recognised; 'rtface analyze' lists the persons"
-    ]
+    persons = {"p1": ON, "p2": ON, "anna": ON} if said and treated else {}
+    tracks = [TrackReport(k, 0, 1, 25, 90.0, {}, {}, 1.0, person=name) for k, name in ((1, "P1"), (2, "anna"))]
+    lines = unseen(faces, Treatments(treated, persons), tracks)
+    assert [str(line).startswith(start) for line, start in zip(lines, said, strict=True)] == [True] * len(said)

@@ -11,6 +11,7 @@ import pytest
 
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard, with_correction
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FrameTask
@@ -54,7 +55,7 @@ def enhancer(engine: FakeEngine, *, guarded: bool = True, watch: Watcher | None 
         Options(grain="none"),
         Stats(),
         analysis=False,
-        guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats()),
+        helpers=Helpers(guard=IdentityGuard(watch or Watcher(), lambda name: FILTERING if guarded else None, Stats())),
     )
 
 
@@ -85,7 +86,7 @@ def test_another_face_is_kept_out_from_its_first_frame() -> None:
     assert max(found) < 0.25 * whole
     track = step.tracks.states[1]
     assert track.guard.kept == pytest.approx(MIN_KEPT_SHARE, abs=0.02)
-    assert track.report().frames_corrected and track.report().strength_range[1] < 0.1
+    assert track.report().frames_corrected and track.report().strength < 0.1
     assert step.guard is not None and step.guard.weakened == 1
     (report,) = step.tracks.reports()
     assert report.frames_guarded == report.frames_corrected == 6

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -22,11 +21,9 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.corrector import submit_crop
+from rtface.enhance.corrector import Helpers, submit_crop
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
-from rtface.enhance.keyframes.scheduler import spacing
-from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
@@ -35,7 +32,7 @@ from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
 from tests.enhance.key_frames import Every, Sharpening, WhenTold, film, inside, luma, still
-from tests.pipeline.fakes import FakeEngine, FakeEngines, face_at, frame_of, portrait
+from tests.pipeline.fakes import FakeEngine, FakeEngines, portrait
 
 
 class Heavy(Sharpening):
@@ -94,7 +91,7 @@ def live(heavy: FakeEngine, light: FakeEngine, governor: QualityGovernor, stats:
         stats or Stats(),
         governor,
         analysis=False,
-        light="small",
+        helpers=Helpers(light="small"),
     )
 
 
@@ -158,14 +155,6 @@ def test_a_keyframe_that_no_longer_fits_is_replaced() -> None:
     assert heavy.calls == 2
 
 
-def test_a_new_track_begins_with_a_key_frame() -> None:
-    picture, points = portrait()
-    heavy = Heavy()
-    frames = [replace(frame_of(picture, k), faces=(face_at(points, 1 + (k >= 3)),), cut=k == 3) for k in range(6)]
-    shown(step(heavy, keyframe=12), frames)
-    assert heavy.calls == 2
-
-
 def test_a_fault_of_the_slow_engine_costs_one_frame() -> None:
     stats = Stats()
     frames = still(9)
@@ -215,13 +204,6 @@ def changes(enhance: LiveEnhancer, heavy: Late, frames: list[Frame]) -> list[flo
     return out
 
 
-def test_live_keyframes_are_carried_between_small_answers() -> None:
-    heavy, stats = Late(), Stats()
-    changed = changes(live(heavy, Small(0.03), Every(2), stats), heavy, still(24))
-    assert stats.counters["crops:small"] == stats.counters["crops:carried"] == 12
-    assert changed[8] > 0.3 and max(abs(a - b) for a, b in itertools.pairwise(changed[8:])) < 0.1 * changed[8]
-
-
 class Sinking(Every):
     """From one frame on faces go by the light engine, on every 4th."""
 
@@ -248,16 +230,6 @@ def test_live_an_engine_that_fails_late_costs_one_frame() -> None:
             heavy.asked[-1][1].set_exception(RuntimeError("no answer"))
         touched.append(enhance.process(frame).touched)
     assert touched.count(False) == 1 and stats.counters["faults"] == 1 and len(heavy.asked) == 2
-
-
-def test_how_many_frames_lie_between_key_frames() -> None:
-    engine = FakeEngine()
-    engine.ms = 2000.0  # of a busy computer
-    assert spacing("auto", engine) == 1
-    engine.heavy = True
-    assert spacing("auto", engine) == 8
-    engine.recurrent = True
-    assert spacing("auto", engine) == 1 and spacing(6, engine) == 6
 
 
 def features(seed: int, time: float = 0.0) -> FaceFeatures:
@@ -316,14 +288,6 @@ def test_the_average_over_time_removes_a_frames_errors() -> None:
     noisy = [(1, frame + n, still) for n in noise[1:]]
     averaged = temporally_averaged(frame + noise[0], noisy, np.full((SIDE, SIDE), 0.01, np.float32)) - frame
     assert averaged.std() < 0.6 * noise[0].std()
-
-
-def test_without_a_keyframe_the_crops_sharpness_is_kept() -> None:
-    rng = np.random.default_rng(0)
-    crop = rng.random((3, 512, 512), np.float32)
-    own = np.stack([cv2.resize(p, (256, 256), interpolation=cv2.INTER_AREA) for p in crop])
-    assert np.allclose(blended_with_keys(crop, own, own, []), crop)
-    assert np.allclose(blended_with_keys(crop, own, own + np.float32(0.1), []), crop + 0.1, atol=1e-5)
 
 
 def test_an_engine_for_heads_enhances_them_on_request() -> None:
@@ -407,23 +371,6 @@ def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch
     assert averaged < 0.8 * trembles()
 
 
-def test_what_is_as_steady_as_it_was_seen_is_not_averaged() -> None:
-    """A clean film: what differs from frame to frame is motion that was not found, and would be blurred."""
-    samples = drifting(0.15, 0.02)
-    around, changed = NeighbourSmoother(samples), list[float]()
-
-    def seen(sample: FaceSample) -> np.ndarray:
-        return sample.crops.pixels[0]
-
-    def answer(sample: FaceSample) -> np.ndarray:
-        return sample.light.result().pixels[0].repeat(2, axis=1).repeat(2, axis=2)
-
-    for draft in (seen, answer):
-        shown = around.shown(samples[6], draft, (0, 0, SIDE, SIDE))
-        changed.append(float(np.abs(shown - draft(samples[6])).mean()))
-    assert changed[0] < 0.2 * changed[1]
-
-
 def test_an_engine_is_not_given_what_another_remembers() -> None:
     """A remembering engine may work alone on one frame of a live run, and over the light one on the next."""
 
@@ -450,11 +397,3 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
         ask(engine, 0.04 * k)
     ask(light, 1.0)  # long after
     assert light.given == [None, light.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]
-
-
-@pytest.mark.parametrize(("heavy", "keyframe", "warned"), [(True, 4, False), (False, 1, False), (False, 4, True)])
-def test_key_frames_of_a_fast_engine_are_said_to_cost_more(heavy: bool, keyframe: int, warned: bool) -> None:
-    engine, stats = Heavy(), Stats()
-    engine.heavy = heavy
-    shown(step(engine, keyframe=keyframe, stats=stats), still(3))
-    assert ("makes the run slower" in stats.warnings.get("keyframe", "")) is warned

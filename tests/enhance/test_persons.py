@@ -15,6 +15,7 @@ import pytest
 from rtface.analysis.treatment import FORCED, Treatments
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
@@ -51,8 +52,8 @@ def steps(kind: str) -> FrameEnhancer:
     persons = PersonRecogniser(by_colour, Gallery({"anna": [ANNA], "ben": [BEN]}), Stats())
     runtime, options = Runtime(CpuDevice(), FakeEngines()), Options(grain="none", faces="anna", person=("anna=a.jpg",))
     if kind == "live":
-        return LiveEnhancer(runtime, options, Stats(), Every(1), analysis=False, persons=persons)
-    return FrameEnhancer(runtime, options, Stats(), analysis=False, persons=persons)
+        return LiveEnhancer(runtime, options, Stats(), Every(1), analysis=False, helpers=Helpers(persons=persons))
+    return FrameEnhancer(runtime, options, Stats(), analysis=False, helpers=Helpers(persons=persons))
 
 
 def changed_halves(step: FrameEnhancer, frame: Frame) -> tuple[bool, bool]:
@@ -153,13 +154,18 @@ def with_weights(kind: str, **decided: Any) -> tuple[FrameEnhancer, OfPersons]:
     runtime, options = Runtime(CpuDevice(), OfPersons()), Options(grain="none", correct="always", person=("anna",))
     if kind == "film":
         step: FrameEnhancer = FilmEnhancer(  # type: ignore[assignment]
-            runtime, options, Stats(), analysis=False, persons=persons, **decided
+            runtime, options, Stats(), analysis=False, helpers=Helpers(persons=persons), **decided
         )
     elif kind == "single":
-        step = FrameEnhancer(runtime, options, Stats(), analysis=False, persons=persons)
+        step = FrameEnhancer(runtime, options, Stats(), analysis=False, helpers=Helpers(persons=persons))
     else:
         step = LiveEnhancer(
-            runtime, options, Stats(), Every(2 if kind == "carried" else 1), analysis=False, persons=persons
+            runtime,
+            options,
+            Stats(),
+            Every(2 if kind == "carried" else 1),
+            analysis=False,
+            helpers=Helpers(persons=persons),
         )
     return step, runtime.engines  # type: ignore[return-value]
 

@@ -47,7 +47,7 @@ def test_the_report_has_what_was_done_not_the_last_decision() -> None:
     told = track.report()
     assert told.treatment.items() >= {"on": True, "strength": 0.9, "engine": None, "reasons": ["noise 0.50"]}.items()
     assert (told.frames, told.frames_corrected, told.share_of_time) == (50, 30, 0.6)
-    assert (told.strength, told.strength_range) == (0.9, [0.9, 0.9])
+    assert told.strength == 0.9
     assert [(s.from_s, s.to_s, s.on, s.strength, s.reasons, s.frames) for s in told.spans] == [
         (0.0, 0.36, False, 0.0, ["nothing to gain"], 10),
         (0.4, 1.56, True, 0.9, ["noise 0.50"], 30),
@@ -92,7 +92,7 @@ def test_a_forced_decision_does_not_hide_the_first_stage(order: int) -> None:
 def test_a_face_that_was_left_alone_says_so() -> None:
     told = shown(record(), OFF, 0, 5).report()
     assert told.treatment["on"] is False and told.treatment["reasons"] == ["nothing to gain"]
-    assert (told.frames_corrected, told.strength, told.strength_range) == (0, 0.0, [0.0, 0.0])
+    assert (told.frames_corrected, told.strength) == (0, 0.0)
 
 
 def test_spans_are_bounded_and_lose_no_frame() -> None:

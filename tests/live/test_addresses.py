@@ -58,10 +58,8 @@ def test_one_end_that_cannot_wait_makes_a_run_live(source, sink, live):
     ("source", "sink", "said"),
     [
         ("vcam:", "a.mkv", "is an output"),
-        ("camera:0", "camera:1", "vcam:1"),
-        ("camera:0", "https://h/x", "reading only"),
-        ("camera:0", "rtsp://h/x", "rtmp, rtmps.*rtsp is for reading only"),
-        ("camera:0", "whip://h/x", "it cannot use whip"),
+        ("camera:0", "camera:1", "is an input; give a virtual camera"),
+        ("camera:0", "rtsp://h/x", "publishes over rtmp, rtmps"),
     ],
 )
 def test_ends_the_wrong_way_round_are_refused_with_what_to_write(source, sink, said):

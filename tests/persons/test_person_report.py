@@ -36,10 +36,6 @@ def test_a_person_has_all_tracks() -> None:
         ("anna", [("P1", 0.0, 5.0), ("P2", 0.0, 8.0)],
          "anna was not recognised on any track; if P2 shows this person, add --person anna@P2"),
         ("anna", [("ben", 0.0, 5.0)], "anna was not recognised on any track; all show other persons"),
-        ("anna@P9=a.jpg", [("anna", 0.0, 5.0), ("P2", 1.0, 8.0)],
-         "--person anna@P9=a.jpg had no effect for P9: no such face came; there are anna, P2, on the tracks 1, 2"),
-        ("anna@P2,7", [("P1", 0.0, 5.0), ("anna", 1.0, 8.0)],
-         "--person anna@P2,7 had no effect for 7: no such face came; there are P1, anna, on the tracks 1, 2"),
         ("anna", [("anna", 0.0, 5.0), ("P2", 1.0, 8.0)], ""),  # beside her
         ("anna", [("anna", 0.0, 5.0), ("P2", 6.0, 6.5)], ""),  # short
         ("anna", [("anna", 0.0, 5.0), ("ben", 6.0, 9.0)], ""),

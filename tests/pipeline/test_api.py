@@ -76,7 +76,7 @@ def test_analyze_gives_typed_reports(film: Path) -> None:
 def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture, _ = portrait()
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"none of 1 images can be read: .*a.png: is empty"):
+    with pytest.raises(InputError, match=r"a.png: is empty"):
         rtface.analyze(tmp_path)
     cv2.imwrite(str(tmp_path / "b.png"), picture[:, :, ::-1])
     assert [track.frames for track in rtface.analyze(tmp_path)] == [1]

@@ -102,15 +102,6 @@ def test_a_pipe_before_its_film(tmp_path: Path) -> None:
                 work()
 
 
-def test_a_pipe_that_is_no_film(tmp_path: Path) -> None:
-    read, write = os.pipe()
-    os.write(write, b"x" * 1000)
-    os.close(write)
-    with pytest.raises(InputError, match="neither a film nor an image"):
-        rtface.run(f"/dev/fd/{read}", tmp_path / "out.mkv", tracker="none")
-    os.close(read)
-
-
 def test_an_index_that_comes_last_in_a_pipe_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with av.open(tmp_path / "in.mp4", "w") as box:
         stream = box.add_stream("mpeg4", rate=25)

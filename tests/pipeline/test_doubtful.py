@@ -19,7 +19,7 @@ from rtface.trust.sidecar import read_sidecar
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, write_film
 
-FRAMES = 30
+FRAMES = 15
 
 
 class Sharper(FakeEngine):
@@ -50,7 +50,7 @@ def test_a_report_lists_places_the_worst_first(tmp_path: Path, monkeypatch: pyte
     assert found == [asdict(place) for place in again]
 
 
-@pytest.mark.parametrize("amount", [0.6, -0.6])
+@pytest.mark.parametrize("amount", [-0.6])
 def test_a_run_notes_what_becomes_of_fine_detail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: float
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 import rtface
 from rtface.config.options import Options
-from rtface.engine.listing import EngineInfo
 from rtface.errors import OutputError, UsageError
 from rtface.pipeline import dry_run
 from rtface.pipeline.plan import planned_options
@@ -25,8 +24,6 @@ def film(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def engines(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [EngineInfo("rtface-m", default=True, ms=20.0), EngineInfo("rtface-s", ms=None)]
-    monkeypatch.setattr(dry_run, "list_engines", lambda measure: rows)
     monkeypatch.setattr(dry_run, "may_take_gpu", lambda device: False)
 
 
@@ -43,13 +40,6 @@ def test_codec_engine_and_sound_are_said(film: Path) -> None:
     assert "stream 1: sound (aac) is copied" in said
     assert "stream 1: sound (aac) becomes libopus" in notes(film, "out.webm")
     assert "engine: rtface-m on the CPU" in said
-
-
-def test_an_engine_that_never_ran_has_no_time(film: Path) -> None:
-    report = rtface.run(film, film.with_name("out.mkv"), dry_run=True, engine="rtface-s", crf=0)
-    assert "become lossless (libx264, 320x180" in "\n".join(report.notes)
-    cost = report.plan["cost"]
-    assert (cost["frames"], cost["seconds"], round(cost["bytes"] / 1e6)) == (50, None, 2)
 
 
 def test_the_report_has_the_plan(film: Path) -> None:
@@ -71,12 +61,6 @@ def test_files_in_a_plan_are_absolute(tmp_path: Path, monkeypatch: pytest.Monkey
         "sign": f"{tmp_path / 'c.pem'},{tmp_path / 'k.pem'}",
         "stages": [f"picture:file={tmp_path / 'a.png'}"],
     }
-
-
-def test_a_folder_of_pictures_is_planned(film: Path) -> None:
-    film.with_name("pictures").mkdir()
-    said = "\n".join(rtface.run(film, film.with_name("pictures"), dry_run=True, engine="auto").notes)
-    assert "(auto: rtface-s on small faces)" in said
 
 
 def test_stages_are_checked_and_do_not_begin(film: Path) -> None:

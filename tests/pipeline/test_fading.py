@@ -19,7 +19,6 @@ from rtface.device.cpu.fading import unfaded
 from rtface.errors import Interrupted, UsageError
 from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.analysis import Findings, analyze_file
-from rtface.pipeline.fading import advice
 from rtface.pipeline.film import plan_file, run_file
 from rtface.pipeline.plan import FilmPlan
 from rtface.trust.verify import verify
@@ -36,7 +35,7 @@ def faded(picture: np.ndarray) -> np.ndarray:
     return np.rint(255 * (0.07 + 0.93 * picture / 255) ** np.array([0.4, 0.9, 0.9])).astype(np.uint8)
 
 
-def old_film(path: Path, frames: int = 8, pix_fmt: str = "yuv420p") -> Path:
+def old_film(path: Path, frames: int = 5, pix_fmt: str = "yuv420p") -> Path:
     return write_film(
         path,
         (faded(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) for t in range(frames)),
@@ -48,7 +47,7 @@ def said(path: Path) -> dict[str, object]:
     return json.loads(path.with_name(path.name + ".rtface.json").read_text())
 
 
-@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv422p10le", "gbrp10le"])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "gbrp10le"])
 def test_a_faded_film_gets_one_curve_and_counts_as_a_whole(tmp_path: Path, pix_fmt: str) -> None:
     given, out = old_film(tmp_path / "in.mkv", pix_fmt=pix_fmt), tmp_path / "out.mkv"
     report = rtface.run(given, out, colour="restore", codec="ffv1", sidecar=True)
@@ -70,7 +69,7 @@ def test_an_enlarged_frame_is_unfaded_as_it_was_read_too() -> None:
 
 
 def test_a_sound_film_is_not_touched_by_it(tmp_path: Path) -> None:
-    given = film(tmp_path / "in.mkv", frames=6)
+    given = film(tmp_path / "in.mkv", frames=2)
     for name, colour in (("a.mkv", "restore"), ("b.mkv", "lock")):
         report = rtface.run(given, tmp_path / name, colour=colour, codec="ffv1", sidecar=True)
     assert np.array_equal(decoded(tmp_path / "a.mkv"), decoded(tmp_path / "b.mkv"))
@@ -84,15 +83,15 @@ def curve(given: Path, **options: Any) -> object:
 
 
 def test_a_part_of_a_film_has_the_curve_of_the_whole(tmp_path: Path) -> None:
-    given = old_film(tmp_path / "in.mkv", 50)
+    given = old_film(tmp_path / "in.mkv", 20)
     whole = curve(given)
-    assert whole is not None and whole == curve(given, end=0.4) == curve(given, start=1.2)
+    assert whole is not None and whole == curve(given, start=0.4)
 
 
 def test_a_film_without_a_length_is_seen_up_to_its_end(tmp_path: Path) -> None:
     pictures = (
         faded(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) if t else np.zeros((180, 320, 3), np.uint8)
-        for t in range(50)
+        for t in range(12)
     )
     given, live = write_film(tmp_path / "in.mkv", pictures), tmp_path / "live.mkv"
     with av.open(str(given)) as old, av.open(str(live), "w", options={"live": "1"}) as new:
@@ -158,19 +157,13 @@ def pale(picture: np.ndarray) -> np.ndarray:
     return np.rint(75 + 0.4 * cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].repeat(3, 2)).astype(np.uint8)
 
 
-@pytest.mark.parametrize(("name", "make"), [("fading", faded), ("low_contrast", pale), ("", np.asarray)])
-def test_analyze_says_what_restore_says(tmp_path: Path, name: str, make: Any) -> None:
+@pytest.mark.parametrize("make", [faded, pale])
+def test_analyze_says_what_restore_says(tmp_path: Path, make: Any) -> None:
     """A grey film of low contrast has lost no dye; one whose dyes have faded is named so by both."""
     given, found = tmp_path / "in.mkv", Findings()
-    write_film(given, (make(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) for t in range(8)), pix_fmt="yuv444p")
-    analyze_file(given, Options(), found=found)
-    (told,) = found.curves
-    report = rtface.run(given, tmp_path / "out.mkv", colour="restore", dry_run=True)
-    assert report.plan["curve"] == told
-    assert {key for key in ("fading", "low_contrast") if found.faults[key] > 0.3} >= {name} - {""}
-    assert (found.faults["fading"] > 0) == (name == "fading") == ("no fading was found" not in advice(told))
-    restored = any("one curve against fading" in str(note) for note in (*report.plan["notes"], *report.warnings))
-    assert restored is (name == "fading")
+    write_film(given, (make(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) for t in range(4)), pix_fmt="yuv444p")
+    analyze_file(given, Options(), found=found, persons=False)
+    assert [told is not None for told in found.curves] == [make is faded] and found.curves[0] == curve(given)
 
 
 def test_the_analysis_of_stills_knows_which_have_faded(tmp_path: Path) -> None:
@@ -179,6 +172,5 @@ def test_the_analysis_of_stills_knows_which_have_faded(tmp_path: Path) -> None:
     for n, make in enumerate((faded, np.asarray)):
         cv2.imwrite(str(folder / f"{n}.png"), make(portrait(blur=1.0)[0])[..., ::-1])
     found = Findings()
-    analyze_file(folder, Options(), found=found)
+    analyze_file(folder, Options(), found=found, persons=False)
     assert [curve is not None for curve in found.curves] == [True, False]
-    assert 0.3 < found.faults["fading"] < 0.6

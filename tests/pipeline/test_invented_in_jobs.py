@@ -70,13 +70,6 @@ def test_the_map_of_a_job_is_that_of_one_process(made: Path, whole: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_job_lays_the_map_over_the_output(made: Path, tmp_path: Path) -> None:
-    run_file(made, tmp_path / "one.mkv", options(tmp_path, invented="show"))
-    planned(made, tmp_path, invented="show").run()
-    check_same(tmp_path / "one.mkv", tmp_path / "out.mkv", most=0.0)
-
-
-@pytest.mark.slow
 def test_workers_continue_a_stopped_jobs_map(made: Path, whole: Path, tmp_path: Path) -> None:
     """Corrected faces may differ slightly where another run of the chain continued."""
     stop = threading.Event()

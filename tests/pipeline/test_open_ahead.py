@@ -63,13 +63,6 @@ def test_engines_opened_ahead_are_given_once(made: list[tuple[str, int | None]])
     assert opened("rtface-s") is not first
 
 
-def test_engines_for_other_threads_are_opened_anew(made: list[tuple[str, int | None]]) -> None:
-    open_ahead(Options(engine="rtface-s"), THREADS)
-    opened("rtface-s", EngineThreads(2, 2, 1))
-    opened("rtface-s")
-    assert sorted(made) == [("rtface-s", 1), ("rtface-s", 2)]
-
-
 def test_what_fails_ahead_is_tried_again() -> None:
     open_ahead(Options(engine="broken"), THREADS)
     with pytest.raises(EngineError, match="it is broken"):

@@ -63,9 +63,7 @@ def stopped(source: Path, target: Path, after: int, **options: Any) -> Interrupt
 
 @pytest.mark.parametrize(
     ("rate", "kind"),
-    pairs(
-        [24, Fraction(24000, 1001), 25, Fraction(30000, 1001), 30, 50, Fraction(60000, 1001), 60, 120], ["mp4", "mkv"]
-    ),
+    pairs([Fraction(24000, 1001), 25, Fraction(30000, 1001), 60, 120], ["mp4", "mkv"]),
 )
 def test_a_start_that_is_printed_begins_with_its_frame(tmp_path: Path, rate: Fraction | int, kind: str) -> None:
     source = numbered(tmp_path / f"in.{kind}", 20, rate)
@@ -83,7 +81,7 @@ UNEVEN = [0, 40, 41, 120, 127, 500, 533, 567, 600, 1600, 1610, 1640, 1641, 1700]
 
 @pytest.mark.parametrize(
     ("kind", "rate", "uneven", "after"),
-    [("mp4", 30, False, 8), ("mkv", 24, False, 11), ("ts", 30, False, 8), ("mp4", 25, True, 5), ("mkv", 25, True, 11)],
+    [("mkv", 24, False, 11), ("ts", 30, False, 8), ("mp4", 25, True, 5)],
 )
 def test_two_parts_are_the_whole_film(tmp_path: Path, kind: str, rate: int, uneven: bool, after: int) -> None:
     source = numbered(tmp_path / "in.mkv", len(UNEVEN), rate, UNEVEN if uneven else None)
@@ -130,16 +128,6 @@ def test_ctrl_c_in_python_is_the_documented_error(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(FileSink, "write", write)
     with pytest.raises(Interrupted, match=r"interrupted; what was done is in .*out\.partial\.mp4; go on with --start"):
         rtface.run(source, tmp_path / "out.mp4", tracker="none")
-
-
-def test_ctrl_c_before_the_first_frame_is_the_documented_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*a: Any, **k: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("rtface.pipeline.build.FileSource", interrupted)
-    with pytest.raises(Interrupted):
-        rtface.run(numbered(tmp_path / "in.mp4", 5), tmp_path / "out.mp4", tracker="none")
-    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_ctrl_c_in_live_or_analysis_is_the_documented_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

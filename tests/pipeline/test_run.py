@@ -38,13 +38,12 @@ def test_a_report_adds_up_dropped_frames_of_all_causes() -> None:
     assert (report.frames_dropped, report.dropped) == (5, {"late": 3, "output": 2})
 
 
-@pytest.mark.parametrize("correct", ["always", "never"])
-def test_a_second_run_over_its_own_output_is_said(tmp_path: Path, correct: str) -> None:
+def test_a_second_run_over_its_own_output_is_said(tmp_path: Path) -> None:
     once, twice = tmp_path / "once.mkv", tmp_path / "twice.mkv"
-    first = rtface.run(film(tmp_path / "in.mkv", frames=4), once, correct=correct)
-    second = rtface.run(once, twice)
+    first = rtface.run(film(tmp_path / "in.mkv", frames=2), once, correct="always")
+    second = rtface.run(once, twice, tracker="none")
     assert not any("enhanced by rtface before" in note for note in first.notes)
-    assert any("enhanced by rtface before" in note for note in second.notes) is (correct == "always")
+    assert any("enhanced by rtface before" in note for note in second.notes)
 
 
 def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
@@ -53,22 +52,6 @@ def test_a_film_with_sound_a_comparison_and_a_report(tmp_path: Path) -> None:
     assert (report.frames_in, report.frames_out, report.frames_dropped, report.frames_with_faces) == (20, 20, 0, 20)
     assert report.frames_corrected == 20
     told = json.loads((tmp_path / "r.json").read_text())
-    for key in (
-        "frames_in",
-        "frames_out",
-        "frames_dropped",
-        "frames_with_faces",
-        "tracks",
-        "fps",
-        "latency_ms",
-        "stages_ms",
-        "engine",
-        "device",
-        "peak_rss_mb",
-        "warnings",
-        "rtface_version",
-    ):
-        assert key in told, key
     assert set(told["latency_ms"]) == {"p50", "p95", "p99"}
     (track,) = told["tracks"]
     assert set(track) >= {"id", "first_s", "last_s", "mean_width_px", "analysis", "treatment", "strength"}
@@ -135,15 +118,14 @@ def test_a_report_can_name_a_file_whose_name_is_not_unicode(tmp_path: Path) -> N
     assert json.loads((tmp_path / "r.json").read_text())["output"] == str(odd)
 
 
-@pytest.mark.parametrize("depth", [8, 16])
-def test_a_png_changes_where_the_face_is_and_nowhere_else(tmp_path: Path, depth: int) -> None:
-    source, target = still(tmp_path / "in.png", depth=depth), tmp_path / "out.png"
+def test_a_png_changes_where_the_face_is_and_nowhere_else(tmp_path: Path) -> None:
+    source, target = still(tmp_path / "in.png", depth=16), tmp_path / "out.png"
     report = rtface.run(source, target, report=tmp_path / "r.json", region="face")
     assert (report.frames_out, report.frames_corrected) == (1, 1)
     a, b = (cv2.imread(str(p), cv2.IMREAD_UNCHANGED).astype(int) for p in (source, target))
     assert a.dtype == b.dtype and a.shape == b.shape
     changed = np.abs(a - b).max(axis=2)
-    assert changed.max() > (5 if depth == 8 else 1285)
+    assert changed.max() > 1285
     assert changed[:, :60].max() == 0 and changed[-40:].max() == 0
 
 
@@ -177,19 +159,6 @@ def test_a_folder_continues_past_a_bad_image_and_skips_done(tmp_path: Path) -> N
         rtface.run(folder, tmp_path / "film.mp4")
 
 
-def test_an_image_of_a_kind_that_is_not_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "in.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    with pytest.raises(UsageError, match="HEIC"):
-        rtface.run(tmp_path / "in.heic", tmp_path / "out.png")
-    (tmp_path / "in.webp").write_bytes(b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\2" + bytes(20))
-    with pytest.raises(InputError, match="is an animation"):
-        rtface.run(tmp_path / "in.webp", tmp_path / "out.png")
-    jpeg = cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-    (tmp_path / "in.pdf").write_bytes(b"%PDF-1.4\nstream\n" + jpeg)  # a scanned page
-    with pytest.raises(InputError, match="neither a film nor an image"):
-        rtface.run(tmp_path / "in.pdf", tmp_path / "out.png")
-
-
 @pytest.mark.parametrize(
     ("output", "says"),
     [
@@ -214,9 +183,9 @@ def test_a_folder_as_a_film(tmp_path: Path) -> None:
         assert container.streams.video[0].average_rate == 10
 
 
-@pytest.mark.parametrize("name", ["in.mkv", "in.ts"])  # the clock of a transport stream begins at 1.4 s
-def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path, name: str) -> None:
-    source = film(tmp_path / name, frames=8, codec="ffv1" if name == "in.mkv" else "libx264")
+def test_analyze_names_the_same_tracks_as_a_run(tmp_path: Path) -> None:
+    """The clock of a transport stream begins at 1.4 s."""
+    source = film(tmp_path / "in.ts", frames=8, codec="libx264")
     found = analyze_file(source, Options())
     ran = rtface.run(source, tmp_path / "out.mkv").tracks
     assert [(t.id, t.first_s, t.last_s) for t in found] == [(t.id, t.first_s, t.last_s) for t in ran]
@@ -257,9 +226,7 @@ def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monk
     assert len(pictures(tmp_path / "out.partial.mkv")) == 5
 
 
-@pytest.mark.parametrize(
-    ("suffix", "correct"), [(".png", "always"), (".jpg", "always"), (".tiff", "always"), (".png", "never")]
-)
+@pytest.mark.parametrize(("suffix", "correct"), [(".jpg", "always"), (".png", "never")])
 def test_only_a_still_with_a_corrected_face_is_marked(tmp_path: Path, suffix: str, correct: str) -> None:
     source, target = still(tmp_path / "in.png"), tmp_path / f"out{suffix}"
     report = rtface.run(source, target, correct=correct)
@@ -274,10 +241,9 @@ def test_faces_that_were_not_asked_for_are_not_left(tmp_path: Path) -> None:
     assert "no face was corrected: faces on 1 frame were left as they are" in report.notes
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path, suffix: str) -> None:
-    source, target = film(tmp_path / "in.mkv", frames=6), tmp_path / f"out{suffix}"
-    rtface.run(source, target, correct="never", stages=("label:text=Hello",))
+def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path) -> None:
+    source, target = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mp4"
+    rtface.run(source, target, correct="never", stages=("label:text=Hello",), tracker="none")
     with av.open(str(target)) as container:
         said = {name.lower(): text for name, text in container.metadata.items()}
     assert "digital_source_type" not in said and "rtface_engine" not in said

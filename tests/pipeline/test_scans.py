@@ -14,7 +14,6 @@ import tifffile
 
 import rtface
 from rtface.errors import InputError, OutputError, UsageError
-from rtface.frame import Color
 from rtface.geometry.color_curves import curve_of
 from rtface.media.stills.dpx import DpxHeader, decode_dpx, new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import ExrHeader, decode_exr, rewrite_exr, shown
@@ -101,27 +100,6 @@ def test_only_samples_of_faces_change_in_the_files(tmp_path: Path, fmt: str, tra
 
 
 @pytest.mark.usefixtures("engines")
-def test_scans_without_a_face_are_copied(tmp_path: Path) -> None:
-    source = scans(tmp_path / "in", face=False)
-    rtface.run(source, f"{tmp_path}/out/", sequence=True)
-    assert all(path.read_bytes() == (tmp_path / "out" / path.name).read_bytes() for path in source.iterdir())
-
-
-def test_log_is_shown_to_engines_like_video() -> None:
-    curve = curve_of(Color("rgb", True, "log"))
-    assert curve is not None
-    light = np.array([0.0, 0.02, 0.18, 0.5, 0.7])
-    seen = curve.forward(np.broadcast_to((coded(light) / 1023).astype(np.float32), (3, 1, 5)).copy())
-    assert np.abs(seen[0, 0] - light ** (1 / 2.2)).max() < 0.01
-    white, bright = (curve.forward(np.full((3, 1, 1), v / 1023, np.float32))[0, 0, 0] for v in (685, 1000))
-    assert 0.9 < white < bright <= 1.0
-    # a small change comes back as itself
-    native = np.full((3, 1, 1), 470 / 1023, np.float32)
-    step = curve.backward(np.full((3, 1, 1), 0.02, np.float32), native)
-    assert curve.forward(native + step)[0, 0, 0] - curve.forward(native)[0, 0, 0] == pytest.approx(0.02, abs=1e-3)
-
-
-@pytest.mark.usefixtures("engines")
 def test_a_log_face_is_corrected_like_the_same_face_in_video(tmp_path: Path) -> None:
     scans(tmp_path / "log", 1)
     scans(tmp_path / "video", 1, transfer=VIDEO, fmt="rgb48be")
@@ -180,41 +158,12 @@ def test_a_scan_that_cannot_be_read_goes_along_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("engines")
-def test_a_first_scan_that_cannot_be_read_keeps_its_time(tmp_path: Path) -> None:
-    source = scans(tmp_path / "in", 3, face=False)
-    broken = source / "reel4_0086400.dpx"
-    broken.write_bytes(broken.read_bytes()[:500])
-    report = rtface.run(source, f"{tmp_path}/out/", sequence=True)
-    assert report.frames_out == 2 and report.timecode == "01:00:00:00"
-    assert all(path.read_bytes() == (tmp_path / "out" / path.name).read_bytes() for path in source.iterdir())
-    film = rtface.run(source, tmp_path / "out.mov", sequence=True, codec="prores")
-    assert film.frames_out == 3 and film.timecode == "01:00:00:00"
-    assert any(broken.name in line and "reel4_0086401.dpx is shown in its place" in line for line in film.warnings)
-
-
-@pytest.mark.usefixtures("engines")
 def test_log_scans_become_a_film_sample_by_sample(tmp_path: Path) -> None:
     source = scans(tmp_path / "in", 2, face=False)
     rtface.run(source, tmp_path / "out.mkv", sequence=True, codec="ffv1")
     with av.open(str(tmp_path / "out.mkv")) as box:
         for path, frame in zip(sorted(source.iterdir()), box.decode(video=0), strict=True):
             assert samples(frame) == samples(decode_dpx(path.read_bytes()))
-
-
-@pytest.mark.usefixtures("engines")
-def test_films_become_tiff_and_dpx(tmp_path: Path) -> None:
-    source = film(tmp_path / "in.mkv", frames=2)
-    rtface.run(source, f"{tmp_path}/tiff/", codec="tiff")
-    assert tifffile.imread(tmp_path / "tiff" / "000002.tif").shape == (180, 320, 3)
-    report = rtface.run(source, f"{tmp_path}/dpx/", codec="dpx", timecode="10:00:00:00")
-    data = (tmp_path / "dpx" / "000002.dpx").read_bytes()
-    header = DpxHeader.read(data)
-    assert (header.rate, header.timecode, header.transfer) == (25, ("10:00:00:01", False), 6)
-    assert report.timecode == "10:00:00:00"
-    png = rtface.run(source, f"{tmp_path}/png/") and cv2.imread(str(tmp_path / "png" / "000002.png"))
-    assert np.array_equal(decode_dpx(data).to_ndarray(format="bgr24"), png)
-    other = rtface.run(source, f"{tmp_path}/x/", codec="h264")  # as a configuration file may say for films
-    assert "a folder takes images" in other.warnings[0] and (tmp_path / "x" / "000002.png").exists()
 
 
 @pytest.mark.usefixtures("engines")

@@ -9,7 +9,6 @@ import pytest
 
 import rtface
 from rtface.config.options import Options
-from rtface.errors import UsageError
 from rtface.pipeline import runtime
 from rtface.pipeline.analysis import Findings, analyze_file
 from tests.pipeline.fakes import FakeEngine, portrait
@@ -71,14 +70,6 @@ def test_borders_within_a_shot_are_exact(film: Path, tmp_path: Path, two_engines
     assert "shots.edl: 1 of 1 shots have settings" in report.notes
 
 
-def test_settings_hold_for_a_part_of_the_film_too(film: Path, tmp_path: Path, two_engines: Engines) -> None:
-    shots = tmp_path / "shots.csv"
-    shots.write_text("start,end,off\n0:00:00.64,0:00:01.28,yes\n")
-    part = run(film, tmp_path, shots=shots, start=0.8)
-    assert same(part, decoded(film)[20:], slice(0, 12))
-    assert not same(part, decoded(film)[20:], slice(12, 28))
-
-
 def test_the_analysis_decides_where_a_shot_says_so(film: Path, tmp_path: Path, two_engines: Engines) -> None:
     """--correct never, and one shot by its analysis (the portrait is blurred); the border is two frames late."""
     shots = tmp_path / "shots.csv"
@@ -88,12 +79,6 @@ def test_the_analysis_decides_where_a_shot_says_so(film: Path, tmp_path: Path, t
     assert not any(changed[:18])
     assert all(changed[20:32])
     assert not any(changed[32:])
-
-
-def test_shots_have_no_effect_on_stills_and_say_so(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(56))
-    with pytest.raises(UsageError, match="shots has no effect here"):
-        rtface.run(tmp_path / "a.png", tmp_path / "b.png", shots=tmp_path / "a.csv")
 
 
 def test_analysis_finds_the_scenes_of_a_run(film: Path) -> None:

@@ -122,8 +122,8 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
         ("strength = 7", r"policy\.toml: strength must be"),
         ("forbid = ['vivid']", "forbid is gone; set the option itself"),
         ("require-label = true", "require-label is gone; write: stages"),
-        ("strength = [", r"is not valid TOML .*; ask the administrator"),
-        ("\x00", "is not valid TOML"),
+        ("strength = [", r"cannot be read .*; ask the administrator"),
+        ("\x00", "cannot be read"),
     ],
 )
 def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, words: str) -> None:

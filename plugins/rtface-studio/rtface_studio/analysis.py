@@ -197,7 +197,7 @@ class FilmTasks:
                 str(image),
                 receive=lambda event: event["event"] == "progress" and progress(event),
             )
-            return {key: found[key] for key in ("command", "variants", "hint")} | {
+            return {key: found[key] for key in ("command", "engines", "hint")} | {
                 "image": f"/api/films/{number}/sheet.png"
             }
 

@@ -177,12 +177,12 @@ def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
         if options.colour == "restore":
             found["messages"].append(_FADING.to_dict())
         if isinstance(film, FilmPlan):
-            cost = cost_of(film.info, film.streams, options)
-            seconds = None if cost.seconds is None else _START_S + max(1, round(cost.seconds))
+            alone, size = cost_of(film.info, film.streams, options)
+            seconds = None if alone is None else _START_S + max(1, round(alone))
             most = None if seconds is None else seconds * slowed()
             family = FAMILIES.get(film.streams.video.encoder) if film.streams else None
             crf = (options.crf if options.crf is not None else float(family.quality)) if family and family.crf else None
-            return found | {"seconds": seconds, "most": most, "bytes": cost.bytes, "crf": crf}
+            return found | {"seconds": seconds, "most": most, "bytes": size, "crf": crf}
     return found
 
 

@@ -5,10 +5,6 @@ Needs one of the extras ``rtx`` and ``tensorrt``; what they bring is imported wh
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from pathlib import Path
-
 from rtface.device.cuda.gpu import Gpu
 from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
 from rtface.engine.recipe import Recipe, load_recipe
@@ -89,30 +85,3 @@ def _load(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, identity: PlanIdentit
         log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(identity), error)
         store.plan_path(identity).unlink(missing_ok=True)
         return Execution(choice.library, store.fetch(identity, made)[0], kernels)
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltPlan:
-    """A plan that is ready for later: what it is remembered by, where it is kept, the seconds until it was, and the
-    golden gate's verdict."""
-
-    identity: PlanIdentity
-    path: Path
-    seconds: float
-    verdict: GoldenResult
-
-
-def build_on(recipe: Recipe, gpu: Gpu) -> BuiltPlan:
-    """Does ahead what `open_tensorrt` does, and raises what it raises; EngineError where no plan can be kept."""
-    start = time.perf_counter()
-    plan, verdict = open_tensorrt(recipe, gpu)
-    plan.close()
-    path = store.plan_path(plan.identity)
-    if not path.exists():
-        raise EngineError(
-            "engine {name}: the plan cannot be kept: {folder} cannot be written; set RTFACE_CACHE to a folder that can",
-            code="plan_folder",
-            name=recipe.name,
-            folder=path.parent,
-        )
-    return BuiltPlan(plan.identity, path, time.perf_counter() - start, verdict)

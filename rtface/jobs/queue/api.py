@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtface.config.options import OPTIONS, Options, check_scope
 from rtface.errors import UsageError
@@ -19,7 +19,6 @@ from rtface.util.spelling import hint
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
-    from rtface.config.option_types import RunOptions
     from rtface.jobs.queue.runner import RunCounts
 
 
@@ -45,7 +44,7 @@ class Queue:
     def __init__(self, path: str | PathLike[str] | None = None) -> None:
         self.store = Store(queue_path() if path is None else Path(path))
 
-    def add(self, input: str | PathLike[str], output: str | PathLike[str], **options: Unpack[RunOptions]) -> Item:
+    def add(self, input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Item:
         """Adds an item at the end, after the checks that `rtface.run` makes before it begins.
 
         Args:

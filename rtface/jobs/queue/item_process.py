@@ -146,12 +146,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         corrected=report.frames_corrected,
     )
     for note in report.notes:
-        if isinstance(note, Message) and note.code in (
-            "person_missed",
-            "person_nowhere",
-            "person_partly",
-            "label_absent",
-        ):
+        if isinstance(note, Message) and note.code in ("person_missed", "person_nowhere", "person_partly"):
             done = done + "; " + note
     return Ended("done", done)
 

@@ -15,6 +15,7 @@ from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.shaping import measure_floats
 from rtface.device.cuda.stream_thread import StreamThread
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
 from rtface.errors import DeviceLost, OutOfDeviceMemory
@@ -56,7 +57,11 @@ def film(fmt="yuv420p", frames=2, *, faces=2, flecks=False, **more):
 
 def run(device, engines, frames, stats=None, *, coded=None, **options):
     step = FilmEnhancer(
-        Runtime(device, engines), Options(**options), stats or Stats(), analysis=coded is not None, coded=coded
+        Runtime(device, engines),
+        Options(**options),
+        stats or Stats(),
+        analysis=coded is not None,
+        helpers=Helpers(coded=coded),
     )
     return list(join_fields(step(split_fields(iter(frames)))))
 

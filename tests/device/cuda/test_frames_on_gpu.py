@@ -17,6 +17,7 @@ from rtface.device.cpu.device import CpuDevice, CpuView
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.view import GpuView, RegionReader
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, InputError
 from rtface.frame import Color, Display
@@ -317,7 +318,9 @@ def test_a_tracker_looks_while_the_enhancement_works(streams, device, on_cpu):
     stats, trackers = Stats(), [create_tracker() for _ in range(2)]
 
     def go(device, engines, tracker, frames, stats):
-        step = FilmEnhancer(Runtime(device, engines), Options(), stats, coded=coded_stage(measures_only=True))
+        step = FilmEnhancer(
+            Runtime(device, engines), Options(), stats, helpers=Helpers(coded=coded_stage(measures_only=True))
+        )
         return list(step(buffer(track(split_fields(iter(frames)), tracker, device, stats), 2, name="track")))
 
     mine = back(go(device, Only(engine), trackers[0], [put(f, streams) for f in moving()], stats))

@@ -12,6 +12,7 @@ import pytest
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.host_engine import HostEngine
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
@@ -75,8 +76,8 @@ def enhance(device, engines, stats=None, governor=None, keyframe=3):
     stats = stats or Stats()
     common = RuntimeSwitch(Runtime(device, engines), stats), Options(keyframe=keyframe), stats
     if governor is None:
-        return FilmEnhancer(*common, analysis=False, light="rtface-s")
-    return LiveEnhancer(*common, governor, analysis=False, light="rtface-s")
+        return FilmEnhancer(*common, analysis=False, helpers=Helpers(light="rtface-s"))
+    return LiveEnhancer(*common, governor, analysis=False, helpers=Helpers(light="rtface-s"))
 
 
 @pytest.mark.parametrize(

@@ -297,16 +297,6 @@ def test_what_the_preparation_changes_is_built_again(recipe: Recipe, monkeypatch
     assert stage.built == ["fp16"] * 3
 
 
-def test_a_plan_built_ahead_is_used(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Stage(monkeypatch, fp16=right)
-    built = tensorrt.build_on(recipe, gpu_here())
-    assert built.path.exists() and built.verdict.passed
-    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
-    assert stage.built == ["fp16"]
-    tensorrt.open_tensorrt(recipe, gpu_here(driver="590.2"))[0].close()
-    assert stage.built == ["fp16", "fp16"]
-
-
 def test_of_a_persons_weights_no_plan_is_kept(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
     own = replace(recipe, name=f"{recipe.name}@anna", learned=learned.read(learnt(tmp_path / "anna.person", ANNA)))
@@ -342,7 +332,6 @@ def test_a_portable_plan_has_an_identity_of_its_own(recipe: Recipe, monkeypatch:
     plan, verdict = tensorrt.open_tensorrt(recipe, gpu)
     assert verdict.passed and plan.identity.profile.endswith(", portable")
     plan.close()
-    assert tensorrt.build_on(recipe, gpu).path.exists()
 
 
 def test_a_gpu_that_the_library_refuses_costs_no_build(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:

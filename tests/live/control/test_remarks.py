@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analysis
+from rtface.analysis.measure import Analysis
 from rtface.enhance.track_store import TrackStore
 from rtface.frame import Display, Face
 from rtface.geometry.transforms import apply, sample_to_display

@@ -88,8 +88,7 @@ function faces(persons, seek, pictures, still) {
 
 function found(result, seek, pictures, still, strength) {
   const tracks = Object.entries(result.tracks ?? {});
-  const whole = Object.values(result.picture ?? {}).some((score) => score >= LEAST) ? [h("h3", {}, t("films.whole_picture")), problems(result.picture)] : [];
-  if (!tracks.length) return [h("p", {}, t("films.no_faces")), ...whole];
+  if (!tracks.length) return [h("p", {}, t("films.no_faces"))];
   const persons = Object.entries(result.persons ?? {});
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [

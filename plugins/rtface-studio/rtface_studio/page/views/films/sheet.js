@@ -1,8 +1,8 @@
-// The contact sheet of a film: its most telling faces, with two engines and strengths.
+// The contact sheet of a film: its most telling faces, with two engines.
 import { api, keyed } from "../../lib/api.js";
 import { h, replace } from "../../lib/dom.js";
 import { on } from "../../lib/events.js";
-import { percent, t, translated } from "../../lib/text.js";
+import { t, translated } from "../../lib/text.js";
 import { button, copyButton, note } from "../../lib/ui.js";
 
 /** Shows the sheet in `root`; `settings()` gives those of the whole film, and `take(values)` sets some of them. Gives a function that ends this. */
@@ -20,8 +20,8 @@ export function mountSheet(root, id, settings, take) {
     } else if (state === "done") {
       const image = keyed(`${result.image}?${Date.now()}`);
       replace(root, head, h("a", { href: image, target: "_blank", rel: "noopener" }, h("img", { src: image, alt: t("films.sheet_alt") })),
-        result.hint ? note(result.hint) : h("div", { class: "row" }, h("span", {}, t("films.sheet_take")), result.variants.map(({ engine, strength }) =>
-          button(`${engine}, ${percent(strength)}`, () => take({ engine: engine === "rtface-m" ? "default" : engine, strength }), { kind: "small" }))),
+        result.hint ? note(result.hint) : h("div", { class: "row" }, h("span", {}, t("films.sheet_take")), result.engines.map((engine) =>
+          button(engine, () => take({ engine: engine === "rtface-m" ? "default" : engine }), { kind: "small" }))),
         h("div", { class: "row" }, h("code", {}, result.command),
           copyButton(() => result.command)),
         make(t("films.sheet_again")));
