@@ -20,7 +20,7 @@ LEFT_ALONE, CORRECTED = "left alone", "corrected"
 """The words for a face that is left alone, and for one whose gain was not predicted."""
 SOUGHT = 0.1
 """Score from which on a fault is worth a word."""
-_MILD, _NAMES = 0.35, {"missing": "missing regions"}
+_MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
 """Faults that no correction of a face changes, so that they are no reason for one."""
 _WEAKER = {

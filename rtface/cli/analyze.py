@@ -104,7 +104,10 @@ def analyze(
         )
     proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
-        table = treatment_file(source, tracks) | {"proposals": [one.to_dict() for one in proposed]}
+        table = treatment_file(source, tracks) | {
+            "proposals": [one.to_dict() for one in proposed],
+            "picture": found.faults,
+        }
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
         print_tracks(tracks, verbose=console.verbosity > 0)
@@ -114,6 +117,8 @@ def analyze(
         console.log(f"{source}: no face found")
     for line in found.notes:
         console.log(line)
+    if named := _named(found.faults):
+        console.log(f"the whole picture: {named} (docs/films.md says what takes it out)")
     if any(found.curves):
         console.log("dyes have faded: --colour restore takes that out of every frame, by one curve")
     if unreadable := stats.counters["unreadable"]:

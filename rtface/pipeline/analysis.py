@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
+from rtface.analysis.whole_picture import PictureMeter
 from rtface.concurrency import buffer, close_with
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
@@ -47,6 +48,8 @@ class Findings:
         keep_faces: whether to keep images of faces.
         scenes: of a film.
         notes: what of the input is read.
+        picture: measures the whole picture.
+        combed: gives the share of combed frames, 0…1, of those of a film of which it can be told.
         curves: against fading; of a film one, or none, of stills one each; None for one that has not faded.
         tracks: gives the tracks.
         faces: gives images of the fittest face of each track, by id, uint8 RGB 256×256×3.
@@ -55,9 +58,21 @@ class Findings:
     keep_faces: bool = False
     scenes: SceneRecorder = field(default_factory=SceneRecorder)
     notes: list[str] = field(default_factory=list[str])
+    picture: PictureMeter = field(default_factory=PictureMeter)
+    combed: Callable[[], float] = float
     curves: list[FadingCurve | None] = field(default_factory=list[FadingCurve | None])
     tracks: Callable[[], list[TrackReport]] = list
     faces: Callable[[], dict[int, Bytes]] = dict
+
+    @property
+    def faults(self) -> dict[str, float]:
+        """What is wrong with the whole picture, 0…1: what `picture` scores, combs, and fading, of stills on average."""
+        faded = [max(power for power, _ in curve) - 1 if curve else 0.0 for curve in self.curves]
+        return {
+            **self.picture.scores,
+            "combed": self.combed(),
+            "fading": round(sum(faded) / max(len(faded), 1) / 0.9, 3),
+        }
 
 
 def analyze_file(
@@ -95,6 +110,8 @@ def analyze_file(
             found.scenes.clock = FilmClock.of(source.info, options.timecode)
             found.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
             frames_in = found.scenes.noted(frames_in, device)
+        if found is not None:
+            frames_in = found.picture.noted(frames_in, device)
         coded = open_coded(stats, threads.engines.engine)
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
         held_before = HeldFaces()  # of the faces whose persons are not known yet
@@ -108,7 +125,8 @@ def analyze_file(
         measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:
-            found.tracks = lambda: tracks.reports(origin)
+            found.tracks, count = lambda: tracks.reports(origin), stats.counters
+            found.combed = lambda: round(count["frames_combed"] / max(1, count["frames_told"]), 3)
             found.faces = recognise.faces if recognise is not None else dict
 
         def examined(frame: Frame) -> list[Undecided]:

@@ -88,7 +88,8 @@ function faces(persons, seek, pictures, still) {
 
 function found(result, seek, pictures, still, strength) {
   const tracks = Object.entries(result.tracks ?? {});
-  if (!tracks.length) return [h("p", {}, t("films.no_faces"))];
+  const whole = Object.values(result.picture ?? {}).some((score) => score >= LEAST) ? [h("h3", {}, t("films.whole_picture")), problems(result.picture)] : [];
+  if (!tracks.length) return [h("p", {}, t("films.no_faces")), ...whole];
   const persons = Object.entries(result.persons ?? {});
   const jump = (time) => button(clock(time, true), () => seek(time), { kind: "small quiet" });
   return [

@@ -1,0 +1,152 @@
+"""Faults that one sees in the whole picture of a film: grain, dust, scratches, flicker, low contrast.
+
+Three frames in a row are looked at now and then, in the middle of the picture, on the grid on which they are stored.
+Grain is what the mean of its neighbours lacks of the middle one, in the calmer quarter of the picture. Dust is a spot,
+and a scratch a thin upright line, that neither neighbour shows near it, where these are alike; a longer scratch is
+a thin line from top to bottom that trembles. Flicker is light that comes and goes alike in all parts of the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from rtface.analysis.measure import ramp
+from rtface.frame import Bytes, Frame
+from rtface.geometry.transforms import compose, plane_matrix, translation
+from rtface.protocols import Device, Item
+
+FAULTS = ("grain", "dust", "scratches", "flicker", "low_contrast")
+_SIDE, _LEAST = 512, 200  # samples: side of the part that is looked at; of pictures in which flecks and lines are
+_FRAMES, _GAP = 3, 8  # in a row; and from the first such row to the next, which grows by one from row to row
+_CELL, _COARSE = 8, 8  # side of the cells for grain; cells along each side for flicker
+_FLASHES = 0.15  # share of the light from which on lamps are switched
+_AREA = 1e5  # samples that flecks and lines are counted in
+_AROUND, _LINE = (21, 21), 25  # samples around a fleck that must be alike in all three; rows of a line, at least
+_NEAR = np.ones((3, 3), np.uint8)
+
+
+class PictureMeter:
+    """Measures the frames of a film, or stills, while they pass."""
+
+    def __init__(self) -> None:
+        self._row: list[Bytes] = []
+        self._wait, self._gap = 0, _GAP
+        self._seen: list[list[float]] = []  # as of `_compared`
+        self._ends: list[Any] = []  # levels of the darkest and the lightest hundredth of each picture
+
+    def noted(self, items: Iterable[Item], device: Device) -> Iterator[Item]:
+        """The items as they come; some of the frames are looked at with `device`."""
+        for item in items:
+            if isinstance(item, Frame):
+                self._note(item, device)
+            yield item
+
+    def _note(self, frame: Frame, device: Device) -> None:
+        if self._wait <= 0 or frame.new:
+            self._row, self._wait, self._gap = [], self._gap, self._gap + 1
+        self._wait -= 1
+        if len(self._row) < _FRAMES:
+            try:
+                luma = _middle(frame, device)
+            except Exception:  # noqa: BLE001 - it cannot be viewed, which the tracker meets too, counts and reports
+                return
+            if self._row and self._row[0].shape != luma.shape:
+                self._row.clear()
+            self._row.append(luma)
+            if len(self._row) == 1:
+                self._ends.append(np.percentile(luma[::2, ::2], (1, 99)))
+            elif len(self._row) == _FRAMES and (seen := _compared(*self._row)) is not None:
+                self._seen.append(seen)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """By the names in `FAULTS`, each 0 (none of it) … 1; of stills there is low contrast alone."""
+        scores = dict.fromkeys(FAULTS, 0.0)
+        if self._ends:
+            dark, bright = np.median(self._ends, axis=0).tolist()
+            scores["low_contrast"] = math.sqrt(ramp(dark, 36.0, 72.0) * ramp(dark - bright, -170.0, -100.0))
+        if self._seen:
+            seen = np.array(self._seen)
+            grain, light, flecks, lines, _ = np.median(seen, axis=0).tolist()
+            scores["grain"] = 1 - math.exp(-max(0.0, grain - 1.0) / 6.0)
+            scores["dust"] = 1 - math.exp(-flecks)
+            scores["scratches"] = max(ramp(lines, 0.5, 5.0), float(np.mean(seen[:, 4] > 0.9)))
+            scores["flicker"] = ramp(light, 0.0015, 0.025) * bool(np.percentile(seen[:, 1], 75) < _FLASHES)
+        return {name: round(score, 3) for name, score in scores.items()}
+
+
+def _middle(frame: Frame, device: Device) -> Bytes:
+    """Brightness of the middle of a picture, uint8 h×w, on its own grid; of one field of an interlaced one."""
+    frame = frame.source or frame
+    frame = replace(frame, field=None if frame.display.fields == "progressive" else 0)
+    size = frame.image.width, frame.image.height
+    width, height = size[0], size[1] if frame.field is None else size[1] // 2
+    w, h = min(width, _SIDE), min(height, _SIDE)
+    matrix = compose(
+        translation(-((width - w) // 2), -((height - h) // 2)),
+        plane_matrix(size, frame.display, field=frame.field),
+    )
+    return cast(Bytes, cv2.cvtColor(device.view(frame).crop(matrix, (w, h)), cv2.COLOR_RGB2GRAY))
+
+
+def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
+    """The figures of b between a and c: the grain's deviation in code values, by what share the light differs, flecks
+    and short lines in each `_AREA`, the share of the height that the longest line has. None of a black or white one."""
+    if min(b.shape) < _CELL:
+        return None
+    coarse = [
+        np.log(cv2.resize(p, (_COARSE, _COARSE), interpolation=cv2.INTER_AREA) + np.float32(16)) for p in (a, b, c)
+    ]
+    light = float(np.median(coarse[1] - (coarse[0] + coarse[2]) / 2))
+    shape = b.shape[1] // _CELL, b.shape[0] // _CELL
+    means = cv2.resize(b, shape, interpolation=cv2.INTER_AREA)
+    usable = (means > 20) & (means < 235)
+    if np.count_nonzero(usable) < 32:
+        return None
+    steady: Any = b * np.float32(math.exp(-light))
+    rest: Any = cv2.subtract(steady, cv2.addWeighted(a, 0.5, c, 0.5, 0.0, dtype=cv2.CV_32F))
+    rest = cv2.subtract(rest, cv2.blur(rest, (9, 9)))
+    power = cv2.resize(cv2.multiply(rest, rest), shape, interpolation=cv2.INTER_AREA)[usable]
+    grain = math.sqrt(2 / 3 * float(np.percentile(power, 25)))
+    if min(b.shape) < _LEAST:
+        return [grain, abs(light), 0.0, 0.0, 0.0]
+    steady = cv2.convertScaleAbs(steady)
+    sides = (
+        cv2.subtract(steady, cv2.dilate(cv2.max(a, c), _NEAR)),
+        cv2.subtract(cv2.erode(cv2.min(a, c), _NEAR), steady),
+    )
+    flecks: Any = np.maximum(*sides) > max(20.0, 5 * grain)
+    moved: Any = cv2.absdiff(steady, cv2.addWeighted(a, 0.5, c, 0.5, 0.0))
+    restless: Any = cv2.blur(moved, (1, 9)) > 5 + 1.5 * grain  # a pole stands still, a scratch does not
+    moved[cv2.dilate(flecks.view(np.uint8), np.ones((5, 5), np.uint8)) > 0] = 0
+    still: Any = cv2.max(cv2.blur(moved, _AROUND), cv2.blur(cv2.absdiff(a, c), _AROUND)) < 2 + 1.5 * grain
+    spots = sum(3 <= area <= 400 and max(w, h) <= 3 * min(w, h) + 1 for *_, w, h, area in _parts(flecks & still))
+    lines, longest = 0, 0.0
+    for side, sign in zip(sides, (1, -1), strict=True):
+        alone: Any = cv2.blur((side > 0).astype(np.float32), (1, _LINE)) > 0.6
+        thin = _thin(steady, _LINE, 3, sign, max(4.0, 0.6 * grain)) & alone & still
+        lines += sum(h >= 8 and w <= 6 for *_, w, h, _ in _parts(thin))
+        thin = cv2.dilate((_thin(steady, 9, 4, sign, 4.0) & restless).view(np.uint8), np.ones((1, 3), np.uint8))
+        x, y = max(8, b.shape[1] // 32), b.shape[0] // 16
+        longest = max(longest, float(thin[y:-y, x:-x].mean(0).max()))
+    return [grain, abs(light), spots * _AREA / b.size, lines * _AREA / b.size, longest]
+
+
+def _parts(mask: Any) -> list[list[int]]:
+    """x, y, width, height and area of each connected part of a mask."""
+    return np.asarray(cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[2])[1:].tolist()
+
+
+def _thin(luma: Bytes, rows: int, columns: int, sign: int, least: float) -> Any:
+    """Where the mean over so many rows is by `least` lighter (sign 1) or darker (−1) than so many columns to its left
+    and right, whose own difference is less than twice that."""
+    mean: Any = cv2.blur(luma, (1, rows)).astype(np.float32)
+    left, right = np.roll(mean, columns, 1), np.roll(mean, -columns, 1)
+    out = np.minimum(sign * (mean - left), sign * (mean - right))
+    return (out > least) & (np.abs(left - right) < 2 * out)
