@@ -116,9 +116,6 @@ class TrackFigures:
         self.corrected += later.corrected
         self.guarded += later.guarded
         self.strength_sum += later.strength_sum
-        ranges = [each for each in (self.strength_range, later.strength_range) if each is not None]
-        if ranges:
-            self.strength_range = min(low for low, _ in ranges), max(high for _, high in ranges)
         for name, total in later.factors.items():
             self.factors[name] = self.factors.get(name, 0.0) + total
         self.engine, self.treatment = later.engine or self.engine, later.treatment or self.treatment
@@ -134,10 +131,9 @@ class TrackFigures:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TrackFigures:
         """Reads what `to_dict` gave."""
-        treatment, strengths = values["treatment"], values["strength_range"]
+        treatment = values["treatment"]
         more: dict[str, Any] = {
             "treatment": treatment and Treatment(**treatment | {"reasons": tuple(treatment["reasons"])}),
-            "strength_range": strengths and tuple(strengths),
             "spans": [Span(**span) for span in values["spans"]],
             "doubts": {int(part): Doubt.of(doubt) for part, doubt in values["doubts"].items()},
         }
