@@ -45,7 +45,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def frames() -> Iterator[np.ndarray]:
         for shot in range(6):
-            yield from (tinted(shot % 2, (60.0, -60.0)[shot % 2] + t) for t in range(5))
+            yield from (tinted(shot % 2, (60.0, -60.0)[shot % 2] + t) for t in range(8))
 
     return write_film(tmp_path_factory.mktemp("film") / "two.mkv", frames(), rate=10)
 
@@ -82,9 +82,9 @@ def test_the_film_is_that_of_one_piece(kind: str, film: Path, tmp_path: Path, mo
     job = FilmJob.open(film, other, options, length=films.LENGTH)
     assert isinstance(job, FilmJob)
     job.find_numbers()
-    first, second = run_file(film, one, options), in_segments(film, other, options, stop_at=15)
+    first, second = run_file(film, one, options), in_segments(film, other, options, stop_at=24)
     same_film(one, other)
-    assert 0 < first.frames_corrected < 30 or kind == "treatment"
+    assert 0 < first.frames_corrected < 48 or kind == "treatment"
     restored = {t.person for t in second.tracks if t.treatment["engine"] == own.name}
     assert restored == ({"anna"} if kind == "photo" else set())
     assert [(t.id, t.person, t.frames_corrected) for t in first.tracks] == [
@@ -141,7 +141,7 @@ def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
     options = Options(codec="ffv1", correct="always", faces="P2")
     one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
     run_file(film, one, options)
-    for step in (9, 13):  # while it searches, and while it makes segments
+    for step in (9, 21):  # while it searches, and while it makes segments
         done = subprocess.run([sys.executable, "-c", _KILLED, film, other, str(step)], timeout=60, check=False)
         assert done.returncode == -9
         job = FilmJob.open(film, other, options, length=films.LENGTH)
@@ -163,7 +163,7 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
     stop = threading.Event()
 
     def tick(progress: Progress) -> None:
-        if progress.frames == 17:
+        if progress.frames == 30:
             stop.set()
 
     with pytest.raises(Interrupted):
@@ -177,11 +177,11 @@ def test_a_search_that_was_stopped_goes_on_with_its_numbers(film: Path, tmp_path
     assert not json.loads(state.read_bytes())["persons"], "embeddings are kept after the search"
     one, other = (FaceNumbers(job.folder, job.plan) for job in (whole, halves))
     assert one.complete and other.complete and one.highest == other.highest == 6
-    for time in np.arange(30) / 10:
+    for time in np.arange(48) / 10:
         assert [(known.number, known.person) for known in one.at(time)] == [
             (known.number, known.person) for known in other.at(time)
         ]
-    assert {known.person for known in one.at(2.8)} == {"P2"}
+    assert {known.person for known in one.at(4.5)} == {"P2"}
 
 
 def test_a_changed_treatment_file_is_noticed(film: Path, tmp_path: Path):
