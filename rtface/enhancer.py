@@ -27,7 +27,7 @@ from rtface.pipeline.chain import find_faces
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
 from rtface.util import parse
-from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
+from rtface.util.av_arrays import ArrayFormat, check_format, copy_image, image_from_array
 
 # Pixels; the five points of a face that can be seen are farther apart.
 _LEAST_SPREAD = 1.0
@@ -203,7 +203,7 @@ class Enhancer:
         else:
             self._faces, self._results = (), ()
         item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
-        return item.image if given else array_from_image(item.image)
+        return item.image if given else item.image.to_ndarray()  # type: ignore[return-value]
 
     def _corrected(self, frame: Frame) -> Frame:
         task = self._enhance.submit(frame)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from rtface import plugins
@@ -33,21 +32,32 @@ class Check(Generic[T]):
     Attributes:
         convert: given (value, name); returns the value converted, or raises.
         metavar: placeholder of the value in help texts.
-        accepts: annotation of the values that Python passes.
         words: fixed values, for shell completion.
     """
 
     convert: Callable[[object, str], T]
     metavar: str
-    accepts: str
     words: tuple[str, ...] = ()
 
     def __call__(self, value: object, shown: str) -> T:
         return self.convert(value, shown)
 
 
-def _check(metavar: str, accepts: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
-    return lambda convert: Check(convert, metavar, accepts, words)
+def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
+    return lambda convert: Check(convert, metavar, words)
+
+
+def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
+    """A text of a pattern, in lower case; the message has {option}, {value} and {hint}, one of the words."""
+
+    @_check(metavar, *words)
+    def check(value: object, shown: str) -> str:
+        text = str(value).strip().lower()
+        if re.fullmatch(pattern, text):
+            return text
+        raise UsageError(message, code=code, option=shown, value=_show(value), hint=hint(text, words))
+
+    return check
 
 
 def parse_time(value: object) -> float:
@@ -99,9 +109,8 @@ def _or(words: Sequence[str]) -> str:
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
     """One of some words, or the name of an installed plugin of the kind `extension`."""
-    literal = f"Literal[{', '.join(map(repr, choices))}]".replace("'", '"')
 
-    @_check("|".join(choices), "str" if extension else literal, *choices)
+    @_check("|".join(choices), *choices)
     def check(value: object, shown: str) -> object:
         if value in choices:
             return value
@@ -124,7 +133,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
     """A number in a closed range."""
     kind = "a whole number" if whole else "a number"
 
-    @_check("N", "int" if whole else "float")
+    @_check("N")
     def check(value: object, shown: str) -> float:
         span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
@@ -133,32 +142,24 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
             number = math.inf
         except (TypeError, ValueError):
             number = math.nan
-        if math.isnan(number) or (whole and not math.isinf(number) and number != int(number)):
+        wrong = math.isnan(number) or (whole and not math.isinf(number) and number != int(number))
+        if wrong or math.isinf(number) or not low <= number <= high:
+            near = "" if wrong else f": the nearest is {low if number < low else high:g}"
             raise UsageError(
-                "{option} must be {kind} {range}, not {value}",
+                "{option} must be {kind} {range}, not {value}{hint}",
                 code="value_number",
                 option=shown,
                 kind=kind,
                 range=span,
                 value=_show(value),
-            )
-        if not low <= number <= high or math.isinf(number):
-            near = low if number < low else high
-            raise UsageError(
-                "{option} must be {kind} {range}, not {value}: the nearest is {nearest:g}",
-                code="value_number_near",
-                option=shown,
-                kind=kind,
-                range=span,
-                value=_show(value),
-                nearest=near,
+                hint=near,
             )
         return int(number) if whole else number
 
     return check
 
 
-@_check("0..1", "float")
+@_check("0..1")
 def share(value: object, shown: str) -> object:
     """A number from 0 to 1; 50% is 0.5."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
@@ -166,28 +167,16 @@ def share(value: object, shown: str) -> object:
     return number(0, 1)(value, shown)
 
 
-@_check("1..100%", "float")
+@_check("1..100%")
 def budget(value: object, shown: str) -> object:
     """A share of all that there is, 0.01 to 1; 50% is 0.5."""
-    try:
-        given = share(value, shown)
-    except UsageError:
-        given = 0.0
-    if isinstance(given, float | int) and given >= 0.01:
-        return given
-    raise UsageError(
-        "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}",
-        code="value_share",
-        option=shown,
-        value=_show(value),
-    )
+    return number(0.01, 1)(share(value, shown), shown)
 
 
 def or_words(check: Check[T], *words: str) -> Check[object]:
     """What `check` takes, or one of some words."""
-    one = choice(*words)
 
-    @_check("|".join((check.metavar, *words)), f"{check.accepts} | {one.accepts}", *words)
+    @_check("|".join((check.metavar, *words)), *words)
     def checked(value: object, shown: str) -> object:
         text = str(value).strip().lower()
         if text in words:
@@ -206,7 +195,7 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
     return checked
 
 
-@_check("yes|no", "bool")
+@_check("yes|no")
 def boolean(value: object, shown: str) -> object:
     """True or False, or a word for it."""
     if isinstance(value, bool):
@@ -224,7 +213,7 @@ def boolean(value: object, shown: str) -> object:
     return known[text]
 
 
-@_check("TIME", "float | str")
+@_check("TIME")
 def time(value: object, shown: str) -> object:
     """Seconds into a film, see `parse_time`."""
     try:
@@ -238,25 +227,18 @@ def time(value: object, shown: str) -> object:
         ) from None
 
 
-@_check("TIMECODE", "str")
-def timecode(value: object, shown: str) -> object:
-    """A timecode; whether it is one of a film's rate is checked once that is known."""
-    text = str(value).strip()
-    if re.fullmatch(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}", text):
-        return text
-    raise UsageError(
-        "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
-        code="value_timecode",
-        option=shown,
-        value=_show(value),
-    )
+timecode = _text(
+    "TIMECODE",
+    r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}",
+    "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
+    code="value_timecode",
+)
+"""A timecode; whether it is one of a film's rate is checked once that is known."""
 
 
-@_check("FILE", "str | PathLike[str]")
+@_check("FILE")
 def path(value: object, shown: str) -> object:
     """A file."""
-    if isinstance(value, Path):
-        return value
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(
             "{option} must be the path of a file, not {value}", code="value_path", option=shown, value=_show(value)
@@ -264,28 +246,22 @@ def path(value: object, shown: str) -> object:
     return expanded(value, shown)
 
 
-@_check("RATE", "Fraction | float | str")
+@_check("RATE")
 def rate(value: object, shown: str) -> object:
     """Frames a second, as an exact fraction."""
     try:
         if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
             raise ValueError
         rate = Fraction(value).limit_denominator(1_000_000)
+        if not 0 < rate <= 1000:
+            raise ValueError
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(
-            "{option} must be frames a second as 25, 29.97 or 30000/1001, not {value}",
+            "{option} must be frames a second as 25, 29.97 or 30000/1001, at most 1000, not {value}",
             code="value_fps",
             option=shown,
             value=_show(value),
         ) from None
-    if not 0 < rate <= 1000:
-        raise UsageError(
-            "{option} must be above 0 and at most 1000 frames a second, not {value}: the nearest is {nearest}",
-            code="value_fps_range",
-            option=shown,
-            value=_show(value),
-            nearest=1 if rate <= 0 else 1000,
-        )
     return rate
 
 
@@ -313,7 +289,7 @@ def is_person_name(word: str) -> bool:
     )
 
 
-@_check("all|largest|ID,...", "str", "all", "largest")
+@_check("all|largest|ID,...", "all", "largest")
 def faces(value: object, shown: str) -> object:
     """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
@@ -331,7 +307,7 @@ def faces(value: object, shown: str) -> object:
     )
 
 
-@_check("NAME[@P2,...][=PHOTO,...]", "Sequence[str]")
+@_check("NAME[@P2,...][=PHOTO,...]")
 def persons(value: object, shown: str) -> object:
     """Names of persons, alone where they were learnt: a tuple of "NAME", "NAME=PHOTO,PHOTO"; with "@P2,5" after a name
     person P2 and track 5 are taken for that one."""
@@ -384,7 +360,7 @@ def device_kind(device: str) -> tuple[str, int]:
     return (match[1], int(match[2] or 0)) if match else (device, 0)
 
 
-@_check("auto|cpu|cuda[:N]|...", "str", *DEVICES)
+@_check("auto|cpu|cuda[:N]|...", *DEVICES)
 def device(value: object, shown: str) -> str:
     """Where engines run: one of `DEVICES`, with a GPU's number where it may have one, or a plugin's backend."""
     text = str(value).strip().lower()
@@ -408,22 +384,19 @@ def device(value: object, shown: str) -> str:
     return text
 
 
-@_check("auto|cuda[:N]|software", "str", "auto", "cuda", "software")
-def decoder(value: object, shown: str) -> object:
-    """What decodes: "auto", "software", "cuda" or "cuda:N"."""
-    text = str(value).strip().lower()
-    if re.fullmatch(r"auto|software|cuda(:\d{1,3})?", text):
-        return text
-    raise UsageError(
-        "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
-        code="value_codec_device",
-        option=shown,
-        value=_show(value),
-        hint=hint(text, ("auto", "software", "cuda")),
-    )
+decoder = _text(
+    "auto|cuda[:N]|software",
+    r"auto|software|cuda(:\d{1,3})?",
+    "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
+    "auto",
+    "cuda",
+    "software",
+    code="value_codec_device",
+)
+"""What decodes: "auto", "software", "cuda" or "cuda:N"."""
 
 
-@_check("best|HEIGHT|INDEX", "int | str", "best")
+@_check("best|HEIGHT|INDEX", "best")
 def variant(value: object, shown: str) -> str:
     """A variant of an HLS or DASH list: "best", or a height or number as text."""
     text = str(value).strip().lower().removesuffix("p")
@@ -437,7 +410,7 @@ def variant(value: object, shown: str) -> str:
     )
 
 
-@_check("NAME", "str")
+@_check("NAME")
 def name(value: object, shown: str) -> object:
     """A name; the module that uses it knows which are valid."""
     if not isinstance(value, str) or not value.strip():
@@ -445,7 +418,7 @@ def name(value: object, shown: str) -> object:
     return value.strip()
 
 
-@_check("NAME;...", "Sequence[str]")
+@_check("NAME;...")
 def names(value: object, shown: str) -> object:
     """Names: a list, or text separated by semicolons; empty ones are refused."""
     given = value.split(";") if isinstance(value, str) else value
@@ -462,7 +435,7 @@ def names(value: object, shown: str) -> object:
 _STREAMS = ("audio", "video", "subtitle", "data", "attachment", "cover", "chapters")
 
 
-@_check("STREAM;...", "Sequence[str]", *_STREAMS)
+@_check("STREAM;...", *_STREAMS)
 def streams(value: object, shown: str) -> object:
     """Numbers and kinds of streams: a list, or text separated by semicolons."""
     given = value.split(";") if isinstance(value, str) else value
@@ -480,7 +453,7 @@ def streams(value: object, shown: str) -> object:
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
 
-@_check("WxH", "tuple[int, int] | str")
+@_check("WxH")
 def size(value: object, shown: str) -> object:
     """Width and height in pixels."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
@@ -499,7 +472,7 @@ def size(value: object, shown: str) -> object:
     return (pair[0], pair[1])
 
 
-@_check("N|LINESp|WIDTHxHEIGHT", "int | str", "1", "2", "3", "4", "1080p", "2160p")
+@_check("N|LINESp|WIDTHxHEIGHT", "1", "2", "3", "4", "1080p", "2160p")
 def scale(value: object, shown: str) -> str | None:
     """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
     text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
@@ -518,7 +491,7 @@ def is_scale(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4})", value) is not None
 
 
-@_check("BITS", "int | str")
+@_check("BITS")
 def bitrate(value: object, shown: str) -> object:
     """Bits a second: 4500k, 6M, or a number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())

@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import stat
+import time
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -17,10 +18,10 @@ from rtface.media.files.image_names import has_still_name
 from rtface.media.files.workfile import HOST, Target, is_work_of, writer_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.util.av_input import open_input
-from rtface.util.files import lock, now_in
+from rtface.util.files import lock
 
 # Locks of another host may not be seen from here, and some file systems have none: such a file counts as left behind
-# when nothing was written for so long, by the clock of the machine that keeps it.
+# when nothing was written for so long.
 _SILENT_S = 3600
 # Of a recording more than a header may still be of use to somebody.
 _HEADER_BYTES = 1 << 16
@@ -105,7 +106,7 @@ def at_work(path: Path, number: int) -> bool:
         return True
     if locks and writer_of(path)[0] == HOST:
         return False
-    return now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S
+    return time.time() - os.fstat(number).st_mtime < _SILENT_S
 
 
 def make_playable(file: BinaryIO, *, first: bool = False) -> list[Fraction]:

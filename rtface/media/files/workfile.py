@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rtface.errors import OutputError
-from rtface.util.files import NEW, lock, numbered, rename_new, replace, sync_file, sync_folder
+from rtface.util.files import NEW, lock, numbered, rename_new, sync_file, sync_folder
 from rtface.util.machine import machine_name
 
 _FULL = {
@@ -197,7 +197,7 @@ class WorkFile:
         if sys.platform == "win32":  # an open file cannot be renamed there
             self._file.close()
         if self.target.overwrite:
-            replace(self.path, path)
+            self.path.replace(path)
         else:
             rename_new(self.path, path)
         self.path = path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -27,7 +28,6 @@ from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_choice import StreamPlan, choose, is_pcm, named
-from rtface.util.files import free_bytes
 from rtface.util.timecode import Timecode
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
@@ -368,7 +368,7 @@ def check_space(plan: OutputPlan) -> None:
     folder = plan.target.path.parent
     if not folder.is_dir():
         raise folder_gone(plan.path, folder)
-    free = free_bytes(folder)
+    free = shutil.disk_usage(folder).free
     if free < 1 << 20:
         raise OutputError(
             "{path}: the disk is full ({count} bytes free); make room or choose another place",
