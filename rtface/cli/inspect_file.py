@@ -45,7 +45,7 @@ def inspect(
 
 
 def _lines(found: Inspected) -> list[str]:
-    first, *rest = ["no credentials"] if found.credentials is None else found.credentials.lines()
+    first, *rest = found.lines or ["no credentials"]
     lines = [found.file, f"  C2PA: {first}", *(f"    {line}" for line in rest)]
     lines.append(f"  digital source type: {found.source_type or 'not said'}")
     made = ", ".join(f"{name}={text}" for name, text in found.rtface.items() if name != "digital_source_type")

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +216,13 @@ class Credentials:
     def said(self) -> dict[str, Any]:
         """What rtface says of files, settings and areas, as a sidecar does; empty where it says nothing."""
         return self.assertion(_FACES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, without the areas of each frame."""
+        said = {name: value for name, value in self.said.items() if name != "changed"}
+        all = self.manifest.get("assertions", ())
+        kept = [one | {"data": said} if one.get("label") == _FACES else one for one in all]
+        return {**asdict(self), "manifest": {**self.manifest, "assertions": kept}}
 
     def lines(self) -> list[str]:
         """What they say, in words."""

@@ -43,7 +43,7 @@ class FrameComparison:
         self._changed, self._whole, self._lossless = changed, whole, lossless
         self._count = self._copied = 0
         self._shares, self._errors = list[float](), list[float]()
-        self._problems, self._gaps = dict[Any, str](), Counter[str]()
+        self._problems, self._gaps = list[str](), Counter[str]()
 
     def frame(self, name: Any, new: Frame, old: Frame, *, copied: bool = False) -> None:
         """Takes the next frame of the output and of the input; `copied` where its packet is the input's."""
@@ -72,7 +72,7 @@ class FrameComparison:
                 self._gaps["coded too coarsely"] += 1
                 return
         if wrong:
-            self._problems[name] = wrong
+            self._problems.append(f"frame {name}: {wrong}")
         self._copied += copied
         self._count += 1
         if boxes:
@@ -117,7 +117,7 @@ class FrameComparison:
     def end(self, found: Checked) -> None:
         """Says what came out."""
         found.gaps += [f"{counted(count)} {why}: not compared" for why, count in self._gaps.items()]
-        found.problems += [f"frame {name}: {what}" for name, what in list(self._problems.items())[:3]]
+        found.problems += self._problems[:3]
         if len(self._problems) > 3:
             found.problems.append(f"{len(self._problems)} frames are not the input's")
         if self._problems or not self._count:

@@ -12,7 +12,7 @@ from rtface.media.files.image_names import is_image
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from rtface.trust.credentials import Credentials, read_credentials
+from rtface.trust.credentials import read_credentials
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 
 _TEXT_CHUNKS = (b"tEXt", b"iTXt")
@@ -24,19 +24,21 @@ class Inspected:
 
     Attributes:
         file: as given.
-        credentials: those in it.
+        credentials: of `rtface.trust.credentials.Credentials.to_dict`, or None.
         source_type: the IPTC digital source type that tags or XMP name, or None.
         rtface: tags that rtface wrote.
         sidecar: what the sidecar next to it says: version, engines, changes; whether it is signed. None without.
         notes: what was not read, and why.
+        lines: of the credentials, in words.
     """
 
     file: str
-    credentials: Credentials | None = None
+    credentials: dict[str, Any] | None = None
     source_type: str | None = None
     rtface: dict[str, str] = field(default_factory=dict[str, str])
     sidecar: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list[str])
+    lines: list[str] = field(default_factory=list[str])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -67,7 +69,8 @@ def inspect_file(path: Path) -> Inspected:
         found.notes.append("a folder: name the files in it to see what each of them says")
         return found
     try:
-        found.credentials = read_credentials(path)
+        if (credentials := read_credentials(path)) is not None:
+            found.credentials, found.lines = credentials.to_dict(), credentials.lines()
     except MissingComponent as error:
         found.notes.append(f"its credentials cannot be read: {error}")
     tags, packet = _still_tags(path) if is_image(path) else _film_tags(found, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import importlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
@@ -81,28 +80,12 @@ class SigningKey:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """The signer of some bytes.
-
-    Attributes:
-        name: in the certificate.
-        valid_then: whether the certificate was valid at the time that is given.
-        trusted: whether one of the given certificates vouches for it.
-    """
-
-    name: str
-    valid_then: bool
-    trusted: bool
-
-
-def signer_of(signature: dict[str, str], data: bytes, at: str | None, anchors: str | None = None) -> Signer | None:
-    """Checks a signature; None where it is not of these bytes.
+def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None) -> tuple[str, bool] | None:
+    """Checks a signature: name in the certificate, and whether an anchor vouches for it; None where it does not fit.
 
     Args:
         signature: as `SigningKey.sign` gives it.
         data: the bytes.
-        at: when they were signed, ISO 8601; None where that is not known.
         anchors: certificates (PEM) that are trusted.
 
     Raises:
@@ -118,13 +101,7 @@ def signer_of(signature: dict[str, str], data: bytes, at: str | None, anchors: s
         name = chain[0].subject.rfc4514_string()
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, KeyError, TypeError, AttributeError):
         return None
-    try:
-        then = datetime.fromisoformat(str(at)).astimezone(UTC)
-        valid = chain[0].not_valid_before_utc <= then <= chain[0].not_valid_after_utc
-    except (ValueError, OverflowError):
-        valid = False
-    trusted = anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
-    return Signer(name, valid, trusted)
+    return name, anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
 
 
 def _vouched(chain: list[Any], anchors: list[Any]) -> bool:

@@ -141,19 +141,19 @@ def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | No
             checked.problems.append("the sidecar has no signature: it never had one, or it was cut out")
         return
     try:
-        signer = signer_of(values["signature"], signed_bytes(values), values.get("finished"), anchors)
+        signer = signer_of(values["signature"], signed_bytes(values), anchors)
     except MissingComponent as error:
         checked.notes.append(f"the sidecar's signature is not checked: {error}")
         return
     if signer is None:
         checked.problems.append("the sidecar was changed after it was signed")
-    elif not signer.valid_then:
-        checked.problems.append(f"the certificate of {signer.name} was not valid at the time that the sidecar names")
-    elif anchors is not None and not signer.trusted:
-        checked.problems.append(f"the sidecar is signed by {signer.name}, for whom no certificate of --trust vouches")
+        return
+    name, trusted = signer
+    if anchors is not None and not trusted:
+        checked.problems.append(f"the sidecar is signed by {name}, for whom no certificate of --trust vouches")
     else:
-        unknown = "" if signer.trusted else "; whether that name is true is not checked"
-        checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
+        unknown = "" if trusted else "; whether that name is true is not checked"
+        checked.proofs.append(f"the sidecar is as {name} signed it{unknown}")
 
 
 def _check_files(

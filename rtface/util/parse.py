@@ -170,7 +170,18 @@ def share(value: object, shown: str) -> object:
 @_check("1..100%")
 def budget(value: object, shown: str) -> object:
     """A share of all that there is, 0.01 to 1; 50% is 0.5."""
-    return number(0.01, 1)(share(value, shown), shown)
+    try:
+        given = share(value, shown)
+    except UsageError:
+        given = 0.0
+    if isinstance(given, float | int) and given >= 0.01:
+        return given
+    raise UsageError(
+        "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}",
+        code="value_share",
+        option=shown,
+        value=_show(value),
+    )
 
 
 def or_words(check: Check[T], *words: str) -> Check[object]:

@@ -272,13 +272,6 @@ def test_another_host_and_disks_without_locks_are_given_an_hour(
     assert leavings(tmp_path) == [] and not theirs.exists()
 
 
-def test_the_clock_is_that_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    theirs = left_behind(tmp_path, host="0" * 6)
-    late = time.time() + 7200
-    monkeypatch.setattr(time, "time", lambda: late)  # this machine's clock, not the server's
-    assert "another run" in leavings(tmp_path)[0] and theirs.exists()
-
-
 def test_what_no_run_of_this_output_made_stays(tmp_path: Path):
     folder = tmp_path / ".out.123456-1-abcdef.partial.mp4"
     folder.mkdir()
