@@ -22,7 +22,7 @@ from rtface.pipeline.chain import find_faces
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats
 from rtface.util import parse
-from rtface.util.av_arrays import ArrayFormat, array_from_image, check_format, copy_image, image_from_array
+from rtface.util.av_arrays import ArrayFormat, check_format, copy_image, image_from_array
 
 _SECONDS = parse.number(-1e9, 1e9)
 # Pixels; the five points of a face that can be seen are farther apart.
@@ -175,7 +175,7 @@ class Enhancer:
         else:
             self._faces = ()
         item = self._stages.process(item if self.enabled else replace(item, enhancing=False), seen)
-        return item.image if given else array_from_image(item.image)
+        return item.image if given else item.image.to_ndarray()  # type: ignore[return-value]
 
     def _check_open(self) -> None:
         if self._closed:

@@ -86,7 +86,6 @@ def test_what_goes_with_an_output_names_no_person(tmp_path):
     report = Report("in.mkv", "out.mp4", "1", "rtface-s", "cpu", tracks=[track, replace(track, id=2, person="P2")])
     signed = manifest("in.mkv", options, report, Made())
     assert metadata_options(options)["faces"] == "1,p2,named"
-    assert [one["person"] for one in signed["assertions"][1]["data"]["treatments"]] == ["named", "P2"]
     assert signed["assertions"][1]["data"]["options"] == {"faces": "1,p2,named", "stages": ["tag", "picture", "label"]}
     assert not re.search(rf"anna|{re.escape(str(tmp_path))}", json.dumps([signed, metadata_options(options)]), re.I)
 
@@ -114,7 +113,6 @@ def test_signed_outputs_do_not_name_who_was_learnt(tmp_path, monkeypatch):
     report = Report("in.mkv", "out.mp4", "1", "rtface-s@anna+rtface-s", "cpu", tracks=[track])
     signed = manifest("in.mkv", Options(person=("anna",)), report, Made())
     said = signed["assertions"][1]["data"]
-    assert said["treatments"][0]["treatment"]["engine"] == "rtface-s@named" in said["engines"]
     # Nor are there hashes by which films of one person could be told.
     assert said["engines"]["rtface-s@named"].keys() == {"version", "weights_sha256"}
     tags = metadata_options(Options(person=("anna",)))

@@ -41,17 +41,15 @@ def inspect(
             print_json(found.to_dict())
         else:
             print_text(*_lines(found))
-        codes.append(0 if found.read else FAILED)
     raise typer.Exit(FAILED if any(codes) else 0)
 
 
 def _lines(found: Inspected) -> list[str]:
-    silent, unsaid = ("says nothing", "not said") if found.read else ("not read", "not read")
-    lines = [found.file, "  C2PA: " + ("no credentials" if found.credentials is None else found.lines[0])]
-    lines += [f"    {line}" for line in found.lines[1:]]
-    lines.append(f"  digital source type: {found.source_type or unsaid}")
+    first, *rest = found.lines or ["no credentials"]
+    lines = [found.file, f"  C2PA: {first}", *(f"    {line}" for line in rest)]
+    lines.append(f"  digital source type: {found.source_type or 'not said'}")
     made = ", ".join(f"{name}={text}" for name, text in found.rtface.items() if name != "digital_source_type")
-    lines.append(f"  rtface: {made or silent}")
+    lines.append(f"  rtface: {made or 'says nothing'}")
     if found.sidecar is not None:
         changes = ", ".join(found.sidecar["changes"] or ["nothing was changed"])
         lines.append(

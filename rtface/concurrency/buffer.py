@@ -137,9 +137,5 @@ def call_until_stopped(work: Callable[[], T], stop: Callable[[], bool], *, name:
     Raises:
         Whatever `work` raised.
     """
-    results: Generator[T, None, None] = buffer(_once(work), 1, name=name, stop=stop)
+    results: Generator[T, None, None] = buffer((work() for _ in range(1)), 1, name=name, stop=stop)
     return next(results, None)
-
-
-def _once(work: Callable[[], T]) -> Generator[T, None, None]:
-    yield work()

@@ -70,13 +70,6 @@ class FrameRing:
     """
 
     def __init__(self, slots: int, bytes: int, handle: int | str | None = None) -> None:
-        if not 1 <= slots <= 64 or bytes < 1:
-            raise UsageError(
-                "{slots} slots of {bytes} bytes: give 1 to 64 slots of at least one byte",
-                code="frames_shared",
-                slots=slots,
-                bytes=bytes,
-            )
         self.slots = slots
         self.bytes = -(-bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         self._lock = threading.Lock()  # between threads; and a memory barrier between the samples and the slot's mark

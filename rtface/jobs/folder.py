@@ -27,7 +27,7 @@ from typing import Any
 from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.files.workfile import full
 from rtface.util.file_lock import try_lock
-from rtface.util.files import NEW, rename_new, replace, sync_file, sync_folder
+from rtface.util.files import NEW, rename_new, sync_file, sync_folder
 from rtface.util.foreign import read_regular
 
 FORMAT = 6
@@ -158,7 +158,7 @@ class JobFolder:
                     file.flush()
                     sync_file(file.fileno())
                 if not new:
-                    replace(work, path)
+                    work.replace(path)
                 else:
                     try:
                         rename_new(work, path)

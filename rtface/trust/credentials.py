@@ -5,26 +5,25 @@ Nothing is fetched from a network: neither manifests that lie elsewhere nor list
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rtface._version import __version__
 from rtface.config.options import Options, OutputOptions
 from rtface.engine.learned import MARK
-from rtface.errors import OutputError, UsageError
+from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.media.files.workfile import Target, WorkFile, full
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
 from rtface.media.stills.image_write import encode_by
 from rtface.report import Report, unnamed
-from rtface.trust.sidecar import Made, areas_said, engines_said, first_stage_said, options_said
-from rtface.trust.signing import SigningKey, missing_extra
+from rtface.trust.sidecar import Made, areas_said, engines_said, options_said
+from rtface.trust.signing import SigningKey, from_extra
 from rtface.util.foreign import read_regular
 from rtface.util.urls import Address
 
@@ -40,8 +39,7 @@ KINDS = {
     ".webp": "image/webp",
 }
 """Media types of files that hold credentials, by extension."""
-_INPUTS = {**KINDS, ".mkv": "video/x-matroska", ".webm": "video/webm", ".avi": "video/avi", ".bmp": "image/bmp"}
-_UNKNOWN = "application/octet-stream"
+_UNKNOWN, _FACES = "application/octet-stream", "org.rtface.faces"
 _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 # What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
@@ -56,10 +54,7 @@ _WORDS = {
 
 def library() -> Any:
     """The module c2pa; MissingComponent where the extra is not installed."""
-    try:
-        return importlib.import_module("c2pa")
-    except ImportError as error:
-        raise missing_extra() from error
+    return from_extra("c2pa")
 
 
 def can_hold(path: Path) -> bool:
@@ -100,8 +95,8 @@ def _check_key(key: SigningKey) -> None:
     said = {"claim_generator_info": [{"name": "rtface"}], "assertions": [actions]}
     try:
         _sign(said, key, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
-        found = _read("image/png", io.BytesIO(out.getvalue()))
-        why = "" if found and found.valid else "; ".join(found.problems) if found else "nothing was signed"
+        found = _read("image/png", out)
+        why = "; ".join(found.problems) if found else "nothing was signed"
     except library().C2paError as error:
         why = _said(error)
     if why:
@@ -152,15 +147,11 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
         work = WorkFile(Target(path, str(path), overwrite=True))
         with ExitStack() as stack:
             source, out = stack.enter_context(path.open("rb")), stack.enter_context(work.edited())
-            title, origin = (
-                (parent, None)
-                if isinstance(parent, str)
-                else (
-                    parent.name,
-                    (stack.enter_context(parent.open("rb")), _INPUTS.get(parent.suffix.lower(), _UNKNOWN)),
-                )
-            )
-            _sign(manifest, key, (source, KINDS[path.suffix.lower()]), origin, out, title=title)
+            title, origin = str(parent), None
+            if isinstance(parent, Path):
+                title, kind = parent.name, KINDS.get(parent.suffix.lower(), _UNKNOWN)
+                origin = (stack.enter_context(parent.open("rb")), kind)
+            _sign(manifest, key, (source, KINDS[path.suffix.lower()]), origin, out, title)
         work.publish()
         work = None
     except (library().C2paError, OSError) as error:
@@ -205,49 +196,46 @@ class Credentials:
     """The credentials of a file.
 
     Attributes:
-        signer: name in the certificate.
-        tool: what made the claim.
-        time: of the signature by a time-stamp server, or None.
         valid: whether signature and content fit.
         trusted: whether c2pa's list, or the anchors that were given, vouch for the certificate.
         problems: in words, where it is not valid.
-        inputs: names of what it was made of, and whether those have credentials themselves.
-        actions: what was done: name, digital source type, tool.
-        said: what rtface says of files, settings and areas, as a sidecar does, or None.
+        manifest: what they say, as c2pa reads it: signer, tool, what it was made of, actions, assertions.
     """
 
-    signer: str
-    tool: str
-    time: str | None
     valid: bool
     trusted: bool
     problems: list[str] = field(default_factory=list[str])
-    inputs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    actions: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    said: dict[str, Any] | None = None
+    manifest: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def assertion(self, label: str) -> dict[str, Any]:
+        """The data of the assertion whose label begins so; empty where there is none."""
+        said = self.manifest.get("assertions", ())
+        return next((one.get("data", {}) for one in said if one.get("label", "").startswith(label)), {})
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """What rtface says of files, settings and areas, as a sidecar does; empty where it says nothing."""
+        return self.assertion(_FACES)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without the areas of each frame."""
-        said = {name: value for name, value in (self.said or {}).items() if name != "changed"}
-        return asdict(replace(self, said=None)) | {"said": said or None}
+        said = {name: value for name, value in self.said.items() if name != "changed"}
+        all = self.manifest.get("assertions", ())
+        kept = [one | {"data": said} if one.get("label") == _FACES else one for one in all]
+        return {**asdict(self), "manifest": {**self.manifest, "assertions": kept}}
 
     def lines(self) -> list[str]:
         """What they say, in words."""
-        vouched = (
-            "" if self.trusted else ("; the certificate is not on a list that c2pa knows, so who signed is not proven")
-        )
-        time = f", {self.time}" if self.time else ""
-        said = [
-            f"credentials signed by {self.signer}{time}: "
-            + (f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems))
-        ]
-        if self.tool:
-            said.append(f"made with {self.tool}")
-        said += [
-            f"made of {one['title']}" + (", which has credentials too" if one["credentials"] else "")
-            for one in self.inputs
-        ]
-        for action in self.actions:
+        signature = self.manifest.get("signature_info", {})
+        signer = signature.get("common_name") or signature.get("issuer") or "an unnamed certificate"
+        vouched = "" if self.trusted else "; who signed is not proven: no list of c2pa has the certificate"
+        state = f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems)
+        said = [f"credentials signed by {signer}: {state}"]
+        said += [f"made with {one.get('name')}" for one in self.manifest.get("claim_generator_info", ())[:1]]
+        for one in self.manifest.get("ingredients", ()):
+            has = ", which has credentials too" if one.get("active_manifest") else ""
+            said.append(f"made of {one.get('title', 'an input')}{has}")
+        for action in self.assertion("c2pa.actions").get("actions", ()):
             kind = action.get("digitalSourceType", "").rpartition("/")[2]
             said.append(f"action {action['action']}" + (f" ({kind})" if kind else ""))
         return said
@@ -261,21 +249,22 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
         anchors: certificates (PEM) that are trusted, and c2pa's list.
 
     Raises:
-        MissingComponent: the extra is not installed.
+        MissingComponent: the extra is not installed, and the file looks as if it had credentials.
     """
-    kind = {**KINDS, ".avi": _INPUTS[".avi"]}.get(path.suffix.lower())
+    kind = KINDS.get(path.suffix.lower())
     if kind is None or not path.is_file():
         return None
-    c2pa = library()
     with path.open("rb") as file:
         try:
             return _read(kind, file, anchors)
-        except c2pa.C2paError.ManifestNotFound:
+        except MissingComponent:
+            if b"c2pa" in file.read(1 << 20):
+                raise
             return None
-        except c2pa.C2paError as error:
+        except library().C2paError as error:
             if "ManifestNotFound" in str(error) or "no JUMBF" in str(error) or str(error).startswith("Remote"):
                 return None
-            return Credentials("unknown", "", None, False, False, [f"the credentials cannot be read ({_said(error)})"])
+            return Credentials(False, False, [f"they cannot be read ({_said(error)})"])
 
 
 def read_anchors(path: Path) -> str:
@@ -284,28 +273,18 @@ def read_anchors(path: Path) -> str:
     Raises:
         MissingComponent: the extra is not installed.
     """
-    library()
-    from cryptography import x509
-
+    x509 = from_extra("cryptography.x509")
     try:
         data = read_regular(path)
         x509.load_pem_x509_certificates(data)
-        return data.decode("ascii")
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise UsageError(
-            "--trust {path}: cannot be read ({why})", code="trust_unreadable", path=path, why=error.strerror
+            "--trust {path}: is no certificate in PEM form that can be read ({why})",
+            code="trust_no_pem",
+            path=path,
+            why=error,
         ) from error
-    except ValueError as error:
-        raise UsageError("--trust {path}: is no certificate in PEM form", code="trust_no_pem", path=path) from error
-
-
-def may_have_credentials(path: Path) -> bool:
-    """Whether the first bytes of a file look as if it had credentials, for where the extra is not installed."""
-    try:
-        with path.open("rb") as file:
-            return b"c2pa" in file.read(1 << 20)
-    except OSError:
-        return False
+    return data.decode("ascii", "replace")
 
 
 def _read(kind: str, file: Any, anchors: str | None = None) -> Credentials | None:
@@ -317,34 +296,12 @@ def _read(kind: str, file: Any, anchors: str | None = None) -> Credentials | Non
     if active is None:
         return None
     status = [one.get("code", "") for one in values.get("validation_status", ())]
-    assertions = {one.get("label", ""): one.get("data", {}) for one in active.get("assertions", ())}
-    signature = active.get("signature_info", {})
-    tools = active.get("claim_generator_info", [{}])
-    problems = list(dict.fromkeys(_worded(code) for code in status if code != _UNTRUSTED))
     valid = state in ("Valid", "Trusted")
+    named = [next((words for end, words in _WORDS.items() if code.endswith(end)), code) for code in status]
+    problems = [words for words in dict.fromkeys(named) if words != _UNTRUSTED]
     return Credentials(
-        signature.get("common_name") or signature.get("issuer") or "an unnamed certificate",
-        " ".join(filter(None, (tools[0].get("name"), tools[0].get("version")))),
-        signature.get("time"),
-        valid,
-        state == "Trusted",
-        [] if valid else problems or ["the credentials are not valid"],
-        [
-            {"title": one.get("title", "an input"), "credentials": bool(one.get("active_manifest"))}
-            for one in active.get("ingredients", ())
-        ],
-        [
-            dict(one)
-            for label, data in assertions.items()
-            if label.startswith("c2pa.actions")
-            for one in data.get("actions", ())
-        ],
-        assertions.get("org.rtface.faces"),
+        valid, state == "Trusted", [] if valid else problems or ["the credentials are not valid"], active
     )
-
-
-def _worded(code: str) -> str:
-    return next((words for end, words in _WORDS.items() if code.endswith(end)), code)
 
 
 def manifest(
@@ -364,67 +321,38 @@ def manifest(
         still: number of the still; None for a film.
         stop: ends the work when set.
     """
-    agent = {"name": "rtface", "version": __version__}
+    agent: dict[str, Any] = {"name": "rtface", "version": __version__}
     touched = still is None or any(number == still for number, _ in made.changed.rows())
     change = made.changed.change if touched else Change.NOTHING
-    actions: list[dict[str, Any]] = []
-    if change:
-        edited: dict[str, Any] = {"action": "c2pa.edited", "softwareAgent": agent}
-        kind = (
-            GENERATED
-            if change & Change.GENERATED
-            else DIGITAL_SOURCE_TYPE
-            if change & Change.CORRECTED
-            else ENHANCED
-            if change & Change.FILTERED
-            else ""
-        )
-        if kind:
-            edited["digitalSourceType"] = kind
-        actions.append(edited)
-    if still is None:
-        actions.append({"action": "c2pa.transcoded", "softwareAgent": agent})
-    if not actions:
-        actions.append({"action": "c2pa.converted", "softwareAgent": agent})
+    names = ["c2pa.edited"] if change else []
+    names += ["c2pa.transcoded"] if still is None else []
+    actions = [{"action": name, "softwareAgent": agent} for name in names or ["c2pa.converted"]]
+    terms = {Change.GENERATED: GENERATED, Change.CORRECTED: DIGITAL_SOURCE_TYPE, Change.FILTERED: ENHANCED}
+    if kind := next((term for flag, term in terms.items() if change & flag), None):
+        actions[0]["digitalSourceType"] = kind
     faces = {
         **areas_said(input, options, report, made, still, stop=stop),
         "engines": _unnamed_engines(report),
-        "first_stage": first_stage_said(report),
         "options": _without_names(options),
         "changes": change.names,
-        "treatments": [
-            {k: v for k, v in track.to_dict().items() if k != "analysis"}
-            | {"person": unnamed(track.person), "treatment": _unnamed_treatment(track.treatment)}
-            for track in report.tracks
-        ]
-        if still is None
-        else [],
     }
     return {
         "claim_generator_info": [agent],
         "title": Path(report.output or "").name or "output",
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": actions}},
-            {"label": "org.rtface.faces", "data": faces},
+            {"label": _FACES, "data": faces},
         ],
     }
 
 
-def _unnamed_engine(name: str) -> str:
-    """Names of engines, joined by +, with "named" in the place of the person whose weights one has."""
-    parts = [one.partition(MARK) for one in name.split("+")]
-    return "+".join(f"{base}{mark}{person and 'named'}" for base, mark, person in parts)
-
-
-def _unnamed_treatment(treatment: dict[str, Any]) -> dict[str, Any]:
-    return {k: _unnamed_engine(v) if k == "engine" and isinstance(v, str) else v for k, v in treatment.items()}
-
-
 def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
     """`engines_said` without anything by which a person could be told: names, and hashes of what was learnt."""
-    return {
-        _unnamed_engine(name): {k: v for k, v in said.items() if MARK not in name or k in ("version", "weights_sha256")}
-        for name, said in engines_said(report).items()
+    said = engines_said(report)
+    return {name: said[name] for name in said if MARK not in name} | {
+        f"{name.partition(MARK)[0]}{MARK}named": {key: said[name][key] for key in ("version", "weights_sha256")}
+        for name in said
+        if MARK in name
     }
 
 

@@ -41,9 +41,9 @@ class FrameComparison:
 
     def __init__(self, changed: Mapping[Any, list[Box] | str], whole: str = "", *, lossless: bool) -> None:
         self._changed, self._whole, self._lossless = changed, whole, lossless
-        self._equal = self._outside = self._copied = 0
-        self._shares, self._errors = [0.0], list[float]()
-        self._problems, self._gaps = dict[Any, str](), Counter[str]()
+        self._count = self._copied = 0
+        self._shares, self._errors = list[float](), list[float]()
+        self._problems, self._gaps = list[str](), Counter[str]()
 
     def frame(self, name: Any, new: Frame, old: Frame, *, copied: bool = False) -> None:
         """Takes the next frame of the output and of the input; `copied` where its packet is the input's."""
@@ -60,85 +60,78 @@ class FrameComparison:
         size = a.width, a.height
         boxes = [clip_box(box, *size) for box in areas]
         pairs = [(x, y, _outside(x.shape, size, boxes)) for x, y in zip(_planes(a), _planes(b), strict=True)]
-        self._shares.append(1 - float(pairs[0][2].mean()))
         if self._lossless or copied:
             count = sum(int(np.count_nonzero((x != y) & keep)) for x, y, keep in pairs)
-            if count:
-                self._problems[name] = (
-                    f"{counted(count, 'sample')} outside the boxes {'is' if count == 1 else 'are'} not the input's"
-                )
+            wrong = f"differs from the input outside the boxes ({counted(count, 'sample')})" if count else ""
         else:
             scale = np.float32(255 / ((1 << a.format.components[0].bits) - 1))
-            leveled = [(x.astype(np.float32) * scale, y.astype(np.float32) * scale, keep) for x, y, keep in pairs]
-            if not self._roughly(name, leveled, size):
+            wrong = self._beyond_encoder(
+                [(np.where(keep, x * scale - y * scale, np.float32(0)), keep) for x, y, keep in pairs], size
+            )
+            if wrong is None:
                 self._gaps["coded too coarsely"] += 1
                 return
+        if wrong:
+            self._problems.append(f"frame {name}: {wrong}")
         self._copied += copied
-        self._equal += not boxes
-        self._outside += bool(boxes)
+        self._count += 1
+        if boxes:
+            self._shares.append(1 - float(pairs[0][2].mean()))
 
-    def _roughly(
-        self,
-        name: Any,
-        pairs: list[tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]],
-        size: tuple[int, int],
-    ) -> bool:
-        """Notes a frame whose error is more than an encoder's, by its PSNR and the means of blocks; False where it is
-        too coarse to tell."""
+    def _beyond_encoder(
+        self, planes: list[tuple[NDArray[np.float32], NDArray[np.bool_]]], size: tuple[int, int]
+    ) -> str | None:
+        """What of a frame is more than an encoder's error, by its PSNR and the means of blocks; empty for nothing, None
+        where it is too coarse to tell.
+
+        Args:
+            planes: the error of each plane in levels of 255, and where it counts.
+            size: width and height of the frame.
+        """
         limit = usual = 0.0
-        for number, (x, y, keep) in enumerate(pairs):
-            apart = np.where(keep, x - y, np.float32(0))
-            step = max(1, _BLOCK * x.shape[0] // size[1]), max(1, _BLOCK * x.shape[1] // size[0])
-            samples = _sums(keep.astype(np.float32), step)
-            enough, squares = samples >= step[0] * step[1] / 4, _sums(np.square(apart), step)
+        for number, (apart, keep) in enumerate(planes):
+            step = max(1, _BLOCK * apart.shape[0] // size[1]), max(1, _BLOCK * apart.shape[1] // size[0])
+            samples, sums = _sums(keep.astype(np.float32), step), _sums(apart, step)
+            enough = samples >= step[0] * step[1] / 4
             if not enough.any():
                 break
-            sums = _sums(apart, step)
             if not number:
+                squares = _sums(np.square(apart), step)
                 mean = float(squares.sum() / samples.sum())
                 self._errors.append(10 * math.log10(255**2 / mean) if mean else _EQUAL_DB)
                 if self._errors[-1] < _FLOOR_DB:
-                    self._problems[name] = f"outside the boxes it has {self._errors[-1]:.1f} dB (PSNR)"
-                    break
+                    return f"outside the boxes it has {self._errors[-1]:.1f} dB (PSNR)"
                 texture = squares[enough] / samples[enough] - np.square(sums[enough] / samples[enough])
                 usual = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
             off = np.where(enough, np.abs(sums) / np.maximum(samples, 1), 0)
             shift, most = abs(float(sums.sum() / samples.sum())), float(off.max())
-            if most <= limit and shift <= _SHIFT:
-                continue
-            if usual >= _COARSE:
-                return False
-            row, column = np.unravel_index(int(off.argmax()), off.shape)
-            where = f"round x {column * _BLOCK}, y {row * _BLOCK}" if most > limit else "throughout"
-            worst = most if most > limit else shift
-            self._problems[name] = f"outside the boxes it differs by {worst:.0f} of 255 levels {where}"
-            break
-        return True
+            if most > limit or shift > _SHIFT:
+                row, column = np.unravel_index(int(off.argmax()), off.shape)
+                where = f"{most:.0f} of 255 levels round x {column * _BLOCK}, y {row * _BLOCK}"
+                where = where if most > limit else f"{shift:.0f} of 255 levels throughout"
+                return None if usual >= _COARSE else f"outside the boxes it differs by {where}"
+        return ""
 
     def end(self, found: Checked) -> None:
         """Says what came out."""
-        found.gaps += [
-            f"{counted(count)} {'is' if count == 1 else 'are'} {why}: not compared" for why, count in self._gaps.items()
-        ]
-        found.problems += [f"frame {name}: {what}" for name, what in list(self._problems.items())[:3]]
+        found.gaps += [f"{counted(count)} {why}: not compared" for why, count in self._gaps.items()]
+        found.problems += self._problems[:3]
         if len(self._problems) > 3:
             found.problems.append(f"{len(self._problems)} frames are not the input's")
-        if self._problems or not self._equal + self._outside:
+        if self._problems or not self._count:
             return
-        boxes = (
-            f", {self._outside} with boxes, which cover {max(self._shares):.0%} of a frame at most"
-            if self._outside
-            else ""
-        )
+        boxes = ""
+        if self._shares:
+            boxes = f", {len(self._shares)} with boxes, which cover {max(self._shares):.0%} of a frame at most"
         error = "every sample outside the boxes is the input's"
         if self._errors:
             middle, worst = median(self._errors), min(self._errors)
             shown = "equal" if worst == _EQUAL_DB else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
             error = f"outside the boxes they are the input's within an encoder's error ({shown})"
             error += f", {counted(self._copied)} that were copied to the sample" if self._copied else ""
-        found.proofs.append(f"{counted(self._equal + self._outside)}{boxes}: {error}")
+        found.proofs.append(f"{counted(self._count)}{boxes}: {error}")
 
 
 def _plain(image: av.VideoFrame) -> av.VideoFrame:

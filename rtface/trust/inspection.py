@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
+from rtface.errors import InputError, InputMissing, MissingComponent
 from rtface.media.files.image_names import is_image
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from rtface.trust.credentials import may_have_credentials, read_credentials
-from rtface.trust.sidecar import SUFFIX, read_sidecar, sidecar_path
+from rtface.trust.credentials import read_credentials
+from rtface.trust.sidecar import read_sidecar, sidecar_path
 
 _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 
@@ -30,7 +30,6 @@ class Inspected:
         sidecar: what the sidecar next to it says: version, engines, changes; whether it is signed. None without.
         notes: what was not read, and why.
         lines: of the credentials, in words.
-        read: whether its tags were; they are not of an image of a kind that rtface does not read.
     """
 
     file: str
@@ -40,7 +39,6 @@ class Inspected:
     sidecar: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list[str])
     lines: list[str] = field(default_factory=list[str])
-    read: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -55,15 +53,10 @@ def inspect_file(path: Path) -> Inspected:
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is no film and no image, or is damaged; or a folder without a sidecar.
+        InputError, UsageError: it is no film and no image that is read, or is damaged.
     """
     if not path.exists():
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path)
-    if path.name.endswith(SUFFIX):
-        name = path.name.removesuffix(SUFFIX)
-        raise InputError(
-            "{path}: is a sidecar; name what it is about ({name})", code="sidecar_itself", path=path, name=name
-        )
     found, sidecar = Inspected(str(path)), sidecar_path(path)
     if sidecar.is_file():
         try:
@@ -73,28 +66,14 @@ def inspect_file(path: Path) -> Inspected:
         except InputError as error:
             found.notes.append(str(error))
     if path.is_dir():
-        if found.sidecar is None and not found.notes:
-            raise InputError(
-                "{path}: is a folder, and there is no sidecar of it; name the files in it",
-                code="sidecar_of_folder",
-                path=path,
-            )
         found.notes.append("a folder: name the files in it to see what each of them says")
         return found
     try:
         if (credentials := read_credentials(path)) is not None:
             found.credentials, found.lines = credentials.to_dict(), credentials.lines()
     except MissingComponent as error:
-        if may_have_credentials(path):
-            found.notes.append(f"its credentials cannot be read: {error}")
-    try:
-        tags, packet = _still_tags(path) if is_image(path) else _film_tags(found, path)
-    except UsageError as error:
-        if error.code != "image_not_read":
-            raise
-        found.read = False  # it may have credentials
-        found.notes.append(str(error))
-        return found
+        found.notes.append(f"its credentials cannot be read: {error}")
+    tags, packet = _still_tags(path) if is_image(path) else _film_tags(found, path)
     found.rtface = own_tags(tags, packet)
     found.source_type = found.rtface.get("digital_source_type")
     return found

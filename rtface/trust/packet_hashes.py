@@ -6,9 +6,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 from av.stream import Stream
@@ -23,37 +22,64 @@ from rtface.trust.checked import Checked
 
 _PIECE = 1024  # samples of PCM that are compared as one
 _MOVED_S = 0.02  # by which containers may move a packet against the picture (0.7 ms were seen)
-_AT_CUT_S = Fraction(1, 4)  # packets this near to a border of a cut may or may not be in
+_AT_CUT_S = 0.25  # packets this near to a border of a cut may or may not be in
 _COMPARED = ("audio", "subtitle", "video")
 
 
-@dataclass(slots=True)
+class Row(NamedTuple):
+    """A packet: its time in seconds, its MD5, and whether an edit list cuts it away."""
+
+    time: float
+    md5: str
+    hidden: bool = False
+
+
 class PacketHashes:
-    """The packets of one stream of a film, as they are in the file.
+    """Hashes the packets of one stream of a film.
 
     Attributes:
         kind: "video", "audio", "subtitle", "data".
         codec: FFmpeg's name; of PCM with rate and channels.
-        base: seconds of one unit of the times.
-        rows: time of presentation and MD5 (32 hexadecimal digits) of each packet, in the order of the file.
         index: number of the stream in the file.
-        hidden: places in `rows` of packets that an edit list cuts away.
-        pieces: whether `rows` are pieces of PCM of equal length.
+        rows: the packets in the order of the file; of PCM pieces of equal length.
         gaps: whether time is missing between packets of PCM.
+        clock: of PCM.
     """
 
-    kind: str
-    codec: str
-    base: Fraction
-    rows: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
-    index: int = 0
-    hidden: set[int] = field(default_factory=set[int])
-    pieces: bool = False
-    gaps: bool = False
+    def __init__(self, stream: Stream) -> None:
+        self.kind, self.index, self.codec = stream.type, stream.index, codec_of(stream)
+        self.rows, self.gaps, self.clock = list[Row](), False, PcmClock.of(stream)
+        self._base, self._waiting, self._begin = time_base_of(stream), bytearray(), Fraction(0)
+        if self.clock is not None:
+            context: Any = stream.codec_context
+            self.codec += f", {context.sample_rate} Hz, {context.channels} channels"
 
-    def seconds(self, begin: float) -> list[float]:
-        """Times of the packets after `begin`, seconds."""
-        return [float(pts * self.base) - begin for pts, _ in self.rows]
+    def push(self, packet: av.Packet[Stream]) -> None:
+        """Takes the next packet."""
+        data, begin = bytes(packet), Fraction(packet.pts or 0)
+        if self.clock is None:
+            md5 = _md5(data[adts_config(data)[1] :] if self.codec == "aac" else data)
+            again = self.rows and self.rows[-1].md5 == md5
+            if self.codec != "mov_text" or not (again or data == b"\0\0"):
+                self.rows.append(Row(float(begin * self._base), md5, packet.is_discard))
+        elif not packet.is_discard:  # what an edit list cuts away of PCM, no later packet needs
+            self._begin = begin if self.clock.end is None else self._begin
+            self.gaps |= self.clock.push(packet.pts, len(data)) != 0
+            self._waiting += data
+            while len(self._waiting) >= _PIECE * self.clock.sample:
+                self._take_piece(self.clock)
+
+    def flush(self) -> None:
+        """Takes what is left."""
+        if self.clock is not None and self._waiting:
+            self._take_piece(self.clock)
+
+    def _take_piece(self, clock: PcmClock) -> None:
+        """Cuts PCM into pieces of equal length, as each container cuts its packets at other places."""
+        data = bytes(self._waiting[: _PIECE * clock.sample])
+        del self._waiting[: len(data)]
+        self.rows.append(Row(float(self._begin * self._base), _md5(data)))
+        self._begin += len(data) // clock.sample * clock.tick
 
 
 def hash_packets(
@@ -61,8 +87,8 @@ def hash_packets(
 ) -> list[PacketHashes]:
     """Hashes the packets of all streams, the enhanced one first, in a form that containers do not change.
 
-    AAC is without the headers (ADTS) of MPEG-TS, PCM in pieces of equal length. Attachments and the empty texts of MP4
-    are left out; a text of MP4 that is repeated is one.
+    AAC is without the headers (ADTS) of MPEG-TS. Attachments and the empty texts of MP4 are left out; a text of MP4
+    that is repeated is one.
 
     Args:
         film: a file that PyAV opens.
@@ -76,14 +102,14 @@ def hash_packets(
     with open_container(film) as source:
         video, _ = choose_video(source, name, variant=variant)
         streams, edited = [video, *kept_streams(source, video)], EditedTimes(source)
-        readers = {s.index: _Reader(s) for s in streams if s.type != "attachment"}
+        found = {s.index: PacketHashes(s) for s in streams if s.type != "attachment"}
         try:
             for came in source.demux():
                 if stop is not None and stop.is_set():
                     raise Interrupted
-                packet = edited.timed(came) if came.size and came.stream_index in readers else None
+                packet = edited.timed(came) if came.size and came.stream_index in found else None
                 if packet is not None:
-                    readers[packet.stream_index].push(packet)
+                    found[packet.stream_index].push(packet)
         except av.FFmpegError as error:
             raise InputError(
                 "{name}: could not be read to its end ({why}); the file is damaged",
@@ -91,9 +117,9 @@ def hash_packets(
                 name=name,
                 why=error.strerror,
             ) from error
-    for reader in readers.values():
-        reader.flush()
-    return [reader.found for reader in readers.values()]
+    for stream in found.values():
+        stream.flush()
+    return list(found.values())
 
 
 def compare_packets(
@@ -115,16 +141,15 @@ def compare_packets(
     """
     left, converted = list(source), list[str]()
     for stream in (one for one in made if one.kind in _COMPARED):
-        named, own = f"stream {stream.index} ({stream.kind}, {stream.codec})", {md5 for _, md5 in stream.rows}
-        shared = [len(own & {md5 for _, md5 in one.rows}) if one.codec == stream.codec else 0 for one in left]
+        named, own = f"stream {stream.index} ({stream.kind}, {stream.codec})", {row.md5 for row in stream.rows}
+        shared = [len(own & {row.md5 for row in one.rows}) if one.codec == stream.codec else 0 for one in left]
         if not any(shared):
             found.gaps.append(f"{named}: was converted or cut into other pieces; its packets are not compared")
             converted.append(stream.kind)
             continue
         other = left.pop(shared.index(max(shared)))
         wrong = _first_difference(stream, other, begins, cut)
-        elsewhere = cut != (None, None) or stream.gaps != other.gaps or len(stream.rows) != len(other.rows)
-        if wrong and stream.pieces and elsewhere:
+        if wrong and stream.clock is not None and (cut != (None, None) or stream.gaps != other.gaps):
             found.gaps.append(f"{named}: {wrong}; it is cut into pieces elsewhere, and is not compared")
         elif wrong:
             found.problems.append(f"{named}: {wrong}")
@@ -148,76 +173,27 @@ def _first_difference(
     cut: tuple[Fraction | None, Fraction | None],
 ) -> str:
     """Where the packets of a stream are not those of another at the same times, in words; empty for nowhere."""
-    start, end = cut
-    clock, theirs = [pts * other.base for pts, _ in other.rows], other.seconds(begins[1])
-    free = [
-        place in other.hidden
-        or (start is not None and time < start + _AT_CUT_S)
-        or (end is not None and time >= end - _AT_CUT_S)
-        for place, time in enumerate(clock)
+    start, end = (-float("inf") if cut[0] is None else cut[0]), (float("inf") if cut[1] is None else cut[1])
+    waiting = [
+        (row, row.hidden or row.time < start + _AT_CUT_S or row.time >= end - _AT_CUT_S) for row in reversed(other.rows)
     ]
-    timed, place = stream.kind != "video" or len(stream.rows) > 1, 0  # a cover has no time
-    for number, (time, (_, md5)) in enumerate(zip(stream.seconds(begins[0]), stream.rows, strict=True)):
-
-        def late(k: int, time: float = time) -> float:
-            """Seconds by which a packet comes late; what is on screen where a cut begins may begin there."""
-            return min((time - theirs[k], time - max(theirs[k], 0.0)), key=abs) if timed else 0.0
-
-        while place < len(theirs) and free[place] and (other.rows[place][1] != md5 or abs(late(place)) > _MOVED_S):
-            place += 1
-        if place == len(theirs) or other.rows[place][1] != md5:
+    timed = stream.kind != "video" or len(stream.rows) > 1  # a cover has no time
+    for number, row in enumerate(stream.rows):
+        while True:
+            theirs, free = waiting.pop() if waiting else (None, False)
+            late = 0.0
+            if theirs is not None and timed:  # what is on screen where a cut begins may begin there
+                own, begin = row.time - begins[0], theirs.time - begins[1]
+                late = min(own - begin, own - max(begin, 0.0), key=abs)
+            wrong = theirs is None or theirs.md5 != row.md5
+            if not free or not (wrong or abs(late) > _MOVED_S):
+                break
+        if wrong:
             return f"packet {number} is not that of the input"
-        if abs(late(place)) > _MOVED_S:
-            return f"packet {number} comes {abs(late(place)):.3f} s {'later' if late(place) > 0 else 'earlier'}"
-        place += 1
-    missing = free[place:].count(False)
+        if abs(late) > _MOVED_S:
+            return f"packet {number} comes {abs(late):.3f} s {'later' if late > 0 else 'earlier'}"
+    missing = sum(not free for _, free in waiting)
     return f"the last {missing} packets of the input are missing" if missing else ""
-
-
-class _Reader:
-    """Takes the packets of one stream."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.found = PacketHashes(stream.type, codec_of(stream), time_base_of(stream), index=stream.index)
-        self._clock, self._waiting, self._begin = PcmClock.of(stream), bytearray(), Fraction(0)
-        if self._clock is not None:
-            context: Any = stream.codec_context
-            self.found.pieces = True
-            self.found.codec += f", {context.sample_rate} Hz, {context.channels} channels"
-
-    def push(self, packet: av.Packet[Stream]) -> None:
-        """Takes the next packet."""
-        codec, rows, data = self.found.codec, self.found.rows, bytes(packet)
-        if self._clock is not None:
-            self._push_samples(self._clock, packet, data)
-            return
-        md5 = _md5(data[adts_config(data)[1] :] if codec == "aac" else data)
-        if codec == "mov_text" and (data == b"\0\0" or (rows and rows[-1][1] == md5)):
-            return
-        if packet.is_discard:
-            self.found.hidden.add(len(rows))
-        rows.append((packet.pts or 0, md5))
-
-    def flush(self) -> None:
-        """Takes what is left."""
-        if self._clock is not None and self._waiting:
-            self._give(self._clock, len(self._waiting))
-
-    def _push_samples(self, clock: PcmClock, packet: av.Packet[Stream], data: bytes) -> None:
-        """Cuts PCM into pieces of equal length, as each container cuts its packets at other places."""
-        if packet.is_discard:  # an edit list cuts it away, and no later packet needs it
-            return
-        if clock.end is None:
-            self._begin = Fraction(packet.pts or 0)
-        self.found.gaps |= clock.push(packet.pts, len(data)) != 0
-        self._waiting += data
-        while len(self._waiting) >= _PIECE * clock.sample:
-            self._give(clock, _PIECE * clock.sample)
-
-    def _give(self, clock: PcmClock, size: int) -> None:
-        self.found.rows.append((round(self._begin), _md5(bytes(self._waiting[:size]))))
-        del self._waiting[:size]
-        self._begin += size // clock.sample * clock.tick
 
 
 def _md5(data: bytes) -> str:

@@ -7,7 +7,6 @@ import platform
 import re
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,33 +16,17 @@ import av
 
 from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, person_photos
-from rtface.engine.engine_set import is_here, recipe_named
-from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, UsageError
+from rtface.engine.engine_set import recipe_named
+from rtface.errors import InputError, InputMissing, Interrupted, Message, RtfaceError
 from rtface.media.files.file_hashes import sha256_of, share_of_bytes
 from rtface.media.files.image_names import list_images
-from rtface.media.files.outputs import OutputPath
-from rtface.media.files.workfile import Target, full, write_whole
+from rtface.media.files.workfile import Target, write_whole
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.redaction import redacted_values
 from rtface.report import Report
 from rtface.trust.checked import Doing
 from rtface.trust.signing import SigningKey
-from rtface.util.foreign import (
-    Shape,
-    check_shape,
-    count,
-    file_name,
-    file_path,
-    fits,
-    flag,
-    none_or,
-    number,
-    read_regular,
-    row,
-    text,
-    too_deep,
-    whole,
-)
+from rtface.util.foreign import Shape, count, file_name, file_path, fits, flag, none_or, number, read_regular, row, text
 from rtface.util.parse import is_scale
 from rtface.util.toml_dataclass import parse_json
 from rtface.util.urls import Address
@@ -51,52 +34,38 @@ from rtface.util.urls import Address
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 2
-_MOST_BOXES = 1024  # of a frame
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
-_CORNERS, _RANGE = row(whole, whole, whole, whole), row(count, count)
-
-
-def _box(value: Any) -> bool:
-    """Corners of a box in a frame: numpy counts negative ones from the other side."""
-    return _CORNERS(value) and 0 <= value[0] <= value[2] and 0 <= value[1] <= value[3]
-
-
-def _seconds(value: Any) -> bool:
-    """Seconds of a film; larger ones have no clock."""
-    return value is None or (number(value) and 0 <= value < 1e9)
-
-
-def _variant(value: Any) -> bool:
-    return value == "best" or (text(value) and value.isascii() and value.isdigit() and len(value) < 6)
-
 
 _FILES: Shape = {
     "name": lambda value: value == "" or file_path(value),
-    "bytes?": whole,
     "sha256?": text,
     "files?": [{"name": file_name, "sha256": text}],
 }
-_AREAS: Shape = {
+_SECONDS = none_or(lambda value: number(value) and 0 <= value < 1e9)  # larger ones have no clock
+AREAS: Shape = {
     "output": {"lossless": flag},
-    "input": {**_FILES, **dict.fromkeys(("start_s?", "end_s?"), _seconds), "first_s?": none_or(number)},
+    "input": {**_FILES, "start_s?": _SECONDS, "end_s?": _SECONDS},
     "changed": [
         row(
-            lambda value: whole(value) or text(value),
-            lambda value: text(value) or (fits(value, [_box]) and len(value) <= _MOST_BOXES),
+            lambda value: count(value) or text(value),
+            lambda value: text(value) or fits(value, [row(count, count, count, count)]),
         )
     ],
     "whole?": text,
-    "copied?": [lambda value: _RANGE(value) and value[0] <= value[1]],
+    "copied?": [row(count, count)],
     "options?": {
         "drop?": [text],
         "scale?": is_scale,
         "fields?": lambda value: value in ("tff", "bff", "none"),
-        "variant?": _variant,
+        "variant?": lambda value: text(value) and re.fullmatch(r"best|[0-9]{1,5}", value) is not None,
     },
 }
+"""What `areas_said` gives, as somebody else may have written it."""
 _SHAPE: Shape = {
-    **_AREAS,
+    **AREAS,
+    "format": lambda value: value == FORMAT,
+    "version": lambda value: value == VERSION,
     "output": {**_FILES, "lossless": flag},
     "changes?": [text],
     "treatments?": [{}],
@@ -130,20 +99,6 @@ def sidecar_path(output: Path) -> Path:
     """Where the sidecar of an output is."""
     output = output if output.name else output.resolve()
     return output.with_name(output.name + SUFFIX)
-
-
-def has_sidecar(output: Path) -> bool:
-    """Whether a sidecar of rtface lies where that of an output is."""
-    try:
-        read_sidecar(sidecar_path(output))
-    except (InputError, InputMissing):
-        return False
-    return True
-
-
-def sidecar_output(output: Path) -> OutputPath:
-    """The sidecar as a path to be checked before a run."""
-    return OutputPath(sidecar_path(output), "--sidecar")
 
 
 def write_sidecar(
@@ -182,7 +137,6 @@ def write_sidecar(
             "rtface": __version__,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "engines": engines_said(report),
-            "first_stage": first_stage_said(report),
             "versions": versions(),
             "options": options_said(options),
             **({"plan": made.plan} if made.plan else {}),
@@ -192,28 +146,13 @@ def write_sidecar(
             **({"signed": True} if key is not None else {}),
         }
         values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
-        names = None
-        if output.is_dir():
-            known = {*made.names}
-            if isinstance(input, Path) and input.is_dir():  # scans that could not be read were copied as they are
-                known |= {path.name for path in list_images(input)}
-            names = [path.name for path in list_images(output) if path.name in known]
-        values["output"] |= _files(output, names, doing, stop)
+        values["output"] |= _files(output, doing, stop)
         if key is not None:
             values["signature"] = key.sign(signed_bytes(values))
         write_whole(target, to_bytes(values))
     except Interrupted as error:
         error.message = Message(f"interrupted; {output} is whole, its sidecar is not written")
         raise
-    except OSError as error:
-        if isinstance(error, (OutputError, InputError, InputMissing)):
-            raise
-        raise OutputError(
-            "{path}: the sidecar cannot be written ({why}); the output itself is whole",
-            code="sidecar_unwritten",
-            path=target.shown,
-            why=full(error) or error.strerror,
-        ) from error
     return f"{target.path.name}: what was done, where, and SHA-256 of the files" + (", signed" if key else "")
 
 
@@ -238,20 +177,11 @@ def areas_said(
     part = {"start_s": options.start, "end_s": options.end, "first_s": report.first_s}
     return {
         "output": {"lossless": made.lossless},
-        "input": redacted_values({**_files(input, None, doing, stop), **part}),
+        "input": redacted_values({**_files(input, doing, stop), **part}),
         "changed": rows,
         **({"whole": "its fading was taken out"} if made.unfaded else {}),
         **({"copied": made.copied} if made.copied else {}),
     }
-
-
-def has_areas(values: Any) -> bool:
-    """Whether values of others say what `areas_said` does."""
-    return fits(values, _AREAS) and _once(values)
-
-
-def _once(values: dict[str, Any]) -> bool:
-    return len({name for name, _ in values["changed"]}) == len(values["changed"])
 
 
 def to_bytes(values: dict[str, Any]) -> bytes:
@@ -278,31 +208,16 @@ def read_sidecar(path: Path) -> dict[str, Any]:
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=path, why=error.strerror
         ) from error
     try:
-        if too_deep(data.decode()):
-            raise ValueError("it is nested too deeply")
-        values = parse_json(data)
-        check_shape(values, {"format": lambda value: value == FORMAT, "version": whole, "rtface?": text})
-        if values["version"] == VERSION:
-            check_shape(values, _SHAPE)
-            if not _once(values):
-                raise ValueError("changed names a frame twice")
-            return values
+        return parse_json(data, _SHAPE)
     except ValueError as error:
         raise InputError(
-            "{path}: is no sidecar of rtface, or a damaged one ({why}); name the .rtface.json that "
-            "{--sidecar=True} wrote",
+            "{path}: is no sidecar of rtface, or a damaged one, or of another version than {version} ({why}); name the "
+            ".rtface.json that {--sidecar=True} wrote",
             code="sidecar_none",
             path=path,
+            version=VERSION,
             why=error,
         ) from error
-    raise InputError(
-        "{path}: is a sidecar of version {found}, and this rtface reads version {version}; use rtface {made_by}",
-        code="sidecar_version",
-        path=path,
-        found=values["version"],
-        version=VERSION,
-        made_by=values.get("rtface", ""),
-    )
 
 
 def versions() -> dict[str, str]:
@@ -321,24 +236,16 @@ def codec_versions() -> dict[str, str]:
     return {"rtface": __version__, "av": av.__version__} | found
 
 
-def _files(
-    path: Path | Address | str, names: Sequence[str] | None, doing: Doing | None, stop: threading.Event | None
-) -> dict[str, Any]:
-    """Name and hash of a file, or of the files in a folder (all images without `names`); only the name of anything
-    else."""
+def _files(path: Path | Address | str, doing: Doing | None, stop: threading.Event | None) -> dict[str, Any]:
+    """Name and hash of a file, or of the images in a folder; only the name of anything else."""
     if not isinstance(path, Path):
         return {"name": str(path)}
-    if path.is_dir():
-        files = [path / name for name in names] if names else list_images(path)
-        tick = share_of_bytes(sum(file.stat().st_size for file in files), doing)
-        return {
-            "name": path.resolve().name,
-            "files": [{"name": file.name, "sha256": sha256_of(file, tick=tick, stop=stop)} for file in files],
-        }
-    if not path.is_file():  # a pipe cannot be read again
+    if not path.is_dir() and not path.is_file():  # a pipe cannot be read again
         return {"name": path.name}
-    size = path.stat().st_size
-    return {"name": path.name, "bytes": size, "sha256": sha256_of(path, tick=share_of_bytes(size, doing), stop=stop)}
+    files = list_images(path) if path.is_dir() else [path]
+    tick = share_of_bytes(size := sum(file.stat().st_size for file in files), doing)
+    hashes = [{"name": file.name, "sha256": sha256_of(file, tick=tick, stop=stop)} for file in files]
+    return {"name": path.resolve().name, "files": hashes} if path.is_dir() else {**hashes[0], "bytes": size}
 
 
 def engines_said(report: Report) -> dict[str, dict[str, str]]:
@@ -346,34 +253,16 @@ def engines_said(report: Report) -> dict[str, dict[str, str]]:
     return {name: _engine(name) for name in report.engine.split("+")}
 
 
-def first_stage_said(report: Report) -> dict[str, str] | None:
-    """The hash of the first stage's network, where it corrected or measured a face; live its light one's, too."""
-    if all(
-        span.gain_db is None and not span.first and not span.ring  # a treatment file has no gain
-        for track in report.tracks
-        for span in track.spans
-    ):
-        return None
-    from rtface.engine.coded_network import LIGHT, SHA256  # it imports OpenVINO
-
-    return {"weights_sha256": SHA256} | ({"light_weights_sha256": LIGHT[1]} if report.cpu_share is not None else {})
-
-
 def _engine(name: str) -> dict[str, str]:
-    """Version and hashes of an engine, and of what was learnt of a person; empty for one that is not installed
-    or not to be read."""
-    if not is_here(name):
-        return {}
+    """Version and hashes of an engine, and of what was learnt of a person; empty where it cannot be read any more."""
     try:
         recipe = recipe_named(name)
-    except (InputError, UsageError):  # a person's file that was changed meanwhile does not fail a film that is whole
+    except RtfaceError:
         return {}
     found = {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
-    return (
-        found
-        if recipe.learned is None
-        else found | {"learnt_of": recipe.learned.name, "learnt_sha256": recipe.learned.digest}
-    )
+    if recipe.learned is not None:
+        found |= {"learnt_of": recipe.learned.name, "learnt_sha256": recipe.learned.digest}
+    return found
 
 
 def options_said(options: Options) -> dict[str, Any]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import base64
-import stat
-import sys
+import importlib
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 
 from rtface.errors import MissingComponent, UsageError
@@ -35,58 +34,39 @@ class SigningKey:
 
         Raises:
             MissingComponent: the extra is not installed.
-            UsageError: a file cannot be read, is no certificate or key, or others may read the key.
+            UsageError: a file cannot be read, or is no certificate or key that C2PA allows.
         """
-        _cryptography()
-        from cryptography import x509
+        x509 = from_extra("cryptography.x509")
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        names = [name.strip() for name in spec.split(",")]
-        if len(names) != 2 or not all(names):
-            raise UsageError(
-                "{--sign:{value}}: name two files, the certificate and its key: CERT.pem,KEY.pem",
-                code="sign_form",
-                value=spec,
-            )
-        certificate, key = (expanded(name, "--sign") for name in names)
         try:
-            certificates, secret, mode = read_regular(certificate), read_regular(key), key.stat().st_mode
-            x509.load_pem_x509_certificates(certificates)
-            private: Any = load_pem_private_key(secret, None)
-        except OSError as error:
+            certificate, key = (read_regular(expanded(name.strip(), "--sign")) for name in spec.partition(",")[::2])
+            x509.load_pem_x509_certificates(certificate)
+            private: Any = load_pem_private_key(key, None)
+        except (OSError, ValueError, TypeError) as error:
             raise UsageError(
-                "{--sign}: {path}: cannot be read ({why})",
-                code="sign_unreadable",
-                path=error.filename,
-                why=error.strerror,
-            ) from error
-        except (ValueError, TypeError) as error:
-            raise UsageError(
-                "{--sign:{value}}: these are no certificate and private key without a password, in PEM form",
+                "{--sign:{value}}: name a certificate and its private key without a password, in PEM form: "
+                "CERT.pem,KEY.pem ({why})",
                 code="sign_pem",
                 value=spec,
+                why=error,
             ) from error
-        if sys.platform != "win32" and stat.S_IMODE(mode) & 0o007:
-            raise UsageError(
-                "{--sign}: everybody may read the key {key}; take that from them with: chmod o= {key}",
-                code="key_readable",
-                key=key,
-            )
+        algorithm = None
         if isinstance(private, ec.EllipticCurvePrivateKey):
             algorithm = {256: "es256", 384: "es384", 521: "es512"}.get(private.curve.key_size)
         elif isinstance(private, rsa.RSAPrivateKey) and private.key_size >= 2048:
             algorithm = "ps256"
-        else:
-            algorithm = "ed25519" if isinstance(private, ed25519.Ed25519PrivateKey) else None
+        elif isinstance(private, ed25519.Ed25519PrivateKey):
+            algorithm = "ed25519"
         if algorithm is None:
             raise UsageError(
-                "{--sign}: {path}: has a kind of key that C2PA does not allow; use P-256, P-384, P-521, Ed25519 or "
-                "RSA of 2048 bits or more",
+                "{--sign:{value}}: C2PA does not allow such a key; use P-256, P-384, P-521, Ed25519 or RSA of 2048 "
+                "bits or more",
                 code="key_kind",
-                path=key,
+                value=spec,
             )
-        return cls(certificates, secret, algorithm)
+        return cls(certificate, key, algorithm)
 
     def sign(self, data: bytes) -> dict[str, str]:
         """A signature of some bytes, for JSON: algorithm, certificates and value (base64, DER for ECDSA)."""
@@ -100,35 +80,18 @@ class SigningKey:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
-    """The signer of some bytes.
-
-    Attributes:
-        name: in the certificate.
-        valid_then: whether the certificate was valid at the time that is given.
-        trusted: whether one of the given certificates vouches for it.
-    """
-
-    name: str
-    valid_then: bool
-    trusted: bool
-
-
-def signer_of(signature: dict[str, str], data: bytes, at: str | None, anchors: str | None = None) -> Signer | None:
-    """Checks a signature; None where it is not of these bytes.
+def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None) -> tuple[str, bool] | None:
+    """Checks a signature: name in the certificate, and whether an anchor vouches for it; None where it does not fit.
 
     Args:
         signature: as `SigningKey.sign` gives it.
         data: the bytes.
-        at: when they were signed, ISO 8601; None where that is not known.
         anchors: certificates (PEM) that are trusted.
 
     Raises:
         MissingComponent: the extra is not installed.
     """
-    _cryptography()
-    from cryptography import x509
+    x509 = from_extra("cryptography.x509")
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
     try:
@@ -138,13 +101,7 @@ def signer_of(signature: dict[str, str], data: bytes, at: str | None, anchors: s
         name = chain[0].subject.rfc4514_string()
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, KeyError, TypeError, AttributeError):
         return None
-    try:
-        then = datetime.fromisoformat(str(at)).astimezone(UTC)
-        valid = chain[0].not_valid_before_utc <= then <= chain[0].not_valid_after_utc
-    except (ValueError, OverflowError):
-        valid = False
-    trusted = anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
-    return Signer(name, valid, trusted)
+    return name, anchors is not None and _vouched(chain, x509.load_pem_x509_certificates(anchors.encode()))
 
 
 def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
@@ -159,28 +116,24 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
         except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound, x509.DuplicateExtension):
             return False
 
-    for number, certificate in enumerate(chain):
+    for certificate, issuer in zip_longest(chain, chain[1:]):
         if certificate in anchors or any(issued(certificate, anchor) for anchor in anchors):
             return True
-        if number + 1 == len(chain) or not issued(certificate, chain[number + 1]):
-            return False
+        if issuer is None or not issued(certificate, issuer):
+            break
     return False
 
 
-def missing_extra() -> MissingComponent:
-    """The error where the extra is not installed."""
-    return MissingComponent(
-        "credentials and signatures need an extra that is not installed; install it with: {repair}",
-        code="credentials_extra",
-        repair=extra_line("credentials"),
-    )
-
-
-def _cryptography() -> None:
+def from_extra(module: str) -> Any:
+    """A module of the extra; MissingComponent where that is not installed."""
     try:
-        import cryptography  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        return importlib.import_module(module)
     except ImportError as error:
-        raise missing_extra() from error
+        raise MissingComponent(
+            "credentials and signatures need an extra that is not installed; install it with: {repair}",
+            code="credentials_extra",
+            repair=extra_line("credentials"),
+        ) from error
 
 
 def _scheme(algorithm: str) -> tuple[Any, ...]:

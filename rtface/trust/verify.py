@@ -18,11 +18,12 @@ from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from rtface.trust.checked import Checked, Doing
-from rtface.trust.credentials import Credentials, may_have_credentials, read_anchors, read_credentials
+from rtface.trust.credentials import Credentials, read_anchors, read_credentials
 from rtface.trust.frame_comparison import FrameComparison
 from rtface.trust.packet_hashes import compare_packets, hash_packets
-from rtface.trust.sidecar import has_areas, read_sidecar, sidecar_path, signed_bytes
+from rtface.trust.sidecar import AREAS, read_sidecar, sidecar_path, signed_bytes
 from rtface.trust.signing import signer_of
+from rtface.util.foreign import fits
 from rtface.util.parse import format_time
 from rtface.util.text import counted
 
@@ -93,10 +94,6 @@ def verify(
     for path in filter(None, (output, input)):
         if not path.is_file() and not path.is_dir():  # a pipe would be waited for
             raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=path)
-    if input is not None and output.samefile(input):
-        raise InputError(
-            "{path}: is the output itself; name the film that it was made of", code="input_is_output", path=input
-        )
     found, anchors = Verified(output=str(output)), None if trust is None else read_anchors(trust)
     credentials = _check_credentials(found, output, anchors)
     sidecar, values = sidecar_path(output), None
@@ -105,7 +102,7 @@ def verify(
         _check_files(checked, output, values["output"], doing, stop)
         _check_signature(checked, values, anchors, inside=credentials is not None)
         found.sidecar = found.add(checked)
-    elif credentials is not None and credentials.valid and has_areas(credentials.said):
+    elif credentials is not None and credentials.valid and fits(credentials.said, AREAS):
         values = credentials.said
     if values is None and credentials is None and not found.notes:
         raise UsageError(
@@ -115,12 +112,11 @@ def verify(
             output=output,
             name=sidecar.name,
         )
-    if anchors is not None and credentials is None and not sidecar.is_file():
-        found.gaps.append("nothing says who made it: it holds no credentials, and has no signed sidecar")
     if input is not None and values is None:
         found.gaps.append("nothing in it says what was changed, so it is not compared with the input")
     elif input is not None and values is not None:
         checked = Checked()
+        _check_files(checked, input, values["input"], doing, stop)
         _compare(checked, output, input, values, doing, stop)
         found.input = found.add(checked)
     return found
@@ -130,15 +126,12 @@ def _check_credentials(found: Verified, output: Path, anchors: str | None) -> Cr
     try:
         credentials = read_credentials(output, anchors)
     except MissingComponent as error:
-        if may_have_credentials(output):
-            found.notes.append(f"its credentials are not checked: {error}")
+        found.notes.append(f"its credentials are not checked: {error}")
         return None
-    if credentials is None:
-        return None
-    if not credentials.valid or (anchors is not None and not credentials.trusted):
-        found.credentials, found.problems = "differs", [*found.problems, credentials.lines()[0]]
-    else:
-        found.credentials, found.proofs = "same", [*found.proofs, *credentials.lines()]
+    if credentials is not None:
+        fit = credentials.valid and (anchors is None or credentials.trusted)
+        lines = credentials.lines()
+        found.credentials = found.add(Checked(proofs=lines) if fit else Checked(problems=lines[:1]))
     return credentials
 
 
@@ -148,19 +141,19 @@ def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | No
             checked.problems.append("the sidecar has no signature: it never had one, or it was cut out")
         return
     try:
-        signer = signer_of(values["signature"], signed_bytes(values), values.get("finished"), anchors)
+        signer = signer_of(values["signature"], signed_bytes(values), anchors)
     except MissingComponent as error:
         checked.notes.append(f"the sidecar's signature is not checked: {error}")
         return
     if signer is None:
         checked.problems.append("the sidecar was changed after it was signed")
-    elif not signer.valid_then:
-        checked.problems.append(f"the certificate of {signer.name} was not valid at the time that the sidecar names")
-    elif anchors is not None and not signer.trusted:
-        checked.problems.append(f"the sidecar is signed by {signer.name}, for whom no certificate of --trust vouches")
+        return
+    name, trusted = signer
+    if anchors is not None and not trusted:
+        checked.problems.append(f"the sidecar is signed by {name}, for whom no certificate of --trust vouches")
     else:
-        unknown = "" if signer.trusted else "; whether that name is true is not checked"
-        checked.proofs.append(f"the sidecar is as {signer.name} signed it{unknown}")
+        unknown = "" if trusted else "; whether that name is true is not checked"
+        checked.proofs.append(f"the sidecar is as {name} signed it{unknown}")
 
 
 def _check_files(
@@ -169,22 +162,17 @@ def _check_files(
     """Compares the SHA-256 of a file, or of the files in a folder, with those that a manifest names."""
     if "files" not in said and "sha256" not in said:
         return  # a pipe, a camera
-    if ("files" in said) != path.is_dir():
-        found.problems.append(
-            f"{path.name}: the manifest is that of {said['name']}, which is no {'folder' if path.is_dir() else 'file'}"
-        )
-        return
-    listed = {path / one["name"]: one["sha256"] for one in said["files"]} if path.is_dir() else {path: said["sha256"]}
-    before = len(found.problems)
-    tick = share_of_bytes(sum(file.stat().st_size for file in listed if file.is_file()), doing)
-    for file, digest in listed.items():
-        if not file.is_file():
-            found.problems.append(f"{file.name}: is missing")
-        elif sha256_of(file, tick=tick, stop=stop) != digest:
-            found.problems.append(f"{file.name}: its bytes are not those that the manifest names (SHA-256)")
-    added = [file.name for file in list_images(path) if file not in listed] if path.is_dir() else []
-    found.problems += [f"{name}: was added, the manifest does not name it" for name in added]
-    if len(found.problems) == before:
+    listed = {one["name"]: one["sha256"] for one in said.get("files", ())} or {path.name: said.get("sha256")}
+    there = {file.name: file for file in (list_images(path) if path.is_dir() else [path])}
+    tick = share_of_bytes(sum(file.stat().st_size for file in there.values()), doing)
+    problems = [f"{name}: is missing" for name in listed if name not in there]
+    for name, file in there.items():
+        if name not in listed:
+            problems.append(f"{name}: was added, the manifest does not name it")
+        elif sha256_of(file, tick=tick, stop=stop) != listed[name]:
+            problems.append(f"{name}: its bytes are not those that the manifest names (SHA-256)")
+    found.problems += problems
+    if not problems:
         found.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(listed), 'file')}, SHA-256)")
 
 
@@ -197,25 +185,17 @@ def _compare(
     stop: threading.Event | None,
 ) -> None:
     """Compares an output with its input."""
-    _check_files(found, input, values["input"], doing, stop)
     frames = FrameComparison(
         {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in values["changed"]},
         values.get("whole", ""),
         lossless=values["output"]["lossless"],
     )
-    if (scale := values.get("options", {}).get("scale")) is not None:
-        found.notes.append(f"the input is compared as the resampler enlarges it (--scale {scale})")
     if output.is_dir() != input.is_dir():
         found.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
     elif output.is_dir() or (is_image(output) and is_image(input)):
-        _compare_stills(found, frames, output, input, scale, stop)
+        _compare_stills(found, frames, output, input, values.get("options", {}).get("scale"), stop)
     else:
-        try:
-            _compare_films(found, frames, output, input, values, doing, stop)
-        except UsageError as error:
-            if not error.code.startswith("scale_"):
-                raise
-            found.problems.append(f"the manifest names a size that {input.name} cannot have ({error})")
+        _compare_films(found, frames, output, input, values, doing, stop)
     frames.end(found)
 
 
@@ -253,15 +233,8 @@ def _compare_films(
 ) -> None:
     said, options = values["input"], values.get("options", {})
     start, end, variant = said.get("start_s"), said.get("end_s"), options.get("variant", "best")
-    copied = {number for first, last in values.get("copied", ()) for number in range(first, last + 1)}
-    with (
-        closing(FileSource(output)) as made,
-        closing(
-            FileSource(
-                input, start=start, end=end, scale=options.get("scale"), chosen=options.get("fields"), variant=variant
-            )
-        ) as source,
-    ):
+    chosen = {"scale": options.get("scale"), "chosen": options.get("fields"), "variant": variant}
+    with closing(FileSource(output)) as made, closing(FileSource(input, start=start, end=end, **chosen)) as source:
         length, cut = made.info.duration_s, (source.info.start, source.info.end)
         if cut != (None, None):
             last = "its end" if end is None else format_time(end)
@@ -278,7 +251,8 @@ def _compare_films(
             if abs((new.time - begins[0]) - (old.time - begins[1])) > _SAME_S:
                 found.problems.append(f"frame {number} has another time than in {input.name}")
                 break
-            frames.frame(number, new, old, copied=number in copied)
+            copied = any(first <= number <= last for first, last in values.get("copied", ()))
+            frames.frame(number, new, old, copied=copied)
             if doing is not None and length:
                 doing("comparison", min(1.0, (new.time - begins[0]) / length))
     own, theirs = hash_packets(output, stop=stop), hash_packets(input, stop=stop, variant=variant)

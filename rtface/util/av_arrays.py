@@ -44,55 +44,21 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
             type=type(image).__name__,
         )
     if image.dtype != np.uint8:
-        scale = (
-            "(image * 255).round().astype(numpy.uint8)"
-            if image.dtype.kind == "f"
-            else "(image >> 8).astype(numpy.uint8)"
-            if image.dtype == np.uint16
-            else "image.astype(numpy.uint8)"
-        )
         raise UsageError(
-            "a frame must be uint8 (0…255), this one is {dtype}; convert it with {advice}",
+            "a frame must be uint8 (0…255), this one is {dtype}; (image * 255).round().astype(numpy.uint8) converts "
+            "floats of 0…1, (image >> 8).astype(numpy.uint8) 16 bits",
             code="array_dtype",
             dtype=image.dtype,
-            advice=scale,
-        )
-    if image.ndim == 2:
-        raise UsageError(
-            "a frame must be height×width×3, this one is {shape}; make gray images colour with "
-            "numpy.repeat(image[..., None], 3, axis=2)",
-            code="array_gray",
-            shape=_shape(image),
-        )
-    if image.ndim == 3 and image.shape[2] == 4:
-        raise UsageError(
-            "a frame must be height×width×3, this one is {shape}; drop the alpha channel with image[..., :3]",
-            code="array_alpha",
-            shape=_shape(image),
-        )
-    if image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
-        raise UsageError(
-            "a frame must be height×width×3, this one is {shape}; turn channels-first images with "
-            "image.transpose(1, 2, 0)",
-            code="array_channels",
-            shape=_shape(image),
-        )
-    if image.ndim == 4:
-        raise UsageError(
-            "a frame must be height×width×3, this one is {shape}; pass the frames one by one",
-            code="array_batch",
-            shape=_shape(image),
         )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UsageError(
-            "a frame must be height×width×3 and not empty, this one is {shape}", code="array_empty", shape=_shape(image)
+            "a frame must be height×width×3 and not empty, this one is {shape}; "
+            "numpy.repeat(image[..., None], 3, axis=2) makes gray images colour, image[..., :3] drops alpha, "
+            "image.transpose(1, 2, 0) puts channels last",
+            code="array_shape",
+            shape="×".join(map(str, image.shape)),
         )
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(image), _PIX_FMT[format])
-
-
-def array_from_image(image: av.VideoFrame) -> Bytes:
-    """The H×W×3 uint8 image of a packed RGB or BGR frame, in new memory."""
-    return image.to_ndarray()  # type: ignore[return-value]
 
 
 def copy_image(image: av.VideoFrame) -> av.VideoFrame:
@@ -124,10 +90,6 @@ def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
         return max(1, image.format.padded_bits_per_pixel // 8)
     components = [c for c in image.format.components if image.planes[c.plane].buffer_ptr == plane.buffer_ptr]
     return len(components) * (2 if max(c.bits for c in components) > 8 else 1)
-
-
-def _shape(image: Any) -> str:
-    return "×".join(str(n) for n in image.shape)
 
 
 def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:

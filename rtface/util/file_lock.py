@@ -28,28 +28,18 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
         patience: seconds to wait for it; after that the block runs without the lock, as it does where there can be none
             (a folder that cannot be written, some network file systems).
     """
-    file: BufferedRandom | None = None
-    try:
+    with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = path.open("a+b")
-            begun: float | None = None
-            while not try_lock(file):
-                if begun is None:
-                    begun = time.monotonic()
-                    waiting()
-                if time.monotonic() - begun > patience:
-                    log.warning(
-                        "another process has held the lock %s for %.0f s; continuing without it", path, patience
-                    )
-                    break
-                time.sleep(0.1)
+            file = stack.enter_context(path.open("a+b"))
+            until = time.monotonic() + patience
+            if not try_lock(file):
+                waiting()
+                while not try_lock(file) and time.monotonic() < until:
+                    time.sleep(0.1)
         except OSError as error:
             log.debug("no lock on %s: %s", path, error)
         yield
-    finally:
-        if file is not None:
-            file.close()  # which frees the lock
 
 
 def try_lock(file: BufferedRandom) -> bool:

@@ -8,9 +8,7 @@ import itertools
 import os
 import secrets
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -27,8 +25,8 @@ _UNSUPPORTED = (
     errno.EINVAL,
     errno.EXDEV,
 )
-# A new file only, and never through a symbolic link that somebody put under the name.
-NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+"""Flags that open a new file only."""
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -48,48 +46,22 @@ def rename_new(source: Path, target: Path) -> None:
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     if sys.platform == "win32" or source.is_dir():  # Windows never replaces; an empty folder may be
-        _renamed(source.rename, source, target)
+        source.rename(target)
         return
     try:
         os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        if not _is(target, source.lstat()):  # NFS says so of a link that it made, where its first answer was lost
-            raise
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
         os.close(os.open(target, NEW, 0o600))  # an empty file of our own claims the name
         try:
-            replace(source, target)
+            source.replace(target)
         except OSError:
             target.unlink()
             raise
         return
     with contextlib.suppress(OSError):
         source.unlink()
-
-
-def replace(source: Path, target: Path) -> None:
-    """Renames a file over whatever has that name; raises OSError where it cannot be renamed."""
-    _renamed(source.replace, source, target)
-
-
-def _renamed(rename: Callable[[Path], object], source: Path, target: Path) -> None:
-    """Renames. Where the answer of an NFS server is lost, it is asked again, and says that there is no such file."""
-    status = source.lstat()
-    try:
-        rename(target)
-    except FileNotFoundError:
-        if not _is(target, status):
-            raise
-
-
-def _is(path: Path, status: os.stat_result) -> bool:
-    """True if a path names the file or folder that had this status."""
-    try:
-        return os.path.samestat(path.lstat(), status)
-    except OSError:
-        return False
 
 
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
@@ -104,7 +76,7 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
     try:
         with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
             file.write(data)
-        replace(work, path)
+        work.replace(path)
     except OSError:
         with contextlib.suppress(OSError):
             work.unlink(missing_ok=True)
@@ -147,15 +119,3 @@ def lock(number: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def now_in(folder: Path) -> float:
-    """The time of the machine that keeps a folder, as a file has it that is written there now; that of this machine
-    where none can be written."""
-    try:
-        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
-            file.write(b"0")
-            file.flush()
-            return os.fstat(file.fileno()).st_mtime
-    except OSError:
-        return time.time()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import errno
 import math
 import os
-import re
 import stat
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, cast
 
@@ -17,21 +15,11 @@ from rtface.util.text import brief
 LARGEST = 1 << 30
 """Bytes of a file that is read as a whole; the sidecar of a film of ten hours has a tenth of that."""
 _LINE = 1 << 16  # characters of an address or a password
-_DEEPEST = 100
 _LONGEST = 255  # bytes of a name, in the file systems of Linux, macOS and Windows
-_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
-_FRACTION = re.compile(r"-?\d{1,18}(/\d{1,18})?")
 
 Shape: TypeAlias = "Callable[[Any], bool] | list[Shape] | dict[str, Shape]"
 """What a value has to be: what a function agrees to, a list of such, or a table with these keys (and any others). A key
 with a question mark at its end may be missing."""
-
-
-def _regular(number: int, path: Path) -> int:
-    if not stat.S_ISREG(os.fstat(number).st_mode):
-        os.close(number)
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return number
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -41,7 +29,10 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be opened, or is a pipe or device.
     """
     number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    return os.fdopen(_regular(number, path), "rb")
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return os.fdopen(number, "rb")
 
 
 def read_regular(path: Path, largest: int = LARGEST) -> bytes:
@@ -65,16 +56,6 @@ def first_line(path: Path) -> str:
         why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
-
-
-def too_deep(text: str) -> bool:
-    """True if the brackets of a JSON text are nested deeper than those of any real file."""
-    level = 0
-    for found in _BRACKETS.finditer(text):
-        level += (found[0] in "[{") - (found[0] in "]}")
-        if level > _DEEPEST:
-            return True
-    return False
 
 
 def check_shape(value: Any, shape: Shape, where: str = "") -> None:
@@ -141,19 +122,9 @@ def flag(value: Any) -> bool:
     return isinstance(value, bool)
 
 
-def anything(value: Any) -> bool:
-    """Whatever it is."""
-    return True
-
-
 def none_or(shape: Shape) -> Callable[[Any], bool]:
     """None, or a value of a shape."""
     return lambda value: value is None or fits(value, shape)
-
-
-def table(shape: Shape) -> Callable[[Any], bool]:
-    """A table of values of a shape, with any keys."""
-    return lambda value: isinstance(value, dict) and fits([*cast("dict[str, Any]", value).values()], [shape])
 
 
 def row(*shapes: Shape) -> Callable[[Any], bool]:
@@ -163,16 +134,6 @@ def row(*shapes: Shape) -> Callable[[Any], bool]:
         and len(cast("list[Any]", value)) == len(shapes)
         and all(fits(entry, shape) for entry, shape in zip(cast("list[Any]", value), shapes, strict=True))
     )
-
-
-def parse_fraction(given: str) -> Fraction | None:
-    """A fraction of short whole numbers, or None: "1e999999999" would take all memory."""
-    if not _FRACTION.fullmatch(given):
-        return None
-    try:
-        return Fraction(given)
-    except ZeroDivisionError:
-        return None
 
 
 def fits(value: Any, shape: Shape) -> bool:

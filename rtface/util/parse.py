@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from rtface import plugins
@@ -46,6 +45,19 @@ class Check(Generic[T]):
 
 def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], Check[T]]:
     return lambda convert: Check(convert, metavar, words)
+
+
+def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
+    """A text of a pattern, in lower case; the message has {option}, {value} and {hint}, one of the words."""
+
+    @_check(metavar, *words)
+    def check(value: object, shown: str) -> str:
+        text = str(value).strip().lower()
+        if re.fullmatch(pattern, text):
+            return text
+        raise UsageError(message, code=code, option=shown, value=_show(value), hint=hint(text, words))
+
+    return check
 
 
 def parse_time(value: object) -> float:
@@ -130,25 +142,17 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
             number = math.inf
         except (TypeError, ValueError):
             number = math.nan
-        if math.isnan(number) or (whole and not math.isinf(number) and number != int(number)):
+        wrong = math.isnan(number) or (whole and not math.isinf(number) and number != int(number))
+        if wrong or math.isinf(number) or not low <= number <= high:
+            near = "" if wrong else f": the nearest is {low if number < low else high:g}"
             raise UsageError(
-                "{option} must be {kind} {range}, not {value}",
+                "{option} must be {kind} {range}, not {value}{hint}",
                 code="value_number",
                 option=shown,
                 kind=kind,
                 range=span,
                 value=_show(value),
-            )
-        if not low <= number <= high or math.isinf(number):
-            near = low if number < low else high
-            raise UsageError(
-                "{option} must be {kind} {range}, not {value}: the nearest is {nearest:g}",
-                code="value_number_near",
-                option=shown,
-                kind=kind,
-                range=span,
-                value=_show(value),
-                nearest=near,
+                hint=near,
             )
         return int(number) if whole else number
 
@@ -234,25 +238,18 @@ def time(value: object, shown: str) -> object:
         ) from None
 
 
-@_check("TIMECODE")
-def timecode(value: object, shown: str) -> object:
-    """A timecode; whether it is one of a film's rate is checked once that is known."""
-    text = str(value).strip()
-    if re.fullmatch(r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}", text):
-        return text
-    raise UsageError(
-        "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
-        code="value_timecode",
-        option=shown,
-        value=_show(value),
-    )
+timecode = _text(
+    "TIMECODE",
+    r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}",
+    "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
+    code="value_timecode",
+)
+"""A timecode; whether it is one of a film's rate is checked once that is known."""
 
 
 @_check("FILE")
 def path(value: object, shown: str) -> object:
     """A file."""
-    if isinstance(value, Path):
-        return value
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(
             "{option} must be the path of a file, not {value}", code="value_path", option=shown, value=_show(value)
@@ -267,21 +264,15 @@ def rate(value: object, shown: str) -> object:
         if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
             raise ValueError
         rate = Fraction(value).limit_denominator(1_000_000)
+        if not 0 < rate <= 1000:
+            raise ValueError
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(
-            "{option} must be frames a second as 25, 29.97 or 30000/1001, not {value}",
+            "{option} must be frames a second as 25, 29.97 or 30000/1001, at most 1000, not {value}",
             code="value_fps",
             option=shown,
             value=_show(value),
         ) from None
-    if not 0 < rate <= 1000:
-        raise UsageError(
-            "{option} must be above 0 and at most 1000 frames a second, not {value}: the nearest is {nearest}",
-            code="value_fps_range",
-            option=shown,
-            value=_show(value),
-            nearest=1 if rate <= 0 else 1000,
-        )
     return rate
 
 
@@ -404,19 +395,16 @@ def device(value: object, shown: str) -> str:
     return text
 
 
-@_check("auto|cuda[:N]|software", "auto", "cuda", "software")
-def decoder(value: object, shown: str) -> object:
-    """What decodes: "auto", "software", "cuda" or "cuda:N"."""
-    text = str(value).strip().lower()
-    if re.fullmatch(r"auto|software|cuda(:\d{1,3})?", text):
-        return text
-    raise UsageError(
-        "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
-        code="value_codec_device",
-        option=shown,
-        value=_show(value),
-        hint=hint(text, ("auto", "software", "cuda")),
-    )
+decoder = _text(
+    "auto|cuda[:N]|software",
+    r"auto|software|cuda(:\d{1,3})?",
+    "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
+    "auto",
+    "cuda",
+    "software",
+    code="value_codec_device",
+)
+"""What decodes: "auto", "software", "cuda" or "cuda:N"."""
 
 
 @_check("best|HEIGHT|INDEX", "best")

@@ -7,10 +7,8 @@ that is removed when it ends.
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -57,26 +55,25 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Folder for data that can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it.
     Without a home folder it is temporary and lasts as long as this process."""
-    return _folder(CACHE, lambda: platformdirs.user_cache_dir("rtface", appauthor=False)) or _temporary_cache()
+    folder = _folder(CACHE, lambda: platformdirs.user_cache_dir("rtface", appauthor=False))
+    return folder or Path(_temporary_cache().name)
 
 
 @functools.cache
-def _temporary_cache() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="rtface-cache-"))  # only this user can write into it
-    atexit.register(clean)
+def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
     log.warning(
         "there is no home folder: compiled networks are not kept, and there are no settings; set %s and %s to "
         "folders of yours",
         CACHE,
         CONFIG,
     )
-    return folder
+    return tempfile.TemporaryDirectory(prefix="rtface-cache-", ignore_cleanup_errors=True)
 
 
 def clean() -> None:
     """Removes the temporary cache, if one was made; called before the process ends."""
     if _temporary_cache.cache_info().currsize:
-        shutil.rmtree(_temporary_cache(), ignore_errors=True)
+        _temporary_cache().cleanup()
         _temporary_cache.cache_clear()
 
 

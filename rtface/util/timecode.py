@@ -115,25 +115,12 @@ class Timecode:
             f"{frames:0{max(2, len(str(counted - 1)))}d}"
         )
 
-    @property
-    def seconds(self) -> Fraction:
-        """Real seconds since 00:00:00:00: frames divided by the rate, not the clock time that the text shows."""
-        return Fraction(self.frame) / self.rate
-
     def plus(self, frames: int) -> Self:
         """The timecode a number of frames later, or earlier if negative."""
         return self.at(self.frame + frames, self.rate, self.drop)
 
     def since(self, origin: Timecode) -> int:
-        """Frames from `origin` on to this timecode, across midnight if it is earlier on the clock: 0 to one day.
-
-        Raises:
-            ValueError: the rates differ.
-        """
-        if self.rate != origin.rate:
-            raise ValueError(
-                f"timecodes of {float(self.rate):.6g} and {float(origin.rate):.6g} frames a second cannot be subtracted"
-            )
+        """Frames from `origin` on to this timecode, across midnight if it is earlier on the clock: 0 to one day."""
         return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -25,13 +25,8 @@ FAILED = Message("rtface could not answer; its log says why", code="failed")
 BODY_BYTES = 256 * 1024
 """Of a JSON body, which the most shots and persons of a film fit into; uploads have another limit."""
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def in_thread(call: Callable[P, T], *args: P.args, **more: P.kwargs) -> T:
-    """Result of a call that may block, made on a worker thread."""
-    return await run_in_threadpool(call, *args, **more)
+in_thread = run_in_threadpool
+"""Result of a call that may block, made on a worker thread."""
 
 
 class FileAnswer(FileResponse):
@@ -141,11 +136,7 @@ async def _unknown(request: Request, error: Exception) -> Response:
     return error_response(f"{request.method} {request.url.path[:80]}: {status.phrase.lower()}", status)
 
 
-def application(
-    routes: Sequence[BaseRoute],
-    *,
-    level: int = logging.ERROR,
-) -> Starlette:
+def application(routes: Sequence[BaseRoute], *, level: int = logging.ERROR) -> Starlette:
     """These routes, with errors of their handlers as responses that have a message for the user.
 
     Args:

@@ -147,7 +147,7 @@ def film_with_texts(media, film: Path, rate: int, frames: int) -> Path:
 def test_texts_are_shown_within_their_part(media, tmp_path: Path):
     cut = in_parts(film_with_texts(media, tmp_path / "texts.mp4", 25, 75), PARTS, (b"vide", b"sbtl", b"text"))
     texts = next(hashed for hashed in hash_packets(cut) if hashed.kind == "subtitle")
-    assert texts.seconds(0) == pytest.approx([0, 0.47], abs=0.002)
+    assert [row.time for row in texts.rows] == pytest.approx([0, 0.47], abs=0.002)
 
 
 def test_texts_of_a_film_of_few_frames_do_not_end_the_process(media, tmp_path: Path):

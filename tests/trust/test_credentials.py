@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,12 @@ def test_a_film_is_signed_last(tmp_path: Path, newsroom: str) -> None:
     report = rtface.run(source, tmp_path / "out.mp4", sign=newsroom, sidecar=True)
     found = read_credentials(tmp_path / "out.mp4")
     assert found is not None and found.valid and not found.trusted and "out.mp4: signed" in report.notes
-    assert [action["action"] for action in found.actions] == ["c2pa.opened", "c2pa.edited", "c2pa.transcoded"]
-    assert found.actions[1]["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
-    assert found.inputs == [{"title": "in.mkv", "credentials": False}]
+    assert found.lines()[2:] == [
+        "made of in.mkv",
+        "action c2pa.opened",
+        "action c2pa.edited (compositeWithTrainedAlgorithmicMedia)",
+        "action c2pa.transcoded",
+    ]
     checked = verify(tmp_path / "out.mp4", input=source)
     assert (checked.sidecar, checked.credentials, checked.input) == ("same",) * 3
 
@@ -67,10 +69,10 @@ def test_credentials_alone_name_the_areas_and_the_input(tmp_path: Path, newsroom
 def test_the_credentials_of_the_input_stay_inside(tmp_path: Path, newsroom: str) -> None:
     rtface.run(film(tmp_path / "in.mkv", frames=3, face=False), tmp_path / "once.mov", sign=newsroom)
     found = read_credentials(tmp_path / "once.mov")
-    assert found is not None and [a["action"] for a in found.actions] == ["c2pa.opened", "c2pa.transcoded"]
+    assert found is not None and found.lines()[3:] == ["action c2pa.opened", "action c2pa.transcoded"]
     rtface.run(tmp_path / "once.mov", tmp_path / "twice.mp4", sign=newsroom)
     found = read_credentials(tmp_path / "twice.mp4")
-    assert found is not None and found.valid and found.inputs == [{"title": "once.mov", "credentials": True}]
+    assert found is not None and found.valid and "made of once.mov, which has credentials too" in found.lines()
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg", "out.tif", "out.webp"])
@@ -119,7 +121,6 @@ def test_a_signed_sidecar_is_as_its_signer_left_it(tmp_path: Path, authority: Au
     assert "no certificate of --trust vouches" in said(honest, trust=other.anchor)
     assert "changed after it was signed" in said(changed) and "changed after" in said(changed | {"signature": None})
     assert "no signature" in said(unsigned) and "no signature" in said(unsigned, trust=None)
-    assert "was not valid at the time" in said(honest, authority.issue("Old", ended=True), None)
 
 
 def test_credentials_are_trusted_by_the_anchor_that_is_named(
@@ -128,28 +129,14 @@ def test_credentials_are_trusted_by_the_anchor_that_is_named(
     out = tmp_path / "out.mp4"
     rtface.run(film(tmp_path / "in.mkv", frames=2), out, sign=newsroom)
     found = read_credentials(out, read_anchors(authority.anchor))
-    assert found is not None and (found.signer, found.valid, found.trusted) == ("Newsroom", True, True)
+    assert found is not None and (found.valid, found.trusted) == (True, True)
     assert not verify(out, trust=Authority(tmp_path / "other").anchor).same
     result = CliRunner().invoke(app, ["verify", str(out), "--trust", str(authority.anchor)])
     assert result.exit_code == 0 and "signed by Newsroom: the content is as it was signed" in result.stderr
     (tmp_path / "text.pem").write_text("no certificate")
-    for name, says in (("text.pem", "is no certificate in PEM form"), ("none.pem", "cannot be read")):
+    for name in ("text.pem", "none.pem"):
         result = CliRunner().invoke(app, ["verify", str(out), "--trust", str(tmp_path / name)])
-        assert result.exit_code == 2 and says in result.stderr
-
-
-def test_credentials_at_an_address_are_not_checked(tmp_path: Path) -> None:
-    photo, place = still(tmp_path / "in.jpg"), "https://example.invalid/manifest"
-    data, xmp = (
-        photo.read_bytes(),
-        (
-            'http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
-            '22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:dcterms="http://purl.org/dc/terms/" '
-            f'dcterms:provenance="{place}"/></rdf:RDF></x:xmpmeta>'
-        ).encode(),
-    )
-    photo.write_bytes(data[:2] + b"\xff\xe1" + (len(xmp) + 2).to_bytes(2, "big") + xmp + data[2:])
-    assert read_credentials(photo) is None
+        assert result.exit_code == 2 and "is no certificate in PEM form" in result.stderr
 
 
 def test_a_job_that_is_ended_after_its_signature_continues(tmp_path: Path, newsroom: str) -> None:
@@ -182,20 +169,15 @@ def test_keys_and_certificates_that_cannot_be_used(tmp_path: Path, authority: Au
     certificate, key = newsroom.split(",")
     other, unfit = authority.issue("Other").split(","), "cannot be used for credentials"
     for spec, said in (
-        (f"{key},{key}", "are no certificate and private key"),
-        (certificate, "name two files"),
-        (f"{tmp_path / 'none'},{key}", "cannot be read"),
+        (f"{key},{key}", "name a certificate and its private key"),
+        (certificate, "name a certificate and its private key"),
         (f"{certificate},{other[1]}", unfit),
         (authority.issue("old", ended=True), unfit),
         (authority.issue("web", web=True), unfit),
-        (authority.issue("small", rsa.generate_private_key(65537, 1024)), "a kind of key that C2PA does not allow"),
+        (authority.issue("small", rsa.generate_private_key(65537, 1024)), "C2PA does not allow such a key"),
     ):
         with pytest.raises(UsageError, match=said):
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=spec)
-    if sys.platform != "win32":
-        Path(key).chmod(0o644)
-        with pytest.raises(UsageError, match="everybody may read"):
-            rtface.run(tmp_path / "in.png", tmp_path / "out.png", sign=newsroom)
     assert not (tmp_path / "out.png").exists()
 
 
@@ -224,7 +206,7 @@ def test_without_the_extra_one_line_names_it(tmp_path: Path, newsroom: str, monk
     rtface.run(source, signed, sign=newsroom)
 
     def missing(*_: object) -> object:
-        raise signing.missing_extra()
+        return signing.from_extra("no_such_module")
 
     monkeypatch.setattr(credentials, "library", missing)
     with pytest.raises(MissingComponent, match=r"not installed; install it with: .*\[credentials\]"):

@@ -89,14 +89,6 @@ def test_its_values_hold_where_nothing_is_said(tmp_path: Path, site: Path) -> No
     assert Options.of({"stages": ["blur", "picture:file=a.png"]}).stages == ("picture:file=a.png", "blur")
 
 
-def test_a_default_of_a_python_call_asks_for_nothing(site: Path) -> None:
-    site.write_text('engine = "rtface-s"\nstrength = 0.5')
-    with rtface.Enhancer(wait=False):
-        pass
-    with pytest.raises(UsageError, match="sets --strength"):
-        rtface.Enhancer(strength=0.7)
-
-
 def test_the_users_file_and_variables_have_no_say(tmp_path: Path, site: Path) -> None:
     site.write_text("strength = 0.5")
     (own := tmp_path / "rtface.toml").write_text('strength = 1\ngrain = "none"')
@@ -121,9 +113,7 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
         ("strenght = 1", "strenght is not an option|the nearest is strength"),
         ("strength = 7", r"policy\.toml: strength must be"),
         ("forbid = ['vivid']", "forbid is gone; set the option itself"),
-        ("require-label = true", "require-label is gone; write: stages"),
-        ("strength = [", r"cannot be read .*; ask the administrator"),
-        ("\x00", "cannot be read"),
+        ("strength = [", r"is not valid TOML .*; ask the administrator"),
     ],
 )
 def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, words: str) -> None:
@@ -139,12 +129,6 @@ def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, wor
 def test_a_policy_that_may_not_be_read_is_not_ignored(site: Path) -> None:
     site.mkdir()
     with pytest.raises(UsageError, match=r"cannot be read \(Is a directory\), and nothing runs without it"):
-        Options.of({})
-
-
-def test_a_policy_whose_link_leads_nowhere_is_not_ignored(site: Path) -> None:
-    site.symlink_to(site.with_name("gone.toml"))
-    with pytest.raises(UsageError, match="cannot be read"):
         Options.of({})
 
 

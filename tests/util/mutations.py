@@ -8,33 +8,7 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-_WEIRD = [
-    None,
-    "",
-    -1,
-    0,
-    10**20,
-    1e308,
-    float("nan"),
-    float("inf"),
-    True,
-    [],
-    {},
-    [[]],
-    {"a": 1},
-    "\0",
-    "../../x",
-    "/dev/zero",
-    "x" * 5000,
-    "\ud800",
-    "9" * 5000,
-    "1/0",
-    "-1/3",
-    "1e999999999",
-    [None] * 50,
-    2**63,
-    10**400,
-]
+_WEIRD = [None, "", -1, 10**20, float("nan"), True, [], {"a": 1}, "\0", "../../x", "\ud800", "1e999999999", 2**63]
 
 
 def mutated(value: Any, count: int, seed: int = 1) -> Iterator[bytes]:

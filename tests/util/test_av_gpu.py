@@ -55,16 +55,12 @@ def test_what_is_no_surface():
 @pytest.mark.parametrize(
     ("have", "want"),
     [
-        ("yuv420p", "nv12"),
         ("yuvj420p", "nv12"),
-        ("yuv420p10le", "p010le"),
-        ("nv12", "yuv420p"),
         ("p010le", "yuv420p10le"),
     ],
 )
-@pytest.mark.parametrize("size", [(66, 50), (642, 362)])
-def test_another_layout_changes_no_sample(have, want, size):
-    image = av.VideoFrame(*size, have)
+def test_another_layout_changes_no_sample(have, want):
+    image = av.VideoFrame(642, 362, have)
     image.color_range = 2 if have == "yuvj420p" else 1
     top = 1 << 10 if "10" in have else 1 << 8
     for plane in image.planes:

@@ -43,20 +43,6 @@ def test_without_a_home_there_are_no_settings():
 
 
 @pytest.mark.usefixtures("homeless")
-def test_without_a_home_the_variables_are_enough(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths.Path, "expanduser", lambda path: path)
-    monkeypatch.setenv(paths.CACHE, str(tmp_path / "cache"))
-    monkeypatch.setenv(paths.CONFIG, str(tmp_path / "settings"))
-    assert (paths.cache_dir(), paths.config_dir()) == (tmp_path / "cache", tmp_path / "settings")
-
-
-def test_a_relative_home_is_none(monkeypatch):
-    monkeypatch.delenv(paths.CONFIG, raising=False)
-    monkeypatch.setattr(paths.platformdirs, "user_config_dir", lambda *a, **k: "relative/.config/rtface")
-    assert paths.config_dir() is None
-
-
-@pytest.mark.usefixtures("homeless")
 def test_a_home_that_is_not_known_is_said():
     with pytest.raises(UsageError, match=r"^--report: ~nobody-here/x.json names a home folder that is not known"):
         load({"report": "~nobody-here/x.json"})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from rtface.errors import OutputError
-from rtface.util.files import lock, numbered, rename_new, replace, sync_file, sync_folder
+from rtface.util.files import lock, numbered, rename_new, sync_file, sync_folder
 from rtface.util.machine import machine_name
 
 if TYPE_CHECKING:
@@ -166,8 +166,10 @@ class WorkFile(io.FileIO):
         path = self.target.path
         if sys.platform == "win32":  # an open file cannot be renamed there
             self.close()
-        rename = replace if self.target.overwrite else rename_new
-        rename(self.path, path)
+        if self.target.overwrite:
+            self.path.replace(path)
+        else:
+            rename_new(self.path, path)
         self.path = path
         self.close()
         if sync:
