@@ -59,13 +59,9 @@ def packet_of(path: Path) -> bytes:
     [
         (Change.NOTHING, "", ""),
         (Change.NOTHING, CAPTURE, CAPTURE),
-        (Change.DRAWN, CAPTURE, CAPTURE),
-        (Change.FILTERED, "", ENHANCED),
         (Change.FILTERED, CAPTURE, ENHANCED),
         (Change.FILTERED, DIGITAL_SOURCE_TYPE, DIGITAL_SOURCE_TYPE),
         (Change.CORRECTED | Change.FILTERED, ENHANCED, DIGITAL_SOURCE_TYPE),
-        (Change.CORRECTED, GENERATED, GENERATED),
-        (Change.GENERATED, "", GENERATED),
         (Change.GENERATED | Change.CORRECTED, DIGITAL_SOURCE_TYPE, GENERATED),
         (Change.CORRECTED, "digsrctype:trainedAlgorithmicMedia", "digsrctype:trainedAlgorithmicMedia"),
     ],
