@@ -141,12 +141,8 @@ class LiveSession:
 
     def _load(self) -> tuple[Tracker, RuntimeSwitch, PersonRecogniser | None, IdentityGuard | None]:
         tracker, switch = live_tracker_and_runtime(self.options, self.stats, self._closing)
-        return (
-            tracker,
-            switch,
-            open_persons(self.options, self.stats, keep_faces=0),
-            open_guard(self.options, self.stats, period=LIVE_S),
-        )
+        persons = open_persons(self.options, self.stats, keep_faces=0)
+        return tracker, switch, persons, open_guard(self.options, self.stats, period=LIVE_S)
 
     def _take_frame(self, frame: Frame) -> None:
         """From the source. What comes while outputs and engine are being opened is dropped."""

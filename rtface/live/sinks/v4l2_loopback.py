@@ -37,11 +37,11 @@ _RESCAN = 5.0
 def present() -> list[MediaDevice]:
     """All loopback devices with their state; repairs nothing."""
     labels = {node: v4l2.label(node) for node in _nodes()}
-    names = {label: node for node, label in labels.items() if label}  # of twins the last one
+    found = list(labels.values())
     return [
         MediaDevice(
             "virtual camera",
-            f"vcam:{label if names.get(label) == node else node}",
+            f"vcam:{label if label and found.count(label) == 1 else node}",
             label,
             str(node),
             *_state(node),
