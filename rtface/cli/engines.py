@@ -1,8 +1,7 @@
-"""``rtface engines``: lists the installed engines with licence and speed; ``build`` makes plans for GPUs."""
+"""``rtface engines``: lists the installed engines with licence and speed."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,13 +9,9 @@ import typer
 from rtface.cli.command import FAILED, Json, command
 from rtface.cli.console import Console, print_json, print_table
 from rtface.config.option_sources import LoadedOptions
-from rtface.errors import UsageError
-from rtface.util.spelling import hint
 
 if TYPE_CHECKING:
     from rtface.engine.listing import EngineInfo
-    from rtface.engine.recipe import Recipe
-    from rtface.engine.tensorrt import BuiltPlan
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -72,87 +67,4 @@ def _cells(row: EngineInfo) -> list[str]:
         speed,
         row.origin,
         row.summary,
-    ]
-
-
-@app.command()
-@command()
-def build(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Engines; all when none is named.")] = None,
-    device: Annotated[str, typer.Option(metavar="cuda:N", help="A GPU of this machine.")] = "cuda:0",
-    *,
-    json: Json = False,
-    console: Console,
-) -> None:
-    """Build engines for an NVIDIA GPU ahead of the first run."""
-    built = _build(_recipes(names or []), device, console)
-    if json:
-        print_json(
-            [
-                {
-                    "engine": b.identity.engine,
-                    "device": b.identity.device,
-                    "precision": b.identity.precision,
-                    "psnr": b.verdict.psnr,
-                    "seconds": round(b.seconds, 3),
-                    "path": str(b.path),
-                }
-                for b in built
-            ],
-            indent=2,
-        )
-    else:
-        print_table([["ENGINE", "FOR", "PRECISION", "PLAN", "TIME", "GOLDEN CROPS"], *map(_row, built)])
-
-
-def _recipes(names: list[str]) -> list[Recipe]:
-    from rtface.engine.recipe import find_recipes, load_recipe
-
-    found = find_recipes()
-    for name in names:
-        if name not in found:
-            raise UsageError(
-                "unknown engine {name!r}{hint}; there is: {names}",
-                code="engine_not_here",
-                name=name,
-                hint=hint(name, list(found)),
-                names=", ".join(found),
-            )
-    return [load_recipe(found[name]) for name in names or found]
-
-
-def _build(recipes: list[Recipe], device: str, console: Console) -> list[BuiltPlan]:
-    here = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if not here:
-        raise UsageError(
-            "engines are built on the GPU that runs them, as {--device:cuda:0}, not for {value!r}",
-            code="engines_device",
-            value=device,
-        )
-    from rtface.device.cuda.nvidia import NvidiaGpu
-    from rtface.engine.cuda import driver
-    from rtface.engine.tensorrt import build_on
-
-    number = int(here[1] or 0)
-    driver.check(number)
-    gpu = NvidiaGpu(number)
-    built: list[BuiltPlan] = []
-    try:
-        for recipe in recipes:
-            console.building(recipe.name, 0.0)
-            built.append(build_on(recipe, gpu))
-    finally:
-        console.clear()
-        gpu.close()
-    return built
-
-
-def _row(built: BuiltPlan) -> list[str]:
-    return [
-        built.identity.engine,
-        built.identity.device,
-        built.identity.precision,
-        f"{built.path.stat().st_size / 1e6:.1f} MB",
-        f"{built.seconds:.1f} s",
-        f"{built.verdict.psnr:.1f} dB",
     ]
