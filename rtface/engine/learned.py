@@ -186,7 +186,6 @@ def read(path: Path) -> Learned:
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
             meta = parse_json(bytes(held["meta"]), {})
             embeddings, places, delta = (held[name] for name in ("embeddings", "places", "delta"))
-        check_shape(meta, _META)
         if (
             meta.get("format") != _FORMAT
             or (embeddings.dtype, embeddings.shape[1:]) != (np.float32, (128,))
@@ -196,6 +195,7 @@ def read(path: Path) -> Learned:
             or not np.isfinite(delta).all()
         ):
             raise ValueError("it was made by another version of rtface, or is damaged")
+        check_shape(meta, _META)
         if meta["name"].casefold() != path.stem.casefold():
             raise ValueError(f"it is of {brief(meta['name'])}; give it that name again")
     except FileNotFoundError:

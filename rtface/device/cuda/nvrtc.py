@@ -49,7 +49,7 @@ def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]
         text = str(error).partition("compilation log:")[2] or str(error)
         lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
         raise EngineError(
-            "NVRTC does not compile for {arch}: {lines}; a newer one may: pip install -U nvidia-cuda-nvrtc",
+            "NVRTC does not compile for {arch}: {lines}; a newer NVRTC may: pip install -U nvidia-cuda-nvrtc",
             code="nvrtc_failed",
             arch=arch,
             lines=" | ".join(lines[:4]),
