@@ -140,7 +140,7 @@ def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> 
         }
 
         def compare() -> dict[int, float]:
-            places = places_of(bench.streams, recipe) if recipe.recurrent else None
+            places = places_of(bench.streams.gpu, recipe) if recipe.recurrent else None
             golden = GoldenBatch(
                 bench.streams, recipe, plan.identity.precision, verdict.required, batches.sizes[-1], places
             )

@@ -63,6 +63,9 @@ class _Group(CommandGroup):
         """The command that the arguments name; typer's own error names those that are spelled alike."""
         if args[0] in _MEANT_RUN:
             ctx.fail(f"No such command {args[0]!r}. Did you mean 'run'?")
+        for words in args[:1], args[:2]:
+            if removed := gone("_".join(words), " ".join(words)):
+                ctx.fail(str(removed))
         return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:

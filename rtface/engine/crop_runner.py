@@ -62,8 +62,6 @@ class CropRunner:
             EngineError: an answer holds NaN or infinity.
         """
         # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
-        if not len(crops):
-            return Restored(crops.copy())
         if not self.recipe.recurrent:
             return Restored(_stack([self._infer(crop, {}, {}) for crop in crops]))
         known = cast("list[FaceMemory]", before.state) if before is not None and before.state else []

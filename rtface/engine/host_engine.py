@@ -19,7 +19,6 @@ from rtface.engine.base import EngineBase
 from rtface.engine.crop_runner import CropRunner
 from rtface.engine.plan import Plan, remember
 from rtface.engine.recipe import Recipe
-from rtface.errors import UsageError
 from rtface.frame import Float32, PixelsT
 from rtface.protocols import Restored
 from rtface.util.machine import cores
@@ -41,8 +40,6 @@ class HostEngine(EngineBase):
     def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None, at_once: int = 1) -> None:
         recipe.check_weights()
         threads = threads or cores()
-        if threads < 1:
-            raise UsageError("threads must be 1 or more, got {value}", code="threads_least", value=threads)
         backend, self._plan, verdict, why = open_engine(recipe, device, threads)
         identity = self._plan.identity
         where = f"{threads} thread{'s' * (threads > 1)}" if backend.threads else identity.device
@@ -79,16 +76,6 @@ class HostEngine(EngineBase):
         failure begins without memory.
         """
         given: Any = crops
-        dtype = given.dtype if isinstance(given, np.ndarray) else type(given).__name__
-        if dtype != np.float32 or len(crops.shape) != 4 or crops.shape[1:] != (3, self.size, self.size):
-            raise UsageError(
-                "engine {name} takes float32 crops N×3×{size}×{size}, got {dtype} {shape}",
-                code="crops_kind",
-                name=self.name,
-                size=self.size,
-                dtype=dtype,
-                shape="×".join(map(str, crops.shape)),
-            )
         future = self._workers.submit(self._infer, given, cast("Any", after))
         self._submitted.add(future)
         return cast("Any", future)

@@ -186,17 +186,16 @@ def read(path: Path) -> Learned:
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
             meta = parse_json(bytes(held["meta"]), {})
             embeddings, places, delta = (held[name] for name in ("embeddings", "places", "delta"))
-        if meta.get("format") != _FORMAT:
-            raise ValueError("it was made by another version of rtface")
-        check_shape(meta, _META)
-        if embeddings.dtype != np.float32 or embeddings.ndim != 2 or embeddings.shape[1] != 128 or not len(embeddings):
-            raise ValueError("its embeddings are not 128 numbers each")
-        if (places.dtype, delta.dtype, places.shape[1:]) != (np.int64, np.float16, (4,)) or (
-            (places[:, 2] * places[:, 3]).sum() != len(delta)
+        if (
+            meta.get("format") != _FORMAT
+            or (embeddings.dtype, embeddings.shape[1:]) != (np.float32, (128,))
+            or (places.dtype, delta.dtype, places.shape[1:]) != (np.int64, np.float16, (4,))
+            or (places[:, 2] * places[:, 3]).sum() != len(delta)
+            or not len(embeddings)
+            or not np.isfinite(delta).all()
         ):
-            raise ValueError("its weights have another form")
-        if not np.isfinite(delta).all():
-            raise ValueError("its weights are no numbers")
+            raise ValueError("it was made by another version of rtface, or is damaged")
+        check_shape(meta, _META)
         if meta["name"].casefold() != path.stem.casefold():
             raise ValueError(f"it is of {brief(meta['name'])}; give it that name again")
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from rtface.engine.backends.choose import check_device, find, order
 from rtface.engine.cuda import driver
-from rtface.engine.engine_set import DEFAULT, recipe_named
+from rtface.engine.engine_set import DEFAULT
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.plan import candidates, recall
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
@@ -128,11 +128,6 @@ def _origin(recipe: Recipe) -> str:
     if recipe.source is None:
         return str(recipe.folder)
     return urlsplit(recipe.source.url).hostname or recipe.source.file
-
-
-def measure(name: str = "default", *, device: str = "auto", threads: int | None = None) -> float:
-    """Loads an engine and returns the least milliseconds that it takes for one crop; remembered for `list_engines`."""
-    return _speed(recipe_named(name), device, threads)[0]
 
 
 def _speed(recipe: Recipe, device: str, threads: int | None) -> _Speed:

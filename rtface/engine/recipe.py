@@ -230,30 +230,6 @@ def load_recipe(path: Path) -> Recipe:
         recipe = from_table(Recipe, table | {"folder": path.parent, "digest": hashlib.sha256(text).hexdigest()}, "")
     except UsageError as error:
         raise EngineError("recipe {path}: {why}", code="recipe_wrong", path=path, why=error) from error
-    for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
-        if not high > low:
-            raise EngineError(
-                "recipe {path}: {name} is empty: [{low}, {high}]",
-                code="recipe_range",
-                path=path,
-                name=name,
-                low=low,
-                high=high,
-            )
-    if recipe.input.size < 32 or recipe.input.size % 16:
-        raise EngineError(
-            "recipe {path}: input.size must be a multiple of 16 from 32 up, got {size}",
-            code="recipe_size",
-            path=path,
-            size=recipe.input.size,
-        )
-    if not re.fullmatch(NAME, recipe.name):
-        raise EngineError(
-            "recipe {path}: name must be letters, digits and . _ + - only, got {name}",
-            code="recipe_name",
-            path=path,
-            name=brief(recipe.name),
-        )
     if fault := _misfit(recipe):
         raise EngineError("recipe {path}: {fault}", code="recipe_fault", path=path, fault=fault)
     return recipe
@@ -262,6 +238,13 @@ def load_recipe(path: Path) -> Recipe:
 def _misfit(recipe: Recipe) -> str | None:
     """What does not fit together in a recipe, or None."""
     size, (x, y, w, h) = recipe.input.size, recipe.region
+    for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
+        if not high > low:
+            return f"{name} is empty: [{low}, {high}]"
+    if size < 32 or size % 16:
+        return f"input.size must be a multiple of 16 from 32 up, got {size}"
+    if not re.fullmatch(NAME, recipe.name):
+        return f"name must be letters, digits and . _ + - only, got {brief(recipe.name)}"
     if min(x, y) < 0 or min(w, h) < 32 or max(x + w, y + h) > size:
         return f"input.region must lie in the crop of {size} and be 32 or wider and higher, got {[x, y, w, h]}"
     if (recipe.memory or recipe.output.residual) and (recipe.input.range, recipe.output.range) != ((0, 1), (0, 1)):

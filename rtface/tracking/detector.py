@@ -127,7 +127,3 @@ class Detector:
                     )
                 )
         return suppress(found)
-
-    def close(self) -> None:
-        """Releases the network; safe to call twice."""
-        self.network.close()

@@ -79,10 +79,6 @@ class DetectorSearch:
         passed = time / ROUND * parts
         self._due, self._next = passed % 1.0, floor(passed) % parts
 
-    def close(self) -> None:
-        """Releases the detector; safe to call twice."""
-        self._detector.close()
-
     def detect_in(self, view: View, region: Region) -> list[Detection]:
         """Candidates in one upright region, in display pixels."""
         found = self._detector.detect_in(view, region.matrix(SIZE), _THRESHOLD)

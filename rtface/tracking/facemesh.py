@@ -135,8 +135,7 @@ class FaceMesh:
         return _points_and_score(self.network(pixels))
 
     def close(self) -> None:
-        """Releases the network; safe to call twice."""
-        self.network.close()
+        """Nothing to release but memory, which goes with the object."""
 
 
 def _points_and_score(outputs: Sequence[Float32]) -> tuple[Float, float]:

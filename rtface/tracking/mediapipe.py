@@ -81,7 +81,6 @@ class MediaPipeTracker:
         max_faces: faces returned at once, at least 1; on a first frame the largest. Where a stage hides faces, more
             are followed.
         cuts: whether to look for scene changes itself, besides those that `update` is given.
-        carries: whether a sure, slow face's mesh may be carried over every other frame (`rtface.tracking.flow_carry`).
 
     Attributes:
         sparing: set where there is little time: of the faces that may be carried one a frame is read, in turn.
@@ -95,7 +94,6 @@ class MediaPipeTracker:
         *,
         max_faces: int = ALL_FACES,
         cuts: bool = True,
-        carries: bool = True,
     ) -> None:
         self._reader = reader
         self._search = search
@@ -109,7 +107,6 @@ class MediaPipeTracker:
         self._coast = COAST_S
         self._last_id = 0
         self._turn = False
-        self._carries = carries
         self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
@@ -158,7 +155,6 @@ class MediaPipeTracker:
         """Releases the networks; safe to call twice."""
         self._forget()
         self._reader.close()
-        self._search.close()
 
     def _forget(self) -> None:
         self._tracks.clear()
@@ -210,7 +206,7 @@ class MediaPipeTracker:
             read = mesh.appearance is not track.appearance
             track.meet(mesh, time, learn=read and mesh.score > SURE_MESH)
             old = patches[id(track)]
-            if self._carries and read and mesh.score > SURE_MESH:
+            if read and mesh.score > SURE_MESH:
                 track.patch = FlowPatch.cut(view, mesh.points, time)
             else:  # every carrying begins at a reading, so nothing drifts
                 track.patch = old if self.sparing and not read and old and time - old.time < SPARING_CARRY_S else None

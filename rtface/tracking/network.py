@@ -75,9 +75,6 @@ class TrackerNetwork:
         pixels = view.crop(matrix, (self.size, self.size))
         return self(pixels), pixels
 
-    def close(self) -> None:
-        """Nothing to release but memory, which goes with the object."""
-
 
 def _options(threads: int, exact: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}

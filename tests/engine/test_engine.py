@@ -18,7 +18,7 @@ from rtface.engine import plan as plans
 from rtface.engine.crop_runner import CropRunner, spread
 from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.listing import list_engines, measure
+from rtface.engine.listing import list_engines
 from rtface.engine.plan import load_golden
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.errors import EngineError, MissingComponent, UsageError
@@ -85,15 +85,6 @@ def test_strided_and_read_only_crops(make_engine: Maker) -> None:
     frozen = np.ascontiguousarray(flipped)
     frozen.flags.writeable = False
     np.testing.assert_allclose(engine.submit(frozen).result().pixels, 0.5 * flipped + 0.25, atol=4e-3)
-    assert engine.submit(_crops(0)).result().pixels.shape == (0, 3, 64, 64)
-
-
-@pytest.mark.parametrize("crops", [_crops(1, 32), _crops(1).astype(np.float64), _crops(1)[0]])
-def test_wrong_crops_are_named(make_engine: Maker, crops: np.ndarray) -> None:
-    make_engine()
-    engine = load_engine("tiny", threads=1)
-    with pytest.raises(UsageError, match="takes float32 crops N×3×64×64"):
-        engine.submit(crops)
 
 
 @pytest.mark.parametrize("device", ["cpu", "onnx"])
@@ -237,8 +228,6 @@ def test_unknown_names_and_devices(make_engine: Maker) -> None:
         load_engine("sharpener", device="openvin:gpu")
     with pytest.raises(UsageError, match="EngineSet"):
         load_engine("auto")
-    with pytest.raises(UsageError, match="threads must be 1 or more"):
-        load_engine("sharpener", threads=-1)
 
 
 ALL = (0, 0, 256, 256)
@@ -362,21 +351,6 @@ def test_without_onnxruntime_the_line_that_repairs_it(make_engine: Maker, monkey
     load_engine("tiny", device="auto", threads=1)
 
 
-def test_without_openvino_auto_takes_onnxruntime(make_engine: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime")
-    make_engine()
-    import rtface.engine
-
-    monkeypatch.delattr(rtface.engine, "openvino", raising=False)
-    monkeypatch.delitem(sys.modules, "rtface.engine.backends.openvino", raising=False)
-    monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(MissingComponent, match="pip install openvino"):
-        load_engine("tiny", device="cpu")
-    engine = load_engine("tiny", threads=1)
-    assert engine.device == "onnx"
-    assert "OpenVINO is not installed" in engine.reason
-
-
 def test_engines_are_listed_with_their_faults(make_engine: Maker) -> None:
     make_engine("good")
     (make_engine("torn") / "model.onnx").write_bytes(b"")
@@ -387,7 +361,7 @@ def test_engines_are_listed_with_their_faults(make_engine: Maker) -> None:
     assert rows["good"].commercial_use
     assert "bytes instead" in str(rows["torn"].fault)
     assert "the nearest is kind" in str(rows["odd"].fault)
-    ms = measure("good", device="cpu", threads=1)
+    ms = load_engine("good", device="cpu", threads=1).measure()
     rows = {row.name: row for row in list_engines(device="cpu")}
     assert rows["good"].ms == ms
     assert rows["good"].device == "cpu"

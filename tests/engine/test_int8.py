@@ -13,7 +13,7 @@ import pytest
 
 from rtface.engine.backends.int8 import load_calibration
 from rtface.engine.engine_set import load_engine
-from rtface.engine.listing import list_engines, measure
+from rtface.engine.listing import list_engines
 from rtface.engine.recipe import find_recipes, load_recipe
 from tests.engine.conftest import Maker
 from training.export.recipe_text import EXACT
@@ -82,7 +82,7 @@ def test_a_calibrated_engine_runs_in_int8(calibrated: Calibrated) -> None:
     crops = np.random.default_rng(5).random((1, 3, 64, 64), np.float32)
     error = engine.submit(crops).result().pixels - _reference(crops)
     assert 1e-4 < float(np.abs(error).max()) < 0.02
-    ms = measure("tiny", device="cpu", threads=1)
+    ms = load_engine("tiny", device="cpu", threads=1).measure()
     row = next(row for row in list_engines(device="cpu") if row.name == "tiny")
     assert (row.precision, row.ms) == ("int8", ms)
 
@@ -112,11 +112,11 @@ def test_new_ranges_are_checked_anew(calibrated: Calibrated) -> None:
     [
         ({"weights": "0" * 64}, "measured on other weights"),
         ({"crops": []}, "names no golden crops"),
-        ({"convolutions": [{"name": "conv0", "low": 0.5, "high": 1.0}]}, "damaged: the range of conv0 must hold 0"),
-        ({"convolutions": [{"name": "conv0", "low": 0.0, "high": float("nan")}]}, "damaged: the range of conv0"),
-        ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"damaged: unknown key .*hihg"),
+        ({"convolutions": [{"name": "conv0", "low": 0.5, "high": 1.0}]}, "used: the range of conv0 must hold 0"),
+        ({"convolutions": [{"name": "conv0", "low": 0.0, "high": float("nan")}]}, "used: the range of conv0"),
+        ({"convolutions": [{"name": "conv0", "low": 0.0, "hihg": 1.0}]}, r"used: unknown key .*hihg"),
         ({"convolutions": [{"name": "conv7", "low": 0.0, "high": 1.0}]}, "no convolution conv7"),
-        ({"digest": "x"}, "damaged: not a calibration"),
+        ({"digest": "x"}, "used: not a calibration"),
     ],
 )
 def test_ranges_of_no_use_cost_speed_only(
@@ -136,7 +136,7 @@ def test_a_torn_file_costs_speed_only(calibrated: Calibrated, caplog: pytest.Log
     (calibrated() / "int8.json").write_bytes(data)
     engine = load_engine("tiny", device="cpu", threads=1)
     assert engine.precision in ("bf16", "f32")
-    assert "is damaged" in caplog.text
+    assert "cannot be used" in caplog.text
 
 
 @pytest.mark.usefixtures("int8")

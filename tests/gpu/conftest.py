@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rtface.engine.cuda import driver as nvidia
 from rtface.media.cuda import driver
 from tests.device.cuda.conftest import on_cpu
 from tests.gpu.required import lacking, need
@@ -38,7 +39,7 @@ def gpu_name() -> str:
     why = driver.absent()
     if why is not None:
         lacking(why)
-    return driver.name()
+    return nvidia.driver().gpus[0]
 
 
 @pytest.fixture(scope="session")

@@ -21,11 +21,9 @@ from tests.device.cuda.test_cuda_device import (
     run,
     test_a_film_is_the_same_as_on_the_cpu,
     test_a_format_that_has_to_be_converted_says_so,
-    test_big_endian_words_are_turned_on_the_way,
     test_crops_that_are_not_pasted_give_their_slots_back,
     test_samples_beside_the_faces_stay_bit_for_bit,
     test_the_loop_reserves_nothing_after_its_first_frames,
-    test_two_films_at_once_share_batches_and_get_their_own_faces,
 )
 from tests.engine.cuda.test_stateless_engines import recipe, test_the_average_over_time_is_that_of_the_cpu
 from tests.gpu.real_gpu import REHEARSAL, gpu_plan, open_engine

@@ -1,4 +1,4 @@
-"""Engines on the GPU that is here: batches of every size, with graphs and without, and memories."""
+"""Engines on the GPU that is here: batches of every size, and memories."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.device.cuda.gpu_rig import hold
 from tests.engine.cuda.test_gpu_engine import (  # noqa: F401
     Bench,
     bench,
-    test_crops_of_another_kind_are_refused_with_what_is_wanted,
     test_the_loop_reserves_nothing_and_memories_are_used_again,
     test_what_comes_after_a_failure_begins_without_memory,
 )
@@ -21,23 +20,17 @@ from tests.gpu.real_gpu import REHEARSAL, gpu_plan, open_engine
 SHIPPED = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 
-@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no graphs"])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_golden_crops_in_batches_of_every_size(
     streams: Any,
     bench: Any,  # noqa: F811
-    monkeypatch: Any,
     name: str,
-    graphs: bool,
 ) -> None:
     recipe = load_recipe(find_recipes()[name])
     plan, verdict = gpu_plan(streams, recipe)
-    if not graphs:
-        monkeypatch.setattr(plan, "capturable", lambda handle, batch: False)
     engine, noted = open_engine(streams, name, plan=(plan, verdict))
     captured = len(engine.batches.graphs)
     print(f"{engine.reason}; batches of up to {engine.max_batch}, {captured} of them graphs; {engine.ms} ms a crop")
-    assert graphs or not captured
     least = getattr(recipe.golden.psnr, engine.precision)
     (firsts, first_answers), (seconds, second_answers) = load_golden(recipe), load_golden(recipe, "next_")
     faces = bench(engine.size, engine.max_batch)

@@ -20,8 +20,6 @@ from tests.device.cuda.test_gpu_keys import (
     host,
     test_a_film_is_the_same_as_on_the_cpu,
     test_a_large_engine_that_remembers_may_have_key_frames_too,
-    test_auto_goes_by_the_engines_weights,
-    test_live_a_late_small_engine_costs_one_frames_correction,
     test_live_no_frame_waits_for_the_slow_engine,
 )
 from tests.engine.cuda.test_gpu_engine import bench

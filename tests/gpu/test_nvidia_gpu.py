@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtface.device.cuda.nvidia import NvidiaGpu
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
+from rtface.errors import DeviceLost, OutOfDeviceMemory
 from tests.gpu.real_gpu import REHEARSAL
 
 SOURCE = """
@@ -31,7 +31,7 @@ COUNT = 1 << 20
 
 @pytest.fixture
 def gpu(cuda_python: None) -> Iterator[NvidiaGpu]:
-    gpu = NvidiaGpu(0, [SOURCE], list(KERNELS))
+    gpu = NvidiaGpu(0, {SOURCE: KERNELS})
     yield gpu
     gpu.close()
 
@@ -204,8 +204,3 @@ def test_a_lost_gpu_is_told_by_every_call(gpu: NvidiaGpu, monkeypatch: pytest.Mo
     graph.close()
     for piece in (memory, pinned):
         piece.close()
-
-
-def test_a_kernel_that_is_not_there_is_named(gpu: NvidiaGpu) -> None:
-    with pytest.raises(EngineError, match="hold no thrice"):
-        NvidiaGpu(0, [SOURCE], ["thrice"])

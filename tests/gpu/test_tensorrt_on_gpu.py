@@ -35,7 +35,7 @@ def gpu(cuda_python: None) -> Generator[NvidiaGpu]:
         choice = choose(gpu.capability, installed(), gpu.name)
     except MissingComponent as error:
         lacking(str(error))
-    print(choice.reason)
+    print(choice.name)
     yield gpu
     gpu.close()
 

@@ -97,7 +97,7 @@ class TorchPlan:
         self._inputs, self._outputs = recipe.inputs, recipe.outputs
         self._device = torch.device("cpu" if ON_HOST else f"cuda:{getattr(gpu, 'ordinal', 0)}")
         torch.backends.cudnn.allow_tf32 = False
-        self._network = Network(prepare(recipe, precision).whole(), self._device)
+        self._network = Network(prepare(recipe, precision), self._device)
         self._pool: Any = None if ON_HOST else torch.cuda.MemPool()
         self._runs: dict[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {}
         self._bound: dict[int, dict[str, Any]] = {}

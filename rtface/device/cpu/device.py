@@ -25,7 +25,7 @@ from rtface.device.cpu.composite import (
 from rtface.device.cpu.crop import from_planes, full_range, sample, sample_bytes, sample_rgb
 from rtface.device.cpu.swscale import Swscale
 from rtface.device.view import FrameView
-from rtface.errors import InputError, UsageError, log
+from rtface.errors import InputError, log
 from rtface.frame import Bytes, Color, Crops, Float, Float32, Frame, Pixels
 from rtface.geometry.color_curves import code_range, curve_of
 from rtface.geometry.planes import Layout, Role, Samples, fallback, layout, planes
@@ -154,11 +154,8 @@ class HostCorrection:
 
 
 def host_array(pixels: Pixels) -> Float32:
-    """Pixels in the host's memory as an array. Raises UsageError for those of another device."""
-    if not isinstance(pixels, np.ndarray):
-        raise UsageError(
-            "the CPU cannot work on {type}, which is on another device", code="cpu_pixels", type=type(pixels).__name__
-        )
+    """Pixels in the host's memory as an array."""
+    assert isinstance(pixels, np.ndarray)
     return cast(Float32, pixels)
 
 
@@ -176,8 +173,6 @@ class CpuDevice:
 
     def __init__(self, threads: int | None = None, warn: Callable[[str, str], None] | None = None) -> None:
         if threads is not None:
-            if threads < 1:
-                raise UsageError("threads must be 1 or more, not {value}", code="threads_value", value=threads)
             cv2.setNumThreads(threads)
         self._warn = warn or _log_warning
         self._swscale = Swscale()
@@ -219,13 +214,8 @@ class CpuDevice:
         return [_shaped(face) for face in faces]
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
-        """The correction's own array. Raises UsageError for another device's."""
-        if not isinstance(correction, HostCorrection):
-            raise UsageError(
-                "the CPU cannot read {type}, which is another device's",
-                code="cpu_correction",
-                type=type(correction).__name__,
-            )
+        """The correction's own array."""
+        assert isinstance(correction, HostCorrection)
         return correction.pixels, correction.matrix
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
@@ -259,16 +249,12 @@ class CpuDevice:
             be converted first comes back with another image, and a warning is counted.
 
         Raises:
-            UsageError: a correction and its mask differ in size, or it is another device's.
             EngineError: a correction holds NaN or infinity; nothing was written then.
         """
         found: list[Patch | None] = []
         dithered = False
         for c in corrections:
-            if not isinstance(c, HostCorrection) or c.pixels.shape != (*c.mask.shape, 3):
-                raise UsageError(
-                    "a correction has pixels h×w×3 and a mask h×w, not {shape}", code="correction_shape", shape=c
-                )
+            assert isinstance(c, HostCorrection)
             found.append(cut_patch(c.pixels, c.mask, c.matrix))
             dithered |= c.dithered
         patches = [patch for patch in found if patch is not None]

@@ -23,8 +23,6 @@ from rtface.device.cuda.submission import Submission
 from rtface.frame import Box, Bytes, Float32
 from rtface.protocols import ShapeTask
 
-_RESERVED_AVERAGES = 4  # averages that are reserved at a time
-
 Averaged = tuple[ShapeTask, FaceSlot, Box]
 """A face, its slot, and the part of its crop that counts."""
 
@@ -64,7 +62,7 @@ class GpuAverager:
             streams.urgent.record(slot.fetched)
             return kept
 
-        kept = streams.reserve(down)
+        kept = streams.run(down).result()
         slot.fetched.synchronize()
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
         return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, kept
@@ -73,7 +71,7 @@ class GpuAverager:
         """Where the average of a face is kept, or will be."""
         size = place.size
         if size not in self._places:
-            self._places[size] = StatePool(self._streams, 12 * size * size, at_once=_RESERVED_AVERAGES)
+            self._places[size] = StatePool(self._streams.gpu, 12 * size * size)
         kept = state_of(face).average.kept
         if isinstance(kept, FaceState) and kept.home is self._places[size]:
             return kept

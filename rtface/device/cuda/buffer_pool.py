@@ -69,7 +69,7 @@ class SlotPool(Generic[S]):
     """A pool of slots of one kind, for any thread; return one when no GPU work uses it any more.
 
     Args:
-        streams: of the GPU; it may free what is idle when memory runs out.
+        streams: of the GPU.
         make, free: of one slot; the stream thread calls them.
     """
 
@@ -78,14 +78,13 @@ class SlotPool(Generic[S]):
         self._idle: list[S] = []
         self._all: list[S] = []
         self._lock = threading.Lock()
-        streams.idle.append(self.trim)
 
     def take(self) -> S:
         """An idle slot, or a new one. Raises OutOfDeviceMemory."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        made = self._streams.reserve(self._make)
+        made = self._streams.run(self._make).result()
         with self._lock:
             self._all.append(made)
         return made
@@ -95,18 +94,8 @@ class SlotPool(Generic[S]):
             assert slot not in self._idle, "a slot is given back twice"
             self._idle.append(slot)
 
-    def trim(self) -> None:
-        """Frees what is idle. The stream thread only."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            self._all = [slot for slot in self._all if slot not in idle]
-        for slot in idle:
-            self._free(slot)
-
     def close(self) -> None:
         """Frees all, in use or not; the GPU must be idle. The stream thread only."""
-        if self.trim in self._streams.idle:
-            self._streams.idle.remove(self.trim)
         with self._lock:
             slots, self._all, self._idle = self._all, [], []
         for slot in slots:

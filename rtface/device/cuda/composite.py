@@ -9,7 +9,7 @@ import numpy as np
 
 from rtface.device.cpu.composite import SMOOTH_FROM, Dither, gray_rows, overlapping, rows
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
-from rtface.device.cuda.affine_map import Map, between_centres, flat, footprint, inverse, joined, reach, union
+from rtface.device.cuda.affine_map import Map, between_centres, union
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
 from rtface.device.cuda.kernels import (
     PASTE_JOB,
@@ -26,7 +26,7 @@ from rtface.device.cuda.staging import SampleMap, grids, plane_shape
 from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role
-from rtface.geometry.transforms import field_parity
+from rtface.geometry.transforms import bounds, clip_box, compose, field_parity, footprint, invert, translation
 
 _NO_TARGET: tuple[float, ...] = (0,) * 23
 """The values of a `TARGET` that a paste does not have."""
@@ -51,7 +51,7 @@ class _Face(NamedTuple):
     top: int
     width: int
     height: int
-    m: Map
+    m: Float
 
 
 class _Spot(NamedTuple):
@@ -120,7 +120,7 @@ class PastePlan:
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
             for roles in grids(form):
-                spots = self._meet(faces, groups, roles, flat(places[roles[0]]), neutral, probe, scratch)
+                spots = self._meet(faces, groups, roles, places[roles[0]], neutral, probe, scratch)
                 self._spots.append((roles, spots))
                 if spots:
                     self.boxes.update(dict.fromkeys(roles, union(spot.box for spot in spots)))
@@ -135,19 +135,18 @@ class PastePlan:
         faces: list[_Face],
         groups: list[list[int]],
         roles: tuple[Role, ...],
-        place: Map,
+        place: Float,
         neutral: Callable[[Box], bool] | None,
         probe: bool,
         scratch: Scratch,
     ) -> list[_Spot]:
         """Spots as of `composite.Placement` and `warp_patch`; `place` leads from the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
-        backs = [joined(face.m, place) for face in faces]
+        backs = [compose(face.m, place) for face in faces]
         boxes: list[Box | None] = []
         for face, back in zip(faces, backs, strict=True):
-            x0, y0, x1, y1 = reach(inverse(back), face.width, face.height, 1.0)
-            x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-            boxes.append((x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None)
+            box = clip_box(bounds(invert(back), (0.0, 0.0, face.width, face.height), 1.0), width, height)
+            boxes.append(box if box[0] < box[2] and box[1] < box[3] else None)
         shared, tints = [False] * len(faces), [0] * len(faces)
         for group in groups:
             for n in group:
@@ -172,7 +171,7 @@ class PastePlan:
         ]
 
     def _spot(
-        self, face: _Face, box: Box, back: Map, shared: bool, tint: int, components: int, scratch: Scratch
+        self, face: _Face, box: Box, back: Float, shared: bool, tint: int, components: int, scratch: Scratch
     ) -> _Spot:
         shrink = footprint(back)
         cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
@@ -368,6 +367,6 @@ def _faces(
         x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)
         left, top, right, bottom = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, size), min(y1 + 1, size)
         if x0 < x1 and y0 < y1 and left < right and top < bottom:
-            a, b, x, c, d, y = flat(matrix)
-            faces.append(_Face(n, size, left, top, right - left, bottom - top, (a, b, x - left, c, d, y - top)))
-    return faces, overlapping([reach(inverse(face.m), face.width, face.height, 0.0) for face in faces])
+            part = compose(translation(-left, -top), matrix)
+            faces.append(_Face(n, size, left, top, right - left, bottom - top, part))
+    return faces, overlapping([bounds(invert(face.m), (0.0, 0.0, face.width, face.height)) for face in faces])

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range, halved, rgb_rows
-from rtface.device.cuda.affine_map import Map, between_centres, flat, footprint, inverse, joined, reach
+from rtface.device.cuda.affine_map import Map, between_centres
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
 from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch, packed
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
 from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import curve_of
 from rtface.geometry.planes import Layout, Role
+from rtface.geometry.transforms import bounds, compose, footprint, invert, scaling
 
 _KINDS = {"yuv": 0, "rgb": 1, "gray": 2}
 _NO_SOURCE = (0,) * 17
@@ -53,10 +54,10 @@ class CropPlan:
         if len(matrices):
             image = frame.image
             places = from_planes(form, frame.color, (image.width, image.height), frame.display, frame.field)
-            maps = [flat(matrix) for matrix in matrices]
             for roles in grids(form):
-                place, (height, width) = flat(places[roles[0]]), plane_shape(frame, form, roles[0])
-                cuts = [_cut(inverse(joined(m, place)), size, width, height, form, roles, scratch) for m in maps]
+                place, (height, width) = places[roles[0]], plane_shape(frame, form, roles[0])
+                backs = [invert(compose(matrix, place)) for matrix in matrices]
+                cuts = [_cut(back, size, width, height, form, roles, scratch) for back in backs]
                 self._cuts.append((roles, cuts))
                 for part, cut in zip(self.parts, cuts, strict=True):
                     part.update(dict.fromkeys(roles, cut.box))
@@ -119,12 +120,12 @@ class CropPlan:
 
 
 def _cut(
-    back: Map, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
+    back: Float, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
 ) -> _Cut:
     """Samples as `device.cpu.crop.sample`; `back` leads from the crop to a plane of `width` × `height` samples."""
     shrink = footprint(back)
     most = max(shrink)
-    x0, y0, x1, y1 = reach(back, size, size, 2.0 * max(most, 1.0) + 1.0)
+    x0, y0, x1, y1 = bounds(back, (0, 0, size, size), 2.0 * max(most, 1.0) + 1.0)
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region wholly outside shows the nearest edge
     x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
     wide, high = x1 - x0, y1 - y0
@@ -135,8 +136,7 @@ def _cut(
             factors, wide, high = how.factors, how.result.width, how.result.height
     half = "u" in roles and halved((most, most), (size, size))
     if half:
-        a, b, x, c, d, y = back
-        back = 2.0 * a, 2.0 * b, x, 2.0 * c, 2.0 * d, y
+        back = compose(back, scaling(2.0, 2.0))
     m = between_centres(back, (x0, y0), (0.0, 0.0), (1.0 / factors[0], 1.0 / factors[1]))
     # With half a sample to spare for what single precision loses.
     end = (size // 2 if half else size) - 1

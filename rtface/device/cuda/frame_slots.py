@@ -156,7 +156,7 @@ class SlotPools:
     def grow(self, piece: GrowingBuffer, nbytes: int) -> None:
         """Makes a piece at least so large; nothing on the GPU may use it. Raises OutOfDeviceMemory."""
         if nbytes > piece.nbytes:
-            self._streams.reserve(lambda: piece.need(nbytes))
+            self._streams.run(lambda: piece.need(nbytes)).result()
 
     def close(self) -> None:
         """Frees all. The stream thread only."""

@@ -6,11 +6,10 @@ from rtface.device.cuda import batch, kernels, shaping
 from rtface.device.cuda.nvidia import NvidiaGpu
 
 # Each file is a program of its own: they name helpers alike.
-_SOURCES = (kernels.CODE, shaping.CODE, batch.CODE)
-KERNELS = (*kernels.KERNELS, *shaping.KERNELS, *batch.KERNELS)
+_PROGRAMS = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
 
 
 def open_gpu(ordinal: int = 0) -> NvidiaGpu:
     """A GPU with every kernel loaded, compiled when it is not in the cache, which takes seconds; raises as
     `NvidiaGpu`."""
-    return NvidiaGpu(ordinal, [path.read_text(encoding="utf-8") for path in _SOURCES], KERNELS)
+    return NvidiaGpu(ordinal, {path.read_text(encoding="utf-8"): names for path, names in _PROGRAMS.items()})

@@ -8,7 +8,7 @@ import contextlib
 import ctypes
 import importlib
 import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -207,15 +207,14 @@ class NvidiaGpu:
 
     Args:
         ordinal: which one, as the driver counts; `rtface.engine.cuda.driver.unusable` knows whether it is there.
-        sources: of kernels in CUDA C++, compiled for the GPU.
-        kernels: their names.
+        programs: sources in CUDA C++, compiled for the GPU, and the names of their kernels.
 
     Raises:
         MissingComponent: a package is not installed.
         EngineError: a kernel does not compile.
     """
 
-    def __init__(self, ordinal: int = 0, sources: Sequence[str] = (), kernels: Sequence[str] = ()) -> None:
+    def __init__(self, ordinal: int = 0, programs: Mapping[str, Iterable[str]] | None = None) -> None:
         self.ordinal = ordinal
         core = _core()
         with _doing("start"):
@@ -223,8 +222,12 @@ class NvidiaGpu:
             self._device.set_current()
             capability = self._device.compute_capability
             self.capability: tuple[int, int] = (int(capability.major), int(capability.minor))
-            objects = [core.ObjectCode.from_cubin(nvrtc.compile(source, self.capability)) for source in sources]
-            self._kernels = {name: find_kernel(objects, name) for name in kernels}
+        self._kernels: dict[str, Any] = {}
+        for source, names in (programs or {}).items():
+            code = nvrtc.compile(source, self.capability)
+            with _doing("load its kernels"):
+                cubin = core.ObjectCode.from_cubin(code)
+                self._kernels |= {name: cubin.get_kernel(name) for name in names}
         self._streams: list[_Stream] = []
 
     @property
@@ -273,17 +276,3 @@ class NvidiaGpu:
             for stream in self._streams:
                 stream.close()
         self._streams.clear()
-
-
-def find_kernel(objects: Sequence[Any], name: str) -> Any:
-    """The kernel of that name from the first cubin that holds it. Raises EngineError, OutOfDeviceMemory."""
-    for code in objects:
-        try:
-            with _doing(f"load the kernel {name}"):
-                return code.get_kernel(name)
-        except EngineError as error:
-            # Only a cubin without that kernel leads on to the next one: a cubin that the driver refuses, or a lack of
-            # memory, must reach the user as such.
-            if "CUDA_ERROR_NOT_FOUND" not in str(error):
-                raise
-    raise EngineError("the compiled kernels hold no {name}", code="kernel_gone", name=name)

@@ -48,15 +48,11 @@ def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]
     except Exception as error:  # cuda.core's NVRTCError is not public
         text = str(error).partition("compilation log:")[2] or str(error)
         lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
-        hint = ""
-        if "gpu-architecture" in text:
-            hint = "; a newer NVRTC may know this GPU: pip install -U nvidia-cuda-nvrtc"
         raise EngineError(
-            "NVRTC does not compile for {arch}: {lines}{hint}",
+            "NVRTC does not compile for {arch}: {lines}; a newer NVRTC may: pip install -U nvidia-cuda-nvrtc",
             code="nvrtc_failed",
             arch=arch,
             lines=" | ".join(lines[:4]),
-            hint=hint,
         ) from error
     finally:
         program.close()

@@ -38,7 +38,6 @@ from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.cuda.gpu import Shape3
 from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct, packed, struct_type
-from rtface.errors import UsageError
 from rtface.frame import Float32
 
 CODE = Path(__file__).with_name("shape.cu")
@@ -183,20 +182,8 @@ def scratch_floats(size: int) -> int:
 
 
 def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> bytes:
-    """The descriptor of one face, a `FACE`.
-
-    Raises:
-        UsageError: S is smaller than 64 or no multiple of 4.
-    """
+    """The descriptor of one face, a `FACE`; S is `MIN_CROP_SIDE_PX` or more and a multiple of 4."""
     size, part = area.size, area.part
-    if size < MIN_CROP_SIDE_PX or size % 4:
-        raise UsageError(
-            "crops on a GPU must have a side of {least} or more that is a multiple of 4, got {size}; use "
-            "{--device:cpu} for this engine",
-            code="crop_side",
-            least=MIN_CROP_SIDE_PX,
-            size=size,
-        )
     own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
     windows, eyes = list[int](), list[float]()
     for iris, (x, y, radius) in zip(area.irises, area.eyes.tolist(), strict=True):

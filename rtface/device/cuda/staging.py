@@ -9,7 +9,6 @@ from functools import reduce
 
 import numpy as np
 
-from rtface.errors import InputError
 from rtface.frame import Box, Bytes, Frame
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import field_parity
@@ -90,9 +89,6 @@ class GpuSamples(SampleMap):
 
     Attributes:
         memory: its planes.
-
-    Raises:
-        InputError: the frame has too few rows for a field.
     """
 
     def __init__(self, frame: Frame, form: Layout) -> None:
@@ -104,12 +100,6 @@ class GpuSamples(SampleMap):
         for role, (plane, first, _) in form.components.items():
             start, pitch = (surface.chroma, surface.chroma_pitch) if plane else (surface.luma, surface.luma_pitch)
             height, width = plane_shape(frame, form, role)
-            if height < 1:
-                raise InputError(
-                    "a frame of {height} rows is too low to be interlaced; treat it as progressive",
-                    code="interlaced_low",
-                    height=frame.image.height,
-                )
             start += skip * pitch
             self.maps[role] = ComponentMap(start + first * form.dtype.itemsize, every * pitch, (0, 0, width, height))
             memory[plane] = ExternalMemory(start, ((height - 1) * every + 1) * pitch, frame.image)
@@ -125,14 +115,14 @@ class StagedSamples(SampleMap):
             a field), not empty. At least one.
 
     Attributes:
-        parts: of these, those joined whose union is no larger than the two.
+        parts: these.
         maps: per component.
         pieces: per native plane.
         nbytes: of the block.
     """
 
     def __init__(self, form: Layout, parts: Sequence[Mapping[Role, Box]]) -> None:
-        self.form, self.parts = form, _merged(parts)
+        self.form, self.parts = form, parts
         boxes = reduce(_around, parts)
         self.maps: dict[Role, ComponentMap] = {}
         self.pieces: list[PlaneRect] = []
@@ -209,30 +199,12 @@ class StagedSamples(SampleMap):
         return out
 
 
-def _merged(parts: Sequence[Mapping[Role, Box]]) -> list[Mapping[Role, Box]]:
-    """Joins those whose union is no larger than the two; all have the same components."""
-    out: list[Mapping[Role, Box]] = []
-    for part in parts:
-        joined = part
-        for other in tuple(out):
-            both = _around(joined, other)
-            if sum(map(_area, both.values())) <= sum(map(_area, (*joined.values(), *other.values()))):
-                out.remove(other)
-                joined = both
-        out.append(joined)
-    return out
-
-
 def _around(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
     """Per component the smallest box that holds both."""
     return {
         role: (min(x0, b[role][0]), min(y0, b[role][1]), max(x1, b[role][2]), max(y1, b[role][3]))
         for role, (x0, y0, x1, y1) in a.items()
     }
-
-
-def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _rows_of(view: Samples, nbytes: int) -> Bytes:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from rtface.device.cuda.gpu import Event, Gpu, Stream
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
+from rtface.errors import DeviceLost, EngineError, log
 
 T = TypeVar("T")
 
@@ -65,7 +65,6 @@ class StreamThread:
     Attributes:
         gpu: the GPU.
         up, compute, finish, down, urgent: its streams, for functions that run on this thread only.
-        idle: each frees what is reserved and not in use (`reserve`); called on the stream thread.
     """
 
     def __init__(self, open_gpu: Callable[[], Gpu]) -> None:
@@ -78,7 +77,6 @@ class StreamThread:
         self._last: Callable[[], None] = lambda: None
         self._lost: DeviceLost | None = None
         self._closed = False
-        self.idle: list[Callable[[], None]] = []
         self._thread = threading.Thread(target=self._loop, name="rtface-GPU", daemon=True)
         self._thread.start()
         threading.Thread(target=self._wait, name="rtface-GPU-room", daemon=True).start()
@@ -112,22 +110,6 @@ class StreamThread:
 
         self._put(do)
         return promise
-
-    def reserve(self, step: Callable[[], T]) -> T:
-        """Runs a step that reserves memory on this thread and waits for it; without memory once more, after all idle
-        buffers on the GPU have been freed. Raises OutOfDeviceMemory."""
-        try:
-            return self.run(step).result()
-        except OutOfDeviceMemory as error:
-            log.debug("what is idle on the GPU is freed: %s", error)
-            self.run(self._trim).result()
-            return self.run(step).result()
-
-    def _trim(self) -> None:
-        for stream in (self.compute, self.finish):  # states without a reference may still be read there
-            self.settle(stream)
-        for free in tuple(self.idle):
-            free()
 
     def settle(self, stream: Stream) -> None:
         """Waits for all that is on a stream. The stream thread only, and never while frames go through."""
@@ -194,15 +176,10 @@ class StreamThread:
 
     def _has_room(self, failure: BaseException | None) -> None:
         self._making_room = False
-        if failure is None:
-            return
-        self._in_flight.clear()
-        if isinstance(failure, DeviceLost):
+        if failure is not None:
+            self._in_flight.clear()
+        if isinstance(failure, DeviceLost):  # else the next batch meets it too, and says so
             self._lost = failure
-        elif not isinstance(failure, EngineError):  # else the next batch meets it too, and says so
-            waiting, self._waiting = self._waiting, deque()
-            for request in waiting:
-                request.fail(failure)
 
     def _flush(self) -> None:
         """Puts one batch on the GPU: the oldest request, and whatever waits for the same network."""

@@ -200,7 +200,7 @@ class Constants:
             streams.settle(streams.up)
             return piece
 
-        return streams.reserve(put)
+        return streams.run(put).result()
 
     def close(self) -> None:
         """Frees all; the GPU must be idle. The stream thread only."""

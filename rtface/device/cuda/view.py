@@ -113,7 +113,7 @@ class RegionReader:
     ) -> LaunchList:
         wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
         if not slot.need(**wanted):
-            self._streams.reserve(lambda: slot.grow(**wanted))
+            self._streams.run(lambda: slot.grow(**wanted)).result()
         scratch = slot.scratch.on_gpu().address if plan.scratch else 0
         pixels = slot.pixels.on_gpu().address
         job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)

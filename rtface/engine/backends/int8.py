@@ -67,21 +67,15 @@ def read_calibration(folder: Path, weights: str, name: str) -> Calibration | Non
     """
     path = folder / FILE
     try:
-        text = path.read_bytes()
+        found = _parse(path.read_bytes())
+        if found.weights != weights:
+            raise ValueError("it was measured on other weights")
+        return found
     except FileNotFoundError:
         return None
-    except OSError as error:
-        log.warning("%s runs without int8: %s cannot be read: %s", name, path, error.strerror)
+    except (OSError, ValueError, UsageError) as error:
+        log.warning("%s runs without int8: %s cannot be used: %s", name, path, error)
         return None
-    try:
-        found = _parse(text)
-    except (ValueError, UsageError) as error:
-        log.warning("%s runs without int8: %s is damaged: %s", name, path, error)
-        return None
-    if found.weights != weights:
-        log.warning("%s runs without int8: %s was measured on other weights", name, path)
-        return None
-    return found
 
 
 @lru_cache(maxsize=4)  # it is asked for several times while an engine is opened

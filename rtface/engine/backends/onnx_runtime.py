@@ -69,8 +69,6 @@ class OnnxPlan:
         self._recipe = recipe
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        if self._session is None:
-            raise EngineError("engine {name} is closed", code="engine_closed", name=self._recipe.name)
         try:
             results = self._session.run(list(outputs), dict(inputs))
         except Exception as error:

@@ -196,8 +196,7 @@ class OpenVinoPlan:
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         request = self._request
-        if request is None:
-            raise EngineError("engine {name} is closed", code="engine_closed", name=self._name)
+        assert request is not None, "the engine is closed"
         try:
             # Both tensors are views: nothing is copied on the way in or out.
             for name, value in (*inputs.items(), *outputs.items()):

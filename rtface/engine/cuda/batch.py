@@ -92,41 +92,30 @@ class Batches:
         """Runs every batch size over golden crops, captures it right after that run, and judges its answers, so that
         neither compiling nor a wrong graph nor a wrong batch size is left for the first frames.
 
-        A graph that answers wrongly is given up; a batch size that does so without a graph too, and those above it.
-
         Returns:
             The least milliseconds of a batch of one.
 
         Raises:
-            EngineError: a single crop is answered wrongly.
+            EngineError: a batch is answered wrongly.
         """
         self._put_constants(replace(self._recipe, fidelity=None))  # goldens are made with its default
-        graphs, right = True, self.sizes
         for n in reversed(self.sizes):
             self._run_golden(golden, n)
-            graphs = graphs and self._capture(n)
-            if graphs:
-                self._run_golden(golden, n)
-                if self._right(golden, n, f"the CUDA graph of {n} crops gives", "that batch runs without"):
-                    continue
-                self.graphs.pop(n).close()
-                self._run_golden(golden, n)
-            if not self._right(golden, n, f"batches of {n} give", "they are not used"):
-                right = tuple(size for size in right if size < n)
-        self.sizes = right
-        if not right:
-            raise EngineError(
-                "engine {name} does not give its reference's answers on this GPU; try {--device:cpu} or another "
-                "{--engine}",
-                code="golden_gpu",
-                name=self._recipe.name,
-            )
+            self._capture(n)
+            self._run_golden(golden, n)
+            if golden.worst(n) < golden.required:
+                raise EngineError(
+                    "engine {name} does not give its reference's answers on this GPU; try {--device:cpu} or another "
+                    "{--engine}",
+                    code="golden_gpu",
+                    name=self._recipe.name,
+                )
         times = [self._run_golden(golden, 1) for _ in range(3)]
         self._put_constants(self._recipe)
         return min(times)
 
-    def _capture(self, batch: int) -> bool:
-        """Keeps a graph of a batch size whose last run was the one before; whether that can be captured.
+    def _capture(self, batch: int) -> None:
+        """Keeps a graph of a batch size whose last run was the one before.
 
         A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
         """
@@ -137,22 +126,7 @@ class Batches:
         except (OutOfDeviceMemory, DeviceLost):
             raise
         except EngineError as error:
-            log.warning("%s runs without CUDA graphs, which is slower: %s", self._recipe.name, error)
-        return batch in self.graphs
-
-    def _right(self, golden: GoldenBatch, count: int, what: str, so: str) -> bool:
-        """True if the answers of the last run are good enough; the log has what is not, and what becomes of it."""
-        got = golden.worst(count)
-        if got < golden.required:
-            log.warning(
-                "engine %s: %s %.1f dB against its golden crops, %.1f needed; %s",
-                self._recipe.name,
-                what,
-                got,
-                golden.required,
-                so,
-            )
-        return got >= golden.required
+            log.warning("%s: batches of %d run without a CUDA graph, slower: %s", self._recipe.name, batch, error)
 
     def _run_golden(self, golden: GoldenBatch, count: int) -> float:
         """Runs one batch of golden crops and waits for it; its milliseconds."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from rtface.device.cuda.gpu import Gpu
 from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
-from rtface.engine.recipe import Recipe, load_recipe
+from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.tensorrt import store
 from rtface.engine.tensorrt.builder import build, profile
 from rtface.engine.tensorrt.execution import Execution
-from rtface.engine.tensorrt.library import LibraryChoice, choose, installed, precisions, sm
+from rtface.engine.tensorrt.library import Library, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
@@ -30,58 +30,47 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
         EngineError: no precision can be built, or gives the reference's answers on this GPU.
     """
     recipe.check_weights()
-    choice = choose(gpu.capability, installed(), gpu.name)
-    log.info("%s", choice.reason)
+    library = choose(gpu.capability, installed(), gpu.name)
+    log.info("%s: %s (%s)", library.name, gpu.name, sm(gpu.capability))
     plan, verdict = open_plan(
-        recipe, precisions(gpu.capability, precision), lambda p: open_as(recipe, gpu, choice, p), mixed=True
+        recipe, precisions(gpu.capability, precision), lambda p: open_as(recipe, gpu, library, p), mixed=True
     )
     plan.keep_kernels()
     return plan, verdict
 
 
-def identify(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> PlanIdentity:
+def identify(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> PlanIdentity:
     """What a plan on that GPU, and the verdict on it, is remembered by."""
-    how = ", portable" if choice.library.kind == "rtx" and choice.target is None else ""
     return PlanIdentity.of(
         recipe,
-        choice.library.backend,
-        choice.library.version,
-        f"{gpu.name} {sm(choice.capability)}",
+        library.backend,
+        library.version,
+        f"{gpu.name} {sm(gpu.capability)}",
         precision,
         driver=gpu.driver,
-        profile=profile(recipe) + how,
+        profile=profile(recipe),
     )
 
 
-def open_as(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, precision: Precision) -> TensorRtPlan:
-    """A plan by that choice, not judged yet. Raises EngineError where library or GPU refuse it, OutOfDeviceMemory,
-    DeviceLost."""
-    identity = identify(recipe, gpu, choice, precision)
-    return TensorRtPlan(recipe, identity, _load(recipe, gpu, choice, identity), gpu)
+def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
+    """A plan by that library, not judged yet: the one that is kept, built where there is none or it is refused.
+    With the weights of a person it is built at each start, and nothing of it is kept.
 
-
-def _load(recipe: Recipe, gpu: Gpu, choice: LibraryChoice, identity: PlanIdentity) -> Execution:
-    """The plan that is kept under that identity, built where there is none or the library refuses it.
-
-    With the weights of a person it is built at each start, and nothing of it is kept; it only reads the kernels that
-    are kept of the engine without them.
+    Raises EngineError where library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
     """
-
-    def made() -> bytes:
-        return build(recipe, identity.precision, choice)
-
+    identity = identify(recipe, gpu, library, precision)
     if recipe.learned is not None:
-        theirs = identify(load_recipe(recipe.folder / "recipe.toml"), gpu, choice, identity.precision)
-        return Execution(choice.library, made(), store.kernels_path(theirs), keeps=False)
+        execution = Execution(library, build(recipe, precision, library, gpu.capability))
+        return TensorRtPlan(recipe, identity, execution, gpu)
     kernels = store.kernels_path(identity)
-    blob, kept = store.fetch(identity, made)
-    try:
-        return Execution(choice.library, blob, kernels)
-    except (OutOfDeviceMemory, DeviceLost):
-        raise
-    except EngineError as error:
-        if not kept:
-            raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
-        log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(identity), error)
-        store.plan_path(identity).unlink(missing_ok=True)
-        return Execution(choice.library, store.fetch(identity, made)[0], kernels)
+    blob = store.recall(store.plan_path(identity))
+    if blob is not None:
+        try:
+            return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(identity), error)
+    blob = build(recipe, precision, library, gpu.capability)
+    store.keep(store.plan_path(identity), blob)
+    return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)

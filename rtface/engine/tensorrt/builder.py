@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
-
-from numpy.typing import NDArray
+from typing import Any
 
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.tensorrt.library import Library, LibraryChoice, fault, logger, sm
+from rtface.engine.tensorrt.library import Capability, Library, fault, logger, sm
 from rtface.errors import EngineError, MissingComponent, log
 from rtface.util.install import extra_line
-
-if TYPE_CHECKING:  # needs onnx, an extra
-    from rtface.engine.tensorrt.weights import SplitModel
 
 REVISION = 1
 """Of what is done here and in `network`; plans of another revision are built again."""
@@ -30,12 +25,8 @@ def profile(recipe: Recipe) -> str:
     return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
 
 
-MESSAGE_BYTES = 1 << 30
-"""Bytes of weights that are given to the library within their graph; it takes four copies. Protobuf ends at 2 GiB."""
-
-
-def prepare(recipe: Recipe, precision: Precision, *, products: bool = True) -> SplitModel:
-    """The engine's network as ONNX in the types of `precision`. `products`: see `typed`.
+def prepare(recipe: Recipe, precision: Precision) -> Any:
+    """The engine's network as ONNX in the types of `precision`.
 
     Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
     """
@@ -55,12 +46,9 @@ def prepare(recipe: Recipe, precision: Precision, *, products: bool = True) -> S
             onnx.load(io.BytesIO(network) if isinstance(network, bytes) else str(network)),
             precision,
             recipe.precision.fp32_nodes,
-            products=products,
         )
     except EngineError as error:
         raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
-    except MemoryError:
-        raise
     except Exception as error:  # protobuf's, the checker's and shape inference's errors share no base but Exception
         raise EngineError(
             "engine {name}: TensorRT cannot take {file}: {why}",
@@ -71,18 +59,16 @@ def prepare(recipe: Recipe, precision: Precision, *, products: bool = True) -> S
         ) from error
 
 
-def build(recipe: Recipe, precision: Precision, choice: LibraryChoice) -> bytes:
+def build(recipe: Recipe, precision: Precision, library: Library, capability: Capability) -> bytes:
     """The serialised plan. Raises EngineError when the library refuses the network."""
-    library, trt = choice.library, choice.library.module
-    log.info("a plan of %s is built for %s, which may take minutes", recipe.name, sm(choice.capability))
-    what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(choice.capability)}"
+    trt = library.module
+    log.info("a plan of %s is built for %s, which may take minutes", recipe.name, sm(capability))
+    what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(capability)}"
     logger(library).faults.clear()
     builder: Any = trt.Builder(logger(library))
-    network = builder.create_network(_flags(library))
+    network = builder.create_network(0)  # strongly typed, as every one of these libraries is
     parser: Any = trt.OnnxParser(network, logger(library))
-    weights = list[NDArray[Any]]()  # have to outlive the network
-    products = library.kind == "full" or choice.capability >= (8, 0)
-    if not parse_network(parser, prepare(recipe, precision, products=products), weights):
+    if not parser.parse(prepare(recipe, precision).SerializeToString()):
         raise EngineError(
             "{what}: {why}",
             code="onnx_parse",
@@ -96,39 +82,18 @@ def build(recipe: Recipe, precision: Precision, choice: LibraryChoice) -> bytes:
     config.add_optimization_profile(_shaped(recipe, builder, network))
     if library.kind == "rtx":
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # without it, graphs may not be recorded
-        if choice.target is not None:
-            config.num_compute_capabilities = 1
-            config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm(choice.target)[3:]}"), 0)
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm(capability)[3:]}"), 0)
     blob = builder.build_serialized_network(network, config)
     if blob is None:
         raise EngineError("{what}: {why}", code="tensorrt_fault", what=what, why=fault(library))
     return bytes(blob)
 
 
-def parse_network(parser: Any, model: SplitModel, weights: list[NDArray[Any]]) -> bool:
-    """True if the library took the network; `weights` gets what it goes on reading."""
-    if model.nbytes < MESSAGE_BYTES:
-        return parser.parse(model.whole().SerializeToString())
-    if not parser.load_model_proto(model.model.SerializeToString()):
-        return False
-    for name, values in model.values():
-        weights.append(values)
-        if not parser.load_initializer(name, values.ctypes.data, values.nbytes):
-            return False
-    return parser.parse_model_proto()
-
-
 def _refusal(error: Any) -> str:
     """Text such as "GridSample /carry/GridSample: unsupported node (mode)"."""
     why = f"{error.code().name.lower().replace('_', ' ')} ({error.desc()})"
     return " ".join(f"{error.node_operator()} {error.node_name()}: {why}".split())
-
-
-def _flags(library: Library) -> int:
-    """From TensorRT 11 on, and in TensorRT for RTX, every network is strongly typed; before, it has to be said."""
-    if library.kind == "full" and int(library.version.split(".")[0]) < 11:
-        return 1 << int(library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
-    return 0
 
 
 def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
@@ -169,22 +134,6 @@ def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
                     first=first,
                     plural="s" * (first != 1),
                 )
-            if tensor.dtype.name != "FLOAT":
-                raise EngineError(
-                    "engine {name}: {side} {port} is {found}, not fp32",
-                    code="network_port_type",
-                    name=recipe.name,
-                    side=side,
-                    port=name,
-                    found=tensor.dtype.name.lower(),
-                )
-    if extra := inputs.keys() - recipe.inputs.keys():
-        raise EngineError(
-            "engine {name}: the network wants {input}, which the recipe does not name",
-            code="recipe_input",
-            name=recipe.name,
-            input=min(extra),
-        )
     for name in outputs.keys() - recipe.outputs.keys():
         network.unmark_output(outputs[name])
     shapes = builder.create_optimization_profile()

@@ -17,14 +17,13 @@ class Execution:
         engine: ICudaEngine.
     """
 
-    def __init__(self, library: Library, blob: bytes, kernels: Path | None = None, *, keeps: bool = True) -> None:
-        """Loads a plan; `kernels` is the file where TensorRT for RTX finds what was compiled on this GPU, and, where it
-        `keeps` them, keeps what it compiles.
+    def __init__(self, library: Library, blob: bytes, kernels: Path | None = None) -> None:
+        """Loads a plan; `kernels` is the file where TensorRT for RTX finds and keeps what was compiled on this GPU.
 
         Raises EngineError when the library does not take it on this GPU.
         """
         trt = library.module
-        self._library, self._kernels = library, kernels if keeps else None
+        self._library, self._kernels = library, kernels
         logger(library).faults.clear()
         self._runtime: Any = trt.Runtime(logger(library))
         self.engine: Any = self._runtime.deserialize_cuda_engine(blob)
@@ -69,10 +68,6 @@ class Execution:
     def scratch_bytes(self, context: Any) -> int:
         """Memory on the GPU that a context needs for the input shapes that are set on it."""
         return int(context.update_device_memory_size_for_shapes())
-
-    def most_scratch_bytes(self) -> int:
-        """The same for any shapes that the plan was built for."""
-        return int(self.engine.device_memory_size_v2)
 
     def give_scratch(self, context: Any, address: int, nbytes: int) -> bool:
         """Gives a context memory on the GPU; whether the library takes it. If not, `fault` says why."""

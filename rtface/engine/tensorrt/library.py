@@ -60,17 +60,6 @@ class Library:
         return "tensorrt-rtx" if self.kind == "rtx" else "tensorrt"
 
 
-@dataclass(frozen=True, slots=True)
-class LibraryChoice:
-    """A library for a GPU: `target` is the capability that it compiles for by name; None of the full TensorRT, which
-    takes the GPU's, and where TensorRT for RTX compiles for none in particular. `reason` says so in one line."""
-
-    library: Library
-    capability: Capability
-    target: Capability | None
-    reason: str
-
-
 @functools.cache
 def installed() -> tuple[Library, ...]:
     """The libraries that can be imported here; one that is there and cannot be is in the log."""
@@ -91,11 +80,10 @@ def _targets(module: Any) -> frozenset[Capability]:
     return frozenset((int(name[:-1]), int(name[-1])) for name in names)
 
 
-def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> LibraryChoice:
+def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> Library:
     """The library for a GPU of that compute capability.
 
-    TensorRT for RTX takes the capabilities that it names and those above them; the others between, as sm_90, it
-    refuses however a plan was compiled.
+    TensorRT for RTX takes the capabilities that it names; others, as sm_90, it refuses however a plan was compiled.
 
     Args:
         capability: as (8, 9).
@@ -116,14 +104,12 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
     rtx, full = found.get("rtx"), found.get("full")
     targets: frozenset[Capability] = (rtx.targets if rtx else None) or frozenset()
     if rtx and capability in targets and ("GeForce" in gpu or not full):
-        return LibraryChoice(rtx, capability, capability, f"{rtx.name}: {where}")
+        return rtx
     if full:
-        return LibraryChoice(full, capability, None, f"{full.name}: {where}")
-    if rtx and targets and capability > max(targets):
-        return LibraryChoice(rtx, capability, None, f"{rtx.name}: {where}, which is newer than its targets")
+        return full
     if rtx:
         raise MissingComponent(
-            "{name} does not run on {where}: it takes {names} and later ones; get the full TensorRT with: {repair}",
+            "{name} does not run on {where}: it takes {names}; get the full TensorRT with: {repair}",
             code="tensorrt_gpu",
             name=rtx.name,
             where=where,

@@ -18,15 +18,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper, shape_inference, version_converter
+from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference, version_converter
 
 from rtface.engine.recipe_tables import Precision
-from rtface.engine.tensorrt.products import without_products
-from rtface.engine.tensorrt.weights import SplitModel, replace_all
 from rtface.errors import EngineError
 
 OPSET = 22
 """The first in which a convolution may be bf16."""
+
+_IR = 4
+"""The first version of ONNX's file format in which an initialiser need not be an input."""
 
 _FLOAT = 1  # TensorProto.FLOAT
 
@@ -62,19 +63,22 @@ _OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Inputs, by number, whose type does not have to be that of the rest."""
 
 
-def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = (), *, products: bool = True) -> SplitModel:
+def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = ()) -> Any:
     """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
     gives what it did.
 
     In fp32 stay the nodes named in `fp32_nodes`, operations that need it (`_EXACT`), and what the network's author put
-    between two casts to fp32. Casts of constants are folded; integers stay as they are. Without `products` none of
-    matrices is left in fp32 (see that module). Raises EngineError for a network that holds branches or loops, or that
-    lacks a node of `fp32_nodes`.
+    between two casts to fp32. Casts of constants are folded; integers stay as they are. Raises EngineError for a
+    network that holds branches or loops, or that lacks a node of `fp32_nodes`.
     """
-    apart = SplitModel.of(model)
+    given, model = model, ModelProto()
+    model.CopyFrom(given)
+    # An initialiser that an old file (IR version 3) lists among the inputs as well is a constant.
+    model.ir_version = max(model.ir_version, _IR)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    replace_all(model.graph.input, [port for port in model.graph.input if port.name not in stored])
     if next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1) < OPSET:
-        apart.model = version_converter.convert_version(apart.model, OPSET)
-    model = apart.model
+        model = version_converter.convert_version(model, OPSET)
     nodes = model.graph.node
     if nested := next((n for n in nodes if any(a.HasField("g") or a.graphs for a in n.attribute)), None):
         raise EngineError(
@@ -89,29 +93,22 @@ def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = (), *, p
             code="fp32_node",
             node=min(missing),
         )
-    _fold_constants(apart)
+    _fold_constants(model.graph)
     exact = {n.output[0] for n in nodes if n.name in fp32_nodes} | _between_casts(nodes)
     _drop_casts(model)
     if precision != "f32":
         _retype(model, TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16, exact)
     del model.graph.value_info[:]
-    if not products:
-        without_products(apart)
     onnx.checker.check_model(model, full_check=True)
-    apart.settle()
-    return apart
+    return model
 
 
-def _fold_constants(apart: SplitModel) -> None:
-    """Constant nodes, and casts of constants, become initialisers; casts of weights become weights."""
-    graph = apart.model.graph
+def _fold_constants(graph: Any) -> None:
+    """Constant nodes, and casts of constants, become initialisers."""
     constants = {i.name: i for i in graph.initializer}
     kept: list[Any] = []
     for node in graph.node:
         attributes = {a.name: a for a in node.attribute}
-        if node.op_type == "Cast" and node.input[0] in apart.sources:
-            apart.add(node.output[0], apart.sources[node.input[0]], attributes["to"].i)
-            continue
         if node.op_type == "Constant" and "value" in attributes:
             tensor = TensorProto()
             tensor.CopyFrom(attributes["value"].t)
@@ -221,3 +218,12 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
         nodes += [node, *(casts[name] for name in node.output if name in casts)]
     replace_all(graph.node, nodes)
     keep_used(graph, constants.values())
+
+
+def replace_all(field: Any, values: Sequence[Any]) -> None:
+    """Puts `values` in the place of a repeated field's, of which they may be."""
+    kept = [type(v)() for v in values]
+    for copy, value in zip(kept, values, strict=True):
+        copy.CopyFrom(value)
+    del field[:]
+    field.extend(kept)

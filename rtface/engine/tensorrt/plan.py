@@ -93,33 +93,22 @@ class TensorRtPlan:
         return context
 
     def _share_scratch(self, execution: Execution, contexts: Mapping[int, Any]) -> None:
-        """Gives all contexts the scratch memory that the most demanding of them needs.
-
-        By the documentation of `update_device_memory_size_for_shapes` that is enough; by that of `set_device_memory` in
-        Python it has to be what the plan's largest batch needs, so that is tried where the library refuses.
-        """
+        """Gives all contexts the scratch memory that the most demanding of them needs."""
         need = max(execution.scratch_bytes(context) for context in contexts.values())
-        if self._scratch_taken(execution, contexts, need):
-            return
-        most, why = execution.most_scratch_bytes(), execution.fault()
-        if most <= need or not self._scratch_taken(execution, contexts, most):
+        if self.scratch is None or self.scratch.nbytes != need:
+            self._free_scratch()
+            self.scratch = self._gpu.allocate(need) if need else None
+        memory = self.scratch
+        if memory is not None and not all(
+            execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
+        ):
             raise EngineError(
                 "engine {name}: TensorRT does not take {need} bytes of scratch memory: {why}",
                 code="tensorrt_scratch",
                 name=self._name,
-                need=max(need, most),
-                why=why,
+                need=need,
+                why=execution.fault(),
             )
-
-    def _scratch_taken(self, execution: Execution, contexts: Mapping[int, Any], nbytes: int) -> bool:
-        """Reserves so much scratch memory for all contexts; whether all of them take it."""
-        if self.scratch is None or self.scratch.nbytes != nbytes:
-            self._free_scratch()
-            self.scratch = self._gpu.allocate(nbytes) if nbytes else None
-        memory = self.scratch
-        return memory is None or all(
-            execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
-        )
 
     def enqueue(self, handle: int, batch: int) -> None:
         """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.
@@ -128,26 +117,14 @@ class TensorRtPlan:
         first comes: let each one come once before it counts, and before it is recorded. Raises EngineError.
         """
         execution = self._open()
-        if not self._of(batch).execute_async_v3(handle):
+        if not self._contexts[batch].execute_async_v3(handle):
             raise EngineError(
                 "engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=execution.fault()
             )
 
     def capturable(self, handle: int, batch: int) -> bool:
         """True if `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
-        return self._open().capturable(self._of(batch), handle)
-
-    def _of(self, batch: int) -> Any:
-        """The execution context for a batch size."""
-        if batch not in self._contexts:
-            raise EngineError(
-                "engine {name} runs {batches} crops at once, not {batch}",
-                code="plan_batch",
-                name=self._name,
-                batches=", ".join(map(str, self._contexts)),
-                batch=batch,
-            )
-        return self._contexts[batch]
+        return self._open().capturable(self._contexts[batch], handle)
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         """Runs crops as `rtface.engine.plan.Plan`, before memory of the GPU is bound: copies to the GPU, runs, copies

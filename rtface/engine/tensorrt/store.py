@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from rtface.engine.plan import PlanIdentity
@@ -30,17 +28,6 @@ def kernels_path(identity: PlanIdentity) -> Path:
     return plan_path(identity).with_suffix(".kernels")
 
 
-def fetch(identity: PlanIdentity, build: Callable[[], bytes]) -> tuple[bytes, bool]:
-    """The plan of that identity, and whether it was here: from the cache where it is whole, else built and kept.
-    Raises what `build` raises."""
-    path = plan_path(identity)
-    if (blob := recall(path)) is not None:
-        return blob, True
-    blob = build()
-    keep(path, blob)
-    return blob, False
-
-
 def recall(path: Path) -> bytes | None:
     """What is kept there, as `read_checksummed`; counts as used now."""
     blob = read_checksummed(path)
@@ -56,7 +43,6 @@ def keep(path: Path, blob: bytes) -> None:
         return
     with contextlib.suppress(OSError):  # another process may be at the same
         kept = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda p: p.stat().st_mtime, reverse=True)
-        left_over = [p for p in path.parent.glob("*.part") if p.stat().st_mtime < time.time() - 86400]
-        for old in (*kept[KEEP:], *left_over):
+        for old in kept[KEEP:]:
             log.debug("%s was not used for longest and is removed", old)
             old.unlink(missing_ok=True)

@@ -36,15 +36,6 @@ def absent(device: int = 0) -> str | None:
     return None
 
 
-def name(device: int = 0) -> str:
-    """The GPU's name, "" without one."""
-    driver = _driver()
-    text = ctypes.create_string_buffer(256)
-    if isinstance(driver, str) or driver.cuDeviceGetName(text, len(text), device):
-        return ""
-    return text.value.decode(errors="replace")
-
-
 def told(error: BaseException) -> str:
     """What FFmpeg says of a GPU, in a few words."""
     if isinstance(error, PermissionError):  # its word for a library that it cannot load

@@ -6,10 +6,6 @@ host puts in order are a race, whichever way this run happened to go. Work is do
 then only as much as the wait needs, so a missing wait also gives wrong numbers. Fresh memory holds NaN.
 
 Failures are `AssertionError`s: a use before ready, a double use, freeing what is in use, and, on `close`, a leak.
-
-Time is simulated, in milliseconds, whenever the work is really done: a step begins when the stream, the events that it
-waits for and the thread that put it there have come so far, and takes what `cost` says. Each thread of the host has a
-clock of its own, which `spend` and waiting for an event advance, and `handing` carries from one thread to another.
 """
 
 from __future__ import annotations
@@ -130,12 +126,10 @@ class LentMemory:
 
 
 class _Operation:
-    __slots__ = ("after", "clock", "done", "end", "run", "what")
+    __slots__ = ("after", "clock", "done", "run", "what")
 
-    def __init__(
-        self, run: Callable[[], None] | None, after: list[_Operation], clock: Clock, what: str, end: float
-    ) -> None:
-        self.run, self.after, self.clock, self.done, self.what, self.end = run, after, clock, False, what, end
+    def __init__(self, run: Callable[[], None] | None, after: list[_Operation], clock: Clock, what: str) -> None:
+        self.run, self.after, self.clock, self.done, self.what = run, after, clock, False, what
 
     def finish(self) -> None:
         waiting = [self]
@@ -166,7 +160,6 @@ class FakeEvent:
             if self.mark is not None:
                 self.mark.finish()
                 self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
-                self.gpu.host.now = max(self.gpu.now, self.mark.end)
 
     def done(self) -> bool:
         with self.gpu.lock:
@@ -226,8 +219,7 @@ class FakeStream:
                 gpu.watched(memory).access(self.name, tick, self.clock, write=True, what=f"{what} on {self.name}")
             after = [o for o in (self.last, *self.waits) if o is not None]
             self.waits = []
-            end = max((gpu.now, *(o.end for o in after))) + gpu.cost(what)
-            self.last = _Operation(run, [o for o in after if not o.done], dict(self.clock), what, end)
+            self.last = _Operation(run, [o for o in after if not o.done], dict(self.clock), what)
             gpu.operations.append(f"{self.name}: {what}")
             if gpu.eager:
                 self.last.finish()
@@ -320,7 +312,6 @@ class FakeGpu:
         peak: most bytes that were in use at a time.
         copied: bytes by way, "up", "down" and "within".
         lent: memory of other libraries.
-        cost: simulated milliseconds that a step takes on its stream, by its name as in `operations`.
     """
 
     def __init__(
@@ -347,27 +338,6 @@ class FakeGpu:
         self.copied = dict.fromkeys(("up", "down", "within"), 0)
         self.lent: list[LentMemory] = []
         self.faults: list[str] = []
-        self.cost: Callable[[str], float] = lambda what: 0.0
-        self.host = threading.local()
-
-    @property
-    def now(self) -> float:
-        """The simulated time of the calling thread."""
-        return getattr(self.host, "now", 0.0)
-
-    def spend(self, ms: float) -> None:
-        """The calling thread works for so long."""
-        self.host.now = self.now + ms
-
-    def handing(self, step: Callable[[], Any]) -> Callable[[], Any]:
-        """A step for another thread, which begins it no earlier than this thread has come."""
-        handed = self.now
-
-        def taken() -> Any:
-            self.host.now = max(self.now, handed)
-            return step()
-
-        return taken
 
     def watched(self, memory: Any) -> _Watched:
         """Our memory is watched itself; of other memory that which was lent is known."""

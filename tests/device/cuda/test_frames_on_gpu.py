@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 
 import cv2
@@ -11,25 +10,21 @@ import pytest
 
 from rtface.analysis.patch import patch_of_view
 from rtface.analysis.scene_cuts import CutDetector
-from rtface.concurrency import buffer
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, CpuView
 from rtface.device.cuda.device import CudaDevice
-from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.view import GpuView, RegionReader
-from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
-from rtface.errors import DeviceLost, EngineError, InputError
+from rtface.errors import EngineError
 from rtface.frame import Color, Display
 from rtface.geometry.transforms import compose, scaling, translation
-from rtface.pipeline.chain import split_fields, track
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from tests.device.cuda.fake_gpu import FakeStream
-from tests.device.cuda.gpu_rig import FakeGpu, FakeGpuFrame, engine_on
+from tests.device.cuda.gpu_rig import FakeGpuFrame, engine_on
 from tests.device.cuda.test_cuda_device import Only, codes, compare, film, run
-from tests.pipeline.fakes import coded_stage, face_at, frame_of, portrait
+from tests.pipeline.fakes import face_at, frame_of, portrait
 
 PQ = Color("bt2020", transfer="pq", primaries=9)
 
@@ -76,16 +71,6 @@ def test_a_film_on_the_gpu_is_the_same_as_on_the_cpu(streams, device, on_cpu, fm
     assert worst <= (64 if fmt == "p010le" else 1) and share < share_limit  # p010 counts in steps of 64
     assert np.mean(codes(mine[0])[0] != codes(film(fmt, **more)[0])[0]) > 0.01
     assert max(plan.batches) == 2
-    engine.close()
-
-
-@pytest.mark.slow
-def test_frames_go_on_being_the_hosts_in_the_middle_of_a_film(streams, device, on_cpu, share_limit):
-    engine, _ = engine_on(streams)
-    mixed = [put(f, streams) if k % 2 else f for k, f in enumerate(film("nv12", frames=4))]
-    mine = back(run(device, Only(engine), mixed))
-    worst, share = compare(mine, run(CpuDevice(), Only(on_cpu["rtface-s"]), film("nv12", frames=4)))
-    assert worst <= 1 and share < share_limit
     engine.close()
 
 
@@ -154,29 +139,6 @@ def test_gray_chroma_stays_bit_for_bit(streams, device, on_cpu, share_limit):
     engine.close()
 
 
-def test_a_frame_is_kept_until_the_gpu_has_done_with_it(streams, device):
-    frame = put(film("nv12", frames=1)[0], streams)
-    crops = device.cut(frame, [(np.array([[0.5, 0.0, -20.0], [0.0, 0.5, -10.0]]), 256)])
-    del frame
-    gc.collect()
-    assert len(streams.gpu.lent) == 2  # both its planes
-    device.drop(crops)
-    gc.collect()
-    assert not streams.gpu.lent and not streams.gpu.faults
-
-
-def test_a_frame_that_passes_through_can_be_written_to_by_others(streams, device):
-    """Its crops were cut; the sink gets it only when that has ended."""
-    engine, _ = engine_on(streams, capturable=False, spoil=lambda name, v: v * np.nan if name == "residual" else v)
-    stats = Stats()
-    (out,) = chained(device, Only(engine), [put(f, streams) for f in film("nv12", frames=1)], stats)
-    assert stats.counters["faults"] == 1 and not out.touched
-    assert all(
-        np.array_equal(a, b) for a, b in zip(codes(back([out])[0]), codes(film("nv12", frames=1)[0]), strict=True)
-    )
-    engine.close()
-
-
 @pytest.mark.parametrize("place", [lambda frame, streams: frame, put], ids=["host", "gpu"])
 def test_a_frame_whose_correction_could_not_be_made_stays(streams, device, engine_on, monkeypatch, place):
     """Its slot holds the correction of another frame then, which must not be pasted."""
@@ -198,13 +160,6 @@ def test_a_frame_whose_correction_could_not_be_made_stays(streams, device, engin
     assert all(np.array_equal(a, b) for a, b in zip(codes(back(out)[1]), before, strict=True))
     assert stats.counters["faults"] == 1
     engine.close()
-
-
-def test_a_field_of_one_row_is_refused(streams, device):
-    frame = put(frame_of(np.zeros((2, 64, 3), np.uint8), 0, "nv12", display=Display(fields="tff")), streams)
-    with pytest.raises(InputError, match="too low to be interlaced"):
-        device.cut(replace(frame, field=1), [(np.eye(2, 3), 256)])
-    assert np.asarray(device.view(replace(frame, field=0)).width) == 64
 
 
 # ---- what a tracker sees
@@ -309,48 +264,3 @@ def test_a_tracker_finds_the_same_faces(streams, device):
             (patch, *_), (other, *_) = patch_of_view(a, f), patch_of_view(b, f)
             assert np.abs(patch - other).mean() < 0.5
         assert cuts[0].update(a.thumbnail(64)[0]) == cuts[1].update(b.thumbnail(64)[0])
-
-
-@pytest.mark.slow
-def test_a_tracker_looks_while_the_enhancement_works(streams, device, on_cpu):
-    """Two threads, as in a run: races are the GPU's to find."""
-    engine, _ = engine_on(streams)
-    stats, trackers = Stats(), [create_tracker() for _ in range(2)]
-
-    def go(device, engines, tracker, frames, stats):
-        step = FilmEnhancer(
-            Runtime(device, engines), Options(), stats, helpers=Helpers(coded=coded_stage(measures_only=True))
-        )
-        return list(step(buffer(track(split_fields(iter(frames)), tracker, device, stats), 2, name="track")))
-
-    mine = back(go(device, Only(engine), trackers[0], [put(f, streams) for f in moving()], stats))
-    theirs = go(CpuDevice(), Only(on_cpu["rtface-s"]), trackers[1], moving(), Stats())
-    assert not stats.counters["faults"] and all(f.touched for f in mine)
-    assert compare(mine, theirs)[1] < 0.05  # the meshes are a little apart
-    used = {
-        name: {text.split(":")[0] for text in streams.gpu.operations if text.endswith(f": {name}")}
-        for name in ("seen", "paste")
-    }
-    assert used == {"seen": {"stream 3"}, "paste": {"stream 4"}}
-    engine.close()
-
-
-def test_looking_reserves_nothing_after_the_first_frames(streams, device):
-    reserved = []
-    for frame in moving(6):
-        view = device.view(put(frame, streams))
-        view.thumbnail(64), view.thumbnail(384), view.crop(TURN, (256, 256))
-        reserved.append(streams.gpu.allocations)
-    assert reserved[1:] == [reserved[1]] * 5
-
-
-def test_a_look_at_a_lost_gpu_says_so(host_kernels):
-    streams = StreamThread(lambda: FakeGpu(host_kernels))
-    device = CudaDevice(streams)
-    view = device.view(put(detailed(), streams))
-    view.thumbnail(64)
-    streams.gpu.lost = True
-    with pytest.raises(DeviceLost):
-        view.thumbnail(128)
-    device.close()
-    streams.close()

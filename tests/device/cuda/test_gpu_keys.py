@@ -21,7 +21,7 @@ from rtface.pipeline.chain import join_fields, split_fields
 from rtface.protocols import Runtime
 from rtface.stats import Stats
 from tests.device.cuda.gpu_rig import open_with
-from tests.device.cuda.test_cuda_device import codes, compare, film, planes
+from tests.device.cuda.test_cuda_device import codes, compare, film
 from tests.device.cuda.test_frames_on_gpu import back, put
 from tests.engine.cuda.test_stateless_engines import recipe  # noqa: F401
 from tests.enhance.key_frames import Every
@@ -122,34 +122,6 @@ def test_a_large_engine_that_remembers_may_have_key_frames_too(streams, device, 
         engine.close()
 
 
-@pytest.mark.parametrize(("heavy", "keyframe", "asked"), [(False, "auto", 4), (True, "auto", 1)])
-def test_auto_goes_by_the_engines_weights(device, engines, monkeypatch, heavy, keyframe, asked):
-    monkeypatch.setattr(engines.named("plain"), "heavy", heavy)
-    engines.named("plain").ms, stats = 500.0, Stats()  # a measured time changes no film
-    assert all(f.touched for f in enhance(device, engines, stats, keyframe=keyframe)(film(frames=4, faces=1)))
-    assert stats.counters["crops:plain"] == asked and not stats.counters["faults"]
-    assert stats.counters["crops:rtface-s"] == (0 if asked == 4 else 4)
-
-
-def test_frames_waiting_for_a_keyframe_hold_no_gpu_memory(streams, device, engines):
-    reserved = [streams.gpu.allocations for _ in enhance(device, engines)(film(frames=8, faces=1))]
-    assert reserved[3:] == [reserved[3]] * 5
-
-
-def test_an_engine_that_fails_on_a_keyframe_costs_one_frame(device, engines, open_plain):
-    calls = []
-
-    def spoil(name, values):
-        calls.append(name)
-        return values * np.nan if len(calls) == 2 else values
-
-    heavy, stats = open_plain(capturable=False, spoil=spoil), Stats()
-    out = list(enhance(device, Engines(heavy, engines.named("rtface-s")), stats)(film(frames=7, faces=1)))
-    (passed,) = (k for k, frame in enumerate(out) if not frame.touched)
-    assert all(map(np.array_equal, planes(out[passed]), planes(film(frames=7)[passed])))
-    assert (len(calls), stats.counters["faults"]) == (3, 1)
-
-
 class Late:
     """An engine that answers when it is told to."""
 
@@ -197,19 +169,3 @@ def test_live_the_slow_engine_has_a_stream_that_gives_way(streams, device, engin
     assert of["plain"].priority < of["rtface-s"].priority == streams.compute.priority < streams.urgent.priority
     assert len({*(stream.name for stream in of.values()), streams.compute.name}) == 3
     assert all(f"{stream.name}: copy" in gpu.operations for stream in of.values())
-
-
-def test_live_a_late_small_engine_costs_one_frames_correction(device, engines):
-    class Impatient(Every):
-        def patience(self, now, captured_at):
-            return 0.0 if len(light.asked) == 2 else 2.0
-
-    light, stats = Late(engines.named("rtface-s"), ms=1.0), Stats()
-    heavy = Late(engines.named("plain"))
-    step, touched = enhance(device, Engines(heavy, light), stats, Impatient(1), "auto"), []
-    for frame in film(frames=4, faces=1):
-        job = step.submit(frame)
-        if len(light.asked) != 2:
-            light.answer()
-        touched.append(step.collect(job).touched)
-    assert touched == [True, False, True, True] and not stats.counters["faults"]

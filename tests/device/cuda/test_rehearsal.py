@@ -81,16 +81,16 @@ def test_memory_streams_graphs_and_errors_of_a_gpu(driver):
 REHEARSED = {
     "test_kernels_on_gpu": "yuv420p-bt601 or p010le-bt2020 or batches or figures or crowd or several_sides "
     "or several_sizes or (averages and box) or one_coloured or bottom_up",
-    "test_engine_on_gpu": "(every_size and rtface-s-graphs) or kind or failure",
-    "test_cuda_device_on_gpu": "cpu and (420 or pq) or reserves or two_films or average",
-    "test_keys_on_gpu": "420 or auto or live_no or turns",
+    "test_engine_on_gpu": "(every_size and rtface-s) or failure",
+    "test_cuda_device_on_gpu": "cpu and (420 or pq) or reserves or average",
+    "test_keys_on_gpu": "420 or live_no or turns",
     "test_in_place_on_gpu": "where_they_were_decoded or tracker",
 }
 """Modules of tests/gpu, and which of their tests are enough."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("modules", "passed"), [(list(REHEARSED)[:2], 23), (list(REHEARSED)[2:], 16)])
+@pytest.mark.parametrize(("modules", "passed"), [(list(REHEARSED)[:2], 22), (list(REHEARSED)[2:], 13)])
 def test_what_a_gpu_will_run_runs(whole, modules, passed):
     """At least so many pass."""
     some = " or ".join(f"{module} and ({REHEARSED[module]})" for module in modules)

@@ -11,7 +11,7 @@ import pytest
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.plan import load_golden, psnr
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, UsageError
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from tests.device.cuda.fake_gpu import FakeStream
 from tests.device.cuda.gpu_rig import FakeGpu, hold
 
@@ -142,42 +142,19 @@ def test_with_too_little_memory_the_batch_is_halved_and_said(host_kernels, caplo
     streams.gpu.close()
 
 
-def free_idle(streams):
-    """What is needed next has to be reserved."""
-    streams.run(lambda: [free() for free in streams.idle]).result()
-
-
-def test_running_out_while_it_runs_halves_too_and_loses_no_crop(streams, bench, caplog, engine_on):
-    engine, plan = engine_on(streams)
-    crops, answers = load_golden(engine.recipe)
-    faces = bench(engine.size, len(crops))
-    faces.put(crops)
-    streams.run(lambda: setattr(streams.gpu, "refuse", 1)).result()
-    free_idle(streams)  # the next memories have to be reserved, and the GPU refuses once
-    gate = hold(streams)
-    promises = [engine.submit(face) for face in faces.faces]
-    gate.set()
-    [p.result(10) for p in promises]
-    assert engine.max_batch == 2 and max(plan.batches) <= 2
-    assert "batches of 2 instead of 4" in caplog.text
-    assert all(psnr(faces.get(f), a) > 50 for f, a in zip(faces.faces, answers, strict=True))
-    engine.close()
-
-
-def test_a_crop_without_memory_is_retried_when_there_is_some(streams, bench, engine_on):
+def test_a_crop_without_memory_fails_and_the_next_one_works(streams, bench, engine_on):
     engine, _ = engine_on(streams)
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, 1)
     faces.put(crops[:1])
-    for refused in (50, 0):
-        streams.run(lambda refused=refused: setattr(streams.gpu, "refuse", refused)).result()
-        if refused:
-            free_idle(streams)
-            with pytest.raises(OutOfDeviceMemory):
-                engine.submit(faces.faces[0]).result(10)
-        else:
-            engine.submit(faces.faces[0]).result(10)
-    assert engine.max_batch == 1 and psnr(faces.get(faces.faces[0]), answers[0]) > 50
+    before = [engine.submit(faces.faces[0]) for _ in range(2)]  # who hold what is remembered so far
+    streams.run(lambda: setattr(streams.gpu, "refuse", 1)).result()
+    held = [engine.submit(faces.faces[0]) for _ in range(3)]
+    with pytest.raises(OutOfDeviceMemory):
+        [promise.result(10) for promise in held]
+    engine.submit(faces.faces[0]).result(10)
+    assert psnr(faces.get(faces.faces[0]), answers[0]) > 50
+    del before
     engine.close()
 
 
@@ -198,50 +175,17 @@ def test_a_lost_gpu_fails_every_promise(streams, bench, engine_on):
     engine.close()
 
 
-def test_crops_of_another_kind_are_refused_with_what_is_wanted(streams, bench, engine_on):
+def test_a_closed_engine_refuses(streams, bench, engine_on):
     engine, _ = engine_on(streams)
-    for crops, got in (
-        (np.zeros((1, 3, 256, 256)), r"float64 \(1, 3, 256, 256\)"),
-        (np.zeros((2, 3, 256, 256), np.float32), r"float32 \(2, 3, 256, 256\)"),
-    ):
-        with pytest.raises(UsageError, match=f"takes crops of 256 that lie on the GPU, or a.* in float32, got {got}"):
-            engine.submit(crops)
-    with pytest.raises(UsageError, match="of 256"):
-        engine.submit(bench(512, 1).faces[0])
     engine.close()
     with pytest.raises(EngineError, match="closed"):
         engine.submit(bench(256, 1).faces[0])
 
 
-@pytest.mark.parametrize(
-    ("wrong", "most", "graphs", "says"),
-    [
-        (lambda batch, captured: captured and batch == 4, 4, {1, 2}, "graph of 4 crops gives"),
-        (lambda batch, captured: batch == 4, 2, {1, 2}, "batches of 4 give"),
-    ],
-)
-def test_a_batch_size_or_graph_that_answers_wrongly_is_not_used(
-    streams, bench, caplog, engine_on, wrong, most, graphs, says
-):
-    with caplog.at_level("WARNING"):
-        engine, _ = engine_on(streams, wrong=wrong)
-    assert says in caplog.text
-    assert engine.max_batch == most
-    assert {n for n in engine.batches.graphs if n <= most} == graphs
-    crops, answers = load_golden(engine.recipe)
-    faces = bench(engine.size, 3)
-    faces.put(crops[:3])
-    gate = hold(streams)
-    promises = [engine.submit(face) for face in faces.faces]
-    gate.set()
-    [p.result(10) for p in promises]
-    assert all(psnr(faces.get(f), a) > 50 for f, a in zip(faces.faces, answers, strict=False))
-    engine.close()
-
-
-def test_an_engine_that_answers_a_single_crop_wrongly_is_refused(streams, engine_on):
+@pytest.mark.parametrize("wrong", [lambda batch, captured: captured and batch == 4, lambda batch, captured: batch == 1])
+def test_an_engine_whose_batch_or_graph_answers_wrongly_is_refused(streams, engine_on, wrong):
     with pytest.raises(EngineError, match="rtface-s does not give its reference's answers on this GPU"):
-        engine_on(streams, wrong=lambda batch, captured: True)
+        engine_on(streams, wrong=wrong)
 
 
 def test_a_capture_that_fails_costs_the_graphs_only(streams, bench, caplog, engine_on, monkeypatch):
@@ -251,9 +195,8 @@ def test_a_capture_that_fails_costs_the_graphs_only(streams, bench, caplog, engi
     monkeypatch.setattr(FakeStream, "capture", refuse)
     with caplog.at_level("WARNING"):
         engine, _ = engine_on(streams)
-    assert [r.getMessage() for r in caplog.records] == [
-        "rtface-s runs without CUDA graphs, which is slower: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED when rtface wanted "
-        "to capture a graph"
+    assert [r.getMessage().partition(": CUDA")[0] for r in caplog.records] == [
+        f"rtface-s: batches of {n} run without a CUDA graph, slower" for n in (4, 2, 1)
     ]
     crops, answers = load_golden(engine.recipe)
     faces = bench(engine.size, 1)

@@ -11,7 +11,6 @@ import pytest
 from rtface.config.options import Options
 from rtface.correct import TemporalAverage
 from rtface.device.cpu.device import CpuDevice
-from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.shaping import measure_floats, small_floats
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.host_engine import HostEngine
@@ -21,7 +20,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError
 from rtface.protocols import Runtime
 from rtface.stats import Stats
-from tests.device.cuda.gpu_rig import FakePlan, hold, open_with
+from tests.device.cuda.gpu_rig import FakePlan, open_with
 from tests.device.cuda.test_cuda_device import Only, compare, film, run
 from tests.engine.conftest import TEMPLATE
 from tests.engine.tiny_onnx import convolutions, faithful
@@ -95,49 +94,6 @@ def test_the_host_waits_only_for_small_images(streams, engine, device, monkeypat
     assert down == [4 * (small_floats(128) + measure_floats(128))]
 
 
-def test_the_loop_reserves_nothing_after_its_first_frames(streams, engine, device):
-    step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
-    reserved = [streams.gpu.allocations for _ in step(iter(film(frames=8)))]
-    assert reserved[3:] == [reserved[3]] * 5
-
-
-def test_states_of_ended_tracks_are_reused(streams, engine, device):
-    step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
-    for k, frame in enumerate(film(frames=12)):
-        faces = tuple(replace(face, track_id=face.track_id + 10 * k) for face in frame.faces)
-        step.collect(step.submit(replace(frame, faces=faces)))
-        step.reset()
-        if k == 3:
-            reserved = streams.gpu.allocations
-    assert streams.gpu.allocations == reserved
-
-
-def test_another_gpu_begins_anew(streams, engine, recipe, device, share_limit):
-    """What is remembered of a face lies where nobody else may look."""
-    first, step = CudaDevice(streams), None
-    out = []
-    for k, frame in enumerate(film(frames=4)):
-        if k == 0:
-            step = FilmEnhancer(Runtime(first, Only(engine[0])), Options(), Stats(), analysis=False)
-        if k == 2:
-            step.switch.move(Runtime(device, Only(engine[0])))
-            first.close()
-        out.append(step.collect(step.submit(frame)))
-    assert all(frame.touched for frame in out)
-    on_cpu = HostEngine(recipe, device="onnx")
-    frames = film(frames=4)
-    step = FilmEnhancer(Runtime(CpuDevice(), Only(on_cpu)), Options(), Stats(), analysis=False)
-    theirs = []
-    for k, frame in enumerate(frames):
-        if k == 2:
-            for record in step.tracks.states.values():
-                record.correction.average.reset()
-        theirs.append(step.collect(step.submit(frame)))
-    worst, share = compare(out, theirs)
-    assert worst <= 1 and share < max(1e-3, share_limit)
-    on_cpu.close()
-
-
 def test_a_step_that_fails_leaves_no_average_behind(streams, engine, device, monkeypatch):
     network, _ = engine
     stats = Stats()
@@ -157,20 +113,6 @@ def test_a_step_that_fails_leaves_no_average_behind(streams, engine, device, mon
         if k == 1:
             assert all(record.correction.average.kept is None for record in step.tracks.states.values())
     assert out == [True, False, True, True] and stats.counters["faults"] == 1
-
-
-def test_neighbouring_frames_share_a_batch(streams, engine, device):
-    step = FilmEnhancer(Runtime(device, Only(engine[0])), Options(), Stats(), analysis=False)
-    jobs = [step.submit(frame) for frame in film(frames=1, faces=1)]  # what has to be reserved is reserved
-    assert step.collect(jobs.pop()).touched
-    engine[1].batches.clear()
-    for job in [step.submit(frame) for frame in film(frames=3, faces=1)]:
-        step.collect(job)
-    gate = hold(streams)
-    jobs = [step.submit(frame) for frame in film(frames=3, faces=1)]
-    gate.set()
-    assert all(step.collect(job).touched for job in jobs)
-    assert engine[1].batches[-1] == 4  # of three crops
 
 
 def test_a_crop_too_small_for_the_gpu_is_said_at_once(streams, recipe):

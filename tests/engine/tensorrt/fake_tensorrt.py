@@ -125,9 +125,6 @@ class FakeExecution:
     def scratch_bytes(self, context: FakeContext) -> int:
         return context.update_device_memory_size_for_shapes()
 
-    def most_scratch_bytes(self) -> int:
-        return 8192
-
     def give_scratch(self, context: FakeContext, address: int, nbytes: int) -> bool:
         context.set_device_memory(address, nbytes)
         return nbytes >= self.least_scratch

@@ -9,20 +9,17 @@ import importlib
 import logging
 import os
 import sys
-import time
 import types
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from rtface.engine.recipe import SHIPPED, Recipe, load_recipe
-from rtface.engine.tensorrt import builder
 from rtface.engine.tensorrt.builder import build
 from rtface.engine.tensorrt.execution import Execution
-from rtface.engine.tensorrt.library import Library, LibraryChoice, choose, fault, installed, logger, precisions
+from rtface.engine.tensorrt.library import Library, choose, fault, installed, logger, precisions
 from rtface.errors import EngineError, MissingComponent
 from tests.engine.conftest import Maker
 
@@ -47,35 +44,23 @@ def rtx() -> Library:
     return found
 
 
-def ada(library: Library) -> LibraryChoice:
-    return choose((8, 9), (library,), "")
+ADA = (8, 9)
 
 
 @pytest.mark.parametrize(
-    ("gpu", "capability", "libraries", "kind", "target", "words"),
+    ("gpu", "capability", "libraries", "kind"),
     [
-        (
-            "NVIDIA GeForce RTX 4090",
-            (8, 9),
-            (FOR_RTX, FULL),
-            "rtx",
-            (8, 9),
-            "TensorRT for RTX 1.7.1: NVIDIA GeForce RTX 4090 (sm_89)",
-        ),
-        ("NVIDIA GeForce RTX 4090", (8, 9), (FULL,), "full", None, "TensorRT 11.4.0: NVIDIA GeForce RTX 4090 (sm_89)"),
-        ("NVIDIA H200", (9, 0), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA H200 (sm_90)"),
-        ("NVIDIA L40S", (8, 9), (FOR_RTX, FULL), "full", None, "TensorRT 11.4.0: NVIDIA L40S (sm_89)"),
-        ("NVIDIA L40S", (8, 9), (FOR_RTX,), "rtx", (8, 9), "TensorRT for RTX 1.7.1: NVIDIA L40S (sm_89)"),
-        ("NVIDIA RTX of 2027", (13, 0), (FOR_RTX,), "rtx", None, "(sm_130), which is newer than its targets"),
+        ("NVIDIA GeForce RTX 4090", (8, 9), (FOR_RTX, FULL), "rtx"),
+        ("NVIDIA GeForce RTX 4090", (8, 9), (FULL,), "full"),
+        ("NVIDIA H200", (9, 0), (FOR_RTX, FULL), "full"),
+        ("NVIDIA L40S", (8, 9), (FOR_RTX, FULL), "full"),
+        ("NVIDIA L40S", (8, 9), (FOR_RTX,), "rtx"),
     ],
 )
 def test_the_library_goes_by_gpu_and_by_what_is_there(
-    gpu: str, capability: tuple[int, int], libraries: Any, kind: str, target: Any, words: str
+    gpu: str, capability: tuple[int, int], libraries: Any, kind: str
 ) -> None:
-    choice = choose(capability, libraries, gpu)
-    assert (choice.library.kind, choice.target) == (kind, target)
-    assert words in choice.reason
-    assert "\n" not in choice.reason
+    assert choose(capability, libraries, gpu).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -87,7 +72,7 @@ def test_the_library_goes_by_gpu_and_by_what_is_there(
             "NVIDIA H200",
             (9, 0),
             (FOR_RTX,),
-            r"TensorRT for RTX 1.7.1 does not run on NVIDIA H200 \(sm_90\): it takes .* sm_121 and later ones; "
+            r"TensorRT for RTX 1.7.1 does not run on NVIDIA H200 \(sm_90\): it takes .* sm_121; "
             r"get the full TensorRT with: .*\[tensorrt\]'",
         ),
         ("NVIDIA GeForce GTX 1080", (6, 1), (FOR_RTX, FULL), r"\(sm_61\) is too old .* --device cpu"),
@@ -151,34 +136,8 @@ def test_the_targets_are_those_that_the_library_names(rtx: Library) -> None:
 def test_every_shipped_engine_is_built_for_sm_89(
     rtx: Library, name: str, precision: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(build(shipped(name), precision, ada(rtx))) > 1e6
+    assert len(build(shipped(name), precision, rtx, ADA)) > 1e6
     assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("sm", [s for s in os.environ.get("RTFACE_TENSORRT_SMS", "").split(",") if s])
-@pytest.mark.parametrize("name", NAMES)
-def test_other_capabilities_on_demand(rtx: Library, name: str, sm: str) -> None:
-    choice = choose((int(sm[:-1]), int(sm[-1])), (rtx,), "")
-    start = time.perf_counter()
-    blob = build(shipped(name), "fp16", choice)
-    print(f"{name} fp16 {choice.reason}: {len(blob) / 1e6:.1f} MB in {time.perf_counter() - start:.2f} s")
-    assert len(blob) > 1e6
-
-
-@pytest.mark.parametrize("precision", ["fp16", "f32"])
-def test_products_in_fp32_are_built_for_turing(rtx: Library, make_engine: Maker, precision: Any) -> None:
-    """The library has none there, and refuses a network for a single one."""
-    onnx = pytest.importorskip("onnx")
-    folder = make_engine()
-    model = onnx.load(folder / "model.onnx")
-    model.graph.node[-1].output[0] = "before"
-    model.graph.node.append(onnx.helper.make_node("MatMul", ["before", "matrix"], ["after"], "exact"))
-    model.graph.node.append(onnx.helper.make_node("MatMul", ["after", "before"], ["output"], "computed"))
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "matrix"))
-    onnx.save(model, folder / "model.onnx")
-    recipe = load_recipe(folder / "recipe.toml")
-    recipe = replace(recipe, precision=replace(recipe.precision, fp32_nodes=("exact", "computed")))
-    assert build(recipe, precision, choose((7, 5), (rtx,), ""))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +154,7 @@ def test_a_recipe_that_says_something_else_than_the_network(
 ) -> None:
     recipe = load_recipe(make_engine(edit=edit) / "recipe.toml")
     with pytest.raises(EngineError, match=f"engine tiny: {words}"):
-        build(recipe, "fp16", ada(rtx))
+        build(recipe, "fp16", rtx, ADA)
 
 
 def test_outputs_that_the_recipe_does_not_name_are_left_out(rtx: Library, make_engine: Maker) -> None:
@@ -205,17 +164,11 @@ def test_outputs_that_the_recipe_does_not_name_are_left_out(rtx: Library, make_e
     model.graph.node.append(onnx.helper.make_node("Relu", ["output"], ["more"]))
     model.graph.output.append(onnx.helper.make_tensor_value_info("more", 1, ["n", 3, 64, 64]))
     onnx.save(model, folder / "model.onnx")
-    assert build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
-    model.graph.input.append(onnx.helper.make_tensor_value_info("extra", 1, ["n", 3, 64, 64]))
-    model.graph.node[-1].op_type = "Add"
-    model.graph.node[-1].input.append("extra")
-    onnx.save(model, folder / "model.onnx")
-    with pytest.raises(EngineError, match="the network wants extra, which the recipe does not name"):
-        build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
+    assert build(load_recipe(folder / "recipe.toml"), "fp16", rtx, ADA)
 
 
 def test_a_network_with_a_control_is_built(rtx: Library, make_faithful: Maker) -> None:
-    assert len(build(load_recipe(make_faithful() / "recipe.toml"), "fp16", ada(rtx))) > 1000
+    assert len(build(load_recipe(make_faithful() / "recipe.toml"), "fp16", rtx, ADA)) > 1000
 
 
 def test_a_batch_that_the_network_fixes(rtx: Library, make_engine: Maker) -> None:
@@ -227,8 +180,8 @@ def test_a_batch_that_the_network_fixes(rtx: Library, make_engine: Maker) -> Non
     onnx.save(model, folder / "model.onnx")
     recipe = load_recipe(folder / "recipe.toml")
     with pytest.raises(EngineError, match="input input holds 1 crop and no other number"):
-        build(recipe, "fp16", ada(rtx))
-    assert build(replace(recipe, batch=replace(recipe.batch, max=1)), "fp16", ada(rtx))
+        build(recipe, "fp16", rtx, ADA)
+    assert build(replace(recipe, batch=replace(recipe.batch, max=1)), "fp16", rtx, ADA)
 
 
 def test_an_operation_that_the_library_does_not_have(
@@ -247,14 +200,9 @@ def test_an_operation_that_the_library_does_not_have(
         model.graph.initializer.append(onnx.helper.make_tensor(name, onnx.TensorProto.FLOAT, [], [value]))
     onnx.save(model, folder / "model.onnx")
     with pytest.raises(EngineError, match="cannot build it in fp16 for sm_89: MelWeightMatrix odd: unsupp") as caught:
-        build(load_recipe(folder / "recipe.toml"), "fp16", ada(rtx))
+        build(load_recipe(folder / "recipe.toml"), "fp16", rtx, ADA)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
-
-
-def test_a_newer_gpu_gets_a_portable_plan(rtx: Library, make_engine: Maker) -> None:
-    recipe = load_recipe(make_engine() / "recipe.toml")
-    assert build(recipe, "fp16", choose((99, 0), (rtx,), "NVIDIA RTX of 2099"))
 
 
 def test_a_plan_that_no_gpu_can_load_is_an_error_of_one_line(rtx: Library, capfd: pytest.CaptureFixture[str]) -> None:
@@ -291,41 +239,9 @@ def test_the_librarys_log_is_ours(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.slow
-def test_weights_that_no_message_holds_go_beside_it(rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of diffusion networks do: the library reads the same values."""
-    trt, recipe = rtx.module, shipped("rtface-s")
-
-    def read() -> tuple[list[np.ndarray], int]:
-        beside: list[np.ndarray] = []
-        streams = trt.Builder(logger(rtx))
-        network = streams.create_network(0)
-        parser = trt.OnnxParser(network, logger(rtx))
-        assert builder.parse_network(parser, builder.prepare(recipe, "f32"), beside)
-        found: list[np.ndarray] = []
-        for layer in map(network.get_layer, range(network.num_layers)):
-            for kind, cls, name in (
-                (trt.LayerType.CONSTANT, trt.IConstantLayer, "weights"),
-                (trt.LayerType.CONVOLUTION, trt.IConvolutionLayer, "kernel"),
-            ):
-                if layer.type == kind:
-                    layer.__class__ = cls
-                    found.append(np.array(getattr(layer, name)))
-        return found, len(beside)
-
-    inside, none = read()
-    monkeypatch.setattr(builder, "MESSAGE_BYTES", 0)
-    outside, several = read()
-    assert none == 0 and several > 50
-    assert sum(values.size for values in inside) > recipe.weights.parameters / 2
-    for a, b in zip(inside, outside, strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert build(recipe, "f32", ada(rtx))
-
-
 def test_without_the_onnx_package_the_line_that_repairs_it(
     rtx: Library, make_engine: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingComponent, match=r"pip install .*\[rtx\]'"):
-        build(load_recipe(make_engine() / "recipe.toml"), "fp16", ada(rtx))
+        build(load_recipe(make_engine() / "recipe.toml"), "fp16", rtx, ADA)

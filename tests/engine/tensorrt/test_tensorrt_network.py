@@ -43,7 +43,7 @@ LEAST = {"fp16": 60.0, "bf16": 45.0, "f32": 65.0}
 @pytest.mark.parametrize(("precision", "name"), pairs(list(LEAST), NAMES))
 def test_the_goldens_come_out(precision: str, name: str) -> None:
     recipe = shipped(name)
-    verdict = gate(recipe, RoundedPlan(recipe, precision, prepare(recipe, precision).whole()))
+    verdict = gate(recipe, RoundedPlan(recipe, precision, prepare(recipe, precision)))
     assert verdict.passed
     assert verdict.psnr > LEAST[precision]
 
@@ -53,7 +53,7 @@ def test_what_is_computed_in_which_type(name: str, low: int) -> None:
     recipe, precision = shipped(name), "fp16" if low == FP16 else "bf16"
     source = onnx.load(recipe.model_path)
     before = source.SerializeToString()
-    model = typed(source, precision).whole()
+    model = typed(source, precision)
     assert source.SerializeToString() == before
     assert model.opset_import[0].version == OPSET
     types = kinds(model)
@@ -111,7 +111,7 @@ def test_weights_that_are_inputs_too_become_constants(version: int, side: int) -
     expected = run(model, value)
     model.graph.input.append(helper.make_tensor_value_info("w", FLOAT, weights.shape))
     model.ir_version = version
-    made = typed(model, "fp16").whole()
+    made = typed(model, "fp16")
     assert [port.name for port in made.graph.input] == ["input"]
     np.testing.assert_allclose(run(made, value), expected, atol=2e-3)
 
@@ -126,7 +126,7 @@ def test_nodes_that_the_recipe_names_stay_in_fp32(make_engine: Maker) -> None:
     recipe = load_recipe(folder / "recipe.toml")
     free = replace(recipe, precision=replace(recipe.precision, fp32_nodes=()))
     value = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    exact, rounded = (run(prepare(r, "bf16").whole(), value) for r in (recipe, free))
+    exact, rounded = (run(prepare(r, "bf16"), value) for r in (recipe, free))
     np.testing.assert_allclose(exact, value, atol=4e-3)
     assert len(np.unique(rounded)) == 1  # finite, and wrong
     with pytest.raises(EngineError, match="engine tiny: the network has no node conv9"):
@@ -147,7 +147,7 @@ def test_only_what_lies_between_two_casts_is_kept() -> None:
         helper.make_node("Mul", ["f", "h"], ["g"]),
         helper.make_node("Cast", ["g"], ["output"], **cast),
     ]
-    model = typed(plain(nodes, {"one": np.float32([1]), "half": np.float16([0.5])}), "fp16").whole()
+    model = typed(plain(nodes, {"one": np.float32([1]), "half": np.float16([0.5])}), "fp16")
     types = kinds(model)
     found = {n.op_type + n.output[0]: types[n.output[0]] for n in model.graph.node if n.op_type != "Cast"}
     assert found == {"Relua.low": FP16, "Addc": FLOAT, "Relue.low": FP16, "Mulg": FLOAT}
@@ -159,7 +159,7 @@ def test_an_output_read_inside_and_an_output_that_is_an_input() -> None:
         helper.make_node("Relu", ["output"], ["second"]),
         helper.make_node("Identity", ["input"], ["third"]),
     ]
-    model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16").whole()
+    model = typed(plain(nodes, outputs=("output", "second", "third")), "fp16")
     value = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
     np.testing.assert_allclose(run(model, value), np.maximum(value, 0), atol=2e-3)
     assert {v.name for v in model.graph.output} == {"output", "second", "third"}
@@ -177,7 +177,7 @@ def test_sizes_are_read_where_the_tensor_is() -> None:
         helper.make_node("Constant", [], ["k"], value=numpy_helper.from_array(np.float32([0.5]))),
         helper.make_node("Mul", ["d", "k"], ["output"]),
     ]
-    model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16").whole()
+    model = typed(plain(nodes, {"scales": np.float32([1, 1, 1, 1])}), "fp16")
     types = kinds(model)
     by = {n.op_type: n for n in model.graph.node}
     assert types[by["Shape"].input[0]] == FP16
@@ -185,42 +185,6 @@ def test_sizes_are_read_where_the_tensor_is() -> None:
     assert types[by["Resize"].input[0]] == FP16
     value = 9 * np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     np.testing.assert_array_equal(run(model, value), np.floor(value.astype(np.float16).astype(np.float32)) / 2)
-
-
-def products() -> onnx.ModelProto:
-    """A product with a constant matrix, one of two computed ones, and a Gemm with a bias."""
-    r = np.random.default_rng(0)
-    nodes = [
-        helper.make_node("MatMul", ["input", "w"], ["a"], "constant"),
-        helper.make_node("Transpose", ["a"], ["t"], perm=[0, 1, 3, 2]),
-        helper.make_node("MatMul", ["a", "t"], ["b"], "computed"),
-        helper.make_node("Reshape", ["b", "rows"], ["c"]),
-        helper.make_node("Gemm", ["c", "v", "bias"], ["d"], "gemm", transB=1),
-        helper.make_node("Reshape", ["d", "picture"], ["output"]),
-    ]
-    return plain(
-        nodes,
-        {
-            "w": r.standard_normal((64, 16)).astype(np.float32) / 8,
-            "rows": np.array([-1, 64]),
-            "v": r.standard_normal((64, 64)).astype(np.float32) / 8,
-            "bias": r.standard_normal(64).astype(np.float32),
-            "picture": np.array([-1, 3, 64, 64]),
-        },
-    )
-
-
-def test_fp32_matrix_products_are_replaced_on_turing() -> None:
-    value = np.random.default_rng(1).standard_normal((2, 3, 64, 64)).astype(np.float32)
-    wanted = run(products(), value)
-    model = typed(products(), "f32", products=False).whole()
-    assert not {"MatMul", "Gemm"} & {n.op_type for n in model.graph.node}
-    np.testing.assert_allclose(run(model, value), wanted, atol=1e-4 * np.abs(wanted).max())
-    assert [n.op_type for n in typed(products(), "f32").model.graph.node].count("MatMul") == 2
-    # Beside fp16 those that the recipe keeps in fp32, and no other.
-    model = typed(products(), "fp16", ["constant"], products=False).whole()
-    assert [n.name for n in model.graph.node if n.op_type in ("MatMul", "Gemm")] == ["computed", "gemm"]
-    np.testing.assert_allclose(run(model, value), wanted, atol=0.01 * np.abs(wanted).max())
 
 
 def test_branches_are_refused() -> None:

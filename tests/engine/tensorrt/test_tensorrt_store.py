@@ -1,4 +1,4 @@
-"""The cache of plans: found again only under the same identity, whole or not at all, built once by whoever needs it."""
+"""The cache of plans: found again only under the same identity, whole or not at all."""
 
 from __future__ import annotations
 
@@ -26,68 +26,38 @@ IDENTITY = PlanIdentity(
 )
 
 
-def fetch(identity: PlanIdentity = IDENTITY, blob: bytes = b"plan") -> tuple[bytes, bool]:
-    return store.fetch(identity, lambda: blob)
+def test_whatever_changes_is_another_plan() -> None:
+    others = [replace(IDENTITY, **{f.name: "bf16" if f.name == "precision" else "other"}) for f in fields(IDENTITY)]
+    assert len({store.plan_path(identity) for identity in (IDENTITY, *others)}) == len(others) + 1
 
 
-def test_a_plan_is_built_once() -> None:
-    assert fetch() == (b"plan", False)
-    assert fetch(blob=b"another") == (b"plan", True)
-
-
-@pytest.mark.parametrize("field", [field.name for field in fields(PlanIdentity)])
-def test_whatever_changes_another_plan_is_built(field: str) -> None:
-    fetch()
-    other = replace(IDENTITY, **{field: "bf16" if field == "precision" else "other"})
-    assert fetch(other, b"another") == (b"another", False)
-    assert fetch() == (b"plan", True)
-
-
-@pytest.mark.parametrize(
-    "harm", [lambda data: b"", lambda data: data[:-1], lambda data: data[:40] + b"x", lambda data: b"\0" + data[1:]]
-)
-def test_a_damaged_plan_is_built_anew(harm, caplog: pytest.LogCaptureFixture) -> None:
-    fetch()
+@pytest.mark.parametrize("harm", [lambda data: data[:-1], lambda data: data[:40] + b"x"])
+def test_a_damaged_plan_counts_as_none(harm, caplog: pytest.LogCaptureFixture) -> None:
     path = store.plan_path(IDENTITY)
+    store.keep(path, b"plan")
+    assert store.recall(path) == b"plan"
     path.write_bytes(harm(path.read_bytes()))
     with caplog.at_level("INFO", "rtface"):
-        assert fetch(blob=b"another") == (b"another", False)
+        assert store.recall(path) is None
     assert "damaged" in caplog.text
-    assert fetch() == (b"another", True)
-
-
-def test_a_build_that_fails_leaves_nothing() -> None:
-    def broken() -> bytes:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        store.fetch(IDENTITY, broken)
-    assert not store.plan_path(IDENTITY).parent.exists()
-    assert fetch() == (b"plan", False)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("RTFACE_CACHE", str(tmp_path / "file"))
-    assert fetch() == (b"plan", False)
-    assert fetch() == (b"plan", False)
+    store.keep(store.plan_path(IDENTITY), b"plan")
+    assert store.recall(store.plan_path(IDENTITY)) is None
 
 
 def test_the_plans_last_used_stay() -> None:
-    first = IDENTITY
-    fetch()
-    path = store.plan_path(first)
-    path.with_name("old.plan.1-2.part").write_bytes(b"torn")
-    os.utime(path.with_name("old.plan.1-2.part"), (0, 0))
+    path = store.plan_path(IDENTITY)
+    store.keep(path, b"plan")
     for i in range(store.KEEP + 3):
-        fetch(replace(IDENTITY, driver=str(i)))
+        store.keep(store.plan_path(replace(IDENTITY, driver=str(i))), b"plan")
         for kept in path.parent.glob("*.plan"):  # a second later
             os.utime(kept, (kept.stat().st_atime, kept.stat().st_mtime - 1))
-        assert fetch(first)[1]  # is in use
-    store.keep(store.kernels_path(first), b"kernels")
+        assert store.recall(path) == b"plan"  # is in use
+    store.keep(store.kernels_path(IDENTITY), b"kernels")
     assert len(list(path.parent.glob("*.plan"))) == store.KEEP
-    assert path.exists()
-    assert store.plan_path(replace(IDENTITY, driver=str(store.KEEP + 2))).exists()
-    assert not store.plan_path(replace(IDENTITY, driver="0")).exists()
-    assert not list(path.parent.glob("*.part"))
-    assert store.recall(store.kernels_path(first)) == b"kernels"
+    assert path.exists() and not store.plan_path(replace(IDENTITY, driver="0")).exists()
+    assert store.recall(store.kernels_path(IDENTITY)) == b"kernels"
