@@ -56,14 +56,6 @@ def test_json_prints_the_report_alone_on_stdout(pipeline, tmp_path):
     assert report["frames_out"] == 3
 
 
-def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
-    pipeline(good)
-    monkeypatch.setenv("RTFACE_GRAIN", "none")
-    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "-v", "--strength", "0.5")
-    assert "strength = 0.5 (--strength)" in result.stderr
-    assert "grain = none (RTFACE_GRAIN)" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
