@@ -137,13 +137,13 @@ def analyze(
 
 
 def _path(value: object, name: str, function: str) -> str:
-    if isinstance(value, str | PathLike):
-        return os.fsdecode(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, str | PathLike) and (text := os.fsdecode(value)):  # pyright: ignore[reportUnknownArgumentType]
+        return text
     raise UsageError(
         "{name} must be a path or an address as str or pathlib.Path, not {value}; call rtface.{function} once for each",
         code="argument_path",
         name=name,
-        value=type(value).__name__,
+        value=type(value).__name__ if value else repr(value),
         function=function,
     )
 

@@ -45,7 +45,6 @@ class Sink(Protocol):
 
     def finish(self) -> None:
         """Flushes and makes the output appear under its name."""
-        ...
 
     def abort(self, *, keep_partial: bool) -> str | None:
         """Ends early. With `keep_partial` a whole, playable file whose name says partial stays; returns its path."""
@@ -179,7 +178,6 @@ class Engine(Protocol):
 
     def stand_back(self) -> None:
         """Lowers its priority, where the system can: from now on no frame waits for it."""
-        ...
 
     def close(self) -> None: ...
 
@@ -219,7 +217,6 @@ class TrackMemory(Protocol):
 
     def reset(self) -> None:
         """Forgets the frames before."""
-        ...
 
 
 class ShapeTask(Protocol):
@@ -318,7 +315,6 @@ class Device(Protocol):
 
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
         """Gives up crops of a frame that will not be pasted, or not soon (`cut_again`)."""
-        ...
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
         """Crops of one frame that were dropped, to be shaped after all. The frame is as it was."""
@@ -351,7 +347,6 @@ class Engines(Protocol):
 
     def prepare(self, name: str) -> None:
         """Loads the engine of that name, and its weights of persons, for faces that get it later."""
-        ...
 
     def of_person(self, engine: Engine, person: str) -> Engine:
         """The engine with the weights of a person, where these were loaded; else as it is."""

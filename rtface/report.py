@@ -271,28 +271,20 @@ class Report:
         asked = [track for track in self.tracks if track.spans]  # of others nothing was decided
         left = [track for track in asked if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
-        always = Message("; {--correct:always} corrects them", code="always_corrects") if decided and left else ""
         reasons = ", ".join(dict.fromkeys(reason for track in left for reason in track.verdict.because[:1]))
-        if not self.frames_out or self.frames_corrected:
-            if always and self.frames_out:
-                self.notes.append(
-                    Message(
-                        "{left} of {count} faces were left as they are ({reasons}){advice}",
-                        code="faces_left",
-                        left=len(left),
-                        count=len(asked),
-                        reasons=reasons,
-                        advice=always,
-                    )
+        if left and (decided or not self.frames_corrected):
+            self.notes.append(
+                Message(
+                    "{left} of {count} faces were left as they are ({reasons}){advice}",
+                    code="faces_left",
+                    left=len(left),
+                    count=len(asked),
+                    reasons=reasons,
+                    advice=Message("; {--correct:always} corrects them", code="always_corrects") if decided else "",
                 )
-            return
-        why = "none was looked for" if self.options.get("tracker") == "none" else "no face was found"
-        if self.frames_with_faces and self.options.get("strength") == 0:
-            why = "strength is 0"
-        elif self.frames_with_faces:
-            why = f"faces on {counted(self.frames_with_faces)} were left as they are"
-            why += (f" ({reasons})" if reasons else "") + always
-        self.notes.append(f"no face was corrected: {why}")
+            )
+        elif self.frames_out and not self.frames_corrected:
+            self.notes.append("no face was corrected" + ("" if self.frames_with_faces else ": no face was found"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""

@@ -33,7 +33,6 @@ class Undecided(Protocol):
 
     def settle(self) -> None:
         """Decides by what is known."""
-        ...
 
 
 def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undecided]]) -> Iterator[Item]:

@@ -35,7 +35,6 @@ _COMMANDS = {
     "doctor": "doctor:doctor",
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
-_MEANT_RUN = "convert", "enhance", "improve", "process", "restore"
 _GROUPED_HELP = ("run", "analyze", "try", "verify")
 
 
@@ -58,15 +57,6 @@ class _Group(CommandGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         vars(self)["commands"] = Commands(_OwnCommands(_COMMANDS))
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the arguments name; typer's own error names those that are spelled alike."""
-        if args[0] in _MEANT_RUN:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean 'run'?")
-        for words in args[:1], args[:2]:
-            if removed := gone("_".join(words), " ".join(words)):
-                ctx.fail(str(removed))
-        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -19,7 +19,7 @@ from typer.core import TyperCommand
 from rtface.cli.console import Console, discard_output, log_to
 from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
 from rtface.concurrency.threads import start_thread
-from rtface.config.option_sources import LoadedOptions, load
+from rtface.config.option_sources import load
 from rtface.config.options import GROUPS, OPTIONS, Option
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError, message_of
 from rtface.util import parse
@@ -91,7 +91,7 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
                     start_thread("parent", _end_with_parent, stop)
                 passed: dict[str, object] = {"console": console, "stop": stop}
                 if "loaded" in own:
-                    passed["loaded"] = _load(flags, config, console)
+                    passed["loaded"] = load(flags, config=config)
                 function(**arguments, **{name: value for name, value in passed.items() if name in own})
 
         kept = [parameter for name, parameter in own.items() if name not in ("console", "stop", "loaded")]
@@ -153,16 +153,6 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
 
 def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
-
-
-def _load(flags: Mapping[str, object], config: Path | None, console: Console) -> LoadedOptions:
-    """Options from the flags that were given, environment, file and defaults; ``-v`` says where each came from."""
-    loaded = load(flags, config=config)
-    if console.verbosity > 0:
-        for key, source in loaded.sources.items():
-            if source != "default":
-                console.log(f"{key} = {getattr(loaded.options, key)} ({source})")
-    return loaded
 
 
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:

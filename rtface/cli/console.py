@@ -11,7 +11,7 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
@@ -161,12 +161,6 @@ class SteadyStatus:
     def __call__(self, line: str) -> None:
         if self._pace.due():
             self._console.status(line)
-
-
-def step_status(console: Console, name: str) -> Callable[[str, float], None]:
-    """Shows the step at work on a file of that name, and the share of it that is done (0…1)."""
-    show = SteadyStatus(console)
-    return lambda step, done: show(f"{name}: {step}, {done:.0%}")
 
 
 class _Handler(logging.Handler):

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rtface.cli.command import FAILED, Json, command, explain
-from rtface.cli.console import Console, print_json, step_status
+from rtface.cli.console import Console, SteadyStatus, print_json
 from rtface.cli.signals import StopRequest
 from rtface.errors import RtfaceError, UsageError
 
@@ -73,7 +73,14 @@ def verify(
 def _check(path: Path, input: Path | None, trust: Path | None, json: bool, console: Console, stop: StopRequest) -> int:
     from rtface.trust.verify import verify as check
 
-    found = check(path, input=input, trust=trust, doing=step_status(console, path.name), stop=stop.event)
+    show = SteadyStatus(console)
+    found = check(
+        path,
+        input=input,
+        trust=trust,
+        doing=lambda step, done: show(f"{path.name}: {step}, {done:.0%}"),
+        stop=stop.event,
+    )
     console.clear()
     if json:
         print_json(found.to_dict())

@@ -22,31 +22,18 @@ _X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
 
 def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> list[str]:
     """The lines; `plan` is None for a folder of stills."""
-    lines = [_input(info)]
+    length = f", {format_time(info.duration_s)}" if info.duration_s else ""
+    lines = [f"input: {info.codec}, {info.width}x{info.height}, {float(info.rate):g} fps{length}"]
     if plan is not None:
         video = plan.video
-        quality = _quality(video)
         lines.append(
-            f"frames: {info.coding.described} become {CLASSES[video.coding]} ({video.described}"
-            f"{f' {quality}' if quality else ''}, {video.width}x{video.height}, {float(video.rate):g} fps, "
-            f"{video.pix_fmt})"
+            f"frames: {info.coding.described} become {CLASSES[video.coding]} ({video.described}, "
+            f"{video.width}x{video.height}, {float(video.rate):g} fps, {video.pix_fmt})"
         )
         lines += [f"start timecode: {plan.timecode}"] if plan.timecode else []
         lines += [f"stream {each.stream.index}: {_fate(each)}" for each in plan.streams]
     name = engine_names(options.engine, options.engine_control)[0]
     return [*lines, f"engine: {name} on {'an NVIDIA GPU' if may_take_gpu(options.device) else 'the CPU'}"]
-
-
-def _input(info: MediaInfo) -> str:
-    length = f", {format_time(info.duration_s)}" if info.duration_s else ""
-    return f"input: {info.codec}, {info.width}x{info.height}, {float(info.rate):g} fps{length}"
-
-
-def _quality(video: VideoPlan) -> str:
-    family = FAMILIES.get(video.encoder)
-    if family is None or family.crf is None or family.crf not in video.options:
-        return ""
-    return f"{family.crf} {video.options[family.crf]}"
 
 
 def _fate(plan: StreamPlan) -> str:

@@ -51,7 +51,6 @@ class LineOutput(Protocol):
 
     def status(self, line: str, **facts: object) -> None:
         """Shows a line; on a terminal it takes the place of the one before. Programs get the facts."""
-        ...
 
 
 def share(progress: Progress) -> float | None:

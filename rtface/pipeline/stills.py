@@ -24,7 +24,7 @@ from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import pair_frame
-from rtface.pipeline.fading import FadingSearch, said
+from rtface.pipeline.fading import FadingSearch
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
@@ -189,9 +189,7 @@ class _Stills:
                 done=self.done,
                 count=len(self.jobs),
             )
-        if self.fading is not None and len(self.jobs) == 1 and not self.made.unfaded:
-            self.notes.append(said(None))
-        elif self.fading is not None and len(self.jobs) > 1:
+        if self.fading is not None:
             self.notes.append(
                 Message(
                     "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
@@ -241,8 +239,6 @@ class _Stills:
         curve = self.fading.curve([frame])
         if curve is None:
             return frame
-        if len(self.jobs) == 1:
-            self.stats.warn("fading", said(curve))
         self.made.unfaded += 1
         return unfaded(frame, curve)
 

@@ -56,14 +56,6 @@ def test_json_prints_the_report_alone_on_stdout(pipeline, tmp_path):
     assert report["frames_out"] == 3
 
 
-def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
-    pipeline(good)
-    monkeypatch.setenv("RTFACE_GRAIN", "none")
-    result = invoke("run", "a.mp4", tmp_path / "b.mkv", "-v", "--strength", "0.5")
-    assert "strength = 0.5 (--strength)" in result.stderr
-    assert "grain = none (RTFACE_GRAIN)" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -78,7 +70,7 @@ def test_verbose_names_sources(pipeline, tmp_path, monkeypatch):
         (["a.mp4", "b.mp4", "--strenght", "1"], "--strength"),
         (["a.mp4", "https://host/live"], "publishes over rtmp"),
         (["camera:0"], "rtface run camera:0 vcam:"),
-        (["camera:0", "camera:1"], "vcam:1"),
+        (["camera:0", "camera:1"], "give a virtual camera (vcam:)"),
         (["a.mp4", "env:RTFACE_NOT_SET"], "is not set"),
     ],
 )
@@ -199,8 +191,7 @@ def test_an_output_folder_that_cannot_be_made(pipeline, tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("file", "file/below"):
         result = invoke("run", "a.mp4", "--output-dir", tmp_path / name)
-        assert result.exit_code in (1, 2)
-        assert "--output-dir" in result.stderr
+        assert result.exit_code == 1 and str(tmp_path / "file") in result.stderr
     assert not calls
 
 

@@ -199,9 +199,7 @@ def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:
     file.write_text(json.dumps({"version": 1, "tracks": {"1": {"on": False}}}))
     report = rtface.run(source, tmp_path / "out.mkv", treatment=file, codec="ffv1")
     assert report.frames_corrected == 0 and engines.named("fake").calls == 0
-    assert report.notes[-1] == (
-        "no face was corrected: faces on 4 frames were left as they are (as the treatment file says)"
-    )
+    assert report.notes[-1] == "1 of 1 faces were left as they are (as the treatment file says)"
     assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(tmp_path / "out.mkv"), strict=True))
 
 
@@ -232,13 +230,13 @@ def test_only_a_still_with_a_corrected_face_is_marked(tmp_path: Path, suffix: st
     report = rtface.run(source, target, correct=correct)
     assert (DIGITAL_SOURCE_TYPE.encode() in target.read_bytes()) is (correct == "always")
     assert report.frames_corrected == (correct == "always")
-    uncorrected = "no face was corrected: faces on 1 frame were left as they are (never asked for)"
+    uncorrected = "1 of 1 faces were left as they are (never asked for)"
     assert (uncorrected in report.notes) is (correct == "never")
 
 
 def test_faces_that_were_not_asked_for_are_not_left(tmp_path: Path) -> None:
     report = rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", faces="2", correct="auto")
-    assert "no face was corrected: faces on 1 frame were left as they are" in report.notes
+    assert "no face was corrected" in report.notes
 
 
 def test_what_a_stage_draws_is_not_called_ai(tmp_path: Path) -> None:
