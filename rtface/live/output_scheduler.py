@@ -134,8 +134,8 @@ class OutputScheduler:
 
     def _repeat_due(self) -> float:
         """When the last frame is to be shown once more."""
-        if self._last is None:
-            return inf
+        if self._last is None or (self._state.ends.whole and not self._state.lost):
+            return inf  # what is late is recorded at its own time
         if not self._state.watched:
             return self._shown_at + 2 * REST_S  # a source that rests gives frames in time
         return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)

@@ -23,6 +23,9 @@ OPENING = 30.0
 _MAX_WAITING_BYTES = 64 << 20
 
 
+_TOGETHER_S = 0.03  # a frame of sound, and what rounding adds
+
+
 class ChildSink(LiveSink):
     """A sink that sends `WriteFrame` and `SoundPacket` to a child process, which encodes and writes them. Their times
     are seconds of the run. The child answers with `SinkOpened` or an error, then `SinkReport`.
@@ -53,6 +56,7 @@ class ChildSink(LiveSink):
         self._health = EndpointHealth("opening", "not opened yet")
         self.ready = False  # the child's sink is open
         self.put_at = time.monotonic()  # when the child last took a frame, or started
+        self._stuck_at: float | None = None  # since when it takes nothing
         self._notes: list[str] = []
         self.encoder = ""
 
@@ -98,8 +102,8 @@ class ChildSink(LiveSink):
                         time.sleep(0.005)
                 except UsageError:  # larger than was agreed
                     slot = None
-                if slot is not None and not child.send(
-                    WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))
+                if slot is not None and not self._send(
+                    child, WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))
                 ):
                     ring.free(slot)
                     slot = None
@@ -109,22 +113,30 @@ class ChildSink(LiveSink):
             else:
                 self.put_at = time.monotonic()
 
+    def _send(self, child: ChildProcess, message: object) -> bool:
+        while not (sent := child.send(message)) and self._may_wait(child):
+            time.sleep(0.005)
+        self._stuck_at = None if sent else self._stuck_at
+        return sent
+
     def _may_wait(self, child: ChildProcess) -> bool:
-        waited = time.monotonic() - self.put_at
-        return waited < self.patience and child.alive and not self._closing.is_set()
+        now = time.monotonic()
+        self._stuck_at = now if self._stuck_at is None else self._stuck_at
+        return now - self._stuck_at < self.patience and child.alive and not self._closing.is_set()
 
     def sound(self, packet: SoundPacket) -> None:
         """Sends a frame of sound to the child."""
         seconds = self._since(packet.time)
         child = self._child
         if child is not None and seconds >= 0:
-            child.send(replace(packet, time=seconds))
+            self._send(child, replace(packet, time=seconds))
 
     def _since(self, at: float) -> float:
-        """Seconds since the first frame or sound."""
+        """Seconds since the first frame or sound; sound may come here before the frame that it begins with."""
         if self.began is None:
             self.began = at
-        return at - self.began
+        since = at - self.began
+        return 0.0 if -_TOGETHER_S < since < 0 else since
 
     def _open(self, form: VideoFormat, job: object) -> None:
         """Starts the child and waits until its sink is open.

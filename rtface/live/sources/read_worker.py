@@ -324,7 +324,8 @@ class ReadWorker:
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
         """Sound waits as long as video does, so that both reach the outputs together."""
         due = self._buffer.sound_due(received.stamp, arrived)
-        if due > self._now() or self._sounds:
+        waits = self._whole and not self._playing.is_set()  # for the frame beside it, which is held
+        if waits or due > self._now() or self._sounds:
             with self._changed:
                 self._sounds.append(QueuedSound(received, due))
                 self._changed.notify()

@@ -124,7 +124,8 @@ class ReconnectingSource:
         self._connection: ReadProcess | None = None
         self._opened: SourceOpened | None = None
         self._form: VideoFormat | None = None
-        self._clock, self._pts, self._sound_end = SourceClock(), -(1 << 62), 0.0
+        self._new_clock = partial(SourceClock, recorded=request.whole)
+        self._clock, self._pts, self._sound_end = self._new_clock(), -(1 << 62), 0.0
         self.ended = self._lost = self._brief = False
         self._noted: list[str] = []
         self._upright = Rotation()
@@ -190,8 +191,8 @@ class ReconnectingSource:
     def hold(self, held: bool) -> None:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
-            if connection.opened is not None and connection.opened.film:
-                self._clock, self._frames = SourceClock(), 0  # it begins again
+            if self._request.whole or (connection.opened is not None and connection.opened.film):
+                self._clock, self._frames = self._new_clock(), 0  # its first frame comes again, later
             connection.follow(self._request)
 
     def rest(self, resting: bool) -> None:
@@ -209,7 +210,7 @@ class ReconnectingSource:
         """Opens the source, and again whenever it is lost, until `close`."""
         retry, began = Retry(self._now), self._now()
         while not self._closed.is_set():
-            self._clock = SourceClock()
+            self._clock = self._new_clock()
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )

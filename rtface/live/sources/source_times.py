@@ -117,8 +117,9 @@ class JitterBuffer:
 JUMP = 1.0
 # Seconds of arrivals from which the offset is taken: the quickest of them, since a network only ever delays.
 _WINDOW = 2.0
-# Seconds by which the offset may move in one second, so that the change is not noticed.
-_SLEW = 0.01
+# Seconds by which the offset may move in one second, so that the change is not noticed; in a recording it stays, and
+# follows no more than two clocks that differ.
+_SLEW, _RECORDED_SLEW = 0.01, 0.0005
 
 
 @dataclass(slots=True)
@@ -142,9 +143,13 @@ class SourceClock:
     Both keep the distance that they have at the source: they share one offset. It follows the drift between the two
     clocks slowly. Where the source's clock jumps, whichever comes first begins a new offset, and the other follows when
     it jumps as well. Not for several threads.
+
+    Args:
+        recorded: whether all outputs are files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, recorded: bool = False) -> None:
+        self._slew = _RECORDED_SLEW if recorded else _SLEW
         self._epochs: dict[str, _Epoch] = {}
         self._last: dict[str, tuple[float, float]] = {}
         self._newest: _Epoch | None = None
@@ -189,6 +194,6 @@ class SourceClock:
         if off < -JUMP or (off > JUMP and arrived - seen[0][0] > _WINDOW * 0.8):
             epoch.offset += off
         else:
-            most = _SLEW * max(0.0, arrived - epoch.moved)
+            most = self._slew * max(0.0, arrived - epoch.moved)
             epoch.offset += min(most, max(-most, off))
         epoch.moved = arrived

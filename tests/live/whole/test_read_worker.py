@@ -10,11 +10,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
 from rtface.config.addresses import parse_address
 from rtface.config.options import Options
+from rtface.live import session
 from rtface.live.endpoint_factory import make_endpoints
-from rtface.live.session import LiveSession, run_live
 from rtface.stats import Stats
 from tests.live.publish import read_stamp, stamped_image
 from tests.live.watching import Watched
@@ -22,8 +23,8 @@ from tests.live.watching import Watched
 RATE = 30
 
 
-def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0) -> Path:
-    """A small film of x264 with so many B-frames between two others."""
+def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0, *, tone: bool = False) -> Path:
+    """A small film of x264 with so many B-frames between two others, and a tone or none."""
     with av.open(str(path), "w", format=kind) as out:
         stream = out.add_stream(
             "libx264",
@@ -31,10 +32,16 @@ def encoded(path: Path, seconds: float, kind: str, b_frames: int = 0) -> Path:
             options={"preset": "ultrafast", "bf": str(b_frames), "b_strategy": "0", "g": str(RATE)},
         )
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        sound = out.add_stream("aac", rate=48_000, layout="mono") if tone else None
         for number in range(round(seconds * RATE)):
             image = stamped_image(320, 180, number / RATE)
             image.pts, image.time_base = number, Fraction(1, RATE)
             out.mux(stream.encode(image))
+            if sound is not None:
+                wave = 0.3 * np.sin(np.arange(number * 1600, (number + 1) * 1600) / 20)
+                samples = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), "fltp", "mono")
+                samples.rate, samples.pts = 48_000, number * 1600
+                out.mux(sound.encode(samples))
         out.mux(stream.encode(None))
     return path
 
@@ -66,7 +73,7 @@ class Bursts:
                     connection.sendall(data)
                 except OSError:
                     return
-            time.sleep(5)  # closing it is another matter
+            time.sleep(30)  # closing it is another matter
 
 
 def chunks(path: Path) -> list[tuple[float, bytes]]:
@@ -98,19 +105,28 @@ def test_bursts_of_a_network_lose_no_frame(tmp_path: Path):
     assert pts.max() < 1.5 / RATE  # every frame is there
 
 
-def test_a_recorded_stream_loses_no_frame(tmp_path: Path):
-    """Neither those of the opening, nor those that come while the engine loads, nor the last ones."""
-    packets = chunks(encoded(tmp_path / "film.ts", 4, "mpegts"))
+def test_a_recorded_stream_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Neither what comes while the opening looks and the engine loads, nor the end; and each is at its time."""
+    load = session.live_tracker_and_runtime
+    monkeypatch.setattr(session, "live_tracker_and_runtime", lambda *given: (time.sleep(2.5), load(*given))[1])
+    packets = chunks(encoded(tmp_path / "film.ts", 5, "mpegts", tone=True))
     sender, stop, path = Bursts(packets, 1 / RATE), threading.Event(), tmp_path / "out.mkv"
     options, stats = Options(device="cpu", tracker="none"), Stats()
     ends = make_endpoints(parse_address(sender.url), parse_address(str(path)), options, stats)
     began = time.monotonic()
 
-    def monitor(live: LiveSession) -> None:
-        if live.ends.source.health.frames >= 4 * RATE - 2 or time.monotonic() - began > 25:
+    def monitor(live: session.LiveSession) -> None:
+        if live.ends.source.health.frames >= 5 * RATE - 2 or time.monotonic() - began > 60:
             stop.set()
 
-    run_live(ends, options, stats=stats, stop=stop, monitor=monitor)
+    session.run_live(ends, options, stats=stats, stop=stop, monitor=monitor)
     with av.open(str(path)) as box:
-        seen = {round(RATE * read_stamp(image)) for image in box.decode(video=0)}
-    assert set(range(4 * RATE - 4)) <= seen, sorted(set(range(4 * RATE)) - seen)
+        shown = dict[int, float]()
+        for image in box.decode(video=0):  # the last one may be shown again
+            shown.setdefault(round(RATE * read_stamp(image)), image.time)
+    assert set(range(5 * RATE - 4)) <= set(shown), sorted(set(range(5 * RATE)) - set(shown))
+    moved = [time - number / RATE for number, time in sorted(shown.items())]
+    assert max(moved) - min(moved) < 0.03, moved
+    with av.open(str(path)) as box:
+        heard = [(block.time - moved[0], np.abs(block.to_ndarray()).max()) for block in box.decode(audio=0)]
+    assert all(loud > 0.1 for time, loud in heard if 0.1 < time < 4.7)
