@@ -127,9 +127,9 @@ class TrackReport:
             share_of_time=self.share_of_time,
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The track as plain values, with its verdict."""
-        return asdict(self) | {"verdict": self.verdict.to_dict()}
+        return {**asdict(self), "verdict": self.verdict.to_dict()}
 
 
 @dataclass(slots=True)
@@ -286,7 +286,7 @@ class Report:
         elif self.frames_out and not self.frames_corrected:
             self.notes.append("no face was corrected" + ("" if self.frames_with_faces else ": no face was found"))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain dictionaries, lists, numbers and strings, without the secrets of any URL."""
         values = redacted_values(asdict(self) | {"tracks": [track.to_dict() for track in self.tracks]})
         return values if self.plan else {key: value for key, value in values.items() if key != "plan"}
@@ -339,7 +339,7 @@ def unnamed(faces: str) -> str:
     return ",".join("named" if is_person_name(word) else word for word in faces.split(","))
 
 
-def report_options(options: Options) -> dict[str, Any]:
+def report_options(options: Options) -> dict[str, object]:
     """All options, as JSON values, for the report."""
     return redacted_values({k: str(v) if isinstance(v, Path | Fraction) else v for k, v in asdict(options).items()})
 

@@ -228,7 +228,7 @@ def _certainty(analysis: Analysis) -> float:
 
 def treatments_table(
     tracks: Mapping[int, Treatment], notes: Mapping[int, Mapping[str, Any]] | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The treatment file as a table."""
     return {
         "version": VERSION,
@@ -319,13 +319,13 @@ def _entries(table: dict[str, Any], name: str, where: str) -> Iterator[tuple[str
                 key=key[:40],
                 keys=", ".join(_KEYS),
             )
-        given = cast("dict[str, Any]", value)
+        given = cast("dict[str, object]", value)
         treatment = _treatment(given, f"{where}: {name}.{key}")
         if name == "tracks" or not given.keys().isdisjoint(_KEYS):
             yield key, treatment
 
 
-def _treatment(table: dict[str, Any], where: str) -> Treatment:
+def _treatment(table: dict[str, object], where: str) -> Treatment:
     for key in table:
         if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
             raise removed

@@ -61,7 +61,7 @@ class Verdict:
         said = f"{self.word}{often}: asked {_percent(self.asked)}, applied {_percent(self.applied)}"
         return f"{said}, because {why}" if why else said
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The verdict as JSON has it; a reason that has a code is as `Message.to_dict` says."""
         because = [one.to_dict() if isinstance(one, Message) else {"code": "", "message": one} for one in self.because]
         return {

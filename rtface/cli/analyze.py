@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -184,7 +184,7 @@ class AnalysisEvents:
             line |= self._tracks()
         self._console.status("", **line)
 
-    def _tracks(self) -> dict[str, Any]:
+    def _tracks(self) -> dict[str, object]:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
         tracks = self._found.tracks()
         if self._photos is not None:
@@ -217,7 +217,7 @@ def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Con
         )
 
 
-def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, Any]:
+def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, object]:
     """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
     from rtface._version import __version__
     from rtface.analysis.treatment import Treatment, treatments_table

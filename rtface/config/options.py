@@ -670,7 +670,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
             values[key] = value
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
         takes them back."""
         return {

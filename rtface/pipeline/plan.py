@@ -12,7 +12,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from rtface._version import __version__
 from rtface.analysis.treatment import Treatments, read_treatments
@@ -169,7 +168,7 @@ class RunPlan(FramePlan):
             and (self.stills if self.folder else can_hold(self.outputs.film.path))
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The plan as JSON has it: what is read, with which options, and what is written."""
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in self.outputs.named().items()}
@@ -247,7 +246,7 @@ class FilmPlan:
         """Where the output begins, in seconds of the input's clock."""
         return self.info.video_start if self.info.start is None else self.info.start
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The plan as JSON has it, without names of files; that of the run, notes and warnings are apart."""
         streams = self.streams.streams if self.streams is not None else ()
         return {
@@ -285,7 +284,7 @@ class FilmPlan:
             report.timecode = str(self.folder.timecode) if self.folder.timecode else None
 
 
-def planned_options(options: Options) -> dict[str, Any]:
+def planned_options(options: Options) -> dict[str, object]:
     """The options of a run that are not at their default, as JSON has them, with absolute paths; raises as
     `rtface.stages.options.make_stage`."""
     values = options.to_dict() | ({"stages": [absolute(text) for text in options.stages]} if options.stages else {})

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 from rtface.device.cpu.fading import unfaded
 from rtface.errors import InputError, Interrupted, Message, OptionFlag, OutputError, RtfaceError, UsageError
@@ -47,7 +46,7 @@ class StillsPlan:
     pairs: list[tuple[Path, Path]]
     notes: list[str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The plan as JSON has it; that of the run, and notes, are apart."""
         return {"images": [[str(source), str(target)] for source, target in self.pairs]}
 

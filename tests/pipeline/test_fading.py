@@ -91,7 +91,7 @@ def test_a_part_of_a_film_has_the_curve_of_the_whole(tmp_path: Path) -> None:
 def test_a_film_without_a_length_is_seen_up_to_its_end(tmp_path: Path) -> None:
     pictures = (
         faded(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) if t else np.zeros((180, 320, 3), np.uint8)
-        for t in range(12)
+        for t in range(50)
     )
     given, live = write_film(tmp_path / "in.mkv", pictures), tmp_path / "live.mkv"
     with av.open(str(given)) as old, av.open(str(live), "w", options={"live": "1"}) as new:
