@@ -28,7 +28,7 @@ WORDS = {
     "workshop": 0,
     "moment": 3,
     "rung": 0,
-    "ladder": 5,
+    "ladder": 6,
     "stranger": 0,
     "desk": 0,
     "sealed": 2,

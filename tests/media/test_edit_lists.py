@@ -16,6 +16,11 @@ from rtface.errors import InputError, OutputError
 from rtface.frame import Frame
 from rtface.jobs.borders import read_times
 from rtface.media.read.source import FileSource
+from rtface.media.write.file_sink import FileSink
+from rtface.media.write.joints import Joints
+from rtface.media.write.muxer import Muxer
+from rtface.media.write.stream_plan import plan_output
+from rtface.stats import Stats
 from rtface.trust.packet_hashes import hash_packets
 
 PARTS = [(0.33, 1.0), (1.7, 2.4)]
@@ -97,6 +102,29 @@ def test_what_an_edit_list_hides_in_the_middle_is_not_copied(media, tmp_path: Pa
     assert max(map(abs, moved)) < 0.02 and len(after[0]) == len(before[0])
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_that_is_written_late_behind_a_cut_is_said(
+    media, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+):
+    cut, wait = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, sound="aac"), PARTS), Muxer.wait
+
+    def late(muxer: Muxer, target, packets) -> None:
+        for packet in (packets := list(packets)):
+            if target.type == "audio" and packet.pts * packet.time_base > 0.5:
+                packet.pts = packet.dts = packet.pts + round(Fraction(3, 10) / packet.time_base)
+        wait(muxer, target, packets)
+
+    monkeypatch.setattr(Muxer, "wait", late)
+    stats = Stats()
+    media.passthrough(cut, tmp_path / f"out{suffix}", stats=stats)
+    assert "behind a cut of an edit list, comes +0.3" in stats.warnings["joint"]
+    opened = media.open(cut)
+    plan = plan_output(opened.info, tmp_path / f"strict{suffix}", strict=True)
+    with pytest.raises(OutputError, match="behind a cut of an edit list"):
+        media.feed(opened, FileSink(plan))
+    assert not list(tmp_path.glob("*strict*"))
+
+
 def test_a_second_picture_without_its_keyframe_is_left_out(media, tmp_path: Path):
     def second(box):
         stream = box.add_stream("libx264", rate=25, options={"bf": "2", "g": "25"})
@@ -161,6 +189,18 @@ def test_a_job_counts_the_frames_that_are_shown(media, tmp_path: Path):
     cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, options={"bf": "2", "g": "25"}), PARTS)
     times = read_times(cut)
     assert [float(t * times.base) for t in times.pts] == pytest.approx(shown(cut)[0])
+
+
+def test_joints_are_looked_for_in_the_film(media, tmp_path: Path):
+    film = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac")
+    for late, said in ((0.0, ""), (0.3, "comes -0.300 s late")):
+        joints = Joints()
+        with av.open(str(film)) as box:
+            packets = [packet for packet in box.demux(box.streams.audio[0]) if packet.size]
+            packets[30].pts += round(late / packets[30].time_base)
+            joints.note(packets[30].stream, packets[30])
+            begin = float(box.streams.video[0].start_time * box.streams.video[0].time_base)
+        assert said in joints.moved(film, begin) and bool(said) == bool(joints.moved(film, begin))
 
 
 def test_strict_stops_at_times_that_are_moved(media, tmp_path: Path):

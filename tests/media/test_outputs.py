@@ -68,7 +68,16 @@ def test_two_outputs_must_not_be_one_file(tmp_path: Path, link: str | None):
         check_outputs([OutputPath(one), OutputPath(other, "--compare")], inputs=[], overwrite=True)
 
 
-def test_a_folder_is_not_written_into_itself(tmp_path: Path):
+def test_a_picture_of_an_input_folder_is_an_input(tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"picture")
+    elsewhere = tmp_path.with_name(tmp_path.name + "-elsewhere.png")
+    elsewhere.write_bytes(b"picture")
+    (tmp_path / "b.png").symlink_to(elsewhere)
+    for path in (tmp_path / "a.png", tmp_path / "b.png", elsewhere):
+        with pytest.raises(OutputError, match="one of the input's images"):
+            check_outputs([OutputPath(path, "--report")], inputs=[tmp_path], overwrite=True)
+    (tmp_path / "film.mp4").write_bytes(b"made of them before")
+    check_outputs([OutputPath(tmp_path / "film.mp4")], inputs=[tmp_path], overwrite=True)
     with pytest.raises(OutputError, match="is the input itself; choose another folder"):
         check_outputs([OutputPath(tmp_path, folder=True, resumes=True)], inputs=[tmp_path], overwrite=True)
 

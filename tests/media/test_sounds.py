@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 
 from rtface.errors import OutputError
 from rtface.media.formats.adts_headers import adts_frame, plain_config
+from rtface.media.formats.pcm import PcmClock
 from rtface.media.read.source import FileSource
+from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_plan import OutputPlan, plan_output
 from rtface.stats import Stats
 from tests.media.conftest import make_film, passthrough
@@ -66,12 +69,25 @@ def test_aac_with_two_kinds_of_headers_keeps_one(tmp_path: Path, suffix: str) ->
     assert len(_sound(tmp_path / f"out{suffix}")) == len(packets)
 
 
+def test_damaged_headers_of_aac_do_not_end_the_film(tmp_path: Path) -> None:
+    data, header = bytearray(make_film(tmp_path / "in.ts", frames=25, sound="aac").read_bytes()), b"\xff\xf1"
+    places = [at for at in range(len(data)) if data.startswith(header, at)]
+    for at in places[5::5]:
+        data[at + 3 + at % 2] ^= 0xFF  # its length
+    (tmp_path / "in.ts").write_bytes(data)
+    passthrough(tmp_path / "in.ts", tmp_path / "out.mp4")
+    with av.open(tmp_path / "out.mp4") as box:
+        assert len([packet for packet in box.demux(audio=0) if packet.size]) >= 10
+
+
 @pytest.mark.parametrize(
     ("layout", "becomes"),
     [
         ("2.1", "5.1"),
         ("3.0", "3.0"),
-        ("4.0", "5.1"),
+        ("3.1", "5.1"),
+        ("4.0", "6.1"),
+        ("quad(side)", "quad"),
         ("5.1(side)", "5.1"),
         ("7.0", "7.1"),
     ],
@@ -133,3 +149,16 @@ def test_damaged_sound_that_is_converted_is_told(tmp_path: Path):
     (tmp_path / "in.mkv").write_bytes(data)
     passthrough(tmp_path / "in.mkv", tmp_path / "out.webm", stats=stats)
     assert stats.counters["sound_packets_lost"] == 1 and any("sound" in line for line in stats.warned())
+
+
+@pytest.mark.parametrize("off_ms", [30, -30])
+def test_jitter_of_pcm_makes_sound_no_later(off_ms: int) -> None:
+    filler, size = PcmFiller(PcmClock(Fraction(1, 1000), 8000, 1, 0xD5), 60, Stats(logs=False), "out.mov"), 0
+    for number in range(500):
+        packet = av.Packet(bytes(160))
+        packet.pts = number * 20 + (off_ms if number % 50 == 25 else 0)
+        packet.time_base = Fraction(1, 1000)
+        if number % 50 == 40:
+            packet.pts = None
+        size += sum(made.size for made in filler.push(packet))
+    assert abs(size - 80000) <= 240

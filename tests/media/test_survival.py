@@ -312,6 +312,19 @@ def test_metadata_of_a_transport_stream_is_copied(media, tmp_path: Path):
         assert [bytes(packet) for packet in box.demux(box.streams.data[0]) if packet.size] == facts
 
 
+def test_odd_chapters_stay_or_are_said(media, tmp_path: Path):
+    marks = [(0, 400, "One"), (200, 200, "Mark"), (300, 900, "Overlap")]
+    source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
+    media.passthrough(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as box:
+        assert [c["metadata"]["title"] for c in box.chapters()] == ["One", "Mark", "Overlap"]
+    opened = media.open(source)
+    notes = plan_output(opened.info, tmp_path / "out.mp4").notes
+    assert len([note for note in notes if "1 of 3 chapters" in note]) == 2
+    with pytest.raises(OutputError, match="1 of 3 chapters"):
+        plan_output(opened.info, tmp_path / "out.mp4", strict=True)
+
+
 def test_fragments_that_begin_late_are_whole(media, tmp_path: Path):
     """Segments of a stream put together, as by a downloader: times begin at 6 s."""
     media.make_film(

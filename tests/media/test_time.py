@@ -41,6 +41,13 @@ def test_an_encoder_that_counts_frames_keeps_their_times(media, tmp_path: Path, 
     assert all(a.dts < b.dts for a, b in pairwise(packets)) and all(p.dts <= p.pts for p in packets)
 
 
+def test_mpeg_4_takes_the_times_of_a_transport_stream(media, tmp_path: Path):
+    source = media.make_film(tmp_path / "in.ts", frames=10)
+    media.passthrough(source, tmp_path / "out.mkv", codec="mpeg4")
+    before, after = ([t for t, _ in media.decoded(path)] for path in (source, tmp_path / "out.mkv"))
+    assert after == pytest.approx([t - before[0] for t in before], abs=0.001)
+
+
 @pytest.mark.parametrize(
     ("rate", "suffix"),
     [

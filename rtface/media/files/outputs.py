@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtface.errors import Message, OptionFlag, OutputError, UsageError
-from rtface.media.files.image_names import IMAGE_KINDS
+from rtface.errors import InputError, Message, OptionFlag, OutputError, UsageError
+from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.files.workfile import Target, work_name
 from rtface.util.urls import check_file_name, check_slashes
 
@@ -58,7 +58,7 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
     Args:
         written: what is written; the first folder among them is made by the run, with those above, so that files in
             these may be named.
-        inputs: files, folders and addresses that are read.
+        inputs: files, folders and addresses that are read; an image in an input folder is an input too.
         overwrite: whether existing files may be replaced.
 
     Returns:
@@ -119,6 +119,12 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
                 code="output_input",
                 path=one.message,
                 what=what,
+            )
+        if not one.folder and named.exists() and any(_same(named, image) for image in _images(name)):
+            raise OutputError(
+                "{path}: is one of the input's images; choose another name for the output",
+                code="output_is_image",
+                path=one.message,
             )
     if one.folder:
         _check_folder(one, path, overwrite)
@@ -191,6 +197,14 @@ def _check_writable(one: OutputPath, path: Path) -> None:
             folder=path.parent,
             why=error.strerror,
         ) from error
+
+
+def _images(folder: AnyPath) -> list[Path]:
+    """The images in an input folder; none for another input."""
+    try:
+        return list_images(folder)
+    except (InputError, ValueError):
+        return []
 
 
 def _same(one: AnyPath, other: AnyPath) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from av.stream import Stream
 
 _PCM = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:le|be)?|(?:a|mu)law)")
+_SILENT = {"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF}
 
 GAP_S = Fraction(1, 50)
 """Containers round times; only what is longer is a gap between two packets."""
@@ -21,15 +22,16 @@ class PcmClock:
         base: seconds of one unit of the packets' times.
         rate: samples a second.
         sample: bytes of one sample of all channels.
+        silent: the byte of which silence consists.
 
     Attributes:
-        rate, sample: as given.
+        rate, sample, silent: as given.
         tick: units of the packets' times that a sample lasts.
         end: of the last packet, in these units; None before the first.
     """
 
-    def __init__(self, base: Fraction, rate: int, sample: int) -> None:
-        self.rate, self.sample = rate, sample
+    def __init__(self, base: Fraction, rate: int, sample: int, silent: int) -> None:
+        self.rate, self.sample, self.silent = rate, sample, bytes([silent])
         self.tick = 1 / (rate * base)
         self.end: Fraction | None = None
 
@@ -42,7 +44,7 @@ class PcmClock:
         if match is None or context is None or not stream.time_base or not context.sample_rate or not context.channels:
             return None
         sample = int(match[1] or 8) // 8 * context.channels
-        return cls(Fraction(stream.time_base), context.sample_rate, sample)
+        return cls(Fraction(stream.time_base), context.sample_rate, sample, _SILENT.get(codec, 0))
 
     def push(self, pts: int | None, size: int) -> int:
         """Takes the next packet, of `size` bytes; one without a time follows the one before.

@@ -81,6 +81,17 @@ class StreamInfo:
     first: bytes | None = field(default=None, repr=False, compare=False)
 
     @property
+    def speakers_unknown(self) -> bool:
+        """Whether this is sound of several channels that are given to no speakers (PCM in Matroska)."""
+        context = getattr(self.template, "codec_context", None)
+        return (
+            self.kind == "audio"
+            and context is not None
+            and context.channels > 1
+            and (context.layout.name.endswith("channels"))
+        )
+
+    @property
     def silent(self) -> bool:
         """Whether this is a sound stream that the container announces without any packet near its beginning, so that
         its sample rate and channels are unknown (an unused second language of a broadcast). No container takes it."""

@@ -181,6 +181,8 @@ def plan_video(
     plan.time_base = max(plan.time_base, _FINEST)
     if format in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"  # Apple's players refuse hev1
+    if name == "mpeg4":
+        plan.time_base = Fraction(1, 60_000)  # MPEG-4 has 16 bits for it
     return plan
 
 

@@ -177,6 +177,13 @@ class FilmFile:
                 self._mark(file)
         except OSError as error:
             raise self._unnamed(error) from error
+        with self.guarded():
+            moved = self.streams.joints.moved(self._file.path, float((self._first or 0) * self.plan.video.time_base))
+        if moved and self.plan.video.strict:
+            self._drop()
+            raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=self.plan.path, what=moved)
+        if moved:
+            self.stats.warn("joint", f"{self.plan.path}: {moved}")
 
     def finish(self) -> None:
         """Completes the file, and makes it appear under its name in one step.
@@ -211,9 +218,11 @@ class FilmFile:
             return self._partial
         keeps = keep_partial and self.frames > 0
         if keeps and not self._complete:
-            with contextlib.suppress(OSError, av.FFmpegError, ValueError):  # what came before plays without
+            try:
                 self.flush()
                 self._container.close()
+            except (OSError, av.FFmpegError, ValueError) as error:
+                self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error})")
         self._drop(keep=keeps)
         self._partial = self._keep() if keeps else None
         return self._partial

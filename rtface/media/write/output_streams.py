@@ -15,14 +15,17 @@ from av.video.stream import VideoStream
 from rtface.frame import Packet
 from rtface.media.formats.immersive import stereo_mode
 from rtface.media.formats.mp4_texts import text_clock
+from rtface.media.formats.pcm import PcmClock
 from rtface.media.marks.provenance import header_tags, own_tags
 from rtface.media.read.start_timecode import KEY
 from rtface.media.read.timeline import PRIMING
 from rtface.media.write.frame_encoder import add_video
+from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer
+from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.media.write.transcode import AudioTranscoder, SubtitleTranscoder, bare_aac
+from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
 from rtface.stats import Stats
 
 # Tags that describe the old file rather than the film.
@@ -41,6 +44,8 @@ _STALE = {
 }
 _REEL = "reel_name"
 _NOTES_TIMECODE = ("matroska", "webm", "mxf")  # among the tags of the film
+# Gap in PCM that silence fills where the length of the film is not known.
+_LONGEST_S = 3600.0
 
 
 class OutputStreams:
@@ -50,14 +55,17 @@ class OutputStreams:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
         languages: those of all streams.
+        joints: of the sound.
     """
 
     def __init__(self, plan: OutputPlan, container: OutputContainer, stats: Stats) -> None:
         self._plan, self._container, self._stats = plan, container, stats
         self._ways: dict[int, tuple[Stream, Callable[[AnyPacket], Iterable[AnyPacket]]]] = {}
         self._sounds: dict[int, AudioTranscoder] = {}
+        self._exact = set[int]()  # streams whose packets are written one for one
         self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
         self._begun = set[int]()  # streams of which a packet came that is shown
+        self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         texts: list[Stream] = []
         unheard: list[int] = []
         container.metadata.update(
@@ -101,8 +109,17 @@ class OutputStreams:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
-            if index in self._sounds or not self._is_hidden(packet, index, target):
+            if index in self._sounds:
                 self.muxer.wait(target, way(packet))
+            elif self._is_hidden(packet, index, target):
+                self._cut |= {index} & self._begun
+            else:
+                joins = index in self._cut and not packet.is_discard
+                self._cut.discard(index)
+                packets = list(way(packet))
+                if joins and index in self._exact:
+                    self.joints.note(target, packets[0])
+                self.muxer.wait(target, packets)
         elif index in self._left_out:
             self._stats.count("sound_left_out")
             self._stats.warn(
@@ -167,8 +184,7 @@ class OutputStreams:
         else:
             known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
             target = container.add_stream_from_template(source, opaque=known or None)
-            bare = bare_aac(source, self._plan.format)
-            way = bare.filter if bare else _as_it_is
+            way = self._copying(plan, target)
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))
         if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
@@ -180,6 +196,16 @@ class OutputStreams:
             texts.append(target)
         else:
             unheard.append(target.index)
+
+    def _copying(self, plan: StreamPlan, target: Stream) -> Callable[[AnyPacket], Iterable[AnyPacket]]:
+        """What is done with the packets of a copied stream."""
+        source, format = plan.stream.template, self._plan.format
+        if format in ("mp4", "mov") and (clock := PcmClock.of(source)) is not None:
+            shown = f"{self._plan.path}: stream {plan.stream.index}"
+            return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown).push
+        self._exact.add(plan.stream.index)
+        rewriter = AdtsRewriter.between(source, target, format)
+        return rewriter.push if rewriter else _as_it_is
 
     def _chapters(self) -> list[dict[str, Any]]:
         info, found = self._plan.info, list[dict[str, Any]]()

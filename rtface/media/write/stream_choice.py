@@ -12,7 +12,7 @@ from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from rtface.media.read.probe import StreamInfo
-from rtface.media.write.transcode import AudioTranscoder, bare_aac, encoded_layout, layout_of
+from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]
 
@@ -105,9 +105,6 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
             f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
         )
     if accepts(format, stream):
-        timed = stream.codec.startswith("pcm_") and "mov" not in stream.template.container.format.name
-        if timed and format in ("mp4", "mov"):
-            return StreamPlan(stream, "sound", stream.codec), ""  # they hold no times of PCM: gaps become silence
         return StreamPlan(stream, "copy"), ""
     if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
         exact = format == "mxf" or (format in _PCM_IN and is_pcm(stream.codec))
@@ -146,14 +143,16 @@ def accepts(format: str, stream: StreamInfo) -> bool:
         return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
     if format == "mxf":  # sounds are made as long as the frames
         return False
+    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
+        return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             known = stream.template.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
             target = container.add_stream_from_template(stream.template, opaque=known or None)
             packet = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
-            bare = bare_aac(stream.template, format)
-            packets = bare.filter(packet) if bare else [packet]
+            rewriter = AdtsRewriter.between(stream.template, target, format)
+            packets = list(rewriter.push(packet)) if rewriter else [packet]
             container.start_encoding()
             for first in packets if stream.first else ():
                 first.stream, first.is_keyframe = target, True

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -287,7 +288,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
-    for line in _facts_lost(plan):
+    for line in (*_chapter_losses(info, format), *_facts_lost(plan)):
         lost.append(line)
         plan.notes.append(line)
     if lacking:
@@ -331,6 +332,21 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
         advice=Message("; name a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
     )
     return [said] if lost else []
+
+
+def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
+    """What MP4 and MOV, whose chapters follow each other, do not hold."""
+    if format not in ("mp4", "mov"):
+        return []
+    empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
+    ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
+    cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
+    return [
+        f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
+        "name a .mkv output"
+        for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
+        if count
+    ]
 
 
 def check_folder(plan: OutputPlan) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import av
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.stream import AudioStream
-from av.bitstream import BitStreamFilterContext
 from av.filter import Graph
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
+from rtface.media.formats.adts_headers import adts_config
 from rtface.stats import Stats
 
 # Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
@@ -158,28 +159,49 @@ def layout_of(source: AudioStream) -> str:
 
 
 def encoded_layout(source: AudioStream, encoder: str) -> str:
-    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, a larger one:
-    the others stay silent."""
-    layout, count = layout_of(source), source.codec_context.channels
-    usual = layout.replace("(side)", "")
-    if encoder != "libopus" or count > 8:
+    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, the smallest that has
+    all of them: the others stay silent."""
+    layout = layout_of(source)
+    if encoder != "libopus":
         return layout
-    return usual if usual in _OPUS_LAYOUTS else "5.1" if count <= 5 else "7.1"
+    own = _speakers(layout)
+    variants = (own,) if {"BL", "SL"} <= own else (own, {{"SL": "BL", "SR": "BR"}.get(name, name) for name in own})
+    return next((name for name in _OPUS_LAYOUTS if any(wanted <= _speakers(name) for wanted in variants)), layout)
 
 
-def bare_aac(source: Stream, format: str) -> BitStreamFilterContext | None:
-    """Makes a filter that takes the ADTS headers off AAC of broadcasts.
+def _speakers(layout: str) -> set[str]:
+    return {channel.name for channel in AudioLayout(layout).channels}
 
-    FFmpeg's muxers do this by themselves, but not while they write fragments.
 
-    Args:
-        source: stream of the input; None for one that is no AAC.
-        format: FFmpeg's name of the container; None for one that holds such headers.
+class AdtsRewriter:
+    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
+
+    FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
-    if format not in ("mp4", "mov") or not isinstance(source, AudioStream):
-        return None
-    aac = source.codec_context.codec.canonical_name == "aac"
-    return BitStreamFilterContext("aac_adtstoasc", source) if aac else None
+
+    def __init__(self, target: AudioStream) -> None:
+        self._target = target
+
+    @classmethod
+    def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
+        """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
+        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or format not in ("mp4", "mov"):
+            return None
+        return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
+
+    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
+        """The packet without its header."""
+        data = bytes(packet)
+        config, header = adts_config(data)
+        if not config:
+            yield packet
+            return
+        if not self._target.codec_context.extradata:
+            self._target.codec_context.extradata = config
+        bare: av.Packet[Any] = av.Packet(data[header:])
+        bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
+        bare.is_keyframe = True
+        yield bare
 
 
 class SubtitleTranscoder:
