@@ -199,12 +199,13 @@ def test_children_go_with_a_parent_that_is_killed(start: Start):
 
 
 @linux
-def test_ctrl_c_in_the_terminal_does_not_end_it(start: Start):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_all_processes_does_not_end_it(start: Start, number: str):
     run = start("echo")
     while run.messages.empty():  # from its first moment on
-        os.kill(run.child.pid, signal.SIGINT)
+        os.kill(run.child.pid, signal.Signals[number])
     run.next()
-    os.kill(run.child.pid, signal.SIGINT)
+    os.kill(run.child.pid, signal.Signals[number])
     run.child.send("still there")
     assert run.next() == "still there"
 
@@ -247,18 +248,11 @@ def test_frames_survive_shared_memory_both_ways(start: Start):
     ring = FrameRing(2, 1 << 21)
     run = start("gives_back", None, ring)
     for width, height, pix_fmt in (
-        (64, 48, "yuv420p"),
         (641, 359, "yuv420p"),
-        (1280, 720, "yuv420p"),
-        (64, 48, "nv12"),
         (62, 35, "nv12"),
-        (64, 48, "yuyv422"),
         (63, 5, "yuyv422"),
         (37, 21, "rgb24"),
-        (64, 48, "yuv422p10le"),
         (33, 3, "yuv422p10le"),
-        (1, 1, "yuv420p"),
-        (20, 10, "gray"),
         (1, 1, "yuvj422p"),
     ):
         image = picture(width, height, pix_fmt)
