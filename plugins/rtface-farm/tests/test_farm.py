@@ -186,7 +186,7 @@ def test_workers_killed_stalled_and_late(cluster: Cluster, tmp_path: Path, monke
 
 
 @pytest.mark.slow
-def test_a_worker_that_differs_is_left_out_and_ctrl_c_leaves_what_is_finished(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_worker_that_differs_is_left_out_and_ctrl_c_ends_it(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(OTHER_VERSION)
     run = Run(tmp_path, cluster)
     cluster.worker(PYTHONPATH=str(tmp_path))

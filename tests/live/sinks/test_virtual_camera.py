@@ -33,7 +33,7 @@ def test_the_device_gets_black_and_then_every_sample(video, opened):
     assert sink.notes == []
 
 
-def test_a_device_labelled_rtface_is_first_and_one_at_work_is_said(video, opened):
+def test_a_device_named_rtface_is_first_and_a_busy_one_is_said(video, opened):
     video.add(3, "Other")
     mine = video.add(10, "rtface")
     assert str(mine) in opened().described
