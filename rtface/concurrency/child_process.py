@@ -185,7 +185,7 @@ class ChildProcess:
             reason = (
                 KILLED
                 if self._killed
-                else Message("its process ended by {signal}", code="process_killed", signal=signal.Signals(-code).name)
+                else Message("its process ended by {signal}", code="process_killed", signal=_signal(code))
                 if code < 0
                 else Message("its process ended with code {exit}", code="process_ended", exit=code)
             )
@@ -198,3 +198,10 @@ class ChildProcess:
                 child_main.write(process.stdin, data)  # pyright: ignore[reportArgumentType]
         with suppress(OSError):
             process.stdin.close()
+
+
+def _signal(code: int) -> str:
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"

@@ -56,7 +56,7 @@ from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.trust.credentials import can_hold, signing_key
-from rtface.trust.sidecar import sidecar_path
+from rtface.trust.sidecar import has_sidecar, sidecar_path
 from rtface.trust.signing import SigningKey
 from rtface.util.timecode import Timecode
 from rtface.util.urls import Address
@@ -360,7 +360,8 @@ def plan_run(
     key = signing_key(options, input)
     if job or options.sidecar or (key is not None and (folder or not can_hold(Path(output)))):
         # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
-        named["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=job)
+        old = job and has_sidecar(Path(output))
+        named["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=old)
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
         check_shots_file(options.shots)

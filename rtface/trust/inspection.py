@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import InputError, InputMissing, MissingComponent
+from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
 from rtface.media.files.image_names import is_image
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.source import FileSource
@@ -53,7 +53,7 @@ def inspect_file(path: Path) -> Inspected:
 
     Raises:
         InputMissing: there is no such file.
-        InputError, UsageError: it is no film and no image that is read, or is damaged.
+        InputError: it is no film and no image that is read, or is damaged.
     """
     if not path.exists():
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path)
@@ -73,7 +73,10 @@ def inspect_file(path: Path) -> Inspected:
             found.credentials, found.lines = credentials.to_dict(), credentials.lines()
     except MissingComponent as error:
         found.notes.append(f"its credentials cannot be read: {error}")
-    tags, packet = _still_tags(path) if is_image(path) else _film_tags(found, path)
+    try:
+        tags, packet = _still_tags(path) if is_image(path) else _film_tags(found, path)
+    except UsageError as error:  # an image of a kind that is not read: the command is right, and the file is not
+        raise InputError(error.message) from error
     found.rtface = own_tags(tags, packet)
     found.source_type = found.rtface.get("digital_source_type")
     return found

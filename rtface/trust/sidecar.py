@@ -101,6 +101,15 @@ def sidecar_path(output: Path) -> Path:
     return output.with_name(output.name + SUFFIX)
 
 
+def has_sidecar(output: Path) -> bool:
+    """Tells whether a sidecar of rtface lies where that of an output is."""
+    try:
+        read_sidecar(sidecar_path(output))
+    except (InputError, InputMissing):
+        return False
+    return True
+
+
 def write_sidecar(
     target: Target,
     output: Path,

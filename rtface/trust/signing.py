@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import importlib
+import stat
+import sys
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -34,14 +36,16 @@ class SigningKey:
 
         Raises:
             MissingComponent: the extra is not installed.
-            UsageError: a file cannot be read, or is no certificate or key that C2PA allows.
+            UsageError: a file cannot be read, is no certificate or key that C2PA allows, or others may read the key.
         """
         x509 = from_extra("cryptography.x509")
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         try:
-            certificate, key = (read_regular(expanded(name.strip(), "--sign")) for name in spec.partition(",")[::2])
+            paths = [expanded(name.strip(), "--sign") for name in spec.partition(",")[::2]]
+            certificate, key = map(read_regular, paths)
+            mode = paths[1].stat().st_mode
             x509.load_pem_x509_certificates(certificate)
             private: Any = load_pem_private_key(key, None)
         except (OSError, ValueError, TypeError) as error:
@@ -52,6 +56,12 @@ class SigningKey:
                 value=spec,
                 why=error,
             ) from error
+        if sys.platform != "win32" and stat.S_IMODE(mode) & 0o007:
+            raise UsageError(
+                "{--sign}: everybody may read the key {key}; take that from them with: chmod o= {key}",
+                code="key_readable",
+                key=paths[1],
+            )
         algorithm = None
         if isinstance(private, ec.EllipticCurvePrivateKey):
             algorithm = {256: "es256", 384: "es384", 521: "es512"}.get(private.curve.key_size)

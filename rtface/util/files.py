@@ -8,6 +8,8 @@ import itertools
 import os
 import secrets
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,7 +59,8 @@ def rename_new(source: Path, target: Path) -> None:
         try:
             source.replace(target)
         except OSError:
-            target.unlink()
+            if os.path.lexists(source):  # else it was renamed, and only the answer of a server was lost
+                target.unlink()
             raise
         return
     with contextlib.suppress(OSError):
@@ -119,3 +122,15 @@ def lock(number: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def now_in(folder: Path) -> float:
+    """Gives the time of the machine that keeps a folder, as a file has it that is written there now; that of this
+    machine where none can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
+            file.write(b"0")
+            file.flush()
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 import time
 from typing import Any
 
@@ -17,11 +18,21 @@ def echo(parent: ParentProcess, arguments: object) -> None:
         parent.send(message)
 
 
+def returns(parent: ParentProcess, arguments: object) -> None:
+    parent.send(parent.receive(0.01))
+
+
 def works(parent: ParentProcess, seconds: float) -> None:
     while time.process_time() < seconds:
         sum(range(10_000))
     parent.send("done")
     parent.receive()
+
+
+def lingers(parent: ParentProcess, grace: float) -> None:
+    parent.grace = grace
+    parent.send("ready")
+    threading.Event().wait()
 
 
 def raises(parent: ParentProcess, arguments: Any) -> None:

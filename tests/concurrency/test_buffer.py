@@ -19,6 +19,22 @@ def test_hands_on_everything_in_order() -> None:
     assert list(buffer(buffer(buffer(range(200), 2), 2), 2)) == list(range(200))
 
 
+def test_never_runs_further_ahead_than_its_size() -> None:
+    made = threading.Semaphore(0)
+
+    def count() -> Iterator[int]:
+        for number in range(1, 101):
+            made.release()
+            yield number
+
+    items = buffer(count(), 4)
+    assert next(items) == 1
+    for _ in range(6):  # one handed out, four waiting, one in the producer's hand
+        assert made.acquire(timeout=5)
+    assert not made.acquire(timeout=0.05)
+    items.close()
+
+
 def test_the_queue_is_bounded_in_bytes_but_takes_any_one_item() -> None:
     made = threading.Semaphore(0)
 
@@ -48,6 +64,25 @@ def test_an_error_is_raised_once_in_order_with_its_traceback() -> None:
             got.append(item)  # noqa: PERF402 - must keep what came before the error
     assert got == [1, 2]
     assert any(entry.name == "breaks_here" for entry in traceback.extract_tb(info.value.__traceback__))
+
+
+def test_a_consumer_that_stops_closes_the_producer_in_its_thread() -> None:
+    closed_in: list[str] = []
+
+    def endless() -> Iterator[int]:
+        try:
+            n = 0
+            while True:
+                yield n
+                n += 1
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    items = buffer(endless(), 2, name="probe")
+    assert next(items) == 0
+    items.close()
+    assert closed_in == ["rtface-probe"]
+    assert not any(t.name == "rtface-probe" and t.is_alive() for t in threading.enumerate())
 
 
 def test_holds_no_reference_to_an_item_it_handed_on() -> None:

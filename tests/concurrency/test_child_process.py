@@ -16,9 +16,10 @@ import av
 import numpy as np
 import pytest
 
-from rtface.concurrency.child_process import ChildProcess, processor_seconds
+from rtface.concurrency.child_main import GRACE
+from rtface.concurrency.child_process import KILLED, ChildProcess, processor_seconds
 from rtface.concurrency.shared_frames import FrameLayout, FrameRing
-from rtface.errors import InputError
+from rtface.errors import InputError, UsageError
 from rtface.util.av_arrays import plane_rows, sample_bytes
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -100,8 +101,23 @@ def test_messages_go_both_ways_and_it_ends_when_asked(start: Start):
     run.child.kill()
 
 
+def test_a_function_that_returns_ends_it_without_a_reason(start: Start):
+    run = start("returns")
+    assert run.next() is None  # receive gave up after its time
+    assert run.reason() == ""
+
+
 def test_a_message_that_cannot_be_read_ends_it(start: Start):
     assert start("says_what_cannot_be_read").reason() == "what it sent cannot be read (TypeError)"
+
+
+def test_messages_sent_before_the_end_still_arrive(start: Start):
+    run = start("echo")
+    for n in range(50):
+        run.child.send(n)
+    run.child.kill(20)
+    assert run.reason() == ""
+    assert [run.next() for _ in range(51)] == [None, *range(50)]
 
 
 @pytest.mark.parametrize(
@@ -110,10 +126,19 @@ def test_a_message_that_cannot_be_read_ends_it(start: Start):
         (ValueError("two\nlines"), "ValueError: two lines"),
         (InputError("camera 3 is not there"), "camera 3 is not there"),
         (OSError("rtmp://me:word@host/live/key?token=1 failed"), "OSError: rtmp://host/live/… failed"),
+        (KeyError(), "KeyError"),
     ],
 )
 def test_why_it_failed_arrives_in_one_line(start: Start, error: Exception, reason: str):
     assert start("raises", error).reason() == reason
+
+
+@pytest.mark.slow
+def test_a_function_that_asks_for_more_time_to_end_has_it(start: Start):
+    run = start("lingers", 60.0)
+    assert run.next() == "ready"
+    run.child.kill(GRACE + 0.5)
+    assert run.reason() == KILLED
 
 
 def test_a_crash_is_named(start: Start):
@@ -145,6 +170,22 @@ def test_a_child_that_does_not_read_never_blocks_its_parent(start: Start):
     assert time.monotonic() - began < 2
     assert taken > 0
     run.child.kill(0)
+
+
+def test_it_may_be_killed_from_its_own_messages(start: Start, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    ended: queue.Queue[str] = queue.Queue()
+    children: queue.Queue[ChildProcess] = queue.Queue()
+    children.put(
+        ChildProcess(
+            "tests.concurrency.child_targets:blocks",
+            True,
+            name="self",
+            on_message=lambda _: children.get().kill(),
+            on_end=ended.put,
+        )
+    )
+    assert ended.get(timeout=20) == "was killed"
 
 
 @linux
@@ -223,6 +264,37 @@ def test_frames_survive_shared_memory_both_ways(start: Start):
         assert back.pict_type == 1
     run.child.kill()
     ring.close()
+    ring.close()
+
+
+def test_a_ring_that_is_full_says_so():
+    ring, image = FrameRing(2, 100_000), picture(64, 48, "yuv420p")
+    first, second = ring.put(image), ring.put(image)
+    assert {first, second} == {0, 1}
+    assert ring.put(image) is None
+    assert first is not None
+    ring.free(first)
+    assert ring.put(image) == first
+    ring.close()
+
+
+def test_slots_of_a_ring_keep_their_own_pictures():
+    ring, images = FrameRing(3, 100_000), [picture(64, 48, "yuv420p", seed) for seed in range(3)]
+    slots = [ring.put(image) for image in images]
+    for slot, image in zip(reversed(slots), reversed(images), strict=True):
+        assert slot is not None
+        assert all(
+            np.array_equal(a, b)
+            for a, b in zip(samples(image), samples(ring.get(slot, FrameLayout.of(image))), strict=True)
+        )
+    ring.close()
+
+
+def test_a_picture_that_does_not_fit_is_refused_by_name():
+    ring = FrameRing(1, 1000)
+    with pytest.raises(UsageError, match="1280×720 in yuv420p is too large"):
+        ring.put(picture(1280, 720, "yuv420p"))
+    assert ring.put(picture(8, 8, "gray")) == 0  # the slot is still free
     ring.close()
 
 

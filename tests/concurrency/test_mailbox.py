@@ -9,6 +9,15 @@ import pytest
 from rtface.concurrency import Mailbox
 
 
+def test_the_newest_wins_and_the_dropped_are_told():
+    dropped: list[int] = []
+    box = Mailbox[int](dropped.append)
+    for number in (1, 2, 3):
+        box.put(number)
+    assert box.take() == 3
+    assert dropped == [1, 2]
+
+
 def test_take_waits_for_an_item_and_gives_up_after_its_time():
     box = Mailbox[int]()
     assert box.take(0.01) is None
@@ -51,6 +60,26 @@ def test_handing_over_waits_until_the_one_before_was_taken():
     assert (taken, box.take(), dropped) == ([1], 2, [])
     box.close()
     assert not box.hand_over(3)
+
+
+def test_many_items_between_two_threads_are_each_taken_or_told():
+    dropped: list[int] = []
+    box = Mailbox[int](dropped.append)
+
+    def produce() -> None:
+        for number in range(2000):
+            box.put(number)
+            while number % 100 == 0 and box.waiting:
+                pass  # until the other thread has taken it
+        box.close()
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    taken = list(box)
+    thread.join()
+    assert sorted(taken + dropped) == list(range(2000))
+    assert taken == sorted(taken)
+    assert taken[-1] == 1999
 
 
 def test_a_longer_one_keeps_order_and_drops_the_oldest():

@@ -265,6 +265,13 @@ def test_another_host_and_disks_without_locks_are_given_an_hour(
     assert leavings(tmp_path) == []
 
 
+def test_the_clock_is_that_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    theirs = left_behind(tmp_path, host="0" * 6)
+    late = time.time() + 7200
+    monkeypatch.setattr(time, "time", lambda: late)  # this machine's clock, not the server's
+    assert leavings(tmp_path) == [theirs.name]
+
+
 def test_what_a_killed_recording_left_is_kept(tmp_path: Path):
     left_behind(tmp_path, os.urandom(100_000))
     left_behind(tmp_path, process=4_000_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,10 @@ def test_keys_and_certificates_that_cannot_be_used(tmp_path: Path, authority: Au
     ):
         with pytest.raises(UsageError, match=said):
             rtface.run(still(tmp_path / "in.png"), tmp_path / "out.png", sign=spec)
+    if sys.platform != "win32":
+        Path(key).chmod(0o644)
+        with pytest.raises(UsageError, match="everybody may read"):
+            rtface.run(tmp_path / "in.png", tmp_path / "out.png", sign=newsroom)
     assert not (tmp_path / "out.png").exists()
 
 

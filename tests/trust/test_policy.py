@@ -113,7 +113,7 @@ def test_a_worker_obeys_the_policy_of_its_own_computer(tmp_path: Path, site: Pat
         ("strenght = 1", "strenght is not an option|the nearest is strength"),
         ("strength = 7", r"policy\.toml: strength must be"),
         ("forbid = ['vivid']", "forbid is gone; set the option itself"),
-        ("strength = [", r"is not valid TOML .*; ask the administrator"),
+        ("strength = [", r"cannot be read \(Invalid value .*; ask the administrator"),
     ],
 )
 def test_a_broken_policy_ends_the_run(tmp_path: Path, site: Path, text: str, words: str) -> None:

@@ -27,6 +27,13 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out.mkv"
 
 
+def work(source: Path, out: Path, options: Options) -> None:
+    """Makes a film as a job."""
+    job = FilmJob.open(source, out, options)
+    assert isinstance(job, FilmJob)
+    job.run()
+
+
 def test_it_names_files_settings_and_areas_and_no_folder(out: Path) -> None:
     text = sidecar_path(out).read_text()
     values = read_sidecar(sidecar_path(out))
@@ -38,9 +45,7 @@ def test_it_names_files_settings_and_areas_and_no_folder(out: Path) -> None:
 
 def test_a_job_always_has_one(tmp_path: Path) -> None:
     source, out = film(tmp_path / "in.mkv", frames=6, sound=True), tmp_path / "out.mkv"
-    job = FilmJob.open(source, out, Options())
-    assert isinstance(job, FilmJob)
-    job.run()
+    work(source, out, Options())
     values = read_sidecar(sidecar_path(out))
     assert verify(out, input=source).same and not (tmp_path / "out.mkv.rtface").exists()
     planned = rtface.run(source, tmp_path / "other.mkv", dry_run=True).plan
@@ -76,6 +81,20 @@ def test_one_that_is_there_is_not_replaced(out: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         rtface.run(out.with_name("in.mkv"), out.with_name("new.mkv"), sidecar=True)
     assert not out.with_name("new.mkv").exists()
+
+
+def test_a_job_replaces_a_sidecar_and_no_other_file(tmp_path: Path) -> None:
+    source, out = film(tmp_path / "in.mkv", frames=2), tmp_path / "out.mkv"
+    (side := sidecar_path(out)).write_text("mine")
+    with pytest.raises(OutputError, match="exists already"):
+        FilmJob.open(source, out, Options())
+    assert side.read_text() == "mine" and sorted(tmp_path.iterdir()) == [source, side]
+    work(source, out, Options(overwrite=True))
+    finished = read_sidecar(side)["finished"]
+    out.unlink()  # and its sidecar stays
+    side.write_text(side.read_text().replace(finished, "2020-01-01T00:00:00Z"))
+    work(source, out, Options())
+    assert read_sidecar(side)["finished"] >= finished and verify(out).same
 
 
 def test_a_sidecar_of_others_is_used_or_refused(out: Path) -> None:

@@ -127,6 +127,12 @@ class LiveStatus:
         return "computer too busy" if idle else ""
 
     @property
+    def levels(self) -> str:
+        """Names the levels of quality; "" where all faces have the full one."""
+        levels = self._governor.levels
+        return ", ".join(levels) if set(levels) - {FULL} else ""
+
+    @property
     def remarks(self) -> list[Message]:
         """What to say where nothing is done though enhancement is on, and what would show more."""
         controls, tracks = self.controls, self._tracks
@@ -144,7 +150,7 @@ class LiveStatus:
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain dictionaries, lists, numbers and strings."""
         counters, delay, recent, source = self.stats.counters, self.state.delay, self.window.histogram(), self.source[1]
-        buffer, levels = source.health.buffer, self._governor.levels
+        buffer = source.health.buffer
         # Seconds by which to delay the sound of another program; None before the first frame.
         offset = delay if delay is not None else recent.percentile(50) + buffer if recent.count else None
         return {
@@ -165,7 +171,7 @@ class LiveStatus:
             "passed": {"late": 0} | self._counted("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),
-            "ladder": ", ".join(levels) if set(levels) - {FULL} else "",
+            "ladder": self.levels,
             "paused": self.paused,
             "remarks": [remark.to_dict() for remark in self.remarks],
             "watched": self.state.watched,

@@ -80,7 +80,7 @@ def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
         yield "warn", f"{shown['damaged']} damaged"
     if shown["faults"]:
         yield "warn", counted(shown["faults"], "fault")
-    if (levels := shown["ladder"]) and not shown["paused"]:
+    if (levels := status.levels) and not shown["paused"]:
         yield "", levels
     if shown["cpu_budget"] < 1.0:
         yield "", f"cpu {100 * shown['cpu_share']:.0f} of {100 * shown['cpu_budget']:.0f} %"

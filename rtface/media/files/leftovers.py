@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import shutil
-import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -17,10 +16,10 @@ import av
 from rtface.media.files.workfile import HOST, Target, host_of
 from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
 from rtface.util.av_input import open_input
-from rtface.util.files import lock
+from rtface.util.files import lock, now_in
 
 # Locks of another host may not be seen from here, and some file systems have none: such a file counts as left behind
-# when nothing was written for so long.
+# when nothing was written for so long, by the clock of the machine that keeps it.
 _SILENT_S = 3600
 _HEX = 6 * "[0-9a-f]"  # as `work_name` has it
 
@@ -56,7 +55,7 @@ def _taken(path: Path) -> Generator[int]:
     number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
     try:
         ours = lock(number) and host_of(path) == HOST
-        if not ours and time.time() - os.fstat(number).st_mtime < _SILENT_S:
+        if not ours and now_in(path.parent) - os.fstat(number).st_mtime < _SILENT_S:
             raise BlockingIOError
         yield number
     finally:

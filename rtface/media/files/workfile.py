@@ -13,14 +13,11 @@ import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from rtface.errors import OutputError
 from rtface.util.files import lock, numbered, rename_new, sync_file, sync_folder
 from rtface.util.machine import machine_name
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -115,7 +112,7 @@ class WorkFile(io.FileIO):
         """Whether no more may be written by FFmpeg; PyAV then leaves out the trailer."""
         return self._sealed or super().closed
 
-    def write(self, data: ReadableBuffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def write(self, data: bytes) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Writes all of `data`.
 
         Raises:
