@@ -27,9 +27,9 @@ from rtface.engine.recipe import SHIPPED
 from rtface.errors import InputError, InputMissing, Interrupted, OutputError, UsageError
 from rtface.jobs.folder import folder_of
 from rtface.jobs.job import FilmJob
+from rtface.jobs.planning import WorkerRefused
 from rtface.jobs.run import run_film
 from rtface.jobs.segment_file import SegmentWriter
-from rtface.jobs.worker import WorkerRefused
 from rtface.pipeline.progress import Progress
 from tests.jobs import films
 from tests.media.encoded import film_with_sound
