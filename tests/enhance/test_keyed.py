@@ -80,7 +80,7 @@ def step(
         Options(grain="none", keyframe=keyframe),
         stats or Stats(),
         analysis=False,
-        light="small",
+        helpers=Helpers(light="small"),
     )
 
 
