@@ -31,7 +31,7 @@ MAKERS = {"Thread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "Proce
 ALLOWED = {
     "rtface/device/cuda/stream_thread.py": "owns a CUDA stream",
     "rtface/engine/host_engine.py": "runs an engine beside the frame loop",
-    "rtface/engine/cuda/hosted.py": "runs a CPU network beside the GPU",
+    "rtface/engine/cuda/hosted.py": "answers crops of the host beside frames on the GPU",
     "engines/rtface_engines/child.py": "converts weights in another Python environment",
     "engines/rtface-learn/rtface_learn/pairs.py": "codes several takes at once",
     "engines/rtface-learn/rtface_learn/trainer.py": "is run by another Python, which has torch",

@@ -71,9 +71,9 @@ def meta(**values: Any) -> Any:
         (lambda p: p.write_bytes(p.read_bytes()[:300]), "zip"),
         (lambda p: p.write_bytes(b"\0" * (17 << 20)), "larger than 16 MiB"),
         (lambda p: forged(p, delta=np.array([object()])), "pickle"),
-        (lambda p: forged(p, delta=np.full_like(np.load(p)["delta"], np.nan)), "no numbers"),
+        (lambda p: forged(p, delta=np.full_like(np.load(p)["delta"], np.nan)), "is damaged"),
         (lambda p: forged(p, delta=np.zeros(9, np.float16)), "is damaged"),
-        (lambda p: forged(p, embeddings=np.zeros((2, 9), np.float32)), "128"),
+        (lambda p: forged(p, embeddings=np.zeros((2, 9), np.float32)), "is damaged"),
         (
             lambda p: forged(p, meta=meta(format=1)),
             r"another version .* learn again with: rtface learn anna SOURCE --overwrite",

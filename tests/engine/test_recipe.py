@@ -46,7 +46,7 @@ def test_a_recipe_is_read_whole(make_engine: Maker) -> None:
         ("[controls]", "a = " + "[" * 100_000, "nested too deeply"),
         ('name = "tiny"', 'name = "../../escape"', "name must be letters"),
         ('name = "tiny"', 'name = "\\u001b]0;owned"', "name must be letters"),
-        ("range = [0.0, 1.0]", f"range = [0, {10**400}]", r"input\.range\[1\] must be a number, got .* too large"),
+        ("range = [0.0, 1.0]", f"range = [0, {10**400}]", r"input\.range\[1\] must be a number, got 10000"),
         ('name = "tiny"', 'name = "tiny"\nfolder = "/"', "unknown key folder"),
     ],
 )

@@ -10,7 +10,6 @@ import pytest
 from av.video.reformatter import Interpolation
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.errors import UsageError
 from rtface.frame import Color, Display, Frame
 from rtface.geometry.planes import fallback, layout
 from rtface.geometry.transforms import compose, display_size, scaling, translation
@@ -309,6 +308,4 @@ def test_bottom_up_pictures_are_read_and_written_in_place():
 def test_device_meets_its_protocol():
     device: Device = CpuDevice()
     assert device.name == "cpu"
-    with pytest.raises(UsageError, match="threads"):
-        CpuDevice(threads=0)
     assert display_size(720, 576, Display(aspect=Fraction(16, 11))) == pytest.approx((1047.27, 576), abs=0.01)

@@ -31,7 +31,7 @@ from rtface.device.cuda import shaping
 from rtface.device.cuda.kernels import KernelCall
 from rtface.device.cuda.shaping import CODE, KERNELS, STRUCTS, FaceAddresses
 from rtface.engine.crop_runner import spread
-from rtface.errors import EngineError, UsageError
+from rtface.errors import EngineError
 from rtface.geometry.transforms import FFHQ_512, to_cv2
 from tests.device.cuda.host_kernels import HostKernels, Runner, compile_kernels
 from tests.device.cuda.kernel_runs import run as kernel_run
@@ -343,12 +343,6 @@ def test_what_is_not_a_number_is_found_wherever_it_lies(size, value, shaper):
         with pytest.raises(EngineError, match="not numbers"):
             decide(measures, given.area, state, given.options, time=0.0)
         assert state.gate is None
-
-
-def test_a_crop_too_small_for_a_gpu_is_refused():
-    given = case(48, ShapingOptions())
-    with pytest.raises(UsageError, match=r"64 or more.*got 48"):
-        shaping.face_of(given.area, given.options, FaceAddresses(0, 0, 0, 0, 0, 48, 0, 0))
 
 
 def test_what_comes_back_is_small():
