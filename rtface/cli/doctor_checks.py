@@ -15,7 +15,7 @@ from typing import Any
 from rtface._version import __version__
 from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import Message, RtfaceError
+from rtface.errors import Message, MissingComponent, RtfaceError
 from rtface.util.finding import Finding, State
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
@@ -186,6 +186,7 @@ def check_nvidia() -> Iterator[Finding]:
 
 def check_live() -> Iterator[Finding]:
     from rtface.live.devices.listing import devices
+    from rtface.live.sources import srt
 
     found, unusable = devices()
     for device in found:
@@ -206,3 +207,10 @@ def check_live() -> Iterator[Finding]:
     for sink in unusable:  # most runs need no virtual camera
         state = "ok" if sink.name == "vcam" else "warn"
         yield Finding(sink.name, state, Message("cannot be used here", code="sink_unusable"), sink.unusable or "")
+    try:
+        srt.library()
+    except MissingComponent as error:
+        what = Message("srt:// needs SRT's library; only srt:// addresses need it", code="no_srt_library")
+        yield Finding("srt", "ok", what, error.values["how"])
+    else:
+        yield Finding("srt", "ok", Message("libsrt is there", code="srt"))

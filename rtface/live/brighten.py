@@ -41,7 +41,7 @@ _DEAD_BAND, ARRIVED = 0.15, 0.02
 _SLOW = (1.2, 0.5)  # time constant in seconds, most change a second
 _FAST = (0.12, 6.0)
 _FAST_S = 0.6
-_LIGHTS_ON = 0.5  # too bright by so much
+_LIGHTS_ON, _LIGHTS_ON_FRAMES = 0.5, 3
 
 _WEIGHTS = {"y": 1.0, "r": 0.299, "g": 0.587, "b": 0.114}
 
@@ -69,45 +69,48 @@ class BrightnessAdaptation:
 
     The lift follows the median of the last second, so what passes quickly (a hand, a blink of the tracker) is not
     seen, and moves only once it is off by more than a dead band. It goes there at once after a cut or a gap, and
-    quickly when the light is switched on (too bright is worse than too dark) or the user asks for more or less.
+    quickly when the light is switched on (too bright is worse than too dark) or the
+    user asks for more or less.
     """
 
     def __init__(self) -> None:
         self.lift = 0.0
-        self._seen: deque[tuple[float, float]] = deque(maxlen=256)
+        self._seen: deque[tuple[float, float, float]] = deque(maxlen=256)
         self._last: float | None = None
         self._target, self._moving, self._fast_until = 0.0, False, -math.inf
-        self._amount = 0.0
+        self._amount, self._brighter = 0.0, 0
 
-    def update(self, time: float, wanted: float, amount: float, *, cut: bool = False) -> float:
+    def update(self, time: float, wanted: float, scene: float, amount: float, *, cut: bool = False) -> float:
         """The lift for this frame.
 
         Args:
             time: of the frame in seconds.
             wanted: lift that this frame by itself would have, at full amount.
+            scene: mean coded luma of the whole frame, 0…1.
             amount: 0…1.
             cut: whether a new scene begins.
         """
-        passed = -1.0 if self._last is None else time - self._last
-        self._last = time
-        if cut or not 0.0 <= passed < _GAP_S:
+        before, self._last = self._last, time
+        level = math.log2(max(scene, 1e-3))
+        if before is None or cut or not 0.0 <= time - before < _GAP_S:
             self._seen.clear()
-            self._seen.append((time, wanted))
-            self._target, self._moving, self._amount = wanted, False, amount
+            self._seen.append((time, wanted, level))
+            self._target, self._moving, self._amount, self._brighter = wanted, False, amount, 0
             self.lift = wanted * amount
             return self.lift
         while self._seen and self._seen[0][0] < time - _MEMORY_S:
             self._seen.popleft()
-        self._seen.append((time, wanted))
-        usual = float(np.median([w for _, w in self._seen]))
-        if amount != self._amount or self.lift - usual * amount > _LIGHTS_ON:
+        self._detect_lights_on(time, level)
+        self._seen.append((time, wanted, level))
+        if amount != self._amount:
             self._amount, self._fast_until = amount, time + _FAST_S
+        usual = float(np.median([w for _, w, _ in self._seen]))
         fast = time < self._fast_until
         if fast or abs(usual - self._target) > _DEAD_BAND:
             self._moving = True
         if self._moving:
             self._target = usual
-        constant, most = _FAST if fast else _SLOW
+        passed, (constant, most) = time - before, _FAST if fast else _SLOW
         step = (self._target * amount - self.lift) * (1.0 - math.exp(-passed / constant))
         self.lift += min(most * passed, max(-most * passed, step))
         if not fast and abs(self._target * amount - self.lift) < ARRIVED:
@@ -119,6 +122,16 @@ class BrightnessAdaptation:
         self._seen.clear()
         if self._last is not None:
             self._fast_until = self._last + _FAST_S
+
+    def _detect_lights_on(self, time: float, level: float) -> None:
+        if self._seen and level > float(np.median([s for _, _, s in self._seen])) + _LIGHTS_ON:
+            self._brighter += 1
+        else:
+            self._brighter = 0
+        if self._brighter >= _LIGHTS_ON_FRAMES:  # what was before does not count any more
+            for _ in range(len(self._seen) - _LIGHTS_ON_FRAMES + 1):
+                self._seen.popleft()
+            self._brighter, self._fast_until = 0, time + _FAST_S
 
 
 class Brightening:
@@ -148,7 +161,7 @@ class Brightening:
         image = native_image(frame.image)
         form = layout(image.format.name)
         assert form is not None
-        lift = self.adaptation.update(frame.time, self._measure(frame, image, form, faces), amount, cut=frame.cut)
+        lift = self.adaptation.update(frame.time, *self._measure(frame, image, form, faces), amount, cut=frame.cut)
         lift = round(lift * 256) / 256  # so that a table serves for many frames
         if lift <= 0.0:
             return frame
@@ -161,8 +174,8 @@ class Brightening:
                 view[...] = cv2.LUT(view, table) if view.dtype.isnative else table[view]
         return frame
 
-    def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> float:
-        """The lift that this frame by itself would have."""
+    def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
+        """The lift wanted and the mean luma of the frame."""
         views = planes(image, form)
         legal = code_range(form.bits, full_range(form, frame.color), chroma=False)
 
@@ -172,6 +185,8 @@ class Brightening:
             total = sum(weight * (view[y0:y1:step, x0:x1:step] >> form.shift) for view, weight in weights)
             return np.asarray((total - legal.offset) / legal.scale)
 
+        whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
+        scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
         levels: list[tuple[float, float]] = []
         size = image.width, image.height
         for face in faces:
@@ -187,10 +202,8 @@ class Brightening:
             self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
             self._face_at = frame.time
         if self._face is not None and 0.0 <= frame.time - self._face_at < _HOLD_S and not (frame.cut and not levels):
-            return lift_for(self._face, _FACE_TARGET)
-        whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
-        scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
-        return lift_for(scene, _FRAME_TARGET)
+            return lift_for(self._face, _FACE_TARGET), scene
+        return lift_for(scene, _FRAME_TARGET), scene
 
 
 @lru_cache(maxsize=8)

@@ -134,7 +134,8 @@ class OutputScheduler:
 
     def _repeat_due(self) -> float:
         """When the last frame is to be shown once more."""
-        if self._last is None or (self._state.ends.whole and not self._state.lost):
+        ends = self._state.ends
+        if self._last is None or (ends.whole and ends.source.health.state != "away"):
             return inf  # what is late is recorded at its own time
         if not self._state.watched:
             return self._shown_at + 2 * REST_S  # a source that rests gives frames in time

@@ -209,6 +209,7 @@ def live_status(
     levels=(),
     guard=None,
     processor=None,
+    machine=None,
     tracks=None,
     clock=time.monotonic,
     **more,
@@ -217,4 +218,5 @@ def live_status(
     names, sinks = (source[0], *(name for name, _ in sinks)), [sink for _, sink in sinks]
     state = run_state(sinks, source=source[1], names=names, sound=sound[1], sound_name=sound[0], **more)
     faces, persons = SimpleNamespace(levels=levels), SimpleNamespace(listed=lambda: None)
-    return LiveStatus(state, faces, persons, tracks=tracks, guard=guard, processor=processor, clock=clock)
+    meters = {"processor": processor, "machine": machine}
+    return LiveStatus(state, faces, persons, tracks=tracks, guard=guard, clock=clock, **meters)

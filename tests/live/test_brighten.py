@@ -185,31 +185,32 @@ def test_the_face_decides_where_there_is_one(display):
 
 
 def run(adaptation, pieces, fps=30, amount=1.0, start=0.0):
-    """Lifts over time; pieces are (seconds, wanted)."""
+    """Lifts over time; pieces are (seconds, wanted, scene)."""
     found, now = [], start
-    for seconds, wanted in pieces:
+    for seconds, wanted, scene in pieces:
         for _ in range(round(seconds * fps)):
             now += 1 / fps
-            found.append(adaptation.update(now, wanted, amount))
+            found.append(adaptation.update(now, wanted, scene, amount))
     return np.array(found)
 
 
 @pytest.mark.parametrize("fps", [15, 60])
 def test_what_passes_quickly_changes_nothing(fps):
-    for seconds, wanted in ((0.4, 1.58), (2 / fps, 0.0)):  # a hand, a flash
-        lifts = run(BrightnessAdaptation(), [(3, 0.8), (seconds, wanted), (3, 0.8)], fps)
+    for seconds, wanted, scene in ((0.4, 1.58, 0.1), (2 / fps, 0.0, 0.8)):  # a hand, a flash
+        lifts = run(BrightnessAdaptation(), [(3, 0.8, 0.25), (seconds, wanted, scene), (3, 0.8, 0.25)], fps)
         assert np.ptp(lifts) < 0.02
     rng = np.random.default_rng(0)
     adaptation = BrightnessAdaptation()
     wobbling = [
-        adaptation.update(n / fps, 0.8 + 0.1 * np.sin(n / fps * 3) + rng.normal(0, 0.05), 1.0) for n in range(10 * fps)
+        adaptation.update(n / fps, 0.8 + 0.1 * np.sin(n / fps * 3) + rng.normal(0, 0.05), 0.25, 1.0)
+        for n in range(10 * fps)
     ]
     assert np.ptp(wobbling[fps:]) < 0.1
 
 
 @pytest.mark.parametrize("fps", [15, 60])
 def test_a_lasting_change_is_followed_slowly_and_smoothly(fps):
-    lifts = run(BrightnessAdaptation(), [(3, 0.2), (10, 1.2)], fps)
+    lifts = run(BrightnessAdaptation(), [(3, 0.2, 0.3), (10, 1.2, 0.22)], fps)
     assert np.abs(np.diff(lifts)).max() <= 0.5 / fps + 1e-9
     assert (np.diff(lifts) >= -1e-9).all()
     assert lifts[3 * fps] < 0.25
@@ -220,29 +221,29 @@ def test_a_lasting_change_is_followed_slowly_and_smoothly(fps):
 
 
 def test_lights_on_is_followed_quickly_but_not_at_once():
-    lifts = run(BrightnessAdaptation(), [(3, 1.4), (2, 0.0)])
+    lifts = run(BrightnessAdaptation(), [(3, 1.4, 0.12), (1, 0.0, 0.5)])
     assert lifts[89] > 1.35
-    assert lifts[90 + 12] > 1.35
-    assert lifts[90 + 36] < 0.15
+    assert lifts[90 + 3] > 0.8
+    assert lifts[90 + 24] < 0.15
     assert np.abs(np.diff(lifts)).max() <= 6.0 / 30 + 1e-9
 
 
 def test_a_cut_and_a_gap_start_anew():
     adaptation = BrightnessAdaptation()
-    run(adaptation, [(2, 0.2)])
-    assert adaptation.update(2.04, 1.2, 1.0, cut=True) == 1.2
-    assert adaptation.update(9.0, 0.4, 1.0) == 0.4
-    assert adaptation.update(3.0, 0.7, 1.0) == 0.7  # time that goes back
+    run(adaptation, [(2, 0.2, 0.4)])
+    assert adaptation.update(2.04, 1.2, 0.1, 1.0, cut=True) == 1.2
+    assert adaptation.update(9.0, 0.4, 0.3, 1.0) == 0.4
+    assert adaptation.update(3.0, 0.7, 0.3, 1.0) == 0.7  # time that goes back
 
 
 def test_the_amount_is_followed_within_half_a_second():
     adaptation = BrightnessAdaptation()
-    run(adaptation, [(2, 1.0)], amount=0.5)
+    run(adaptation, [(2, 1.0, 0.2)], amount=0.5)
     assert adaptation.lift == pytest.approx(0.5)
-    lifts = run(adaptation, [(0.5, 1.0)], amount=1.0, start=2.0)
+    lifts = run(adaptation, [(0.5, 1.0, 0.2)], amount=1.0, start=2.0)
     assert lifts[-1] == pytest.approx(1.0, abs=0.03)
     assert np.abs(np.diff(lifts)).max() < 0.21
-    lifts = run(adaptation, [(1.0, 1.0)], amount=0.0, start=2.5)
+    lifts = run(adaptation, [(1.0, 1.0, 0.2)], amount=0.0, start=2.5)
     assert lifts[-1] < ARRIVED
 
 

@@ -83,8 +83,8 @@ def why_none() -> Message | None:
     return Message("there is no virtual camera; make one: {line}", code="loopback_none", line=line)
 
 
-def find(name: str) -> Path:
-    """The loopback device that a name means.
+def find(name: str) -> list[Path]:
+    """The loopback devices that a name can mean, best first.
 
     Args:
         name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
@@ -97,7 +97,7 @@ def find(name: str) -> Path:
     if not labels and (why := why_none()) is not None:
         raise MissingComponent(why)
     if not name and labels:
-        return min(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
+        return sorted(labels, key=lambda node: (labels[node] != "rtface", not labels[node].startswith("rtface")))
     path = v4l2.DEVICES / f"video{name}" if name.isdigit() else Path(name)
     named = [node for node, label in labels.items() if node == path or label.casefold() == name.casefold()]
     if not named:
@@ -107,7 +107,7 @@ def find(name: str) -> Path:
             name=name,
             listed=", ".join(f"vcam:{label} ({node})" for node, label in labels.items()),
         )
-    return named[0]
+    return named
 
 
 def _nodes() -> list[Path]:

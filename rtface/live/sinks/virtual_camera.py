@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import threading
 from collections import Counter
@@ -59,7 +60,14 @@ def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOut
 def _open(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
     if platform.system() != "Linux":
         return PyvirtualcamOutput(name, width, height, rate)
-    return V4l2LoopbackOutput(v4l2_loopback.find(name), width, height, rate)
+    first, *others = v4l2_loopback.find(name)
+    try:
+        return V4l2LoopbackOutput(first, width, height, rate)
+    except OutputError:
+        for node in others:
+            with contextlib.suppress(OutputError):
+                return V4l2LoopbackOutput(node, width, height, rate)
+        raise
 
 
 class VirtualCamera(LiveSink):

@@ -61,6 +61,8 @@ _PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "6
 # Microseconds of a second analysis where only sound was found (RTMP does not announce video before its I-frame), or a
 # film's sound begins later.
 _LONGER = "6000000"
+# Answers of what lets RTSP through within HTTP only, as some cameras' own servers and proxies do.
+_NOT_RTSP = (av.InvalidDataError, av.EOFError, ConnectionResetError)
 # Frames a second of a source without a plausible rate.
 _RATE = Fraction(30)
 
@@ -147,6 +149,9 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             container.close()
             container = open_input(source, options=options | {"analyzeduration": _LONGER})
     except av.FFmpegError as error:
+        with suppress(av.FFmpegError):
+            if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
+                return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
     # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet. Cameras
     # name some length for the endless parts of motion JPEG. Senders of other schemes may send as fast as they are read.

@@ -47,4 +47,4 @@ class SilentSource:
         """Gives nothing."""
 
     def close(self) -> None:
-        """Ends nothing."""
+        self.health = self.health.turned("closed", "")

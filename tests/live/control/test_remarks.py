@@ -16,7 +16,7 @@ from rtface.frame import Display, Face
 from rtface.geometry.transforms import apply, sample_to_display
 from rtface.live.control.meters import ProcessorMeter
 from rtface.live.control.remarks import TurnedFaces
-from rtface.live.control.status_line import line_of
+from rtface.live.control.status_text import line_of
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.quality.levels import PASS_THROUGH

@@ -33,11 +33,13 @@ def test_the_device_gets_black_and_then_every_sample(video, opened):
     assert sink.notes == []
 
 
-def test_a_device_labelled_rtface_is_first_one_at_work_said(video, opened):
+def test_a_device_labelled_rtface_is_first_a_busy_one_skipped(video, opened):
     video.add(3, "Other")
-    mine = video.add(10, "rtface")
+    mine, second = video.add(10, "rtface"), video.add(11, "rtface-2")
     assert str(mine) in opened().described
-    assert f"rtface ({mine}) is in use by another writer" in str(refusal())  # the first holds its lock
+    assert str(second) in opened().described  # the first holds its lock
+    assert "video3" in opened().described
+    assert f"rtface ({mine}) is in use by another writer" in str(refusal())
 
 
 @pytest.mark.parametrize("name", ["RTFACE", "10", "{dev}/video10"])
@@ -127,8 +129,8 @@ def test_what_a_reader_holds_stays_and_frames_are_fitted_in(video, opened):
 def test_odd_and_anamorphic_frames_are_fitted(video, opened):
     video.add(10, "rtface")
     assert "64×48" in opened(like=form(63, 47)).described
-    video.add(11, "other")
-    assert "64×48" in opened("other", like=form(48, 48, aspect="4/3")).described
+    video.add(11, "rtface")
+    assert "64×48" in opened(like=form(48, 48, aspect="4/3")).described
 
 
 def test_it_ends_at_once_though_the_device_is_away(video, opened):

@@ -81,6 +81,41 @@ def test_servers_that_are_killed_and_come_back(tmp_path: Path):
         assert abs(rtmp.frames[-1][1].time - rtmp.frames[-1][0]) < 0.3 * busy
 
 
+def test_rtsp_comes_through_what_lets_only_http_through(tmp_path: Path):
+    def passed(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def handled(near: socket.socket) -> None:
+        first = near.recv(1 << 16)
+        begun.append(first.split(b" ")[0])
+        if begun[-1] not in (b"GET", b"POST"):
+            near.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            near.close()
+            return
+        far = socket.create_connection(("127.0.0.1", server.port))
+        far.sendall(first)
+        start_thread("back", passed, far, near)
+        passed(near, far)
+
+    def proxy() -> None:
+        with suppress(OSError):
+            while True:
+                start_thread("there", handled, listener.accept()[0])
+
+    begun: list[bytes] = []
+    with running(Rtsp(tmp_path)) as server, socket.create_server(("127.0.0.1", 0)) as listener:
+        start_thread("proxy", proxy)
+        with Watched(f"rtsp://127.0.0.1:{listener.getsockname()[1]}/test") as watched:
+            watched.more(50, 5)
+            assert watched.sounds
+        assert begun[0] == b"OPTIONS" and {b"GET", b"POST"} <= set(begun)
+
+
 def test_stalled_servers_are_noticed_and_may_go_on(tmp_path: Path):
     with (
         running(Nginx(tmp_path)) as nginx,
