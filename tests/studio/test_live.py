@@ -393,7 +393,7 @@ def test_a_live_view_that_was_left_as_it_loaded_ends(page: Any, path: str, answe
 
 def test_what_a_live_run_refuses_is_said(page: Any) -> None:
     page.route("**/api/live", lambda route: route.fulfill(json=RUN))
-    for path, why in (("preview?*", "4 previews are open; close one"), ("set", "the run is gone")):
+    for path, why in (("preview", "4 previews are open; close one"), ("set", "the run is gone")):
         page.route(f"**/api/live/{path}", lambda route, *, why=why: route.fulfill(status=400, json={"error": why}))
     page.get_by_role("link", name="Live").click()
     page.get_by_text("4 previews are open").wait_for()

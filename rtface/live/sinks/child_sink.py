@@ -149,7 +149,7 @@ class ChildSink(LiveSink):
         try:
             response = self._responses.get(timeout=OPENING)
         except queue.Empty:
-            response = OutputError(f"it was not there within {OPENING:.0f} s")
+            response = OutputError("it was not there within {seconds} s", code="sink_late", seconds=round(OPENING))
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
             return

@@ -175,7 +175,7 @@ def record(parent: ParentProcess, job: RecordJob) -> None:
         parent.send(error)
         return
     except OSError as error:
-        parent.send(OutputError(f"the working file cannot be made ({error.strerror})"))
+        parent.send(OutputError("the working file cannot be made ({why})", code="record_file", why=error.strerror))
         return
     parent.send(SinkOpened(recording.encoder, ()))
     path: str | None = str(job.target.path)

@@ -43,15 +43,21 @@ from rtface.util.machine import give_memory_back
 _BRIEF_S = 20.0
 """Seconds from the start in which a stream that ended before its first frame is opened again."""
 _WARNINGS = {
-    "backlog": (
+    "backlog": partial(
+        Message,
         "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
         "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
-        "source_backlog",
+        code="source_backlog",
     ),
-    "frames_missing": ("{name}: frames of it are missing; the report counts them; check the network", "source_missing"),
-    "frames_corrupt": (
+    "frames_missing": partial(
+        Message,
+        "{name}: frames of it are missing; the report counts them; check the network",
+        code="source_missing",
+    ),
+    "frames_corrupt": partial(
+        Message,
         "{name}: damaged frames come; /status and the report count them; check the cable or the network",
-        "frames_damaged",
+        code="frames_damaged",
     ),
 }
 
@@ -283,9 +289,8 @@ class ReconnectingSource:
             ("frames_corrupt", news["frames_corrupt"]),
         ):
             if said:
-                text, code = _WARNINGS[name]
                 seconds = round(self._seen.backlog, 1)
-                self._stats.warn(name, Message(text, code=code, name=self._title, seconds=seconds))
+                self._stats.warn(name, _WARNINGS[name](name=self._title, seconds=seconds))
 
     # -- on a thread of the process -----------------------------------------------------------------------------
 
