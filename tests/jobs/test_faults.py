@@ -132,7 +132,7 @@ def test_a_folder_that_is_deleted_ends_the_run(source: Path):
         if progress.frames == 40:
             shutil.rmtree(job.folder.path.rename(source.with_name("gone")))
 
-    with pytest.raises(OutputError, match="cannot be (read|written to)"):
+    with pytest.raises(OutputError, match=r"cannot be (read|written to)"):
         job.run(progress=delete)
 
 
