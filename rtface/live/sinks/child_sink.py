@@ -94,6 +94,8 @@ class ChildSink(LiveSink):
         """Copies a frame for the child; drops it where the child has not taken those before in time."""
         slot: int | None = None
         seconds = self._since(frame.time)
+        if -_TOGETHER_S < seconds < 0:  # the sound that it begins with came here before it
+            seconds = 0.0
         with self._lock:
             child, ring = self._child, self._ring
             if child is not None and ring is not None and child.alive and seconds >= 0:
@@ -132,11 +134,10 @@ class ChildSink(LiveSink):
             self._send(child, replace(packet, time=seconds))
 
     def _since(self, at: float) -> float:
-        """Seconds since the first frame or sound; sound may come here before the frame that it begins with."""
+        """Seconds since the first frame or sound."""
         if self.began is None:
             self.began = at
-        since = at - self.began
-        return 0.0 if -_TOGETHER_S < since < 0 else since
+        return at - self.began
 
     def _open(self, form: VideoFormat, job: object) -> None:
         """Starts the child and waits until its sink is open.
