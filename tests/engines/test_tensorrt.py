@@ -17,7 +17,7 @@ import pytest
 
 from rtface.engine.recipe_tables import Batch, Precision, Precisions
 from rtface.engine.tensorrt.builder import build, prepare
-from rtface.engine.tensorrt.library import Library, choose, installed, precisions
+from rtface.engine.tensorrt.library import Library, installed, precisions
 from tests.engines.common import exported, gap, onnx, ort, torch
 from tests.engines.published_folders import NARROW, folders, offered
 
@@ -86,22 +86,19 @@ def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_it_is_built_for_sm_89(rtx: Library, narrow: tuple[Narrow, list[Precision]]) -> None:
     network, allowed = narrow
     assert "bf16" in allowed
-    assert len(build(network, allowed[0], choose((8, 9), (rtx,), ""))) > network.model_path.stat().st_size / 4
+    assert len(build(network, allowed[0], rtx, (8, 9))) > network.model_path.stat().st_size / 4
 
 
-@pytest.mark.parametrize("products", [True, False])
-def test_what_the_library_is_given_computes_the_same(narrow: tuple[Narrow, list[Precision]], products: bool) -> None:
-    """In fp32, as every GPU but Turing takes it and as Turing does."""
+def test_what_the_library_is_given_computes_the_same(narrow: tuple[Narrow, list[Precision]]) -> None:
+    """In fp32."""
     network, _ = narrow
     r = np.random.default_rng(0)
     given = {name: r.uniform(-1, 1, (2, *shape)).astype(np.float32) if len(shape) == 3
              else np.full((2, *shape), 0.5, np.float32) for name, shape in network.inputs.items()}  # fmt: skip
-    models = [onnx.load(network.model_path), prepare(network, "f32", products=products).whole()]
+    models = [onnx.load(network.model_path), prepare(network, "f32").whole()]
     plain, prepared = (ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
                        .run(None, given)[0] for model in models)  # fmt: skip
     assert gap(prepared, plain) < 1e-4
-    found = {node.op_type for node in models[1].graph.node}
-    assert products or not found & {"MatMul", "Gemm"}
 
 
 @pytest.mark.parametrize("sm", MORE)
@@ -110,4 +107,4 @@ def test_other_capabilities_on_demand(rtx: Library, narrow: tuple[Narrow, list[P
     capability = int(sm[:-1]), int(sm[-1])
     for precision in precisions(capability):
         if precision in allowed:
-            assert len(build(network, precision, choose(capability, (rtx,), ""))) > 1e6
+            assert len(build(network, precision, rtx, capability)) > 1e6
