@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -89,6 +89,7 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
                 stack.enter_context(_boundary(console, stop))
                 if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the icon, which holds a pipe to stdin
                     start_thread("parent", _end_with_parent, stop)
+                _check_names(own, arguments)
                 passed: dict[str, object] = {"console": console, "stop": stop}
                 if "loaded" in own:
                     passed["loaded"] = load(flags, config=config)
@@ -109,6 +110,23 @@ def _end_with_parent(stop: StopRequest | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     else:
         stop.event.set()
+
+
+def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:
+    """UsageError where an argument is empty, which would mean the current folder."""
+    for name, parameter in parameters.items():
+        metavars = [
+            one.metavar or name
+            for one in getattr(parameter.annotation, "__metadata__", ())
+            if isinstance(one, typer.models.ArgumentInfo)
+        ]
+        value = given.get(name)
+        if metavars and not metavars[0].startswith("--") and (value == "" or (isinstance(value, list) and "" in value)):
+            raise UsageError(
+                "{what}: an empty name was given; a variable of the shell may not be set",
+                code="name_empty",
+                what=metavars[0],
+            )
 
 
 def _opened(events: int | None) -> TextIO | None:

@@ -42,7 +42,7 @@ def portrait() -> Bytes:
 
 
 def place_at(time: float) -> tuple[float, float, float]:
-    """Scale of the portrait, and where its face is on the 720p frame; nearest in the middle of the clip."""
+    """Gives the portrait's scale, and its face's place on the 720p frame."""
     phase = 2 * math.pi * time / SECONDS
     x, y = WIDTH * (0.5 + 0.10 * math.sin(phase)), HEIGHT * (0.44 + 0.04 * math.sin(2 * phase))
     return 2.25 - 0.55 * math.cos(phase), x, y

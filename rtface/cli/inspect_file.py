@@ -10,7 +10,6 @@ import typer
 from rtface.cli.command import FAILED, Json, command, explain
 from rtface.cli.console import Console, print_json, print_text
 from rtface.errors import RtfaceError
-from rtface.util.urls import place
 
 if TYPE_CHECKING:
     from rtface.trust.inspection import Inspected
@@ -30,7 +29,6 @@ def inspect(
     codes: list[int] = []
     for name in files:
         try:
-            place(name)  # refuses an empty one
             found = inspect_file(Path(name))
         except RtfaceError as error:
             if len(files) == 1:

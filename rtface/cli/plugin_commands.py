@@ -45,7 +45,7 @@ class CommandGroup(TyperGroup):
     """A group whose ``--help`` has the whole first sentence of each command, on as many lines as it takes."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the arguments name, or what does the work of one that was removed."""
+        """Finds a command, or says what does the work of a removed one."""
         if removed := gone(args[0], args[0]):
             ctx.fail(str(removed))
         return super().resolve_command(ctx, args)

@@ -52,7 +52,7 @@ class Job:
         return f"{self.output}/" if self.folder else self.output
 
 
-def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions, job: Path | None = None) -> list[Job]:
+def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
     """Pairs inputs with outputs.
 
     Raises:
@@ -77,8 +77,8 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions, 
             )
         return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
     check_file_name(str(output_dir), "folder")
-    for flag in ("compare", "report", "treatment", "shots", "invented", "job"):
-        if len(paths) > 1 and isinstance(job if flag == "job" else getattr(options, flag), Path):
+    for flag in ("compare", "report", "treatment", "shots", "invented"):
+        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
             hint = "--json prints one report a line" if flag == "report" else "run them one by one"
             raise UsageError(
                 "--{flag} names one file and there are {count} inputs; {hint}",

@@ -65,7 +65,7 @@ def try_sheet(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Show a few faces of a film before and after, by several engines, on one image.
+    """Show faces of a film, restored by several engines, on one image.
 
     The worst and the largest faces are found by seeking, those that gain most come first. It ends with the command that
     enhances the whole film.
@@ -117,7 +117,7 @@ def try_sheet(
 
 
 def usual_engines(engine: str) -> list[str]:
-    """The engines that are compared where none is named: that of a run, and the light one."""
+    """Names the engines to compare without a choice: that of a run, and the light one."""
     from rtface.engine.engine_set import DEFAULT, LIGHT
 
     return list(dict.fromkeys((DEFAULT if engine == "default" else engine, LIGHT)))

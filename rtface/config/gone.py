@@ -45,7 +45,6 @@ GONE = {
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,
-    "engines_build": Message("rtface engines --device cuda builds the plans and times them", code="gone_engines_build"),
     "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",

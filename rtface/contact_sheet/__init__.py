@@ -1,1 +1,1 @@
-"""The contact sheet of ``rtface try``: a few faces of a film, restored by several engines."""
+"""Contact sheet of ``rtface try``: faces of a film, restored by several engines."""

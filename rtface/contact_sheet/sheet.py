@@ -144,8 +144,9 @@ def write_sheet(sheet: Sheet, input: Path | Address, options: Options, engines: 
 
 
 def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
-    """The sheet, uint8 RGB h×w×3: a row for each face, the input and then each engine in the columns.
+    """Draws the sheet, uint8 RGB h×w×3: a row for each face.
 
+    The columns are the input and each engine.
     Crops are enlarged by whole factors (bicubic); the label says by how much.
     """
     width = _LABEL + (1 + len(engines)) * (CELL + _GAP) + _GAP
@@ -166,7 +167,7 @@ def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
 
 
 def row_label(row: SheetRow) -> list[str]:
-    """The texts about a face: its place, its size, its faults, and the verdict of a run."""
+    """Writes the label of a face: place, size, faults, and the verdict of a run."""
     image = row.face.image
     lines = [printable(image.name) if image is not None else format_time(row.time)]
     lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")

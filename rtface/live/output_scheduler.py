@@ -134,8 +134,7 @@ class OutputScheduler:
 
     def _repeat_due(self) -> float:
         """When the last frame is to be shown once more."""
-        ends = self._state.ends
-        if self._last is None or (ends.whole and ends.source.health.state != "away"):
+        if self._last is None or (self._state.ends.whole and not self._state.lost):
             return inf  # what is late is recorded at its own time
         if not self._state.watched:
             return self._shown_at + 2 * REST_S  # a source that rests gives frames in time
@@ -144,7 +143,7 @@ class OutputScheduler:
     def _replacement(self, now: float) -> Frame:
         """What is shown while no frame comes: the last one, or the slate."""
         assert self._last is not None
-        if self._slate is None and now - self._last_at > SLATE_S and self._state.ends.source.health.state == "away":
+        if self._slate is None and now - self._last_at > SLATE_S and self._state.lost:
             self._slate = replace(self._last, image=self._state.ends.slate(self._state.form), faces=(), before=None)
         passed = max(1, round(1e6 * (now - self._shown_at)))
         return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)

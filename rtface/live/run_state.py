@@ -103,3 +103,8 @@ class RunState:
     def watched(self) -> bool:
         """True if an output, as far as that is known, or the preview has a viewer."""
         return self.preview.viewers > 0 or any(sink.wanted for sink in self.ends.sinks)
+
+    @property
+    def lost(self) -> bool:
+        """True if the source is away."""
+        return self.ends.source.health.state == "away"

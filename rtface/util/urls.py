@@ -89,8 +89,6 @@ def file_path(path: str) -> str:
 def place(text: str | os.PathLike[str]) -> Path | Address:
     """A location named by the user: an address, a file or a folder (also as ``file://``). Raises as `check_slashes`."""
     name = os.fspath(text)
-    if not name:  # it would mean this folder
-        raise UsageError("an empty name was given; a variable of the shell may not be set", code="name_empty")
     check_slashes(name)
     if name.startswith("file://"):
         return Path(file_path(urlsplit(name).path))

@@ -69,13 +69,11 @@ class LiveStatus:
         self._seen: Sequence[int] = ()
         self._machine = machine or ProcessorMeter(lambda: busy_seconds() or 0.0, cpu_count() or 1, clock)
         ends = state.ends
-        read = [ends.source, ends.sound] if ends.sound else [ends.source]
-        source, *sinks = ends.titles
-        # Without their secrets a source and an output of one server may have the same name.
-        shown = [redacted(name) for name in ([source, ends.sound_name] if ends.sound else [source]) + sinks]
-        names = [f"{name} #{n + 1}" if (n := shown[:k].count(name)) else name for k, name in enumerate(shown)]
-        self.ends: list[tuple[str, Endpoint]] = list(zip(names, [*read, *ends.sinks], strict=True))
-        self.source, self.sound, self.sinks = self.ends[0], self.ends[1 : len(read)], self.ends[len(read) :]
+        source, *sinks = zip(ends.titles, (ends.source, *ends.sinks), strict=True)
+        sound = [(ends.sound_name, ends.sound)] if ends.sound else []
+        self.ends = _told_apart([source, *sound, *sinks])
+        first = 1 + len(sound)
+        self.source, self.sound, self.sinks = self.ends[0], self.ends[1:first], self.ends[first:]
         self._losses = {name: DropShares() for name, _ in self.sinks}
         self._late = DropShares()
         self.processor = processor or ProcessorMeter(processor_seconds, cores(), clock)
@@ -201,3 +199,10 @@ class LiveStatus:
             "backlog": round(health["backlog"], 2),
             **{key: health[key] for key in ("frames", "dropped", "causes", "bytes", "reopened", "size")},
         }
+
+
+def _told_apart(ends: Sequence[tuple[str, Endpoint]]) -> list[tuple[str, Endpoint]]:
+    """Numbers ends of one name: without their secrets a source and an output of one server may have the same."""
+    shown = [redacted(name) for name, _ in ends]
+    names = (f"{name} #{n + 1}" if (n := shown[:k].count(name)) else name for k, name in enumerate(shown))
+    return [(name, end) for name, (_, end) in zip(names, ends, strict=True)]

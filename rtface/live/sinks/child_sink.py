@@ -21,9 +21,8 @@ from rtface.media.marks.provenance import Change
 OPENING = 30.0
 # Most bytes of frames that may wait for the child.
 _MAX_WAITING_BYTES = 64 << 20
-
-
-_TOGETHER_S = 0.03  # a frame of sound, and what rounding adds
+# Seconds by which sound of the same time may come here before the first frame: a frame of it, and what rounding adds.
+_TOGETHER_S = 0.03
 
 
 class ChildSink(LiveSink):
@@ -94,7 +93,7 @@ class ChildSink(LiveSink):
         """Copies a frame for the child; drops it where the child has not taken those before in time."""
         slot: int | None = None
         seconds = self._since(frame.time)
-        if -_TOGETHER_S < seconds < 0:  # the sound that it begins with came here before it
+        if -_TOGETHER_S < seconds < 0:
             seconds = 0.0
         with self._lock:
             child, ring = self._child, self._ring

@@ -23,7 +23,7 @@ from rtface.media.write.frame_encoder import add_video
 from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import AnyPacket, Muxer
 from rtface.media.write.pcm_sound import PcmFiller
-from rtface.media.write.stream_choice import COVERS, StreamPlan
+from rtface.media.write.stream_choice import COVERS, StreamPlan, add_copy
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
 from rtface.stats import Stats
@@ -182,8 +182,7 @@ class OutputStreams:
             target = container.add_stream(plan.encoder)
             way = SubtitleTranscoder(source, target, self._stats).push
         else:
-            known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
-            target = container.add_stream_from_template(source, opaque=known or None)
+            target = add_copy(container, source)
             way = self._copying(plan, target)
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import av
 from av.audio.stream import AudioStream
-from av.stream import Disposition
+from av.container import OutputContainer
+from av.stream import Disposition, Stream
 
 from rtface.media.read.probe import StreamInfo
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
@@ -137,6 +138,12 @@ def _opens(source: AudioStream, encoder: str, format: str) -> bool:
     return True
 
 
+def add_copy(container: OutputContainer, source: Stream) -> Stream:
+    """Adds a stream for the packets of another, also of a codec that PyAV has no decoder of."""
+    known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
+    return container.add_stream_from_template(source, opaque=known or None)
+
+
 def accepts(format: str, stream: StreamInfo) -> bool:
     """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
     if format == "mpegts":  # its muxer takes everything, but readers know only these again
@@ -147,8 +154,7 @@ def accepts(format: str, stream: StreamInfo) -> bool:
         return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
-            known = stream.template.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
-            target = container.add_stream_from_template(stream.template, opaque=known or None)
+            target = add_copy(container, stream.template)
             packet = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
             rewriter = AdtsRewriter.between(stream.template, target, format)

@@ -17,6 +17,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
   const sofar = h("div", { class: "stack" });
   const pictures = new Map(); // of persons: asked for once while the analysis runs
   let shown = null, result = {}, count = "";
+  const table = () => found(result, seek, pictures, still, strength());
 
   function tell(news, whole) {
     result = ordered({ ...result, ...news });
@@ -30,7 +31,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
       count = "";
       pictures.clear();
       tell(value.result, true);
-      replace(root, head, found(result, seek, pictures, still, strength()));
+      replace(root, head, table());
     } else if (value.state === "failed") replace(root, head, note(translated(value.error), "bad"), button(t("films.analyse_again"), () => act()));
     else if (value.state === "stopped") replace(root, head, h("p", {}, t("films.analysis_stopped")), button(t("films.analyse_again"), () => act()));
     else {
@@ -39,7 +40,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
       line.textContent = [t(value.state === "waiting" ? "films.analysis_waits" : "films.analysing"), typeof value.share === "number" && percent(value.share),
         value.left_s && t("queue.left", { time: clock(value.left_s) })].filter(Boolean).join(" · ");
       if (value.scenes?.length || value.tracks) tell(Object.fromEntries(["scenes", "tracks", "persons"].filter((key) => value[key]).map((key) => [key, value[key]])), false);
-      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, found(result, seek, pictures, still, strength()));
+      if (Object.keys(value.tracks ?? {}).length && !sofar.contains(document.activeElement)) replace(sofar, table());
     }
     shown = value.state;
   }
@@ -49,7 +50,7 @@ export function mountAnalysis(root, id, seek, told, { still = false, options = (
   let looked = now(), asked = strength();
   act().catch(showError);
   function again() {
-    if (asked !== strength() && shown === "done") replace(root, head, found(result, seek, pictures, still, strength()));
+    if (asked !== strength() && shown === "done") replace(root, head, table());
     asked = strength();
     if (looked === now()) return;
     looked = now();
