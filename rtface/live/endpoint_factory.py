@@ -52,7 +52,8 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     if (unused := without_persons(engines, learnt)) is not None:
         stats.warn("person", unused)
     done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
-    whole = {"whole": True} if source.kind == "stream" and sink.kind == "file" else {}
+    recorded = sink.kind == "file" or (sink.kind == "null" and also is not None)
+    whole = {"whole": True} if source.kind == "stream" and recorded else {}
     sinks: list[LiveSink] = [plugins.load("sink", one.kind)(one, options, metadata=done, **whole) for one in named]
     own, buffer = options.audio is None, buffer_of(source, options)
     opened: LiveSource = plugins.load("source", source.kind)(

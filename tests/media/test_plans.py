@@ -109,7 +109,7 @@ def test_strict_stops_where_something_would_be_lost(media, tmp_path: Path):
 @pytest.mark.parametrize(("transfer", "said"), [(2, True), (16, False)])
 def test_dolby_vision_that_others_misread_is_said(transfer: int, said: bool):
     lines = not_shown(
-        {}, {}, ColorTags(transfer=transfer), HdrMetadata(dynamic=("Dolby Vision",)), alpha=False, borders=False
+        {}, {}, ColorTags(transfer=transfer), HdrMetadata(dynamic=("Dolby Vision",)), alpha=False, header=[]
     )
     assert any("profile 5" in line for line in lines) is said
 

@@ -13,7 +13,7 @@ from rtface.media.formats.color import HdrMetadata
 
 SEGMENT, CRC, UNKNOWN = 0x18538067, 0xBF, -1
 _VOID, _SEEK_HEAD, _SEEK, _SEEK_ID, _SEEK_POSITION = 0xEC, 0x114D9B74, 0x4DBB, 0x53AB, 0x53AC
-_TRACKS, _TRACK, _TRACK_TYPE, _VIDEO = 0x1654AE6B, 0xAE, 0x83, 0xE0
+_TRACKS, _TRACK, _TRACK_TYPE, _VIDEO, _BCP47 = 0x1654AE6B, 0xAE, 0x83, 0xE0, 0x22B59D
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
@@ -28,16 +28,28 @@ _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMet
 
 def hides_borders(file: BinaryIO, number: int) -> bool:
     """Tells whether the header hides columns or rows of a video track's frames."""
+    data = _tracks(file)
+    video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
+    return video is not None and any(_number(data, *video, kind) for kind in _CROP)
+
+
+def regional_languages(file: BinaryIO) -> list[str]:
+    """Lists the tracks' languages that have a region or script (BCP 47), as zh-Hant."""
+    data = _tracks(file)
+    places = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
+    tags = [data[slice(*place)].rstrip(b"\0").decode("ascii", "replace") for place in places if place]
+    return [tag for tag in dict.fromkeys(tags) if "-" in tag]
+
+
+def _tracks(file: BinaryIO) -> bytes:
     origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
-    data = b""
     for kind, body, size in level(file, origin):
         if kind == _TRACKS and 0 < size < _LONGEST:
             file.seek(body)
-            data = file.read(size)
+            return file.read(size)
         if kind in (_TRACKS, _CLUSTER):
             break
-    video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
-    return video is not None and any(_number(data, *video, kind) for kind in _CROP)
+    return b""
 
 
 def note_picture(

@@ -89,6 +89,8 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
+        if is_playlist(path) and _names_itself(Path(path).resolve()):
+            raise InputError("{name}: names itself as a part; mend the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
         # No playlist or session description opens the network; under a film's name, no other file either.
@@ -173,6 +175,17 @@ def _playlist(name: str, kind: str) -> InputError:
 def is_playlist(path: str | os.PathLike[str]) -> bool:
     """Whether a file of this name may name other files, which would be read with it; those of other names may not."""
     return Path(path).suffix.lower() in {suffix for suffixes in _PLAYLISTS.values() for suffix in suffixes}
+
+
+def _names_itself(path: Path, above: frozenset[Path] = frozenset()) -> bool:
+    """Whether a list names itself, in lists that it names: FFmpeg would read it without end."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    parts = {(path.parent / line.strip()).resolve() for line in lines if is_playlist(line.strip()) and line[0] != "#"}
+    within = above | {path}
+    return not within.isdisjoint(parts) or any(_names_itself(part, within) for part in parts)
 
 
 def _check_file(path: Path, name: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from av.container import InputContainer
@@ -28,7 +29,7 @@ def not_shown(
     hdr: HdrMetadata | None,
     *,
     alpha: bool,
-    borders: bool,
+    header: Iterable[str],
 ) -> list[str]:
     """Names what outputs lack or show in excess, one line each.
 
@@ -37,7 +38,7 @@ def not_shown(
         hidden: units of views and layers, by kind.
         tags, hdr: of the first frame.
         alpha: whether transparency is decoded.
-        borders: whether the container hides some.
+        header: what FFmpeg does not read of the container's header, from `unread_header`.
     """
     lines = [
         f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
@@ -51,19 +52,21 @@ def not_shown(
             "it is Dolby Vision without a layer of colours that others read (profile 5): players will show the output "
             "green and purple; convert it to HDR10 first"
         )
-    if borders:
-        lines.append("its container hides borders of the frames (clap, PixelCrop): the output shows them")
-    return lines
+    return [*lines, *header]
 
 
-def hides_borders(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> bool:
-    """Tells whether the header of a Matroska or MP4 file hides borders of a video track."""
-    name = container.format.name
+def unread_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> list[str]:
+    """Names what FFmpeg does not read of the header of a Matroska or MP4 file, one line each."""
+    name, lines = container.format.name, list[str]()
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
-        return False
+        return lines
     kind, number = matroska if name.startswith("matroska") else mp4, container.streams.video.index(video)
-    try:
-        with Path(path).open("rb") as file:
-            return kind.hides_borders(file, number)
-    except (OSError, struct.error, ValueError, IndexError):
-        return False  # of a damaged header; what cannot be read is said where its packets are
+    with suppress(OSError, struct.error, ValueError, IndexError), Path(path).open("rb") as file:
+        # of a damaged header; what cannot be read is said where its packets are
+        if kind.hides_borders(file, number):
+            lines.append("its container hides borders of the frames (clap, PixelCrop): the output shows them")
+        if kind is matroska and (tags := matroska.regional_languages(file)):
+            lines.append(
+                f"region and script of its languages are left out ({', '.join(tags)}): the output has a code each"
+            )
+    return lines

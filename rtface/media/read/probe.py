@@ -31,7 +31,7 @@ from rtface.media.read.container import (
 )
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields, Size
-from rtface.media.read.not_shown import hides_borders, not_shown
+from rtface.media.read.not_shown import not_shown, unread_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
@@ -317,7 +317,7 @@ def describe(
         on_gpu=on_gpu(first.image),
         coding=coding_of(video.codec_context, decoder.head),
         unseen=not_shown(
-            video.metadata, decoder.hidden, tags, hdr, alpha=alpha, borders=hides_borders(path, container, video)
+            video.metadata, decoder.hidden, tags, hdr, alpha=alpha, header=unread_header(path, container, video)
         ),
     )
     return enlarged(info, first, native_format(image))

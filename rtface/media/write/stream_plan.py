@@ -149,7 +149,7 @@ def plan_output(
     plan = OutputPlan(target, format, video, [], info, timecode_out, list(info.notes))
     if refused:
         asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
-        (plan.warnings if asked else plan.notes).append(f"{plan.path}: {refused}")
+        (plan.warnings if asked else plan.notes).append(str(refused))
     lost, video.strict = [*video.warnings, *_plan_streams(plan)], strict
     if strict and lost:
         raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
@@ -324,9 +324,8 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     lost = unheld(plan.format, plan.info.metadata, told)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)
     said = Message(
-        "{path}: {container} has no place for all that the input says of its streams ({facts}): it is left out{advice}",
+        "{container} has no place for all that the input says of its streams ({facts}): it is left out{advice}",
         code="facts_lost",
-        path=plan.path,
         container=plan.format,
         facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
         advice=Message("; name a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
