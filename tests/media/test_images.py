@@ -22,7 +22,7 @@ from PIL import Image
 import rtface
 from rtface.errors import InputError, InputMissing, OutputError, RtfaceError, UsageError
 from rtface.frame import Frame
-from rtface.media.formats.image_header import AvifShape, avif_shape
+from rtface.media.formats.image_header import avif_shape
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, not_kept, read_meta, write_meta
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.formats.tiff_tags import exif_with, read_directory
@@ -111,7 +111,7 @@ def test_kinds_that_are_read_only(tmp_path: Path, name: str, encoder: str, pix_f
     ],
 )
 def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mirror: bool, bits: int):
-    assert avif_shape(b"\0\0\0\x18ftypavif" + boxes) == AvifShape(turns, mirror, bits)
+    assert avif_shape(b"\0\0\0\x18ftypavif" + boxes) == (turns, mirror, bits)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from math import inf
 from typing import Any
 
 import av
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.media.formats.coded_headers.checks import damage_check
 from rtface.media.formats.coded_headers.steps import gap_reader
@@ -49,14 +48,14 @@ class Concealment:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
     """
 
-    def __init__(self, context: VideoCodecContext) -> None:
+    def __init__(self, context: av.VideoCodecContext) -> None:
         self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder says nothing of what it conceals
         self._since = inf  # time of the first damaged frame since the last sound I-frame
         self._reported = False  # whether the demuxer said of the packet before that it is damaged
         self._doubtful: float | None = None  # time of the packet behind that one
         self._shown, self._owed = -inf, 0
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
-        self._lenient: VideoCodecContext | None = None
+        self._lenient: av.VideoCodecContext | None = None
         coding = context.codec.canonical_name, bytes(context.extradata or b"")
         self._gap, self._check = gap_reader(*coding), damage_check(*coding)
         # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.

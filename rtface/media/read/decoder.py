@@ -9,7 +9,6 @@ from fractions import Fraction
 import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
@@ -76,7 +75,7 @@ class Decoder:
     def __init__(
         self,
         container: InputContainer,
-        video: VideoStream,
+        video: av.VideoStream,
         faults: Faults,
         cut: Cut,
         *,

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Literal, TypeAlias
 
 import av
-from av.video.stream import VideoStream
 
 from rtface.frame import Color, Display
 from rtface.media.cuda.decoder import GpuDecoder
@@ -38,7 +37,9 @@ class FrameForm:
         matrix: display matrix, None without; known after the first frame.
     """
 
-    def __init__(self, video: VideoStream, faults: Faults, cut: Cut, size: Size | None, gpu: GpuDecoder | None) -> None:
+    def __init__(
+        self, video: av.VideoStream, faults: Faults, cut: Cut, size: Size | None, gpu: GpuDecoder | None
+    ) -> None:
         self._video, self._faults, self._cut, self._size, self._gpu = video, faults, cut, size, gpu
         self.siting: str | None = None
         self.matrix: tuple[int, ...] | None = None

@@ -18,7 +18,6 @@ from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 import av
-from av.video.stream import VideoStream
 
 from rtface.media.formats.coded_headers.units import UNITS, Units
 from rtface.media.read.container import choose_video, open_container, time_base_of
@@ -107,7 +106,7 @@ class _Mark:
     slice: tuple[str, int] | None
 
 
-def _reader(video: VideoStream) -> Callable[[CodedFrame], _Mark]:
+def _reader(video: av.VideoStream) -> Callable[[CodedFrame], _Mark]:
     units = UNITS.get(video.codec_context.codec.canonical_name)
     return _whole if units is None else _Marks(units, bytes(video.codec_context.extradata or b"")).of
 

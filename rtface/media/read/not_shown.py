@@ -7,8 +7,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
+import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import UNSPECIFIED, ColorTags, HdrMetadata
@@ -56,7 +56,7 @@ def not_shown(
     return lines
 
 
-def hides_borders(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> bool:
+def hides_borders(path: str | os.PathLike[str], container: InputContainer, video: av.VideoStream) -> bool:
     """Tells whether the header of a Matroska or MP4 file hides borders of a video track."""
     name = container.format.name
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):

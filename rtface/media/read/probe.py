@@ -12,7 +12,6 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 
 from rtface.errors import Message
 from rtface.frame import Color, Display, Frame
@@ -206,7 +205,9 @@ class MediaInfo:
         return self.codec == "stills"
 
 
-def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
+def streams_of(
+    container: InputContainer, enhanced: av.VideoStream, covers: Mapping[int, bytes] = {}
+) -> list[StreamInfo]:
     """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
     return [
         StreamInfo(
@@ -243,7 +244,7 @@ def find_first_packets(info: MediaInfo) -> None:
 def describe(
     path: str | os.PathLike[str],
     container: InputContainer,
-    video: VideoStream,
+    video: av.VideoStream,
     decoder: Decoder,
     first: Frame,
     cut: Cut,

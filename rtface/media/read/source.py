@@ -14,7 +14,6 @@ from threading import Event, Lock
 
 import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
@@ -239,7 +238,7 @@ class FileSource:
 
     # -- opening ------------------------------------------------------------------------------------------------
 
-    def _open(self) -> tuple[InputContainer, VideoStream]:
+    def _open(self) -> tuple[InputContainer, av.VideoStream]:
         if self.pipe is None and is_pipe(self._path):
             try:
                 self.pipe = PipeReader(self._path, self._stop)

@@ -8,8 +8,6 @@ from math import floor
 
 import av
 from av.container import OutputContainer
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from rtface.errors import Message, OutputError
 from rtface.frame import Frame
@@ -22,7 +20,7 @@ from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
 
 
-def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> VideoStream:
+def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
     """Adds the stream of the frames to an output, its encoder configured as planned.
 
     Args:
@@ -34,7 +32,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> Video
         OutputError: the encoder does not open.
     """
     try:
-        stream: VideoStream = container.add_stream(  # pyright: ignore
+        stream: av.VideoStream = container.add_stream(  # pyright: ignore
             video.encoder, rate=video.rate, hwaccel=accel(video)
         )
         configure(stream, video)
@@ -107,7 +105,11 @@ class FrameEncoder:
     """
 
     def __init__(
-        self, stream: VideoStream | VideoCodecContext | JpegEncoder, video: VideoPlan, origin: Fraction, stats: Stats
+        self,
+        stream: av.VideoStream | av.VideoCodecContext | JpegEncoder,
+        video: VideoPlan,
+        origin: Fraction,
+        stats: Stats,
     ) -> None:
         self._stream, self._video, self._stats = stream, video, stats
         self._times = OutputTimes(video.time_base, origin, stats)

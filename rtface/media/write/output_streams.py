@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
-from av.audio.stream import AudioStream
+import av
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
-from av.video.stream import VideoStream
 
 from rtface.frame import Packet
 from rtface.media.formats.immersive import stereo_mode
@@ -146,7 +145,7 @@ class OutputStreams:
             self.muxer.wait(self._ways[index][0], sound.finish(length))
         self.muxer.flush()
 
-    def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
+    def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> av.VideoStream:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
@@ -172,7 +171,7 @@ class OutputStreams:
             return
         target: Any
         if plan.action == "sound":
-            assert isinstance(source, AudioStream)
+            assert isinstance(source, av.AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
             AudioTranscoder.configure(source, target)
             sound = AudioTranscoder(source, target, self._stats, fills=self._plan.format == "mxf")
@@ -186,7 +185,7 @@ class OutputStreams:
             way = self._copying(plan, target)
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))
-        if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
+        if isinstance(source, av.VideoStream) and (code := self._plan.timecode_of(source)):
             target.metadata[KEY] = str(code)
         if info.kind == "attachment":
             return

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import av
-from av.video.stream import VideoStream
 
 from rtface.errors import Message
 from rtface.media.formats.coded_headers.bits import annex_b, unescaped
@@ -129,7 +128,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
         return Message("the input is no file, and cannot be read twice", code="copy_no_file")
-    assert isinstance(stream, VideoStream)
+    assert isinstance(stream, av.VideoStream)
     units, header = UNITS.get(info.codec), bytes(stream.codec_context.extradata or b"")
     if units is None and (found := find_intra(info, path, format, header)) is not None:
         return found

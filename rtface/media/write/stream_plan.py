@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 from av.stream import Disposition
-from av.video.stream import VideoStream
 
 from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
@@ -86,7 +85,7 @@ class OutputPlan:
         """What the input says of itself, see `rtface.media.marks.provenance.own_tags`."""
         return own_tags(self.info.metadata, self.info.xmp)
 
-    def timecode_of(self, video: VideoStream) -> Timecode | None:
+    def timecode_of(self, video: av.VideoStream) -> Timecode | None:
         """The timecode with which another video stream begins."""
         rate, _ = rate_of(video)
         return output_timecode(find_timecode([video.metadata], rate), None, rate, self.info.skipped)
