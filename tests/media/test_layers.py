@@ -31,7 +31,7 @@ def test_what_lies_in_further_layers_is_said(
 ) -> None:
     layer, film = bytes.fromhex(unit), tmp_path / f"film{suffix}"
     start = len(layer).to_bytes(4, "big") if suffix == ".mp4" else b"\0\0\0\1"
-    with av.open(make_film(tmp_path / f"plain{suffix}", codec=codec, frames=2)) as source, av.open(film, "w") as box:
+    with av.open(make_film(tmp_path / f"plain{suffix}", codec=codec, frames=4)) as source, av.open(film, "w") as box:
         stream = box.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(video=0):
             if packet.size:

@@ -192,13 +192,11 @@ class FileSource:
     def _change_of(self) -> tuple[int, int, int]:
         """Size of the file, when it was changed last, and its number on the disk; of an address, a pipe and a file that
         is gone nothing."""
-        try:
+        with suppress(OSError):
             status = None if is_url(self._path) or self.pipe is not None else Path(self._path).stat()
-        except OSError:
-            status = None
-        if not status or not stat.S_ISREG(status.st_mode):
-            return 0, 0, 0
-        return status.st_size, status.st_mtime_ns, status.st_ino
+            if status and stat.S_ISREG(status.st_mode):
+                return status.st_size, status.st_mtime_ns, status.st_ino
+        return 0, 0, 0
 
     def _check_growth(self) -> None:
         """Warns where a file is still being written, so that its end is missing, or was changed or replaced; an

@@ -136,9 +136,7 @@ class FrameEncoder:
             lose(self._video, self._stats, what, said)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
-        self.last = pts
-        if self.first is None:
-            self.first = pts
+        self.last, self.first = pts, pts if self.first is None else self.first
         if self._rate is not None:
             self._shown[self.frames] = pts, duration
             pts, base, duration = self.frames, 1 / self._rate, 1
@@ -179,5 +177,4 @@ class FrameEncoder:
         )
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
-        for known in [known for known in self._shown if known < number]:
-            del self._shown[known]
+        self._shown = {known: stamp for known, stamp in self._shown.items() if known >= number}

@@ -86,17 +86,9 @@ class OutputStreams:
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
         self.languages = [one.metadata.get("language", "") for one in container.streams]
-        chapters = self._chapters()
-        if chapters:
+        if chapters := self._chapters():
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
-        self.muxer = Muxer(
-            container,
-            plan,
-            self.video.index,
-            texts=texts,
-            unheard=unheard,
-            stats=stats,
-        )
+        self.muxer = Muxer(container, plan, self.video.index, texts=texts, unheard=unheard, stats=stats)
 
     def take(self, item: Packet) -> None:
         """Sends a packet of the input where the plan says."""
@@ -203,7 +195,7 @@ class OutputStreams:
             return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown).push
         self._exact.add(plan.stream.index)
         rewriter = AdtsRewriter.between(source, target, format)
-        return rewriter.push if rewriter else _as_it_is
+        return rewriter.push if rewriter else lambda packet: (packet,)
 
     def _chapters(self) -> list[dict[str, Any]]:
         info, found = self._plan.info, list[dict[str, Any]]()
@@ -222,10 +214,6 @@ class OutputStreams:
                     }
                 )
         return found
-
-
-def _as_it_is(packet: AnyPacket) -> Iterable[AnyPacket]:
-    return (packet,)
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:

@@ -182,14 +182,11 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     if intra:
         video.options |= copy.options
         return None
-    slices = copy.units.reader()
-    sets = list(copy.units.sets_of(copy.header))
+    slices, sets = copy.units.reader(), list(copy.units.sets_of(copy.header))
     for unit in sets:
         slices.read(unit)
-    if isinstance(slices, H264Slices):
-        own = _h264_options(slices, copy, video)
-    else:
-        own = _hevc_options(sets, video, copy.depth)
+    is_h264 = isinstance(slices, H264Slices)
+    own = _h264_options(slices, copy, video) if is_h264 else _hevc_options(sets, video, copy.depth)
     if own is None:
         return Message("its header names no profile that is encoded here", code="copy_profile")
     key = f"{video.encoder.removeprefix('lib')}-params"
