@@ -34,8 +34,9 @@ from rtface.media.read.faults import Faults
 from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.pipe import PipeReader, is_pipe
-from rtface.media.read.probe import MediaInfo, describe
+from rtface.media.read.probe import describe
 from rtface.media.read.quantiser import threads_for
 from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut

@@ -21,7 +21,8 @@ from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.formats.color import is_transparent, tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.enlarge import Enlarger
-from rtface.media.read.probe import MediaInfo, StreamInfo, enlarged
+from rtface.media.read.media_info import MediaInfo, StreamInfo
+from rtface.media.read.probe import enlarged
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
 from rtface.media.stills.image_read import data_of, read_image, scan_header, warn_left_out

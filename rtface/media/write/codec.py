@@ -12,7 +12,7 @@ from rtface.errors import Message, UsageError
 from rtface.media.formats.color import tags_from_rgb
 from rtface.media.formats.immersive import sphere_of, stereo_mode
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.write.encoders import (
     FAMILIES,
     MEZZANINE,

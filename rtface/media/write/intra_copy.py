@@ -17,8 +17,8 @@ from rtface.errors import Message
 from rtface.media.formats.image_header import Tables, quantisation_tables, segments, size_of
 from rtface.media.formats.jpeg import encode_jpeg, tables_of_quality
 from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.mini_gops import mini_gops
-from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.util.av_arrays import plane_rows
 

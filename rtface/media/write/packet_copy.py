@@ -23,8 +23,8 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import PICTURE, renumbered
 from rtface.media.formats.coded_headers.units import BLA, UNITS, Units
 from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.mini_gops import CodedFrame, mini_gops
-from rtface.media.read.probe import MediaInfo
 from rtface.media.write.codec import ALIASES
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.intra_copy import IntraCopy, find_intra

@@ -11,7 +11,7 @@ import av
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
-from rtface.media.read.probe import StreamInfo
+from rtface.media.read.media_info import StreamInfo
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]

@@ -21,7 +21,8 @@ from rtface.media.formats.facts import unheld
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.container import FARTHEST, rate_of
-from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
+from rtface.media.read.media_info import MediaInfo, StreamInfo
+from rtface.media.read.probe import find_first_packets
 from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.packet_copy import PacketCopy
