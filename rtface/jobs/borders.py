@@ -14,7 +14,7 @@ import av
 from rtface.media.read.container import choose_video, open_container, time_base_of
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.faults import Faults
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.received import Received
 from rtface.stats import Stats
 

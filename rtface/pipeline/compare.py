@@ -14,7 +14,7 @@ from rtface.device.cpu.device import native_image
 from rtface.frame import Display, Frame
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import made_by_machine, own_tags
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.write.encoders import limit_look_ahead
 from rtface.media.write.file_sink import FurtherFrames
 from rtface.media.write.invented import map_frame

@@ -6,7 +6,7 @@ from rtface.config.options import EnhanceOptions
 from rtface.engine.engine_set import engine_names
 from rtface.engine.listing import list_engines
 from rtface.media.formats.coding import CLASSES
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.write.encoders import FAMILIES, VideoPlan
 from rtface.media.write.stream_choice import StreamPlan
 from rtface.media.write.stream_plan import OutputPlan

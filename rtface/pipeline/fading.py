@@ -16,7 +16,7 @@ from rtface.device.cpu.device import CpuDevice
 from rtface.errors import InputError, Message
 from rtface.frame import Color, FadingCurve, Float, Frame, Transfer
 from rtface.media.files.image_names import has_still_name
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.pipeline.build import open_tracker

@@ -34,8 +34,8 @@ from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, n
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import describe, own_tags
 from rtface.media.read.container import open_container
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.pipe import is_pipe
-from rtface.media.read.probe import MediaInfo
 from rtface.media.read.source import FileSource
 from rtface.media.read.start_timecode import output_timecode
 from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rtface.errors import UsageError
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.start_timecode import output_timecode
 from rtface.util.parse import format_start, parse_time
 from rtface.util.timecode import Timecode, has_drop_frame, standard_rate

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from rtface.media.read.frame_details import filter_for
 from tests.media.conftest import make_film, picture
 
 
@@ -19,12 +20,7 @@ def interlaced_film(path: Path, frames: Sequence[av.VideoFrame], order: str = "t
         stream = box.add_stream("libx264", rate=25, options={"preset": "ultrafast", "flags": "+ildct+ilme"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.field_order = {"tff": 2, "bff": 3}[order]
-        graph = av.filter.Graph()
-        graph.link_nodes(
-            graph.add_buffer(width=width, height=height, format="yuv420p", time_base=Fraction(1, 25)),
-            graph.add("setfield", order),
-            graph.add("buffersink"),
-        ).configure()
+        graph = filter_for(frames[0], "setfield", mode=order)
         for i, frame in enumerate(frames):
             frame.pts, frame.time_base = i, Fraction(1, 25)
             graph.push(frame)
@@ -43,14 +39,9 @@ def television(path: Path, orders: Sequence[str]) -> Path:
             context.width, context.height, context.pix_fmt = 64, 480, "yuv420p"
             context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
             context.options = {} if order == "prog" else {"flags": "+ildct+ilme"}
-            graph = av.filter.Graph()
-            graph.link_nodes(
-                graph.add_buffer(width=64, height=480, format="yuv420p", time_base=Fraction(1, 25)),
-                graph.add("setfield", order),
-                graph.add("buffersink"),
-            ).configure()
             frame = picture(i, "yuv420p", 64, 480)
             frame.pts, frame.time_base = i, Fraction(1, 25)
+            graph = filter_for(frame, "setfield", mode=order)
             graph.push(frame)
             for packet in [*context.encode(graph.pull()), *context.encode(None)]:
                 packet.stream, packet.pts, packet.dts, packet.time_base = stream, i, i, Fraction(1, 25)
@@ -86,19 +77,33 @@ def _first_slice(data: bytes) -> int:
         at += 3
 
 
+def coded(path: Path, kind: str = "video") -> list[bytes]:
+    """The packets of the first stream of a kind."""
+    with av.open(path) as box:
+        return [bytes(packet) for packet in box.demux(**{kind: 0}) if packet.size]
+
+
+def rewritten(source: Path, target: Path, change: Callable[[int, bytes], bytes]) -> Path:
+    """The video of a film with other packets, by number and bytes of each; one without bytes is left out."""
+    with av.open(source) as box, av.open(target, "w") as out:
+        stream = out.add_stream_from_template(box.streams.video[0])
+        for number, packet in enumerate(p for p in box.demux(video=0) if p.size):
+            if data := change(number, bytes(packet)):
+                own = av.Packet(data)
+                own.pts, own.dts, own.time_base, own.duration = (
+                    packet.pts,
+                    packet.dts,
+                    packet.time_base,
+                    packet.duration,
+                )
+                own.is_keyframe, own.stream = packet.is_keyframe, stream
+                out.mux(own)
+    return target
+
+
 def torn_jpegs(source: Path, target: Path, torn: Container[int]) -> Path:
     """A film of MJPEG of which these frames end in the middle."""
-    with av.open(source) as whole, av.open(target, "w") as box:
-        stream = box.add_stream_from_template(whole.streams.video[0])
-        for number, packet in enumerate(whole.demux(video=0)):
-            if packet.dts is None:
-                continue
-            data = bytes(packet)
-            copy = av.Packet(data[: len(data) // 2] if number in torn else data)
-            copy.pts, copy.dts, copy.time_base, copy.stream = packet.pts, packet.dts, packet.time_base, stream
-            copy.is_keyframe = True
-            box.mux(copy)
-    return target
+    return rewritten(source, target, lambda number, data: data[: len(data) // 2] if number in torn else data)
 
 
 def without_packets(source: Path, target: Path, lost: Sequence[int]) -> Path:
@@ -113,24 +118,12 @@ def without_packets(source: Path, target: Path, lost: Sequence[int]) -> Path:
 
 def without_frames(source: Path, target: Path, lost: Container[int], left: int = 0) -> Path:
     """A film without some packets of its video, counted as they come; or with so many bytes left of each."""
-    with av.open(source) as box, av.open(target, "w") as out:
-        stream = out.add_stream_from_template(box.streams.video[0])
-        for number, packet in enumerate(p for p in box.demux(video=0) if p.size):
-            if number in lost and not left:
-                continue
-            if number in lost:
-                whole, packet = packet, av.Packet(bytes(packet)[:left])
-                packet.pts, packet.dts, packet.time_base = whole.pts, whole.dts, whole.time_base
-            packet.stream = stream
-            out.mux(packet)
-    return target
+    return rewritten(source, target, lambda number, data: data[: left if number in lost else None])
 
 
 def with_bytes(source: Path, target: Path, places: dict[int, int], other: bytes) -> Path:
     """A film with other bytes in some packets of its video, counted as they come, from these places in them on."""
-    whole = bytearray(source.read_bytes())
-    with av.open(source) as box:
-        packets = [bytes(packet) for packet in box.demux(video=0)]
+    whole, packets = bytearray(source.read_bytes()), coded(source)
     for number, place in places.items():
         # A transport stream has headers of its own within: what is there is found by the bytes of the place.
         at = whole.index(packets[number][place : place + max(24, len(other))])

@@ -19,7 +19,7 @@ from rtface.media.read import container
 from rtface.media.read.source import FileSource
 from rtface.report import Report
 from rtface.stats import Stats
-from tests.media.encoded import encoded, torn_jpegs, with_bytes, without_frames, without_packets
+from tests.media.encoded import coded, encoded, torn_jpegs, with_bytes, without_frames, without_packets
 
 
 def cut(source: Path, target: Path, part: float = 0.6) -> Path:
@@ -240,9 +240,7 @@ def test_ffv1_is_compared_with_its_own_checksums(media, tmp_path: Path):
     whole = media.make_film(tmp_path / "whole.mkv", frames=20, **checked)
     good, stats = media.frames_of(whole)
     assert not stats.counters["frames_corrupt"]
-    with av.open(whole) as film:
-        packets = [bytes(packet) for packet in film.demux(video=0)]
-    data = bytearray(whole.read_bytes())
+    packets, data = coded(whole), bytearray(whole.read_bytes())
     data[data.find(packets[7]) + len(packets[7]) - 20] ^= 0x55
     (tmp_path / "in.mkv").write_bytes(data)
     frames, stats = media.frames_of(tmp_path / "in.mkv")

@@ -24,6 +24,7 @@ from rtface.media.read.hardware import Decoding, decoding, gpu_number
 from rtface.media.read.source import FileSource
 from rtface.stats import Stats
 from rtface.util.av_gpu import FORMATS, native_format, repacked
+from tests.media.encoded import coded
 from tests.pairs import pairs
 
 EXTERNAL = av.error.ExternalError(-542398533, "Generic error in an external library")
@@ -115,28 +116,11 @@ def same(one: Any, other: Any) -> None:
         assert getattr(one[1], name) == getattr(other[1], name), name
 
 
+# Of an input, but for its decoder, streams and pixel format.
 PROPERTIES = (
-    "width",
-    "height",
-    "display_width",
-    "display_height",
-    "rate",
-    "time_base",
-    "codec",
-    "color",
-    "display",
-    "tags",
-    "matrix",
-    "aspect",
-    "interlaced",
-    "hdr",
-    "captions",
-    "duration_s",
-    "origin",
-    "transparent",
+    *("width", "height", "display_width", "display_height", "rate", "time_base", "codec", "color", "display", "tags"),
+    *("matrix", "aspect", "interlaced", "hdr", "captions", "duration_s", "origin", "transparent"),
 )
-
-
 X265 = "log-level=none:keyint=12:bframes=3:open-gop=1"
 HDR = (
     "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400:hdr10=1:"
@@ -346,11 +330,8 @@ def test_a_gpu_that_fails_later_ends_the_film(film, gpu, monkeypatch, lost):
 
 def test_damage_is_counted_on_a_gpu_too(media, tmp_path, gpu):
     source = media.make_film(tmp_path / "in.mkv", frames=40, options={"preset": "fast", "bf": "2", "g": "12"})
-    with av.open(str(source)) as box:
-        spoilt = next(bytes(p) for i, p in enumerate(p for p in box.demux(video=0) if p.size) if i == 20)
-    data = source.read_bytes()
-    at = data.index(spoilt)
-    source.write_bytes(data[:at] + b"\xff" * len(spoilt) + data[at + len(spoilt) :])
+    spoilt, data = coded(source)[20], source.read_bytes()
+    source.write_bytes(data.replace(spoilt, b"\xff" * len(spoilt)))
     gpu()
     there, here = seen(source, Decoding(0, True)), seen(source, None)
     same(there, here)

@@ -12,6 +12,7 @@ from rtface.media.formats import matroska, mp4
 from rtface.media.read.not_shown import unread_header
 from rtface.media.read.source import FileSource
 from tests.media.conftest import make_film, passthrough
+from tests.media.encoded import rewritten
 from tests.util.mutations import spoilt
 
 
@@ -30,16 +31,9 @@ def test_what_lies_in_further_layers_is_said(
     tmp_path: Path, codec: str, unit: str, said: str | None, suffix: str
 ) -> None:
     # Of one or two frames, x265 gives random decoding times, which MP4 does not take.
-    layer, film = bytes.fromhex(unit), tmp_path / f"film{suffix}"
+    layer, plain = bytes.fromhex(unit), make_film(tmp_path / f"plain{suffix}", codec=codec, frames=4)
     start = len(layer).to_bytes(4, "big") if suffix == ".mp4" else b"\0\0\0\1"
-    with av.open(make_film(tmp_path / f"plain{suffix}", codec=codec, frames=3)) as source, av.open(film, "w") as box:
-        stream = box.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                longer = av.Packet(bytes(packet) + start + layer)
-                longer.pts, longer.dts, longer.time_base = packet.pts, packet.dts, packet.time_base
-                longer.is_keyframe, longer.stream = packet.is_keyframe, stream
-                box.mux(longer)
+    film = rewritten(plain, tmp_path / f"film{suffix}", lambda _, data: data + start + layer)
     source = FileSource(film, threads=1)
     source.close()
     found = [line.removeprefix("its first packets hold ").split(", which")[0] for line in source.info.unseen]

@@ -52,12 +52,6 @@ def test_the_nearest_format(have: str, candidates: list[str], want: str, losses:
     assert (best, len(lost)) == (want, losses), lost
 
 
-def test_shapes():
-    assert pixel_format_info("yuv422p10le").sampling == (2, 1) and pixel_format_info("yuv422p10le").bits == 10
-    assert pixel_format_info("pal8").model == "rgb" and pixel_format_info("ya8").alpha
-    assert pixel_format_info("gray16le").model == "gray"
-
-
 @pytest.mark.parametrize(
     ("change", "suffix", "encoder"),
     [

@@ -20,7 +20,7 @@ from rtface.frame import Frame, Quantisers
 from rtface.media.read.quantiser import QuantiserReader, threads_for
 from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
-from tests.media.encoded import interlaced_film
+from tests.media.encoded import coded, interlaced_film
 
 WIDTH, HEIGHT, COUNT = 160, 96, 4
 WHOLE = 0, 0, WIDTH, HEIGHT
@@ -274,7 +274,7 @@ def test_damage_is_no_fault(suffix: str, make: Callable[[], bytes], tmp_path: Pa
     rng = np.random.default_rng(3)
     with av.open(path) as box:
         stream = box.streams.video[0]
-        packets = [bytes(p) for p in box.demux(stream) if p.size]
+        packets = coded(path)
         for seed in range(20):
             context = av.CodecContext.create(stream.codec_context.name, "r")
             context.extradata = stream.codec_context.extradata

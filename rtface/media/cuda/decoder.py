@@ -6,8 +6,6 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from rtface.errors import DeviceLost, InputError
 from rtface.media.cuda import driver
@@ -39,7 +37,9 @@ class GpuDecoder:
         first: the first frame as software decoded it, with everything that the container says of it.
     """
 
-    def __init__(self, stream: VideoStream, gpu: VideoCodecContext, format: str, *, device: int, keep: bool) -> None:
+    def __init__(
+        self, stream: av.VideoStream, gpu: av.VideoCodecContext, format: str, *, device: int, keep: bool
+    ) -> None:
         self._stream, self._gpu, self._format, self._device, self._keep = stream, gpu, format, device, keep
         self.refusal: str | None = None
         self.first: av.VideoFrame | None = None

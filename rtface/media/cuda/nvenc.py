@@ -9,7 +9,7 @@ from rtface.errors import UsageError
 from rtface.media.cuda import driver
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.hardware import gpu_number
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.write.codec import ALIASES, default_encoder, lossy_notes, plan_video
 from rtface.media.write.encoders import SPEEDS, EncoderRefused, VideoPlan, check
 from rtface.util.av_gpu import FORMATS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from av.video.codeccontext import VideoCodecContext
+import av
 
 from rtface.media.formats.coded_headers.units import UNITS
 from rtface.media.formats.pixel_format import pixel_format_info
@@ -61,7 +61,7 @@ class Coding:
         return CLASSES[self.kind] + (f" ({self.name})" if self.name else "")
 
 
-def coding_of(context: VideoCodecContext, head: bytes = b"") -> Coding:
+def coding_of(context: av.VideoCodecContext, head: bytes = b"") -> Coding:
     """What an opened stream says of its coding; `head` is the beginning of its first packet.
 
     H.264 and H.265 are lossless where their parameter sets say that the quantiser is bypassed, JPEG 2000 where its

@@ -9,12 +9,16 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from rtface.media.formats.tiff_tags import order_of, read_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
+_KINDS = {
+    **{PNG: "png", b"\xff\xd8\xff": "jpeg", b"SDPX": "dpx", b"XPDS": "dpx", b"v/1\x01": "exr"},
+    **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff"),
+    **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp"},
+}
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
 _MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # with a length, or the end
@@ -29,25 +33,16 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 def kind_of(data: bytes) -> str | None:
     """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm") by a
     file's first bytes, None for anything else."""
-    if data.startswith(PNG):
-        return "png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
+    for begin, kind in _KINDS.items():
+        if data.startswith(begin):
+            return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return "tiff"
-    if data[:4] in (b"SDPX", b"XPDS"):
-        return "dpx"
-    if data[:4] == b"v/1\x01":
-        return "exr"
     if data[4:12] in (b"ftypavif", b"ftypmif1") and b"avif" in data[8:40]:
         return "avif"
-    if data.startswith(b"\xff\x4f\xff\x51") or (data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx ")):
+    if data[4:8] == b"jP  " and data[20:24] in (b"jp2 ", b"jpx "):
         return "jp2"
-    if _PNM.match(data):
-        return "pnm"
-    return "bmp" if data[:2] == b"BM" else None
+    return "pnm" if _PNM.match(data) else None
 
 
 def unread_kind(data: bytes) -> str:
@@ -65,7 +60,7 @@ def unread_kind(data: bytes) -> str:
 def size_of(data: bytes) -> tuple[int, int] | None:
     """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
     kind = kind_of(data)
-    try:
+    with suppress(struct.error):
         if kind == "dpx":
             return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
         if kind == "png":
@@ -81,8 +76,6 @@ def size_of(data: bytes) -> tuple[int, int] | None:
         if kind == "jpeg":
             height, width = struct.unpack_from(">HH", frame_header(data), 1)
             return width, height
-    except struct.error:
-        return None
     return None
 
 
@@ -112,22 +105,9 @@ def _images(body: bytes) -> int:
     return struct.unpack(order_of(tiff) + "I", said)[0] if isinstance(said, bytes) and len(said) == 4 else 1
 
 
-@dataclass(frozen=True, slots=True)
-class AvifShape:
-    """What the header of an AVIF says of its samples (ISO/IEC 23008-12, AV1 in ISOBMFF).
-
-    Attributes:
-        turns, mirror: clockwise quarter turns, and then whether to mirror, that make it upright.
-        bits: of a sample: 8, 10 or 12.
-    """
-
-    turns: int = 0
-    mirror: bool = False
-    bits: int = 8
-
-
-def avif_shape(data: bytes) -> AvifShape:
-    """What the header of an AVIF says of its samples."""
+def avif_shape(data: bytes) -> tuple[int, bool, int]:
+    """Reads the header of an AVIF (ISO/IEC 23008-12, AV1 in ISOBMFF): clockwise quarter turns, and then whether to
+    mirror, that make it upright; bits of a sample (8, 10 or 12)."""
     head = data[: 1 << 20]
     turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
     coded = re.search(rb"av1C..(.)", head, re.DOTALL)
@@ -135,7 +115,7 @@ def avif_shape(data: bytes) -> AvifShape:
     turns = -(turn[1][0] & 3) % 4 if turn else 0
     if flip is not None and not flip[1][0] & 1:  # exchanges top and bottom
         turns = (turns + 2) % 4
-    return AvifShape(turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10)
+    return (turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10)
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -41,7 +41,7 @@ _JPEG_KEPT = re.compile(
 )  # JUMBF has credentials
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _HEAD = 16 << 20  # bytes in which the boxes of an AVIF or JPEG 2000 are looked for
-_DENSITY_AT, _JFIF_END = 13, 20  # in a JPEG of ours
+_DENSITY_AT, _JFIF_END, _SEGMENT = 13, 20, 65_000  # in a JPEG of ours; bytes of a block in a segment
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
@@ -288,7 +288,6 @@ def _read_png(data: bytes) -> ImageMetadata:
 
 def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
     chunks = [(k, b) for k, b in png_chunks(data) if k not in _PNG_KEPT and k not in (b"iCCP", b"eXIf")]
-    head, rest = chunks[0], chunks[1:]
     keys = {key.encode("latin-1", "replace")[:79] for key in text}
     new = [(k, b) for k, b in meta.png if not (k == b"iTXt" and b.split(b"\0", 1)[0] in keys)]
     if meta.resolution and not any(k == b"pHYs" for k, _ in new):
@@ -298,13 +297,10 @@ def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
     if meta.icc:
         new = [(k, b) for k, b in new if k != b"sRGB"]
         new.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc)))
-    if meta.exif:
-        new.append((b"eXIf", meta.exif))
-    if meta.xmp:
-        new.append((b"iTXt", _XMP_KEYWORD + b"\0\0\0\0\0" + meta.xmp))
-    for key, value in text.items():
-        new.append((b"iTXt", key.encode("latin-1", "replace")[:79] + b"\0\0\0\0\0" + value.encode()))
-    return PNG + b"".join(_chunk(k, b) for k, b in [head, *new, *rest])
+    texts = [(_XMP_KEYWORD, meta.xmp), *((k.encode("latin-1", "replace")[:79], v.encode()) for k, v in text.items())]
+    new += [(b"eXIf", meta.exif)] if meta.exif else []
+    new += [(b"iTXt", key + b"\0\0\0\0\0" + said) for key, said in texts if said is not None]
+    return PNG + b"".join(_chunk(k, b) for k, b in [chunks[0], *new, *chunks[1:]])
 
 
 # -- JPEG -------------------------------------------------------------------------------------------------------
@@ -344,25 +340,25 @@ def segment(marker: int, body: bytes) -> bytes:
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
     """Puts blocks behind the JFIF segment with which our encoder begins."""
-    new = b""
-    if meta.exif and len(meta.exif) < 65_000:
-        new += segment(0xE1, _EXIF_HEAD + meta.exif)
-    if meta.xmp and len(meta.xmp) < 65_000:
-        new += segment(0xE1, _XMP_HEAD + meta.xmp)
-    if meta.icc:
-        pieces = [meta.icc[i : i + 65_000] for i in range(0, len(meta.icc), 65_000)]
-        for number, piece in enumerate(pieces, 1):
-            new += segment(0xE2, _ICC_HEAD + bytes((number, len(pieces))) + piece)
-    new += b"".join(segment(0xE1, each) for each in meta.more_xmp)
-    for at in range(len(_IPTC_HEAD), len(meta.iptc or b""), 65_000):
-        new += segment(0xED, _IPTC_HEAD + (meta.iptc or b"")[at : at + 65_000])
-    new += b"".join(segment(0xFE, each) for each in meta.comments)
+    blocks = (_EXIF_HEAD, meta.exif), (_XMP_HEAD, meta.xmp)
+    profile, iptc = (_pieces(block or b"") for block in (meta.icc, (meta.iptc or b"").removeprefix(_IPTC_HEAD)))
+    parts = [
+        *((0xE1, head + block) for head, block in blocks if block and len(block) < _SEGMENT),
+        *((0xE2, _ICC_HEAD + bytes((n, len(profile))) + piece) for n, piece in enumerate(profile, 1)),
+        *((0xE1, each) for each in meta.more_xmp),
+        *((0xED, _IPTC_HEAD + piece) for piece in iptc),
+        *((0xFE, each) for each in meta.comments),
+    ]
     said = meta.density
     if meta.resolution and not said:
         said = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
     if said and len(said) == 5:
         data = data[:_DENSITY_AT] + said + data[_DENSITY_AT + 5 :]
-    return data[:_JFIF_END] + new + data[_JFIF_END:]
+    return data[:_JFIF_END] + b"".join(segment(*part) for part in parts) + data[_JFIF_END:]
+
+
+def _pieces(block: bytes) -> list[bytes]:
+    return [block[at : at + _SEGMENT] for at in range(0, len(block), _SEGMENT)]
 
 
 # -- WebP -------------------------------------------------------------------------------------------------------
@@ -378,9 +374,7 @@ def _riff(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _read_webp(data: bytes) -> ImageMetadata:
     found = dict(_riff(data))
-    exif = found.get(b"EXIF")
-    if exif and exif.startswith(_EXIF_HEAD):
-        exif = exif[len(_EXIF_HEAD) :]
+    exif = found.get(b"EXIF", b"").removeprefix(_EXIF_HEAD) or None
     return ImageMetadata(icc=found.get(b"ICCP"), exif=exif, xmp=found.get(b"XMP "))
 
 
@@ -388,10 +382,6 @@ def _write_webp(data: bytes, meta: ImageMetadata, size: tuple[int, int], alpha: 
     pixels = [(k, b) for k, b in _riff(data) if k in (b"VP8 ", b"VP8L", b"ALPH")]
     flags = 0x20 * bool(meta.icc) | 0x10 * alpha | 0x08 * bool(meta.exif) | 0x04 * bool(meta.xmp)
     head = struct.pack("<I", flags) + (size[0] - 1).to_bytes(3, "little") + (size[1] - 1).to_bytes(3, "little")
-    blocks = [(b"VP8X", head)]
-    blocks += [(b"ICCP", meta.icc)] if meta.icc else []
-    blocks += pixels
-    blocks += [(b"EXIF", meta.exif)] if meta.exif else []
-    blocks += [(b"XMP ", meta.xmp)] if meta.xmp else []
-    body = b"".join(k + struct.pack("<I", len(b)) + b + b"\0" * (len(b) % 2) for k, b in blocks)
+    blocks = [(b"VP8X", head), (b"ICCP", meta.icc), *pixels, (b"EXIF", meta.exif), (b"XMP ", meta.xmp)]
+    body = b"".join(k + struct.pack("<I", len(b)) + b + b"\0" * (len(b) % 2) for k, b in blocks if b)
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body

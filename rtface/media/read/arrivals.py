@@ -17,7 +17,6 @@ from typing import Any, TypeAlias
 import av
 from av.container import InputContainer
 from av.stream import Stream
-from av.video.stream import VideoStream
 
 from rtface.concurrency.buffer import buffer
 from rtface.media.read.container import is_unsized_end
@@ -100,7 +99,7 @@ class ArrivingPackets:
         full: whether so much waited that its sender, which has a pace, had to wait, too.
     """
 
-    def __init__(self, container: InputContainer, video: VideoStream, stop: Event, pipe: PipeReader | None) -> None:
+    def __init__(self, container: InputContainer, video: av.VideoStream, stop: Event, pipe: PipeReader | None) -> None:
         self._container, self._video, self._stop, self._pipe = container, video, stop, pipe
         video.time_base = _BASE
         self._first: deque[Arrival] = deque()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from typing import Any
 
 import av
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.media.formats.coded_headers.checks import damage_check
 from rtface.media.formats.coded_headers.steps import gap_reader
@@ -17,25 +15,16 @@ _AWAITED = 4096
 """Frames that are awaited at most."""
 
 
-def _each(_: bytes) -> bool:
-    return True
+_EACH = ("hevc", "ffv1", "av1")  # AV1 bitstream, 7.5: a temporal unit has one shown frame
 
 
-def _vp9(head: bytes) -> bool:
-    """VP9 bitstream, 6.2: marker, profile, show_existing_frame, frame_type, show_frame."""
-    bits = int.from_bytes(head.ljust(2, b"\0"), "big") << (head[:1] >= b"\xb0")  # profile 3 has a bit more
-    return bool(bits & 0x0800) or bool(bits & 0x0200)
-
-
-# Whether a packet becomes a frame, by its first bytes.
-_SHOWS: dict[str, Callable[[bytes], bool] | None] = {
-    "hevc": _each,
-    "ffv1": _each,
-    "av1": _each,  # AV1 bitstream, 7.5: a temporal unit has one shown frame
-    "vp8": lambda head: bool(head) and bool(head[0] & 0x10),  # RFC 6386, 9.1: show_frame
-    "vp9": _vp9,
-    "mjpeg": None,
-}
+def _is_shown(codec: str, head: bytes) -> bool:
+    """Whether a packet becomes a frame, by its first bytes, 2 at most."""
+    bits = int.from_bytes(head.ljust(2, b"\0"), "big")
+    if codec == "vp8":  # RFC 6386, 9.1: show_frame
+        return bool(bits & 0x1000)
+    # VP9 bitstream, 6.2: marker, profile, show_existing_frame, frame_type, show_frame; profile 3 has a bit more
+    return codec != "vp9" or bool(bits << (bits >= 0xB000) & 0x0A00)
 
 
 class Concealment:
@@ -49,20 +38,21 @@ class Concealment:
         context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
     """
 
-    def __init__(self, context: VideoCodecContext) -> None:
+    def __init__(self, context: av.VideoCodecContext) -> None:
         self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder says nothing of what it conceals
         self._since = inf  # time of the first damaged frame since the last sound I-frame
         self._reported = False  # whether the demuxer said of the packet before that it is damaged
         self._doubtful: float | None = None  # time of the packet behind that one
         self._shown, self._owed = -inf, 0
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
-        self._lenient: VideoCodecContext | None = None
+        self._lenient: av.VideoCodecContext | None = None
         coding = context.codec.canonical_name, bytes(context.extradata or b"")
         self._gap, self._check = gap_reader(*coding), damage_check(*coding)
         # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
         self._gaps: list[tuple[float, int, int]] = []
         self._unread = 0  # packets in a row in which no frame can be read
-        self._shows = _SHOWS.get(context.codec.canonical_name, _each if context.codec.intra_only else None)
+        self._codec = context.codec.canonical_name
+        self._shows = self._codec in (*_EACH, "vp8", "vp9") or (context.codec.intra_only and not self._refuses)
         self._awaited: set[float] = set()  # times of frames that have to come
         # Errors whose frame was not found missing yet. With several threads they come some packets late.
         self._failed, self._failed_at = 0, -inf
@@ -76,7 +66,7 @@ class Concealment:
             awaited: False for a frame that need not come.
         """
         awaited = awaited and not packet.is_discard  # an edit list cuts it away
-        shown = self._shows is not None and self._shows(bytes(memoryview(packet)[:2]))
+        shown = self._shows and _is_shown(self._codec, bytes(memoryview(packet)[:2]))
         if shown and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
             self._awaited.add(packet.pts)
         if self._check and self._check(bytes(packet)):
@@ -118,9 +108,8 @@ class Concealment:
         gaps = [gap for gap in self._gaps if gap[0] <= stamp]
         self._gaps = [gap for gap in self._gaps if gap[0] > stamp]
         count, unread = sum(gap[1] for gap in gaps), sum(gap[2] for gap in gaps)
-        due = {at for at in self._awaited if at <= stamp}
-        self._awaited -= due
-        due -= {stamp}
+        due = {at for at in self._awaited if at < stamp}
+        self._awaited -= {*due, stamp}
         if stamp < self._counted_at:  # the clock went back
             self._awaited.clear()
             due.clear()

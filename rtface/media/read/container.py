@@ -16,7 +16,6 @@ import av
 from av.codec.context import Flags
 from av.container import InputContainer
 from av.stream import Discard, Disposition, Stream
-from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.media.formats.image_header import unread_kind
@@ -261,7 +260,7 @@ def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
     return error.errno == EIO and container.size <= 0
 
 
-def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[VideoStream, str | None]:
+def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[av.VideoStream, str | None]:
     """The video stream to work on, and a line that says which was taken where there are several. Of an HLS or DASH list
     FFmpeg reads nothing but the streams of that `variant` from here on.
 
@@ -309,7 +308,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
     )
 
 
-def rate_of(stream: VideoStream) -> tuple[Fraction, bool]:
+def rate_of(stream: av.VideoStream) -> tuple[Fraction, bool]:
     """Nominal frames a second, and whether the stream said so."""
     for rate in (stream.guessed_rate, stream.average_rate):
         if rate and 0 < rate <= 1000:
@@ -333,7 +332,7 @@ def is_still(container: InputContainer) -> bool:
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
 
 
-def kept_streams(container: InputContainer, video: VideoStream) -> list[Stream]:
+def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
     """All streams that belong to the film of `video`, in the order of the container: of an HLS or DASH list those of
     its variant."""
     return streams_of_variant(container, video) if variants_of(container) else list(container.streams)
@@ -344,7 +343,7 @@ def clock_start_of(container: InputContainer) -> Fraction:
     return Fraction(container.start_time or 0, 1_000_000)
 
 
-def expected_end(container: InputContainer, video: VideoStream) -> Fraction | None:
+def expected_end(container: InputContainer, video: av.VideoStream) -> Fraction | None:
     """Where the frames should end, in seconds of the container's own clock, as far as it says."""
     ends, clock_start = list[Fraction](), clock_start_of(container)
     # The length of a film in fragments (its index names no frame) is the time at which the last fragment ends.

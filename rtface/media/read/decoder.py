@@ -9,7 +9,6 @@ from fractions import Fraction
 import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 
 from rtface.errors import InputError
 from rtface.frame import Frame, Packet
@@ -34,7 +33,6 @@ from rtface.media.read.pipe import PipeReader
 from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTimestamps
 from rtface.protocols import Item
-from rtface.util.parse import format_time
 
 # Seconds of other streams read after the last frame of a cut, for packets that come late in the file.
 _AFTER_END = 5
@@ -76,7 +74,7 @@ class Decoder:
     def __init__(
         self,
         container: InputContainer,
-        video: VideoStream,
+        video: av.VideoStream,
         faults: Faults,
         cut: Cut,
         *,
@@ -221,8 +219,8 @@ class Decoder:
         """
         for image, following in self._clock.settled(images, end=end):
             if self._sought:
-                self._sought = False
-                if not self._is_landing(image):
+                self._sought, stamp, start = False, self._clock.stamp(image), self._cut.start or 0
+                if stamp is None or not image.key_frame or stamp * self._base > start:
                     raise SeekMissed
             frame = self._frame(image, following)
             if frame is None:
@@ -232,10 +230,6 @@ class Decoder:
             elif not end:
                 self._done = True
                 return
-
-    def _is_landing(self, image: av.VideoFrame) -> bool:
-        stamp, start = self._clock.stamp(image), self._cut.start
-        return stamp is not None and image.key_frame and start is not None and stamp * self._base <= start
 
     def _frame(self, image: av.VideoFrame, following: int | None) -> Frame | None:
         """A decoded image as a Frame, or None where it lies before the cut.
@@ -295,13 +289,11 @@ class Decoder:
 
     def _check_end(self) -> None:
         known = _KNOW_DURATION if not self._remote else (*_KNOW_DURATION, *_PLAYLISTS)
-        if not self.frames or self._cut.end is not None or (self._pipe and self._pipe.stopped):
-            return  # where there is no frame at all, that is said
         expected = expected_end(self._container, self._video)
-        if expected is None or not self._container.format.name.startswith(known):
-            return
+        if not self.frames or self._cut.end is not None or (self._pipe and self._pipe.stopped) or expected is None:
+            return  # where there is no frame at all, that is said
         missing = expected - self.reached
-        if missing > max(Fraction(1, 2), 3 / self._rate):
+        if missing > max(Fraction(1, 2), 3 / self._rate) and self._container.format.name.startswith(known):
             self._faults.stats.count("truncated")
             if self._remote:
                 self._broke_off("it ends too early")
@@ -316,13 +308,11 @@ class Decoder:
         if self._done:
             return
         whole = expected_end(self._container, self._video)
-        of = "" if whole is None else f" of {self._cut.shown(whole)}"
-        reached = max(Fraction(0), self.reached - self._cut.clock_start)
         raise InputError(
             "{name}: broke off after {reached}{of} ({why}), and asking for the rest did not help; try again later",
             code="address_broke_off",
             name=self._faults.name,
-            reached=format_time(float(reached)),
-            of=of,
+            reached=self._cut.shown(max(self._cut.clock_start, self.reached)),
+            of="" if whole is None else f" of {self._cut.shown(whole)}",
             why=why,
         )

@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import Literal, TypeAlias
 
 import av
-from av.video.stream import VideoStream
 
 from rtface.frame import Color, Display
 from rtface.media.cuda.decoder import GpuDecoder
@@ -38,13 +37,14 @@ class FrameForm:
         matrix: display matrix, None without; known after the first frame.
     """
 
-    def __init__(self, video: VideoStream, faults: Faults, cut: Cut, size: Size | None, gpu: GpuDecoder | None) -> None:
+    def __init__(
+        self, video: av.VideoStream, faults: Faults, cut: Cut, size: Size | None, gpu: GpuDecoder | None
+    ) -> None:
         self._video, self._faults, self._cut, self._size, self._gpu = video, faults, cut, size, gpu
         self.siting: str | None = None
         self.matrix: tuple[int, ...] | None = None
         self._first: av.VideoFrame | None = None
-        self._known = False
-        self._turned = 0, False
+        self._turned: tuple[int, bool] | None = None  # by the first frame
         self._tags: tuple[int, ...] | None = None
         self._color = Color()
         self._fields: Fields | None = None
@@ -64,8 +64,7 @@ class FrameForm:
     def sized(self, image: av.VideoFrame) -> av.VideoFrame:
         """The image in the size of all frames."""
         now = (image.width, image.height, native_format(image))
-        if not self._known:
-            self._known = True
+        if self._turned is None:
             # A decoder on the GPU does not know what the container says of its frames.
             self._first = first = (self._gpu.first if self._gpu else None) or software(image)
             self.siting = details_of(first)[0]
@@ -106,5 +105,6 @@ class FrameForm:
                 "output notes the first throughout",
             )
         if fields not in self._displays:
-            self._displays[fields] = display_of(*self._turned, self._video.sample_aspect_ratio, fields)
+            turned = self._turned or (0, False)
+            self._displays[fields] = display_of(*turned, self._video.sample_aspect_ratio, fields)
         return self._displays[fields]

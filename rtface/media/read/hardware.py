@@ -6,10 +6,7 @@ import re
 from dataclasses import dataclass
 
 import av
-from av.codec import Codec
 from av.codec.hwaccel import HWAccel
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from rtface.media.cuda import driver
 from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
@@ -54,7 +51,7 @@ def gpu_number(name: str) -> int | None:
     return int(match[1] or 0) if match else None
 
 
-def open_on_gpu(stream: VideoStream, wanted: Decoding) -> GpuDecoder | str:
+def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
     """A decoder on the GPU for a stream that is still unread; in a few words why, where it cannot be."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
@@ -72,13 +69,13 @@ def open_on_gpu(stream: VideoStream, wanted: Decoding) -> GpuDecoder | str:
     return GpuDecoder(stream, context, ON_GPU[pix_fmt], device=wanted.device, keep=wanted.keep)
 
 
-def open_context(stream: VideoStream, device: int) -> VideoCodecContext:
+def open_context(stream: av.VideoStream, device: int) -> av.VideoCodecContext:
     """A decoder besides the stream's own, which stays as it is for software. Raises av.FFmpegError."""
     source = stream.codec_context
     # Frames share the primary context with every other library, and stay where they are until asked for.
     accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)
-    context = VideoCodecContext.create(Codec(source.codec.canonical_name, "r"), "r", accel)
-    assert isinstance(context, VideoCodecContext)
+    context = av.VideoCodecContext.create(av.Codec(source.codec.canonical_name, "r"), "r", accel)
+    assert isinstance(context, av.VideoCodecContext)
     if not context.is_hwaccel:
         raise NotImplementedError(f"this build of FFmpeg cannot decode {source.codec.canonical_name} on a GPU")
     context.width, context.height = source.width, source.height

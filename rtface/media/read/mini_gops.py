@@ -8,7 +8,7 @@ with a CRA frame without its leading ones (RASL), which are shown before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -18,7 +18,6 @@ from statistics import fmean
 from typing import Any, Literal, TypeAlias
 
 import av
-from av.video.stream import VideoStream
 
 from rtface.media.formats.coded_headers.units import UNITS, Units
 from rtface.media.read.container import choose_video, open_container, time_base_of
@@ -69,7 +68,8 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         at = 0 if start is None else int((start - _EARLIER_S) / time_base_of(video))
         if at > (video.start_time or 0):
             container.seek(at, stream=video)
-        mark_of = _reader(video)
+        units = UNITS.get(video.codec_context.codec.canonical_name)
+        mark_of = _Marks(units, bytes(video.codec_context.extradata or b"")).of if units else _whole
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
         edited = EditedTimes(container)
@@ -105,11 +105,6 @@ class _Mark:
     sound: bool
     role: Literal["", "open", "leading"]
     slice: tuple[str, int] | None
-
-
-def _reader(video: VideoStream) -> Callable[[CodedFrame], _Mark]:
-    units = UNITS.get(video.codec_context.codec.canonical_name)
-    return _whole if units is None else _Marks(units, bytes(video.codec_context.extradata or b"")).of
 
 
 def _whole(packet: CodedFrame, *, sound: bool = True) -> _Mark:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import UNSPECIFIED, ColorTags, HdrMetadata
@@ -55,7 +55,7 @@ def not_shown(
     return [*lines, *header]
 
 
-def unread_header(path: str | os.PathLike[str], container: InputContainer, video: VideoStream) -> list[str]:
+def unread_header(path: str | os.PathLike[str], container: InputContainer, video: av.VideoStream) -> list[str]:
     """Names what FFmpeg does not read of the header of a Matroska or MP4 file, one line each."""
     name, lines = container.format.name, list[str]()
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):

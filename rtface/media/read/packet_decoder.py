@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import av
 from av.stream import Stream
-from av.video.stream import VideoStream
 
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.read.concealment import Concealment
@@ -38,7 +37,7 @@ class PacketDecoder:
         failed_in_a_row: packets that could not be decoded since the last one that could.
     """
 
-    def __init__(self, video: VideoStream, faults: Faults, cut: Cut, gpu: GpuDecoder | None) -> None:
+    def __init__(self, video: av.VideoStream, faults: Faults, cut: Cut, gpu: GpuDecoder | None) -> None:
         self._context, self._faults, self._cut, self._base = video.codec_context, faults, cut, time_base_of(video)
         self._decode = gpu.decode if gpu else video.decode
         self.quantisers = QuantiserReader(video.codec_context, gpu=gpu is not None)

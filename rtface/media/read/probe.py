@@ -5,24 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 
 from rtface.errors import Message
-from rtface.frame import Color, Display, Frame
-from rtface.media.formats.coding import Coding, coding_of
-from rtface.media.formats.color import ColorTags, HdrMetadata, has_captions, hdr_of, is_transparent, tags_of, views_of
+from rtface.frame import Display, Frame
+from rtface.media.formats.coding import coding_of
+from rtface.media.formats.color import has_captions, hdr_of, is_transparent, tags_of, views_of
 from rtface.media.formats.facts import film_tags, stream_tags
 from rtface.media.read.container import (
     codec_of,
     expected_end,
-    is_silent,
     is_still,
     kept_streams,
     open_container,
@@ -30,183 +27,22 @@ from rtface.media.read.container import (
     time_base_of,
 )
 from rtface.media.read.decoder import Decoder
-from rtface.media.read.frame_form import Fields, Size
+from rtface.media.read.frame_form import Fields
+from rtface.media.read.media_info import Chapter, MediaInfo, StreamInfo
 from rtface.media.read.not_shown import not_shown, unread_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.redaction import is_url, shown
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.av_input import plain_tags
-from rtface.util.timecode import Timecode
 
 # Packets of sound in which the first of each stream is looked for.
 _LOOKED_AT = 2000
 
 
-@dataclass(frozen=True, slots=True)
-class Chapter:
-    """A chapter; start and end in seconds of the input's own clock."""
-
-    start: Fraction
-    end: Fraction
-    metadata: dict[str, str]
-
-
-@dataclass(slots=True)
-class StreamInfo:
-    """One stream of the input.
-
-    Attributes:
-        index: its place in the input.
-        kind: "video", "audio", "subtitle", "attachment", "data" or "unknown".
-        codec: FFmpeg's name of its codec, "" where FFmpeg has none.
-        language: ISO 639 code, or None.
-        disposition: FFmpeg's flags (default, forced, attached_pic, …).
-        metadata: its tags.
-        enhanced: whether this is the video stream that is worked on.
-        cover: the bytes of a cover image (attached_pic streams only).
-        template: PyAV's stream, alive until the source is closed.
-        first: its first packet, where it was looked for and lies near the beginning of the file.
-    """
-
-    index: int
-    kind: str
-    codec: str
-    language: str | None
-    disposition: Disposition
-    metadata: dict[str, str]
-    enhanced: bool
-    template: Stream = field(repr=False, compare=False)
-    cover: bytes | None = field(default=None, repr=False)
-    first: bytes | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def speakers_unknown(self) -> bool:
-        """Whether this is sound of several channels that are given to no speakers (PCM in Matroska)."""
-        context = getattr(self.template, "codec_context", None)
-        return (
-            self.kind == "audio"
-            and context is not None
-            and context.channels > 1
-            and (context.layout.name.endswith("channels"))
-        )
-
-    @property
-    def silent(self) -> bool:
-        """Whether this is a sound stream that the container announces without any packet near its beginning, so that
-        its sample rate and channels are unknown (an unused second language of a broadcast). No container takes it."""
-        return self.kind == "audio" and is_silent(self.template)
-
-
-@dataclass(slots=True)
-class MediaInfo:
-    """What an opened input is.
-
-    Attributes:
-        path: as given, without credentials.
-        format: FFmpeg's name of the container.
-        duration_s: seconds, None when the container does not say; shortened by --start and --end.
-        width, height: of a stored frame, in samples.
-        display_width, display_height: upright, in square pixels.
-        rate: nominal frames a second; the pts are what counts.
-        time_base: seconds of one pts unit of the video stream.
-        pix_fmt: FFmpeg's name of the decoded pixel format.
-        codec: FFmpeg's name of the frame codec.
-        coding: whether it is lossless, made for editing, or lossy.
-        color, display: how to read the frames.
-        tags: colour tags as the stream carries them.
-        matrix: display matrix as the stream carries it (9 numbers), or None.
-        aspect: sample aspect ratio as the stream carries it, None when unknown.
-        interlaced: whether the first frame is made of two fields; display.fields names their order.
-        has_audio: whether any sound stream is there.
-        transparent: whether the first frame has samples that are not fully opaque.
-        streams, chapters, metadata: everything else the container holds.
-        unseen: what FFmpeg's decoder does not give of the frames, one line each.
-        xmp: the XMP packet of an MP4 or MOV, or None.
-        expected_frames: estimate for progress, or None.
-        hdr: static HDR metadata, or None.
-        views: side data by which players show it in another way (`rtface.media.formats.color.views_of`).
-        captions: whether closed captions ride on the first frame.
-        clock_start: start of the input's own clock in seconds; --start and --end count from here.
-        video_start: time of the whole film's first video frame, seconds of the input's own clock.
-        timecode: of the whole film's first video frame; None where it does not say.
-        first: time of the first frame that is read, seconds of the input's own clock.
-        start, end: the cut in seconds of the input's own clock, None where there is none.
-        origin: the time of the input's clock that becomes 0 in an output.
-        size: bytes of the file, None when it is not a file.
-        notes: what a user should know about choices made here, one line each.
-        decoder: what decodes the frames, and why it is not the GPU where the GPU was wanted.
-        on_gpu: whether they stay in the memory of a GPU (`rtface.util.av_gpu`).
-        decoded: width, height and format before frames are enlarged (``--scale``); None where they are not.
-    """
-
-    path: str
-    format: str
-    duration_s: float | None
-    width: int
-    height: int
-    display_width: int
-    display_height: int
-    rate: Fraction
-    time_base: Fraction
-    pix_fmt: str
-    codec: str
-    color: Color
-    display: Display
-    tags: ColorTags = field(default_factory=ColorTags)
-    matrix: tuple[int, ...] | None = None
-    aspect: Fraction | None = None
-    interlaced: bool = False
-    has_audio: bool = False
-    transparent: bool = False
-    streams: list[StreamInfo] = field(default_factory=list[StreamInfo])
-    chapters: list[Chapter] = field(default_factory=list[Chapter])
-    metadata: dict[str, str] = field(default_factory=dict[str, str])
-    xmp: bytes | None = None
-    expected_frames: int | None = None
-    hdr: HdrMetadata | None = None
-    views: dict[str, str] = field(default_factory=dict[str, str])
-    captions: bool = False
-    clock_start: Fraction = Fraction(0)
-    video_start: Fraction = Fraction(0)
-    first: Fraction = Fraction(0)
-    timecode: Timecode | None = None
-    start: Fraction | None = None
-    end: Fraction | None = None
-    origin: Fraction = Fraction(0)
-    size: int | None = None
-    notes: list[str] = field(default_factory=list[str])
-    decoder: str = "software"
-    on_gpu: bool = False
-    coding: Coding = field(default_factory=Coding)
-    unseen: list[str] = field(default_factory=list[str])
-    decoded: Size | None = None
-
-    @property
-    def reel(self) -> str | None:
-        """The name of the tape or reel, by which edit lists find it; None where the input names none."""
-        return next(
-            (
-                text
-                for tags in (*(stream.metadata for stream in self.streams), self.metadata)
-                for name, text in tags.items()
-                if name.lower() == "reel_name"
-            ),
-            None,
-        )
-
-    @property
-    def skipped(self) -> Fraction:
-        """Seconds of the film before the part that is read."""
-        return Fraction(0) if self.start is None else self.start - self.video_start
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether it is a folder of stills as one film."""
-        return self.codec == "stills"
-
-
-def streams_of(container: InputContainer, enhanced: VideoStream, covers: Mapping[int, bytes] = {}) -> list[StreamInfo]:
+def streams_of(
+    container: InputContainer, enhanced: av.VideoStream, covers: Mapping[int, bytes] = {}
+) -> list[StreamInfo]:
     """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
     return [
         StreamInfo(
@@ -243,7 +79,7 @@ def find_first_packets(info: MediaInfo) -> None:
 def describe(
     path: str | os.PathLike[str],
     container: InputContainer,
-    video: VideoStream,
+    video: av.VideoStream,
     decoder: Decoder,
     first: Frame,
     cut: Cut,

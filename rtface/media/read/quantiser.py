@@ -29,7 +29,6 @@ from typing import Any, Literal
 import av
 import numpy as np
 from av.codec.context import ThreadType
-from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from rtface.frame import Quantisers
@@ -57,7 +56,7 @@ _SLICE_SAMPLES = 1920 * 1088
 _PENDING = 64
 
 
-def threads_for(context: VideoCodecContext) -> Literal["AUTO", "SLICE"]:
+def threads_for(context: av.VideoCodecContext) -> Literal["AUTO", "SLICE"]:
     """The type of threads with which a film is decoded: "SLICE" where its quantisers would be wrong with others."""
     small = context.width * context.height <= _SLICE_SAMPLES
     return "SLICE" if context.codec.canonical_name in _EXPORT_EARLY and small else "AUTO"
@@ -71,7 +70,7 @@ class QuantiserReader:
         gpu: whether frames come from another decoder, on a GPU, which exports nothing.
     """
 
-    def __init__(self, context: VideoCodecContext, *, gpu: bool = False) -> None:
+    def __init__(self, context: av.VideoCodecContext, *, gpu: bool = False) -> None:
         self._codec = context.codec.canonical_name
         by_frame = ThreadType.FRAME in ThreadType(context.thread_type) and context.thread_count != 1
         exports = self._codec in _EXPORT and not (self._codec in _EXPORT_EARLY and by_frame)

@@ -14,7 +14,6 @@ from threading import Event, Lock
 
 import av
 from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from rtface.errors import InputError, InputMissing, UsageError
 from rtface.frame import Frame, Packet
@@ -35,8 +34,9 @@ from rtface.media.read.faults import Faults
 from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.pipe import PipeReader, is_pipe
-from rtface.media.read.probe import MediaInfo, describe
+from rtface.media.read.probe import describe
 from rtface.media.read.quantiser import threads_for
 from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut
@@ -193,13 +193,11 @@ class FileSource:
     def _change_of(self) -> tuple[int, int, int]:
         """Size of the file, when it was changed last, and its number on the disk; of an address, a pipe and a file that
         is gone nothing."""
-        try:
+        with suppress(OSError):
             status = None if is_url(self._path) or self.pipe is not None else Path(self._path).stat()
-        except OSError:
-            status = None
-        if not status or not stat.S_ISREG(status.st_mode):
-            return 0, 0, 0
-        return status.st_size, status.st_mtime_ns, status.st_ino
+            if status and stat.S_ISREG(status.st_mode):
+                return status.st_size, status.st_mtime_ns, status.st_ino
+        return 0, 0, 0
 
     def _check_growth(self) -> None:
         """Warns where a file is still being written, so that its end is missing, or was changed or replaced; an
@@ -239,7 +237,7 @@ class FileSource:
 
     # -- opening ------------------------------------------------------------------------------------------------
 
-    def _open(self) -> tuple[InputContainer, VideoStream]:
+    def _open(self) -> tuple[InputContainer, av.VideoStream]:
         if self.pipe is None and is_pipe(self._path):
             try:
                 self.pipe = PipeReader(self._path, self._stop)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
-from av.video.stream import VideoStream
 
 from rtface.errors import InputError, Message
 
 
-def variants_of(container: InputContainer) -> list[VideoStream]:
+def variants_of(container: InputContainer) -> list[av.VideoStream]:
     """Lists the videos of variants in their order; none of other inputs."""
     videos = container.streams.video if container.format.name in ("hls", "dash") else ()
     return [
@@ -21,7 +21,7 @@ def variants_of(container: InputContainer) -> list[VideoStream]:
     ]
 
 
-def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> tuple[VideoStream, Message | None]:
+def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -> tuple[av.VideoStream, Message | None]:
     """Chooses the variant asked for, and says so where there are several.
 
     Args:
@@ -61,13 +61,13 @@ def choose_variant(variants: Sequence[VideoStream], wanted: str, name: str) -> t
     )
 
 
-def streams_of_variant(container: InputContainer, video: VideoStream) -> list[Stream]:
+def streams_of_variant(container: InputContainer, video: av.VideoStream) -> list[Stream]:
     """Lists the streams of a video's variant."""
     others = ("audio", "subtitle", "data")
     return [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
 
 
-def _is_in_variant(container: InputContainer, video: VideoStream, stream: Stream) -> bool:
+def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Stream) -> bool:
     """Says whether a sound or subtitle belongs to a variant.
 
     PyAV does not give FFmpeg's programs, but FFmpeg finds the best stream of that of a video: `stream`, once it is
@@ -92,7 +92,7 @@ def _bandwidth(stream: Stream) -> int:
     return int(stream.metadata.get("variant_bitrate", 0))
 
 
-def _called(stream: VideoStream) -> str:
+def _called(stream: av.VideoStream) -> str:
     return f"{stream.width}×{stream.height}" + (
         f", {_bandwidth(stream) / 1000:.0f} kbit/s" if _bandwidth(stream) else ""
     )

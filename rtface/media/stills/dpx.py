@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
@@ -124,13 +125,8 @@ def _rate(data: bytes, order: str, at: int) -> Fraction | None:
 
 def bcd_timecode(word: int) -> tuple[str, bool] | None:
     """Text and drop-frame flag (0x40 of the frames) of hours, minutes, seconds and frames in BCD; None for none."""
-    if word == _UNDEFINED:
-        return None
-    digits = [word >> shift & 0xFF for shift in (24, 16, 8, 0)]
-    drop, digits[3] = bool(digits[3] & 0x40), digits[3] & 0x3F
-    if any((d & 15) > 9 or (d >> 4) > 9 for d in digits):
-        return None
-    return ":".join(f"{d >> 4}{d & 15}" for d in digits), drop
+    digits = f"{word & 0xFFFFFF3F:08X}"
+    return (":".join(re.findall("..", digits)), bool(word & 0x40)) if digits.isdecimal() else None
 
 
 def timecode_of(found: tuple[str, bool] | None, rate: Fraction) -> Timecode | None:
@@ -145,10 +141,7 @@ def timecode_of(found: tuple[str, bool] | None, rate: Fraction) -> Timecode | No
 
 def bcd_word(timecode: Timecode) -> int:
     """The inverse of `bcd_timecode`."""
-    word = 0
-    for part in str(timecode).replace(";", ":").split(":"):
-        word = word << 8 | (int(part) // 10 << 4 | int(part) % 10)
-    return (word & _UNDEFINED) | (0x40 if timecode.drop else 0)
+    return int(re.sub(r"\D", "", str(timecode))[:8], 16) | (0x40 if timecode.drop else 0)
 
 
 def with_timecode(data: bytes, timecode: Timecode) -> bytes:
@@ -243,14 +236,10 @@ def new_dpx(
     at = struct.unpack_from(f"{order}I", whole, _IMAGE_AT)[0]
     head = bytearray(whole[:at].ljust(_HEADER, b"\0"))
     head[1664:_HEADER] = bytes(_HEADER - 1664)
-    for field in (1712, 1716, 1720, _TIMECODE_AT, 1924):
+    for field in (*range(1712, 1732, 4), *range(_TIMECODE_AT, 1972, 4)):
         struct.pack_into(f"{order}I", head, field, _UNDEFINED)
-    struct.pack_into(f"{order}I", head, 1928, _UNDEFINED)
-    for field in (_FILM_RATE_AT, 1728, 1932, 1936, _VIDEO_RATE_AT, 1944, 1948, 1952, 1956, 1960, 1964, 1968):
-        struct.pack_into(f"{order}I", head, field, _UNDEFINED)
-    if rate is not None:
-        struct.pack_into(f"{order}f", head, _FILM_RATE_AT, float(rate))
-        struct.pack_into(f"{order}f", head, _VIDEO_RATE_AT, float(rate))
+    for field in (_FILM_RATE_AT, _VIDEO_RATE_AT) if rate is not None else ():
+        struct.pack_into(f"{order}f", head, field, float(rate or 0))
     head[_CREATOR_AT : _CREATOR_AT + 100] = creator.encode("ascii", "replace")[:99].ljust(100, b"\0")
     head[_TRANSFER_AT] = {"log": 1, "linear": 2, "sdr": 6}.get(transfer, 0)
     head[_COLOUR_AT] = {"log": 1, "sdr": 6}.get(transfer, 0)

@@ -82,39 +82,33 @@ class ExrHeader:
     @classmethod
     def read(cls, data: bytes) -> ExrHeader:
         """Reads a header; ValueError where it is damaged or none."""
-        try:
-            return cls._read(data)
-        except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
-            raise ValueError("damaged EXR header") from error
-
-    @classmethod
-    def _read(cls, data: bytes) -> ExrHeader:
         if data[:4] != MAGIC:
             raise ValueError("no EXR header")
-        flags, at = struct.unpack_from("<I", data, 4)[0], 8
-        attributes: dict[str, tuple[str, int, bytes]] = {}
-        while data[at]:
-            name, at = _text(data, at)
-            kind, at = _text(data, at)
-            size = struct.unpack_from("<I", data, at)[0]
-            at += 4
-            if at + size >= len(data):
-                raise ValueError("damaged EXR header")
-            attributes[name] = kind, at, data[at : at + size]
-            at += size
-        windows = [struct.unpack("<4i", attributes[name][2]) for name in ("dataWindow", "displayWindow")]
+        attributes, at = dict[str, tuple[str, int, bytes]](), 8
+        try:
+            flags = struct.unpack_from("<I", data, 4)[0]
+            while data[at]:
+                name, at = _text(data, at)
+                kind, at = _text(data, at)
+                begin, at = at + 4, at + 4 + struct.unpack_from("<I", data, at)[0]
+                attributes[name] = kind, begin, data[begin:at]
+            windows = [struct.unpack("<4i", attributes[name][2]) for name in ("dataWindow", "displayWindow")]
+            compression, channels = attributes["compression"][2][0], _channels(attributes["channels"][2])
+        except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
+            raise ValueError("damaged EXR header") from error
         if any(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in windows):
             raise ValueError("damaged EXR header")
-        compression = attributes["compression"][2][0]
-        return cls(attributes, _channels(attributes["channels"][2]), compression, windows[0], windows[1], flags, at + 1)
+        return cls(attributes, channels, compression, windows[0], windows[1], flags, at + 1)
+
+    def value(self, name: str, size: int) -> bytes:
+        """The bytes of an attribute; nothing where it is missing or of another size."""
+        value = self.attributes.get(name, ("", 0, b""))[2]
+        return value if len(value) == size else b""
 
     @property
     def rate(self) -> Fraction | None:
         """Frames a second (attribute framesPerSecond); None without."""
-        value = self.attributes.get("framesPerSecond", ("", 0, b""))[2]
-        if len(value) != 8:
-            return None
-        above, below = struct.unpack("<iI", value)
+        above, below = struct.unpack("<iI", self.value("framesPerSecond", 8) or bytes(8))
         return Fraction(above, below) if above > 0 and below and 1 <= above / below <= 240 else None
 
     @property
@@ -130,8 +124,8 @@ class ExrHeader:
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
         """The image's timecode at a frame rate (attribute timeCode); None without one that this rate has."""
-        value = self.attributes.get("timeCode", ("", 0, b""))[2]
-        return timecode_of(bcd_timecode(struct.unpack_from("<I", value)[0]) if len(value) == 8 else None, rate)
+        value = self.value("timeCode", 8)
+        return timecode_of(bcd_timecode(struct.unpack_from("<I", value)[0]) if value else None, rate)
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
@@ -221,7 +215,7 @@ def rewrite_exr(
             with its channels; or the image has another size.
     """
     header = ExrHeader.read(data)
-    if timecode is not None and len(header.attributes.get("timeCode", ("", 0, b""))[2]) == 8:
+    if timecode is not None and header.value("timeCode", 8):
         at = header.attributes["timeCode"][1]
         data = data[:at] + struct.pack("<I", bcd_word(timecode)) + data[at + 4 :]
     light = _light(data)
@@ -285,7 +279,7 @@ def _written(
     order = list(range(count))
     if kept:
         order.sort(key=lambda number: struct.unpack_from("<Q", data, header.end + 8 * number)[0])
-    elif header.attributes.get("lineOrder", ("", 0, b"\0"))[2][:1] == b"\1":
+    elif header.value("lineOrder", 1) == b"\1":
         order.reverse()
     places, body = [0] * count, bytearray()
     begin = len(before) + 8 * count
@@ -355,33 +349,17 @@ def _new_block(
     width: int,
 ) -> bytes:
     """A block of lines with its changed channels; the block as it was where nothing in it has changed."""
-    raw = (
-        bytearray(old[1])
-        if old
-        else bytearray(rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels))
-    )
-    at = 0
-    for y in range(top, top + rows):
-        for name, kind in header.channels:
-            dtype = _DTYPES[kind]
-            size = width * dtype.itemsize
-            if old is None or name in changed:
-                _put_line(header, light[name], np.frombuffer(raw, dtype, width, at), y)
-            at += size
-    if old is not None and bytes(raw) == old[1]:
+    sizes, at, left = [width * _DTYPES[kind].itemsize for _, kind in header.channels], 0, header.data[0]
+    lines = np.frombuffer(bytearray(old[1] if old else rows * sum(sizes)), np.uint8).reshape(rows, -1)
+    for (name, kind), size in zip(header.channels, sizes, strict=True):
+        if old is None or name in changed:  # FFmpeg begins the frame at 0, 0 of the data window's coordinates
+            inside = light[name][max(0, top) : max(0, top + rows), max(0, left) : max(0, left + width)]
+            place = lines[max(0, -top) :, at : at + size].view(_DTYPES[kind])[:, max(0, -left) :]
+            place[: inside.shape[0], : inside.shape[1]] = inside
+        at += size
+    raw = lines.tobytes()
+    if old is not None and raw == old[1]:
         return old[0]
     compression = header.compression if old else _ZIP
-    packed = zlib.compress(_split(bytes(raw)), 6) if compression in (_ZIPS, _ZIP) else bytes(raw)
-    packed = packed if len(packed) < len(raw) else bytes(raw)
+    packed = min(raw, zlib.compress(_split(raw), 6) if compression in (_ZIPS, _ZIP) else raw, key=len)
     return struct.pack("<iI", top, len(packed)) + packed
-
-
-def _put_line(header: ExrHeader, light: Samples, place: Samples, y: int) -> None:
-    """Writes the part of a line that lies in the frame, which FFmpeg begins at 0, 0 of the data window's coordinates;
-    samples outside of it stay."""
-    row, left = y, header.data[0]
-    if not 0 <= row < light.shape[0]:
-        return
-    first, last = max(0, -left), min(len(place), light.shape[1] - left)
-    if last > first:
-        place[first:last] = light[row, left + first : left + last].astype(place.dtype)

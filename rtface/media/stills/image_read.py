@@ -267,26 +267,22 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
 
 def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
     """Upright RGB, with transparency where it has some."""
-    damaged = InputError(
-        "{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF",
-        code="avif_damaged",
-        name=name,
-    )
-    try:
+    pixels = None
+    with suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise damaged from error
     if pixels is None:
-        raise damaged
-    shape = avif_shape(data)
+        raise InputError(
+            "{name}: is a damaged AVIF, or one of a kind that cannot be read; save it as PNG or TIFF",
+            code="avif_damaged",
+            name=name,
+        )
+    turns, mirror, bits = avif_shape(data)
     if pixels.ndim == 3:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
-    pixels = np.rot90(pixels, -shape.turns)
-    if shape.mirror:
-        pixels = pixels[:, ::-1]
+    pixels = np.rot90(pixels, -turns)[:, :: -1 if mirror else 1]
     deep = pixels.dtype == np.uint16
     if deep:  # values of 10 or 12 bits become 16
-        pixels = np.left_shift(pixels, 16 - shape.bits) | np.right_shift(pixels, 2 * shape.bits - 16)
+        pixels = np.left_shift(pixels, 16 - bits) | np.right_shift(pixels, 2 * bits - 16)
     name_of = {1: "gray16le", 3: "rgb48le", 4: "rgba64le"} if deep else {1: "gray", 3: "rgb24", 4: "rgba"}
     pix_fmt = name_of[1 if pixels.ndim == 2 else pixels.shape[2]]
     image: Any = np.ascontiguousarray(pixels)
@@ -325,11 +321,7 @@ def _tiff_meta(data: bytes) -> ImageMetadata:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             tags: Any = file.pages.first.tags
-            found = {
-                number: tags[number].value
-                for number in (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM)
-                if number in tags
-            }
+            found = {number: tags[number].value for number in _TIFF_READ if number in tags}
             meta.tiff_shown = {
                 n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
             }

@@ -179,7 +179,9 @@ def image_bytes(
         if kind == "dpx":
             return _encode_dpx(frame, still, rate, timecode, creator=f"rtface {__version__}" if tags else "")
         if kind == "exr":
-            return _encode_exr(frame, still, shown, tags, timecode)
+            if still is None or still.kind != "exr":
+                raise OutputError("{path}: {why}", code="output_reason", path=shown, why=ONLY_FROM_EXR)
+            return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
         return _encode_tiff(frame, meta, tags) if kind == "tiff" else _encode(frame, kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
         said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
@@ -201,9 +203,7 @@ def upright(frame: Frame) -> Frame:
     if not turns and not mirror:
         return frame
     frame = _workable(frame)
-    pixels = np.rot90(frame.image.to_ndarray(), -turns)
-    if mirror:
-        pixels = pixels[:, ::-1]
+    pixels = np.rot90(frame.image.to_ndarray(), -turns)[:, :: -1 if mirror else 1]
     image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), frame.image.format.name)  # pyright: ignore
     image.color_range, image.pts, image.time_base = frame.image.color_range, frame.pts, frame.time_base
     return replace(frame, image=image, display=Display(fields=frame.display.fields))
@@ -212,13 +212,8 @@ def upright(frame: Frame) -> Frame:
 def _workable(frame: Frame) -> Frame:
     """The image as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
     shape = pixel_format_info(frame.image.format.name)
-    deep = shape.bits > 8
-    if shape.model == "gray" and not shape.alpha:
-        pix_fmt = "gray16le" if deep else "gray"
-    elif shape.alpha:
-        pix_fmt = "rgba64le" if deep else "rgba"
-    else:
-        pix_fmt = "rgb48le" if deep else "rgb24"
+    formats = {"gray": ("gray", "gray16le")}.get(shape.model, ("rgb24", "rgb48le"))
+    pix_fmt = (("rgba", "rgba64le") if shape.alpha else formats)[shape.bits > 8]
     return replace(frame, image=_as(frame.image, frame.color, pix_fmt))
 
 
@@ -251,13 +246,12 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
         image = _as(image, color, pix_fmt)
         data = encode_by("libwebp", image, {"lossless": "1"} if lossless else {"quality": "95"})
     else:
-        encoder = "png" if kind == "png" else "bmp"
         if shape.model == "yuv" or (kind == "bmp" and (shape.model != "gray" or shape.bits > 8)):
             image = _as(image, color, "bgr24" if kind == "bmp" else "rgb48be" if shape.bits > 8 else "rgb24")
-        formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
-        formats = [f for f in formats if not f.startswith(("pal", "mono"))]
+        names = [f.name for f in av.Codec(kind, "w").video_formats or []]
+        formats = [name for name in names if not name.startswith(("pal", "mono"))]
         image = _as(image, color, nearest(image.format.name, formats, alpha=True)[0])
-        data = encode_by(encoder, image)
+        data = encode_by(kind, image)
     return write_meta(
         data,
         meta,
@@ -314,18 +308,6 @@ def _encode_dpx(
     image = copy_image(_as(frame.image, frame.color, pix_fmt))
     made = new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
     return made[: COLOURS.start] + old[COLOURS] + made[COLOURS.stop :] if old else made
-
-
-def _encode_exr(
-    frame: Frame,
-    still: Still | Origin | None,
-    shown: str,
-    tags: Mapping[str, str] | None,
-    timecode: Timecode | None,
-) -> bytes:
-    if still is None or still.kind != "exr":
-        raise OutputError("{path}: {why}", code="output_reason", path=shown, why=ONLY_FROM_EXR)
-    return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
 
 
 def _bytes_of(still: Still | Origin) -> bytes:

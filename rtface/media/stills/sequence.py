@@ -18,10 +18,11 @@ from av.stream import Disposition, Stream
 from rtface.errors import InputError, InputMissing, Message, UsageError
 from rtface.frame import Frame, Packet, Transfer
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
-from rtface.media.formats.color import tags_of
+from rtface.media.formats.color import is_transparent, tags_of
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.read.enlarge import Enlarger
-from rtface.media.read.probe import MediaInfo, StreamInfo, enlarged
+from rtface.media.read.media_info import MediaInfo, StreamInfo
+from rtface.media.read.probe import enlarged
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader
 from rtface.media.stills.image_read import data_of, read_image, scan_header, warn_left_out
@@ -81,11 +82,8 @@ class SequenceSource:
         if rate <= 0 or fps == 0:
             raise UsageError("{--fps:{value}}: give the frames a second, such as 25", code="fps_value", value=fps)
         places = _with_gaps(paths)
-        first, last = 0, len(places)
-        if start is not None:
-            first = max(0, -int(-Fraction(start).limit_denominator(1_000_000) * rate // 1))
-        if end is not None:
-            last = min(last, -int(-Fraction(end).limit_denominator(1_000_000) * rate // 1))
+        cut = [None if at is None else ceil(Fraction(at).limit_denominator(1_000_000) * rate) for at in (start, end)]
+        first, last = max(0, cut[0] or 0), len(places) if cut[1] is None else min(len(places), cut[1])
         if first >= last:
             raise UsageError(
                 "{folder}: the cut leaves none of its {count} images ({duration:.3f} s)",
@@ -197,8 +195,7 @@ class SequenceSource:
     def _check_numbers(self, folder: str) -> None:
         """Says which numbers are missing among the names; InputError with `strict`."""
         held = None in self._paths
-        gaps = [*_gaps([path for path in self._paths if path]).values()]
-        if not gaps:
+        if not (gaps := [*_gaps([path for path in self._paths if path]).values()]):
             return
         missing = sum(last - first + 1 for first, last in gaps)
         named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
@@ -231,11 +228,9 @@ class SequenceSource:
             self._resized.add(place)
         if self._transfer is not None and still.kind != "exr":
             frame = replace(frame, color=replace(frame.color, transfer=self._transfer))
-        quantisers = frame.quantisers
         now = (image.width, image.height, image.format.name)
-        if self._shape is None:
-            self._shape = now
-        elif now != self._shape:
+        self._shape = self._shape or now
+        if now != self._shape:
             self._resized.add(place)
             width, height, kind = self._shape
             self._stats.count("frames_resized")
@@ -247,19 +242,16 @@ class SequenceSource:
             same = pixel_format_info(kind).model == pixel_format_info(now[2]).model
             full = {"src_color_range": 2, "dst_color_range": 2} if same else {}
             image = image.reformat(width, height, kind, interpolation="BICUBIC", threads=1, **full)  # pyright: ignore
-            quantisers = None
+            frame = replace(frame, quantisers=None)
         pts, base = self._first + place, 1 / self._rate
         image.pts, image.time_base, image.duration = pts, base, 1
-        return self._enlarger(
-            replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False, quantisers=quantisers)
-        )
+        return self._enlarger(replace(frame, image=image, pts=pts, time_base=base, duration=1, new=False))
 
     def _describe(self, folder: str, start: float | None, end: float | None, timecode: Timecode | None) -> MediaInfo:
         image, count = self._begin.image, len(self._paths)
         assert self._shape is not None
         width, height, decoded = self._shape
         files = [path for path in self._paths if path]
-        shape = pixel_format_info(image.format.name)
         # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
         info = MediaInfo(
@@ -277,7 +269,7 @@ class SequenceSource:
             color=self._begin.color,
             display=self._begin.display,
             tags=tags_of(image),
-            transparent=shape.alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255,
+            transparent=is_transparent(image),
             streams=[stream],
             expected_frames=count,
             start=None if start is None else self._first / self._rate,
@@ -324,10 +316,7 @@ def _with_gaps(paths: list[Path]) -> list[Path | None]:
     missing = {k: last - first + 1 for k, (first, last) in _gaps(paths).items()}
     if sum(missing.values()) > len(paths):
         return [*paths]
-    placed: list[Path | None] = []
-    for k, path in enumerate(paths):
-        placed += [*[None] * missing.get(k, 0), path]
-    return placed
+    return [each for k, path in enumerate(paths) for each in (*[None] * missing.get(k, 0), path)]
 
 
 def _header_of(paths: list[Path]) -> tuple[DpxHeader | ExrHeader | None, Path]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from rtface.frame import Frame
 from rtface.media.files.image_names import IMAGE_KINDS
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.stills.image_read import read_origin
 from rtface.media.stills.image_write import image_bytes
 from rtface.media.stills.sequence import SequenceSource

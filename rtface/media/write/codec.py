@@ -7,13 +7,12 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import av
-from av.codec import Codec
 
 from rtface.errors import Message, UsageError
 from rtface.media.formats.color import tags_from_rgb
 from rtface.media.formats.immersive import sphere_of, stereo_mode
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.read.probe import MediaInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.write.encoders import (
     FAMILIES,
     MEZZANINE,
@@ -186,10 +185,10 @@ def plan_video(
     return plan
 
 
-def encoder_of(name: str) -> Codec:
+def encoder_of(name: str) -> av.Codec:
     """Finds the encoder of frames that ``--codec`` names; UsageError where there is none."""
     with suppress(av.FFmpegError, ValueError):
-        if (encoder := Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
+        if (encoder := av.Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
             return encoder
     raise UsageError(
         "{--codec:{name}}: there is no such encoder of frames here; known ones: {codecs}",
@@ -290,7 +289,7 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
 
 def _holds(encoder: str, info: MediaInfo) -> bool:
     """Whether an encoder takes every sample of the input as it is."""
-    formats = [f.name for f in Codec(encoder, "w").video_formats or []]
+    formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
     return not nearest(info.pix_fmt, formats, alpha=info.transparent)[1]
 
 

@@ -10,7 +10,6 @@ from statistics import fmean
 import av
 import numpy as np
 from av.codec.context import Flags
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.frame import Frame
 from rtface.media.formats.pixel_format import pixel_format_info
@@ -199,7 +198,7 @@ class CopyEncoder:
         """The coded frame of the input that is shown first of those at hand."""
         return bytes(self._gop.packets[0]) if self._gop is not None else b""
 
-    def _open(self, gop: MiniGop | None) -> VideoCodecContext | JpegEncoder:
+    def _open(self, gop: MiniGop | None) -> av.VideoCodecContext | JpegEncoder:
         """An encoder of what follows from a mini-GOP on; None leaves the quality to what was asked for."""
         if isinstance(self._copy, IntraCopy):
             return self._copy.opened(self._video, self._source())
@@ -208,7 +207,7 @@ class CopyEncoder:
         return _opened(self._video, qp, ratios, header=self._copy.apart)
 
 
-def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> VideoCodecContext:
+def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> av.VideoCodecContext:
     """An encoder of a constant quantiser, with its header apart or in the stream."""
     options, x264 = {name: value for name, value in video.options.items() if name != "crf"}, video.encoder == "libx264"
     options["qp"] = str(floor(qp + 6 * (pixel_format_info(video.pix_fmt).bits - 8) * x264))

@@ -8,9 +8,8 @@ from typing import Any
 
 import av
 import cv2
+import numpy as np
 from av.codec.hwaccel import HWAccel
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from rtface.concurrency.scheduling import scheduling_kept
 from rtface.errors import UsageError
@@ -238,12 +237,9 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
     """Bounds libx264's memory: it holds three bytes a sample of every frame that it looks ahead, which with frames of
     90 megapixels would be 10 GB. At the default preset frames up to 4K keep the preset's number, or `most`."""
     usual = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
-    ahead = _AHEAD_BYTES // (3 * plan.width * plan.height)
-    if most is not None:
-        ahead = min(ahead, most)
-    if not plan.encoder.startswith("libx264") or ahead >= usual:
-        return
-    plan.options["rc-lookahead"] = str(ahead)
+    ahead = min(_AHEAD_BYTES // (3 * plan.width * plan.height), usual if most is None else most)
+    if plan.encoder.startswith("libx264") and ahead < usual:
+        plan.options["rc-lookahead"] = str(ahead)
 
 
 def writes_captions(encoder: str) -> bool:
@@ -294,9 +290,9 @@ def counted_rate(plan: VideoPlan) -> Fraction | None:
     return plan.rate if plan.encoder == "dvvideo" else None
 
 
-def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
+def configure(target: av.VideoStream | av.VideoCodecContext, plan: VideoPlan) -> None:
     """Sets an encoder up as planned; `target` must not be open yet."""
-    context = target.codec_context if isinstance(target, VideoStream) else target
+    context = target.codec_context if isinstance(target, av.VideoStream) else target
     context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
     rate = counted_rate(plan)
     context.time_base, context.framerate = (1 / rate, rate) if rate else (plan.time_base, plan.rate)
@@ -315,8 +311,7 @@ def configure(target: VideoStream | VideoCodecContext, plan: VideoPlan) -> None:
     options = dict(plan.options)
     if plan.encoder.endswith("_nvenc") and not plan.on_gpu:
         options["gpu"] = str(plan.device)
-    further = _further_parameters(plan)
-    if further:
+    if further := _further_parameters(plan):
         name = f"{plan.encoder.removeprefix('lib').removesuffix('rgb')}-params"
         options[name] = ":".join([p for p in (options.get(name), *further) if p])
     if plan.encoder in _BY_QSCALE:
@@ -336,15 +331,15 @@ def _further_parameters(plan: VideoPlan) -> list[str]:
     return ["asm=AVX2"] if plan.encoder.startswith("libx264") and cv2.checkHardwareSupport(_AVX512) else []
 
 
-def new_context(plan: VideoPlan) -> VideoCodecContext:
+def new_context(plan: VideoPlan) -> av.VideoCodecContext:
     """Makes a configured encoder without a container; it is not open yet."""
-    context = VideoCodecContext.create(plan.encoder, "w", accel(plan))
-    assert isinstance(context, VideoCodecContext)
+    context = av.VideoCodecContext.create(plan.encoder, "w", accel(plan))
+    assert isinstance(context, av.VideoCodecContext)
     configure(context, plan)
     return context
 
 
-def open_encoder(context: VideoCodecContext) -> None:
+def open_encoder(context: av.VideoCodecContext) -> None:
     """Opens a configured encoder; threads keep their scheduling, which SVT-AV1 changes as root."""
     with scheduling_kept():
         context.open()
@@ -415,13 +410,10 @@ def pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     """A copy enlarged to the right and below by repeating the last column and row of every plane."""
     out = av.VideoFrame(width, height, image.format.name)
     for source, target in zip(image.planes, out.planes, strict=True):
-        unit = sample_bytes(image, source)
-        old = plane_rows(source)[: source.height, : source.width * unit]
-        new = plane_rows(target)[: target.height, : target.width * unit]
-        new[: old.shape[0], : old.shape[1]] = old
-        for x in range(old.shape[1], new.shape[1], unit):
-            new[: old.shape[0], x : x + unit] = old[:, -unit:]
-        new[old.shape[0] :] = new[old.shape[0] - 1]
+        rows, unit = source.height, sample_bytes(image, source)
+        old = plane_rows(source)[:rows, : source.width * unit].reshape(rows, -1, unit)
+        new = np.pad(old, ((0, target.height - rows), (0, target.width - source.width), (0, 0)), "edge")
+        plane_rows(target)[: target.height, : target.width * unit] = new.reshape(target.height, -1)
     out.color_range, out.colorspace = image.color_range, image.colorspace
     out.color_primaries, out.color_trc = image.color_primaries, image.color_trc
     return out

@@ -91,9 +91,8 @@ class FilmFile:
         self.frames = 0
         self.changed = ChangedFrames()
         self.copied = list[tuple[int, int]]()
-        self._complete = self._over = False
+        self._complete, self._over, self.kept = False, False, 0
         self._partial: str | None = None
-        self.kept = 0
         self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
         self._first: int | None = None
         self._container: OutputContainer = av.open(
@@ -240,20 +239,18 @@ class FilmFile:
 
     def _mark(self, file: BinaryIO) -> None:
         """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
-        tags, packet = self.plan.metadata, self.plan.info.xmp
-        said = true_tags(tags, self.changed.change, self.plan.own_tags)
+        tags, info, video = self.plan.metadata, self.plan.info, self.plan.video
+        said, size = true_tags(tags, self.changed.change, self.plan.own_tags), (video.width, video.height)
         if tags:
             rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
-        video = self.plan.video
-        size = video.width, video.height
         if self.plan.format in ("matroska", "webm"):
             noted = matroska.note_picture(
                 file,
                 self._number,
                 size,
                 video.aspect,
-                hdr=self.plan.info.hdr,
-                projection=projection(self.plan.info.views),
+                hdr=info.hdr,
+                projection=projection(info.views),
                 webm=self.plan.format == "webm",
             )
             if not noted:
@@ -272,14 +269,12 @@ class FilmFile:
                 self._number,
                 size,
                 aspect=video.aspect,
-                hdr=self.plan.info.hdr,
-                boxes=sample_boxes(self.plan.info.views),
+                hdr=info.hdr,
+                boxes=sample_boxes(info.views),
             )
             if self.plan.format == "mov":
                 mp4.note_languages(file, self.streams.languages)
-            if tags and self.changed.change:
-                packet = xmp(said, packet)
-            if packet:
+            if packet := xmp(said, info.xmp) if tags and self.changed.change else info.xmp:
                 append_xmp_box(file, packet)
 
     def _keep(self) -> str | None:
@@ -318,22 +313,17 @@ class FilmFile:
         return self.frames
 
     def _failed(self, error: Exception) -> OutputError:
-        cause, advice = self._file.fault or error, Message("")
-        if spent := full(cause):
-            why = f"{spent} after {self._file.size / 1e6:.1f} MB"
-            advice = Message("make room; ", code="make_room")
-        else:
-            why = f"writing failed ({' '.join(str(getattr(cause, 'strerror', None) or cause).split())})"
+        cause = self._file.fault or error
+        spent, text = full(cause), " ".join(str(getattr(cause, "strerror", None) or cause).split())
         self._drop(keep=True)
-        self._partial = self._keep()
-        rest = Message("nothing was left", code="nothing_left")
-        if self._partial:
-            rest = Message("what was done is in {partial_path}", code="part_left", partial_path=self._partial)
+        self._partial = left = self._keep()
         return OutputError(
             "{path}: {why}; {advice}{rest}",
             code="film_ended",
             path=self.plan.path,
-            why=why,
-            advice=advice,
-            rest=rest,
+            why=f"{spent} after {self._file.size / 1e6:.1f} MB" if spent else f"writing failed ({text})",
+            advice=Message("make room; ", code="make_room") if spent else Message(""),
+            rest=Message("what was done is in {partial_path}", code="part_left", partial_path=left)
+            if left
+            else Message("nothing was left", code="nothing_left"),
         )

@@ -8,8 +8,6 @@ from math import floor
 
 import av
 from av.container import OutputContainer
-from av.video.codeccontext import VideoCodecContext
-from av.video.stream import VideoStream
 
 from rtface.errors import Message, OutputError
 from rtface.frame import Frame
@@ -22,7 +20,7 @@ from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
 
 
-def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> VideoStream:
+def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
     """Adds the stream of the frames to an output, its encoder configured as planned.
 
     Args:
@@ -34,7 +32,7 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> Video
         OutputError: the encoder does not open.
     """
     try:
-        stream: VideoStream = container.add_stream(  # pyright: ignore
+        stream: av.VideoStream = container.add_stream(  # pyright: ignore
             video.encoder, rate=video.rate, hwaccel=accel(video)
         )
         configure(stream, video)
@@ -107,7 +105,11 @@ class FrameEncoder:
     """
 
     def __init__(
-        self, stream: VideoStream | VideoCodecContext | JpegEncoder, video: VideoPlan, origin: Fraction, stats: Stats
+        self,
+        stream: av.VideoStream | av.VideoCodecContext | JpegEncoder,
+        video: VideoPlan,
+        origin: Fraction,
+        stats: Stats,
     ) -> None:
         self._stream, self._video, self._stats = stream, video, stats
         self._times = OutputTimes(video.time_base, origin, stats)
@@ -134,9 +136,7 @@ class FrameEncoder:
             lose(self._video, self._stats, what, said)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
-        self.last = pts
-        if self.first is None:
-            self.first = pts
+        self.last, self.first = pts, pts if self.first is None else self.first
         if self._rate is not None:
             self._shown[self.frames] = pts, duration
             pts, base, duration = self.frames, 1 / self._rate, 1
@@ -177,5 +177,4 @@ class FrameEncoder:
         )
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
-        for known in [known for known in self._shown if known < number]:
-            del self._shown[known]
+        self._shown = {known: stamp for known, stamp in self._shown.items() if known >= number}

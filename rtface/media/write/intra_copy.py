@@ -12,14 +12,13 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 
 from rtface.errors import Message
 from rtface.media.formats.image_header import Tables, quantisation_tables, segments, size_of
 from rtface.media.formats.jpeg import encode_jpeg, tables_of_quality
 from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.mini_gops import mini_gops
-from rtface.media.read.probe import MediaInfo
 from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.util.av_arrays import plane_rows
 
@@ -67,7 +66,7 @@ class IntraCopy:
     delay = 0
     partly: Message | None = None
 
-    def opened(self, video: VideoPlan, source: bytes | None = None) -> VideoCodecContext | JpegEncoder:
+    def opened(self, video: VideoPlan, source: bytes | None = None) -> av.VideoCodecContext | JpegEncoder:
         """An encoder that gives each frame at once, for a frame of this packet."""
         if self.codec == "mjpeg" and source is not None:
             return JpegEncoder(quantisation_tables(source) or tables_of_quality(_QUALITY))
@@ -176,7 +175,7 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
     return own_flags >> 6 == flags >> 6 and bool(own_flags & 12) == bool(flags & 12)
 
 
-def _opened(video: VideoPlan) -> VideoCodecContext:
+def _opened(video: VideoPlan) -> av.VideoCodecContext:
     context = new_context(video)
     context.thread_type = "SLICE"
     open_encoder(context)

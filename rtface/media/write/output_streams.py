@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from typing import Any
 
-from av.audio.stream import AudioStream
+import av
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 from av.subtitles.stream import SubtitleStream
-from av.video.stream import VideoStream
 
 from rtface.frame import Packet
 from rtface.media.formats.immersive import stereo_mode
@@ -87,17 +86,9 @@ class OutputStreams:
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
         self.languages = [one.metadata.get("language", "") for one in container.streams]
-        chapters = self._chapters()
-        if chapters:
+        if chapters := self._chapters():
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
-        self.muxer = Muxer(
-            container,
-            plan,
-            self.video.index,
-            texts=texts,
-            unheard=unheard,
-            stats=stats,
-        )
+        self.muxer = Muxer(container, plan, self.video.index, texts=texts, unheard=unheard, stats=stats)
 
     def take(self, item: Packet) -> None:
         """Sends a packet of the input where the plan says."""
@@ -146,7 +137,7 @@ class OutputStreams:
             self.muxer.wait(self._ways[index][0], sound.finish(length))
         self.muxer.flush()
 
-    def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> VideoStream:
+    def _add_video(self, metadata: dict[str, str], disposition: Disposition) -> av.VideoStream:
         stream = add_video(self._container, self._plan.video, self._plan.path)
         stream.disposition = disposition
         stream.metadata.update(_fresh(metadata))
@@ -172,7 +163,7 @@ class OutputStreams:
             return
         target: Any
         if plan.action == "sound":
-            assert isinstance(source, AudioStream)
+            assert isinstance(source, av.AudioStream)
             target = container.add_stream(plan.encoder, rate=48_000)
             AudioTranscoder.configure(source, target)
             sound = AudioTranscoder(source, target, self._stats, fills=self._plan.format == "mxf")
@@ -186,7 +177,7 @@ class OutputStreams:
             way = self._copying(plan, target)
         target.disposition = info.disposition
         target.metadata.update(_fresh(info.metadata))
-        if isinstance(source, VideoStream) and (code := self._plan.timecode_of(source)):
+        if isinstance(source, av.VideoStream) and (code := self._plan.timecode_of(source)):
             target.metadata[KEY] = str(code)
         if info.kind == "attachment":
             return
@@ -204,7 +195,7 @@ class OutputStreams:
             return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown).push
         self._exact.add(plan.stream.index)
         rewriter = AdtsRewriter.between(source, target, format)
-        return rewriter.push if rewriter else _as_it_is
+        return rewriter.push if rewriter else lambda packet: (packet,)
 
     def _chapters(self) -> list[dict[str, Any]]:
         info, found = self._plan.info, list[dict[str, Any]]()
@@ -223,10 +214,6 @@ class OutputStreams:
                     }
                 )
         return found
-
-
-def _as_it_is(packet: AnyPacket) -> Iterable[AnyPacket]:
-    return (packet,)
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:

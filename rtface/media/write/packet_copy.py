@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 import av
-from av.video.stream import VideoStream
 
 from rtface.errors import Message
 from rtface.media.formats.coded_headers.bits import annex_b, unescaped
@@ -24,8 +23,8 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import PICTURE, renumbered
 from rtface.media.formats.coded_headers.units import BLA, UNITS, Units
 from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.mini_gops import CodedFrame, mini_gops
-from rtface.media.read.probe import MediaInfo
 from rtface.media.write.codec import ALIASES
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.intra_copy import IntraCopy, find_intra
@@ -129,7 +128,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
         return Message("the input is no file, and cannot be read twice", code="copy_no_file")
-    assert isinstance(stream, VideoStream)
+    assert isinstance(stream, av.VideoStream)
     units, header = UNITS.get(info.codec), bytes(stream.codec_context.extradata or b"")
     if units is None and (found := find_intra(info, path, format, header)) is not None:
         return found
@@ -183,14 +182,11 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     if intra:
         video.options |= copy.options
         return None
-    slices = copy.units.reader()
-    sets = list(copy.units.sets_of(copy.header))
+    slices, sets = copy.units.reader(), list(copy.units.sets_of(copy.header))
     for unit in sets:
         slices.read(unit)
-    if isinstance(slices, H264Slices):
-        own = _h264_options(slices, copy, video)
-    else:
-        own = _hevc_options(sets, video, copy.depth)
+    is_h264 = isinstance(slices, H264Slices)
+    own = _h264_options(slices, copy, video) if is_h264 else _hevc_options(sets, video, copy.depth)
     if own is None:
         return Message("its header names no profile that is encoded here", code="copy_profile")
     key = f"{video.encoder.removeprefix('lib')}-params"

@@ -8,11 +8,10 @@ from fractions import Fraction
 from typing import Any, Literal
 
 import av
-from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
-from rtface.media.read.probe import StreamInfo
+from rtface.media.read.media_info import StreamInfo
 from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]
@@ -107,7 +106,7 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         )
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
-    if isinstance(source := stream.template, AudioStream) and source.codec_context is not None:  # pyright: ignore
+    if isinstance(source := stream.template, av.AudioStream) and source.codec_context is not None:  # pyright: ignore
         exact = format == "mxf" or (format in _PCM_IN and is_pcm(stream.codec))
         short = source.codec_context.format.name.startswith(("s16", "u8"))
         encoder = ("pcm_s16le" if short else "pcm_s24le") if exact else _SOUND.get(format, "aac")
@@ -126,7 +125,7 @@ def is_pcm(codec: str) -> bool:
     return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
 
 
-def _opens(source: AudioStream, encoder: str, format: str) -> bool:
+def _opens(source: av.AudioStream, encoder: str, format: str) -> bool:
     """Whether an encoder takes a sound."""
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 from av.stream import Disposition
-from av.video.stream import VideoStream
 
 from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
@@ -22,7 +21,8 @@ from rtface.media.formats.facts import unheld
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.container import FARTHEST, rate_of
-from rtface.media.read.probe import MediaInfo, StreamInfo, find_first_packets
+from rtface.media.read.media_info import MediaInfo, StreamInfo
+from rtface.media.read.probe import find_first_packets
 from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.packet_copy import PacketCopy
@@ -86,7 +86,7 @@ class OutputPlan:
         """What the input says of itself, see `rtface.media.marks.provenance.own_tags`."""
         return own_tags(self.info.metadata, self.info.xmp)
 
-    def timecode_of(self, video: VideoStream) -> Timecode | None:
+    def timecode_of(self, video: av.VideoStream) -> Timecode | None:
         """The timecode with which another video stream begins."""
         rate, _ = rate_of(video)
         return output_timecode(find_timecode([video.metadata], rate), None, rate, self.info.skipped)

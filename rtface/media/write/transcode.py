@@ -8,9 +8,6 @@ from math import ceil
 from typing import Any
 
 import av
-from av.audio.frame import AudioFrame
-from av.audio.layout import AudioLayout
-from av.audio.stream import AudioStream
 from av.filter import Graph
 from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
@@ -41,7 +38,7 @@ class AudioTranscoder:
         fills: whether silence leads to the first sound, as in MXF, which holds no times.
     """
 
-    def __init__(self, source: AudioStream, target: AudioStream, stats: Stats, *, fills: bool = False) -> None:
+    def __init__(self, source: av.AudioStream, target: av.AudioStream, stats: Stats, *, fills: bool = False) -> None:
         self._source, self._target, self._stats, self._fills = source, target, stats, fills
         self._graph: Graph | None = None
         self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
@@ -50,7 +47,7 @@ class AudioTranscoder:
         self._end = 0  # of what was encoded, in samples
 
     @staticmethod
-    def configure(source: AudioStream, target: AudioStream) -> None:
+    def configure(source: av.AudioStream, target: av.AudioStream) -> None:
         """Sets an encoder up for the source's rate and speakers."""
         context = source.codec_context
         opus = target.codec_context.name == "libopus"
@@ -88,7 +85,7 @@ class AudioTranscoder:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
             yield from self._take(frame)
 
-    def _take(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
+    def _take(self, frame: av.AudioFrame) -> Iterator[av.Packet[Any]]:
         like = (frame.sample_rate, frame.format.name, frame.layout.name)
         if self._graph is not None and like != self._like:  # the source changed its rate or speakers
             self._graph.push(None)
@@ -107,7 +104,7 @@ class AudioTranscoder:
             yield from self._drain()
         context = self._target.codec_context
         while self._end < ceil((length or 0) * context.sample_rate):
-            silence = AudioFrame(context.format.name, context.layout.name, context.sample_rate // 100)
+            silence = av.AudioFrame(context.format.name, context.layout.name, context.sample_rate // 100)
             for plane in silence.planes[: context.channels]:  # PyAV counts more of eight and more
                 plane.update(bytes(plane.buffer_size))
             silence.sample_rate, silence.time_base, silence.pts = context.sample_rate, context.time_base, self._end
@@ -115,11 +112,11 @@ class AudioTranscoder:
         if self._end:
             yield from self._target.encode(None)
 
-    def _encode(self, frame: AudioFrame) -> Iterator[av.Packet[Any]]:
+    def _encode(self, frame: av.AudioFrame) -> Iterator[av.Packet[Any]]:
         self._end = (frame.pts or 0) + frame.samples
         yield from self._target.encode(frame)
 
-    def _filter(self, frame: AudioFrame) -> Graph:
+    def _filter(self, frame: av.AudioFrame) -> Graph:
         context = self._target.codec_context
         options = _WHOLE_SAMPLES if context.name.startswith("pcm_") else "async=1000"
         options += ":first_pts=0" if self._fills and not self._end else ""
@@ -148,17 +145,17 @@ class AudioTranscoder:
                 frame = self._graph.pull()
             except (av.BlockingIOError, av.EOFError):
                 return
-            assert isinstance(frame, AudioFrame)
+            assert isinstance(frame, av.AudioFrame)
             yield from self._encode(frame)
 
 
-def layout_of(source: AudioStream) -> str:
+def layout_of(source: av.AudioStream) -> str:
     """FFmpeg's name of the speakers of a sound; the usual ones where it names none (PCM in Matroska)."""
     layout = source.codec_context.layout.name
     return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
 
 
-def encoded_layout(source: AudioStream, encoder: str) -> str:
+def encoded_layout(source: av.AudioStream, encoder: str) -> str:
     """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, the smallest that has
     all of them: the others stay silent."""
     layout = layout_of(source)
@@ -170,7 +167,7 @@ def encoded_layout(source: AudioStream, encoder: str) -> str:
 
 
 def _speakers(layout: str) -> set[str]:
-    return {channel.name for channel in AudioLayout(layout).channels}
+    return {channel.name for channel in av.AudioLayout(layout).channels}
 
 
 class AdtsRewriter:
@@ -179,13 +176,17 @@ class AdtsRewriter:
     FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
 
-    def __init__(self, target: AudioStream) -> None:
+    def __init__(self, target: av.AudioStream) -> None:
         self._target = target
 
     @classmethod
     def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
         """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if not isinstance(source, AudioStream) or not isinstance(target, AudioStream) or format not in ("mp4", "mov"):
+        if (
+            not isinstance(source, av.AudioStream)
+            or not isinstance(target, av.AudioStream)
+            or format not in ("mp4", "mov")
+        ):
             return None
         return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
 

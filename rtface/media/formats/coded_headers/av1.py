@@ -83,9 +83,7 @@ class Av1Frames:
         bits.take(s.order_bits)
         bits.take(0 if intra or robust else 3)
         refreshed = 255 if kind == _SWITCH or (kind == _KEY and shown) else bits.take(8)
-        if (not intra or refreshed != 255) and robust and s.order_bits:
-            for _ in range(8):
-                bits.take(s.order_bits)
+        bits.take(8 * s.order_bits if (not intra or refreshed != 255) and robust else 0)
         if intra:
             size, width = _size(bits, s, own_size)
             bits.take(screen and width == size[0])
@@ -115,16 +113,9 @@ def _inter(bits: Bits, s: _Sequence, *, own_size: bool, robust: bool, integer: b
 def _size(bits: Bits, s: _Sequence, own: bool) -> tuple[tuple[int, int], int]:
     """Size before scaling, and the coded width."""
     size = (bits.take(s.size_bits[0]) + 1, bits.take(s.size_bits[1]) + 1) if own else s.size
-    width = _scaled(bits, s, size[0])
+    divisor = 9 + bits.take(3) if s.scaled and bits.take(1) else 8
     bits.take(32 if bits.take(1) else 0)
-    return size, width
-
-
-def _scaled(bits: Bits, s: _Sequence, width: int) -> int:
-    if not s.scaled or not bits.take(1):
-        return width
-    divisor = 9 + bits.take(3)
-    return (8 * width + divisor // 2) // divisor
+    return size, (8 * size[0] + divisor // 2) // divisor
 
 
 def _tiles(bits: Bits, s: _Sequence, width: int, height: int) -> None:
@@ -135,8 +126,8 @@ def _tiles(bits: Bits, s: _Sequence, width: int, height: int) -> None:
     least_all = max(least, _log2(area, rows * columns))
     if not bits.take(1):
         raise ValueError("tiles of several sizes")
-    across = _more(bits, least, _log2(1, min(columns, 64)))
-    down = _more(bits, max(least_all - across, 0), _log2(1, min(rows, 64)))
+    across = bits.unary(least, _log2(1, min(columns, 64)))
+    down = bits.unary(max(least_all - across, 0), _log2(1, min(rows, 64)))
     bits.take(across + down + 2 if across + down else 0)
 
 
@@ -145,30 +136,20 @@ def _log2(unit: int, target: int) -> int:
     return max(-(-target // unit) - 1, 0).bit_length()
 
 
-def _more(bits: Bits, least: int, most: int) -> int:
-    while least < most and bits.take(1):
-        least += 1
-    return least
-
-
 def _sequence(bits: Bits) -> _Sequence:
     s = _Sequence()
     profile, _, reduced = bits.take(3), bits.take(1), bits.take(1)
     if reduced:
         raise ValueError("a still")
     _operation(bits)
-    lengths = bits.take(4) + 1, bits.take(4) + 1
-    s.size_bits = lengths
-    s.size = bits.take(lengths[0]) + 1, bits.take(lengths[1]) + 1
+    s.size_bits = across, down = bits.take(4) + 1, bits.take(4) + 1
+    s.size = bits.take(across) + 1, bits.take(down) + 1
     if bits.take(1):
         raise ValueError("numbers of frames")
     s.large_blocks = bool(bits.take(1))
-    bits.take(2)
-    bits.take(4)
+    bits.take(2 + 4)
     ordered = bits.take(1)
-    if ordered:
-        bits.take(1)
-        s.motion = bool(bits.take(1))
+    s.motion = bits.take(2 * ordered) % 2 == 1
     s.screen = _CHOSEN if bits.take(1) else bits.take(1)
     if s.screen:
         s.integer = _CHOSEN if bits.take(1) else bits.take(1)
@@ -176,8 +157,7 @@ def _sequence(bits: Bits) -> _Sequence:
     s.scaled = bool(bits.take(1))
     bits.take(2)
     high = bits.take(1)
-    twelve = bits.take(high and profile == 2)
-    s.bits = 8 + 2 * high + 2 * twelve
+    s.bits = 8 + 2 * high + 2 * bits.take(high and profile == 2)
     return s
 
 

@@ -25,12 +25,16 @@ class Bits:
 
     def golomb(self) -> int:
         """ue(v) of H.264."""
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-            if zeros > _MOST_ZEROS:
-                raise IndexError(zeros)
-        return (1 << zeros) - 1 + self.take(zeros)
+        zeros = self._left - (self._value & ((1 << self._left) - 1)).bit_length()
+        if zeros > _MOST_ZEROS:
+            raise IndexError(zeros)
+        return self.take(2 * zeros + 1) - 1
+
+    def unary(self, least: int, most: int) -> int:
+        """A number from `least` to `most`: ones up to a zero add to it."""
+        while least < most and self.take(1):
+            least += 1
+        return least
 
     def signed(self) -> int:
         """se(v) of H.264."""

@@ -78,11 +78,9 @@ class H264Slices:
         """
         kind = unit[0] & 31
         if kind == 7:
-            number, sequence = _sequence(unescaped(unit))
-            self.sequences[number] = sequence
+            self.sequences.update([_sequence(unescaped(unit))])
         elif kind == 8:
-            number, picture = _picture(Bits(unescaped(unit)[1:]))
-            self.pictures[number] = picture
+            self.pictures.update([_picture(Bits(unescaped(unit)[1:]))])
         elif kind in (1, 2, 5):
             return self._slice(Bits(unescaped(unit)[1:]), idr=kind == 5, reference=bool(unit[0] & 0x60))
         return None
@@ -122,10 +120,8 @@ class H264Slices:
             bits.take(2)
         elif reference and bits.take(1) and _RESET in _until(bits, 0, {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}):
             number = 0
-        if reference or number == before:
-            self._number = number
-        else:
-            self._number = (number - 1) % (1 << sequence.frame_number_bits)
+        stays = reference or number == before
+        self._number = number if stays else (number - 1) % (1 << sequence.frame_number_bits)
         bits.skip_golomb(picture.cabac and lists > 0)
         return picture.qp + bits.signed()
 

@@ -69,11 +69,9 @@ class HevcSlices:
             return None
         bits = Bits(unescaped(unit)[2:])
         if kind == 33:
-            number, sequence = _sequence(bits)
-            self.sequences[number] = sequence
+            self.sequences.update([_sequence(bits)])
         elif kind == 34:
-            number, picture = _picture(bits)
-            self.pictures[number] = picture
+            self.pictures.update([_picture(bits)])
         elif kind < 10 or 16 <= kind <= 21:
             return self._slice(bits, kind)
         return None
@@ -162,11 +160,8 @@ def renumbered(unit: bytes, number: int) -> bytes:
     if kind > 32:
         text = text.rstrip("0")
         text += "0" * (-len(text) % 8)
-    return unit[:2] + _escape(int(text, 2).to_bytes(len(text) // 8, "big") + data[used:])
-
-
-def _escape(data: bytes) -> bytes:
-    return re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", data)
+    data = int(text, 2).to_bytes(len(text) // 8, "big") + data[used:]
+    return unit[:2] + re.sub(rb"\0\0(?=[\0-\3])", b"\0\0\3", data)
 
 
 def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) -> list[tuple[int, bool]]:
@@ -181,9 +176,7 @@ def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) 
             used = bool(bits.take(1))
             if (used or bits.take(1)) and distance + shift:
                 found.append((distance + shift, used))
-        return sorted((entry for entry in found if entry[0] < 0), reverse=True) + sorted(
-            entry for entry in found if entry[0] > 0
-        )
+        return sorted(found, key=lambda entry: (entry[0] > 0, abs(entry[0])))
     counts = bits.count(16), bits.count(16)
     out: list[tuple[int, bool]] = []
     for count, sign in zip(counts, (-1, 1), strict=True):
@@ -247,9 +240,7 @@ def _picture(bits: Bits) -> tuple[int, _Picture]:
     bits.skip_golomb(2)
     bits.take(1)
     weighted, bypass = (bool(bits.take(1)), bool(bits.take(1))), bool(bits.take(1))
-    tiles = bits.take(1)
-    bits.take(1)
-    if tiles:
+    if bits.take(2) & 2:  # tiles
         columns, rows = bits.count(31), bits.count(31)
         bits.skip_golomb(0 if bits.take(1) else columns + rows)
         bits.take(1)
