@@ -191,16 +191,6 @@ def test_a_still_and_a_folder_show_each_face_once(
     assert np.abs(wanted.astype(int) - one.rows[0].crops["fake"]).max() <= 1
 
 
-def test_a_clean_face_is_shown_as_a_run_leaves_it(tmp_path: Path, memory: Engines) -> None:
-    path = write_film(tmp_path / "clean.mkv", [portrait(640, 480, blur=0, scale=2.2)[0]] * 40)
-    sheet = sheet_of(path, correct="never")
-    (row,) = sheet.rows
-    assert np.array_equal(row.crops["fake"], row.before)
-    track = row.tracks["fake"]
-    assert track is not None
-    assert not track.treatment["on"]
-
-
 def test_a_film_without_a_face_is_said(tmp_path: Path, memory: Engines) -> None:
     path = film(tmp_path / "empty.mkv", frames=50, face=False)
     with pytest.raises(InputError, match="no face can be shown"):

@@ -256,9 +256,8 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     raise AssertionError("the run still answers")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_what_is_not_allowed_starts_nothing(studio: RunningStudio) -> None:
+    for body in (
         {"source": "/etc/passwd"},
         {"source": "@/etc/passwd"},
         {"source": "env:HOME"},
@@ -280,12 +279,9 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
         {"settings": {"person": "anna"}},
         {"settings": {"person": [1]}},
         {"settings": {"faces": "anna"}},
-    ],
-    ids=str,
-)
-def test_what_is_not_allowed_starts_nothing(studio: RunningStudio, body: dict[str, Any]) -> None:
-    status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
-    assert status == 400 and value["error"]
+    ):
+        status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
+        assert status == 400 and value["error"], body
     assert ask(studio, "GET", "/api/live")[1]["state"] == "none"
 
 
