@@ -152,6 +152,7 @@ def test_a_name_that_is_not_utf_8_can_be_drawn(tmp_path: Path, memory: Engines) 
     assert not np.array_equal(named, other)
 
 
+@pytest.mark.slow
 def test_interlaced_film_shows_the_same_field_on_both_sides(tmp_path: Path, memory: Engines) -> None:
     """Two fields of different light: outside the face before and after are equal."""
 

@@ -27,10 +27,6 @@ def of(stage, word):
     return [rest for where, what, rest in instructions() if (where, what) == (stage, word)]
 
 
-def environment(stage):
-    return dict(pair.split("=", 1) for rest in of(stage, "ENV") for pair in rest.split())
-
-
 def test_the_build_context_holds_what_is_copied_only():
     sources = {source for rest in of("build", "COPY") for source in rest.split()[:-1]}
     assert all((ROOT / source).exists() for source in sources)

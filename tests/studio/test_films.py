@@ -238,7 +238,7 @@ def test_a_film_named_as_a_page_is_downloaded(studio: RunningStudio) -> None:
     items, kinds = [Queue().add(film, studio.folder / "a.mp4")], list[tuple[str | None, str | None]]()
     for name in ("film.html", "film.svg", "film.xhtml", "film"):
         (other := studio.folder / name).write_bytes(film.read_bytes())
-        items.append(Queue().add(other, studio.folder / f"{name}.mp4"))
+        items.append(Queue().add(other, studio.folder / f"{name}.out.mp4"))
     for item in items:
         connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
         connection.request(

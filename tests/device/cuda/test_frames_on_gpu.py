@@ -184,9 +184,6 @@ def apart(a, b):
     return int(differ.max()), float(differ.mean())
 
 
-TURN = compose(translation(80, 80), np.array([[0.31, 0.2, 0.0], [-0.2, 0.31, 0.0]]), translation(-640, -360))
-
-
 def test_outside_the_frame_it_is_black(streams, device):
     mine, theirs = both(streams, device, detailed())
     matrix = compose(scaling(0.2, 0.2), translation(300, 200))
