@@ -26,21 +26,21 @@ SWITCHES = {
 SLOW = tuple(
     Path(__file__).parent / name for name in ("live/whole", "device/cuda", "engine/cuda", "engine/tensorrt", "training")
 )
+LIBRARY = Path(__file__).parents[1] / "rtface"
 # Slow tests of these folders take turns in CI; those of sources that changed always run.
 TURNS = {
+    "engines/published/": "engines/published/",
     "engines/rtface-learn/": "engines/rtface-learn/",
     "plugins/rtface-farm/": "plugins/rtface-farm/",
-    "tests/contact_sheet/": "rtface/contact_sheet/",
-    "tests/device/": "rtface/device/",
-    "tests/engine/": "rtface/engine/",
+    "plugins/rtface-overlays/": "plugins/rtface-overlays/",
+    "plugins/rtface-synthetic/": "plugins/rtface-synthetic/",
+    "tests/benchmarks/": "benchmarks/",
+    "tests/engine_install/": "engines/rtface_engines/",
     "tests/engines/": "engines/rtface_engines/",
-    "tests/jobs/": "rtface/jobs/",
-    "tests/live/": "rtface/live/",
     "tests/packaging/": "pyproject.toml",
-    "tests/pipeline/": "rtface/pipeline/",
     "tests/studio/": "plugins/rtface-studio/",
     "tests/training/": "engines/training/",
-}
+} | {f"tests/{package.name}/": f"rtface/{package.name}/" for package in LIBRARY.iterdir() if package.is_dir()}
 
 
 def pytest_configure() -> None:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from rtface.errors import UsageError, log
 
-_STOP_S = 0.2
+STOP_S = 0.2
 
 
 def listen(host: str, port: int, option: str) -> socket.socket:
@@ -98,7 +98,7 @@ class WebServer(uvicorn.Server):
 
     async def main_loop(self) -> None:  # uvicorn's own looks more often, for a date in each response
         while not self._stop.is_set():
-            await asyncio.sleep(_STOP_S)
+            await asyncio.sleep(STOP_S)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

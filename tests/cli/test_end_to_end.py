@@ -77,17 +77,6 @@ def test_a_film_keeps_its_length_and_sound_and_says_what_it_is(clip, tmp_path):
     ]
 
 
-def test_unknown_names_say_the_nearest(clip, tmp_path):
-    for flag, value, near in (
-        ("--engine", "rtface-z", "rtface-"),
-        ("--tracker", "openvin", "openvino"),
-        ("--device", "cpuu", "cpu"),
-        ("--codec", "h256", "h265"),
-    ):
-        assert near in rtface("run", clip, tmp_path / "out.mp4", flag, value, code=2).stderr
-    assert not (tmp_path / "out.mp4").exists()
-
-
 @pytest.fixture(scope="module")
 def long_clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", LONG, sound=False)

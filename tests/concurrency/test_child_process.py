@@ -278,18 +278,6 @@ def test_a_ring_that_is_full_says_so():
     ring.close()
 
 
-def test_slots_of_a_ring_keep_their_own_pictures():
-    ring, images = FrameRing(3, 100_000), [picture(64, 48, "yuv420p", seed) for seed in range(3)]
-    slots = [ring.put(image) for image in images]
-    for slot, image in zip(reversed(slots), reversed(images), strict=True):
-        assert slot is not None
-        assert all(
-            np.array_equal(a, b)
-            for a, b in zip(samples(image), samples(ring.get(slot, FrameLayout.of(image))), strict=True)
-        )
-    ring.close()
-
-
 def test_a_picture_that_does_not_fit_is_refused_by_name():
     ring = FrameRing(1, 1000)
     with pytest.raises(UsageError, match="1280×720 in yuv420p is too large"):

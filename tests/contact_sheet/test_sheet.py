@@ -152,6 +152,7 @@ def test_a_name_that_is_not_utf_8_can_be_drawn(tmp_path: Path, memory: Engines) 
     assert not np.array_equal(named, other)
 
 
+@pytest.mark.slow
 def test_interlaced_film_shows_the_same_field_on_both_sides(tmp_path: Path, memory: Engines) -> None:
     """Two fields of different light: outside the face before and after are equal."""
 
@@ -189,16 +190,6 @@ def test_a_still_and_a_folder_show_each_face_once(
     (x, y), side = one.rows[0].origin, len(one.rows[0].before)
     wanted = cv2.imread(str(tmp_path / "out.png"))[y : y + side, x : x + side, ::-1]
     assert np.abs(wanted.astype(int) - one.rows[0].crops["fake"]).max() <= 1
-
-
-def test_a_clean_face_is_shown_as_a_run_leaves_it(tmp_path: Path, memory: Engines) -> None:
-    path = write_film(tmp_path / "clean.mkv", [portrait(640, 480, blur=0, scale=2.2)[0]] * 40)
-    sheet = sheet_of(path, correct="never")
-    (row,) = sheet.rows
-    assert np.array_equal(row.crops["fake"], row.before)
-    track = row.tracks["fake"]
-    assert track is not None
-    assert not track.treatment["on"]
 
 
 def test_a_film_without_a_face_is_said(tmp_path: Path, memory: Engines) -> None:

@@ -192,8 +192,10 @@ ALWAYS = ShotList([Shot(Fraction(0), None, ShotSettings(correct="always"))])
     ("kind", "decided"),
     [
         ("film", {}),
-        ("film", {"rules": TrackRules(shots=ALWAYS)}),
-        ("film", {"rules": TrackRules(Treatments(by_person={"anna": FORCED["always"]}))}),
+        pytest.param("film", {"rules": TrackRules(shots=ALWAYS)}, marks=pytest.mark.slow),
+        pytest.param(
+            "film", {"rules": TrackRules(Treatments(by_person={"anna": FORCED["always"]}))}, marks=pytest.mark.slow
+        ),
         ("live", {}),
         pytest.param("carried", {}, marks=pytest.mark.slow),
     ],

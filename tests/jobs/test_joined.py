@@ -12,7 +12,6 @@ import av
 import numpy as np
 import pytest
 
-from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
 from rtface.errors import InputError
 from rtface.jobs.job import FilmJob
@@ -175,23 +174,6 @@ def test_every_encoder_can_be_joined(codec: str, suffix: str, more: dict, tmp_pa
 
 
 @pytest.mark.slow
-def test_corrected_faces_and_report_are_those_of_one_process(tmp_path: Path):
-    source = film(tmp_path / "in.mkv", frames=40, sound=True)
-    options = Options(codec="ffv1", correct="always")
-    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
-    first, second = run_file(source, one, options), in_segments(source, other, options)
-    same_film(one, other)
-    assert second.frames_corrected == first.frames_corrected > 30
-    for key in ("frames_in", "frames_out", "frames_with_faces", "encoder", "engine", "device", "output_coding"):
-        assert getattr(first, key) == getattr(second, key)
-    assert [(t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in first.tracks] == [
-        (t.id, t.frames, t.frames_corrected, t.first_s, t.last_s) for t in second.tracks
-    ]
-    with av.open(str(one)) as a, av.open(str(other)) as b:
-        assert a.metadata == b.metadata and "digital_source_type" in {key.lower() for key in b.metadata}
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "codec", "coding"),
     [
@@ -247,18 +229,6 @@ def test_a_job_without_a_corrected_face_keeps_the_own_mark(tmp_path: Path):
     in_segments(tmp_path / "marked.mkv", tmp_path / "out.mkv", Options(codec="ffv1", correct="never"))
     with av.open(str(tmp_path / "out.mkv")) as made:
         assert own_tags(made.metadata) == own
-
-
-@pytest.mark.slow
-def test_tracks_and_decisions_go_on_with_another_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    decided, take_over = [], Analyzer.take_over
-    monkeypatch.setattr(Analyzer, "take_over", lambda self, state: (decided.append(state), take_over(self, state)))
-    source = film(tmp_path / "in.mkv", frames=75)
-    report = in_segments(source, tmp_path / "out.mkv", Options(codec="ffv1", correct="always"), stop_at=40)
-    [state] = decided
-    assert state["decided"] and all(time < 1 for time, *_ in state["recent"])
-    assert [(track.id, track.frames) for track in report.tracks] == [(1, 75)]
-    assert report.frames_corrected >= 73 and report.frames_with_faces == 75
 
 
 class WavesEngine(FakeEngine):

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it forks")
     ("stride", "kept"),
     [
         (17, []),
-        pytest.param(5, [], marks=pytest.mark.slow),
         pytest.param(7, ["pairs.mkv"], marks=pytest.mark.slow),
     ],
 )
@@ -46,7 +45,7 @@ def test_killed_at_every_step(stride: int, kept: list[str], tmp_path: Path):
 def test_killed_while_a_folder_is_filled(tmp_path: Path):
     source = write_film(tmp_path / "in.mkv", films.scenes(30, size=(64, 48)), codec="ffv1")
     run_file(source, f"{tmp_path}/one/", Options(tracker="none"))
-    for line in killed(source, 5, [], "stills"):
+    for line in killed(source, 13, [], "stills"):
         assert films.files(tmp_path / "made" / str(line["step"]) / "stills") == films.files(tmp_path / "one")
 
 

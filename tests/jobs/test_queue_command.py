@@ -199,8 +199,7 @@ def test_addresses_are_taken_unopened(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent to a process group on Windows")
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path) -> None:
     pictures = (np.full((96, 160, 3), n, np.uint8) for n in range(120))
     long, slow = write_film(tmp_path / "long.mkv", pictures), tmp_path / "slow"
     slow.touch()
@@ -216,12 +215,10 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path, number: 
     while not listed()[0]["share"]:
         assert runner.poll() is None, runner.stderr.read()
         time.sleep(0.05)
-    runner.send_signal(number)
+    runner.send_signal(signal.SIGINT)
     runner.communicate(timeout=60)
     slow.unlink()
-    stopped = number == signal.SIGINT
-    assert runner.returncode == (130 if stopped else -9)
-    assert listed()[0]["state"] == ("waiting" if stopped else "interrupted")
+    assert runner.returncode == 130 and listed()[0]["state"] == "waiting"
     command("run")
     assert listed()[0]["state"] == "done"
     assert listed()[0]["flags"] == {"workers": "1", "restart": True}

@@ -56,7 +56,6 @@ def shots(folder: Path) -> Path:
 
 Case = Callable[[Path], dict[str, Any]]
 CASES: dict[str, Case] = {
-    "plain": lambda at: {},
     "another film's treatment": lambda at: {"treatment": treatment(at, "elsewhere/another.mkv")},
     "treatment and pairs": lambda at: {
         "treatment": treatment(at, "in.mkv"),

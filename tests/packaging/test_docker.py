@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from pathlib import Path
-
-from typer.main import get_command
-
-from rtface.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -30,10 +25,6 @@ def instructions():
 
 def of(stage, word):
     return [rest for where, what, rest in instructions() if (where, what) == (stage, word)]
-
-
-def environment(stage):
-    return dict(pair.split("=", 1) for rest in of(stage, "ENV") for pair in rest.split())
 
 
 def test_the_build_context_holds_what_is_copied_only():
@@ -62,24 +53,6 @@ def test_the_images_run_as_somebody_who_is_not_root():
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
     assert order.index("USER") < order.index("ENTRYPOINT")
     assert not of("cpu", "USER") + of("cuda", "USER")
-
-
-def test_the_command_is_pid_1_and_the_health_check_is_ours():
-    assert of("runtime", "ENTRYPOINT") == ['["rtface"]']  # no shell between
-    (check,) = of("runtime", "HEALTHCHECK")
-    program, command, *options = json.loads(check.split(" CMD ")[1])
-    known = {name for parameter in get_command(app).commands[command].params for name in parameter.opts}
-    assert program == "rtface"
-    assert command == "doctor"
-    assert set(options) <= known
-
-
-def test_the_cache_is_a_volume_that_any_user_may_write_to():
-    cache = environment("runtime")["RTFACE_CACHE"]
-    assert of("runtime", "VOLUME") == [cache]
-    order = [word for stage, word, _ in instructions() if stage == "runtime"]
-    assert f"mkdir -m 1777 {cache}" in of("runtime", "RUN")[0]
-    assert order.index("RUN") < order.index("VOLUME")
 
 
 def test_nothing_names_a_registry_or_an_index():

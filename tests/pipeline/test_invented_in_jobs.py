@@ -62,14 +62,6 @@ def check_same(one: Path, other: Path, *, most: float) -> None:
 
 
 @pytest.mark.slow
-def test_the_map_of_a_job_is_that_of_one_process(made: Path, whole: Path, tmp_path: Path) -> None:
-    planned(made, tmp_path).run()
-    for name in ("out.mkv", "map.mkv"):
-        check_same(whole / name, tmp_path / name, most=0.0)
-    assert any(image.any() for image in images(tmp_path / "map.mkv"))
-
-
-@pytest.mark.slow
 def test_workers_continue_a_stopped_jobs_map(made: Path, whole: Path, tmp_path: Path) -> None:
     """Corrected faces may differ slightly where another run of the chain continued."""
     stop = threading.Event()

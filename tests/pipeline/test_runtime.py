@@ -67,17 +67,6 @@ def pictures(count):
     return [portrait(480, 300, blur=1.2, scale=0.9, shift=(1.5 * t, 0.0))[0] for t in range(count)]
 
 
-@pytest.mark.slow
-def test_auto_takes_the_gpu_where_there_is_one(machine):
-    told = []
-    with ExitStack() as stack:
-        runtime = open_runtime("rtface-s", "auto", stack, progress=lambda what, share: told.append((what, share)))
-        assert runtime.device.name == "cuda"
-        assert runtime.engines.described == ("rtface-s", "cuda (fake 1.0, f32)")
-        assert runtime.ahead == 2
-    assert told == [("engines for the GPU", 0.0)]
-
-
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

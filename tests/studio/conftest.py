@@ -72,6 +72,14 @@ def entry_points(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def servers_stop_soon() -> Iterator[None]:
+    """Some hundred tests have a server of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rtface.web.server.STOP_S", 0.01)
+        yield
+
+
 @pytest.fixture
 def start_studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], RunningStudio]]:
     """Starts a studio on a folder of this test, with data and settings of its own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import os
@@ -234,13 +233,13 @@ def test_media_of_items_outside_the_folders_are_not_served(studio: RunningStudio
         assert ask(studio, "GET", f"/api/queue/{item.id}/media/{which}")[0] == 400
 
 
-@pytest.mark.parametrize("name", ["film.html", "film.svg", "film.xhtml", "film"])
-def test_a_film_named_as_a_page_is_downloaded(studio: RunningStudio, name: str) -> None:
+def test_a_film_named_as_a_page_is_downloaded(studio: RunningStudio) -> None:
     film = make_film(studio.folder / "film.mp4", seconds=0.3)
-    shown, other = Queue().add(film, studio.folder / "a.mp4"), studio.folder / name
-    other.write_bytes(film.read_bytes())
-    kinds = list[tuple[str | None, str | None]]()
-    for item in (shown, Queue().add(other, studio.folder / "b.mp4")):
+    items, kinds = [Queue().add(film, studio.folder / "a.mp4")], list[tuple[str | None, str | None]]()
+    for name in ("film.html", "film.svg", "film.xhtml", "film"):
+        (other := studio.folder / name).write_bytes(film.read_bytes())
+        items.append(Queue().add(other, studio.folder / f"{name}.out.mp4"))
+    for item in items:
         connection = http.client.HTTPConnection("127.0.0.1", studio.server.port, timeout=20)
         connection.request(
             "GET", f"/api/queue/{item.id}/media/source", headers={"Authorization": f"Bearer {studio.server.token}"}
@@ -250,7 +249,7 @@ def test_a_film_named_as_a_page_is_downloaded(studio: RunningStudio, name: str) 
         kinds.append((response.headers["content-type"], response.headers["content-disposition"]))
         connection.close()
     assert kinds[0] == ("video/mp4", None)
-    assert kinds[1][0] == "application/octet-stream" and str(kinds[1][1]).startswith("attachment")
+    assert all(kind == "application/octet-stream" and str(how).startswith("attachment") for kind, how in kinds[1:])
 
 
 def test_analysis_has_faces_and_can_be_stopped(studio: RunningStudio) -> None:
@@ -280,55 +279,6 @@ def test_another_size_is_analysed_anew(studio: RunningStudio) -> None:
     assert widths[1] == widths[2] == pytest.approx(2 * widths[0], rel=0.05)
     post(studio, route, scale="100p")
     assert until(studio, route)["error"]["code"] == "scale_smaller"
-
-
-@pytest.mark.parametrize("then", ["3", ""])
-def test_of_sizes_in_quick_succession_the_last_is_analysed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
-) -> None:
-    studio, begun, finished, tell = Studio(AllowedFolders([tmp_path]), tmp_path), list[str](), list[str](), list[Any]()
-
-    async def look() -> None:
-        tasks, states = FilmTasks(studio), asyncio.Queue[str]()
-        may_end, killed, dead, told = (asyncio.Event() for _ in range(4))
-
-        async def child(*words: str, receive: Any) -> Any:
-            begun.append("".join(word.partition("=")[2] for word in words if word.startswith("--scale")))
-            tell.append(receive)
-            try:
-                await may_end.wait()
-            except asyncio.CancelledError:
-                killed.set()
-                await dead.wait()  # a process takes time to end
-                raise
-            finished.append(begun[-1])
-            return {"scale": begun[-1]}
-
-        async def until(state: str) -> None:
-            while await states.get() != state:
-                pass
-
-        monkeypatch.setattr("rtface_studio.analysis.json_of", child)
-        monkeypatch.setattr(studio.events, "publish", lambda _, state, keep: states.put_nowait(state["state"]))
-        await tasks.analyse(1, tmp_path, {})
-        await until("running")
-        asked = [asyncio.ensure_future(tasks.analyse(1, tmp_path, {"scale": scale})) for scale in ("2", then)]
-        await killed.wait()
-        dead.set()
-        await asyncio.gather(*asked)
-        await until("running")
-        tell[0]({"event": "progress", "tracks": {"1": "of the first size"}})  # it was on its way
-        asyncio.get_running_loop().call_soon_threadsafe(told.set)
-        await told.wait()
-        assert "tracks" not in tasks.of(1, "analysis").state
-        may_end.set()
-        await until("done")
-        await tasks.analyse(1, tmp_path, {"scale": then})
-        assert tasks.of(1, "analysis").state == {"state": "done", "result": {"scale": then}}
-
-    with studio.closing:
-        asyncio.run(look())
-    assert (begun, finished) == (["", then], [then])
 
 
 def test_pictures_that_a_killed_studio_left_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

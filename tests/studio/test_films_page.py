@@ -13,7 +13,6 @@ import av
 import numpy as np
 import pytest
 
-import rtface_studio
 from rtface.errors import Message
 from rtface.jobs.queue.api import Queue
 from rtface.jobs.queue.item import ItemProgress
@@ -307,32 +306,6 @@ def test_a_film_is_enlarged(page: Any, studio: RunningStudio) -> None:
     page.locator("dialog code", has_text="--scale 2").wait_for()
 
 
-def test_a_size_of_the_settings_file_is_left_and_taken_again(
-    page: Any, studio: RunningStudio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from playwright.sync_api import expect
-
-    def choose(size: str, asked: str, kept: Any) -> None:
-        page.get_by_text("Size, region, grain").click()
-        with page.expect_request("**/analysis") as analysed, page.expect_response("**/settings?*") as put:
-            page.get_by_label("Size", exact=True).select_option(size)
-        assert analysed.value.post_data_json == {"scale": asked, "look": "clear"}
-        assert put.value.json() == kept | {"shots": [], "persons": {}}
-
-    monkeypatch.setenv("RTFACE_SCALE", "640x576")
-    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json={"state": "running"}))
-    open_film(page, studio)
-    expect(page.get_by_label("Size", exact=True)).to_have_value("640x576")
-    choose("As it is", "1", {"scale": "1"})
-    page.get_by_role("button", name="Start", exact=True).click()
-    page.locator("dialog summary", has_text="command line").click()
-    page.locator("dialog code", has_text="--scale 1").wait_for()
-    page.reload()
-    page.locator(".wipe[data-time]").wait_for(timeout=60_000)
-    expect(page.get_by_label("Size", exact=True)).to_have_value("1")
-    choose("640x576", "640x576", {})
-
-
 def test_the_first_look_is_at_the_face_that_gains_most(page: Any, studio: RunningStudio) -> None:
     turned = Message("it is turned away", code="because_pose").to_dict()
     tracks = {
@@ -416,29 +389,6 @@ def test_what_shows_more_is_one_press_away(page: Any, studio: RunningStudio) -> 
     page.get_by_role("heading", name="Engines", exact=True).wait_for()
 
 
-def test_the_first_look_has_the_line_at_its_own_nose(page: Any, studio: RunningStudio) -> None:
-    tracks = {"1": {"first_s": 0.8, "last_s": 1.0, "on": True, "strength": 1, "gain_db": 0.9, "mean_width_px": 90}}
-    found = {"state": "done", "result": {"tracks": tracks, "persons": {}, "scenes": []}}
-    page.route("**/api/films/*/analysis", lambda route: route.fulfill(json=found))
-    asked: list[Any] = []
-
-    def answer(route: Any, time: float, nose: float) -> None:
-        told = {"x-faces": "1", "x-frame-time": str(time), "x-nose": f"[{nose}, 0.5, 0.2]"}
-        route.fulfill(body=picture, content_type="image/jpeg", headers=told)
-
-    picture = (Path(rtface_studio.__file__).parent / "page/example/before.jpg").read_bytes()
-    frames = "**/frame?*layer=after*"
-    page.route(frames, lambda route: answer(route, 0.9, 0.8) if asked else asked.append(route))
-    make_film(studio.folder / "film.mp4")
-    page.get_by_role("button", name="Choose a film").click()
-    with page.expect_request(lambda request: "layer=after" in request.url):
-        page.locator("dialog .chooser-row", has_text="film.mp4").click()
-    page.get_by_text("Faces followed: 1").wait_for()  # while the first picture is on its way
-    answer(asked[0], 0.6, 0.2)
-    page.locator(".wipe[data-time='0.9']").wait_for(timeout=60_000)
-    assert page.get_by_role("slider", name="Wipe").get_attribute("aria-valuenow") == "80"
-
-
 def test_a_film_with_a_thousand_shots_is_shown(page: Any, studio: RunningStudio) -> None:
     open_film(page, studio)
     own = {"on": True, "strength": 0.25}
@@ -517,9 +467,9 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
     assert page.evaluate("import('/page/lib/text.js').then(({ clock }) => clock(9.9999999, true))") == "0:10.0"
 
 
-@pytest.mark.parametrize(
-    ("code", "values", "said"),
-    [
+def test_messages_are_in_german_by_their_codes(page: Any) -> None:
+    page.get_by_label("Language").select_option("de")
+    for code, values, said in (
         (
             "interrupted_segments",
             {"done": 1, "count": 7, "folder": "/o.rtface"},
@@ -537,20 +487,13 @@ def test_a_recording_without_its_length_is_seen_to_its_end(page: Any, studio: Ru
             "unterbrochen; once; die Quelle hat beendet",
         ),
         ("of_a_plugin", {}, "its own words"),
-    ],
-)
-def test_messages_are_in_german_by_their_codes(page: Any, code: str, values: Any, said: str) -> None:
-    page.get_by_label("Language").select_option("de")
-    assert (
-        page.evaluate(
-            """async (item) => {
-        const { saying } = await import("/page/views/queue/item.js");
-        return saying({ ...item, state: "cancelled", message: "its own words" });
-    }""",
+    ):
+        shown = page.evaluate(
+            """async (item) => (await import("/page/views/queue/item.js")).saying(
+                { ...item, state: "cancelled", message: "its own words" })""",
             {"code": code, "values": values},
         )
-        == said
-    )
+        assert shown == said
 
 
 def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio: RunningStudio) -> None:
@@ -586,39 +529,6 @@ def test_the_queue_is_seen_from_every_view_and_tidied_at_once(page: Any, studio:
     page.get_by_role("button", name="Remove the ended ones").click()
     page.locator("main").get_by_text("a.out.mp4").wait_for(state="detached")  # the last of them
     assert [item.id for item in queue.items()] == [3]
-
-
-@pytest.mark.parametrize(
-    ("press", "release", "what"),
-    [("pointerdown", "pointerup", {"button": 0}), ("keydown", "keyup", {"key": " "})],
-)
-def test_a_press_is_not_cut_short_by_the_one_before(
-    page: Any, studio: RunningStudio, press: str, release: str, what: Any
-) -> None:
-    """What the server tells while a button is pressed waits, until two seconds after this press and no other's."""
-    received = list[str]()
-    page.on("websocket", lambda socket: socket.on("framereceived", lambda text: received.append(str(text))))
-    page.clock.install(time=0)
-    page.reload()
-    (button := page.get_by_role("button", name="Choose a film")).wait_for()
-    page.clock.pause_at(3_600_000)
-    page.evaluate(
-        """async () => {
-        window.told = [];
-        (await import("/page/lib/events.js")).on("made", (value) => window.told.push(value));
-    }"""
-    )
-    for event in (press, release, press):
-        button.dispatch_event(event, what)
-        page.clock.run_for(800)
-    studio.studio.events.publish("made", 1)
-    while not any('"made"' in message for message in received):
-        page.wait_for_timeout(20)
-    page.clock.run_for(1100)
-    assert page.evaluate("window.told") == []
-    button.dispatch_event(release, what)
-    page.clock.run_for(100)
-    assert page.evaluate("window.told") == [1]
 
 
 def test_nothing_is_wider_than_the_window(page: Any, studio: RunningStudio) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -217,20 +215,6 @@ def test_a_run_that_has_to_be_killed_is_said(
 
 
 @pytest.mark.slow
-def test_a_run_that_dies_is_reported(studio: RunningStudio, film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[int] = []
-    popen = live_run.subprocess.Popen
-    monkeypatch.setattr(live_run.subprocess, "Popen", lambda *a, **k: started.append((p := popen(*a, **k)).pid) or p)
-    call(studio, "POST", "/api/live/start", source=str(film), output="null:")
-    until(studio, "running")
-    os.kill(started[0], signal.SIGKILL)
-    assert until(studio, "failed")["error"]
-    call(studio, "POST", "/api/live/start", source="camera:no such camera", output="null:")
-    error = until(studio, "failed")["error"]
-    assert error["code"] == "camera_gone" and error["values"]["name"] == "camera no such camera"
-
-
-@pytest.mark.slow
 def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     code = """if True:
         import sys, time
@@ -256,9 +240,8 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
     raise AssertionError("the run still answers")
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_what_is_not_allowed_starts_nothing(studio: RunningStudio) -> None:
+    for body in (
         {"source": "/etc/passwd"},
         {"source": "@/etc/passwd"},
         {"source": "env:HOME"},
@@ -280,12 +263,9 @@ def test_a_run_ends_when_the_studio_is_killed(film: Path) -> None:
         {"settings": {"person": "anna"}},
         {"settings": {"person": [1]}},
         {"settings": {"faces": "anna"}},
-    ],
-    ids=str,
-)
-def test_what_is_not_allowed_starts_nothing(studio: RunningStudio, body: dict[str, Any]) -> None:
-    status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
-    assert status == 400 and value["error"]
+    ):
+        status, value = call(studio, "POST", "/api/live/start", **{"source": "camera:0", "output": "null:"} | body)
+        assert status == 400 and value["error"], body
     assert ask(studio, "GET", "/api/live")[1]["state"] == "none"
 
 
@@ -325,7 +305,7 @@ def test_changed_presets_are_shown_or_left_out(start_studio: Callable[[], Runnin
     preset = {"source": "camera:0", "output": "null:", "settings": {"strength": "1"}}
     assert call(studio, "PUT", "/api/live/presets/call", **preset)[0] == 200
     (file,) = (studio.folder.parent / "data").glob("live-presets.json")
-    for data in mutated(json.loads(file.read_bytes()), 400):
+    for data in mutated(json.loads(file.read_bytes()), 150):
         file.write_bytes(data)
         assert ask(studio, "GET", "/api/live/presets")[0] < 500, data[:200]
 
@@ -685,6 +665,7 @@ def test_the_page_can_fill_in_every_text() -> None:
     assert [text for text in texts if re.search(r"\{(?!\w+\})", text)] == []
 
 
+@pytest.mark.slow
 def test_who_cancels_leaves_no_folder(studio: RunningStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (python := tmp_path / "python").write_text("#!/bin/sh\necho missing\n")  # it says that it has everything
     python.chmod(0o755)

@@ -19,7 +19,7 @@ from rtface.config.options import OPTIONS
 from rtface.errors import Message, RtfaceError
 from rtface.util.finding import Finding
 from rtface_studio.catalogue import catalogue
-from rtface_studio.commands import SharedResult, json_of, run_command
+from rtface_studio.commands import json_of, run_command
 from rtface_studio.events import EventHub
 from rtface_studio.live_run import LivePlan
 from tests.studio.conftest import RunningStudio
@@ -139,24 +139,6 @@ def test_a_name_that_is_no_text_hides_no_other(studio: RunningStudio) -> None:
         Path(os.fsdecode(os.fsencode(studio.folder) + b"/" + name)).touch()
     status, found = ask(studio, "GET", f"/api/files?folder={studio.folder}")
     assert (status, [entry["name"] for entry in found["entries"]]) == (200, ["Jürgen 🙂.mp4"])
-
-
-def test_commands_run_once_for_all_who_ask() -> None:
-    begun = list[int]()
-
-    async def work() -> int:
-        begun.append(1)
-        await asyncio.sleep(0)
-        return len(begun)
-
-    async def ask_often() -> list[int]:
-        shared = SharedResult(work)
-        first = asyncio.create_task(shared())
-        await asyncio.sleep(0)
-        first.cancel()  # a page that left does not end it for the others
-        return [*await asyncio.gather(shared(), shared()), await shared()]
-
-    assert asyncio.run(ask_often()) == [1, 1, 2]
 
 
 def test_an_error_of_a_command_is_said_without_its_prefix() -> None:

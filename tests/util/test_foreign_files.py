@@ -47,7 +47,7 @@ def test_changed_files_are_used_or_refused(name: str, tmp_path: Path) -> None:
     (path := tmp_path / name).write_bytes(honest)
     if name != "recipe.toml":  # whose weights lie elsewhere
         read(path)
-    for data in spoilt(honest, 400):
+    for data in spoilt(honest, 150):
         path.write_bytes(data)
         with suppress(RtfaceError):
             read(path)

@@ -216,24 +216,8 @@ def test_an_encrypted_cluster(tmp_path: Path, begin: Callable[..., Cluster], mon
         pytest.skip("there is no openssl to make a certificate")
     (tmp_path / "tls").mkdir()
     key, certificate = str(tmp_path / "tls" / "key.pem"), str(tmp_path / "tls" / "certificate.pem")
-    subprocess.run(
-        [
-            openssl,
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-subj",
-            "/CN=localhost",
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-        ],
-        check=True,
-        capture_output=True,
-    )
+    words = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*words, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     encrypted = begin("--protocol", "tls", "--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key)
     run = Run(tmp_path, encrypted, 2)
     without = Run(tmp_path, encrypted, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 
 import av
 import cv2
@@ -20,6 +21,13 @@ POINTS = np.array([[203.9, 101.5], [246.8, 103.8], [223.4, 131.6], [202.6, 139.5
 BOX = np.array([179.6, 70.1, 271.8, 178.5])
 
 
+@cache
+def _picture(size: tuple[int, int], matrix: bytes) -> np.ndarray:
+    """The portrait at a place."""
+    turned = np.frombuffer(matrix).reshape(2, 3)
+    return cv2.warpAffine(portrait(), turned, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+
+
 def frame(
     pts: int = 0,
     *,
@@ -34,9 +42,9 @@ def frame(
     """25 pictures a second; `at` is where the face's centre is, share of width and height."""
     w, h = size
     matrix = np.array([[scale, 0, w * at[0] - scale * 227], [0, scale, h * at[1] - scale * 126]])
-    picture = cv2.warpAffine(portrait(), matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    picture = _picture(size, matrix.tobytes())
     color = Color("rgb", True) if fmt.startswith(("rgb", "gbr", "gray")) else Color("bt709")
-    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "rgb24")
+    image = av.VideoFrame.from_ndarray(picture, "rgb24")
     if fmt != "rgb24":
         image = image.reformat(format=fmt, dst_colorspace="ITU709")
     face = Face(track_id, (BOX.reshape(2, 2) * scale + matrix[:, 2]).reshape(4), POINTS * scale + matrix[:, 2])

@@ -184,44 +184,6 @@ def apart(a, b):
     return int(differ.max()), float(differ.mean())
 
 
-TURN = compose(translation(80, 80), np.array([[0.31, 0.2, 0.0], [-0.2, 0.31, 0.0]]), translation(-640, -360))
-
-
-@pytest.mark.parametrize(
-    ("matrix", "size", "fmt"),
-    [
-        (TURN, (160, 160), "nv12"),
-        (scaling(0.3, 0.3), (384, 384), "p010le"),
-        (np.array([[1.0, 0.0, -400.0], [0.0, 1.0, -200.0]]), (300, 221), "nv12"),
-        (np.array([[2.2, 0.0, -1200.0], [0.0, 2.2, -500.0]]), (256, 256), "p010le"),
-    ],
-    ids=["turned", "shrunk", "shifted", "grown"],
-)
-def test_crops_are_the_cpus(streams, device, fmt, matrix, size):
-    mine, theirs = both(streams, device, detailed(fmt))
-    worst, mean = apart(mine.crop(matrix, size), theirs.crop(matrix, size))
-    assert worst <= 2 and mean < 0.1
-
-
-@pytest.mark.parametrize(
-    "more",
-    [
-        {"display": Display(quarter_turns=1)},
-        {"display": Display(quarter_turns=2, mirror=True)},
-        {"display": Display(fields="bff"), "field": 1},
-        {"color": PQ},
-    ],
-    ids=["turned", "mirrored", "field", "pq"],
-)
-def test_rotated_interlaced_and_hdr_crops_equal_the_cpus(streams, device, more):
-    mine, theirs = both(streams, device, detailed("p010le", **more))
-    assert (mine.width, mine.height) == (theirs.width, theirs.height)
-    matrix = compose(scaling(0.4, 0.4), translation(-150, -100))
-    worst, mean = apart(mine.crop(matrix, (192, 192)), theirs.crop(matrix, (192, 192)))
-    assert worst <= 2 and mean < 0.1
-    assert apart(mine.thumbnail(256)[0], theirs.thumbnail(256)[0])[1] < 3.0
-
-
 def test_outside_the_frame_it_is_black(streams, device):
     mine, theirs = both(streams, device, detailed())
     matrix = compose(scaling(0.2, 0.2), translation(300, 200))

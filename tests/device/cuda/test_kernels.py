@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 
 from rtface.device.cpu.device import CpuDevice
-from rtface.device.cuda import shaping
 from rtface.device.cuda.crop import CropPlan
-from rtface.device.cuda.kernels import KERNELS, STRUCTS, curve_tables, packed
+from rtface.device.cuda.kernels import curve_tables
 from rtface.device.cuda.staging import StagedSamples
 from rtface.frame import Color, Display, Float
 from rtface.geometry.planes import planes
 from rtface.geometry.transforms import scaling, translation
-from tests.device.cuda.host_kernels import HostKernels
 from tests.device.cuda.kernel_runs import Block, cpu_crops, film, form_of, kernel_crops, run, similarity
 from tests.pairs import pairs
 
@@ -85,33 +83,6 @@ def faces(frame, *sides: float, size: int = S) -> Float:
     return np.stack(
         [similarity(frame, side, size, angle=spots[n % 4][2], at=spots[n % 4][:2]) for n, side in enumerate(sides)]
     )
-
-
-def test_descriptors_have_the_layout_of_the_structs(host: HostKernels):
-    for name, dtype in STRUCTS.items():
-        names = dtype.names or ()
-        assert host.layout_of(name, names) == (dtype.itemsize, {n: dtype.fields[n][1] for n in names}), name
-        assert dtype.itemsize % 8 == 0, name
-
-
-@pytest.mark.parametrize("name", [*STRUCTS, *shaping.STRUCTS])
-def test_packed_structs_are_those_of_the_dtype(name: str):
-    dtype = (STRUCTS | shaping.STRUCTS)[name]
-    made = np.ones(1, dtype)
-    values = [
-        value
-        for field in dtype.names or ()
-        if dtype[field].base.names is None
-        for value in np.ravel(made[0][field]).tolist()
-    ]
-    values += [1] * 23 * 2 * (name == "PasteJob") + [1] * 17 * 2 * (name == "CropFace")  # fields that are structs
-    assert np.array_equal(np.frombuffer(packed(dtype, *values), dtype), made)
-
-
-def test_every_kernel_of_the_table_is_there(host: HostKernels):
-    with pytest.raises(TypeError, match="crop takes"):
-        host.launch("crop", (1, 1, 1), (32, 8, 1), np.int32(0))
-    assert set(KERNELS) == {"crop", "seen", "area", "blur", "uncurve", "tint", "paste"}
 
 
 @pytest.mark.parametrize(("name", "color"), pairs(FORMATS, COLORS, ["yuv420p", "p010le"]), ids=color_id)

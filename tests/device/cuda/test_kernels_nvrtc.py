@@ -10,8 +10,6 @@ from rtface.errors import EngineError, MissingComponent
 
 SMALL = 'extern "C" __global__ void nothing(float* x) { *x = fmaf(*x, 2.0f, 1.0f); }'
 
-PROGRAMS = [kernels, shaping, batch]
-
 
 def arch_id(value) -> str:
     return value if isinstance(value, str) else value.__name__.rsplit(".", 1)[1]
