@@ -242,23 +242,13 @@ class _Unpickler(pickle.Unpickler):
         return pid[1]
 
 
-_BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I64": 8,
-    "I32": 4,
-    "I16": 2,
-    "I8": 1,
-    "U64": 8,
-    "U32": 4,
-    "U16": 2,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
+_DTYPES = {
+    8: ("F64", "I64", "U64"),
+    4: ("F32", "I32", "U32"),
+    2: ("F16", "BF16", "I16", "U16"),
+    1: ("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2"),
 }
+_BYTES = {dtype: size for size, dtypes in _DTYPES.items() for dtype in dtypes}
 
 
 def _safetensors(path: Path, file: BinaryIO) -> Contents:

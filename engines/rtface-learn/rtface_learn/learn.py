@@ -35,17 +35,7 @@ from rtface_learn import judge, pairs, selection, work
 from rtface_learn.camera import Watch, check_live, unwatched
 from rtface_learn.takes import Take
 
-PREFIXES = (
-    "core.stem",
-    "core.enc",
-    "core.down",
-    "core.code",
-    "core.mid",
-    "core.up",
-    "core.dec",
-    "core.head",
-    "core.place",
-)
+PREFIXES = tuple(f"core.{part}" for part in ("stem", "enc", "down", "code", "mid", "up", "dec", "head", "place"))
 RATE, STEPS, MORE, BATCH, KEPT = 2e-4, 240, 160, 6, 4
 """Learning rate; steps of training, and those that follow with the takes that judged, too; pairs and faces of other
 people in a step."""
