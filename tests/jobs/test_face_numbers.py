@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -111,6 +112,44 @@ def test_a_border_does_not_end_a_fade_of_weights(tmp_path: Path, monkeypatch: py
     fade, joined = (np.abs(frames - before)[40:80, 40:140, 110:210].mean((1, 2)) for frames in shown)
     assert fade.max() - fade[-1] > 3.0 > 10 * np.abs(np.diff(fade)).max()
     assert np.abs(joined - fade).max() < 0.02
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from rtface.jobs.job import FilmJob
+from rtface.config.options import Options
+from rtface.persons import network
+from rtface.pipeline import runtime
+from tests.jobs import films, killed_process
+from tests.pipeline.fakes import FakeEngine
+from tests.pipeline.run_media import Engines
+from tests.pipeline.test_persons import by_colour
+
+network.PersonNetwork = lambda: by_colour
+runtime.EngineSet = lambda *a, **k: Engines(FakeEngine(amount=0.15))
+killed_process.die_at(int(sys.argv[3]))
+job = FilmJob.open(Path(sys.argv[1]), Path(sys.argv[2]), Options(codec="ffv1", correct="always", faces="P2"),
+                   length=films.LENGTH)
+job.run()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_killed_job_continues_with_its_numbers(film: Path, tmp_path: Path):
+    options = Options(codec="ffv1", correct="always", faces="P2")
+    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
+    run_file(film, one, options)
+    for step in (9, 21):  # while it searches, and while it makes segments
+        done = subprocess.run([sys.executable, "-c", _KILLED, film, other, str(step)], timeout=60, check=False)
+        assert done.returncode == -9
+        job = FilmJob.open(film, other, options, length=films.LENGTH)
+        assert isinstance(job, FilmJob)
+        searched = FaceNumbers(job.folder, job.plan).searched
+        assert 0 < searched < len(job.plan) if step == 9 else searched == len(job.plan) > job.resumed > 0
+    job.run()
+    same_film(one, other)
 
 
 @pytest.mark.slow

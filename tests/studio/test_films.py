@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
@@ -315,3 +316,52 @@ def until(studio: RunningStudio, route: str) -> Any:
             return found
         time.sleep(0.1)
     raise AssertionError(found)
+
+
+@pytest.mark.parametrize("then", ["3", ""])
+def test_of_sizes_in_quick_succession_the_last_is_analysed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    studio, begun, finished, tell = Studio(AllowedFolders([tmp_path]), tmp_path), list[str](), list[str](), list[Any]()
+
+    async def look() -> None:
+        tasks, states = FilmTasks(studio), asyncio.Queue[str]()
+        may_end, killed, dead, told = (asyncio.Event() for _ in range(4))
+
+        async def child(*words: str, receive: Any) -> Any:
+            begun.append("".join(word.partition("=")[2] for word in words if word.startswith("--scale")))
+            tell.append(receive)
+            try:
+                await may_end.wait()
+            except asyncio.CancelledError:
+                killed.set()
+                await dead.wait()  # a process takes time to end
+                raise
+            finished.append(begun[-1])
+            return {"scale": begun[-1]}
+
+        async def until(state: str) -> None:
+            while await states.get() != state:
+                pass
+
+        monkeypatch.setattr("rtface_studio.analysis.json_of", child)
+        monkeypatch.setattr(studio.events, "publish", lambda _, state, keep: states.put_nowait(state["state"]))
+        await tasks.analyse(1, tmp_path, {})
+        await until("running")
+        asked = [asyncio.ensure_future(tasks.analyse(1, tmp_path, {"scale": scale})) for scale in ("2", then)]
+        await killed.wait()
+        dead.set()
+        await asyncio.gather(*asked)
+        await until("running")
+        tell[0]({"event": "progress", "tracks": {"1": "of the first size"}})  # it was on its way
+        asyncio.get_running_loop().call_soon_threadsafe(told.set)
+        await told.wait()
+        assert "tracks" not in tasks.of(1, "analysis").state
+        may_end.set()
+        await until("done")
+        await tasks.analyse(1, tmp_path, {"scale": then})
+        assert tasks.of(1, "analysis").state == {"state": "done", "result": {"scale": then}}
+
+    with studio.closing:
+        asyncio.run(look())
+    assert (begun, finished) == (["", then], [then])

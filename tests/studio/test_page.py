@@ -137,6 +137,16 @@ def test_language_and_theme_are_chosen_on_a_phone(page: Any) -> None:
     page.get_by_text("✓ gut").first.wait_for(timeout=30_000)
 
 
+def test_a_dialog_closes_by_back(page: Any) -> None:
+    page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Settings").click()
+    page.get_by_role("button", name="Change").first.click()
+    page.locator("dialog[open]").wait_for()
+    page.go_back()
+    page.locator("dialog").wait_for(state="detached")
+    page.get_by_role("heading", name="Live", exact=True).wait_for()
+
+
 def test_lost_server_is_said(page: Any, studio: Any) -> None:
     page.get_by_role("link", name="Films").wait_for()
     studio.close()
