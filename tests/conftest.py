@@ -21,7 +21,6 @@ SWITCHES = {
     "SRT": "SRT",
     "VM_RUN": "virtual cameras of a kernel",
     "WHEEL": "the wheel, built and installed",
-    "XVFB": "the screen as a source",
 }
 SLOW = tuple(
     Path(__file__).parent / name for name in ("live/whole", "device/cuda", "engine/cuda", "engine/tensorrt", "training")

@@ -180,8 +180,7 @@ def run(*words: str) -> Any:
 def test_persons_are_listed_shown_exported_and_removed(settings: Path, tmp_path: Path) -> None:
     path = learnt(learned.path_of("anna"), ANNA, figures={"call": 0.4, "coded": 0.1})
     assert "anna" in run("persons", "list").output and "+0.40 dB in calls" in run("persons", "list").output
-    shown = run("persons", "show", "anna")
-    assert shown.exit_code == 0, shown.output
+    assert (shown := run("persons", "show", "anna")).exit_code == 0, shown.output
     assert json.loads(shown.output)["figures"]["coded"] == 0.1
     copy = tmp_path / "copy.person"
     assert run("persons", "export", "anna", str(copy)).exit_code == 0
