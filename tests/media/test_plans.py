@@ -295,3 +295,11 @@ def test_what_lay_in_memory_does_not_change_what_is_encoded(tmp_path: Path):
         for fill in ("0", "85")
     ]
     assert made[0] and made[0] == made[1]
+
+
+@pytest.mark.parametrize("rate", [Fraction(1), Fraction(25, 2)])
+def test_mpeg2_notes_rates_beyond_its_usual_ones(media, tmp_path: Path, rate: Fraction):
+    source = media.make_film(tmp_path / "in.mkv", frames=4, rate=rate)
+    media.passthrough(source, tmp_path / "out.ts", codec="mpeg2video")
+    with av.open(tmp_path / "out.ts") as out:
+        assert out.streams.video[0].average_rate == rate

@@ -283,11 +283,15 @@ def accel(plan: VideoPlan) -> HWAccel | None:
 
 
 def counted_rate(plan: VideoPlan) -> Fraction | None:
-    """The frame rate of an encoder that counts frames instead of taking times: of DV the film's, of MPEG-2 the nearest
-    that players know; None for all other encoders."""
-    if plan.encoder == "mpeg2video":
-        return min(_MPEG2_RATES, key=lambda rate: abs(rate - plan.rate))
-    return plan.rate if plan.encoder == "dvvideo" else None
+    """Gives the frame rate of an encoder that counts frames instead of taking times.
+
+    Of DV the film's; of MPEG-2 the nearest of the table (ISO/IEC 13818-2, frame_rate_code and its extension); None of
+    all others.
+    """
+    if plan.encoder != "mpeg2video":
+        return plan.rate if plan.encoder == "dvvideo" else None
+    factors = {Fraction(above, below) for above in range(1, 5) for below in range(1, 33)}
+    return min((rate * factor for rate in _MPEG2_RATES for factor in factors), key=lambda rate: abs(rate - plan.rate))
 
 
 def configure(target: av.VideoStream | av.VideoCodecContext, plan: VideoPlan) -> None:
