@@ -27,7 +27,7 @@ from tests.docs.test_architecture import ROOT, imported, modules, trees
 
 BESIDE = "plugins/", "engines/", "benchmarks/"
 BUDGETS = ROOT / "tests/budgets.json"
-SUMS = {"logical": 59_950, "physical": 96_600, "tests": 61_000, "words": 38_400}
+SUMS = {"logical": 59_950, "physical": 96_600, "tests": 61_120, "words": 38_400}
 """At most, of the budgets of all rooms: lines of code, lines of tests, and words of the pages."""
 STEP = 50
 PAGE = ROOT / "plugins/rtface-studio/rtface_studio/page"

@@ -117,7 +117,7 @@ def try_sheet(
 
 
 def usual_engines(engine: str) -> list[str]:
-    """Names the engines to compare without a choice: that of a run, and the light one."""
+    """Names the engines that are compared where none is named."""
     from rtface.engine.engine_set import DEFAULT, LIGHT
 
     return list(dict.fromkeys((DEFAULT if engine == "default" else engine, LIGHT)))

@@ -167,7 +167,7 @@ def draw(rows: Sequence[SheetRow], engines: Sequence[str], title: str) -> Bytes:
 
 
 def row_label(row: SheetRow) -> list[str]:
-    """Writes the label of a face: place, size, faults, and the verdict of a run."""
+    """Writes a face's label: place, size, faults, verdict of a run."""
     image = row.face.image
     lines = [printable(image.name) if image is not None else format_time(row.time)]
     lines.append(f"{row.width:.0f} px wide, shown at {100 * row.scale} %")

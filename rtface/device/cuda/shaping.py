@@ -182,7 +182,10 @@ def scratch_floats(size: int) -> int:
 
 
 def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> bytes:
-    """Describes one face as a `FACE`; S is `MIN_CROP_SIDE_PX` or more and a multiple of 4."""
+    """Describes one face as a `FACE`.
+
+    S is `MIN_CROP_SIDE_PX` or more and a multiple of 4.
+    """
     size, part = area.size, area.part
     own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
     windows, eyes = list[int](), list[float]()

@@ -202,7 +202,7 @@ class LiveStatus:
 
 
 def _told_apart(ends: Sequence[tuple[str, Endpoint]]) -> list[tuple[str, Endpoint]]:
-    """Numbers ends of one name: without their secrets a source and an output of one server may have the same."""
+    """Numbers ends of one name, as a source and an output without secrets."""
     shown = [redacted(name) for name, _ in ends]
     names = (f"{name} #{n + 1}" if (n := shown[:k].count(name)) else name for k, name in enumerate(shown))
     return [(name, end) for name, (_, end) in zip(names, ends, strict=True)]

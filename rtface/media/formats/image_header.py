@@ -106,8 +106,10 @@ def _images(body: bytes) -> int:
 
 
 def avif_shape(data: bytes) -> tuple[int, bool, int]:
-    """Reads the header of an AVIF (ISO/IEC 23008-12, AV1 in ISOBMFF): clockwise quarter turns, and then whether to
-    mirror, that make it upright; bits of a sample (8, 10 or 12)."""
+    """Reads the header of an AVIF (ISO/IEC 23008-12, AV1 in ISOBMFF).
+
+    Gives clockwise quarter turns, and then whether to mirror, that make it upright; bits of a sample (8, 10 or 12).
+    """
     head = data[: 1 << 20]
     turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
     coded = re.search(rb"av1C..(.)", head, re.DOTALL)
@@ -115,7 +117,7 @@ def avif_shape(data: bytes) -> tuple[int, bool, int]:
     turns = -(turn[1][0] & 3) % 4 if turn else 0
     if flip is not None and not flip[1][0] & 1:  # exchanges top and bottom
         turns = (turns + 2) % 4
-    return (turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10)
+    return turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

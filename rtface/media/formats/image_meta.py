@@ -297,9 +297,10 @@ def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
     if meta.icc:
         new = [(k, b) for k, b in new if k != b"sRGB"]
         new.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc)))
-    texts = [(_XMP_KEYWORD, meta.xmp), *((k.encode("latin-1", "replace")[:79], v.encode()) for k, v in text.items())]
+    texts = [(_XMP_KEYWORD, meta.xmp)] if meta.xmp else []
+    texts += [(key.encode("latin-1", "replace")[:79], said.encode()) for key, said in text.items()]
     new += [(b"eXIf", meta.exif)] if meta.exif else []
-    new += [(b"iTXt", key + b"\0\0\0\0\0" + said) for key, said in texts if said is not None]
+    new += [(b"iTXt", key + b"\0\0\0\0\0" + said) for key, said in texts]
     return PNG + b"".join(_chunk(k, b) for k, b in [chunks[0], *new, *chunks[1:]])
 
 

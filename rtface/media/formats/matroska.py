@@ -26,22 +26,21 @@ _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
-def hides_borders(file: BinaryIO, number: int) -> bool:
-    """Tells whether the header hides columns or rows of a video track's frames."""
-    data = _tracks(file)
+def hides_borders(data: bytes, number: int) -> bool:
+    """Tells whether the element Tracks hides columns or rows of a video track's frames."""
     video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
     return video is not None and any(_number(data, *video, kind) for kind in _CROP)
 
 
-def regional_languages(file: BinaryIO) -> list[str]:
-    """Lists the tracks' languages that have a region or script (BCP 47), as zh-Hant."""
-    data = _tracks(file)
+def regional_languages(data: bytes) -> list[str]:
+    """Lists the languages of the element Tracks that have a region or script (BCP 47), as zh-Hant."""
     places = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
     tags = [data[slice(*place)].rstrip(b"\0").decode("ascii", "replace") for place in places if place]
     return [tag for tag in dict.fromkeys(tags) if "-" in tag]
 
 
-def _tracks(file: BinaryIO) -> bytes:
+def read_tracks(file: BinaryIO) -> bytes:
+    """Reads the body of the element Tracks; nothing where none precedes the frames."""
     origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
     for kind, body, size in level(file, origin):
         if kind == _TRACKS and 0 < size < _LONGEST:

@@ -19,7 +19,7 @@ _EACH = ("hevc", "ffv1", "av1")  # AV1 bitstream, 7.5: a temporal unit has one s
 
 
 def _is_shown(codec: str, head: bytes) -> bool:
-    """Whether a packet becomes a frame, by its first bytes, 2 at most."""
+    """Tells whether a packet becomes a frame, by its first 2 bytes."""
     bits = int.from_bytes(head.ljust(2, b"\0"), "big")
     if codec == "vp8":  # RFC 6386, 9.1: show_frame
         return bool(bits & 0x1000)

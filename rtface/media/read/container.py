@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from errno import EIO
 from fractions import Fraction
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
-        if is_playlist(path) and _names_itself(Path(path).resolve()):
+        if is_playlist(path) and _names_itself(Path(path)):
             raise InputError("{name}: names itself as a part; mend the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
@@ -176,15 +177,26 @@ def is_playlist(path: str | os.PathLike[str]) -> bool:
     return Path(path).suffix.lower() in {suffix for suffixes in _PLAYLISTS.values() for suffix in suffixes}
 
 
-def _names_itself(path: Path, above: frozenset[Path] = frozenset()) -> bool:
-    """Whether a list names itself, in lists that it names: FFmpeg would read it without end."""
+def _names_itself(path: Path) -> bool:
+    """Tells whether a list names itself, in lists that it names."""
+    named, waiting = dict[Path, set[Path]](), [path.resolve()]
+    while waiting:
+        if (one := waiting.pop()) not in named:
+            named[one] = _lists_in(one)
+            waiting += named[one]
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        TopologicalSorter(named).prepare()
+    except CycleError:  # FFmpeg would read it without end
+        return True
+    return False
+
+
+def _lists_in(path: Path) -> set[Path]:
+    try:
+        lines = [line.strip() for line in path.read_text("utf-8", "replace").split("\n") if "\0" not in line]
     except OSError:
-        return False
-    parts = {(path.parent / line.strip()).resolve() for line in lines if is_playlist(line.strip()) and line[0] != "#"}
-    within = above | {path}
-    return not within.isdisjoint(parts) or any(_names_itself(part, within) for part in parts)
+        return set()
+    return {(path.parent / line).resolve() for line in lines if is_playlist(line) and not line.startswith("#")}
 
 
 def _check_file(path: Path, name: str) -> None:

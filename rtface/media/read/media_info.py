@@ -1,4 +1,4 @@
-"""The record of an opened input: its streams, chapters, and how its frames are read and shown."""
+"""Records of an opened input, its streams and chapters."""
 
 from __future__ import annotations
 

@@ -60,12 +60,13 @@ def unread_header(path: str | os.PathLike[str], container: InputContainer, video
     name, lines = container.format.name, list[str]()
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return lines
-    kind, number = matroska if name.startswith("matroska") else mp4, container.streams.video.index(video)
+    number = container.streams.video.index(video)
     with suppress(OSError, struct.error, ValueError, IndexError), Path(path).open("rb") as file:
         # of a damaged header; what cannot be read is said where its packets are
-        if kind.hides_borders(file, number):
+        tracks = matroska.read_tracks(file) if name.startswith("matroska") else None
+        if mp4.hides_borders(file, number) if tracks is None else matroska.hides_borders(tracks, number):
             lines.append("its container hides borders of the frames (clap, PixelCrop): the output shows them")
-        if kind is matroska and (tags := matroska.regional_languages(file)):
+        if tracks and (tags := matroska.regional_languages(tracks)):
             lines.append(
                 f"region and script of its languages are left out ({', '.join(tags)}): the output has a code each"
             )

@@ -210,9 +210,11 @@ class OtherStreams:
             needed = ((stamp or 0) + duration) * base >= first - PRIMING
             return Packet(packet, packet.stream_index) if needed and packet.stream.type == "audio" and not pcm else None
         if stamp is not None:
-            step = Fraction(max(1, duration))
-            fresh = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base), shift=round(self._shift / base))
-            clock = self._clocks.setdefault(packet.stream_index, fresh)
+            clock = self._clocks.get(packet.stream_index)
+            if clock is None:
+                step = Fraction(max(1, duration))
+                clock = RisingTimestamps(step, max(2 * step, Fraction(1, 2) / base), shift=round(self._shift / base))
+                self._clocks[packet.stream_index] = clock
             before, moved = self._last.get(packet.stream_index, (None, 0))
             if packet.dts is None and packet.stream.type == "video":
                 moved = 0  # Matroska's first frames have a pts alone, and theirs need not rise

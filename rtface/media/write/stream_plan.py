@@ -149,7 +149,7 @@ def plan_output(
     plan = OutputPlan(target, format, video, [], info, timecode_out, list(info.notes))
     if refused:
         asked = names_gpu(codec) or (encode is not None and encode.mode == "cuda")
-        (plan.warnings if asked else plan.notes).append(str(refused))
+        (plan.warnings if asked else plan.notes).append(refused)
     lost, video.strict = [*video.warnings, *_plan_streams(plan)], strict
     if strict and lost:
         raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
