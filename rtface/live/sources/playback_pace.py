@@ -114,7 +114,7 @@ def repeated(
     """
     leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
     opened = {stream.index: stream for stream in streams}
-    end = begin - 1
+    end, first = begin - 1, container
     while end != begin:  # there are none
         for stream in container.streams:  # else other variants of a list are fetched
             stream.discard = Discard.default if stream.index in opened else Discard.all
@@ -127,4 +127,6 @@ def repeated(
             packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
             yield packet
         shift += end - begin
+        if container is not first:  # whose decoders continue; else its file stays open until garbage is collected
+            container.close()
         container = open_container(path)

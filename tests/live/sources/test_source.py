@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import queue
 import socket
 from collections.abc import Callable
@@ -94,6 +95,20 @@ def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
     images = (one for packet in repeated(str(path), container, container.streams.video[0]) for one in packet.decode())
     shown = [(image.time, read_stamp(image)) for image in islice(images, 30)]
     assert shown == [(pytest.approx(number / 20), number % 12) for number in range(30)]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc")
+def test_a_film_that_begins_again_leaves_no_file_open(tmp_path: Path):
+    path = _film_of_b_frames(tmp_path / "film.mp4")
+    container = open_container(path)
+    packets = repeated(str(path), container, container.streams.video[0])
+    gc.disable()  # collects them, but late
+    try:
+        assert all(packet.size for packet in islice(packets, 12 * 20))
+        links = Path("/proc/self/fd").iterdir()
+        assert sum(link.is_symlink() and link.readlink() == path for link in links) <= 2
+    finally:
+        gc.enable()
 
 
 def test_a_source_that_cannot_be_is_refused():
