@@ -104,7 +104,7 @@ async function mountList(root) {
 function introduction() {
   const example = wipe();
   example.element.style.setProperty("--aspect", "1");
-  example.show("/page/example/before.jpg", "/page/example/after.jpg");
+  example.show("/page/example/before.jpg", "/page/example/after.jpg").catch(() => {}); // a lost server
   const way = (name) => h("li", {}, h("strong", {}, t(`films.way_${name}`)), " ", t(`films.way_${name}_text`), " ");
   return h("section", { class: "card introduction", "aria-label": t("films.welcome") }, h("div", { class: "stack" }, h("h2", {}, t("films.welcome")), h("p", {}, t("films.welcome_text")),
     h("ul", { class: "stack" }, way("film"), way("call")), h("a", { class: "button", href: "#/live" }, t("films.to_live")),
