@@ -29,11 +29,12 @@ from rtface.correct.expected_error import CALIBRATIONS, COVERAGE
 from rtface.frame import Frame
 from rtface.pipeline.invented import ChangedFace, InventedMaps
 from training.data.portraits import load_faces, split
-from training.evaluation.clip_protocols import chosen, shot_of, watch
-from training.evaluation.film_protocols import Shot, shoot
+from training.degradation.coded_film import coded_frames, level
+from training.evaluation.clip_protocols import Shot, chosen, shot_of, watch
+from training.evaluation.truths import portrait
 
 CLIPS = ("real/call", "real/heavy", "vfhq/1", "vfhq/2", "icme/32")
-FILMS = ("call", "heavy")
+FILMS = {"call": "call/2", "heavy": "heavy/4"}
 ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
 """The protocols for which the gap of coverage is asked for."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500
@@ -66,13 +67,15 @@ def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
         clip = watch(path, a.frames, a.cache)
         for protocol in CLIPS:
             try:
-                yield protocol, shot_of(clip, protocol, a.cache)[0]
+                yield protocol, shot_of(clip, protocol)
             except ValueError as error:
                 print(f"left out: {error}", flush=True)
     people = [face for face in split(load_faces(a.faces))[int(a.what == "measure")] if face.px >= 384]
     for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: a.count]):
-        for protocol in FILMS:
-            yield f"film/{protocol}", shoot(people[int(place)], number, protocol, 11, max(FIRST + 8, 18))
+        truth = portrait(people[int(place)], frames=FIRST + 8)
+        for protocol, how in FILMS.items():
+            seen = coded_frames(truth.frames, level(how), number)
+            yield f"film/{protocol}", Shot(truth.frames, seen, truth.matrices)
 
 
 def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:

@@ -26,6 +26,7 @@ from training.data.portraits import Face, load_faces, split
 from training.degradation import single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
 from training.degradation.webcam import Webcam, draw_webcam
+from training.degradation.ycbcr import shown
 
 KINDS = (
     "call",
@@ -186,7 +187,7 @@ def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Ite
 
     for i, frame in enumerate(video_codec.through(small(), rec.codec, rec.options, rec.fps, rec.bit_rate)):
         if i in keep:
-            out = video_codec.to_rgb(frame)
+            out = shown(frame, "center")
             if rec.scale != 1.0:
                 out = np.asarray(cv2.resize(out, film.size, interpolation=rec.up), np.uint8)
             yield i, clean.pop(i), out

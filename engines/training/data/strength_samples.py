@@ -34,7 +34,7 @@ from training.data import coded_pairs
 from training.data.coded_pairs import CELL, render, toned
 from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces, split, tuning_people
-from training.evaluation.native_protocols import FACE_BOX, head_of
+from training.evaluation.truths import FACE_BOX
 
 SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
 ENLARGED = 0.35
@@ -97,9 +97,6 @@ def rows(
             box = np.concatenate([corners.min(0), corners.max(0)])
             points = apply(matrices[k], TEMPLATE_512) + 0.5
             before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][2])
-            ring = np.where(mask > 0, 0, head_of(matrices[k], (SIDE, SIDE), False)).astype(np.float32)
-            outer = cv2.resize(ring, (SIDE // CELL, SIDE // CELL), interpolation=cv2.INTER_AREA)
-            ring_before, ring_after = (float((outer * e).sum() / outer.sum()) for e in answers[k][2])
             steps = seen[k][1]
             step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
             analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
@@ -109,12 +106,9 @@ def rows(
             found.append({
                 "film": number, "person": face.identity, "engine": name, "codec": coding.codec, "px": px,
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
-                "ring_samples": 3 * float(ring.sum()),
-                "analysis": analysis | coded | {"error": before, "remaining": after, "ring_error": ring_before,
-                                                "ring_remaining": ring_after, "step": step},
+                "analysis": analysis | coded | {"error": before, "remaining": after, "step": step},
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
                 "first_products": products(mask[..., None], answers[k][0], truth - raw),
-                "ring_products": products(ring[..., None], answers[k][0], truth - raw),
             })  # fmt: skip
     return found
 

@@ -1,6 +1,6 @@
 """Protocol *person*: what a run gains that has learnt the person of a clip, over the shipped engine.
 
-``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols call,heavy``
+``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols real/call,h264/22``
 
 `rtface_learn` learns from the first part of a clip; the last part, `GAP_S` later, is degraded, and ``rtface.run``
 restores it with its defaults: *shipped*; *own*, with ``person=[NAME]``; and *other*, with what was learnt of the next
@@ -9,8 +9,8 @@ nothing is learnt or kept, counts as 0 dB and ×1.
 
 | protocol | the film that is restored |
 | --- | --- |
-| ``call``, ``heavy`` | `clip_protocols`' ``real/call`` and ``real/heavy``: enlarged after coding |
-| ``native`` | the clip halved by area and coded at that size, H.264 crf 22 and 31 and MPEG-2 q 18; other codings as ``hevc/27`` |
+| ``real/call``, ``real/heavy`` | `clip_protocols`: enlarged after coding |
+| ``h264/22`` … | the clip halved by area and coded at that size |
 
 - **own**, **other**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
 - **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
@@ -35,11 +35,10 @@ import cv2
 import numpy as np
 
 from training.crop_space import TEMPLATE_512, U8, cut
-from training.degradation.coded_film import Level, coded_film, decoded, level
-from training.evaluation.clip_protocols import SETS, Clip, chosen, shot_of, watch
-from training.evaluation.native_figures import Ruler
-from training.evaluation.native_protocols import Truth, halved
-from training.evaluation.native_runs import enhanced, film_file
+from training.degradation.coded_film import coded_film, decoded, level
+from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, chosen, watch
+from training.evaluation.figures import Ruler
+from training.evaluation.runs import enhanced, film_of
 
 GAP_S = 3.0
 """Least seconds between what is learnt and what is tested."""
@@ -49,8 +48,7 @@ LEAST_TAKES = 3
 """Takes that are enough here: the clips are shorter than the films that users are asked for."""
 WARM, EVERY, LONGEST = 12, 8, 1000
 """Frames before the measured ones, that run with them; every which frame identity is judged on; frames of a clip."""
-NATIVE = ("h264/22", "h264/31", "mpeg2/18")
-ENLARGED = ("call", "heavy")
+LEVELS = ("real/call", "real/heavy", "h264/22", "h264/31", "mpeg2/18")
 KINDS = ("own", "other")
 
 Distance = Callable[[U8, U8, Any], float]
@@ -172,21 +170,6 @@ def judges() -> dict[str, Distance]:
     return made
 
 
-def coding(protocol: str) -> Level:
-    """How the film of a protocol is coded."""
-    return level("clean/0" if protocol in ENLARGED else protocol)
-
-
-def film_of(clip: Clip, protocol: str, work: Path) -> tuple[Truth, Path]:
-    """The truth of a protocol, and the film that is restored."""
-    if protocol in ENLARGED:
-        shot, _ = shot_of(clip, f"real/{protocol}")
-        truth = Truth(clip.name, protocol, shot.clean, shot.matrices, WARM)
-        return truth, film_file(replace(truth, frames=shot.seen), coding(protocol), work / "films")
-    truth = replace(halved(clip), first=WARM)
-    return truth, film_file(truth, coding(protocol), work / "films")
-
-
 def measured(
     subject: Subject,
     protocol: str,
@@ -195,8 +178,7 @@ def measured(
     work: Path,
 ) -> dict[str, Any]:
     """The row of one person and protocol."""
-    truth, film = film_of(subject.clip, protocol, work)
-    how = coding(protocol)
+    truth, how, film = film_of(subject.clip, protocol, work / "films", WARM)
     coded = list(decoded(film, how.siting))
     ruler = Ruler(truth)
     made = {"shipped": enhanced(film, work, how, {})[0]}
@@ -270,11 +252,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def names_of(text: str) -> list[str]:
-    """For lists that commas separate; "native" stands for its codings."""
-    return [p for n in text.split(",") if n.strip() for p in (NATIVE if n.strip() == "native" else (n.strip(),))]
-
-
 def main() -> None:
     import rtface
     from rtface_learn import selection
@@ -282,7 +259,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--clips", type=Path, nargs="+", required=True, help="clips, or a folder of those that have names")
     p.add_argument("--people", choices=tuple(SETS), default="tuning")
-    p.add_argument("--protocols", type=names_of, default=[*ENLARGED, *NATIVE], help="separated by commas")
+    p.add_argument("--protocols", default=",".join(LEVELS), help="separated by commas")
     p.add_argument("--python", type=Path, required=True, help="one with numpy, torch and onnx")
     p.add_argument("--work", type=Path, required=True, help="folder for all that is made; what it has is used again")
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
@@ -293,7 +270,8 @@ def main() -> None:
     a.work.mkdir(parents=True, exist_ok=True)
     os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.minutes:g}")
     try:
-        for protocol in set(a.protocols) - set(ENLARGED):
+        protocols = [p.strip() for p in a.protocols.split(",") if p.strip()]
+        for protocol in set(protocols) - set(PROTOCOLS):
             level(protocol)
         subjects = [subject_of(path, a.work) for path in chosen(a.clips, a.people)]
         rows, told, judged = list[dict[str, Any]](), set[str](), judges()
@@ -308,7 +286,7 @@ def main() -> None:
 
         for n, s in enumerate(subjects):
             other = next(filter(is_known, subjects[n + 1 :] + subjects[:n]), None) if is_known(s) else None
-            for protocol in a.protocols:
+            for protocol in protocols:
                 row = {"clip": s.clip.name, "protocol": protocol, "refused": s.refused}
                 if s.refused:
                     nothing = {f"{k}_{j}": 1.0 for k in KINDS for j in ("flicker", *judged)}
