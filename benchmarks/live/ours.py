@@ -1,4 +1,4 @@
-"""rtface on the same stream as the alternative, into a sink that reads each frame's number.
+"""rtface on a stream, into a sink that reads each frame's number.
 
     python -m benchmarks.live.ours URL TIMES COUNT SECONDS [ENGINE [CORRECT]]
 

@@ -22,6 +22,8 @@ import numpy as np
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
 from training.data import first_stage_films
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
+from training.data.occluders import KINDS as OCCLUDERS
+from training.data.occluders import OUTLINES, Occluder
 from training.data.portraits import Face, load_faces, split
 from training.degradation import single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
@@ -51,6 +53,8 @@ NATIVE_PX = (90.0, 420.0)
 """Side of the crop on the canvas of a film that is coded at its own size: faces of 50 to 230 pixels."""
 REDUCED = 1.5
 """By how much at least a portrait is reduced in such a film, so that its truth is sharp."""
+LIVELY = 0.7
+"""Share of the faces of sequences that turn, blink and speak."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 """Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
@@ -201,6 +205,8 @@ def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
 
 
 Pair = tuple[U8, U8, U8, U8, tuple[int, float, int, float]]
+Picked = tuple[int, Actor, Occluder | None]
+"""A face's number, its actor, and what hides a part of it."""
 
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
@@ -242,26 +248,45 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind)
         return cut_film([(k, actor)], film, kind, r)
-    u = r.random()
-    lo, hi, n = (310, 490, 2) if u < 0.66 else (490, 620, 2) if u < 0.8 else (150, 320, 3)
-    picked: list[tuple[int, Actor]] = []
+    picked, film = cast(faces, r)
+    return [] if film is None else cut_film([(k, actor) for k, actor, _ in picked], film, kind, r)
+
+
+def cast(
+    faces: list[Face], r: np.random.Generator, hidden: float = 0.0, lively: bool = False
+) -> tuple[list[Picked], Film | None]:
+    """Two or three of ``faces`` on a canvas of 720p, each with an obstacle in front in a share ``hidden`` of the cases;
+    no film where none is large enough."""
+    lo, hi, n = ((310, 490, 2), (490, 620, 2), (150, 320, 3))[int(r.choice(3, p=(0.67, 0.15, 0.18)))]
+    picked: list[Picked] = []
     for i in range(n):
         px = r.uniform(lo, hi)
-        for _ in range(60):
-            k = int(r.integers(len(faces)))
-            if faces[k].px * 1.15 >= px:
-                break
-        else:
+        fitting = [k for k in r.integers(len(faces), size=60) if faces[int(k)].px * 1.15 >= px]
+        if not fitting:
             continue
-        centre = (WIDTH * (i + 0.5) / n + r.normal(0, 15), HEIGHT / 2 + r.normal(0, (720 - px) / 5 if px < 700 else 5))
-        img = faces[k].load()
-        picked.append((k, Actor(img, min(px, faces[k].px * 1.15), centre, r, warp=float(r.random()))))
+        k = int(fitting[0])
+        centre = (WIDTH * (i + 0.5) / n + r.normal(0, 15), HEIGHT / 2 + r.normal(0, max(5.0, (720 - px) / 5)))
+        alive = liveliness(r) if lively else 0.0
+        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=alive)
+        picked.append((k, actor, obstacle_of(actor, r, hidden)))
     if not picked:
-        return []
-    film = Film(
-        [a for _, a in picked], picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load(), r
-    )
-    return cut_film(picked, film, kind, r)
+        return [], None
+    drawn = [one for _, actor, obstacle in picked for one in (actor, obstacle) if one]
+    backdrop = picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load()
+    return picked, Film(drawn, backdrop, r)
+
+
+def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
+    """In a ``share`` of the cases an obstacle in front of ``actor``."""
+    if r.random() >= share:
+        return None
+    kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
+    return Occluder(actor, r.uniform(0.1, 0.45), kind, r, outline)
+
+
+def liveliness(r: np.random.Generator) -> float:
+    """How much a face turns, blinks and speaks, 0..1."""
+    return float(r.random()) if r.random() < LIVELY else 0.0
 
 
 def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:

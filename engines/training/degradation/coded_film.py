@@ -111,19 +111,6 @@ def _vp8(name: str, quality: str) -> Level:
     return replace(_rated(name, "libvpx", options, quality, ".webm"), sigma=3.0)
 
 
-def _vp9(name: str, quality: str) -> Level:
-    if quality.endswith("k"):  # a call
-        options = {"deadline": "realtime", "cpu-used": "7", "lag-in-frames": "0"}
-        return replace(_rated(name, "libvpx-vp9", options, quality, ".webm"), sigma=3.0)
-    options = {"deadline": "good", "cpu-used": "4", "b": "0"}
-    return replace(_rated(name, "libvpx-vp9", options, quality, ".webm"), sigma=noise_of(float(quality) - 6))
-
-
-def _av1(name: str, quality: str) -> Level:
-    options = {"preset": "8", "svtav1-params": "lp=1"}
-    return replace(_rated(name, "libsvtav1", options, quality), sigma=noise_of(float(quality) - 8))
-
-
 def _mpeg2(name: str, quality: str) -> Level:
     options = {"qmin": f"{int(quality)}", "qmax": f"{int(quality)}"}
     return Level(name, "mpeg2video", options, ".ts", sigma=1.0 if int(quality) < 10 else 2.0)
@@ -155,8 +142,6 @@ LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
     "h264-call": (_x264("zerolatency"), "the same, veryfast zerolatency: as calls are coded"),
     "hevc": (_hevc, "crf or bit rate: libx265 veryfast"),
     "vp8": (_vp8, "bit rate: libvpx in real time"),
-    "vp9": (_vp9, "crf: libvpx-vp9 good, cpu-used 4; bit rate: in real time"),
-    "av1": (_av1, "crf: libsvtav1, preset 8"),
     "mpeg2": (_mpeg2, "quantiser scale 1 to 31"),
     "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
     "call": (_call("31", 3.0), "reduction, as in call/2: a call at a half of the size, enlarged"),
@@ -264,12 +249,7 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
 def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
     """The frames of a film, or a still, as uint8 H×W×3 RGB, converted by their colour tags; ``siting``: of the
     chroma, `Level.siting`."""
-    for frame in opened(source):
-        yield shown(frame, siting)
-
-
-def opened(source: Path | IO[bytes]) -> Iterator[av.VideoFrame]:
-    """The decoded frames of a film or a still."""
     with av.open(str(source) if isinstance(source, Path) else source) as film:
         film.streams.video[0].thread_count = 1
-        yield from film.decode(video=0)
+        for frame in film.decode(video=0):
+            yield shown(frame, siting)

@@ -1,34 +1,25 @@
-"""Real clips as truth: the named sets, the face tracked through a clip, and the protocols that degrade it.
+"""Real clips as truth: the named sets, the face tracked through a clip, and two protocols that enlarge after coding.
 
-| protocol | frame space | degradation |
-| --- | --- | --- |
-| ``real/call``, ``real/heavy`` | the clip's own frames | as if its crop had 400 px on a 720p canvas: area to 1/2 (1/4), noise σ 3 (6), x264 veryfast zerolatency crf 31 (33), cubic up |
-| ``vfhq/1`` … ``vfhq/3`` | 512×512 window, one similarity a clip | blur (kernel 21), to 128×128, noise, x264 medium at 25 frames a second, cubic up; ranges in `VFHQ` |
-| ``icme/QP`` | the clip scaled so that its crop has 600 px | area to 1/4, x265 with low delay and constant QP, cubic up |
-
-``vfhq`` follows the degradation model of VFHQ (Xie et al. 2022) with the ranges of KEEP (Feng et al. 2024), ``icme`` the
-ICME 2025 video super-resolution challenge, track 2 (talking heads). Random draws come from ``default_rng([7, clip, level])``, where ``clip`` is the
-CRC-32 of the file name without its suffix and ``level`` the protocol's place in `PROTOCOLS`.
-"""  # noqa: E501
+``real/call``, ``real/heavy``: the clip's own frames, as if its crop had 400 px on a 720p canvas: area to 1/2 (1/4),
+noise σ 3 (6), x264 veryfast zerolatency crf 31 (33), cubic up. The noise comes from ``default_rng([7, clip, level])``,
+where ``clip`` is the CRC-32 of the file name without its suffix and ``level`` the protocol's place in `PROTOCOLS`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
 import numpy as np
 
 import rtface
-from rtface.geometry.alignment import fit
-from rtface.geometry.transforms import apply
-from training.crop_space import F64, TEMPLATE_512, U8, cut, frame_matrix
+from training.crop_space import F64, U8, frame_matrix
 from training.degradation import single_image, video_codec
 from training.degradation.ycbcr import shown
 
@@ -40,15 +31,10 @@ SET_ASIDE = ("extreme_expressions_480", "phone_selfie_glasses_720x1280", "press_
 """Clips that are measured when all is decided."""
 SETS = {"tuning": TUNING, "set-aside": SET_ASIDE}
 
-PROTOCOLS = ("real/call", "real/heavy", "vfhq/1", "vfhq/2", "vfhq/3", "icme/22", "icme/27", "icme/32", "icme/37")
-VFHQ = {1: ((0.1, 3.0), (0.0, 5.0), (18.0, 25.0)), 2: ((5.0, 10.0), (0.0, 10.0), (18.0, 25.0)),
-        3: ((5.0, 10.0), (5.0, 10.0), (25.0, 35.0))}  # fmt: skip
-"""Level → ranges of the blur's σ in pixels of 512, of the noise's σ in code values of 128×128, and of crf."""
-REAL = {"call": (0.5, 3.0, 31.0), "heavy": (0.25, 6.0, 33.0)}
-"""Level → scale, σ of the noise in code values, and crf."""
-REAL_CROP, ICME_CROP, VFHQ_CROP = 400, 600, 400
-"""Side of the face crop in pixels: as which ``real`` counts every clip; to which ``icme`` scales; least for ``vfhq``.
-"""
+PROTOCOLS = {"real/call": (0.5, 3.0, 31.0), "real/heavy": (0.25, 6.0, 33.0)}
+"""Protocol → scale, σ of the noise in code values, and crf."""
+CROP = 400
+"""Side of the face crop in pixels as which every clip counts."""
 LEAST = 8
 """Frames that a clip must show one face for."""
 
@@ -155,75 +141,13 @@ def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
 
 
 def shot_of(clip: Clip, protocol: str) -> Shot:
-    """The clip after one of `PROTOCOLS`.
-
-    Raises:
-        ValueError: the clip's face is too small for the protocol.
-    """
-    family, _, level = protocol.partition("/")
-    if family == "vfhq" and clip.side < VFHQ_CROP:
-        raise ValueError(f"{clip.name}: its face crop has {clip.side:.0f} px, {protocol} needs {VFHQ_CROP}")
-    clean, matrices = _in_space(clip, family)
-    rng = np.random.default_rng([7, zlib.crc32(clip.name.encode()), PROTOCOLS.index(protocol)])
-    size = clean[0].shape[1::-1]
-    make = {"real": _real, "vfhq": _vfhq, "icme": _icme}[family]
-    up = (cv2.resize(shown(frame, "center"), size, interpolation=cv2.INTER_CUBIC)
-          for frame in make(level, clean, clip.side, rng))  # fmt: skip
-    return Shot(clean, [np.asarray(f, np.uint8) for f in up], matrices)
-
-
-def _in_space(clip: Clip, family: str) -> tuple[list[U8], list[F64]]:
-    """Truth frames and matrices in the frame space of a protocol."""
-    if family == "vfhq":
-        window = median_window(clip.matrices)
-        back = np.vstack([cv2.invertAffineTransform(window), [0, 0, 1]])
-        return ([cut(f, window, 512) for f in clip.clean],
-                [(back @ np.vstack([m, [0, 0, 1]]))[:2] for m in clip.matrices])  # fmt: skip
-    if family == "icme":
-        k = ICME_CROP / clip.side
-        height, width = clip.clean[0].shape[:2]
-        size = (round(width * k / 8) * 8, round(height * k / 8) * 8)
-        how = cv2.INTER_AREA if k < 1 else cv2.INTER_CUBIC
-        scale = np.array([size[0] / width, size[1] / height])
-        matrices: list[F64] = []
-        for m in clip.matrices:
-            scaled = m * scale[:, None]
-            scaled[:, 2] += (scale - 1) / 2
-            matrices.append(scaled)
-        return [np.asarray(cv2.resize(f, size, interpolation=how), np.uint8) for f in clip.clean], matrices
-    return clip.clean, clip.matrices
-
-
-def median_window(matrices: list[F64]) -> F64:
-    """One similarity for a whole clip, 2×3 (512-px window → frame): through the median places of the five points."""
-    points = np.median([apply(m, TEMPLATE_512) for m in matrices], axis=0)
-    return np.asarray(fit(TEMPLATE_512, points), np.float64)
-
-
-def _real(level: str, clean: list[U8], side: float, rng: np.random.Generator) -> Iterator[av.VideoFrame]:
-    share, sigma, crf = REAL[level]
-    scale = min(1.0, share * REAL_CROP / side)
-    small = _smaller(clean, *(int(n * scale / 2) * 2 for n in clean[0].shape[1::-1]))
-    return video_codec.through((single_image.noise(f, sigma, rng, 0, 0.3) for f in small), *video_codec.x264(crf))
-
-
-def _vfhq(level: str, clean: list[U8], side: float, rng: np.random.Generator) -> Iterator[av.VideoFrame]:
-    blur, noise, crf = VFHQ[int(level)]
-    isotropic = rng.random() < 0.7
-    first, second = rng.uniform(*blur), rng.uniform(*blur)
-    angle = 0.0 if isotropic else rng.uniform(-np.pi, np.pi)
-    how = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(3))]
-    sigma, grey, quality = rng.uniform(*noise), rng.random() < 0.5, rng.uniform(*crf)
-    kernel = single_image.gaussian_kernel(first if isotropic else second, first, angle)
-    soft = [cv2.filter2D(f, -1, kernel, borderType=cv2.BORDER_REFLECT_101) for f in clean]
-    small = _smaller(soft, *(n // 4 for n in clean[0].shape[1::-1]), how=how)
-    noisy = (single_image.noise(f, sigma, rng, 0, float(grey)) for f in small)
-    return video_codec.through(noisy, "libx264", {"preset": "medium", "crf": f"{quality:.1f}"}, fps=25)
-
-
-def _icme(level: str, clean: list[U8], side: float, rng: np.random.Generator) -> Iterator[av.VideoFrame]:
-    return video_codec.through(_smaller(clean, *(n // 4 for n in clean[0].shape[1::-1])), *video_codec.x265(int(level)))
-
-
-def _smaller(frames: Iterable[Any], width: int, height: int, *, how: int = cv2.INTER_AREA) -> Iterator[U8]:
-    return (np.asarray(cv2.resize(f, (width, height), interpolation=how), np.uint8) for f in frames)
+    """The clip after one of `PROTOCOLS`."""
+    share, sigma, crf = PROTOCOLS[protocol]
+    rng = np.random.default_rng([7, zlib.crc32(clip.name.encode()), list(PROTOCOLS).index(protocol)])
+    size = clip.clean[0].shape[1::-1]
+    scale = min(1.0, share * CROP / clip.side)
+    less = tuple(int(n * scale / 2) * 2 for n in size)
+    small = (np.asarray(cv2.resize(f, less, interpolation=cv2.INTER_AREA), np.uint8) for f in clip.clean)
+    frames = video_codec.through((single_image.noise(f, sigma, rng, 0, 0.3) for f in small), *video_codec.x264(crf))
+    up = (cv2.resize(shown(frame, "center"), size, interpolation=cv2.INTER_CUBIC) for frame in frames)
+    return Shot(clip.clean, [np.asarray(f, np.uint8) for f in up], clip.matrices)
