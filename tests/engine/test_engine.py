@@ -17,9 +17,9 @@ import pytest
 from rtface.engine import plan as plans
 from rtface.engine.crop_runner import CropRunner, spread
 from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
+from rtface.engine.golden import load_golden
 from rtface.engine.host_engine import HostEngine
 from rtface.engine.listing import list_engines
-from rtface.engine.plan import load_golden
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine, Restored
@@ -372,7 +372,6 @@ def test_the_choice_between_small_and_large() -> None:
     assert not needs_large_engine(100, 1, 20.0)
     assert needs_large_engine(300, 1, 20.0)
     assert not needs_large_engine(300, 4, 20.0)
-    assert needs_large_engine(300, 4, 20.0, budget_s=float("inf"))
 
 
 def test_a_face_of_changing_width_keeps_its_engine() -> None:

@@ -24,7 +24,7 @@ from engines.convert import __main__ as program  # noqa: E402
 from engines.convert import whole as steps  # noqa: E402
 from engines.convert.graph import fold  # noqa: E402
 from rtface.engine.backends.int8 import load_calibration  # noqa: E402
-from rtface.engine.plan import load_golden  # noqa: E402
+from rtface.engine.golden import load_golden  # noqa: E402
 
 
 class Case:

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from skimage import data
 
 torch = pytest.importorskip("torch")
 
@@ -18,13 +19,11 @@ from training.loop.fit_strength import fitted, gains  # noqa: E402
 from training.loop.train_coded import Learner, Pairs, validate  # noqa: E402
 from training.model.coded import SMALL_BLOCKS, SMALL_WIDTHS, CodedNet, step_planes  # noqa: E402
 
-PORTRAIT = Path(__file__).parents[2] / "engines" / "training" / "astronaut.jpg"
+PORTRAIT = data.astronaut()
 
 
 def picture(side: int = 96) -> np.ndarray:
-    return np.ascontiguousarray(
-        cv2.resize(cv2.imread(str(PORTRAIT)), (side, side), interpolation=cv2.INTER_AREA)[:, :, ::-1]
-    )
+    return cv2.resize(PORTRAIT, (side, side), interpolation=cv2.INTER_AREA)
 
 
 @pytest.mark.parametrize(("codec", "fine", "coarse"), [
@@ -48,7 +47,8 @@ def test_without_a_codec_nothing_is_known_of_steps() -> None:
 
 
 def test_a_film_gives_patches_with_their_truth(tmp_path: Path) -> None:
-    face = Face(PORTRAIT, 512, "own", "somebody", gray=False)
+    cv2.imwrite(str(tmp_path / "astronaut.png"), PORTRAIT[:, :, ::-1])
+    face = Face(tmp_path / "astronaut.png", 512, "own", "somebody", gray=False)
     samples = [s for n in range(6) for s in film([face], np.random.default_rng([3, n]), {})]
     assert samples and {s.codec for s in samples} <= set(range(len(CODECS)))
     for s in samples:

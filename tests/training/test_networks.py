@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import training
 from rtface.correct.colour import chroma_limit as crop_limit
 from rtface.correct.colour import lock_colour
-from rtface.engine.plan import load_golden
+from rtface.engine.golden import load_golden
 from rtface.engine.recipe import load_recipe
 from training.crop_space import oval_mask, roi
 from training.loop.checkpoints import Ema, resume, save

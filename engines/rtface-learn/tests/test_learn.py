@@ -29,7 +29,7 @@ from rtface.config.addresses import LiveAddress
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine import learned
 from rtface.engine.engine_set import DEFAULT, recipe_named
-from rtface.engine.plan import load_golden
+from rtface.engine.golden import load_golden
 from rtface.enhancer import own_face
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Face, Frame

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.engine.plan import GOLDEN_STEPS
+from rtface.engine.golden import GOLDEN_STEPS
 from rtface.geometry.alignment import fit
 from training.crop_space import F32, TEMPLATE_512, U8, at, cut, planes, similarity
 from training.degradation import single_image

@@ -14,7 +14,8 @@ import onnxruntime
 from rtface.device.cuda import batch, kernels, shaping
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import GoldenResult, PlanIdentity
+from rtface.engine.golden import GoldenResult
+from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError
 from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
