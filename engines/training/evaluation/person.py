@@ -194,7 +194,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         cells = [protocol, f"{len(part)} ({sum(bool(r['refused']) for r in part)})",
                  f"{np.nanmean([r['shipped'] for r in part]):+.2f}",
                  f"{np.mean(own):+.2f}, {np.median(own):+.2f}, {min(own):+.2f}",
-                 *(f"×{np.mean([r[k] for r in part]):.2f}, ×{max(r[k] for r in part):.2f}" for k in shares)]  # fmt: skip
+                 *(f"×{np.mean([r[k] for r in part]):.2f}, ×{max(r[k] for r in part):.2f}"
+                   for k in shares)]  # fmt: skip
         lines.append(" | ".join(cells))
     return "\n".join(f"| {line} |" for line in lines)
 
