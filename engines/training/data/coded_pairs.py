@@ -18,7 +18,6 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ import av
 import cv2
 import numpy as np
 
-from rtface.concurrency.scheduling import scheduling_kept
 from rtface.enhance.coded_stage import CODEC_TRAITS, CodecTraits
 from rtface.frame import Quantisers
 from rtface.media.formats.image_header import quantisation_tables
@@ -34,14 +32,13 @@ from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.quantiser import QuantiserReader
 from training.crop_space import F32, F64, U8, before_ground
 from training.data.portraits import Face, load_faces, split, tuning_people
+from training.degradation import video_codec
 from training.degradation.webcam import draw_webcam
 from training.degradation.ycbcr import from_rgb, shown
 
 PATCH, CELL = 160, 8
 CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "mpeg4", "jpeg", "libsvtav1")
 SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
-DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9", "mpeg2video": "mpeg2video",
-            "mpeg4": "mpeg4", "libsvtav1": "libdav1d"}  # fmt: skip
 WITHOUT_FACE = 0.1
 GROUNDS = 0.2
 """Share of the portraits before another ground than their own."""
@@ -131,40 +128,19 @@ def coded(images: list[U8], coding: Coding) -> list[tuple[U8, F32]]:
 
 
 def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
-    encoder: Any = av.CodecContext.create(coding.codec, "w")
     height, width = images[0].shape[:2]
     siting = "center" if coding.codec == "libvpx" else "left"
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25, 1)
-    encoder.thread_count = 1
-    options = dict(coding.options)
-    if "q" in options:
-        encoder.qmin = encoder.qmax = int(options.pop("q"))
-        encoder.bit_rate = 40_000_000
-    if coding.bit_rate:
-        encoder.bit_rate = coding.bit_rate
-    encoder.options = options
-    name = DECODERS[coding.codec]
-    decoder: Any = av.CodecContext.create(name, "r")
-    decoder.thread_count = 1
+    options, rate = dict(coding.options), coding.bit_rate
+    if scale := options.pop("q", ""):
+        options, rate = options | {"qmin": scale, "qmax": scale}, 40_000_000
+    decoder = video_codec.decoder_of(coding.codec)
     reader = QuantiserReader(decoder)
-
-    def decoded(packet: Any) -> Iterator[tuple[U8, F32]]:
+    frames = (from_rgb(image, "yuv420p", siting) for image in images)
+    for packet in video_codec.packets(frames, coding.codec, options, 25, rate):
         if packet is not None:
             reader.note(packet)
         for frame in decoder.decode(packet):
             yield shown(frame, siting), _cells(reader.of(frame), (height // CELL, width // CELL))
-
-    with scheduling_kept():
-        encoder.open()
-    for pts, image in enumerate(images):
-        frame = from_rgb(image, "yuv420p", siting)
-        frame.pts, frame.time_base = pts, Fraction(1, 25)
-        for packet in encoder.encode(frame):
-            yield from decoded(packet)
-    for packet in encoder.encode(None):
-        yield from decoded(packet)
-    yield from decoded(None)
 
 
 def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ from training.data import first_stage_films
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
 from training.data.occluders import KINDS as OCCLUDERS
 from training.data.occluders import OUTLINES, Occluder
-from training.data.portraits import Face, load_faces, split
+from training.data.portraits import Face, load_faces, split, tuning_people
 from training.degradation import single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
 from training.degradation.webcam import Webcam, draw_webcam
@@ -326,35 +327,52 @@ def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__)
+def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[Any, list[Face], Any, Path]]:
+    """What the command line asks for, the faces, dice and the file's name of each shard that is not there yet.
+
+    Args:
+        p: with the options that are its own.
+        what: is in a shard, as the option is called that says how many.
+        size: how many.
+    """
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--worker", type=int, default=0)
-    p.add_argument("--pairs", type=int, default=8000)
+    p.add_argument(f"--{what}", type=int, required=True)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
     a = p.parse_args()
     cv2.setNumThreads(1)
-    faces = split(load_faces(a.faces))[1 if a.held_out else 0]
+    everyone = load_faces(a.faces)
+    tuning = tuning_people(everyone)
+    faces = [f for f in split(everyone)[1 if a.held_out else 0] if f.identity not in tuning]
     a.out.mkdir(parents=True, exist_ok=True)
+    start = time.time()
+    for shard in range(-(-getattr(a, what) // size)):
+        base = a.out / f"{what}-{a.worker}-{shard:03d}"
+        if not base.with_suffix(".meta.npy").exists():
+            yield a, faces, np.random.default_rng([a.seed, a.worker, shard]), base
+            print(f"{base.name}: {(shard + 1) * size} {what}, {time.time() - start:.0f} s", flush=True)
+
+
+def store(base: Path, meta: list[tuple[int, float, int, float]], **parts: Any) -> None:
+    """Writes a shard, its table last."""
+    for name, part in parts.items():
+        work = base.with_suffix(f".{name}.tmp.npy")
+        np.save(work, part)
+        work.replace(base.with_suffix(f".{name}.npy"))
+    np.save(base.with_suffix(".meta.npy"), np.array(meta, META))
+
+
+def main() -> None:
     shares = np.array(SHARES) / sum(SHARES)
-    done, start = 0, time.time()
-    for shard in range((a.pairs + SHARD - 1) // SHARD):
-        base = a.out / f"pairs-{a.worker}-{shard:03d}"
-        done += SHARD
-        if base.with_suffix(".meta.npy").exists():
-            continue
-        r = np.random.default_rng([a.seed, a.worker, shard])
+    for _, faces, r, base in shards(argparse.ArgumentParser(description=__doc__), "pairs", SHARD):
         rows: list[Pair] = []
         while len(rows) < SHARD:
             rows += make_pairs(faces, r, str(r.choice(KINDS, p=shares)))
         rows = [rows[int(i)] for i in r.permutation(len(rows))[:SHARD]]
-        for name, i in (("512", 0), ("256", 2)):
-            np.save(base.with_suffix(f".{name}.tmp.npy"), np.stack([np.stack([q[i], q[i + 1]]) for q in rows]))  # pyright: ignore
-            base.with_suffix(f".{name}.tmp.npy").replace(base.with_suffix(f".{name}.npy"))
-        np.save(base.with_suffix(".meta.npy"), np.array([q[4] for q in rows], META))
-        print(f"{base.name}: {done} pairs, {time.time() - start:.0f} s", flush=True)
+        parts = {name: np.stack([np.stack([q[i], q[i + 1]]) for q in rows]) for name, i in (("512", 0), ("256", 2))}
+        store(base, [q[4] for q in rows], **parts)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ truth and the input of every frame, the motion from each frame to the one before
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,9 +16,9 @@ import numpy as np
 
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
-from training.data.film_pairs import CLOSE, KINDS, META, cast, close_film, degraded, draw_recipe, liveliness
+from training.data.film_pairs import CLOSE, KINDS, cast, close_film, degraded, draw_recipe, liveliness, shards, store
 from training.data.moving_face import Actor
-from training.data.portraits import Face, load_faces, split, tuning_people
+from training.data.portraits import Face
 
 SIZE = 256
 MAP = 64
@@ -135,35 +133,15 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: flo
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--faces", type=Path, required=True)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--worker", type=int, default=0)
-    p.add_argument("--sequences", type=int, default=1200)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
     p.add_argument("--hidden", type=float, default=HIDDEN, help="share of the faces with an obstacle in front")
-    a = p.parse_args()
-    cv2.setNumThreads(1)
-    everyone = load_faces(a.faces)
-    tuning = tuning_people(everyone)
-    faces = [f for f in split(everyone)[1 if a.held_out else 0] if f.identity not in tuning]
-    a.out.mkdir(parents=True, exist_ok=True)
-    start, shares = time.time(), np.array(list(SHARES.values())) / sum(SHARES.values())
-    for shard in range((a.sequences + SHARD - 1) // SHARD):
-        base = a.out / f"clips-{a.worker}-{shard:03d}"
-        if base.with_suffix(".meta.npy").exists():
-            continue
-        r = np.random.default_rng([a.seed, a.worker, shard, 8])
+    shares = np.array(list(SHARES.values())) / sum(SHARES.values())
+    for a, faces, r, base in shards(p, "sequences", SHARD):
         clips: list[Clip] = []
         while len(clips) < SHARD:
             clips += film_clips(faces, r, str(r.choice(list(SHARES), p=shares)), a.hidden)
         clips = clips[:SHARD]
-        for name in ("pictures", "flow", "cover"):
-            work = base.with_suffix(f".{name}.tmp.npy")
-            np.save(work, np.stack([getattr(c, name) for c in clips]))
-            work.replace(base.with_suffix(f".{name}.npy"))
-        np.save(base.with_suffix(".meta.npy"), np.array([c.meta for c in clips], META))
-        print(f"{base.name}: {(shard + 1) * SHARD} clips, {time.time() - start:.0f} s", flush=True)
+        parts = {name: np.stack([getattr(c, name) for c in clips]) for name in ("pictures", "flow", "cover")}
+        store(base, [c.meta for c in clips], **parts)
 
 
 if __name__ == "__main__":

@@ -80,35 +80,23 @@ def noise_of(crf: float) -> float:
 # --- levels ---
 
 
-def _x264(tune: str = "") -> Callable[[str, str], Level]:
-    def make(name: str, quality: str) -> Level:
-        options = {"preset": "veryfast"} | ({"tune": tune} if tune else {})
-        return replace(_rated(name, "libx264", options, quality), sigma=_sigma(quality))
+_RATED: dict[str, tuple[str, dict[str, str], str]] = {
+    "h264": ("libx264", {"preset": "veryfast"}, ".mp4"),
+    "h264-call": ("libx264", {"preset": "veryfast", "tune": "zerolatency"}, ".mp4"),
+    "hevc": ("libx265", {"preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}, ".mp4"),
+    "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}, ".webm"),
+}
+"""Coding → encoder, its options, and the suffix of the file."""
 
-    return make
 
-
-def _rated(name: str, encoder: str, options: dict[str, str], quality: str, suffix: str = ".mp4") -> Level:
+def _rated(name: str, quality: str) -> Level:
     """A level by crf, or by bit rate where ``quality`` ends in k."""
-    if quality.endswith("k"):
-        rate = int(quality[:-1])
-        limits = {"maxrate": f"{rate}k", "bufsize": f"{rate}k"} if encoder == "libx264" else {}
-        return Level(name, encoder, options | limits, suffix, bit_rate=1000 * rate)
-    return Level(name, encoder, options | {"crf": f"{float(quality):g}"}, suffix)
-
-
-def _sigma(quality: str) -> float:
-    return 3.0 if quality.endswith("k") else noise_of(float(quality))
-
-
-def _hevc(name: str, quality: str) -> Level:
-    options = {"preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
-    return replace(_rated(name, "libx265", options, quality), sigma=_sigma(quality))
-
-
-def _vp8(name: str, quality: str) -> Level:
-    options = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}
-    return replace(_rated(name, "libvpx", options, quality, ".webm"), sigma=3.0)
+    encoder, options, suffix = _RATED[name.partition("/")[0]]
+    if not quality.endswith("k"):
+        sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0
+        return Level(name, encoder, options | {"crf": f"{float(quality):g}"}, suffix, sigma=sigma)
+    limits = {"maxrate": quality, "bufsize": quality} if encoder == "libx264" else {}
+    return Level(name, encoder, options | limits, suffix, sigma=3.0, bit_rate=1000 * int(quality[:-1]))
 
 
 def _mpeg2(name: str, quality: str) -> Level:
@@ -138,10 +126,10 @@ def _clean(name: str, quality: str) -> Level:
 
 
 LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
-    "h264": (_x264(), "crf, or bit rate as in 300k: libx264 veryfast"),
-    "h264-call": (_x264("zerolatency"), "the same, veryfast zerolatency: as calls are coded"),
-    "hevc": (_hevc, "crf or bit rate: libx265 veryfast"),
-    "vp8": (_vp8, "bit rate: libvpx in real time"),
+    "h264": (_rated, "crf, or bit rate as in 300k: libx264 veryfast"),
+    "h264-call": (_rated, "the same, veryfast zerolatency: as calls are coded"),
+    "hevc": (_rated, "crf or bit rate: libx265 veryfast"),
+    "vp8": (_rated, "bit rate: libvpx in real time"),
     "mpeg2": (_mpeg2, "quantiser scale 1 to 31"),
     "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
     "call": (_call("31", 3.0), "reduction, as in call/2: a call at a half of the size, enlarged"),

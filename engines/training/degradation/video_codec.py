@@ -10,15 +10,47 @@ import av
 import cv2
 import numpy as np
 
+from rtface.concurrency.scheduling import scheduling_kept
 from training.crop_space import U8
 
-_DECODER = {"libx264": "h264", "libvpx": "vp8", "mpeg4": "mpeg4", "mpeg2video": "mpeg2video", "libx265": "hevc"}
+DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9", "mpeg2video": "mpeg2video",
+            "mpeg4": "mpeg4", "libsvtav1": "libdav1d"}  # fmt: skip
 _BT601 = 6
 
 
 def to_yuv(image: U8) -> av.VideoFrame:
     """uint8 H×W×3 RGB (even sides) → yuv420p, BT.601, limited range."""
     return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8), "yuv420p")
+
+
+def packets(
+    frames: Iterable[av.VideoFrame], codec: str, options: dict[str, str], fps: int, bit_rate: int = 0
+) -> Iterator[Any]:
+    """Encodes yuv420p frames of one size; the packets for a decoder, of which the last is None."""
+    encoder: Any = None
+    for pts, frame in enumerate(frames):
+        frame.pts, frame.time_base = pts, Fraction(1, fps)
+        if encoder is None:
+            encoder = av.CodecContext.create(codec, "w")
+            encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
+            encoder.time_base, encoder.framerate = Fraction(1, fps), Fraction(fps, 1)
+            encoder.thread_count = 1
+            if bit_rate:
+                encoder.bit_rate = bit_rate
+            encoder.options = options
+            with scheduling_kept():
+                encoder.open()
+        yield from encoder.encode(frame)
+    if encoder is not None:
+        yield from encoder.encode(None)
+        yield None
+
+
+def decoder_of(codec: str) -> Any:
+    """A decoder of what an encoder makes, with one thread."""
+    decoder: Any = av.CodecContext.create(DECODERS[codec], "r")
+    decoder.thread_count = 1
+    return decoder
 
 
 def through(
@@ -28,32 +60,11 @@ def through(
 
     Their chroma lies in the middle of its luma samples.
     """
-    encoder: Any = None
-    decoder: Any = av.CodecContext.create(_DECODER[codec], "r")
-    decoder.thread_count = 1
-
-    def decoded(packet: Any) -> Iterator[av.VideoFrame]:
+    decoder = decoder_of(codec)
+    for packet in packets(map(to_yuv, images), codec, options, fps, bit_rate):
         for frame in decoder.decode(packet):
             frame.colorspace = _BT601
             yield frame
-
-    for pts, image in enumerate(images):
-        frame = to_yuv(image)
-        frame.pts, frame.time_base = pts, Fraction(1, fps)
-        if encoder is None:
-            encoder = av.CodecContext.create(codec, "w")
-            encoder.width, encoder.height, encoder.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
-            encoder.time_base, encoder.framerate = Fraction(1, fps), Fraction(fps, 1)
-            encoder.thread_count = 1
-            if bit_rate:
-                encoder.bit_rate = bit_rate
-            encoder.options = options
-        for packet in encoder.encode(frame):
-            yield from decoded(packet)
-    if encoder is not None:
-        for packet in encoder.encode(None):
-            yield from decoded(packet)
-        yield from decoded(None)
 
 
 def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
