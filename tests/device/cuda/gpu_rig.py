@@ -11,7 +11,7 @@ import av
 import numpy as np
 import onnxruntime
 
-from rtface.device.cuda import batch, kernels, shaping
+from rtface.device.cuda import batch, kernels, shape_structs, shaping, structs
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
 from rtface.engine.golden import GoldenResult
@@ -22,7 +22,7 @@ from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
-STRUCTS = {kernels.CODE: kernels.STRUCTS, shaping.CODE: shaping.STRUCTS}
+STRUCTS = {kernels.CODE: structs.STRUCTS, shaping.CODE: shape_structs.STRUCTS}
 
 
 def build_kernels() -> Callable[..., None]:
