@@ -12,7 +12,7 @@ from skimage import data
 torch = pytest.importorskip("torch")
 
 from rtface.engine.coded_network import CodedNetwork  # noqa: E402
-from training.data.coded_pairs import CELL, CODECS, PATCH, Coding, coded, film, noisy  # noqa: E402
+from training.data.coded_pairs import CELL, CODECS, PATCH, Coding, coded, film  # noqa: E402
 from training.data.portraits import Face  # noqa: E402
 from training.export.export_coded import export  # noqa: E402
 from training.loop.fit_strength import fitted, gains  # noqa: E402
@@ -72,13 +72,6 @@ def test_a_film_gives_patches_with_their_truth(tmp_path: Path) -> None:
     assert not torch.equal(learner.state()["stem.weight"], before)
     found = learner.averaged(lambda net: validate(net, pairs, known=True))
     assert found["worst"] <= found["gain"] < 1.0 and found["miss"] >= 0.0
-
-
-def test_noise_has_the_deviation_that_was_asked_for() -> None:
-    gray = np.full((128, 128, 3), 128, np.uint8)
-    for spread in (0.0, 0.7):
-        found = noisy(gray, 4.0, spread, np.random.default_rng(1)).astype(float).std()
-        assert found == pytest.approx(4.0, rel=0.1)
 
 
 def test_the_exported_network_answers_as_torch_does(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.quantiser import QuantiserReader
 from training.crop_space import F32, F64, U8, before_ground
 from training.data.portraits import Face, load_faces, split, tuning_people
-from training.degradation import video_codec
+from training.degradation import single_image, video_codec
 from training.degradation.webcam import draw_webcam
 from training.degradation.ycbcr import from_rgb, shown
 
@@ -343,8 +343,8 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
     pixels = truths[0].shape[0] * truths[0].shape[1]
     coding, given = draw_coding(r, pixels), truths
     if coding.sigma:
-        spread = float(r.choice([0.0, 0.5, 0.7]))
-        given = [noisy(t, coding.sigma, spread, r) for t in truths]
+        blur = int(r.integers(3))
+        given = [single_image.noise(t, coding.sigma, r, blur, 0.8) for t in truths]
         if coding.grain:
             truths = given
     if r.uniform() < TWICE and coding.codec != "none":
@@ -405,17 +405,6 @@ def film(
         part = seen[number][1][y : y + PATCH // CELL, x : x + PATCH // CELL]
         out.append(Sample(seen[number][0][box], truths[number][box], part, CODECS.index(coding.codec), px))
     return out
-
-
-def noisy(image: U8, sigma: float, spread: float, r: np.random.Generator) -> U8:
-    """Gaussian noise of deviation sigma, blurred by ``spread`` pixels beforehand, mostly in luma."""
-    shape = image.shape
-    noise = r.standard_normal((*shape[:2], 1)).astype(np.float32) * np.float32(0.9)
-    noise = noise + r.standard_normal(shape).astype(np.float32) * np.float32(0.43)
-    if spread:
-        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), spread), np.float32).reshape(shape)
-        noise /= max(float(noise.std()), 1e-6)
-    return np.clip(image + sigma * noise + 0.5, 0, 255).astype(np.uint8)
 
 
 def main() -> None:
