@@ -146,9 +146,10 @@ def summary(rows: Sequence[Row]) -> Row:
 
 
 def table(title: str, rows: Mapping[str, Row]) -> str:
-    """Markdown: one line for each of ``rows``; figures that a row lacks are left out."""
-    lines = [[title, *COLUMNS], ["---", *("---:" for _ in COLUMNS)]]
+    """Markdown: one line for each of ``rows``; figures that a row lacks are left out, and columns that all lack."""
+    keys = {head: re.findall(r"{([^:]+):", form) for head, form in COLUMNS.items()}
+    shown = [head for head in COLUMNS if any(row.keys() >= set(keys[head]) for row in rows.values())]
+    lines = [[title, *shown], ["---", *("---:" for _ in shown)]]
     for name, row in rows.items():
-        has = {head: all(key in row for key in re.findall(r"{([^:]+):", form)) for head, form in COLUMNS.items()}
-        lines.append([name, *(form.format_map(row) if has[head] else "" for head, form in COLUMNS.items())])
+        lines.append([name, *(COLUMNS[h].format_map(row) if row.keys() >= set(keys[h]) else "" for h in shown)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
