@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ import rtface
 from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.measure import compression_of
 from rtface.analysis.treatment import INSIDE
+from rtface.device.cpu.device import CpuDevice
 from rtface.engine.coded_network import CodedNetwork
-from rtface.frame import Face, Float
+from rtface.frame import Color, Face, Frame
 from rtface.geometry.transforms import apply
+from rtface.protocols import View
+from rtface.util.av_arrays import image_from_array
 from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
 from training.data import coded_pairs
 from training.data.coded_pairs import CELL, render, toned
@@ -44,14 +48,10 @@ SMALL = 150.0
 """Width in pixels of the widest face that is shown to the small engine."""
 
 
-class Picture:
-    """An RGB picture as the analysis sees it (`rtface.protocols.View`)."""
-
-    def __init__(self, image: U8) -> None:
-        self.image, self.width, self.height = image, image.shape[1], image.shape[0]
-
-    def crop(self, matrix: Float, size: tuple[int, int]) -> U8:
-        return np.asarray(cv2.warpAffine(self.image, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+def view_of(image: U8) -> View:
+    """An RGB picture as the analysis sees it."""
+    frame = Frame(image_from_array(image, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
+    return CpuDevice().view(frame)
 
 
 def products(mask: F32, d: F32, wanted: F32) -> list[float]:
@@ -99,7 +99,7 @@ def rows(
             before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][2])
             steps = seen[k][1]
             step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
-            analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
+            analysis = asdict(analyze_face(view_of(seen[k][0]), Face(1, box, points)))
             coded = {"compression": compression_of(step)} if step else {}
             truth, clean = truths[k].astype(np.float32), cleaned[k].astype(np.float32)
             raw = seen[k][0].astype(np.float32)
