@@ -3,8 +3,7 @@
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
 Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face beside a process that burns a
-core), first (one face, with the first stage and without it by --correct always, twice in turn, and the ratios of the
-means), slow (one face, and an engine that cannot keep up, named by --engine).
+core), slow (one face, and an engine that cannot keep up, named by --engine).
 
 The source is a clip of 30 frames a second, 720p except in large, sent at its own pace over TCP; each frame carries its
 number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all.
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -99,22 +97,6 @@ def burning() -> Iterator[None]:
         process.wait()
 
 
-def first_stage(path: Path, seconds: float, engine: str) -> dict[str, Any]:
-    """What the first stage adds to the latency of a run, as ratios and in milliseconds, with the machine's load."""
-    runs: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
-    for _ in range(2):
-        for name, correct in (("with", "auto"), ("without", "always")):
-            runs[name].append(measured(path, seconds, engine, correct) | {"load": os.getloadavg()[0]})
-    mean = {
-        name: {q: sum(run["added_ms"][q] for run in of) / len(of) for q in ("p50", "p95", "p99")}
-        for name, of in runs.items()
-    }
-    ratios = {q: round(mean["with"][q] / mean["without"][q], 3) for q in ("p50", "p95", "p99")}
-    more = {q: round(mean["with"][q] - mean["without"][q], 1) for q in ("p50", "p95", "p99")}
-    print("with the first stage: times", ratios, "more ms", more, flush=True)
-    return {**runs, "ratios": ratios, "more_ms": more}
-
-
 def main() -> None:
     """Runs the cases and saves each."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -125,9 +107,7 @@ def main() -> None:
     for case in a.cases:
         path = numbered(**CLIPS.get(case, {}))
         result: dict[str, Any] = {"case": case, "seconds": a.seconds}
-        if case == "first":
-            result |= first_stage(path, a.seconds, a.engine)
-        elif case == "loaded":
+        if case == "loaded":
             with burning():
                 result["rtface"] = measured(path, a.seconds, a.engine)
         else:

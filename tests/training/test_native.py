@@ -189,6 +189,3 @@ def test_the_command_measures_what_runs_do(faces: Path, tmp_path: Path, monkeypa
     assert result["options"] == {"engine": "rtface-s"} and list(rows) == ["jpeg/30", "jpeg/90"]
     assert 25 < rows["jpeg/30"]["input"] < rows["jpeg/90"]["input"] < 45 and rows["jpeg/30"]["changed"] == 1
     assert len(list((cache / "coded").iterdir())) == 2
-    with pytest.raises(SystemExit):
-        monkeypatch.setattr(sys, "argv", ["measure", "--faces", str(faces), "--levels", "gif/9"])
-        measure.main()
