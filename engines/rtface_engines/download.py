@@ -26,8 +26,8 @@ ByteProgress = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 18
 _SPARE = 64 << 20  # what a disk shall have left
-_STALL_S = 30.0  # without a byte for so long a connection is given up
-_PAUSES_S = 1.0, 2.0, 4.0, 8.0  # before each further attempt; they start again after one that brought something
+STALL_S = 30.0  # without a byte for so long a connection is given up
+PAUSES_S = 1.0, 2.0, 4.0, 8.0  # before each further attempt; they start again after one that brought something
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class _Download:
 
     def _fetch(self) -> None:
         """Until the part is whole; again after what may pass."""
-        pauses = iter(_PAUSES_S)
+        pauses = iter(PAUSES_S)
         while True:
             before = self._have
             try:
@@ -147,7 +147,7 @@ class _Download:
                     ) from error
                 why = _why(error)
             if self._have > before:
-                pauses = iter(_PAUSES_S)
+                pauses = iter(PAUSES_S)
             pause = next(pauses, None)
             if pause is None:
                 raise DownloadError(
@@ -175,7 +175,7 @@ class _Download:
         try:
             # Proxies come from the environment.
             with urllib.request.urlopen(
-                urllib.request.Request(self._wanted.url, headers=headers), timeout=_STALL_S
+                urllib.request.Request(self._wanted.url, headers=headers), timeout=STALL_S
             ) as answer:
                 self._take(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
         except urllib.error.HTTPError as error:
@@ -255,7 +255,7 @@ def _why(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, TimeoutError):
-        return f"nothing came for {_STALL_S:g} s"
+        return f"nothing came for {STALL_S:g} s"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection ended early"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import cv2
 import numpy as np
 
+from rtface.engine.plan import Plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import CropRegion
 from rtface.errors import EngineError
 from rtface.frame import Float32
 from rtface.protocols import Restored
-
-if TYPE_CHECKING:
-    from rtface.engine.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.engine import plan as plans
+from rtface.engine import golden as plans
 from rtface.engine.crop_runner import CropRunner, spread
 from rtface.engine.engine_set import EngineSet, load_engine, needs_large_engine
 from rtface.engine.golden import load_golden
@@ -23,6 +23,7 @@ from rtface.engine.listing import list_engines
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.protocols import Engine, Restored
+from rtface.util.paths import cache_dir
 from tests.engine.conftest import Maker
 from tests.engine.tiny_onnx import keeping, remembering
 
@@ -148,7 +149,7 @@ def test_a_network_that_collapses_in_bf16_runs_in_f32(make_engine: Maker, monkey
 
     verdicts = {
         path.name.split("-")[1]: json.loads(path.read_text())["verdict"]
-        for path in (Path(plans.cache_dir()) / "engines").glob("*.json")
+        for path in (Path(cache_dir()) / "engines").glob("*.json")
     }
     assert verdicts["bf16"]["psnr"] < 20  # it is finite, and it is wrong
     assert verdicts["f32"]["psnr"] > 60
@@ -178,7 +179,7 @@ def test_a_changed_recipe_or_damaged_cache_reruns_the_check(
     recipe.write_text(recipe.read_text().replace('version = "1.0"', 'version = "1.1"'))
     load_engine("tiny", device="cpu", threads=1)
     assert len(ran) == 1
-    for path in (plans.cache_dir() / "engines").glob("*.json"):
+    for path in (cache_dir() / "engines").glob("*.json"):
         path.write_text("{damaged")
     load_engine("tiny", device="cpu", threads=1)
     assert len(ran) == 2

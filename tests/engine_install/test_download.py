@@ -21,8 +21,8 @@ from tests.engine_install.server import DATA, SHA256, Server
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made."""
     made = list[float]()
-    monkeypatch.setattr(module, "_STALL_S", 0.3)
-    monkeypatch.setattr(module, "_PAUSES_S", (1.0, 2.0))
+    monkeypatch.setattr(module, "STALL_S", 0.3)
+    monkeypatch.setattr(module, "PAUSES_S", (1.0, 2.0))
     monkeypatch.setattr(module, "time", SimpleNamespace(sleep=made.append))
     return made
 
