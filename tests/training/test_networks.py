@@ -359,7 +359,7 @@ def test_what_leads_up_to_a_clip_is_seen_and_not_learnt_from() -> None:
     def learnt(truth: object, seen: object, warm: int) -> float:
         torch.manual_seed(5)
         film = Batch(truth, seen, still, nothing, torch.tensor([False]), warm)
-        total, ours, _ = clip_loss(Loss(256), net, film, 0.3, 1)
+        total, ours, _ = clip_loss(Loss(256), net, film, 1)
         assert ours.shape == (1, 6 - warm) and total.requires_grad
         return float(total.detach())
 

@@ -39,6 +39,8 @@ from training.degradation.ycbcr import from_rgb, shown
 PATCH, CELL = 160, 8
 CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "mpeg4", "jpeg", "libsvtav1")
 SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
+SHARD, PATCHES = 250, 3
+"""Films of a shard, and patches of a film."""
 WITHOUT_FACE = 0.1
 GROUNDS = 0.2
 """Share of the portraits before another ground than their own."""
@@ -354,16 +356,8 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
     return truths, given, coding
 
 
-def film(
-    faces: list[Face],
-    r: np.random.Generator,
-    kept: dict[str, U8],
-    patches: int = 3,
-    enlarged: float = ENLARGED,
-    grounds: float = GROUNDS,
-) -> list[Sample]:
-    """Patches of one film; ``enlarged`` is the chance that it is enlarged after it was coded, ``grounds`` that a
-    portrait has another ground than its own."""
+def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list[Sample]:
+    """Patches of one film; ``kept`` are photographs that were shown before."""
     empty = r.uniform() < WITHOUT_FACE
     if empty:
         image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))
@@ -379,7 +373,7 @@ def film(
             scale = min(scale, SHARP)
             px = scale * 0.556 * image.shape[0]
         image = bent(toned(image, r), r)
-        if r.uniform() < grounds:
+        if r.uniform() < GROUNDS:
             image = _behind(image, _ground(r, kept), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
@@ -394,11 +388,11 @@ def film(
         camera = draw_webcam(r)
         truths = [camera(t, r) for t in truths]
     truths, given, coding = before_coding(truths, r)
-    seen = enlarged_after(given, coding, r) if r.uniform() < enlarged and not empty else coded(given, coding)
+    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED and not empty else coded(given, coding)
     if len(seen) != len(truths):
         return []
     out: list[Sample] = []
-    for number in r.permutation(np.arange(0 if coding.codec in ("none", "jpeg") else 1, frames))[:patches]:
+    for number in r.permutation(np.arange(0 if coding.codec in ("none", "jpeg") else 1, frames))[:PATCHES]:
         room = (side - PATCH) // CELL
         x, y = (int(v) for v in r.integers(0, room + 1, 2))
         box = np.s_[y * CELL : y * CELL + PATCH, x * CELL : x * CELL + PATCH]
@@ -414,9 +408,6 @@ def main() -> None:
     p.add_argument("--films", type=int, default=3000)
     p.add_argument("--tuning", action="store_true", help="people whom no network sees, for validation")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--enlarged", type=float, default=ENLARGED, help="share that is enlarged after coding")
-    p.add_argument("--grounds", type=float, default=GROUNDS, help="share of portraits before text, patterns or leaves")
-    p.add_argument("--shard", type=int, default=250, help="films a shard")
     a = p.parse_args()
     cv2.setNumThreads(1)
     av.logging.set_level(av.logging.PANIC)
@@ -426,13 +417,13 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     kept: dict[str, U8] = {}
     began = time.monotonic()
-    for shard in range((a.films + a.shard - 1) // a.shard):
+    for shard in range((a.films + SHARD - 1) // SHARD):
         path = a.out / f"{a.seed}-{shard:04d}.npz"
         if path.is_file():
             continue
         samples: list[Sample] = []
-        for number in range(shard * a.shard, min(a.films, (shard + 1) * a.shard)):
-            samples += film(faces, np.random.default_rng([a.seed, number]), kept, 3, a.enlarged, a.grounds)
+        for number in range(shard * SHARD, min(a.films, (shard + 1) * SHARD)):
+            samples += film(faces, np.random.default_rng([a.seed, number]), kept)
         work = path.with_suffix(".tmp.npz")
         np.savez(work, seen=np.stack([s.seen for s in samples]), truth=np.stack([s.truth for s in samples]),
                  steps=np.stack([s.steps for s in samples]).astype(np.float16),

@@ -31,11 +31,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
     p.add_argument("--clips", type=Path, help="sequences: teaches the network to remember; --valid names sequences too")
     p.add_argument("--length", type=int, default=6, help="frames of a clip that are learnt from at once")
-    p.add_argument("--temporal", type=float, default=0.3, help="weight of the error's change between frames")
     p.add_argument("--perceptual", type=float, default=0.0, help="weight of ST-LPIPS (needs RTFACE_METRIC_WEIGHTS)")
     p.add_argument("--identity", type=float, default=0.0, help="weight of dlib's identity distance (same folder)")
     p.add_argument("--vivid", type=float, default=0.0, help="a critic's share in the pull of all losses; pairs only")
-    p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
     p.add_argument(
         "--core",
@@ -47,12 +45,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--lr-end", type=float, default=2e-5)
-    p.add_argument("--clip", type=float, default=20.0)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
     p.add_argument("--only", default="", help="train only what has one of these in its name, as trust,heads")
     p.add_argument("--freeze", default="", help="train all but what has one of these in its name, as core. or align.")
-    p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--wake", type=int, default=400, help="steps between two looks for dead channels; 0: never")
     p.add_argument("--clean-share", type=float, default=0.10)
     p.add_argument("--clean-weight", type=float, default=1.0)
@@ -102,7 +98,7 @@ def main() -> None:
                 "images_s": round(images / (now - shown), 1),
             }
             if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
-                row.update(t.validate(valid, a.valid_count))
+                row.update(t.validate(valid))
             with log.open("a", newline="", encoding="utf-8") as f:
                 csv.DictWriter(f, COLUMNS).writerow(row)
             print(row, flush=True)
