@@ -289,4 +289,4 @@ def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3)
     kinds = {KINDS[int(k)]: round(float(table[table[:, 0] == k, 1].mean()), 2) for k in np.unique(table[:, 0])}
     return {"valid_gain_db": round(float(table[:, 1].mean()), 3), "valid_first_db": round(float(table[:, 2].mean()), 3),
             "valid_worst_db": round(float(table[:, 1].min()), 2), "flicker": round(float(table[:, 3].mean()), 3),
-            "kinds": str(kinds).replace(",", "")}  # fmt: skip
+            "kinds": kinds}  # fmt: skip

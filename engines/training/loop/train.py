@@ -9,7 +9,6 @@ the minutes used (cosine), so that a run fits its time on any machine.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,6 @@ import numpy as np
 from training.data.shards import Pairs, Stream
 from training.loop.sequences import Clips, ClipStream
 from training.loop.trainer import Trainer
-
-COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "valid_gain_db", "valid_clean_db",
-           "valid_worst_db", "valid_s_gain_db", "valid_first_db", "flicker", "kinds")  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
@@ -71,9 +67,6 @@ def main() -> None:
     else:
         stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
         valid = Pairs(a.valid, t.net.size) if a.valid else None
-    log = a.run / "log.csv"
-    if not log.exists():
-        log.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     last = shown = time.monotonic()
     losses: list[float] = []
     gains: list[float] = []
@@ -99,8 +92,6 @@ def main() -> None:
             }
             if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
                 row.update(t.validate(valid))
-            with log.open("a", newline="", encoding="utf-8") as f:
-                csv.DictWriter(f, COLUMNS).writerow(row)
             print(row, flush=True)
             t.save()
             losses, gains, images, tick = [], [], 0, tick + 1

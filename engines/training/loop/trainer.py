@@ -49,7 +49,7 @@ def psnr(square: Tensor) -> Tensor:
 
 
 class Trainer:
-    """One run: network, loss and optimiser, with its folder of checkpoints and log."""
+    """One run: network, loss and optimiser, with its folder of checkpoints."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         self.a = a
@@ -226,6 +226,6 @@ class Trainer:
         film = np.isin(kinds, [KINDS.index("call"), KINDS.index("heavy")])
         return {
             "valid_gain_db": round(float(gains[real].mean()), 3), "valid_clean_db": round(float(np.mean(clean)), 2),
-            "valid_worst_db": round(float(gains[film].min()), 2), "kinds": str(each).replace(",", ""),
+            "valid_worst_db": round(float(gains[film].min()), 2), "kinds": each,
             "valid_s_gain_db": round(float(np.concatenate(small)[real].mean()), 3) if small else "",
         }  # fmt: skip
