@@ -4,8 +4,8 @@ usage: python -m benchmarks.invented {calibrate,measure} --clips DIR --faces DIR
 
 Clips and people are those of `training.evaluation` (engines/training/README.md): real clips and films of stills are
 degraded, go through `rtface.Enhancer`, and are compared with what they were. ``calibrate`` fits the constants of
-`rtface.correct.expected_error` on the tuning clips and on people who were trained on, and prints them; only the
-protocols in `ASKED` count, those whose coverage is off more. ``measure`` uses clips and people that were set aside: of
+`rtface.correct.expected_error` on the tuning clips and on people who were trained on, and prints them; groups
+whose coverage is off more count more. ``measure`` uses clips and people that were set aside: of
 the samples that a correction changed, the share whose luma lies within the map's value of the truth (asked: 0.90,
 within 0.05), and the share that is farther from the truth than the input was, by 2 of 255 or more, as expected and as
 it is. ``still`` is the first frame of each film alone, ``half`` is ``--strength 0.5``.
@@ -29,11 +29,11 @@ from rtface.correct.expected_error import CALIBRATIONS, COVERAGE
 from rtface.frame import Frame
 from rtface.pipeline.invented import ChangedFace, InventedMaps
 from training.data.portraits import load_faces, split
-from training.evaluation.clip_protocols import chosen, shot_of, watch
-from training.evaluation.film_protocols import Shot, shoot
+from training.degradation.coded_film import coded_frames, level
+from training.evaluation.clip_protocols import PROTOCOLS, Shot, chosen, shot_of, watch
+from training.evaluation.truths import portrait
 
-CLIPS = ("real/call", "real/heavy", "vfhq/1", "vfhq/2", "icme/32")
-FILMS = ("call", "heavy")
+FILMS = {"call": "call/2", "heavy": "heavy/4"}
 ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
 """The protocols for which the gap of coverage is asked for."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500
@@ -64,15 +64,14 @@ def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
     """The degraded films by protocol."""
     for path in chosen(a.clips, "tuning" if a.what == "calibrate" else "set-aside"):
         clip = watch(path, a.frames, a.cache)
-        for protocol in CLIPS:
-            try:
-                yield protocol, shot_of(clip, protocol, a.cache)[0]
-            except ValueError as error:
-                print(f"left out: {error}", flush=True)
+        for protocol in PROTOCOLS:
+            yield protocol, shot_of(clip, protocol)
     people = [face for face in split(load_faces(a.faces))[int(a.what == "measure")] if face.px >= 384]
     for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: a.count]):
-        for protocol in FILMS:
-            yield f"film/{protocol}", shoot(people[int(place)], number, protocol, 11, max(FIRST + 8, 18))
+        truth = portrait(people[int(place)], frames=FIRST + 8)
+        for protocol, how in FILMS.items():
+            seen = coded_frames(truth.frames, level(how), number)
+            yield f"film/{protocol}", Shot(truth.frames, seen, truth.matrices)
 
 
 def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
@@ -115,7 +114,7 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
             maps = _Watched()
             enhancer._enhance.invented = maps
             for protocol, shot in films:
-                if strength < 1.0 and protocol not in CLIPS[:2]:
+                if strength < 1.0 and protocol not in PROTOCOLS:
                     continue
                 name = protocol if strength == 1.0 else f"half {protocol}"
                 found.setdefault(name, []).append(samples(enhancer, maps, shot))

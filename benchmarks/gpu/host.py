@@ -22,7 +22,8 @@ from rtface.config.options import Options
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda import engine as gpu_engine
-from rtface.engine.plan import GoldenResult, PlanIdentity
+from rtface.engine.golden import GoldenResult
+from rtface.engine.plan import PlanIdentity
 from rtface.enhance.film import FilmEnhancer
 from rtface.protocols import Runtime
 from rtface.stats import Stats

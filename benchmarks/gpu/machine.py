@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.engine.plan import GoldenResult
+from rtface.engine.golden import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 
 ROOT = Path(__file__).parents[2]

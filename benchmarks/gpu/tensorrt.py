@@ -17,7 +17,7 @@ from benchmarks.gpu.machine import Bench, engine_recipe
 from rtface.engine.crop_runner import CropRunner
 from rtface.engine.cuda.engine import GpuEngine, places_of
 from rtface.engine.cuda.golden import GoldenBatch
-from rtface.engine.plan import GoldenResult, gate, load_golden, psnr
+from rtface.engine.golden import GoldenResult, gate, load_golden, psnr
 from rtface.engine.recipe import Recipe, of_person
 from rtface.engine.tensorrt.library import installed
 

@@ -1,11 +1,9 @@
-"""The latency contract of a live run, and the obvious alternative beside it on the same stream.
+"""The latency contract of a live run.
 
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
 Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face beside a process that burns a
-core), first (one face, with the first stage and without it by --correct always, twice in turn, and the ratios of the
-means), alternative (one face, both programs in turn), slow (one face, and an engine that cannot keep up, named
-by --engine).
+core), slow (one face, and an engine that cannot keep up, named by --engine).
 
 The source is a clip of 30 frames a second, 720p except in large, sent at its own pace over TCP; each frame carries its
 number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all.
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -38,8 +35,8 @@ CLIPS: dict[str, dict[str, int]] = {
 }
 
 
-def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
-    """One program on the clip for so long; `tree` is a folder with other versions of rtface and benchmarks."""
+def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
+    """A live run on the clip for so long; `tree` is a folder with other versions of rtface and benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with av.open(str(path)) as reader:
@@ -56,7 +53,7 @@ def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | 
                 [
                     sys.executable,
                     "-m",
-                    f"benchmarks.live.{program}",
+                    "benchmarks.live.ours",
                     f"tcp://127.0.0.1:{port}",
                     times,
                     str(count),
@@ -72,10 +69,10 @@ def measured(program: str, path: Path, seconds: float, *more: str, tree: Path | 
             sender.kill()
             sender.wait()
     if done.returncode or not done.stdout:
-        sys.exit(f"{program} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+        sys.exit(f"the run ended with {done.returncode}:\n{done.stderr[-2000:]}")
     print(done.stderr[-4000:], end="", file=sys.stderr)
     result = json.loads(done.stdout.splitlines()[-1])
-    print(program, {k: v for k, v in result.items() if k != "stages_ms"}, flush=True)
+    print({k: v for k, v in result.items() if k != "stages_ms"}, flush=True)
     return result
 
 
@@ -100,41 +97,21 @@ def burning() -> Iterator[None]:
         process.wait()
 
 
-def first_stage(path: Path, seconds: float, engine: str) -> dict[str, Any]:
-    """What the first stage adds to the latency of a run, as ratios and in milliseconds, with the machine's load."""
-    runs: dict[str, list[dict[str, Any]]] = {"with": [], "without": []}
-    for _ in range(2):
-        for name, correct in (("with", "auto"), ("without", "always")):
-            runs[name].append(measured("ours", path, seconds, engine, correct) | {"load": os.getloadavg()[0]})
-    mean = {
-        name: {q: sum(run["added_ms"][q] for run in of) / len(of) for q in ("p50", "p95", "p99")}
-        for name, of in runs.items()
-    }
-    ratios = {q: round(mean["with"][q] / mean["without"][q], 3) for q in ("p50", "p95", "p99")}
-    more = {q: round(mean["with"][q] - mean["without"][q], 1) for q in ("p50", "p95", "p99")}
-    print("with the first stage: times", ratios, "more ms", more, flush=True)
-    return {**runs, "ratios": ratios, "more_ms": more}
-
-
 def main() -> None:
     """Runs the cases and saves each."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=["one", "four", "loaded", "alternative"])
+    parser.add_argument("cases", nargs="*", default=["one", "four", "loaded"])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--engine", default="default")
     a = parser.parse_args()
     for case in a.cases:
         path = numbered(**CLIPS.get(case, {}))
         result: dict[str, Any] = {"case": case, "seconds": a.seconds}
-        if case == "first":
-            result |= first_stage(path, a.seconds, a.engine)
-        elif case == "loaded":
+        if case == "loaded":
             with burning():
-                result["rtface"] = measured("ours", path, a.seconds, a.engine)
+                result["rtface"] = measured(path, a.seconds, a.engine)
         else:
-            result["rtface"] = measured("ours", path, a.seconds, a.engine)
-        if case == "alternative":
-            result["alternative"] = measured("alternative", path, a.seconds, "rtface-s")
+            result["rtface"] = measured(path, a.seconds, a.engine)
         save(f"live_{case}", result)
 
 

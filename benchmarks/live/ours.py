@@ -1,6 +1,6 @@
-"""rtface on the same stream as the alternative, into a sink that reads each frame's number.
+"""rtface on a stream, into a sink that reads each frame's number.
 
-    python -m benchmarks.live.ours URL TIMES COUNT SECONDS [ENGINE [CORRECT]]
+    python -m benchmarks.live.ours URL TIMES COUNT SECONDS [ENGINE]
 
 Prints one line of JSON.
 """
@@ -89,7 +89,7 @@ def main() -> None:
     steps = Steps()
     logging.getLogger("rtface").addHandler(steps)
     sink, stats, stop = Reading(Times(Path(times), int(count))), Stats(), threading.Event()
-    options = Options(engine=engine, correct=sys.argv[6] if len(sys.argv) > 6 else "auto")  # type: ignore[arg-type]
+    options = Options(engine=engine)
     started: list[float] = []
 
     def look(live: LiveSession) -> None:

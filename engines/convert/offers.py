@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from .errors import ConvertError
-
 
 @dataclass(frozen=True)
 class Offer:
@@ -39,8 +37,7 @@ class Offer:
         """The module ``model.py``."""
         path = self.folder / "model.py"
         spec = importlib.util.spec_from_file_location(f"rtface_architecture_{self.folder.name}", path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise ConvertError(f"{self.folder} has no model.py")
+        assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module
@@ -51,25 +48,15 @@ class Offer:
 
 
 def read_offer(folder: Path, name: str) -> Offer:
-    """Raises ConvertError when ``folder`` offers no such network or leaves out what converting needs."""
-    path = folder / "offers.toml"
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        offers = {offer["name"]: offer for offer in table["offers"]}
-        if name not in offers:
-            raise ConvertError(f"{path} offers no {name}; there is: {', '.join(offers)}")
-        offer, given, answer = offers[name], table["input"], table["output"]
-        return Offer(
-            folder=folder, name=name, version=offer["version"], size=given["size"],
-            input=given["name"], output=answer["name"],
-            range=tuple(given.get("range", (0, 1))), answers=tuple(answer.get("range", (0, 1))),
-            controls={c["name"]: float(c["default"]) for c in table.get("controls", {}).values()},
-            fp32_nodes=table.get("precision", {}).get("fp32_nodes", []), int8="int8" in table.get("psnr", {}),
-            variant=offer.get("variant", {}), states=offer.get("states", [""]), prefix=offer.get("prefix", ""),
-        )  # fmt: skip
-    except OSError as error:
-        raise ConvertError(f"{path} cannot be read: {error.strerror}") from error
-    except KeyError as error:
-        raise ConvertError(f"{path} lacks {error.args[0]}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConvertError(f"{path} is not valid TOML: {error}") from error
+    """The offer of that name; `rtface_engines.catalogue` has checked the file."""
+    table = tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))
+    (offer,) = (offer for offer in table["offers"] if offer["name"] == name)
+    given, answer = table["input"], table["output"]
+    return Offer(
+        folder=folder, name=name, version=offer["version"], size=given["size"],
+        input=given["name"], output=answer["name"],
+        range=tuple(given.get("range", (0, 1))), answers=tuple(answer.get("range", (0, 1))),
+        controls={c["name"]: float(c["default"]) for c in table.get("controls", {}).values()},
+        fp32_nodes=table.get("precision", {}).get("fp32_nodes", []), int8="int8" in table.get("psnr", {}),
+        variant=offer.get("variant", {}), states=offer.get("states", [""]), prefix=offer.get("prefix", ""),
+    )  # fmt: skip

@@ -26,21 +26,8 @@ ByteProgress = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 18
 _SPARE = 64 << 20  # what a disk shall have left
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long to wait.
-
-    Attributes:
-        stall_s: seconds without a byte after which a connection is given up.
-        pauses_s: seconds before each further attempt; they start again after one that brought something.
-        sleep: waits.
-    """
-
-    stall_s: float = 30.0
-    pauses_s: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
-    sleep: Callable[[float], None] = time.sleep
+STALL_S = 30.0  # without a byte for so long a connection is given up
+PAUSES_S = 1.0, 2.0, 4.0, 8.0  # before each further attempt; they start again after one that brought something
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +45,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(wanted: PublishedFile, target: Path, progress: ByteProgress, patience: Timeouts | None = None) -> Path:
+def download(wanted: PublishedFile, target: Path, progress: ByteProgress) -> Path:
     """Fetches a file to `target` and gives back where it lies: `target`, or the file itself for a ``file://`` address.
 
     What has come lies beside it under ``.part`` until it is whole and is the right one; a broken download goes on from
@@ -78,7 +65,7 @@ def download(wanted: PublishedFile, target: Path, progress: ByteProgress, patien
     if target.is_file() and _fault(wanted, target) is None:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    _Download(wanted, target, progress, patience or Timeouts()).run()
+    _Download(wanted, target, progress).run()
     return target
 
 
@@ -108,8 +95,8 @@ class _Again(Exception):
 
 
 class _Download:
-    def __init__(self, wanted: PublishedFile, target: Path, progress: ByteProgress, patience: Timeouts) -> None:
-        self._wanted, self._target, self._progress, self._patience = wanted, target, progress, patience
+    def __init__(self, wanted: PublishedFile, target: Path, progress: ByteProgress) -> None:
+        self._wanted, self._target, self._progress = wanted, target, progress
         self._shown = shown(wanted.url)
         self._resumed = False
         of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # bytes of another address do not count
@@ -141,7 +128,7 @@ class _Download:
 
     def _fetch(self) -> None:
         """Until the part is whole; again after what may pass."""
-        pauses = iter(self._patience.pauses_s)
+        pauses = iter(PAUSES_S)
         while True:
             before = self._have
             try:
@@ -158,9 +145,9 @@ class _Download:
                     raise DownloadError(
                         "{url} cannot be fetched: {why}", code="url_failed_final", url=self._shown, why=final
                     ) from error
-                why = _why(error, self._patience.stall_s)
+                why = _why(error)
             if self._have > before:
-                pauses = iter(self._patience.pauses_s)
+                pauses = iter(PAUSES_S)
             pause = next(pauses, None)
             if pause is None:
                 raise DownloadError(
@@ -171,7 +158,7 @@ class _Download:
                     rest=self._kept(),
                 )
             log.info("%s: %s; once more in %g s", self._shown, why, pause)
-            self._patience.sleep(pause)
+            time.sleep(pause)
 
     def _kept(self) -> str:
         return (
@@ -188,7 +175,7 @@ class _Download:
         try:
             # Proxies come from the environment.
             with urllib.request.urlopen(
-                urllib.request.Request(self._wanted.url, headers=headers), timeout=self._patience.stall_s
+                urllib.request.Request(self._wanted.url, headers=headers), timeout=STALL_S
             ) as answer:
                 self._take(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
         except urllib.error.HTTPError as error:
@@ -264,11 +251,11 @@ def _final(error: BaseException) -> str | None:
     return None
 
 
-def _why(error: BaseException, stall_s: float) -> str:
+def _why(error: BaseException) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, TimeoutError):
-        return f"nothing came for {stall_s:g} s"
+        return f"nothing came for {STALL_S:g} s"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection ended early"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rtface.engine.crop_runner import CropRunner
-from rtface.engine.plan import psnr
+from rtface.engine.golden import psnr
 from rtface.engine.recipe import Recipe
 from rtface.errors import InputError, MissingComponent, log
 from rtface.util.install import PIP

@@ -62,16 +62,11 @@ def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tu
     return np.asarray(np.rint(picture * alpha + ground * (1 - alpha)), np.uint8)
 
 
-def frame_matrix(face: Face, shrunk: float = 1.0) -> F64:
-    """2×3, 512-px canonical pixels → frame pixels, both with their centres at integers.
-
-    Args:
-        face: as it was tracked.
-        shrunk: side of the frame that it was tracked in, by that of the frame which is meant.
-    """
-    m = cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64)) / shrunk
+def frame_matrix(face: Face) -> F64:
+    """2×3, 512-px canonical pixels → frame pixels of a tracked face, both with their centres at integers."""
+    m = np.asarray(cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64)), np.float64)
     m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5
-    return np.asarray(m, np.float64)
+    return m
 
 
 def similarity(scale: float, angle: float, centre: tuple[float, float], size: int) -> F64:

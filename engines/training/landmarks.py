@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from training.crop_space import F32, F64, U8, cut
+from training.crop_space import F32, F64, U8, cut, similarity
 
 if TYPE_CHECKING:
     from rtface.tracking.facemesh import Region
@@ -22,30 +22,17 @@ def to_bytes(picture: npt.NDArray[np.floating] | U8) -> U8:
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
-def _window(centre: tuple[float, float], side: float, angle: float, size: int) -> F64:
-    """2×3, pixels of a ``size``×``size`` crop → picture, pixel centres at integers, for a turned square of the
-    picture given with pixel corners at integers (as ``rtface.tracking`` has it)."""
-    k = side / size
-    c, s = k * np.cos(angle), k * np.sin(angle)
-    h = (size - 1) / 2
-    x, y = centre[0] - 0.5, centre[1] - 0.5
-    return np.array([[c, -s, x - c * h + s * h], [s, c, y - s * h - c * h]])
-
-
 class Landmarks:
     """Where the features lie, by MediaPipe's mesh (the run time's own, by OpenVINO): Kartynnik et al. 2019.
-
-    Args:
-        threads: cores one reading may use.
 
     Raises:
         rtface.errors.MissingComponent: the mesh network is damaged, or OpenVINO cannot load it.
     """
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self) -> None:
         from rtface.tracking.facemesh import FaceMesh
 
-        self._mesh = FaceMesh(threads=threads)
+        self._mesh = FaceMesh(threads=1)
 
     def region(self, picture: F32 | U8) -> Region:
         """Where the run time would look for the mesh of a canonical S×S×3 picture; in its pixels."""
@@ -60,6 +47,6 @@ class Landmarks:
 
         ``picture`` is a canonical S×S×3 RGB, uint8 or float 0..1; ``region`` is in its pixels.
         """
-        m = _window((region.x, region.y), region.side, region.angle, MESH)
+        m = similarity(region.side / MESH, region.angle, (region.x - 0.5, region.y - 0.5), MESH)
         points, score = self._mesh.infer(cut(to_bytes(picture), m, MESH))
         return region.to_display(points) * (512 / picture.shape[0]), score

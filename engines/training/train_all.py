@@ -54,8 +54,8 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                        "--out", out),)),
             Step(f"calibrate {engine}", (("export.calibrate_int8", "--engine", engine, "--pairs", f"{runs}/pairs",
                                           "--out", out),)),
-            Step(f"measure {engine}", (("evaluation.measure", "--faces", str(faces), "--protocols",
-                                        "film/call,film/heavy", "--model", out, "--json", f"{out}.json"),)),
+            Step(f"measure {engine}", (("evaluation.measure", "--faces", str(faces), "--people", "set-aside",
+                                        "--model", out, "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
     # Without the comparison networks' weights the engines come out softer, and change faces more.

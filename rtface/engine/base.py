@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rtface.engine.plan import GoldenResult, PlanIdentity
+from rtface.engine.golden import GoldenResult
+from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 
 # Bytes of weights from which on a film asks an engine about keyframes only: on a CPU, and on an NVIDIA GPU.

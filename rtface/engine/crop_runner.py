@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import cv2
 import numpy as np
 
+from rtface.engine.plan import Plan
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import CropRegion
 from rtface.errors import EngineError
 from rtface.frame import Float32
 from rtface.protocols import Restored
-
-
-class CropNetwork(Protocol):
-    """The part of `rtface.engine.plan.Plan` that runs crops."""
-
-    def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Computes `outputs` (written to) from `inputs`, by tensor name."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +34,7 @@ class FaceMemory:
 class CropRunner:
     """Runs crops through a plan. Not for use from several threads."""
 
-    def __init__(self, recipe: Recipe, plan: CropNetwork) -> None:
+    def __init__(self, recipe: Recipe, plan: Plan) -> None:
         self.recipe, self.plan = recipe, plan
         # Fresh memory for every crop would cost as much as a tenth of the network.
         *_, w, h = recipe.region

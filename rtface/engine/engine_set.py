@@ -183,9 +183,7 @@ _SMALL_FACE = 160.0
 _BUDGET_S = 0.05
 
 
-def needs_large_engine(
-    face_width: float, faces: int, ms: float, *, budget_s: float = _BUDGET_S, large: bool | None = None
-) -> bool:
+def needs_large_engine(face_width: float, faces: int, ms: float, *, large: bool | None = None) -> bool:
     """True if a face gets the larger of two engines under ``--engine auto``: not where it is small, and live not where
     time is short.
 
@@ -194,20 +192,15 @@ def needs_large_engine(
         faces: how many faces share a live frame's budget; 0 where measured speed must not count, as in films, whose
             bits would depend on the computer's load.
         ms: milliseconds a crop of the large engine.
-        budget_s: seconds that engines may take for one frame.
         large: whether this face has the large engine now, None for a new face: it keeps its engine until its width is
             15 % past the border.
     """
     border = _SMALL_FACE * (1.0 if large is None else 0.85 if large else 1.15)
-    return face_width > border and 1e-3 * ms * faces <= budget_s
+    return face_width > border and 1e-3 * ms * faces <= _BUDGET_S
 
 
 class EngineSet:
-    """The engines of one run: one by name, or for "auto" the small and the large one, chosen face by face.
-
-    Attributes:
-        engines: all that are loaded, by name.
-    """
+    """The `engines` of one run by name: one, or for "auto" the small and the large one, chosen face by face."""
 
     def __init__(
         self,

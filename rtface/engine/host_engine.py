@@ -17,7 +17,8 @@ import numpy as np
 from rtface.engine.backends.choose import open_engine
 from rtface.engine.base import EngineBase
 from rtface.engine.crop_runner import CropRunner
-from rtface.engine.plan import Plan, remember
+from rtface.engine.golden import remember
+from rtface.engine.plan import Plan
 from rtface.engine.recipe import Recipe
 from rtface.frame import Float32, PixelsT
 from rtface.protocols import Restored

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from rtface.engine.backends.choose import check_device, find, order
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import DEFAULT
+from rtface.engine.golden import candidates, recall
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.plan import candidates, recall
 from rtface.engine.recipe import SHIPPED, Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Licence
 from rtface.errors import EngineError, MissingComponent

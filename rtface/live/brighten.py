@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.cpu.crop import full_range
-from rtface.device.cpu.device import native_image
+from rtface.device.cpu.view import native_image
 from rtface.frame import Face, Float, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Samples, layout, planes

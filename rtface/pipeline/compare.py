@@ -10,7 +10,7 @@ from dataclasses import replace
 import av
 
 from rtface.config.options import EncodeOptions
-from rtface.device.cpu.device import native_image
+from rtface.device.cpu.view import native_image
 from rtface.frame import Display, Frame
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import made_by_machine, own_tags

@@ -16,7 +16,7 @@ import numpy as np
 from rtface.correct.colour import LUMA
 from rtface.correct.expected_error import CALIBRATIONS, bound, check_calibrated
 from rtface.device.cpu.crop import full_range
-from rtface.device.cpu.device import native_image
+from rtface.device.cpu.view import native_image
 from rtface.engine.engine_set import recipe_named
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.enhance.tasks import FaceTask

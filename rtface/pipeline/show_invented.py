@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from rtface.config.look import LOOKS
-from rtface.device.cpu.device import native_image
+from rtface.device.cpu.view import native_image
 from rtface.frame import Bytes, Frame
 from rtface.geometry.transforms import compose, sample_to_display, translation
 from rtface.protocols import Item

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rtface.device.cpu.device import native_image
+from rtface.device.cpu.view import native_image
 from rtface.errors import Message, UsageError, log, reason
 from rtface.frame import Bytes, Frame
 from rtface.geometry.planes import layout, planes

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.device.cuda.kernels import CODE, KERNELS, STRUCTS
+from rtface.device.cuda.kernels import CODE, KERNELS
+from rtface.device.cuda.structs import STRUCTS
 from rtface.frame import Color, Display, Frame
 from tests.device.cuda.host_kernels import HostKernels, compile_kernels
 

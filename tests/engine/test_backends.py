@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 from rtface.cli.app import app
 from rtface.config.option_sources import load
 from rtface.config.options import Options
-from rtface.engine import plan as plans
+from rtface.engine import golden as plans
 from rtface.engine.backends import choose
 from rtface.engine.cuda import driver
 from rtface.engine.engine_set import load_engine
+from rtface.engine.golden import candidates
 from rtface.engine.listing import list_engines
-from rtface.engine.plan import candidates
 from rtface.engine.recipe import load_recipe
 from rtface.errors import EngineError, MissingComponent, UsageError
 from rtface.util import openvino_core

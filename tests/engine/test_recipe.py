@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtface.engine.golden import load_golden, psnr
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import EngineError, MissingComponent
 from tests.engine.conftest import Maker

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 import types
@@ -24,7 +23,7 @@ from engines.convert import __main__ as program  # noqa: E402
 from engines.convert import whole as steps  # noqa: E402
 from engines.convert.graph import fold  # noqa: E402
 from rtface.engine.backends.int8 import load_calibration  # noqa: E402
-from rtface.engine.plan import load_golden  # noqa: E402
+from rtface.engine.golden import load_golden  # noqa: E402
 
 
 class Case:
@@ -148,12 +147,8 @@ class Bomb:
 def test_no_code_of_a_file_runs(case: Case, capsys: Any, monkeypatch: Any, tmp_path: Path, zipped: bool) -> None:
     monkeypatch.setenv("RTFACE_TEST_BOMB", str(tmp_path / "bomb"))
     torch.save({"params_ema": case.state, "more": Bomb()}, case.weights, _use_new_zipfile_serialization=zipped)
-    assert "posix.mkdir" in case.refusal(capsys, monkeypatch)
+    assert "damaged or no file of weights" in case.refusal(capsys, monkeypatch)
     assert not (tmp_path / "bomb").exists()
-
-
-def _pickle(case: Case) -> None:
-    case.weights.write_bytes(pickle.dumps([1, 2]))
 
 
 def _half(case: Case) -> None:
@@ -162,45 +157,26 @@ def _half(case: Case) -> None:
     case.weights.write_bytes(whole[: len(whole) // 2])
 
 
-def _page(case: Case) -> None:
-    case.weights.write_text("<!DOCTYPE html><html>")
-
-
 def _cut_safetensors(case: Case) -> None:
     case.weights = case.weights.with_suffix(".safetensors")
     safetensors.save_file(case.state, case.weights)
     case.weights.write_bytes(case.weights.read_bytes()[:-100])
 
 
-def _saved(change: Any) -> Any:
-    def save(case: Case) -> None:
-        change(case.state)
-        torch.save({"params_ema": case.state}, case.weights)
-
-    return save
+def _not_a_number(case: Case) -> None:
+    case.state["net.encoder.bias"].fill_(float("nan"))
+    torch.save({"params_ema": case.state}, case.weights)
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize(("prepare", "said"), [
-    (lambda case: None, "tiny.pth cannot be read: No such file"),
-    (_page, "is a web page"),
     (_half, "damaged or no file of weights"),
     (_cut_safetensors, "damaged or no file of weights"),
-    (_pickle, "damaged or no file of weights|holds a list, not named weights"),
-    (_saved(lambda s: s.pop("net.encoder.bias")), "1 of 7 names are missing, the first inward.bias"),
-    (_saved(lambda s: s.update({"net.extra": torch.ones(1)})), "1 are not the network's, the first extra"),
-    (_saved(lambda s: s.update({"net.encoder.weight": torch.ones(4, 3, 3, 3)})),
-     "1 of 7 tensors have another shape, the first inward.weight, 4×3×3×3 instead of 16×3×3×3"),
-    (_saved(lambda s: s["net.encoder.bias"].fill_(float("nan"))),
-     "damaged: inward.bias holds values that are not numbers"),
-    (_saved(lambda s: s.clear()), "holds no tensors"),
-    (lambda case: torch.save({"params_ema": {"a": torch.ones(1)}}, case.weights), "no tensor whose name begins"),
-    (lambda case: torch.save(torch.ones(3), case.weights), "holds a Tensor, not named weights"),
+    (_not_a_number, "damaged: inward.bias holds values that are not numbers"),
 ])  # fmt: skip
-def test_a_wrong_file_is_named_in_a_line(case: Case, capsys: Any, monkeypatch: Any, prepare: Any, said: str) -> None:
+def test_a_damaged_file_is_named_in_a_line(case: Case, capsys: Any, monkeypatch: Any, prepare: Any, said: str) -> None:
     prepare(case)
     error = case.refusal(capsys, monkeypatch)
-    assert any(part in error for part in said.split("|")) and "\n" not in error, error
+    assert said in error and "\n" not in error, error
 
 
 def test_a_network_that_onnx_computes_otherwise_is_not_kept(case: Case, capsys: Any, monkeypatch: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.engine.plan import gate
+from rtface.engine.golden import gate
 from rtface.engine.recipe import find_recipes, load_recipe
 from tests.engines.common import ONNX, ort, torch
 from tests.gpu import torch_plan

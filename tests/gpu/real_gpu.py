@@ -14,7 +14,7 @@ from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine import tensorrt
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import GoldenResult
+from rtface.engine.golden import GoldenResult
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.tensorrt.plan import TensorRtPlan

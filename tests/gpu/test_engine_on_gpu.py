@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rtface.engine.plan import load_golden, psnr
+from rtface.engine.golden import load_golden, psnr
 from rtface.engine.recipe import find_recipes, load_recipe
 from tests.device.cuda.gpu_rig import hold
 from tests.engine.cuda.test_gpu_engine import (  # noqa: F401

@@ -12,8 +12,8 @@ import pytest
 from rtface.device.cuda.nvidia import NvidiaGpu
 from rtface.engine import learned
 from rtface.engine.crop_runner import CropRunner, shrunk
+from rtface.engine.golden import load_golden, psnr
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.plan import load_golden, psnr
 from rtface.engine.recipe import SHIPPED, Recipe, load_recipe, of_person
 from rtface.engine.tensorrt import open_tensorrt, store
 from rtface.engine.tensorrt.library import choose, installed

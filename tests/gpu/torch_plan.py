@@ -20,7 +20,8 @@ import numpy as np
 from rtface.engine import tensorrt
 from rtface.engine.cuda import driver
 from rtface.engine.cuda import open as opening
-from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
+from rtface.engine.golden import GoldenResult, open_plan
+from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.tensorrt.builder import prepare, profile

@@ -16,8 +16,7 @@ from skimage import data as pictures
 
 from rtface.geometry.alignment import fit
 from training import landmarks
-from training.crop_space import TEMPLATE_512, cut, oval_mask, planes, roi
-from training.evaluation.metrics import Octaves, mapped, octaves, tone_map
+from training.crop_space import TEMPLATE_512, cut, planes, roi
 from training.landmarks import to_bytes
 from training.losses import identity, weight_files
 from training.losses.identity import CHIP, Identity, chip_matrix, read_dlib
@@ -37,60 +36,6 @@ def pattern(size: int, shift: float = 0.0) -> np.ndarray:
     return np.stack(
         [0.5 + 0.5 * np.sin(x / 3), 0.5 + 0.5 * np.cos(y / 5 + x / 7), 0.5 + 0.5 * np.sin((x + y) / 2)], 2
     ).astype(np.float32)
-
-
-# --- tone and octaves ---
-
-
-def photograph(size: int = 128) -> np.ndarray:
-    return cv2.resize(pictures.astronaut(), (size, size), interpolation=cv2.INTER_AREA)
-
-
-def test_the_tone_map_undoes_an_affine_change() -> None:
-    truth, mask = photograph(), oval_mask(128)
-    change = np.array([[0.8, 0.1, 0], [0, 0.9, 0.05], [0.05, 0, 0.85]])
-    toned = np.rint(truth @ change.T + (6, 9, 3)).astype(np.uint8)
-    found = tone_map([toned, toned[:, ::-1]], [truth, truth[:, ::-1]], mask)
-    assert found[:, :3] == pytest.approx(np.linalg.inv(change), abs=0.02)
-    assert np.abs(mapped(toned, found) * 255 - truth)[mask > 0.5].max() < 2
-    assert np.abs(mapped(truth, tone_map([truth], [truth], mask)) * 255 - truth).max() < 1e-3
-
-
-def test_the_tone_map_of_a_flat_or_grey_film() -> None:
-    """Where the colours do not vary, only the offset is fitted."""
-    flat, mask = np.full((64, 64, 3), 90, np.uint8), oval_mask(64)
-    found = tone_map([flat], [flat + 10], mask)
-    assert found[:, :3] == pytest.approx(np.eye(3), abs=1e-3) and found[:, 3] == pytest.approx(10 / 255, abs=1e-3)
-    grey = np.repeat(photograph(64)[..., :1], 3, 2)
-    shown = mapped(grey, tone_map([grey], [np.clip(grey * 0.5 + 30, 0, 255).astype(np.uint8)], mask))
-    assert np.abs(shown * 255 - (grey * 0.5 + 30))[mask > 0.5].max() < 2
-
-
-def test_octaves_count_truth_and_not_noise() -> None:
-    truth, mask = photograph().astype(np.float32) / 255, oval_mask(128)
-    soft = cv2.GaussianBlur(truth, (0, 0), 1.0)
-    noisy = (soft + rng(1).normal(0, 0.1, truth.shape)).astype(np.float32)
-    films = {"truth": truth, "soft": soft, "noisy": noisy, "half": 0.5 * truth}
-    found: dict[str, dict[str, float]] = {}
-    for name, shown in films.items():
-        sums = Octaves(mask)
-        sums.add(shown, truth)
-        sums.add(shown, truth)
-        found[name] = sums.summary()
-    assert found["truth"] == pytest.approx({"found0": 1, "energy0": 1, "found1": 1, "energy1": 1})
-    assert found["half"] == pytest.approx({"found0": 0.5, "energy0": 0.25, "found1": 0.5, "energy1": 0.25}, rel=1e-4)
-    assert found["soft"]["found0"] < found["soft"]["found1"] < 1 and found["soft"]["found0"] < 0.5
-    assert found["noisy"]["found0"] == pytest.approx(found["soft"]["found0"], abs=0.06)
-    assert found["noisy"]["energy0"] > 2 * found["soft"]["energy0"]
-
-
-def test_octaves_part_the_scales() -> None:
-    x = np.mgrid[:128, :128][1]
-    grey = [np.repeat((0.5 + 0.4 * np.sin(2 * np.pi * x / period))[..., None], 3, 2).astype(np.float32)
-            for period in (2.5, 8, 64)]  # fmt: skip
-    energies = [[float((band[8:-8, 8:-8] ** 2).mean()) for band in octaves(p, 3)] for p in grey]
-    assert energies[0][0] > 10 * sum(energies[0][1:]) and energies[1][1] > 2 * energies[1][0]
-    assert max(energies[2]) < 0.05 * energies[1][1]
 
 
 # --- landmarks ---

@@ -12,7 +12,7 @@ import pytest
 
 from rtface.engine.backends.onnx_runtime import OnnxPlan
 from rtface.engine.backends.openvino import OpenVinoPlan, supported
-from rtface.engine.plan import gate, load_golden, psnr
+from rtface.engine.golden import gate, load_golden, psnr
 from rtface.engine.recipe import Recipe, load_recipe
 
 MODELS = Path(__file__).parents[2] / "engines" / "shipped"

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 import training
 from rtface.correct.colour import chroma_limit as crop_limit
 from rtface.correct.colour import lock_colour
-from rtface.engine.plan import load_golden
+from rtface.engine.golden import load_golden
 from rtface.engine.recipe import load_recipe
 from training.crop_space import oval_mask, roi
 from training.loop.checkpoints import Ema, resume, save
@@ -359,7 +359,7 @@ def test_what_leads_up_to_a_clip_is_seen_and_not_learnt_from() -> None:
     def learnt(truth: object, seen: object, warm: int) -> float:
         torch.manual_seed(5)
         film = Batch(truth, seen, still, nothing, torch.tensor([False]), warm)
-        total, ours, _ = clip_loss(Loss(256), net, film, 0.3, 1)
+        total, ours, _ = clip_loss(Loss(256), net, film, 1)
         assert ours.shape == (1, 6 - warm) and total.requires_grad
         return float(total.detach())
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from rtface.analysis.treatment import expected_share
-from rtface.engine.plan import load_golden
+from rtface.engine.golden import load_golden
 from rtface.engine.recipe import Recipe
 from rtface.frame import Bytes, Float, Float32
 from rtface.media.read.quantiser import QuantiserReader

@@ -18,7 +18,6 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ import av
 import cv2
 import numpy as np
 
-from rtface.concurrency.scheduling import scheduling_kept
 from rtface.enhance.coded_stage import CODEC_TRAITS, CodecTraits
 from rtface.frame import Quantisers
 from rtface.media.formats.image_header import quantisation_tables
@@ -34,14 +32,15 @@ from rtface.media.formats.quantiser_tables import jpeg_step
 from rtface.media.read.quantiser import QuantiserReader
 from training.crop_space import F32, F64, U8, before_ground
 from training.data.portraits import Face, load_faces, split, tuning_people
+from training.degradation import single_image, video_codec
 from training.degradation.webcam import draw_webcam
 from training.degradation.ycbcr import from_rgb, shown
 
 PATCH, CELL = 160, 8
 CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "mpeg4", "jpeg", "libsvtav1")
 SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
-DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9", "mpeg2video": "mpeg2video",
-            "mpeg4": "mpeg4", "libsvtav1": "libdav1d"}  # fmt: skip
+SHARD, PATCHES = 250, 3
+"""Films of a shard, and patches of a film."""
 WITHOUT_FACE = 0.1
 GROUNDS = 0.2
 """Share of the portraits before another ground than their own."""
@@ -131,40 +130,19 @@ def coded(images: list[U8], coding: Coding) -> list[tuple[U8, F32]]:
 
 
 def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
-    encoder: Any = av.CodecContext.create(coding.codec, "w")
     height, width = images[0].shape[:2]
     siting = "center" if coding.codec == "libvpx" else "left"
-    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-    encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25, 1)
-    encoder.thread_count = 1
-    options = dict(coding.options)
-    if "q" in options:
-        encoder.qmin = encoder.qmax = int(options.pop("q"))
-        encoder.bit_rate = 40_000_000
-    if coding.bit_rate:
-        encoder.bit_rate = coding.bit_rate
-    encoder.options = options
-    name = DECODERS[coding.codec]
-    decoder: Any = av.CodecContext.create(name, "r")
-    decoder.thread_count = 1
+    options, rate = dict(coding.options), coding.bit_rate
+    if scale := options.pop("q", ""):
+        options, rate = options | {"qmin": scale, "qmax": scale}, 40_000_000
+    decoder = video_codec.decoder_of(coding.codec)
     reader = QuantiserReader(decoder)
-
-    def decoded(packet: Any) -> Iterator[tuple[U8, F32]]:
+    frames = (from_rgb(image, "yuv420p", siting) for image in images)
+    for packet in video_codec.packets(frames, coding.codec, options, 25, rate):
         if packet is not None:
             reader.note(packet)
         for frame in decoder.decode(packet):
             yield shown(frame, siting), _cells(reader.of(frame), (height // CELL, width // CELL))
-
-    with scheduling_kept():
-        encoder.open()
-    for pts, image in enumerate(images):
-        frame = from_rgb(image, "yuv420p", siting)
-        frame.pts, frame.time_base = pts, Fraction(1, 25)
-        for packet in encoder.encode(frame):
-            yield from decoded(packet)
-    for packet in encoder.encode(None):
-        yield from decoded(packet)
-    yield from decoded(None)
 
 
 def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
@@ -367,8 +345,8 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
     pixels = truths[0].shape[0] * truths[0].shape[1]
     coding, given = draw_coding(r, pixels), truths
     if coding.sigma:
-        spread = float(r.choice([0.0, 0.5, 0.7]))
-        given = [noisy(t, coding.sigma, spread, r) for t in truths]
+        blur = int(r.integers(3))
+        given = [single_image.noise(t, coding.sigma, r, blur, 0.8) for t in truths]
         if coding.grain:
             truths = given
     if r.uniform() < TWICE and coding.codec != "none":
@@ -378,16 +356,8 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
     return truths, given, coding
 
 
-def film(
-    faces: list[Face],
-    r: np.random.Generator,
-    kept: dict[str, U8],
-    patches: int = 3,
-    enlarged: float = ENLARGED,
-    grounds: float = GROUNDS,
-) -> list[Sample]:
-    """Patches of one film; ``enlarged`` is the chance that it is enlarged after it was coded, ``grounds`` that a
-    portrait has another ground than its own."""
+def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list[Sample]:
+    """Patches of one film; ``kept`` are photographs that were shown before."""
     empty = r.uniform() < WITHOUT_FACE
     if empty:
         image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))
@@ -403,7 +373,7 @@ def film(
             scale = min(scale, SHARP)
             px = scale * 0.556 * image.shape[0]
         image = bent(toned(image, r), r)
-        if r.uniform() < grounds:
+        if r.uniform() < GROUNDS:
             image = _behind(image, _ground(r, kept), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
@@ -418,28 +388,17 @@ def film(
         camera = draw_webcam(r)
         truths = [camera(t, r) for t in truths]
     truths, given, coding = before_coding(truths, r)
-    seen = enlarged_after(given, coding, r) if r.uniform() < enlarged and not empty else coded(given, coding)
+    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED and not empty else coded(given, coding)
     if len(seen) != len(truths):
         return []
     out: list[Sample] = []
-    for number in r.permutation(np.arange(0 if coding.codec in ("none", "jpeg") else 1, frames))[:patches]:
+    for number in r.permutation(np.arange(0 if coding.codec in ("none", "jpeg") else 1, frames))[:PATCHES]:
         room = (side - PATCH) // CELL
         x, y = (int(v) for v in r.integers(0, room + 1, 2))
         box = np.s_[y * CELL : y * CELL + PATCH, x * CELL : x * CELL + PATCH]
         part = seen[number][1][y : y + PATCH // CELL, x : x + PATCH // CELL]
         out.append(Sample(seen[number][0][box], truths[number][box], part, CODECS.index(coding.codec), px))
     return out
-
-
-def noisy(image: U8, sigma: float, spread: float, r: np.random.Generator) -> U8:
-    """Gaussian noise of deviation sigma, blurred by ``spread`` pixels beforehand, mostly in luma."""
-    shape = image.shape
-    noise = r.standard_normal((*shape[:2], 1)).astype(np.float32) * np.float32(0.9)
-    noise = noise + r.standard_normal(shape).astype(np.float32) * np.float32(0.43)
-    if spread:
-        noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), spread), np.float32).reshape(shape)
-        noise /= max(float(noise.std()), 1e-6)
-    return np.clip(image + sigma * noise + 0.5, 0, 255).astype(np.uint8)
 
 
 def main() -> None:
@@ -449,9 +408,6 @@ def main() -> None:
     p.add_argument("--films", type=int, default=3000)
     p.add_argument("--tuning", action="store_true", help="people whom no network sees, for validation")
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--enlarged", type=float, default=ENLARGED, help="share that is enlarged after coding")
-    p.add_argument("--grounds", type=float, default=GROUNDS, help="share of portraits before text, patterns or leaves")
-    p.add_argument("--shard", type=int, default=250, help="films a shard")
     a = p.parse_args()
     cv2.setNumThreads(1)
     av.logging.set_level(av.logging.PANIC)
@@ -461,13 +417,13 @@ def main() -> None:
     a.out.mkdir(parents=True, exist_ok=True)
     kept: dict[str, U8] = {}
     began = time.monotonic()
-    for shard in range((a.films + a.shard - 1) // a.shard):
+    for shard in range((a.films + SHARD - 1) // SHARD):
         path = a.out / f"{a.seed}-{shard:04d}.npz"
         if path.is_file():
             continue
         samples: list[Sample] = []
-        for number in range(shard * a.shard, min(a.films, (shard + 1) * a.shard)):
-            samples += film(faces, np.random.default_rng([a.seed, number]), kept, 3, a.enlarged, a.grounds)
+        for number in range(shard * SHARD, min(a.films, (shard + 1) * SHARD)):
+            samples += film(faces, np.random.default_rng([a.seed, number]), kept)
         work = path.with_suffix(".tmp.npz")
         np.savez(work, seen=np.stack([s.seen for s in samples]), truth=np.stack([s.truth for s in samples]),
                  steps=np.stack([s.steps for s in samples]).astype(np.float16),

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,10 +23,13 @@ import numpy as np
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
 from training.data import first_stage_films
 from training.data.moving_face import HEIGHT, WIDTH, Actor, Film
-from training.data.portraits import Face, load_faces, split
+from training.data.occluders import KINDS as OCCLUDERS
+from training.data.occluders import OUTLINES, Occluder
+from training.data.portraits import Face, load_faces, split, tuning_people
 from training.degradation import single_image, video_codec
 from training.degradation.archive_film import Ageing, Archive, draw_archive
 from training.degradation.webcam import Webcam, draw_webcam
+from training.degradation.ycbcr import shown
 
 KINDS = (
     "call",
@@ -50,6 +54,8 @@ NATIVE_PX = (90.0, 420.0)
 """Side of the crop on the canvas of a film that is coded at its own size: faces of 50 to 230 pixels."""
 REDUCED = 1.5
 """By how much at least a portrait is reduced in such a film, so that its truth is sharp."""
+LIVELY = 0.7
+"""Share of the faces of sequences that turn, blink and speak."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
 """Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
@@ -186,7 +192,7 @@ def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Ite
 
     for i, frame in enumerate(video_codec.through(small(), rec.codec, rec.options, rec.fps, rec.bit_rate)):
         if i in keep:
-            out = video_codec.to_rgb(frame)
+            out = shown(frame, "center")
             if rec.scale != 1.0:
                 out = np.asarray(cv2.resize(out, film.size, interpolation=rec.up), np.uint8)
             yield i, clean.pop(i), out
@@ -200,6 +206,8 @@ def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
 
 
 Pair = tuple[U8, U8, U8, U8, tuple[int, float, int, float]]
+Picked = tuple[int, Actor, Occluder | None]
+"""A face's number, its actor, and what hides a part of it."""
 
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
@@ -241,26 +249,45 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind)
         return cut_film([(k, actor)], film, kind, r)
-    u = r.random()
-    lo, hi, n = (310, 490, 2) if u < 0.66 else (490, 620, 2) if u < 0.8 else (150, 320, 3)
-    picked: list[tuple[int, Actor]] = []
+    picked, film = cast(faces, r)
+    return [] if film is None else cut_film([(k, actor) for k, actor, _ in picked], film, kind, r)
+
+
+def cast(
+    faces: list[Face], r: np.random.Generator, hidden: float = 0.0, lively: bool = False
+) -> tuple[list[Picked], Film | None]:
+    """Two or three of ``faces`` on a canvas of 720p, each with an obstacle in front in a share ``hidden`` of the cases;
+    no film where none is large enough."""
+    lo, hi, n = ((310, 490, 2), (490, 620, 2), (150, 320, 3))[int(r.choice(3, p=(0.67, 0.15, 0.18)))]
+    picked: list[Picked] = []
     for i in range(n):
         px = r.uniform(lo, hi)
-        for _ in range(60):
-            k = int(r.integers(len(faces)))
-            if faces[k].px * 1.15 >= px:
-                break
-        else:
+        fitting = [k for k in r.integers(len(faces), size=60) if faces[int(k)].px * 1.15 >= px]
+        if not fitting:
             continue
-        centre = (WIDTH * (i + 0.5) / n + r.normal(0, 15), HEIGHT / 2 + r.normal(0, (720 - px) / 5 if px < 700 else 5))
-        img = faces[k].load()
-        picked.append((k, Actor(img, min(px, faces[k].px * 1.15), centre, r, warp=float(r.random()))))
+        k = int(fitting[0])
+        centre = (WIDTH * (i + 0.5) / n + r.normal(0, 15), HEIGHT / 2 + r.normal(0, max(5.0, (720 - px) / 5)))
+        alive = liveliness(r) if lively else 0.0
+        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=alive)
+        picked.append((k, actor, obstacle_of(actor, r, hidden)))
     if not picked:
-        return []
-    film = Film(
-        [a for _, a in picked], picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load(), r
-    )
-    return cut_film(picked, film, kind, r)
+        return [], None
+    drawn = [one for _, actor, obstacle in picked for one in (actor, obstacle) if one]
+    backdrop = picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load()
+    return picked, Film(drawn, backdrop, r)
+
+
+def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
+    """In a ``share`` of the cases an obstacle in front of ``actor``."""
+    if r.random() >= share:
+        return None
+    kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
+    return Occluder(actor, r.uniform(0.1, 0.45), kind, r, outline)
+
+
+def liveliness(r: np.random.Generator) -> float:
+    """How much a face turns, blinks and speaks, 0..1."""
+    return float(r.random()) if r.random() < LIVELY else 0.0
 
 
 def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:
@@ -300,35 +327,52 @@ def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
-def main() -> None:
-    p = argparse.ArgumentParser(description=__doc__)
+def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[Any, list[Face], Any, Path]]:
+    """What the command line asks for, the faces, dice and the file's name of each shard that is not there yet.
+
+    Args:
+        p: with the options that are its own.
+        what: is in a shard, as the option is called that says how many.
+        size: how many.
+    """
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--worker", type=int, default=0)
-    p.add_argument("--pairs", type=int, default=8000)
+    p.add_argument(f"--{what}", type=int, required=True)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
     a = p.parse_args()
     cv2.setNumThreads(1)
-    faces = split(load_faces(a.faces))[1 if a.held_out else 0]
+    everyone = load_faces(a.faces)
+    tuning = tuning_people(everyone)
+    faces = [f for f in split(everyone)[1 if a.held_out else 0] if f.identity not in tuning]
     a.out.mkdir(parents=True, exist_ok=True)
+    start = time.time()
+    for shard in range(-(-getattr(a, what) // size)):
+        base = a.out / f"{what}-{a.worker}-{shard:03d}"
+        if not base.with_suffix(".meta.npy").exists():
+            yield a, faces, np.random.default_rng([a.seed, a.worker, shard]), base
+            print(f"{base.name}: {(shard + 1) * size} {what}, {time.time() - start:.0f} s", flush=True)
+
+
+def store(base: Path, meta: list[tuple[int, float, int, float]], **parts: Any) -> None:
+    """Writes a shard, its table last."""
+    for name, part in parts.items():
+        work = base.with_suffix(f".{name}.tmp.npy")
+        np.save(work, part)
+        work.replace(base.with_suffix(f".{name}.npy"))
+    np.save(base.with_suffix(".meta.npy"), np.array(meta, META))
+
+
+def main() -> None:
     shares = np.array(SHARES) / sum(SHARES)
-    done, start = 0, time.time()
-    for shard in range((a.pairs + SHARD - 1) // SHARD):
-        base = a.out / f"pairs-{a.worker}-{shard:03d}"
-        done += SHARD
-        if base.with_suffix(".meta.npy").exists():
-            continue
-        r = np.random.default_rng([a.seed, a.worker, shard])
+    for _, faces, r, base in shards(argparse.ArgumentParser(description=__doc__), "pairs", SHARD):
         rows: list[Pair] = []
         while len(rows) < SHARD:
             rows += make_pairs(faces, r, str(r.choice(KINDS, p=shares)))
         rows = [rows[int(i)] for i in r.permutation(len(rows))[:SHARD]]
-        for name, i in (("512", 0), ("256", 2)):
-            np.save(base.with_suffix(f".{name}.tmp.npy"), np.stack([np.stack([q[i], q[i + 1]]) for q in rows]))  # pyright: ignore
-            base.with_suffix(f".{name}.tmp.npy").replace(base.with_suffix(f".{name}.npy"))
-        np.save(base.with_suffix(".meta.npy"), np.array([q[4] for q in rows], META))
-        print(f"{base.name}: {done} pairs, {time.time() - start:.0f} s", flush=True)
+        parts = {name: np.stack([np.stack([q[i], q[i + 1]]) for q in rows]) for name, i in (("512", 0), ("256", 2))}
+        store(base, [q[4] for q in rows], **parts)
 
 
 if __name__ == "__main__":

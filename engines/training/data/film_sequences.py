@@ -8,9 +8,7 @@ truth and the input of every frame, the motion from each frame to the one before
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,11 +16,9 @@ import numpy as np
 
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
-from training.data.film_pairs import CLOSE, KINDS, META, close_film, degraded, draw_recipe
-from training.data.moving_face import HEIGHT, WIDTH, Actor, Drawn, Film
-from training.data.occluders import KINDS as OCCLUDERS
-from training.data.occluders import OUTLINES, Occluder
-from training.data.portraits import Face, load_faces, split, tuning_people
+from training.data.film_pairs import CLOSE, KINDS, cast, close_film, degraded, draw_recipe, liveliness, shards, store
+from training.data.moving_face import Actor
+from training.data.portraits import Face
 
 SIZE = 256
 MAP = 64
@@ -32,8 +28,6 @@ SHARD = 32
 SHARES = {"call": 0.32, "heavy": 0.22, "light": 0.05, "camera": 0.05, "tv": 0.04, "clean": 0.02,
           "blind": 0.20, "h265": 0.10, "native": 2.00}  # fmt: skip
 """How often each kind is drawn, relative to the others."""
-LIVELY = 0.7
-"""Share of the faces that turn, blink and speak."""
 HIDDEN = 0.12
 """Share of the faces with an obstacle in front, unless said otherwise."""
 
@@ -94,54 +88,14 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
     return (found - cells).reshape(h // 8, w // 8, 2).astype(np.float32)
 
 
-Picked = tuple[int, Actor, Occluder | None]
-"""A face's number, its actor, and what hides a part of it."""
-
-
-def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
-    """In a ``share`` of the cases an obstacle in front of ``actor``."""
-    if r.random() >= share:
-        return None
-    kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
-    return Occluder(actor, r.uniform(0.1, 0.45), kind, r, outline)
-
-
-def two_faces(faces: list[Face], r: np.random.Generator, hidden: float) -> tuple[list[Picked], Film | None]:
-    """Two of ``faces`` on a canvas of 720p, each with an obstacle in front in a share ``hidden`` of the cases; no film
-    where none is large enough."""
-    lo, hi = ((310, 490), (490, 620), (180, 320))[int(r.choice(3, p=(0.7, 0.15, 0.15)))]
-    picked: list[Picked] = []
-    for i in range(2):
-        px = r.uniform(lo, hi)
-        fitting = [k for k in r.integers(len(faces), size=60) if faces[int(k)].px * 1.15 >= px]
-        if not fitting:
-            continue
-        k = int(fitting[0])
-        centre = (WIDTH * (i + 0.5) / 2 + r.normal(0, 15), HEIGHT / 2 + r.normal(0, max(5.0, (720 - px) / 5)))
-        actor = Actor(faces[k].load(), px, centre, r, warp=float(r.random()), lively=liveliness(r))
-        picked.append((k, actor, obstacle_of(actor, r, hidden)))
-    if not picked:
-        return [], None
-    drawn: list[Drawn] = []
-    for _, actor, obstacle in picked:
-        drawn += [actor, obstacle] if obstacle else [actor]
-    backdrop = picked[0][1].image if r.random() < 0.5 else faces[int(r.integers(len(faces)))].load()
-    return picked, Film(drawn, backdrop, r)
-
-
-def liveliness(r: np.random.Generator) -> float:
-    """How much a face turns, blinks and speaks, 0..1."""
-    return float(r.random()) if r.random() < LIVELY else 0.0
-
-
 def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: float = HIDDEN) -> list[Clip]:
-    """Make one film of ``kind`` with two of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
+    """Make one film of ``kind`` with some of ``faces`` (one of a kind in `CLOSE`) and cut ``FRAMES`` successive frames
     of each. A share ``hidden`` of those of other kinds has an obstacle in front."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind, liveliness(r))
         picked = [(k, actor, None)]
     else:
-        picked, film = two_faces(faces, r, hidden)
+        picked, film = cast(faces, r, hidden, lively=True)
     if film is None:
         return []
     lead = int(r.integers(0, 6))
@@ -179,35 +133,15 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: flo
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--faces", type=Path, required=True)
-    p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--worker", type=int, default=0)
-    p.add_argument("--sequences", type=int, default=1200)
-    p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--held-out", action="store_true", help="the people set aside, for validation")
     p.add_argument("--hidden", type=float, default=HIDDEN, help="share of the faces with an obstacle in front")
-    a = p.parse_args()
-    cv2.setNumThreads(1)
-    everyone = load_faces(a.faces)
-    tuning = tuning_people(everyone)
-    faces = [f for f in split(everyone)[1 if a.held_out else 0] if f.identity not in tuning]
-    a.out.mkdir(parents=True, exist_ok=True)
-    start, shares = time.time(), np.array(list(SHARES.values())) / sum(SHARES.values())
-    for shard in range((a.sequences + SHARD - 1) // SHARD):
-        base = a.out / f"clips-{a.worker}-{shard:03d}"
-        if base.with_suffix(".meta.npy").exists():
-            continue
-        r = np.random.default_rng([a.seed, a.worker, shard, 8])
+    shares = np.array(list(SHARES.values())) / sum(SHARES.values())
+    for a, faces, r, base in shards(p, "sequences", SHARD):
         clips: list[Clip] = []
         while len(clips) < SHARD:
             clips += film_clips(faces, r, str(r.choice(list(SHARES), p=shares)), a.hidden)
         clips = clips[:SHARD]
-        for name in ("pictures", "flow", "cover"):
-            work = base.with_suffix(f".{name}.tmp.npy")
-            np.save(work, np.stack([getattr(c, name) for c in clips]))
-            work.replace(base.with_suffix(f".{name}.npy"))
-        np.save(base.with_suffix(".meta.npy"), np.array([c.meta for c in clips], META))
-        print(f"{base.name}: {(shard + 1) * SHARD} clips, {time.time() - start:.0f} s", flush=True)
+        parts = {name: np.stack([getattr(c, name) for c in clips]) for name in ("pictures", "flow", "cover")}
+        store(base, [c.meta for c in clips], **parts)
 
 
 if __name__ == "__main__":

@@ -39,15 +39,13 @@ SPLIT_SEED = "rtface-split-1"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``, and
-    how far the head is turned, ``yaw`` in degrees."""
+    """One aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``."""
 
     path: Path
     px: int
     source: str
     identity: str
     gray: bool
-    yaw: float = 0.0
 
     def load(self) -> U8:
         """The picture as uint8 px×px×3 RGB."""
@@ -71,7 +69,7 @@ def normalised(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
+def load_faces(root: Path) -> list[Face]:
     """All usable faces under ``root`` (folders ``train`` and ``train_192`` with a MANIFEST.csv each), sorted."""
     faces: list[Face] = []
     for folder in ("train", "train_192"):
@@ -80,12 +78,11 @@ def load_faces(root: Path, licensed_only: bool = True) -> list[Face]:
             continue
         with manifest.open(newline="", encoding="utf-8") as f:
             for row in csv.DictReader(f):
-                if licensed_only and not allowed(row["source_repo"], row["licence"]):
+                if not allowed(row["source_repo"], row["licence"]):
                     continue
                 name = normalised(row["identity"] or row["file"])
-                gray, yaw = row["gray"] == "1", float(row.get("yaw_deg") or 0)
                 path = root / folder / row["file"]
-                faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, gray, yaw))
+                faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, row["gray"] == "1"))
     if not faces:
         raise ValueError(f"no faces under {root}: it needs train/MANIFEST.csv (see the model card)")
     return sorted(faces, key=lambda f: f.path.name)
@@ -118,19 +115,3 @@ def tuning_people(faces: list[Face]) -> set[str]:
     people = {f.identity for f in split(faces)[0] if f.px >= 384 and not f.gray}
     ranked = sorted(people, key=lambda p: hashlib.sha256(f"rtface-native-tuning:{p}".encode()).hexdigest())
     return set(ranked[:TUNING_PEOPLE])
-
-
-CHEEKS = ((0.37, 0.62), (0.62, 0.62))
-"""Centres of two patches of skin in the canonical crop, as fractions of its side."""
-
-
-def skin_tone(image: U8) -> float:
-    """Individual typology angle in degrees of the cheeks of a canonical uint8 S×S×3 RGB portrait: above 41 light, below
-    10 brown or dark. Chardon, Cretois and Hourseau, "Skin colour typology and suntanning pathways", 1991."""
-    size = len(image)
-    half = size // 24
-    patches = [image[int(y * size) - half : int(y * size) + half, int(x * size) - half : int(x * size) + half]
-               for x, y in CHEEKS]  # fmt: skip
-    lab = cv2.cvtColor(np.concatenate(patches).astype(np.float32) / 255, cv2.COLOR_RGB2Lab).reshape(-1, 3)
-    light, _, yellow = np.median(lab, 0)
-    return float(np.degrees(np.arctan2(light - 50, yellow)))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,18 @@ import rtface
 from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.measure import compression_of
 from rtface.analysis.treatment import INSIDE
+from rtface.device.cpu.device import CpuDevice
 from rtface.engine.coded_network import CodedNetwork
-from rtface.frame import Face, Float
+from rtface.frame import Color, Face, Frame
 from rtface.geometry.transforms import apply
+from rtface.protocols import View
+from rtface.util.av_arrays import image_from_array
 from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
 from training.data import coded_pairs
 from training.data.coded_pairs import CELL, render, toned
 from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces, split, tuning_people
-from training.evaluation.native_protocols import FACE_BOX, head_of
+from training.evaluation.truths import FACE_BOX
 
 SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
 ENLARGED = 0.35
@@ -44,14 +48,10 @@ SMALL = 150.0
 """Width in pixels of the widest face that is shown to the small engine."""
 
 
-class Picture:
-    """An RGB picture as the analysis sees it (`rtface.protocols.View`)."""
-
-    def __init__(self, image: U8) -> None:
-        self.image, self.width, self.height = image, image.shape[1], image.shape[0]
-
-    def crop(self, matrix: Float, size: tuple[int, int]) -> U8:
-        return np.asarray(cv2.warpAffine(self.image, matrix, size, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+def view_of(image: U8) -> View:
+    """An RGB picture as the analysis sees it."""
+    frame = Frame(image_from_array(image, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
+    return CpuDevice().view(frame)
 
 
 def products(mask: F32, d: F32, wanted: F32) -> list[float]:
@@ -97,24 +97,18 @@ def rows(
             box = np.concatenate([corners.min(0), corners.max(0)])
             points = apply(matrices[k], TEMPLATE_512) + 0.5
             before, after = (float((cells * e).sum() / cells.sum()) for e in answers[k][2])
-            ring = np.where(mask > 0, 0, head_of(matrices[k], (SIDE, SIDE), False)).astype(np.float32)
-            outer = cv2.resize(ring, (SIDE // CELL, SIDE // CELL), interpolation=cv2.INTER_AREA)
-            ring_before, ring_after = (float((outer * e).sum() / outer.sum()) for e in answers[k][2])
             steps = seen[k][1]
             step = 0.0 if hidden or not np.isfinite(steps).all() else float(2 ** ((cells * steps).sum() / cells.sum()))
-            analysis = asdict(analyze_face(Picture(seen[k][0]), Face(1, box, points)))  # pyright: ignore
+            analysis = asdict(analyze_face(view_of(seen[k][0]), Face(1, box, points)))
             coded = {"compression": compression_of(step)} if step else {}
             truth, clean = truths[k].astype(np.float32), cleaned[k].astype(np.float32)
             raw = seen[k][0].astype(np.float32)
             found.append({
                 "film": number, "person": face.identity, "engine": name, "codec": coding.codec, "px": px,
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
-                "ring_samples": 3 * float(ring.sum()),
-                "analysis": analysis | coded | {"error": before, "remaining": after, "ring_error": ring_before,
-                                                "ring_remaining": ring_after, "step": step},
+                "analysis": analysis | coded | {"error": before, "remaining": after, "step": step},
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
                 "first_products": products(mask[..., None], answers[k][0], truth - raw),
-                "ring_products": products(ring[..., None], answers[k][0], truth - raw),
             })  # fmt: skip
     return found
 

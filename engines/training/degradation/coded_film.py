@@ -80,48 +80,23 @@ def noise_of(crf: float) -> float:
 # --- levels ---
 
 
-def _x264(tune: str = "") -> Callable[[str, str], Level]:
-    def make(name: str, quality: str) -> Level:
-        options = {"preset": "veryfast"} | ({"tune": tune} if tune else {})
-        return replace(_rated(name, "libx264", options, quality), sigma=_sigma(quality))
+_RATED: dict[str, tuple[str, dict[str, str], str]] = {
+    "h264": ("libx264", {"preset": "veryfast"}, ".mp4"),
+    "h264-call": ("libx264", {"preset": "veryfast", "tune": "zerolatency"}, ".mp4"),
+    "hevc": ("libx265", {"preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}, ".mp4"),
+    "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}, ".webm"),
+}
+"""Coding → encoder, its options, and the suffix of the file."""
 
-    return make
 
-
-def _rated(name: str, encoder: str, options: dict[str, str], quality: str, suffix: str = ".mp4") -> Level:
+def _rated(name: str, quality: str) -> Level:
     """A level by crf, or by bit rate where ``quality`` ends in k."""
-    if quality.endswith("k"):
-        rate = int(quality[:-1])
-        limits = {"maxrate": f"{rate}k", "bufsize": f"{rate}k"} if encoder == "libx264" else {}
-        return Level(name, encoder, options | limits, suffix, bit_rate=1000 * rate)
-    return Level(name, encoder, options | {"crf": f"{float(quality):g}"}, suffix)
-
-
-def _sigma(quality: str) -> float:
-    return 3.0 if quality.endswith("k") else noise_of(float(quality))
-
-
-def _hevc(name: str, quality: str) -> Level:
-    options = {"preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}
-    return replace(_rated(name, "libx265", options, quality), sigma=_sigma(quality))
-
-
-def _vp8(name: str, quality: str) -> Level:
-    options = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}
-    return replace(_rated(name, "libvpx", options, quality, ".webm"), sigma=3.0)
-
-
-def _vp9(name: str, quality: str) -> Level:
-    if quality.endswith("k"):  # a call
-        options = {"deadline": "realtime", "cpu-used": "7", "lag-in-frames": "0"}
-        return replace(_rated(name, "libvpx-vp9", options, quality, ".webm"), sigma=3.0)
-    options = {"deadline": "good", "cpu-used": "4", "b": "0"}
-    return replace(_rated(name, "libvpx-vp9", options, quality, ".webm"), sigma=noise_of(float(quality) - 6))
-
-
-def _av1(name: str, quality: str) -> Level:
-    options = {"preset": "8", "svtav1-params": "lp=1"}
-    return replace(_rated(name, "libsvtav1", options, quality), sigma=noise_of(float(quality) - 8))
+    encoder, options, suffix = _RATED[name.partition("/")[0]]
+    if not quality.endswith("k"):
+        sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0
+        return Level(name, encoder, options | {"crf": f"{float(quality):g}"}, suffix, sigma=sigma)
+    limits = {"maxrate": quality, "bufsize": quality} if encoder == "libx264" else {}
+    return Level(name, encoder, options | limits, suffix, sigma=3.0, bit_rate=1000 * int(quality[:-1]))
 
 
 def _mpeg2(name: str, quality: str) -> Level:
@@ -151,12 +126,10 @@ def _clean(name: str, quality: str) -> Level:
 
 
 LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
-    "h264": (_x264(), "crf, or bit rate as in 300k: libx264 veryfast"),
-    "h264-call": (_x264("zerolatency"), "the same, veryfast zerolatency: as calls are coded"),
-    "hevc": (_hevc, "crf or bit rate: libx265 veryfast"),
-    "vp8": (_vp8, "bit rate: libvpx in real time"),
-    "vp9": (_vp9, "crf: libvpx-vp9 good, cpu-used 4; bit rate: in real time"),
-    "av1": (_av1, "crf: libsvtav1, preset 8"),
+    "h264": (_rated, "crf, or bit rate as in 300k: libx264 veryfast"),
+    "h264-call": (_rated, "the same, veryfast zerolatency: as calls are coded"),
+    "hevc": (_rated, "crf or bit rate: libx265 veryfast"),
+    "vp8": (_rated, "bit rate: libvpx in real time"),
     "mpeg2": (_mpeg2, "quantiser scale 1 to 31"),
     "twice": (_twice, "27-23: h264/27, decoded and coded again as h264/23"),
     "call": (_call("31", 3.0), "reduction, as in call/2: a call at a half of the size, enlarged"),
@@ -264,12 +237,7 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
 def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
     """The frames of a film, or a still, as uint8 H×W×3 RGB, converted by their colour tags; ``siting``: of the
     chroma, `Level.siting`."""
-    for frame in opened(source):
-        yield shown(frame, siting)
-
-
-def opened(source: Path | IO[bytes]) -> Iterator[av.VideoFrame]:
-    """The decoded frames of a film or a still."""
     with av.open(str(source) if isinstance(source, Path) else source) as film:
         film.streams.video[0].thread_count = 1
-        yield from film.decode(video=0)
+        for frame in film.decode(video=0):
+            yield shown(frame, siting)

@@ -10,9 +10,12 @@ import av
 import cv2
 import numpy as np
 
+from rtface.concurrency.scheduling import scheduling_kept
 from training.crop_space import U8
 
-_DECODER = {"libx264": "h264", "libvpx": "vp8", "mpeg4": "mpeg4", "mpeg2video": "mpeg2video", "libx265": "hevc"}
+DECODERS = {"libx264": "h264", "libx265": "hevc", "libvpx": "vp8", "libvpx-vp9": "vp9", "mpeg2video": "mpeg2video",
+            "mpeg4": "mpeg4", "libsvtav1": "libdav1d"}  # fmt: skip
+_BT601 = 6
 
 
 def to_yuv(image: U8) -> av.VideoFrame:
@@ -20,78 +23,48 @@ def to_yuv(image: U8) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8), "yuv420p")
 
 
-LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
-"""Weights of red and blue in luma, by matrix: ITU-R BT.601, BT.709, BT.2020 (non-constant luminance)."""
-
-
-def to_rgb(frame: av.VideoFrame, matrix: str = "bt601", full: bool = False) -> U8:
-    """A decoded yuv420p frame as uint8 H×W×3 RGB, by arithmetic in float32 that is rounded once.
-
-    libswscale is not used: its default conversion darkens by about one code value a round trip.
-
-    Args:
-        frame: yuv420p or yuvj420p, even sides.
-        matrix: one of `LUMA_WEIGHTS`; the default is what `to_yuv` writes.
-        full: whether the samples use the full range 0..255 instead of 16..235 and 16..240.
-
-    Raises:
-        ValueError: another pixel format, matrix, or odd sides.
-    """
-    if frame.format.name not in ("yuv420p", "yuvj420p") or frame.width % 2 or frame.height % 2:
-        raise ValueError(
-            f"only 8-bit 4:2:0 frames with even sides are converted, not {frame.format.name} "
-            f"{frame.width}×{frame.height}"
-        )
-    return planes_to_rgb(np.asarray(frame.to_ndarray(), np.uint8), matrix, full)
-
-
-def planes_to_rgb(yuv: U8, matrix: str = "bt601", full: bool = False) -> U8:
-    """As `to_rgb`, for the planes of a frame as PyAV's ``to_ndarray`` stacks them, uint8 1.5·H×W.
-
-    Chroma is brought up by linear interpolation, as if it sat in the middle of its luma samples.
-    """
-    if matrix not in LUMA_WEIGHTS:
-        raise ValueError(f"no conversion from the matrix {matrix}; there are: {', '.join(LUMA_WEIGHTS)}")
-    h, w = yuv.shape[0] * 2 // 3, yuv.shape[1]
-    y, u, v = np.split(yuv.reshape(-1), [h * w, h * w + h * w // 4])
-    y, u, v = y.reshape(h, w), u.reshape(h // 2, w // 2), v.reshape(h // 2, w // 2)
-    u, v = (cv2.resize(p, (w, h), interpolation=cv2.INTER_LINEAR) for p in (u, v))
-    red, blue = LUMA_WEIGHTS[matrix]
-    green = 1 - red - blue
-    black, luma, chroma = (0, 1.0, 1.0) if full else (16, 255 / 219, 255 / 224)
-    y32 = (y.astype(np.float32) - black) * np.float32(luma)
-    u32, v32 = ((p.astype(np.float32) - 128) * np.float32(2 * chroma) for p in (u, v))
-    out = np.empty((h, w, 3), np.float32)
-    out[..., 0] = y32 + np.float32(1 - red) * v32
-    out[..., 1] = y32 - np.float32(blue * (1 - blue) / green) * u32 - np.float32(red * (1 - red) / green) * v32
-    out[..., 2] = y32 + np.float32(1 - blue) * u32
-    return np.clip(np.rint(out, out=out), 0, 255, out=out).astype(np.uint8)
-
-
-def through(
-    images: Iterable[U8], codec: str, options: dict[str, str], fps: int = 30, bit_rate: int = 0
-) -> Iterator[av.VideoFrame]:
-    """Encode RGB pictures of one size with ``codec`` and yield the decoded frames in order."""
+def packets(
+    frames: Iterable[av.VideoFrame], codec: str, options: dict[str, str], fps: int, bit_rate: int = 0
+) -> Iterator[Any]:
+    """Encodes yuv420p frames of one size; the packets for a decoder, of which the last is None."""
     encoder: Any = None
-    decoder: Any = av.CodecContext.create(_DECODER[codec], "r")
-    decoder.thread_count = 1
-    for pts, image in enumerate(images):
-        frame = to_yuv(image)
+    for pts, frame in enumerate(frames):
         frame.pts, frame.time_base = pts, Fraction(1, fps)
         if encoder is None:
             encoder = av.CodecContext.create(codec, "w")
-            encoder.width, encoder.height, encoder.pix_fmt = image.shape[1], image.shape[0], "yuv420p"
+            encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuv420p"
             encoder.time_base, encoder.framerate = Fraction(1, fps), Fraction(fps, 1)
             encoder.thread_count = 1
             if bit_rate:
                 encoder.bit_rate = bit_rate
             encoder.options = options
-        for packet in encoder.encode(frame):
-            yield from decoder.decode(packet)
+            with scheduling_kept():
+                encoder.open()
+        yield from encoder.encode(frame)
     if encoder is not None:
-        for packet in encoder.encode(None):
-            yield from decoder.decode(packet)
-        yield from decoder.decode(None)
+        yield from encoder.encode(None)
+        yield None
+
+
+def decoder_of(codec: str) -> Any:
+    """A decoder of what an encoder makes, with one thread."""
+    decoder: Any = av.CodecContext.create(DECODERS[codec], "r")
+    decoder.thread_count = 1
+    return decoder
+
+
+def through(
+    images: Iterable[U8], codec: str, options: dict[str, str], fps: int = 30, bit_rate: int = 0
+) -> Iterator[av.VideoFrame]:
+    """Encode RGB pictures of one size with ``codec`` and yield the decoded frames in order, for `ycbcr.shown`.
+
+    Their chroma lies in the middle of its luma samples.
+    """
+    decoder = decoder_of(codec)
+    for packet in packets(map(to_yuv, images), codec, options, fps, bit_rate):
+        for frame in decoder.decode(packet):
+            frame.colorspace = _BT601
+            yield frame
 
 
 def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:

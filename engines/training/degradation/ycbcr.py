@@ -12,7 +12,9 @@ from rtface.media.formats.color import color_of
 from rtface.util.av_arrays import plane_rows
 from training.crop_space import F32, U8
 from training.degradation.single_image import rounded
-from training.degradation.video_codec import LUMA_WEIGHTS
+
+LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0.2627, 0.0593)}
+"""Weights of red and blue in luma, by matrix: ITU-R BT.601, BT.709, BT.2020 (non-constant luminance)."""
 
 
 def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
@@ -52,7 +54,7 @@ def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
 def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
     """A decoded frame as uint8 H×W×3 RGB, converted by its colour tags, in float32 and rounded once.
 
-    As `video_codec.to_rgb`, for any planar YCbCr of 8 to 16 bits, and with the chroma where it lies.
+    libswscale is not used: its default conversion darkens by about one code value a round trip.
 
     Raises:
         ValueError: the frame is neither planar YCbCr nor RGB.

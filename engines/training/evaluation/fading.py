@@ -1,6 +1,6 @@
 """Fits what `--colour restore` knows of fading, and counts what it does: ``python -m training.evaluation.fading``.
 
-``--data DIR`` has `faces`, `photos` and `clips`. Colour portraits are faded by a model of dyes that lose density, and
+``--faces DIR`` has folders with MANIFEST.csv. Colour portraits are faded by a model of dyes that lose density, and
 graded or lit in the ways of `LOOKS`, which are no fading. One part of them, by name, makes the network (``--weights``
 writes it), the other part is counted (``--out`` writes the counts).
 """
@@ -11,9 +11,7 @@ import argparse
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +21,16 @@ import torch
 from numpy.typing import NDArray
 
 from rtface.analysis import fading
-from rtface.config.options import Options
-from rtface.frame import FadingCurve, Frame
-from rtface.media.read.sampler import FrameSampler, spread
-from rtface.media.read.source import FileSource
-from rtface.media.stills.images import read_image
-from rtface.pipeline.fading import FadingSearch
+from rtface.frame import FadingCurve
 
 Array = NDArray[np.float64]
 SIDE, HIDDEN, STEPS, DRAWS = 128, 24, 4000, 3
 SKIN = slice(round(0.42 * SIDE), round(0.6 * SIDE))
 """Rows and columns of an aligned portrait that show skin."""
-STRONG, WEAK = 0.7, 0.55
-"""Shares of a fade from which it counts as strong, and below which as weak."""
-FILMS = (4, 12)
+SHARES = {"strong": (0.7, 1.0), "weak": (0.4, 0.55)}
+"""How far a fade has gone."""
+FILMS, PICTURES = 200, (1, 12)
+"""Films that are counted of each kind, and the pictures of one."""
 ABSORBED = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
 """Density that the cyan, magenta and yellow dye (columns) add in red, green and blue (rows)."""
 LARGEST_DENSITY = 2.6
@@ -168,17 +162,14 @@ def curve_of(pictures: Sequence[Array]) -> FadingCurve | None:
     return fading.curve_of([line for line, _ in lines], [skin for _, skin in lines])
 
 
-def count(kind: str, pictures: Sequence[Sequence[Array]], truth: Sequence[Array]) -> dict[str, Any]:
+def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -> dict[str, Any]:
     """How many films (of one picture: stills) get a curve, and ΔE to the truth of the first picture of these."""
-    curves = [curve_of(film) for film in pictures]
-    before = [difference(film[0], t) for film, t, curve in zip(pictures, truth, curves, strict=True) if curve]
-    after = [
-        difference(fading.values_through(film[0], curve), t)
-        for film, t, curve in zip(pictures, truth, curves, strict=True)
-        if curve
-    ]
-    row: dict[str, Any] = {"kind": kind, "of": len(curves), "found": len(before)}
-    if before:
+    curves = [curve_of(film) for film in films]
+    found = [(film[0], t, curve) for film, t, curve in zip(films, truth, curves, strict=True) if curve]
+    before = [difference(v, t) for v, t, _ in found]
+    after = [difference(fading.values_through(v, curve), t) for v, t, curve in found]
+    row: dict[str, Any] = {"kind": kind, "pictures": len(films[0]), "of": len(curves), "found": len(found)}
+    if found:
         row["ΔE before, after, worst after"] = [
             round(float(v), 1) for v in (np.mean(before), np.mean(after), max(after))
         ]
@@ -187,66 +178,38 @@ def count(kind: str, pictures: Sequence[Sequence[Array]], truth: Sequence[Array]
     return row
 
 
-def looked_at(root: Path) -> Iterator[dict[str, Any]]:
-    """The photographs and clips, as runs see them."""
-    with ExitStack() as stack:
-        search = FadingSearch(Options(), stack)
-        for path in (*sorted((root / "photos").glob("*.jpg")), *sorted((root / "clips").glob("*.[am]*"))):
-            still = path.suffix == ".jpg"
-            curve = search.curve([read_image(path).frame] if still else sampled(path))
-            yield {"kind": "photograph" if still else "clip", "name": path.name, "curve": curve}
-
-
-def sampled(path: Path) -> Iterator[Frame]:
-    with closing(FileSource(path)) as source, closing(FrameSampler(path)) as sampler:
-        for place in spread(30):
-            if (frame := sampler.at(place * (sampler.duration_s or 1))) is not None:
-                yield replace(frame, color=source.info.color)
+def counted(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Rows of films of so many pictures: sound ones, graded ones, faded ones."""
+    films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILMS)]
+    truth = [film[0] for film in films]
+    rows = [count("sound", films, truth)]
+    for name, look in LOOKS.items():
+        rows.append(count(f"sound, {name}", [[look(v).clip(0, 1) for v in film] for film in films], truth))
+    for name in FADES:
+        for word, (low, high) in SHARES.items():
+            shares = rng.uniform(low, high, FILMS)
+            old = [[faded(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
+            rows.append(count(f"{name}, {word}", old, truth))
+    return rows
 
 
 def main() -> None:
     """Fits, counts, and writes both."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="fits the network and writes it here")
     parser.add_argument("--out", type=Path, help="counts with the network of rtface, and writes that here")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     rng = np.random.default_rng(46)
-    named = portraits(args.data / "faces")
+    named = portraits(args.faces)
     if args.weights is not None:
         np.savez(args.weights, **fit([v for name, v in named.items() if part_of(name) == 0], rng))  # type: ignore[arg-type]
     if args.out is None:
         return
     kept = [v for name, v in named.items() if part_of(name) == 1]
-    rows = [count("sound", [[v] for v in kept], kept)]
-    for name, look in LOOKS.items():
-        rows.append(count(f"sound, {name}", [[look(v).clip(0, 1)] for v in kept[::3]], kept[::3]))
-    for name in FADES:
-        for word, low, high in (("strong", STRONG, 1.0), ("weak", 0.4, WEAK)):
-            some = kept[::6]
-            old = [[faded(v, name, rng.uniform(low, high))] for v in some]
-            rows.append(count(f"{name}, {word}", old, some))
-    for pictures in FILMS:
-        films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(200)]
-        rows.append(count(f"film of {pictures}, sound", films, [film[0] for film in films]))
-        for name, look in LOOKS.items():
-            rows.append(
-                count(
-                    f"film of {pictures}, {name}",
-                    [[look(v).clip(0, 1) for v in film] for film in films[:60]],
-                    [film[0] for film in films[:60]],
-                )
-            )
-        for name in FADES:
-            some = films[:60]
-            share = [rng.uniform(STRONG, 1) for _ in some]
-            old = [[faded(v, name, s) for v in film] for film, s in zip(some, share, strict=True)]
-            rows.append(count(f"film of {pictures}, {name}, strong", old, [film[0] for film in some]))
-    for row in looked_at(args.data):
-        rows.append(row)
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+    rows = [row for pictures in PICTURES for row in counted(kept, pictures, rng)]
     args.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 

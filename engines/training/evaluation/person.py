@@ -1,27 +1,24 @@
 """Protocol *person*: what a run gains that has learnt the person of a clip, over the shipped engine.
 
-``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols call,heavy``
+``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols real/call,h264/22``
 
 `rtface_learn` learns from the first part of a clip; the last part, `GAP_S` later, is degraded, and ``rtface.run``
-restores it with its defaults: *shipped*; *own*, with ``person=[NAME]``; and *other*, with what was learnt of the next
-clip's person under the embeddings of this one: the check by recognition is off. A clip that is too short, or of which
+restores it with its defaults: *shipped*; and *own*, with ``person=[NAME]``. A clip that is too short, or of which
 nothing is learnt or kept, counts as 0 dB and ×1.
 
 | protocol | the film that is restored |
 | --- | --- |
-| ``call``, ``heavy`` | `clip_protocols`' ``real/call`` and ``real/heavy``: enlarged after coding |
-| ``native`` | the clip halved by area and coded at that size, H.264 crf 22 and 31 and MPEG-2 q 18; other codings as ``hevc/27`` |
+| ``real/call``, ``real/heavy`` | `clip_protocols`: enlarged after coding |
+| ``h264/22`` … | the clip halved by area and coded at that size |
 
-- **own**, **other**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
+- **own**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
 - **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
-  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*;
-Each row is kept in ``--work`` and not measured again.
+  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*.
 """  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -35,11 +32,10 @@ import cv2
 import numpy as np
 
 from training.crop_space import TEMPLATE_512, U8, cut
-from training.degradation.coded_film import Level, coded_film, decoded, level
-from training.evaluation.clip_protocols import SETS, Clip, chosen, shot_of, watch
-from training.evaluation.native_figures import Ruler
-from training.evaluation.native_protocols import Truth, halved
-from training.evaluation.native_runs import enhanced, film_file
+from training.degradation.coded_film import coded_film, decoded, level
+from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, chosen, watch
+from training.evaluation.figures import Ruler
+from training.evaluation.runs import enhanced, film_of
 
 GAP_S = 3.0
 """Least seconds between what is learnt and what is tested."""
@@ -49,9 +45,7 @@ LEAST_TAKES = 3
 """Takes that are enough here: the clips are shorter than the films that users are asked for."""
 WARM, EVERY, LONGEST = 12, 8, 1000
 """Frames before the measured ones, that run with them; every which frame identity is judged on; frames of a clip."""
-NATIVE = ("h264/22", "h264/31", "mpeg2/18")
-ENLARGED = ("call", "heavy")
-KINDS = ("own", "other")
+LEVELS = ("real/call", "real/heavy", "h264/22", "h264/31", "mpeg2/18")
 
 Distance = Callable[[U8, U8, Any], float]
 """Of two frames' faces, with the face's matrix (512-px canonical → frame)."""
@@ -60,12 +54,11 @@ Distance = Callable[[U8, U8, Any], float]
 @dataclass
 class Subject:
     """One clip: the person's ``name``, the film that is learnt from, the frames to test (`WARM` of them before the
-    measured ones), the least distance in seconds between both, and why nothing was learnt."""
+    measured ones), and why nothing was learnt."""
 
     name: str
     film: Path
     clip: Clip
-    gap: float = GAP_S
     refused: str = ""
     told: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -125,16 +118,6 @@ def learnt(subject: Subject, python: Path, minutes: float) -> None:
     subject.told, subject.refused = result["told"], result["refused"]
 
 
-def disguised(other: Subject, subject: Subject) -> str:
-    """The name under which what was learnt of another person passes for this one."""
-    from rtface.engine import learned
-
-    a, b = learned.read(learned.path_of(other.name)), learned.read(learned.path_of(subject.name))
-    name = f"{subject.name}x"
-    learned.write(name, a.meta, b.embeddings, a.places, a.delta, learned.path_of(name))
-    return name
-
-
 # --- measuring ---
 
 
@@ -172,75 +155,23 @@ def judges() -> dict[str, Distance]:
     return made
 
 
-def coding(protocol: str) -> Level:
-    """How the film of a protocol is coded."""
-    return level("clean/0" if protocol in ENLARGED else protocol)
-
-
-def film_of(clip: Clip, protocol: str, work: Path) -> tuple[Truth, Path]:
-    """The truth of a protocol, and the film that is restored."""
-    if protocol in ENLARGED:
-        shot, _ = shot_of(clip, f"real/{protocol}")
-        truth = Truth(clip.name, protocol, shot.clean, shot.matrices, WARM)
-        return truth, film_file(replace(truth, frames=shot.seen), coding(protocol), work / "films")
-    truth = replace(halved(clip), first=WARM)
-    return truth, film_file(truth, coding(protocol), work / "films")
-
-
-def measured(
-    subject: Subject,
-    protocol: str,
-    other: Subject | None,
-    judged: dict[str, Distance],
-    work: Path,
-) -> dict[str, Any]:
+def measured(subject: Subject, protocol: str, judged: dict[str, Distance], work: Path) -> dict[str, Any]:
     """The row of one person and protocol."""
-    truth, film = film_of(subject.clip, protocol, work)
-    how = coding(protocol)
-    coded = list(decoded(film, how.siting))
-    ruler = Ruler(truth)
-    made = {"shipped": enhanced(film, work, how, {})[0]}
-    if not subject.refused:
-        made["own"] = enhanced(film, work, how, {"person": (subject.name,)})[0]
-        if other:
-            made["other"] = enhanced(film, work, how, {"person": (disguised(other, subject),)})[0]
-    row: dict[str, Any] = {}
-    rows = {kind: ruler.row(coded, frames) for kind, frames in made.items()}
-    at = range(WARM, len(truth.frames), EVERY)
-    far = {kind: {name: float(np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n]) for n in at]))
-                  for name, judge in judged.items()} for kind, frames in (made | {"input": coded}).items()}  # fmt: skip
-    row["shipped"] = rows["shipped"]["default"]
-    row["used"] = float(
-        "own" in made and any((a != b).any() for a, b in zip(made["own"], made["shipped"], strict=True))
-    )
-    for kind in KINDS:
-        has = kind in made
-        row[kind] = rows[kind]["default"] - rows["shipped"]["default"] if has else 0.0
-        row[f"{kind}_flicker"] = rows[kind]["flicker"] / rows["shipped"]["flicker"] if has else 1.0
-        for name in judged:
-            row[f"{kind}_{name}"] = far[kind][name] / far["shipped"][name] if has else 1.0
-    return row | {f"input_{name}": far["input"][name] / far["shipped"][name] for name in judged}
-
-
-def kept_row(
-    subject: Subject,
-    protocol: str,
-    other: Subject | None,
-    judged: dict[str, Distance],
-    work: Path,
-) -> dict[str, Any]:
-    """As `measured`, or what that gave before with the same weights."""
-    from rtface.engine import learned
-
-    held = [learned.read(learned.path_of(s.name)).digest for s in (subject, other) if s]
-    of = subject.clip.digest, protocol, held, sorted(judged)
-    key = hashlib.sha256(repr(of).encode()).hexdigest()[:16]
-    path = work / "rows" / f"{subject.name}-{protocol.replace('/', '-')}-{key}.json"
-    if not path.is_file():
-        row = measured(subject, protocol, other, judged, work)
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(row))
-    return json.loads(path.read_text())
+    nothing = {"shipped": float("nan"), "own": 0.0, "flicker": 1.0, **dict.fromkeys(judged, 1.0)}
+    row = {"clip": subject.clip.name, "protocol": protocol, "refused": subject.refused, **nothing}
+    if subject.refused:
+        return row
+    truth, how, film = film_of(subject.clip, protocol, work / "films", WARM)
+    coded, ruler = list(decoded(film, how.siting)), Ruler(truth)
+    films = [enhanced(film, work, how, options)[0] for options in ({}, {"person": (subject.name,)})]
+    shipped, own = (ruler.row(coded, frames) for frames in films)
+    row |= {"shipped": shipped["default"], "own": own["default"] - shipped["default"]}
+    row["flicker"] = own["flicker"] / shipped["flicker"]
+    for name, judge in judged.items():
+        far = [np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n])
+                           for n in range(WARM, len(truth.frames), EVERY)]) for frames in films]  # fmt: skip
+        row[name] = float(far[1] / far[0])
+    return row
 
 
 # --- tables ---
@@ -248,31 +179,25 @@ def kept_row(
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown, one line a protocol: mean, median and worst of all people, those refused among them."""
-    keys = [k for k in rows[0] if k.startswith("own_")]
-    heads = ["protocol", "people (refused)", "shipped", "own: mean, median, worst",
-             *(f"{k[4:]}: mean, worst" for k in keys), "other: mean, worst",
-             *(f"other {k[4:]}" for k in keys)]  # fmt: skip
+    shares = [k for k in rows[0] if k not in ("clip", "protocol", "refused", "shipped", "own")]
+    heads = [
+        "protocol",
+        "people (refused)",
+        "shipped",
+        "own: mean, median, worst",
+        *(f"{k}: mean, worst" for k in shares),
+    ]
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
     for protocol in dict.fromkeys(r["protocol"] for r in rows):
         part = [r for r in rows if r["protocol"] == protocol]
-        held = [r for r in part if not r["refused"]]
-
-        def of(key: str, among: list[dict[str, Any]] = part) -> list[float]:
-            return [r[key] for r in among] or [float("nan")]
-
-        own = of("own")
-        cells = [protocol, f"{len(part)} ({len(part) - len(held)})", f"{np.mean(of('shipped', held)):+.2f}",
+        own = [r["own"] for r in part]
+        cells = [protocol, f"{len(part)} ({sum(bool(r['refused']) for r in part)})",
+                 f"{np.nanmean([r['shipped'] for r in part]):+.2f}",
                  f"{np.mean(own):+.2f}, {np.median(own):+.2f}, {min(own):+.2f}",
-                 *(f"×{np.mean(of(k)):.2f}, ×{max(of(k)):.2f}" for k in keys),
-                 f"{np.mean(of('other', held)):+.2f}, {min(of('other', held)):+.2f}",
-                 *(f"×{np.mean(of(k.replace('own', 'other'), held)):.2f}" for k in keys)]  # fmt: skip
+                 *(f"×{np.mean([r[k] for r in part]):.2f}, ×{max(r[k] for r in part):.2f}"
+                   for k in shares)]  # fmt: skip
         lines.append(" | ".join(cells))
     return "\n".join(f"| {line} |" for line in lines)
-
-
-def names_of(text: str) -> list[str]:
-    """For lists that commas separate; "native" stands for its codings."""
-    return [p for n in text.split(",") if n.strip() for p in (NATIVE if n.strip() == "native" else (n.strip(),))]
 
 
 def main() -> None:
@@ -282,7 +207,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--clips", type=Path, nargs="+", required=True, help="clips, or a folder of those that have names")
     p.add_argument("--people", choices=tuple(SETS), default="tuning")
-    p.add_argument("--protocols", type=names_of, default=[*ENLARGED, *NATIVE], help="separated by commas")
+    p.add_argument("--protocols", default=",".join(LEVELS), help="separated by commas")
     p.add_argument("--python", type=Path, required=True, help="one with numpy, torch and onnx")
     p.add_argument("--work", type=Path, required=True, help="folder for all that is made; what it has is used again")
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
@@ -293,31 +218,18 @@ def main() -> None:
     a.work.mkdir(parents=True, exist_ok=True)
     os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.minutes:g}")
     try:
-        for protocol in set(a.protocols) - set(ENLARGED):
+        protocols = [p.strip() for p in a.protocols.split(",") if p.strip()]
+        for protocol in set(protocols) - set(PROTOCOLS):
             level(protocol)
         subjects = [subject_of(path, a.work) for path in chosen(a.clips, a.people)]
-        rows, told, judged = list[dict[str, Any]](), set[str](), judges()
-
-        def is_known(s: Subject) -> bool:
+        rows, judged = list[dict[str, Any]](), judges()
+        for s in subjects:
             if not s.refused:
                 learnt(s, a.python, a.minutes)
-            if s.name not in told:
-                told.add(s.name)
-                print(f"{s.clip.name}: {s.refused or s.told}", flush=True)
-            return not s.refused
-
-        for n, s in enumerate(subjects):
-            other = next(filter(is_known, subjects[n + 1 :] + subjects[:n]), None) if is_known(s) else None
-            for protocol in a.protocols:
-                row = {"clip": s.clip.name, "protocol": protocol, "refused": s.refused}
-                if s.refused:
-                    nothing = {f"{k}_{j}": 1.0 for k in KINDS for j in ("flicker", *judged)}
-                    row |= {"shipped": float("nan"), "used": 0.0, "own": 0.0, "other": 0.0, **nothing}
-                else:
-                    row |= kept_row(s, protocol, other, judged, a.work)
-                rows.append(row)
-                print(" ".join(f"{v:.3f}" if isinstance(v, float) else f"{k}={v}" if k == "refused" else str(v)
-                               for k, v in rows[-1].items()), flush=True)  # fmt: skip
+            print(f"{s.clip.name}: {s.refused or s.told}", flush=True)
+            for protocol in protocols:
+                rows.append(measured(s, protocol, judged, a.work))
+                print(rows[-1], flush=True)
     except (rtface.RtfaceError, OSError, ValueError) as e:
         p.error(str(e))
     print(table(rows))

@@ -68,20 +68,6 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def shorten(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Gives the values between nodes short names, but for weights: as exported they take some 30 kB."""
-    graph = model.graph
-    stored = {init.name for init in graph.initializer}
-    kept = stored | {node.output[0] for node in graph.node if node.op_type == "Cast" and node.input[0] in stored}
-    kept |= {value.name for value in (*graph.input, *graph.output)} | {""}
-    names: dict[str, str] = {}
-    for node in graph.node:
-        for values in (node.input, node.output):
-            values[:] = [name if name in kept else names.setdefault(name, f"v{len(names)}") for name in values]
-    onnx.checker.check_model(model)
-    return model
-
-
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
     """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
 
@@ -108,7 +94,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     answers = ["residual", *(["log_scale", "occlusion", "next"] if memory else []),
                *(["kept"] if "shrunk" in shapes else [])]  # fmt: skip
     given = {name: torch.rand(shape) for name, shape in shapes.items()}
-    model = shorten(halve(to_onnx(whole, given, answers, folds=True)))
+    model = halve(to_onnx(whole, given, answers, folds=True))
     model.graph.name = engine
     model.doc_string = f"{engine} {VERSION}, Apache-2.0"
     tmp.write_bytes(model.SerializeToString())

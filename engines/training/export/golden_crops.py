@@ -7,7 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rtface.engine.plan import GOLDEN_STEPS
+from rtface.engine.golden import GOLDEN_STEPS
+from rtface.geometry.alignment import fit
 from training.crop_space import F32, TEMPLATE_512, U8, at, cut, planes, similarity
 from training.degradation import single_image
 
@@ -21,12 +22,7 @@ def astronaut() -> tuple[U8, Any]:
     """scikit-image's public-domain portrait (uint8 512×512×3 RGB) and its matrix from the 512-px canonical crop."""
     from skimage import data
 
-    source = np.concatenate([TEMPLATE_512, np.ones((5, 1))], 1)
-    a = np.zeros((10, 4))
-    a[0::2] = np.stack([source[:, 0], -source[:, 1], np.ones(5), np.zeros(5)], 1)
-    a[1::2] = np.stack([source[:, 1], source[:, 0], np.zeros(5), np.ones(5)], 1)
-    c, s, x, y = np.linalg.lstsq(a, ASTRONAUT_POINTS.reshape(-1), rcond=None)[0]
-    return np.asarray(data.astronaut(), np.uint8), np.array([[c, -s, x], [s, c, y]])
+    return np.asarray(data.astronaut(), np.uint8), fit(TEMPLATE_512, ASTRONAUT_POINTS)
 
 
 def golden_crops(size: int, following: bool = False) -> U8:

@@ -198,6 +198,9 @@ def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None
 ALIGNMENT = 1.0
 """Weight of how the past that was carried to a frame differs from the truth."""
 
+TEMPORAL = 0.3
+"""Weight of the error's change between frames."""
+
 AHEAD = 0.4
 """How far ahead of a single frame's answer the past is at most, as one of every two clips begins."""
 
@@ -221,7 +224,7 @@ def weight_of(given: Tensor, clean: Tensor, clean_weight: float) -> Tensor:
 
 
 def clip_loss(
-    loss: Loss, net: Small, b: Batch, temporal: float, clean_weight: float, look: tuple[Look, float] | None = None
+    loss: Loss, net: Small, b: Batch, clean_weight: float, look: tuple[Look, float] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(summed loss of a batch over its frames, squared error N×T after the lock, the input's N×T).
 
@@ -244,7 +247,7 @@ def clip_loss(
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~b.clean).float(), reduction="none")
         error = seen + residual - truth
         if before is not None:
-            each = each + temporal * loss.charbonnier(error - before) + ALIGNMENT * loss.charbonnier(moved - truth)
+            each = each + TEMPORAL * loss.charbonnier(error - before) + ALIGNMENT * loss.charbonnier(moved - truth)
         before = error
         left = F.avg_pool2d((shown - truth).abs().mean(1, keepdim=True), 4).detach()
         each = each + 0.002 * head_loss(heads, left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
@@ -286,4 +289,4 @@ def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3)
     kinds = {KINDS[int(k)]: round(float(table[table[:, 0] == k, 1].mean()), 2) for k in np.unique(table[:, 0])}
     return {"valid_gain_db": round(float(table[:, 1].mean()), 3), "valid_first_db": round(float(table[:, 2].mean()), 3),
             "valid_worst_db": round(float(table[:, 1].min()), 2), "flicker": round(float(table[:, 3].mean()), 3),
-            "kinds": str(kinds).replace(",", "")}  # fmt: skip
+            "kinds": kinds}  # fmt: skip

@@ -9,7 +9,6 @@ the minutes used (cosine), so that a run fits its time on any machine.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,6 @@ from training.data.shards import Pairs, Stream
 from training.loop.sequences import Clips, ClipStream
 from training.loop.trainer import Trainer
 
-COLUMNS = ("step", "minutes", "lr", "pairs", "loss", "gain_db", "images_s", "valid_gain_db", "valid_clean_db",
-           "valid_worst_db", "valid_s_gain_db", "valid_first_db", "flicker", "kinds")  # fmt: skip
-
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__)
@@ -31,11 +27,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--valid", type=Path, help="pairs of people set aside (films --held-out)")
     p.add_argument("--clips", type=Path, help="sequences: teaches the network to remember; --valid names sequences too")
     p.add_argument("--length", type=int, default=6, help="frames of a clip that are learnt from at once")
-    p.add_argument("--temporal", type=float, default=0.3, help="weight of the error's change between frames")
     p.add_argument("--perceptual", type=float, default=0.0, help="weight of ST-LPIPS (needs RTFACE_METRIC_WEIGHTS)")
     p.add_argument("--identity", type=float, default=0.0, help="weight of dlib's identity distance (same folder)")
     p.add_argument("--vivid", type=float, default=0.0, help="a critic's share in the pull of all losses; pairs only")
-    p.add_argument("--valid-count", type=int, default=256)
     p.add_argument("--run", type=Path, required=True)
     p.add_argument(
         "--core",
@@ -47,12 +41,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--lr", type=float, default=3e-3)
     p.add_argument("--lr-end", type=float, default=2e-5)
-    p.add_argument("--clip", type=float, default=20.0)
     p.add_argument("--batch", type=int, default=8)
     p.add_argument("--piece", type=int, default=2, help="images a CPU thread takes at a time")
     p.add_argument("--only", default="", help="train only what has one of these in its name, as trust,heads")
     p.add_argument("--freeze", default="", help="train all but what has one of these in its name, as core. or align.")
-    p.add_argument("--ema", type=float, default=0.999)
     p.add_argument("--wake", type=int, default=400, help="steps between two looks for dead channels; 0: never")
     p.add_argument("--clean-share", type=float, default=0.10)
     p.add_argument("--clean-weight", type=float, default=1.0)
@@ -75,9 +67,6 @@ def main() -> None:
     else:
         stream = Stream(pairs, a.batch, a.seed + t.step, a.clean_share)
         valid = Pairs(a.valid, t.net.size) if a.valid else None
-    log = a.run / "log.csv"
-    if not log.exists():
-        log.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
     last = shown = time.monotonic()
     losses: list[float] = []
     gains: list[float] = []
@@ -102,9 +91,7 @@ def main() -> None:
                 "images_s": round(images / (now - shown), 1),
             }
             if valid is not None and valid.refresh() and (tick % 4 == 3 or t.used >= a.minutes * 60):
-                row.update(t.validate(valid, a.valid_count))
-            with log.open("a", newline="", encoding="utf-8") as f:
-                csv.DictWriter(f, COLUMNS).writerow(row)
+                row.update(t.validate(valid))
             print(row, flush=True)
             t.save()
             losses, gains, images, tick = [], [], 0, tick + 1

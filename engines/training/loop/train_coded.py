@@ -32,6 +32,8 @@ from training.loop.muon import orthogonal
 from training.model.coded import CELL, NETWORKS, CodedNet, step_planes
 
 FIRST, LAST = 2e-3, 2e-5
+SIDE = 128
+"""Of the parts of patches that are learnt from."""
 EVERY_S = 60.0
 AVERAGE = 0.999
 """Decay of the averaged weights."""
@@ -309,11 +311,8 @@ def main() -> None:
     p.add_argument("--core", type=Path, nargs="+", default=[], help="checkpoints NAME-….pt to begin with")
     p.add_argument("--minutes", type=float, default=60)
     p.add_argument("--batch", type=int, default=8)
-    p.add_argument("--side", type=int, default=128)
-    p.add_argument("--lr", type=float, default=FIRST)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--room", type=int, default=60_000, help="patches at most")
-    p.add_argument("--least", type=int, default=1, help="waits for so many patches")
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -323,23 +322,23 @@ def main() -> None:
     a.run.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     pairs, valid = Pairs(a.pairs, a.room, device), Pairs(a.valid, 4000, device)
-    while pairs.refresh() < a.least:
+    while not pairs.refresh():
         time.sleep(0.5)
     r = torch.Generator(device).manual_seed(a.seed)
-    inputs = pairs.batch(r, a.batch, a.side)
+    inputs = pairs.batch(r, a.batch, SIDE)
     learners: dict[str, Learner] = {}
     for name in a.networks.split(","):
         net = CodedNet(*NETWORKS[name]).to(device, memory_format=torch.channels_last)
         cores = [path for path in a.core if path.name.startswith(f"{name}-")]
         for path in cores:
             net.load_state_dict(torch.load(path, map_location="cpu")["ema"])
-        learners[name] = Learner(net, a.lr * (0.5 if cores else 1.0), inputs)
+        learners[name] = Learner(net, FIRST * (0.5 if cores else 1.0), inputs)
         print(f"{name}: {sum(p.numel() for p in net.parameters())} weights{', continued' if cores else ''}", flush=True)
     best: dict[str, float] = defaultdict(lambda: -math.inf)
     looked, step = time.monotonic(), 0
     while True:
         done = (time.monotonic() - began) / (60 * a.minutes)
-        for given, new in zip(inputs, pairs.batch(r, a.batch, a.side), strict=True):
+        for given, new in zip(inputs, pairs.batch(r, a.batch, SIDE), strict=True):
             given.copy_(new)
         for one in learners.values():
             one.step(done)

@@ -25,6 +25,8 @@ from training.losses.restoration import UNEVEN, Loss, uneven
 from training.model.networks import Medium, Small, build
 from training.model.recurrence import Past, opening
 
+AVERAGE, STEEPEST, JUDGED = 0.999, 20.0, 256
+"""Decay of the averaged weights, norm that gradients are cut to, and items that are validated on, at the most."""
 KNOWN = 0.75
 """How often ``rtface-m`` learns its own part with a past."""
 
@@ -47,7 +49,7 @@ def psnr(square: Tensor) -> Tensor:
 
 
 class Trainer:
-    """One run: network, loss and optimiser, with its folder of checkpoints and log."""
+    """One run: network, loss and optimiser, with its folder of checkpoints."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         self.a = a
@@ -68,7 +70,7 @@ class Trainer:
             frozen = bool(a.freeze) and any(part in name for part in a.freeze.split(","))
             p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
-        self.ema = Ema(self.net, a.ema)
+        self.ema = Ema(self.net, AVERAGE)
         self.images, self.path = 0, a.run / "last.pt"
         left = resume(self.path, self.net, self.opt, self.ema)
         self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
@@ -120,7 +122,7 @@ class Trainer:
             look = None
             if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # a frame stands for all
                 look = (self.likenesses, piece.truth.shape[1] - piece.warm)
-            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.temporal, self.a.clean_weight, look)
+            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.clean_weight, look)
             total = total / self.images
             return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
         truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
@@ -175,7 +177,7 @@ class Trainer:
         for g in self.opt.param_groups:
             g["lr"] = self.rate()
         results = self.crew.run(self.pieces(batch))
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.a.clip)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), STEEPEST)
         self.opt.step()
         if self.adversary is not None:
             self.adversary.learn()
@@ -192,18 +194,18 @@ class Trainer:
         return revive(self.net, self.opt, self.ema.weights, dead)
 
     @torch.no_grad()
-    def validate(self, data: Pairs | Clips, most: int) -> dict[str, Any]:
+    def validate(self, data: Pairs | Clips) -> dict[str, Any]:
         """The averaged weights on people set aside: watched, never tuned on."""
         with self.ema.used(self.net):
             if isinstance(data, Pairs):
-                return self.pair_figures(data, most)
+                return self.pair_figures(data)
             assert isinstance(self.net, Small)
-            return clip_figures(self.loss, self.net, data, most)
+            return clip_figures(self.loss, self.net, data, JUDGED)
 
-    def pair_figures(self, pairs: Pairs, most: int) -> dict[str, Any]:
+    def pair_figures(self, pairs: Pairs) -> dict[str, Any]:
         """Gain in dB over the input, by kind; how well clean faces stay as they are."""
         gains, clean, small = np.zeros(0), [], []
-        count = min(most, len(pairs.index))
+        count = min(JUDGED, len(pairs.index))
         kinds = pairs.kinds[:count]
         for i in range(0, count, 16):
             truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))
@@ -224,6 +226,6 @@ class Trainer:
         film = np.isin(kinds, [KINDS.index("call"), KINDS.index("heavy")])
         return {
             "valid_gain_db": round(float(gains[real].mean()), 3), "valid_clean_db": round(float(np.mean(clean)), 2),
-            "valid_worst_db": round(float(gains[film].min()), 2), "kinds": str(each).replace(",", ""),
+            "valid_worst_db": round(float(gains[film].min()), 2), "kinds": each,
             "valid_s_gain_db": round(float(np.concatenate(small)[real].mean()), 3) if small else "",
         }  # fmt: skip

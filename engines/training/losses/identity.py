@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtface.geometry.alignment import fit
 from training.crop_space import F32, F64, roi
 from training.losses.weight_files import weights
 
@@ -43,11 +44,7 @@ def chip_matrix(size: int) -> F64:
     """
     chip = (DLIB + _PADDING) / (1 + 2 * _PADDING) * CHIP - 0.5
     canonical = ANCHORS * (size / 512) - 0.5
-    p, q = (np.array([complex(*v) for v in z]) for z in (chip, canonical))
-    # As complex numbers a similarity is q = r·p + t.
-    r = np.vdot(p - p.mean(), q - q.mean()) / np.vdot(p - p.mean(), p - p.mean()).real
-    t = q.mean() - r * p.mean()
-    return np.array([[r.real, -r.imag, t.real], [r.imag, r.real, t.imag]])
+    return fit(chip, canonical)
 
 
 class _DlibStream:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtface.device.cpu.crop import full_range
-from rtface.device.cpu.device import native_image
+from rtface.device.cpu.view import native_image
 from rtface.frame import Color, FadingCurve, Float32, Frame
 from rtface.geometry.color_curves import code_range, without_fading, ycbcr_from_rgb
 from rtface.geometry.planes import Layout, Role, Samples, layout, planes

@@ -18,6 +18,7 @@ from rtface.correct.temporal import Blend, low_box
 from rtface.device.cuda import shaping
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.frame_slots import FrameSlots
+from rtface.device.cuda.shape_structs import AVERAGE
 from rtface.device.cuda.state_pool import FaceState, StatePool
 from rtface.device.cuda.submission import Submission
 from rtface.frame import Box, Bytes, Float32
@@ -44,7 +45,7 @@ class GpuAverager:
         blends: list[Blend | None] = []
         for (face, place, _), keep in zip(faces, kept, strict=True):
             average = state_of(face).average
-            now, rows = shaping.small_of(small[id(place)], place.size)
+            now, rows = small_of(small[id(place)], place.size)
             blends.append(average.follow(now, rows, face.time, face.scale, known=average.kept is keep))
             average.kept = keep
         self._mix(slots, faces, kept, blends)
@@ -83,7 +84,7 @@ class GpuAverager:
         """Uploads and runs the blends; then keeps the averages."""
         slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
-        rows = np.zeros(sum(map(bool, blends)), shaping.AVERAGE)
+        rows = np.zeros(sum(map(bool, blends)), AVERAGE)
         self._steps.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
         base = at = stage.on_gpu().address
         at += rows.nbytes
@@ -123,6 +124,15 @@ class GpuAverager:
         for places in self._places.values():
             places.close()
         self._places.clear()
+
+
+def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
+    """A reduced crop, 3×n×n, and the rows, as they were downloaded; copies."""
+    cells = size // SHRINK
+    return (
+        values[: 3 * cells * cells].reshape(3, cells, cells).copy(),
+        values[3 * cells * cells : shaping.small_floats(size)].reshape(-1, size).copy(),
+    )
 
 
 def _forget(faces: Sequence[Averaged]) -> None:

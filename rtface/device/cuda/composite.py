@@ -3,80 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from rtface.device.cpu.composite import SMOOTH_FROM, Dither, gray_rows, overlapping, rows
-from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range
-from rtface.device.cuda.affine_map import Map, between_centres, union
-from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.cuda.kernels import (
-    PASTE_JOB,
-    PATCH,
-    TINT,
-    TINT_COLOURED,
-    TINT_JOB,
-    TINT_ROWS,
-    LaunchList,
-    Scratch,
-    packed,
-)
+from rtface.device.cpu.composite import Dither, gray_rows, rows
+from rtface.device.cpu.crop import from_planes, full_range
+from rtface.device.cuda.affine_map import union
+from rtface.device.cuda.filtering import Filters, Image
+from rtface.device.cuda.kernels import TINT_ROWS, LaunchList, Scratch
+from rtface.device.cuda.paste_spots import PasteFace, Spot, faces_of, spot_of
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
+from rtface.device.cuda.structs import PASTE_JOB, PATCH, TINT, TINT_COLOURED, TINT_JOB, packed
 from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import code_range
 from rtface.geometry.planes import Layout, Role
-from rtface.geometry.transforms import bounds, clip_box, compose, field_parity, footprint, invert, translation
+from rtface.geometry.transforms import bounds, clip_box, compose, field_parity, invert
 
 _NO_TARGET: tuple[float, ...] = (0,) * 23
 """The values of a `TARGET` that a paste does not have."""
 _UNMIXED = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]  # a correction that `area` has made of three channels
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
-
-
-class _Face(NamedTuple):
-    """The part of a crop that may be written: under the mask, and one sample of zeros around it.
-
-    Attributes:
-        number: of the caller's faces.
-        size: S.
-        left, top: where the part begins in its crop.
-        width, height: of the part.
-        m: display → part.
-    """
-
-    number: int
-    size: int
-    left: int
-    top: int
-    width: int
-    height: int
-    m: Float
-
-
-class _Spot(NamedTuple):
-    """A face that meets a grid.
-
-    Attributes:
-        face: which.
-        box: the samples that may change.
-        shared: whether other faces' parts meet its own.
-        tint: of the boxes of chroma that may be gray the one that it is in, from 1 on; 0: none.
-        lowpass: what its correction goes through first.
-        cubic: whether it is interpolated with a cubic.
-        spread: whether it is shrunk, so that it reaches beyond its mask.
-        m, k: the maps from samples to the correction, and to the mask.
-    """
-
-    face: _Face
-    box: Box
-    shared: bool
-    tint: int
-    lowpass: Lowpass | None
-    cubic: bool
-    spread: bool
-    m: Map
-    k: Map
 
 
 class PastePlan:
@@ -110,8 +56,8 @@ class PastePlan:
     ) -> None:
         self._frame, self._form = frame, form
         self._colourless = form.kind == "rgb" and neutral is not None
-        faces, groups = _faces(matrices, sizes, supports)
-        self._spots: list[tuple[tuple[Role, ...], list[_Spot]]] = []
+        faces, groups = faces_of(matrices, sizes, supports)
+        self._spots: list[tuple[tuple[Role, ...], list[Spot]]] = []
         self._tints: list[Box] = []  # of chroma that may be gray
         self.boxes: dict[Role, Box] = {}
         self.parts: list[dict[Role, Box]] = [{} for _ in sizes]
@@ -132,14 +78,14 @@ class PastePlan:
 
     def _meet(
         self,
-        faces: list[_Face],
+        faces: list[PasteFace],
         groups: list[list[int]],
         roles: tuple[Role, ...],
         place: Float,
         neutral: Callable[[Box], bool] | None,
         probe: bool,
         scratch: Scratch,
-    ) -> list[_Spot]:
+    ) -> list[Spot]:
         """Spots as of `composite.Placement` and `warp_patch`; `place` leads from the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
         backs = [compose(face.m, place) for face in faces]
@@ -165,29 +111,10 @@ class PastePlan:
                 for n in group:
                     tints[n] = len(self._tints)
         return [
-            self._spot(face, box, back, group, tint, len(roles), scratch)
+            spot_of(face, box, back, group, tint, len(roles), scratch)
             for face, box, back, group, tint in zip(faces, boxes, backs, shared, tints, strict=True)
             if box is not None
         ]
-
-    def _spot(
-        self, face: _Face, box: Box, back: Float, shared: bool, tint: int, components: int, scratch: Scratch
-    ) -> _Spot:
-        shrink = footprint(back)
-        cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
-        how = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
-        factors, step = how.factors if how is not None else (1, 1), 2.0 if cubic else 1.0
-        return _Spot(
-            face,
-            box,
-            shared,
-            tint,
-            how,
-            cubic,
-            spread,
-            between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
-            between_centres(back, (0.0, 0.0), box[:2], (1.0, 1.0)),
-        )
 
     def job(
         self, surface: SampleMap, base: int, corrections: Sequence[int], masks: Sequence[int], scratch: int = 0
@@ -266,7 +193,7 @@ class PastePlan:
         return first
 
     def _source(
-        self, spot: _Spot, roles: tuple[Role, ...], correction: int, filters: Filters
+        self, spot: Spot, roles: tuple[Role, ...], correction: int, filters: Filters
     ) -> tuple[int, int, int, int, int, int]:
         """Where the correction is taken from, the address of `correction` being that of the whole crop: address, plane,
         pitch, width, height and channels of a `PATCH`."""
@@ -288,7 +215,7 @@ class PastePlan:
 
     def _patch(
         self,
-        spot: _Spot,
+        spot: Spot,
         target: int,
         source: tuple[int, int, int, int, int, int],
         mask: int,
@@ -355,18 +282,3 @@ class PastePlan:
             *none,
             0,
         )
-
-
-def _faces(
-    matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
-) -> tuple[list[_Face], list[list[int]]]:
-    """Faces as of `composite.cut_patch`, those without a mask left out; groups as of `overlapping`, of numbers of those
-    that are left."""
-    faces: list[_Face] = []
-    for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
-        x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)
-        left, top, right, bottom = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, size), min(y1 + 1, size)
-        if x0 < x1 and y0 < y1 and left < right and top < bottom:
-            part = compose(translation(-left, -top), matrix)
-            faces.append(_Face(n, size, left, top, right - left, bottom - top, part))
-    return faces, overlapping([bounds(invert(face.m), (0.0, 0.0, face.width, face.height)) for face in faces])

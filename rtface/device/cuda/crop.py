@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from rtface.device.cpu.crop import BLUR_FROM, from_planes, full_range, halved, rgb_rows
 from rtface.device.cuda.affine_map import Map, between_centres
 from rtface.device.cuda.filtering import Filters, Image, Lowpass, plan_lowpass
-from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_FACE, CROP_JOB, CROP_ROWS, LaunchList, Scratch, packed
+from rtface.device.cuda.kernels import CROP_COLUMNS, CROP_ROWS, LaunchList, Scratch
 from rtface.device.cuda.staging import SampleMap, grids, plane_shape
+from rtface.device.cuda.structs import CROP_FACE, CROP_JOB, packed
 from rtface.frame import Box, Float, Frame
 from rtface.geometry.color_curves import curve_of
 from rtface.geometry.planes import Layout, Role

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rtface.device.cpu.composite import neutral, neutral_rgb
-from rtface.device.cpu.device import CpuDevice, CpuView, native_image
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.view import CpuView, native_image
 from rtface.device.cuda.composite import PastePlan
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.face_slots import FaceSlot

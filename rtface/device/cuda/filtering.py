@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rtface.device.cpu.crop import smoothing
-from rtface.device.cuda.kernels import FILTER, FILTER_JOB, LaunchList, Scratch
+from rtface.device.cuda.kernels import LaunchList, Scratch
+from rtface.device.cuda.structs import FILTER, FILTER_JOB
 
 _NONE = (0.0,) * 5
 Weights = tuple[float, ...]

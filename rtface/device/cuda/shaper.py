@@ -23,6 +23,7 @@ from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.frame_slots import FrameSlots, GpuCorrection
 from rtface.device.cuda.gpu import Memory, Stream
 from rtface.device.cuda.kernels import KernelCall
+from rtface.device.cuda.shape_structs import CONTROL, FACE
 from rtface.device.cuda.submission import Submission
 from rtface.device.cuda.transfers import outputs_to_gpu, outputs_to_host
 from rtface.frame import Bytes, Float32
@@ -71,7 +72,7 @@ class GpuShaper:
         measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
         self._steps.pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
-        masks, data, steps = self._masks(seen), list[bytes](), count * shaping.FACE.itemsize
+        masks, data, steps = self._masks(seen), list[bytes](), count * FACE.itemsize
         made = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
             for face, *_ in seen
@@ -147,7 +148,7 @@ class GpuShaper:
                     self._sheets(decided.grain.coarseness if decided.grain and decided.grain.made else None, constants),
                 )
             )
-        self._steps.pools.grow(slot.steps["apply"], count * shaping.CONTROL.itemsize)
+        self._steps.pools.grow(slot.steps["apply"], count * CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
         self._steps.put(
             slot,

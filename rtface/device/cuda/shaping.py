@@ -25,19 +25,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from rtface.correct import Controls, FaceRegion, Measures, ShapingOptions
-from rtface.correct.colour import CELLS, GRID
+from rtface.correct.colour import CELLS
 from rtface.correct.detail import cell_box, step_of
 from rtface.correct.face_region import middle_rows
 from rtface.correct.grain import OwnTexture, Texture, cell_rows, gaussian
 from rtface.correct.motion import ROWS, SHRINK
 from rtface.device.cuda.gpu import Shape3
-from rtface.device.cuda.kernels import KernelCall, LaunchList, Struct, packed, struct_type
+from rtface.device.cuda.kernels import KernelCall, LaunchList
+from rtface.device.cuda.shape_structs import FACE, LINES, MIDDLE, SMALL, TAPS
+from rtface.device.cuda.structs import Struct, packed
 from rtface.frame import Float32
 
 CODE = Path(__file__).with_name("shape.cu")
@@ -51,71 +52,6 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = {
 """Argument types of every kernel: the addresses of the faces and of the controls."""
 BLOCK: Shape3 = (32, 8, 1)
 MIN_CROP_SIDE_PX = 64  # pixels: the least side of a crop
-
-_INT, _FLOAT, _ADDRESS = np.int32, np.float32, np.uint64
-_LINES, _TAPS, _MIDDLE = 64, 13, 16
-_RESULTS = (
-    "cells",
-    "crop_cells",
-    "samples",
-    "texture",
-    "change",
-    "irises",
-    "grain",
-    "middle",
-    "above",
-    "below",
-    "detail",
-)
-
-
-def _struct(addresses: tuple[str, ...], **fields: Any) -> np.dtype[np.void]:
-    return struct_type(**dict.fromkeys(addresses, _ADDRESS), **fields)
-
-
-FACE = _struct(
-    ("r", "c", "correction", "final", "mask", "occlusion", "across", "own", "power", "soft", "fine", *_RESULTS),
-    size=_INT,
-    step=_INT,
-    side=_INT,
-    mask_side=_INT,
-    rows=_INT,
-    columns=_INT,
-    region=(_INT, 4),
-    box=(_INT, 4),
-    part=(_INT, 4),
-    detail_box=(_INT, 4),
-    windows=(_INT, (2, 4)),
-    eyes=(_FLOAT, (2, 3)),
-    wide=_INT,
-    own_wide=_INT,
-    first=_INT,
-    lines=_INT,
-    above_rows=(_INT, _MIDDLE),
-    below_rows=(_INT, _MIDDLE),
-    taps=(_FLOAT, _TAPS),
-    own_taps=(_FLOAT, _TAPS),
-    match=_INT,
-    detail_step=_INT,
-)
-CONTROL = _struct(
-    ("sheet",),
-    excess=(_FLOAT, (3, GRID, GRID)),
-    gate=(_FLOAT, (CELLS, CELLS)),
-    detail=(_FLOAT, (CELLS, CELLS)),
-    colours=(_FLOAT, (2, 3)),
-    own=_FLOAT,
-    deviation=_FLOAT,
-    made=_FLOAT,
-    strength=_FLOAT,
-    sheet_x=_INT,
-    sheet_y=_INT,
-    gated=_INT,
-)
-SMALL = _struct(("c", "to"), size=_INT, unused=_INT)
-AVERAGE = _struct(("r", "mean", "flow", "gate"), size=_INT, x=_INT, y=_INT, columns=_INT, rows=_INT, cubic=_INT)
-STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "ShapeAverage": AVERAGE}
-"""By the names that the structs have in `shape.cu`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +91,11 @@ def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
         "samples": (3, side, side),
         "texture": (side, side),
         "change": (side, side),
-        "irises": (2, _LINES, 7),
+        "irises": (2, LINES, 7),
         "grain": (side, side),
-        "middle": (_MIDDLE, size),
-        "above": (_MIDDLE, size // 4),
-        "below": (_MIDDLE, size // 4),
+        "middle": (MIDDLE, size),
+        "above": (MIDDLE, size // 4),
+        "below": (MIDDLE, size // 4),
         "detail": (2, CELLS, CELLS),
     }
     ends = list(accumulate(math.prod(shape) for shape in shapes.values()))
@@ -233,14 +169,14 @@ def _taps(scale: float) -> tuple[int, list[float]]:
     """How far the Gaussian that `highpass` takes away reaches, and half of it, from the middle on."""
     side, sigma = gaussian(scale)
     half = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2 :].tolist()
-    return side // 2, [*half, *[0.0] * (_TAPS - len(half))]
+    return side // 2, [*half, *[0.0] * (TAPS - len(half))]
 
 
 @lru_cache(maxsize=256)
 def _lines_of(height: int) -> tuple[int, ...]:
     """`first`, `lines`, `above_rows` and `below_rows` of a part of so many rows."""
     above, below, nearer = cell_rows(height)
-    rest = (0,) * (_MIDDLE - len(nearer))
+    rest = (0,) * (MIDDLE - len(nearer))
     return middle_rows(height).start, len(nearer), *above.tolist(), *rest, *below.tolist(), *rest
 
 
@@ -316,12 +252,12 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True, d
     extents = {
         "shape_cells": (CELLS, 3 * CELLS),
         "shape_samples": (side, side),
-        "shape_irises": (_LINES, 2),
+        "shape_irises": (LINES, 2),
         "shape_rows": (size, size),
         "shape_columns": (size, size),
         "shape_power": (cells, cells),
         "shape_soften": (cells, cells),
-        "shape_pick": (max(size, side), side + 3 * _MIDDLE),
+        "shape_pick": (max(size, side), side + 3 * MIDDLE),
         "shape_fine": (size, size),
         "shape_detail": (CELLS, 2 * CELLS),
     }
@@ -349,15 +285,6 @@ def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
     cells = largest // SHRINK
     job.add("shape_small", (cells, 3 * cells + -(-largest // ROWS)), len(crops), rows)
     return job
-
-
-def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
-    """A reduced crop, 3×n×n, and the rows, as they were downloaded; copies."""
-    cells = size // SHRINK
-    return (
-        values[: 3 * cells * cells].reshape(3, cells, cells).copy(),
-        values[3 * cells * cells : small_floats(size)].reshape(-1, size).copy(),
-    )
 
 
 def average_launches(averages: Struct, at: int) -> list[KernelCall]:

@@ -12,8 +12,9 @@ import numpy as np
 from rtface.device.cuda.buffer_pool import GrowingBuffer, SlotPool
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.gpu import Gpu, Memory
-from rtface.device.cuda.kernels import SEEN_JOB, LaunchList, affine
+from rtface.device.cuda.kernels import LaunchList, affine
 from rtface.device.cuda.staging import GpuSamples
+from rtface.device.cuda.structs import SEEN_JOB
 from rtface.device.cuda.submission import Submission
 from rtface.device.view import FrameView
 from rtface.frame import Bytes, Float, Frame

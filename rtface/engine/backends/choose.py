@@ -9,7 +9,8 @@ from typing import NoReturn
 
 from rtface import plugins
 from rtface.engine.backends import onnx_runtime
-from rtface.engine.plan import GoldenResult, Plan, PlanIdentity, candidates, open_plan
+from rtface.engine.golden import GoldenResult, candidates, open_plan
+from rtface.engine.plan import Plan, PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError, log

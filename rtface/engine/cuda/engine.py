@@ -24,7 +24,7 @@ from rtface.engine.base import EngineBase
 from rtface.engine.cuda.batch import Batches
 from rtface.engine.cuda.golden import GoldenBatch, row_of
 from rtface.engine.cuda.hosted import Hosted, known
-from rtface.engine.plan import GoldenResult
+from rtface.engine.golden import GoldenResult
 from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log

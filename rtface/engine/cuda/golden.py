@@ -13,7 +13,7 @@ from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Memory
 from rtface.device.cuda.state_pool import FaceState, StatePool
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.engine.plan import judged_golden, psnr
+from rtface.engine.golden import judged_golden, psnr
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 

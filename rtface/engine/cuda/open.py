@@ -21,7 +21,6 @@ def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> 
         EngineError: no precision gives the reference's answers.
         OutOfDeviceMemory, DeviceLost.
     """
-    recipe.check_weights()
     plan, verdict = streams.run(lambda: open_tensorrt(recipe, streams.gpu)).result()
     why = f"{verdict.psnr:.0f} dB against its golden crops"
     name = f"cuda:{ordinal}" if ordinal else "cuda"

@@ -6,7 +6,8 @@ Needs one of the extras ``rtx`` and ``tensorrt``; what they bring is imported wh
 from __future__ import annotations
 
 from rtface.device.cuda.gpu import Gpu
-from rtface.engine.plan import GoldenResult, PlanIdentity, open_plan
+from rtface.engine.golden import GoldenResult, open_plan
+from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.engine.tensorrt import store

@@ -11,17 +11,18 @@ import av
 import numpy as np
 import onnxruntime
 
-from rtface.device.cuda import batch, kernels, shaping
+from rtface.device.cuda import batch, kernels, shape_structs, shaping, structs
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine.cuda.engine import GpuEngine
-from rtface.engine.plan import GoldenResult, PlanIdentity
+from rtface.engine.golden import GoldenResult
+from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe, find_recipes, load_recipe
 from rtface.errors import EngineError
 from tests.device.cuda.fake_gpu import STREAMS, FakeGpu, LentMemory
 from tests.device.cuda.host_kernels import compile_kernels
 
 SOURCES = {kernels.CODE: kernels.KERNELS, shaping.CODE: shaping.KERNELS, batch.CODE: batch.KERNELS}
-STRUCTS = {kernels.CODE: kernels.STRUCTS, shaping.CODE: shaping.STRUCTS}
+STRUCTS = {kernels.CODE: structs.STRUCTS, shaping.CODE: shape_structs.STRUCTS}
 
 
 def build_kernels() -> Callable[..., None]:

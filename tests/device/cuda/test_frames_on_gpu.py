@@ -11,7 +11,8 @@ import pytest
 from rtface.analysis.patch import patch_of_view
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.config.options import Options
-from rtface.device.cpu.device import CpuDevice, CpuView
+from rtface.device.cpu.device import CpuDevice
+from rtface.device.cpu.view import CpuView
 from rtface.device.cuda.device import CudaDevice
 from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.enhance.film import FilmEnhancer

@@ -27,9 +27,10 @@ from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
 from rtface.correct.motion import FINE, ROWS
 from rtface.correct.temporal import low_box
-from rtface.device.cuda import shaping
+from rtface.device.cuda import averaging, shape_structs, shaping
 from rtface.device.cuda.kernels import KernelCall
-from rtface.device.cuda.shaping import CODE, KERNELS, STRUCTS, FaceAddresses
+from rtface.device.cuda.shape_structs import STRUCTS
+from rtface.device.cuda.shaping import CODE, KERNELS, FaceAddresses
 from rtface.engine.crop_runner import spread
 from rtface.errors import EngineError
 from rtface.geometry.transforms import FFHQ_512, to_cv2
@@ -149,7 +150,7 @@ class Gpu:
     ) -> None:
         self._shaper, self._cases = shaper, cases
         self._largest, self._count = max(k.area.size for k in cases), len(cases) + room
-        self._faces = shaper.hold(np.zeros(self._count, shaping.FACE))  # the room stays empty
+        self._faces = shaper.hold(np.zeros(self._count, shape_structs.FACE))  # the room stays empty
         self._held: list[np.ndarray] = []
         self.measured, self.results = [], []
         for n, k in enumerate(cases):
@@ -182,7 +183,7 @@ class Gpu:
                         k.region,
                     ),
                 ),
-                shaping.FACE,
+                shape_structs.FACE,
             )
             self.measured.append(made[2])
             self.results.append((made[0], made[1]))
@@ -197,10 +198,10 @@ class Gpu:
 
     def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
         sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
-        told = self._shaper.hold(np.zeros(self._count, shaping.CONTROL))
+        told = self._shaper.hold(np.zeros(self._count, shape_structs.CONTROL))
         told[: len(controls)] = np.frombuffer(
             b"".join([shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls]),
-            shaping.CONTROL,
+            shape_structs.CONTROL,
         )
         self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))
         return self.results
@@ -347,7 +348,7 @@ def test_reduced_crops_of_several_sizes(shaper):
     out = shaper.hold(np.full(ends[-1] + 8, np.nan, np.float32))
     kernel_run(shaper, shaping.small_job([(c.ctypes.data, len(c[0])) for c in crops], out.ctypes.data))
     for c, values in zip(crops, np.split(np.array(out), ends), strict=False):
-        now, rows = shaping.small_of(values, len(c[0]))
+        now, rows = averaging.small_of(values, len(c[0]))
         wanted = [cv2.resize(plane, now.shape[1:], interpolation=cv2.INTER_AREA) for plane in np.array(c)]
         np.testing.assert_allclose(now, wanted, rtol=0, atol=2e-7)
         np.testing.assert_array_equal(rows, np.array(c)[1, ::ROWS])
@@ -400,7 +401,7 @@ def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
                 )
             )
         if rows:
-            told = shaper.hold(np.array(rows, shaping.AVERAGE))
+            told = shaper.hold(np.array(rows, shape_structs.AVERAGE))
             (launch,) = shaping.average_launches(told, told.ctypes.data)
             shaper.launch(launch.kernel, launch.grid, launch.block, *launch.args)
         blended += len(rows)

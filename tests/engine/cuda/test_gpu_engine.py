@@ -10,7 +10,7 @@ import pytest
 
 from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.stream_thread import StreamThread
-from rtface.engine.plan import load_golden, psnr
+from rtface.engine.golden import load_golden, psnr
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from tests.device.cuda.fake_gpu import FakeStream
 from tests.device.cuda.gpu_rig import FakeGpu, hold

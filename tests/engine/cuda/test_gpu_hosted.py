@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from rtface.engine.plan import load_golden, psnr
+from rtface.engine.golden import load_golden, psnr
 from rtface.errors import EngineError, OutOfDeviceMemory
 from tests.engine.cuda.test_gpu_engine import bench  # noqa: F401
 

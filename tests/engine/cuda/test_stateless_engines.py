@@ -13,8 +13,8 @@ from rtface.correct import TemporalAverage
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cuda.shaping import measure_floats, small_floats
 from rtface.engine.cuda.engine import GpuEngine
+from rtface.engine.golden import GoldenResult
 from rtface.engine.host_engine import HostEngine
-from rtface.engine.plan import GoldenResult
 from rtface.engine.recipe import load_recipe
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import EngineError

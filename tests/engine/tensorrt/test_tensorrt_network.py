@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rtface.engine.plan import gate
+from rtface.engine.golden import gate
 from rtface.engine.recipe import SHIPPED, Recipe, load_recipe
 from rtface.errors import EngineError
 from tests.engine.conftest import Maker

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from rtface.engine import learned, tensorrt
-from rtface.engine.plan import PlanIdentity, gate
+from rtface.engine.golden import gate
+from rtface.engine.plan import PlanIdentity
 from rtface.engine.recipe import Recipe, load_recipe
 from rtface.engine.recipe_tables import Batch
 from rtface.engine.tensorrt import store

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.device.cpu.device import CpuView
 from rtface.device.cpu.swscale import Swscale
+from rtface.device.cpu.view import CpuView
 from rtface.frame import Color, Frame
 from rtface.live.control.preview import PairEncoder
 

@@ -1,12 +1,9 @@
-"""Truths of the protocol *native*: sharp portraits that move gently, and real clips, each at the size that is coded.
+"""Truths: sharp portraits that move gently, and real clips, each at the size that is coded.
 
 | kind | truth |
 | --- | --- |
 | ``portraits`` | a photograph of 512 px before a soft wall, made smaller by two or more, 24 frames, of which the last 12 are measured |
 | ``clips`` | a real clip halved by area, 40 frames; some are coded or soft themselves, mere smoothing looks good there, and a sharper answer counts as a loss |
-| ``stills`` | the first frame of a portrait |
-| ``clean`` | as ``portraits``; to be coded without loss |
-| ``backgrounds`` | as ``portraits``, with text, line art, foliage, a test chart or grain behind the head, by turns |
 
 Each frame of a portrait is resampled once, from the photograph (bicubic samples half a pixel apart, averaged over the
 frame's pixel), so that the truth is as sharp as area reduction makes it. Portraits whose fine detail inside the oval
@@ -18,23 +15,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from training.crop_space import F32, F64, U8, oval_mask, similarity
 from training.data.portraits import TUNING_PEOPLE, Face, split
-from training.evaluation.backgrounds import behind
-from training.evaluation.clip_protocols import Clip, watch
-from training.evaluation.metrics import LUMA
+from training.evaluation.clip_protocols import Clip
 
+LUMA = np.array([0.299, 0.587, 0.114])
 FACE_BOX = (0.235, 0.265, 0.765, 0.92)
 """x0, y0, x1, y1 of a face's box in its canonical crop, fractions of the side: means of what the tracker finds."""
 WIDTH = 135.0
 FRAMES, WARM = 24, 12
 """Frames of a portrait's film, and how many of them are not measured."""
-CLIP_FRAMES = 40
 REDUCTION = 2.0
 """Least number of the photograph's pixels on a pixel of the truth."""
 SHARP = 4.0
@@ -49,19 +43,16 @@ class Truth:
     """A sharp film.
 
     Attributes:
-        name, kind: for the tables.
+        name: for the tables.
         frames: uint8 H×W×3 RGB.
         matrices: 2×3 of every frame, 512-px canonical pixels → frame pixels, centres at integers.
         first: number of the first frame that is measured.
-        bounded: whether only the canonical crop itself shows the head's surroundings; beyond is a wall.
     """
 
     name: str
-    kind: str
     frames: list[U8]
     matrices: list[F64]
     first: int = 0
-    bounded: bool = False
 
     @property
     def width(self) -> float:
@@ -90,24 +81,17 @@ def people(faces: Sequence[Face], which: str) -> list[Face]:
 # --- portraits ---
 
 
-def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES,
-             reduction: float = REDUCTION, background: str = "") -> Truth:  # fmt: skip
-    """A film of one photograph.
-
-    Args:
-        width: of the face, pixels.
-        frames: how many.
-        reduction: least number of the photograph's pixels on a pixel of the film, 1 or more; a little less passes.
-        background: of `backgrounds.BACKGROUNDS`, in place of the photograph's own.
+def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
+    """A film of one photograph; ``width`` of the face in pixels.
 
     Raises:
-        ValueError: the photograph has too few pixels for such a face.
+        ValueError: the photograph has less than `REDUCTION` pixels on a pixel of such a film; a little less passes.
     """
     picture = face.load()
     side = width / (FACE_BOX[2] - FACE_BOX[0])
-    if len(picture) < 0.98 * reduction * side:
-        raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {reduction * side:.0f} px")
-    return film_of(behind(picture, background) if background else picture, face.identity, side, frames)
+    if len(picture) < 0.98 * REDUCTION * side:
+        raise ValueError(f"{face.path.name}: a face of {width:.0f} px needs a photograph of {REDUCTION * side:.0f} px")
+    return film_of(picture, face.identity, side, frames)
 
 
 def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
@@ -119,7 +103,7 @@ def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
     angle = rng.normal(0, 0.04)
     small = cv2.resize(picture, (8, 8), interpolation=cv2.INTER_AREA)
     wall = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_CUBIC), np.uint8)
-    truth = Truth(name, "portraits", [], [], min(WARM, frames - 1), bounded=True)
+    truth = Truth(name, [], [], min(WARM, frames - 1))
     for t in range(frames):
         x, y = ((size[k] - 1) / 2 + _way(speed[k], sway, pace, phase[k], t) for k in (0, 1))
         matrix = similarity(side / 512 * float(np.exp(zoom * t)), float(angle + turn * t), (float(x), float(y)), 512)
@@ -174,19 +158,6 @@ def oval_of(matrix: F64, size: tuple[int, int]) -> F32:
     return np.asarray(cv2.remap(oval_mask(512), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
-def head_of(matrix: F64, size: tuple[int, int], bounded: bool) -> F32:
-    """The head, twice the face's box, in a frame: float32 H×W, 0 or 1.
-
-    ``bounded``: only where the canonical crop itself is seen.
-    """
-    u, v = places(matrix, size)
-    x0, y0, x1, y1 = (512 * p for p in FACE_BOX)
-    inside = (np.abs(u - (x0 + x1) / 2) <= x1 - x0) & (np.abs(v - (y0 + y1) / 2) <= y1 - y0)
-    if bounded:
-        inside &= (np.minimum(u, v) >= EDGE) & (np.maximum(u, v) <= 511 - EDGE)
-    return inside.astype(np.float32)
-
-
 def fine(image: U8 | F32) -> F32:
     """The fine detail of an RGB picture: its luma less a Gaussian of one pixel, code values."""
     luma = np.asarray(image.astype(np.float32) @ LUMA.astype(np.float32), np.float32)
@@ -203,19 +174,10 @@ def sharpness(truth: Truth) -> float:
 # --- clips ---
 
 
-def halved_clip(path: Path, frames: int = CLIP_FRAMES, cache: Path | None = None) -> Truth:
-    """A real clip, halved by area; ``cache`` keeps the tracked face.
-
-    Raises:
-        ValueError: it shows one face for too few frames.
-    """
-    return halved(watch(path, frames, cache))
-
-
 def halved(clip: Clip) -> Truth:
     """The frames of a real clip, halved by area."""
     height, width = (4 * (n // 4) for n in clip.clean[0].shape[:2])
     half = (width // 2, height // 2)
     small = [np.asarray(cv2.resize(f[:height, :width], half, interpolation=cv2.INTER_AREA), np.uint8)
              for f in clip.clean]  # fmt: skip
-    return Truth(clip.name, "clips", small, [m / 2 - np.array([[0, 0, 0.25], [0, 0, 0.25]]) for m in clip.matrices])
+    return Truth(clip.name, small, [m / 2 - np.array([[0, 0, 0.25], [0, 0, 0.25]]) for m in clip.matrices])

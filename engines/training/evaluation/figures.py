@@ -1,0 +1,155 @@
+"""Figures of restored film in the oval of the face, against its truth."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from training.crop_space import F32, U8, cut, oval_mask
+from training.evaluation.truths import LUMA, Truth, oval_of
+from training.losses.weight_files import VARIABLE
+
+Row = dict[str, float]
+HARMED = -0.05
+"""dB below which a clip counts as harmed."""
+FLOOR = 1e-2
+"""Least mean squared error that is told apart, code values²: 68 dB."""
+JUDGED = 3
+"""Frames whose identity and ST-LPIPS are measured."""
+
+
+def finest(image: F32) -> F32:
+    """The Laplacian of the luma of an RGB picture."""
+    return np.asarray(cv2.Laplacian(np.asarray(image @ LUMA.astype(np.float32), np.float32), cv2.CV_32F), np.float32)
+
+
+def decibel(error: float) -> float:
+    """PSNR of a mean squared error in code values²."""
+    return float(10 * np.log10(255**2 / max(error, FLOOR)))
+
+
+class Judge:
+    """EdgeFace, which no network was trained with, and ST-LPIPS where torch is installed."""
+
+    def __init__(self) -> None:
+        self.edgeface = self.st_lpips = None
+        if os.environ.get(VARIABLE):
+            from training.evaluation.edgeface import EdgeFace
+
+            self.edgeface = EdgeFace()
+            if importlib.util.find_spec("torch"):
+                from training.losses.perceptual import StLpips
+
+                self.st_lpips = StLpips()
+
+    def row(self, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:
+        """Mean cosine and distance to the truth, and how much larger the default's cosine is, ``same``."""
+        row: Row = {}
+        last = len(truth.frames) - 1
+        for n in {int(v) for v in np.linspace(truth.first, last, JUDGED)} if self.edgeface else ():
+            want, *films = (cut(f[n], truth.matrices[n], 512) for f in (truth.frames, coded, default))
+            for name, shown in zip(("input", "default"), films, strict=True):
+                row.setdefault(f"{name}_identity", 0.0)
+                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, want)) / JUDGED
+                if self.st_lpips:
+                    a, b = (picture.astype(np.float32) / 255 for picture in (shown, want))
+                    row.setdefault(f"{name}_lpips", 0.0)
+                    row[f"{name}_lpips"] += self.st_lpips.distance(a, b, oval_mask(512)) / JUDGED
+        return row | ({"same": row["default_identity"] - row["input_identity"]} if row else {})
+
+
+class Ruler:
+    """The measured frames of one truth, and the figures of any film of them.
+
+    Only the part of the frames that holds the face on all of them is looked at.
+    """
+
+    def __init__(self, truth: Truth) -> None:
+        size = truth.frames[0].shape[1::-1]
+        self._numbers = range(truth.first, len(truth.frames))
+        ovals = [oval_of(truth.matrices[n], size) for n in self._numbers]
+        x, y, w, h = cv2.boundingRect((np.max(ovals, axis=0) > 0).astype(np.uint8))
+        self.part = np.s_[max(0, y - 4) : y + h + 4, max(0, x - 4) : x + w + 4]
+        self._ovals = [np.ascontiguousarray(o[self.part])[..., None] for o in ovals]
+        self._truth = self.seen(truth.frames)
+
+    def seen(self, frames: Sequence[U8]) -> list[F32]:
+        """The measured part of the measured frames of a whole film, float32 h×w×3, code values."""
+        return [frames[n][self.part].astype(np.float32) for n in self._numbers]
+
+    def row(self, coded: Sequence[U8], default: Sequence[U8]) -> Row:
+        """All figures of one coded film, and what was made of it: uint8 H×W×3 RGB, as many as the truth has."""
+        c, d = self.seen(coded), self.seen(default)
+        before, luma = self._decibel(c)
+        after, better = self._decibel(d)
+        row = {"input": before, "default": after - before, "luma": better - luma}
+        row["change"] = self._mean([(x - y) ** 2 for x, y in zip(d, c, strict=True)]) ** 0.5
+        row["changed"] = float(np.mean([bool((x != y).any()) for x, y in zip(d, c, strict=True)]))
+        energy = [self._mean([finest(x)[..., None] ** 2 for x in film]) for film in (d, c)]
+        row["sharper"] = energy[0] / max(energy[1], 1e-9)
+        if len(c) > 1:
+            row["flicker"] = self._flicker(d) / max(self._flicker(c), 1e-9)
+        return row
+
+    def _mean(self, values: list[F32]) -> float:
+        """Mean over the ovals, pooled over the frames."""
+        total = sum(float((w * v).sum()) for w, v in zip(self._ovals, values, strict=True))
+        return total / (values[0].shape[2] * sum(float(w.sum()) for w in self._ovals))
+
+    def _decibel(self, film: list[F32]) -> tuple[float, float]:
+        """PSNR of all three colours, and of luma."""
+        errors = [x - t for x, t in zip(film, self._truth, strict=True)]
+        luma = [(e @ LUMA.astype(np.float32))[..., None] for e in errors]
+        return decibel(self._mean([e**2 for e in errors])), decibel(self._mean([e**2 for e in luma]))
+
+    def _flicker(self, film: list[F32]) -> float:
+        errors = [x - t for x, t in zip(film, self._truth, strict=True)]
+        changes = [float((w * np.abs(after - before)).sum() / w.sum())
+                   for w, before, after in zip(self._ovals, errors, errors[1:], strict=False)]  # fmt: skip
+        return float(np.mean(changes))
+
+
+# --- tables ---
+
+COLUMNS = {
+    "clips": "{count:.0f}",
+    "dB in": "{input:.2f}",
+    "default (worst)": "{default:+.2f} ({worst default:+.2f})",
+    "luma (worst)": "{luma:+.2f} ({worst luma:+.2f})",
+    "harmed": "{harmed:.0%}",
+    "changed": "{changed:.0%}",
+    "expected (off)": "{expected:+.2f} ({missed:.2f})",
+    "sharper (least)": "{sharper:.2f} ({worst sharper:.2f})",
+    "flicker (worst)": "{flicker:.2f} ({worst flicker:.2f})",
+    "ST-LPIPS": "{input_lpips:.4f} > {default_lpips:.4f}",
+    "identity": "{input_identity:.3f} > {default_identity:.3f}",
+    "change (worst)": "{same:+.4f} ({worst same:+.4f})",
+}
+"""Head → form of the figures."""
+_HIGHER_IS_WORSE = ("missed", "flicker", "change", "changed", "default_lpips")
+
+
+def summary(rows: Sequence[Row]) -> Row:
+    """Means over clips; ``worst …`` of each, ``count``, and ``harmed``: the share of clips that lost 0.05 dB."""
+    out: Row = {"count": float(len(rows))}
+    for key in dict.fromkeys(k for row in rows for k in row):
+        values = [row[key] for row in rows if key in row]
+        out[key] = float(np.mean(values))
+        out[f"worst {key}"] = max(values) if key in _HIGHER_IS_WORSE else min(values)
+    out["harmed"] = float(np.mean([row["default"] < HARMED for row in rows]))
+    return out
+
+
+def table(title: str, rows: Mapping[str, Row]) -> str:
+    """Markdown: one line for each of ``rows``; figures that a row lacks are left out, and columns that all lack."""
+    keys = {head: re.findall(r"{([^:]+):", form) for head, form in COLUMNS.items()}
+    shown = [head for head in COLUMNS if any(row.keys() >= set(keys[head]) for row in rows.values())]
+    lines = [[title, *shown], ["---", *("---:" for _ in shown)]]
+    for name, row in rows.items():
+        lines.append([name, *(COLUMNS[h].format_map(row) if row.keys() >= set(keys[h]) else "" for h in shown)])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

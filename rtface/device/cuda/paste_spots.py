@@ -1,0 +1,93 @@
+"""The faces of a paste, and where each meets the grids of a frame's planes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rtface.device.cpu.composite import SMOOTH_FROM, overlapping
+from rtface.device.cpu.crop import BLUR_FROM
+from rtface.device.cuda.affine_map import Map, between_centres
+from rtface.device.cuda.filtering import Lowpass, plan_lowpass
+from rtface.device.cuda.kernels import Scratch
+from rtface.frame import Box, Float
+from rtface.geometry.transforms import bounds, compose, footprint, invert, translation
+
+
+class PasteFace(NamedTuple):
+    """The part of a crop that may be written: under the mask, and one sample of zeros around it.
+
+    Attributes:
+        number: of the caller's faces.
+        size: S.
+        left, top: where the part begins in its crop.
+        width, height: of the part.
+        m: display → part.
+    """
+
+    number: int
+    size: int
+    left: int
+    top: int
+    width: int
+    height: int
+    m: Float
+
+
+class Spot(NamedTuple):
+    """A face that meets a grid.
+
+    Attributes:
+        face: which.
+        box: the samples that may change.
+        shared: whether other faces' parts meet its own.
+        tint: of the boxes of chroma that may be gray the one that it is in, from 1 on; 0: none.
+        lowpass: what its correction goes through first.
+        cubic: whether it is interpolated with a cubic.
+        spread: whether it is shrunk, so that it reaches beyond its mask.
+        m, k: the maps from samples to the correction, and to the mask.
+    """
+
+    face: PasteFace
+    box: Box
+    shared: bool
+    tint: int
+    lowpass: Lowpass | None
+    cubic: bool
+    spread: bool
+    m: Map
+    k: Map
+
+
+def faces_of(
+    matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
+) -> tuple[list[PasteFace], list[list[int]]]:
+    """Faces as of `composite.cut_patch`, those without a mask left out; groups as of `overlapping`, of numbers of those
+    that are left."""
+    faces: list[PasteFace] = []
+    for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
+        x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)
+        left, top, right, bottom = max(x0 - 1, 0), max(y0 - 1, 0), min(x1 + 1, size), min(y1 + 1, size)
+        if x0 < x1 and y0 < y1 and left < right and top < bottom:
+            part = compose(translation(-left, -top), matrix)
+            faces.append(PasteFace(n, size, left, top, right - left, bottom - top, part))
+    return faces, overlapping([bounds(invert(face.m), (0.0, 0.0, face.width, face.height)) for face in faces])
+
+
+def spot_of(face: PasteFace, box: Box, back: Float, shared: bool, tint: int, components: int, scratch: Scratch) -> Spot:
+    """Where a face meets a grid; `back` leads from the plane to the face's part."""
+    shrink = footprint(back)
+    cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
+    how = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
+    factors, step = how.factors if how is not None else (1, 1), 2.0 if cubic else 1.0
+    return Spot(
+        face,
+        box,
+        shared,
+        tint,
+        how,
+        cubic,
+        spread,
+        between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),
+        between_centres(back, (0.0, 0.0), box[:2], (1.0, 1.0)),
+    )

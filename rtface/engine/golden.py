@@ -1,0 +1,255 @@
+"""The gate that a plan has to pass, and the choice of the first precision that does.
+
+A plan can be wrong without failing: reduced precision has been seen to collapse restorers to one grey, finite
+image, so looking for NaN is not enough. A plan that has not been seen here before therefore restores the recipe's
+golden crops, and is refused below the recipe's PSNR; the next safer precision is tried then. What came out is
+remembered in the cache folder under the plan's identity, so that a second start does not repeat it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from rtface.engine.backends.int8 import load_calibration
+from rtface.engine.crop_runner import CropRunner
+from rtface.engine.learned import MARK
+from rtface.engine.plan import Plan, PlanIdentity
+from rtface.engine.recipe import Recipe
+from rtface.engine.recipe_tables import Precision
+from rtface.errors import DeviceLost, EngineError, Message, MissingComponent, OutOfDeviceMemory, UsageError, log
+from rtface.frame import Float32
+from rtface.util.files import write_atomically
+from rtface.util.install import reinstall_line
+from rtface.util.toml_dataclass import from_table, parse_json
+
+P = TypeVar("P", bound=Plan)
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenResult:
+    """What the golden gate found: PSNR in dB (worst crop), the least allowed, and the least milliseconds of a crop."""
+
+    psnr: float
+    required: float
+    ms: float
+
+    @property
+    def passed(self) -> bool:
+        return self.psnr >= self.required
+
+
+def psnr(a: Float32, b: Float32) -> float:
+    """Peak signal-to-noise ratio in dB of two images of range 0…1; -inf when either holds NaN or infinity."""
+    error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
+    if not math.isfinite(error):
+        return -math.inf
+    # 200 dB is far beyond float32 and, unlike infinity, survives JSON.
+    return min(200.0, -10.0 * math.log10(error)) if error > 0 else 200.0
+
+
+GOLDEN_STEPS = 510
+"""Goldens in whole numbers are differences from their crops, in half code values of 8 bits."""
+
+
+def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
+    """Golden crops and the reference's answers, float32 N×3×S×S, 0…1; with "next_" for `step` those of the frames
+    after them (recurrent engines)."""
+    try:
+        if recipe.golden.sha256 and hashlib.sha256(recipe.golden_path.read_bytes()).hexdigest() != recipe.golden.sha256:
+            raise ValueError("they are not those of the recipe (SHA-256 differs)")
+        with np.load(recipe.golden_path, allow_pickle=False) as file:
+            crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
+            expected = np.asarray(file[f"{step}restored"])
+            if expected.dtype.kind == "i" and expected.shape == crops.shape:  # packs into a quarter of the size
+                expected = crops + expected.astype(np.float32) / np.float32(GOLDEN_STEPS)
+            expected = expected.astype(np.float32)
+    except FileNotFoundError as error:
+        raise MissingComponent(
+            "engine {name}: golden crops {path} are missing; repair it with: {repair}",
+            code="golden_missing",
+            name=recipe.name,
+            path=recipe.golden_path,
+            repair=reinstall_line(recipe.golden_path),
+        ) from error
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise EngineError(
+            "engine {name}: golden crops {path} cannot be read: {why}",
+            code="golden_unreadable",
+            name=recipe.name,
+            path=recipe.golden_path,
+            why=error,
+        ) from error
+    shape = (3, recipe.input.size, recipe.input.size)
+    if not len(crops) or crops.shape != expected.shape or crops.shape[1:] != shape:
+        raise EngineError(
+            "engine {name}: golden crops must be N×{wanted}, got {shape} and {outputs}",
+            code="golden_shape",
+            name=recipe.name,
+            wanted="×".join(map(str, shape)),
+            shape=crops.shape,
+            outputs=expected.shape,
+        )
+    return np.ascontiguousarray(crops), expected
+
+
+def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
+    """`load_golden` for a plan of that precision: one in int8, or with the weights of a person, is judged by the crops
+    that the calibration names, which are faces, and by none where these are not among the golden ones."""
+    crops, expected = load_golden(recipe)
+    if (precision == "int8" or recipe.learned) and (calibration := load_calibration(recipe)):
+        judged = [i for i in calibration.crops if 0 <= i < len(crops)]
+        return crops[judged], expected[judged]
+    return crops, expected
+
+
+# Goldens this close to their own input (dB) ask the network for nothing.
+_NOTHING_TO_DO = 60.0
+
+
+def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
+    """Restores the golden crops and compares; also times the plan (the least of at least 5 runs).
+
+    Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
+    is: a plan that does nothing at all must not get through either. Of a person's weights, which are to differ from
+    the reference, it is the recipe's PSNR alone.
+    """
+    required: float = getattr(recipe.golden.psnr, plan.identity.precision)
+    crops, expected = judged_golden(recipe, plan.identity.precision)
+    if not len(crops):
+        return GoldenResult(-200.0, required, 0.0)
+    idle = min(psnr(crop, wanted) for crop, wanted in zip(crops, expected, strict=True))
+    if idle < _NOTHING_TO_DO and recipe.learned is None:
+        required = max(required, idle + 6.0)
+    worst, times = 200.0, list[float]()
+    try:
+        restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens are made with its default
+        if recipe.recurrent:
+            worst = _second_frames(restorer, crops)
+        for i in range(max(6, len(crops))):
+            k = i % len(crops)
+            start, busy = time.perf_counter(), time.process_time()
+            output = restorer.restore(crops[k : k + 1]).pixels[0]
+            taken, busy = time.perf_counter() - start, time.process_time() - busy
+            times.append(min(taken, busy) if plan.identity.device == "cpu" else taken)
+            worst = min(worst, psnr(output, expected[k]))
+    except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
+        raise
+    except EngineError:  # not a number: as bad as it gets, and the next precision may do better
+        return GoldenResult(-200.0, required, 0.0)
+    # Other programs can only make it slower: the least is nearest to the truth, and it takes no longer than the time of
+    # all processors.
+    return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * min(times[1:]), 3))
+
+
+def _second_frames(restorer: CropRunner, crops: Float32) -> float:
+    """The worst PSNR of a recurrent engine on the frames after the golden crops given."""
+    following, expected = load_golden(restorer.recipe, "next_")
+    firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(restorer.recipe)[0])}
+    worst = 200.0
+    for crop in crops:
+        k = firsts[crop.tobytes()]
+        second = restorer.restore(following[k : k + 1], restorer.restore(crop[None]))
+        worst = min(worst, psnr(second.pixels[0], expected[k]))
+    return worst
+
+
+def recall(identity: PlanIdentity) -> GoldenResult | None:
+    """What an earlier start found about this plan, or None."""
+    try:
+        table = parse_json(identity.path.read_text())
+        return from_table(GoldenResult, table["verdict"], "") if table["identity"] == asdict(identity) else None
+    except (OSError, ValueError, KeyError, TypeError, UsageError):  # never written, or damaged: find out again
+        return None
+
+
+def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
+    """Writes the verdict for the next start; a cache that cannot be written costs time only, so it is just logged. Of a
+    person's weights nothing is left in the cache."""
+    if MARK in identity.engine:
+        return
+    text = json.dumps({"identity": asdict(identity), "verdict": asdict(verdict)}, indent=1)
+    try:
+        write_atomically(identity.path, text.encode())
+    except OSError as error:
+        log.info("the engine check cannot be remembered in %s: %s", identity.path.parent, error.strerror)
+
+
+def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
+    """Precisions that device and recipe allow, in the order to try: int8 where the engine is calibrated for it, the
+    recipe's default (for a half one, those of 16 bits that the device has, fastest first), its fallback, fp32.
+
+    `mixed`: the device can keep single nodes in fp32 beside those of lower precision, and has `supported` in the order
+    to try; the recipe's default and fallback are for those that cannot. Where nodes have to stay in fp32 these may
+    still take bf16, which has fp32's range, so that nothing overflows and the gate can judge the rest; never fp16.
+    """
+    wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
+    if recipe.precision.default != "f32":
+        halves: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
+        wanted = halves + wanted[1:]
+    if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
+        wanted.insert(0, "int8")
+    if mixed:
+        wanted = [p for p in supported if p != "int8" or p in wanted]
+    elif recipe.precision.fp32_nodes:
+        # Beside convolutions in int8 the rest runs in 16 bits.
+        wanted = [p for p in wanted if p != "fp16" and not (p == "int8" and "fp16" in supported)]
+    return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
+
+
+def open_plan(
+    recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], mixed: bool = False
+) -> tuple[P, GoldenResult]:
+    """Builds the first plan that passes the gate; `mixed` as for `candidates`. Raises EngineError when none does."""
+    found: list[str] = []
+    failed: EngineError | None = None
+    for precision in candidates(recipe, supported, mixed):
+        try:
+            plan = build(precision)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            if precision != "int8" and not mixed:
+                raise
+            failed = failed or error
+            found.append(f"{precision} cannot be built")
+            log.warning("%s; running without %s", error, precision)
+            continue
+        try:
+            verdict = recall(plan.identity)
+            if verdict is None:
+                verdict = gate(recipe, plan)
+                remember(plan.identity, verdict)
+        except BaseException:
+            plan.close()
+            raise
+        if verdict.passed:
+            return plan, verdict
+        plan.close()
+        found.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
+        log.warning(
+            "engine %s: %s against its golden crops; refused on %s", recipe.name, found[-1], plan.identity.device
+        )
+    if failed and all("built" in what for what in found):
+        raise failed
+    learned = recipe.learned
+    remedy = (
+        Message("learn {name} again, or leave out {--person}", code="learn_again", name=learned.name)
+        if learned
+        else Message("try {--device:onnx} or another {--engine}", code="try_onnx")
+    )
+    raise EngineError(
+        "engine {name} does not give its reference's answers on this machine ({found}); {advice}",
+        code="golden_machine",
+        name=recipe.name,
+        found="; ".join(found) or Message("no precision that it allows", code="no_precision"),
+        advice=remedy,
+    ) from failed
