@@ -171,7 +171,7 @@ def test_an_item_is_added_without_a_trial_signature(
     from tests.trust.authority import Authority
 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr("rtface.trust.credentials.encode_by", lambda *_: pytest.fail("an image is signed"))
+    monkeypatch.setattr("rtface.trust.credentials_writing.encode_by", lambda *_: pytest.fail("an image is signed"))
     rtface.Queue(tmp_path / "mine.sqlite").add(film, "b.mp4", sign=Authority(tmp_path / "ca").issue())
 
 
