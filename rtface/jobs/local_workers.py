@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
@@ -17,22 +16,16 @@ from rtface.util.machine import cores, how_many
 
 # Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
+# Seconds in which a worker that is asked to end may remove what it began.
+_GRACE_S = 5.0
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerTask:
-    """What a child process is given: a job, and its share of the threads."""
-
-    folder: JobFolder
-    plan: JobPlan
-    threads: int
-
-
-def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
-    """Works on a job in a child process, as long as the parent gives segments."""
-    stop = threading.Event()
+def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
+    """Works on a job in a child process, with so many threads, as long as the parent gives segments."""
+    folder, plan, threads = task
+    stop, parent.grace = threading.Event(), _GRACE_S
 
     def step(at: Step) -> None:
         parent.send(at)
@@ -48,7 +41,7 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
         return answer[0]
 
     try:
-        with Worker(task.folder, task.plan, threads=task.threads, stop=stop, on_step=step) as worker:
+        with Worker(folder, plan, threads=threads, stop=stop, on_step=step) as worker:
             worker.work(take)
     except Interrupted:
         return
@@ -71,9 +64,7 @@ class LocalWorkers:
     def __init__(self, folder: JobFolder, plan: JobPlan, count: int, threads: int | None) -> None:
         available = threads or cores()
         self._folder, self._segments = folder, HandOut(folder, len(plan))
-        self._tasks = [
-            WorkerTask(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)
-        ]
+        self._tasks = [(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
         self._finished = dict[int, int]()  # segments of all, when a worker crashed last

@@ -26,7 +26,8 @@ LENGTH = Fraction(1)
 def make_segment(job: FilmJob, number: int, threads: int | None = None) -> None:
     """Makes one segment of a job, by a worker of its own."""
     with Worker(job.folder, job.plan, threads=threads) as worker:
-        worker.make(number)
+        given = iter((number,))
+        worker.work(lambda wanted: next(given, None) if wanted is None else None)
 
 
 def check_place(planned: Callable[[Path], object], flag: str, path: Path, other: Path) -> None:
