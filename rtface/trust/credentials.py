@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import MissingComponent, UsageError
+from rtface.errors import MissingComponent, UsageError, message_of
 from rtface.trust.signing import from_extra
 from rtface.util.foreign import read_regular
 
@@ -26,8 +26,7 @@ KINDS = {
     ".webp": "image/webp",
 }
 """Media types of files that hold credentials, by extension."""
-FACES = "org.rtface.faces"
-"""The assertion in which rtface says what a sidecar says."""
+FACES = "org.rtface.faces"  # the assertion in which rtface says what a sidecar says
 SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 # What c2pa calls a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
@@ -40,19 +39,9 @@ _WORDS = {
 }
 
 
-def library() -> Any:
-    """The module c2pa; MissingComponent where the extra is not installed."""
-    return from_extra("c2pa")
-
-
 def can_hold(path: Path) -> bool:
     """Whether files of this extension hold credentials."""
     return path.suffix.lower() in KINDS
-
-
-def reason_of(error: Exception) -> str:
-    """An error of c2pa in one line."""
-    return " ".join(str(error).split())[:200]
 
 
 @dataclass(slots=True)
@@ -126,10 +115,10 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
             if b"c2pa" in file.read(1 << 20):
                 raise
             return None
-        except library().C2paError as error:
+        except from_extra("c2pa").C2paError as error:
             if "ManifestNotFound" in str(error) or "no JUMBF" in str(error) or str(error).startswith("Remote"):
                 return None
-            return Credentials(False, False, [f"they cannot be read ({reason_of(error)})"])
+            return Credentials(False, False, [f"they cannot be read ({message_of(error)})"])
 
 
 def read_anchors(path: Path) -> str:
@@ -154,7 +143,7 @@ def read_anchors(path: Path) -> str:
 
 def read_open(kind: str, file: Any, anchors: str | None = None) -> Credentials | None:
     """`read_credentials` of an open file, by its media type; raises what c2pa does."""
-    c2pa = library()
+    c2pa = from_extra("c2pa")
     settings = SETTINGS if anchors is None else {**SETTINGS, "trust": {"user_anchors": anchors}}
     with c2pa.Context.from_dict(settings) as context, c2pa.Reader(kind, file, None, context) as reader:
         values, state = json.loads(reader.json()), reader.get_validation_state()

@@ -12,15 +12,15 @@ from typing import Any
 from rtface._version import __version__
 from rtface.config.options import Options, OutputOptions
 from rtface.engine.learned import MARK
-from rtface.errors import OutputError, UsageError
+from rtface.errors import OutputError, UsageError, message_of
 from rtface.media.files.workfile import Target, WorkFile, full
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
 from rtface.media.stills.image_write import encode_by
 from rtface.report import Report, unnamed
 from rtface.trust.checked import Doing
-from rtface.trust.credentials import FACES, KINDS, SETTINGS, can_hold, library, read_open, reason_of
+from rtface.trust.credentials import FACES, KINDS, SETTINGS, can_hold, read_open
 from rtface.trust.sidecar import Made, areas_said, engines_said, options_said
-from rtface.trust.signing import SigningKey
+from rtface.trust.signing import SigningKey, from_extra
 from rtface.util.urls import Address
 
 _UNKNOWN = "application/octet-stream"
@@ -39,7 +39,7 @@ def signing_key(options: OutputOptions, input: Path | Address | None = None) -> 
     """
     if options.sign is None:
         return None
-    library()
+    from_extra("c2pa")
     if isinstance(input, Address):
         raise UsageError(
             "credentials name the INPUT, which {--sign} wants to be a file or a folder", code="credentials_input"
@@ -61,8 +61,8 @@ def _check_key(key: SigningKey) -> None:
         _sign(said, key, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
         found = read_open("image/png", out)
         why = "; ".join(found.problems) if found else "nothing was signed"
-    except library().C2paError as error:
-        why = reason_of(error)
+    except from_extra("c2pa").C2paError as error:
+        why = message_of(error)
     if why:
         raise UsageError(
             "{--sign}: the certificate and its key cannot be used for credentials ({why})",
@@ -119,8 +119,8 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
             _sign(manifest, key, (source, KINDS[path.suffix.lower()]), origin, out, title)
         work.publish()
         unfinished.pop_all()
-    except (library().C2paError, OSError) as error:
-        why = full(error) or error.strerror if isinstance(error, OSError) else reason_of(error)
+    except (from_extra("c2pa").C2paError, OSError) as error:
+        why = full(error) or error.strerror if isinstance(error, OSError) else message_of(error)
         raise OutputError(
             "{path}: could not be signed ({why}); it is whole, without credentials",
             code="not_signed",
@@ -139,7 +139,7 @@ def _sign(
     out: Any,
     title: str = "input",
 ) -> None:
-    c2pa = library()
+    c2pa = from_extra("c2pa")
     ingredient = {"title": title, "relationship": "parentOf"}
     if parent is None:
         manifest = {**manifest, "ingredients": [{**ingredient, "format": _UNKNOWN}]}

@@ -230,8 +230,8 @@ def versions() -> dict[str, str]:
     import numpy as np
     import openvino
 
-    machine = {"python": platform.python_version(), "system": platform.system()}
-    return codec_versions() | machine | {"numpy": np.__version__, "openvino": openvino.__version__}
+    more = {"numpy": np.__version__, "openvino": openvino.__version__}
+    return codec_versions() | {"python": platform.python_version(), "system": platform.system()} | more
 
 
 def codec_versions() -> dict[str, str]:

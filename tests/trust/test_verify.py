@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
-from rtface.errors import InputMissing, Interrupted, UsageError
+from rtface.errors import Interrupted, UsageError
 from rtface.trust.sidecar import sidecar_path
 from rtface.trust.verify import Verified, verify
 from tests.pipeline.fakes import FakeEngine, portrait
@@ -308,10 +308,3 @@ def test_the_command_says_what_was_shown(films: dict[str, Path], tmp_path: Path)
     for gone, instead in (("--write", "sha256sum"), ("--manifest", "next to OUTPUT")):
         result = run(out, gone)
         assert result.exit_code == 2 and instead in result.stderr
-
-
-def test_files_that_cannot_be_checked(films: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has no manifest"):
-        verify(films["in"])
-    with pytest.raises(InputMissing, match="no such file"):
-        verify(tmp_path / "none.mkv")
