@@ -179,7 +179,7 @@ def of_queue(events: int, film: Path) -> list[float]:
 def ended(parent: Any, start: Any) -> None:
     """The process of an item that has nothing to do."""
     from rtface.errors import Message
-    from rtface.jobs.queue.attempt import Ended
+    from rtface.jobs.queue.item import Ended
 
     parent.send(Ended("done", Message()))
 
