@@ -239,8 +239,11 @@ class Farm:
             ),
         )
         self._works.append(work)
-        work.future.add_done_callback(lambda _: self._changed.set())
+        work.future.add_done_callback(self._wake)
         self._used.add(work.worker)
+
+    def _wake(self, future: object) -> None:
+        self._changed.set()
 
     def _workers(self) -> dict[str, dict[str, Any]]:
         """Workers that the scheduler hears, by address."""
