@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -188,17 +187,14 @@ def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
 
 
 def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
-    older = tmp_path / "older.sqlite"
-    shutil.copy(queue.store.path, older)
-    with sqlite3.connect(older) as database:
-        database.execute("PRAGMA user_version = 4")
-    with pytest.raises(UsageError, match="another rtface"):
-        Queue(older)
-    other = tmp_path / "other.sqlite"
-    with sqlite3.connect(other) as database:
-        database.execute("CREATE TABLE bookmarks (url)")
-    with pytest.raises(UsageError, match="another rtface or program"):
-        Queue(other)
+    for path, statement in (
+        (queue.store.path, "PRAGMA user_version = 4"),
+        (tmp_path / "other.sqlite", "CREATE TABLE bookmarks (url)"),
+    ):
+        with sqlite3.connect(path) as database:
+            database.execute(statement)
+        with pytest.raises(UsageError, match="another rtface or program"):
+            Queue(path)
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
