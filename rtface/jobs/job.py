@@ -19,7 +19,7 @@ from rtface.jobs.face_numbers import FaceNumbers, find_numbers
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
 from rtface.jobs.join import Join, named_films, note_signed, remove_unfinished
-from rtface.jobs.make_segments import make_segments
+from rtface.jobs.local_workers import make_segments
 from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.progress import JobProgress
@@ -51,8 +51,8 @@ class FilmJob:
         InputError: there is no job, or its plan cannot be used.
     """
 
-    def __init__(self, folder: Path | JobFolder, options: Options | None = None) -> None:
-        self.folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
+    def __init__(self, folder: JobFolder, options: Options | None = None) -> None:
+        self.folder = folder
         self.plan = JobPlan.load(self.folder)
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())

@@ -1,9 +1,12 @@
-"""Workers of a job on this machine: a process each, so that they share no interpreter."""
+"""Workers of a job: this process, others of this machine (so that they share no interpreter), or a farm."""
 
 from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
@@ -11,9 +14,16 @@ from rtface.errors import Interrupted, OutputError, RtfaceError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
+from rtface.jobs.progress import JobProgress
 from rtface.jobs.worker import Step, Worker
+from rtface.pipeline.runtime import BuildProgress
 from rtface.util.machine import cores, how_many
 
+if TYPE_CHECKING:
+    from rtface.jobs.farms import Workers
+
+# Seconds between two looks at the wish to stop while workers say nothing.
+_LOOK_S = 0.5
 # Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
 # Seconds in which a worker that is asked to end may remove what it began.
@@ -133,3 +143,48 @@ def count_workers(wanted: int | str, plan: JobPlan) -> int:
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     count = how_many(wanted, "--workers", _WORKER_BYTES + _FRAMES_HELD * width * height * 3)
     return min(count, len(plan)) if wanted == "auto" else count
+
+
+def make_segments(
+    folder: JobFolder,
+    plan: JobPlan,
+    workers: int | str,
+    farm: str | None,
+    threads: int | None,
+    show: JobProgress,
+    *,
+    stop: threading.Event,
+    building: BuildProgress | None,
+    notify: Callable[[str], object],
+) -> None:
+    """Works until no segment is missing.
+
+    Args:
+        folder, plan: of the job.
+        workers, farm, stop, building, notify: as of `rtface.jobs.job.FilmJob.run`.
+        threads: CPU threads of all workers here, None for all cores.
+        show: is told where the workers are.
+
+    Raises:
+        Interrupted: `stop` was set.
+        RtfaceError: what a worker raised.
+    """
+    if farm is not None:
+        from rtface.jobs.farms import farm_of
+
+        others: Workers = farm_of(farm)(folder, plan, farm, notify)
+    elif (count := count_workers(workers, plan)) > 1:
+        others = LocalWorkers(folder, plan, count, threads)
+    else:
+        with Worker(
+            folder, plan, threads=threads, stop=stop, on_step=lambda step: show([step]), building=building
+        ) as worker:
+            worker.work(partial(HandOut(folder, len(plan)).take, ""))
+        return
+    try:
+        while others.wait(_LOOK_S):
+            if stop.is_set():
+                raise Interrupted
+            show(others.steps.values())
+    finally:
+        others.end()
