@@ -15,7 +15,7 @@ import pytest
 from rtface.config.options import Options
 from rtface.engine.learned import path_of
 from rtface.report import Report, TrackReport, metadata_options
-from rtface.trust.credentials import manifest
+from rtface.trust.credentials_writing import manifest
 from rtface.trust.sidecar import Made, options_said
 from tests.persons.made import ANNA, learnt
 

@@ -47,7 +47,8 @@ def _make_segment(job: FilmJob, number: int) -> None:
         worker.do_segment(job.folder.path, number)
         return
     with worker.Worker(job.folder, job.plan) as one:
-        one.make(number)
+        given = iter((number,))
+        one.work(lambda wanted: next(given, None) if wanted is None else None)
 
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:

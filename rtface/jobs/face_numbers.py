@@ -58,34 +58,24 @@ class FaceNumbers:
         folder, plan: of the job.
 
     Attributes:
-        state: what the search continues from: how many segments were searched, the highest number of a face, and what
-            is known about persons (`PersonRecogniser.restore`), which nothing keeps after the search.
+        searched: number of segments that were searched.
+        highest: the highest number of a face.
+        persons: what is known about persons (`PersonRecogniser.restore`), which nothing keeps after the search.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan) -> None:
         self._folder = folder
         self._starts = [float(start) for start in plan.starts]
         self._segments: dict[int, dict[float, list[Known]]] = {}
-        self.state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {
-            "segments": 0,
-            "highest": 0,
-            "persons": None,
-        }
-
-    @property
-    def searched(self) -> int:
-        """Number of segments that were searched."""
-        return self.state["segments"]
+        state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {}
+        self.searched: int = state.get("segments", 0)
+        self.highest: int = state.get("highest", 0)
+        self.persons: Any = state.get("persons")
 
     @property
     def complete(self) -> bool:
         """Whether all of the film was searched."""
         return self.searched >= len(self._starts)
-
-    @property
-    def highest(self) -> int:
-        """The highest number of a face."""
-        return self.state["highest"]
 
     def at(self, time: float) -> Sequence[Known]:
         """The faces on the frame of this time (`Frame.time`); none where it was not searched."""
@@ -105,14 +95,12 @@ class FaceNumbers:
             rows: [time, [[number, box, person], …]] of each frame with faces.
             persons: what recognises them.
         """
-        number = self.searched
-        self._folder.write(self._path(number), rows)
-        self.state = {
-            "segments": number + 1,
-            "highest": max((self.highest, *(face[0] for _, faces in rows for face in faces))),
-            "persons": persons.state() if persons and number + 1 < len(self._starts) else None,
-        }
-        self._folder.write(self._folder.numbers / "state.json", self.state)
+        self._folder.write(self._path(self.searched), rows)
+        self.searched += 1
+        self.highest = max((self.highest, *(face[0] for _, faces in rows for face in faces)))
+        self.persons = persons.state() if persons and not self.complete else None
+        state = {"segments": self.searched, "highest": self.highest, "persons": self.persons}
+        self._folder.write(self._folder.numbers / "state.json", state)
 
     def _path(self, number: int) -> Path:
         return self._folder.numbers / f"{number:05}.json"
@@ -216,8 +204,8 @@ def find_numbers(
         tracker = NumberedTracker(own, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)
-        if persons is not None and (known := numbers.state["persons"]) is not None:
-            persons.restore(known)
+        if persons is not None and numbers.persons is not None:
+            persons.restore(numbers.persons)
 
         def examined(frame: Frame) -> Sequence[Undecided]:
             return persons(frame, device.view) if persons is not None else ()

@@ -90,6 +90,7 @@ class SegmentFigures:
             "frames_corrected": self.corrected,
             "frames_with_faces": self.with_faces,
         }
+        shown = {face.track_id for _, faces in self._sights for face in faces}
         record = {
             "counters": grown,
             "corrected": self.corrected,
@@ -99,20 +100,15 @@ class SegmentFigures:
             "tracks": list(self._track_records(before)),
             "faces_before": _sights_out(self._head),
             "faces_last": _sights_out(self._sights),
-            "treatments": self._treatments(),
+            "treatments": {  # which a worker that continues behind the segment takes over, by track
+                str(key): state.handed_over(self._end_s - float(LEAD_IN_S), self._end_s)
+                for key in shown
+                if (state := self._tracks.states.get(key)) is not None
+            },
         }
         self._counters, self._warnings = counters, set(warnings)
         self._begin()
         return record
-
-    def _treatments(self) -> dict[str, Any]:
-        """What a worker that continues behind the segment takes over, by track."""
-        shown = {face.track_id for _, faces in self._sights for face in faces}
-        return {
-            str(key): state.handed_over(self._end_s - float(LEAD_IN_S), self._end_s)
-            for key in shown
-            if (state := self._tracks.states.get(key)) is not None
-        }
 
     def _track_records(self, before: float) -> Iterator[dict[str, Any]]:
         for key, state in sorted(self._tracks.states.items()):
@@ -209,7 +205,6 @@ class JobFigures:
         self.devices: dict[str, None] = {}
         self.changed = ChangedFrames()
         self.copied = list[tuple[int, int]]()
-        self.seconds = 0.0
         self._tracks: dict[int, _Track] = {}
         self._run: str | None = None
         self._names: dict[int, int] = {}
@@ -228,7 +223,6 @@ class JobFigures:
         self.engines[record["engine"]] = self.devices[record["device"]] = None
         self.changed.change |= Change(record["change"])
         self.changed.extend(record["counters"].get("frames_out", 0), record["changed"])
-        self.seconds += record["seconds"]
         if record["run"] != self._run:
             self._names = same_tracks(self._last, _sights_in(record["faces_before"]))
             self._run = record["run"]
@@ -257,8 +251,14 @@ class JobFigures:
             track.person = values["person"]
         track.figures.join(later)
 
-    def fill(self, report: Report) -> None:
-        """Fills a report, as a run of one process fills its own."""
+    def fill(self, report: Report, stats: Stats) -> None:
+        """Fills the report and statistics of a run, as one process fills its own."""
+        counted = self.stats.counted()
+        counted["frames_out"] -= stats.counted()["frames_out"]  # the join has counted them
+        for name, n in counted.items():
+            stats.count(name, n)
+        for key, line in self.stats.warnings.items():
+            stats.warnings.setdefault(key, line)
         report.engine = "+".join(self.engines) or report.engine
         report.device = ", ".join(self.devices) or report.device
         report.tracks = [self._tracks[number].report(number, self._origin) for number in sorted(self._tracks)]

@@ -4,7 +4,8 @@ better.mp4.rtface/
   plan.json            what is done (`rtface.jobs.plan`)
   segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
   segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
-  join.json            the working files of the join (`rtface.jobs.join`)
+  join.json            by its path what each film is known by that the join wrote whole (`rtface.jobs.join`); None of a
+                       folder of stills
   numbers/00007.json   where options name them: numbers and persons of a segment's faces
                        (`rtface.jobs.face_numbers`)
   numbers/state.json   how many segments have them, and what finding the next continues from
@@ -19,7 +20,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ class JobFolder:
             self.plan.unlink(missing_ok=True)
             sync_folder(self.path)
         with contextlib.suppress(OSError):
-            for path in [path for path in self.path.iterdir() if _own(path.name)]:
+            for path in [*(self.path / name for name in _OWN), *self.path.glob(".*.part")]:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -183,6 +184,12 @@ class JobFolder:
         """The file that says that a segment is finished."""
         return self.segments / f"{number:05}.json"
 
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Has these segments made again."""
+        with self._errors("cannot be written to"):
+            for number in numbers:
+                self.record(number).unlink(missing_ok=True)
+
     def finished(self) -> set[int]:
         """Numbers of the finished segments."""
         with self._errors("cannot be read"):
@@ -211,10 +218,6 @@ class JobFolder:
             what=what,
             why=error.strerror or error,
         )
-
-
-def _own(name: str) -> bool:
-    return name in _OWN or (name.startswith(".") and name.endswith(".part"))
 
 
 def folder_of(output: Path) -> Path:

@@ -11,30 +11,18 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from rtface.config.options import OPTIONS, Options
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S
 from rtface.jobs.face_numbers import FaceNumbers, find_numbers
-from rtface.jobs.figures import JobFigures
 from rtface.jobs.film_source import plan_source
 from rtface.jobs.folder import JobFolder, folder_of
-from rtface.jobs.hand_out import HandOut
-from rtface.jobs.join import (
-    DamagedSegments,
-    Join,
-    films_of,
-    named_films,
-    note_signed,
-    remove_unfinished,
-)
-from rtface.jobs.local_workers import LocalWorkers, count_workers
+from rtface.jobs.join import Join, named_films, note_signed, remove_unfinished
+from rtface.jobs.local_workers import make_segments
 from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.progress import JobProgress
-from rtface.jobs.worker import Worker
-from rtface.media.files import fingerprint
 from rtface.media.read.combs import say_combed
 from rtface.pipeline.fading import noted, with_curve
 from rtface.pipeline.finish import carry_out
@@ -46,12 +34,6 @@ from rtface.report import Report
 from rtface.stats import Stats
 from rtface.trust.sidecar import Made
 from rtface.util.text import counted
-
-if TYPE_CHECKING:
-    from rtface.jobs.farms import Workers
-
-# Seconds between two looks at the wish to stop while workers say nothing.
-_LOOK_S = 0.5
 
 
 class FilmJob:
@@ -69,14 +51,11 @@ class FilmJob:
         InputError: there is no job, or its plan cannot be used.
     """
 
-    def __init__(self, folder: Path | JobFolder, options: Options | None = None) -> None:
-        self.folder = folder if isinstance(folder, JobFolder) else JobFolder(folder)
+    def __init__(self, folder: JobFolder, options: Options | None = None) -> None:
+        self.folder = folder
         self.plan = JobPlan.load(self.folder)
         self.options = options or options_of(self.plan)
         self.resumed = len(self.folder.finished())
-        self._notify: Callable[[str], object] = lambda _: None
-
-    # -- planning -----------------------------------------------------------------------------------------------
 
     @classmethod
     def open(
@@ -113,7 +92,10 @@ class FilmJob:
         if restart and place.path.is_dir():
             if place.planned:
                 place.lock().close()  # raises where a process is at work on it
-            remove_unfinished([target, *films_of(place)])
+            films = [target]
+            with suppress(RtfaceError):
+                films += JobPlan.load(place).films
+            remove_unfinished(films)
             place.remove()
         if not place.planned:
             place.remove()  # what a call left that was killed before it had planned
@@ -151,9 +133,7 @@ class FilmJob:
                 differences=found,
                 path=self.folder.path,
             )
-        fingerprint.check(plan.file, source)
-
-    # -- running ------------------------------------------------------------------------------------------------
+        plan.check_film()
 
     def run(
         self,
@@ -181,10 +161,11 @@ class FilmJob:
             UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
             Interrupted: `stop` was set, or Ctrl-C came; its message says how to continue.
         """
-        self._notify, stats, stop = notify, stats or Stats(), stop or threading.Event()
         with self.folder.lock() as lock:
             try:
-                report = self._run(workers, farm, stats, progress, stop, building)
+                report = self._run(
+                    workers, farm, stats or Stats(), progress, stop or threading.Event(), building, notify
+                )
             except KeyboardInterrupt:
                 raise self._interrupted() from None
             if sys.platform == "win32":
@@ -200,6 +181,7 @@ class FilmJob:
         progress: Show | None,
         stop: threading.Event,
         building: BuildProgress | None,
+        notify: Callable[[str], object],
     ) -> Report:
         remove_unfinished(self.plan.films)
         self.folder.remove_unfinished()
@@ -207,6 +189,7 @@ class FilmJob:
         run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
 
         def make(report: Report) -> Made:
+            """Works until all segments are finished, and joins them to the output and the further films."""
             if self.plan.damage:  # which a segment cannot tell
                 stats.warn(self.plan.damage, self.plan.damage)
             film = self._planned(run, stats)
@@ -214,10 +197,37 @@ class FilmJob:
             join = Join(self.folder, self.plan, film, report, stats, stop)
             began, before = perf_counter(), sum(self.plan.frames[number] for number in self._finished())
             try:
-                figures = self._make(join, report, workers, farm, progress, stop, building)
-                _take_over(stats, figures.stats)
+                self.find_numbers(progress, stop, notify)
+                for _ in range(3):  # segments that turn out to be damaged are made again
+                    if not self.complete:
+                        show = JobProgress(self.folder, self.plan, progress)
+                        make_segments(
+                            self.folder,
+                            self.plan,
+                            workers,
+                            farm,
+                            self.options.threads,
+                            show,
+                            stop=stop,
+                            building=building,
+                            notify=notify,
+                        )
+                        report.first_frame_s = show.first_frame_s
+                    figures, damaged, why = join.read()
+                    if not damaged:
+                        break
+                    self.folder.forget(damaged)
+                    count = counted(len(damaged), "segment has", "segments have")
+                    notify(f"{count} to be made again ({why})")
+                else:
+                    raise OutputError(
+                        "{path}: segments are damaged again and again; check the disk",
+                        code="segments_damaged",
+                        path=self.folder.path,
+                    )
+                join.write(figures)
+                figures.fill(report, stats)
                 say_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
-                figures.fill(report)
                 video = self.plan.video or {}
                 return Made(
                     figures.changed,
@@ -249,90 +259,21 @@ class FilmJob:
         self,
         progress: Show | None = None,
         stop: threading.Event | None = None,
+        notify: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Finds the numbers and persons of the film's faces, where options name them and no call before did.
 
         Args:
-            progress, stop: as of `run`.
+            progress, stop, notify: as of `run`.
 
         Raises:
             as `rtface.jobs.face_numbers.find_numbers`.
         """
         if not self.plan.numbered or self.complete or FaceNumbers(self.folder, self.plan).complete:
             return
-        self._notify("tracks or persons are named: the film is searched for its faces first")
-        options = options_of(self.plan, threads=self.options.threads)
-        frames = plan_frames(self.plan.source, options)
+        notify("tracks or persons are named: the film is searched for its faces first")
+        frames = plan_frames(self.plan.source, options_of(self.plan, threads=self.options.threads))
         find_numbers(self.folder, self.plan, frames, progress=progress, stop=stop or threading.Event())
-
-    def _make(
-        self,
-        join: Join,
-        report: Report,
-        workers: int | str,
-        farm: str | None,
-        progress: Show | None,
-        stop: threading.Event,
-        building: BuildProgress | None,
-    ) -> JobFigures:
-        """Works until all segments are finished, and joins them to the output and the further films."""
-        self.find_numbers(progress, stop)
-        for _ in range(3):  # segments that turn out to be damaged are made again
-            if not self.complete:
-                show = JobProgress(self.folder, self.plan, progress)
-                self._work(workers, farm, show, stop, building)
-                report.first_frame_s = show.first_frame_s
-            try:
-                return join.run()
-            except DamagedSegments as error:
-                try:
-                    for number in error.numbers:
-                        self.folder.record(number).unlink(missing_ok=True)
-                except OSError as fault:
-                    raise self.folder.failure(fault) from fault
-                count = counted(len(error.numbers), "segment has", "segments have")
-                self._notify(f"{count} to be made again ({error})")
-        raise OutputError(
-            "{path}: segments are damaged again and again; check the disk",
-            code="segments_damaged",
-            path=self.folder.path,
-        )
-
-    def _work(
-        self,
-        workers: int | str,
-        farm: str | None,
-        show: JobProgress,
-        stop: threading.Event,
-        building: BuildProgress | None,
-    ) -> None:
-        """Has every segment made: in this process, in others of this machine, or by a farm."""
-        threads = self.options.threads
-        if farm is not None:
-            from rtface.jobs.farms import farm_of
-
-            others: Workers = farm_of(farm)(self.folder, self.plan, farm, self._notify)
-        elif (count := count_workers(workers, self.plan)) > 1:
-            others = LocalWorkers(self.folder, self.plan, count, threads)
-        else:
-            take = partial(HandOut(self.folder, len(self.plan)).take, "")
-            with Worker(
-                self.folder,
-                self.plan,
-                threads=threads,
-                stop=stop,
-                on_step=lambda step: show([step]),
-                building=building,
-            ) as worker:
-                worker.work(take)
-            return
-        try:
-            while others.wait(_LOOK_S):
-                if stop.is_set():
-                    raise Interrupted
-                show(others.steps.values())
-        finally:
-            others.end()
 
     @property
     def complete(self) -> bool:
@@ -341,8 +282,6 @@ class FilmJob:
 
     def _finished(self) -> set[int]:
         return {number for number in self.folder.finished() if number < len(self.plan)}
-
-    # -- ends ---------------------------------------------------------------------------------------------------
 
     def _interrupted(self) -> Interrupted:
         done = 0
@@ -355,13 +294,3 @@ class FilmJob:
             count=len(self.plan),
             folder=self.folder.path,
         )
-
-
-def _take_over(stats: Stats, other: Stats) -> None:
-    """Adds the figures of all segments to those of this run."""
-    counted = other.counted()
-    counted["frames_out"] -= stats.counted()["frames_out"]
-    for name, n in counted.items():
-        stats.count(name, n)
-    for key, line in other.warnings.items():
-        stats.warnings.setdefault(key, line)

@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError, RtfaceError
+from rtface.errors import InputError, InputMissing, Interrupted, Message, OutputError
 from rtface.jobs.face_numbers import FaceNumbers
 from rtface.jobs.figures import UNUSABLE, JobFigures
 from rtface.jobs.film_source import open_whole
@@ -36,14 +36,6 @@ from rtface.stats import Stats
 # Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
 # decides by how much a container moves negative times.
 _BEHIND_S = 1
-
-
-class DamagedSegments(Exception):
-    """Segments whose files are missing or damaged; they have to be made again."""
-
-    def __init__(self, numbers: list[int], why: str) -> None:
-        super().__init__(why)
-        self.numbers = numbers
 
 
 class Join:
@@ -69,24 +61,21 @@ class Join:
         self._target = run.outputs.film
         self._report, self._stats, self._stop = report, stats, stop
         self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
-        self._note: dict[str, Any] = {}
         self.names: list[str] = []
 
-    def run(self) -> JobFigures:
+    def write(self, figures: JobFigures) -> None:
         """Joins; the output appears under its name in one step, and the further films just before.
 
+        Args:
+            figures: that `read` gave.
+
         Raises:
-            DamagedSegments: some have to be made again.
-            InputError: the film cannot be read, or segments were encoded with different headers.
+            InputError: the film cannot be read.
             OutputError: the output cannot be written.
             Interrupted: it was stopped.
         """
-        folder, further = self._folder, self._plan.run["further"]
-        self._frames = Pieces(folder, (self._plan.video or {}).get("encoder", ""))
-        self._pieces = {name: Pieces(folder, film["encoder"], name) for name, film in further.items()}
         remove_unfinished(self._paths)
-        figures = self._read_records()
-        fingerprint.check(self._plan.file, self._plan.source)
+        self._plan.check_film()
         with closing(open_whole(self._film.frames, hold=self._film.folder is None)) as source:
             try:
                 self._join(source, figures)
@@ -99,11 +88,11 @@ class Join:
                         folder=self._folder.path,
                     )
                 raise
-        return figures
 
     def _join(self, source: FileSource | SequenceSource, figures: JobFigures) -> None:
         self._film.describe(self._report)
         self._report.decoder = source.info.decoder
+        note = dict[str, Any]()
         with ExitStack() as stack:
             whole = self._write_stills(source, stack) if self._film.folder else self._write(source, figures, stack)
             films: dict[str, FilmFile | FolderSink] = {"": whole}
@@ -112,16 +101,28 @@ class Join:
                     plan.metadata.update(self._film.frames.tags("+".join(figures.engines)))
                 films[name] = film = self._open(plan, self._pieces[name], Stats(), stack)
                 film.changed.change = figures.changed.change
-                self._write_further(film, self._pieces[name])
+                for packet in self._pieces[name].packets(film, self._records()):
+                    self._check_stop()
+                    film.put(packet)
+                self._pieces[name].check_header(film)
             for path, one in zip(self._paths, films.values(), strict=True):
                 one.complete()
-                self._note[str(path)] = None if isinstance(one, FolderSink) else fingerprint.fingerprint(one.work)
-            self._folder.write(self._folder.joining, self._note)  # before one of them gets its name
+                note[str(path)] = None if isinstance(one, FolderSink) else fingerprint.fingerprint(one.work)
+            self._folder.write(self._folder.joining, note)  # before one of them gets its name
             for one in reversed(films.values()):  # the output is the last
                 one.finish()
 
-    def _read_records(self) -> JobFigures:
-        """Checks all files; the figures."""
+    def read(self) -> tuple[JobFigures, list[int], str]:
+        """Checks all files: the figures, and numbers of segments that have to be made again, with the reason.
+
+        Raises:
+            InputError: the disk fails, or segments were encoded with different headers.
+            OutputError: there is no frame.
+            Interrupted: it was stopped.
+        """
+        folder, further = self._folder, self._plan.run["further"]
+        self._frames = Pieces(folder, (self._plan.video or {}).get("encoder", ""))
+        self._pieces = {name: Pieces(folder, film["encoder"], name) for name, film in further.items()}
         numbered = FaceNumbers(self._folder, self._plan).highest
         figures, damaged, why = JobFigures(numbered, float(self._plan.begins)), list[int](), ""
         kinds = [self._frames, *self._pieces.values()]
@@ -145,13 +146,11 @@ class Join:
             else:
                 for kind in kinds if record["frames"] else ():
                     kind.add(number, record)
-        if damaged:
-            raise DamagedSegments(damaged, why)
-        if not self._frames.base:
+        if not damaged and not self._frames.base:
             raise OutputError(
                 "{path}: no frame came, so nothing was written", code="film_no_frame", path=self._target.shown
             )
-        return figures
+        return figures, damaged, why
 
     def _open(self, output: OutputPlan, pieces: Pieces, stats: Stats, films: ExitStack) -> FilmFile:
         """A film's file."""
@@ -200,13 +199,6 @@ class Join:
         self.names = sink.names
         return sink
 
-    def _write_further(self, film: FilmFile, pieces: Pieces) -> None:
-        """The frames of a further film."""
-        for packet in pieces.packets(film, self._records()):
-            self._check_stop()
-            film.put(packet)
-        pieces.check_header(film)
-
     def _records(self) -> Iterator[dict[str, Any]]:
         """The records of all segments that have frames."""
         for number in range(len(self._plan)):
@@ -221,26 +213,19 @@ class Join:
 
 def note_signed(folder: JobFolder, output: Path) -> None:
     """Takes note of the output's new bytes, so that the next call knows it as the joined film."""
-    folder.write(folder.joining, _read_note(folder) | {str(output): fingerprint.fingerprint(output)})
+    folder.write(folder.joining, (folder.read(folder.joining) or {}) | {str(output): fingerprint.fingerprint(output)})
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
     """Those of these films to which a join gave their names, before its process was killed; and a folder of stills to
     which it may have begun to. Their bytes tell, as numbers of inodes are used again."""
-    note, named = _read_note(folder), set[Path]()
+    note, named = folder.read(folder.joining) or {}, set[Path]()
     for path in (path.resolve() for path in films):
         if str(path) in note and os.path.lexists(path):
             made = note[str(path)]
             if path.is_dir() if made is None else fingerprint.same(made, path):
                 named.add(path)
     return named
-
-
-def films_of(folder: JobFolder) -> list[Path]:
-    """The films that a job writes; none where its plan cannot be used."""
-    with suppress(RtfaceError):
-        return JobPlan.load(folder).films
-    return []
 
 
 def remove_unfinished(films: Iterable[Path]) -> None:
@@ -254,9 +239,3 @@ def remove_unfinished(films: Iterable[Path]) -> None:
 def _work(path: Path) -> Path:
     """The name under which a join writes a film: always the same, so that the next call finds it."""
     return path.with_name(f".{path.stem}.joining{path.suffix}")
-
-
-def _read_note(folder: JobFolder) -> dict[str, Any]:
-    """Of each film that a join writes, by its path, what the whole one is known by (None of a folder of stills);
-    empty where no film was whole yet. InputError where it cannot be used."""
-    return folder.read(folder.joining) or {}

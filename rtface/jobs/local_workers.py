@@ -1,10 +1,12 @@
-"""Workers of a job on this machine: a process each, so that they share no interpreter."""
+"""Workers of a job: this process, others of this machine (so that they share no interpreter), or a farm."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
@@ -12,27 +14,28 @@ from rtface.errors import Interrupted, OutputError, RtfaceError, log
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import HandOut
 from rtface.jobs.plan import JobPlan
+from rtface.jobs.progress import JobProgress
 from rtface.jobs.worker import Step, Worker
+from rtface.pipeline.runtime import BuildProgress
 from rtface.util.machine import cores, how_many
 
+if TYPE_CHECKING:
+    from rtface.jobs.farms import Workers
+
+# Seconds between two looks at the wish to stop while workers say nothing.
+_LOOK_S = 0.5
 # Bytes of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
+# Seconds in which a worker that is asked to end may remove what it began.
+_GRACE_S = 5.0
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerTask:
-    """What a child process is given: a job, and its share of the threads."""
-
-    folder: JobFolder
-    plan: JobPlan
-    threads: int
-
-
-def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
-    """Works on a job in a child process, as long as the parent gives segments."""
-    stop = threading.Event()
+def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
+    """Works on a job in a child process, with so many threads, as long as the parent gives segments."""
+    folder, plan, threads = task
+    stop, parent.grace = threading.Event(), _GRACE_S
 
     def step(at: Step) -> None:
         parent.send(at)
@@ -48,7 +51,7 @@ def run_worker(parent: ParentProcess, task: WorkerTask) -> None:
         return answer[0]
 
     try:
-        with Worker(task.folder, task.plan, threads=task.threads, stop=stop, on_step=step) as worker:
+        with Worker(folder, plan, threads=threads, stop=stop, on_step=step) as worker:
             worker.work(take)
     except Interrupted:
         return
@@ -71,9 +74,7 @@ class LocalWorkers:
     def __init__(self, folder: JobFolder, plan: JobPlan, count: int, threads: int | None) -> None:
         available = threads or cores()
         self._folder, self._segments = folder, HandOut(folder, len(plan))
-        self._tasks = [
-            WorkerTask(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)
-        ]
+        self._tasks = [(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
         self._finished = dict[int, int]()  # segments of all, when a worker crashed last
@@ -142,3 +143,48 @@ def count_workers(wanted: int | str, plan: JobPlan) -> int:
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     count = how_many(wanted, "--workers", _WORKER_BYTES + _FRAMES_HELD * width * height * 3)
     return min(count, len(plan)) if wanted == "auto" else count
+
+
+def make_segments(
+    folder: JobFolder,
+    plan: JobPlan,
+    workers: int | str,
+    farm: str | None,
+    threads: int | None,
+    show: JobProgress,
+    *,
+    stop: threading.Event,
+    building: BuildProgress | None,
+    notify: Callable[[str], object],
+) -> None:
+    """Works until no segment is missing.
+
+    Args:
+        folder, plan: of the job.
+        workers, farm, stop, building, notify: as of `rtface.jobs.job.FilmJob.run`.
+        threads: CPU threads of all workers here, None for all cores.
+        show: is told where the workers are.
+
+    Raises:
+        Interrupted: `stop` was set.
+        RtfaceError: what a worker raised.
+    """
+    if farm is not None:
+        from rtface.jobs.farms import farm_of
+
+        others: Workers = farm_of(farm)(folder, plan, farm, notify)
+    elif (count := count_workers(workers, plan)) > 1:
+        others = LocalWorkers(folder, plan, count, threads)
+    else:
+        with Worker(
+            folder, plan, threads=threads, stop=stop, on_step=lambda step: show([step]), building=building
+        ) as worker:
+            worker.work(partial(HandOut(folder, len(plan)).take, ""))
+        return
+    try:
+        while others.wait(_LOOK_S):
+            if stop.is_set():
+                raise Interrupted
+            show(others.steps.values())
+    finally:
+        others.end()

@@ -13,6 +13,7 @@ from rtface.config.options import Options, Trait, having
 from rtface.errors import InputError, UsageError
 from rtface.frame import FadingCurve
 from rtface.jobs.folder import FORMAT, JobFolder
+from rtface.media.files import fingerprint
 from rtface.pipeline.plan import further_paths, planned_options
 from rtface.redaction import redacted_values
 
@@ -59,10 +60,9 @@ class JobPlan:
         """The film."""
         return Path(self.run["input"])
 
-    @property
-    def file(self) -> dict[str, Any]:
-        """Its fingerprint."""
-        return self.run["file"]
+    def check_film(self) -> None:
+        """Raises InputError where the film is missing, or another one than was planned."""
+        fingerprint.check(self.run["file"], self.source)
 
     @property
     def target(self) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from fractions import Fraction
@@ -55,6 +54,7 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
             )
     firsts = [times.pts[0], *borders(times, length)]
     places = [*(bisect_left(times.pts, pts) for pts in firsts), len(times.pts)]
+    step = (times.pts[-1] - times.pts[0]) // (len(times.pts) - 1) if len(times.pts) > 1 else 1
     return JobPlan(
         id=secrets.token_hex(8),
         run=run.to_dict() | {"options": redacted_values(planned_options(options))} | film.to_dict(),
@@ -65,15 +65,10 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
         size=info.decoded or (info.width, info.height, info.pix_fmt),
         starts=[pts * times.base for pts in firsts],
         frames=[after - before for before, after in pairwise(places)],
-        ends=_end(times.pts, times.base),
+        ends=(times.pts[-1] + step) * times.base,
         numbered=names_faces(options),
         damage=times.damage,
     )
-
-
-def _end(pts: array[int], base: Fraction) -> Fraction:
-    step = (pts[-1] - pts[0]) // (len(pts) - 1) if len(pts) > 1 else 1
-    return (pts[-1] + step) * base
 
 
 def option_files(options: FaceOptions) -> dict[str, str]:

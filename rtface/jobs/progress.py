@@ -30,7 +30,7 @@ class JobProgress:
     def __init__(self, folder: JobFolder, plan: JobPlan, show: Show | None) -> None:
         self._folder, self._plan, self._show = folder, plan, show
         self._finished = folder.finished()
-        self._before = self._done_s = self._finished_s = sum(map(plan.seconds, self._finished))
+        self._before = self._done_s = sum(map(plan.seconds, self._finished))
         self._began = self._looked_at = monotonic()
         self._frames = self._frames_before = 0
         self._fps = 0.0
@@ -42,17 +42,7 @@ class JobProgress:
         if not steps:
             return
         self._frames = max(self._frames, sum(step.frames for step in steps))
-        self._look(monotonic())
-        done = self._finished_s + sum(step.seconds for step in steps if step.segment not in self._finished)
-        self._done_s = max(self._done_s, done)  # an encoder may still be ending the segment before
-        if self._show is not None:
-            faces = max(step.faces for step in steps)
-            self._show(
-                Progress(self._frames, self._done_s, self._plan.duration_s, self._fps, faces, resumed_s=self._before)
-            )
-
-    def _look(self, now: float) -> None:
-        """Looks at what is finished, and at the speed, once in a while."""
+        now = monotonic()
         if self.first_frame_s is None:
             self.first_frame_s, self._looked_at = round(now - self._began, 3), now
         elif (passed := now - self._looked_at) >= _LOOK_S:
@@ -60,4 +50,11 @@ class JobProgress:
             self._looked_at, self._frames_before = now, self._frames
             with suppress(RtfaceError):  # whoever writes a segment meets the same fault and says it
                 self._finished = self._folder.finished()
-                self._finished_s = sum(map(self._plan.seconds, self._finished))
+        done = sum(map(self._plan.seconds, self._finished))
+        done += sum(step.seconds for step in steps if step.segment not in self._finished)
+        self._done_s = max(self._done_s, done)  # an encoder may still be ending the segment before
+        if self._show is not None:
+            faces = max(step.faces for step in steps)
+            self._show(
+                Progress(self._frames, self._done_s, self._plan.duration_s, self._fps, faces, resumed_s=self._before)
+            )

@@ -23,7 +23,6 @@ from rtface.jobs.folder import JobFolder
 from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.segment_file import FilmPackets, SegmentWriter, StillPackets
-from rtface.media.files import fingerprint
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.copy_encoder import CopyEncoder
 from rtface.media.write.encoders import VideoPlan
@@ -77,9 +76,8 @@ class RunOutput:
         self._starts_s = [float(start) for start in plan.starts]
         self._finishing: Future[None] | None = None
         self._figures = SegmentFigures(stats, steps.tracks, float(plan.begins))
-        self._writer: SegmentWriter | None = None
         self._further = further
-        self._further_writers: dict[str, SegmentWriter] = {}
+        self._writers: dict[str, SegmentWriter] = {}  # by further film, and of the output as ""; none before a frame
         self._began = monotonic()
 
     def write(self, items: Iterable[Item]) -> None:
@@ -90,10 +88,6 @@ class RunOutput:
             OutputError: the folder cannot be written to, or the encoder refuses.
             InputError: the film was replaced meanwhile.
         """
-        self._write(items)
-        self._wait()
-
-    def _write(self, items: Iterable[Item]) -> None:
         for item in items:
             if self._stop.is_set():
                 raise Interrupted
@@ -107,6 +101,7 @@ class RunOutput:
                 continue
             while self._number < number:
                 if not self._next():
+                    self._wait()
                     return
             self._take(item)
             self._on_frame(number, item.time - self._starts_s[number], len(item.faces))
@@ -114,24 +109,22 @@ class RunOutput:
             raise Interrupted
         while self._next():  # what follows the last frame has none
             pass
+        self._wait()
 
     def abort(self) -> None:
         """Ends early: what is not finished is removed. A segment whose frames were all encoded is still finished."""
         with suppress(RtfaceError, OSError):
             self._wait()
-        _discard([] if self._writer is None else [self._writer, *self._further_writers.values()])
-        self._forget()
+        _discard(self._writers.values())
+        self._writers = {}
 
     def _take(self, frame: Frame) -> None:
         with self._errors(self._number):
-            if self._writer is None:
+            if not self._writers:
                 self._open(frame)
-                assert self._writer is not None
-            for name, writer in self._further_writers.items():
-                with self._stats.time(name):
-                    writer.write(self._further[name][1](frame))
-            with self._stats.time("encode"):
-                self._writer.write(frame)
+            for name, writer in self._writers.items():
+                with self._stats.time(name or "encode"):
+                    writer.write(self._further[name][1](frame) if name else frame)
         self._stats.count("frames_out")
         self._figures.add(frame)
 
@@ -144,14 +137,10 @@ class RunOutput:
             encoder = CopyEncoder(self._copy, self._coding, plan.starts[self._number], plan.origin, self._stats)
         else:
             encoder = FilmPackets(self._coding, plan.run["container"], plan.origin, self._stats, str(path))
-        self._writer = SegmentWriter(path, encoder)
         for name, (film, _) in self._further.items():
-            encoder = FilmPackets(film.video, film.format, plan.origin, Stats(), str(path))
-            self._further_writers[name] = SegmentWriter(path.with_suffix(f".{name}"), encoder)
-
-    def _forget(self) -> None:
-        self._writer = None
-        self._further_writers = {}
+            packets = FilmPackets(film.video, film.format, plan.origin, Stats(), str(path))
+            self._writers[name] = SegmentWriter(path.with_suffix(f".{name}"), packets)
+        self._writers[""] = SegmentWriter(path, encoder)
 
     def _next(self) -> bool:
         """Hands the segment in work to a thread that finishes it, and takes the next; False where there is none for
@@ -167,28 +156,19 @@ class RunOutput:
             float(self._firsts[following] * self._base) if following < len(self._firsts) else inf
         )
         self._wait()
-        self._finishing = call_in_thread(
-            "finish", self._finish, self._number, record, self._writer, self._further_writers
-        )
-        self._forget()
+        self._finishing = call_in_thread("finish", self._finish, self._number, record, self._writers)
+        self._writers = {}
         self._began = monotonic()
         self._number += 1
         return self._number < len(self._plan) and self._take_next(self._number) is not None
 
-    def _finish(
-        self,
-        number: int,
-        record: dict[str, Any],
-        writer: SegmentWriter | None,
-        further: Mapping[str, SegmentWriter],
-    ) -> None:
+    def _finish(self, number: int, record: dict[str, Any], writers: Mapping[str, SegmentWriter]) -> None:
         """Ends the encoders of a segment, and writes its record."""
-        writers = [] if writer is None else [writer, *further.values()]
         try:
             with self._errors(number):
-                record |= writer.finish() if writer is not None else {"file": None, "frames": 0, "packets": []}
-                record |= {name: one.finish() for name, one in further.items()}
-            fingerprint.check(self._plan.file, self._plan.source)
+                parts = {name: one.finish() for name, one in writers.items()}
+            record |= parts.pop("", {"file": None, "frames": 0, "packets": []}) | parts
+            self._plan.check_film()
             # The folder may have been removed meanwhile, and be that of another job.
             plan = self._folder.read(self._folder.plan)
             finished = (
@@ -197,10 +177,10 @@ class RunOutput:
                 and self._folder.write(self._folder.record(number), record, new=True)
             )
         except BaseException:
-            _discard(writers)
+            _discard(writers.values())
             raise
         if not finished:  # or this worker was taken for gone, and another one was faster
-            for one in writers:
+            for one in writers.values():
                 one.path.unlink(missing_ok=True)
 
     def _wait(self) -> None:

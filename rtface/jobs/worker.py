@@ -19,7 +19,7 @@ from fractions import Fraction
 from math import inf
 
 from rtface.config.options import Options
-from rtface.errors import InputError, Interrupted, RtfaceError, log
+from rtface.errors import InputError, RtfaceError, log
 from rtface.frame import Frame
 from rtface.jobs.face_numbers import FaceNumbers, NumberedTracker
 from rtface.jobs.figures import UNUSABLE, KnownFaces
@@ -29,7 +29,6 @@ from rtface.jobs.hand_out import Take
 from rtface.jobs.plan import JobPlan, options_of
 from rtface.jobs.planning import check_video, check_worker
 from rtface.jobs.run_output import RunOutput
-from rtface.media.files import fingerprint
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
 from rtface.pipeline.compare import FURTHER
 from rtface.pipeline.film_chain import FilmChain
@@ -87,7 +86,7 @@ class Worker:
         self._on_step, self._building = on_step, building
         check_worker(plan, self._options)
         self._frames = plan_frames(plan.source, self._options)
-        fingerprint.check(plan.file, plan.source)
+        plan.check_film()
         self._stats = Stats()
         # The job says it.
         self._stats.warnings |= {"combed": ""} | ({"container": plan.damage} if plan.damage else {})
@@ -114,10 +113,6 @@ class Worker:
         while (number := take(None)) is not None:
             self._run(number, take)
 
-    def make(self, number: int) -> None:
-        """Makes one segment; raises as `work`."""
-        self._run(number, lambda _: None)
-
     # -- one run of the chain -----------------------------------------------------------------------------------
 
     def _known(self, number: int, base: Fraction) -> KnownFaces | None:
@@ -132,8 +127,6 @@ class Worker:
         """Runs a chain from a segment on, as far as `take` gives the next."""
         output: RunOutput | None = None
         try:
-            if self._stop.is_set():
-                raise Interrupted
             self._runs += 1
             run = f"{self._id}.{self._runs}"
             log.info("%s: begins at segment %d", run, first)
@@ -184,8 +177,6 @@ class Worker:
         except BaseException as error:
             if output is not None:
                 output.abort()
-            if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
-                raise Interrupted from None
             if isinstance(error, OSError) and not isinstance(error, RtfaceError):
                 raise self._folder.failure(error) from error
             raise

@@ -13,7 +13,8 @@ from rtface.live.sinks.record_sink import RecordSink
 from rtface.media.files.outputs import check_target
 from rtface.media.files.workfile import Target
 from rtface.report import Report
-from rtface.trust.credentials import can_hold, manifest, sign_file, signing_key
+from rtface.trust.credentials import can_hold
+from rtface.trust.credentials_writing import manifest, sign_file, signing_key
 from rtface.trust.sidecar import Made, sidecar_path, write_sidecar
 from rtface.trust.signing import SigningKey
 

@@ -16,7 +16,7 @@ from rtface.pipeline.proposals import little_seen, missed_persons, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.trust.credentials import sign_output
+from rtface.trust.credentials_writing import sign_output
 from rtface.trust.sidecar import Made, write_sidecar
 
 
@@ -107,6 +107,8 @@ def finish(
     unsigned: OutputError | None = None
 
     def show(what: str, done: float) -> None:
+        if stop.is_set():
+            raise Interrupted
         if building is not None:
             building(what, done)
 
@@ -114,7 +116,7 @@ def finish(
         assert isinstance(plan.input, Path)
         try:
             film = outputs.film.path
-            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop))
+            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, show))
             signed()
         except OutputError as error:
             unsigned = error
@@ -140,7 +142,6 @@ def finish(
                 options,
                 report,
                 made,
-                stop=stop,
                 key=plan.key,
                 doing=lambda what, done: show(f"sidecar ({what})", done),
             )

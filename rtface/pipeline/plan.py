@@ -55,7 +55,8 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.options import absolute
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.trust.credentials import can_hold, signing_key
+from rtface.trust.credentials import can_hold
+from rtface.trust.credentials_writing import signing_key
 from rtface.trust.sidecar import has_sidecar, sidecar_path
 from rtface.trust.signing import SigningKey
 from rtface.util.timecode import Timecode

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 Doing = Callable[[str, float], None]
-"""Called with what is being done, and the share of it that is done, 0…1."""
+"""Called with what is being done, and the share of it that is done, 0…1; ends the work by what it raises."""
 
 
 @dataclass(slots=True)

@@ -51,7 +51,10 @@ class FrameComparison:
         if isinstance(areas, str):
             self._gaps[f"changed as a whole ({areas})"] += 1
             return
-        a, b = _plain(new.image), _plain(old.image)
+        a, b = (
+            image.reformat(format="rgb24", threads=1) if image.format.name in _PADDED else image
+            for image in (new.image, old.image)
+        )
         if a.format.name != b.format.name and a.format.is_rgb and _kind(a) == _kind(b):
             b = b.reformat(format=a.format.name, threads=1)  # the same values in another order
         if _kind(a) != _kind(b) or [(p.width, p.height) for p in a.planes] != [(p.width, p.height) for p in b.planes]:
@@ -132,10 +135,6 @@ class FrameComparison:
             error = f"outside the boxes they are the input's within an encoder's error ({shown})"
             error += f", {counted(self._copied)} that were copied to the sample" if self._copied else ""
         found.proofs.append(f"{counted(self._count)}{boxes}: {error}")
-
-
-def _plain(image: av.VideoFrame) -> av.VideoFrame:
-    return image.reformat(format="rgb24", threads=1) if image.format.name in _PADDED else image
 
 
 def _kind(image: av.VideoFrame) -> tuple[Any, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -12,13 +11,13 @@ from typing import Any, NamedTuple
 import av
 from av.stream import Stream
 
-from rtface.errors import InputError, Interrupted
+from rtface.errors import InputError
 from rtface.media.formats.adts_headers import adts_config
 from rtface.media.formats.pcm import PcmClock
 from rtface.media.read.container import choose_video, codec_of, kept_streams, open_container, time_base_of
 from rtface.media.read.edited_times import EditedTimes
 from rtface.redaction import shown
-from rtface.trust.checked import Checked
+from rtface.trust.checked import Checked, Doing
 
 _PIECE = 1024  # samples of PCM that are compared as one
 _MOVED_S = 0.02  # by which containers may move a packet against the picture (0.7 ms were seen)
@@ -83,7 +82,7 @@ class PacketHashes:
 
 
 def hash_packets(
-    film: str | os.PathLike[str], *, stop: threading.Event | None = None, variant: str = "best"
+    film: str | os.PathLike[str], *, doing: Doing | None = None, variant: str = "best"
 ) -> list[PacketHashes]:
     """Hashes the packets of all streams, the enhanced one first, in a form that containers do not change.
 
@@ -92,7 +91,7 @@ def hash_packets(
 
     Args:
         film: a file that PyAV opens.
-        stop: ends the work with `Interrupted` when set.
+        doing: receives progress.
         variant: of an HLS or DASH list (``--variant``).
 
     Raises:
@@ -105,8 +104,8 @@ def hash_packets(
         found = {s.index: PacketHashes(s) for s in streams if s.type != "attachment"}
         try:
             for came in source.demux():
-                if stop is not None and stop.is_set():
-                    raise Interrupted
+                if doing is not None:
+                    doing("comparison", 1.0)
                 packet = edited.timed(came) if came.size and came.stream_index in found else None
                 if packet is not None:
                     found[packet.stream_index].push(packet)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import threading
 import time
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -120,7 +119,6 @@ def write_sidecar(
     *,
     key: SigningKey | None = None,
     doing: Doing | None = None,
-    stop: threading.Event | None = None,
 ) -> str:
     """Writes the sidecar of a finished output.
 
@@ -130,8 +128,7 @@ def write_sidecar(
         input: of the run; of a live one also just its name.
         options, report, made: of the run.
         key: signs the sidecar.
-        doing: receives progress.
-        stop: ends the work when set.
+        doing: receives progress; ends the work by what it raises.
 
     Returns:
         A line for the user.
@@ -154,8 +151,8 @@ def write_sidecar(
             **({"images": {one.name: one.tracks for one in report.images}} if report.images else {}),
             **({"signed": True} if key is not None else {}),
         }
-        values = redacted_values(values) | areas_said(input, options, report, made, doing=doing, stop=stop)
-        values["output"] |= _files(output, doing, stop)
+        values = redacted_values(values) | areas_said(input, options, report, made, doing=doing)
+        values["output"] |= _files(output, doing)
         if key is not None:
             values["signature"] = key.sign(signed_bytes(values))
         write_whole(target, to_bytes(values))
@@ -173,7 +170,6 @@ def areas_said(
     still: int | None = None,
     *,
     doing: Doing | None = None,
-    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """What a comparison with the input needs to know; of one of several stills by its number."""
     light = "its light was changed" if options.light else "no area was noted"
@@ -186,7 +182,7 @@ def areas_said(
     part = {"start_s": options.start, "end_s": options.end, "first_s": report.first_s}
     return {
         "output": {"lossless": made.lossless},
-        "input": redacted_values({**_files(input, doing, stop), **part}),
+        "input": redacted_values({**_files(input, doing), **part}),
         "changed": rows,
         **({"whole": "its fading was taken out"} if made.unfaded else {}),
         **({"copied": made.copied} if made.copied else {}),
@@ -234,8 +230,8 @@ def versions() -> dict[str, str]:
     import numpy as np
     import openvino
 
-    machine = {"python": platform.python_version(), "system": platform.system()}
-    return codec_versions() | machine | {"numpy": np.__version__, "openvino": openvino.__version__}
+    more = {"numpy": np.__version__, "openvino": openvino.__version__}
+    return codec_versions() | {"python": platform.python_version(), "system": platform.system()} | more
 
 
 def codec_versions() -> dict[str, str]:
@@ -245,7 +241,7 @@ def codec_versions() -> dict[str, str]:
     return {"rtface": __version__, "av": av.__version__} | found
 
 
-def _files(path: Path | Address | str, doing: Doing | None, stop: threading.Event | None) -> dict[str, Any]:
+def _files(path: Path | Address | str, doing: Doing | None) -> dict[str, Any]:
     """Name and hash of a file, or of the images in a folder; only the name of anything else."""
     if not isinstance(path, Path):
         return {"name": str(path)}
@@ -253,7 +249,7 @@ def _files(path: Path | Address | str, doing: Doing | None, stop: threading.Even
         return {"name": path.name}
     files = list_images(path) if path.is_dir() else [path]
     tick = share_of_bytes(size := sum(file.stat().st_size for file in files), doing)
-    hashes = [{"name": file.name, "sha256": sha256_of(file, tick=tick, stop=stop)} for file in files]
+    hashes = [{"name": file.name, "sha256": sha256_of(file, tick=tick)} for file in files]
     return {"name": path.resolve().name, "files": hashes} if path.is_dir() else {**hashes[0], "bytes": size}
 
 

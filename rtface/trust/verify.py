@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,12 +94,19 @@ def verify(
     for path in filter(None, (output, input)):
         if not path.is_file() and not path.is_dir():  # a pipe would be waited for
             raise InputMissing("{path}: there is no such file or folder; check the name", code="path_gone", path=path)
+
+    def step(what: str, done: float) -> None:
+        if stop is not None and stop.is_set():
+            raise Interrupted
+        if doing is not None:
+            doing(what, done)
+
     found, anchors = Verified(output=str(output)), None if trust is None else read_anchors(trust)
     credentials = _check_credentials(found, output, anchors)
     sidecar, values = sidecar_path(output), None
     if sidecar.is_file():
         values, checked = read_sidecar(sidecar), Checked()
-        _check_files(checked, output, values["output"], doing, stop)
+        _check_files(checked, output, values["output"], step)
         _check_signature(checked, values, anchors, inside=credentials is not None)
         found.sidecar = found.add(checked)
     elif credentials is not None and credentials.valid and fits(credentials.said, AREAS):
@@ -116,8 +123,8 @@ def verify(
         found.gaps.append("nothing in it says what was changed, so it is not compared with the input")
     elif input is not None and values is not None:
         checked = Checked()
-        _check_files(checked, input, values["input"], doing, stop)
-        _compare(checked, output, input, values, doing, stop)
+        _check_files(checked, input, values["input"], step)
+        _compare(checked, output, input, values, step)
         found.input = found.add(checked)
     return found
 
@@ -156,9 +163,7 @@ def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | No
         checked.proofs.append(f"the sidecar is as {name} signed it{unknown}")
 
 
-def _check_files(
-    found: Checked, path: Path, said: dict[str, Any], doing: Doing | None, stop: threading.Event | None
-) -> None:
+def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing) -> None:
     """Compares the SHA-256 of a file, or of the files in a folder, with those that a manifest names."""
     if "files" not in said and "sha256" not in said:
         return  # a pipe, a camera
@@ -169,21 +174,14 @@ def _check_files(
     for name, file in there.items():
         if name not in listed:
             problems.append(f"{name}: was added, the manifest does not name it")
-        elif sha256_of(file, tick=tick, stop=stop) != listed[name]:
+        elif sha256_of(file, tick=tick) != listed[name]:
             problems.append(f"{name}: its bytes are not those that the manifest names (SHA-256)")
     found.problems += problems
     if not problems:
         found.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(listed), 'file')}, SHA-256)")
 
 
-def _compare(
-    found: Checked,
-    output: Path,
-    input: Path,
-    values: dict[str, Any],
-    doing: Doing | None,
-    stop: threading.Event | None,
-) -> None:
+def _compare(found: Checked, output: Path, input: Path, values: dict[str, Any], doing: Doing) -> None:
     """Compares an output with its input."""
     frames = FrameComparison(
         {name: areas if isinstance(areas, str) else [tuple(box) for box in areas] for name, areas in values["changed"]},
@@ -193,14 +191,14 @@ def _compare(
     if output.is_dir() != input.is_dir():
         found.gaps.append("one is a folder of stills and the other a film: their frames are not compared")
     elif output.is_dir() or (is_image(output) and is_image(input)):
-        _compare_stills(found, frames, output, input, values.get("options", {}).get("scale"), stop)
+        _compare_stills(found, frames, output, input, values.get("options", {}).get("scale"), doing)
     else:
-        _compare_films(found, frames, output, input, values, doing, stop)
+        _compare_films(found, frames, output, input, values, doing)
     frames.end(found)
 
 
 def _compare_stills(
-    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, stop: threading.Event | None
+    found: Checked, frames: FrameComparison, output: Path, input: Path, scale: str | None, doing: Doing
 ) -> None:
     enlarger, pairs = Enlarger(scale), [(output, input)]
     if output.is_dir():
@@ -208,9 +206,8 @@ def _compare_stills(
         pairs = [(path, sources[path.stem]) for path in made if path.stem in sources]
         if alone := {path.stem for path in made} ^ sources.keys():
             found.gaps.append(f"{counted(len(alone), 'still')} of one folder only, such as {min(alone)}: not compared")
-    for path, source in pairs:
-        if stop is not None and stop.is_set():
-            raise Interrupted
+    for number, (path, source) in enumerate(pairs):
+        doing("comparison", number / len(pairs))
         try:
             new, old = read_image(path).frame, read_image(source).frame
         except InputError as error:
@@ -223,13 +220,7 @@ def _compare_stills(
 
 
 def _compare_films(
-    found: Checked,
-    frames: FrameComparison,
-    output: Path,
-    input: Path,
-    values: dict[str, Any],
-    doing: Doing | None,
-    stop: threading.Event | None,
+    found: Checked, frames: FrameComparison, output: Path, input: Path, values: dict[str, Any], doing: Doing
 ) -> None:
     said, options = values["input"], values.get("options", {})
     start, end, variant = said.get("start_s"), said.get("end_s"), options.get("variant", "best")
@@ -242,7 +233,8 @@ def _compare_films(
                 f"the part of {input.name} that the run read is compared: {format_time(start or 0.0)} to {last}"
             )
         begins: tuple[float, float] | None = None
-        for number, (new, old) in enumerate(zip_longest(_frames(made, stop), _frames(source, stop))):
+        pictures = ((item for item in film if isinstance(item, Frame)) for film in (made, source))
+        for number, (new, old) in enumerate(zip_longest(*pictures)):
             if new is None or old is None:
                 which = "fewer" if new is None else "more"
                 found.problems.append(f"it has {which} frames than {input.name}, from frame {number} on")
@@ -253,15 +245,6 @@ def _compare_films(
                 break
             copied = any(first <= number <= last for first, last in values.get("copied", ()))
             frames.frame(number, new, old, copied=copied)
-            if doing is not None and length:
-                doing("comparison", min(1.0, (new.time - begins[0]) / length))
-    own, theirs = hash_packets(output, stop=stop), hash_packets(input, stop=stop, variant=variant)
+            doing("comparison", min(1.0, (new.time - begins[0]) / (length or inf)))
+    own, theirs = hash_packets(output, doing=doing), hash_packets(input, doing=doing, variant=variant)
     compare_packets(found, own[1:], theirs[1:], begins or (0.0, 0.0), cut, options.get("drop", ()))
-
-
-def _frames(source: FileSource, stop: threading.Event | None) -> Iterator[Frame]:
-    for item in source:
-        if stop is not None and stop.is_set():
-            raise Interrupted
-        if isinstance(item, Frame):
-            yield item

@@ -135,6 +135,7 @@ def test_a_command_of_a_group_that_was_removed_says_what_to_use() -> None:
         ("verify out.mkv --files-only", "--files-only is gone; verify checks"),
         ("work JOB", "work is gone; --workers N"),
         ("segment JOB 0", "segment is gone; --workers N"),
+        ("queue run --then=x", "--then is gone; use: rtface queue run && CMD"),
     ],
 )
 def test_what_is_gone_names_what_to_use(command: str, advice: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -12,9 +11,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-import pytest
 
-from rtface.errors import OutputError, UsageError
 from rtface.jobs.job import FilmJob
 from rtface.jobs.worker import Worker
 from tests.pipeline.run_media import write_film
@@ -26,19 +23,8 @@ LENGTH = Fraction(1)
 def make_segment(job: FilmJob, number: int, threads: int | None = None) -> None:
     """Makes one segment of a job, by a worker of its own."""
     with Worker(job.folder, job.plan, threads=threads) as worker:
-        worker.make(number)
-
-
-def check_place(planned: Callable[[Path], object], flag: str, path: Path, other: Path) -> None:
-    """A job refuses a further film's place where a file is, and `other` in its stead once it is planned."""
-    path.write_bytes(b"mine")
-    with pytest.raises(OutputError, match=rf"{flag} .* exists already"):
-        planned(path)
-    path.unlink()
-    planned(path)
-    names = rf"was .*{re.escape(path.name)} when the job began, and is .*{re.escape(other.name)} now"
-    with pytest.raises(UsageError, match=rf"{flag} {names}"):
-        planned(other)
+        given = iter((number,))
+        worker.work(lambda wanted: next(given, None) if wanted is None else None)
 
 
 def scenes(frames: int, *, size: tuple[int, int] = (160, 96), cut: int = 35) -> list[np.ndarray]:
@@ -123,22 +109,6 @@ def scans(folder: Path) -> Path:
     return path
 
 
-FILMS: dict[str, Callable[[Path], Path]] = {
-    "h264 with B-frames": _plain(".mp4", "libx264", options={"bf": "3", "g": "20"}),
-    "hevc with RASL": _plain(
-        ".mkv", "libx265", options={"x265-params": "open-gop=1:keyint=15:bframes=3:log-level=error"}
-    ),
-    "mpeg2 transport stream": _plain(".ts", "mpeg2video", options={"bf": "2", "g": "15", "b": "3000000"}),
-    "interlaced": _plain(".mkv", "libx264", options={"x264-params": "tff=1:keyint=20"}),
-    "variable rate": _variable,
-    "rotated, with late sound": _rotated,
-    "lossless RGB of odd size": _plain(".mkv", "ffv1", size=(97, 75), pix_fmt="gbrp10le", sound=False),
-    "AVI with B-frames": _plain(".avi", "mpeg4", options={"bf": "2", "g": "20"}),
-    "few frames": _plain(".mp4", "libx264", frames=3),
-    "one keyframe": _plain(".mp4", "libx264", options={"g": "500", "sc_threshold": "0"}),
-}
-
-
 def packets(path: Path, kind: str) -> list[tuple]:
     """pts, duration (s) and bytes' hash of every packet of the streams of a kind."""
     with av.open(str(path)) as film:
@@ -208,3 +178,20 @@ def other_size(folder: Path) -> Path:
                 packet.stream = stream
                 out.mux(packet)
     return path
+
+
+FILMS: dict[str, Callable[[Path], Path]] = {
+    "h264 with B-frames": _plain(".mp4", "libx264", options={"bf": "3", "g": "20"}),
+    "hevc with RASL": _plain(
+        ".mkv", "libx265", options={"x265-params": "open-gop=1:keyint=15:bframes=3:log-level=error"}
+    ),
+    "mpeg2 transport stream": _plain(".ts", "mpeg2video", options={"bf": "2", "g": "15", "b": "3000000"}),
+    "interlaced": _plain(".mkv", "libx264", options={"x264-params": "tff=1:keyint=20"}),
+    "variable rate": _variable,
+    "rotated, with late sound": _rotated,
+    "lossless RGB of odd size": _plain(".mkv", "ffv1", size=(97, 75), pix_fmt="gbrp10le", sound=False),
+    "AVI with B-frames": _plain(".avi", "mpeg4", options={"bf": "2", "g": "20"}),
+    "few frames": _plain(".mp4", "libx264", frames=3),
+    "another size": other_size,
+    "one keyframe": _plain(".mp4", "libx264", options={"g": "500", "sc_threshold": "0"}),
+}

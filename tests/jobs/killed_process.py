@@ -32,6 +32,7 @@ from tests.pipeline.run_media import Engines
 STEPS = [
     (JobFolder, "write"),
     (JobFolder, "remove"),
+    (shutil, "rmtree"),
     (SegmentWriter, "finish"),
     (SegmentWriter, "discard"),
     (FolderSink, "put"),

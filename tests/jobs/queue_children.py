@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rtface.concurrency.child_main import ParentProcess
 from rtface.errors import Interrupted, Message
 from rtface.jobs.queue import item_process
-from rtface.jobs.queue.attempt import STOP, Ended, Start
-from rtface.jobs.queue.item import ItemProgress
+from rtface.jobs.queue.item import STOP, Ended, ItemProgress, Start
 from rtface.pipeline.progress import Progress
 
 if TYPE_CHECKING:

@@ -110,16 +110,6 @@ def test_a_worker_of_an_older_job_writes_nothing_into_the_next(tmp_path: Path):
     assert not old.folder.finished() and not list(old.folder.segments.iterdir())
 
 
-def test_a_film_is_known_by_its_content(tmp_path: Path):
-    film, copy = tmp_path / "private.mkv", tmp_path / "copy.mkv"
-    film.write_bytes(b"private")
-    known = fingerprint.fingerprint(film)
-    copy.write_bytes(b"private")
-    os.utime(copy, (1, 1))
-    assert fingerprint.same(known, film) and fingerprint.same(known, copy)
-    assert not fingerprint.same({**known, "samples_sha256": "0" * 64}, film)  # what stat() tells to everybody
-
-
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [

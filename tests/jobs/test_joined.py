@@ -290,11 +290,3 @@ def test_hdr_is_that_of_one_process(tmp_path: Path):
     infos = [FileSource(path).info for path in (one, other)]
     assert infos[0].hdr is not None and infos[0].hdr.light == (1000, 400)
     assert infos[0].hdr == infos[1].hdr and infos[0].color == infos[1].color and infos[0].tags == infos[1].tags
-
-
-def test_another_size_within_the_film_is_that_of_one_process(tmp_path: Path):
-    source, options = films.other_size(tmp_path), Options(tracker="none", codec="ffv1")
-    one, other = tmp_path / "one.mkv", tmp_path / "other.mkv"
-    run_file(source, one, options)
-    in_segments(source, other, options, stop_at=60)
-    same_film(one, other)

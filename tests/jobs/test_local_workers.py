@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import pytest
 
 from rtface.errors import UsageError
@@ -12,13 +9,10 @@ from rtface.jobs.local_workers import count_workers
 from rtface.util import machine
 
 
-@dataclass
 class Plan:
     """What `count_workers` asks of a plan."""
 
-    size: tuple[int, int, str] = 1920, 1080, "yuv420p"
-    video: dict[str, Any] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    size, video = (1920, 1080, "yuv420p"), None
 
     def __len__(self) -> int:
         return 100

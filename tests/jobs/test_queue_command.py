@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import rtface
 from rtface.cli.app import app
-from rtface.errors import InputError, InputMissing, OutputError, UsageError
+from rtface.errors import InputError, UsageError
 from rtface.jobs.queue.runner import RunCounts
 from tests.pipeline.run_media import write_film
 
@@ -143,14 +143,11 @@ def test_errors_of_the_command_end_with_code_2() -> None:
 
 def test_the_same_verbs_in_python(film: Path, tmp_path: Path) -> None:
     queue = rtface.Queue(tmp_path / "mine.sqlite")
-    with pytest.raises(InputMissing):
-        queue.add(tmp_path / "gone.mkv", "b.mkv")
     with pytest.raises(UsageError, match=r"^--latency has no effect"):
         queue.add(film, "b.mkv", latency=10)
-    with pytest.raises(OutputError, match="exists already"):
-        queue.add(film, existing(tmp_path))
+    (tmp_path / "text.mkv").write_bytes(b"something")
     with pytest.raises(InputError):
-        queue.add(existing(tmp_path), "b.mkv")
+        queue.add(tmp_path / "text.mkv", "b.mkv")
     item = queue.add(film, "b.mkv", engine="rtface-s")
     with pytest.raises(UsageError, match=f"item {item.id} of the queue writes that"):
         queue.add(film, tmp_path / "b.mkv")
@@ -171,14 +168,8 @@ def test_an_item_is_added_without_a_trial_signature(
     from tests.trust.authority import Authority
 
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    monkeypatch.setattr("rtface.trust.credentials.encode_by", lambda *_: pytest.fail("an image is signed"))
+    monkeypatch.setattr("rtface.trust.credentials_writing.encode_by", lambda *_: pytest.fail("an image is signed"))
     rtface.Queue(tmp_path / "mine.sqlite").add(film, "b.mp4", sign=Authority(tmp_path / "ca").issue())
-
-
-def existing(folder: Path) -> Path:
-    path = folder / "exists.mkv"
-    path.write_bytes(b"something")
-    return path
 
 
 @pytest.mark.slow
@@ -224,10 +215,3 @@ def test_a_runner_that_ends_leaves_the_film_to_the_next(tmp_path: Path) -> None:
     assert listed()[0]["flags"] == {"workers": "1", "restart": True}
     assert frames(tmp_path / "b.mkv") == 120
     assert not (tmp_path / "b.mkv.rtface").exists()
-
-
-def test_options_that_are_gone_say_what_to_use() -> None:
-    """By the real command, as a user calls it."""
-    called = [sys.executable, "-m", "rtface", "queue", "run", "--then=x"]
-    done = subprocess.run(called, capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "--then is gone; use: rtface queue run && CMD" in done.stderr, done.stderr

@@ -20,6 +20,12 @@ from rtface.jobs.queue.runner import RunCounts, Runner
 from tests.jobs.queue_children import ENDLESS, TARGET, item_plan
 
 ROOT = Path(__file__).resolve().parents[2]
+_RUNNER = f"""
+import sys
+from rtface.jobs.queue.api import Queue
+from rtface.jobs.queue.runner import Runner
+Runner(Queue(sys.argv[1]).store, target="{TARGET}").run()
+"""
 
 
 @pytest.fixture
@@ -149,8 +155,8 @@ def test_all_items_halt_while_somebody_needs_the_computer(queue: Queue, in_threa
     running, waiting = add(queue, "slow", "ok")
     in_thread(at_once=2)
     until(lambda: queue.item(waiting).state == "done")
-    asked = queue.store.request_wait()
-    assert asked is not None and queue.store.request_wait() is None
+    asked = queue.store.hold("waits")
+    assert asked is not None and queue.store.hold("waits") is None
     (later,) = add(queue, "ok")
     until(lambda: events(queue)[-1][:2] == ["pause", str(running)])
     assert queue.item(running).state == "running" and queue.item(later).state == "waiting"
@@ -200,16 +206,9 @@ def test_an_item_added_as_the_runner_ends_is_run(queue: Queue, monkeypatch: pyte
     assert queue.item(late[0]).state == "done"
 
 
-def test_progress_names_items_that_run_and_that_ended(queue: Queue) -> None:
-    (number,) = add(queue, "ok")
-    seen = []
-    run(queue, progress=lambda items: seen.extend(item.state for item in items if item.id == number))
-    assert seen[-1] == "done"
-
-
 def start_process(queue: Queue) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.jobs.queue_runner", str(queue.store.path)],
+        [sys.executable, "-c", _RUNNER, str(queue.store.path)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

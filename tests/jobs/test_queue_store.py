@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 import stat
 from contextlib import closing
@@ -93,13 +92,14 @@ def test_a_running_item_is_left_to_its_runner(queue: Queue) -> None:
         with pytest.raises(UsageError, match="is paused in place"):
             queue.remove(number)
         queue.remove(waiting)
+        assert add(queue) == waiting + 1, "a number is used again"
         queue.resume(number)
         assert queue.item(number).state == "running"
         queue.cancel(number)
         assert queue.store.requests() == {number: "cancel"}
         with pytest.raises(UsageError, match="is running"):
             queue.remove(number)
-    assert queue.item(number).state == "waiting"
+    assert (queue.item(number).state, queue.item(number).share) == ("waiting", 0.5)
 
 
 @pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("cancel", "cancelled")])
@@ -136,12 +136,6 @@ def test_items_are_named_by_number_state_or_all(queue: Queue) -> None:
         queue.select(["faild"], CHANGES["retry"])
     with pytest.raises(UsageError, match="no item 99"):
         queue.retry(99)
-
-
-def test_ids_are_never_used_again(queue: Queue) -> None:
-    number = add(queue)
-    queue.remove(number)
-    assert add(queue) == number + 1
 
 
 def test_two_items_never_write_one_file(queue: Queue, tmp_path: Path) -> None:
@@ -193,17 +187,14 @@ def test_a_damaged_database_is_said_and_kept(queue: Queue, damage: str) -> None:
 
 
 def test_other_databases_are_refused(queue: Queue, tmp_path: Path) -> None:
-    older = tmp_path / "older.sqlite"
-    shutil.copy(queue.store.path, older)
-    with sqlite3.connect(older) as database:
-        database.execute("PRAGMA user_version = 4")
-    with pytest.raises(UsageError, match="another rtface"):
-        Queue(older)
-    other = tmp_path / "other.sqlite"
-    with sqlite3.connect(other) as database:
-        database.execute("CREATE TABLE bookmarks (url)")
-    with pytest.raises(UsageError, match="another rtface or program"):
-        Queue(other)
+    for path, statement in (
+        (queue.store.path, "PRAGMA user_version = 4"),
+        (tmp_path / "other.sqlite", "CREATE TABLE bookmarks (url)"),
+    ):
+        with sqlite3.connect(path) as database:
+            database.execute(statement)
+        with pytest.raises(UsageError, match="another rtface or program"):
+            Queue(path)
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -212,24 +203,13 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
         Queue(tmp_path / "file" / "queue.sqlite")
 
 
-def test_progress_is_kept_over_an_interruption(queue: Queue) -> None:
-    number = add(queue)
-    with queue.store.runner():
-        queue.store.take()
-        queue.store.note_progress(number, ItemProgress(0.25, 10, 5.0, 30.0))
-        item = queue.item(number)
-        assert (item.share, item.frames, item.fps, item.left_s, item.attempts) == (0.25, 10, 5.0, 30.0, 1)
-    assert queue.item(number).share == 0.25
-    assert queue.item(number).to_dict()["added_at"].endswith("+00:00")
-
-
 def test_a_second_runner_is_refused(queue: Queue) -> None:
-    assert not queue.store.has_runner()
+    assert not queue.store.held("runner")
     with queue.store.runner():
         with pytest.raises(UsageError, match="runs this queue already"), queue.store.runner():
             pass
-        assert queue.store.has_runner()
-    assert not queue.store.has_runner()
+        assert queue.store.held("runner")
+    assert not queue.store.held("runner")
 
 
 def test_a_damaged_item_is_said(queue: Queue) -> None:

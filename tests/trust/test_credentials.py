@@ -21,7 +21,6 @@ from rtface.config.options import Options
 from rtface.errors import Interrupted, MissingComponent, UsageError
 from rtface.jobs.folder import folder_of
 from rtface.jobs.job import FilmJob
-from rtface.trust import credentials, signing
 from rtface.trust.credentials import read_anchors, read_credentials
 from rtface.trust.sidecar import sidecar_path, signed_bytes, to_bytes
 from rtface.trust.signing import SigningKey
@@ -194,7 +193,8 @@ def test_a_film_that_cannot_be_signed_is_described(
     command = ["run", str(source), str(out), "--sign", newsroom, "--sidecar", "--report", str(said)]
     command += ["--workers", "1"] if job else []
     with monkeypatch.context() as patch:
-        patch.setattr("rtface.trust.credentials.WorkFile", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        full = "rtface.trust.credentials_writing.WorkFile"
+        patch.setattr(full, lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         ended = CliRunner().invoke(app, command)
     report = json.loads(said.read_bytes())
     assert ended.exit_code == 1 and report["error"] in " ".join(ended.output.split())
@@ -209,11 +209,7 @@ def test_a_film_that_cannot_be_signed_is_described(
 def test_without_the_extra_one_line_names_it(tmp_path: Path, newsroom: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source, signed = film(tmp_path / "in.mkv", frames=2, face=False), tmp_path / "signed.mp4"
     rtface.run(source, signed, sign=newsroom)
-
-    def missing(*_: object) -> object:
-        return signing.from_extra("no_such_module")
-
-    monkeypatch.setattr(credentials, "library", missing)
+    monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(MissingComponent, match=r"not installed; install it with: .*\[credentials\]"):
         rtface.run(source, tmp_path / "out.mp4", sign=newsroom)
     assert not (tmp_path / "out.mp4").exists()

@@ -92,7 +92,6 @@ class Farm:
         plan: of the job.
         address: of ``--farm``; see `scheduler_address`.
         notify: called with lines for the user.
-        clock: seconds, monotonic.
 
     Raises:
         MissingComponent: no scheduler answers.
@@ -104,13 +103,11 @@ class Farm:
         plan: JobPlan,
         address: str,
         notify: Callable[[str], object],
-        *,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         dask: Any = importlib.import_module("distributed")  # takes a second
         address = scheduler_address(address)
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
-        self._folder, self._plan, self._address, self._show, self._clock = folder, plan, address, notify, clock
+        self._folder, self._plan, self._address, self._show = folder, plan, address, notify
         try:
             self._client = dask.Client(address, timeout=CONNECT_S, set_as_default=False, name="rtface")
         except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
@@ -148,8 +145,8 @@ class Farm:
         self._collect()
         if len(self._folder.finished()) >= len(self._plan):
             return False
-        if self._clock() - self._assigned_at >= _ASSIGN_S:
-            self._assigned_at = self._clock()
+        if time.monotonic() - self._assigned_at >= _ASSIGN_S:
+            self._assigned_at = time.monotonic()
             self._hand_out()
         return True
 
@@ -260,7 +257,7 @@ class Farm:
                 address=self._address,
                 why=" ".join(str(error).split()) or type(error).__name__,
             ) from error
-        now = self._clock()
+        now = time.monotonic()
         for address, info in found.items():
             if (heartbeat := info.get("last_seen")) != self._heartbeats.get(address, (None, 0.0))[0]:
                 self._heartbeats[address] = heartbeat, now

@@ -1,36 +1,30 @@
 """Segments of a job on a worker of a Dask cluster.
 
-Segments are made in another process: work that holds Python's lock for long would make Dask take
-its worker for gone, and a crash would end it. Such a process stays for the next segment of the same
-job, as loading Python and the engines takes seconds. After a crash or an error the next segment
-has a new process.
+Segments are made in another process, as one of this machine's workers makes them: work that holds Python's lock for
+long would make Dask take its worker for gone, and a crash would end it. Such a process stays for the next segment of
+the same job, as loading Python and the engines takes seconds. After a crash or an error the next segment has a new one.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from rtface.concurrency.child_main import ParentProcess
 from rtface.concurrency.child_process import ChildProcess
-from rtface.concurrency.threads import start_thread
-from rtface.errors import InputError, InputMissing, Interrupted, MissingComponent, RtfaceError
+from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
+from rtface.jobs.planning import WorkerRefused
 
 Kind = Literal["done", "refused", "failed", "crashed", "stopped"]
 Result = tuple[Kind, str]
-"""How it ended, and one line for the user. "refused" is about this worker, "failed" about the
-job."""
+"""How it ended, and one line for the user. "refused" is about this worker, "failed" about the job."""
 
 _POLL_S = 0.25
-_STOP_S = 5.0
 # Seconds after which a process without a segment ends, and in which it ends when it is asked to.
-_IDLE_S, _END_S = 60.0, 2.0
-_ENDED: Result = ("crashed", "its process ended")
+_IDLE_S, _END_S = 60.0, 5.0
 
 _Key = tuple[str, Path, int]  # run, folder, threads
 _lock = threading.Lock()
@@ -47,23 +41,23 @@ def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, ru
         threads: CPU threads.
         run: names the call of ``rtface run`` that wants it; see `stop`.
     """
+    if not folder.planned:
+        return "refused", f"{folder.path}: the folder of the job is not there, or is another account's"
     key = run, folder.path, threads
     with _lock:
         idle = [process for process in _idle.pop(key, ()) if process.alive]
         process = idle.pop() if idle else None
         _idle[key] = idle
-    result = process.make(number, run) if process is not None else _ENDED
-    if result is _ENDED:  # there was none, or it ended for want of a segment
-        try:
-            process = _SegmentProcess(folder, plan, threads)
-        except MissingComponent as error:
-            return "refused", str(error)
-        result = process.make(number, run)
-    assert process is not None
+    try:
+        process = process or _SegmentProcess(folder, plan, threads)
+    except MissingComponent as error:
+        return "refused", str(error)
+    result = process.make(number, run)
     with _lock:
         keep = result[0] == "done" and run not in _stopped
         if keep:
             _idle.setdefault(key, []).append(process)
+            process.end_later(key)
     if not keep:
         process.end()
     return result
@@ -80,7 +74,7 @@ def stop(run: str) -> None:
 
 
 class _SegmentProcess:
-    """A child process that makes segments of one job, one after the other.
+    """A worker of one job in a child process, which is given one segment after the other.
 
     Raises:
         MissingComponent: no process could be started.
@@ -88,16 +82,24 @@ class _SegmentProcess:
 
     def __init__(self, folder: JobFolder, plan: JobPlan, threads: int) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        self._asked = False
+        self._idle: threading.Timer | None = None
         self._child = ChildProcess(
-            "rtface_farm.task:run_segments",
+            "rtface.jobs.local_workers:run_worker",
             (folder, plan, threads),
             name="segments",
-            on_message=self._results.put,
-            on_end=self._ended,
+            on_message=self._told,
+            on_end=lambda reason: self._results.put(("crashed", reason or "its process ended")),
         )
 
-    def _ended(self, reason: str) -> None:
-        self._results.put(("crashed", reason) if reason else _ENDED)
+    def _told(self, message: object) -> None:
+        if message == (None,):  # it asks for any segment: the one before is finished
+            self._results.put(("done", ""))
+        elif isinstance(message, tuple):  # for the one behind, which is another's
+            self._child.send((None,))
+        elif isinstance(message, RtfaceError):  # another worker may see the film
+            refused = isinstance(message, WorkerRefused | InputError | MissingComponent)
+            self._results.put(("refused" if refused else "failed", str(message)))
 
     @property
     def alive(self) -> bool:
@@ -105,71 +107,39 @@ class _SegmentProcess:
         return self._child.alive
 
     def make(self, number: int, run: str) -> Result:
-        """Makes a segment; `_ENDED` where the process ended before without a fault."""
-        self._child.send(number)
+        """Makes a segment."""
+        if self._idle is not None:
+            self._idle.cancel()
+        result = ("done", "") if self._asked else self._result(run)
+        if result[0] == "done":
+            self._asked = True
+            self._child.send((number,))
+            result = self._result(run)
+        return result
+
+    def _result(self, run: str) -> Result:
         while True:
             try:
                 return self._results.get(timeout=_POLL_S)
             except queue.Empty:
-                if run not in _stopped:
-                    continue
-            self._child.send("stop")
-            try:
-                self._results.get(timeout=_STOP_S)
-            except queue.Empty:
-                self._child.kill(0)
-            return "stopped", ""
+                if run in _stopped:
+                    return "stopped", ""
+
+    def end_later(self, key: _Key) -> None:
+        """Ends the process where nobody has a segment for it in a minute."""
+
+        def end() -> None:
+            with _lock:
+                waits = self in _idle.get(key, ())
+                if waits:
+                    _idle[key].remove(self)
+            if waits:
+                self.end()
+
+        self._idle = threading.Timer(_IDLE_S, end)
+        self._idle.daemon = True
+        self._idle.start()
 
     def end(self) -> None:
         """Ends the process."""
         self._child.kill(_END_S)
-
-
-def run_segments(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
-    """The child process of `make_segment`: receives numbers of segments, and sends a `Result`
-    for each."""
-    from rtface.jobs.planning import WorkerRefused
-    from rtface.jobs.worker import Worker
-
-    folder, plan, threads = task
-    over = threading.Event()
-    numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    start_thread("segment-messages", _listen, parent, over, numbers)
-    worker: Worker | None = None
-    result: Any = ("done", "")
-    with ExitStack() as stack:
-        while result[0] == "done":
-            try:
-                number = numbers.get(timeout=_IDLE_S)
-            except queue.Empty:
-                return
-            if number is None:
-                return
-            try:
-                if not folder.planned:
-                    raise InputMissing(
-                        "{path}: the folder of the job is not there, or is another account's",
-                        code="job_folder_missing",
-                        path=folder.path,
-                    )
-                worker = worker or stack.enter_context(Worker(folder, plan, threads=threads, stop=over))
-                worker.make(number)
-            except (WorkerRefused, InputError, MissingComponent) as error:
-                # Another worker may see the film.
-                result = ("refused", str(error))
-            except Interrupted:
-                result = ("stopped", "")
-            except RtfaceError as error:
-                result = ("failed", str(error))
-            parent.send(result)
-
-
-def _listen(parent: ParentProcess, over: threading.Event, numbers: queue.SimpleQueue[int | None]) -> None:
-    while not parent.gone:
-        message = parent.receive()
-        if isinstance(message, int):
-            numbers.put(message)
-        elif message == "stop":
-            break
-    over.set()
-    numbers.put(None)

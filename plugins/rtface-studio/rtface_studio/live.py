@@ -180,7 +180,7 @@ class _Live:
         while not run.ends(_VIEWERS_S):
             watched = self.films_wait and bool((run.state()["status"] or {}).get("watched"))
             if watched and held is None:
-                held = store.request_wait()
+                held = store.hold("waits")
             elif not watched and held is not None:
                 held.close()
                 held = None

@@ -146,7 +146,7 @@ def ensure_runner(studio: Studio) -> bool:
     Returns:
         Whether one was started.
     """
-    if Queue().store.has_runner():
+    if Queue().store.held("runner"):
         return False
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "rtface", "queue", "run", "--quiet"],
@@ -237,8 +237,8 @@ def _items(studio: Studio, times: _Times) -> dict[str, Any]:
     items = queue.items()
     starting = any(process.poll() is None for process in studio.runners)
     return {
-        "running": starting or any(item.state == "running" for item in items) or queue.store.has_runner(),
-        "waits": queue.store.waits(),
+        "running": starting or any(item.state == "running" for item in items) or queue.store.held("runner"),
+        "waits": queue.store.held("waits"),
         "left": times.left(items),
         "items": [item.to_dict() | _result(studio, item.output) for item in items],
     }

@@ -51,14 +51,12 @@ class QueueDatabase:
     def __init__(self, path: Path) -> None:
         self.path = path
         with self.errors():
-            self._make_file()
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # One that is there is not opened: to close it would free this process's locks on it.
+            with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self.connection() as database:
             self._prepare(database)
-
-    def _make_file(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Makes the tables of a new database; checks one that exists."""
@@ -129,13 +127,8 @@ class QueueDatabase:
 @contextmanager
 def _whole(database: sqlite3.Connection) -> Generator[None]:
     database.execute("BEGIN IMMEDIATE")
-    try:
+    with database:
         yield
-        database.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            database.execute("ROLLBACK")
-        raise
 
 
 def values_of(row: sqlite3.Row) -> dict[str, Any]:

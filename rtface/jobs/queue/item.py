@@ -1,9 +1,10 @@
-"""Items of the queue: one INPUT with its OUTPUT and options."""
+"""Items of the queue (INPUT, OUTPUT and options), and what their processes and the runner tell each other."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rtface.errors import Message
@@ -80,6 +81,38 @@ class ItemProgress:
     frames: int
     fps: float
     left_s: float | None
+
+
+STOP, PAUSE, RESUME = "stop", "pause", "resume"
+"""The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an item's process is given.
+
+    Attributes:
+        task: the item.
+        log: file for warnings and for what libraries print; its lock is held while the process runs.
+        threads: CPU threads, where the item's options do not say; None for all cores.
+    """
+
+    task: Task
+    log: Path
+    threads: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How an attempt ended; the last message of an item's process.
+
+    Attributes:
+        how: "interrupted" after `STOP`.
+        message: one line.
+    """
+
+    how: Literal["done", "failed", "interrupted"]
+    message: Message
 
 
 def _iso(seconds: float | None) -> str | None:

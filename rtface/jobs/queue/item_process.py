@@ -22,8 +22,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import resolve_address
 from rtface.config.options import Options
 from rtface.errors import Interrupted, Message, RtfaceError, message_of, reason
-from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start
-from rtface.jobs.queue.item import ItemProgress
+from rtface.jobs.queue.item import PAUSE, RESUME, STOP, Ended, ItemProgress, Start
 from rtface.jobs.run import Resumable, run_film
 from rtface.pipeline.progress import Progress, eta, share
 from rtface.redaction import redacted
@@ -124,16 +123,16 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
             stop=stop,
             notify=logging.getLogger("rtface").info,
         )
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - told to the runner
-        if not isinstance(error, (RtfaceError, Interrupted)):
+    except Interrupted as error:
+        if error.partial is None:
+            return Ended("interrupted", error.message.one_line())
+        shutil.rmtree(error.partial, ignore_errors=True)  # no later attempt continues it
+        with suppress(OSError):
+            Path(error.partial).unlink()
+        return Ended("interrupted", Message())
+    except Exception as error:  # noqa: BLE001 - told to the runner
+        if not isinstance(error, RtfaceError):
             sys.stderr.write(redacted(traceback.format_exc()))
-        if isinstance(error, (Interrupted, KeyboardInterrupt)):
-            part = getattr(error, "partial", None)
-            if part is not None:  # no later attempt continues it
-                shutil.rmtree(part, ignore_errors=True)
-                with suppress(OSError):
-                    Path(part).unlink()
-            return Ended("interrupted", Message() if part else _message(error, start.log))
         return Ended("failed", _message(error, start.log))
     for note in report.notes:
         logging.getLogger("rtface").info("%s", note)
@@ -151,13 +150,13 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
     return Ended("done", done)
 
 
-def _message(error: BaseException, log: Path) -> Message:
-    if isinstance(error, (RtfaceError, Interrupted)):
+def _message(error: Exception, log: Path) -> Message:
+    if isinstance(error, RtfaceError):
         return Message(error.message, code=error.code).one_line()  # the hint is for command lines
     if isinstance(error, MemoryError):
         return Message(
             "not enough memory; run fewer items at once (--at-once), or fewer {--threads}", code="items_memory"
         )
-    if isinstance(error, KeyboardInterrupt) or (isinstance(error, OSError) and error.filename is not None):
-        return message_of(Interrupted() if isinstance(error, KeyboardInterrupt) else error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return message_of(error)
     return Message(f"this is a fault of rtface ({reason(error)}); please report it with {log}").one_line()

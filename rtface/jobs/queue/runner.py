@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import inf
 
 from rtface.concurrency.child_process import ChildProcess
 from rtface.errors import Message, MissingComponent, OutputError, log
-from rtface.jobs.queue.attempt import PAUSE, RESUME, STOP, Ended, Start, pauses_in_place
-from rtface.jobs.queue.item import Item, ItemProgress, State, Task
+from rtface.jobs.queue.item import PAUSE, RESUME, STOP, Ended, Item, ItemProgress, Start, State, Task
 from rtface.jobs.queue.store import Store
 from rtface.util.machine import cores, how_many
 
@@ -59,7 +59,6 @@ class _Running:
     ended: Ended | None = None
     paused: bool = False
     stop_sent: float | None = None
-    killed: bool = False
 
 
 class Runner:
@@ -106,7 +105,7 @@ class Runner:
                         running.child.kill(0)
             # Who added an item just now may have seen this runner, and started no other.
             states = [item.state for item in self._store.items()]
-            if self._stop.is_set() or "waiting" not in states or self._store.has_runner():
+            if self._stop.is_set() or "waiting" not in states or self._store.held("runner"):
                 ended, waiting, paused = self._ended, states.count("waiting"), states.count("paused")
                 return RunCounts(ended["done"], ended["failed"], ended["cancelled"], waiting, paused)
 
@@ -127,7 +126,7 @@ class Runner:
 
     def _fill(self) -> None:
         """Begins items while there is room."""
-        self._waits = self._store.waits()
+        self._waits = self._store.held("waits")
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
             try:
                 self._running[task.id] = _Running(task, self._start(task))
@@ -184,18 +183,16 @@ class Runner:
         for number, running in self._running.items():
             if running.stop_sent is None:
                 pause = requests.get(number) == "pause"
-                if (
-                    self._stop.is_set()
-                    or requests.get(number) == "cancel"
-                    or (pause and not pauses_in_place(running.task))
-                ):
+                # Workers in other processes do not hear of a pause: their item continues after its finished segments.
+                ends = pause and {"workers", "farm"} & running.task.flags.keys()
+                if self._stop.is_set() or requests.get(number) == "cancel" or ends:
                     running.child.send(STOP)
                     running.stop_sent = now
                 elif (pause or self._waits) != running.paused:
                     running.paused = not running.paused
                     running.child.send(PAUSE if running.paused else RESUME)
-            elif now - running.stop_sent > self._patience and not running.killed:
-                running.killed = True
+            elif now - running.stop_sent > self._patience:
+                running.stop_sent = inf
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
                 running.child.kill(0)
 

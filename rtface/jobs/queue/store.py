@@ -24,7 +24,8 @@ from rtface.util.file_lock import try_lock
 _MOST = 2**63 - 1  # of SQLite's integers
 # Seconds in which the lock of a process that just ended, or of who looks for a runner, is freed.
 _PATIENCE_S = 1.0
-Wish = Literal["pause", "cancel"]
+Lock = Literal["runner", "waits"]
+"""Held by the process that runs the queue, and by one for which it halts its items."""
 Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
 _END = {"wish": None, "state": "cancelled"}
 _AGAIN = dict.fromkeys(("wish", "share", "frames", "started_at", "ended_at")) | {
@@ -99,7 +100,7 @@ class Store:
                 "WHEN state IN ('running', 'waiting', 'paused') THEN 1 ELSE 2 END, "
                 "CASE WHEN ended_at IS NULL THEN position END, ended_at, id"
             ).fetchall()
-            alive = self.has_runner()
+            alive = self.held("runner")
             return [item_of(row, alive) for row in rows]
 
     def change(self, ids: Sequence[int], verb: Verb) -> None:
@@ -114,7 +115,7 @@ class Store:
         """
         changes = CHANGES[verb]
         with self._database.transaction() as database:
-            alive = self.has_runner()  # none takes an item before this ends
+            alive = self.held("runner")  # none takes an item before this ends
             for number in ids:
                 row = database.execute("SELECT * FROM item WHERE id = ?", (min(number, _MOST),)).fetchone()
                 if row is None:
@@ -185,7 +186,7 @@ class Store:
         Raises:
             UsageError: another runner is at work.
         """
-        lock = self._hold("runner")
+        lock = self.hold("runner")
         if lock is None:
             raise UsageError(
                 "another process runs this queue already, and takes what is added; to have it run more items at the "
@@ -203,19 +204,6 @@ class Store:
             finally:
                 with self._database.transaction() as database:
                     database.execute("UPDATE item SET state = 'waiting', wish = NULL WHERE state = 'running'")
-
-    def has_runner(self) -> bool:
-        """Whether a runner is at work, in this or another process."""
-        return self._held("runner")
-
-    def request_wait(self) -> BufferedRandom | None:
-        """Has the runner halt its items while the file that this gives is open, in this process; None where another
-        process asks for that already."""
-        return self._hold("waits")
-
-    def waits(self) -> bool:
-        """Whether the runner is asked to wait."""
-        return self._held("waits")
 
     def take(self) -> Task | None:
         """Gives the first waiting item to the runner; None when none waits."""
@@ -236,7 +224,7 @@ class Store:
             flags.pop("restart", None)
         return Task(item["id"], item["plan"], flags)
 
-    def requests(self) -> dict[int, Wish | None]:
+    def requests(self) -> dict[int, str | None]:
         """What users want of each item that runs."""
         with self._database.connection() as database:
             return {
@@ -265,8 +253,8 @@ class Store:
         """File with what libraries and warnings said while an item ran; its lock is held by the item's process."""
         return self.path.with_name(f"{self.path.stem}-item-{number}.log")
 
-    def _hold(self, name: str) -> BufferedRandom | None:
-        """The open file of a lock that this process takes; None where another one keeps it."""
+    def hold(self, name: Lock) -> BufferedRandom | None:
+        """The open file of a lock that this process takes until it closes it; None where another one keeps it."""
         until, path = time.monotonic() + _PATIENCE_S, self._lock_path(name)
         with self._database.errors():
             file = path.open("a+b")
@@ -278,7 +266,7 @@ class Store:
                 time.sleep(_PATIENCE_S / 20)
         return file
 
-    def _held(self, name: str) -> bool:
+    def held(self, name: Lock) -> bool:
         """Whether a process holds a lock; True where that is not known, as an item is never run twice at once."""
         try:
             with self._lock_path(name).open("r+b") as file:

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from rtface.errors import InputMissing, Interrupted
+from rtface.errors import InputMissing
 from rtface.util.foreign import open_regular
 
 _BLOCK = 1 << 20
 
 
-def sha256_of(
-    path: Path,
-    *,
-    tick: Callable[[int], None] | None = None,
-    stop: threading.Event | None = None,
-) -> str:
+def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None) -> str:
     """SHA-256 of a file, read in blocks of 1 MB.
 
     Args:
-        tick: called with the number of bytes of each block.
-        stop: ends the work with `Interrupted` when set.
+        tick: called with the number of bytes of each block; ends the work by what it raises.
 
     Raises:
         InputMissing: the file is not there or cannot be read.
@@ -32,8 +25,6 @@ def sha256_of(
     try:
         with open_regular(path) as file:
             while block := file.read(_BLOCK):
-                if stop is not None and stop.is_set():
-                    raise Interrupted
                 value.update(block)
                 if tick is not None:
                     tick(len(block))

@@ -1,0 +1,211 @@
+"""Signs outputs by C2PA content credentials inside MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``credentials``)."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rtface._version import __version__
+from rtface.config.options import Options, OutputOptions
+from rtface.engine.learned import MARK
+from rtface.errors import OutputError, UsageError, message_of
+from rtface.media.files.workfile import Target, WorkFile, full
+from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
+from rtface.media.stills.image_write import encode_by
+from rtface.report import Report, unnamed
+from rtface.trust.checked import Doing
+from rtface.trust.credentials import FACES, KINDS, SETTINGS, can_hold, read_open
+from rtface.trust.sidecar import Made, areas_said, engines_said, options_said
+from rtface.trust.signing import SigningKey, from_extra
+from rtface.util.urls import Address
+
+_UNKNOWN = "application/octet-stream"
+
+
+def signing_key(options: OutputOptions, input: Path | Address | None = None) -> SigningKey | None:
+    """The key that ``--sign`` names, checked before any work; None where nothing is to be signed.
+
+    Args:
+        options: of the run.
+        input: None for a live run.
+
+    Raises:
+        MissingComponent: the extra is not installed.
+        UsageError: the key or its certificate cannot be used, or the input is no file.
+    """
+    if options.sign is None:
+        return None
+    from_extra("c2pa")
+    if isinstance(input, Address):
+        raise UsageError(
+            "credentials name the INPUT, which {--sign} wants to be a file or a folder", code="credentials_input"
+        )
+    key = SigningKey.load(options.sign)
+    if not options.dry_run:
+        _check_key(key)
+    return key
+
+
+def _check_key(key: SigningKey) -> None:
+    """Signs an image in memory, to see that C2PA takes the key and its certificate; UsageError where not."""
+    import av
+
+    data, out = encode_by("png", av.VideoFrame(16, 16, "rgb24")), io.BytesIO()
+    actions = {"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}
+    said = {"claim_generator_info": [{"name": "rtface"}], "assertions": [actions]}
+    try:
+        _sign(said, key, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
+        found = read_open("image/png", out)
+        why = "; ".join(found.problems) if found else "nothing was signed"
+    except from_extra("c2pa").C2paError as error:
+        why = message_of(error)
+    if why:
+        raise UsageError(
+            "{--sign}: the certificate and its key cannot be used for credentials ({why})",
+            code="certificate_unfit",
+            why=why,
+        )
+
+
+def sign_output(
+    key: SigningKey,
+    output: Path,
+    input: Path,
+    options: Options,
+    report: Report,
+    made: Made,
+    doing: Doing | None = None,
+) -> str:
+    """Puts credentials into a finished output, or into the stills of a folder; the line for the user.
+
+    Raises:
+        OutputError: one cannot be signed; it is whole, without credentials.
+    """
+    stills = [output / name for name in made.names] if output.is_dir() else [output]
+    for number, path in enumerate(stills):
+        if can_hold(path):
+            parent = input / path.name if input.is_dir() else input
+            said = manifest(parent, options, report, made, number if made.names else None, doing=doing)
+            sign_file(path, said, parent, key)
+    return f"{output.name if len(stills) == 1 else f'{len(stills)} stills'}: signed"
+
+
+def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey) -> None:
+    """Puts credentials into a finished file, in one step: it has its old content until they are whole.
+
+    Args:
+        path: the file; credentials that it has are replaced.
+        manifest: for c2pa's builder; the opening of the parent is added to its actions.
+        parent: the input, whose credentials are kept inside; only the name of a camera or stream.
+        key: signs.
+
+    Raises:
+        OutputError: it cannot be signed or written; it stays as it was.
+    """
+    unfinished = ExitStack()
+    try:
+        work = WorkFile(Target(path, str(path), overwrite=True))
+        unfinished.callback(work.discard)
+        with ExitStack() as stack:
+            source, out = stack.enter_context(path.open("rb")), stack.enter_context(work.edited())
+            title, origin = str(parent), None
+            if isinstance(parent, Path):
+                title, kind = parent.name, KINDS.get(parent.suffix.lower(), _UNKNOWN)
+                origin = (stack.enter_context(parent.open("rb")), kind)
+            _sign(manifest, key, (source, KINDS[path.suffix.lower()]), origin, out, title)
+        work.publish()
+        unfinished.pop_all()
+    except (from_extra("c2pa").C2paError, OSError) as error:
+        why = full(error) or error.strerror if isinstance(error, OSError) else message_of(error)
+        raise OutputError(
+            "{path}: could not be signed ({why}); it is whole, without credentials",
+            code="not_signed",
+            path=path,
+            why=why,
+        ) from error
+    finally:
+        unfinished.close()
+
+
+def _sign(
+    manifest: Mapping[str, Any],
+    key: SigningKey,
+    source: tuple[Any, str],
+    parent: tuple[Any, str] | None,
+    out: Any,
+    title: str = "input",
+) -> None:
+    c2pa = from_extra("c2pa")
+    ingredient = {"title": title, "relationship": "parentOf"}
+    if parent is None:
+        manifest = {**manifest, "ingredients": [{**ingredient, "format": _UNKNOWN}]}
+    signer = c2pa.Signer.from_info(c2pa.C2paSignerInfo(key.algorithm.encode(), key.certificates, key.key, None))
+    with c2pa.Context.from_dict(SETTINGS) as context, c2pa.Builder(json.dumps(manifest), context) as builder:
+        builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
+        if parent is not None:
+            builder.add_ingredient(ingredient, parent[1], parent[0])
+        builder.sign(signer, source[1], source[0], out)
+
+
+def manifest(
+    input: Path | str,
+    options: Options,
+    report: Report,
+    made: Made,
+    still: int | None = None,
+    *,
+    doing: Doing | None = None,
+) -> dict[str, Any]:
+    """What is signed, for c2pa's builder.
+
+    Args:
+        input: of the run; of a camera or stream its name.
+        options, report, made: of the run.
+        still: number of the still; None for a film.
+        doing: as of `write_sidecar`.
+    """
+    agent: dict[str, Any] = {"name": "rtface", "version": __version__}
+    touched = still is None or any(number == still for number, _ in made.changed.rows())
+    change = made.changed.change if touched else Change.NOTHING
+    names = ["c2pa.edited"] if change else []
+    names += ["c2pa.transcoded"] if still is None else []
+    actions = [{"action": name, "softwareAgent": agent} for name in names or ["c2pa.converted"]]
+    terms = {Change.GENERATED: GENERATED, Change.CORRECTED: DIGITAL_SOURCE_TYPE, Change.FILTERED: ENHANCED}
+    if kind := next((term for flag, term in terms.items() if change & flag), None):
+        actions[0]["digitalSourceType"] = kind
+    faces = {
+        **areas_said(input, options, report, made, still, doing=doing),
+        "engines": _unnamed_engines(report),
+        "options": _without_names(options),
+        "changes": change.names,
+    }
+    return {
+        "claim_generator_info": [agent],
+        "title": Path(report.output or "").name or "output",
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": actions}},
+            {"label": FACES, "data": faces},
+        ],
+    }
+
+
+def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
+    """`engines_said` without anything by which a person could be told: names, and hashes of what was learnt."""
+    said = engines_said(report).items()
+    return {name: values for name, values in said if MARK not in name} | {
+        f"{name.partition(MARK)[0]}{MARK}named": {key: values[key] for key in ("version", "weights_sha256")}
+        for name, values in said
+        if MARK in name
+    }
+
+
+def _without_names(options: Options) -> dict[str, Any]:
+    """`options_said` for those who get the output: without names of persons, and without what stages write."""
+    said = options_said(options)
+    said.pop("person", None)
+    named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
+    return said | {key: value for key, value in named.items() if key in said}
