@@ -16,9 +16,10 @@ from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK, TrackFigures
-from rtface.frame import Face, Float32
+from rtface.frame import Face, Float32, PixelsT
 from rtface.persons.guard import GuardedTrack
-from rtface.protocols import Restored, ShapeTask
+from rtface.protocols import MEMORY_S as ENGINE_MEMORY_S
+from rtface.protocols import Engine, Restored, ShapeTask
 from rtface.report import TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.util.fade import faded
@@ -124,14 +125,17 @@ class TrackState:
         self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
         return now
 
-    def last_output(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
-        """The last answer, done or not, and the time of its frame; None where another engine gave it."""
-        time, name = self.output_from
-        return (self.output, time) if name == engine else None
+    def ask(self, engine: Engine, pixels: PixelsT, time: float) -> Future[Restored[PixelsT]]:
+        """Submits a crop (`Crops.pixels`) of the frame of this time to an engine; the answer is not waited for.
 
-    def keep_output(self, output: Future[Restored[Any]], engine: str, time: float) -> None:
-        """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
-        self.output, self.output_from = output, (time, engine)
+        A recurrent engine continues from its last answer, done or not, unless it is older than
+        `rtface.protocols.MEMORY_S`.
+        """
+        last, name = self.output_from
+        after = self.output if name == engine.name and time - last <= ENGINE_MEMORY_S else None
+        output = engine.submit(pixels, after)
+        self.output, self.output_from = output, (time, engine.name)
+        return output
 
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""

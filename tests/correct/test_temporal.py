@@ -66,7 +66,7 @@ def test_a_moving_pattern_is_not_smeared(speed):
 
 
 def test_cuts_and_gaps_start_anew(face):
-    average = TemporalAverage(gap=0.5)
+    average = TemporalAverage()
     first, second = face(SIZE).copy(), 1.0 - face(SIZE)
     average.update(first, first, 0.0)
     np.testing.assert_array_equal(average.update(second, first, 0.6), second)  # gap

@@ -18,7 +18,8 @@ from rtface.analysis.measure import Analysis
 from rtface.analysis.treatment import INSIDE, Treatment, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
+from rtface.enhance.coded_place import CELL, LARGEST, MULTIPLE, place_of
+from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer

@@ -12,7 +12,7 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
-from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, warp_between
 from rtface.correct.keyframe_blend import (
     AHEAD_FRAMES,
     Key,
@@ -21,7 +21,7 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.corrector import Helpers, submit_crop
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.live import LiveEnhancer
@@ -246,10 +246,10 @@ def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
         out: Any = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 8)
         return np.stack([0.05 * out / out.std()] * 3)
 
-    warps, base = WarpEstimator(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
+    base = np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
     common, chance = texture(), texture()
     take_key_output(before, base + common, base, None)
-    warp = warps.between(now, before, np.ones((SIDE, SIDE), np.float32))
+    warp = warp_between(now, before)
     for added, low, high in ((common, 0.65, 1.01), (chance, 0.0, 0.3)):
         take_key_output(now, base + added, base, (before, warp))
         assert now.key is not None
@@ -389,11 +389,8 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
 
     track, crop = TrackState(1, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
 
-    def ask(engine: Remembering, time: float) -> None:
-        track.keep_output(submit_crop(engine, crop, time, track.last_output(engine.name)), engine.name, time)
-
     light, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((light, light, heavy, heavy, light)):
-        ask(engine, 0.04 * k)
-    ask(light, 1.0)  # long after
+        track.ask(engine, crop, 0.04 * k)
+    track.ask(light, crop, 1.0)  # long after
     assert light.given == [None, light.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from rtface.correct.correspondence import SIDE, Warp, WarpEstimator
+from rtface.correct.correspondence import FACE, SIDE, Warp, warp_between
 from rtface.correct.keyframe_blend import AVERAGED_FRAMES, SHOWN_FRAMES, Key, blended_with_keys
-from rtface.enhance.keyframes.sample import FaceSample, inside
+from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.mode import Mode
 from rtface.frame import Box, Float32
@@ -52,7 +52,7 @@ class KeyframeTrack:
     def __init__(self, mode: Mode) -> None:
         self.samples: list[FaceSample] = []
         self._film, self._wait = mode is Mode.FILM, mode is not Mode.LIVE
-        self._warps, self._smoother = WarpEstimator(), NeighbourSmoother(self.samples)
+        self._smoother = NeighbourSmoother(self.samples)
         self._count = 0
 
     def reset(self) -> None:
@@ -88,8 +88,7 @@ class KeyframeTrack:
             return True
         if since < max(2, every // 3):
             return False
-        face = inside()
-        return float((self._found_warp(sample, last).gate * face).sum()) < _MIN_FITTING_SHARE * float(face.sum())
+        return float((self._found_warp(sample, last).gate * FACE).sum()) < _MIN_FITTING_SHARE * float(FACE.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
         """True if the heavy engine may be asked where it is not waited for."""
@@ -205,7 +204,7 @@ class KeyframeTrack:
         return self._smoother.warp(here, there) if self._film else self._found_warp(here, there)
 
     def _found_warp(self, here: FaceSample, there: FaceSample) -> Warp:
-        return self._warps.between(here.features(wait=self._wait), there.features(wait=self._wait), inside())
+        return warp_between(here.features(wait=self._wait), there.features(wait=self._wait))
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
         """Keeps what later frames need: the keyframes that are shown or expected, and what they are averaged with."""
