@@ -37,8 +37,9 @@ from rtface.jobs.worker import Worker
 from rtface.media.files import fingerprint
 from rtface.media.read.combs import say_combed
 from rtface.pipeline.fading import noted, with_curve
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import FilmPlan, RunPlan, plan_frames, plan_run
+from rtface.pipeline.plan import RunPlan, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.redaction import shown

@@ -29,7 +29,8 @@ from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.pipeline.plan import FilmPlan, RunPlan
+from rtface.pipeline.film_plan import FilmPlan
+from rtface.pipeline.plan import RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
 

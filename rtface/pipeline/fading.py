@@ -21,7 +21,7 @@ from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import find_faces, until
-from rtface.pipeline.plan import FilmPlan
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.protocols import Device
 from rtface.stats import Stats
 

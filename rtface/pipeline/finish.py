@@ -16,7 +16,7 @@ from rtface.pipeline.proposals import little_seen, missed_persons, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.trust.credentials import sign_output
+from rtface.trust.credentials import can_hold, sign_output
 from rtface.trust.sidecar import Made, write_sidecar
 
 
@@ -110,8 +110,8 @@ def finish(
         if building is not None:
             building(what, done)
 
-    if plan.key is not None and plan.signed_inside and made is not None:
-        assert isinstance(plan.input, Path)
+    inside = plan.stills if plan.folder else can_hold(outputs.film.path)
+    if plan.key is not None and isinstance(plan.input, Path) and inside and made is not None:
         try:
             film = outputs.film.path
             report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, stop))

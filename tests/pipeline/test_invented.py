@@ -14,7 +14,7 @@ from rtface.correct.expected_error import CALIBRATIONS, bound, check_calibrated
 from rtface.engine.learned import path_of
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
-from rtface.pipeline.show_invented import with_map
+from rtface.pipeline.invented import with_map
 from tests.media.encoded import interlaced_film
 from tests.persons.made import ANNA, learnt
 from tests.pipeline.fakes import frame_of, portrait
