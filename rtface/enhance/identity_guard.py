@@ -62,14 +62,14 @@ class IdentityGuard:
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face)
         corrections = list(task.device.shape(task.faces))
-        for face in [one for one in task.faces if one.strength.seen and one.track.guard.is_due(one.time)]:
-            limits = self._limits_of(face.engine.name)
-            if limits and self._look(task, face, corrections[task.faces.index(face)], limits):
-                for number, other in enumerate(task.faces):
-                    if other.track.id == face.track.id and face.track.guard.kept < 1.0:
-                        other.state.reset()  # as if this frame had not been shaped yet
-                        self._weaken(other)
-                        (corrections[number],) = task.device.shape([other])
+        for number, face in enumerate(task.faces):
+            limits = self._limits_of(face.engine.name) if face.strength.seen else None
+            if not limits or not face.track.guard.is_due(face.time):
+                continue
+            if self._look(task, face, corrections[number], limits) and face.track.guard.kept < 1.0:
+                face.state.reset()  # as if this frame had not been shaped yet
+                self._weaken(face)
+                (corrections[number],) = task.device.shape([face])
         self.weakened = 0
         for face in task.faces:
             face.track.note_guard(face.time)

@@ -159,21 +159,6 @@ def plane_matrix(
     return out
 
 
-@lru_cache(maxsize=256)
-def plane_to_display(
-    size: tuple[int, int],
-    display: Display,
-    *,
-    subsampling: tuple[int, int] = (1, 1),
-    siting: Siting = "left",
-    field: Field | None = None,
-) -> Float:
-    """The inverse of `plane_matrix`, likewise kept."""
-    out = invert(plane_matrix(size, display, subsampling=subsampling, siting=siting, field=field))
-    out.flags.writeable = False
-    return out
-
-
 def footprint(back: Float) -> tuple[float, float]:
     """How far one destination sample reaches in the source, in source samples along x and along y.
 
