@@ -298,23 +298,6 @@ def test_outside_the_mask_every_bit_stays(display: Display, field: Field | None,
     assert ((shown > (x0 - 0.01, y0 - 0.01)) & (shown < (x1 + 0.01, y1 + 0.01))).all()
 
 
-def test_inside_and_round_a_face_have_strengths_of_their_own() -> None:
-    face = face_in((120.0, 50.0, 184.0, 122.0))
-
-    def changed(inside: float, around: float) -> tuple[float, float]:
-        frame = frame_with(face)
-        was = stored(frame).astype(int)
-        change = stored(coded_stage().process(frame, [(face, both(inside), both(around))])).astype(int) - was
-        return float(change[80:100, 142:162].mean()), float(change[30:40, 142:162].mean())
-
-    full = changed(1.0, 1.0)
-    assert full == pytest.approx((25.5, 25.5), abs=0.3)
-    assert changed(0.5, 1.0) == pytest.approx((12.75, 25.5), abs=0.3)
-    assert changed(1.0, 0.25) == pytest.approx((25.5, 6.4), abs=0.3)
-    assert changed(1.0, 0.0) == pytest.approx((25.5, 0.0), abs=0.3)
-    assert changed(0.0, 1.0) == pytest.approx((0.0, 25.5), abs=0.3)
-
-
 def test_luma_and_colours_have_strengths_of_their_own() -> None:
     class Red(FakeCodedNetwork):
         def __call__(self, *given: Any) -> Any:
@@ -621,21 +604,6 @@ def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
     )
     with pytest.raises(MissingComponent, match="reinstall"):
         list(without([real()]))
-
-
-def test_both_fields_get_their_own_first_stage(predict: Callable[[float], None]) -> None:
-    predict(0.0)
-    stats, display = Stats(), Display(fields="tff")
-    step, frame = enhancer(stats=stats), real(display=display)
-    frame.make_writable()
-    was = planes(frame)[0].astype(int)
-    first = step.process(replace(frame, field=0))
-    middle = np.abs(planes(first)[0] - was)
-    assert middle[0::2].max() > 10 and middle[1::2].max() == 0
-    second = step.process(replace(frame, field=1))
-    both = np.abs(planes(second)[0] - was)
-    assert both[1::2].max() > 10 and np.array_equal(both[0::2], middle[0::2])
-    assert first.corrected and second.corrected and stats.counters["frames_corrected"] == 1
 
 
 @pytest.mark.parametrize(("room", "whole", "light"), [(1.0, 1, 0), (0.008, 0, 1), (0.0, 0, 0)])

@@ -23,11 +23,10 @@ from rtface.correct.keyframe_blend import (
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
-from rtface.frame import Crops, Frame
+from rtface.frame import Frame
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
@@ -328,31 +327,6 @@ def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
     part = np.s_[:, 200:400, 160:350]
     noise = [float(np.std((e.seen[1] - clean.seen[1])[part])) for e in (film_, single)]
     assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
-
-
-def drifting(step: float, noise: float, frames: int = 13) -> list[FaceSample]:
-    """A face that drifts by so many samples of SIDE×SIDE a frame, in a light engine's answers with noise."""
-    rng = np.random.default_rng(7)
-    picture, points = portrait(640, 480)
-    x, y = points.mean(axis=0).astype(int)
-    scene = np.float32(1 / 255) * cv2.resize(picture[y - 64 : y + 64, x - 80 : x + 80], (320, 256)).transpose(2, 0, 1)
-    out: list[FaceSample] = []
-    for k in range(frames):
-        matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
-        clean = np.stack([cv2.warpAffine(p, matrix, (256, 256)) for p in scene])
-        light: Future[Restored] = Future()
-        light.set_result(Restored((clean + noise * rng.standard_normal(clean.shape).astype(np.float32))[None]))
-        own = clean + 2 * noise * rng.standard_normal(clean.shape).astype(np.float32)
-        crop = own.repeat(2, axis=1).repeat(2, axis=2)
-        at = np.eye(3)[None, :2]
-        out.append(FaceSample(k / 25, Crops(crop[None], at), Crops(own[None], at), light, number=k))
-    return out
-
-
-def missed(warp: Warp, flow: float) -> float:
-    """How far a warp is from the truth, samples of SIDE×SIDE."""
-    found = np.zeros((SIDE, SIDE, 2), np.float32) if warp.flow is None else warp.flow
-    return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
 
 
 def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
