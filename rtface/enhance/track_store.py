@@ -290,10 +290,3 @@ class TrackStore:
         """What is decided for this track now; None for one that was not seen."""
         track = self.states.get(track_id)
         return track.analyzer.treatment if track else None
-
-
-def seed_of(face: Face, pts: int) -> int:
-    """A number that belongs to this frame and to the face's place on it, on a grid of 64 pixels: the same on every
-    machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
-    x, y = (int(v) for v in (face.box[:2] + face.box[2:]) // 128)
-    return ((x * 64 + y) * 2654435761 + pts * 40503) & 0xFFFFFFFF

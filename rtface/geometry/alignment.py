@@ -185,7 +185,7 @@ class Aligner:
         # A second difference is free of any steady movement; that of white noise is 1.95 deviations on average.
         shake = np.abs(step - state.step) / 1.95
         state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
-        gain = _gain(_SPEED_CUTOFF, dt)
+        gain = 1 / (1 + 1 / (2 * pi * _SPEED_CUTOFF * dt))  # weight of the new value in a first-order low pass
         state.speed += gain * (error / dt - state.speed)
         # What noise alone would show as speed is no reason to follow.
         speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
@@ -205,11 +205,6 @@ def _difference(a: Float, b: Float) -> Float:
     d = a - b
     d[3] = (d[3] + pi) % (2 * pi) - pi
     return d
-
-
-def _gain(cutoff: float, dt: float) -> float:
-    """Weight of the new value in a first-order low pass."""
-    return 1 / (1 + 1 / (2 * pi * cutoff * dt))
 
 
 def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:

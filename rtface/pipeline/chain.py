@@ -48,13 +48,8 @@ def chain(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
         tracked = track(split_fields(items), tracker, corrector.runtime.device, stats, watchful=watchful)
-        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), corrector)
+        items = join_fields(corrector(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))))
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
-
-
-def enhance(items: Iterator[Item], corrector: FilmEnhancer) -> Iterator[Item]:
-    """Enhance │ join fields; `items` are tracked."""
-    return join_fields(corrector(items))
 
 
 def find_faces(

@@ -10,7 +10,7 @@ from math import inf
 from rtface.device.cpu.fading import all_unfaded
 from rtface.enhance.track_store import Known
 from rtface.pipeline.build import FilmNetworks, film_parts
-from rtface.pipeline.chain import chain, end_at_faults, enhance
+from rtface.pipeline.chain import chain, end_at_faults, join_fields
 from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.invented import measure_invented, show_invented
 from rtface.pipeline.plan import FramePlan
@@ -79,7 +79,7 @@ class FilmChain:
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
-        return enhance(items, self._corrector)
+        return join_fields(self._corrector(items))
 
     def frames(
         self,

@@ -19,7 +19,7 @@ from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.mode import Mode
 from rtface.frame import Box, Float32
-from rtface.protocols import Engine, HeadMap, Restored
+from rtface.protocols import Engine, Restored
 
 _AUTO_INTERVAL = 8
 _MIN_FITTING_SHARE = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
@@ -121,7 +121,11 @@ class KeyframeTrack:
         )
         self._forget(sample, {key for _, key, *_ in sample.shares})
         sample.shares = []
-        return Restored(pixels[None], occlusion=_enlarged(light.occlusion, pixels.shape[1]))
+        occlusion = None
+        if isinstance(light.occlusion, np.ndarray):
+            size = pixels.shape[1:]
+            occlusion = cv2.resize(light.occlusion[0], size, interpolation=cv2.INTER_LINEAR)[None]
+        return Restored(pixels[None], occlusion=occlusion)
 
     def _draft(self, sample: FaceSample, box: Box) -> Float32:
         """What would be shown of a sample of a film if there were no other; worked out once, if the face stays."""
@@ -229,9 +233,3 @@ def _faded_in(key: FaceSample, sample: FaceSample, before: float | None = None) 
 
 def _within(box: Box, other: Box) -> bool:
     return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
-
-
-def _enlarged(occlusion: Float32 | HeadMap | None, size: int) -> Float32 | None:
-    if not isinstance(occlusion, np.ndarray):
-        return None
-    return cv2.resize(occlusion[0], (size, size), interpolation=cv2.INTER_LINEAR)[None]
