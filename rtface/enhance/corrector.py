@@ -140,11 +140,12 @@ class FaceCorrector(ABC):
         """Recognises persons from now on, before the first frame; None recognises none."""
         self.persons = persons
         if persons is not None:
-            self.tracks.person_of = persons.label_of
+            self.tracks.person_of = persons.gallery.label_of
 
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
-        self.tracks.reset()
+        for track in self.tracks.states.values():
+            track.forget()
 
     # -- first half: which faces, which engine, crops, the engine's work begins -----------------------
 
@@ -171,7 +172,7 @@ class FaceCorrector(ABC):
         frame = task.frame
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
-        if not faces and not self._select.every_frame:
+        if not faces and not self._select.live:
             return
         if self.mode is not Mode.FILM:
             self._measure(frame, faces, self.runtime.device)

@@ -14,7 +14,7 @@ from rtface.frame import Bytes, Float, Float32
 from rtface.geometry.transforms import compose, invert
 from rtface.persons.chip import SIDE, chip_matrix, clear, fitness
 from rtface.persons.gallery import distance
-from rtface.persons.guard import BLUR, Limits
+from rtface.persons.guard import BLUR, GuardedTrack, Limits
 from rtface.protocols import Correction
 from rtface.stats import Stats
 
@@ -58,7 +58,7 @@ class IdentityGuard:
         """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
         for face in task.faces:
             if face.frame.new:  # another picture, perhaps with the same number for another person
-                face.track.guard.reset()
+                face.track.guard = GuardedTrack()
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face)
         corrections = list(task.device.shape(task.faces))

@@ -140,8 +140,8 @@ class TrackState:
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
-        self.keys.reset()
-        self.guard.reset()
+        self.keys.samples.clear()
+        self.guard = GuardedTrack()
         self.guarded.clear()
         self.note_guard(-inf)
         self.output = self.late = self.change = None
@@ -271,16 +271,11 @@ class TrackStore:
                 if self._mode is Mode.LIVE:  # a film may hand over what is still in work
                     track.figures.count()
 
-    def reset(self) -> None:
-        """Forgets what corrections remember; figures stay."""
-        for track in self.states.values():
-            track.forget()
-
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for track in self.states.values():
             track.output = track.late = track.engine = track.chosen = None
-            track.keys.reset()
+            track.keys.samples.clear()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:
         """All tracks in order of id; times are seconds from `origin` on."""

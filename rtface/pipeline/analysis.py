@@ -120,7 +120,7 @@ def analyze_file(
         )
         engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
-        rules = TrackRules(person_of=recognise.label_of) if recognise else NO_RULES
+        rules = TrackRules(person_of=recognise.gallery.label_of) if recognise else NO_RULES
         tracks = TrackStore(rules, correct=options.correct)
         measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0

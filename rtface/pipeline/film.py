@@ -175,7 +175,7 @@ def _open_sink(
         assert film.folder is not None
         if film.folder.warning:
             stats.warn("codec", film.folder.warning)
-        sink = folder = FolderSink(plan.outputs.film, stills, stats=stats)
+        sink = folder = FolderSink(plan.outputs["film"], stills, stats=stats)
         made.changed, made.names = folder.changed, folder.names
     else:
         assert film.streams is not None

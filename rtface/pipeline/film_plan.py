@@ -25,7 +25,7 @@ from rtface.media.write.invented import plan_map
 from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_folder, plan_output, supported_encoders
 from rtface.pipeline.checks import check_invented, further_paths
-from rtface.pipeline.compare import plan_pairs
+from rtface.pipeline.compare import FURTHER, plan_pairs
 from rtface.pipeline.folder_plan import FolderPlan, plan_folder
 from rtface.pipeline.plan import FramePlan, RunPlan
 from rtface.pipeline.runtime import codec_device
@@ -168,7 +168,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             crf=options.crf,
             preset=options.preset,
             strict=options.strict,
-            overwrite=frames.outputs.film.overwrite,
+            overwrite=frames.outputs["film"].overwrite,
             encode=encoding(options.encode, codec_device(options.device)),
             timecode=options.timecode,
             drop=options.drop,
@@ -182,7 +182,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = _encoder(options, info, container, _codec(frames, info, found))
         copy = _plan_copy(found, frames, info, video, notes)
     if isinstance(frames, RunPlan):
-        named = frames.outputs.further
+        named = {name: target for name, target in frames.outputs.items() if name in FURTHER}
     elif output is not None:
         named = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
     for name, target in named.items():

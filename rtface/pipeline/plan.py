@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtface._version import __version__
@@ -90,39 +90,14 @@ class FramePlan:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What a run writes, by name; None for what it does not.
-
-    Attributes:
-        film: the film, the still, or the folder of stills.
-        comparison, map: the further films (`--compare`, `--invented`).
-        report, sidecar: of the run, and of the output.
-    """
-
-    film: Target
-    comparison: Target | None = None
-    map: Target | None = None
-    report: Target | None = None
-    sidecar: Target | None = None
-
-    def named(self) -> dict[str, Target]:
-        """All that is written, by name."""
-        return {one.name: target for one in fields(self) if (target := getattr(self, one.name)) is not None}
-
-    @property
-    def further(self) -> dict[str, Target]:
-        """The further films by name."""
-        return {name: target for name, target in self.named().items() if name in ("comparison", "map")}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan(FramePlan):
     """A run from file to file.
 
     Attributes:
         output: file or folder, as the user named it.
-        outputs: what is written.
+        outputs: what is written, by name: "film" (or the still, or the folder of stills), and those that there are of
+            the further films "comparison" and "map", "report" and "sidecar".
         stills: whether the input is separate stills.
         folder: whether the output is a folder of stills.
         job: whether the run is a job.
@@ -130,7 +105,7 @@ class RunPlan(FramePlan):
     """
 
     output: Path | str
-    outputs: Outputs
+    outputs: Mapping[str, Target]
     stills: bool
     folder: bool
     job: bool
@@ -139,7 +114,7 @@ class RunPlan(FramePlan):
     def to_dict(self) -> dict[str, object]:
         """The plan as JSON has it: what is read, with which options, and what is written."""
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
-        outputs = {name: str(target.path) for name, target in self.outputs.named().items()}
+        outputs = {name: str(target.path) for name, target in self.outputs.items()}
         return {
             "rtface": __version__,
             "file": fingerprint(Path(self.input)) if sampled else None,
@@ -246,14 +221,13 @@ def plan_run(
     if named["film"].replaces:  # what described that film is replaced, too
         named |= {key: replace(named[key], replaces=True) for key in ("report",) if key in named}
     targets = check_outputs(list(named.values()), inputs=read, overwrite=options.overwrite)
-    outputs = Outputs(**dict(zip(named, targets, strict=True)))
     return RunPlan(
         input,
         options,
         frames.treatments,
         frames.warnings,
         output=output,
-        outputs=outputs,
+        outputs=dict(zip(named, targets, strict=True)),
         stills=stills,
         folder=folder,
         job=job,

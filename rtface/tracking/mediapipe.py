@@ -17,7 +17,6 @@ from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Float
 from rtface.geometry.alignment import Aligner, pose
 from rtface.protocols import ALL_FACES, View
-from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection, union_of
 from rtface.tracking.detector_search import MAX_DETECTIONS, SMALL, DetectorSearch
 from rtface.tracking.facemesh import (
@@ -26,6 +25,7 @@ from rtface.tracking.facemesh import (
     box_of,
     centre_of,
     five_points,
+    likeness,
     region_of_detection,
     region_of_mesh,
 )

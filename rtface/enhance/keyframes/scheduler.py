@@ -55,10 +55,6 @@ class KeyframeTrack:
         self._smoother = NeighbourSmoother(self.samples)
         self._count = 0
 
-    def reset(self) -> None:
-        """Forgets the track."""
-        self.samples.clear()
-
     @property
     def last(self) -> FaceSample | None:
         """The last keyframe that was asked for."""
