@@ -118,7 +118,7 @@ class FaceCorrector(ABC):
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
         self._repeats = RepeatedFrames()
-        self._measure = TrackMeasurement(self.tracks.analyzer_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
+        self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
         self._select = self._selector(helpers.light)
 
     @property

@@ -227,10 +227,6 @@ class TrackStore:
             self.states[face.track_id] = track
         return track
 
-    def analyzer_of(self, face: Face, time: float) -> Analyzer:
-        """The analyzer of a face's track, made on first sight."""
-        return self.track_of(face, time).analyzer
-
     def forced(self, face: Face, time: float) -> Treatment | None:
         """What the treatment file demands for its person, or the shot at this time for a face; None where its analysis
         decides."""

@@ -122,7 +122,7 @@ def analyze_file(
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
         rules = TrackRules(person_of=recognise.gallery.label_of) if recognise else NO_RULES
         tracks = TrackStore(rules, correct=options.correct)
-        measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
+        measure = TrackMeasurement(tracks.track_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:
             found.tracks, count = lambda: tracks.reports(origin), stats.counters

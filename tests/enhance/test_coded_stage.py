@@ -25,7 +25,7 @@ from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_measurement import TrackMeasurement
-from rtface.enhance.track_store import TrackRules
+from rtface.enhance.track_store import TrackRules, TrackState
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Display, Face, Frame, Quantisers
 from rtface.geometry.transforms import (
@@ -367,7 +367,7 @@ def test_an_enlarged_face_is_judged_as_it_was_read(width: float, shown: float) -
         def learn(self, found: Analysis, width: float, time: float) -> None:
             learnt.append((found, width))
 
-    measure = TrackMeasurement(lambda face, time: Noting(), coded_stage(), Stats())
+    measure = TrackMeasurement(lambda face, time: TrackState(1, Noting()), coded_stage(), Stats())
     measure(large, [replace(face, box=face.box * 2, points=face.points * 2)], CpuDevice())
     (found, at), *_ = learnt
     assert at == width * 2 / shown and found.shown == pytest.approx(shown)
@@ -708,8 +708,8 @@ class Later(CodedStage):
 
 def shown_later(stage: Later, faces: int, frames: int) -> int:
     """So many frames, 25 a second, whose measurements end on every third of them; returns the faults."""
-    analyzers = {k: Analyzer() for k in range(faces)}
-    measure = TrackMeasurement(lambda face, _: analyzers[face.track_id], stage, Stats(), waits=False)
+    tracks = {k: TrackState(k, Analyzer()) for k in range(faces)}
+    measure = TrackMeasurement(lambda face, _: tracks[face.track_id], stage, Stats(), waits=False)
     shown, device, faults = real(), CpuDevice(), 0
     every = [replace(shown.faces[0], track_id=k) for k in range(faces)]
     for n in range(frames):
@@ -741,7 +741,7 @@ def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatc
 
     def process(step: FrameEnhancer, frames: range) -> list[float]:
         for n in frames:
-            analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
+            analyzer = step.tracks.track_of(real().faces[0], n / 10).analyzer
             analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if n >= 30 else 0.15)
             step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
         return [found[n] for n in frames]
