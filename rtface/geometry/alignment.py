@@ -16,8 +16,6 @@ import numpy as np
 from rtface.frame import Face, Float, Frame
 from rtface.geometry.transforms import FFHQ_512, apply, compose, display_size, invert, scaling
 
-TEMPLATE = FFHQ_512
-"""FFHQ's five points in a crop of 512: eye centre left, right, nose tip, mouth corner left, right."""
 TEMPLATE_SIZE = 512
 
 # Index in the mesh, x, y, z in a crop of 512 (z away from the camera, mean 0): eye corners, wings and ridge of the
@@ -84,8 +82,8 @@ def fit(source: Float, target: Float) -> Float:
 def similarity(points: Float, size: int) -> Float:
     """Display → crop of `size` pixels, 2×3, for five points (5, 2) or a mesh (478, 2|3); corner convention."""
     scale = size / TEMPLATE_SIZE
-    if len(points) == len(TEMPLATE):
-        return fit(np.asarray(points[:, :2], np.float64), TEMPLATE * scale)
+    if len(points) == len(FFHQ_512):
+        return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
     return fit(np.asarray(points[RIGID, :2], np.float64), RIGID_TEMPLATE[:, :2] * scale)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.analysis.whole_picture import PictureMeter
-from rtface.concurrency import buffer, close_with
+from rtface.concurrency.buffer import buffer, close_with
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import DEFAULT, engine_names, is_here, recipe_named

@@ -22,7 +22,7 @@ from functools import cache, partial
 from math import inf
 from pathlib import Path
 
-from rtface.concurrency import call_until_stopped
+from rtface.concurrency.buffer import call_until_stopped
 from rtface.config.options import EnhanceOptions, FaceOptions, Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT

@@ -10,7 +10,7 @@ from itertools import count
 from time import perf_counter
 from typing import TypeVar
 
-from rtface.concurrency import buffer, close_with
+from rtface.concurrency.buffer import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
 from rtface.frame import Frame

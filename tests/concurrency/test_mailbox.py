@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from rtface.concurrency import Mailbox
+from rtface.concurrency.mailbox import Mailbox
 
 
 def test_take_waits_for_an_item_and_gives_up_after_its_time():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rtface.frame import Face
-from rtface.geometry.alignment import RIGID, RIGID_TEMPLATE, TEMPLATE, Aligner, crop_matrix, fit, pose, similarity
-from rtface.geometry.transforms import apply, compose, invert
+from rtface.geometry.alignment import RIGID, RIGID_TEMPLATE, Aligner, crop_matrix, fit, pose, similarity
+from rtface.geometry.transforms import FFHQ_512, apply, compose, invert
 from rtface.tracking import create_tracker
 from rtface.tracking.facemesh import box_of, five_points
 from tests.tracking.scenes import ArrayView, background, paste
@@ -39,12 +39,12 @@ def test_fit_recovers_a_similarity_and_never_mirrors():
     mirrored = fit(points, points * (-1, 1))
     assert np.linalg.det(mirrored[:, :2]) > 0
     with pytest.raises(ValueError, match="coincide"):
-        fit(np.ones((5, 2)), TEMPLATE)
+        fit(np.ones((5, 2)), FFHQ_512)
 
 
 @pytest.mark.parametrize("size", [256, 512])
 def test_points_at_the_template_give_the_template(size):
-    np.testing.assert_allclose(similarity(TEMPLATE * 2, size), turned(0, size / 1024, 0, 0), atol=1e-9)
+    np.testing.assert_allclose(similarity(FFHQ_512 * 2, size), turned(0, size / 1024, 0, 0), atol=1e-9)
     mesh = np.zeros((478, 3))
     mesh[RIGID] = RIGID_TEMPLATE
     np.testing.assert_allclose(similarity(mesh, size), turned(0, size / 512, 0, 0), atol=1e-9)
