@@ -25,7 +25,7 @@ import numpy as np
 import rtface
 from benchmarks.common import CACHE, RESULTS, save
 from rtface.correct.colour import LUMA
-from rtface.correct.expected_error import CALIBRATIONS, COVERAGE
+from rtface.correct.expected_error import CALIBRATIONS
 from rtface.frame import Frame
 from rtface.pipeline.invented import ChangedFace, InventedMaps
 from training.data.portraits import load_faces, split
@@ -34,6 +34,8 @@ from training.evaluation.clip_protocols import PROTOCOLS, Shot, chosen, shot_of,
 from training.evaluation.truths import portrait
 
 FILMS = {"call": "call/2", "heavy": "heavy/4"}
+COVERAGE = 0.9
+"""Share of the samples that lie within the bound."""
 ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
 """The protocols for which the gap of coverage is asked for."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500

@@ -17,7 +17,7 @@ from rtface.engine.engine_set import engine_names, without_persons
 from rtface.errors import Closed, UsageError
 from rtface.frame import Bytes, Color, Face, Float, Frame
 from rtface.media.formats.color import color_of
-from rtface.pipeline.build import frame_parts
+from rtface.pipeline.build_live import frame_parts
 from rtface.pipeline.chain import find_faces
 from rtface.stages.runner import Stages, before
 from rtface.stats import Stats

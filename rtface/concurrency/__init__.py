@@ -5,8 +5,3 @@ items and counts those it drops (live). `rtface.concurrency.child_process.ChildP
 block without end or crash; that function sees a `rtface.concurrency.child_main.ParentProcess`. Frames go between
 the two in shared memory (`rtface.concurrency.shared_frames`).
 """
-
-from rtface.concurrency.buffer import buffer, call_until_stopped, close_with
-from rtface.concurrency.mailbox import Mailbox
-
-__all__ = ["Mailbox", "buffer", "call_until_stopped", "close_with"]

@@ -7,7 +7,6 @@ from rtface.correct.face_region import FaceRegion, face_region_of
 from rtface.correct.mask import FACE_OVAL, face_mask, residual_gate, support_box
 from rtface.correct.openings import openings_of
 from rtface.correct.shape import carried, shape_part, whole
-from rtface.correct.shape_cpu import CpuShaper
 from rtface.correct.temporal import TemporalAverage
 from rtface.protocols import ShapingOptions
 
@@ -15,7 +14,6 @@ __all__ = [
     "FACE_OVAL",
     "Controls",
     "CorrectionState",
-    "CpuShaper",
     "FaceRegion",
     "Measures",
     "ShapingOptions",

@@ -34,12 +34,12 @@ def cells_of(image: Float32, side: int = CELLS) -> Float32:
     return out
 
 
-def low_frequencies(image: Float32) -> Float32:
-    """3×32×32: area average onto the grid, then a 5-tap Gaussian of sigma 1 with the border replicated.
+def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
+    """3×grid×grid: area average onto a grid, then a 5-tap Gaussian of sigma 1 with the border replicated.
 
     `image` is 3×S×S, or `cells_of` it: area averages of area averages are the same.
     """
-    small = cells_of(image, GRID)
+    small = cells_of(image, grid)
     for plane in small:
         cv2.GaussianBlur(plane, (5, 5), 1.0, dst=plane, borderType=cv2.BORDER_REPLICATE)
     return small

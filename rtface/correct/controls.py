@@ -49,13 +49,7 @@ class CorrectionState:
 
     def reset(self) -> None:
         """Forgets everything: after a cut, a seek, a long gap."""
-        self.average.reset()
-        self.grain.reset()
-        self.key.reset()
-        self.openings.reset()
-        self.flecks.reset()
-        self.detail.reset()
-        self.gate = None
+        CorrectionState.__init__(self)
 
 
 def state_of(task: ShapeTask) -> CorrectionState:

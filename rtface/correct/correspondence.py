@@ -2,7 +2,7 @@
 
 Dense flow counts only as far as it explains the change better than what was expected does
 (`motion.reliable_flow`); in a film that is that every sample goes on at its own speed
-(`WarpEstimator.speed`, a line through the flows to the frames around). A film's flow is found
+(`speed_of`, a line through the flows to the frames around). A film's flow is found
 twice: on the answers as they are, and then, finer, on those averaged over some frames.
 """
 
@@ -16,12 +16,15 @@ import cv2
 import numpy as np
 
 from rtface.correct.colour import luma_of
-from rtface.correct.mask import median_of
+from rtface.correct.mask import face_mask, median_of
 from rtface.correct.motion import dense_flow, reliable_flow, shifted, warped
 from rtface.frame import Box, Float32
 
 SIDE = 128
 """Side in samples of the images on which optical flow and agreement are computed."""
+FACE = face_mask(SIDE)
+"""float32 SIDE×SIDE, weighs what belongs to a face."""
+_WELL = np.flatnonzero(FACE > 0.5)
 _ROWS, _COLUMNS = np.mgrid[:SIDE, :SIDE].astype(np.float32)
 # Root mean square difference at which the gate starts to close, and its upper bound.
 _MIN_GATE_RMS, _MAX_GATE_RMS = 6.0 / 255.0, 14.0 / 255.0
@@ -90,60 +93,49 @@ class Warp:
         return warped(image, self.flow, (slice(y0, y1), slice(x0, x1)), cv2.INTER_CUBIC)
 
 
-class WarpEstimator:
-    """Estimates warps by dense optical flow (DIS).
+def warp_between(
+    here: FaceFeatures, there: FaceFeatures, expected: Float32 | None = None, *, fine: bool = False
+) -> Warp:
+    """Estimates the warp from `here` to `there`, two frames of one track, by dense optical flow (DIS).
 
     Args:
+        expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the
+            change better; None as for `reliable_flow`.
         fine: as for `dense_flow`: a fifth less wrong on averaged answers; on others it follows their noise.
     """
+    flow: Float32 | None = reliable_flow(dense_flow(here.grey, there.grey, fine=fine), here.luma, there.luma, expected)
+    if expected is None and float(np.abs(flow).max()) < _MIN_FLOW_SAMPLES:
+        flow = None
+    few = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
+    return Warp(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)]))
 
-    def __init__(self, *, fine: bool = False) -> None:
-        self._fine = fine
 
-    def between(
-        self, here: FaceFeatures, there: FaceFeatures, inside: Float32, expected: Float32 | None = None
-    ) -> Warp:
-        """The warp from `here` to `there`.
+def speed_of(features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]], *, fine: bool) -> Float32:
+    """Samples a frame, SIDE×SIDE×2: the slope of the line through the flows to other frames.
 
-        Args:
-            here, there: two frames of one track.
-            inside: float32 SIDE×SIDE, weighs what belongs to the face.
-            expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the
-                change better; None as for `reliable_flow`.
-        """
-        flow: Float32 | None = reliable_flow(self._flow(here, there), here.luma, there.luma, expected)
-        if expected is None and float(np.abs(flow).max()) < _MIN_FLOW_SAMPLES:
-            flow = None
-        few = list(there.few) if flow is None else [shifted(plane, flow) for plane in there.few]
-        return Warp(flow, _gate([a - b for a, b in zip(here.few, few, strict=True)], inside))
+    Args:
+        features: of this frame.
+        around: distance in frames (negative before it), and features.
+        fine: as of `warp_between`.
+    """
+    slope = np.zeros((SIDE, SIDE, 2), np.float32)
+    for distance, other in around:
+        slope += np.float32(distance) * dense_flow(features.grey, other.grey, fine=fine)
+    slope /= np.float32(max(sum(distance * distance for distance, _ in around), 1))
+    return cast(Float32, cv2.GaussianBlur(slope, (0, 0), 2.0))
 
-    def speed(self, features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]]) -> Float32:
-        """Samples a frame, SIDE×SIDE×2: the slope of the line through the flows to other frames.
 
-        Args:
-            features: of this frame.
-            around: distance in frames (negative before it), and features.
-        """
-        slope = np.zeros((SIDE, SIDE, 2), np.float32)
-        for distance, other in around:
-            slope += np.float32(distance) * self._flow(features, other)
-        slope /= np.float32(max(sum(distance * distance for distance, _ in around), 1))
-        return cast(Float32, cv2.GaussianBlur(slope, (0, 0), 2.0))
-
-    def along(self, sequence: Sequence[FaceFeatures]) -> Float32:
-        """The flow from the first frame to the last, by the speeds of those between (all but the
-        last)."""
-        forth = sequence[-1].time >= sequence[0].time
-        x, y = _COLUMNS.copy(), _ROWS.copy()
-        for features in sequence[:-1]:
-            assert features.speed is not None
-            step: Any = cv2.remap(features.speed, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            x += step[..., 0] if forth else -step[..., 0]
-            y += step[..., 1] if forth else -step[..., 1]
-        return cast(Float32, cv2.merge([x - _COLUMNS, y - _ROWS]))
-
-    def _flow(self, here: FaceFeatures, there: FaceFeatures) -> Float32:
-        return dense_flow(here.grey, there.grey, fine=self._fine)
+def flow_along(sequence: Sequence[FaceFeatures]) -> Float32:
+    """The flow from the first frame to the last, by the speeds of those between (all but the
+    last)."""
+    forth = sequence[-1].time >= sequence[0].time
+    x, y = _COLUMNS.copy(), _ROWS.copy()
+    for features in sequence[:-1]:
+        assert features.speed is not None
+        step: Any = cv2.remap(features.speed, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x += step[..., 0] if forth else -step[..., 0]
+        y += step[..., 1] if forth else -step[..., 1]
+    return cast(Float32, cv2.merge([x - _COLUMNS, y - _ROWS]))
 
 
 def resized(image: Float32, side: int) -> Float32:
@@ -168,17 +160,15 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
     return cast(Float32, cv2.GaussianBlur(few, (0, 0), _MEAN_SD_SAMPLES))
 
 
-def _gate(change: Sequence[Float32], inside: Float32) -> Float32:
+def _gate(change: Sequence[Float32]) -> Float32:
     """Gate: 1 where two frames agree, 0 where they differ; a change of light on the whole face does
     not count."""
-    well = np.flatnonzero(inside > 0.5)
     error: Any = np.zeros((SIDE, SIDE), np.float32)
     for plane in change:
-        rest = plane - np.float32(median_of(plane.ravel()[well]) if well.size else 0.0)
+        rest = plane - np.float32(median_of(plane.ravel()[_WELL]))
         cv2.max(error, cv2.boxFilter(rest * rest, -1, (5, 5)), dst=error)
     error = np.sqrt(error)
-    usual = median_of(error.ravel()[well]) if well.size else 0.0
-    least = np.float32(min(max(_MIN_GATE_RMS, 3.0 * usual), _MAX_GATE_RMS))
+    least = np.float32(min(max(_MIN_GATE_RMS, 3.0 * median_of(error.ravel()[_WELL])), _MAX_GATE_RMS))
     x = np.clip(np.float32(2.0) - error / least, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2))

@@ -94,10 +94,6 @@ class DetailWeights:
     """Weights of one track's detail from frame to frame."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets the track."""
         self._before: Float32 | None = None
         self._time = 0.0
 

@@ -17,9 +17,6 @@ import numpy as np
 from rtface.errors import UsageError
 from rtface.frame import Float32
 
-COVERAGE = 0.9
-"""Share of the samples that lie within the bound."""
-
 
 @dataclass(frozen=True, slots=True)
 class ErrorCalibration:

@@ -34,10 +34,6 @@ class FleckLimit:
     """Finds the flecks on a track's crops, one after the other."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets the track."""
         self._before: Float32 | None = None
         self._time = 0.0
 

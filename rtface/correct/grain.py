@@ -29,6 +29,7 @@ _FINE = 0.8 / 255.0  # texture of this standard deviation is kept, though the sk
 # around it: in leaves, stripes or text single samples have any colour.
 _SKIN = 0.14
 _MAX_SYNTHETIC = 12.0 / 255.0
+_LEVELS_S = 0.4  # time constant of the measured levels
 SHEET = 512  # the side of a tile of synthetic grain
 
 
@@ -96,14 +97,9 @@ class GrainMatcher:
     damped the same way (f > 1).
     """
 
-    def __init__(self, seconds: float = 0.4) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._levels: tuple[float, float, float] | None = None
         self._time = 0.0
-
-    def reset(self) -> None:
-        """Forgets the track."""
-        self._levels = None
 
     def decide(
         self, texture: Texture, samples: Float32, area: FaceRegion, *, time: float, seed: int = 0
@@ -137,7 +133,7 @@ class GrainMatcher:
     def _smoothed(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
         before = self._levels
         if before is not None:
-            keep = float(np.exp(-max(time - self._time, 0.0) / self._seconds))
+            keep = float(np.exp(-max(time - self._time, 0.0) / _LEVELS_S))
             levels = (
                 keep * before[0] + (1.0 - keep) * levels[0],
                 keep * before[1] + (1.0 - keep) * levels[1],

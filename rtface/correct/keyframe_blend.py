@@ -224,13 +224,8 @@ def _explained(expected: Float32, found: Float32) -> Float32:
 
 def _bands(image: Float32) -> list[Float32]:
     """Low and middle frequencies of an image."""
-    low, middle = (_lowpass(image, cells) for cells in _BAND_CELLS)
+    low, middle = (resized(low_frequencies(image, cells), image.shape[1]) for cells in _BAND_CELLS)
     return [low, middle - low]
-
-
-def _lowpass(image: Float32, cells: int) -> Float32:
-    few = [cv2.GaussianBlur(plane, (5, 5), 1.0, borderType=cv2.BORDER_REPLICATE) for plane in resized(image, cells)]
-    return resized(np.stack(few), image.shape[1])
 
 
 def _around(values: Float32) -> Float32:

@@ -100,10 +100,6 @@ class OpeningLimit:
     """Limits of one track's corrections in its eyes and mouth: set at once, lifted within a quarter of a second."""
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forgets the track."""
         self._gaps: list[tuple[float, float]] = []  # the last gap of each opening, and the other one before it
         self._limits: list[float] = []
         self._widest: list[float] = []  # gap of each opening when open

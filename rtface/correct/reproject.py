@@ -69,11 +69,6 @@ class Reprojection:
         self._gate: Float32 | None = None
         self._made = self._time = 0.0
 
-    def reset(self) -> None:
-        """Forgets the track."""
-        self._key = self._carried = self._before = self._gate = None
-        self._share = 1.0
-
     def ready(self, time: float) -> bool:
         """True if there is a keyframe that is not too old."""
         return self._key is not None and time - self._made <= _MAX_KEYFRAME_AGE_S

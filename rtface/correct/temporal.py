@@ -11,6 +11,9 @@ import numpy as np
 from rtface.correct.motion import FINE, ROWS, SHRINK, agreement, motion_between, noise_of, small_of, warped
 from rtface.frame import Float32
 
+_SECONDS, _GAP_S = 0.12, 0.5
+"""τ, the time constant; and the pause after which the average starts again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blend:
@@ -44,9 +47,7 @@ class TemporalAverage:
         kept: the average so far, where the device keeps it; None for none, and free to be what a device likes.
     """
 
-    def __init__(self, seconds: float = 0.12, gap: float = 0.5) -> None:
-        """Args: seconds: τ, the time constant. gap: after a pause of this many seconds it starts again."""
-        self._seconds, self._gap = seconds, gap
+    def __init__(self) -> None:
         self.kept: Any = None
         self._spare: Float32 | None = None
         self._input: Float32 | None = None
@@ -106,13 +107,13 @@ class TemporalAverage:
         """
         size, before = now.shape[1], self._input
         elapsed, self._time = time - self._time, time
-        if not known or before is None or before.shape != now.shape or not 0.0 <= elapsed <= self._gap:
+        if not known or before is None or before.shape != now.shape or not 0.0 <= elapsed <= _GAP_S:
             self._input = now
             return None
         flow = motion_between(now, before)
         if flow is not None:
             before = warped(before, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
-        gate = agreement(now, before, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / self._seconds))
+        gate = agreement(now, before, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / _SECONDS))
         for new, old in zip(now, before, strict=True):
             old -= new
             old *= gate

@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from functools import partial
 from time import perf_counter
 from typing import ClassVar, Protocol
 
@@ -43,27 +42,6 @@ from rtface.util.held_faces import HeldFaces
 _GRAIN_SHARES: dict[GrainMode, float] = {"match": 0.0, "less": 0.5, "none": 1.0}
 _SEEN_AROUND = 0.3
 """Strength of the first stage round a face from which on `--region auto` includes that."""
-
-
-def submit_crop(
-    engine: Engine,
-    pixels: PixelsT,
-    time: float = 0.0,
-    last: tuple[Future[Restored[PixelsT]] | None, float] | None = None,
-) -> Future[Restored[PixelsT]]:
-    """Submits a crop to an engine, for a correction, a keyframe or the analysis.
-
-    Args:
-        pixels: `Crops.pixels` of one face.
-        time: of the frame, seconds.
-        last: the engine's last answer for this face, done or not, and the time of that frame,
-            seconds. A recurrent engine continues from its state, unless it is older than
-            `MEMORY_S`.
-
-    Returns:
-        The answer, not waited for; its `result()` raises what the engine raised.
-    """
-    return engine.submit(pixels, last[0] if last and time - last[1] <= MEMORY_S else None)
 
 
 class InventedMeter(Protocol):
@@ -140,7 +118,7 @@ class FaceCorrector(ABC):
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
         self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
         self._repeats = RepeatedFrames()
-        self._measure = TrackMeasurement(self.tracks.analyzer_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
+        self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
         self._select = self._selector(helpers.light)
 
     @property
@@ -162,11 +140,12 @@ class FaceCorrector(ABC):
         """Recognises persons from now on, before the first frame; None recognises none."""
         self.persons = persons
         if persons is not None:
-            self.tracks.person_of = persons.label_of
+            self.tracks.person_of = persons.gallery.label_of
 
     def reset(self) -> None:
         """Forgets what corrections remember of the frames before."""
-        self.tracks.reset()
+        for track in self.tracks.states.values():
+            track.forget()
 
     # -- first half: which faces, which engine, crops, the engine's work begins -----------------------
 
@@ -193,7 +172,7 @@ class FaceCorrector(ABC):
         frame = task.frame
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
-        if not faces and not self._select.every_frame:
+        if not faces and not self._select.live:
             return
         if self.mode is not Mode.FILM:
             self._measure(frame, faces, self.runtime.device)
@@ -300,15 +279,14 @@ class FaceCorrector(ABC):
         if self._is_keyframe(face, sample):
             engine, last = face.engine, track.keys.last
             self._stats.count(f"crops:{engine.name}")
-            sample.submit = partial(submit_crop, engine, time=face.time, last=(last.key, last.time) if last else None)
+            after = last.key if last is not None and face.time - last.time <= MEMORY_S else None
+            sample.submit = lambda crop: engine.submit(crop, after)
         track.keys.add(sample)
 
     def _submit(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
         """Submits a crop to an engine, and keeps its answer for the track's next frame."""
         self._stats.count(f"crops:{engine.name}")
-        output = submit_crop(engine, crops.pixels, face.time, face.track.last_output(engine.name))
-        face.track.keep_output(output, engine.name, face.time)
-        return output
+        return face.track.ask(engine, crops.pixels, face.time)
 
     def _shaping(self, task: FrameTask, face: FaceTask) -> ShapingOptions:
         return ShapingOptions(

@@ -10,7 +10,7 @@ from rtface.config.options import QualityOptions
 from rtface.enhance.keyframes.scheduler import spacing
 from rtface.enhance.strength import of_vivid, strength_on
 from rtface.enhance.tasks import FaceTask
-from rtface.enhance.track_store import TrackState, TrackStore
+from rtface.enhance.track_store import TrackStore
 from rtface.frame import Face, Frame
 from rtface.protocols import Engine, Runtime
 from rtface.quality.governor import QualityGovernor, shipped_name
@@ -32,10 +32,10 @@ class EngineSelector:
         light: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
 
     Attributes:
-        every_frame: whether it has to see frames without faces, too.
+        live: whether faces share the time of a frame; it has to see frames without faces, too.
     """
 
-    every_frame = False
+    live = False
 
     def __init__(self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None) -> None:
         self._options, self._stats, self._tracks, self._light = options, stats, tracks, light
@@ -56,11 +56,12 @@ class EngineSelector:
             track, before, now = task.track, task.track.engine, task.engine.name
             track.engine = now
             if before not in (None, now):
-                if before and shipped_name(before) == shipped_name(now) and not frame.new:
-                    track.change_engine()
+                if weights := bool(before) and shipped_name(before) == shipped_name(now) and not frame.new:
                     track.weights = 0.0  # what is shown fades into what it is with the other weights
+                if weights or self.live:
+                    track.change_engine()
                 else:
-                    self._engine_changes(track)
+                    track.forget()
             if task.light is None:  # keyframes fade into each other
                 track.weights = faded(track.weights, 1.0, inf, 1.0)
                 task.share = min(task.share, track.weights)
@@ -79,7 +80,7 @@ class EngineSelector:
                 track.figures.note(frame.time).strength = factors
             if factors.applied <= 0.0:
                 continue
-            engine = runtime.engines.pick(face.width, self._sharing(faces), track.chosen)
+            engine = runtime.engines.pick(face.width, len(faces) if self.live else 0, track.chosen)
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
             lacking = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
@@ -98,16 +99,9 @@ class EngineSelector:
         every = self._spacing(engine)
         return (runtime.engines.named(self._light), every) if every > 1 else (None, 1)
 
-    def _sharing(self, faces: Sequence[Face]) -> int:
-        """How many faces share the time of a frame; 0 where time does not count."""
-        return 0
-
     def _spacing(self, engine: Engine) -> int:
         """Frames from one keyframe of `engine` to the next."""
         return spacing(self._options.keyframe, engine)
-
-    def _engine_changes(self, track: TrackState) -> None:
-        track.forget()
 
 
 class GovernedSelector(EngineSelector):
@@ -117,7 +111,7 @@ class GovernedSelector(EngineSelector):
         governor: decides about that.
     """
 
-    every_frame = True
+    live = True
 
     def __init__(
         self, options: QualityOptions, stats: Stats, tracks: TrackStore, light: str | None, governor: QualityGovernor
@@ -135,9 +129,6 @@ class GovernedSelector(EngineSelector):
                 self._stand_back(task.engine)
         return tasks
 
-    def _sharing(self, faces: Sequence[Face]) -> int:
-        return len(faces)
-
     def _spacing(self, engine: Engine) -> int:
         every = super()._spacing(engine)
         if self._options.keyframe == "auto":
@@ -151,9 +142,6 @@ class GovernedSelector(EngineSelector):
         if engine not in self._in_background:
             self._in_background.append(engine)
             engine.stand_back()
-
-    def _engine_changes(self, track: TrackState) -> None:
-        track.change_engine()
 
     def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
         """The faces for which there is time, and what is done with them."""
@@ -206,5 +194,5 @@ class GovernedSelector(EngineSelector):
         elif decision.share < 1.0 and track.keys.samples and decision.key:  # the heavy engine fades out
             task.key, task.share = False, 1.0 - decision.share
         else:
-            track.keys.reset()
+            track.keys.samples.clear()
             task.engine, task.light = runtime.engines.named(decision.engine), None

@@ -14,7 +14,7 @@ from rtface.frame import Bytes, Float, Float32
 from rtface.geometry.transforms import compose, invert
 from rtface.persons.chip import SIDE, chip_matrix, clear, fitness
 from rtface.persons.gallery import distance
-from rtface.persons.guard import BLUR, Limits
+from rtface.persons.guard import BLUR, GuardedTrack, Limits
 from rtface.protocols import Correction
 from rtface.stats import Stats
 
@@ -58,18 +58,18 @@ class IdentityGuard:
         """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
         for face in task.faces:
             if face.frame.new:  # another picture, perhaps with the same number for another person
-                face.track.guard.reset()
+                face.track.guard = GuardedTrack()
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face)
         corrections = list(task.device.shape(task.faces))
-        for face in [one for one in task.faces if one.strength.seen and one.track.guard.is_due(one.time)]:
-            limits = self._limits_of(face.engine.name)
-            if limits and self._look(task, face, corrections[task.faces.index(face)], limits):
-                for number, other in enumerate(task.faces):
-                    if other.track.id == face.track.id and face.track.guard.kept < 1.0:
-                        other.state.reset()  # as if this frame had not been shaped yet
-                        self._weaken(other)
-                        (corrections[number],) = task.device.shape([other])
+        for number, face in enumerate(task.faces):
+            limits = self._limits_of(face.engine.name) if face.strength.seen else None
+            if not limits or not face.track.guard.is_due(face.time):
+                continue
+            if self._look(task, face, corrections[number], limits) and face.track.guard.kept < 1.0:
+                face.state.reset()  # as if this frame had not been shaped yet
+                self._weaken(face)
+                (corrections[number],) = task.device.shape([face])
         self.weakened = 0
         for face in task.faces:
             face.track.note_guard(face.time)

@@ -66,11 +66,6 @@ class Strength:
         return replace(self, **factors)
 
 
-def strength_by_pose(face: Face) -> float:
-    """The share of the strength, 0…1, for a face that is turned away; 1 where the pose is unknown."""
-    return 1.0 if face.pose is None else 1.0 - smooth_ramp(abs(face.pose[0]), _TURNED, _PROFILE)
-
-
 def strength_by_edge(face: Face, frame: Frame) -> float:
     """The share of the strength, 0…1, for a face that the frame's edge cuts: by the part of it that is still there."""
     if face.mesh is None or frame.new:
@@ -90,4 +85,5 @@ def of_vivid(strength: float) -> float:
 
 def strength_on(frame: Frame, face: Face, known: Strength, decided: float) -> Strength:
     """The factors of a face's strength on this frame, with what is known of it and decided."""
-    return known.with_(decided=decided, pose=strength_by_pose(face), edge=strength_by_edge(face, frame))
+    pose = 1.0 if face.pose is None else 1.0 - smooth_ramp(abs(face.pose[0]), _TURNED, _PROFILE)
+    return known.with_(decided=decided, pose=pose, edge=strength_by_edge(face, frame))

@@ -13,7 +13,7 @@ from rtface.correct.mask import shown_box
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.shown import ShownSamples
 from rtface.enhance.strength import Strength
-from rtface.enhance.track_store import TrackState, seed_of
+from rtface.enhance.track_store import TrackState
 from rtface.frame import Box, Crops, Face, Float, Frame, Pixels
 from rtface.geometry.alignment import crop_matrix
 from rtface.geometry.transforms import apply, bounds, invert
@@ -94,8 +94,10 @@ class FaceTask:
 
     @property
     def seed(self) -> int:
-        """A number of this face and frame (synthetic grain)."""
-        return seed_of(self.face, self.frame.pts)
+        """A number that belongs to this frame and to the face's place on it, on a grid of 64 pixels: the same on every
+        machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
+        x, y = (int(v) for v in (self.face.box[:2] + self.face.box[2:]) // 128)
+        return ((x * 64 + y) * 2654435761 + self.frame.pts * 40503) & 0xFFFFFFFF
 
     @property
     def scale(self) -> float:

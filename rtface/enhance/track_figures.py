@@ -185,15 +185,7 @@ class TrackFigures:
             span.keep_first(last)
             self.spans[-1] = span
         else:
-            self._add([span])
-
-    def _add(self, spans: list[Span]) -> None:
-        """Adds spans behind those that are there: their number is bounded, however long the run is."""
-        for span in spans:
-            if self.spans and self.spans[-1].kind == span.kind:
-                self.spans[-1].extend(span)
-            else:
-                self.spans.append(span)
+            self.spans.append(span)
             if len(self.spans) > _SPANS:
                 short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
                 before, gone, after = self.spans[short - 1 : short + 2]

@@ -12,6 +12,7 @@ from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage
+from rtface.enhance.track_store import TrackState
 from rtface.frame import Face, Frame
 from rtface.geometry.alignment import as_read
 from rtface.protocols import Device, View
@@ -26,7 +27,7 @@ class TrackMeasurement:
     """Called once for every frame, in order; not for use from several threads.
 
     Args:
-        analyzer_of: the analyzer of a face's track, made on first sight.
+        track_of: the state of a face's track, made on first sight.
         coded: says what error is expected on a face; None where no decision depends on it.
         stats: times the analysis.
         waits: False measures tracks that were measured lately in a thread of its own, one at a time, which `begin`
@@ -35,13 +36,13 @@ class TrackMeasurement:
 
     def __init__(
         self,
-        analyzer_of: Callable[[Face, float], Analyzer],
+        track_of: Callable[[Face, float], TrackState],
         coded: CodedStage | None,
         stats: Stats,
         *,
         waits: bool = True,
     ) -> None:
-        self._analyzer_of, self._coded, self._stats, self._waits = analyzer_of, coded, stats, waits
+        self._track_of, self._coded, self._stats, self._waits = track_of, coded, stats, waits
         self._prepared: tuple[Callable[[], Analysis], Analyzer, float, float] | None = None  # with width and time
         self._pending: tuple[Future[Analysis], Analyzer, float, float] | None = None
         self._failed = -inf  # time of the last frame that was measured in vain
@@ -49,7 +50,7 @@ class TrackMeasurement:
     def __call__(self, frame: Frame, faces: Sequence[Face], device: Device) -> list[Analyzer]:
         """The analyzers of these faces, which have learnt from this frame where that was due."""
         self._learn(frame.time)
-        found = [self._analyzer_of(face, frame.time) for face in faces]
+        found = [self._track_of(face, frame.time).analyzer for face in faces]
         for face, analyzer in zip(faces, found, strict=True):
             if analyzer.treatment.hidden and not self._waits:  # a film's report says it at the end, with its numbers
                 self._stats.warn("hidden", hidden_line(1, face.track_id, frame.time - self._stats.started))

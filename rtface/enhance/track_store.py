@@ -16,9 +16,10 @@ from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
 from rtface.enhance.strength import Strength
 from rtface.enhance.track_figures import IN_WORK, TrackFigures
-from rtface.frame import Face, Float32
+from rtface.frame import Face, Float32, PixelsT
 from rtface.persons.guard import GuardedTrack
-from rtface.protocols import Restored, ShapeTask
+from rtface.protocols import MEMORY_S as ENGINE_MEMORY_S
+from rtface.protocols import Engine, Restored, ShapeTask
 from rtface.report import TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.util.fade import faded
@@ -124,20 +125,23 @@ class TrackState:
         self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
         return now
 
-    def last_output(self, engine: str) -> tuple[Future[Restored[Any]] | None, float] | None:
-        """The last answer, done or not, and the time of its frame; None where another engine gave it."""
-        time, name = self.output_from
-        return (self.output, time) if name == engine else None
+    def ask(self, engine: Engine, pixels: PixelsT, time: float) -> Future[Restored[PixelsT]]:
+        """Submits a crop (`Crops.pixels`) of the frame of this time to an engine; the answer is not waited for.
 
-    def keep_output(self, output: Future[Restored[Any]], engine: str, time: float) -> None:
-        """Keeps an answer of an engine of this name for the next frame; a recurrent engine's memory lies in it."""
-        self.output, self.output_from = output, (time, engine)
+        A recurrent engine continues from its last answer, done or not, unless it is older than
+        `rtface.protocols.MEMORY_S`.
+        """
+        last, name = self.output_from
+        after = self.output if name == engine.name and time - last <= ENGINE_MEMORY_S else None
+        output = engine.submit(pixels, after)
+        self.output, self.output_from = output, (time, engine.name)
+        return output
 
     def forget(self) -> None:
         """Drops what is remembered of the frames before; figures stay."""
         self.correction.reset()
-        self.keys.reset()
-        self.guard.reset()
+        self.keys.samples.clear()
+        self.guard = GuardedTrack()
         self.guarded.clear()
         self.note_guard(-inf)
         self.output = self.late = self.change = None
@@ -223,10 +227,6 @@ class TrackStore:
             self.states[face.track_id] = track
         return track
 
-    def analyzer_of(self, face: Face, time: float) -> Analyzer:
-        """The analyzer of a face's track, made on first sight."""
-        return self.track_of(face, time).analyzer
-
     def forced(self, face: Face, time: float) -> Treatment | None:
         """What the treatment file demands for its person, or the shot at this time for a face; None where its analysis
         decides."""
@@ -267,16 +267,11 @@ class TrackStore:
                 if self._mode is Mode.LIVE:  # a film may hand over what is still in work
                     track.figures.count()
 
-    def reset(self) -> None:
-        """Forgets what corrections remember; figures stay."""
-        for track in self.states.values():
-            track.forget()
-
     def leave_engines(self) -> None:
         """Forgets what engines remember; what corrections remember stays."""
         for track in self.states.values():
             track.output = track.late = track.engine = track.chosen = None
-            track.keys.reset()
+            track.keys.samples.clear()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:
         """All tracks in order of id; times are seconds from `origin` on."""
@@ -286,10 +281,3 @@ class TrackStore:
         """What is decided for this track now; None for one that was not seen."""
         track = self.states.get(track_id)
         return track.analyzer.treatment if track else None
-
-
-def seed_of(face: Face, pts: int) -> int:
-    """A number that belongs to this frame and to the face's place on it, on a grid of 64 pixels: the same on every
-    machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
-    x, y = (int(v) for v in (face.box[:2] + face.box[2:]) // 128)
-    return ((x * 64 + y) * 2654435761 + pts * 40503) & 0xFFFFFFFF

@@ -16,8 +16,6 @@ import numpy as np
 from rtface.frame import Face, Float, Frame
 from rtface.geometry.transforms import FFHQ_512, apply, compose, display_size, invert, scaling
 
-TEMPLATE = FFHQ_512
-"""FFHQ's five points in a crop of 512: eye centre left, right, nose tip, mouth corner left, right."""
 TEMPLATE_SIZE = 512
 
 # Index in the mesh, x, y, z in a crop of 512 (z away from the camera, mean 0): eye corners, wings and ridge of the
@@ -84,8 +82,8 @@ def fit(source: Float, target: Float) -> Float:
 def similarity(points: Float, size: int) -> Float:
     """Display → crop of `size` pixels, 2×3, for five points (5, 2) or a mesh (478, 2|3); corner convention."""
     scale = size / TEMPLATE_SIZE
-    if len(points) == len(TEMPLATE):
-        return fit(np.asarray(points[:, :2], np.float64), TEMPLATE * scale)
+    if len(points) == len(FFHQ_512):
+        return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
     return fit(np.asarray(points[RIGID, :2], np.float64), RIGID_TEMPLATE[:, :2] * scale)
 
 
@@ -185,7 +183,7 @@ class Aligner:
         # A second difference is free of any steady movement; that of white noise is 1.95 deviations on average.
         shake = np.abs(step - state.step) / 1.95
         state.noise += 0.05 * (np.minimum(shake, np.minimum(4 * state.noise + 0.1, 3.0)) - state.noise)
-        gain = _gain(_SPEED_CUTOFF, dt)
+        gain = 1 / (1 + 1 / (2 * pi * _SPEED_CUTOFF * dt))  # weight of the new value in a first-order low pass
         state.speed += gain * (error / dt - state.speed)
         # What noise alone would show as speed is no reason to follow.
         speed = np.maximum(np.abs(state.speed) - 2.5 * state.noise / dt * sqrt(gain / (2 - gain)), 0)
@@ -205,11 +203,6 @@ def _difference(a: Float, b: Float) -> Float:
     d = a - b
     d[3] = (d[3] + pi) % (2 * pi) - pi
     return d
-
-
-def _gain(cutoff: float, dt: float) -> float:
-    """Weight of the new value in a first-order low pass."""
-    return 1 / (1 + 1 / (2 * pi * cutoff * dt))
 
 
 def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:

@@ -123,14 +123,6 @@ def field_parity(display: Display, field: Field | None) -> int | None:
     return field if display.fields != "bff" else 1 - field
 
 
-def field_from_plane(parity: int | None) -> Float:
-    """Maps coordinates of a whole plane to those of one field of it (every second row, from row `parity` on)."""
-    if parity is None:
-        return translation(0.0, 0.0)
-    # Row k of the field is row 2k + parity of the plane: (y − parity − 0.5)/2 + 0.5.
-    return np.array([(1.0, 0.0, 0.0), (0.0, 0.5, 0.25 - 0.5 * parity)])
-
-
 @lru_cache(maxsize=256)
 def plane_matrix(
     size: tuple[int, int],
@@ -150,26 +142,10 @@ def plane_matrix(
         field: None for the whole frame; 0 or 1 for the field first or second in time, whose rows then count as the
             plane's rows.
     """
-    out = compose(
-        field_from_plane(field_parity(display, field)),
-        chroma_from_luma(*subsampling, siting),
-        invert(sample_to_display(size[0], size[1], display)),
-    )
-    out.flags.writeable = False
-    return out
-
-
-@lru_cache(maxsize=256)
-def plane_to_display(
-    size: tuple[int, int],
-    display: Display,
-    *,
-    subsampling: tuple[int, int] = (1, 1),
-    siting: Siting = "left",
-    field: Field | None = None,
-) -> Float:
-    """The inverse of `plane_matrix`, likewise kept."""
-    out = invert(plane_matrix(size, display, subsampling=subsampling, siting=siting, field=field))
+    parity = field_parity(display, field)
+    # Row k of a field is row 2k + parity of the plane: (y − parity − 0.5)/2 + 0.5.
+    rows = [] if parity is None else [np.array([(1.0, 0.0, 0.0), (0.0, 0.5, 0.25 - 0.5 * parity)])]
+    out = compose(*rows, chroma_from_luma(*subsampling, siting), invert(sample_to_display(size[0], size[1], display)))
     out.flags.writeable = False
     return out
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
-from rtface.concurrency import buffer, close_with
+from rtface.concurrency.buffer import buffer, close_with
 from rtface.device.cpu.device import CpuDevice
 from rtface.device.cpu.fading import all_unfaded
 from rtface.errors import Interrupted

@@ -13,7 +13,8 @@ from rtface.media.read.frame_form import Fields
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.pipeline.build import open_film
-from rtface.pipeline.plan import FilmPlan, FramePlan, makes_folder, open_scans, plan_film
+from rtface.pipeline.film_plan import FilmPlan, makes_folder, open_scans, plan_film
+from rtface.pipeline.plan import FramePlan
 from rtface.stats import Stats
 
 # Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before

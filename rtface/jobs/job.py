@@ -25,8 +25,9 @@ from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.progress import JobProgress
 from rtface.media.read.combs import say_combed
 from rtface.pipeline.fading import noted, with_curve
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import FilmPlan, RunPlan, plan_frames, plan_run
+from rtface.pipeline.plan import RunPlan, plan_frames, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.redaction import shown

@@ -29,7 +29,9 @@ from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.media.write.film_file import FilmFile
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.pipeline.plan import FilmPlan, RunPlan
+from rtface.pipeline.compare import FURTHER
+from rtface.pipeline.film_plan import FilmPlan
+from rtface.pipeline.plan import RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
 
@@ -58,9 +60,9 @@ class Join:
         run = film.frames
         assert isinstance(run, RunPlan)
         self._folder, self._plan, self._film = folder, plan, film
-        self._target = run.outputs.film
+        self._target = run.outputs["film"]
         self._report, self._stats, self._stop = report, stats, stop
-        self._paths = [target.path for target in (self._target, *run.outputs.further.values())]
+        self._paths = [target.path for name, target in run.outputs.items() if name in ("film", *FURTHER)]
         self.names: list[str] = []
 
     def write(self, figures: JobFigures) -> None:

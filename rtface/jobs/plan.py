@@ -14,7 +14,8 @@ from rtface.errors import InputError, UsageError
 from rtface.frame import FadingCurve
 from rtface.jobs.folder import FORMAT, JobFolder
 from rtface.media.files import fingerprint
-from rtface.pipeline.plan import further_paths, planned_options
+from rtface.pipeline.checks import further_paths
+from rtface.pipeline.plan import planned_options
 from rtface.redaction import redacted_values
 
 

@@ -16,7 +16,8 @@ from rtface.engine.engine_set import LIGHT, engine_names, names_of_persons, reci
 from rtface.errors import OptionFlag, RtfaceError, UsageError
 from rtface.jobs.borders import SEGMENT_S, borders, image_times, read_times
 from rtface.jobs.plan import JobPlan
-from rtface.pipeline.plan import FilmPlan, RunPlan, planned_options
+from rtface.pipeline.film_plan import FilmPlan
+from rtface.pipeline.plan import RunPlan, planned_options
 from rtface.redaction import redacted_values
 from rtface.stages.entry_points import stage_version
 from rtface.stages.options import Spec

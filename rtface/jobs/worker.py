@@ -32,7 +32,8 @@ from rtface.jobs.run_output import RunOutput
 from rtface.pipeline.build import FilmNetworks, film_networks, still_encoder
 from rtface.pipeline.compare import FURTHER
 from rtface.pipeline.film_chain import FilmChain
-from rtface.pipeline.plan import FilmPlan, plan_frames
+from rtface.pipeline.film_plan import FilmPlan
+from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.runtime import BuildProgress
 from rtface.protocols import Item
 from rtface.stats import Stats

@@ -18,7 +18,7 @@ from rtface.media.files.leftovers import clear_leftovers
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.marks.provenance import describe
 from rtface.media.read.pipe import is_pipe
-from rtface.pipeline.build import live_engine
+from rtface.pipeline.build_live import live_engine
 from rtface.redaction import shown
 from rtface.report import metadata_options
 from rtface.stats import Stats

@@ -12,7 +12,7 @@ from dataclasses import replace
 from threading import Thread
 from time import monotonic
 
-from rtface.concurrency import Mailbox
+from rtface.concurrency.mailbox import Mailbox
 from rtface.concurrency.threads import start_thread
 from rtface.enhance.live import LiveEnhancer
 from rtface.frame import Face, Frame

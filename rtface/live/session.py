@@ -42,7 +42,8 @@ from rtface.live.sound_gap_filler import SoundGapFiller
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.read.enlarge import Enlarger
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.pipeline.build import live_tracker_and_runtime, open_coded
+from rtface.pipeline.build import open_coded
+from rtface.pipeline.build_live import live_tracker_and_runtime
 from rtface.pipeline.persons import open_guard, open_persons
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor

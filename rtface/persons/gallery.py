@@ -107,11 +107,6 @@ class Gallery:
         """The persons who appeared, by number."""
         return sorted((person for person in self._persons if person.number), key=lambda person: person.number)
 
-    @property
-    def names(self) -> set[str]:
-        """The names that were given with photos, in lower case."""
-        return {person.name.lower() for person in self._named}
-
     def state(self) -> dict[str, Any]:
         """What `restore` continues from, as JSON values; without photos."""
         return {

@@ -81,7 +81,3 @@ class GuardedTrack:
     def is_due(self, time: float) -> bool:
         """True if a look is due; also after time went back."""
         return time >= self.due or (self.time is not None and time < self.time)
-
-    def reset(self) -> None:
-        """Forgets the track: after a cut, or with another engine."""
-        self.drift, self.kept, self.time, self.due = None, 1.0, None, float("-inf")

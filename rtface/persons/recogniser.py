@@ -84,7 +84,7 @@ class PersonInView:
     """A person who was seen in the last seconds.
 
     Attributes:
-        label: as in `PersonRecogniser.label_of`; never "unknown".
+        label: as in `Gallery.label_of`; never "unknown".
         seconds: since the person was last seen.
         face: the fittest face of those seconds, uint8 RGB 256×256×3; None where images are not kept.
     """
@@ -187,7 +187,7 @@ class PersonRecogniser:
                 _, last_s, face = found.get(person.number, ("", track.last_s, None))
                 if track.face is not None and (face is None or track.face[0] > face[0]):
                     face = track.face
-                found[person.number] = self.label_of(track.id), max(last_s, track.last_s), face
+                found[person.number] = self.gallery.label_of(track.id), max(last_s, track.last_s), face
             return [
                 PersonInView(label, max(0.0, now - last_s), face[1] if face else None)
                 for _, (label, last_s, face) in sorted(found.items())
@@ -204,11 +204,9 @@ class PersonRecogniser:
         """The frame with the persons of its faces, as far as they are known."""
         if not frame.faces:
             return frame
-        return replace(frame, faces=tuple(replace(face, person=self.label_of(face.track_id)) for face in frame.faces))
-
-    def label_of(self, track_id: int) -> str:
-        """As `Gallery.label_of`."""
-        return self.gallery.label_of(track_id)
+        return replace(
+            frame, faces=tuple(replace(face, person=self.gallery.label_of(face.track_id)) for face in frame.faces)
+        )
 
     def _look(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
         """Takes a crop of the face, where it shows enough."""

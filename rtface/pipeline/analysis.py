@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
 from rtface.analysis.whole_picture import PictureMeter
-from rtface.concurrency import buffer, close_with
+from rtface.concurrency.buffer import buffer, close_with
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.engine.engine_set import DEFAULT, engine_names, is_here, recipe_named
@@ -120,9 +120,9 @@ def analyze_file(
         )
         engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
-        rules = TrackRules(person_of=recognise.label_of) if recognise else NO_RULES
+        rules = TrackRules(person_of=recognise.gallery.label_of) if recognise else NO_RULES
         tracks = TrackStore(rules, correct=options.correct)
-        measure = TrackMeasurement(tracks.analyzer_of, coded, stats)
+        measure = TrackMeasurement(tracks.track_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
         if found is not None:
             found.tracks, count = lambda: tracks.reports(origin), stats.counters

@@ -3,8 +3,8 @@
 | run | built by | its steps are chained in |
 | --- | --- | --- |
 | film, stills | `film_networks`, then `film_parts` | `rtface.pipeline.chain.chain` |
-| single frames | `frame_parts` | `rtface.enhancer` |
-| live | `live_tracker_and_runtime`, then `LiveEnhancer` | `rtface.live.session` |
+| single frames | `frame_parts` (`rtface.pipeline.build_live`) | `rtface.enhancer` |
+| live | `live_tracker_and_runtime` (likewise), then `LiveEnhancer` | `rtface.live.session` |
 | analysis | `open_tracker`, `open_coded` | `rtface.pipeline.analysis` |
 
 The source of a film and of an analysis is that of `open_film`; stills, live runs and single frames have
@@ -17,20 +17,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from math import inf
 from pathlib import Path
 
-from rtface.concurrency import call_until_stopped
-from rtface.config.options import EnhanceOptions, FaceOptions, Options, QualityOptions
+from rtface.concurrency.buffer import call_until_stopped
+from rtface.config.options import EnhanceOptions, FaceOptions, Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
+from rtface.engine.engine_set import LIGHT
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import Helpers, InventedMeter
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import Known, TrackRules
 from rtface.errors import InputError, Interrupted
 from rtface.media.read.frame_form import Fields, Size
@@ -39,17 +37,16 @@ from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.persons.recogniser import PersonRecogniser
+from rtface.pipeline.film_plan import FilmPlan, open_scans
 from rtface.pipeline.persons import open_guard, open_persons
-from rtface.pipeline.plan import FilmPlan, FramePlan, open_scans
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.runtime import (
     BuildProgress,
     codec_device,
     engine_request,
-    may_take_gpu,
-    open_cpu_then_gpu,
     open_runtime,
 )
-from rtface.pipeline.threads import EngineThreads, Threads
+from rtface.pipeline.threads import Threads
 from rtface.protocols import ALL_FACES, CodedNetwork, Runtime, Tracker
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
@@ -269,67 +266,8 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
     )
 
 
-def frame_parts(
-    options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
-) -> tuple[Tracker, FrameEnhancer]:
-    """What `rtface.Enhancer` has, which explains `analysis` and `wait`; raises as `film_parts`.
-
-    Where a GPU is lost, the CPU takes over.
-    """
-    request, threads = engine_request(options), EngineThreads(options.threads)
-    switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
-    tracker, persons = open_tracker(options, stack), open_persons(options, stats)
-    helpers = Helpers(LIGHT, persons, open_coded(stats, threads.engine), open_guard(options, stats))
-    return tracker, FrameEnhancer(switch, options, stats, analysis=analysis, helpers=helpers)
-
-
-def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
-    """What a live run loads while its source opens; raises as `film_parts`.
-
-    It begins on the CPU and moves to the GPU when that is ready. Where a GPU is lost, the CPU takes
-    over.
-    """
-    request, threads = engine_request(options), Threads.for_live(options.threads).engines
-    request = replace(request, name=live_engine(options))
-    fallback = replace(request, name=LIGHT) if request.name == "default" else request
-    switch = _switch(request, fallback, options.device, threads, stats, stack, wait=False)
-    tracker = open_tracker(options, stack)
-    open_light(switch.runtime.engines)  # the governor must not load it in the middle of a call
-    return tracker, switch
-
-
-def live_engine(options: QualityOptions) -> str:
-    """The engine of a live run: without a GPU the default is the light one, which leaves a call's two
-    cores something to spare."""
-    return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
-
-
 def open_tracker(options: FaceOptions, stack: ExitStack) -> Tracker:
     """The tracker that the options name; `stack` closes it."""
     tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
     stack.callback(tracker.close)
     return tracker
-
-
-def _switch(
-    request: EngineRequest,
-    fallback: EngineRequest,
-    device: str,
-    threads: EngineThreads,
-    stats: Stats,
-    stack: ExitStack,
-    *,
-    wait: bool,
-) -> RuntimeSwitch:
-    """A runtime that the CPU takes over from when its GPU is lost; without `wait` the GPU comes later."""
-    upgrade = None
-    if wait:
-        runtime = open_runtime(request, device, stack, threads=threads, warn=stats.warn)
-    else:
-        runtime, upgrade = open_cpu_then_gpu(request, device, stack, threads=threads, warn=stats.warn)
-    return RuntimeSwitch(
-        runtime,
-        stats,
-        upgrade=upgrade,
-        fallback=lambda: open_runtime(fallback, "cpu", stack, threads=threads, warn=stats.warn),
-    )

@@ -10,10 +10,10 @@ from itertools import count
 from time import perf_counter
 from typing import TypeVar
 
-from rtface.concurrency import buffer, close_with
+from rtface.concurrency.buffer import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
-from rtface.frame import Bytes, Frame
+from rtface.frame import Frame
 from rtface.media.read.combs import hold_combs, luma_of
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
@@ -48,13 +48,8 @@ def chain(
             stack, buffer(timed(source, stats), waiting, name="decode", weigh=bytes_of, stop=stop)
         )
         tracked = track(split_fields(items), tracker, corrector.runtime.device, stats, watchful=watchful)
-        items = enhance(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of)), corrector)
+        items = join_fields(corrector(close_with(stack, buffer(tracked, 2, name="track", weigh=bytes_of))))
         yield from close_with(stack, buffer(items, waiting, name="enhance", weigh=bytes_of))
-
-
-def enhance(items: Iterator[Item], corrector: FilmEnhancer) -> Iterator[Item]:
-    """Enhance │ join fields; `items` are tracked."""
-    return join_fields(corrector(items))
 
 
 def find_faces(
@@ -218,10 +213,9 @@ def join_fields(items: Iterator[Item]) -> Iterator[Item]:
                 faces=item.faces or first.faces,
                 unfollowed=first.unfollowed + item.unfollowed,
                 failed=max(item.failed, first.failed),
-                invented=_joined(first.invented, item.invented),
+                invented=first.invented
+                if item.invented is None
+                else item.invented
+                if first.invented is None
+                else first.invented | item.invented,  # each is 0 on the rows of the other
             )
-
-
-def _joined(first: Bytes | None, second: Bytes | None) -> Bytes | None:
-    """The map of a frame from those of its fields, each 0 on the other's rows."""
-    return second if first is None else first if second is None else first | second

@@ -21,7 +21,7 @@ from rtface.media.read.sampler import FrameSampler, spread
 from rtface.media.stills.images import list_images, read_image
 from rtface.pipeline.build import open_tracker
 from rtface.pipeline.chain import find_faces, until
-from rtface.pipeline.plan import FilmPlan
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.protocols import Device
 from rtface.stats import Stats
 
@@ -99,15 +99,7 @@ def noted(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> Fil
     film = replace(film, curve=curve)
     if film.frames.options.colour != "restore":
         return film
-    if curve is None or stats is None:
-        return replace(film, notes=[*film.notes, said(curve)])
-    stats.warn("fading", said(curve))
-    return film
-
-
-def said(curve: FadingCurve | None) -> Message:
-    """One line for the user."""
-    return (
+    said = (
         Message("{--colour:restore}: no fading was found, and no colour is changed", code="fading_none")
         if curve is None
         else Message(
@@ -116,6 +108,10 @@ def said(curve: FadingCurve | None) -> Message:
             powers=", ".join(f"{power:.2f}" for power, _ in curve),
         )
     )
+    if curve is None or stats is None:
+        return replace(film, notes=[*film.notes, said])
+    stats.warn("fading", said)
+    return film
 
 
 def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:

@@ -21,9 +21,10 @@ from rtface.pipeline.compare import FURTHER
 from rtface.pipeline.dry_run import describe_plan
 from rtface.pipeline.fading import with_curve
 from rtface.pipeline.film_chain import FilmChain
+from rtface.pipeline.film_plan import FilmPlan, plan_film
 from rtface.pipeline.film_writer import FilmWriter
 from rtface.pipeline.finish import carry_out
-from rtface.pipeline.plan import FilmPlan, RunPlan, plan_film, plan_run
+from rtface.pipeline.plan import RunPlan, plan_run
 from rtface.pipeline.progress import Show
 from rtface.pipeline.runtime import BuildProgress
 from rtface.pipeline.stills import StillsPlan, plan_stills, run_stills
@@ -174,7 +175,7 @@ def _open_sink(
         assert film.folder is not None
         if film.folder.warning:
             stats.warn("codec", film.folder.warning)
-        sink = folder = FolderSink(plan.outputs.film, stills, stats=stats)
+        sink = folder = FolderSink(plan.outputs["film"], stills, stats=stats)
         made.changed, made.names = folder.changed, folder.names
     else:
         assert film.streams is not None

@@ -10,10 +10,10 @@ from math import inf
 from rtface.device.cpu.fading import all_unfaded
 from rtface.enhance.track_store import Known
 from rtface.pipeline.build import FilmNetworks, film_parts
-from rtface.pipeline.chain import chain, end_at_faults, enhance
-from rtface.pipeline.invented import measure_invented
-from rtface.pipeline.plan import FilmPlan, FramePlan
-from rtface.pipeline.show_invented import show_invented
+from rtface.pipeline.chain import chain, end_at_faults, join_fields
+from rtface.pipeline.film_plan import FilmPlan
+from rtface.pipeline.invented import measure_invented, show_invented
+from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Item
 from rtface.shots.settings import NO_SHOTS
@@ -79,7 +79,7 @@ class FilmChain:
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
-        return enhance(items, self._corrector)
+        return join_fields(self._corrector(items))
 
     def frames(
         self,

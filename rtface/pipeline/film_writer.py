@@ -108,7 +108,10 @@ class FilmWriter:
             )
         kept = self.sink.kept
         if partial and not (ended and kept == self.frames):
-            resume_at = self._time_of(kept)
+            # Where the frame begins: seconds from the input's start, rounded down.
+            time = self.times.of(kept)
+            exact = (self._end if time is None else time) - self.source.info.clock_start
+            resume_at = Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
             error.partial, error.resume_at = partial, float(resume_at)
             error.hint = Message("; go on with {--start:{time}}", code="go_on_at", time=format_start(resume_at))
 
@@ -119,9 +122,3 @@ class FilmWriter:
             return self.source.info.clock_start
         pts, duration, unit = self._last
         return pts * unit + (duration * unit if duration else 1 / self.source.info.rate)
-
-    def _time_of(self, number: int) -> Fraction:
-        """Where a frame of the input begins: seconds from the input's start, rounded down."""
-        time = self.times.of(number)
-        exact = (self._end if time is None else time) - self.source.info.clock_start
-        return Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)

@@ -16,6 +16,7 @@ from rtface.pipeline.proposals import little_seen, missed_persons, proposals
 from rtface.pipeline.runtime import BuildProgress
 from rtface.report import Report
 from rtface.stats import Stats
+from rtface.trust.credentials import can_hold
 from rtface.trust.credentials_writing import sign_output
 from rtface.trust.sidecar import Made, write_sidecar
 
@@ -46,10 +47,10 @@ def carry_out(
     options = plan.options
     for key, line in plan.warnings.items():
         stats.warn(key, line)
-    for target in plan.outputs.named().values():
+    for target in plan.outputs.values():
         clear_leftovers(target)
     if plan.stills and plan.folder:
-        remove_unfinished_files(filter(has_still_name, sorted(plan.outputs.film.path.glob(".*.partial*"))))
+        remove_unfinished_files(filter(has_still_name, sorted(plan.outputs["film"].path.glob(".*.partial*"))))
     report, began = plan.report(), perf_counter()
     made: Made | None = None
     failure: BaseException | None = None
@@ -72,11 +73,11 @@ def carry_out(
         raise failure from None
     finally:
         # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
-        if plan.outputs.report is not None and (
+        if "report" in plan.outputs and (
             made is not None if failure is None else report.interrupted or report.frames_out
         ):
             try:
-                report.save(plan.outputs.report)
+                report.save(plan.outputs["report"])
             except OutputError as error:  # does not hide what ended the run
                 if failure is None:
                     raise
@@ -112,10 +113,10 @@ def finish(
         if building is not None:
             building(what, done)
 
-    if plan.key is not None and plan.signed_inside and made is not None:
-        assert isinstance(plan.input, Path)
+    inside = plan.stills if plan.folder else can_hold(outputs["film"].path)
+    if plan.key is not None and isinstance(plan.input, Path) and inside and made is not None:
         try:
-            film = outputs.film.path
+            film = outputs["film"].path
             report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, show))
             signed()
         except OutputError as error:
@@ -130,14 +131,14 @@ def finish(
                 code="not_signed_again",
                 what=error.message,
                 again=again,
-                path=outputs.film.path,
+                path=outputs["film"].path,
                 why=error.values.get("why", error),
             )
-    if outputs.sidecar is not None and made is not None:
+    if "sidecar" in outputs and made is not None:
         report.notes.append(
             write_sidecar(
-                outputs.sidecar,
-                outputs.film.path,
+                outputs["sidecar"],
+                outputs["film"].path,
                 plan.input,
                 options,
                 report,

@@ -59,14 +59,14 @@ def open_persons(
     if with_photos := {name: paths for name, paths in named.items() if paths}:
         with closing(create_tracker(options.tracker)) as tracker:  # the run's own counts its tracks from 1 on
             for name, paths in with_photos.items():
-                photos[name] = embeddings_of(name, [photo for path in paths for photo in _photos(path)], tracker, embed)
+                photos[name] = embeddings_of(
+                    name,
+                    [photo for path in paths for photo in (list_images(path) if path.is_dir() else [path])],
+                    tracker,
+                    embed,
+                )
     gallery = Gallery(photos, assigned=assigned_persons(options.person))
     return PersonRecogniser(embed, gallery, stats, keep_faces=keep_faces)
-
-
-def _photos(path: Path) -> list[Path]:
-    """The photo, or those of a folder."""
-    return list_images(path) if path.is_dir() else [path]
 
 
 def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Embedder) -> list[Float32]:

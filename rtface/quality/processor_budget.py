@@ -46,11 +46,6 @@ class ProcessorBudget:
     _before: tuple[float, float] | None = None  # cores in use, and the faces' time, before the last change
 
     @property
-    def limited(self) -> bool:
-        """True if there is a limit now."""
-        return self.setting.cpu_budget < 1.0
-
-    @property
     def over(self) -> str:
         """Why there is less time for faces, "" where the run keeps its limit."""
         share = self.setting.cpu_budget
@@ -60,7 +55,7 @@ class ProcessorBudget:
 
     def update(self, now: float, cost: float) -> None:
         """Reads the processor time; for each frame. `cost`: seconds that faces take of a frame now."""
-        if not self.limited:
+        if self.setting.cpu_budget >= 1.0:
             self.restart()
             return
         if self._read and now - self._read[-1][0] < _SAMPLE_S:
@@ -86,7 +81,7 @@ class ProcessorBudget:
 
     def room(self, cost: float) -> float:
         """Seconds of a frame that faces may take, where they take `cost` now; infinite without a limit."""
-        if self.used is None or not self.limited:
+        if self.used is None or self.setting.cpu_budget >= 1.0:
             return inf
         spare = _TARGET_SHARE * self.setting.cpu_budget * self.cores - self.used
         rate = self._rate

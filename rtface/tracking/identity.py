@@ -11,8 +11,7 @@ from math import log
 import numpy as np
 
 from rtface.frame import Float
-from rtface.tracking.appearance import likeness
-from rtface.tracking.facemesh import Mesh, box_of, centre_of
+from rtface.tracking.facemesh import Mesh, box_of, centre_of, likeness
 from rtface.tracking.flow_carry import FlowPatch
 
 MEMORY_S = 1.2

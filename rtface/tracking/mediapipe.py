@@ -17,7 +17,6 @@ from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Face, Float
 from rtface.geometry.alignment import Aligner, pose
 from rtface.protocols import ALL_FACES, View
-from rtface.tracking.appearance import likeness
 from rtface.tracking.detector import Detection, union_of
 from rtface.tracking.detector_search import MAX_DETECTIONS, SMALL, DetectorSearch
 from rtface.tracking.facemesh import (
@@ -26,6 +25,7 @@ from rtface.tracking.facemesh import (
     box_of,
     centre_of,
     five_points,
+    likeness,
     region_of_detection,
     region_of_mesh,
 )
@@ -325,7 +325,8 @@ class MediaPipeTracker:
         drift, tries = 1.0, 0
         while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
             before, mesh = mesh, self._reader.read(view, region_of_mesh(mesh.points))
-            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / _width(mesh)
+            x0, _, x1, _ = box_of(mesh.points).tolist()
+            drift = float(np.linalg.norm(mesh.points - before.points, axis=1).mean()) / max(x1 - x0, 1.0)
             tries += 1
         return mesh, drift
 
@@ -356,11 +357,6 @@ class MediaPipeTracker:
             pose(mesh),
         )
         return self._aligner.steady(face, time)
-
-
-def _width(mesh: Mesh) -> float:
-    box = box_of(mesh.points)
-    return max(float(box[2] - box[0]), 1.0)
 
 
 def _plausible(expected: Float, found: Float) -> bool:

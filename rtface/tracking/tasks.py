@@ -16,8 +16,7 @@ import numpy as np
 from rtface.errors import MissingComponent
 from rtface.protocols import View
 from rtface.tracking import models
-from rtface.tracking.appearance import appearance_of
-from rtface.tracking.facemesh import SIZE, Mesh, Region
+from rtface.tracking.facemesh import SIZE, Mesh, Region, appearance_of
 from rtface.util.install import extra_line
 
 _MEMBERS = ("face_detector.tflite", "face_landmarks_detector.tflite")

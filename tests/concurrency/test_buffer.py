@@ -11,7 +11,7 @@ from itertools import count as counted
 
 import pytest
 
-from rtface.concurrency import buffer, call_until_stopped, close_with
+from rtface.concurrency.buffer import buffer, call_until_stopped, close_with
 
 
 def test_hands_on_everything_in_order() -> None:

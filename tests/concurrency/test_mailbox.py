@@ -6,16 +6,7 @@ import threading
 
 import pytest
 
-from rtface.concurrency import Mailbox
-
-
-def test_the_newest_wins_and_the_dropped_are_told():
-    dropped: list[int] = []
-    box = Mailbox[int](dropped.append)
-    for number in (1, 2, 3):
-        box.put(number)
-    assert box.take() == 3
-    assert dropped == [1, 2]
+from rtface.concurrency.mailbox import Mailbox
 
 
 def test_take_waits_for_an_item_and_gives_up_after_its_time():

@@ -120,8 +120,8 @@ def test_modules_named_in_strings_obey_the_layers() -> None:
 
 def test_a_run_is_checked_in_one_place_and_built_in_one() -> None:
     assert callers("check_outputs", "rtface/pipeline/", "rtface/trust/", "rtface/jobs/") <= {"rtface/pipeline/plan.py"}
-    for check in "read_shots", "read_treatments", "plan_output":
-        assert callers(check) == {"rtface/pipeline/plan.py"}, check
+    for check, place in ("read_treatments", "plan"), ("read_shots", "film_plan"), ("plan_output", "film_plan"):
+        assert callers(check) == {f"rtface/pipeline/{place}.py"}, check
     for part in "chain", "Stages.open":
         assert callers(
             part, "rtface/pipeline/", "rtface/jobs/", "rtface/contact_sheet/", "plugins/rtface-studio/rtface_studio/"

@@ -18,13 +18,14 @@ from rtface.analysis.measure import Analysis
 from rtface.analysis.treatment import INSIDE, Treatment, Treatments, gain_of, of_colours
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
-from rtface.enhance.coded_stage import CELL, LARGEST, MULTIPLE, CodedStage, StageStrength, place_of
+from rtface.enhance.coded_place import CELL, LARGEST, MULTIPLE, place_of
+from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_measurement import TrackMeasurement
-from rtface.enhance.track_store import TrackRules
+from rtface.enhance.track_store import TrackRules, TrackState
 from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Display, Face, Frame, Quantisers
 from rtface.geometry.transforms import (
@@ -297,23 +298,6 @@ def test_outside_the_mask_every_bit_stays(display: Display, field: Field | None,
     assert ((shown > (x0 - 0.01, y0 - 0.01)) & (shown < (x1 + 0.01, y1 + 0.01))).all()
 
 
-def test_inside_and_round_a_face_have_strengths_of_their_own() -> None:
-    face = face_in((120.0, 50.0, 184.0, 122.0))
-
-    def changed(inside: float, around: float) -> tuple[float, float]:
-        frame = frame_with(face)
-        was = stored(frame).astype(int)
-        change = stored(coded_stage().process(frame, [(face, both(inside), both(around))])).astype(int) - was
-        return float(change[80:100, 142:162].mean()), float(change[30:40, 142:162].mean())
-
-    full = changed(1.0, 1.0)
-    assert full == pytest.approx((25.5, 25.5), abs=0.3)
-    assert changed(0.5, 1.0) == pytest.approx((12.75, 25.5), abs=0.3)
-    assert changed(1.0, 0.25) == pytest.approx((25.5, 6.4), abs=0.3)
-    assert changed(1.0, 0.0) == pytest.approx((25.5, 0.0), abs=0.3)
-    assert changed(0.0, 1.0) == pytest.approx((0.0, 25.5), abs=0.3)
-
-
 def test_luma_and_colours_have_strengths_of_their_own() -> None:
     class Red(FakeCodedNetwork):
         def __call__(self, *given: Any) -> Any:
@@ -383,7 +367,7 @@ def test_an_enlarged_face_is_judged_as_it_was_read(width: float, shown: float) -
         def learn(self, found: Analysis, width: float, time: float) -> None:
             learnt.append((found, width))
 
-    measure = TrackMeasurement(lambda face, time: Noting(), coded_stage(), Stats())
+    measure = TrackMeasurement(lambda face, time: TrackState(1, Noting()), coded_stage(), Stats())
     measure(large, [replace(face, box=face.box * 2, points=face.points * 2)], CpuDevice())
     (found, at), *_ = learnt
     assert at == width * 2 / shown and found.shown == pytest.approx(shown)
@@ -622,21 +606,6 @@ def test_a_film_whose_faces_cannot_be_measured_says_so() -> None:
         list(without([real()]))
 
 
-def test_both_fields_get_their_own_first_stage(predict: Callable[[float], None]) -> None:
-    predict(0.0)
-    stats, display = Stats(), Display(fields="tff")
-    step, frame = enhancer(stats=stats), real(display=display)
-    frame.make_writable()
-    was = planes(frame)[0].astype(int)
-    first = step.process(replace(frame, field=0))
-    middle = np.abs(planes(first)[0] - was)
-    assert middle[0::2].max() > 10 and middle[1::2].max() == 0
-    second = step.process(replace(frame, field=1))
-    both = np.abs(planes(second)[0] - was)
-    assert both[1::2].max() > 10 and np.array_equal(both[0::2], middle[0::2])
-    assert first.corrected and second.corrected and stats.counters["frames_corrected"] == 1
-
-
 @pytest.mark.parametrize(("room", "whole", "light"), [(1.0, 1, 0), (0.008, 0, 1), (0.0, 0, 0)])
 def test_live_it_is_the_first_thing_that_is_left_out(
     monkeypatch: pytest.MonkeyPatch, room: float, whole: int, light: int
@@ -739,8 +708,8 @@ class Later(CodedStage):
 
 def shown_later(stage: Later, faces: int, frames: int) -> int:
     """So many frames, 25 a second, whose measurements end on every third of them; returns the faults."""
-    analyzers = {k: Analyzer() for k in range(faces)}
-    measure = TrackMeasurement(lambda face, _: analyzers[face.track_id], stage, Stats(), waits=False)
+    tracks = {k: TrackState(k, Analyzer()) for k in range(faces)}
+    measure = TrackMeasurement(lambda face, _: tracks[face.track_id], stage, Stats(), waits=False)
     shown, device, faults = real(), CpuDevice(), 0
     every = [replace(shown.faces[0], track_id=k) for k in range(faces)]
     for n in range(frames):
@@ -772,7 +741,7 @@ def test_round_the_face_another_process_continues(monkeypatch: pytest.MonkeyPatc
 
     def process(step: FrameEnhancer, frames: range) -> list[float]:
         for n in frames:
-            analyzer = step.tracks.analyzer_of(real().faces[0], n / 10)
+            analyzer = step.tracks.track_of(real().faces[0], n / 10).analyzer
             analyzer.treatment = Treatment(True, 0.0, first=1.0, ring=0.8 if n >= 30 else 0.15)
             step.process(replace(real(), pts=n, time_base=Fraction(1, 10)))
         return [found[n] for n in frames]

@@ -12,7 +12,7 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.config.options import Options
-from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, warp_between
 from rtface.correct.keyframe_blend import (
     AHEAD_FRAMES,
     Key,
@@ -21,13 +21,12 @@ from rtface.correct.keyframe_blend import (
     temporally_averaged,
 )
 from rtface.device.cpu.device import CpuDevice
-from rtface.enhance.corrector import Helpers, submit_crop
+from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.live import LiveEnhancer
 from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.track_store import TrackState
-from rtface.frame import Crops, Frame
+from rtface.frame import Frame
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor
 from rtface.stats import Stats
@@ -246,10 +245,10 @@ def test_detail_common_to_two_keyframes_is_kept_noise_is_not() -> None:
         out: Any = cv2.GaussianBlur(rng.standard_normal((512, 512)).astype(np.float32), (0, 0), 8)
         return np.stack([0.05 * out / out.std()] * 3)
 
-    warps, base = WarpEstimator(), np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
+    base = np.stack([cv2.resize(p, (512, 512)) for p in now.guide])
     common, chance = texture(), texture()
     take_key_output(before, base + common, base, None)
-    warp = warps.between(now, before, np.ones((SIDE, SIDE), np.float32))
+    warp = warp_between(now, before)
     for added, low, high in ((common, 0.65, 1.01), (chance, 0.0, 0.3)):
         take_key_output(now, base + added, base, (before, warp))
         assert now.key is not None
@@ -330,31 +329,6 @@ def test_film_the_slow_engine_gets_averaged_neighbours() -> None:
     assert len(film_.seen) == len(single.seen) == 3 and noise[0] < 0.6 * noise[1]
 
 
-def drifting(step: float, noise: float, frames: int = 13) -> list[FaceSample]:
-    """A face that drifts by so many samples of SIDE×SIDE a frame, in a light engine's answers with noise."""
-    rng = np.random.default_rng(7)
-    picture, points = portrait(640, 480)
-    x, y = points.mean(axis=0).astype(int)
-    scene = np.float32(1 / 255) * cv2.resize(picture[y - 64 : y + 64, x - 80 : x + 80], (320, 256)).transpose(2, 0, 1)
-    out: list[FaceSample] = []
-    for k in range(frames):
-        matrix = np.float32([[1, 0, 2 * step * k - 32], [0, 1, 0]])
-        clean = np.stack([cv2.warpAffine(p, matrix, (256, 256)) for p in scene])
-        light: Future[Restored] = Future()
-        light.set_result(Restored((clean + noise * rng.standard_normal(clean.shape).astype(np.float32))[None]))
-        own = clean + 2 * noise * rng.standard_normal(clean.shape).astype(np.float32)
-        crop = own.repeat(2, axis=1).repeat(2, axis=2)
-        at = np.eye(3)[None, :2]
-        out.append(FaceSample(k / 25, Crops(crop[None], at), Crops(own[None], at), light, number=k))
-    return out
-
-
-def missed(warp: Warp, flow: float) -> float:
-    """How far a warp is from the truth, samples of SIDE×SIDE."""
-    found = np.zeros((SIDE, SIDE, 2), np.float32) if warp.flow is None else warp.flow
-    return float(np.hypot(found[..., 0] - flow, found[..., 1])[20:-20, 20:-20].mean())
-
-
 def test_film_output_is_averaged_with_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     def trembles() -> float:
         rng = np.random.default_rng(0)
@@ -389,11 +363,8 @@ def test_an_engine_is_not_given_what_another_remembers() -> None:
 
     track, crop = TrackState(1, Analyzer()), np.zeros((1, 3, 256, 256), np.float32)
 
-    def ask(engine: Remembering, time: float) -> None:
-        track.keep_output(submit_crop(engine, crop, time, track.last_output(engine.name)), engine.name, time)
-
     light, heavy = Remembering("small"), Remembering("heavy")
     for k, engine in enumerate((light, light, heavy, heavy, light)):
-        ask(engine, 0.04 * k)
-    ask(light, 1.0)  # long after
+        track.ask(engine, crop, 0.04 * k)
+    track.ask(light, crop, 1.0)  # long after
     assert light.given == [None, light.gave[0], None, None] and heavy.given == [None, heavy.gave[0]]

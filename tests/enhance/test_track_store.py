@@ -134,9 +134,9 @@ def test_tracks_that_come_and_go_leave_their_figures_only() -> None:
 
 def test_a_track_that_was_only_looked_ahead_to_stays_open() -> None:
     book = TrackStore()
-    book.analyzer_of(FACE, 61.0).learn(BAD, 200, 61.0)
+    book.track_of(FACE, 61.0).analyzer.learn(BAD, 200, 61.0)
     book.sweep(60.0)
-    assert not book.analyzer_of(FACE, 61.2).decided
+    assert not book.track_of(FACE, 61.2).analyzer.decided
 
 
 def test_all_frames_that_an_option_keeps_in_work_are_remembered() -> None:

@@ -12,7 +12,6 @@ from rtface.geometry.transforms import (
     chroma_from_luma,
     compose,
     display_size,
-    field_parity,
     footprint,
     invert,
     plane_matrix,
@@ -97,11 +96,6 @@ def test_interlaced_420_chroma_is_a_quarter_field_row_from_luma():
         to_chroma = plane_matrix((64, 64), display, subsampling=(2, 2), siting="left", field=parity)
         first_chroma_row = apply(compose(to_luma, invert(to_chroma)), np.array([0.5, 0.5]))
         assert first_chroma_row[1] - 0.5 == pytest.approx(offset)
-
-
-def test_field_parity_follows_the_order():
-    assert [field_parity(Display(fields="tff"), f) for f in (None, 0, 1)] == [None, 0, 1]
-    assert [field_parity(Display(fields="bff"), f) for f in (None, 0, 1)] == [None, 1, 0]
 
 
 def test_turns_are_clockwise_and_come_before_the_mirror():

@@ -68,17 +68,3 @@ def test_another_engine_lets_the_share_return() -> None:
     shares(track, 0.0, 1.0, OTHER)
     found = [track.advance(1.0 + TICK * k, None) for k in range(50)]
     assert found[0] < 0.15 and found[-1] > 0.95
-
-
-def test_looks_are_as_rare_as_asked_for() -> None:
-    track, looks = GuardedTrack(), 0
-    for count in range(250):  # ten seconds
-        time = count * TICK
-        track.advance(time, FILTERING)
-        if track.is_due(time):
-            track.learn(time, SAME, FILTERING, 0.6)
-            looks += 1
-    assert looks <= 17
-    track.advance(0.0, FILTERING)
-    track.due = 10.0
-    assert not track.is_due(0.04)

@@ -33,7 +33,7 @@ class Scene:
             self.now += PERIOD
 
     def labels(self, *tracks: int) -> list[str]:
-        return [self.step.label_of(track) for track in tracks]
+        return [self.step.gallery.label_of(track) for track in tracks]
 
 
 def test_a_track_is_decided_by_three_crops() -> None:

@@ -26,6 +26,8 @@ def test_finds_the_face_itself_and_never_writes_into_its_input() -> None:
         out = e(picture)
         assert len(e.faces) == 1
         x0, y0, x1, y1 = e.faces[0].box
+        e.reset()
+        assert e.faces == ()
     assert np.array_equal(picture, before)
     changed = np.abs(out.astype(int) - picture).max(axis=2) > 0
     assert out.dtype == np.uint8 and out.shape == picture.shape
@@ -92,34 +94,6 @@ def test_stills_have_no_memory_of_each_other() -> None:
     assert np.abs(after_other.astype(int) - alone).max() <= 1  # the dither's place in time may differ
 
 
-@pytest.mark.usefixtures("engines")
-def test_reset_forgets_the_faces() -> None:
-    picture, points = portrait()
-    with rtface.Enhancer(grain="none", analysis=False) as e:
-        e(picture, faces=[points])
-        assert e.faces
-        e.reset()
-        assert e.faces == ()
-
-
-@pytest.mark.usefixtures("engines")
-def test_wrong_input_says_the_fix() -> None:
-    picture, points = portrait()
-    with rtface.Enhancer() as e:
-        with pytest.raises(ValueError, match="255"):
-            e(picture.astype(np.float32) / 255)
-        with pytest.raises(ValueError, match=r"\(5, 2\)"):
-            e(picture, faces=[points[:4]])
-        with pytest.raises(ValueError, match="finite"):
-            e(picture, faces=[points * np.nan])
-    with pytest.raises(ValueError, match='"bgr"'):
-        rtface.Enhancer(format="rgba")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="nearest is strength"):
-        rtface.Enhancer(strenght=1.0)
-    with pytest.raises(ValueError, match="fps"):
-        rtface.Enhancer(fps=0)
-
-
 def test_a_failing_engine_gives_the_picture_back(monkeypatch: pytest.MonkeyPatch) -> None:
     made = FakeEngines(FakeEngine(fail={1}))
     monkeypatch.setattr(runtime, "EngineSet", lambda *a, **k: made)
@@ -148,6 +122,9 @@ def test_a_closed_enhancer_refuses_frames() -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
+        (lambda e, p, q: e(p.astype(np.float32) / 255), "255"),
+        (lambda e, p, q: e(p, faces=[q[:4]]), r"\(5, 2\)"),
+        (lambda e, p, q: e(p, faces=[q * np.nan]), "finite"),
         (lambda e, p, q: e(p, time=float("nan")), "time must be a number"),
         (lambda e, p, q: e(p, time="now"), "time must be a number"),
         (lambda e, p, q: setattr(e, "strength", "a"), "strength must be a number between 0 and 1, not 'a'"),
@@ -169,6 +146,7 @@ def test_wrong_types_say_the_fix(call: Any, says: str) -> None:
         ({"compare": "x.mp4"}, r"^--compare has no effect here"),
         ({"grian": "none"}, r"^grian is not an option: the nearest is grain$"),
         ({"fps": float("nan")}, r"^fps must be frames a second"),
+        ({"format": "rgba"}, '"bgr"'),
     ],
 )
 def test_an_enhancer_refuses_options_without_effect(options: dict[str, Any], says: str) -> None:

@@ -20,7 +20,7 @@ from rtface.errors import Interrupted, UsageError
 from rtface.media.read.enlarge import Enlarger
 from rtface.pipeline.analysis import Findings, analyze_file
 from rtface.pipeline.film import plan_file, run_file
-from rtface.pipeline.plan import FilmPlan
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.trust.verify import verify
 from rtface.util.av_arrays import copy_image
 from tests.media.encoded import encoded

@@ -14,7 +14,7 @@ from rtface.correct.expected_error import CALIBRATIONS, bound, check_calibrated
 from rtface.engine.learned import path_of
 from rtface.errors import UsageError
 from rtface.frame import Display, Frame
-from rtface.pipeline.show_invented import with_map
+from rtface.pipeline.invented import with_map
 from tests.media.encoded import interlaced_film
 from tests.persons.made import ANNA, learnt
 from tests.pipeline.fakes import frame_of, portrait
@@ -172,10 +172,3 @@ def test_engine_that_is_never_unsure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"the map of a film is Matroska; name a \.mkv"):
         rtface.run(source, out, invented=tmp_path / "map.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv"]
-
-
-def test_folder_of_stills_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    still(tmp_path / "in" / "a.png")
-    with pytest.raises(UsageError, match="a map is made of one image or film"):
-        rtface.run(tmp_path / "in", tmp_path / "out", invented=tmp_path / "map.png")

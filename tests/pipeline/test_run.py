@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from pathlib import Path
 
 import av
@@ -14,11 +13,9 @@ import pytest
 
 import rtface
 from rtface.config.options import Options
-from rtface.errors import InputError, Interrupted, OutputError, UsageError
+from rtface.errors import InputError, OutputError, UsageError
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE
 from rtface.pipeline.analysis import analyze_file
-from rtface.pipeline.film import run_file
-from rtface.pipeline.progress import Progress
 from rtface.report import Report
 from rtface.stats import Stats
 from tests.pipeline.run_media import Engines, decoded, film, still
@@ -74,26 +71,6 @@ def test_a_film_without_faces_decodes_to_exactly_its_input(tmp_path: Path) -> No
     with av.open(str(target)) as container:
         assert not {"ENHANCED_BY", "DIGITAL_SOURCE_TYPE"} & {name.upper() for name in container.metadata}
     assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(target), strict=True))
-
-
-def test_stopped_it_leaves_a_whole_part_and_says_where_to_go_on(tmp_path: Path) -> None:
-    source, target = film(tmp_path / "in.mp4", codec="libx264"), tmp_path / "out.mp4"
-    target.write_bytes(b"an older good output")
-    stop = threading.Event()
-
-    def after_ten(progress: Progress) -> None:
-        if progress.frames == 10:
-            stop.set()
-
-    with pytest.raises(Interrupted) as info:
-        run_file(source, target, Options(overwrite=True), progress=after_ten, stop=stop)
-    assert target.read_bytes() == b"an older good output"
-    assert info.value.partial is not None and "partial" in info.value.partial
-    assert len(pictures(Path(info.value.partial))) == 10
-    assert info.value.resume_at == pytest.approx(0.4)
-    rest = tmp_path / "rest.mp4"
-    assert rtface.run(source, rest, start=info.value.resume_at).frames_out == 10
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
 def test_a_film_into_a_folder_of_stills(tmp_path: Path) -> None:
@@ -201,27 +178,6 @@ def test_a_treatment_file_is_obeyed(tmp_path: Path, engines: Engines) -> None:
     assert report.frames_corrected == 0 and engines.named("fake").calls == 0
     assert report.notes[-1] == "1 of 1 faces were left as they are (as the treatment file says)"
     assert all(np.array_equal(a, b) for a, b in zip(pictures(source), pictures(tmp_path / "out.mkv"), strict=True))
-
-
-def test_an_output_that_fails_midway_says_where_the_part_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rtface.media.write.file_sink import FileSink
-
-    written = FileSink.write
-    count = 0
-
-    def fails_at_the_sixth(self: FileSink, item: object) -> None:
-        nonlocal count
-        count += 1
-        if count == 6:
-            raise OutputError("the disk is full")
-        written(self, item)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(FileSink, "write", fails_at_the_sixth)
-    left = r"disk is full; what was done is in .*partial.*; go on with --start 0:00:00\.200"
-    with pytest.raises(OutputError, match=left):
-        rtface.run(film(tmp_path / "in.mkv"), tmp_path / "out.mkv")
-    assert not (tmp_path / "out.mkv").exists()
-    assert len(pictures(tmp_path / "out.partial.mkv")) == 5
 
 
 @pytest.mark.parametrize(("suffix", "correct"), [(".jpg", "always"), (".png", "never")])

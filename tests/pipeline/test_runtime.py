@@ -12,7 +12,7 @@ import rtface
 from rtface.config.options import Options
 from rtface.engine.cuda import driver
 from rtface.errors import EngineError, MissingComponent, UsageError
-from rtface.pipeline.build import frame_parts
+from rtface.pipeline.build_live import frame_parts
 from rtface.pipeline.film import run_file
 from rtface.pipeline.runtime import codec_device, open_cpu_then_gpu, open_runtime
 from rtface.util.av_gpu import FORMATS

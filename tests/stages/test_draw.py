@@ -17,7 +17,7 @@ from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, compose, display_size, invert, plane_matrix, scaling
 from rtface.stages.draw import Canvas, Sprite, covering, display_from_face
 from rtface.stages.draw.veil import INNER
-from tests.pipeline.fakes import ASTRONAUT, face_at, portrait
+from tests.pipeline.fakes import face_at, portrait
 
 FORMATS = [
     "yuv420p",
@@ -222,14 +222,6 @@ def test_white_has_reference_brightness_on_hdr() -> None:
     assert copies(frame)["v"][12, 16] < 700  # BT.709's red is far inside of BT.2020's gamut
 
 
-@pytest.mark.parametrize("fields", ["tff", "bff"])
-def test_interlaced_pictures_are_drawn_as_whole_ones(fields: str) -> None:
-    a, b = flat("yuv420p"), flat("yuv420p", display=Display(fields=fields))
-    for frame in (a, b):
-        Canvas(frame).draw(sprite_of((1, 200, 90, 130)), (20.3, 10.5, 40, 30))
-    np.testing.assert_array_equal(copies(a)["u"], copies(b)["u"])
-
-
 def test_what_lies_outside_the_picture_changes_nothing() -> None:
     frame = flat("yuv420p")
     was = copies(frame)
@@ -361,10 +353,3 @@ def test_samples_of_another_picture_are_shown_as_they_are() -> None:
             near = np.abs(apply(back, np.stack([xs, ys], -1))[..., 0] - canvas.width / 2) < 2
             np.testing.assert_array_equal(view[left & ~near], copies(other)[role][left & ~near])
             np.testing.assert_array_equal(view[~left & ~near], was[role][~left & ~near])
-
-
-def test_the_square_of_a_face_has_its_eyes_where_it_says() -> None:
-    face = face_at(ASTRONAUT)
-    back = apply(invert(display_from_face(face)), face.points)
-    assert np.abs(back[0] - (193, 240)).max() < 12
-    assert np.abs(back[3] - (201, 371)).max() < 12

@@ -169,14 +169,6 @@ def test_nothing_is_hidden_where_nobody_looks_for_faces(tmp_path: Path) -> None:
     assert left[0] < 0.1 < 0.5 < min(left[1:])
 
 
-def test_an_unknown_stage_ends_the_run_before_writing(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no stage"):
-        rtface.run(film(tmp_path / "in.mkv", frames=3), tmp_path / "out.mkv", stages=["no-such-stage"])
-    assert not (tmp_path / "out.mkv").exists()
-    with pytest.raises(UsageError, match="heigth is not an option: the nearest is height"):
-        rtface.run(tmp_path / "in.mkv", tmp_path / "out.mkv", stages=["trial_stages.Bar:heigth=1"], dry_run=True)
-
-
 def test_stills(tmp_path: Path) -> None:
     picture, _ = portrait()
     av.VideoFrame.from_ndarray(picture, "rgb24").save(str(tmp_path / "in.png"))

@@ -240,22 +240,6 @@ def test_a_stage_that_ends_while_it_is_opened_is_a_usage_error(where: str) -> No
     Stages.open(["trial_stages.Broken:where=close"], Stats()).close()
 
 
-def test_where_tracking_failed_the_whole_frame_is_covered() -> None:
-    stats = Stats()
-    stages = Stages.open(["trial_stages.Bar", "trial_stages.Hides:first=1000000"], stats)
-    plain = frame().image.to_ndarray(format="gray").astype(int)[8:].std()
-    for pts, tracked in enumerate((True, False, True)):
-        out = (
-            stages.process(replace(frame(pts), failed="" if tracked else "tracker"))
-            .image.to_ndarray(format="gray")
-            .astype(int)[8:]
-        )
-        assert (out.std() < 0.3 * plain) == (not tracked)
-    assert stages.hides
-    assert "its faces are not known" in stats.warnings["stage trial_stages.Hides untracked"]
-    assert not Stages.open(["trial_stages.Bar"], Stats()).hides
-
-
 def test_faults_that_are_rare_do_not_switch_it_off() -> None:
     stats = Stats()
     stages = Stages.open(["trial_stages.Fails"], stats)
@@ -279,15 +263,6 @@ def test_a_stage_that_needs_the_untouched_picture_gets_it_first() -> None:
     np.testing.assert_array_equal(luma[8:, :32], untouched[8:48, :32])
     assert (luma[8:, 32:] == 77).all()
     assert len(set(luma[0])) == 1  # the bar was drawn over both halves
-
-
-def test_a_live_loop_hands_the_untouched_picture_over() -> None:
-    stages = Stages.open(["trial_stages.Needs"], Stats(), live=True)
-    given = frame()
-    kept = before(given)
-    assert kept is not given.image
-    stages.process(given, kept)
-    assert trial_stages.seen[0].before is kept
 
 
 def test_other_formats_are_converted_before_a_stage() -> None:

@@ -6,7 +6,7 @@ import pytest
 from rtface.tracking.detector import SIZE, Detection, Detector, suppress
 from rtface.tracking.detector_search import ROUND, WHOLE_ENOUGH, DetectorSearch, tiles
 from rtface.tracking.facemesh import Region
-from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
+from tests.tracking.scenes import ArrayView, astronaut, background
 
 
 @pytest.fixture(scope="module")
@@ -98,22 +98,3 @@ def test_a_round_takes_its_time_whatever_the_frame_rate(detector):
         for _ in range(round(fps * ROUND * 2)):
             search.step(view, 1 / fps)
         assert abs(view.looks - 2 * (1 + len(tiles(1280, 720)))) <= 1
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_small_faces_in_720p(detector, seed):
-    """A 40-pixel face at ten places of each of three backgrounds."""
-    under = background(1280, 720, seed)
-    rng = np.random.default_rng(seed)
-    places = [
-        (rng.uniform(60 + 240 * i, 180 + 240 * i), rng.uniform(80 + 360 * j, 280 + 360 * j))
-        for i in range(5)
-        for j in range(2)
-    ]
-    for x, y in places:
-        under = paste(under, 40, x, y)
-    found = DetectorSearch(detector).everywhere(ArrayView(under))
-    hits = [any(np.linalg.norm(middle(d.box) - p) < 12 for d in found) for p in places]
-    assert sum(hits) >= 9
-    # Weak candidates are the mesh's to judge.
-    assert all(any(np.linalg.norm(middle(d.box) - p) < 12 for p in places) for d in found if d.score > 0.7)

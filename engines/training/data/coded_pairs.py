@@ -25,7 +25,7 @@ import av
 import cv2
 import numpy as np
 
-from rtface.enhance.coded_stage import CODEC_TRAITS, CodecTraits
+from rtface.enhance.coded_place import CODEC_TRAITS, CodecTraits
 from rtface.frame import Quantisers
 from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step

@@ -23,10 +23,11 @@ from rtface.persons.gallery import JOIN, Gallery, distance, mean
 from rtface.persons.recogniser import Embedder, PersonRecogniser
 from rtface.pipeline.build import FilmNetworks, engine_request, open_networks, open_runtime
 from rtface.pipeline.chain import split_fields, track
+from rtface.pipeline.checks import check_invented
 from rtface.pipeline.film_chain import FilmChain
+from rtface.pipeline.invented import show_invented
 from rtface.pipeline.persons import embeddings_of
-from rtface.pipeline.plan import check_invented, plan_frames
-from rtface.pipeline.show_invented import show_invented
+from rtface.pipeline.plan import plan_frames
 from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime, Tracker
 from rtface.stats import Stats

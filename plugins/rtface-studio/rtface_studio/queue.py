@@ -28,7 +28,7 @@ from rtface.media.files.image_names import is_image
 from rtface.media.write.encoders import FAMILIES
 from rtface.pipeline.dry_run import cost_of
 from rtface.pipeline.film import plan_file
-from rtface.pipeline.plan import FilmPlan
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.web.http import FileAnswer, in_thread, json_body, number_of, path_number

@@ -18,7 +18,7 @@ from rtface.geometry.transforms import (
     compose,
     footprint,
     invert,
-    plane_to_display,
+    plane_matrix,
     scaling,
     to_cv2,
     translation,
@@ -118,7 +118,9 @@ def from_planes(
 ) -> dict[Role, Float]:
     """Per component the matrix from its samples to display space."""
     return {
-        role: plane_to_display(size, display, subsampling=form.role_subsampling(role), siting=color.siting, field=field)
+        role: invert(
+            plane_matrix(size, display, subsampling=form.role_subsampling(role), siting=color.siting, field=field)
+        )
         for role in form.components
     }
 

@@ -1,5 +1,5 @@
 // The shaping of corrections on a GPU: figures of an engine's answer and its crop for rtface.correct.controls, and what
-// that decides done, as rtface.correct.shape_cpu does both.
+// that decides done, as rtface.correct.shape does both.
 //
 // Each thread works alone: no shared memory, no barrier, no atomic, no header, so that the tests run this very file on
 // the host. blockIdx.z is the face; a face of size 0 is left out, and a grid larger than a face does no harm.

@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import lru_cache
 
-from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy
+from rtface.correct.correspondence import FaceFeatures, Warp, energy
 from rtface.correct.keyframe_blend import base_image, take_key_output
-from rtface.correct.mask import face_mask
 from rtface.errors import EngineError
 from rtface.frame import Box, Crops, Float32
 from rtface.protocols import Restored
@@ -84,9 +82,3 @@ class FaceSample:
                 raise
             base = base_image(self.crops.pixels[0], self.light_crops.pixels[0], light)
             take_key_output(features, output, base, earlier)
-
-
-@lru_cache(maxsize=1)
-def inside() -> Float32:
-    """float32 SIDE×SIDE, weighs what belongs to a face."""
-    return face_mask(SIDE)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from rtface.correct.correspondence import SIDE, Warp, WarpEstimator
+from rtface.correct.correspondence import FACE, SIDE, Warp, warp_between
 from rtface.correct.keyframe_blend import AVERAGED_FRAMES, SHOWN_FRAMES, Key, blended_with_keys
-from rtface.enhance.keyframes.sample import FaceSample, inside
+from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.keyframes.smoothing import NeighbourSmoother
 from rtface.enhance.mode import Mode
 from rtface.frame import Box, Float32
-from rtface.protocols import Engine, HeadMap, Restored
+from rtface.protocols import Engine, Restored
 
 _AUTO_INTERVAL = 8
 _MIN_FITTING_SHARE = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
@@ -52,12 +52,8 @@ class KeyframeTrack:
     def __init__(self, mode: Mode) -> None:
         self.samples: list[FaceSample] = []
         self._film, self._wait = mode is Mode.FILM, mode is not Mode.LIVE
-        self._warps, self._smoother = WarpEstimator(), NeighbourSmoother(self.samples)
+        self._smoother = NeighbourSmoother(self.samples)
         self._count = 0
-
-    def reset(self) -> None:
-        """Forgets the track."""
-        self.samples.clear()
 
     @property
     def last(self) -> FaceSample | None:
@@ -88,8 +84,7 @@ class KeyframeTrack:
             return True
         if since < max(2, every // 3):
             return False
-        face = inside()
-        return float((self._found_warp(sample, last).gate * face).sum()) < _MIN_FITTING_SHARE * float(face.sum())
+        return float((self._found_warp(sample, last).gate * FACE).sum()) < _MIN_FITTING_SHARE * float(FACE.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
         """True if the heavy engine may be asked where it is not waited for."""
@@ -122,7 +117,11 @@ class KeyframeTrack:
         )
         self._forget(sample, {key for _, key, *_ in sample.shares})
         sample.shares = []
-        return Restored(pixels[None], occlusion=_enlarged(light.occlusion, pixels.shape[1]))
+        occlusion = None
+        if isinstance(light.occlusion, np.ndarray):
+            size = pixels.shape[1:]
+            occlusion = cv2.resize(light.occlusion[0], size, interpolation=cv2.INTER_LINEAR)[None]
+        return Restored(pixels[None], occlusion=occlusion)
 
     def _draft(self, sample: FaceSample, box: Box) -> Float32:
         """What would be shown of a sample of a film if there were no other; worked out once, if the face stays."""
@@ -205,7 +204,7 @@ class KeyframeTrack:
         return self._smoother.warp(here, there) if self._film else self._found_warp(here, there)
 
     def _found_warp(self, here: FaceSample, there: FaceSample) -> Warp:
-        return self._warps.between(here.features(wait=self._wait), there.features(wait=self._wait), inside())
+        return warp_between(here.features(wait=self._wait), there.features(wait=self._wait))
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
         """Keeps what later frames need: the keyframes that are shown or expected, and what they are averaged with."""
@@ -230,9 +229,3 @@ def _faded_in(key: FaceSample, sample: FaceSample, before: float | None = None) 
 
 def _within(box: Box, other: Box) -> bool:
     return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
-
-
-def _enlarged(occlusion: Float32 | HeadMap | None, size: int) -> Float32 | None:
-    if not isinstance(occlusion, np.ndarray):
-        return None
-    return cv2.resize(occlusion[0], (size, size), interpolation=cv2.INTER_LINEAR)[None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, WarpEstimator, energy, resized
+from rtface.correct.correspondence import SIDE, FaceFeatures, Warp, energy, flow_along, resized, speed_of, warp_between
 from rtface.correct.keyframe_blend import AVERAGED_FRAMES, SHOWN_FRAMES, flicker_ratio, temporally_averaged
-from rtface.enhance.keyframes.sample import FaceSample, inside
+from rtface.enhance.keyframes.sample import FaceSample
 from rtface.frame import Box, Float32
 
 
@@ -16,12 +16,10 @@ class NeighbourSmoother:
 
     Args:
         samples: of one track, in order; changed by others.
-        fine: finds the motion between averaged answers.
     """
 
-    def __init__(self, samples: list[FaceSample], fine: WarpEstimator | None = None) -> None:
+    def __init__(self, samples: list[FaceSample]) -> None:
         self._samples = samples
-        self._rough, self._fine = WarpEstimator(), fine or WarpEstimator(fine=True)
 
     def crop(self, sample: FaceSample) -> Float32:
         """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""
@@ -43,7 +41,7 @@ class NeighbourSmoother:
 
     def warp(self, here: FaceSample, there: FaceSample) -> Warp:
         """From one sample to another, by their averaged features."""
-        return self._between(self._fine, self.clear, here, there)
+        return self._between(self.clear, here, there, fine=True)
 
     def shown(self, sample: FaceSample, draft: Callable[[FaceSample], Float32], box: Box) -> Float32:
         """float32 3×S×S: what is shown of a sample, averaged with what would be shown on the neighbouring frames.
@@ -72,12 +70,17 @@ class NeighbourSmoother:
     def _rough_warps(self, sample: FaceSample) -> list[tuple[int, FaceSample, Warp]]:
         """Distances in frames, samples, and the warps there by the answers as they are."""
         return [
-            (n, m, self._between(self._rough, lambda at: at.features(wait=True), sample, m))
+            (n, m, self._between(lambda at: at.features(wait=True), sample, m))
             for n, m in self._near(sample, AVERAGED_FRAMES)
         ]
 
     def _between(
-        self, warps: WarpEstimator, features: Callable[[FaceSample], FaceFeatures], here: FaceSample, there: FaceSample
+        self,
+        features: Callable[[FaceSample], FaceFeatures],
+        here: FaceSample,
+        there: FaceSample,
+        *,
+        fine: bool = False,
     ) -> Warp:
         low, high = sorted((here.number, there.number))
         between = [m for m in self._samples if low <= m.number <= high]
@@ -87,7 +90,7 @@ class NeighbourSmoother:
                 at = features(sample)
                 if at.speed is None:
                     near = self._near(sample, AVERAGED_FRAMES)
-                    at.speed = warps.speed(at, [(m.number - sample.number, features(m)) for _, m in near])
+                    at.speed = speed_of(at, [(m.number - sample.number, features(m)) for _, m in near], fine=fine)
             sequence = [features(m) for m in between]
-            expected = warps.along(sequence if here.number < there.number else sequence[::-1])
-        return warps.between(features(here), features(there), inside(), expected)
+            expected = flow_along(sequence if here.number < there.number else sequence[::-1])
+        return warp_between(features(here), features(there), expected, fine=fine)

@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 from av.video.reformatter import VideoReformatter
 
-from rtface.concurrency import Mailbox
+from rtface.concurrency.mailbox import Mailbox
 from rtface.concurrency.threads import start_thread
 from rtface.device.cpu.swscale import Swscale
 from rtface.frame import Bytes, Frame

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.concurrency import Mailbox
+from rtface.concurrency.mailbox import Mailbox
 from rtface.config.options import Options
 from rtface.frame import Color, Display, Frame
 from rtface.live.control.control_routes import control_routes

@@ -31,7 +31,7 @@ def store(*faces: dict[str, float], width: float = 200.0) -> TrackStore:
     """Tracks 1, 2, … of faces of which this was measured for ten seconds."""
     tracks = TrackStore()
     for number, values in enumerate(faces, 1):
-        analyzer = tracks.analyzer_of(face(number, width), 0.0)
+        analyzer = tracks.track_of(face(number, width), 0.0).analyzer
         for time in range(10):
             analyzer.learn(Analysis(**values), width, float(time))
     return tracks
@@ -89,7 +89,7 @@ def test_a_face_that_is_too_small_is_named():
 
 def test_nothing_is_said_before_a_face_is_measured():
     tracks = TrackStore()
-    assert tracks.analyzer_of(face(1, 200.0), 0.0).treatment.reasons == ()
+    assert tracks.track_of(face(1, 200.0), 0.0).analyzer.treatment.reasons == ()
     assert codes(status_of(tracks, Clock())) == []
 
 

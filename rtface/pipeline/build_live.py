@@ -1,0 +1,82 @@
+"""Builds the parts of runs whose frames are answered one by one: from Python, and live."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from rtface.config.options import EnhanceOptions, QualityOptions
+from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
+from rtface.enhance.corrector import Helpers
+from rtface.enhance.runtime_switch import RuntimeSwitch
+from rtface.enhance.single import FrameEnhancer
+from rtface.pipeline.build import open_coded, open_tracker
+from rtface.pipeline.persons import open_guard, open_persons
+from rtface.pipeline.runtime import (
+    engine_request,
+    may_take_gpu,
+    open_cpu_then_gpu,
+    open_runtime,
+)
+from rtface.pipeline.threads import EngineThreads, Threads
+from rtface.protocols import Tracker
+from rtface.stats import Stats
+
+
+def frame_parts(
+    options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
+) -> tuple[Tracker, FrameEnhancer]:
+    """What `rtface.Enhancer` has, which explains `analysis` and `wait`; raises as `film_parts`.
+
+    Where a GPU is lost, the CPU takes over.
+    """
+    request, threads = engine_request(options), EngineThreads(options.threads)
+    switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
+    tracker, persons = open_tracker(options, stack), open_persons(options, stats)
+    helpers = Helpers(LIGHT, persons, open_coded(stats, threads.engine), open_guard(options, stats))
+    return tracker, FrameEnhancer(switch, options, stats, analysis=analysis, helpers=helpers)
+
+
+def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
+    """What a live run loads while its source opens; raises as `film_parts`.
+
+    It begins on the CPU and moves to the GPU when that is ready. Where a GPU is lost, the CPU takes
+    over.
+    """
+    request, threads = engine_request(options), Threads.for_live(options.threads).engines
+    request = replace(request, name=live_engine(options))
+    fallback = replace(request, name=LIGHT) if request.name == "default" else request
+    switch = _switch(request, fallback, options.device, threads, stats, stack, wait=False)
+    tracker = open_tracker(options, stack)
+    open_light(switch.runtime.engines)  # the governor must not load it in the middle of a call
+    return tracker, switch
+
+
+def live_engine(options: QualityOptions) -> str:
+    """The engine of a live run: without a GPU the default is the light one, which leaves a call's two
+    cores something to spare."""
+    return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
+
+
+def _switch(
+    request: EngineRequest,
+    fallback: EngineRequest,
+    device: str,
+    threads: EngineThreads,
+    stats: Stats,
+    stack: ExitStack,
+    *,
+    wait: bool,
+) -> RuntimeSwitch:
+    """A runtime that the CPU takes over from when its GPU is lost; without `wait` the GPU comes later."""
+    upgrade = None
+    if wait:
+        runtime = open_runtime(request, device, stack, threads=threads, warn=stats.warn)
+    else:
+        runtime, upgrade = open_cpu_then_gpu(request, device, stack, threads=threads, warn=stats.warn)
+    return RuntimeSwitch(
+        runtime,
+        stats,
+        upgrade=upgrade,
+        fallback=lambda: open_runtime(fallback, "cpu", stack, threads=threads, warn=stats.warn),
+    )

@@ -1,0 +1,90 @@
+"""Checks of a run's options and outputs before it is planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtface.config.options import (
+    Options,
+    OutputOptions,
+)
+from rtface.errors import Message, UsageError
+from rtface.frame import Transfer
+from rtface.media.files.image_names import is_image
+from rtface.media.files.outputs import OutputPath, film_folder, names_folder
+from rtface.media.read.container import open_container
+from rtface.media.read.pipe import is_pipe
+from rtface.media.stills.images import IMAGE_KINDS
+from rtface.media.write.stream_plan import FORMATS
+from rtface.util.urls import Address
+
+
+def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
+    """UsageError for options, or an input's transfer curve, with which no map can be made; where there is an `input`,
+    also for what no fading can be taken out with."""
+    faults = [
+        (options.invented is not None, Message("what it changes is not in the map of {--invented}", code="fading_map")),
+        (
+            input is None or isinstance(input, Address) or is_pipe(input),
+            Message("the input is looked at before the work, and can be read once only", code="fading_once"),
+        ),
+        (transfer != "sdr", Message("fading is known in SDR, and this is {kind}", code="fading_sdr", kind=transfer)),
+    ]
+    if (
+        options.colour == "restore"
+        and input is not None
+        and (why := next((each for there, each in faults if there), None)) is not None
+    ):
+        raise UsageError("{--colour:restore}: {why}; leave one of them out", code="fading_not", why=why)
+    if options.invented is None:
+        return
+    if options.keyframe not in ("auto", 1):
+        raise UsageError(
+            "{--invented}: between keyframes no engine says how large its error may be; leave {--keyframe} out",
+            code="map_keyframe",
+        )
+    if transfer != "sdr":
+        raise UsageError(
+            "{--invented}: errors were measured on SDR only, and the input is {transfer}; leave it out, or convert "
+            "the input first",
+            code="map_sdr",
+            transfer=transfer.upper(),
+        )
+
+
+def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, OutputPath]:
+    """The further films that a run writes, by name: "comparison", "map".
+
+    Raises:
+        UsageError: a map whose name is no Matroska file's, or of a still no image's.
+    """
+    wanted = ".png" if still else ".mkv"
+    if (path := options.map_file) is not None and path.suffix.lower() != wanted:
+        raise UsageError(
+            "{--invented:{path}}: the map of a {kind}; name a {name}",
+            code="invented_name",
+            path=path,
+            kind=Message("still is a PNG", code="still_png")
+            if still
+            else Message("film is Matroska", code="film_matroska"),
+            name=wanted,
+        )
+    paths = {"comparison": (options.compare, "--compare"), "map": (options.map_file, "--invented")}
+    return {name: OutputPath(path, flag) for name, (path, flag) in paths.items() if path is not None}
+
+
+def into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
+    """True if stills are written into a folder; UsageError for a name that is no output's."""
+    if stills:
+        return input.is_dir()
+    if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
+        if isinstance(input, Path) and input.is_file():
+            open_container(input).close()  # raises where it is neither, or an image that is not read
+        raise UsageError(
+            "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
+            code="output_not_stills",
+            path=input,
+            formats=", ".join(FORMATS),
+            output=Path(output).name,
+        )
+    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))

@@ -1,0 +1,252 @@
+"""The plan of a film that was opened: what becomes of its streams and its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from rtface.config.options import (
+    InputOptions,
+    Options,
+)
+from rtface.errors import Message, UsageError
+from rtface.frame import FadingCurve, Transfer
+from rtface.media.cuda.nvenc import choose_encoder, encoding
+from rtface.media.files.workfile import Target
+from rtface.media.marks.provenance import own_tags
+from rtface.media.read.media_info import MediaInfo
+from rtface.media.read.source import FileSource
+from rtface.media.stills.images import SequenceSource
+from rtface.media.write.encoders import VideoPlan
+from rtface.media.write.intra_copy import IntraCopy
+from rtface.media.write.invented import plan_map
+from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
+from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_folder, plan_output, supported_encoders
+from rtface.pipeline.checks import check_invented, further_paths
+from rtface.pipeline.compare import FURTHER, plan_pairs
+from rtface.pipeline.folder_plan import FolderPlan, plan_folder
+from rtface.pipeline.plan import FramePlan, RunPlan
+from rtface.pipeline.runtime import codec_device
+from rtface.report import Report
+from rtface.shots.clock import FilmClock
+from rtface.shots.files import read_shots
+from rtface.shots.settings import NO_SHOTS, ShotList
+from rtface.stages.runner import Stages
+from rtface.stats import Stats
+
+_TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
+
+
+@dataclass(frozen=True, slots=True)
+class FilmPlan:
+    """What becomes of a film that was opened.
+
+    Attributes:
+        frames: what is done with its frames.
+        info: of the input.
+        shots: those with settings.
+        streams: of the output; None for a folder of stills, and where no film is written.
+        folder: how it becomes a folder of stills; None for a film.
+        video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
+        copy: how packets of the frames are copied; None where every frame is encoded.
+        further: the further films by name.
+        notes: for the user.
+        curve: what takes the fading out of it (`rtface.pipeline.fading`); None for nothing.
+    """
+
+    frames: FramePlan
+    info: MediaInfo
+    shots: ShotList
+    streams: OutputPlan | None
+    folder: FolderPlan | None
+    video: VideoPlan | None
+    copy: PacketCopy | None
+    further: Mapping[str, OutputPlan]
+    notes: Sequence[str]
+    curve: FadingCurve | None = None
+
+    @property
+    def begins(self) -> Fraction:
+        """Where the output begins, in seconds of the input's clock."""
+        return self.info.video_start if self.info.start is None else self.info.start
+
+    def to_dict(self) -> dict[str, object]:
+        """The plan as JSON has it, without names of files; that of the run, notes and warnings are apart."""
+        streams = self.streams.streams if self.streams is not None else ()
+        return {
+            "start": float(self.begins - self.info.video_start),
+            "duration_s": self.info.duration_s,
+            "container": None if self.streams is None else self.streams.format,
+            "folder": None if self.folder is None else self.folder.kind,
+            "video": None if self.video is None else self.video.to_dict(),
+            "streams": [
+                {
+                    "index": each.stream.index,
+                    "kind": each.stream.kind,
+                    "codec": each.stream.codec,
+                    "language": each.stream.language,
+                    "action": each.action,
+                    "encoder": each.encoder,
+                }
+                for each in streams
+            ],
+            "further": {
+                name: {"container": film.format, **film.video.to_dict()} for name, film in self.further.items()
+            },
+            "curve": self.curve,
+            "shots": len(self.shots),
+        }
+
+    def describe(self, report: Report) -> None:
+        """Tells the report what was decided."""
+        report.notes += self.notes
+        report.first_s = round(float(self.info.first - self.info.clock_start), 6)
+        if (plan := self.streams) is not None:
+            report.timecode = str(plan.timecode) if plan.timecode else None
+            report.encoder = plan.video.described
+        elif self.folder is not None:
+            report.timecode = str(self.folder.timecode) if self.folder.timecode else None
+
+
+def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
+    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
+    return SequenceSource(
+        folder,
+        fps=options.fps,
+        start=options.start,
+        end=options.end,
+        transfer=None if options.transfer == "auto" else _TRANSFERS[options.transfer],
+        stats=stats,
+        strict=options.strict,
+        hold=hold,
+        scale=options.scale,
+    )
+
+
+def makes_folder(frames: FramePlan, output: str | None) -> bool:
+    """True if a film becomes a folder of stills; arguments as of `plan_film`."""
+    return frames.folder if isinstance(frames, RunPlan) else output is not None and output.endswith("/")
+
+
+def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output: str | None = None) -> FilmPlan:
+    """Plans what becomes of a film that was opened.
+
+    Args:
+        frames: a `RunPlan` where a film or a folder of stills is written.
+        source: the film.
+        output: where segments of an output are made, as by a worker of a job; the output itself, a folder with a slash.
+
+    Raises:
+        UsageError, OutputError, MissingComponent: see `rtface.errors`.
+    """
+    options, info = frames.options, source.info
+    check_invented(options, info.color.transfer, frames.input)
+    notes = Stages.planned(options.stages, commercial_use=options.commercial_use)
+    if "rtface_engine" in own_tags(info.metadata):
+        notes.append(
+            Message(
+                "{path} was enhanced by rtface before: another correction gains nothing as a rule; "
+                "run the original again",
+                code="enhanced_before",
+                path=info.path,
+            )
+        )
+    streams = folder = video = copy = None
+    named, further = dict[str, Target](), dict[str, OutputPlan]()
+    if makes_folder(frames, output):
+        folder = plan_folder(options.codec, options.timecode, source)
+        video = folder.video
+        notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
+    elif isinstance(frames, RunPlan):
+        found = _find_copy(frames, info, FORMATS.get(Path(frames.output).suffix.lower(), ""))
+        streams = plan_output(
+            info,
+            Path(frames.output),
+            codec=_codec(frames, info, found),
+            crf=options.crf,
+            preset=options.preset,
+            strict=options.strict,
+            overwrite=frames.outputs["film"].overwrite,
+            encode=encoding(options.encode, codec_device(options.device)),
+            timecode=options.timecode,
+            drop=options.drop,
+        )
+        video = streams.video
+        copy = streams.copy = _plan_copy(found, frames, info, video, streams.notes)
+        notes += streams.notes
+    elif output is not None:
+        container = FORMATS[Path(output).suffix.lower()]
+        found = _find_copy(frames, info, container)
+        video = _encoder(options, info, container, _codec(frames, info, found))
+        copy = _plan_copy(found, frames, info, video, notes)
+    if isinstance(frames, RunPlan):
+        named = {name: target for name, target in frames.outputs.items() if name in FURTHER}
+    elif output is not None:
+        named = {name: Target(Path(path.path), str(path)) for name, path in further_paths(options).items()}
+    for name, target in named.items():
+        further[name] = (
+            plan_map(target, info, options.look_name) if name == "map" else plan_pairs(info, target, options)
+        )
+        if isinstance(frames, RunPlan):
+            check_folder(further[name])
+    shots, said = NO_SHOTS, list[str]()
+    if options.shots is not None:
+        shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
+    return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
+
+
+def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:
+    """How packets could be copied; None where that was not asked for."""
+    if frames.options.copy == "off":
+        return None
+    if frames.options.colour == "restore":
+        return Message("{--colour:restore} may change every frame", code="copy_colour")
+    if info.decoded is not None or frames.options.fields != "auto":
+        return Message("{--scale} and {--fields} change every frame", code="copy_scale")
+    return find_copy(info, frames.input, container)
+
+
+def _codec(frames: FramePlan, info: MediaInfo, found: PacketCopy | Message | None) -> str | None:
+    """The encoder that was asked for, or that of the input where its packets can be copied."""
+    options = frames.options
+    if options.codec is not None or info.coding.kind != "lossy" or isinstance(found, Message | None):
+        return options.codec
+    # It has neither crf nor preset, and no GPU encodes it.
+    asked = (options.crf, options.preset) != (None, None) or options.encode == "cuda"
+    return None if asked and isinstance(found, IntraCopy) else found.codec
+
+
+def _plan_copy(
+    found: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
+) -> PacketCopy | None:
+    """How packets of a film are copied; notes why they are not. UsageError where they have to be."""
+    copy, why = (None, found) if isinstance(found, Message | None) else (found, None)
+    if copy is not None and (why := fit_copy(copy, info, video)) is not None:
+        copy = None
+    if (what := why if copy is None else copy.partly) is None:
+        return copy
+    if frames.options.copy == "require":
+        raise UsageError(
+            "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
+            code="copy_required",
+            why=what,
+        )
+    notes.append(what if copy is not None else Message("no packet is copied: {why}", code="copy_none", why=what))
+    return copy
+
+
+def _encoder(options: Options, info: MediaInfo, container: str, codec: str | None) -> VideoPlan:
+    video, _ = choose_encoder(
+        info,
+        container,
+        supported_encoders(container),
+        codec=codec,
+        crf=options.crf,
+        preset=options.preset,
+        wanted=encoding(options.encode, codec_device(options.device)),
+        keep=True,
+    )
+    video.strict = options.strict
+    return video
