@@ -24,7 +24,7 @@ from rtface.frame import Color, Display, Frame
 from rtface.live.protocols import TIME_BASE, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
 from rtface.live.sinks.record_sink import RecordSink
-from rtface.live.sources.sound_sources import SilentSource
+from rtface.live.sources.open_source import SilentSource
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.read.enlarge import Enlarger
 from rtface.stats import Stats

@@ -4,111 +4,36 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 
 import av
 
 from rtface.concurrency.threads import start_thread
-from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, Message, RtfaceError
 from rtface.frame import Frame
 from rtface.live.backoff import Retry
-from rtface.live.messages import (
-    Heartbeat,
-    SoundPacketReady,
-    SourceOpened,
-    SourceRequest,
-    VideoFrameReady,
-)
-from rtface.live.protocols import (
-    BACKLOG_S,
-    TIME_BASE,
-    EndpointHealth,
-    EndpointState,
-    LiveSource,
-    SoundFormat,
-    SoundPacket,
-    VideoFormat,
-)
+from rtface.live.messages import SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
+from rtface.live.protocols import TIME_BASE, EndpointHealth, EndpointState, SoundFormat, SoundPacket, VideoFormat
 from rtface.live.reshape import Rotation
 from rtface.live.sources.read_process import ReadProcess
+from rtface.live.sources.source_counts import SourceCounts
 from rtface.live.sources.source_times import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
 _BRIEF_S = 20.0
 """Seconds from the start in which a stream that ended before its first frame is opened again."""
-_WARNINGS = {
-    "backlog": partial(
-        Message,
-        "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
-        "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
-        code="source_backlog",
-    ),
-    "frames_missing": partial(
-        Message,
-        "{name}: frames of it are missing; the report counts them; check the network",
-        code="source_missing",
-    ),
-    "frames_corrupt": partial(
-        Message,
-        "{name}: damaged frames come; /status and the report count them; check the cable or the network",
-        code="frames_damaged",
-    ),
-}
-
-
-def open_live_source(
-    address: LiveAddress,
-    *,
-    size: tuple[int, int] | None = None,
-    fps: Fraction | None = None,
-    sound: bool = True,
-    buffer: float | None = 0.0,
-    loop: bool = False,
-    whole: bool = False,
-    stats: Stats | None = None,
-) -> LiveSource:
-    """A camera, stream or film as the source of a live run; its `start` opens it.
-
-    Args:
-        address: of kind "camera", "stream" or "file".
-        size, fps: asked of a camera.
-        sound: whether the sound that comes with it is wanted.
-        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
-        loop: whether a film begins again at its end.
-        whole: whether no frame of a stream may be dropped, as all outputs are files.
-        stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
-    """
-    number = address.kind == "camera" and not address.name.startswith("/dev/")
-    return ReconnectingSource(
-        SourceRequest(
-            address.kind,
-            address.name,
-            size,
-            fps,
-            variant=address.variant,
-            sound=sound,
-            buffer=buffer,
-            loop=loop,
-            whole=whole,
-        ),
-        f"camera {address.name or 0}" if number else str(address),
-        stats=stats or Stats(),
-    )
 
 
 class ReconnectingSource:
-    """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.sound_sources`.
+    """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.open_source`.
 
     Args:
         request: what to open.
         title: its name in messages.
-        stats: see `open_live_source`.
+        stats: receives ``dropped:source``, ``packets_lost``, ``frames_corrupt`` and warnings.
         clock: seconds, as of `ReadProcess`.
         process: makes the process that reads it.
     """
@@ -137,7 +62,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._reopened = 0
-        self._counting, self._seen, self._counts = threading.Lock(), Heartbeat(), Counter[str]()
+        self._counts = SourceCounts(title, stats)
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -169,7 +94,7 @@ class ReconnectingSource:
 
     @property
     def health(self) -> EndpointHealth:
-        self._count()
+        self._counts.update()
         device = self._request.kind in ("camera", "microphone")
         return replace(
             self._health,
@@ -177,8 +102,8 @@ class ReconnectingSource:
             dropped=self._counts["dropped:source"],
             reopened=self._reopened,
             bytes=None if device else self._counts["bytes"],
-            buffer=self._seen.buffer,
-            backlog=self._seen.backlog,
+            buffer=self._counts.beat.buffer,
+            backlog=self._counts.beat.backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -220,14 +145,14 @@ class ReconnectingSource:
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
+            self._counts.follow(connection)
             connection.follow(self._request)  # it may have changed since it was taken
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
-            self._count()
-            with self._counting:
-                self._connection, self._seen = None, Heartbeat(buffer=self._seen.buffer)
+            self._counts.follow(None)
+            self._connection = None
             self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
             self._request = replace(self._request, live=live)
@@ -265,32 +190,6 @@ class ReconnectingSource:
         if self._closed.is_set() and state != "closed":
             return
         self._health = self._health.turned(state, detail, self._now())
-
-    def _count(self) -> None:
-        """Adds what the process has counted since the last call."""
-        with self._counting:
-            connection = self._connection
-            if connection is None:
-                return
-            before, self._seen = self._seen, connection.heartbeat
-            news = self._seen.counts - before.counts
-            self._counts += news
-        lost = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
-        for name, count in (
-            ("dropped:source", news["dropped:source"]),
-            ("packets_lost", lost),
-            ("frames_corrupt", news["frames_corrupt"]),
-        ):
-            if count:
-                self._stats.count(name, count)
-        for name, said in (
-            ("backlog", self._seen.backlog > BACKLOG_S),
-            ("frames_missing", news["frames_missing"]),
-            ("frames_corrupt", news["frames_corrupt"]),
-        ):
-            if said:
-                seconds = round(self._seen.backlog, 1)
-                self._stats.warn(name, _WARNINGS[name](name=self._title, seconds=seconds))
 
     # -- on a thread of the process -----------------------------------------------------------------------------
 

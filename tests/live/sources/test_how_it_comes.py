@@ -20,8 +20,8 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources.open_source import SoundOnlySource, open_sound_source
 from rtface.live.sources.playback_pace import BurstDetector, longest_wait
-from rtface.live.sources.sound_sources import SoundOnlySource, open_sound_source
 from rtface.live.sources.source_times import LONGEST_S, Backlog, JitterBuffer
 from rtface.media.read.arrivals import is_sent_at_once, rate_of_arrivals
 from rtface.media.read.source import FileSource

@@ -11,7 +11,7 @@ import pytest
 from rtface.errors import InputMissing
 from rtface.live.devices.microphone import alsa_device
 from rtface.live.protocols import SoundFormat
-from rtface.live.sources.sound_sources import open_sound_source
+from rtface.live.sources.open_source import open_sound_source
 
 CARDS = """\
  0 [PCH            ]: HDA-Intel - HDA Intel PCH

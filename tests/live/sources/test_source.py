@@ -23,9 +23,9 @@ from rtface.live.devices import camera, v4l2
 from rtface.live.devices.v4l2 import CameraMode, choose
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources.open_source import open_live_source
 from rtface.live.sources.open_stream import open_stream, plausible
 from rtface.live.sources.playback_pace import PlaybackPace, repeated
-from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.media.read.container import open_container
 from rtface.stats import Stats
 from tests.live.publish import film, read_stamp, stamped_image

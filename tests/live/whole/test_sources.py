@@ -16,8 +16,8 @@ import pytest
 
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources.open_source import open_sound_source
 from rtface.live.sources.reconnecting_source import ReconnectingSource
-from rtface.live.sources.sound_sources import open_sound_source
 from rtface.media.formats.adts_headers import adts_config, config_for
 from rtface.stats import Stats
 from tests.live.publish import film

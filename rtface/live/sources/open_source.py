@@ -1,14 +1,56 @@
-"""Sound that does not come with the video: a microphone, a stream's sound, silence."""
+"""Opens what a live run reads: frames with their sound, or sound that does not come with them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
+from rtface.config.addresses import LiveAddress
 from rtface.live.messages import SourceRequest
-from rtface.live.protocols import EndpointHealth, SoundFormat, SoundPacket, SoundSource
+from rtface.live.protocols import EndpointHealth, LiveSource, SoundFormat, SoundPacket, SoundSource
 from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.redaction import is_url, shown
 from rtface.stats import Stats
+
+
+def open_live_source(
+    address: LiveAddress,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: Fraction | None = None,
+    sound: bool = True,
+    buffer: float | None = 0.0,
+    loop: bool = False,
+    whole: bool = False,
+    stats: Stats | None = None,
+) -> LiveSource:
+    """A camera, stream or film as the source of a live run; its `start` opens it.
+
+    Args:
+        address: of kind "camera", "stream" or "file".
+        size, fps: asked of a camera.
+        sound: whether the sound that comes with it is wanted.
+        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
+        loop: whether a film begins again at its end.
+        whole: whether no frame of a stream may be dropped, as all outputs are files.
+        stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
+    """
+    number = address.kind == "camera" and not address.name.startswith("/dev/")
+    return ReconnectingSource(
+        SourceRequest(
+            address.kind,
+            address.name,
+            size,
+            fps,
+            variant=address.variant,
+            sound=sound,
+            buffer=buffer,
+            loop=loop,
+            whole=whole,
+        ),
+        f"camera {address.name or 0}" if number else str(address),
+        stats=stats or Stats(),
+    )
 
 
 def open_sound_source(name: str, *, stats: Stats | None = None, format: str = "") -> SoundSource | None:
