@@ -228,15 +228,19 @@ def test_the_line_says_why_nothing_is_enhanced():
     assert line_of(status).startswith("off  ") and not status.paused
 
 
-def test_frames_that_mostly_come_too_late_are_a_pause():
+@pytest.mark.parametrize(
+    ("missed", "faces", "said"),
+    [("passed:late", 1, "frames come too late"), ("frames_unseen", 0, "computer too busy")],
+)
+def test_frames_that_are_mostly_missed_are_a_pause(missed, faces, said):
     clock, stats = Clock(), Stats()
     status = made(clock, stats=stats)
     for n in range(450):
         stats.count("frames_out")
-        stats.count("passed:late", int(n >= 60))
-        run(status, clock, frames=1)
+        stats.count(missed, int(n >= 60))
+        run(status, clock, frames=1, faces=faces)
         assert n > 60 or not status.paused
-    assert line_of(status).startswith("paused: frames come too late")
+    assert line_of(status).startswith(f"paused: {said}")
 
 
 class Screen:
@@ -269,14 +273,3 @@ def test_ends_of_one_label_get_different_names():
     status = live_status(("rtmp://h/app/a", live), [(f"rtmp://h/app/{key}", live) for key in "bc"])
     assert [name for name, _ in status.ends] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]
     assert status.ends == [status.source, *status.sinks] and not status.sound
-
-
-def test_faces_that_nobody_has_time_to_look_for_are_a_pause():
-    clock, stats = Clock(), Stats()
-    status = made(clock, stats=stats)
-    for n in range(450):
-        stats.count("frames_out")
-        stats.count("frames_unseen", int(n >= 60))
-        run(status, clock, frames=1, faces=0)
-        assert n > 60 or not status.paused
-    assert line_of(status).startswith("paused: computer too busy")

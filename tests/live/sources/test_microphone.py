@@ -9,7 +9,7 @@ import time
 import pytest
 
 from rtface.errors import InputMissing
-from rtface.live.devices.microphone import alsa_device
+from rtface.live.devices.capture import alsa_device
 from rtface.live.protocols import SoundFormat
 from rtface.live.sources.open_source import open_sound_source
 

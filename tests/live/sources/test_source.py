@@ -19,7 +19,7 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
-from rtface.live.devices import camera, v4l2
+from rtface.live.devices import capture, v4l2
 from rtface.live.devices.v4l2 import CameraMode, choose
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
@@ -94,11 +94,6 @@ def test_no_frame_is_kept_back_where_a_film_begins_again(tmp_path: Path):
     images = (one for packet in repeated(str(path), container, container.streams.video[0]) for one in packet.decode())
     shown = [(image.time, read_stamp(image)) for image in islice(images, 30)]
     assert shown == [(pytest.approx(number / 20), number % 12) for number in range(30)]
-
-
-def test_a_source_that_cannot_be_is_refused():
-    with pytest.raises(InputMissing, match="there is no such file"), Watched("/nowhere/film.mkv"):
-        pass
 
 
 def test_a_film_of_sound_alone_is_refused(tmp_path: Path):
@@ -181,10 +176,10 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(camera.os, "open", refuse)
-    monkeypatch.setattr(camera.sys, "platform", "linux")
+    monkeypatch.setattr(capture.os, "open", refuse)
+    monkeypatch.setattr(capture.sys, "platform", "linux")
     with pytest.raises(InputMissing, match=r"camera 3: may not be opened; .*usermod -aG video"):
-        camera.open_camera(SourceRequest("camera", "3"))
+        capture.open_camera(SourceRequest("camera", "3"))
 
 
 @pytest.mark.parametrize(
