@@ -23,7 +23,7 @@ from rtface.concurrency.shared_frames import FrameLayout
 from rtface.concurrency.threads import start_thread
 from rtface.errors import InputError, RtfaceError
 from rtface.frame import Color, Display, Quantisers
-from rtface.live.devices import camera, microphone
+from rtface.live.devices import capture
 from rtface.live.messages import Heartbeat, SourceOpened, SourceRequest, VideoFrameReady
 from rtface.live.protocols import REST_S
 from rtface.live.sources.damaged_frames import DamageFilter
@@ -51,7 +51,7 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.follow)
-    device = {"camera": camera.open_camera, "microphone": microphone.open_microphone}
+    device = {"camera": capture.open_camera, "microphone": capture.open_microphone}
     try:
         opened = device.get(request.kind, open_stream)(request)
     except RtfaceError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,17 +15,42 @@ from rtface.concurrency.threads import start_thread
 from rtface.errors import InputError, Message, RtfaceError
 from rtface.frame import Frame
 from rtface.live.backoff import Retry
-from rtface.live.messages import SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
-from rtface.live.protocols import TIME_BASE, EndpointHealth, EndpointState, SoundFormat, SoundPacket, VideoFormat
+from rtface.live.messages import Heartbeat, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
+from rtface.live.protocols import (
+    BACKLOG_S,
+    TIME_BASE,
+    EndpointHealth,
+    EndpointState,
+    SoundFormat,
+    SoundPacket,
+    VideoFormat,
+)
 from rtface.live.reshape import Rotation
 from rtface.live.sources.read_process import ReadProcess
-from rtface.live.sources.source_counts import SourceCounts
 from rtface.live.sources.source_times import SourceClock
 from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
 _BRIEF_S = 20.0
 """Seconds from the start in which a stream that ended before its first frame is opened again."""
+_WARNINGS = {
+    "backlog": partial(
+        Message,
+        "{name}: its frames come {seconds} s later than at first and are as much older than they seem: "
+        "the network or its sender is too slow; ask it for less (size, frames a second, bitrate)",
+        code="source_backlog",
+    ),
+    "frames_missing": partial(
+        Message,
+        "{name}: frames of it are missing; the report counts them; check the network",
+        code="source_missing",
+    ),
+    "frames_corrupt": partial(
+        Message,
+        "{name}: damaged frames come; /status and the report count them; check the cable or the network",
+        code="frames_damaged",
+    ),
+}
 
 
 class ReconnectingSource:
@@ -62,7 +88,7 @@ class ReconnectingSource:
         self._upright = Rotation()
         self._health = EndpointHealth("opening", "", clock())
         self._frames = self._reopened = 0
-        self._counts = SourceCounts(title, stats)
+        self._counting, self._seen, self._counts = threading.Lock(), Heartbeat(), Counter[str]()
         self._frame: Callable[[Frame], None] = lambda _: None
         self._sound: Callable[[SoundPacket], None] = lambda _: None
 
@@ -94,7 +120,7 @@ class ReconnectingSource:
 
     @property
     def health(self) -> EndpointHealth:
-        self._counts.update()
+        self._count()
         device = self._request.kind in ("camera", "microphone")
         return replace(
             self._health,
@@ -102,8 +128,8 @@ class ReconnectingSource:
             dropped=self._counts["dropped:source"],
             reopened=self._reopened,
             bytes=None if device else self._counts["bytes"],
-            buffer=self._counts.beat.buffer,
-            backlog=self._counts.beat.backlog,
+            buffer=self._seen.buffer,
+            backlog=self._seen.backlog,
         )
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
@@ -145,14 +171,14 @@ class ReconnectingSource:
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
-            self._counts.follow(connection)
             connection.follow(self._request)  # it may have changed since it was taken
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
                 connection.refusal, why = error, error.message
-            self._counts.follow(None)
-            self._connection = None
+            self._count()
+            with self._counting:
+                self._connection, self._seen = None, Heartbeat(buffer=self._seen.buffer)
             self.ended = connection.heartbeat.over
             live = self._opened is not None and not self._opened.film
             self._request = replace(self._request, live=live)
@@ -191,7 +217,22 @@ class ReconnectingSource:
             return
         self._health = self._health.turned(state, detail, self._now())
 
-    # -- on a thread of the process -----------------------------------------------------------------------------
+    def _count(self) -> None:
+        """Adds what the process has counted since the last call."""
+        with self._counting:
+            if self._connection is None:
+                return
+            before, self._seen = self._seen, self._connection.heartbeat
+            news = self._seen.counts - before.counts
+            self._counts += news
+        news["packets_lost"] = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
+        for name in ("dropped:source", "packets_lost", "frames_corrupt"):
+            if news[name]:
+                self._stats.count(name, news[name])
+        news["backlog"] = self._seen.backlog > BACKLOG_S
+        for name, warning in _WARNINGS.items():
+            if news[name]:
+                self._stats.warn(name, warning(name=self._title, seconds=round(self._seen.backlog, 1)))
 
     def _live(self) -> None:
         """Marks the source as live, for the first time or again."""
