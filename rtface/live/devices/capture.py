@@ -58,7 +58,11 @@ def device_of(name: str) -> str:
     for number, _ in sorted((entry for entry in labels if wanted in entry[1]), key=lambda entry: entry[1] != wanted):
         if _captures(device := str(v4l2.DEVICES / f"video{number}")):
             return device
-    raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=f"camera {name}")
+    raise _gone(f"camera {name}")
+
+
+def _gone(name: str) -> InputMissing:
+    return InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=name)
 
 
 def _captures(device: str) -> bool:
@@ -98,9 +102,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
                 line=v4l2.ADD,
             ) from None
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            raise InputMissing(
-                "{name} is not there; rtface devices lists them", code="camera_gone", name=called
-            ) from None
+            raise _gone(called) from None
         if error.errno == errno.EBUSY:
             who = ", ".join(v4l2.users(Path(os.path.realpath(device))))
             raise InputError(
@@ -176,9 +178,7 @@ def direct_show_name(name: str, media: str, device: str) -> str:
     if not name.isdigit():
         return next((known for known in found if name.lower() in known.lower()), name)
     if int(name) >= len(found):
-        raise InputMissing(
-            "{name} is not there; rtface devices lists them", code="camera_gone", name=f"{device} {name}"
-        )
+        raise _gone(f"{device} {name}")
     return found[int(name)]
 
 
@@ -220,7 +220,7 @@ def alsa_device(name: str, cards: str) -> str:
             return f"plughw:{number}"
     if ":" in name or name in ("pulse", "pipewire", "sysdefault"):
         return name
-    raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=f"microphone {name}")
+    raise _gone(f"microphone {name}")
 
 
 def _open_alsa(name: str) -> InputContainer:

@@ -9,7 +9,6 @@ import platform
 import re
 import struct
 import sys
-import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -140,6 +139,7 @@ class V4l2LoopbackOutput:
         width, height: of the frames that it takes. Those asked for, but where a program still reads it: then
             the driver keeps what it had.
         notes: what a user should know, a line each.
+        watch: of its readers, as `ReaderWatch.wait`.
     """
 
     def __init__(self, node: Path, width: int, height: int, rate: Fraction) -> None:
@@ -154,7 +154,7 @@ class V4l2LoopbackOutput:
         try:
             self._claim(can)
             self.width, self.height = self._configure(width, height, rate)
-            self._readers = ReaderWatch(node, self._fd)
+            self.watch = ReaderWatch(node, self._fd).wait
         except BaseException:
             os.close(self._fd)
             raise
@@ -255,11 +255,6 @@ class V4l2LoopbackOutput:
         """Hands over one frame; OSError when the device does not take it. Never waits."""
         if os.write(self._fd, frame.data) != frame.nbytes:
             raise OSError(errno.EIO, "the device takes another size now")
-
-    def watch(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a change, `seconds` at most or until `stop`; whether a program reads it, None where that is not
-        known."""
-        return self._readers.wait(seconds, stop)
 
     def close(self) -> None:
         """Lets it go, and leaves it usable."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from rtface.config.addresses import LiveAddress
+from rtface.frame import Frame
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import EndpointHealth, LiveSource, SoundFormat, SoundPacket, SoundSource
 from rtface.live.sources.reconnecting_source import ReconnectingSource
@@ -66,14 +67,7 @@ def open_sound_source(name: str, *, stats: Stats | None = None, format: str = ""
     if name == "silent":
         return SilentSource()
     kind, title = ("stream", shown(name)) if is_url(name) else ("microphone", f"microphone {name or 'default'}")
-    return SoundOnlySource(SourceRequest(kind, name, format=format, video=False), title, stats=stats or Stats())
-
-
-class SoundOnlySource(ReconnectingSource):
-    """A microphone, or the sound of a stream: a source without frames, as a `SoundSource`."""
-
-    def start(self, sound: Callable[[SoundPacket], None]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().start(lambda _: None, sound)
+    return ReconnectingSource(SourceRequest(kind, name, format=format, video=False), title, stats=stats or Stats())
 
 
 class SilentSource:
@@ -85,7 +79,7 @@ class SilentSource:
     def __init__(self) -> None:
         self.health, self.notes = EndpointHealth("live"), list[str]()
 
-    def start(self, sound: Callable[[SoundPacket], None]) -> None:
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
         """Gives nothing."""
 
     def close(self) -> None:

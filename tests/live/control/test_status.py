@@ -15,7 +15,7 @@ from rtface.cli.console import Console
 from rtface.cli.live import LiveMonitor
 from rtface.config.options import LiveOptions
 from rtface.live.control.meters import LatencyWindow, ProcessorMeter
-from rtface.live.control.status_text import StatusLine, line_of
+from rtface.live.control.status_text import StatusLine, line_of, metrics
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
@@ -273,3 +273,50 @@ def test_ends_of_one_label_get_different_names():
     status = live_status(("rtmp://h/app/a", live), [(f"rtmp://h/app/{key}", live) for key in "bc"])
     assert [name for name, _ in status.ends] == ["rtmp://h/app/…", "rtmp://h/app/… #2", "rtmp://h/app/… #3"]
     assert status.ends == [status.source, *status.sinks] and not status.sound
+
+
+def test_every_figure_is_there_under_a_name_of_prometheus_kind():
+    stats = Stats()
+    status = live_status(
+        ("rtsp://u:SECRET@h/a", end(EndpointHealth("live", "", 0.0, 310), "a stream")),
+        [
+            (
+                "rtmp://h/app/SECRET",
+                end(EndpointHealth("away", "SECRET", 0.0, 290, 4, 12345, 3, causes={"network": 4}), "a stream"),
+            ),
+            ('a "quoted" name', end(EndpointHealth("live", "", 0.0), "a stream")),
+        ],
+        sound=("sound tcp://h:9", end(EndpointHealth("away", "", 0.0), "a stream")),
+        stats=stats,
+        controls=LiveControls(strength=0.7),
+    )
+    stats.count("frames_in", 310)
+    stats.count("frames_out", 300)
+    stats.count("dropped:late", 10)
+    stats.count("passed:late", 5)
+    for _ in range(60):
+        status.wrote(0.021, (1, 2))
+    text = metrics(status)
+    lines = [re.fullmatch(r"(rtface_\w+(?:\{[^{}]+\})?) ([\d.]+(?:e-?\d+)?)", line) for line in text.splitlines()]
+    found = {line[1]: float(line[2]) for line in lines}
+    expected = {
+        "rtface_frames_received_total": 310,
+        "rtface_frames_written_total": 300,
+        'rtface_frames_dropped_total{cause="late"}': 10,
+        'rtface_frames_dropped_total{cause="sink"}': 4,
+        'rtface_frames_passed_total{cause="late"}': 5,
+        "rtface_faces": 2,
+        "rtface_enabled": 1,
+        "rtface_strength_ratio": 0.7,
+        'rtface_source_up{source="rtsp://h/a"}': 1,
+        'rtface_source_frames_total{source="rtsp://h/a"}': 310,
+        'rtface_sound_up{sound="sound tcp://h:9"}': 0,
+        'rtface_sink_up{sink="rtmp://h/app/…"}': 0,
+        'rtface_sink_up{sink="a \\"quoted\\" name"}': 1,
+        'rtface_sink_reconnects_total{sink="rtmp://h/app/…"}': 3,
+        'rtface_sink_drops_total{sink="rtmp://h/app/…",cause="network"}': 4,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert found['rtface_latency_seconds{quantile="0.95"}'] == pytest.approx(0.021, rel=0.03)
+    assert 'rtface_latency_seconds{quantile="0.5"}' in found
+    assert "SECRET" not in text

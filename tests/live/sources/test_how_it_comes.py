@@ -20,8 +20,9 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.live.protocols import SoundPacket
-from rtface.live.sources.open_source import SoundOnlySource, open_sound_source
+from rtface.live.sources.open_source import open_sound_source
 from rtface.live.sources.playback_pace import BurstDetector, longest_wait
+from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.live.sources.source_times import LONGEST_S, Backlog, JitterBuffer
 from rtface.media.read.arrivals import is_sent_at_once, rate_of_arrivals
 from rtface.media.read.source import FileSource
@@ -295,8 +296,8 @@ def test_sound_of_unknown_length_is_played_at_its_pace(tmp_path: Path):
     data = film(tmp_path / "film.mkv", 3.0).read_bytes()
     with served(data, None) as url:
         source, sounds = open_sound_source(url), list[tuple[float, SoundPacket]]()
-        assert isinstance(source, SoundOnlySource)
-        source.start(lambda sound: sounds.append((time.monotonic(), sound)))
+        assert isinstance(source, ReconnectingSource)
+        source.start(lambda _: None, lambda sound: sounds.append((time.monotonic(), sound)))
         deadline = time.monotonic() + 30
         while not source.ended and time.monotonic() < deadline:
             time.sleep(0.01)
