@@ -114,7 +114,6 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
         server = LocalHttpServer(
             control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), None, filters, files=bool(key)),
             port=0,
-            option="",
             key=key,
         )
         found = ask(server.server_port, "POST", "/stages", json.dumps({"stages": stages}), **headers)

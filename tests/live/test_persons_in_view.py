@@ -52,7 +52,7 @@ def serve() -> Iterator[Callable[[Scene], int]]:
 
     def start(scene: Scene) -> int:
         routes = control_routes(scene, scene.persons, None)
-        servers.append(LocalHttpServer(routes, port=0, option="--control"))
+        servers.append(LocalHttpServer(routes, port=0))
         return servers[-1].server_port
 
     yield start

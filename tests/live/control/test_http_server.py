@@ -24,7 +24,7 @@ START = {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_b
 
 def control(controls, status=dict, port=0, **more):
     routes = control_routes(SimpleNamespace(controls=controls, snapshot=status), None, None)
-    return LocalHttpServer(routes, port=port, option="--control", **more)
+    return LocalHttpServer(routes, port=port, **more)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_what_a_route_raises_is_answered(error, status, kind, caplog):
         raise error
 
     caplog.set_level(logging.DEBUG, "rtface")
-    server = LocalHttpServer([Route("/", fails)], port=0, option="--control")
+    server = LocalHttpServer([Route("/", fails)], port=0)
     answered = ask(server.server_port, "GET", "/")
     server.close()
     assert answered[0] == status and answered[1]["kind"] == kind

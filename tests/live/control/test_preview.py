@@ -137,7 +137,7 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     clock = SteppedClock()
     preview = Preview(clock)
     status, filters = SimpleNamespace(controls=LiveControls(), snapshot=dict), SimpleNamespace(preview=preview)
-    server = LocalHttpServer(control_routes(status, None, filters), port=0, option="--control")
+    server = LocalHttpServer(control_routes(status, None, filters), port=0)
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.request("GET", "/preview.mjpeg")
     answer = connection.getresponse()
