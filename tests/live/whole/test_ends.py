@@ -10,7 +10,7 @@ import av
 import pytest
 
 from tests.live.servers import Nginx, Process, Publisher, Rtsp, free_port, program, running
-from tests.live.whole.scene import PASSING, detail, looping, portrait, watched
+from tests.live.whole.scene import PASSING, detail, portrait, sent, watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 def test_a_stream_is_relayed_with_its_face_enhanced(nginx, rtface, tmp_path):
     film, also = portrait(tmp_path / "portrait.mp4"), tmp_path / "also.mkv"
     out, face = nginx.url("out"), (slice(35, 120), slice(85, 175))
-    with running(looping(film, nginx.url("in"), tmp_path / "ffmpeg.log")):
+    with running(sent(film, nginx.url("in"), tmp_path / "ffmpeg.log", again=True)):
         run = rtface(
             nginx.url("in"),
             out,
