@@ -32,7 +32,7 @@ GROUPS = {
 
 _BACKENDS = "rtface.engine.backends.choose"
 _TRACKERS = "rtface.tracking"
-_SOURCE = "rtface.live.sources.reconnecting_source:open_live_source"
+_SOURCE = "rtface.live.sources.open_source:open_live_source"
 _SINKS = "rtface.live.sinks"
 # A new name also appears in the options' documentation: renew it with `python -m tests.docs.option_tables`.
 BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {

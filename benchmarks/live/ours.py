@@ -25,7 +25,7 @@ from rtface.config.options import Options
 from rtface.frame import Frame
 from rtface.live.protocols import EndpointHealth, SoundPacket, VideoFormat
 from rtface.live.session import Endpoints, LiveSession, run_live
-from rtface.live.sources.reconnecting_source import open_live_source
+from rtface.live.sources.open_source import open_live_source
 from rtface.stats import Stats
 
 

@@ -175,7 +175,7 @@ class LiveMonitor:
 
         key = os.environ.pop("RTFACE_CONTROL_KEY", "")
         routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
-        server = LocalHttpServer(routes, port=options.control or 0, option="--control", key=key)
+        server = LocalHttpServer(routes, port=options.control or 0, key=key)
         self._stack.callback(server.close)
         page = f"{server.address}/preview"
         text = "control: {address}" + ", preview: {page}" * options.preview

@@ -31,7 +31,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         UsageError: an end that cannot be what it is given as.
         OutputError: a file that cannot be written there.
     """
-    from rtface.live.sources.sound_sources import open_sound_source
+    from rtface.live.sources.open_source import open_sound_source
 
     check_addresses(source, sink)
     named = [sink]

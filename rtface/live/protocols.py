@@ -160,7 +160,24 @@ class Endpoint(Protocol):
         ...
 
 
-class LiveSource(Endpoint, Protocol):
+class SoundSource(Endpoint, Protocol):
+    """Gives sound: a microphone, a stream, silence; and frames, if it is a `LiveSource`."""
+
+    @property
+    def sound_format(self) -> SoundFormat | None:
+        """Format of all sound that comes, whatever the source sends; None where none can come; after `start`."""
+        return None
+
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
+        """Opens it and begins; frames and sound go to the two, on threads of the source.
+
+        Raises:
+            InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
+        """
+        ...
+
+
+class LiveSource(SoundSource, Protocol):
     """Gives frames and sound as they come, from its own threads or process.
 
     `Frame.captured_at` is when the frame became available: captured, decoded from what came so far,
@@ -175,22 +192,9 @@ class LiveSource(Endpoint, Protocol):
         ...
 
     @property
-    def sound_format(self) -> SoundFormat | None:
-        """Format of all sound that comes, whatever the source sends; None where none can come; after `start`."""
-        return None
-
-    @property
     def ended(self) -> bool:
         """True when nothing comes any more: a film that was played to its end. Never of a camera or stream."""
         return False
-
-    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
-        """Opens it and begins; frames and sound go to the two, on threads of the source.
-
-        Raises:
-            InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
-        """
-        ...
 
     def hold(self, held: bool) -> None:
         """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
@@ -201,19 +205,6 @@ class LiveSource(Endpoint, Protocol):
         """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
         where that takes less of the processor; its sound stays whole."""
         return
-
-
-class SoundSource(Endpoint, Protocol):
-    """Gives sound: a microphone, a stream, silence."""
-
-    @property
-    def sound_format(self) -> SoundFormat | None:
-        """Format as of a `LiveSource`."""
-        ...
-
-    def start(self, sound: Callable[[SoundPacket], None]) -> None:
-        """Opens it and begins; raises as `LiveSource.start`."""
-        ...
 
 
 class LiveSink(Endpoint, Protocol):

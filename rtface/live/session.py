@@ -101,7 +101,7 @@ class LiveSession:
             own = ends.sound is None and not ends.silent
             ends.source.start(self._take_frame, self._take_sound if own else lambda _: None)
             if ends.sound is not None:
-                ends.sound.start(self._take_sound)
+                ends.sound.start(lambda _: None, self._take_sound)
             form, sound = self._enlarged(ends.source.video_format), ends.sound_format
             for sink in ends.sinks:
                 sink.open(form, sound=sound)

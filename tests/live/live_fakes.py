@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -220,3 +223,16 @@ def live_status(
     faces, persons = SimpleNamespace(levels=levels), SimpleNamespace(listed=lambda: None)
     meters = {"processor": processor, "machine": machine}
     return LiveStatus(state, faces, persons, tracks=tracks, guard=guard, clock=clock, **meters)
+
+
+def ask(port: int, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, Any, Any]:
+    """Status, JSON (or bytes of another kind) and headers that a server of this machine answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        data = answer.read()
+        is_json = data and answer.headers["Content-Type"] == "application/json"
+        return answer.status, json.loads(data) if is_json else data, answer.headers
+    finally:
+        connection.close()

@@ -10,11 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from rtface.concurrency.threads import start_thread
 
 
 def program(name: str) -> str:
@@ -91,6 +93,40 @@ def running(process: Process) -> Iterator[Process]:
         yield process
     finally:
         process.kill()
+
+
+@contextmanager
+def proxied(port: int, begin: Callable[[socket.socket], tuple[socket.socket, bytes] | None]) -> Iterator[int]:
+    """Carries connections to a port of loopback, from the port that it gives.
+
+    Args:
+        begin: gives for each what is carried and what came of it already, or None and carries nothing.
+    """
+
+    def carry(source: socket.socket, target: socket.socket, first: bytes = b"") -> None:
+        with suppress(OSError):
+            target.sendall(first)
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def handle(peer: socket.socket) -> None:
+        with suppress(OSError):
+            if (begun := begin(peer)) is not None:
+                far = socket.create_connection(("127.0.0.1", port))
+                start_thread("back", carry, far, begun[0])
+                carry(begun[0], far, begun[1])
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                start_thread("there", handle, listener.accept()[0])
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        start_thread("proxy", accept)
+        yield listener.getsockname()[1]
 
 
 class Nginx(Process):

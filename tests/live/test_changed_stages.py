@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import sys
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.stats import Stats
-from tests.live.live_fakes import FakeEnhance, PlainView, frame, luma_of
+from tests.live.live_fakes import FakeEnhance, PlainView, ask, frame, luma_of
 from tests.live.test_frame_loop import Rig
 from tests.stages import trial_stages
 
@@ -115,14 +114,9 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
         server = LocalHttpServer(
             control_routes(SimpleNamespace(controls=LiveControls(), snapshot=dict), None, filters, files=bool(key)),
             port=0,
-            option="",
             key=key,
         )
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-        connection.request("POST", "/stages", json.dumps({"stages": stages}), headers)
-        answer = connection.getresponse()
-        found = answer.status, answer.read()
-        connection.close()
+        found = ask(server.server_port, "POST", "/stages", json.dumps({"stages": stages}), **headers)
         server.close()
         return found
 
@@ -133,5 +127,5 @@ def test_files_need_the_key_and_own_classes_are_refused(tmp_path):
     assert filters.drawn == (BAR,)
     post([BAR, "label:text=On air"])
     assert filters.drawn == (BAR, "label:text=On air")
-    assert b"picture" in post([picture], "secret", authorization="Bearer secret")[1]
+    assert picture in post([picture], "secret", authorization="Bearer secret")[1]["stages"]
     filters.close()

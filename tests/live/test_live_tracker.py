@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from rtface.frame import Face, Frame
 from rtface.live.live_tracker import LiveTracker
@@ -145,24 +146,16 @@ def test_a_cut_leaves_the_faces_of_the_scene_before_behind():
         assert subject.faces_of(at(3 * PERIOD), hurry=True).faces
 
 
-def test_only_some_frames_are_tracked_where_that_is_enough():
-    tracker = Timed()
-    with working(tracker, PERIOD) as subject:
-        found: list[Frame] = []
-        for k in range(13):
-            found.append(subject.faces_of(at(k * PERIOD), every=4))
-            settled(subject)
-    assert tracker.calls == 4
-    assert all(len(f.faces) == 1 and f.tracked for f in found[1:])
-
-
-def test_where_faces_are_hidden_every_second_frame_is_tracked():
+@pytest.mark.parametrize(("hides", "calls"), [(False, 4), (True, 7)])
+def test_only_some_frames_are_tracked_where_that_is_enough(calls: int, *, hides: bool):
     tracker = Timed()
     with working(tracker, PERIOD, view=PlainView()) as subject:
-        for k in range(12):
-            subject.faces_of(at(k * PERIOD), every=4, hides=True)
+        found: list[Frame] = []
+        for k in range(13):
+            found.append(subject.faces_of(at(k * PERIOD), every=4, hides=hides))
             settled(subject)
-    assert tracker.calls == 6
+    assert tracker.calls == calls
+    assert all(len(f.faces) == 1 and f.tracked for f in found[1:])
 
 
 def test_a_rate_that_falls_does_not_spread_tracked_frames():

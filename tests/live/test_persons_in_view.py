@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from urllib.parse import quote
@@ -19,6 +17,7 @@ from rtface.live.persons_in_view import PersonsInView
 from rtface.persons.gallery import Gallery
 from rtface.persons.recogniser import PersonRecogniser
 from rtface.stats import Stats
+from tests.live.live_fakes import ask
 from tests.persons.made import ANNA, NumberedView, at, face, frame
 
 
@@ -53,7 +52,7 @@ def serve() -> Iterator[Callable[[Scene], int]]:
 
     def start(scene: Scene) -> int:
         routes = control_routes(scene, scene.persons, None)
-        servers.append(LocalHttpServer(routes, port=0, option="--control"))
+        servers.append(LocalHttpServer(routes, port=0))
         return servers[-1].server_port
 
     yield start
@@ -61,27 +60,17 @@ def serve() -> Iterator[Callable[[Scene], int]]:
         server.close()
 
 
-def ask(port: int, method: str, path: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
 def test_persons_are_recognised_once_asked_for(serve: Callable[[Scene], int]) -> None:
     scene = Scene({})
     port = serve(scene)
     scene.show(2, 1)
     assert scene.persons.listed() is None and not scene.opened
-    assert ask(port, "POST", "/persons") == (200, b'{"persons": []}\n')
+    assert ask(port, "POST", "/persons")[:2] == (200, {"persons": []})
     assert ask(port, "POST", "/persons")[0] == 200
     assert scene.opened == 1
     scene.show(2, 1)
     assert scene.persons.listed() == [{"name": "P1", "in_view": True, "strength": 1.0}]
-    status, image = ask(port, "GET", "/person.jpeg?name=P1")
+    status, image, _ = ask(port, "GET", "/person.jpeg?name=P1")
     assert status == 200 and len(image) < 20_000
     assert cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR).shape == (128, 128, 3)
 
@@ -91,8 +80,8 @@ def test_a_strength_outlasts_its_person(serve: Callable[[Scene], int]) -> None:
     port = serve(scene)
     scene.persons.recognise()
     scene.show(1, 1)
-    status, answer = ask(port, "POST", "/persons?name=anna&strength=0.25")
-    assert (status, json.loads(answer)) == (200, {"persons": [{"name": "Anna", "in_view": True, "strength": 0.25}]})
+    given = ask(port, "POST", "/persons?name=anna&strength=0.25")
+    assert given[:2] == (200, {"persons": [{"name": "Anna", "in_view": True, "strength": 0.25}]})
     scene.show(5)
     assert scene.persons.listed() == [{"name": "Anna", "in_view": False, "strength": 0.25}]
     scene.show(10)
@@ -119,8 +108,8 @@ def test_what_cannot_be_is_refused(
     serve: Callable[[Scene], int], method: str, path: str, status: int, said: str
 ) -> None:
     scene = Scene({})
-    found, answer = ask(serve(scene), method, path)
-    assert found == status and said in json.loads(answer)["error"]
+    found, answer, _ = ask(serve(scene), method, path)
+    assert found == status and said in answer["error"]
     assert not scene.controls.persons
 
 
@@ -130,6 +119,6 @@ def test_a_policy_locks_persons(serve: Callable[[Scene], int]) -> None:
     scene.persons = PersonsInView(scene.enhance, scene.open, scene.controls, clock=lambda: scene.now)
     port = serve(scene)
     for path, said in (("", "the policy forbids person"), ("?name=P1&strength=0.5", "it forbids strength")):
-        status, answer = ask(port, "POST", f"/persons{path}")
-        assert (status, json.loads(answer)["error"]) == (400, said)
+        status, answer, _ = ask(port, "POST", f"/persons{path}")
+        assert (status, answer["error"]) == (400, said)
     assert not scene.opened

@@ -15,7 +15,7 @@ from rtface.frame import Display, Frame
 from rtface.geometry.planes import layout, planes
 from rtface.geometry.transforms import apply, sample_to_display
 from rtface.live.reshape import Rotation
-from rtface.live.sources.reconnecting_source import open_live_source
+from rtface.live.sources.open_source import open_live_source
 
 
 def spotted(name: str, width: int = 48, height: int = 32) -> tuple[av.VideoFrame, tuple[int, int]]:

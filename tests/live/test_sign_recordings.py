@@ -89,19 +89,6 @@ def test_a_recording_that_holds_none_has_a_signed_sidecar(tmp_path: Path, option
         signed(path, options)
 
 
-def test_a_live_run_signs_its_recording_when_it_is_stopped(tmp_path: Path, options: Options) -> None:
-    sink = RecordSink(parse_address(str(tmp_path / "talk.mp4")), options, metadata=TAGS)
-    with Run(options, sinks=[sink]) as run:
-        run.source.give(frame(round(1e6 * time.monotonic())))
-        while not sink.health.frames:
-            run.source.give(frame(round(1e6 * time.monotonic())))
-            time.sleep(0.02)
-    assert run.error is None and "talk.mp4: signed" in run.report.notes[-1]
-    found = read_credentials(sink.path)
-    assert found is not None and found.valid and titles(found) == ["fake source"]
-    assert [action["action"] for action in actions(found)] == ["c2pa.opened", "c2pa.transcoded"]
-
-
 def test_a_recording_that_cannot_be_signed_is_reported(
     tmp_path: Path, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

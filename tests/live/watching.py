@@ -15,7 +15,7 @@ import numpy as np
 from rtface.config.addresses import parse_address
 from rtface.frame import Frame
 from rtface.live.protocols import LiveSource, SoundPacket
-from rtface.live.sources.reconnecting_source import open_live_source
+from rtface.live.sources.open_source import open_live_source
 from rtface.stats import Stats
 from tests.live.publish import read_stamp
 

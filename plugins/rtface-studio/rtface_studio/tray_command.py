@@ -84,7 +84,7 @@ def tray(
 def _by_name(first: LiveAddress) -> LiveAddress:
     """The first camera by its name, by which it is found again where it is plugged in elsewhere."""
     from rtface.live.devices import v4l2
-    from rtface.live.devices.camera import device_of
+    from rtface.live.devices.capture import device_of
 
     return replace(first, name=v4l2.label(Path(device_of(first.name))) or first.name)
 

@@ -33,15 +33,14 @@ class LocalHttpServer:
     Args:
         routes: of all paths; HEAD uses those of GET.
         port: 0 takes a free one.
-        option: the option that asked for the server, for messages.
         key: every request needs it, as ``Authorization: Bearer KEY``; "" lets every program of this machine in.
 
     Raises:
         UsageError: the port is taken.
     """
 
-    def __init__(self, routes: Sequence[BaseRoute], *, port: int, option: str, key: str = "") -> None:
-        listening = listen(ADDRESS, port, option)
+    def __init__(self, routes: Sequence[BaseRoute], *, port: int, key: str = "") -> None:
+        listening = listen(ADDRESS, port, "--control")
         self.server_port: int = listening.getsockname()[1]
         app = _guarded(application(routes, level=logging.DEBUG), key)
         self._stop = threading.Event()

@@ -24,8 +24,6 @@ HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end,
 
 # Seconds between two looks: for another key, and at whether the terminal is this process's.
 _WAIT_S = 0.1
-# The same on Windows.
-_SHORT_WAIT_S = 0.05
 
 
 class KeyBindings:
@@ -103,7 +101,7 @@ def read_windows(keys: KeyBindings) -> None:
             if key in ("\x00", "\xe0"):  # the first half of a function key
                 console.getwch()
             keys.press(key)
-        keys.closed.wait(_SHORT_WAIT_S)
+        keys.closed.wait(_WAIT_S)
 
 
 if sys.platform != "win32":

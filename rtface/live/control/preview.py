@@ -111,22 +111,18 @@ class Preview:
 
 
 class PairEncoder:
-    """Two frames side by side as one JPEG. The memory of the pair is kept: mapping new memory took as long as all the
-    rest."""
+    """Two frames side by side as one JPEG."""
 
     def __init__(self) -> None:
-        self._shrink, self._swscale, self._pair = VideoReformatter(), Swscale(), np.empty((0, 0, 3), np.uint8)
+        self._shrink, self._swscale = VideoReformatter(), Swscale()
 
     def __call__(self, before: Frame, after: Frame, side: int) -> bytes:
         """Both frames with the longer side of each ≤ `side`; the second is scaled to the first."""
         width, height = display_size(before.image.width, before.image.height, before.display)
         scale = min(1.0, side / max(width, height))
-        width, height = size = max(2, round(width * scale)), max(2, round(height * scale))
-        shape = height, 2 * width, 3
-        if self._pair.shape != shape:
-            self._pair = np.empty(shape, np.uint8)
-        np.concatenate((self._rgb(before, size), self._rgb(after, size)), axis=1, out=self._pair)
-        return simplejpeg.encode_jpeg(self._pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
+        size = max(2, round(width * scale)), max(2, round(height * scale))
+        pair = np.concatenate((self._rgb(before, size), self._rgb(after, size)), axis=1)
+        return simplejpeg.encode_jpeg(pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
 
     def _rgb(self, frame: Frame, size: tuple[int, int]) -> Bytes:
         """A frame at a size; shrunk before its samples become RGB, which takes half the time."""

@@ -18,11 +18,6 @@ ASOUND = Path("/proc/asound")
 _END = Message("end that program, or its camera", code="camera_in_use_repair")
 
 
-def sources() -> Iterator[MediaDevice]:
-    """All sources that can be queried. Opens devices for the query, never starts one."""
-    yield from (*_cameras(), *_microphones()) if platform.system() == "Linux" else _outside()
-
-
 def _cameras() -> Iterator[MediaDevice]:
     for node in v4l2.nodes():
         if v4l2.is_loopback(node):
@@ -87,7 +82,8 @@ def ffmpeg_devices() -> list[tuple[str, list[str]]]:
 def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
     """All sources and targets that can be queried, and the sinks that cannot be used here. Opens devices for the query,
     never starts one."""
-    found, unusable = [*sources()], list[plugins.Extension]()
+    linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
+    found = [*_cameras(), *_microphones()] if linux else [*_outside()]
     for sink in plugins.extensions("sink"):
         targets, fault = (None, None) if sink.unusable else plugins.ask("sink", sink.name, "list")
         found += targets or ()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -64,8 +66,9 @@ class StreamMux:
         encoder: LiveEncoder,
         sound: SoundFormat | None,
     ) -> None:
+        sent: Any = SimpleNamespace(write=partial(transport.write, generation))
         self._container = av.open(
-            _Bytes(transport, generation),
+            sent,
             "w",
             format=transport.format,
             buffer_size=_BUFFER,
@@ -95,14 +98,3 @@ class StreamMux:
     def close(self) -> None:
         """Writes what waits."""
         self._container.close()
-
-
-class _Bytes:
-    """The file that PyAV writes to."""
-
-    def __init__(self, transport: Transport, generation: int) -> None:
-        self._transport, self._generation = transport, generation
-
-    def write(self, data: bytes) -> int:
-        self._transport.write(self._generation, data)
-        return len(data)

@@ -9,8 +9,6 @@ import platform
 import re
 import struct
 import sys
-import threading
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from rtface.errors import Message, MissingComponent, OutputError, UsageError
 from rtface.frame import Bytes
 from rtface.live.devices import v4l2
 from rtface.live.protocols import MediaDevice
+from rtface.live.sinks.reader_watch import ReaderWatch
 
 MODULES = Path("/lib/modules")
 CREATE = "sudo modprobe v4l2loopback devices=1 video_nr=10 exclusive_caps=1 card_label=rtface"
@@ -28,10 +27,6 @@ _I420 = b"YU12"
 
 _S_FMT, _S_PARM, STREAMON = 0xC0D05605, 0xC0CC5616, 0x40045612
 _FORMAT = 8  # where the frame's fields begin in struct v4l2_format
-_SUBSCRIBE, _DEQUEUE = 0x4020565A, 0x80885659
-_CLIENT_USAGE = 0x08000000 + 0x08E00000 + 1  # v4l2loopback's own event since 0.13
-_SEND_INITIAL = 1
-_RESCAN = 5.0
 
 
 def present() -> list[MediaDevice]:
@@ -136,28 +131,6 @@ def repair(node: Path) -> bool:
     return False
 
 
-def read_by_others(node: Path, own: int) -> bool:
-    """True if a process other than this one has a loopback device open: True, too, when it cannot be excluded.
-
-    Args:
-        node: the device.
-        own: how often this process has loopback devices open.
-    """
-    opens = _opens()
-    if opens is not None and opens <= own:
-        return False  # the usual case, and cheap
-    held = [path for _, path in v4l2.open_files() if v4l2.is_loopback(Path(path))]
-    if str(node) in held or opens is None:
-        return str(node) in held
-    return len(held) < opens - own  # held by a process that this one may not see
-
-
-def _opens() -> int | None:
-    """How often all loopback devices together are open in all processes of all users, None where that is not known."""
-    text = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "refcnt")
-    return int(text) if text.isdigit() else None
-
-
 class V4l2LoopbackOutput:
     """A loopback device, open for writing and, as readers see it, streaming.
 
@@ -166,6 +139,7 @@ class V4l2LoopbackOutput:
         width, height: of the frames that it takes. Those asked for, but where a program still reads it: then
             the driver keeps what it had.
         notes: what a user should know, a line each.
+        watch: of its readers, as `ReaderWatch.wait`.
     """
 
     def __init__(self, node: Path, width: int, height: int, rate: Fraction) -> None:
@@ -176,12 +150,11 @@ class V4l2LoopbackOutput:
         self._node = node
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
         self.notes: list[str] = []
-        self._known: tuple[int | None, float, bool] | None = None
         self._fd, can = self._opened()
         try:
             self._claim(can)
             self.width, self.height = self._configure(width, height, rate)
-            self._events = self._subscribed()
+            self.watch = ReaderWatch(node, self._fd).wait
         except BaseException:
             os.close(self._fd)
             raise
@@ -282,46 +255,6 @@ class V4l2LoopbackOutput:
         """Hands over one frame; OSError when the device does not take it. Never waits."""
         if os.write(self._fd, frame.data) != frame.nbytes:
             raise OSError(errno.EIO, "the device takes another size now")
-
-    def watch(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits for a change, `seconds` at most or until `stop`; whether a program reads it, None where that is not
-        known."""
-        if self._events:
-            usage = self._usage(seconds, stop)
-            if usage is not None:
-                self._known = (None, 0.0, usage)
-            return self._known[2] if self._known else None
-        stop.wait(seconds)
-        opens, now = _opens(), time.monotonic()
-        # A search of all processes costs milliseconds: only when the number of openers changed.
-        if self._known is None or self._known[0] != opens or now - self._known[1] > (_RESCAN if opens else 0.5):
-            self._known = (opens, now, read_by_others(self._node, own=1))
-        return self._known[2]
-
-    def _usage(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Whether a program reads it, by the last of the driver's events; None where none comes within that time."""
-        assert sys.platform == "linux"
-        import select
-
-        waiting = select.poll()
-        waiting.register(self._fd, select.POLLPRI)
-        if not waiting.poll(1000 * seconds):
-            return None
-        usage = None
-        with contextlib.suppress(OSError):
-            while True:
-                usage = struct.unpack_from("I", v4l2.ioctl(self._fd, _DEQUEUE, bytes(136)), 8)[0] > 0
-        if usage is None:
-            stop.wait(seconds)  # a device that is gone says so at once, again and again
-        return usage
-
-    def _subscribed(self) -> bool:
-        """Asks for the event that tells of readers; False where the driver has none (before 0.13)."""
-        try:
-            v4l2.ioctl(self._fd, _SUBSCRIBE, struct.pack("III20x", _CLIENT_USAGE, 0, _SEND_INITIAL))
-        except OSError:
-            return False
-        return True
 
     def close(self) -> None:
         """Lets it go, and leaves it usable."""

@@ -103,6 +103,11 @@ class OpenedInput:
         return self.film or not (self.by_arrival or self.pieces)
 
     @property
+    def alone(self) -> bool:
+        """Whether each frame can be decoded without others."""
+        return self.video is not None and self.video.codec_context.codec.intra_only
+
+    @property
     def described(self) -> str:
         """What was got but for the size, which may change: "h264, 30 fps, sound aac"."""
         parts: list[str] = []

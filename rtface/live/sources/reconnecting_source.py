@@ -7,29 +7,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 
 import av
 
 from rtface.concurrency.threads import start_thread
-from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, Message, RtfaceError
 from rtface.frame import Frame
 from rtface.live.backoff import Retry
-from rtface.live.messages import (
-    Heartbeat,
-    SoundPacketReady,
-    SourceOpened,
-    SourceRequest,
-    VideoFrameReady,
-)
+from rtface.live.messages import Heartbeat, SoundPacketReady, SourceOpened, SourceRequest, VideoFrameReady
 from rtface.live.protocols import (
     BACKLOG_S,
     TIME_BASE,
     EndpointHealth,
     EndpointState,
-    LiveSource,
     SoundFormat,
     SoundPacket,
     VideoFormat,
@@ -62,53 +53,13 @@ _WARNINGS = {
 }
 
 
-def open_live_source(
-    address: LiveAddress,
-    *,
-    size: tuple[int, int] | None = None,
-    fps: Fraction | None = None,
-    sound: bool = True,
-    buffer: float | None = 0.0,
-    loop: bool = False,
-    whole: bool = False,
-    stats: Stats | None = None,
-) -> LiveSource:
-    """A camera, stream or film as the source of a live run; its `start` opens it.
-
-    Args:
-        address: of kind "camera", "stream" or "file".
-        size, fps: asked of a camera.
-        sound: whether the sound that comes with it is wanted.
-        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
-        loop: whether a film begins again at its end.
-        whole: whether no frame of a stream may be dropped, as all outputs are files.
-        stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
-    """
-    number = address.kind == "camera" and not address.name.startswith("/dev/")
-    return ReconnectingSource(
-        SourceRequest(
-            address.kind,
-            address.name,
-            size,
-            fps,
-            variant=address.variant,
-            sound=sound,
-            buffer=buffer,
-            loop=loop,
-            whole=whole,
-        ),
-        f"camera {address.name or 0}" if number else str(address),
-        stats=stats or Stats(),
-    )
-
-
 class ReconnectingSource:
-    """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.sound_sources`.
+    """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.open_source`.
 
     Args:
         request: what to open.
         title: its name in messages.
-        stats: see `open_live_source`.
+        stats: receives ``dropped:source``, ``packets_lost``, ``frames_corrupt`` and warnings.
         clock: seconds, as of `ReadProcess`.
         process: makes the process that reads it.
     """
@@ -269,30 +220,19 @@ class ReconnectingSource:
     def _count(self) -> None:
         """Adds what the process has counted since the last call."""
         with self._counting:
-            connection = self._connection
-            if connection is None:
+            if self._connection is None:
                 return
-            before, self._seen = self._seen, connection.heartbeat
+            before, self._seen = self._seen, self._connection.heartbeat
             news = self._seen.counts - before.counts
             self._counts += news
-        lost = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
-        for name, count in (
-            ("dropped:source", news["dropped:source"]),
-            ("packets_lost", lost),
-            ("frames_corrupt", news["frames_corrupt"]),
-        ):
-            if count:
-                self._stats.count(name, count)
-        for name, said in (
-            ("backlog", self._seen.backlog > BACKLOG_S),
-            ("frames_missing", news["frames_missing"]),
-            ("frames_corrupt", news["frames_corrupt"]),
-        ):
-            if said:
-                seconds = round(self._seen.backlog, 1)
-                self._stats.warn(name, _WARNINGS[name](name=self._title, seconds=seconds))
-
-    # -- on a thread of the process -----------------------------------------------------------------------------
+        news["packets_lost"] = news["packets_undecoded"] + news["sounds_undecoded"] + news["frames_missing"]
+        for name in ("dropped:source", "packets_lost", "frames_corrupt"):
+            if news[name]:
+                self._stats.count(name, news[name])
+        news["backlog"] = self._seen.backlog > BACKLOG_S
+        for name, warning in _WARNINGS.items():
+            if news[name]:
+                self._stats.warn(name, warning(name=self._title, seconds=round(self._seen.backlog, 1)))
 
     def _live(self) -> None:
         """Marks the source as live, for the first time or again."""

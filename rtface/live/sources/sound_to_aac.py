@@ -5,6 +5,7 @@ AAC of that format passes unchanged; other sound is decoded, resampled and encod
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
@@ -98,20 +99,13 @@ class AacConverter:
 
 def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTranscoder:
     """Decodes a stream and encodes it as AAC of a form, without headers."""
-    container = av.open(_NullFile(), "w", format="adts")  # nothing is written: a stream needs a container
+    container = av.open(io.BytesIO(), "w", format="adts")  # nothing is written: a stream needs a container
     target: AudioStream = container.add_stream("aac", rate=form.rate)
     AudioTranscoder.configure(source, target)
     context = target.codec_context
     context.sample_rate, context.layout = form.rate, _LAYOUTS[form.channels]
     context.time_base = Fraction(1, form.rate)
     return AudioTranscoder(source, target, stats)
-
-
-class _NullFile:
-    """A file that keeps nothing."""
-
-    def write(self, data: bytes) -> int:
-        return len(data)
 
 
 @lru_cache

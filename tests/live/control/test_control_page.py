@@ -63,7 +63,7 @@ def test_every_key_is_on_the_page():
 
 
 def test_the_script_for_obs_works(status, monkeypatch):
-    server = LocalHttpServer(control_routes(status, None, None), port=0, option="--control")
+    server = LocalHttpServer(control_routes(status, None, None), port=0)
     pressed, kept, released = {}, {}, []
     offsets, changes = queue.Queue(), queue.Queue()
     change = status.controls.set

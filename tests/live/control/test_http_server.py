@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import logging
 import socket
 import threading
@@ -19,13 +17,14 @@ from rtface.live.control.browser import open_in_browser
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
 from rtface.live.controls import LiveControls
+from tests.live.live_fakes import ask
 
 START = {"enabled": True, "always": False, "strength": 0.5, "light": 0.0, "cpu_budget": 1.0}
 
 
 def control(controls, status=dict, port=0, **more):
     routes = control_routes(SimpleNamespace(controls=controls, snapshot=status), None, None)
-    return LocalHttpServer(routes, port=port, option="--control", **more)
+    return LocalHttpServer(routes, port=port, **more)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +41,6 @@ def served(running):
     for name, value in START.items():
         running[0].set(name, value)
     running[0].stop.clear()
-
-
-def ask(port, method, path, body=None, **headers):
-    """Status, JSON and headers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        answer = connection.getresponse()
-        data = answer.read()
-        return answer.status, json.loads(data) if data else None, answer.headers
-    finally:
-        connection.close()
 
 
 def raw(port, data, wait=10.0):
@@ -215,7 +202,7 @@ def test_what_a_route_raises_is_answered(error, status, kind, caplog):
         raise error
 
     caplog.set_level(logging.DEBUG, "rtface")
-    server = LocalHttpServer([Route("/", fails)], port=0, option="--control")
+    server = LocalHttpServer([Route("/", fails)], port=0)
     answered = ask(server.server_port, "GET", "/")
     server.close()
     assert answered[0] == status and answered[1]["kind"] == kind

@@ -16,10 +16,12 @@ import pytest
 
 from rtface.concurrency.mailbox import Mailbox
 from rtface.config.options import Options
+from rtface.device.cpu.device import CpuView
+from rtface.device.cpu.swscale import Swscale
 from rtface.frame import Color, Display, Frame
 from rtface.live.control.control_routes import control_routes
 from rtface.live.control.http_server import LocalHttpServer
-from rtface.live.control.preview import Preview
+from rtface.live.control.preview import PairEncoder, Preview
 from rtface.live.controls import LiveControls
 from rtface.live.frame_filters import FrameFilters
 from rtface.stats import Stats
@@ -135,7 +137,7 @@ def test_the_stream_is_motion_jpeg_and_its_end_frees_the_viewer():
     clock = SteppedClock()
     preview = Preview(clock)
     status, filters = SimpleNamespace(controls=LiveControls(), snapshot=dict), SimpleNamespace(preview=preview)
-    server = LocalHttpServer(control_routes(status, None, filters), port=0, option="--control")
+    server = LocalHttpServer(control_routes(status, None, filters), port=0)
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.request("GET", "/preview.mjpeg")
     answer = connection.getresponse()
@@ -201,3 +203,43 @@ def test_a_frame_keeps_its_original_through_the_filters():
     (pair,) = pairs
     assert [int(np.frombuffer(one.image.planes[0], np.uint8)[0]) for one in pair] == [40, 90]
     filters.close()
+
+
+def colourful(width, height):
+    """RGB that changes slowly, of strong colours, other ones in every corner."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    return np.stack([40 + 180 * x, 40 + 180 * y, 220 - 160 * x * y], axis=-1).round().astype(np.uint8)
+
+
+def coloured(fmt="yuv420p", matrix="bt709", full=False, size=(320, 180)):
+    image = av.VideoFrame.from_ndarray(colourful(*size), format="rgb24").reformat(
+        format=fmt,
+        dst_colorspace={"bt601": "ITU601", "bt709": "ITU709"}[matrix],
+        dst_color_range="JPEG" if full else "MPEG",
+    )
+    return Frame(image, 0, Fraction(1, 1000), color=Color(matrix, full_range=full))
+
+
+@pytest.mark.parametrize(
+    ("fmt", "matrix", "full", "size"),
+    [
+        ("yuv420p", "bt601", False, (320, 180)),
+        ("yuv420p", "bt709", False, (1280, 720)),
+        ("yuv420p", "bt709", True, (1922, 1082)),
+        ("yuvj422p", "bt601", True, (1280, 720)),
+        ("yuvj422p", "bt709", True, (320, 180)),
+        ("yuv444p", "bt709", False, (1922, 1082)),
+        ("yuv444p", "bt601", True, (320, 180)),
+        ("nv12", "bt709", False, (1280, 720)),
+        ("yuv420p10le", "bt709", False, (320, 180)),
+        ("bgr24", "bt601", True, (1922, 1082)),
+    ],
+)
+def test_colours_are_those_of_the_frame(fmt, matrix, full, size):
+    given = coloured(fmt, matrix, full or fmt.startswith("yuvj"), size)
+    found = decoded(PairEncoder()(given, given, 640))[..., ::-1].astype(int)
+    found = found[:, : found.shape[1] // 2]
+    wanted = CpuView(given, Swscale()).thumbnail(640)[0]
+    wanted = cv2.resize(wanted, found.shape[1::-1], interpolation=cv2.INTER_LINEAR).astype(int)
+    assert abs((found - wanted).mean(axis=(0, 1))).max() < 2.5  # a matrix or range that is mixed up: 8 or more
+    assert np.percentile(abs(found - wanted), 99) < 8

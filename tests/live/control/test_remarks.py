@@ -137,15 +137,6 @@ def test_the_hint_names_the_turn_that_puts_faces_upright(camera: int, turn: int,
     assert stats.warned() == ([] if right == turn else [line])
 
 
-def test_some_turned_faces_are_no_turned_picture():
-    stats = Stats()
-    turned = TurnedFaces(stats, 0, False)
-    lying = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 5.0], [9.0, 9.0], [9.0, 0.0]])
-    for number in range(300):
-        turned.see([Face(1, np.zeros(4), lying if number % 5 < 2 else lying[:, ::-1])])
-    assert stats.warned() == []
-
-
 def test_a_group_that_lies_for_some_seconds_is_no_turned_picture():
     stats = Stats()
     turned = TurnedFaces(stats, 0, False)

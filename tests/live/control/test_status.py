@@ -15,7 +15,7 @@ from rtface.cli.console import Console
 from rtface.cli.live import LiveMonitor
 from rtface.config.options import LiveOptions
 from rtface.live.control.meters import LatencyWindow, ProcessorMeter
-from rtface.live.control.status_text import StatusLine, line_of
+from rtface.live.control.status_text import StatusLine, line_of, metrics
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import EndpointHealth
 from rtface.stats import Stats
@@ -228,15 +228,19 @@ def test_the_line_says_why_nothing_is_enhanced():
     assert line_of(status).startswith("off  ") and not status.paused
 
 
-def test_frames_that_mostly_come_too_late_are_a_pause():
+@pytest.mark.parametrize(
+    ("missed", "faces", "said"),
+    [("passed:late", 1, "frames come too late"), ("frames_unseen", 0, "computer too busy")],
+)
+def test_frames_that_are_mostly_missed_are_a_pause(missed, faces, said):
     clock, stats = Clock(), Stats()
     status = made(clock, stats=stats)
     for n in range(450):
         stats.count("frames_out")
-        stats.count("passed:late", int(n >= 60))
-        run(status, clock, frames=1)
+        stats.count(missed, int(n >= 60))
+        run(status, clock, frames=1, faces=faces)
         assert n > 60 or not status.paused
-    assert line_of(status).startswith("paused: frames come too late")
+    assert line_of(status).startswith(f"paused: {said}")
 
 
 class Screen:
@@ -271,12 +275,48 @@ def test_ends_of_one_label_get_different_names():
     assert status.ends == [status.source, *status.sinks] and not status.sound
 
 
-def test_faces_that_nobody_has_time_to_look_for_are_a_pause():
-    clock, stats = Clock(), Stats()
-    status = made(clock, stats=stats)
-    for n in range(450):
-        stats.count("frames_out")
-        stats.count("frames_unseen", int(n >= 60))
-        run(status, clock, frames=1, faces=0)
-        assert n > 60 or not status.paused
-    assert line_of(status).startswith("paused: computer too busy")
+def test_every_figure_is_there_under_a_name_of_prometheus_kind():
+    stats = Stats()
+    status = live_status(
+        ("rtsp://u:SECRET@h/a", end(EndpointHealth("live", "", 0.0, 310), "a stream")),
+        [
+            (
+                "rtmp://h/app/SECRET",
+                end(EndpointHealth("away", "SECRET", 0.0, 290, 4, 12345, 3, causes={"network": 4}), "a stream"),
+            ),
+            ('a "quoted" name', end(EndpointHealth("live", "", 0.0), "a stream")),
+        ],
+        sound=("sound tcp://h:9", end(EndpointHealth("away", "", 0.0), "a stream")),
+        stats=stats,
+        controls=LiveControls(strength=0.7),
+    )
+    stats.count("frames_in", 310)
+    stats.count("frames_out", 300)
+    stats.count("dropped:late", 10)
+    stats.count("passed:late", 5)
+    for _ in range(60):
+        status.wrote(0.021, (1, 2))
+    text = metrics(status)
+    lines = [re.fullmatch(r"(rtface_\w+(?:\{[^{}]+\})?) ([\d.]+(?:e-?\d+)?)", line) for line in text.splitlines()]
+    found = {line[1]: float(line[2]) for line in lines}
+    expected = {
+        "rtface_frames_received_total": 310,
+        "rtface_frames_written_total": 300,
+        'rtface_frames_dropped_total{cause="late"}': 10,
+        'rtface_frames_dropped_total{cause="sink"}': 4,
+        'rtface_frames_passed_total{cause="late"}': 5,
+        "rtface_faces": 2,
+        "rtface_enabled": 1,
+        "rtface_strength_ratio": 0.7,
+        'rtface_source_up{source="rtsp://h/a"}': 1,
+        'rtface_source_frames_total{source="rtsp://h/a"}': 310,
+        'rtface_sound_up{sound="sound tcp://h:9"}': 0,
+        'rtface_sink_up{sink="rtmp://h/app/…"}': 0,
+        'rtface_sink_up{sink="a \\"quoted\\" name"}': 1,
+        'rtface_sink_reconnects_total{sink="rtmp://h/app/…"}': 3,
+        'rtface_sink_drops_total{sink="rtmp://h/app/…",cause="network"}': 4,
+    }
+    assert {key: found[key] for key in expected} == expected
+    assert found['rtface_latency_seconds{quantile="0.95"}'] == pytest.approx(0.021, rel=0.03)
+    assert 'rtface_latency_seconds{quantile="0.5"}' in found
+    assert "SECRET" not in text

@@ -14,7 +14,7 @@ from rtface.cli.app import app
 from rtface.cli.doctor_checks import check_live
 from rtface.errors import MissingComponent, UsageError
 from rtface.live.devices import listing, v4l2
-from rtface.live.devices.camera import device_of
+from rtface.live.devices.capture import device_of
 from rtface.live.devices.listing import devices
 from rtface.live.sinks import v4l2_loopback
 from rtface.live.sources import srt

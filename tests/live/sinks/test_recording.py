@@ -31,15 +31,10 @@ def begun(path: Path, **options: object) -> Recording:
     return Recording(job)
 
 
-def feed(recording: Recording, seconds: float = 1.0, *, change: Change = Change.NOTHING, grain: bool = False) -> None:
-    voice, noise = Voice(0.0), np.random.default_rng(1)
+def feed(recording: Recording, seconds: float = 1.0, *, change: Change = Change.NOTHING) -> None:
+    voice = Voice(0.0)
     for number in range(round(seconds * 30)):
-        image = stamped_image(320, 180, number / 30)
-        if grain:
-            noisy = image.to_ndarray()
-            noisy[16:] += noise.integers(0, 60, noisy[16:].shape, np.uint8)
-            image = av.VideoFrame.from_ndarray(noisy, "yuv420p")
-        recording.write_frame(image, number / 30, change)
+        recording.write_frame(stamped_image(320, 180, number / 30), number / 30, change)
         for sound in voice.until(number / 30):
             recording.sound(sound, sound.time)
 
@@ -109,17 +104,6 @@ def test_a_recording_that_is_given_up_leaves_a_part(tmp_path: Path, suffix: str)
 def test_nothing_recorded_leaves_nothing(tmp_path: Path):
     assert begun(tmp_path / "call.mkv").give_up() is None
     assert not list(tmp_path.iterdir())
-
-
-def test_quality_is_by_crf(tmp_path: Path):
-    sizes: list[int] = []
-    for crf in (18.0, 40.0):
-        path = tmp_path / f"{crf:.0f}.mkv"
-        recording = begun(path, crf=crf)
-        feed(recording, 0.5, grain=True)
-        recording.finish()
-        sizes.append(path.stat().st_size)
-    assert sizes[0] > 1.3 * sizes[1]
 
 
 def test_options_that_cannot_be_used(tmp_path: Path):

@@ -11,7 +11,6 @@ import pytest
 
 from rtface.errors import MissingComponent, OutputError, RtfaceError, UsageError
 from rtface.live.devices import v4l2
-from rtface.live.sinks.virtual_camera import VirtualCamera
 
 if sys.platform != "linux":
     pytest.skip("V4L2 is Linux's", allow_module_level=True)
@@ -174,12 +173,3 @@ def test_a_system_without_virtual_cameras_and_a_missing_package(elsewhere, monke
     elsewhere("Windows")
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     assert "python -m pip install pyvirtualcam" in str(refusal())
-
-
-def test_where_nothing_is_known_nothing_is_found(tmp_path, monkeypatch):
-    """As on other systems: no /dev, /sys or /proc to look into."""
-    for name in ("DEVICES", "CLASS", "MODULE", "PROC"):
-        monkeypatch.setattr(v4l2, name, tmp_path / "none")
-    assert v4l2.nodes() == [] and v4l2.users(tmp_path) == () and v4l2.label(tmp_path) == ""
-    assert not v4l2.is_loopback(tmp_path)
-    assert VirtualCamera.list() == [] and "there is no virtual camera" in VirtualCamera.why_unusable()

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -20,8 +20,9 @@ import pytest
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources.open_source import open_sound_source
 from rtface.live.sources.playback_pace import BurstDetector, longest_wait
-from rtface.live.sources.sound_sources import SoundOnlySource, open_sound_source
+from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.live.sources.source_times import LONGEST_S, Backlog, JitterBuffer
 from rtface.media.read.arrivals import is_sent_at_once, rate_of_arrivals
 from rtface.media.read.source import FileSource
@@ -35,13 +36,13 @@ def even(rate: float, seconds: float = 0.6, start: float = 0.0) -> list[float]:
     return [start + n / rate for n in range(int(seconds * rate))]
 
 
-@pytest.mark.parametrize("rate", [5, 12, 30, 60, 120])
 @pytest.mark.parametrize("timed", [True, False])
-def test_what_comes_at_its_own_pace_is_live(rate: int, *, timed: bool):
+@pytest.mark.parametrize(("rate", "film"), [(5, False), (12, False), (30, False), (120, False), (1000, True)])
+def test_what_comes_as_fast_as_it_is_read_is_a_film(rate: int, film: bool, *, timed: bool):
     arrivals = even(rate)
-    assert not is_sent_at_once(arrivals, arrivals, timed=timed)
     # FFmpeg counts frames of a format without times at 25 a second, whatever they are.
-    assert timed or not is_sent_at_once([n / 25 for n in range(len(arrivals))], arrivals, timed=False)
+    stamps = [n / (rate if timed and not film else 25) for n in range(len(arrivals))]
+    assert is_sent_at_once(stamps, arrivals, timed=timed) is film
 
 
 def test_what_a_server_had_kept_is_no_film():
@@ -55,13 +56,6 @@ def test_a_pause_of_the_network_makes_no_film(pause: tuple[float, float], *, tim
     made = even(60)
     arrivals = [pause[1] if pause[0] < at < pause[1] else at for at in made]
     assert not is_sent_at_once(made, arrivals, timed=timed)
-
-
-@pytest.mark.parametrize("rate", [1000, 20_000])
-@pytest.mark.parametrize("timed", [True, False])
-def test_what_comes_as_fast_as_it_is_read_is_a_film(rate: int, *, timed: bool):
-    arrivals = even(rate)[:2000]
-    assert is_sent_at_once([n / 25 for n in range(len(arrivals))], arrivals, timed=timed)
 
 
 @pytest.mark.parametrize("rate", [5, 12, 25, 30, 60])
@@ -148,9 +142,10 @@ class Phone(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def phone() -> Generator[str]:
+def phone(answer: type[Phone] = Phone) -> Generator[str]:
+    """A server that answers so."""
     Phone.asked = 0
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Phone)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), answer)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -158,6 +153,20 @@ def phone() -> Generator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def served(data: bytes, length: int | None) -> AbstractContextManager[str]:
+    """A server that sends `data` at once, and says that it were `length` bytes."""
+
+    class Answer(Phone):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(data)
+
+    return phone(Answer)
 
 
 def test_motion_jpeg_is_shown_as_it_comes():
@@ -267,28 +276,6 @@ def test_a_pipe_that_is_not_open_is_refused_at_once():
         Watched("/dev/fd/99").__enter__()
 
 
-@contextmanager
-def served(data: bytes, length: int | None) -> Generator[str]:
-    """A server that sends `data` at once, and says that it were `length` bytes."""
-
-    class Answer(Phone):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            if length is not None:
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-            self.wfile.write(data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/film"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 def test_a_film_of_unknown_length_ends(tmp_path: Path):
     data = film(tmp_path / "film.mkv", 1.0, sound="none").read_bytes()
     with served(data, None) as url, Watched(url) as watched:
@@ -309,8 +296,8 @@ def test_sound_of_unknown_length_is_played_at_its_pace(tmp_path: Path):
     data = film(tmp_path / "film.mkv", 3.0).read_bytes()
     with served(data, None) as url:
         source, sounds = open_sound_source(url), list[tuple[float, SoundPacket]]()
-        assert isinstance(source, SoundOnlySource)
-        source.start(lambda sound: sounds.append((time.monotonic(), sound)))
+        assert isinstance(source, ReconnectingSource)
+        source.start(lambda _: None, lambda sound: sounds.append((time.monotonic(), sound)))
         deadline = time.monotonic() + 30
         while not source.ended and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from rtface.errors import InputMissing
-from rtface.live.devices.microphone import alsa_device
+from rtface.live.devices.capture import alsa_device
 from rtface.live.protocols import SoundFormat
-from rtface.live.sources.sound_sources import open_sound_source
+from rtface.live.sources.open_source import open_sound_source
 
 CARDS = """\
  0 [PCH            ]: HDA-Intel - HDA Intel PCH
@@ -24,7 +24,7 @@ CARDS = """\
 def test_no_sound_and_silence():
     assert open_sound_source("none") is None
     source = open_sound_source("silent")
-    source.start(lambda sound: pytest.fail("the gap filler makes the silence"))
+    source.start(lambda _: None, lambda sound: pytest.fail("the gap filler makes the silence"))
     assert (source.health.state, source.described, source.sound_format) == ("live", "silence", SoundFormat())
     source.close()
     assert source.health.state == "closed"
@@ -46,6 +46,6 @@ def test_a_microphone_that_is_not_there_is_named():
     assert source is not None
     began = time.monotonic()
     with pytest.raises(InputMissing, match="microphone nobody is not there"):
-        source.start(lambda _: None)
+        source.start(lambda _: None, lambda _: None)
     assert time.monotonic() - began < 5
     assert threading.active_count() < 20

@@ -190,20 +190,14 @@ def test_what_waits_on_the_way_is_said_until_the_source_is_away():
     rig.source.close()
 
 
-def test_a_source_that_cannot_be_opened_is_an_error_at_the_start():
-    rig = Rig()
-    rig.process().ended.put("no frame came within 10 s")
-    error = rig.result.get(timeout=5)
-    assert isinstance(error, InputError) and "no frame came within 10 s" in str(error)
-
-
-def test_a_film_that_ends_before_its_first_frame_is_an_error():
+@pytest.mark.parametrize(("why", "over"), [("no frame came within 10 s", False), ("the source ended it", True)])
+def test_a_source_without_a_frame_is_an_error_at_the_start(why: str, *, over: bool):
     rig = Rig()
     process = rig.process()
-    process.heartbeat = Heartbeat(over=True)
-    process.ended.put("the source ended it")
+    process.heartbeat = Heartbeat(over=over)
+    process.ended.put(why)
     error = rig.result.get(timeout=5)
-    assert isinstance(error, InputError) and "the source ended it" in str(error)
+    assert isinstance(error, InputError) and why in str(error)
 
 
 ENDED = Message("the source ended it", code="source_ended")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rtface.live.messages import SourceRequest, VideoFrameReady
-from rtface.live.sources import read_worker
+from rtface.live.sources import packet_queue, read_worker
 from rtface.live.sources.open_stream import open_stream
 from rtface.live.sources.read_worker import ReadWorker
 
@@ -77,7 +77,8 @@ def film(path: Path, codec: str) -> Path:
 def test_what_is_decoded_and_shown(
     codec: str, decoded: int, shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, resting: bool
 ) -> None:
-    monkeypatch.setattr(read_worker, "REST_S", 1e9)
+    for module in (read_worker, packet_queue):
+        monkeypatch.setattr(module, "REST_S", 1e9)
     request = SourceRequest("file", str(film(tmp_path / "film.mkv", codec)), sound=False, resting=resting)
     parent, images = Parent(), Progressive()
     monkeypatch.setattr(read_worker, "DeinterlaceToneMap", lambda: images)
@@ -92,4 +93,4 @@ def test_the_parent_ends_the_rest() -> None:
     for message in (request, replace(request, resting=False), None):
         parent.say.put(message)
     worker.follow()
-    assert not worker.resting
+    assert not worker.queue.resting

@@ -20,13 +20,13 @@ from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
-from rtface.live.devices import camera, v4l2
+from rtface.live.devices import capture, v4l2
 from rtface.live.devices.v4l2 import CameraMode, choose
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources.open_source import open_live_source
 from rtface.live.sources.open_stream import open_stream, plausible
 from rtface.live.sources.playback_pace import PlaybackPace, repeated
-from rtface.live.sources.reconnecting_source import open_live_source
 from rtface.media.read.container import open_container
 from rtface.stats import Stats
 from tests.live.publish import film, read_stamp, stamped_image
@@ -111,11 +111,6 @@ def test_a_film_that_begins_again_leaves_no_file_open(tmp_path: Path):
         gc.enable()
 
 
-def test_a_source_that_cannot_be_is_refused():
-    with pytest.raises(InputMissing, match="there is no such file"), Watched("/nowhere/film.mkv"):
-        pass
-
-
 def test_a_film_of_sound_alone_is_refused(tmp_path: Path):
     with av.open(str(tmp_path / "sound.mka"), "w", format="matroska") as box:
         stream: Any = box.add_stream("aac", rate=48_000)
@@ -196,10 +191,10 @@ def test_a_camera_that_may_not_be_opened_names_the_group(monkeypatch: pytest.Mon
     def refuse(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(camera.os, "open", refuse)
-    monkeypatch.setattr(camera.sys, "platform", "linux")
+    monkeypatch.setattr(capture.os, "open", refuse)
+    monkeypatch.setattr(capture.sys, "platform", "linux")
     with pytest.raises(InputMissing, match=r"camera 3: may not be opened; .*usermod -aG video"):
-        camera.open_camera(SourceRequest("camera", "3"))
+        capture.open_camera(SourceRequest("camera", "3"))
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def in_use() -> dict[str, Any]:
 
 def forbidden() -> dict[str, Any]:
     """As a user who may not open it; in this process, for others may not even run this Python."""
-    from rtface.live.devices.camera import open_camera
+    from rtface.live.devices.capture import open_camera
     from rtface.live.messages import SourceRequest
 
     Path(CAMERA).chmod(0o600)

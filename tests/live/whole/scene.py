@@ -45,26 +45,11 @@ def portrait(path: Path, seconds: int = 4, rate: int = 12) -> Path:
     return path
 
 
-def looping(film: Path, url: str, log: Path) -> Process:
-    """FFmpeg publishing a film again and again."""
-    return Process(
-        [
-            program("FFMPEG"),
-            "-v",
-            "error",
-            "-re",
-            "-stream_loop",
-            "-1",
-            "-i",
-            str(film),
-            "-c",
-            "copy",
-            "-f",
-            "flv",
-            url,
-        ],
-        log,
-    )
+def sent(film: Path, url: str, log: Path, *, again: bool = False) -> Process:
+    """FFmpeg publishing a film, once or for ever."""
+    loop = "-1" if again else "0"
+    how = ["-v", "error", "-re", "-stream_loop", loop, "-i", str(film), "-c", "copy", "-max_interleave_delta", "100000"]
+    return Process([program("FFMPEG"), *how, "-f", "flv", url], log)
 
 
 def watched(url: str, count: int, timeout: float = 20) -> tuple[list[av.VideoFrame], set[str]]:

@@ -10,7 +10,7 @@ import av
 import pytest
 
 from tests.live.servers import Nginx, Process, Publisher, Rtsp, free_port, program, running
-from tests.live.whole.scene import PASSING, detail, looping, portrait, watched
+from tests.live.whole.scene import PASSING, detail, portrait, sent, watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 def test_a_stream_is_relayed_with_its_face_enhanced(nginx, rtface, tmp_path):
     film, also = portrait(tmp_path / "portrait.mp4"), tmp_path / "also.mkv"
     out, face = nginx.url("out"), (slice(35, 120), slice(85, 175))
-    with running(looping(film, nginx.url("in"), tmp_path / "ffmpeg.log")):
+    with running(sent(film, nginx.url("in"), tmp_path / "ffmpeg.log", again=True)):
         run = rtface(
             nginx.url("in"),
             out,
@@ -135,16 +135,3 @@ def test_both_ends_are_lost_and_come_back_in_one_run(rtface, tmp_path):
     assert run.process.returncode == 0
     assert [end["reopened"] for end in run.json["ends"]] == [1, 1]
     assert run.json["faults"] == 0
-
-
-def test_a_film_goes_out_whole(rtface, tmp_path):
-    """Though the engine, the output and the recording take longer to open than it lasts."""
-    film, also = portrait(tmp_path / "film.mp4", seconds=2), tmp_path / "also.mkv"
-    run = rtface(film, "null:", "--tracker", "none", "--also", also, "--json")
-    assert run.process.wait(60) == 0
-    dropped = sum(run.json["dropped"].values())  # by a busy machine
-    assert run.json["frames_out"] + dropped >= 22
-    with av.open(str(also)) as box:
-        assert sum(1 for _ in box.decode(video=0)) + dropped >= 22
-    with av.open(str(also)) as box:
-        assert sum(f.samples for f in box.decode(audio=0)) / 48_000 > 1.8

@@ -156,25 +156,6 @@ def test_a_run_that_is_to_stop_gives_the_terminal_back_at_once(session):
     assert program.program.poll() is None  # a second signal may end it now
 
 
-@posix
-def test_the_terminal_is_taken_again_after_an_unnoticed_stop(session):
-    program = session(_PROGRAM, "plain")
-    wait_for(lambda: not program.cooked())
-    program.program.send_signal(signal.SIGSTOP)
-    os.waitpid(program.program.pid, os.WUNTRACED)
-    import termios
-
-    termios.tcsetattr(program.theirs, termios.TCSANOW, program.before)
-    program.program.send_signal(signal.SIGCONT)
-    wait_for(lambda: not program.cooked())
-    os.write(program.ours, b" ")
-    program.read_until(b"<enabled False>")
-    os.write(program.ours, b"q")
-    program.read_until(b"END")
-    assert program.program.wait(10) == 0
-    assert program.cooked()
-
-
 _SHELL = """
 import os, signal, subprocess, sys, termios, time
 # A shell: the job gets a process group of its own and the terminal; both come back when it stops, with its settings.

@@ -125,18 +125,6 @@ def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
         closes_at_once(sink)
 
 
-def test_a_stalled_server_does_not_hold_up_the_end(nginx: Nginx, opened: Opener):
-    sink = opened(nginx.url("end"), bitrate=3_000_000)
-    feed = Feed(sink, form())
-    feed.run(1)
-    nginx.stall()
-    try:
-        feed.run(1.5)
-        closes_at_once(sink)
-    finally:
-        nginx.go_on()
-
-
 def test_a_refused_application_or_key_is_said(nginx: Nginx, opened: Opener):
     with pytest.raises(OutputError, match="application") as caught:
         opened(nginx.url("topsecret").replace("/live/", "/other/"))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.live.servers import Nginx, Process, program, running
-from tests.live.whole.scene import PASSING
+from tests.live.whole.scene import PASSING, sent
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 HERTZ = 1000.0
@@ -103,30 +103,6 @@ def test_a_film_whose_sound_begins_late_is_published_whole(late: float, nginx: N
         assert late < 1 or heard[0] == 0.0
     whole = times(recorded)
     assert abs(whole["audio"][0] - whole["video"][0]) < 0.1 and steps(whole["audio"]) < 0.1
-
-
-def sent(film: Path, url: str, log: Path, *, again: bool = False) -> Process:
-    """FFmpeg publishing a film, once or for ever."""
-    return Process(
-        [
-            program("FFMPEG"),
-            "-v",
-            "error",
-            "-re",
-            "-stream_loop",
-            "-1" if again else "0",
-            "-i",
-            str(film),
-            "-c",
-            "copy",
-            "-max_interleave_delta",
-            "100000",
-            "-f",
-            "flv",
-            url,
-        ],
-        log,
-    )
 
 
 def test_viewers_get_every_change_of_the_sound(nginx: Nginx, rtface, tmp_path: Path):

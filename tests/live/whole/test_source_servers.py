@@ -21,7 +21,7 @@ from rtface.errors import InputError
 from rtface.live.protocols import SoundFormat
 from rtface.live.sources import read_process
 from tests.live.feed import at_once
-from tests.live.servers import Nginx, Publisher, Rtsp, free_port, running
+from tests.live.servers import Nginx, Publisher, Rtsp, free_port, proxied, running
 from tests.live.watching import Watched, tones
 
 GOP = 1.0
@@ -82,35 +82,17 @@ def test_servers_that_are_killed_and_come_back(tmp_path: Path):
 
 
 def test_rtsp_comes_through_what_lets_only_http_through(tmp_path: Path):
-    def passed(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def handled(near: socket.socket) -> None:
+    def begin(near: socket.socket) -> tuple[socket.socket, bytes] | None:
         first = near.recv(1 << 16)
         begun.append(first.split(b" ")[0])
-        if begun[-1] not in (b"GET", b"POST"):
-            near.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            near.close()
-            return
-        far = socket.create_connection(("127.0.0.1", server.port))
-        far.sendall(first)
-        start_thread("back", passed, far, near)
-        passed(near, far)
-
-    def proxy() -> None:
-        with suppress(OSError):
-            while True:
-                start_thread("there", handled, listener.accept()[0])
+        if begun[-1] in (b"GET", b"POST"):
+            return near, first
+        near.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        return near.close()
 
     begun: list[bytes] = []
-    with running(Rtsp(tmp_path)) as server, socket.create_server(("127.0.0.1", 0)) as listener:
-        start_thread("proxy", proxy)
-        with Watched(f"rtsp://127.0.0.1:{listener.getsockname()[1]}/test") as watched:
+    with running(Rtsp(tmp_path)) as server, proxied(server.port, begin) as port:
+        with Watched(f"rtsp://127.0.0.1:{port}/test") as watched:
             watched.more(50, 5)
             assert watched.sounds
         assert begun[0] == b"OPTIONS" and {b"GET", b"POST"} <= set(begun)
@@ -277,18 +259,12 @@ def test_garbage_is_refused(scheme: str):
     noise = os.urandom(1 << 20)
 
     def answer() -> None:
-        while True:
-            try:
-                peer, _ = server.accept()
-                peer.settimeout(2)
-                with peer:
+        with suppress(OSError):  # it is closed
+            while True:
+                with server.accept()[0] as peer, suppress(OSError):
+                    peer.settimeout(2)
                     peer.sendall(noise)
                     peer.recv(1 << 16)
-            except TimeoutError:
-                pass
-            except OSError:
-                if server.fileno() < 0:
-                    return
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         start_thread("answer", answer)

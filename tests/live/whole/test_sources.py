@@ -16,8 +16,8 @@ import pytest
 
 from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources.open_source import open_sound_source
 from rtface.live.sources.reconnecting_source import ReconnectingSource
-from rtface.live.sources.sound_sources import open_sound_source
 from rtface.media.formats.adts_headers import adts_config, config_for
 from rtface.stats import Stats
 from tests.live.publish import film
@@ -94,7 +94,7 @@ def test_a_device_is_heard_in_time_and_encoded():
     # A stand-in for the platform's device: FFmpeg's own tone, by the code that reads microphones.
     source = open_sound_source("sine=frequency=1000:sample_rate=44100,arealtime", format="lavfi")
     sounds: list[tuple[float, SoundPacket]] = []
-    source.start(lambda sound: sounds.append((time.monotonic(), sound)))
+    source.start(lambda _: None, lambda sound: sounds.append((time.monotonic(), sound)))
     assert source.health.state == "live" and "sound pcm" in source.described
     time.sleep(3)
     began = time.monotonic()

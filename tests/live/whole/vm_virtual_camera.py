@@ -22,7 +22,7 @@ import pyvirtualcam
 
 from rtface.errors import OutputError
 from rtface.live.devices import v4l2
-from rtface.live.sinks import v4l2_loopback
+from rtface.live.sinks import reader_watch
 from rtface.live.sinks.virtual_camera import wait_for_reader
 from tests.live.sinks import camera_rig
 from tests.live.sinks.test_camera_buffer import samples
@@ -312,8 +312,8 @@ def as_user(uid, work):
 
 def test_readers_of_other_users_count():
     """They are not to be seen in /proc, but the module counts its openers."""
-    assert as_user(65534, lambda: str(v4l2_loopback.read_by_others(CAM, 0))) == "False"
+    assert as_user(65534, lambda: str(reader_watch.read_by_others(CAM, 0))) == "False"
     with CAM.open("rb", buffering=0):
-        assert as_user(65534, lambda: str(v4l2_loopback.read_by_others(CAM, 0))) == "True"
+        assert as_user(65534, lambda: str(reader_watch.read_by_others(CAM, 0))) == "True"
     with OPEN.open("rb", buffering=0):  # another device, and seen to be so
-        assert not v4l2_loopback.read_by_others(CAM, 1)
+        assert not reader_watch.read_by_others(CAM, 1)

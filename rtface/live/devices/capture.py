@@ -1,9 +1,10 @@
-"""Opening of cameras: V4L2, AVFoundation and DirectShow, each in the most suitable mode."""
+"""Opening of cameras, each in the most suitable mode, and microphones: V4L2, ALSA, AVFoundation and DirectShow."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +15,12 @@ from av.container import InputContainer
 from rtface.errors import InputError, InputMissing, Message
 from rtface.live.devices import v4l2
 from rtface.live.devices.listing import ffmpeg_devices
-from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE, CameraMode, choose, formats, modes
+from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE, CameraMode, choose, formats, modes, read_text
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
+
+# PyAV's wheel searches ALSA's configuration and plugins in the folders of its build machine.
+_ALSA = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "ALSA_CONFIG_DIR": "/usr/share/alsa"}
 
 
 def open_camera(request: SourceRequest) -> OpenedInput:
@@ -54,7 +58,11 @@ def device_of(name: str) -> str:
     for number, _ in sorted((entry for entry in labels if wanted in entry[1]), key=lambda entry: entry[1] != wanted):
         if _captures(device := str(v4l2.DEVICES / f"video{number}")):
             return device
-    raise InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=f"camera {name}")
+    raise _gone(f"camera {name}")
+
+
+def _gone(name: str) -> InputMissing:
+    return InputMissing("{name} is not there; rtface devices lists them", code="camera_gone", name=name)
 
 
 def _captures(device: str) -> bool:
@@ -85,7 +93,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
         container = av.open(device, "r", format="v4l2", options=_v4l2_options(mode, request))
         # The driver's clock is the monotonic one.
         return _input(container, request, monotonic=True, label=v4l2.label(Path(device)))
-    except OSError as error:
+    except (OSError, av.FFmpegError) as error:
         if error.errno == errno.EACCES:
             raise InputMissing(
                 "{name}: may not be opened; add yourself to its group: {line}, then log in again",
@@ -94,9 +102,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
                 line=v4l2.ADD,
             ) from None
         if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-            raise InputMissing(
-                "{name} is not there; rtface devices lists them", code="camera_gone", name=called
-            ) from None
+            raise _gone(called) from None
         if error.errno == errno.EBUSY:
             who = ", ".join(v4l2.users(Path(os.path.realpath(device))))
             raise InputError(
@@ -105,18 +111,12 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
                 name=called,
                 who=who or Message("another program", code="another_program"),
             ) from None
-        raise _failed(called, error) from None
-    except av.FFmpegError as error:
-        raise _failed(called, error) from None
-
-
-def _failed(name: str, error: OSError | av.FFmpegError) -> InputError:
-    return InputError(
-        "{name}: cannot be opened ({why}); rtface devices lists them",
-        code="camera_failed",
-        name=name,
-        why=error.strerror,
-    )
+        raise InputError(
+            "{name}: cannot be opened ({why}); rtface devices lists them",
+            code="camera_failed",
+            name=called,
+            why=error.strerror,
+        ) from None
 
 
 def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, str]:
@@ -178,7 +178,78 @@ def direct_show_name(name: str, media: str, device: str) -> str:
     if not name.isdigit():
         return next((known for known in found if name.lower() in known.lower()), name)
     if int(name) >= len(found):
-        raise InputMissing(
-            "{name} is not there; rtface devices lists them", code="camera_gone", name=f"{device} {name}"
-        )
+        raise _gone(f"{device} {name}")
     return found[int(name)]
+
+
+def open_microphone(request: SourceRequest) -> OpenedInput:
+    """Opens a microphone by number, name, or as its platform writes it.
+
+    Raises:
+        InputMissing: it is not there, or may not be opened.
+        InputError: it is in use.
+    """
+    if request.format:  # a stand-in
+        container = av.open(request.name, "r", format=request.format)
+    elif sys.platform == "linux":
+        container = _open_alsa(request.name)
+    elif sys.platform == "darwin":
+        container = _open(request.name, f":{request.name or 0}", "avfoundation", {})
+    else:
+        wanted = "0" if request.name in ("", "default") else request.name
+        device = direct_show_name(wanted, "audio", "microphone")
+        container = _open(request.name, f"audio={device}", "dshow", {"audio_buffer_size": "20"})
+    return OpenedInput(container, None, container.streams.audio[0], Fraction(0))
+
+
+def alsa_device(name: str, cards: str) -> str:
+    """What ALSA calls a microphone.
+
+    Args:
+        name: "" for the default, a card's number or (part of) its name, or ALSA's own name as "plughw:1,0".
+        cards: what /proc/asound/cards says.
+
+    Raises:
+        InputMissing: no card has that number or name.
+    """
+    if name in ("", "default"):
+        return "default"
+    found = re.findall(r"^\s*(\d+) \[(\S+)\s*\]: (.*)$", cards, re.MULTILINE)
+    for number, short, long in found:
+        if name == number or name.lower() in f"{short} {long}".lower():
+            return f"plughw:{number}"
+    if ":" in name or name in ("pulse", "pipewire", "sysdefault"):
+        return name
+    raise _gone(f"microphone {name}")
+
+
+def _open_alsa(name: str) -> InputContainer:
+    for variable, place in _ALSA.items():
+        if Path(place).exists():
+            os.environ.setdefault(variable, place)
+    device = alsa_device(name, read_text(Path("/proc/asound/cards")))
+    try:
+        return _open(name, device, "alsa", {"channels": "2", "sample_rate": "48000"})
+    except InputError:
+        return _open(name, device, "alsa", {"channels": "1", "sample_rate": "48000"})  # hw: converts nothing
+
+
+def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputContainer:
+    called = f"microphone {name or 'default'}"
+    try:
+        return av.open(device, "r", format=kind, options=options)
+    except av.FFmpegError as error:
+        if error.errno == errno.EBUSY:
+            raise InputError(
+                '{name}: is in use by another program; close that first, or name ALSA\'s "default" or "pulse", '
+                "which share it",
+                code="microphone_busy",
+                name=called,
+            ) from None
+        raise InputMissing(
+            "{name}: cannot be opened ({why}); rtface devices lists them; where it may not be: sudo usermod -aG audio "
+            "$USER, then log in again",
+            code="microphone_failed",
+            name=called,
+            why=error.strerror,
+        ) from None

@@ -1,0 +1,86 @@
+"""Opens what a live run reads: frames with their sound, or sound that does not come with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from rtface.config.addresses import LiveAddress
+from rtface.frame import Frame
+from rtface.live.messages import SourceRequest
+from rtface.live.protocols import EndpointHealth, LiveSource, SoundFormat, SoundPacket, SoundSource
+from rtface.live.sources.reconnecting_source import ReconnectingSource
+from rtface.redaction import is_url, shown
+from rtface.stats import Stats
+
+
+def open_live_source(
+    address: LiveAddress,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: Fraction | None = None,
+    sound: bool = True,
+    buffer: float | None = 0.0,
+    loop: bool = False,
+    whole: bool = False,
+    stats: Stats | None = None,
+) -> LiveSource:
+    """A camera, stream or film as the source of a live run; its `start` opens it.
+
+    Args:
+        address: of kind "camera", "stream" or "file".
+        size, fps: asked of a camera.
+        sound: whether the sound that comes with it is wanted.
+        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
+        loop: whether a film begins again at its end.
+        whole: whether no frame of a stream may be dropped, as all outputs are files.
+        stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
+    """
+    number = address.kind == "camera" and not address.name.startswith("/dev/")
+    return ReconnectingSource(
+        SourceRequest(
+            address.kind,
+            address.name,
+            size,
+            fps,
+            variant=address.variant,
+            sound=sound,
+            buffer=buffer,
+            loop=loop,
+            whole=whole,
+        ),
+        f"camera {address.name or 0}" if number else str(address),
+        stats=stats or Stats(),
+    )
+
+
+def open_sound_source(name: str, *, stats: Stats | None = None, format: str = "") -> SoundSource | None:
+    """What ``--audio`` names; None for "none".
+
+    Args:
+        name: a microphone's number or name, "default", a URL, "silent" or "none".
+        stats: receives ``packets_lost``.
+        format: FFmpeg's name of a device's format instead of the platform's own.
+    """
+    if name == "none":
+        return None
+    if name == "silent":
+        return SilentSource()
+    kind, title = ("stream", shown(name)) if is_url(name) else ("microphone", f"microphone {name or 'default'}")
+    return ReconnectingSource(SourceRequest(kind, name, format=format, video=False), title, stats=stats or Stats())
+
+
+class SilentSource:
+    """Silence, for services that refuse a stream without sound. `rtface.live.sound_gap_filler.SoundGapFiller` makes it,
+    as wherever a source gives no sound."""
+
+    described, sound_format = "silence", SoundFormat()
+
+    def __init__(self) -> None:
+        self.health, self.notes = EndpointHealth("live"), list[str]()
+
+    def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
+        """Gives nothing."""
+
+    def close(self) -> None:
+        self.health = self.health.turned("closed", "")

@@ -1,0 +1,246 @@
+"""The packets of an opened source: taken as they come, kept in the jitter buffer, and given once they are due."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from itertools import chain
+from math import inf
+from typing import Any
+
+import av
+
+from rtface.concurrency.child_main import ParentProcess
+from rtface.concurrency.threads import call_in_thread
+from rtface.live.messages import SoundPacketReady, SourceRequest
+from rtface.live.protocols import REST_S
+from rtface.live.sources.open_stream import OpenedInput
+from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait, repeated
+from rtface.live.sources.sound_to_aac import AacConverter
+from rtface.live.sources.source_times import Backlog, JitterBuffer
+from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
+from rtface.media.read.container import is_unsized_end
+
+# Seconds that a packet may be overdue before frames are given up to catch up.
+_MAX_LATE_S = 0.4
+# Packets that may be overdue: some sources are as fast as they are read.
+_MAX_OVERDUE_PACKETS = 60
+# Video packets that may wait where none is dropped; then the sender has to.
+_MAX_WAITING = 3000
+# Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
+_READ_AHEAD_S = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPacket:
+    """A video packet that waits until it is due.
+
+    Attributes:
+        due: when it is decoded, as `PacketQueue.now` counts.
+        fresh: False for what the opening read ahead: it is decoded and not shown.
+    """
+
+    packet: av.Packet[Any]
+    due: float
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedSound:
+    """Sound that waits until it is due."""
+
+    sound: SoundPacketReady
+    due: float
+
+
+class PacketQueue:
+    """One thread takes packets as they come; `next` gives them to another.
+
+    Args:
+        parent: gets the sound that need not wait.
+        request: what is read.
+        counts: of `rtface.live.messages.Heartbeat`.
+
+    Attributes:
+        resting: whether no output has a viewer.
+        playing: set once frames and sound are not held any more.
+        held_s: seconds by which a film is played later, as it was held.
+        buffer, backlog: of the source.
+    """
+
+    def __init__(self, parent: ParentProcess, request: SourceRequest, counts: Counter[str]) -> None:
+        self._parent, self._request, self._counts = parent, request, counts
+        self._pictures, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # as they are coded
+        self._changed = threading.Condition()
+        self._demuxing: Future[None] = Future()
+        self._received_at = time.monotonic()
+        self._need_key = False
+        self._shown_from = -inf  # what came before is only decoded
+        self.resting, self.playing = request.resting, threading.Event()
+        if not request.held:
+            self.playing.set()
+        self.held_s, self._held_at = 0.0, inf
+        self.buffer, self.backlog = JitterBuffer(request.buffer), Backlog()
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since the source last gave data."""
+        return max(0.0, time.monotonic() - self._received_at - self.buffer.seconds - self.held_s)
+
+    def now(self) -> float:
+        """The time that packets are due by, which stands still while a film is held."""
+        return min(time.monotonic() - self.held_s, self._held_at)
+
+    def hold(self, due: float) -> None:
+        """Waits at a frame until a film is to be played; it is played later by as much."""
+        self._held_at = due
+        while not self.playing.wait(0.2) and not self._parent.gone:
+            self._received_at = time.monotonic()
+        self.held_s, self._held_at = time.monotonic() - due, inf
+
+    def next(self) -> QueuedPacket | QueuedSound | None:
+        """What is due next, once it is due; None at the end of the source or of the parent.
+
+        Raises:
+            av.FFmpegError: reading failed.
+        """
+        with self._changed:
+            while not self._parent.gone:
+                waiting = [one for one in (self._pictures, self._sounds) if one]
+                first = min(waiting, key=lambda one: one[0].due, default=None)
+                if first is None and self._demuxing.done():
+                    self._demuxing.result()
+                    return None
+                left = first[0].due - self.now() if first else 0.2
+                if first and left <= 0:
+                    return first.popleft()
+                self._changed.wait(min(left, 0.2))
+        return None
+
+    def overdue(self) -> int:
+        """Number of video packets that wait although they are due."""
+        now = self.now()
+        with self._changed:
+            return sum(one.due <= now for one in self._pictures)
+
+    def is_decoded(self, waiting: QueuedPacket) -> bool:
+        """True if a packet is to be decoded: from one that is overdue for too long, all up to the newest I-frame that
+        is due are dropped, and where there is none, all up to the next."""
+        packet = waiting.packet
+        if self._need_key and not packet.is_keyframe:
+            return False
+        self._need_key, now = False, self.now()
+        waited = now - waiting.due
+        if waited < _MAX_LATE_S and self.overdue() < _MAX_OVERDUE_PACKETS:
+            return True
+        with self._changed:
+            keys = [one for one in self._pictures if one.due <= now and one.packet.is_keyframe]
+            while keys and self._pictures[0] is not keys[-1]:
+                self._pictures.popleft()
+                self._counts["dropped:source"] += 1
+        if keys:
+            return False
+        self._need_key = waited > 5 * _MAX_LATE_S and not packet.is_keyframe
+        return not (self._need_key or packet.is_disposable)
+
+    def probe(self, opened: OpenedInput) -> Iterator[Arrival]:
+        """The packets; where only that can tell, the first of them say how the source comes."""
+        self._received_at = time.monotonic()
+        packets, stream = self._arrivals(opened), opened.video or opened.sound
+        if not opened.probed or stream is None:
+            return packets
+        look_at(packets, stream, first := deque[Arrival]())
+        leading = [(packet, arrived) for packet, arrived in first if packet.stream is stream]
+        stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
+        opened.by_arrival = bool(leading) and (
+            self._request.live or not is_sent_at_once(stamps, arrivals, timed=opened.timed)
+        )
+        if opened.by_arrival:
+            self._shown_from = -inf if self._request.whole else arrivals[-1]
+            self.buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))
+            opened.rate = (not opened.timed and rate_of_arrivals(arrivals)) or opened.rate
+        return chain(first, packets)
+
+    def start(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
+        """Begins to take packets, and to make AAC of those of sound."""
+        self._demuxing = call_in_thread("demux", self._demux, packets, opened, track)
+
+    def send_sound(self, sound: SoundPacketReady) -> None:
+        """Gives sound to the run."""
+        self._parent.send(replace(sound, captured=sound.captured + self.held_s))
+
+    def _arrivals(self, opened: OpenedInput) -> Iterator[Arrival]:
+        """Packets, and when each came."""
+        streams = [s for s in (opened.video, opened.sound) if s is not None]
+        try:
+            for packet in (
+                repeated(self._request.name, opened.container, *streams)
+                if self._request.loop and opened.film
+                else opened.container.demux(*streams)
+            ):
+                if packet.size:
+                    self._received_at = arrived = time.monotonic()
+                    self._counts["bytes"] += packet.size
+                    yield packet, arrived
+        except av.FFmpegError as error:
+            if not is_unsized_end(error, opened.container):
+                raise
+
+    def _demux(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
+        """Takes packets as they come; those of sound go to the run from here."""
+        pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
+        burst = BurstDetector() if opened.by_arrival and opened.timed and not opened.monotonic else None
+        leading = opened.video or opened.sound
+        if burst is not None and leading is not None and self._request.whole and not self._request.live:
+            packets, burst = as_sent(packets, leading), None
+        alone, taken = opened.alone, -inf
+        for packet, arrived in packets:
+            if pace is not None:
+                arrived = pace.due(packet, self.now())
+                self._wait_for(arrived - _READ_AHEAD_S)
+            elif not opened.timed:
+                packet.pts, packet.dts = None, round(arrived / packet.time_base)
+            if self._parent.gone:
+                return
+            if burst is not None and packet.stream is leading and burst.over(packet, arrived):
+                burst = None
+            if opened.video is not None and packet.stream_index == opened.video.index:
+                if self.resting and alone and arrived - taken < REST_S:
+                    continue
+                taken = arrived
+                if opened.by_arrival and opened.timed and self._request.kind in ("stream", "file"):
+                    self.backlog.note(stamp_of(packet), arrived)
+                fresh = burst is None and arrived >= self._shown_from
+                due = (
+                    self.buffer.due(stamp_of(packet), arrived) if fresh and not (pace or opened.monotonic) else arrived
+                )
+                with self._changed:
+                    self._pictures.append(QueuedPacket(packet, due, fresh))
+                    self._changed.notify()
+                while self._request.whole and len(self._pictures) > _MAX_WAITING and not self._parent.gone:
+                    time.sleep(0.05)
+            elif track is not None:
+                for received in track.push(packet, arrived):
+                    if burst is None:
+                        self._take_sound(received, arrived)
+                self._counts["sounds_undecoded"] = track.errors
+
+    def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
+        """Sound waits as long as video does, so that both reach the outputs together."""
+        due = self.buffer.sound_due(received.stamp, arrived)
+        waits = self._request.whole and not self.playing.is_set()  # for the frame beside it, which is held
+        if waits or due > self.now() or self._sounds:
+            with self._changed:
+                self._sounds.append(QueuedSound(received, due))
+                self._changed.notify()
+        else:
+            self.send_sound(received)
+
+    def _wait_for(self, due: float) -> None:
+        while (left := due - self.now()) > 0 and not self._parent.gone:
+            time.sleep(min(left, 0.2))
+            self._received_at = time.monotonic()
