@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from statistics import median
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -54,6 +54,32 @@ _SOFT = 0.05
 """Low resolution and motion blur from which a blur may have been laid over a face."""
 _RAMP_S = 1.0
 """Seconds in which a strength changes by 1, where frames are not few."""
+
+
+class _Decided(TypedDict):
+    treatment: Any
+    decided: bool
+    applied: tuple[float, float, float]
+    time: float | None
+    changed: float | None
+
+
+class FaceState(_Decided, total=False):
+    """What is known of a face at a time, for a process that continues from there; JSON but for the treatment.
+
+    Attributes:
+        treatment, decided, applied, time: as of the `Analyzer`.
+        changed: when it was decided anew last; None where it was not.
+        recent: time, width and values of each measurement.
+        fades, chosen: of `rtface.enhance.track_store.TrackState`.
+        drift, kept: of the identity guard.
+    """
+
+    recent: list[tuple[float, float, tuple[float, ...]]]
+    fades: dict[str, float]
+    chosen: str | None
+    drift: float | None
+    kept: float
 
 
 class Analyzer:
@@ -113,7 +139,10 @@ class Analyzer:
 
     def due(self, time: float) -> bool:
         """True if the face is to be measured on the frame of this time."""
-        return _begins(_LATER_S if self.decided else _SAMPLE_S, self.last_s, time)
+        period, before = _LATER_S if self.decided else _SAMPLE_S, self.last_s
+        if not before <= time or not math.isfinite(before):  # a step back in time, or the first
+            return True
+        return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)
 
     def learn(self, found: Analysis, width: float, time: float) -> None:
         """Takes what was measured on one frame, and decides where it is time for that."""
@@ -169,7 +198,7 @@ class Analyzer:
         """Strengths as `Treatment.applied`, on the frame just seen."""
         return self.strength, self.first, self.ring
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> FaceState:
         """What holds on the frame just seen, for `handed_over`."""
         return {
             "treatment": self.treatment,
@@ -179,24 +208,24 @@ class Analyzer:
             "changed": self._changed if math.isfinite(self._changed) else None,
         }
 
-    def handed_over(self, time: float, state: dict[str, Any] | None = None, since: float = -math.inf) -> dict[str, Any]:
+    def handed_over(self, time: float, state: FaceState | None = None, since: float = -math.inf) -> FaceState:
         """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
         before, from `since` on."""
         state = state or self.state()
         recent = [entry for entry in tuple(self._recent) if since <= entry[0] < time]
         return {**state, "treatment": asdict(state["treatment"]), "recent": recent}
 
-    def take_over(self, state: dict[str, Any]) -> None:
+    def take_over(self, state: FaceState) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""
         if self._forced is not None:
             return
-        treatment: dict[str, Any] = state["treatment"]
+        treatment = state["treatment"]
         self.treatment = replace(Treatment(False), **{**treatment, "reasons": tuple(treatment["reasons"])})
         self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
         self.time = state.get("time")
         self.until = -math.inf if self.time is None else self.time
         self._changed = -math.inf if state["changed"] is None else state["changed"]
-        self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
+        self._recent = deque((time, width, tuple(values)) for time, width, values in state.get("recent", ()))
         self._first = self._recent[0][0] if self._recent else None
 
     def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
@@ -223,11 +252,3 @@ class Analyzer:
         evidence = self._evidence()
         width = float(np.median([width for _, width, _ in evidence]))
         return choose_treatment(self.lately, width, on=on)
-
-
-def _begins(period: float, before: float, time: float) -> bool:
-    """True if a period of the film's time (seconds) begins between the frame before and this one; also after a step
-    back in time."""
-    if not before <= time or not math.isfinite(before):
-        return True
-    return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)

@@ -14,7 +14,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtface._version import __version__
-from rtface.analysis.treatment import Treatments, read_treatments
+from rtface.analysis.treatment_file import Treatments, read_treatments
 from rtface.config.options import (
     InputOptions,
     Options,

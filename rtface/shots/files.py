@@ -55,15 +55,10 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
 
 
 def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
-    """The text of a file of scenes, of the kind that the extension of `path` names.
-
-    Args:
-        title: name of the film.
-    """
+    """The text of a file of a film's scenes, of the kind that the extension of `path` names."""
     assert found.clock is not None
-    if list_kind(path, "--scenes") == ".csv":
-        return write_csv(found.scenes, found.clock)
-    return write_edl(found.scenes, found.clock, title)
+    shown = found.scenes, found.clock
+    return write_csv(*shown) if list_kind(path, "--scenes") == ".csv" else write_edl(*shown, title)
 
 
 def list_kind(path: Path, option: str) -> str:

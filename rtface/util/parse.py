@@ -48,13 +48,13 @@ def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], 
 
 
 def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
-    """A text of a pattern, in lower case; the message has {option}, {value} and {hint}, one of the words."""
+    """The first group of a pattern in a text; the message has {option}, {value}, {hint}."""
 
     @_check(metavar, *words)
     def check(value: object, shown: str) -> str:
         text = str(value).strip().lower()
-        if re.fullmatch(pattern, text):
-            return text
+        if match := re.fullmatch(pattern, text):
+            return match[1]
         raise UsageError(message, code=code, option=shown, value=_show(value), hint=hint(text, words))
 
     return check
@@ -240,7 +240,7 @@ def time(value: object, shown: str) -> object:
 
 timecode = _text(
     "TIMECODE",
-    r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}",
+    r"(\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3})",
     "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
     code="value_timecode",
 )
@@ -397,7 +397,7 @@ def device(value: object, shown: str) -> str:
 
 decoder = _text(
     "auto|cuda[:N]|software",
-    r"auto|software|cuda(:\d{1,3})?",
+    r"(auto|software|cuda(?::\d{1,3})?)",
     "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
     "auto",
     "cuda",
@@ -407,18 +407,14 @@ decoder = _text(
 """What decodes: "auto", "software", "cuda" or "cuda:N"."""
 
 
-@_check("best|HEIGHT|INDEX", "best")
-def variant(value: object, shown: str) -> str:
-    """A variant of an HLS or DASH list: "best", or a height or number as text."""
-    text = str(value).strip().lower().removesuffix("p")
-    if re.fullmatch(r"best|[1-9]\d{0,4}", text):
-        return text
-    raise UsageError(
-        "{option} must be best, a height as 720, or a number in the list as 1, not {value}",
-        code="value_variant",
-        option=shown,
-        value=_show(value),
-    )
+variant = _text(
+    "best|HEIGHT|INDEX",
+    r"(best|[1-9]\d{0,4})p?",
+    "{option} must be best, a height as 720, or a number in the list as 1, not {value}",
+    "best",
+    code="value_variant",
+)
+"""A variant of an HLS or DASH list: "best", or a height or number as text."""
 
 
 @_check("NAME")

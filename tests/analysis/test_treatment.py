@@ -26,9 +26,8 @@ from rtface.analysis.treatment import (
     gain_of,
     of_colours,
     predicted,
-    read_treatments,
-    treatments_table,
 )
+from rtface.analysis.treatment_file import read_treatments, treatments_table
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import Face, Frame
 from tests.analysis.conftest import BOX, POINTS
@@ -249,16 +248,6 @@ def test_a_gain_at_the_threshold_does_not_flicker() -> None:
         analyzer.learn(_gain(float(0.06 + rng.normal(0, 0.02))), 200, 0.4 * k)
         states.append(analyzer.treatment.on)
     assert sum(a != b for a, b in pairwise(states[1:])) <= 1
-
-
-def test_not_every_picture_is_measured() -> None:
-    analyzer = Analyzer()
-    due = 0
-    for k in range(100):
-        if analyzer.due(k / 25):
-            due += 1
-            analyzer.learn(CLEAN, 200, k / 25)
-    assert due == 7 + 6  # a fifth of a second apart until 1.2 s, then 0.4 s
 
 
 @pytest.mark.parametrize("begins", [0.0, 0.28, 1.72])

@@ -40,7 +40,6 @@ def test_this_installation_has_what_a_run_needs():
     states = {finding.name: finding.state for finding in doctor_checks.examine()}
     for name in ("python", "numpy", "av", "openvino", "openvino CPU", "cache"):
         assert states[name] == "ok", name
-    assert states["encoders"] in ("ok", "warn")
 
 
 def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
@@ -48,11 +47,11 @@ def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
         raise RuntimeError("no such thing")
         yield
 
-    broken.__name__ = "check_codecs"
-    monkeypatch.setattr(doctor_checks, "check_codecs", broken)
+    broken.__name__ = "check_folders"
+    monkeypatch.setattr(doctor_checks, "check_folders", broken)
     found = {finding.name: finding for finding in doctor_checks.examine()}
-    assert found["codecs"].state == "fault"
-    assert "no such thing" in found["codecs"].detail
+    assert found["folders"].state == "fault"
+    assert "no such thing" in found["folders"].detail
     assert all(finding.repair for finding in found.values() if finding.state == "fault")
 
 
@@ -87,14 +86,6 @@ def test_a_bad_configuration_file_is_found(tmp_path):
     finding = findings(doctor_checks.check_settings)["configuration"]
     assert finding.state == "fault"
     assert "nearest is strength" in finding.detail
-
-
-def test_missing_encoders(monkeypatch):
-    monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264", "no_such_encoder"))
-    assert findings(doctor_checks.check_codecs)["encoders"].state == "fault"
-    monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264",))
-    monkeypatch.setattr(doctor_checks, "USEFUL_CODECS", ("no_such_encoder",))
-    assert findings(doctor_checks.check_codecs)["encoders"].state == "warn"
 
 
 def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
