@@ -90,12 +90,7 @@ class AllowedFolders:
                 "this studio was started for certain folders; start it with --folder DIR to allow another",
                 code="folders_fixed",
             )
-        try:
-            write_atomically(self._kept, json.dumps([str(path) for path in added]).encode(), private=True)
-        except OSError as error:
-            raise OutputError(
-                "{path}: cannot be written ({why})", code="cannot_write", path=self._kept, why=error.strerror
-            ) from error
+        write_kept(self._kept, json.dumps([str(path) for path in added]).encode())
         self.added = added
 
     def path(self, name: object) -> Path:
@@ -155,6 +150,16 @@ class AllowedFolders:
         except (OSError, RuntimeError):
             return None
         return Entry(path.name, str(path), folder, 0 if folder else state.st_size, state.st_mtime)
+
+
+def write_kept(path: Path, data: bytes, *, private: bool = True) -> None:
+    """`write_atomically` of what the page keeps; OutputError where that fails."""
+    try:
+        write_atomically(path, data, private=private)
+    except OSError as error:
+        raise OutputError(
+            "{path}: cannot be written ({why})", code="cannot_write", path=path, why=error.strerror
+        ) from error
 
 
 def _root(folder: Path) -> Path:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -238,7 +237,7 @@ class StudioServer:
             _check_certificate(remote)
         self._socket = listen(host, port, "--port")
         self.host, self.port = host, self._socket.getsockname()[1]
-        tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
+        tls = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
         app = build_app(
             studio,
             self.token,
