@@ -109,15 +109,10 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _message(value: object) -> object:
-    """The message of an error of ours, and of what else has one; else the value."""
-    message = getattr(value, "message", None)
-    return message if isinstance(message, Message) else value
-
-
 def _plain(value: object) -> Any:
     """A value as JSON has it."""
-    value = _message(value)
+    message = getattr(value, "message", None)  # of an error of ours, and of what else has one
+    value = message if isinstance(message, Message) else value
     if isinstance(value, Message) and value.code:
         return value.to_dict()
     # A dictionary is a message that became one before.

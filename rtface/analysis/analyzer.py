@@ -69,7 +69,7 @@ class FaceState(_Decided, total=False):
 
     Attributes:
         treatment, decided, applied, time: as of the `Analyzer`.
-        changed: when it was decided anew last; None where it was not.
+        changed: when the decision changed last; None where it did not.
         recent: time, width and values of each measurement.
         fades, chosen: of `rtface.enhance.track_store.TrackState`.
         drift, kept: of the identity guard.
@@ -92,6 +92,7 @@ class Analyzer:
     once.
 
     Attributes:
+        forced: the user's decision, analysed but not overruled; None where there is none.
         treatment: what is decided now.
         decided: whether that holds for longer than until the next measurement.
         strength: of the engine's correction on the frame just seen; 0 means that it changes nothing.
@@ -101,8 +102,7 @@ class Analyzer:
     """
 
     def __init__(self, *, forced: Treatment | None = None) -> None:
-        """`forced`: the user's decision, analysed but not overruled."""
-        self._forced = forced
+        self.forced = forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
         # Time of a measurement; sums and number of all up to it.
         self._totals = deque([(-math.inf, np.zeros(len(_FIELDS)), 0)], _TOTALS)
@@ -114,11 +114,6 @@ class Analyzer:
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
         self.strength = self.first = self.ring = 0.0
-
-    @property
-    def forced(self) -> bool:
-        """True if the user decided, so that no measurement changes the treatment."""
-        return self._forced is not None
 
     @property
     def analysis(self) -> Analysis:
@@ -156,7 +151,7 @@ class Analyzer:
         self._first = time if self._first is None else self._first
         while self._recent[0][0] < time - 2 * MEMORY_S:
             self._recent.popleft()
-        if self._forced is not None:
+        if self.forced is not None:
             return
         before = self.decided
         self.decided = before or time - self._first >= SETTLED_S - 1e-6
@@ -217,7 +212,7 @@ class Analyzer:
 
     def take_over(self, state: FaceState) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""
-        if self._forced is not None:
+        if self.forced is not None:
             return
         treatment = state["treatment"]
         self.treatment = replace(Treatment(False), **{**treatment, "reasons": tuple(treatment["reasons"])})

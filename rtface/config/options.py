@@ -111,6 +111,7 @@ class Option:
         flags: long flags of the command line, the usual one first.
         traits: what else is true of it.
         name, default: of the field.
+        flag: the long flag of the command line, of `flags` the first.
     """
 
     check: v.Check[Any]
@@ -123,11 +124,7 @@ class Option:
     traits: Trait = _NO_TRAIT
     name: str = ""
     default: Any = None
-
-    @property
-    def flag(self) -> str:
-        """The long flag of the command line."""
-        return self.flags[0]
+    flag: str = ""
 
 
 def _option(default: Any, check: v.Check[Any], scope: Scope, help: str, more: str = "", **rest: Any) -> Any:
@@ -725,12 +722,11 @@ GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOption
 
 
 OPTIONS: dict[str, Option] = {
-    field.name: dataclasses.replace(
-        option, name=field.name, default=field.default, flags=option.flags or (f"--{field.name.replace('_', '-')}",)
-    )
+    field.name: dataclasses.replace(option, name=field.name, default=field.default, flags=flags, flag=flags[0])
     for group in GROUPS
     for field in fields(group)
     for option in (field.metadata["option"],)
+    for flags in (option.flags or (f"--{field.name.replace('_', '-')}",),)
 }
 """The declaration of each option, by name, in the order of the groups."""
 

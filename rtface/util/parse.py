@@ -70,10 +70,7 @@ def parse_time(value: object) -> float:
             raise ValueError
         hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    try:
-        seconds = float(value)
-    except OverflowError:
-        raise ValueError from None
+    seconds = float(str(value))  # of a whole number beyond all others infinity
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError
     return seconds
@@ -305,9 +302,9 @@ def faces(value: object, shown: str) -> object:
     """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
     text = ",".join(words)
-    if text in ("all", "largest"):
-        return text
-    if all(_is_track(word) or is_person_number(word) or is_person_name(word) for word in words):
+    if text in ("all", "largest") or all(
+        _is_track(word) or is_person_number(word) or is_person_name(word) for word in words
+    ):
         return text
     raise UsageError(
         "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",

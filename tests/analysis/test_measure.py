@@ -11,7 +11,7 @@ from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.measure import Analysis
 from rtface.frame import Bytes, Face
 from tests.analysis.conftest import BOX, CORE, POINTS, PictureView
-from tests.analysis.degrade import DEGRADATIONS, defocus, gain, motion, noise, upscale
+from tests.analysis.degrade import DEGRADATIONS, defocus, gain, motion, noise
 
 Look = Callable[[Bytes], Analysis]
 
@@ -56,12 +56,6 @@ def test_the_direction_of_the_motion(portrait: Bytes, look: Look, angle: float) 
     found = look(motion(portrait, 12, angle))
     assert found.motion_blur > 0.3
     assert abs((found.motion_angle - angle + 90) % 180 - 90) < 12
-
-
-def test_detail_says_the_true_width(portrait: Bytes, look: Look) -> None:
-    width = BOX[2] - BOX[0]
-    for factor in (2, 3, 4):
-        assert look(upscale(portrait, factor)).detail == pytest.approx(width / factor, rel=0.6)
 
 
 def test_a_dark_skinned_face_in_good_light_is_not_under_exposed(portrait: Bytes, look: Look) -> None:

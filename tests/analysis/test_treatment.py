@@ -301,13 +301,6 @@ def test_a_decision_of_the_user_is_not_taken_over() -> None:
     assert there.treatment == FORCED["never"]
 
 
-def test_a_persons_decision_stands() -> None:
-    analyzer = Analyzer(forced=Treatment(False))
-    assert set(_feed(analyzer, NOISY, 2)) == {0}
-    assert analyzer.analysis.noise == pytest.approx(0.6)
-    assert set(_feed(Analyzer(forced=Treatment(True, 0.3)), CLEAN, 1)) == {0.3}
-
-
 def test_the_analysis_of_a_track_is_a_mean_its_angle_an_axis() -> None:
     analyzer = Analyzer()
     for i, angle in enumerate((175.0, 5.0, 175.0, 5.0)):

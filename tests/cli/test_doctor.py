@@ -13,7 +13,6 @@ from rtface.engine.cuda import driver
 from rtface.engine.listing import EngineInfo
 from rtface.errors import MissingComponent
 from rtface.tracking import models
-from rtface.util import openvino_core
 from rtface.util.install import extra_line
 
 
@@ -86,20 +85,6 @@ def test_a_bad_configuration_file_is_found(tmp_path):
     finding = findings(doctor_checks.check_settings)["configuration"]
     assert finding.state == "fault"
     assert "nearest is strength" in finding.detail
-
-
-def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
-    class Core:
-        available_devices = ("CPU", "GPU.1", "NPU")
-
-        def get_property(self, device, key):
-            return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
-
-    monkeypatch.setattr(openvino_core, "core", Core)
-    found = findings(doctor_checks.check_openvino)
-    assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
-    assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
-    assert found["openvino NPU"].detail.endswith("--device openvino:npu")
 
 
 def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):

@@ -145,3 +145,10 @@ def check_accessible(page: Any) -> None:
 
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
     assert not found.response["violations"], found.generate_report()
+
+
+def expect(locator: Any) -> Any:
+    """Playwright's own, imported where there is a browser."""
+    from playwright.sync_api import expect
+
+    return expect(locator)

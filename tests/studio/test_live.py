@@ -22,7 +22,7 @@ from rtface.errors import Message, RtfaceError, UsageError
 from rtface_studio import live_run
 from rtface_studio.catalogue import catalogue
 from tests.persons.made import ANNA, BEN, learnt
-from tests.studio.conftest import RunningStudio, check_accessible, wait_for
+from tests.studio.conftest import RunningStudio, check_accessible, expect, wait_for
 from tests.studio.films import make_film
 from tests.studio.test_access import ask, call
 from tests.studio.test_stills import make_photo
@@ -473,8 +473,6 @@ def test_a_page_that_is_loaded_again_knows_the_source(page: Any) -> None:
 
 @pytest.mark.slow
 def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, film: Path) -> None:
-    from playwright.sync_api import expect
-
     page.get_by_role("link", name="Live").click()
     page.get_by_label("From").select_option("film")
     page.get_by_label("Path").fill(str(film))
@@ -536,7 +534,6 @@ def test_an_overlay_without_what_it_needs_begins_no_run(studio: RunningStudio, f
 @pytest.mark.slow
 def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudio, film: Path) -> None:
     pytest.importorskip("rtface_overlays")
-    from playwright.sync_api import expect
 
     def drawn() -> list[str]:
         return until(studio, "running")["settings"].get("stages", [])
@@ -662,8 +659,6 @@ def test_who_cancels_leaves_no_folder(studio: RunningStudio, tmp_path: Path, mon
 
 
 def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None:
-    from playwright.sync_api import expect
-
     learnt(learned.path_of("ben"), BEN)
     page.route("**/api/persons/learn", lambda route: route.fulfill(json={"learning": {"state": "waiting"}}))
     page.get_by_role("link", name="Live").click()

@@ -101,10 +101,8 @@ class FilmSettings:
 
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""
-        own = self._treated(person)
-        if not own:
-            return None
-        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), ("set for this person",))
+        own, why = self._treated(person), ("set for this person",)
+        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), why) if own else None
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.

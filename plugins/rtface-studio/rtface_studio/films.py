@@ -36,7 +36,7 @@ from rtface_studio.analysis import FilmTasks
 from rtface_studio.context import Studio
 from rtface_studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface_studio.film_settings import FilmSettings, SettingsFolder
-from rtface_studio.folders import check_no_playlist
+from rtface_studio.folders import check_no_playlist, stamp_of
 from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
 from rtface_studio.queue import ensure_runner, estimate
 
@@ -115,7 +115,7 @@ class Films:
             )
         if (film := self._opened(path)) is not None:
             return film
-        stamp, facts, settings = _stamp(path), film_facts(path), SettingsFolder(path)
+        stamp, facts, settings = stamp_of(path), film_facts(path), SettingsFolder(path)
         with self._lock:  # another page may have opened it meanwhile
             if (film := self._opened(path)) is None:
                 number = next(number for number in self._numbers if number not in self._films)
@@ -174,7 +174,7 @@ class Films:
                 path = Path(row["path"])
                 if not self._studio.folders.holds(path):
                     self._elsewhere.append(row)
-                elif path.resolve() == path and (stamp := _stamp(path)) == tuple(row["stamp"]):
+                elif path.resolve() == path and (stamp := stamp_of(path)) == tuple(row["stamp"]):
                     self._films[int(row["id"])] = Film(int(row["id"]), path, stamp, row["facts"], SettingsFolder(path))
         except FileNotFoundError:
             return
@@ -182,7 +182,7 @@ class Films:
             log.warning("the list of open films of the last start cannot be read (%s)", reason(error))
 
     def _opened(self, path: Path) -> Film | None:
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         return next((film for film in self._films.values() if (film.path, film.stamp) == (path, stamp)), None)
 
     def get(self, number: str) -> Film:
@@ -217,7 +217,7 @@ class Films:
             UsageError: its path leads out of the folders by now.
         """
         film = self.get(number)
-        if self._studio.folders.path(str(film.path)) != film.path or _stamp(film.path) != film.stamp:
+        if self._studio.folders.path(str(film.path)) != film.path or stamp_of(film.path) != film.stamp:
             raise InputMissing(
                 "{name} has changed or is gone since it was opened; choose it again",
                 code="film_changed",
@@ -481,15 +481,6 @@ def film_facts(path: Path) -> FilmFacts:
 
 def _list_file() -> Path:
     return data_dir() / "studio" / "open-films.json"
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Stamp as of `Film`; () where there is no file."""
-    try:
-        state = path.stat()
-    except OSError:
-        return ()
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def persons_at(found: JsonObject, time: float) -> list[str]:

@@ -198,6 +198,15 @@ def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
     )
 
 
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What tells another file at a path: device, number, size and time of change; () where there is no file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+
 def check_no_playlist(path: Path) -> None:
     """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
     if is_playlist(path):

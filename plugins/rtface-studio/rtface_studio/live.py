@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from http import HTTPStatus
@@ -52,41 +52,21 @@ def routes(studio: Studio) -> list[BaseRoute]:
         live.watch()
         return JSONResponse(await in_thread(live.state))
 
+    starts = {"start": live.start, "restart": live.restart, "stop": live.stop, "films_wait": live.let_films_wait}
+    changes: dict[str, Callable[[LiveRun, JsonObject], object]] = {
+        "set": lambda run, body: run.set(body.get("name"), body.get("value")),
+        "overlays": lambda run, body: {"stages": run.set_overlays(studio.folders, body.get("stages"))},
+        "persons": lambda run, _: {"persons": run.recognise()},
+        "person": lambda run, body: {"persons": run.set_person(body.get("name"), body.get("strength"))},
+    }
+
     async def start(request: Request) -> Response:
-        await in_thread(live.start, await json_body(request))
-        live.watch()
-        return JSONResponse(await in_thread(live.state))
-
-    async def restart(request: Request) -> Response:
-        await in_thread(live.restart, (await json_body(request)).get("settings"))
-        return JSONResponse(await in_thread(live.state))
-
-    async def stop(request: Request) -> Response:
-        await in_thread(live.stop)
-        return JSONResponse(await in_thread(live.state))
+        await in_thread(starts[request.url.path.rpartition("/")[2]], await json_body(request))
+        return await state(request)
 
     async def change(request: Request) -> Response:
-        body = await json_body(request)
-        return JSONResponse(await in_thread(live.running().set, body.get("name"), body.get("value")))
-
-    async def films_wait(request: Request) -> Response:
-        if not isinstance(value := (await json_body(request)).get("value"), bool):
-            raise UsageError("value must be true or false", code="true_false")
-        live.films_wait = value
-        return JSONResponse(await in_thread(live.state))
-
-    async def overlays(request: Request) -> Response:
-        stages = (await json_body(request)).get("stages")
-        return JSONResponse({"stages": await in_thread(live.running().set_overlays, studio.folders, stages)})
-
-    async def recognise(request: Request) -> Response:
-        return JSONResponse({"persons": await in_thread(live.running().recognise)})
-
-    async def person(request: Request) -> Response:
-        body = await json_body(request)
-        return JSONResponse(
-            {"persons": await in_thread(live.running().set_person, body.get("name"), body.get("strength"))}
-        )
+        name, body = request.url.path.rpartition("/")[2], await json_body(request)
+        return JSONResponse(await in_thread(changes[name], live.running(), body))
 
     async def face(request: Request) -> Response:
         name = request.query_params.get("name", "")
@@ -114,14 +94,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
     return [
         Route("/api/live", state),
         Route("/api/live/devices", found),
-        Route("/api/live/start", start, methods=["POST"]),
-        Route("/api/live/restart", restart, methods=["POST"]),
-        Route("/api/live/stop", stop, methods=["POST"]),
-        Route("/api/live/set", change, methods=["POST"]),
-        Route("/api/live/films_wait", films_wait, methods=["POST"]),
-        Route("/api/live/overlays", overlays, methods=["POST"]),
-        Route("/api/live/persons", recognise, methods=["POST"]),
-        Route("/api/live/person", person, methods=["POST"]),
+        *(Route(f"/api/live/{name}", start, methods=["POST"]) for name in starts),
+        *(Route(f"/api/live/{name}", change, methods=["POST"]) for name in changes),
         Route("/api/live/face", face),
         Route("/api/live/preview", preview),
         Route("/api/live/presets", presets),
@@ -185,10 +159,16 @@ class _Live:
         if held is not None:
             held.close()
 
-    def restart(self, settings: object) -> None:
+    def let_films_wait(self, body: JsonObject) -> None:
+        """Sets whether the queue waits while the run has a viewer."""
+        if not isinstance(value := body.get("value"), bool):
+            raise UsageError("value must be true or false", code="true_false")
+        self.films_wait = value
+
+    def restart(self, body: JsonObject) -> None:
         """Ends the run and starts it with other settings, between the same source and output; where `stop` is called
         meanwhile, it does not start."""
-        options = live_options(self._studio.folders, settings)
+        options = live_options(self._studio.folders, body.get("settings"))
         with self._starting:
             run, stops = self.running(), self._stops
             run.stop()
@@ -198,7 +178,7 @@ class _Live:
                 if self._stops == stops:
                     self._begin(replace(run.plan, options=options))
 
-    def stop(self) -> None:
+    def stop(self, body: JsonObject | None = None) -> None:
         """Ends the run, if there is one."""
         with self._lock:
             self._stops += 1

@@ -271,11 +271,8 @@ class LiveRun:
         ):
             self._killed = end == self._process.kill
             end()
-            try:
-                self._process.wait(seconds)
+            if self.ends(seconds):
                 return
-            except subprocess.TimeoutExpired:
-                continue
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -37,7 +37,6 @@ from rtface_studio.context import Studio
 from rtface_studio.password import PasswordLogin
 
 PORT = 8790
-EVERYWHERE = frozenset({"0.0.0.0", "::"})
 _KINDS = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -251,7 +250,7 @@ class StudioServer:
     def address(self) -> str:
         """URL of the page, by the machine's name where all its addresses are listened at; with the token, where there
         is no password."""
-        name = socket.gethostname() if self.host in EVERYWHERE else self.host
+        name = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         host = f"[{name}]" if ":" in name else name
         return (
             f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"

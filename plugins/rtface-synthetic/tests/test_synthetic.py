@@ -30,7 +30,6 @@ from rtface_synthetic import generator as networks
 from rtface_synthetic import stage as module
 from rtface_synthetic.actor import Actor, cast
 from rtface_synthetic.generator import Generator, find_networks
-from rtface_synthetic.light import relight
 from rtface_synthetic.puppet import draw
 from rtface_synthetic.shape import Shape
 from rtface_synthetic.stage import Synthetic
@@ -93,24 +92,6 @@ def test_no_triangle_joins_the_lips_and_the_face_has_no_hole(actor: Actor):
     cv2.fillPoly(inside, [np.rint(actor.mesh[list(FACE_OVAL), :2]).astype(np.int32)], 255)
     inside = cv2.erode(inside, np.ones((5, 5), np.uint8))
     assert not ((inside > 0) & (drawn == 0)).any()
-
-
-def test_a_skin_on_its_own_mesh_is_itself(actor: Actor):
-    out, drawn = draw(actor.mesh, 512, ((actor.skin, actor.triangles),))
-    inside = cv2.erode(drawn, np.ones((5, 5), np.uint8)) > 0
-    assert inside.sum() > 40_000
-    assert np.abs(out[inside].astype(int) - actor.skin.pixels[inside]).mean() < 1.0
-
-
-def test_light_comes_from_the_scene_features_from_the_skin():
-    x = np.linspace(0, 6 * np.pi, 256)
-    features = 12 * np.sin(4 * x)[None, :, None] * np.ones((256, 1, 3))
-    light = np.linspace(60, 180, 256)[:, None, None] * np.array([1.0, 0.9, 0.8])
-    skin, scene = ((a + np.zeros((256, 256, 3))).astype(np.uint8) for a in (130 + features, light))
-    out = relight(skin, scene, np.ones((256, 256), np.float32)).astype(float)
-    rows = out[40:-40].mean(1)
-    assert np.abs(rows - scene[40:-40, 0]).max() < 10
-    assert np.std(out[128, :, 0]) > 0.6 * np.std(skin[128, :, 0])
 
 
 def test_shape_zero_keeps_the_wearer_and_one_the_outline(actor: Actor):
