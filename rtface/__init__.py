@@ -31,6 +31,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("SVT_LOG", "1")
 
 if TYPE_CHECKING:
+    from rtface.analysis.track_report import TrackReport
     from rtface.api import analyze, run
     from rtface.config.options import Options
     from rtface.enhancer import Enhancer
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from rtface.frame import Face
     from rtface.jobs.queue.api import Queue
     from rtface.pipeline.progress import Progress
-    from rtface.report import Report, TrackReport
+    from rtface.report import Report
 
 __all__ = [
     "Enhancer",
@@ -64,7 +65,7 @@ _MODULES = {
     "Progress": "pipeline.progress",
     "Queue": "jobs.queue.api",
     "Report": "report",
-    "TrackReport": "report",
+    "TrackReport": "analysis.track_report",
 }
 
 

@@ -14,8 +14,9 @@ from rtface.errors import Interrupted, UsageError, log
 from rtface.pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    from rtface.analysis.track_report import TrackReport
     from rtface.live.session import LiveSession
-    from rtface.report import Report, TrackReport
+    from rtface.report import Report
 
 
 @contextmanager

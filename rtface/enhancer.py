@@ -76,11 +76,8 @@ class Enhancer:
         rate: Any = parse.rate(fps, "fps")
         self._tick = Fraction(1, 90_000)
         self._step = round(90_000 / rate)
-        self._open(analysis=analysis, wait=wait)
         self._faces: tuple[Face, ...] = ()
         self.enabled = True
-
-    def _open(self, *, analysis: bool, wait: bool) -> None:
         self._pts = -self._step
         self.stats = Stats()
         engines = engine_names(self._options.engine, self._options.engine_control)

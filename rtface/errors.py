@@ -20,7 +20,8 @@ to do next; it is one line, fit to be shown to a user without a traceback. `code
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from rtface.redaction import redacted, redacted_values
 
@@ -46,6 +47,14 @@ class _Placeholders(dict[str, object]):
         if not name.startswith("--"):
             raise KeyError(name)
         return OptionFlag(name)
+
+
+class MessageTable(TypedDict):
+    """A `Message` as JSON has it."""
+
+    code: str
+    values: dict[str, Any]
+    message: str
 
 
 class Message(str):
@@ -79,12 +88,12 @@ class Message(str):
         """Itself without line breaks, which names of files and other programs may bring in."""
         return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
-    def to_dict(self) -> dict[str, Any]:
-        """``{"code": …, "values": …, "message": …}``."""
+    def to_dict(self) -> MessageTable:
+        """The line as a table; `of` takes it back."""
         return {"code": self.code, "values": self.values, "message": str(self)}
 
     @classmethod
-    def of(cls, table: dict[str, Any]) -> Message:
+    def of(cls, table: Mapping[str, Any]) -> Message:
         """What `to_dict` gave."""
         line = cls(table.get("message", ""))
         line.code, line.values = table.get("code", ""), table.get("values", {})
@@ -100,15 +109,10 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _message(value: object) -> object:
-    """The message of an error of ours, and of what else has one; else the value."""
-    message = getattr(value, "message", None)
-    return message if isinstance(message, Message) else value
-
-
 def _plain(value: object) -> Any:
     """A value as JSON has it."""
-    value = _message(value)
+    message = getattr(value, "message", None)  # of an error of ours, and of what else has one
+    value = message if isinstance(message, Message) else value
     if isinstance(value, Message) and value.code:
         return value.to_dict()
     # A dictionary is a message that became one before.

@@ -256,12 +256,10 @@ class Packet:
 
 
 class Pixels(Protocol):
-    """Pixels of crops where a device keeps them: a numpy array on the host, a handle of GPU memory."""
+    """Pixels of crops where a device keeps them: a numpy array on the host, a handle of GPU memory; N, 3, S, S."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """N, 3, S, S."""
-        ...
+    def shape(self) -> tuple[int, ...]: ...
 
 
 PixelsT = TypeVar("PixelsT", bound=Pixels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
@@ -72,9 +72,6 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
 extension cannot be used on this machine, or None; where it is "", the factory's own ``why_unusable`` is asked."""
 
-_CHECKS = {"stage": "rtface.stages.entry_points:check_version"}
-"""Kind → function of name and factory that raises where a plugin does not fit this version of the interface."""
-
 
 @dataclass(frozen=True, slots=True)
 class Extension:
@@ -92,10 +89,6 @@ class Extension:
     distribution: str
     version: str
     unusable: str | None
-
-    def to_dict(self) -> dict[str, str | None]:
-        """All attributes as a table."""
-        return asdict(self)
 
 
 def installed(kind: str) -> dict[str, EntryPoint]:
@@ -174,8 +167,8 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
     """
     try:
         factory = load(kind, name)
-        if kind in _CHECKS:
-            _attribute(_CHECKS[kind])(name, factory)
+        if kind == "stage":  # raises where it does not fit this version of the interface
+            _attribute("rtface.stages.entry_points:check_version")(name, factory)
         answer = getattr(factory, question, lambda: None)()
         return (tuple(answer) if isinstance(answer, Iterator) else answer), None
     except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for

@@ -34,13 +34,14 @@ MEMORY_S = 0.3
 
 
 class Sink(Protocol):
-    """Takes frames in pts order and packets, interleaves them, and appears whole or not at all."""
+    """Takes frames in pts order and packets, interleaves them, and appears whole or not at all.
+
+    Attributes:
+        kept: after `abort` or a failed write, how many of the frames, from the first on, lie in the part that was kept.
+    """
 
     @property
-    def kept(self) -> int:
-        """After `abort` or a failed write: how many of the frames, from the first on, lie in the part that was kept."""
-        ...
-
+    def kept(self) -> int: ...
     def write(self, item: Item) -> None: ...
 
     def finish(self) -> None:
@@ -137,37 +138,30 @@ class Restored(Generic[PixelsCo]):
 
 
 class Engine(Protocol):
-    """A restoration network, ready to run."""
+    """A restoration network, ready to run.
+
+    Attributes:
+        size: S, the side in pixels of the square crop it takes.
+        whole: whether it answers for all of the crop, hair and neck too.
+        heavy: whether films run it on keyframes only, unless another spacing is asked for.
+        vivid: whether it makes up detail, which is likely rather than true.
+        ms: milliseconds that one crop takes where nothing else runs, as far as that was seen.
+    """
 
     @property
     def name(self) -> str: ...
     @property
-    def size(self) -> int:
-        """S, the side in pixels of the square crop it takes."""
-        ...
-
+    def size(self) -> int: ...
     @property
-    def whole(self) -> bool:
-        """True if it answers for all of the crop, hair and neck too."""
-        ...
-
+    def whole(self) -> bool: ...
     @property
     def recurrent(self) -> bool: ...
     @property
-    def heavy(self) -> bool:
-        """True if films run it on keyframes only, unless another spacing is asked for."""
-        ...
-
+    def heavy(self) -> bool: ...
     @property
-    def vivid(self) -> bool:
-        """True if it makes up detail, which is likely rather than true."""
-        ...
-
+    def vivid(self) -> bool: ...
     @property
-    def ms(self) -> float:
-        """Milliseconds that one crop takes where nothing else runs, as far as that was seen."""
-        ...
-
+    def ms(self) -> float: ...
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
         """Restores `Crops.pixels`: float32 N×3×S×S RGB 0…1, where its device keeps them, or on the host (one crop).
         The answer's arrays are where the crops were.
@@ -215,8 +209,7 @@ class ShapingOptions:
 class TrackMemory(Protocol):
     """State of one track's correction from frame to frame (`rtface.correct.CorrectionState`)."""
 
-    def reset(self) -> None:
-        """Forgets the frames before."""
+    def reset(self) -> None: ...
 
 
 class ShapeTask(Protocol):
@@ -224,67 +217,57 @@ class ShapeTask(Protocol):
 
     Attributes:
         restored: the engine's answer; None between keyframes, where the device carries, or while there is none.
+        crops: the crop of this one face.
+        mesh: the face's points in crop pixels, float64 (478, 2), or None.
+        state: of its track's correction; changed.
+        shaping: what the user asked for.
+        time: of the frame, seconds.
+        seed: a number for each track and frame (synthetic grain).
+        scale: crop pixels per frame pixel.
     """
 
     restored: Restored[Pixels] | None
 
     @property
-    def crops(self) -> Crops[Pixels]:
-        """The crop of this one face."""
-        ...
-
+    def crops(self) -> Crops[Pixels]: ...
     @property
-    def mesh(self) -> Float | None:
-        """The face's points in crop pixels, float64 (478, 2), or None."""
-        ...
-
+    def mesh(self) -> Float | None: ...
     @property
-    def state(self) -> TrackMemory:
-        """State of its track's correction; changed."""
-        ...
-
+    def state(self) -> TrackMemory: ...
     @property
-    def shaping(self) -> ShapingOptions:
-        """What the user asked for."""
-        ...
-
+    def shaping(self) -> ShapingOptions: ...
     @property
-    def time(self) -> float:
-        """Time of the frame, seconds."""
-        ...
-
+    def time(self) -> float: ...
     @property
-    def seed(self) -> int:
-        """A number for each track and frame (synthetic grain)."""
-        ...
-
+    def seed(self) -> int: ...
     @property
-    def scale(self) -> float:
-        """Crop pixels per frame pixel."""
-        ...
+    def scale(self) -> float: ...
 
 
 class Correction(Protocol):
-    """What is to be added to a frame for one face; only the device that shaped it knows where it is."""
+    """What is to be added to a frame for one face; only the device that shaped it knows where it is.
+
+    Attributes:
+        matrix: float64 2×3, display → the correction's pixels.
+    """
 
     @property
-    def matrix(self) -> Float:
-        """Float64 2×3, display → the correction's pixels."""
-        ...
+    def matrix(self) -> Float: ...
 
 
 class Device(Protocol):
-    """Cuts crops out of native planes, shapes what engines made of them, and adds it to the planes."""
+    """Cuts crops out of native planes, shapes what engines made of them, and adds it to the planes.
+
+    Attributes:
+        carries: whether `shape` moves the last keyframe's correction to faces that no engine has seen
+            (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a light engine's
+            answers (`rtface.enhance.keyframes.scheduler`) are joined on the host and do not need it.
+    """
 
     @property
     def name(self) -> str: ...
     @property
-    def carries(self) -> bool:
-        """True if `shape` moves the last keyframe's correction to faces that no engine has seen
-        (`rtface.correct.reproject`), so that an engine may rest between keyframes. Keyframes over a light engine's
-        answers (`rtface.enhance.keyframes.scheduler`) are joined on the host and do not need it."""
-        ...
-
+    def carries(self) -> bool: ...
     def view(self, frame: Frame) -> View: ...
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> Sequence[Crops[Pixels]]:
@@ -337,8 +320,14 @@ class CodedNetwork(Protocol):
 
 
 class Engines(Protocol):
-    """The engines of a run (`rtface.engine.engine_set.EngineSet`)."""
+    """The engines of a run (`rtface.engine.engine_set.EngineSet`).
 
+    Attributes:
+        described: names and devices for the report.
+    """
+
+    @property
+    def described(self) -> tuple[str, str]: ...
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> Engine:
         """The engine for a face; `faces` share a live frame's time, 0 where time does not count (films)."""
         ...
@@ -350,11 +339,6 @@ class Engines(Protocol):
 
     def of_person(self, engine: Engine, person: str) -> Engine:
         """The engine with the weights of a person, where these were loaded; else as it is."""
-        ...
-
-    @property
-    def described(self) -> tuple[str, str]:
-        """Names and devices for the report."""
         ...
 
 

@@ -46,10 +46,6 @@ class Histogram:
         lower = EDGES[i - 1] if i else EDGES[0]
         return float(min(np.sqrt(lower * EDGES[i]), self.max))
 
-    @property
-    def mean(self) -> float:
-        return self.total / self.count if self.count else 0.0
-
 
 class Stats:
     """Shared by every step of one run; safe to use from several threads.
@@ -134,7 +130,7 @@ class Stats:
         with self._lock:
             return {
                 name: {
-                    "mean": round(1e3 * h.mean, 3),
+                    "mean": round(1e3 * h.total / max(1, h.count), 3),
                     "p50": round(1e3 * h.percentile(50), 3),
                     "p95": round(1e3 * h.percentile(95), 3),
                     "p99": round(1e3 * h.percentile(99), 3),

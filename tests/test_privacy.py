@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rtface.analysis.track_report import TrackReport
 from rtface.config.options import Options
 from rtface.engine.learned import path_of
-from rtface.report import Report, TrackReport, metadata_options
+from rtface.report import Report, metadata_options
 from rtface.trust.credentials_writing import manifest
 from rtface.trust.sidecar import Made, options_said
 from tests.persons.made import ANNA, learnt

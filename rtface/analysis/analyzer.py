@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from statistics import median
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 
@@ -56,6 +56,32 @@ _RAMP_S = 1.0
 """Seconds in which a strength changes by 1, where frames are not few."""
 
 
+class _Decided(TypedDict):
+    treatment: Any
+    decided: bool
+    applied: tuple[float, float, float]
+    time: float | None
+    changed: float | None
+
+
+class FaceState(_Decided, total=False):
+    """What is known of a face at a time, for a process that continues from there; JSON but for the treatment.
+
+    Attributes:
+        treatment, decided, applied, time: as of the `Analyzer`.
+        changed: when the decision changed last; None where it did not.
+        recent: time, width and values of each measurement.
+        fades, chosen: of `rtface.enhance.track_store.TrackState`.
+        drift, kept: of the identity guard.
+    """
+
+    recent: list[tuple[float, float, tuple[float, ...]]]
+    fades: dict[str, float]
+    chosen: str | None
+    drift: float | None
+    kept: float
+
+
 class Analyzer:
     """One track's analysis over time and the treatment that follows; it never jumps from one frame to the next.
 
@@ -66,6 +92,7 @@ class Analyzer:
     once.
 
     Attributes:
+        forced: the user's decision, analysed but not overruled; None where there is none.
         treatment: what is decided now.
         decided: whether that holds for longer than until the next measurement.
         strength: of the engine's correction on the frame just seen; 0 means that it changes nothing.
@@ -75,8 +102,7 @@ class Analyzer:
     """
 
     def __init__(self, *, forced: Treatment | None = None) -> None:
-        """`forced`: the user's decision, analysed but not overruled."""
-        self._forced = forced
+        self.forced = forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
         # Time of a measurement; sums and number of all up to it.
         self._totals = deque([(-math.inf, np.zeros(len(_FIELDS)), 0)], _TOTALS)
@@ -88,11 +114,6 @@ class Analyzer:
         self.treatment = forced or Treatment(False)
         self.decided = forced is not None
         self.strength = self.first = self.ring = 0.0
-
-    @property
-    def forced(self) -> bool:
-        """True if the user decided, so that no measurement changes the treatment."""
-        return self._forced is not None
 
     @property
     def analysis(self) -> Analysis:
@@ -113,7 +134,10 @@ class Analyzer:
 
     def due(self, time: float) -> bool:
         """True if the face is to be measured on the frame of this time."""
-        return _begins(_LATER_S if self.decided else _SAMPLE_S, self.last_s, time)
+        period, before = _LATER_S if self.decided else _SAMPLE_S, self.last_s
+        if not before <= time or not math.isfinite(before):  # a step back in time, or the first
+            return True
+        return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)
 
     def learn(self, found: Analysis, width: float, time: float) -> None:
         """Takes what was measured on one frame, and decides where it is time for that."""
@@ -127,7 +151,7 @@ class Analyzer:
         self._first = time if self._first is None else self._first
         while self._recent[0][0] < time - 2 * MEMORY_S:
             self._recent.popleft()
-        if self._forced is not None:
+        if self.forced is not None:
             return
         before = self.decided
         self.decided = before or time - self._first >= SETTLED_S - 1e-6
@@ -169,7 +193,7 @@ class Analyzer:
         """Strengths as `Treatment.applied`, on the frame just seen."""
         return self.strength, self.first, self.ring
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> FaceState:
         """What holds on the frame just seen, for `handed_over`."""
         return {
             "treatment": self.treatment,
@@ -179,24 +203,24 @@ class Analyzer:
             "changed": self._changed if math.isfinite(self._changed) else None,
         }
 
-    def handed_over(self, time: float, state: dict[str, Any] | None = None, since: float = -math.inf) -> dict[str, Any]:
+    def handed_over(self, time: float, state: FaceState | None = None, since: float = -math.inf) -> FaceState:
         """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
         before, from `since` on."""
         state = state or self.state()
         recent = [entry for entry in tuple(self._recent) if since <= entry[0] < time]
         return {**state, "treatment": asdict(state["treatment"]), "recent": recent}
 
-    def take_over(self, state: dict[str, Any]) -> None:
+    def take_over(self, state: FaceState) -> None:
         """Continues from what `handed_over` returned; a decision of the user stays."""
-        if self._forced is not None:
+        if self.forced is not None:
             return
-        treatment: dict[str, Any] = state["treatment"]
+        treatment = state["treatment"]
         self.treatment = replace(Treatment(False), **{**treatment, "reasons": tuple(treatment["reasons"])})
         self.decided, (self.strength, self.first, self.ring) = state["decided"], state["applied"]
         self.time = state.get("time")
         self.until = -math.inf if self.time is None else self.time
         self._changed = -math.inf if state["changed"] is None else state["changed"]
-        self._recent = deque((time, width, tuple(values)) for time, width, values in state["recent"])
+        self._recent = deque((time, width, tuple(values)) for time, width, values in state.get("recent", ()))
         self._first = self._recent[0][0] if self._recent else None
 
     def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
@@ -223,11 +247,3 @@ class Analyzer:
         evidence = self._evidence()
         width = float(np.median([width for _, width, _ in evidence]))
         return choose_treatment(self.lately, width, on=on)
-
-
-def _begins(period: float, before: float, time: float) -> bool:
-    """True if a period of the film's time (seconds) begins between the frame before and this one; also after a step
-    back in time."""
-    if not before <= time or not math.isfinite(before):
-        return True
-    return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)

@@ -70,8 +70,7 @@ class Doubt:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Doubt:
         """Gives it as JSON, under the keys of `DOUBT`."""
-        known: dict[str, Any] = {name: values[name] for name in DOUBT}
-        known["box"] = tuple(values["box"])
+        known: Any = {name: values[name] for name in DOUBT} | {"box": tuple(values["box"])}
         return cls(**known)
 
     def joined(self, other: Doubt) -> Doubt:
@@ -81,7 +80,7 @@ class Doubt:
 
     def since(self, origin: float) -> Doubt:
         """The same with times that count from `origin`, rounded as a report has them."""
-        values: dict[str, Any] = {name: round(getattr(self, name), 4) for name in DOUBT if name != "box"}
+        values = {name: round(getattr(self, name), 4) for name in DOUBT if name != "box"}
         values |= {name: round(getattr(self, name) - origin, 3) + 0.0 for name in _TIMES}  # no -0.0
         x0, y0, x1, y1 = (round(side, 1) for side in self.box)
         return replace(self, box=(x0, y0, x1, y1), **values)

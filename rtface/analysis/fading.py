@@ -63,19 +63,15 @@ def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | No
         (round(float(np.clip(power, *_POWERS)), 3), round(float(np.clip(gain, *_GAINS)), 3)) for power, gain in line
     )
     after = np.array([values_through(skin, curve) for skin in skins])
-    return curve if said[:, 0].max() > _FADED and _is_skin(after) else None
+    mean, scale, most = (np.array(value) for value in _SKIN)
+    ratios = np.median(np.log((after[:, [0, 2]] + FADED_FLOOR) / (after[:, 1:2] + FADED_FLOOR)), axis=0)
+    return curve if said[:, 0].max() > _FADED and np.linalg.norm((ratios - mean) / scale) < most else None
 
 
 def values_through(values: Float, curve: FadingCurve) -> Float:
     """RGB values 0…1 through a curve."""
     power, gain = np.array(curve).T
     return without_fading(values, power, gain)
-
-
-def _is_skin(skins: Float) -> bool:
-    mean, scale, most = (np.array(value) for value in _SKIN)
-    ratios = np.median(np.log((skins[:, [0, 2]] + FADED_FLOOR) / (skins[:, 1:2] + FADED_FLOOR)), axis=0)
-    return bool(np.linalg.norm((ratios - mean) / scale) < most)
 
 
 def _spread(rgb: Any) -> float:

@@ -1,31 +1,14 @@
-"""The treatment of a face, and the JSON file in which a user can change it.
-
-The file is JSON: ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys
-of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
-have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
-"""
+"""The treatment of a face: whether and how strongly it is corrected."""
 
 from __future__ import annotations
 
 import math
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePath
-from typing import Any, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from rtface.analysis.measure import Analysis, ramp
 from rtface.analysis.patch import SMALLEST_FACE
 from rtface.analysis.verdict import UNCHANGED, faults_of
-from rtface.config.gone import gone
-from rtface.errors import InputMissing, UsageError
-from rtface.util.foreign import check_shape, read_regular
-from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
-from rtface.util.spelling import hint
-from rtface.util.toml_dataclass import parse_json
-
-VERSION = 1
 
 # Gain in dB from which on a face is treated, and below which a treated one is let go. Less cannot be seen.
 _ON, _OFF = 0.06, 0.03
@@ -113,6 +96,10 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
     if gain < (_OFF if on else _ON):
         return Treatment(False, 0.0, ("nothing to gain",), gain=round(gain, 2))
     reasons = tuple(f"{name} {score:.2f}" for name, score in faults_of(analysis.scores()) if name not in UNCHANGED)
+    # A face lacks the look's detail where it was enlarged or is out of focus, by the codec's step where that is known,
+    # and by the expected error. A fine step's picture has its detail, and would lose by more.
+    coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
+    lacking = _lacking(analysis, _made_larger(analysis, face_width))
     return Treatment(
         True,
         round(strength, 3),
@@ -120,16 +107,8 @@ def choose_treatment(analysis: Analysis, face_width: float, *, on: bool = False)
         first=round(first, 3),
         ring=round(ring, 3),
         gain=round(gain, 2),
-        detail=round(detail_share(analysis, face_width), 3),
+        detail=round(max(_lacking(analysis), lacking, coarse, ramp(analysis.error, *_DETAIL_ERROR)), 3),
     )
-
-
-def detail_share(analysis: Analysis, face_width: float) -> float:
-    """Share of the look's detail that a face lacks, 0…1: where it was enlarged or is out of focus, by the codec's step
-    where that is known, and by the expected error. A fine step's picture has its detail, and would lose by more."""
-    coarse = ramp(math.log2(analysis.step), *_DETAIL_STEP) if analysis.step > 0.0 else 0.0
-    lacking = _lacking(analysis, _made_larger(analysis, face_width))
-    return max(_lacking(analysis), lacking, coarse, ramp(analysis.error, *_DETAIL_ERROR))
 
 
 def features(analysis: Analysis, face_width: float) -> tuple[float, ...]:
@@ -224,114 +203,3 @@ def _certainty(analysis: Analysis) -> float:
     """Share of a strength that a picture with little error gets, which may be one without any: by the codec's step, or
     where that is unknown by the expected error."""
     return ramp(math.log2(analysis.step), *_FINE) if analysis.step > 0.0 else ramp(analysis.error, *_DOUBT)
-
-
-def treatments_table(
-    tracks: Mapping[int, Treatment], notes: Mapping[int, Mapping[str, Any]] | None = None
-) -> dict[str, object]:
-    """The treatment file as a table."""
-    return {
-        "version": VERSION,
-        "tracks": {
-            str(track): {
-                "on": t.on,
-                "strength": t.strength if t.on else 1.0,
-                "first": t.first,
-                "ring": t.ring,
-                "detail": t.detail,
-                "gain_db": t.gain,
-                "reasons": list(t.reasons),
-                **(notes or {}).get(track, {}),
-            }
-            for track, t in sorted(tracks.items())
-        },
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Treatments:
-    """What a treatment file says.
-
-    Attributes:
-        by_track: the treatments of tracks.
-        by_person: those of persons, by label in lower case; those without a key that a treatment has are left out.
-        made_for: the input that the file was made for; None where it says none.
-    """
-
-    by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
-    by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
-    made_for: str | None = None
-
-    def other_than(self, input: str | os.PathLike[str]) -> str | None:
-        """The input that the file was made for, where that is not `input` by name."""
-        made_for = self.made_for
-        return None if made_for is None or PurePath(made_for).name == PurePath(str(input)).name else made_for
-
-
-def read_treatments(path: Path) -> Treatments:
-    """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
-    where = f"treatment file {path}"
-    try:
-        table: Any = parse_json(read_regular(path).decode("utf-8"))
-        check_shape(table, {"version": lambda found: found == VERSION, "tracks": {}, "persons?": {}})
-    except FileNotFoundError as error:
-        raise InputMissing(
-            "treatment file {path} is not there; make one with: rtface analyze INPUT --json",
-            code="treatment_gone",
-            path=path,
-        ) from error
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise UsageError(
-            "treatment file {path} cannot be read: {why}", code="treatment_unreadable", path=path, why=why
-        ) from error
-    made_for = table.get("input")
-    return Treatments(
-        {int(track): treatment for track, treatment in _entries(table, "tracks", where)},
-        {person.lower(): treatment for person, treatment in _entries(table, "persons", where)},
-        made_for if isinstance(made_for, str) else None,
-    )
-
-
-_KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
-    "on": (True, boolean),
-    "strength": (1.0, number(0, MAX_STRENGTH)),
-    "first": (0.0, number(0, 1)),
-    "ring": (0.0, number(0, 1)),
-    "detail": (1.0, number(0, 1)),
-}
-"""Keys that may be edited, with the value that holds without each."""
-_GONE = ("engine", "region", "colour", "color")
-
-
-def _entries(table: dict[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
-    """The treatments of tracks, or of persons who have one."""
-    for key, value in table.get(name, {}).items():
-        track = re.fullmatch("[1-9][0-9]{0,8}", key) is not None
-        if not isinstance(value, dict) or not (
-            track if name == "tracks" else is_person_number(key) or is_person_name(key)
-        ):
-            raise UsageError(
-                "{where}: {name}.{key} must be the number of a track or a person, with a table of {keys}",
-                code="treatment_entry",
-                where=where,
-                name=name,
-                key=key[:40],
-                keys=", ".join(_KEYS),
-            )
-        given = cast("dict[str, object]", value)
-        treatment = _treatment(given, f"{where}: {name}.{key}")
-        if name == "tracks" or not given.keys().isdisjoint(_KEYS):
-            yield key, treatment
-
-
-def _treatment(table: dict[str, object], where: str) -> Treatment:
-    for key in table:
-        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
-            raise removed
-        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # a time is no strength
-            raise UsageError(
-                "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
-            )
-    values = {key: check(table.get(key, usual), f"{where}.{key}") for key, (usual, check) in _KEYS.items()}
-    return Treatment(**values, reasons=("as the treatment file says",))

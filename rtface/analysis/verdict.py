@@ -77,19 +77,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def visibility(gain: float, share: float, width: float, detail: float) -> str:
-    """How well a correction is seen.
-
-    Args:
-        gain: expected of it as decided, dB.
-        share: of the decided strength that is applied.
-        width: of the face, display pixels.
-        detail: how much fine detail is added, 0…1.5.
-    """
-    change = gain * (MEAN_SHARE + detail) * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
-    return "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
-
-
 def verdict_on(
     treatment: Mapping[str, Any],
     *,
@@ -122,10 +109,13 @@ def verdict_on(
         return Verdict(LEFT_ALONE, asked, 0.0, because)
     gain = treatment.get("gain_db")
     share = asked * math.prod(value for name, value in known.items() if name != "decided")
-    word = CORRECTED if gain is None else visibility(gain, share, width, detail)
+    change = (gain or 0.0) * (MEAN_SHARE + detail) * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
+    seen = "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
     if not applied:
         why = (Message("only traces of coding are taken out", code="because_first"),)
-    return Verdict(word, asked, applied, why if applied < 0.98 * asked else (), share_of_time)
+    return Verdict(
+        CORRECTED if gain is None else seen, asked, applied, why if applied < 0.98 * asked else (), share_of_time
+    )
 
 
 def faults_of(scores: Mapping[str, float]) -> list[tuple[str, float]]:

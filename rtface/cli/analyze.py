@@ -16,13 +16,12 @@ from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import ANALYSIS, check_scope
 from rtface.errors import OutputError, UsageError
 from rtface.pipeline.progress import Progress, ProgressLine
+from rtface.util.text import counted
 from rtface.util.urls import Address, place
 
 if TYPE_CHECKING:
-    from rtface.media.files.workfile import Target
+    from rtface.analysis.track_report import TrackReport
     from rtface.pipeline.analysis import Findings
-    from rtface.report import TrackReport
-    from rtface.shots.scenes import SceneRecorder
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
 """Seconds between lines of progress, and between those that have the tracks."""
 
@@ -60,12 +59,14 @@ def analyze(
     options = loaded.options
     source = place(input)
     early_checks.check_inputs([source])
+    from rtface.analysis.track_report import persons_of
     from rtface.media.files.image_names import images_of
+    from rtface.media.files.outputs import OutputPath, check_outputs
+    from rtface.media.files.workfile import write_whole
     from rtface.pipeline.analysis import Findings, analyze_file
     from rtface.pipeline.plan import scope_of
     from rtface.pipeline.proposals import little_seen, proposals
-    from rtface.report import persons_of
-    from rtface.shots.files import list_kind
+    from rtface.shots.files import list_kind, scenes_text
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
@@ -83,25 +84,25 @@ def analyze(
             line = "--scenes: {path} holds stills, which have no scenes; leave it out"
             raise UsageError(line, code="scenes_stills", path=source)
         list_kind(scenes, "--scenes")
-    target: Target | None = None
-    if scenes is not None:
-        from rtface.media.files.outputs import OutputPath, check_outputs
-
-        (target,) = check_outputs([OutputPath(scenes, "--scenes")], inputs=[source], overwrite=overwrite)
+    wanted = [OutputPath(scenes, "--scenes")] if scenes is not None else []
+    (target,) = check_outputs(wanted, inputs=[source], overwrite=overwrite) or (None,)
     show = AnalysisEvents(source, found, photos, console) if console.events else ProgressLine(console, source.name)
     tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
     console.clear()
     if target is not None:
-        _write_scenes(target, found.scenes, source.name, console)
+        write_whole(target, scenes_text(target.path, found.scenes, source.name).encode("utf-8", "replace"))
+        console.log(f"{target.path} written: {counted(len(found.scenes.scenes), 'scene')}")
+        if not found.scenes.even and target.path.suffix.lower() == ".edl":
+            console.log(
+                "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact "
+                "times"
+            )
+    listed = persons_of(tracks)
     if photos is not None:
         from rtface.contact_sheet.photos import write_photos
 
-        listed = persons_of(tracks)
         count = write_photos(listed, found.faces(), photos, overwrite=overwrite or console.events)
-        console.log(
-            f"{photos} written: {count} photo{'s' * (count != 1)} of {len(listed)} "
-            f"{'person' if len(listed) == 1 else 'persons'}"
-        )
+        console.log(f"{photos} written: {counted(count, 'photo')} of {counted(len(listed), 'person')}")
     proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
         table = treatment_file(source, tracks) | {
@@ -110,7 +111,14 @@ def analyze(
         }
         print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
     elif tracks:
-        print_tracks(tracks, verbose=console.verbosity > 0)
+        heads = ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "VERDICT", "WHAT IS WRONG (0 nothing ... 1 all)"]
+        print_table([heads, *(_cells(track, verbose=console.verbosity > 0) for track in tracks)])
+        rows = [
+            [p.person, f"{p.seconds:.2f} s", f"{p.first_s:.2f} s", f"{p.last_s:.2f} s", ", ".join(map(str, p.tracks))]
+            for p in listed
+        ]
+        if rows:
+            print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
         for line in little_seen(proposed):
             console.log(line)
     else:
@@ -122,26 +130,8 @@ def analyze(
     if any(found.curves):
         console.log("dyes have faded: --colour restore takes that out of every frame, by one curve")
     if unreadable := stats.counters["unreadable"]:
-        console.log(f"{source}: {unreadable} image{'s' * (unreadable > 1)} could not be read", "error")
+        console.log(f"{source}: {counted(unreadable, 'image')} could not be read", "error")
         raise typer.Exit(FAILED)
-
-
-def print_tracks(tracks: list[TrackReport], *, verbose: bool) -> None:
-    """Prints tables of the tracks and of the persons; `verbose` has the gain in decibels, too."""
-    from rtface.report import persons_of
-
-    print_table(
-        [
-            ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "VERDICT", "WHAT IS WRONG (0 nothing ... 1 all)"],
-            *(_cells(track, verbose=verbose) for track in tracks),
-        ]
-    )
-    rows = [
-        [p.person, f"{p.seconds:.2f} s", f"{p.first_s:.2f} s", f"{p.last_s:.2f} s", ", ".join(map(str, p.tracks))]
-        for p in persons_of(tracks)
-    ]
-    if rows:
-        print_table([["PERSON", "TIME", "FROM", "TO", "TRACKS"], *rows])
 
 
 class AnalysisEvents:
@@ -188,8 +178,8 @@ class AnalysisEvents:
         """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
         tracks = self._found.tracks()
         if self._photos is not None:
+            from rtface.analysis.track_report import persons_of
             from rtface.contact_sheet.photos import write_photos
-            from rtface.report import persons_of
 
             faces = self._found.faces()
             new = [
@@ -203,25 +193,12 @@ class AnalysisEvents:
         return {key: table[key] for key in ("tracks", "persons")}
 
 
-def _write_scenes(target: Target, found: SceneRecorder, title: str, console: Console) -> None:
-    """Writes the file of ``--scenes``; says where timecodes are not exact."""
-    from rtface.media.files.workfile import write_whole
-    from rtface.shots.files import scenes_text
-
-    write_whole(target, scenes_text(target.path, found, title).encode("utf-8", "replace"))
-    count = len(found.scenes)
-    console.log(f"{target.path} written: {count} {'scene' if count == 1 else 'scenes'}")
-    if not found.even and target.path.suffix.lower() == ".edl":
-        console.log(
-            "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact times"
-        )
-
-
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, object]:
     """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
     from rtface._version import __version__
-    from rtface.analysis.treatment import Treatment, treatments_table
-    from rtface.report import persons_of
+    from rtface.analysis.track_report import persons_of
+    from rtface.analysis.treatment import Treatment
+    from rtface.analysis.treatment_file import treatments_table
 
     treatments = {
         track.id: Treatment(

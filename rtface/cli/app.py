@@ -35,7 +35,6 @@ _COMMANDS = {
     "doctor": "doctor:doctor",
 }
 """Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
-_GROUPED_HELP = ("run", "analyze", "try", "verify")
 
 
 class _OwnCommands(UserDict[str, Any]):
@@ -43,12 +42,7 @@ class _OwnCommands(UserDict[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = super().__getitem__(name).partition(":")
-        found = getattr(importlib.import_module(f"rtface.cli.{module}"), attribute)
-        if name not in _GROUPED_HELP:
-            return as_command(name, found)
-        from rtface.cli.command import GroupedHelp
-
-        return as_command(name, found, GroupedHelp)
+        return as_command(name, getattr(importlib.import_module(f"rtface.cli.{module}"), attribute))
 
 
 class _Group(CommandGroup):
@@ -119,13 +113,8 @@ def main() -> None:
         code = 0
     if not isinstance(code, int | None):
         sys.exit(code)
-    _leave(code or 0)
-
-
-def _leave(code: int) -> None:
-    """Ends the process without freeing networks and libraries, which takes 0.1 s; all files are closed by now."""
     paths.clean()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # a pipe whose reader has gone
             stream.flush()
-    os._exit(code)
+    os._exit(code or 0)  # without freeing networks and libraries, which takes 0.1 s; all files are closed by now

@@ -16,7 +16,7 @@ from typing import Annotated, Any, TextIO
 import typer
 from typer.core import TyperCommand
 
-from rtface.cli.console import Console, discard_output, log_to
+from rtface.cli.console import Console, discard_output, log_to, print_text
 from rtface.cli.signals import INTERRUPTED, StopRequest, stop_on_signals
 from rtface.concurrency.threads import start_thread
 from rtface.config.option_sources import load
@@ -27,6 +27,7 @@ from rtface.util import parse
 FAILED, USAGE = 1, 2
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
 
+_LISTS = (parse.names, parse.persons, parse.streams)
 _TITLES = {key: (group.__doc__ or "").partition(":")[0] for group in GROUPS for key in group.__dataclass_fields__}
 _CONFIG = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Read options from this TOML file.")]
 _VERBOSE = Annotated[
@@ -59,7 +60,7 @@ class GroupedHelp(TyperCommand):
                 formatter.write_dl(records)
 
 
-def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Makes a function a command: adds ``-v``, ``-q`` and options, and turns its errors into messages and exit codes.
 
     The function may take, as keywords: ``console``, the `Console`; ``stop``, the `StopRequest` of the first signal; and
@@ -67,12 +68,14 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
 
     Args:
         names: options of `rtface.config.options.OPTIONS` that the command takes, and ``--config``.
-        more: further arguments of `typer.Option`, by name of the option.
     """
-    generated = [_parameter(OPTIONS[name], more.get(name, {})) for name in names]
-    if names:
-        generated.append(_keyword("config", _CONFIG, None))
-    generated += [_keyword("verbose", _VERBOSE, 0), _keyword("quiet", _QUIET, False), _keyword("events", _EVENTS, None)]
+    generated = [
+        *(_parameter(OPTIONS[name]) for name in names),
+        *([_keyword("config", _CONFIG, None)] if names else []),
+        _keyword("verbose", _VERBOSE, 0),
+        _keyword("quiet", _QUIET, False),
+        _keyword("events", _EVENTS, None),
+    ]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
@@ -81,8 +84,7 @@ def command(*names: str, **more: dict[str, Any]) -> Callable[[Callable[..., None
         def call(
             *, verbose: int, quiet: bool, events: int | None, config: Path | None = None, **arguments: Any
         ) -> None:
-            given = {name: arguments.pop(name) for name in names}
-            flags = {name: value for name, value in given.items() if value is not None}
+            flags = {name: value for name in names if (value := arguments.pop(name)) is not None}
             console = Console(-1 if quiet else verbose, _opened(events), events=events is not None)
             with ExitStack() as stack:
                 stop = stack.enter_context(stop_on_signals()) if "stop" in own else None
@@ -143,19 +145,13 @@ def _keyword(name: str, annotation: Any, default: object) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
-    kind: Any = str
-    metavar: str | None = option.metavar or option.check.metavar
-    flags = option.flags
-    if option.check is parse.boolean:
+def _parameter(option: Option) -> inspect.Parameter:
+    flags, check = option.flags, option.check
+    metavar: str | None = option.metavar or check.metavar
+    kind: Any = Path if check is parse.path else list[str] if check in _LISTS else str
+    if check is parse.boolean:
         kind, metavar = bool, None
         flags = (f"{option.flag}/--no-{option.flag.removeprefix('--')}",)
-    elif option.check is parse.path:
-        kind = Path
-    elif option.check in (parse.names, parse.persons, parse.streams):
-        kind = list[str]
-    if option.check.words:
-        more = {"autocompletion": _completion(option.check.words)} | more
     annotation = Annotated[
         kind | None,
         typer.Option(
@@ -163,14 +159,39 @@ def _parameter(option: Option, more: dict[str, Any]) -> inspect.Parameter:
             metavar=metavar,
             help=option.help,
             rich_help_panel=_TITLES[option.name],
-            **more,
+            autocompletion=_completion(option),
+            callback=_explain_stage if option.name == "stages" else None,
+            is_eager=option.name == "stages",
         ),
     ]
     return _keyword(option.name, annotation, None)
 
 
-def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
-    return lambda incomplete: [word for word in words if word.startswith(incomplete)]
+def _explain_stage(given: list[str] | None) -> list[str] | None:
+    """Handles ``--stage help`` and ``--stage NAME:help``, which need no other argument."""
+    from rtface.stages.options import described
+
+    for text in given or ():
+        name, _, rest = text.partition(":")
+        if rest.strip() == "help" or text == "help":
+            try:
+                print_text(*described(name.strip()).split("\n"))
+            except RtfaceError as error:
+                raise typer.Exit(explain(error, Console(0))) from None
+            raise typer.Exit
+    return given or None
+
+
+def _completion(option: Option) -> Callable[[str], list[str]] | None:
+    def complete(incomplete: str) -> list[str]:
+        words = option.check.words
+        if option.name == "engine":
+            from rtface.engine.recipe import find_recipes
+
+            words = ("auto", "default", *find_recipes())
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete if option.check.words or option.name == "engine" else None
 
 
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:

@@ -40,11 +40,6 @@ def discard_output(stream: TextIO) -> None:
         os.close(nothing)
 
 
-def _json(value: object, indent: int | None = None) -> str:
-    """A value without secrets as JSON."""
-    return json.dumps(redacted_values(value), indent=indent)
-
-
 class Console:
     """Writer of messages and of the status line to stderr; without a reader (a broken pipe) it writes nothing.
 
@@ -86,7 +81,7 @@ class Console:
         if self.events:
             table = {"event": kind, **({} if message is None else Message(message).to_dict()), **facts}
             with self._lock:
-                self._write(_json(table) + "\n")
+                self._write(json.dumps(redacted_values(table)) + "\n")
 
     def status(self, line: str, **facts: object) -> None:
         """Shows the status line; on a terminal it replaces the one before. Its event has `facts`, without any the
@@ -199,7 +194,7 @@ def log_to(console: Console) -> Generator[None]:
 
 def print_json(value: object, *, indent: int | None = None) -> None:
     """Writes one JSON value to stdout; ASCII only, so that no terminal or file name can break it."""
-    sys.stdout.write(_json(value, indent) + "\n")
+    sys.stdout.write(json.dumps(redacted_values(value), indent=indent) + "\n")
     sys.stdout.flush()
 
 

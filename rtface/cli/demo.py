@@ -41,18 +41,15 @@ def portrait() -> Bytes:
     return np.ascontiguousarray(data.astronaut(), np.uint8)
 
 
-def place_at(time: float) -> tuple[float, float, float]:
-    """Gives the portrait's scale, and its face's place on the 720p frame."""
-    phase = 2 * math.pi * time / SECONDS
-    x, y = WIDTH * (0.5 + 0.10 * math.sin(phase)), HEIGHT * (0.44 + 0.04 * math.sin(2 * phase))
-    return 2.25 - 0.55 * math.cos(phase), x, y
-
-
 def clean_frames(face: Bytes) -> Iterator[Bytes]:
     """The clean frames as the camera of the call takes them, RGB uint8 360×640×3."""
     for i in range(round(SECONDS * FPS)):
-        scale, x, y = place_at(i / FPS)
-        tilt, size = 0.07 * math.sin(2 * math.pi * i / FPS / SECONDS + 1.0), CALL_WIDTH / WIDTH * scale
+        phase = 2 * math.pi * (i / FPS) / SECONDS
+        x, y = WIDTH * (0.5 + 0.10 * math.sin(phase)), HEIGHT * (0.44 + 0.04 * math.sin(2 * phase))
+        tilt, size = (
+            0.07 * math.sin(2 * math.pi * i / FPS / SECONDS + 1.0),
+            CALL_WIDTH / WIDTH * (2.25 - 0.55 * math.cos(phase)),
+        )
         cos, sin = size * math.cos(tilt), size * math.sin(tilt)
         left, top = CALL_WIDTH / WIDTH * x, CALL_WIDTH / WIDTH * y
         matrix = np.array(

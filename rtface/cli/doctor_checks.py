@@ -16,14 +16,12 @@ from rtface._version import __version__
 from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
 from rtface.errors import Message, MissingComponent, RtfaceError
-from rtface.util.finding import Finding, State
+from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir
 
 # All put the same cv2/ folder into site-packages.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
-NEEDED_CODECS = ("libx264", "ffv1", "png", "mjpeg", "aac")
-USEFUL_CODECS = ("libx265", "prores_ks", "libvpx-vp9", "libopus", "flac", "tiff")
 
 
 def examine() -> list[Finding]:
@@ -32,7 +30,6 @@ def examine() -> list[Finding]:
     for check in (
         check_python,
         check_packages,
-        check_codecs,
         check_engines,
         check_tracker,
         check_folders,
@@ -72,28 +69,6 @@ def _installed(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
-
-
-def check_codecs() -> Iterator[Finding]:
-    import av
-    from av.codec import Codec
-    from av.error import FFmpegError
-
-    def lacks(name: str) -> bool:
-        try:
-            Codec(name, "w")
-        except (ValueError, FFmpegError):
-            return True
-        return False
-
-    lacking = [name for name in NEEDED_CODECS + USEFUL_CODECS if lacks(name)]
-    if lacking:
-        state: State = "warn" if set(lacking).isdisjoint(NEEDED_CODECS) else "fault"
-        text = "PyAV {version} lacks {names}: those cannot be written"
-        some = Message(text, code="encoders_some", version=av.__version__, names=", ".join(lacking))
-        yield Finding("encoders", state, some, f"{PIP} --force-reinstall --only-binary av av")
-    else:
-        yield Finding("encoders", "ok", ", ".join(NEEDED_CODECS + USEFUL_CODECS))
 
 
 def check_engines() -> Iterator[Finding]:

@@ -1,11 +1,27 @@
-"""Flags of ``rtface run`` and ``rtface queue add`` for films as jobs."""
+"""Arguments of ``rtface run`` and ``rtface queue add``, and the jobs that they name: inputs, each with its output."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rtface.config.addresses import resolve_address
+from rtface.config.options import InputOptions
+from rtface.errors import UsageError
+from rtface.util.urls import Address, check_file_name, place
+
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help=("Write every INPUT into this folder under its own name; finished ones are skipped.")
+    ),
+]
 Workers = Annotated[
     str | None,
     typer.Option(
@@ -24,3 +40,118 @@ FarmAddress = Annotated[
         help=("Let the workers of a Dask cluster make a film; they see its folder and the INPUT under the same path."),
     ),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One INPUT and its OUTPUT.
+
+    Attributes:
+        input: what is read.
+        output: the file or folder to write.
+        folder: whether the user's OUTPUT ended in a slash, so that it is a folder.
+    """
+
+    input: Path | Address
+    output: Path
+    folder: bool = False
+
+    @property
+    def named(self) -> Path | str:
+        """The output as `rtface.pipeline.film.run_file` takes it."""
+        return f"{self.output}/" if self.folder else self.output
+
+
+def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) -> list[Job]:
+    """Pairs inputs with outputs.
+
+    Raises:
+        UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
+    """
+    paths = [place(resolve_address(name)) for name in named]
+    if output_dir is None:
+        if len(paths) < 2:
+            raise UsageError("give an OUTPUT after {path}, or --output-dir DIR", code="output_missing", path=paths[0])
+        if len(paths) > 2:
+            raise UsageError(
+                "{count} inputs need --output-dir DIR; one OUTPUT takes one INPUT",
+                code="output_dir_needed",
+                count=len(paths) - 1,
+            )
+        source, target = paths
+        if isinstance(target, Address):
+            raise UsageError(
+                "{address} cannot be written to; rtface publishes over rtmp, rtmps, udp, tcp and srt",
+                code="output_scheme",
+                address=target,
+            )
+        return [Job(source, target, folder=named[1].endswith(("/", os.sep)))]
+    check_file_name(str(output_dir), "folder")
+    for flag in ("compare", "report", "treatment", "shots", "invented"):
+        if len(paths) > 1 and isinstance(getattr(options, flag), Path):
+            hint = "--json prints one report a line" if flag == "report" else "run them one by one"
+            raise UsageError(
+                "--{flag} names one file and there are {count} inputs; {hint}",
+                code="one_file_option",
+                flag=flag,
+                count=len(paths),
+                hint=hint,
+            )
+    taken: dict[Path, Path | Address] = {}
+    for path in paths:
+        output = output_dir / output_name(path, sequence=options.sequence)
+        if output in taken:
+            raise UsageError(
+                "{first} and {second} would both become {output}; run them into different folders",
+                code="same_output",
+                first=taken[output],
+                second=path,
+                output=output,
+            )
+        taken[output] = path
+    for path in paths:
+        for output in taken:
+            if _same(path, output):
+                raise UsageError(
+                    "--output-dir {folder} is the folder of {path}, which would be its own output; name another folder",
+                    code="output_dir_source",
+                    folder=output_dir,
+                    path=path,
+                )
+    return [Job(path, output) for output, path in taken.items()]
+
+
+def _same(one: Path | Address, other: Path) -> bool:
+    try:
+        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+    except OSError:
+        return False
+
+
+def output_name(path: Path | Address, *, sequence: bool = False) -> str:
+    """The file name of an input's output in ``--output-dir``."""
+    if isinstance(path, Path) and path.is_dir():
+        return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
+    from rtface.media.files.image_names import is_image
+    from rtface.media.stills.images import IMAGE_KINDS
+    from rtface.media.write.stream_plan import FORMATS
+
+    if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
+        return path.name
+    # A kind that cannot be written becomes PNG, or Matroska, which holds every codec.
+    return path.stem + (".png" if isinstance(path, Path) and is_image(path) else ".mkv")
+
+
+@contextmanager
+def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
+    """Makes a missing ``--output-dir``; without `keep` it is removed again, because a dry run only checks it."""
+    if path is None or path.is_dir():
+        yield
+        return
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        for folder in made if not keep else ():
+            folder.rmdir()

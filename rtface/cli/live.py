@@ -83,7 +83,11 @@ def show_done(report: Report, console: Console) -> None:
         if (n := end["reopened"] + (end["state"] == "away"))
     ]
     away += [f"{end['name']} {end['backlog']:.1f} s behind, " for end in report.ends if end["backlog"] > BACKLOG_S]
-    dropped, late = ", ".join(causes), report.passed.get("late", 0)
+    dropped, late, allowed = (
+        ", ".join(causes),
+        report.passed.get("late", 0),
+        float(report.options.get("cpu_budget", 1.0)),
+    )
     took = report.frames_out / report.fps if report.fps else report.seconds  # without start and end
     console.log(
         f"{report.frames_out} frames in {took:.0f} s "
@@ -92,15 +96,11 @@ def show_done(report: Report, console: Console) -> None:
         f"{f'{report.frames_damaged} came damaged, ' if report.frames_damaged else ''}"
         f"{report.frames_dropped} dropped{f' ({dropped})' if dropped else ''}, "
         f"{f'{late} too late to be enhanced, ' if late else ''}{''.join(away)}"
-        f"{report.engine} on {report.device}, {_processor(report)}"
+        f"{report.engine} on {report.device}, {100 * (report.cpu_share or 0.0):.0f} % of the processor"
+        + (f" ({100 * allowed:.0f} % allowed)" if allowed < 1.0 else "")
     )
     if (path := report.options.get("report")) is not None:
         console.log(f"{path} written")
-
-
-def _processor(report: Report) -> str:
-    used, allowed = report.cpu_share or 0.0, float(report.options.get("cpu_budget", 1.0))
-    return f"{100 * used:.0f} % of the processor" + (f" ({100 * allowed:.0f} % allowed)" if allowed < 1.0 else "")
 
 
 class LiveMonitor:
@@ -152,33 +152,26 @@ class LiveMonitor:
                 )
 
     def _begin(self, live: LiveSession) -> StatusLine:
+        from rtface.live.control.browser import open_in_browser
+        from rtface.live.control.control_routes import control_routes
+        from rtface.live.control.http_server import LocalHttpServer
         from rtface.live.control.keyboard import HELP, read_keys
         from rtface.live.control.status_text import StatusLine
 
-        console = self._console
+        options, console = self._options, self._console
         read = [end.described for end in (live.ends.source, live.ends.sound) if end]
         console.log(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
-        self._serve(live)
+        if options.control is not None or options.preview:
+            key = os.environ.pop("RTFACE_CONTROL_KEY", "")
+            routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
+            server = LocalHttpServer(routes, port=options.control or 0, key=key)
+            self._stack.callback(server.close)
+            page = f"{server.address}/preview"
+            text = "control: {address}" + ", preview: {page}" * options.preview
+            console.log(Message(text, code="control", address=server.address, page=page))
+            if options.preview:
+                open_in_browser(page)
         self._stack.enter_context(read_keys(live.controls, console.log))
         if console.live and sys.stdin.isatty():
             console.log(HELP)
         return StatusLine(console, live.status)
-
-    def _serve(self, live: LiveSession) -> None:
-        """Starts the control server where it was asked for."""
-        options, console = self._options, self._console
-        if options.control is None and not options.preview:
-            return
-        from rtface.live.control.browser import open_in_browser
-        from rtface.live.control.control_routes import control_routes
-        from rtface.live.control.http_server import LocalHttpServer
-
-        key = os.environ.pop("RTFACE_CONTROL_KEY", "")
-        routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
-        server = LocalHttpServer(routes, port=options.control or 0, key=key)
-        self._stack.callback(server.close)
-        page = f"{server.address}/preview"
-        text = "control: {address}" + ", preview: {page}" * options.preview
-        console.log(Message(text, code="control", address=server.address, page=page))
-        if options.preview:
-            open_in_browser(page)

@@ -27,11 +27,13 @@ DISTRIBUTIONS = {
 """Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
 
 
-def as_command(name: str, found: Any, kind: type[TyperCommand] | None = None) -> Any:
+def as_command(name: str, found: Any) -> Any:
     """The command of a function, or the group of a typer, with the commands that plugins add to it."""
+    from rtface.cli.command import GroupedHelp
+
     commands = typer.Typer(rich_markup_mode=None, add_completion=False)
     if not isinstance(found, typer.Typer):
-        commands.command(name, cls=kind)(found)
+        commands.command(name, cls=GroupedHelp)(found)
         return get_command(commands)
     if not isinstance(found.info.cls, type):  # a placeholder of typer's; that of the group's callback goes before it
         found.info.cls = CommandGroup

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from rtface.cli.command import Json, command
 from rtface.cli.console import print_json, print_text
 
@@ -13,7 +15,7 @@ def plugins(*, json: Json = False) -> None:
 
     found = list(extensions())
     if json:
-        print_json([one.to_dict() for one in found], indent=2)
+        print_json([asdict(one) for one in found], indent=2)
         return
     rows = [(one.kind, one.name, f"{one.distribution} {one.version}".strip(), one.unusable) for one in found]
     widths = [max(len(row[k] or "") for row in rows) for k in range(3)]

@@ -12,8 +12,7 @@ import typer
 from rtface.cli import early_checks, live
 from rtface.cli.command import FAILED, GroupedHelp, Json, command, explain
 from rtface.cli.console import Console, print_json, print_table
-from rtface.cli.film_jobs import FarmAddress, Restart, Workers
-from rtface.cli.run import RUN_FLAGS, output_folder, plan_jobs
+from rtface.cli.film_jobs import FarmAddress, OutputDir, Restart, Workers, output_folder, plan_jobs
 from rtface.cli.signals import INTERRUPTED, StopRequest
 from rtface.config.option_sources import LoadedOptions
 from rtface.config.options import OPTIONS
@@ -52,7 +51,7 @@ def _queue() -> Queue:
 
 
 @app.command(cls=GroupedHelp)
-@command(*OPTIONS, **RUN_FLAGS)
+@command(*OPTIONS)
 def add(
     paths: Annotated[
         list[str],
@@ -62,12 +61,7 @@ def add(
             help=("Films, stills or folders of stills, and the file or folder to write, as for 'rtface run'."),
         ),
     ],
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help=("Write every INPUT into this folder under its own name; finished ones are skipped.")
-        ),
-    ] = None,
+    output_dir: OutputDir = None,
     workers: Workers = None,
     restart: Restart = False,
     farm: FarmAddress = None,

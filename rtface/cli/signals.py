@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from types import FrameType
 
@@ -48,13 +48,11 @@ def stop_on_signals() -> Generator[StopRequest]:
         if stop.event.is_set():
             if monotonic() - first < _SAME_SIGNAL_S:
                 return
-            _write_stderr(
-                "\nrtface: stopped at once; the next run to the same output names the part that was written\n"
-            )
+            _say("stopped at once; the next run to the same output names the part that was written")
             os._exit(INTERRUPTED + signum)
         stop.signum, first = signum, monotonic()
         stop.event.set()
-        _write_stderr("\nrtface: stopping; once more to stop at once\n")
+        _say("stopping; once more to stop at once")
 
     with _handled(handle, signal.SIGINT, *_others()):
         yield stop
@@ -92,8 +90,6 @@ def _others() -> list[signal.Signals]:
     return [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
 
 
-def _write_stderr(text: str) -> None:
-    try:
-        os.write(2, text.encode())
-    except OSError:
-        return  # stderr is closed
+def _say(text: str) -> None:
+    with suppress(OSError):  # stderr is closed
+        os.write(2, f"\nrtface: {text}\n".encode())

@@ -72,7 +72,10 @@ def try_sheet(
     """
     options, source = loaded.options, place(input)
     early_checks.check_inputs([source])
-    columns = [name.strip() for name in engines.split(",")] if engines else usual_engines(options.engine)
+    from rtface.engine.engine_set import DEFAULT, LIGHT
+
+    usual = dict.fromkeys((DEFAULT if options.engine == "default" else options.engine, LIGHT))
+    columns = [name.strip() for name in engines.split(",")] if engines else [*usual]
     for engine in columns:
         early_checks.check_names(Options.of({"engine": engine}))
     from rtface.contact_sheet.sheet import make_sheet, row_label, write_sheet
@@ -116,13 +119,6 @@ def try_sheet(
     print_text(line)
 
 
-def usual_engines(engine: str) -> list[str]:
-    """Names the engines that are compared where none is named."""
-    from rtface.engine.engine_set import DEFAULT, LIGHT
-
-    return list(dict.fromkeys((DEFAULT if engine == "default" else engine, LIGHT)))
-
-
 def _sheet(source: Path | Address, output: Path | None) -> Path:
     """The image to write; UsageError for a name of another kind."""
     if output is None or output.is_dir():
@@ -135,7 +131,7 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
 
 def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, engine: str) -> str:
     """The command line that enhances the whole input, with the options that were given."""
-    from rtface.cli.run import output_name
+    from rtface.cli.film_jobs import output_name
 
     if isinstance(source, Path) and source.is_dir():
         output = f"{source.resolve().name}.enhanced/"

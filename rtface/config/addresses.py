@@ -90,7 +90,10 @@ def parse_address(text: str) -> LiveAddress:
     """Parses a name from `resolve_address`. A name of no device and no URL is a file; raises as
     `rtface.util.urls.check_slashes`."""
     match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
-    if match and _is_device(match[1]):
+    if match and (
+        match[1] in _DEVICES
+        or (match[1] not in _READ_BY_FFMPEG and any(match[1] in plugins.installed(kind) for kind in ("source", "sink")))
+    ):
         return LiveAddress(match[1], match[2])
     if re.match(r"/dev/video\d+$", text):
         return LiveAddress("camera", text)
@@ -102,13 +105,6 @@ def parse_address(text: str) -> LiveAddress:
         )
     check_slashes(text)
     return LiveAddress("stream" if is_url(text) and not text.startswith("file://") else "file", text)
-
-
-def _is_device(name: str) -> bool:
-    """True if a name before a colon is that of a device or plugin."""
-    return name in _DEVICES or (
-        name not in _READ_BY_FFMPEG and any(name in plugins.installed(kind) for kind in ("source", "sink"))
-    )
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:

@@ -102,23 +102,15 @@ def load(
     Raises:
         UsageError: a value cannot be used or a key is not known; the message says which, where, and the nearest.
     """
-    values: dict[str, object] = {}
-    sources = dict.fromkeys(OPTIONS, "default")
-
-    def take(found: Mapping[str, tuple[object, str]]) -> None:
-        for key, (value, source) in found.items():
-            values[key], sources[key] = value, source
-
     if config is None and environ.get("RTFACE_CONFIG"):
         config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
     folder = config_dir()
     path = config or (folder / "rtface.toml" if folder else None)
-    if path is not None and (config is not None or path.is_file()):
-        take({key: (value, str(path)) for key, value in read_file(path).items()})
-    take({key: (value, PREFIX + key.upper()) for key, value in _environment(environ).items()})
-    for key in locked():
-        sources[key] = str(site_path())
-        if key != "stages":  # to these the policy adds its own
-            values.pop(key, None)
-    take({key: (check(key, value, flag), flag) for key, value in flags.items() if (flag := OPTIONS[key].flag)})
-    return LoadedOptions(Options.of(values), sources)
+    kept = read_file(path) if path is not None and (config is not None or path.is_file()) else {}
+    there, fixed = _environment(environ), locked()
+    given = {key: check(key, value, OPTIONS[key].flag) for key, value in flags.items()}
+    sources = dict.fromkeys(OPTIONS, "default") | dict.fromkeys(kept, str(path))
+    sources |= {key: PREFIX + key.upper() for key in there} | dict.fromkeys(fixed, str(site_path()))
+    # To stages the policy adds its own.
+    values = {key: value for key, value in (kept | there).items() if key not in fixed or key == "stages"} | given
+    return LoadedOptions(Options.of(values), sources | {key: OPTIONS[key].flag for key in given})

@@ -22,7 +22,7 @@ from rtface.errors import Message, OptionFlag, UsageError
 from rtface.util import parse as v
 from rtface.util.parse import format_time
 from rtface.util.paths import expanded
-from rtface.util.spelling import hint, unknown_key
+from rtface.util.spelling import hint
 
 
 class Scope(Flag):
@@ -111,6 +111,7 @@ class Option:
         flags: long flags of the command line, the usual one first.
         traits: what else is true of it.
         name, default: of the field.
+        flag: the long flag of the command line, of `flags` the first.
     """
 
     check: v.Check[Any]
@@ -123,11 +124,7 @@ class Option:
     traits: Trait = _NO_TRAIT
     name: str = ""
     default: Any = None
-
-    @property
-    def flag(self) -> str:
-        """The long flag of the command line."""
-        return self.flags[0]
+    flag: str = ""
 
 
 def _option(default: Any, check: v.Check[Any], scope: Scope, help: str, more: str = "", **rest: Any) -> Any:
@@ -627,7 +624,16 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_persons()
+        names = [name.lower() for name in person_photos(self.person)]
+        for word in self.faces.split(","):
+            if v.is_person_name(word) and word not in names:
+                raise UsageError(
+                    "faces: there is no person {name}{hint}; give photos by {--person} {name}=photo.jpg, or use a "
+                    "number as 'rtface analyze' lists it",
+                    code="faces_person",
+                    name=word,
+                    hint=hint(word, ("all", "largest", *names)),
+                )
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise UsageError(
                 "end ({end}) must come after start ({start})",
@@ -636,20 +642,6 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
                 end=format_time(self.end),
                 start=format_time(self.start),
             )
-
-    def _check_persons(self) -> None:
-        """UsageError where `--faces` names a person who has no photos."""
-        names = [name.lower() for name in person_photos(self.person)]
-        for word in self.faces.split(","):
-            if v.is_person_name(word) and word not in names:
-                near = hint(word, ("all", "largest", *names))
-                raise UsageError(
-                    "faces: there is no person {name}{hint}; give photos by {--person} {name}=photo.jpg, or use a "
-                    "number as 'rtface analyze' lists it",
-                    code="faces_person",
-                    name=word,
-                    hint=near,
-                )
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
@@ -729,13 +721,13 @@ LIVE_FACES = 8
 GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)
 
 
-def _declared(field: dataclasses.Field[Any]) -> Option:
-    option: Option = field.metadata["option"]
-    flags = option.flags or ("--" + field.name.replace("_", "-"),)
-    return dataclasses.replace(option, name=field.name, default=field.default, flags=flags)
-
-
-OPTIONS: dict[str, Option] = {field.name: _declared(field) for group in GROUPS for field in fields(group)}
+OPTIONS: dict[str, Option] = {
+    field.name: dataclasses.replace(option, name=field.name, default=field.default, flags=flags, flag=flags[0])
+    for group in GROUPS
+    for field in fields(group)
+    for option in (field.metadata["option"],)
+    for flags in (option.flags or (f"--{field.name.replace('_', '-')}",),)
+}
 """The declaration of each option, by name, in the order of the groups."""
 
 
@@ -752,7 +744,12 @@ def check_key(key: str, shown: str) -> str:
     """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
     if key in OPTIONS:
         return key
-    raise gone(key, shown) or unknown_key(shown, key, OPTIONS)
+    raise gone(key, shown) or UsageError(
+        "{option} is not an option{hint}",
+        code="option_unknown",
+        option=shown if len(shown) < 300 else shown[:300] + "…",
+        hint=hint(key, OPTIONS),
+    )
 
 
 def locked() -> dict[str, object]:

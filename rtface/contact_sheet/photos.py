@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+from rtface.analysis.track_report import PersonReport
 from rtface.frame import Bytes, Color, Frame
 from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.stills.images import ImagePlan, write_image
-from rtface.report import PersonReport
 from rtface.util.av_arrays import image_from_array
 
 _PHOTOS = 4

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import av
 import numpy as np
 
+from rtface.analysis.track_report import TrackReport
 from rtface.contact_sheet.search import Sighting
 from rtface.frame import Bytes, Frame
 from rtface.media.read.enlarge import Enlarger
@@ -24,7 +25,6 @@ from rtface.pipeline.chain import bytes_of, find_faces, split_fields, until
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import FramePlan
 from rtface.protocols import Item, Runtime, Tracker
-from rtface.report import TrackReport
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.av_arrays import copy_image

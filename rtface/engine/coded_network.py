@@ -16,7 +16,7 @@ from rtface.engine.backends.int8 import read_calibration
 from rtface.engine.backends.openvino import quantise, spare_bits
 from rtface.engine.recipe import SHIPPED
 from rtface.frame import Bytes, Float32
-from rtface.util.openvino_core import halves, open_shipped
+from rtface.util.openvino_core import CompileOptions, halves, open_shipped
 
 PATH = SHIPPED / "coded" / "model.onnx"
 SHA256 = "5be4290d8614ee85861a7a38960123deec4bd38a2977df72a1486716968b30ee"
@@ -57,7 +57,7 @@ def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
     not on CPUs that multiply matrices of bf16 (AMX).
     """
     half = halves("CPU")
-    options = {"INFERENCE_PRECISION_HINT": half or "f32"}
+    options: CompileOptions = {"INFERENCE_PRECISION_HINT": half or "f32"}
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = str(threads)
     spare = None if half and _multiplies_matrices() else spare_bits()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from rtface.analysis.treatment import Treatments
+from rtface.analysis.track_report import TrackReport
+from rtface.analysis.treatment_file import Treatments
 from rtface.errors import Message, UsageError
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES
-from rtface.report import TrackReport
 from rtface.util.parse import is_person_name, is_person_number
 
 

@@ -8,10 +8,10 @@ from math import inf
 from typing import Any
 
 from rtface.analysis.doubt import EVERY_S, Doubt
+from rtface.analysis.track_report import Span, TrackReport
 from rtface.analysis.treatment import Treatment
 from rtface.enhance.strength import Strength
 from rtface.frame import Face
-from rtface.report import Span, TrackReport
 
 # Spans kept for each track; then the shortest is taken into a neighbour.
 _SPANS = 64

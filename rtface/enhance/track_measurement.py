@@ -10,13 +10,13 @@ from math import inf, isfinite
 from rtface.analysis.analyzer import Analyzer, analyze_face
 from rtface.analysis.measure import Analysis
 from rtface.analysis.patch import SMALLEST_FACE
+from rtface.analysis.track_report import hidden_line
 from rtface.concurrency.threads import call_in_thread
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Face, Frame
 from rtface.geometry.alignment import as_read
 from rtface.protocols import Device, View
-from rtface.report import hidden_line
 from rtface.stats import Stats
 
 _AGAIN_S = 1.0

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from math import inf, nan
 from typing import Any, Literal
 
-from rtface.analysis.analyzer import MEMORY_S, Analyzer
-from rtface.analysis.treatment import FORCED, Treatment, Treatments
+from rtface.analysis.analyzer import MEMORY_S, Analyzer, FaceState
+from rtface.analysis.track_report import TrackReport
+from rtface.analysis.treatment import FORCED, Treatment
+from rtface.analysis.treatment_file import Treatments
 from rtface.correct import CorrectionState
 from rtface.enhance.keyframes.scheduler import KeyframeTrack
 from rtface.enhance.mode import Mode
@@ -20,7 +22,6 @@ from rtface.frame import Face, Float32, PixelsT
 from rtface.persons.guard import GuardedTrack
 from rtface.protocols import MEMORY_S as ENGINE_MEMORY_S
 from rtface.protocols import Engine, Restored, ShapeTask
-from rtface.report import TrackReport
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.util.fade import faded
 
@@ -68,32 +69,30 @@ class TrackState:
     fades: dict[str, float] = field(default_factory=dict[str, float])
     weights: float = 1.0
     change: tuple[float, Float32] | None = None
-    shown: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=IN_WORK))
+    shown: deque[FaceState] = field(default_factory=lambda: deque(maxlen=IN_WORK))
     guarded: deque[dict[str, Any]] = field(default_factory=lambda: deque([_UNGUARDED], maxlen=IN_WORK))
     seen_s: float = -inf
 
-    def handed_over(self, time: float, border: float) -> dict[str, Any]:
+    def handed_over(self, time: float, border: float) -> FaceState:
         """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
         engine, which a face near the border of ``--engine auto`` keeps, and what the identity guard knows.
 
         Args:
             border: time of the last frame that this process shows: later ones may be in work.
         """
-        decided, guarded = (
-            next((state for state in tuple(states)[::-1] if state["time"] <= border), {})
-            for states in (self.shown, self.guarded)
-        )
-        state = guarded | self._since_decided() | (decided or self.analyzer.state())
-        return self.analyzer.handed_over(time, state, border - MEMORY_S)
 
-    def _since_decided(self) -> dict[str, Any]:
-        return {"fades": dict(self.fades), "chosen": self.chosen}
+        def shown(states: Iterable[Any]) -> Any:
+            return next((state for state in tuple(states)[::-1] if state["time"] <= border), {})
+
+        lately = {"fades": dict(self.fades), "chosen": self.chosen}
+        state = shown(self.guarded) | lately | (shown(self.shown) or self.analyzer.state())
+        return self.analyzer.handed_over(time, state, border - MEMORY_S)
 
     def note_guard(self, time: float) -> None:
         """Notes what the identity guard knows after the frame of this time; later ones may be decided already."""
         self.guarded.append({"time": time, "drift": self.guard.drift, "kept": self.guard.kept})
 
-    def take_over(self, state: dict[str, Any]) -> None:
+    def take_over(self, state: FaceState) -> None:
         """Continues from what `handed_over` returned."""
         self.analyzer.take_over(state)
         self.chosen, self.fades = state.get("chosen"), dict(state.get("fades", {}))
@@ -107,7 +106,7 @@ class TrackState:
             forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
         """
         if self.shown:
-            self.shown[-1] |= self._since_decided()
+            self.shown[-1].update({"fades": dict(self.fades), "chosen": self.chosen})
         self.analyzer.advance(time)
         self.shown.append(self.analyzer.state())
         treatment = forced or self.analyzer.treatment
@@ -158,7 +157,7 @@ class TrackState:
         return self.figures.report(self.id, analyzer.treatment, analyzer.analysis_before(inf).scores(), origin)
 
 
-Known = Callable[[Face, float], "dict[str, Any] | None"]
+Known = Callable[[Face, float], FaceState | None]
 """What `TrackState.handed_over` said of a face at a time; None where nothing did."""
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from rtface.analysis.analyzer import FaceState
+from rtface.analysis.track_report import TrackReport
 from rtface.analysis.treatment import Treatment
 from rtface.enhance.track_figures import TrackFigures
 from rtface.enhance.track_store import TrackStore
@@ -18,7 +20,7 @@ from rtface.frame import Face, Frame
 from rtface.jobs.film_source import LEAD_IN_S
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import Change
-from rtface.report import Report, TrackReport
+from rtface.report import Report
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.parse import UNKNOWN_PERSON
@@ -157,9 +159,9 @@ class KnownFaces:
 
     def __init__(self, record: Mapping[str, Any], base: Fraction) -> None:
         self._sights = [(float(pts * base), faces) for pts, faces in _sights_in(record["faces_last"])]
-        self._treatments: dict[str, Any] = dict(record["treatments"])
+        self._treatments: dict[str, FaceState] = dict(record["treatments"])
 
-    def __call__(self, face: Face, time: float) -> dict[str, Any] | None:
+    def __call__(self, face: Face, time: float) -> FaceState | None:
         """What was decided about the face at the same place at this time; None where there was none."""
         near = min(self._sights, key=lambda sight: abs(sight[0] - time), default=None)
         if near is None or abs(near[0] - time) > _NEAR_S:

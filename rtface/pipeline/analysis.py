@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtface.analysis.look_ahead import Undecided, look_ahead
+from rtface.analysis.track_report import TrackReport
 from rtface.analysis.whole_picture import PictureMeter
 from rtface.concurrency.buffer import buffer, close_with
 from rtface.config.options import Options
@@ -29,7 +30,6 @@ from rtface.pipeline.persons import open_persons
 from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.pipeline.stills import frames_of_stills
 from rtface.pipeline.threads import WAITING, Threads
-from rtface.report import TrackReport
 from rtface.shots.clock import FilmClock
 from rtface.shots.scenes import SceneRecorder
 from rtface.stats import Stats

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtface._version import __version__
-from rtface.analysis.treatment import Treatments, read_treatments
+from rtface.analysis.treatment_file import Treatments, read_treatments
 from rtface.config.options import (
     InputOptions,
     Options,

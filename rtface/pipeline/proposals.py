@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import accumulate
 
+from rtface.analysis.track_report import TrackReport
 from rtface.analysis.verdict import LEFT_ALONE, UNCHANGED, faults_of
 from rtface.errors import Message
-from rtface.report import TrackReport
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
 SMALL_PX, SOFT = 130.0, 0.2

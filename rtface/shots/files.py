@@ -44,7 +44,17 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
         UsageError: it cannot be used; the message names the line.
     """
     kind, name = list_kind(path, "--shots"), path.name
-    all_shots = (read_csv if kind == ".csv" else read_edl)(_text(path), name, clock)
+    try:
+        data = read_regular(path, _LARGEST)
+    except OSError as error:
+        raise UsageError(
+            "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror
+        ) from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")  # comments of older programs; everything that is used is ASCII
+    all_shots = (read_csv if kind == ".csv" else read_edl)(text, name, clock)
     shots = ShotList(all_shots, name=name, early=clock.early)
     notes = _outside(shots, clock)
     if not shots:
@@ -55,15 +65,10 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
 
 
 def scenes_text(path: Path, found: SceneRecorder, title: str) -> str:
-    """The text of a file of scenes, of the kind that the extension of `path` names.
-
-    Args:
-        title: name of the film.
-    """
+    """The text of a file of a film's scenes, of the kind that the extension of `path` names."""
     assert found.clock is not None
-    if list_kind(path, "--scenes") == ".csv":
-        return write_csv(found.scenes, found.clock)
-    return write_edl(found.scenes, found.clock, title)
+    shown = found.scenes, found.clock
+    return write_csv(*shown) if list_kind(path, "--scenes") == ".csv" else write_edl(*shown, title)
 
 
 def list_kind(path: Path, option: str) -> str:
@@ -78,19 +83,6 @@ def list_kind(path: Path, option: str) -> str:
             kinds=", ".join(_HOW),
         )
     return kind
-
-
-def _text(path: Path) -> str:
-    try:
-        data = read_regular(path, _LARGEST)
-    except OSError as error:
-        raise UsageError(
-            "{--shots:{path}}: cannot be read ({why})", code="shots_unreadable", path=path, why=error.strerror
-        ) from error
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")  # comments of older programs; everything that is used is ASCII
 
 
 def _outside(shots: ShotList, clock: FilmClock) -> list[str]:

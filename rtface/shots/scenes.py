@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TypedDict
 
 from rtface.analysis.scene_cuts import CutDetector
 from rtface.frame import Frame
@@ -25,6 +25,15 @@ class Scene:
     begin: Fraction
     end: Fraction
     frames: int = 0
+
+
+class SceneTable(TypedDict):
+    """A scene as JSON has it: seconds from the beginning of the film."""
+
+    start_s: float
+    end_s: float
+    timecode: str
+    frames: int
 
 
 class SceneRecorder:
@@ -71,8 +80,8 @@ class SceneRecorder:
             first += scene.frames
         return True
 
-    def table(self) -> list[dict[str, Any]]:
-        """The scenes as JSON values: seconds from the beginning of the film, timecodes and frames."""
+    def table(self) -> list[SceneTable]:
+        """The scenes as JSON values."""
         clock = self.clock or FilmClock(Fraction(25))
         return [
             {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 from rtface.config.gone import gone
 from rtface.config.options import check, locked, locked_error
@@ -55,7 +55,7 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
         UsageError: an unknown key (the nearest is named), a value that cannot be used or that the policy does not
             allow, or a key given twice.
     """
-    values, policy = dict[str, Any](), locked()
+    values, policy = dict[str, object](), locked()
     for name, value in given:
         key = name.strip().lower().replace("-", "_")
         if key not in (*KEYS, *GONE):
@@ -85,7 +85,7 @@ def read_settings(given: Iterable[tuple[str, object]], where: str) -> ShotSettin
         values[key] = check(key, value, f"{where}: {key}")
         if policy.get(key, values[key]) != values[key]:
             raise locked_error(key)
-    return ShotSettings(**values)
+    return replace(AS_RUN, **values)
 
 
 @dataclass(frozen=True, slots=True)

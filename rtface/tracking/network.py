@@ -13,7 +13,7 @@ from rtface.errors import MissingComponent
 from rtface.frame import Bytes, Float, Float32
 from rtface.protocols import View
 from rtface.tracking import models
-from rtface.util.openvino_core import compile_once, core
+from rtface.util.openvino_core import CompileOptions, compile_once, core
 
 
 class TrackerNetwork:
@@ -76,8 +76,8 @@ class TrackerNetwork:
         return self(pixels), pixels
 
 
-def _options(threads: int, exact: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+def _options(threads: int, exact: bool) -> CompileOptions:
+    options: CompileOptions = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     if exact or "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         options["INFERENCE_PRECISION_HINT"] = "f32"
     return options

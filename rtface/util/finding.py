@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from rtface.errors import Message
 
@@ -26,9 +26,13 @@ class Finding:
     detail: str
     repair: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All attributes as a table; "messages" has those for people with their codes, and "command" what a terminal
         takes of the repair."""
         messages = {"detail": Message(self.detail).to_dict(), "repair": Message(self.repair).to_dict()}
         known = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
-        return asdict(self) | {"messages": messages, "command": messages["repair"]["values"].get("line", known)}
+        return {
+            **asdict(self),
+            "messages": messages,
+            "command": messages["repair"]["values"].get("line", known),
+        }

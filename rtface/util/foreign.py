@@ -63,7 +63,7 @@ def check_shape(value: Any, shape: Shape, where: str = "") -> None:
     if isinstance(shape, dict):
         if not isinstance(value, dict):
             raise ValueError(f"{where or 'it'} is no table")
-        table = cast("dict[str, Any]", value)
+        table = cast("dict[str, object]", value)
         for key, inner in shape.items():
             name = key.removesuffix("?")
             if name in table:

@@ -16,6 +16,9 @@ from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.install import check_shipped, reinstall_line
 from rtface.util.paths import cache_dir
 
+CompileOptions = dict[str, str | int | bool]
+"""Properties of OpenVINO by name, for compiling and loading."""
+
 
 @functools.cache
 def core() -> ov.Core:
@@ -31,7 +34,7 @@ def core() -> ov.Core:
 def compile_once(
     name: str,
     identity: object,
-    options: dict[str, Any],
+    options: CompileOptions,
     build: Callable[[], ov.Model],
     device: str = "CPU",
     *,
@@ -74,7 +77,7 @@ def open_shipped(
     name: str,
     path: Path,
     sha256: str,
-    options: dict[str, Any],
+    options: CompileOptions,
     changed: tuple[str, Callable[[ov.Model], None]] | None = None,
 ) -> ov.InferRequest:
     """A request of a network that comes with rtface, on the CPU, in fp32 unless `options` say otherwise, for one image
@@ -112,7 +115,7 @@ def open_shipped(
         ) from error
 
 
-def _load(kept: Path, options: dict[str, Any], device: str) -> ov.CompiledModel | None:
+def _load(kept: Path, options: CompileOptions, device: str) -> ov.CompiledModel | None:
     """None where there is no kept network that is whole and fits this OpenVINO."""
     blob = read_checksummed(kept)
     if blob is None:

@@ -48,13 +48,13 @@ def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], 
 
 
 def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
-    """A text of a pattern, in lower case; the message has {option}, {value} and {hint}, one of the words."""
+    """The first group of a pattern in a text; the message has {option}, {value}, {hint}."""
 
     @_check(metavar, *words)
     def check(value: object, shown: str) -> str:
         text = str(value).strip().lower()
-        if re.fullmatch(pattern, text):
-            return text
+        if match := re.fullmatch(pattern, text):
+            return match[1]
         raise UsageError(message, code=code, option=shown, value=_show(value), hint=hint(text, words))
 
     return check
@@ -70,10 +70,7 @@ def parse_time(value: object) -> float:
             raise ValueError
         hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    try:
-        seconds = float(value)
-    except OverflowError:
-        raise ValueError from None
+    seconds = float(str(value))  # of a whole number beyond all others infinity
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError
     return seconds
@@ -240,7 +237,7 @@ def time(value: object, shown: str) -> object:
 
 timecode = _text(
     "TIMECODE",
-    r"\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3}",
+    r"(\d{1,2}:\d{2}:\d{2}[:;,]\d{2,3})",
     "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
     code="value_timecode",
 )
@@ -305,9 +302,9 @@ def faces(value: object, shown: str) -> object:
     """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
     text = ",".join(words)
-    if text in ("all", "largest"):
-        return text
-    if all(_is_track(word) or is_person_number(word) or is_person_name(word) for word in words):
+    if text in ("all", "largest") or all(
+        _is_track(word) or is_person_number(word) or is_person_name(word) for word in words
+    ):
         return text
     raise UsageError(
         "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",
@@ -397,7 +394,7 @@ def device(value: object, shown: str) -> str:
 
 decoder = _text(
     "auto|cuda[:N]|software",
-    r"auto|software|cuda(:\d{1,3})?",
+    r"(auto|software|cuda(?::\d{1,3})?)",
     "{option} must be auto, software, cuda or cuda:N, not {value}{hint}",
     "auto",
     "cuda",
@@ -407,18 +404,14 @@ decoder = _text(
 """What decodes: "auto", "software", "cuda" or "cuda:N"."""
 
 
-@_check("best|HEIGHT|INDEX", "best")
-def variant(value: object, shown: str) -> str:
-    """A variant of an HLS or DASH list: "best", or a height or number as text."""
-    text = str(value).strip().lower().removesuffix("p")
-    if re.fullmatch(r"best|[1-9]\d{0,4}", text):
-        return text
-    raise UsageError(
-        "{option} must be best, a height as 720, or a number in the list as 1, not {value}",
-        code="value_variant",
-        option=shown,
-        value=_show(value),
-    )
+variant = _text(
+    "best|HEIGHT|INDEX",
+    r"(best|[1-9]\d{0,4})p?",
+    "{option} must be best, a height as 720, or a number in the list as 1, not {value}",
+    "best",
+    code="value_variant",
+)
+"""A variant of an HLS or DASH list: "best", or a height or number as text."""
 
 
 @_check("NAME")

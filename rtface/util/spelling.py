@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from rtface.errors import UsageError
-
 _LONGEST = 64  # letters; no name is longer, and the time is proportional to their product
 _ALIKE = 0.75  # difflib's ratio of a misspelling
 
@@ -25,13 +23,3 @@ def hint(value: str, choices: Iterable[str]) -> str:
     """``: the nearest is …`` for the end of a message, or nothing."""
     near = nearest(value, choices)
     return f": the nearest is {near}" if near else ""
-
-
-def unknown_key(shown: str, key: str, known: Iterable[str]) -> UsageError:
-    """The error for a key (called `shown` where it was written) that is none of `known`; it names the nearest."""
-    return UsageError(
-        "{option} is not an option{hint}",
-        code="option_unknown",
-        option=shown if len(shown) < 300 else shown[:300] + "…",
-        hint=hint(key, known),
-    )

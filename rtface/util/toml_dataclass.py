@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 import types
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -15,6 +16,7 @@ from rtface.util.spelling import hint
 from rtface.util.text import brief
 
 T = TypeVar("T")
+_type_hints = cache(get_type_hints)
 
 
 def parse_json(text: str | bytes, shape: Shape = lambda value: True) -> Any:
@@ -36,12 +38,12 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
 
 
-def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
+def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
     """Builds a dataclass from a TOML or JSON table, strictly; nested dataclasses are nested tables.
 
     Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
     """
-    hints = _hints(cls)
+    hints = _type_hints(cls)
     names = [f.name for f in fields(cast(Any, cls))]
     for key in table:
         if key not in names:
@@ -62,17 +64,12 @@ def from_table(cls: type[T], table: dict[str, Any], where: str) -> T:
     return cls(**values)
 
 
-@cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    return get_type_hints(cls)
-
-
 def _value(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         if not isinstance(value, dict):
             raise UsageError("{where} must be a table, got {value}", code="toml_table", where=where, value=brief(value))
-        return from_table(cast(type[Any], kind), cast(dict[str, Any], value), f"{where}.")
+        return from_table(cast(type[Any], kind), cast(Mapping[str, object], value), f"{where}.")
     if origin is Literal:
         if value not in arguments:
             near = hint(value, map(str, arguments)) if isinstance(value, str) else ""

@@ -27,6 +27,8 @@ BODY_BYTES = 256 * 1024
 
 in_thread = run_in_threadpool
 """Result of a call that may block, made on a worker thread."""
+JsonObject = dict[str, Any]
+"""A JSON object of a request, checked by who takes it, or of an answer, as the pages know it."""
 
 
 class FileAnswer(FileResponse):
@@ -49,7 +51,7 @@ async def body(request: Request, most: int) -> bytes:
     return bytes(data)
 
 
-async def json_body(request: Request, most: int = BODY_BYTES) -> dict[str, Any]:
+async def json_body(request: Request, most: int = BODY_BYTES) -> JsonObject:
     """The JSON object in a request's body; {} for an empty one.
 
     Raises:
@@ -60,13 +62,13 @@ async def json_body(request: Request, most: int = BODY_BYTES) -> dict[str, Any]:
     return json_object(data, "the body") if data.strip() else {}
 
 
-def json_object(data: bytes | str, what: str) -> dict[str, Any]:
+def json_object(data: bytes | str, what: str) -> JsonObject:
     """A JSON object whose numbers are finite, and whose texts can be written and be names of files; UsageError for
     anything else."""
     try:
         value = parse_json(data)
         if isinstance(value, dict) and _is_usable(value):
-            return cast(dict[str, Any], value)
+            return cast(JsonObject, value)
     except (ValueError, RecursionError):
         pass
     raise UsageError("{what} is not a JSON object of text and numbers", code="no_body", what=what)
@@ -106,11 +108,12 @@ def path_number(text: str) -> int:
 
 def error_response(message: str, status: HTTPStatus, kind: str = "error", **headers: str) -> JSONResponse:
     """``{"error": message, "kind": kind, "code": …, "values": …}``."""
-    table = Message(message).to_dict()
-    return JSONResponse({"error": table.pop("message"), "kind": kind, **table}, status, headers)
+    line = Message(message)
+    table = {"error": str(line), "kind": kind, "code": line.code, "values": line.values}
+    return JSONResponse(table, status, headers)
 
 
-def refused(body: dict[str, Any]) -> Message:
+def refused(body: JsonObject) -> Message:
     """The message in the body of an `error_response`."""
     return Message.of({**body, "message": body["error"]})
 

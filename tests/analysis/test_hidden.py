@@ -11,9 +11,10 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer, analyze_face
 from rtface.analysis.measure import Analysis
+from rtface.analysis.track_report import Span, TrackReport
 from rtface.analysis.treatment import FORCED, HIDDEN
 from rtface.frame import Bytes, Face
-from rtface.report import Report, Span, TrackReport
+from rtface.report import Report
 from rtface.stats import Stats
 from tests.analysis.conftest import BOX, PictureView
 

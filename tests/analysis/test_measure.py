@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-import av
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from rtface.analysis.analyzer import analyze_face
 from rtface.analysis.measure import Analysis
 from rtface.frame import Bytes, Face
 from tests.analysis.conftest import BOX, CORE, POINTS, PictureView
-from tests.analysis.degrade import DEGRADATIONS, defocus, gain, motion, noise, upscale
+from tests.analysis.degrade import DEGRADATIONS, defocus, gain, motion, noise
 
 Look = Callable[[Bytes], Analysis]
 
@@ -57,39 +56,6 @@ def test_the_direction_of_the_motion(portrait: Bytes, look: Look, angle: float) 
     found = look(motion(portrait, 12, angle))
     assert found.motion_blur > 0.3
     assert abs((found.motion_angle - angle + 90) % 180 - 90) < 12
-
-
-def test_detail_says_the_true_width(portrait: Bytes, look: Look) -> None:
-    width = BOX[2] - BOX[0]
-    for factor in (2, 3, 4):
-        assert look(upscale(portrait, factor)).detail == pytest.approx(width / factor, rel=0.6)
-
-
-def _through_h264(picture: Bytes, crf: int) -> Bytes:
-    encoder = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = picture.shape[1], picture.shape[0], "yuv420p"
-    encoder.options = {"crf": str(crf), "preset": "veryfast"}
-    encoder.thread_count = 1
-    decoder = av.CodecContext.create("h264", "r")
-    frames: list[av.VideoFrame] = []
-    for i in range(3):
-        frame = av.VideoFrame.from_ndarray(np.roll(picture, i, axis=1), "rgb24")
-        frame.pts = i
-        for packet in encoder.encode(frame):
-            frames += decoder.decode(packet)
-    for packet in encoder.encode(None):
-        frames += decoder.decode(packet)
-    frames += decoder.decode(None)
-    return np.roll(frames[-1].to_ndarray(format="rgb24"), -2, axis=1)
-
-
-def test_a_video_codec_reads_as_compression_when_it_can_be_seen(portrait: Bytes) -> None:
-    # The face at twice its size, so that the codec works on a face as a call shows it.
-    large = np.asarray(cv2.resize(portrait[:256, 96:352], None, fx=2, fy=2, interpolation=cv2.INTER_LANCZOS4), np.uint8)
-    face = Face(1, (BOX - (96, 0, 96, 0)) * 2, (POINTS - (96, 0)) * 2)
-    fine, coarse = (analyze_face(PictureView(_through_h264(large, crf)), face) for crf in (12, 46))
-    assert fine.compression < 0.2
-    assert coarse.compression > 0.25
 
 
 def test_a_dark_skinned_face_in_good_light_is_not_under_exposed(portrait: Bytes, look: Look) -> None:

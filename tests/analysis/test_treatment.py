@@ -26,9 +26,8 @@ from rtface.analysis.treatment import (
     gain_of,
     of_colours,
     predicted,
-    read_treatments,
-    treatments_table,
 )
+from rtface.analysis.treatment_file import read_treatments, treatments_table
 from rtface.errors import InputMissing, UsageError
 from rtface.frame import Face, Frame
 from tests.analysis.conftest import BOX, POINTS
@@ -251,16 +250,6 @@ def test_a_gain_at_the_threshold_does_not_flicker() -> None:
     assert sum(a != b for a, b in pairwise(states[1:])) <= 1
 
 
-def test_not_every_picture_is_measured() -> None:
-    analyzer = Analyzer()
-    due = 0
-    for k in range(100):
-        if analyzer.due(k / 25):
-            due += 1
-            analyzer.learn(CLEAN, 200, k / 25)
-    assert due == 7 + 6  # a fifth of a second apart until 1.2 s, then 0.4 s
-
-
 @pytest.mark.parametrize("begins", [0.0, 0.28, 1.72])
 def test_measured_frames_do_not_depend_on_the_first(begins: float) -> None:
     analyzer, measured = Analyzer(), list[float]()
@@ -310,13 +299,6 @@ def test_a_decision_of_the_user_is_not_taken_over() -> None:
     _feed(here, NOISY, 3)
     there.take_over(here.handed_over(3.0))
     assert there.treatment == FORCED["never"]
-
-
-def test_a_persons_decision_stands() -> None:
-    analyzer = Analyzer(forced=Treatment(False))
-    assert set(_feed(analyzer, NOISY, 2)) == {0}
-    assert analyzer.analysis.noise == pytest.approx(0.6)
-    assert set(_feed(Analyzer(forced=Treatment(True, 0.3)), CLEAN, 1)) == {0.3}
 
 
 def test_the_analysis_of_a_track_is_a_mean_its_angle_an_axis() -> None:

@@ -6,9 +6,9 @@ import json
 
 from typer.testing import CliRunner
 
-from rtface.analysis.treatment import read_treatments
+from rtface.analysis.track_report import TrackReport
+from rtface.analysis.treatment_file import read_treatments
 from rtface.cli.app import app
-from rtface.report import TrackReport
 
 SCORES = {
     "motion_blur": 0.02,

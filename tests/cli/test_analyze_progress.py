@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtface.analysis.track_report import TrackReport
 from rtface.cli.analyze import AnalysisEvents
 from rtface.cli.console import Console
 from rtface.pipeline.analysis import Findings
 from rtface.pipeline.progress import Progress
-from rtface.report import TrackReport
 
 
 def events(stream: io.StringIO) -> list[dict[str, Any]]:

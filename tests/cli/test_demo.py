@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import av
 import cv2
-import pytest
 
 from rtface.cli import demo
 
@@ -32,19 +31,3 @@ def test_demo_without_scikit_image_says_how_to_get_it(monkeypatch, tmp_path, cap
     monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "out")])
     assert demo.main() == 1
     assert "[demo]'" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("code", [0, 3])
-def test_demo_runs_the_command_and_says_where(monkeypatch, tmp_path, capsys, code):
-    commands = []
-
-    def run(command, **more):
-        commands.append(command)
-        return demo.subprocess.CompletedProcess(command, code)
-
-    monkeypatch.setattr(demo.subprocess, "run", run)
-    monkeypatch.setattr(demo, "make_clip", lambda path: path.write_bytes(b""))
-    monkeypatch.setattr("sys.argv", ["demo", str(tmp_path / "out"), "--strength", "0.5"])
-    assert demo.main() == code
-    assert commands[0][-2:] == ["--strength", "0.5"]
-    assert ("show what was done" in capsys.readouterr().err) is (code == 0)

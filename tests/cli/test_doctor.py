@@ -13,7 +13,6 @@ from rtface.engine.cuda import driver
 from rtface.engine.listing import EngineInfo
 from rtface.errors import MissingComponent
 from rtface.tracking import models
-from rtface.util import openvino_core
 from rtface.util.install import extra_line
 
 
@@ -40,7 +39,6 @@ def test_this_installation_has_what_a_run_needs():
     states = {finding.name: finding.state for finding in doctor_checks.examine()}
     for name in ("python", "numpy", "av", "openvino", "openvino CPU", "cache"):
         assert states[name] == "ok", name
-    assert states["encoders"] in ("ok", "warn")
 
 
 def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
@@ -48,11 +46,11 @@ def test_every_fault_has_a_repair_and_a_broken_check_is_a_fault(monkeypatch):
         raise RuntimeError("no such thing")
         yield
 
-    broken.__name__ = "check_codecs"
-    monkeypatch.setattr(doctor_checks, "check_codecs", broken)
+    broken.__name__ = "check_folders"
+    monkeypatch.setattr(doctor_checks, "check_folders", broken)
     found = {finding.name: finding for finding in doctor_checks.examine()}
-    assert found["codecs"].state == "fault"
-    assert "no such thing" in found["codecs"].detail
+    assert found["folders"].state == "fault"
+    assert "no such thing" in found["folders"].detail
     assert all(finding.repair for finding in found.values() if finding.state == "fault")
 
 
@@ -87,28 +85,6 @@ def test_a_bad_configuration_file_is_found(tmp_path):
     finding = findings(doctor_checks.check_settings)["configuration"]
     assert finding.state == "fault"
     assert "nearest is strength" in finding.detail
-
-
-def test_missing_encoders(monkeypatch):
-    monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264", "no_such_encoder"))
-    assert findings(doctor_checks.check_codecs)["encoders"].state == "fault"
-    monkeypatch.setattr(doctor_checks, "NEEDED_CODECS", ("libx264",))
-    monkeypatch.setattr(doctor_checks, "USEFUL_CODECS", ("no_such_encoder",))
-    assert findings(doctor_checks.check_codecs)["encoders"].state == "warn"
-
-
-def test_devices_of_openvino_are_named_as_the_option_takes_them(monkeypatch):
-    class Core:
-        available_devices = ("CPU", "GPU.1", "NPU")
-
-        def get_property(self, device, key):
-            return {"FULL_DEVICE_NAME": f"some {device}", "OPTIMIZATION_CAPABILITIES": ["FP32", "FP16"]}[key]
-
-    monkeypatch.setattr(openvino_core, "core", Core)
-    found = findings(doctor_checks.check_openvino)
-    assert found["openvino CPU"].detail == "some CPU (FP16): --device cpu"
-    assert found["openvino GPU.1"].detail.endswith("--device openvino:gpu.1")
-    assert found["openvino NPU"].detail.endswith("--device openvino:npu")
 
 
 def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):

@@ -12,7 +12,6 @@ from rtface.cli.app import app
 
 SOURCE = """
 import typer
-import typer.core
 
 from rtface.cli.command import command
 from rtface.errors import InputError
@@ -35,18 +34,11 @@ silent.command(hidden=True)(greet)
 def said_elsewhere() -> None:
     \"\"\"Greet without a word.\"\"\"
 
-class Loud(typer.core.TyperGroup):
-    def format_commands(self, ctx, formatter):
-        formatter.write_text("SHOUT")
-
-loud = typer.Typer(help="Greet loudly.", cls=Loud)
-loud.command()(greet)
 """
 POINTS = """[rtface.commands]
 greet = greeting.commands:greet
 crowd = greeting.commands:crowd
 silent = greeting.commands:silent
-loud = greeting.commands:loud
 queue.greet = greeting.commands:greet
 run = greeting.commands:greet
 broken = broken_greeting:greet
@@ -92,10 +84,6 @@ def test_help_leaves_hidden_commands_out() -> None:
     said = CliRunner().invoke(app, ["crowd", "--help"]).stdout
     assert "whisper" in said and "Greet somebody." not in said
     assert "Commands" not in CliRunner().invoke(app, ["silent", "--help"]).stdout
-
-
-def test_a_group_of_a_plugin_keeps_its_own_class() -> None:
-    assert "SHOUT" in CliRunner().invoke(app, ["loud", "--help"]).stdout
 
 
 def test_a_command_of_a_group_is_none_outside_of_it() -> None:

@@ -197,13 +197,6 @@ def test_a_command_imports_its_own_module_only():
         assert done.returncode == 0, done.stderr
 
 
-def test_python_m_and_usage_errors_without_rich_boxes():
-    assert rtface("--version").stdout.startswith("rtface ")
-    done = rtface("run", "a.mp4", "b.mp4", "--grain", "blue", code=2)
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("rtface: error: --grain must be match, less or none")
-
-
 def test_completion_of_options_and_values():
     done = rtface(_RTFACE_COMPLETE="complete_bash", COMP_WORDS="rtface run --grain ", COMP_CWORD="3")
     assert done.stdout.split() == ["match", "less", "none"]

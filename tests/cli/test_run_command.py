@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from rtface._version import __version__
 from rtface.cli.app import app
-from rtface.cli.run import output_name
+from rtface.cli.film_jobs import output_name
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.report import Report
 

@@ -10,7 +10,6 @@ from rtface.config.options import Options
 from rtface.contact_sheet.search import Sighting, next_face, search
 from rtface.device.cpu.device import CpuDevice
 from rtface.frame import Bytes, Float32
-from rtface.media.read.sampler import spread
 from rtface.tracking import create_tracker
 from tests.persons.made import ANNA, BEN
 from tests.pipeline.fakes import portrait
@@ -75,11 +74,3 @@ def test_a_search_tells_persons_apart(tmp_path: Path) -> None:
     faces = [face for each in found for face in each]
     first, second, third = (next(one for one in faces if int(one.time) == t) for t in range(3))
     assert third.shows_person_of(first) and not second.shows_person_of(first)
-
-
-def test_a_search_that_ends_early_is_spread_evenly() -> None:
-    for count in (4, 8, 16):
-        numbers = sorted(spread(100)[:count])
-        gaps = np.diff([*numbers, 1.0])
-        assert gaps.max() <= 2 / count
-    assert len(set(spread(240))) == 240

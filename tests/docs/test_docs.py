@@ -11,10 +11,11 @@ import pytest
 from typer.main import get_command
 
 from rtface.analysis.measure import SCORES
+from rtface.analysis.track_report import TrackReport
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.errors import UsageError
-from rtface.report import Report, TrackReport
+from rtface.report import Report
 from tests.docs import option_tables
 from tests.entry_points import write_entry_points
 

@@ -15,7 +15,8 @@ import pytest
 
 from rtface.analysis.analyzer import Analyzer
 from rtface.analysis.measure import Analysis
-from rtface.analysis.treatment import INSIDE, Treatment, Treatments, gain_of, of_colours
+from rtface.analysis.treatment import INSIDE, Treatment, gain_of, of_colours
+from rtface.analysis.treatment_file import Treatments
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.coded_place import CELL, LARGEST, MULTIPLE, place_of

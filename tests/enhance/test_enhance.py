@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 
-from rtface.analysis.treatment import Treatment, Treatments, gain_of
+from rtface.analysis.treatment import Treatment, gain_of
+from rtface.analysis.treatment_file import Treatments
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers

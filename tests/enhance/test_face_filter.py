@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from rtface.analysis.treatment import Treatment, Treatments
+from rtface.analysis.track_report import TrackReport
+from rtface.analysis.treatment import Treatment
+from rtface.analysis.treatment_file import Treatments
 from rtface.enhance.face_filter import FaceFilter, unseen
 from rtface.errors import UsageError
 from rtface.frame import Face
-from rtface.report import TrackReport
 from rtface.util.held_faces import HeldFaces
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.analysis.treatment import FORCED, Treatments
+from rtface.analysis.treatment import FORCED
+from rtface.analysis.treatment_file import Treatments
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.corrector import Helpers

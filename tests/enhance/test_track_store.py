@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from rtface.analysis.analyzer import Analysis, Analyzer, Treatment
-from rtface.analysis.treatment import Treatments
+from rtface.analysis.track_report import TrackReport
+from rtface.analysis.treatment_file import Treatments
 from rtface.config.options import Options
 from rtface.correct.keyframe_blend import AHEAD_FRAMES
 from rtface.enhance.mode import Mode
@@ -20,7 +21,6 @@ from rtface.enhance.track_figures import IN_WORK, TrackFigures
 from rtface.enhance.track_store import TrackRules, TrackState, TrackStore
 from rtface.errors import UsageError
 from rtface.frame import Face
-from rtface.report import TrackReport
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
 ON, OFF = Treatment(True, 0.9, ("noise 0.50",)), Treatment(False, 0.0, ("nothing to gain",))

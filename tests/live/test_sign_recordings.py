@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("c2pa", reason="the extra is not installed")
 
+from rtface.analysis.track_report import Span, TrackReport
 from rtface.config.addresses import live_scope, parse_address
 from rtface.config.options import Options, check_scope
 from rtface.errors import OutputError, UsageError
@@ -20,7 +21,7 @@ from rtface.live.session import Endpoints, run_live
 from rtface.live.sign_recordings import RecordingSigner
 from rtface.live.sinks.record_sink import RecordSink
 from rtface.media.marks.provenance import describe
-from rtface.report import Report, Span, TrackReport
+from rtface.report import Report
 from rtface.trust.credentials import Credentials, read_credentials
 from rtface.trust.sidecar import read_sidecar, sidecar_path
 from rtface.trust.verify import verify

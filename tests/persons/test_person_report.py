@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from rtface.analysis.track_report import TrackReport, persons_of
 from rtface.pipeline.proposals import missed_persons
-from rtface.report import TrackReport, persons_of
 
 
 def track(number: int, person: str, first: float, last: float, corrected: int) -> TrackReport:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from rtface.analysis.track_report import persons_of
 from rtface.cli.app import app
 from rtface.config.addresses import LiveAddress
 from rtface.config.options import Options
@@ -25,7 +26,6 @@ from rtface.frame import Bytes, Float32
 from rtface.live.endpoint_factory import make_endpoints
 from rtface.pipeline.analysis import analyze_file
 from rtface.pipeline.film import run_file
-from rtface.report import persons_of
 from rtface.stats import Stats
 from rtface.trust.verify import verify
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt

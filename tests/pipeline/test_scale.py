@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import rtface
+from rtface.analysis.track_report import TrackReport
 from rtface.config.option_sources import load
 from rtface.errors import InputError, Message, UsageError
 from rtface.frame import Frame
 from rtface.media.read.source import FileSource
 from rtface.pipeline.proposals import little_seen, proposals
-from rtface.report import TrackReport
 from rtface.trust.verify import verify
 from tests.pipeline.run_media import decoded, film, still
 

@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 import rtface
+from rtface.analysis.track_report import TrackReport
 from rtface.analysis.verdict import LEFT_ALONE, faults_of, verdict_on
 from rtface.cli.analyze import treatment_file
 from rtface.cli.app import app
 from rtface.config.options import Options
 from rtface.contact_sheet.sheet import Sheet, cell_label, make_sheet, row_label
 from rtface.pipeline.proposals import little_seen, proposals
-from rtface.report import TrackReport
 from tests.pipeline.fakes import portrait
 from tests.pipeline.run_media import write_film
 

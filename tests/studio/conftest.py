@@ -137,3 +137,18 @@ def page(browser: Any, studio: RunningStudio) -> Iterator[Any]:
     yield page
     context.close()
     assert not faults, faults
+
+
+def check_accessible(page: Any) -> None:
+    """Fails where the page is not what WCAG 2.2 AA asks for."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+    assert not found.response["violations"], found.generate_report()
+
+
+def expect(locator: Any) -> Any:
+    """Playwright's own, imported where there is a browser."""
+    from playwright.sync_api import expect
+
+    return expect(locator)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -39,6 +38,10 @@ def ask(studio: RunningStudio, method: str, path: str, body: bytes | None = None
     data = response.read()
     connection.close()
     return response.status, json.loads(data) if "json" in response.headers.get("content-type", "") else data
+
+
+def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
+    return ask(studio, method, route, json.dumps(body).encode())
 
 
 def test_token_in_the_address_becomes_a_cookie(studio: RunningStudio) -> None:
@@ -344,21 +347,6 @@ def test_a_long_answer_ends_with_its_session() -> None:
     with pytest.raises(ClientDisconnect):
         asyncio.run(get())
     assert [message.get("body") for message in sent[1:]] == [b"picture"] * 3
-
-
-def test_answers_are_sent_at_once(start_studio: Callable[[], RunningStudio], monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once: list[int] = []
-    set_option = socket.socket.setsockopt
-
-    def noted(self: socket.socket, level: int, name: int, *value: Any) -> None:
-        if (level, name) == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
-            at_once.append(self.getsockname()[1])
-        set_option(self, level, name, *value)
-
-    monkeypatch.setattr(socket.socket, "setsockopt", noted)
-    studio = start_studio()
-    assert ask(studio, "GET", "/api/about")[0] == 200
-    assert studio.server.port in at_once
 
 
 @pytest.mark.parametrize("suffix", ["m3u8", "M3U", "ffconcat", "txt", "mp4"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,13 @@ from rtface.config.options import Options
 from rtface.errors import UsageError
 from rtface.jobs.queue.api import Queue
 from rtface.pipeline.film import run_file
-from rtface_studio.film_settings import FilmSettings, SettingsFolder
+from rtface_studio.film_settings import FilmSettings
 from rtface_studio.queue import estimate
-from tests.studio.conftest import RunningStudio
+from tests.studio.conftest import RunningStudio, wait_for
 from tests.studio.films import make_film, newest
-from tests.studio.test_access import ask
+from tests.studio.test_access import ask, call
 
 pytest.importorskip("skimage")
-
-
-def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
-    return ask(studio, method, route, json.dumps(body).encode())
 
 
 def picture(studio: RunningStudio, layer: str, settings: dict[str, Any], at: float = 0.5) -> bytes:
@@ -71,10 +66,7 @@ def test_a_run_does_what_the_page_shows(studio: RunningStudio, film: Path) -> No
 
     same = [np.array_equal(a, b) for a, b in zip(frames(film), frames(output.with_name("again.mkv")), strict=True)]
     assert all(same[4:8]) and not all(same)
-    for _ in range(300):
-        if Queue().item(item.id).state in ("done", "failed"):
-            break
-        time.sleep(0.1)
+    wait_for(lambda: Queue().item(item.id).state in ("done", "failed"), 30)
 
 
 def test_what_is_not_set_is_as_the_settings_file_has_it(studio: RunningStudio, film: Path, tmp_path: Path) -> None:
@@ -140,14 +132,6 @@ def test_what_cannot_be_used_is_refused(values: Any) -> None:
         FilmSettings.of(values)
 
 
-def test_settings_that_were_kept_with_a_colour_stay(tmp_path: Path) -> None:
-    kept = SettingsFolder(make_film(tmp_path / "film.mp4", seconds=0.2))
-    kept.keep(wanted := FilmSettings.of({"strength": 0.5, "persons": {"P1": {"strength": 0.5}}}))
-    file = kept.path / "settings.json"
-    file.write_text(file.read_text().replace('"strength"', '"colour": "restore", "strength"'))
-    assert kept.load() == wanted
-
-
 def test_persons_decide_where_they_are_alone() -> None:
     settings = FilmSettings.of(
         {
@@ -172,20 +156,6 @@ def test_who_is_named_by_hand_gets_the_weights_of_that_name(tmp_path: Path, monk
     made = settings.for_run(tmp_path, tmp_path / "film.mp4")
     assert made.person == ("ben", "anna@P2,P3") and made.treatment is not None
     assert json.loads(made.treatment.read_text())["persons"] == {"anna": {"strength": 0.5}}
-
-
-def test_a_still_is_opened_and_enhanced(studio: RunningStudio) -> None:
-    import cv2
-    from skimage.data import astronaut
-
-    face = cv2.resize(np.asarray(astronaut()[:256, 100:356]), (96, 96), interpolation=cv2.INTER_AREA)
-    path = studio.folder / "photo.png"
-    cv2.imwrite(str(path), cv2.resize(face, (256, 256), interpolation=cv2.INTER_CUBIC)[..., ::-1])
-    value = call(studio, "POST", "/api/films", path=str(path))[1]
-    assert (value["kind"], value["width"], value["height"]) == ("still", 256, 256)
-    assert picture(studio, "after", {}, 0) != picture(studio, "before", {}, 0)
-    output = ask(studio, "GET", f"{newest(studio)}/output")[1]["output"]
-    assert output.endswith("photo.enhanced.png")
 
 
 def test_previews_are_said_to_show_no_curve(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from rtface_studio.analysis import FilmTasks
 from rtface_studio.catalogue import catalogue
 from rtface_studio.context import Studio
 from rtface_studio.folders import AllowedFolders
-from tests.studio.conftest import RunningStudio
+from tests.studio.conftest import RunningStudio, wait_for
 from tests.studio.films import make_film, newest
 from tests.studio.test_access import ask
 
@@ -195,9 +194,8 @@ def test_start_makes_an_item_that_a_process_of_its_own_runs(studio: RunningStudi
     status, value = post(studio, f"{newest(studio)}/start", output=wanted, settings={"engine": "rtface-s"})
     assert status == 200, value
     studio.close()  # the job goes on without the server
-    queue, until = Queue(), time.monotonic() + 60
-    while queue.item(value["item"]).state not in ("done", "failed") and time.monotonic() < until:
-        time.sleep(0.2)
+    queue = Queue()
+    wait_for(lambda: queue.item(value["item"]).state in ("done", "failed"), 60)
     assert queue.item(value["item"]).state == "done", queue.item(value["item"]).message
     assert Path(wanted).is_file()
     again = start_studio()
@@ -310,12 +308,8 @@ def test_contact_sheet_of_a_film(studio: RunningStudio) -> None:
 
 def until(studio: RunningStudio, route: str) -> Any:
     """The state of a task, once it has ended."""
-    for _ in range(600):
-        found = ask(studio, "GET", route)[1]
-        if found["state"] not in ("none", "waiting", "running"):
-            return found
-        time.sleep(0.1)
-    raise AssertionError(found)
+    look = lambda: ask(studio, "GET", route)[1]  # noqa: E731
+    return wait_for(lambda: found if (found := look())["state"] not in ("none", "waiting", "running") else None, 60)
 
 
 @pytest.mark.parametrize("then", ["3", ""])

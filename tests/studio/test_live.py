@@ -22,27 +22,19 @@ from rtface.errors import Message, RtfaceError, UsageError
 from rtface_studio import live_run
 from rtface_studio.catalogue import catalogue
 from tests.persons.made import ANNA, BEN, learnt
-from tests.studio.conftest import RunningStudio, wait_for
+from tests.studio.conftest import RunningStudio, check_accessible, expect, wait_for
 from tests.studio.films import make_film
-from tests.studio.test_access import ask
+from tests.studio.test_access import ask, call
 from tests.studio.test_stills import make_photo
 from tests.util.mutations import mutated
 
 pytest.importorskip("skimage")
 
 
-def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
-    return ask(studio, method, route, json.dumps(body).encode())
-
-
 def until(studio: RunningStudio, state: str) -> dict[str, Any]:
     """The live run, once it is in this state."""
-    for _ in range(200):
-        run = ask(studio, "GET", "/api/live")[1]
-        if run["state"] == state:
-            return run
-        time.sleep(0.1)
-    raise AssertionError(run)
+    look = lambda: ask(studio, "GET", "/api/live")[1]  # noqa: E731
+    return wait_for(lambda: run if (run := look())["state"] == state else None, 20)
 
 
 @pytest.fixture
@@ -285,13 +277,6 @@ def test_photos_of_persons_are_those_of_the_folders(studio: RunningStudio) -> No
     assert {"--person=ben", "--region=head", "--look=0"} <= set(command)
 
 
-def test_a_picture_is_turned_as_the_page_says(studio: RunningStudio) -> None:
-    settings = {"turn": "270", "mirror": True, "loop": False}
-    film = studio.folder / "film.mkv"
-    command, _ = live_run.plan_live_run(studio.studio.folders, str(film), "null:", settings).command()
-    assert {"--turn=270", "--mirror", "--no-loop"} <= set(command)
-
-
 def test_a_virtual_camera_by_its_path_stays_an_output(studio: RunningStudio) -> None:
     plan = live_run.plan_live_run(studio.studio.folders, "/dev/video0", "vcam:/dev/video10", {})
     ends = [parse_address(end) for end in plan.command()[0][-2:]]
@@ -488,9 +473,6 @@ def test_a_page_that_is_loaded_again_knows_the_source(page: Any) -> None:
 
 @pytest.mark.slow
 def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, film: Path) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import expect
-
     page.get_by_role("link", name="Live").click()
     page.get_by_label("From").select_option("film")
     page.get_by_label("Path").fill(str(film))
@@ -535,8 +517,7 @@ def test_live_view_shows_and_changes_a_run(page: Any, studio: RunningStudio, fil
     page.locator("h1").click()
     page.keyboard.press("Control+z")
     expect(power).to_have_attribute("aria-checked", "true")
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    assert not found.response["violations"], found.generate_report()
+    check_accessible(page)
     page.reload()  # the run goes on without the page
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("The run has ended.").wait_for()
@@ -553,18 +534,12 @@ def test_an_overlay_without_what_it_needs_begins_no_run(studio: RunningStudio, f
 @pytest.mark.slow
 def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudio, film: Path) -> None:
     pytest.importorskip("rtface_overlays")
-    from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import expect
 
     def drawn() -> list[str]:
         return until(studio, "running")["settings"].get("stages", [])
 
     def eventually(*stages: str) -> None:
-        for _ in range(50):
-            if drawn() == list(stages):
-                return
-            time.sleep(0.1)
-        assert drawn() == list(stages)
+        wait_for(lambda: drawn() == list(stages))
 
     page.get_by_role("link", name="Live").click()
     page.get_by_label("From").select_option("film")
@@ -594,8 +569,7 @@ def test_overlays_change_while_the_run_continues(page: Any, studio: RunningStudi
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
     page.get_by_label("Label: Place").select_option("top")
     eventually("label:text=On air\\, live,place=top", "lower-third:title=Ben")
-    found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-    assert not found.response["violations"], found.generate_report()
+    check_accessible(page)
     page.locator("h1").click()
     page.keyboard.press("Control+z")
     eventually("label:text=On air\\, live", "lower-third:title=Ben")
@@ -681,17 +655,10 @@ def test_who_cancels_leaves_no_folder(studio: RunningStudio, tmp_path: Path, mon
     wait_for(looks, 60)
     assert [*learned.unfinished().iterdir()]
     assert call(studio, "POST", "/api/persons/stop")[0] == 200
-    for _ in range(100):
-        if not [*learned.unfinished().iterdir()]:
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail(str([*learned.unfinished().rglob("*")]))
+    wait_for(lambda: not [*learned.unfinished().iterdir()])
 
 
 def test_the_page_guides_who_is_learnt(page: Any, studio: RunningStudio) -> None:
-    from playwright.sync_api import expect
-
     learnt(learned.path_of("ben"), BEN)
     page.route("**/api/persons/learn", lambda route: route.fulfill(json={"learning": {"state": "waiting"}}))
     page.get_by_role("link", name="Live").click()

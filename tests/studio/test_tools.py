@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import select
 import subprocess
@@ -23,11 +22,7 @@ from rtface_studio.commands import json_of, run_command
 from rtface_studio.events import EventHub
 from rtface_studio.live_run import LivePlan
 from tests.studio.conftest import RunningStudio
-from tests.studio.test_access import ask
-
-
-def call(studio: RunningStudio, method: str, route: str, /, **body: Any) -> tuple[int, Any]:
-    return ask(studio, method, route, json.dumps(body).encode())
+from tests.studio.test_access import ask, call
 
 
 def setting(found: Any, name: str) -> Any:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from rtface.analysis.treatment import read_treatments
+from rtface.analysis.treatment_file import read_treatments
 from rtface.config.option_sources import load
 from rtface.engine.recipe import SHIPPED, load_recipe
 from rtface.errors import RtfaceError

@@ -80,32 +80,6 @@ def test_a_label_is_away_while_the_enhancement_is_off() -> None:
     assert _shown(_label("label:text=Studio 2", Run(live=True)), 1, enhancing=False) == [True]
 
 
-def test_a_label_reads_what_it_says() -> None:
-    """The text's shape comes through 4:2:0 as Pillow draws it."""
-    from rtface_overlays.text import font_for, panel
-
-    out, _ = drawn("label:text=AI-enhanced,size=0.08,place=center,background=#000000,opacity=1")
-    wanted = panel(
-        [("AI-enhanced", font_for("AI-enhanced", 0.08 * 360), (255, 255, 255, 255))],
-        (0, 0, 0, 255),
-        padding=0.5 * 0.08 * 360,
-    )[..., 0].astype(float)
-    got = rgb(out)[180 - wanted.shape[0] // 2 :, 320 - wanted.shape[1] // 2 :].mean(2)
-    best = max(
-        np.corrcoef(wanted.ravel(), got[dy : dy + wanted.shape[0], dx : dx + wanted.shape[1]].ravel())[0, 1]
-        for dy in range(3)
-        for dx in range(3)
-    )
-    assert best > 0.97
-
-
-def test_still_content_is_equal_in_every_frame() -> None:
-    chain, _ = stages("label", "lower-third:title=Anna,fade=0")
-    first = rgb(chain.process(frame(0, faces=False)))
-    for pts in range(1, 5):
-        np.testing.assert_array_equal(rgb(chain.process(frame(pts, faces=False))), first)
-
-
 def test_letters_that_the_built_in_font_lacks_come_from_another() -> None:
     try:
         out, plain = drawn("label:text=Zoë Łukasz")

@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-import scene
 from scene import changed, drawn, frame, rgb, stages
 
 from rtface import plugins
@@ -119,15 +118,3 @@ def test_what_cannot_be_used_is_said_in_one_line(spec: str) -> None:
         make_stage(Spec.parse(spec))
     assert str(error.value).startswith(f"--stage {spec.split(':')[0]}")
     assert "\n" not in str(error.value) and "fault" not in str(error.value)
-
-
-def test_scene_is_what_the_tracker_would_find() -> None:
-    """The tests' own face is where the real tracker sees it."""
-    from rtface.device.cpu.device import CpuDevice
-    from rtface.tracking import create_tracker
-
-    tracker = create_tracker("auto")
-    given = scene.frame()
-    (found,) = tracker.update(CpuDevice().view(given), 0.0)
-    tracker.close()
-    assert np.abs(found.points - given.faces[0].points).max() < 8

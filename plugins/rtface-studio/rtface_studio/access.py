@@ -22,9 +22,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtface.errors import UsageError
+from rtface.util.files import write_atomically
 from rtface.web.access import HEADERS, bearer, foreign, same, with_headers
 from rtface.web.http import application, body, error_response
-from rtface_studio.entrance_pages import closed_page, language_of, login_page
+from rtface_studio.entrance_pages import CLOSED, entrance_page, language_of, login_page
 from rtface_studio.password import PasswordLogin
 
 _STYLE = "/page/style.css"
@@ -72,7 +73,7 @@ def kept_token(path: Path) -> str:
             return token
     token = new_token()
     try:
-        write_private(path, token)
+        write_atomically(path, f"{token}\n".encode(), private=True)
     except OSError as error:
         raise UsageError(
             "--keep-address: {path} cannot be written ({why}); leave the option out",
@@ -81,14 +82,6 @@ def kept_token(path: Path) -> str:
             why=error.strerror,
         ) from None
     return token
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a line into a new file that only this user can read. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(f"{text}\n")
 
 
 class AccessControl:
@@ -171,7 +164,9 @@ class AccessControl:
 
     def _is_own(self, name: str) -> bool:
         """True if the studio may be called so. A page of another site can have its name lead here, but no address."""
-        return name in self._hosts or (self._login is not None and _is_address(name))
+        with suppress(ValueError):
+            return name in self._hosts or (self._login is not None and bool(ipaddress.ip_address(name)))
+        return False
 
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         if given := bearer(headers):
@@ -240,7 +235,7 @@ class AccessControl:
             await RedirectResponse("/login", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
             return
         if scope["path"] == "/" and why.code == "token":
-            page = closed_page(language_of(Headers(scope=scope)))
+            page = entrance_page(language_of(Headers(scope=scope)), CLOSED)
             await HTMLResponse(page, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
             return
         await error_response(why.message, HTTPStatus.FORBIDDEN)(scope, receive, with_headers(send, _HEADERS))
@@ -282,14 +277,6 @@ def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
         await send(message)
 
     return sending
-
-
-def _is_address(name: str) -> bool:
-    """True if a host is given by an IP address."""
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
 
 
 def _cookie(host: str) -> str:

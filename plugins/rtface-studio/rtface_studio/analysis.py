@@ -19,7 +19,7 @@ from rtface.errors import InputMissing, RtfaceError, log, message_of
 from rtface.util.events import Event
 from rtface.util.file_lock import try_lock
 from rtface.util.parse import is_person_number
-from rtface.web.http import FAILED, FileAnswer, in_thread, json_body
+from rtface.web.http import FAILED, FileAnswer, JsonObject, in_thread, json_body
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
 from rtface_studio.film_settings import FilmSettings
@@ -34,7 +34,7 @@ _ANALYSED = ("scale", "look")
 """Options of a run that the analysis needs, too."""
 _FACE = 128
 """Side of a face on the page, pixels."""
-_Work = Callable[[Callable[[dict[str, Any]], None]], Coroutine[Any, Any, Any]]
+_Work = Callable[[Callable[[JsonObject], None]], Coroutine[Any, Any, Any]]
 """What a task does; it gets a function that takes its progress."""
 
 
@@ -49,11 +49,11 @@ class FilmTask:
         state: the last one, as the page gets it: "state" is none, waiting, running, done, failed or stopped.
     """
 
-    def __init__(self, publish: Callable[[dict[str, Any]], None], turn: asyncio.Semaphore) -> None:
+    def __init__(self, publish: Callable[[JsonObject], None], turn: asyncio.Semaphore) -> None:
         self._publish, self._turn = publish, turn
         self._task: asyncio.Task[None] | None = None
         self._next: _Work | None = None
-        self.state: dict[str, Any] = _NONE
+        self.state: JsonObject = _NONE
 
     def start(self, work: _Work) -> None:
         """Starts the work where none is under way."""
@@ -77,7 +77,7 @@ class FilmTask:
     async def _run(self, work: _Work) -> None:
         loop, own = asyncio.get_running_loop(), self._task
 
-        def progress(found: dict[str, Any]) -> None:  # called on another thread
+        def progress(found: JsonObject) -> None:  # called on another thread
             with suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(self._progress, own, found)
 
@@ -93,12 +93,12 @@ class FilmTask:
             log.exception("studio: a task about a film failed")
             self._set({"state": "failed", "error": FAILED.to_dict()})
 
-    def _progress(self, task: asyncio.Task[None] | None, found: dict[str, Any]) -> None:
+    def _progress(self, task: asyncio.Task[None] | None, found: JsonObject) -> None:
         if self._task is task and self.state["state"] == "running":  # it may have been stopped meanwhile, or replaced
             self.state = {**self.state, **found}
             self._publish({"state": "running", **found})
 
-    def _set(self, state: dict[str, Any]) -> None:
+    def _set(self, state: JsonObject) -> None:
         self.state = state
         self._publish(state)
 
@@ -130,14 +130,14 @@ class FilmTasks:
     def of(self, number: int, kind: str) -> FilmTask:
         """The task of a film; kind is "analysis", "sheet" or "clip"."""
 
-        def publish(state: dict[str, Any]) -> None:
+        def publish(state: JsonObject) -> None:
             self._studio.events.publish(f"film/{number}/{kind}", state, keep=True)
 
         if (number, kind) not in self._tasks:
             self._tasks[number, kind] = FilmTask(publish, self._turn)
         return self._tasks[number, kind]
 
-    def analysis(self, number: int) -> dict[str, Any]:
+    def analysis(self, number: int) -> JsonObject:
         """What the analysis of a film has found so far: its "tracks" and "persons"."""
         state = self.of(number, "analysis").state
         return state.get("result", state)
@@ -161,12 +161,12 @@ class FilmTasks:
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
         options = [f"--{key}={settings[key]}" for key in _ANALYSED if settings.get(key) not in (None, "")]
 
-        def with_faces(found: dict[str, Any]) -> dict[str, Any]:
+        def with_faces(found: JsonObject) -> JsonObject:
             for label, person in found.get("persons", {}).items():
                 person["face"] = f"/api/films/{number}/faces/{label}" if (photos / label / "1.png").is_file() else None
             return found
 
-        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+        async def work(progress: Callable[[JsonObject], None]) -> Any:
             def receive(event: Event) -> None:
                 if event["event"] == "progress":
                     progress(with_faces(event))
@@ -187,7 +187,7 @@ class FilmTasks:
         known = {key: value for key, value in settings.run.items() if key in names}
         image = self.folder(number) / "sheet.png"
 
-        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+        async def work(progress: Callable[[JsonObject], None]) -> Any:
             image.unlink(missing_ok=True)
             found = await json_of(
                 "try",
@@ -212,7 +212,7 @@ class FilmTasks:
         """
         clip = self.folder(number) / "clip.mp4"
 
-        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+        async def work(progress: Callable[[JsonObject], None]) -> Any:
             await run_command(
                 "run",
                 *words,
@@ -237,24 +237,15 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         film: number and path of the film that a request names.
     """
 
-    async def analysis(request: Request) -> Response:
-        number, path = film(request)
-        task = tasks.of(number, "analysis")
+    async def work(request: Request) -> Response:
+        (number, path), kind = film(request), request.url.path.rpartition("/")[2]
+        task = tasks.of(number, kind)
         if request.method == "POST":
             body = await json_body(request)
             if body.get("action") == "stop":
                 task.stop()
-            else:
+            elif kind == "analysis":
                 await tasks.analyse(number, path, body)
-        return JSONResponse(task.state)
-
-    async def sheet(request: Request) -> Response:
-        number, path = film(request)
-        task = tasks.of(number, "sheet")
-        if request.method == "POST":
-            body = await json_body(request)
-            if body.get("action") == "stop":
-                task.stop()
             else:
                 tasks.draw_sheet(number, path, FilmSettings.of(body.get("settings", {})))
         return JSONResponse(task.state)
@@ -264,18 +255,18 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         photo = tasks.folder(film(request)[0]) / "faces" / label / "1.png" if is_person_number(label) else None
         return Response(await in_thread(_small, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
-    async def drawn(request: Request) -> Response:
-        return _file(tasks.folder(film(request)[0]) / "sheet.png")
-
-    async def clip(request: Request) -> Response:
-        return _file(tasks.folder(film(request)[0]) / "clip.mp4")
+    async def made(request: Request) -> Response:
+        path = tasks.folder(film(request)[0]) / request.url.path.rpartition("/")[2]
+        if not path.is_file():
+            raise _missing()
+        return FileAnswer(path, headers={"cache-control": "no-store"})
 
     at = "/api/films/{id}"
     return [
-        Route(f"{at}/analysis", analysis, methods=["GET", "POST"]),
-        Route(f"{at}/sheet", sheet, methods=["GET", "POST"]),
-        Route(f"{at}/sheet.png", drawn),
-        Route(f"{at}/clip.mp4", clip),
+        Route(f"{at}/analysis", work, methods=["GET", "POST"]),
+        Route(f"{at}/sheet", work, methods=["GET", "POST"]),
+        Route(f"{at}/sheet.png", made),
+        Route(f"{at}/clip.mp4", made),
         Route(f"{at}/faces/{{label}}", face),
     ]
 
@@ -289,12 +280,6 @@ def _small(photo: Path | None) -> bytes:
         raise _missing()
     small = cv2.resize(image, (_FACE, _FACE), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes()
-
-
-def _file(path: Path) -> Response:
-    if not path.is_file():
-        raise _missing()
-    return FileAnswer(path, headers={"cache-control": "no-store"})
 
 
 def _missing() -> InputMissing:

@@ -88,6 +88,8 @@ def studio(
     Its server answers this machine only, and only who has the address with the token, which is another one at each
     start unless --keep-address is given. Jobs in the queue continue when the page or the server is closed.
     """
+    import platformdirs
+
     from rtface.concurrency.threads import start_thread
     from rtface.live.control.browser import open_in_browser
     from rtface.util.paths import data_dir
@@ -97,7 +99,8 @@ def studio(
     from rtface_studio.running import found_at, running_address
     from rtface_studio.server import StudioServer
 
-    uploads = upload_folder()
+    uploads = data_dir() / "uploads"
+    usual = (Path(platformdirs.user_videos_dir()), Path(platformdirs.user_pictures_dir()), Path.cwd())
     uploads.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     uploads.mkdir(exist_ok=True, mode=0o700)
     remote = remote_access(host, tls, password_file, names or [])
@@ -110,11 +113,11 @@ def studio(
         )
     try:
         server = StudioServer(
-            Studio(AllowedFolders([*(folder or usual_folders()), uploads], kept), uploads),
+            Studio(AllowedFolders([*(folder or filter(Path.is_dir, usual)), uploads], kept), uploads),
             host=host,
             port=port,
             remote=remote,
-            token=kept_token(token_file()) if keep_address else "",
+            token=kept_token(data_dir() / "studio-token") if keep_address else "",
         )
     except UsageError:  # the port may be taken by the studio that runs already
         address = running_address()
@@ -181,25 +184,3 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
     return RemoteAccess(
         password, Path(certificate), Path(key), frozenset(name.lower() for name in (*names, own, f"{own}.local"))
     )
-
-
-def usual_folders() -> list[Path]:
-    """The user's folders of videos and pictures, where there are some, and the current folder."""
-    import platformdirs
-
-    folders = [Path(platformdirs.user_videos_dir()), Path(platformdirs.user_pictures_dir()), Path.cwd()]
-    return [folder for folder in folders if folder.is_dir()]
-
-
-def upload_folder() -> Path:
-    """The folder that uploaded films are written to: ``uploads`` in the data folder."""
-    from rtface.util.paths import data_dir
-
-    return data_dir() / "uploads"
-
-
-def token_file() -> Path:
-    """The file of ``--keep-address``: ``studio-token`` in the data folder."""
-    from rtface.util.paths import data_dir
-
-    return data_dir() / "studio-token"

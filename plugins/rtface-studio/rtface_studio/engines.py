@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from rtface import plugins
 from rtface.errors import UsageError
 from rtface.util.events import Event
-from rtface.web.http import in_thread, json_body
+from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.commands import SharedResult, json_of, run_command
 from rtface_studio.context import Studio
 
@@ -27,7 +26,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if "message" in event:
             studio.events.publish("engines", event)
 
-    async def listed() -> dict[str, Any]:
+    async def listed() -> JsonObject:
         rows = json_of("engines", "--no-measure", accept=_FAULTY)
         if not await in_thread(plugins.known, "command", "engines.offers"):
             return {"engines": await rows, "offers": []}
@@ -72,7 +71,7 @@ def _refuse_second(lock: asyncio.Lock) -> None:
         raise UsageError("an engine is being added or measured; wait for that to end", code="engine_busy")
 
 
-def _add_words(studio: Studio, body: dict[str, Any]) -> list[str]:
+def _add_words(studio: Studio, body: JsonObject) -> list[str]:
     """Options of ``rtface engines add`` for what the page asks.
 
     Raises:

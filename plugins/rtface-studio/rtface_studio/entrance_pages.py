@@ -17,18 +17,13 @@ _LOGIN = """<form method="post" action="/login" class="card stack login"><h1>rtf
 <div class="field"><label for="password">{password}</label>
 <input type="password" id="password" name="password" autocomplete="current-password" required autofocus></div>
 <button class="button primary">{log_in}</button></form>"""
-_CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p><p><code>rtface app</code></p>
+CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p><p><code>rtface app</code></p>
 <p>{closed_else}</p><p><a class="button primary" href="/">{closed_again}</a></p></div>"""
 
 
 def language_of(headers: Headers) -> str:
     """The language in which a page answers a browser: "de" where that prefers German, else "en"."""
     return "de" if headers.get("accept-language", "").strip().lower().startswith("de") else "en"
-
-
-def closed_page(language: str) -> str:
-    """HTML for who opens the address without its token."""
-    return _page(language, _CLOSED)
 
 
 def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str:
@@ -43,10 +38,11 @@ def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str
     if refused:
         text = _text("wait", language).format(seconds=math.ceil(wait_s)) if wait_s else _text("wrong", language)
         message = f'<p role="alert">{escape(text)}</p>'
-    return _page(language, _LOGIN, message=message)
+    return entrance_page(language, _LOGIN, message=message)
 
 
-def _page(language: str, content: str, **more: str) -> str:
+def entrance_page(language: str, content: str, **more: str) -> str:
+    """HTML of a page; `CLOSED` is for who opens the address without its token."""
     texts = {
         key: escape(_text(key, language))
         for key in ("password", "log_in", "closed", "closed_hint", "closed_else", "closed_again")

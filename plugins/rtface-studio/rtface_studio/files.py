@@ -10,7 +10,6 @@ import shutil
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,7 +19,7 @@ from rtface.errors import InputError, InputMissing, Message, OutputError, Rtface
 from rtface.media.files.image_names import is_image
 from rtface.media.files.leftovers import remove_unfinished_files
 from rtface.media.files.workfile import Target, WorkFile
-from rtface.web.http import in_thread, json_body
+from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.context import Studio
 from rtface_studio.films import film_facts
 from rtface_studio.folders import check_no_playlist
@@ -98,7 +97,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     ]
 
 
-def _folders(studio: Studio) -> dict[str, Any]:
+def _folders(studio: Studio) -> JsonObject:
     """The folders of the chooser: all, those of them that the page added, and where others may be; None for "places"
     where the page may add none."""
     folders = studio.folders

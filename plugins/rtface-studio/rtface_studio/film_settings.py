@@ -7,14 +7,14 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from rtface.analysis.treatment import VERSION, Treatment
-from rtface.config.look import look_of
+from rtface.analysis.treatment import Treatment
+from rtface.analysis.treatment_file import VERSION
 from rtface.config.option_sources import load
 from rtface.config.options import Options, Trait, check, having, person_photos
 from rtface.errors import OutputError, UsageError
@@ -23,6 +23,7 @@ from rtface.media.files.image_names import is_image
 from rtface.util.files import write_atomically
 from rtface.util.parse import is_person_name, is_person_number
 from rtface.util.paths import data_dir
+from rtface.web.http import JsonObject
 
 OPTIONS = having(Trait.FILM_PAGE)
 """The options of a run that the page sets for the whole film."""
@@ -43,9 +44,9 @@ class FilmSettings:
             of those who were learnt.
     """
 
-    run: dict[str, Any] = field(default_factory=dict[str, Any])
-    shots: tuple[dict[str, Any], ...] = ()
-    persons: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    run: JsonObject = field(default_factory=JsonObject)
+    shots: tuple[JsonObject, ...] = ()
+    persons: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject])
 
     @classmethod
     def of(cls, values: object) -> FilmSettings:
@@ -87,7 +88,7 @@ class FilmSettings:
             persons: labels of those on the frame. A person's settings are taken where only that person is.
         """
         usual = load({}).options
-        values: dict[str, Any] = {**self.run, "person": self._named(usual)}
+        values: JsonObject = {**self.run, "person": self._named(usual)}
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
                 values["strength"] = shot.get("strength", values.get("strength", usual.strength))
@@ -100,10 +101,8 @@ class FilmSettings:
 
     def treatment_of(self, person: str) -> Treatment | None:
         """What was set for a person; None for nothing."""
-        own = self._treated(person)
-        if not own:
-            return None
-        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), ("set for this person",))
+        own, why = self._treated(person), ("set for this person",)
+        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), why) if own else None
 
     def for_run(self, folder: Path, source: Path) -> Options:
         """The options of the whole run; lists of shots and persons are written to files in `folder`.
@@ -126,7 +125,7 @@ class FilmSettings:
         """The name that was given to a person by hand; "" for none."""
         return str(self.persons.get(label, {}).get("name", ""))
 
-    def _treated(self, label: str) -> dict[str, Any]:
+    def _treated(self, label: str) -> JsonObject:
         """Gives a person's settings besides the name."""
         return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
 
@@ -139,7 +138,7 @@ class FilmSettings:
         others = (one for one in options.person if not {*person_photos((one,))} & {*names})
         return (*others, *by_hand)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Settings as `of` takes them."""
         return {**self.run, "shots": list(self.shots), "persons": self.persons}
 
@@ -166,12 +165,7 @@ class SettingsFolder:
     def load(self) -> FilmSettings:
         """The settings; none where none were kept, or where they cannot be used any more."""
         try:
-            return FilmSettings.of(
-                json.loads(
-                    (self.path / "settings.json").read_bytes(),
-                    object_pairs_hook=lambda pairs: dict(_renewed(pairs)),
-                )
-            )
+            return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes()))
         except (OSError, ValueError, UsageError):
             return FilmSettings()
 
@@ -180,22 +174,13 @@ class SettingsFolder:
         _written(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
 
 
-def _renewed(pairs: Sequence[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Settings of earlier versions, as this one has them."""
-    for key, value in pairs:
-        if key == "fidelity":
-            yield "look", look_of(float(value))
-        elif key != "colour":
-            yield key, value
-
-
-def _table(value: object, what: str) -> dict[str, Any]:
+def _table(value: object, what: str) -> JsonObject:
     if not isinstance(value, dict):
         raise UsageError("{what} must be a JSON object", code="no_object", what=what)
     return {str(key): item for key, item in cast(Mapping[Any, Any], value).items()}
 
 
-def _row(row: dict[str, Any]) -> dict[str, Any]:
+def _row(row: JsonObject) -> JsonObject:
     """One shot, checked."""
     for key in ("start_s", "end_s"):
         value = row.get(key)
@@ -215,7 +200,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _person(label: str, values: dict[str, Any]) -> dict[str, Any]:
+def _person(label: str, values: JsonObject) -> JsonObject:
     if not is_person_number(label):
         raise UsageError("{label} is no person; persons are P1, P2, …", code="no_person", label=label[:40])
     if unknown := set(values) - set(_PERSON):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -30,13 +30,13 @@ from rtface.media.read.source import FileSource
 from rtface.media.stills.image_read import read_image
 from rtface.util.files import numbered, write_atomically
 from rtface.util.paths import data_dir
-from rtface.web.http import in_thread, json_body, json_object, number_of, path_number
+from rtface.web.http import JsonObject, in_thread, json_body, json_object, number_of, path_number
 from rtface_studio import analysis
 from rtface_studio.analysis import FilmTasks
 from rtface_studio.context import Studio
 from rtface_studio.film_settings import OPTIONS as FILM_OPTIONS
 from rtface_studio.film_settings import FilmSettings, SettingsFolder
-from rtface_studio.folders import check_no_playlist
+from rtface_studio.folders import check_no_playlist, stamp_of
 from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedFrame, jpeg, untouched_frame
 from rtface_studio.queue import ensure_runner, estimate
 
@@ -56,6 +56,19 @@ _AT_ONCE = 2
 """Frames that are rendered or encoded at once. Further requests wait, and need no worker thread for that."""
 
 
+class FilmFacts(TypedDict):
+    """What the page shows of a film or a still; "size" is that of the file, bytes."""
+
+    kind: Literal["film", "still"]
+    duration_s: float | None
+    fps: float
+    width: int
+    height: int
+    codec: str
+    sound: bool
+    size: int | None
+
+
 @dataclass(slots=True)
 class Film:
     """A film that the page has opened.
@@ -72,7 +85,7 @@ class Film:
     id: int
     path: Path
     stamp: tuple[int, ...]
-    facts: dict[str, Any]
+    facts: FilmFacts
     settings: SettingsFolder
 
 
@@ -82,7 +95,7 @@ class Films:
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
         self._films: dict[int, Film] = {}
-        self._elsewhere: list[dict[str, Any]] = []  # films of the list outside the folders of this start
+        self._elsewhere: list[JsonObject] = []  # films of the list outside the folders of this start
         self._load()
         self._numbers = itertools.count(secrets.randbelow(90_000_000) + 1)
         self._renderer: tuple[int, FrameRenderer] | None = None
@@ -102,7 +115,7 @@ class Films:
             )
         if (film := self._opened(path)) is not None:
             return film
-        stamp, facts, settings = _stamp(path), film_facts(path), SettingsFolder(path)
+        stamp, facts, settings = stamp_of(path), film_facts(path), SettingsFolder(path)
         with self._lock:  # another page may have opened it meanwhile
             if (film := self._opened(path)) is None:
                 number = next(number for number in self._numbers if number not in self._films)
@@ -111,18 +124,21 @@ class Films:
                 self._keep()
             return film
 
-    def leave(self, number: str) -> None:
-        """Takes a film out of the list; its settings and its file stay."""
-        self._forget(self.get(number))
-
-    def delete_copy(self, number: str) -> None:
-        """Takes a film out of the list, and deletes its file.
+    def leave(self, number: str, *, copy: bool) -> None:
+        """Takes a film out of the list; its settings stay, and its file unless `copy` asks to delete it.
 
         Raises:
             UsageError: it is not one that was uploaded, or an item of the queue needs it.
             OutputError: it cannot be deleted.
         """
         film = self.get(number)
+        if copy:
+            self._delete(film)
+        with self._lock:
+            self._films = {number: old for number, old in self._films.items() if old is not film}
+            self._keep()
+
+    def _delete(self, film: Film) -> None:
         if not self._copied(film):
             raise UsageError(
                 "{name} is no copy of the studio; delete it in its folder", code="no_copy", name=film.path.name
@@ -138,12 +154,6 @@ class Films:
             raise OutputError(
                 "{path}: cannot be deleted ({why})", code="delete_failed", path=film.path, why=error.strerror
             ) from error
-        self._forget(film)
-
-    def _forget(self, film: Film) -> None:
-        with self._lock:
-            self._films = {number: old for number, old in self._films.items() if old is not film}
-            self._keep()
 
     def _keep(self) -> None:
         """Writes the list for the next start."""
@@ -164,17 +174,15 @@ class Films:
                 path = Path(row["path"])
                 if not self._studio.folders.holds(path):
                     self._elsewhere.append(row)
-                elif path.resolve() == path and (stamp := _stamp(path)) == tuple(row["stamp"]):
-                    self._films[int(row["id"])] = Film(
-                        int(row["id"]), path, stamp, dict(row["facts"]), SettingsFolder(path)
-                    )
+                elif path.resolve() == path and (stamp := stamp_of(path)) == tuple(row["stamp"]):
+                    self._films[int(row["id"])] = Film(int(row["id"]), path, stamp, row["facts"], SettingsFolder(path))
         except FileNotFoundError:
             return
         except (OSError, ValueError, TypeError, KeyError, RtfaceError) as error:
             log.warning("the list of open films of the last start cannot be read (%s)", reason(error))
 
     def _opened(self, path: Path) -> Film | None:
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         return next((film for film in self._films.values() if (film.path, film.stamp) == (path, stamp)), None)
 
     def get(self, number: str) -> Film:
@@ -184,11 +192,11 @@ class Films:
             raise InputMissing("this film is not open any more; choose it again", code="film_closed")
         return film
 
-    def all(self) -> list[Film]:
-        """All opened films, the newest first."""
-        return list(reversed(self._films.values()))
+    def all(self) -> Response:
+        """All opened films for the page, the newest first."""
+        return JSONResponse({"films": [self.shown(film) for film in reversed(self._films.values())]})
 
-    def shown(self, film: Film) -> dict[str, Any]:
+    def shown(self, film: Film) -> dict[str, object]:
         """A film as the page gets it; "copied" says whether it was uploaded."""
         return {
             "id": film.id,
@@ -209,7 +217,7 @@ class Films:
             UsageError: its path leads out of the folders by now.
         """
         film = self.get(number)
-        if self._studio.folders.path(str(film.path)) != film.path or _stamp(film.path) != film.stamp:
+        if self._studio.folders.path(str(film.path)) != film.path or stamp_of(film.path) != film.stamp:
             raise InputMissing(
                 "{name} has changed or is gone since it was opened; choose it again",
                 code="film_changed",
@@ -256,13 +264,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def opened(request: Request) -> Response:
         if request.method == "POST":
             return JSONResponse(films.shown(await in_thread(films.open, (await json_body(request)).get("path"))))
-        return JSONResponse({"films": [films.shown(film) for film in films.all()]})
+        return films.all()
 
     async def film(request: Request) -> Response:
         if request.method == "DELETE":
-            leave = films.delete_copy if request.query_params.get("copy") else films.leave
-            await in_thread(leave, request.path_params["id"])
-            return JSONResponse({"films": [films.shown(film) for film in films.all()]})
+            await in_thread(films.leave, request.path_params["id"], copy=bool(request.query_params.get("copy")))
+            return films.all()
         return JSONResponse(films.shown(films.get(request.path_params["id"])))
 
     async def picture(request: Request) -> Response:
@@ -320,7 +327,6 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def start(request: Request) -> Response:
         film, output, options, given = await _run_request(request)
-        options = replace(options, sidecar=True)  # the page shows what it says
         item = await in_thread(lambda: Queue().add_checked(str(film.path), str(output), options, given))
         await in_thread(ensure_runner, studio)
         return JSONResponse({"item": item.id})
@@ -343,10 +349,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def command(request: Request) -> Response:
         film, output, options, given = await _run_request(request)
-        options, given = replace(options, sidecar=True), ["sidecar", *given]  # as `start`
         return JSONResponse(
             {
-                "command": command_line(film.path, output, options, given),
+                "command": command_line(film.path, output, options, ["sidecar", *given]),
                 "exists": output.exists(),
                 **await in_thread(estimate, film.path, output, options),
             }
@@ -362,6 +367,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         options = replace(
             await in_thread(wanted.for_run, film.settings.path, film.path),
             overwrite=overwrite,
+            sidecar=True,  # the page shows what it says
             # A quality in the settings is of another codec than one that is asked for here.
             **({"crf": None} if body.get("codec") else {})
             | {key: check(key, body[key], key) for key in _ASKED if body.get(key)},
@@ -440,7 +446,7 @@ def output_of(path: Path, called: str = "enhanced") -> Path:
     )
 
 
-def film_facts(path: Path) -> dict[str, Any]:
+def film_facts(path: Path) -> FilmFacts:
     """What the page shows of a film or still; InputError where it is neither, or names files outside the folders."""
     check_no_playlist(path)
     if is_image(path):
@@ -477,16 +483,7 @@ def _list_file() -> Path:
     return data_dir() / "studio" / "open-films.json"
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    """Stamp as of `Film`; () where there is no file."""
-    try:
-        state = path.stat()
-    except OSError:
-        return ()
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def persons_at(found: dict[str, Any], time: float) -> list[str]:
+def persons_at(found: JsonObject, time: float) -> list[str]:
     """Labels of the persons that an analysis found on the frame at a time."""
     tracks = {
         number

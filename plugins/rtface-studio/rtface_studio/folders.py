@@ -90,12 +90,7 @@ class AllowedFolders:
                 "this studio was started for certain folders; start it with --folder DIR to allow another",
                 code="folders_fixed",
             )
-        try:
-            write_atomically(self._kept, json.dumps([str(path) for path in added]).encode(), private=True)
-        except OSError as error:
-            raise OutputError(
-                "{path}: cannot be written ({why})", code="cannot_write", path=self._kept, why=error.strerror
-            ) from error
+        write_kept(self._kept, json.dumps([str(path) for path in added]).encode())
         self.added = added
 
     def path(self, name: object) -> Path:
@@ -157,6 +152,16 @@ class AllowedFolders:
         return Entry(path.name, str(path), folder, 0 if folder else state.st_size, state.st_mtime)
 
 
+def write_kept(path: Path, data: bytes, *, private: bool = True) -> None:
+    """`write_atomically` of what the page keeps; OutputError where that fails."""
+    try:
+        write_atomically(path, data, private=private)
+    except OSError as error:
+        raise OutputError(
+            "{path}: cannot be written ({why})", code="cannot_write", path=path, why=error.strerror
+        ) from error
+
+
 def _root(folder: Path) -> Path:
     path = folder.expanduser().resolve()
     if not path.is_dir():
@@ -191,6 +196,15 @@ def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
         folder=folder,
         why=getattr(error, "strerror", None) or Message("cannot be read", code="cannot_read"),
     )
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """What tells another file at a path: device, number, size and time of change; () where there is no file."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def check_no_playlist(path: Path) -> None:

@@ -32,7 +32,10 @@ from rtface.pipeline.threads import Threads
 from rtface.protocols import Runtime, Tracker
 from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
+from rtface_studio.folders import stamp_of
 from rtface_studio.frame_reader import FrameReader
+
+Stamps = tuple[tuple[int, ...], ...]
 
 LEAD_IN_S, CORRECTED_LEAD_IN_S = 0.3, 0.1
 """Seconds before the shown frame from which faces are tracked, and from which they are corrected, so that tracks,
@@ -99,7 +102,7 @@ class FrameRenderer:
         self._threads = replace(threads, engines=replace(threads.engines, engine=threads.encode))
         self._reader = FrameReader(path, threads)
         self._tracker: Tracker | None = None
-        self._runtimes: dict[tuple[EngineRequest, tuple[int, ...]], tuple[Runtime, ExitStack]] = {}
+        self._runtimes: dict[tuple[EngineRequest, Stamps], tuple[Runtime, ExitStack]] = {}
         self._closed = False
         self._last: tuple[tuple[object, ...], RenderedFrame] | None = None
         self._embed: Embedder | None = None
@@ -137,7 +140,7 @@ class FrameRenderer:
                     code="film_other",
                     name=self._path.name,
                 )
-            made = tuple(_changed(path_of(name)) for name in learnt_persons(options.person))
+            made = tuple(stamp_of(path_of(name)) for name in learnt_persons(options.person))
             request = time, side, options, persons, made
             if self._last is not None and self._last[0] == request:
                 return self._last[1]
@@ -234,7 +237,7 @@ class FrameRenderer:
         assigned = {one.label: one.name for one in persons if one.name}
         return PersonRecogniser(self._embed, Gallery(known, several=False, assigned=assigned), stats)
 
-    def _runtime(self, options: Options, made: tuple[int, ...]) -> Runtime:
+    def _runtime(self, options: Options, made: Stamps) -> Runtime:
         """The loaded engine of these options; it and the tracker are opened where they are not yet. `made` says when
         the files of persons were written."""
         request = engine_request(options)
@@ -258,14 +261,6 @@ class FrameRenderer:
             self._runtimes[key] = (runtime, engine_stack.pop_all())
             self._stack.push(tracker_stack.pop_all())
         return runtime
-
-
-def _changed(path: Path) -> int:
-    """When a file was changed; 0 where there is none."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, int]:

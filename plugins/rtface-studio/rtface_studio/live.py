@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -19,17 +18,18 @@ from starlette.routing import BaseRoute, Route
 from rtface import plugins
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import parse_address
-from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log
+from rtface.errors import InputMissing, Message, RtfaceError, UsageError, log
 from rtface.jobs.queue.api import Queue
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
-from rtface.util.files import numbered, write_atomically
+from rtface.util.files import numbered
 from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir
 from rtface.util.toml_dataclass import parse_json
-from rtface.web.http import in_thread, json_body, refused
+from rtface.web.http import JsonObject, in_thread, json_body, refused
 from rtface_studio.context import Studio
+from rtface_studio.folders import write_kept
 from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_run
 
 _POLL_S = 0.5
@@ -39,7 +39,6 @@ _PIECE = 32 * 1024
 """Bytes of the preview that wait here, at most: a page that reads slowly gets fewer pictures, not older ones."""
 _VIEWERS_S = 1.0
 """Between two looks whether a run has a viewer."""
-_NO_RUN = {"state": "none"}
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
@@ -53,41 +52,21 @@ def routes(studio: Studio) -> list[BaseRoute]:
         live.watch()
         return JSONResponse(await in_thread(live.state))
 
+    starts = {"start": live.start, "restart": live.restart, "stop": live.stop, "films_wait": live.let_films_wait}
+    changes: dict[str, Callable[[LiveRun, JsonObject], object]] = {
+        "set": lambda run, body: run.set(body.get("name"), body.get("value")),
+        "overlays": lambda run, body: {"stages": run.set_overlays(studio.folders, body.get("stages"))},
+        "persons": lambda run, _: {"persons": run.recognise()},
+        "person": lambda run, body: {"persons": run.set_person(body.get("name"), body.get("strength"))},
+    }
+
     async def start(request: Request) -> Response:
-        await in_thread(live.start, await json_body(request))
-        live.watch()
-        return JSONResponse(await in_thread(live.state))
-
-    async def restart(request: Request) -> Response:
-        await in_thread(live.restart, (await json_body(request)).get("settings"))
-        return JSONResponse(await in_thread(live.state))
-
-    async def stop(request: Request) -> Response:
-        await in_thread(live.stop)
-        return JSONResponse(await in_thread(live.state))
+        await in_thread(starts[request.url.path.rpartition("/")[2]], await json_body(request))
+        return await state(request)
 
     async def change(request: Request) -> Response:
-        body = await json_body(request)
-        return JSONResponse(await in_thread(live.running().set, body.get("name"), body.get("value")))
-
-    async def films_wait(request: Request) -> Response:
-        if not isinstance(value := (await json_body(request)).get("value"), bool):
-            raise UsageError("value must be true or false", code="true_false")
-        live.films_wait = value
-        return JSONResponse(await in_thread(live.state))
-
-    async def overlays(request: Request) -> Response:
-        stages = (await json_body(request)).get("stages")
-        return JSONResponse({"stages": await in_thread(live.running().set_overlays, studio.folders, stages)})
-
-    async def recognise(request: Request) -> Response:
-        return JSONResponse({"persons": await in_thread(live.running().recognise)})
-
-    async def person(request: Request) -> Response:
-        body = await json_body(request)
-        return JSONResponse(
-            {"persons": await in_thread(live.running().set_person, body.get("name"), body.get("strength"))}
-        )
+        name, body = request.url.path.rpartition("/")[2], await json_body(request)
+        return JSONResponse(await in_thread(changes[name], live.running(), body))
 
     async def face(request: Request) -> Response:
         name = request.query_params.get("name", "")
@@ -109,25 +88,18 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if request.method == "PUT":
             await in_thread(_keep, request.path_params["name"], await json_body(request))
         elif request.method == "DELETE":
-            await in_thread(_forget, request.path_params["name"])
+            await in_thread(_keep, request.path_params["name"], None)
         return JSONResponse({"presets": await in_thread(_presets)})
 
-    named = Route("/api/live/presets/{name}", presets, methods=["PUT", "DELETE"])
     return [
         Route("/api/live", state),
         Route("/api/live/devices", found),
-        Route("/api/live/start", start, methods=["POST"]),
-        Route("/api/live/restart", restart, methods=["POST"]),
-        Route("/api/live/stop", stop, methods=["POST"]),
-        Route("/api/live/set", change, methods=["POST"]),
-        Route("/api/live/films_wait", films_wait, methods=["POST"]),
-        Route("/api/live/overlays", overlays, methods=["POST"]),
-        Route("/api/live/persons", recognise, methods=["POST"]),
-        Route("/api/live/person", person, methods=["POST"]),
+        *(Route(f"/api/live/{name}", start, methods=["POST"]) for name in starts),
+        *(Route(f"/api/live/{name}", change, methods=["POST"]) for name in changes),
         Route("/api/live/face", face),
         Route("/api/live/preview", preview),
         Route("/api/live/presets", presets),
-        named,
+        Route("/api/live/presets/{name}", presets, methods=["PUT", "DELETE"]),
     ]
 
 
@@ -152,12 +124,12 @@ class _Live:
             raise InputMissing("there is no live run; start one", code="no_run")
         return self._run
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """The run as the page gets it, or that there is none."""
-        now = self._run.state() if self._run is not None else _NO_RUN
+        now = self._run.state() if self._run is not None else {"state": "none"}
         return now | {"films_wait": self.films_wait}
 
-    def start(self, body: dict[str, Any]) -> None:
+    def start(self, body: JsonObject) -> None:
         """Starts a run; UsageError where one runs."""
         plan = plan_live_run(self._studio.folders, body.get("source"), body.get("output"), body.get("settings", {}))
         with self._starting, self._lock:
@@ -187,10 +159,16 @@ class _Live:
         if held is not None:
             held.close()
 
-    def restart(self, settings: object) -> None:
+    def let_films_wait(self, body: JsonObject) -> None:
+        """Sets whether the queue waits while the run has a viewer."""
+        if not isinstance(value := body.get("value"), bool):
+            raise UsageError("value must be true or false", code="true_false")
+        self.films_wait = value
+
+    def restart(self, body: JsonObject) -> None:
         """Ends the run and starts it with other settings, between the same source and output; where `stop` is called
         meanwhile, it does not start."""
-        options = live_options(self._studio.folders, settings)
+        options = live_options(self._studio.folders, body.get("settings"))
         with self._starting:
             run, stops = self.running(), self._stops
             run.stop()
@@ -200,7 +178,7 @@ class _Live:
                 if self._stops == stops:
                     self._begin(replace(run.plan, options=options))
 
-    def stop(self) -> None:
+    def stop(self, body: JsonObject | None = None) -> None:
         """Ends the run, if there is one."""
         with self._lock:
             self._stops += 1
@@ -212,11 +190,11 @@ class _Live:
         """Publishes the run's state from now on, while a page is open."""
         self._studio.events.follow("live", self._changed, _POLL_S)
 
-    async def _changed(self) -> dict[str, Any] | None:
+    async def _changed(self) -> JsonObject | None:
         return None if self._run is None else await in_thread(self.state)
 
 
-def _devices() -> dict[str, Any]:
+def _devices() -> JsonObject:
     """Sources and targets of runs, and the overlays that are installed, each with its options."""
     return {
         "devices": [asdict(device) for device in devices()[0]],
@@ -276,7 +254,7 @@ def _file() -> Path:
     return data_dir() / "live-presets.json"
 
 
-def _presets() -> dict[str, Any]:
+def _presets() -> JsonObject:
     try:
         value = parse_json(read_regular(_file()))
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what cannot be written again is no preset
@@ -289,15 +267,15 @@ def _presets() -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _keep(name: str, preset: dict[str, Any]) -> None:
-    """Keeps a preset under a name, replacing one of that name.
+def _keep(name: str, preset: JsonObject | None) -> None:
+    """Keeps a preset under a name, replacing one of that name; None removes it.
 
     Raises:
         UsageError: no usable name, or an address with a password or key in it, which is never written down.
     """
-    if not 1 <= len(name) <= 60 or not name.isprintable():
+    if preset is not None and (not 1 <= len(name) <= 60 or not name.isprintable()):
         raise UsageError("a preset needs a name of 1 to 60 characters", code="preset_name")
-    kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset}
+    kept = {key: preset[key] for key in ("source", "output", "settings") if key in preset} if preset is not None else {}
     for what in ("source", "output"):
         address = kept.get(what)
         if isinstance(address, str):
@@ -315,18 +293,6 @@ def _keep(name: str, preset: dict[str, Any]) -> None:
                 what=what,
             )
     with _writing:
-        _write(_presets() | {name: kept})
-
-
-def _forget(name: str) -> None:
-    with _writing:
-        _write({key: value for key, value in _presets().items() if key != name})
-
-
-def _write(presets: dict[str, Any]) -> None:
-    try:
-        write_atomically(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n", private=True)
-    except OSError as error:
-        raise OutputError(
-            "{path}: cannot be written ({why})", code="cannot_write", path=_file(), why=error.strerror
-        ) from error
+        presets = {key: value for key, value in _presets().items() if key != name}
+        presets |= {} if preset is None else {name: kept}
+        write_kept(_file(), json.dumps(presets, indent=1, ensure_ascii=False).encode() + b"\n")

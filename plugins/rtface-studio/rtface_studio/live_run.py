@@ -19,7 +19,7 @@ from rtface.config.options import OPTIONS, Options, Trait, having, person_photos
 from rtface.errors import InputMissing, Message, RestartNeeded, UsageError
 from rtface.stages.options import Spec, check_needed, file_options
 from rtface.util.events import TO_STDERR, Event, read_events
-from rtface.web.http import refused
+from rtface.web.http import JsonObject, refused
 from rtface_studio.folders import AllowedFolders, check_no_playlist
 
 _SWITCHES = ("enabled", "always")
@@ -88,7 +88,7 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
     return plan
 
 
-def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
+def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
     """The options that the page's settings mean; raises as `plan_live_run`."""
     if not isinstance(settings, dict):
         raise UsageError("{what} must be a JSON object", code="no_object", what="settings")
@@ -114,8 +114,10 @@ def live_options(folders: AllowedFolders, settings: object) -> dict[str, Any]:
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)
-        for stage in checked.stages:
-            _check_overlay(folders, stage)
+        for stage in checked.stages:  # one that is not installed, lacks what it needs, or reads a file elsewhere
+            for path in file_options(stage).values():
+                folders.path(path)
+            check_needed(Spec.parse(stage))
     return options
 
 
@@ -139,13 +141,6 @@ def _end(folders: AllowedFolders, name: object, what: str) -> LiveAddress:
     return address
 
 
-def _check_overlay(folders: AllowedFolders, text: str) -> None:
-    """UsageError for a stage that is not installed, lacks what it needs, or reads a file outside the folders."""
-    for path in file_options(text).values():
-        folders.path(path)
-    check_needed(Spec.parse(text))
-
-
 class LiveRun:
     """One live run; its process ends with `stop`, or with the studio.
 
@@ -158,7 +153,7 @@ class LiveRun:
         self._error = Message()  # the last one
         self._port: int | None = None
         self._stopped = self._killed = False
-        self._status: dict[str, Any] | None = None  # the last one
+        self._status: JsonObject | None = None  # the last one
         self._key = secrets.token_urlsafe(32)  # without it the run answers no program of this machine
         command, given = plan.command()
         # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
@@ -195,7 +190,7 @@ class LiveRun:
         """Port of its control server on this machine; None before that answers, and after the end."""
         return self._port if self.alive else None
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> JsonObject:
         """The run as the page gets it: "state" is starting, running, ended or failed; "status" as `/status` says."""
         code = self._process.poll()
         state = {
@@ -222,7 +217,7 @@ class LiveRun:
         error = (code > 0 and self._error) or died  # below 0 it was killed
         return state | {"state": "failed", "error": error.to_dict()}
 
-    def set(self, name: object, value: object) -> dict[str, Any]:
+    def set(self, name: object, value: object) -> JsonObject:
         """Changes enabled, always or one of the controls; gives them all.
 
         Raises:
@@ -244,12 +239,12 @@ class LiveRun:
         self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
         return now
 
-    def recognise(self) -> list[dict[str, Any]]:
+    def recognise(self) -> list[JsonObject]:
         """Recognises persons from now on; gives those in view, as `/status` lists them. Raises UsageError where that
         cannot be."""
         return self._persons("/persons")
 
-    def set_person(self, name: object, strength: object) -> list[dict[str, Any]]:
+    def set_person(self, name: object, strength: object) -> list[JsonObject]:
         """Changes how much of the strength a person gets; gives the persons in view. Raises UsageError as `set`."""
         if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
@@ -262,7 +257,7 @@ class LiveRun:
             raise InputMissing("{name} is not in view", code="not_in_view", name=name[:40])
         return response[1]
 
-    def _persons(self, path: str) -> list[dict[str, Any]]:
+    def _persons(self, path: str) -> list[JsonObject]:
         return self._request("POST", path)["persons"] or []
 
     def stop(self) -> None:
@@ -276,11 +271,8 @@ class LiveRun:
         ):
             self._killed = end == self._process.kill
             end()
-            try:
-                self._process.wait(seconds)
+            if self.ends(seconds):
                 return
-            except subprocess.TimeoutExpired:
-                continue
 
     def _read(self) -> None:
         assert self._process.stderr is not None
@@ -290,7 +282,7 @@ class LiveRun:
         if event.get("code") == "control":
             self._port = urlsplit(event["values"]["address"]).port
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
         if (response := self._try_request(method, path, body)) is None:
             if self.alive and self._port is None:
@@ -303,14 +295,14 @@ class LiveRun:
             raise refusal(refused(response))
         return response
 
-    def _try_request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    def _try_request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject | None:
         """The JSON of the control server; None where it does not answer."""
         try:
             return json.loads(response[1]) if (response := self._fetch(method, path, body)) else None
         except ValueError:
             return None
 
-    def _fetch(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes] | None:
+    def _fetch(self, method: str, path: str, body: JsonObject | None = None) -> tuple[int, bytes] | None:
         """Status and body of the control server's answer; None where it does not answer."""
         if (port := self.port) is None:
             return None

@@ -16,20 +16,18 @@ from rtface.engine import learned
 from rtface.errors import Message, RtfaceError, UsageError
 from rtface.util.events import Event
 from rtface.util.parse import is_person_name
-from rtface.web.http import in_thread, json_body
+from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.analysis import FilmTask
 from rtface_studio.commands import json_of, run_command
 from rtface_studio.context import Studio
 from rtface_studio.folders import AllowedFolders, check_no_playlist
-
-_DEVICES = ("camera",)
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/persons``."""
     task = FilmTask(lambda state: studio.events.publish("persons", state, keep=True), asyncio.Semaphore(1))
 
-    def listed() -> dict[str, Any]:
+    def listed() -> JsonObject:
         return {
             "persons": learned.names(),
             "unfinished": learned.unfinished_names(),
@@ -45,7 +43,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         if task.state["state"] in ("waiting", "running"):
             raise UsageError("a person is being learnt; wait for the end, or cancel it", code="learning_on")
 
-        async def work(progress: Callable[[dict[str, Any]], None]) -> Any:
+        async def work(progress: Callable[[JsonObject], None]) -> Any:
             nothing: list[Message] = []
 
             def receive(event: Event) -> None:
@@ -83,7 +81,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     ]
 
 
-def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
+def learn_words(folders: AllowedFolders, body: JsonObject) -> list[str]:
     """Arguments of ``rtface learn`` for what the page asks.
 
     Raises:
@@ -100,10 +98,7 @@ def learn_words(folders: AllowedFolders, body: dict[str, Any]) -> list[str]:
     address = parse_address(source.strip())
     if address.kind == "file":
         check_no_playlist(path := folders.path(address.name))
-        source = str(path)
-    elif address.kind not in _DEVICES or address.name.startswith("-"):
+        return ["--yes", "--overwrite", "--", name.strip(), str(path)]
+    if address.kind != "camera" or address.name.startswith("-"):
         raise UsageError("{address}: there is no such device", code="no_device", address=address)
-    else:
-        source = str(address)
-    words = ["--yes", "--overwrite"]
-    return [*words, "--", name.strip(), source]
+    return ["--yes", "--overwrite", "--", name.strip(), str(address)]

@@ -31,7 +31,7 @@ from rtface.pipeline.film import plan_file
 from rtface.pipeline.film_plan import FilmPlan
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
-from rtface.web.http import FileAnswer, in_thread, json_body, number_of, path_number
+from rtface.web.http import FileAnswer, JsonObject, in_thread, json_body, number_of, path_number
 from rtface_studio.commands import json_of
 from rtface_studio.context import Studio
 from rtface_studio.frame_renderer import jpeg, untouched_frame
@@ -57,7 +57,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     """The routes below ``/api/queue``."""
     times, verifying = _Times(), asyncio.Semaphore(1)
 
-    async def changed() -> dict[str, Any]:
+    async def changed() -> JsonObject:
         studio.runners[:] = [process for process in studio.runners if process.poll() is None]
         return await in_thread(_items, studio, times)
 
@@ -166,11 +166,11 @@ _FADING = Message(
 )
 
 
-def estimate(source: Path, output: Path, options: Options) -> dict[str, Any]:
+def estimate(source: Path, output: Path, options: Options) -> JsonObject:
     """How many "seconds" a run takes on this machine where that does nothing else, and "most" where it goes on with
     what it does now; how many "bytes" its output has, and the "crf" of its encoder; None for what is not known, or
     where the run would be refused. And the "messages" that the run would warn with."""
-    found = dict[str, Any](seconds=None, most=None, bytes=None, crf=None, messages=[])
+    found = JsonObject(seconds=None, most=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):
         run, film = plan_file(source, output, replace(options, dry_run=True))
         found["messages"] = [Message(line).to_dict() for line in run.warnings.values()]
@@ -199,7 +199,7 @@ class _Times:
         self._whole = dict[int, float | None]()  # seconds by id; None where that is not known
         self._finding: Future[None] | None = None
 
-    def left(self, items: Iterable[Item]) -> dict[str, Any]:
+    def left(self, items: Iterable[Item]) -> JsonObject:
         """How many "seconds" the items take that run or wait, one after the other, "most" where the machine is as busy
         as now, and whether that is "all" of them. One that runs says by its own time left how fast all are."""
         todo = [item for item in items if item.state in ("running", "waiting", "interrupted")]
@@ -232,7 +232,7 @@ def seconds_of(item: Item) -> float | None:
     return None
 
 
-def _items(studio: Studio, times: _Times) -> dict[str, Any]:
+def _items(studio: Studio, times: _Times) -> JsonObject:
     queue = Queue()
     items = queue.items()
     starting = any(process.poll() is None for process in studio.runners)
@@ -245,37 +245,32 @@ def _items(studio: Studio, times: _Times) -> dict[str, Any]:
 
 
 def _result(studio: Studio, output: str) -> dict[str, bool]:
-    shown = _allowed(studio, output)
+    """Whether the page may see a result: items of the command line may be anywhere."""
+    shown = False
+    with suppress(UsageError, OSError):
+        shown = studio.folders.path(output).is_file()
     return {"shown": shown, "still": shown and is_image(Path(output))}
 
 
-def _allowed(studio: Studio, name: str) -> bool:
-    """True if the page may see a file; items of the command line may be anywhere."""
-    try:
-        return studio.folders.path(name).is_file()
-    except (UsageError, OSError):
-        return False
-
-
-def _report(studio: Studio, request: Request) -> dict[str, Any]:
+def _report(studio: Studio, request: Request) -> JsonObject:
     """What the sidecar says of how the result was made; {} where there is none."""
     sidecar = _sidecar(studio, request)
     if not sidecar.is_file():
         return {}
     table = read_sidecar(sidecar)
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
-    tracks: list[dict[str, Any]] = table.get("treatments") or []
+    tracks: list[JsonObject] = table.get("treatments") or []
     doubts = [(one["id"], one["person"], map(Doubt.of, one.get("doubts", ()))) for one in tracks]
     shown = {"moment": moment_of(tracks), "doubtful": [asdict(place) for place in most_doubtful(doubts)]}
     return {key: table[key] for key in keys if key in table} | shown
 
 
-def moment_of(tracks: list[dict[str, Any]]) -> dict[str, Any] | None:
+def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
     """Where a look at the result shows most, of the face that gained most, by the expected gain times its width, when
     it is turned away least: "at_s", seconds of the input, and its "box", display pixels. None where none was noted."""
     seen = [one for one in tracks if one.get("frames_corrected") and one.get("doubts")]
     best = max(seen, key=lambda one: (one["treatment"].get("gain_db") or 0.0) * one["mean_width_px"], default=None)
-    doubts: list[dict[str, Any]] = best["doubts"] if best else []
+    doubts: list[JsonObject] = best["doubts"] if best else []
     return min(doubts, key=lambda doubt: doubt.get("turned", 0.0), default=None)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rtface.errors import log
 from rtface.util.file_lock import try_lock
+from rtface.util.files import write_atomically
 from rtface.util.paths import data_dir
-from rtface_studio.access import write_private
 
 
 def _files() -> tuple[Path, Path]:
@@ -25,7 +25,7 @@ def found_at(address: str) -> Generator[None]:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
             if try_lock(stack.enter_context(lock.open("a+b"))):
-                write_private(file, address)
+                write_atomically(file, f"{address}\n".encode(), private=True)
                 stack.callback(file.unlink, True)
         except OSError as error:
             log.debug("a second start will not find this studio: %s", error)

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
@@ -38,7 +37,6 @@ from rtface_studio.context import Studio
 from rtface_studio.password import PasswordLogin
 
 PORT = 8790
-EVERYWHERE = frozenset({"0.0.0.0", "::"})
 _KINDS = {
     ".html": "text/html",
     ".js": "text/javascript",
@@ -238,7 +236,7 @@ class StudioServer:
             _check_certificate(remote)
         self._socket = listen(host, port, "--port")
         self.host, self.port = host, self._socket.getsockname()[1]
-        tls: dict[str, Any] = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
+        tls = {} if remote is None else {"ssl_certfile": remote.certificate, "ssl_keyfile": remote.key}
         app = build_app(
             studio,
             self.token,
@@ -252,7 +250,7 @@ class StudioServer:
     def address(self) -> str:
         """URL of the page, by the machine's name where all its addresses are listened at; with the token, where there
         is no password."""
-        name = socket.gethostname() if self.host in EVERYWHERE else self.host
+        name = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         host = f"[{name}]" if ":" in name else name
         return (
             f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"

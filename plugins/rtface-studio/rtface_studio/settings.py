@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,13 +15,13 @@ from starlette.routing import BaseRoute, Route
 from rtface.config.option_sources import file_values, load, read_file
 from rtface.config.options import GROUPS, OPTIONS, Options, Trait, check, check_key, having, locked, locked_error
 from rtface.config.policy import site_path
-from rtface.errors import Message, OutputError, UsageError
+from rtface.errors import Message, UsageError
 from rtface.redaction import shown
 from rtface.stages.options import file_options
-from rtface.util.files import write_atomically
 from rtface.util.paths import config_dir
-from rtface.web.http import in_thread, json_body
+from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.context import Studio
+from rtface_studio.folders import write_kept
 
 _writing = threading.Lock()
 
@@ -51,7 +50,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     ]
 
 
-def all_settings() -> dict[str, Any]:
+def all_settings() -> JsonObject:
     """Options, not hidden, with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and
     "changeable"; and the path of the settings file."""
     loaded = load({})
@@ -59,23 +58,22 @@ def all_settings() -> dict[str, Any]:
         name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__
     }
     file, fixed = settings_file(), locked()
-    rows = list[dict[str, Any]]()
-    for name, option in OPTIONS.items():
-        rows.append(
-            {
-                "name": name,
-                "group": groups[name],
-                "flag": option.flag,
-                "help": option.help,
-                "metavar": option.metavar or option.check.metavar,
-                "values": list(option.check.words),
-                "default": _shown(option.default, option.unset),
-                "value": _shown(getattr(loaded.options, name), option.unset),
-                "source": loaded.sources[name],
-                "locked": str(site_path()) if name in fixed else None,
-                "changeable": Trait.ONCE not in option.traits,
-            }
-        )
+    rows = [
+        {
+            "name": name,
+            "group": groups[name],
+            "flag": option.flag,
+            "help": option.help,
+            "metavar": option.metavar or option.check.metavar,
+            "values": list(option.check.words),
+            "default": _shown(option.default, option.unset),
+            "value": _shown(getattr(loaded.options, name), option.unset),
+            "source": loaded.sources[name],
+            "locked": str(site_path()) if name in fixed else None,
+            "changeable": Trait.ONCE not in option.traits,
+        }
+        for name, option in OPTIONS.items()
+    ]
     return {
         "file": str(file) if file else None,
         "exists": bool(file and file.is_file()),
@@ -135,12 +133,7 @@ def change_setting(name: str, value: object) -> None:
             )
         if usable:  # all values together, too; else the page could neither show nor take back what it wrote
             Options.of(file_values(changed, path))
-        try:
-            write_atomically(path.resolve(), changed.encode())  # it may be a link into another folder
-        except OSError as error:
-            raise OutputError(
-                "{path}: cannot be written ({why})", code="cannot_write", path=path, why=error.strerror
-            ) from error
+        write_kept(path.resolve(), changed.encode(), private=False)  # it may be a link into another folder
 
 
 def _usable(values: Mapping[str, object]) -> bool:

@@ -19,7 +19,6 @@ from rtface.errors import MissingComponent, UsageError
 from rtface.util.events import read_events
 
 if TYPE_CHECKING:
-    from rtface.config.addresses import LiveAddress
     from rtface_studio.tray.view import TrayIcon, TrayView
 
 
@@ -59,7 +58,11 @@ def tray(
             output=output,
         )
     if sys.platform == "linux" and source.name in ("", "0"):
-        source = _by_name(source)
+        from rtface.live.devices import v4l2
+        from rtface.live.devices.capture import device_of
+
+        # By its name it is found again where it is plugged in elsewhere.
+        source = replace(source, name=v4l2.label(Path(device_of(source.name))) or source.name)
     plan = LivePlan(source, sink, {}, tuple(options or ()))
     _check(plan.command()[0])
     make_icon = _icon_of_this_desktop()
@@ -70,7 +73,9 @@ def tray(
         wait_for_reader(sink.name, width, height, stopped)
 
     camera_run = CameraRun(lambda: LiveRun(plan), wait)
-    words = [_windowless_python(), "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
+    windowless = Path(sys.executable).with_name("pythonw.exe")  # on Windows, without a window
+    python = str(windowless) if sys.platform == "win32" and windowless.is_file() else sys.executable
+    words = [python, "-P", "-m", "rtface", "tray", camera, output, *(["--", *options] if options else [])]
     app = TrayApp(camera_run, words, lambda line: console.log(line, "warning"), stop.event, system_language())
     app.icon = make_icon(app.view(), console.log)
     camera_run.changed = app.refresh
@@ -79,14 +84,6 @@ def tray(
         app.icon.run(stop.event)
     finally:
         app.close()
-
-
-def _by_name(first: LiveAddress) -> LiveAddress:
-    """The first camera by its name, by which it is found again where it is plugged in elsewhere."""
-    from rtface.live.devices import v4l2
-    from rtface.live.devices.capture import device_of
-
-    return replace(first, name=v4l2.label(Path(device_of(first.name))) or first.name)
 
 
 def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
@@ -117,9 +114,3 @@ def _check(command: list[str]) -> None:
     )
     if done.returncode:
         raise UsageError(read_events(done.stderr.splitlines()) or "rtface run could not be started")
-
-
-def _windowless_python() -> str:
-    """The interpreter; on Windows the one that opens no window."""
-    windowless = Path(sys.executable).with_name("pythonw.exe")
-    return str(windowless) if sys.platform == "win32" and windowless.is_file() else sys.executable

@@ -10,13 +10,12 @@ import hashlib
 import importlib.util
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rtface.errors import EngineError, MissingComponent
 from rtface.frame import Bytes, Float32
-from rtface.util.openvino_core import core
+from rtface.util.openvino_core import CompileOptions, core
 
 PACKAGE = "random-face==2021.7.21.1"
 _FILES = {
@@ -76,7 +75,7 @@ class Generator:
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        options: CompileOptions = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         try:

@@ -30,8 +30,7 @@ from rtface_synthetic import generator as networks
 from rtface_synthetic import stage as module
 from rtface_synthetic.actor import Actor, cast
 from rtface_synthetic.generator import Generator, find_networks
-from rtface_synthetic.light import relight
-from rtface_synthetic.puppet import Skin, draw
+from rtface_synthetic.puppet import draw
 from rtface_synthetic.shape import Shape
 from rtface_synthetic.stage import Synthetic
 from rtface_synthetic.topology import INNER_LIPS, LOWER, UPPER, mouth
@@ -93,46 +92,6 @@ def test_no_triangle_joins_the_lips_and_the_face_has_no_hole(actor: Actor):
     cv2.fillPoly(inside, [np.rint(actor.mesh[list(FACE_OVAL), :2]).astype(np.int32)], 255)
     inside = cv2.erode(inside, np.ones((5, 5), np.uint8))
     assert not ((inside > 0) & (drawn == 0)).any()
-
-
-def test_the_mouths_triangles_fill_it_once():
-    square = np.zeros((478, 3))
-    for k, (a, b) in enumerate(zip(UPPER, LOWER, strict=True)):
-        bow = 20 * np.sin(np.pi * k / 10)
-        square[a, :2], square[b, :2] = (20 + 8 * k, 50 - bow), (20 + 8 * k, 50 + bow)
-    corners = square[mouth()][:, :, :2]
-    areas = np.abs(np.linalg.det(np.stack([corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]], 1))) / 2
-    assert (areas > 0).all()
-    outline = square[list(INNER_LIPS), :2].astype(np.float32)
-    assert areas.sum() == pytest.approx(cv2.contourArea(outline), rel=1e-4)
-
-
-def test_a_skin_on_its_own_mesh_is_itself(actor: Actor):
-    out, drawn = draw(actor.mesh, 512, ((actor.skin, actor.triangles),))
-    inside = cv2.erode(drawn, np.ones((5, 5), np.uint8)) > 0
-    assert inside.sum() > 40_000
-    assert np.abs(out[inside].astype(int) - actor.skin.pixels[inside]).mean() < 1.0
-
-
-def test_of_what_hides_each_other_the_nearer_is_seen():
-    mesh = np.zeros((478, 3))
-    mesh[:3] = (10, 10, 5), (50, 10, 5), (10, 50, 5)
-    mesh[3:6] = (10, 10, -5), (50, 10, -5), (10, 50, -5)
-    far, near = (Skin(np.full((64, 64, 3), v, np.uint8), mesh) for v in (50, 200))
-    a, b = np.array([[0, 1, 2]], np.int32), np.array([[3, 4, 5]], np.int32)
-    for parts in (((far, a), (near, b)), ((near, b), (far, a))):
-        assert draw(mesh, 64, parts)[0][20, 20].tolist() == [200, 200, 200]
-
-
-def test_light_comes_from_the_scene_features_from_the_skin():
-    x = np.linspace(0, 6 * np.pi, 256)
-    features = 12 * np.sin(4 * x)[None, :, None] * np.ones((256, 1, 3))
-    light = np.linspace(60, 180, 256)[:, None, None] * np.array([1.0, 0.9, 0.8])
-    skin, scene = ((a + np.zeros((256, 256, 3))).astype(np.uint8) for a in (130 + features, light))
-    out = relight(skin, scene, np.ones((256, 256), np.float32)).astype(float)
-    rows = out[40:-40].mean(1)
-    assert np.abs(rows - scene[40:-40, 0]).max() < 10
-    assert np.std(out[128, :, 0]) > 0.6 * np.std(skin[128, :, 0])
 
 
 def test_shape_zero_keeps_the_wearer_and_one_the_outline(actor: Actor):

@@ -100,7 +100,7 @@ class TrayApp:
             (
                 MenuItem(self._text("enhance"), lambda: self._do(camera.toggle), checked=camera.enabled),
                 MenuItem(self._text("studio"), lambda: self._do(self._studio.open)),
-                MenuItem(self._text("autostart"), lambda: self._do(self._toggle_autostart), checked=starts_at_login()),
+                MenuItem(self._text("autostart"), lambda: self._do(self._autostart), checked=starts_at_login()),
                 MenuItem(self._text("quit"), self.stop.set),
             ),
         )
@@ -118,7 +118,7 @@ class TrayApp:
     def _text(self, key: str, **values: str) -> str:
         return catalogue()[f"tray.{key}"][self._language].format(**values)
 
-    def _toggle_autostart(self) -> None:
+    def _autostart(self) -> None:
         set_start_at_login(None if starts_at_login() else self._words)
 
     def _do(self, action: Callable[[], None]) -> None:

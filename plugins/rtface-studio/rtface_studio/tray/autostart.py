@@ -48,7 +48,13 @@ def set_start_at_login(words: list[str] | None) -> None:
         elif words is None:
             path.unlink(missing_ok=True)
         else:
-            write_atomically(path, _agent(words) if platform.system() == "Darwin" else _desktop_entry(words))
+            agent = {
+                "Label": "org.rtface.tray",
+                "ProgramArguments": words,
+                "RunAtLoad": True,
+                "ProcessType": "Interactive",
+            }
+            write_atomically(path, plistlib.dumps(agent) if platform.system() == "Darwin" else _desktop_entry(words))
     except OSError as error:
         raise OutputError(
             "{path}: cannot be changed ({why})", code="autostart", path=path or _WINDOWS_RUN, why=error.strerror
@@ -72,12 +78,6 @@ def _desktop_entry(words: list[str]) -> bytes:
         "X-GNOME-Autostart-enabled=true",
     ]
     return ("\n".join(lines) + "\n").encode()
-
-
-def _agent(words: list[str]) -> bytes:
-    return plistlib.dumps(
-        {"Label": "org.rtface.tray", "ProgramArguments": words, "RunAtLoad": True, "ProcessType": "Interactive"}
-    )
 
 
 def _registry_value() -> str | None:

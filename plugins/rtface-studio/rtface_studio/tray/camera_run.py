@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rtface.concurrency.threads import start_thread
 from rtface.errors import Message, RtfaceError, UsageError, log, message_of
@@ -124,7 +124,7 @@ class CameraRun:
         watched, self._applied = self._clock(), False
         while not self._stop.wait(self._poll):
             now = run.state()
-            status: dict[str, Any] | None = now["status"]
+            status = now["status"]
             if now["state"] in ("ended", "failed"):
                 return Message.of(now["error"] or {"message": "the live run was ended"})
             if status is None:

@@ -183,14 +183,6 @@ class _Item(ServiceInterface):
     def status(self) -> DBusStr:
         return "Active"
 
-    @dbus_property(PropertyAccess.READ, name="WindowId")
-    def window_id(self) -> DBusInt32:
-        return 0
-
-    @dbus_property(PropertyAccess.READ, name="IconName")
-    def icon_name(self) -> DBusStr:
-        return ""
-
     @dbus_property(PropertyAccess.READ, name="IconPixmap")
     def icon_pixmap(self) -> Pixmaps:
         return pixmaps(self.view.state)
@@ -211,17 +203,9 @@ class _Item(ServiceInterface):
     def activate(self, x: DBusInt32, y: DBusInt32) -> None:
         _choose(self.view.items[0])
 
-    @dbus_method(name="SecondaryActivate")
-    def secondary_activate(self, x: DBusInt32, y: DBusInt32) -> None:
-        _choose(self.view.items[0])
-
     @dbus_method(name="ContextMenu")
     def context_menu(self, x: DBusInt32, y: DBusInt32) -> None:
         pass  # the desktop shows the menu itself
-
-    @dbus_method(name="Scroll")
-    def scroll(self, delta: DBusInt32, orientation: DBusStr) -> None:
-        pass
 
     @dbus_signal(name="NewIcon")
     def new_icon(self) -> None:
@@ -252,17 +236,9 @@ class _Menu(ServiceInterface):
     def version(self) -> DBusUInt32:
         return 3
 
-    @dbus_property(PropertyAccess.READ, name="TextDirection")
-    def text_direction(self) -> DBusStr:
-        return "ltr"
-
     @dbus_property(PropertyAccess.READ, name="Status")
     def status(self) -> DBusStr:
         return "normal"
-
-    @dbus_property(PropertyAccess.READ, name="IconThemePath")
-    def icon_theme_path(self) -> Names:
-        return []
 
     @dbus_method(name="GetLayout")
     def get_layout(self, parent: DBusInt32, depth: DBusInt32, names: Names) -> Layout:
@@ -290,14 +266,16 @@ class _Menu(ServiceInterface):
 
     @dbus_method(name="Event")
     def event(self, number: DBusInt32, kind: DBusStr, data: AnyValue, time: DBusUInt32) -> None:
+        self._choose(number, kind)
+
+    def _choose(self, number: int, kind: str) -> None:
         if kind == "clicked" and 0 <= number - _FIRST < len(self._view.items):
             _choose(self._view.items[number - _FIRST])
 
     @dbus_method(name="EventGroup")
     def event_group(self, events: Events) -> Numbers:
         for number, kind, _data, _time in events:
-            if kind == "clicked" and 0 <= number - _FIRST < len(self._view.items):
-                _choose(self._view.items[number - _FIRST])
+            self._choose(number, kind)
         return []
 
     @dbus_method(name="AboutToShow")

@@ -1,0 +1,177 @@
+"""Tracks and persons of a run in figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import TypedDict
+
+from rtface.analysis.doubt import Doubt
+from rtface.analysis.treatment import HIDDEN
+from rtface.analysis.verdict import Verdict, verdict_on
+from rtface.errors import Message
+from rtface.util.parse import UNKNOWN_PERSON
+from rtface.util.text import counted
+
+
+@dataclass(slots=True)
+class Span:
+    """An interval with the same decision about a face.
+
+    Attributes:
+        from_s, to_s: times of its first and last frame, seconds in the input.
+        on: whether the face was to be corrected.
+        strength: what was decided, 0…1.5; 0 where it is off. The run's own strength multiplies it.
+        reasons: why.
+        frames: with the face on them.
+        first, ring: strength of the first stage in the face and round it, likewise, by the last decision that had one.
+        gain_db: what that one expected in the face; None where none predicted it.
+        detail: share of the look's detail, likewise.
+    """
+
+    from_s: float
+    to_s: float
+    on: bool
+    strength: float
+    reasons: list[str]
+    frames: int
+    first: float = 0.0
+    ring: float = 0.0
+    gain_db: float | None = None
+    detail: float = 1.0
+
+    @property
+    def kind(self) -> tuple[bool, bool]:
+        """Whether the face was to be corrected, and whether it was hidden on purpose."""
+        return self.on, [*HIDDEN.reasons] == self.reasons
+
+    def extend(self, later: Span) -> None:
+        """Extends this span to the end of a later one; the decision stays."""
+        self.to_s, self.frames = later.to_s, self.frames + later.frames
+        self.keep_first(later)
+
+    def keep_first(self, other: Span) -> None:
+        """Takes over what a span that becomes a part of this one says of the first stage, where this says nothing."""
+        if self.gain_db is None and not self.first and not self.ring:
+            self.first, self.ring, self.gain_db, self.detail = other.first, other.ring, other.gain_db, other.detail
+
+
+def hidden_line(faces: int, track: int, from_s: float) -> str:
+    """The warning of faces that were hidden on purpose; track and time of the first."""
+    return Message(
+        "{count} left as hidden by a blur or a mosaic, the first from {time} s on (track {track}); {--correct:always} "
+        "corrects them all the same",
+        code="faces_hidden",
+        count=counted(faces, "face"),
+        time=f"{from_s:.2f}",
+        track=track,
+    )
+
+
+class TrackTreatment(TypedDict):
+    """What was done with a track.
+
+    Attributes:
+        on: whether it was corrected on any frame.
+        strength: the mean one that was applied.
+        engine: the last one, None where none was used.
+        first, ring, detail, gain_db, reasons: those that held longest; as of `Span`.
+    """
+
+    on: bool
+    strength: float
+    engine: str | None
+    first: float
+    ring: float
+    detail: float
+    gain_db: float | None
+    reasons: list[str]
+
+
+@dataclass(slots=True)
+class TrackReport:
+    """One face over the whole run.
+
+    Attributes:
+        id: the track's id, as `--faces` and `--treatment` name it.
+        first_s, last_s: first and last time it was seen, seconds in the input.
+        frames: number of frames it was seen on.
+        mean_width_px: mean width of its box in display pixels.
+        analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
+        treatment: what was done.
+        strength: the mean strength 0…1.5 that was applied where it was corrected.
+        frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
+        frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
+        spans: the decisions over time.
+        person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
+        doubts: of a film or still, the most doubtful frame of each half second on which the face was corrected.
+        factors: the mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
+    """
+
+    id: int
+    first_s: float
+    last_s: float
+    frames: int
+    mean_width_px: float
+    analysis: dict[str, float]
+    treatment: TrackTreatment
+    strength: float
+    frames_corrected: int = 0
+    share_of_time: float = 0.0
+    spans: list[Span] = field(default_factory=list[Span])
+    person: str = ""
+    frames_guarded: int = 0
+    doubts: list[Doubt] = field(default_factory=list[Doubt])
+    factors: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is said of it, wherever it is said."""
+        return verdict_on(
+            self.treatment,
+            applied=self.strength,
+            factors=self.factors,
+            scores=self.analysis,
+            width=self.mean_width_px,
+            share_of_time=self.share_of_time,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """The track as plain values, with its verdict."""
+        return {**asdict(self), "verdict": self.verdict.to_dict()}
+
+
+@dataclass(slots=True)
+class PersonReport:
+    """One person over the whole run.
+
+    Attributes:
+        person: name, or P and a number.
+        tracks: ids of the person's tracks.
+        first_s, last_s: first and last time the person was seen, seconds in the input.
+        seconds: how long the tracks are together.
+    """
+
+    person: str
+    tracks: list[int]
+    first_s: float
+    last_s: float
+    seconds: float
+
+
+def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
+    """The persons of tracks, in order of appearance; tracks of unknown persons are left out."""
+    found: dict[str, list[TrackReport]] = {}
+    for track in sorted(tracks, key=lambda track: (track.first_s, track.id)):
+        if track.person not in ("", UNKNOWN_PERSON):
+            found.setdefault(track.person, []).append(track)
+    return [
+        PersonReport(
+            person,
+            [track.id for track in of],
+            of[0].first_s,
+            max(track.last_s for track in of),
+            round(sum(track.last_s - track.first_s for track in of), 3),
+        )
+        for person, of in found.items()
+    ]

@@ -1,0 +1,136 @@
+"""The JSON file of treatments, in which a user can change them.
+
+It has ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys
+of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
+have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+from rtface.analysis.treatment import MAX_STRENGTH, Treatment
+from rtface.config.gone import gone
+from rtface.errors import InputMissing, UsageError
+from rtface.util.foreign import check_shape, read_regular
+from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
+from rtface.util.spelling import hint
+from rtface.util.toml_dataclass import parse_json
+
+VERSION = 1
+
+
+def treatments_table(
+    tracks: Mapping[int, Treatment], notes: Mapping[int, Mapping[str, Any]] | None = None
+) -> dict[str, object]:
+    """The treatment file as a table."""
+    return {
+        "version": VERSION,
+        "tracks": {
+            str(track): {
+                "on": t.on,
+                "strength": t.strength if t.on else 1.0,
+                "first": t.first,
+                "ring": t.ring,
+                "detail": t.detail,
+                "gain_db": t.gain,
+                "reasons": list(t.reasons),
+                **(notes or {}).get(track, {}),
+            }
+            for track, t in sorted(tracks.items())
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Treatments:
+    """What a treatment file says.
+
+    Attributes:
+        by_track: the treatments of tracks.
+        by_person: those of persons, by label in lower case; those without a key that a treatment has are left out.
+        made_for: the input that the file was made for; None where it says none.
+    """
+
+    by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
+    by_person: Mapping[str, Treatment] = field(default_factory=dict[str, Treatment])
+    made_for: str | None = None
+
+    def other_than(self, input: str | os.PathLike[str]) -> str | None:
+        """The input that the file was made for, where that is not `input` by name."""
+        made_for = self.made_for
+        return None if made_for is None or PurePath(made_for).name == PurePath(str(input)).name else made_for
+
+
+def read_treatments(path: Path) -> Treatments:
+    """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
+    where = f"treatment file {path}"
+    try:
+        table: Any = parse_json(read_regular(path).decode("utf-8"))
+        check_shape(table, {"version": lambda found: found == VERSION, "tracks": {}, "persons?": {}})
+    except FileNotFoundError as error:
+        raise InputMissing(
+            "treatment file {path} is not there; make one with: rtface analyze INPUT --json",
+            code="treatment_gone",
+            path=path,
+        ) from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(
+            "treatment file {path} cannot be read: {why}", code="treatment_unreadable", path=path, why=why
+        ) from error
+    made_for = table.get("input")
+    return Treatments(
+        {int(track): treatment for track, treatment in _entries(table, "tracks", where)},
+        {person.lower(): treatment for person, treatment in _entries(table, "persons", where)},
+        made_for if isinstance(made_for, str) else None,
+    )
+
+
+_KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
+    "on": (True, boolean),
+    "strength": (1.0, number(0, MAX_STRENGTH)),
+    "first": (0.0, number(0, 1)),
+    "ring": (0.0, number(0, 1)),
+    "detail": (1.0, number(0, 1)),
+}
+"""Keys that may be edited, with the value that holds without each."""
+_GONE = ("engine", "region", "colour", "color")
+
+
+def _entries(table: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
+    """The treatments of tracks, or of persons who have one."""
+    for key, value in table.get(name, {}).items():
+        track = re.fullmatch("[1-9][0-9]{0,8}", key) is not None
+        if not isinstance(value, dict) or not (
+            track if name == "tracks" else is_person_number(key) or is_person_name(key)
+        ):
+            raise UsageError(
+                "{where}: {name}.{key} must be the number of a track or a person, with a table of {keys}",
+                code="treatment_entry",
+                where=where,
+                name=name,
+                key=key[:40],
+                keys=", ".join(_KEYS),
+            )
+        given = cast("dict[str, object]", value)
+        treatment = _treatment(given, f"{where}: {name}.{key}")
+        if name == "tracks" or not given.keys().isdisjoint(_KEYS):
+            yield key, treatment
+
+
+def _treatment(table: dict[str, object], where: str) -> Treatment:
+    for key in table:
+        if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
+            raise removed
+        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # a time is no strength
+            raise UsageError(
+                "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
+            )
+    values = {key: check(table.get(key, usual), f"{where}.{key}") for key, (usual, check) in _KEYS.items()}
+    return Treatment(**values, reasons=("as the treatment file says",))
