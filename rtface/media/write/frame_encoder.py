@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import floor
 
 import av
 from av.container import OutputContainer
@@ -18,6 +17,9 @@ from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rat
 from rtface.media.write.intra_copy import JpegEncoder
 from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
+
+# Frames from which on libx265 knows their times of decoding; those of fewer, which come in order, are of bare memory.
+_REORDERED = 3
 
 
 def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
@@ -100,7 +102,7 @@ class FrameEncoder:
         stats: receives counters.
 
     Attributes:
-        first, last: pts of the first and of the last frame, in the encoder's unit; None before the first.
+        last: pts of the last frame, in the encoder's unit; None before the first.
         frames: encoded so far.
     """
 
@@ -113,11 +115,9 @@ class FrameEncoder:
     ) -> None:
         self._stream, self._video, self._stats = stream, video, stats
         self._times = OutputTimes(video.time_base, origin, stats)
-        self.first: int | None = None
         self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
-        self._slack = floor(1 / video.time_base)  # a second
         # What may begin later in the film than the plan could see.
         self._losable = dict[str, Callable[[av.VideoFrame], bool]]()
         if not writes_captions(video.encoder) and "captions" not in video.lost:
@@ -136,7 +136,7 @@ class FrameEncoder:
             lose(self._video, self._stats, what, said)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
-        self.last, self.first = pts, pts if self.first is None else self.first
+        self.last = pts
         if self._rate is not None:
             self._shown[self.frames] = pts, duration
             pts, base, duration = self.frames, 1 / self._rate, 1
@@ -144,29 +144,20 @@ class FrameEncoder:
         image.pict_type = 0  # the encoder chooses its own I-frames
         packets = self._stream.encode(image)
         self.frames += 1
-        return [self._checked(packet) for packet in packets]
+        return [self._timed(packet) for packet in packets]
 
     def flush(self) -> list[AnyPacket]:
         """The packets that the encoder still holds; it takes no frame after that."""
-        return [self._checked(packet) for packet in self._stream.encode(None)] if self.frames else []
+        packets = [self._timed(packet) for packet in self._stream.encode(None)] if self.frames else []
+        if self._video.encoder == "libx265" and self.frames < _REORDERED:
+            for packet in packets:
+                packet.dts = packet.pts
+        return packets
 
-    def _checked(self, packet: AnyPacket) -> AnyPacket:
-        """The packet with a sane time of decoding: libx265 gives films of one or two frames such times out of bare
-        memory."""
-        if self._rate is not None:
-            self._give_times(packet)
-        first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
-        if (
-            pts is not None
-            and dts is not None
-            and packet.time_base == self._video.time_base
-            and not 2 * first - last - self._slack <= dts <= pts
-        ):
-            packet.dts = pts
-        return packet
-
-    def _give_times(self, packet: AnyPacket) -> None:
-        """Replaces the numbers by which an encoder counts frames by the times of these frames."""
+    def _timed(self, packet: AnyPacket) -> AnyPacket:
+        """Gives a packet the times of its frame, where the encoder counts frames."""
+        if self._rate is None:
+            return packet
         assert packet.pts is not None
         number = packet.pts if packet.dts is None else packet.dts
         (pts, duration), first = self._shown[packet.pts], min(self._shown)
@@ -178,3 +169,4 @@ class FrameEncoder:
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
         self._shown = {known: stamp for known, stamp in self._shown.items() if known >= number}
+        return packet
