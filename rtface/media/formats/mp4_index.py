@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes, read_table
+from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes
+from rtface.media.formats.mp4_edits import read_table
 
 # Boxes that hold others, and what they need.
 _NEEDED: dict[bytes, set[bytes]] = {

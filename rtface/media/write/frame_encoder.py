@@ -6,6 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import av
+import numpy as np
 from av.container import OutputContainer
 
 from rtface.errors import Message, OutputError
@@ -13,10 +14,12 @@ from rtface.frame import Frame
 from rtface.media.cuda.driver import told
 from rtface.media.formats.color import has_captions, is_transparent
 from rtface.media.formats.pixel_format import pixel_format_info
-from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder, writes_captions
+from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, open_encoder, writes_captions
 from rtface.media.write.intra_copy import JpegEncoder
 from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
+from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
 # Frames from which on libx265 knows their times of decoding; those of fewer, which come in order, are of bare memory.
 _REORDERED = 3
@@ -61,6 +64,52 @@ def lose(video: VideoPlan, stats: Stats, key: str, what: Message) -> None:
     stats.warn(key, what)
 
 
+def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    """The frame in the encoder's format and size; the same object where nothing has to be done.
+
+    An encoder on the GPU takes frames from the GPU as they are, and others too: PyAV uploads those.
+    """
+    if on_gpu(image) and plan.on_gpu:
+        return image
+    image = software(image)
+    if image.format.name != plan.pix_fmt:
+        image = _convert(image, plan) if plan.convert else repacked(image, plan.pix_fmt)
+    if (image.width, image.height) != (plan.width, plan.height):
+        image = _pad(image, plan.width, plan.height)
+    return image
+
+
+def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    if image.format.name.startswith("xyz"):
+        image = image.reformat(format="gbrp16le", threads=1)
+    source, target = pixel_format_info(image.format.name), pixel_format_info(plan.pix_fmt)
+    if source.model == target.model:
+        return repacked(image, plan.pix_fmt)
+    if target.model == "rgb":
+        return image.reformat(format=plan.pix_fmt, threads=1)  # as in `repacked`
+    return image.reformat(
+        format=plan.pix_fmt,
+        dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
+        src_color_range=FULL_RANGE,
+        dst_color_range=1,
+        interpolation="BICUBIC",
+        threads=1,
+    )
+
+
+def _pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A copy enlarged to the right and below by repeating the last column and row of every plane."""
+    out = av.VideoFrame(width, height, image.format.name)
+    for source, target in zip(image.planes, out.planes, strict=True):
+        rows, unit = source.height, sample_bytes(image, source)
+        old = plane_rows(source)[:rows, : source.width * unit].reshape(rows, -1, unit)
+        new = np.pad(old, ((0, target.height - rows), (0, target.width - source.width), (0, 0)), "edge")
+        plane_rows(target)[: target.height, : target.width * unit] = new.reshape(target.height, -1)
+    out.color_range, out.colorspace = image.color_range, image.colorspace
+    out.color_primaries, out.color_trc = image.color_primaries, image.color_trc
+    return out
+
+
 class OutputTimes:
     """Times of frames in an output, which rise.
 
@@ -75,14 +124,11 @@ class OutputTimes:
 
     def __init__(self, base: Fraction, origin: Fraction, stats: Stats) -> None:
         self._base, self._origin, self._stats = base, origin, stats
-        self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
         self.last: int | None = None
 
     def of(self, frame: Frame) -> tuple[int, int]:
         """pts and duration of the next frame."""
-        if self._start[0] is not frame.time_base:
-            self._start = frame.time_base, round(self._origin / frame.time_base)
-        pts, duration = frame.pts - self._start[1], frame.duration
+        pts, duration = frame.pts - round(self._origin / frame.time_base), frame.duration
         if frame.time_base != self._base:
             scale = frame.time_base / self._base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
