@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +20,6 @@ from rtface.media.read.container import (
     codec_of,
     expected_end,
     is_still,
-    kept_streams,
     open_container,
     rate_of,
     time_base_of,
@@ -32,32 +30,13 @@ from rtface.media.read.media_info import Chapter, MediaInfo, StreamInfo
 from rtface.media.read.not_shown import not_shown, unread_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
+from rtface.media.read.variants import kept_streams
 from rtface.redaction import is_url, shown
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.av_input import plain_tags
 
 # Packets of sound in which the first of each stream is looked for.
 _LOOKED_AT = 2000
-
-
-def streams_of(
-    container: InputContainer, enhanced: av.VideoStream, covers: Mapping[int, bytes] = {}
-) -> list[StreamInfo]:
-    """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
-    return [
-        StreamInfo(
-            stream.index,
-            stream.type,
-            codec_of(stream),
-            stream.language,
-            stream.disposition,
-            stream_tags(stream.metadata, container.format.name),
-            stream.index == enhanced.index,
-            stream,
-            covers.get(stream.index),
-        )
-        for stream in kept_streams(container, enhanced)
-    ]
 
 
 def find_first_packets(info: MediaInfo) -> None:
@@ -107,7 +86,20 @@ def describe(
     width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
     tags, hdr = tags_of(image, decoder.form.siting), hdr_of(image)
-    streams = streams_of(container, video, decoder.covers)
+    streams = [
+        StreamInfo(
+            stream.index,
+            stream.type,
+            codec_of(stream),
+            stream.language,
+            stream.disposition,
+            stream_tags(stream.metadata, container.format.name),
+            stream.index == video.index,
+            stream,
+            decoder.covers.get(stream.index),
+        )
+        for stream in kept_streams(container, video)
+    ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
         metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
