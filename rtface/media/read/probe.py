@@ -104,6 +104,9 @@ def describe(
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
         metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
+    # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so that pts
+    # stay as they came.
+    late = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
     info = MediaInfo(
         path=shown(path),
         format=container.format.name,
@@ -125,7 +128,11 @@ def describe(
         has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,
-        chapters=_chapters(container),
+        chapters=[
+            Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"]))
+            for chapter in container.chapters()
+            if (base := chapter["time_base"])
+        ],
         metadata=metadata,
         xmp=packet.encode() if packet else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
@@ -137,7 +144,7 @@ def describe(
         clock_start=cut.clock_start,
         video_start=cut.clock_start if video.start_time is None else video.start_time * time_base_of(video),
         first=first.pts * first.time_base,
-        origin=_origin(cut),
+        origin=late if cut.start is None else cut.start,
         timecode=find_timecode([video.metadata, container.metadata, *(s.metadata for s in streams)], rate),
         size=None if is_url(path) else Path(path).stat().st_size,
         notes=notes,
@@ -185,19 +192,3 @@ def _upright_size(image: av.VideoFrame, display: Display) -> tuple[int, int]:
     """Width and height as they are seen, in square pixels."""
     width, height = round(image.width * float(display.aspect)), image.height
     return (height, width) if display.quarter_turns % 2 else (width, height)
-
-
-def _origin(cut: Cut) -> Fraction:
-    if cut.start is not None:
-        return cut.start
-    # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so that pts
-    # stay as they came.
-    return cut.clock_start if cut.clock_start >= 1 or cut.clock_start < 0 else Fraction(0)
-
-
-def _chapters(container: InputContainer) -> list[Chapter]:
-    return [
-        Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"]))
-        for chapter in container.chapters()
-        if (base := chapter["time_base"])
-    ]

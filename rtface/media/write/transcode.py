@@ -83,18 +83,15 @@ class AudioTranscoder:
             frame.pts = self._next if frame.pts is None else frame.pts
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
-            yield from self._take(frame)
-
-    def _take(self, frame: av.AudioFrame) -> Iterator[av.Packet[Any]]:
-        like = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if self._graph is not None and like != self._like:  # the source changed its rate or speakers
-            self._graph.push(None)
+            like = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if self._graph is not None and like != self._like:  # the source changed its rate or speakers
+                self._graph.push(None)
+                yield from self._drain()
+                self._graph = None
+            if self._graph is None:
+                self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
+            self._graph.push(frame)
             yield from self._drain()
-            self._graph = None
-        if self._graph is None:
-            self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
-        self._graph.push(frame)
-        yield from self._drain()
 
     def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside, and silence up to a length in seconds."""
