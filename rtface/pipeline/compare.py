@@ -15,7 +15,7 @@ from rtface.frame import Display, Frame
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import made_by_machine, own_tags
 from rtface.media.read.media_info import MediaInfo
-from rtface.media.write.encoders import limit_look_ahead
+from rtface.media.write.encoder_options import limit_look_ahead
 from rtface.media.write.file_sink import FurtherFrames
 from rtface.media.write.invented import map_frame
 from rtface.media.write.stream_plan import OutputPlan, plan_frames

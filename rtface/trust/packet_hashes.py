@@ -14,8 +14,9 @@ from av.stream import Stream
 from rtface.errors import InputError
 from rtface.media.formats.adts_headers import adts_config
 from rtface.media.formats.pcm import PcmClock
-from rtface.media.read.container import choose_video, codec_of, kept_streams, open_container, time_base_of
+from rtface.media.read.container import choose_video, codec_of, open_container, time_base_of
 from rtface.media.read.edited_times import EditedTimes
+from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.trust.checked import Checked, Doing
 

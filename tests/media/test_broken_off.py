@@ -11,18 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import av
 import pytest
-from av.video.stream import VideoStream
 
 import rtface
 from rtface.errors import InputError
 from rtface.frame import Frame
 from rtface.media.read import container
-from rtface.media.read.hardware import Decoding
-from rtface.media.read.source import FileSource
 from rtface.stats import Stats
 
 
@@ -202,21 +197,3 @@ def test_a_half_that_is_overwritten_while_it_is_read(media, tmp_path: Path) -> N
     os.utime(source, ns=(0, 0))
     assert sum(isinstance(item, Frame) for item in opened) < 250
     assert "was changed while it was read" in stats.warnings["growing"]
-
-
-def test_packets_that_the_decoder_loses_at_the_end_are_said(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stats, lost = Stats(), iter([True])
-
-    def loses(stream: VideoStream, *_: object) -> SimpleNamespace:
-        def decode(packet: av.Packet | None) -> list[av.VideoFrame]:
-            if packet is None and next(lost, False):
-                raise av.InvalidDataError(1, "lost")
-            return stream.decode(packet)
-
-        return SimpleNamespace(decode=decode, first=None, refusal=None)
-
-    monkeypatch.setattr("rtface.media.read.source.open_on_gpu", loses)
-    opened = FileSource(film, stats=stats, decode=Decoding())
-    assert sum(isinstance(item, Frame) for item in opened) == 50
-    opened.close()
-    assert stats.counters["packets_lost"] == 1 and "packets_lost" in stats.warnings

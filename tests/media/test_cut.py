@@ -47,8 +47,6 @@ def read(path: Path, start: float | None = None, most: int = FRAMES) -> list[tup
     ("name", "encoder", "options"),
     [
         ("film.mp4", "libx264", {"x264-params": "bframes=5:b-adapt=0:b-pyramid=normal:scenecut=0"}),
-        ("film.mkv", "libx264", {"x264-params": "bframes=2:b-adapt=0:scenecut=0"}),
-        ("film.mpg", "mpeg2video", {"bf": "2", "sc_threshold": "1000000000"}),
         ("film.avi", "mpeg4", {"bf": "2", "sc_threshold": "1000000000"}),
     ],
 )

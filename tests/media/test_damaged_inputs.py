@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from rtface.errors import InputError, InputMissing
-from rtface.media.formats.mp4 import boxes
 from rtface.media.read import container
 from rtface.media.read.source import FileSource
 from rtface.report import Report
@@ -374,12 +373,6 @@ def test_a_cover_is_not_the_film(media, tmp_path: Path):
     opened = media.open(source)
     assert (opened.info.width, opened.info.height) == (128, 96)
     assert [s.cover is not None for s in opened.info.streams] == [False, True]
-
-
-def test_boxes_of_a_damaged_file_end(tmp_path: Path):
-    (tmp_path / "x").write_bytes(struct.pack(">I4s", 8, b"ftyp") + struct.pack(">I4s", 2, b"moov") + b"\0" * 50)
-    with (tmp_path / "x").open("rb") as file:
-        assert [kind for kind, _ in boxes(file)] == [b"ftyp"]
 
 
 def test_closing_twice_and_in_the_middle(media, tmp_path: Path):

@@ -17,7 +17,6 @@ from rtface.frame import Frame
 from rtface.jobs.borders import read_times
 from rtface.media.read.source import FileSource
 from rtface.media.write.file_sink import FileSink
-from rtface.media.write.joints import Joints
 from rtface.media.write.muxer import Muxer
 from rtface.media.write.stream_plan import plan_output
 from rtface.stats import Stats
@@ -189,26 +188,6 @@ def test_a_job_counts_the_frames_that_are_shown(media, tmp_path: Path):
     cut = in_parts(media.make_film(tmp_path / "whole.mp4", frames=75, options={"bf": "2", "g": "25"}), PARTS)
     times = read_times(cut)
     assert [float(t * times.base) for t in times.pts] == pytest.approx(shown(cut)[0])
-
-
-def test_joints_are_looked_for_in_the_film(media, tmp_path: Path):
-    film = media.make_film(tmp_path / "in.mkv", frames=50, sound="aac")
-    for late, said in ((0.0, ""), (0.3, "comes -0.300 s late")):
-        joints = Joints()
-        with av.open(str(film)) as box:
-            packets = [packet for packet in box.demux(box.streams.audio[0]) if packet.size]
-            packets[30].pts += round(late / packets[30].time_base)
-            joints.note(packets[30].stream, packets[30])
-            begin = float(box.streams.video[0].start_time * box.streams.video[0].time_base)
-        assert said in joints.moved(film, begin) and bool(said) == bool(joints.moved(film, begin))
-
-
-def test_strict_stops_at_times_that_are_moved(media, tmp_path: Path):
-    for name in ("a.ts", "b.ts"):
-        media.make_film(tmp_path / name, frames=10, sound="aac")
-    (tmp_path / "in.ts").write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
-    with pytest.raises(InputError, match=r"go back|moved by \d"):
-        media.frames_of(tmp_path / "in.ts", strict=True)
 
 
 def late_sound(film: Path, seconds: int) -> Path:

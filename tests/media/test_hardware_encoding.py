@@ -14,7 +14,7 @@ from rtface.errors import OutputError, UsageError
 from rtface.media.cuda import driver, nvenc
 from rtface.media.cuda.nvenc import Encoding
 from rtface.media.formats.color import HdrMetadata
-from rtface.media.write import encoders
+from rtface.media.write import frame_encoder
 from rtface.media.write.encoders import FAMILIES, SPEEDS, accel, check
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_output
@@ -144,11 +144,11 @@ def test_pictures_on_the_gpu_are_handed_over_as_they_are(info, willing, tmp_path
     assert accel(replace(plan, on_gpu=False)) is None
     there: Any = SimpleNamespace(format=SimpleNamespace(name="cuda"), width=plan.width, height=plan.height)
     here = av.VideoFrame(plan.width, plan.height, "yuv420p")
-    assert encoders.fit(there, plan) is there
-    assert encoders.fit(here, plan).format.name == "nv12"  # PyAV uploads it
-    monkeypatch.setattr(encoders, "software", lambda image: here if image is there else image)
+    assert frame_encoder.fit(there, plan) is there
+    assert frame_encoder.fit(here, plan).format.name == "nv12"  # PyAV uploads it
+    monkeypatch.setattr(frame_encoder, "software", lambda image: here if image is there else image)
     software = plan_output(info(pix_fmt="nv12", on_gpu=True), tmp_path / "o.mkv", encode=Encoding("software")).video
-    assert encoders.fit(there, replace(software, pix_fmt="yuv420p")) is here
+    assert frame_encoder.fit(there, replace(software, pix_fmt="yuv420p")) is here
 
 
 def test_a_gpu_that_would_have_to_pad_gets_pictures_of_the_host(info, willing, tmp_path):

@@ -122,6 +122,7 @@ def test_the_header_of_an_avif_says_how_to_show_it(boxes: bytes, turns: int, mir
         (b"\xff\x0a\x7f\0", "JPEG XL"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
         (b"8BPS\0\1", "PSD"),
+        (b"%PDF-1.7", "PDF"),
         (b"\0\0\1\0\1\0\x10\x10\0\0", "ICO"),
     ],
 )
@@ -666,7 +667,7 @@ def test_hidden_images_of_a_folder_are_named(tmp_path: Path):
     (tmp_path / "._a.png").write_bytes(b"\0\5\x16\7" + bytes(99))  # what macOS leaves next to a file
     (tmp_path / ".DS_Store").write_bytes(bytes(99))
     warn_left_out(tmp_path, stats := Stats(logs=False))
-    assert stats.counted()["files_left_out"] == 1 and ".b.png" in stats.warned()[0]
+    assert "1 of its entries" in stats.warned()[0] and ".b.png" in stats.warned()[0]
 
 
 @pytest.mark.slow

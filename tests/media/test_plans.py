@@ -20,9 +20,7 @@ from rtface.media.cuda import nvenc
 from rtface.media.files.workfile import Target
 from rtface.media.formats.color import ColorTags, HdrMetadata, color_of, orientation
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.marks.provenance import describe
 from rtface.media.read.not_shown import not_shown
-from rtface.media.write.encoders import pad
 from rtface.media.write.file_sink import FileSink
 from rtface.media.write.stream_plan import plan_frames, plan_output
 from rtface.stats import Stats
@@ -165,24 +163,6 @@ def test_frames_only_of_another_size(media, tmp_path: Path):
         assert [(f.width, f.height) for f in box.decode(video=0)] == [(256, 96)] * 3
 
 
-def _said(path: Path) -> dict[str, str]:
-    with av.open(str(path)) as box:
-        return {key.lower(): text for key, text in box.metadata.items()}
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_a_film_without_a_corrected_face_does_not_say_so(media, tmp_path: Path, suffix: str):
-    tags = describe("rtface-m 1", "0.1.0", 0.75, {"grain": "match"})
-    source = media.make_film(tmp_path / "in.mkv", sound="aac", metadata={"title": "Kept"})
-    out, plain = tmp_path / f"out{suffix}", tmp_path / f"plain{suffix}"
-    media.passthrough(source, plain)
-    media.passthrough(source, out, tags=tags, corrected=False)
-    assert _said(out) == _said(plain)
-    data = out.read_bytes()[out.read_bytes().rfind(b"moov") * (suffix == ".mp4") :]  # before it, no player reads tags
-    assert b"enhanced_by" not in data.lower() and b"DigitalSourceType" not in data
-    assert media.decoded(out) == media.decoded(plain)
-
-
 @pytest.mark.parametrize(
     ("matrix", "turns", "mirror"),
     [
@@ -233,18 +213,6 @@ def test_colour_that_is_left_open_is_decided(pix_fmt: str, size: tuple[int, int]
         setattr(image, name, value)
     assert color_of(image) == want
     assert color_of(image, codec="mjpeg").siting == "center" and color_of(image, siting="topleft").siting == "topleft"
-
-
-def test_padding_repeats_the_edge(media):
-    for pix_fmt in ("yuv420p", "yuv420p10le", "rgb24", "nv12", "p010le"):
-        old = media.picture(0, pix_fmt, 64, 46)
-        new = pad(old, 66, 48)
-        word = np.uint16 if pix_fmt.endswith("le") else np.uint8
-        for number, (a, b) in enumerate(zip(old.planes, new.planes, strict=True)):
-            unit = 3 if pix_fmt == "rgb24" else 1 + (number > 0 and len(old.planes) == 2)
-            x = np.frombuffer(a, word).reshape(a.height, -1)[:, : a.width * unit].reshape(a.height, a.width, unit)
-            y = np.frombuffer(b, word).reshape(b.height, -1)[:, : b.width * unit].reshape(b.height, b.width, unit)
-            assert (y == np.pad(x, ((0, b.height - a.height), (0, b.width - a.width), (0, 0)), mode="edge")).all()
 
 
 def test_info_says_what_a_film_is(media, tmp_path: Path):

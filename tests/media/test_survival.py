@@ -267,7 +267,11 @@ def test_a_cover_picture_comes_along_in_matroska(media, tmp_path: Path, suffix: 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".webm"])
 def test_chapters(media, tmp_path: Path, suffix: str):
-    marks = [(0, 400, "One"), *([(200, 200, "Mark")] if suffix == ".mkv" else []), (400, 1000, "Two")]
+    marks = [
+        (0, 400, "One"),
+        *([(200, 200, "Mark"), (300, 900, "Overlap")] if suffix == ".mkv" else []),
+        (400, 1000, "Two"),
+    ]
     source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
     media.passthrough(source, tmp_path / f"out{suffix}")
     with av.open(str(tmp_path / f"out{suffix}")) as box:
@@ -301,13 +305,9 @@ def test_metadata_of_a_transport_stream_is_copied(media, tmp_path: Path):
     assert coded(tmp_path / "out.ts", "data") == facts
 
 
-def test_odd_chapters_stay_or_are_said(media, tmp_path: Path):
+def test_odd_chapters_are_said_where_they_end(media, tmp_path: Path):
     marks = [(0, 400, "One"), (200, 200, "Mark"), (300, 900, "Overlap")]
-    source = media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks)
-    media.passthrough(source, tmp_path / "out.mkv")
-    with av.open(str(tmp_path / "out.mkv")) as box:
-        assert [c["metadata"]["title"] for c in box.chapters()] == ["One", "Mark", "Overlap"]
-    opened = media.open(source)
+    opened = media.open(media.make_film(tmp_path / "in.mkv", frames=25, chapters=marks))
     notes = plan_output(opened.info, tmp_path / "out.mp4").notes
     assert len([note for note in notes if "1 of 3 chapters" in note]) == 2
     with pytest.raises(OutputError, match="1 of 3 chapters"):
@@ -498,7 +498,6 @@ def test_announced_sound_that_comes_late_is_warned_of(media, tmp_path: Path):
     sound.template = Absent()  # type: ignore[assignment]
     plan.streams[:] = [StreamPlan(sound, "drop")]
     media.feed(opened, FileSink(plan, stats))
-    assert stats.counters["sound_left_out"] > 1
     assert sum("begins later" in w for w in stats.warnings.values()) == 1
 
 

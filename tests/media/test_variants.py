@@ -20,9 +20,10 @@ from rtface.config.options import Options
 from rtface.errors import InputError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream
-from rtface.media.read.container import choose_video, kept_streams, open_container
+from rtface.media.read.container import choose_video, open_container
 from rtface.media.read.sampler import FrameSampler
 from rtface.media.read.source import FileSource
+from rtface.media.read.variants import kept_streams
 from rtface.pipeline import fading
 from rtface.trust.inspection import inspect_file
 from tests.media.conftest import counting_server

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtface.errors import InputError, InputMissing, Message, OutputError, UsageError, log
-from rtface.media.read.container import is_playlist
+from rtface.media.read.playlists import is_playlist
 from rtface.util import foreign
 from rtface.util.files import write_atomically
 

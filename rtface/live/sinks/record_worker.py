@@ -18,12 +18,14 @@ from rtface.live.protocols import SoundPacket
 from rtface.live.sinks.live_encoder import I_FRAMES_S, TICKS, EncoderScaler
 from rtface.live.sinks.stream_mux import SoundTrack
 from rtface.media.files.workfile import WorkFile, full
-from rtface.media.formats.mp4 import cut_to_whole_fragments, reach_last_frame
+from rtface.media.formats.mp4 import cut_to_whole_fragments
+from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.media.marks.provenance import NAMES, Change, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
 from rtface.media.write.codec import ALIASES
-from rtface.media.write.encoders import EncoderRefused, VideoPlan, check, configure, set_quality
+from rtface.media.write.encoder_options import set_quality
+from rtface.media.write.encoders import EncoderRefused, VideoPlan, check, configure
 from rtface.media.write.stream_plan import supported_encoders
 from rtface.redaction import redacted
 

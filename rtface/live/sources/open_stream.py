@@ -24,12 +24,12 @@ from rtface.media.read.container import (
     NO_TIMES,
     choose_video,
     is_silent,
-    kept_streams,
     open_container,
     rate_of,
 )
 from rtface.media.read.dash import open_listed
 from rtface.media.read.pipe import PipeReader, is_pipe
+from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
 from rtface.util.av_input import open_input
 

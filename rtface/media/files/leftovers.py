@@ -14,7 +14,8 @@ from typing import BinaryIO
 import av
 
 from rtface.media.files.workfile import HOST, Target, host_of
-from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments, reach_last_frame
+from rtface.media.formats.mp4 import boxes, cut_to_whole_fragments
+from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 

@@ -201,21 +201,12 @@ def has_captions(image: av.VideoFrame) -> bool:
     return side_data(image, "A53_CC") is not None
 
 
-def all_side_data(image: av.VideoFrame) -> SideDataContainer | None:
-    """The side data of a decoded frame; None where PyAV 18 has no name for one of them (EXIF, LCEVC)."""
+def side_data(image: av.VideoFrame, kind: str) -> bytes | None:
+    """A copy of the side data of a decoded frame, by PyAV's name of their kind; None where there are none."""
     try:
         # Not image.side_data, which makes a reference cycle that keeps the memory of all frames of the decoder until
         # the next garbage collection.
-        return SideDataContainer(image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
-    except ValueError:
-        return None
-
-
-def side_data(image: av.VideoFrame, kind: str) -> bytes | None:
-    """A copy of the side data of a decoded frame, by PyAV's name of their kind; None where there are none."""
-    if (container := all_side_data(image)) is None:
-        return None
-    try:
-        return bytes(container[kind])  # pyright: ignore[reportArgumentType, reportCallIssue]
-    except KeyError:
+        found = SideDataContainer(image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
+        return bytes(found[kind])  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except (KeyError, ValueError):  # PyAV 18 has no name for one of them (EXIF, LCEVC)
         return None

@@ -47,14 +47,14 @@ def kind_of(data: bytes) -> str | None:
 
 def unread_kind(data: bytes) -> str:
     """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
-    as films, of one tile of the picture or of each of its sizes."""
+    as films, of one tile of the picture, of each of its sizes, or of what is in it."""
     if data[4:8] == b"ftyp" and data[8:12] in (*_HEIF, b"avis"):
         return "animated AVIF" if b"avis" in data[8:40] else "" if kind_of(data) else "HEIC"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
         return "JPEG XL"
     if data.startswith(b"\0\0\1\0") and data[4:5] > b"\0" and data[5:6] == data[9:10] == b"\0":
         return "ICO"
-    return "PSD" if data.startswith(b"8BPS") else ""
+    return next((kind for begin, kind in {b"8BPS": "PSD", b"%PDF": "PDF"}.items() if data.startswith(begin)), "")
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:

@@ -115,8 +115,11 @@ class ImageMetadata:
 
     @property
     def orientation(self) -> int:
-        """EXIF orientation 1…8; 1 is upright."""
-        return exif_orientation(self.exif) if self.exif else 1
+        """EXIF orientation 1…8; 1 is upright, missing or senseless."""
+        kind, _, said = read_directory(self.exif or b"").get(_ORIENTATION, (0, 0, b""))
+        order = order_of(self.exif or b"")
+        value = struct.unpack_from(order + "H", said)[0] if kind == _SHORT and isinstance(said, bytes) else 1
+        return value if 1 <= value <= 8 else 1
 
 
 def read_meta(data: bytes) -> ImageMetadata:
@@ -211,13 +214,6 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
 
 
 # -- EXIF -------------------------------------------------------------------------------------------------------
-
-
-def exif_orientation(exif: bytes) -> int:
-    """The orientation tag of the first directory, 1 when it is missing or senseless."""
-    kind, _, said = read_directory(exif).get(_ORIENTATION, (0, 0, b""))
-    value = struct.unpack_from(order_of(exif) + "H", said)[0] if kind == _SHORT and isinstance(said, bytes) else 1
-    return value if 1 <= value <= 8 else 1
 
 
 def exif_turned(exif: bytes) -> bytes:

@@ -125,7 +125,8 @@ class _Packer:
         last = np.zeros(count, np.int64)
         last[row] = column
         ends = np.flatnonzero(last != 63)
-        sizes = _size(np.concatenate([first, values]))
+        magnitudes = np.abs(np.concatenate([first, values])).astype(np.float64)
+        sizes = np.frexp(magnitudes)[1].astype(np.int64)  # in bits
         # All that is coded: differences of first coefficients, runs of sixteen zeros, other coefficients, ends.
         block = np.concatenate([np.arange(count), row[skips], row, ends])
         place = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
@@ -164,11 +165,6 @@ class _Packer:
         self._rest_bits = total % 8
         self._rest = data[whole] >> (8 - self._rest_bits)
         return data[:whole].replace(b"\xff", b"\xff\0")
-
-
-def _size(values: Ints) -> Ints:
-    """Bits that a coefficient's magnitude takes."""
-    return np.frexp(np.abs(values).astype(np.float64))[1].astype(np.int64)
 
 
 def _codes(body: bytes) -> tuple[Ints, Ints]:

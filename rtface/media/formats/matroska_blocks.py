@@ -32,7 +32,12 @@ def blocks(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
         if kind in (SEGMENT, _CLUSTER, _GROUP):
             end = stop if kind == SEGMENT and length != UNKNOWN else end
             at += body
-        elif _is_sound(kind, length) and stop <= size:
+        elif (
+            length >= 0
+            and stop <= size
+            and (length <= 8 or kind not in _NUMBERS)
+            and (kind in _BESIDE or kind in _INSIDE or 0xFF < kind < 1 << 24)  # foreign names have 2 or 3 bytes
+        ):
             if kind in _BLOCKS and length > 4:  # bytes in front of its frames
                 yield _number(data[body:]), at, stop
             at = stop
@@ -40,15 +45,6 @@ def blocks(file: BinaryIO) -> Iterator[tuple[int, int, int]]:
             at = find_bytes(file, _SYNC, at + 1, size)
             if at < size or (kind not in _BESIDE and any(data)):
                 yield 0, -2, -1
-
-
-def _is_sound(kind: int, length: int) -> bool:
-    """Whether an element may be one; foreign ones have names of two or three bytes."""
-    return (
-        length >= 0
-        and (length <= 8 or kind not in _NUMBERS)
-        and (kind in _BESIDE or kind in _INSIDE or 0xFF < kind < 1 << 24)
-    )
 
 
 def _number(data: bytes) -> int:

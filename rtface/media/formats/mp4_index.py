@@ -7,7 +7,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes, read_table
+from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes
+from rtface.media.formats.mp4_edits import read_table
 
 # Boxes that hold others, and what they need.
 _NEEDED: dict[bytes, set[bytes]] = {
@@ -25,10 +26,6 @@ _NEEDED: dict[bytes, set[bytes]] = {
 
 _FRAGMENT = b"\0\0\0\x10mfhd"  # in each
 _PADDING = 16  # bytes of a fragment's data that need not be named: some writers align it
-
-
-class _Damaged(ValueError):
-    """An index contradicts itself or the file."""
 
 
 def is_whole(file: BinaryIO) -> bool:
@@ -65,25 +62,25 @@ def _check(file: BinaryIO) -> None:
     if (sizes and (at > size or find_bytes(file, _FRAGMENT, at, size) < size)) or (
         fragments and (held - named > _PADDING * fragments or named > size)
     ):
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
 
 
 def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
     """Raises where boxes do not fill the one that they are in, or one is not there that it needs."""
     if end > len(data):
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
     found = set[bytes]()
     while start + 8 <= end and any(data[start : start + 8]):
         size, name = struct.unpack_from(">I4s", data, start)
         hidden = kind == b"moov" and name not in (b"trak", b"free", b"skip") and data.startswith(b"tkhd", start + 12)
         if size < 8 or start + size > end or hidden:
-            raise _Damaged
+            raise ValueError("an index that contradicts itself or the file")
         if name in _NEEDED:
             _check_filled(data, start + 8, start + size, name)
         found.add(name)
         start += size
     if not found >= _NEEDED[kind]:
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
 
 
 def _in_track(data: bytearray, track: Span, size: int) -> int:
@@ -94,7 +91,7 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
     if not sizes or not places:
         if find_box(data, *tables, b"stz2"):
             return 0
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
     if keys := find_box(data, *tables, b"stss"):
         read_table(data, keys, 1)
     each, count = struct.unpack_from(">2I", data, sizes[0] + 4)
@@ -104,17 +101,17 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
     )
     firsts = np.append(runs[:, 0] - 1, len(starts)).clip(0, len(starts))
     if (np.diff(firsts) < 0).any():
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
     chunks, timed = np.repeat(runs[:, 1], np.diff(firsts)), int(times[:, 0].sum())
     few, many = sorted((count, int(chunks.sum())))
     if few < many == timed or timed == 0 < count:  # that two of three agree on more is a loss
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
     if each:
         return each * count
     bounds = np.append(0, np.cumsum(read_table(data, (sizes[0] + 4, sizes[1]), 1)[:, 0]))
     ends = np.append(0, np.cumsum(chunks)).clip(0, count)
     if len(starts) == len(chunks) and (starts + np.diff(bounds[ends])).max(initial=0) > size:
-        raise _Damaged
+        raise ValueError("an index that contradicts itself or the file")
     return int(bounds[-1])
 
 
@@ -129,7 +126,7 @@ def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:
         flags, count = struct.unpack_from(">2I", data, start)
         width, begin = (flags & 0xF00).bit_count(), start + 8 + 4 * (flags & 1) + (flags & 4)
         if begin + 4 * width * count != end:
-            raise _Damaged
+            raise ValueError("an index that contradicts itself or the file")
         own = np.frombuffer(data, ">u4", width * count, begin).reshape(count, -1) if width else None
         named += each * count if own is None or not flags & 0x200 else int(own[:, (flags & 0x100) >> 8].sum())
     return named

@@ -88,21 +88,17 @@ def qp_steps(qp: NDArray[np.signedinteger[Any]]) -> Float32:
 
 def vpx_steps(index: NDArray[np.signedinteger[Any]], bits: int) -> Float32:
     """Steps of quantiser indices of VP9 or AV1 in frames of `bits` bits; those beyond 0…255 count as the nearest."""
-    return _vpx_table(bits > 8)[np.clip(index, 0, 255)]
+    table = _between(_AC_10, 32) if bits > 8 else _between(_AC_8, 8)
+    return table[np.clip(index, 0, 255)]
 
 
-@cache
-def _vpx_table(deep: bool) -> Float32:
-    return _between(_AC_10 if deep else _AC_8, 32 if deep else 8)
-
-
-@cache
 def vp8_table() -> Float32:
     """Steps of VP8's 128 quantiser indices."""
     return _between(_AC_VP8, 2)
 
 
-def _between(corners: Sequence[tuple[int, int]], unit: int) -> Float32:
+@cache
+def _between(corners: tuple[tuple[int, int], ...], unit: int) -> Float32:
     x, y = np.array(corners).T
     return np.asarray(np.interp(np.arange(x[-1] + 1), x, y) / unit, np.float32)
 

@@ -8,11 +8,11 @@ leaves become free space (MP4, MOV) or a Void element (Matroska, WebM).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO
 
 from rtface.media.formats.matroska import CRC, SEGMENT, UNKNOWN, checksum, elements, level, void
-from rtface.media.formats.mp4 import box, boxes, find_box, inner_boxes
+from rtface.media.formats.mp4 import box, changed_index, find_box, inner_boxes
 
 Texts = Mapping[str, str | None]
 """New texts of tags by their names in lower case; None takes a tag out. Other tags stay."""
@@ -24,26 +24,15 @@ def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
     Where there is no room for a longer text, the tag stays as it is.
     """
     if format in ("mp4", "mov"):
-        _in_mp4(file, texts)
+        with changed_index(file) as moov:
+            for holder in ((8, len(moov)), *inner_boxes(moov, 8, len(moov), b"udta")):
+                for meta in inner_boxes(moov, *holder, b"meta"):
+                    _change_meta(moov, *meta, texts)
     elif format in ("matroska", "webm"):
         _in_matroska(file, texts)
 
 
 # -- MP4, MOV (ISO 14496-12, QuickTime metadata keys) ---------------------------------------------------------------
-
-
-def _in_mp4(file: BinaryIO, texts: Texts) -> None:
-    at = 0
-    for kind, size in list(boxes(file)):
-        if kind == b"moov":
-            file.seek(at)
-            moov = bytearray(file.read(size))
-            for holder in ((8, size), *inner_boxes(moov, 8, size, b"udta")):
-                for meta in inner_boxes(moov, *holder, b"meta"):
-                    _change_meta(moov, *meta, texts)
-            file.seek(at)
-            file.write(moov)
-        at += size
 
 
 def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
@@ -53,12 +42,15 @@ def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
     keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
     if keys is None or values is None or keys[1] != values[0] - 8:
         return
-    entries = list(_entries(data, keys[0] + 8, keys[1]))
+    entries, texted = (
+        [bytes(data[begin - 8 : stop]) for begin, stop in inner_boxes(data, *span)]
+        for span in ((keys[0] + 8, keys[1]), values)
+    )
     names = [entry[8:].decode(errors="replace").lower() for entry in entries]
     kept = [number for number, name in enumerate(names, 1) if texts.get(name, "") is not None]
     table = struct.pack(">II", 0, len(kept)) + b"".join(entries[number - 1] for number in kept)
     said = b""
-    for entry in _entries(data, *values):
+    for entry in texted:
         number = struct.unpack_from(">I", entry, 4)[0]
         if number in kept:
             text = texts.get(names[number - 1])
@@ -69,15 +61,6 @@ def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
     free = after - begin - len(new)
     if free == 0 or free >= 8:
         data[begin:after] = new + (box(b"free", bytes(free - 8)) if free else b"")
-
-
-def _entries(data: bytearray, at: int, end: int) -> Iterator[bytes]:
-    while at + 8 <= end:
-        size = struct.unpack_from(">I", data, at)[0]
-        if size < 8 or at + size > end:
-            return
-        yield bytes(data[at : at + size])
-        at += size
 
 
 # -- Matroska, WebM (RFC 8794, RFC 9559) ----------------------------------------------------------------------------

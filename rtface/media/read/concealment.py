@@ -46,12 +46,11 @@ class Concealment:
         self._shown, self._owed = -inf, 0
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: av.VideoCodecContext | None = None
-        coding = context.codec.canonical_name, bytes(context.extradata or b"")
-        self._gap, self._check = gap_reader(*coding), damage_check(*coding)
+        self._codec, header = context.codec.canonical_name, bytes(context.extradata or b"")
+        self._gap, self._check = gap_reader(self._codec, header), damage_check(self._codec, header)
         # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
         self._gaps: list[tuple[float, int, int]] = []
         self._unread = 0  # packets in a row in which no frame can be read
-        self._codec = context.codec.canonical_name
         self._shows = self._codec in (*_EACH, "vp8", "vp9") or (context.codec.intra_only and not self._refuses)
         self._awaited: set[float] = set()  # times of frames that have to come
         # Errors whose frame was not found missing yet. With several threads they come some packets late.

@@ -9,7 +9,6 @@ from contextlib import closing, suppress
 from errno import EIO
 from fractions import Fraction
 from functools import lru_cache
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,8 @@ from rtface.media.formats.mp4 import boxes
 from rtface.media.read.dash import is_dash, open_listed
 from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.pipe import PipeReader
-from rtface.media.read.variants import choose_variant, streams_of_variant, variants_of
+from rtface.media.read.playlists import disguised, is_playlist, names_itself
+from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
@@ -36,16 +36,6 @@ _USUAL = 5_000_000  # bytes that FFmpeg reads at most where nothing else is aske
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
-
-# Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
-# bring films into the output that the user did not name.
-_PLAYLISTS = {
-    "hls": (".m3u8", ".m3u", ".mpd"),
-    "concat": (".ffconcat", ".txt"),
-    "dash": (".mpd",),
-    "imf": (".xml",),
-}
-_FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
 NO_TIMES = 0x80
 """FFmpeg's flag of a format that has no times."""
@@ -89,7 +79,7 @@ def open_container(
     url, options = os.fspath(path), NETWORK_OPTIONS
     if not is_url(path):
         _check_file(Path(path), name)
-        if is_playlist(path) and _names_itself(Path(path)):
+        if is_playlist(path) and names_itself(Path(path)):
             raise InputError("{name}: names itself as a part; mend the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
         url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
@@ -118,13 +108,9 @@ def open_container(
                 why=error.strerror,
             ) from error
         raise _refused(path, name, error) from error
-    if (
-        not is_url(path)
-        and container.format.name in _PLAYLISTS
-        and (Path(path).suffix.lower() not in _PLAYLISTS[container.format.name])
-    ):
+    if not is_url(path) and (refusal := disguised(path, container)):
         container.close()
-        raise _playlist(name, container.format.name)
+        raise refusal
     return container
 
 
@@ -162,43 +148,6 @@ def _find_sounds(path: str, announced: bool, *_: int) -> int:
     return found
 
 
-def _playlist(name: str, kind: str) -> InputError:
-    return InputError(
-        "{name}: is no film but a playlist that names other files; if you trust it, give it its own "
-        "extension, {extension}",
-        code="playlist_kind",
-        name=name,
-        extension=_PLAYLISTS[kind][0],
-    )
-
-
-def is_playlist(path: str | os.PathLike[str]) -> bool:
-    """Whether a file of this name may name other files, which would be read with it; those of other names may not."""
-    return Path(path).suffix.lower() in {suffix for suffixes in _PLAYLISTS.values() for suffix in suffixes}
-
-
-def _names_itself(path: Path) -> bool:
-    """Tells whether a list names itself, in lists that it names."""
-    named, waiting = dict[Path, set[Path]](), [path.resolve()]
-    while waiting:
-        if (one := waiting.pop()) not in named:
-            named[one] = _lists_in(one)
-            waiting += named[one]
-    try:
-        TopologicalSorter(named).prepare()
-    except CycleError:  # FFmpeg would read it without end
-        return True
-    return False
-
-
-def _lists_in(path: Path) -> set[Path]:
-    try:
-        lines = [line.strip() for line in path.read_text("utf-8", "replace").split("\n") if "\0" not in line]
-    except OSError:
-        return set()
-    return {(path.parent / line).resolve() for line in lines if is_playlist(line) and not line.startswith("#")}
-
-
 def _check_file(path: Path, name: str) -> None:
     try:
         status = path.stat()
@@ -210,21 +159,11 @@ def _check_file(path: Path, name: str) -> None:
         ) from error
     if stat.S_ISDIR(status.st_mode):
         raise InputError("{name}: is a folder; name a file", code="film_folder", name=name)
-    if stat.S_ISREG(status.st_mode):
-        if status.st_size == 0:
+    if (reader := file_reader(path)) is not None:
+        with closing(reader):
+            head = reader.read(64)
+        if not head:
             raise InputError("{name}: is empty (0 bytes); copy or record it again", code="film_empty", name=name)
-        try:
-            with path.open("rb") as file:
-                head = file.read(64)
-        except OSError as error:
-            raise InputMissing(
-                "{path}: cannot be read ({why}); check its permissions, and the disk that it lies on",
-                code="disk_unreadable",
-                path=name,
-                why=error.strerror,
-            ) from error
-        if head.startswith(b"%PDF"):  # FFmpeg takes the images in it for a film
-            raise no_film(name)
         if kind := unread_kind(head):
             raise UsageError(
                 "{name} is an image of a kind that is not read ({kind}); save it as PNG, TIFF or JPEG",
@@ -234,22 +173,12 @@ def _check_file(path: Path, name: str) -> None:
             )
 
 
-def no_film(name: str) -> InputError:
-    """Makes the error for no film."""
-    return InputError(
-        "{name}: is neither a film nor an image that can be read; check that it is the right file",
-        code="no_film",
-        name=name,
-    )
-
-
 def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> InputError:
     if not is_url(path) and Path(path).is_file():  # a pipe cannot be read twice
+        if (refusal := disguised(path)) is not None:
+            return refusal
         with Path(path).open("rb") as file:
-            head, kinds = file.read(64), [kind for kind, _ in boxes(file)]
-        for line, kind in _FIRST_LINES.items():
-            if head.startswith(line) and not is_playlist(path):
-                return _playlist(name, kind)
+            kinds = [kind for kind, _ in boxes(file)]
         if kinds[:1] == [b"ftyp"] and b"moov" not in kinds:
             return InputError(
                 "{name}: is incomplete (no index): the recording or copy was cut off before its end; "
@@ -258,7 +187,11 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
                 name=name,
             )
     if isinstance(error, av.InvalidDataError):
-        return no_film(name)
+        return InputError(
+            "{name}: is neither a film nor an image that can be read; check that it is the right file",
+            code="no_film",
+            name=name,
+        )
     return InputError("{name}: cannot be opened ({why})", code="film_unopened", name=name, why=error_text(error))
 
 
@@ -342,12 +275,6 @@ def codec_of(stream: Stream) -> str:
 def is_still(container: InputContainer) -> bool:
     """Whether a container holds a single frame (PNG, JPEG …), whatever the file is called."""
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
-
-
-def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
-    """All streams that belong to the film of `video`, in the order of the container: of an HLS or DASH list those of
-    its variant."""
-    return streams_of_variant(container, video) if variants_of(container) else list(container.streams)
 
 
 def clock_start_of(container: InputContainer) -> Fraction:

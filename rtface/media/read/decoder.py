@@ -20,7 +20,6 @@ from rtface.media.read.container import (
     expected_end,
     is_still,
     is_unsized_end,
-    kept_streams,
     rate_of,
     time_base_of,
 )
@@ -32,6 +31,7 @@ from rtface.media.read.packet_decoder import GIVE_UP, PacketDecoder
 from rtface.media.read.pipe import PipeReader
 from rtface.media.read.received import Received
 from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTimestamps
+from rtface.media.read.variants import kept_streams
 from rtface.protocols import Item
 
 # Seconds of other streams read after the last frame of a cut, for packets that come late in the file.
@@ -162,12 +162,6 @@ class Decoder:
         """Whether packets were read so far behind the end of the cut that none before it comes any more."""
         return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END
 
-    def _demuxed(self) -> Iterator[av.Packet[Stream]]:
-        try:
-            yield from self._arriving or self._container.demux(kept_streams(self._container, self._video))
-        except IndexError:  # PyAV, at the end
-            self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
-
     def _packets(self) -> Iterator[av.Packet[Stream]]:
         """All packets; where the demuxer itself fails, reading continues behind the fault.
 
@@ -178,7 +172,7 @@ class Decoder:
         cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
         while failed < GIVE_UP:
             try:
-                for came in self._demuxed():
+                for came in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
                     if self._received is not None:
                         self._received.note(came)
                     if (packet := self._edited.timed(came)) is None:
@@ -198,11 +192,13 @@ class Decoder:
                 if self._remote and is_unsized_end(error, self._container):
                     break
                 failed += 1
-                self._faults.stats.count("read_errors")
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
                     return
                 self._faults.say("read_error", f"a part could not be read ({error.strerror}); it is left out")
+            except IndexError:  # PyAV, at the end
+                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+                break
             else:
                 break
         if cut is not None and failed < GIVE_UP:
@@ -240,7 +236,6 @@ class Decoder:
         faults, form = self._faults, self.form
         pts, change = self._clock.next(image, following)
         if change == "missing":
-            faults.stats.count("pts_missing")
             if self.frames == 0 and not is_still(self._container):
                 faults.warn(
                     "pts_missing",
@@ -251,9 +246,8 @@ class Decoder:
             faults.found("pts_repaired", "its timestamps go back; they were made to rise")
         gap = pts * self._base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
-            faults.stats.count("gaps")  # FFmpeg continues with the next segment where one cannot be fetched
             faults.say(
-                "gap",
+                "gap",  # FFmpeg continues with the next segment where one cannot be fetched
                 f"{float(gap):.1f} s are missing at {self._cut.shown(self.reached)}: a segment could not be fetched, "
                 "or the stream jumps there",
             )
@@ -294,7 +288,6 @@ class Decoder:
             return  # where there is no frame at all, that is said
         missing = expected - self.reached
         if missing > max(Fraction(1, 2), 3 / self._rate) and self._container.format.name.startswith(known):
-            self._faults.stats.count("truncated")
             if self._remote:
                 self._broke_off("it ends too early")
             self._faults.say(

@@ -11,7 +11,7 @@ import av
 from av.container import InputContainer
 from av.stream import Stream
 
-from rtface.media.formats.mp4 import EditedTrack, edited_tracks
+from rtface.media.formats.mp4_edits import EditedTrack, edited_tracks
 from rtface.redaction import is_url
 
 

@@ -45,7 +45,12 @@ class FileReader:
             at = os.lseek(self._file, 0, os.SEEK_CUR)
         except OSError as error:
             self._failed = True
-            raise disk_error(self._shown, error) from error
+            raise InputError(
+                "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
+                code="disk_error",
+                path=self._shown,
+                why=error.strerror,
+            ) from error
         if not data and at < self._size:
             self._failed = True
             raise shorter_error(self._shown, self._size, at)
@@ -76,16 +81,6 @@ def shorter_error(path: str, size: int, now: int) -> InputError:
         path=path,
         size=size,
         at=now,
-    )
-
-
-def disk_error(path: str, error: OSError) -> InputError:
-    """That the disk fails while a file is read, which is shown as `path`."""
-    return InputError(
-        "{path}: could not be read ({why}): check the disk or network drive that it lies on, then run it again",
-        code="disk_error",
-        path=path,
-        why=error.strerror,
     )
 
 

@@ -35,6 +35,7 @@ class FrameForm:
     Attributes:
         siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
         matrix: display matrix, None without; known after the first frame.
+        fields: once it is set, interlaced frames of another order are a fault.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class FrameForm:
         self._turned: tuple[int, bool] | None = None  # by the first frame
         self._tags: tuple[int, ...] | None = None
         self._color = Color()
-        self._fields: Fields | None = None
+        self.fields: Fields | None = None
         self._displays: dict[Fields, Display] = {}
 
     def take_first(self) -> av.VideoFrame:
@@ -56,10 +57,6 @@ class FrameForm:
         assert self._first is not None
         first, self._first = self._first, None
         return first
-
-    def expect_fields(self, fields: Fields) -> None:
-        """From now on interlaced frames of another order are a fault."""
-        self._fields = fields
 
     def sized(self, image: av.VideoFrame) -> av.VideoFrame:
         """The image in the size of all frames."""
@@ -98,10 +95,10 @@ class FrameForm:
             fields = next(known for known in self._displays if known != "progressive")  # a copy of each frame is dear
         elif image.interlaced_frame:
             fields = details_of(software(image))[1]
-        if self._fields is not None and fields not in ("progressive", self._fields):
+        if self.fields is not None and fields not in ("progressive", self.fields):
             self._faults.say(
                 "fields_changed",
-                f"changes from {_FIELDS[self._fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the "
+                f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the "
                 "output notes the first throughout",
             )
         if fields not in self._displays:

@@ -9,13 +9,13 @@ with a CRA frame without its leading ones (RASL), which are shown before it.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import av
 
@@ -72,31 +72,24 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         mark_of = _Marks(units, bytes(video.codec_context.extradata or b"")).of if units else _whole
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
-        edited = EditedTimes(container)
-        for came in _readable(container.demux(video)):
-            if not came.size or (packet := edited.timed(came)) is None:
-                continue
-            mark = mark_of(packet)
-            if mark.idr and group:
-                yield from (one := list(_split(group, begins=begins and _follows(group, ended))))
-                begins, group, size, ended = True, [], 0, one[-1].shown[-1:]
-            elif len(group) >= _MOST_AHEAD or size > _AHEAD_BYTES:
-                *whole, last = _split(group, begins=begins and _follows(group, ended))
-                yield from whole
-                begins, ended = begins and not whole, whole[-1].shown[-1:] if whole else ended
-                group, size = group[-len(last.packets) :], sum(one.size for one in last.packets)
-            group.append((packet, mark))
-            size += packet.size
+        edited, packets = EditedTimes(container), cast(Iterator[CodedFrame], container.demux(video))
+        with suppress(av.FFmpegError):  # a fault of the container; what follows is encoded, and its decoder says it
+            for came in packets:
+                if not came.size or (packet := edited.timed(came)) is None:
+                    continue
+                mark = mark_of(packet)
+                if mark.idr and group:
+                    yield from (one := list(_split(group, begins=begins and _follows(group, ended))))
+                    begins, group, size, ended = True, [], 0, one[-1].shown[-1:]
+                elif len(group) >= _MOST_AHEAD or size > _AHEAD_BYTES:
+                    *whole, last = _split(group, begins=begins and _follows(group, ended))
+                    yield from whole
+                    begins, ended = begins and not whole, whole[-1].shown[-1:] if whole else ended
+                    group, size = group[-len(last.packets) :], sum(one.size for one in last.packets)
+                group.append((packet, mark))
+                size += packet.size
         if group:
             yield from _split(group, begins=begins and _follows(group, ended))
-
-
-def _readable(packets: Iterator[CodedFrame]) -> Iterator[CodedFrame]:
-    """The packets up to a fault of the container, which who decodes them reports; what follows is encoded."""
-    try:
-        yield from packets
-    except av.FFmpegError:
-        return
 
 
 @dataclass(frozen=True, slots=True)

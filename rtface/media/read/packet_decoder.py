@@ -17,9 +17,6 @@ from rtface.media.read.timeline import Cut
 
 GIVE_UP = 200
 """Packets that fail one after the other before the rest of a file is given up."""
-# Codecs whose decoder in FFmpeg knows for certain which frames no other frame refers to. (In HEVC such a frame may be
-# referred to from a higher temporal layer.)
-_KNOW_REFERENCES = ("h264", "mpeg1video", "mpeg2video", "mpeg4")
 
 
 class PacketDecoder:
@@ -38,25 +35,16 @@ class PacketDecoder:
     """
 
     def __init__(self, video: av.VideoStream, faults: Faults, cut: Cut, gpu: GpuDecoder | None) -> None:
-        self._context, self._faults, self._cut, self._base = video.codec_context, faults, cut, time_base_of(video)
+        self._faults, self._cut, self._base = faults, cut, time_base_of(video)
         self._decode = gpu.decode if gpu else video.decode
         self.quantisers = QuantiserReader(video.codec_context, gpu=gpu is not None)
         self.concealment = Concealment(video.codec_context)
-        self._may_skip = (
-            cut.start is not None
-            and not gpu
-            and video.container.format.name != "avi"
-            and video.codec_context.codec.canonical_name in _KNOW_REFERENCES
-        )
         self.failed_in_a_row = 0
 
     def images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
         """The images of the next packet."""
-        before_cut = self._cut.is_before(packet.pts, self._base)
-        if self._may_skip:  # a frame before the cut that no other refers to is not decoded
-            self._context.skip_frame = "NONREF" if before_cut else "DEFAULT"
         self.quantisers.note(packet)
-        self.concealment.note(packet, awaited=not before_cut)
+        self.concealment.note(packet, awaited=not self._cut.is_before(packet.pts, self._base))
         try:
             images = self._decode(without_profile(packet))  # pyright: ignore[reportArgumentType]
         except av.FFmpegError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -21,7 +20,6 @@ from rtface.media.read.container import (
     codec_of,
     expected_end,
     is_still,
-    kept_streams,
     open_container,
     rate_of,
     time_base_of,
@@ -32,32 +30,13 @@ from rtface.media.read.media_info import Chapter, MediaInfo, StreamInfo
 from rtface.media.read.not_shown import not_shown, unread_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
+from rtface.media.read.variants import kept_streams
 from rtface.redaction import is_url, shown
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.av_input import plain_tags
 
 # Packets of sound in which the first of each stream is looked for.
 _LOOKED_AT = 2000
-
-
-def streams_of(
-    container: InputContainer, enhanced: av.VideoStream, covers: Mapping[int, bytes] = {}
-) -> list[StreamInfo]:
-    """What `kept_streams` gives; `covers` are the cover images that were met, by index."""
-    return [
-        StreamInfo(
-            stream.index,
-            stream.type,
-            codec_of(stream),
-            stream.language,
-            stream.disposition,
-            stream_tags(stream.metadata, container.format.name),
-            stream.index == enhanced.index,
-            stream,
-            covers.get(stream.index),
-        )
-        for stream in kept_streams(container, enhanced)
-    ]
 
 
 def find_first_packets(info: MediaInfo) -> None:
@@ -107,11 +86,27 @@ def describe(
     width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
     tags, hdr = tags_of(image, decoder.form.siting), hdr_of(image)
-    streams = streams_of(container, video, decoder.covers)
+    streams = [
+        StreamInfo(
+            stream.index,
+            stream.type,
+            codec_of(stream),
+            stream.language,
+            stream.disposition,
+            stream_tags(stream.metadata, container.format.name),
+            stream.index == video.index,
+            stream,
+            decoder.covers.get(stream.index),
+        )
+        for stream in kept_streams(container, video)
+    ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
         metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
+    # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so that pts
+    # stay as they came.
+    late = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
     info = MediaInfo(
         path=shown(path),
         format=container.format.name,
@@ -133,7 +128,11 @@ def describe(
         has_audio=any(stream.kind == "audio" for stream in streams),
         transparent=is_transparent(image),
         streams=streams,
-        chapters=_chapters(container),
+        chapters=[
+            Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"]))
+            for chapter in container.chapters()
+            if (base := chapter["time_base"])
+        ],
         metadata=metadata,
         xmp=packet.encode() if packet else None,
         expected_frames=1 if still else None if length is None else max(1, round(length * rate)),
@@ -145,7 +144,7 @@ def describe(
         clock_start=cut.clock_start,
         video_start=cut.clock_start if video.start_time is None else video.start_time * time_base_of(video),
         first=first.pts * first.time_base,
-        origin=_origin(cut),
+        origin=late if cut.start is None else cut.start,
         timecode=find_timecode([video.metadata, container.metadata, *(s.metadata for s in streams)], rate),
         size=None if is_url(path) else Path(path).stat().st_size,
         notes=notes,
@@ -193,19 +192,3 @@ def _upright_size(image: av.VideoFrame, display: Display) -> tuple[int, int]:
     """Width and height as they are seen, in square pixels."""
     width, height = round(image.width * float(display.aspect)), image.height
     return (height, width) if display.quarter_turns % 2 else (width, height)
-
-
-def _origin(cut: Cut) -> Fraction:
-    if cut.start is not None:
-        return cut.start
-    # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so that pts
-    # stay as they came.
-    return cut.clock_start if cut.clock_start >= 1 or cut.clock_start < 0 else Fraction(0)
-
-
-def _chapters(container: InputContainer) -> list[Chapter]:
-    return [
-        Chapter(chapter["start"] * base, chapter["end"] * base, plain_tags(chapter["metadata"]))
-        for chapter in container.chapters()
-        if (base := chapter["time_base"])
-    ]

@@ -159,7 +159,7 @@ class FileSource:
                     code="scale_fields",
                     name=self._name,
                 )
-            self._now.form.expect_fields(fields or self.info.display.fields)
+            self._now.form.fields = fields or self.info.display.fields
         except BaseException:
             self.close()
             raise

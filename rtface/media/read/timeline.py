@@ -222,7 +222,6 @@ class OtherStreams:
                 moved = clock.next(stamp)[0] - stamp
             self._last[packet.stream_index] = stamp, moved
             if moved:
-                faults.stats.count("packet_times_repaired")
                 if abs(moved * base) > _NOTICEABLE_S:
                     (faults.say if abs(moved * base) > MOVED_S else faults.warn)(
                         f"packet_times:{packet.stream_index}",

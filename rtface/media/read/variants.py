@@ -61,8 +61,11 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
     )
 
 
-def streams_of_variant(container: InputContainer, video: av.VideoStream) -> list[Stream]:
-    """Lists the streams of a video's variant."""
+def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
+    """Lists the streams that belong to the film of a video, in the order of the container: of an HLS or DASH list those
+    of its variant."""
+    if not variants_of(container):
+        return list(container.streams)
     others = ("audio", "subtitle", "data")
     return [s for s in container.streams if s is video or (s.type in others and _is_in_variant(container, video, s))]
 

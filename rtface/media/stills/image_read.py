@@ -86,7 +86,6 @@ class Still:
         kind: as `rtface.media.formats.image_header.kind_of`.
         frame: the image as stored (not turned), marked as new; its display says how it is turned.
         meta: profile, EXIF and so on.
-        scan: header of a DPX or EXR.
         more: what else the file holds, in words ("holds 3 pages"); "" for nothing.
         changed: what reading it changed, in words.
         damaged: whether a part of its image is missing or damaged.
@@ -96,7 +95,6 @@ class Still:
     kind: str
     frame: Frame
     meta: ImageMetadata = field(default_factory=ImageMetadata)
-    scan: DpxHeader | ExrHeader | None = None
     more: str = ""
     changed: tuple[str, ...] = ()
     damaged: bool = False
@@ -111,7 +109,6 @@ def warn_left_out(folder: Path, stats: Stats) -> None:
         if (is_image(p) if p.name.startswith(".") else not has_still_name(p) or not p.is_file())
     )
     if names:
-        stats.count("files_left_out", len(names))
         stats.warn(
             "files_left_out",
             f"{shown(folder)}: {len(names)} of its entries are left out, because they are hidden, or no "
@@ -167,7 +164,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
         color = replace(color, transfer=header.family)
     quantisers = one_step(jpeg_step(meta.tables[0]), "jpeg", image) if meta.tables else None
     frame = Frame(image, 0, Fraction(1), 1, color, display, new=True, quantisers=quantisers)
-    return Still(os.fspath(path), kind, frame, meta, header, more, (*_changed(data, kind, meta),), not whole)
+    return Still(os.fspath(path), kind, frame, meta, more, (*_changed(data, kind, meta),), not whole)
 
 
 def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:

@@ -199,7 +199,6 @@ class SequenceSource:
             return
         missing = sum(last - first + 1 for first, last in gaps)
         named = ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in gaps[:3])
-        self._stats.count("numbers_missing", missing)
         self._fault(
             "numbers_missing",
             f"{folder}: {missing} number{'s are' if missing > 1 else ' is'} missing among "
@@ -233,7 +232,6 @@ class SequenceSource:
         if now != self._shape:
             self._resized.add(place)
             width, height, kind = self._shape
-            self._stats.count("frames_resized")
             self._fault(
                 "frames_resized",
                 f"{path}: is {now[0]}×{now[1]} {now[2]}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -13,17 +13,8 @@ from rtface.media.formats.color import tags_from_rgb
 from rtface.media.formats.immersive import sphere_of, stereo_mode
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
 from rtface.media.read.media_info import MediaInfo
-from rtface.media.write.encoders import (
-    FAMILIES,
-    MEZZANINE,
-    CodecFamily,
-    VideoPlan,
-    limit_look_ahead,
-    set_hdr,
-    set_quality,
-    set_slices,
-    writes_captions,
-)
+from rtface.media.write.encoder_options import limit_look_ahead, set_hdr, set_quality, set_slices
+from rtface.media.write.encoders import FAMILIES, MEZZANINE, CodecFamily, VideoPlan, writes_captions
 
 ALIASES = {
     "h264": "libx264",
@@ -102,10 +93,11 @@ def plan_video(
     Raises:
         UsageError: no such encoder, or it does not fit the container or the options.
     """
-    kept = preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
+    kept = _preserving_encoder(info, format, supported) if keep and codec is None and crf is None else None
     name = ALIASES.get(codec.lower(), codec) if codec else default_encoder(info, format, supported)
+    options = dict[str, str]()
     if kept:
-        name, crf = kept.encoder, kept.crf
+        name, crf, options = kept
     source = pixel_format_info(info.pix_fmt)
     if name == "libx264" and source.model == "rgb" and codec is None and (crf == 0 or not info.is_sequence):
         name = "libx264rgb"
@@ -154,7 +146,7 @@ def plan_video(
         plan.options["profile"] = (
             "dnxhr_444" if target.sampling == (1, 1) else ("dnxhr_hqx" if target.bits > 8 else "dnxhr_hq")
         )
-    plan.options |= kept.options if kept else {}
+    plan.options |= options
     if format == "mxf" and name == "libx264":
         plan.options["bf"] = "0"  # the order of display is not noted
     if say:
@@ -250,17 +242,11 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
 # -- lossless in, lossless out --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class PreservingEncoder:
-    """The encoder that keeps a class, its quality (`crf`) and further options."""
-
-    encoder: str
-    crf: float | None = None
-    options: dict[str, str] = field(default_factory=dict[str, str])
-
-
-def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> PreservingEncoder | None:
-    """The encoder that keeps the input's class in a container, None where there is none that players of it know.
+def _preserving_encoder(
+    info: MediaInfo, format: str, supported: set[str]
+) -> tuple[str, float | None, dict[str, str]] | None:
+    """Names the encoder that keeps the input's class in a container, its quality and options; None where there is none
+    that players of it know.
 
     The same codec where the container holds it; in Matroska FFV1 for every other lossless codec.
     """
@@ -268,14 +254,14 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
     if coding.kind == "mezzanine":
         encoder = "prores_ks" if codec == "prores" else "dnxhd"
         held = encoder in supported and format in ("mov", "matroska", "mxf")
-        return PreservingEncoder(encoder, options={"profile": coding.profile}) if held else None
+        return (encoder, None, {"profile": coding.profile}) if held else None
     if coding.kind != "lossless" or format == "webm":
         return None
     rgb = pixel_format_info(info.pix_fmt).model == "rgb"
     if codec == "h264" and "libx264" in supported and format != "mxf":
-        return PreservingEncoder("libx264rgb" if rgb else "libx264", crf=0)
+        return "libx264rgb" if rgb else "libx264", 0, {}
     if codec == "hevc" and "libx265" in supported:
-        return PreservingEncoder("libx265", crf=0)
+        return "libx265", 0, {}
     if (
         format == "mov"
         and codec in supported
@@ -283,8 +269,8 @@ def preserving_encoder(info: MediaInfo, format: str, supported: set[str]) -> Pre
         and _holds(codec, info)
         and (codec != "rawvideo" or info.pix_fmt in _RAW_IN_MOV)
     ):
-        return PreservingEncoder(codec)
-    return PreservingEncoder("ffv1") if format in ("matroska", "mxf") and _holds("ffv1", info) else None
+        return codec, None, {}
+    return ("ffv1", None, {}) if format in ("matroska", "mxf") and _holds("ffv1", info) else None
 
 
 def _holds(encoder: str, info: MediaInfo) -> bool:

@@ -17,7 +17,7 @@ from rtface.media.read.mini_gops import MiniGop, mini_gops
 from rtface.media.write.decoding_times import DecodingTimes
 from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.media.write.frame_encoder import FrameEncoder, OutputTimes
-from rtface.media.write.intra_copy import IntraCopy, JpegEncoder
+from rtface.media.write.intra_copy import IntraCopy, JpegEncoder, opened_intra
 from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.packet_copy import GroupCopy, PacketCopy
 from rtface.stats import Stats
@@ -31,7 +31,7 @@ _SEEN = 10
 def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
     """The header of a film with copied and encoded frames."""
     if isinstance(copy, IntraCopy):
-        return bytes(copy.opened(video).extradata or b"")
+        return bytes(opened_intra(video).extradata or b"")
     return copy.shared_header(bytes(_opened(video, float(video.options["crf"]), header=True).extradata or b""))
 
 

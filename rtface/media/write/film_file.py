@@ -18,15 +18,13 @@ from rtface.errors import Message, OutputError
 from rtface.frame import Packet
 from rtface.media.files.leftovers import end_film, frame_times
 from rtface.media.files.workfile import WorkFile, full
-from rtface.media.formats import matroska, mp4
-from rtface.media.formats.immersive import projection, sample_boxes
+from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.media.marks.changed_frames import ChangedFrames
-from rtface.media.marks.provenance import NAMES, append_xmp_box, true_tags, xmp
-from rtface.media.marks.tags import rewrite
 from rtface.media.read.timeline import REMEMBERED
 from rtface.media.write.copy_encoder import header_of
 from rtface.media.write.encoders import open_encoder
 from rtface.media.write.frame_encoder import lose
+from rtface.media.write.header_notes import note_header
 from rtface.media.write.muxer import AnyPacket, muxer_options
 from rtface.media.write.output_streams import OutputStreams
 from rtface.media.write.stream_plan import OutputPlan
@@ -172,8 +170,8 @@ class FilmFile:
         try:
             with self._file.edited() as file:
                 if self.plan.format in ("mp4", "mov"):
-                    mp4.reach_last_frame(file)
-                self._mark(file)
+                    reach_last_frame(file)
+                self._note_header(file)
         except OSError as error:
             raise self._unnamed(error) from error
         with self.guarded():
@@ -237,45 +235,9 @@ class FilmFile:
         if not keep:
             self._file.discard()
 
-    def _mark(self, file: BinaryIO) -> None:
-        """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
-        tags, info, video = self.plan.metadata, self.plan.info, self.plan.video
-        said, size = true_tags(tags, self.changed.change, self.plan.own_tags), (video.width, video.height)
-        if tags:
-            rewrite(file, self.plan.format, {name: said.get(name) for name in NAMES})
-        if self.plan.format in ("matroska", "webm"):
-            noted = matroska.note_picture(
-                file,
-                self._number,
-                size,
-                video.aspect,
-                hdr=info.hdr,
-                projection=projection(info.views),
-                webm=self.plan.format == "webm",
-            )
-            if not noted:
-                self.stats.warn(
-                    "header_full",
-                    Message(
-                        "{path}: its header has no room for the HDR metadata of the input; {--codec:libx265} writes "
-                        "it into the frames",
-                        code="header_full",
-                        path=self.plan.path,
-                    ),
-                )
-        if self.plan.format in ("mp4", "mov"):
-            mp4.note_picture(
-                file,
-                self._number,
-                size,
-                aspect=video.aspect,
-                hdr=info.hdr,
-                boxes=sample_boxes(info.views),
-            )
-            if self.plan.format == "mov":
-                mp4.note_languages(file, self.streams.languages)
-            if packet := xmp(said, info.xmp) if tags and self.changed.change else info.xmp:
-                append_xmp_box(file, packet)
+    def _note_header(self, file: BinaryIO) -> None:
+        languages = self.streams.languages
+        note_header(file, self.plan, self.changed.change, number=self._number, languages=languages, stats=self.stats)
 
     def _keep(self) -> str | None:
         """Gives the working file its partial name if it plays and is wanted, else removes it."""
@@ -288,7 +250,7 @@ class FilmFile:
                 times = frame_times(file)
                 with contextlib.suppress(OSError):  # the film itself is what matters here
                     if not self._complete:
-                        self._mark(file)
+                        self._note_header(file)
         except OSError as error:  # nothing can be written any more; what is there is kept as it is
             self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error.strerror})")
             return str(self._file.keep())

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from math import floor
 
 import av
+import numpy as np
 from av.container import OutputContainer
 
 from rtface.errors import Message, OutputError
@@ -14,10 +14,15 @@ from rtface.frame import Frame
 from rtface.media.cuda.driver import told
 from rtface.media.formats.color import has_captions, is_transparent
 from rtface.media.formats.pixel_format import pixel_format_info
-from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, fit, open_encoder, writes_captions
+from rtface.media.write.encoders import VideoPlan, accel, configure, counted_rate, open_encoder, writes_captions
 from rtface.media.write.intra_copy import JpegEncoder
 from rtface.media.write.muxer import AnyPacket
 from rtface.stats import Stats
+from rtface.util.av_arrays import plane_rows, sample_bytes
+from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
+
+# Frames from which on libx265 knows their times of decoding; those of fewer, which come in order, are of bare memory.
+_REORDERED = 3
 
 
 def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
@@ -59,6 +64,52 @@ def lose(video: VideoPlan, stats: Stats, key: str, what: Message) -> None:
     stats.warn(key, what)
 
 
+def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    """The frame in the encoder's format and size; the same object where nothing has to be done.
+
+    An encoder on the GPU takes frames from the GPU as they are, and others too: PyAV uploads those.
+    """
+    if on_gpu(image) and plan.on_gpu:
+        return image
+    image = software(image)
+    if image.format.name != plan.pix_fmt:
+        image = _convert(image, plan) if plan.convert else repacked(image, plan.pix_fmt)
+    if (image.width, image.height) != (plan.width, plan.height):
+        image = _pad(image, plan.width, plan.height)
+    return image
+
+
+def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
+    if image.format.name.startswith("xyz"):
+        image = image.reformat(format="gbrp16le", threads=1)
+    source, target = pixel_format_info(image.format.name), pixel_format_info(plan.pix_fmt)
+    if source.model == target.model:
+        return repacked(image, plan.pix_fmt)
+    if target.model == "rgb":
+        return image.reformat(format=plan.pix_fmt, threads=1)  # as in `repacked`
+    return image.reformat(
+        format=plan.pix_fmt,
+        dst_colorspace="ITU709" if plan.tags.matrix == 1 else "ITU601",
+        src_color_range=FULL_RANGE,
+        dst_color_range=1,
+        interpolation="BICUBIC",
+        threads=1,
+    )
+
+
+def _pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
+    """A copy enlarged to the right and below by repeating the last column and row of every plane."""
+    out = av.VideoFrame(width, height, image.format.name)
+    for source, target in zip(image.planes, out.planes, strict=True):
+        rows, unit = source.height, sample_bytes(image, source)
+        old = plane_rows(source)[:rows, : source.width * unit].reshape(rows, -1, unit)
+        new = np.pad(old, ((0, target.height - rows), (0, target.width - source.width), (0, 0)), "edge")
+        plane_rows(target)[: target.height, : target.width * unit] = new.reshape(target.height, -1)
+    out.color_range, out.colorspace = image.color_range, image.colorspace
+    out.color_primaries, out.color_trc = image.color_primaries, image.color_trc
+    return out
+
+
 class OutputTimes:
     """Times of frames in an output, which rise.
 
@@ -73,14 +124,11 @@ class OutputTimes:
 
     def __init__(self, base: Fraction, origin: Fraction, stats: Stats) -> None:
         self._base, self._origin, self._stats = base, origin, stats
-        self._start: tuple[Fraction | None, int] = None, 0  # an input's unit, and the origin in it
         self.last: int | None = None
 
     def of(self, frame: Frame) -> tuple[int, int]:
         """pts and duration of the next frame."""
-        if self._start[0] is not frame.time_base:
-            self._start = frame.time_base, round(self._origin / frame.time_base)
-        pts, duration = frame.pts - self._start[1], frame.duration
+        pts, duration = frame.pts - round(self._origin / frame.time_base), frame.duration
         if frame.time_base != self._base:
             scale = frame.time_base / self._base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
@@ -100,7 +148,7 @@ class FrameEncoder:
         stats: receives counters.
 
     Attributes:
-        first, last: pts of the first and of the last frame, in the encoder's unit; None before the first.
+        last: pts of the last frame, in the encoder's unit; None before the first.
         frames: encoded so far.
     """
 
@@ -113,11 +161,9 @@ class FrameEncoder:
     ) -> None:
         self._stream, self._video, self._stats = stream, video, stats
         self._times = OutputTimes(video.time_base, origin, stats)
-        self.first: int | None = None
         self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
-        self._slack = floor(1 / video.time_base)  # a second
         # What may begin later in the film than the plan could see.
         self._losable = dict[str, Callable[[av.VideoFrame], bool]]()
         if not writes_captions(video.encoder) and "captions" not in video.lost:
@@ -136,7 +182,7 @@ class FrameEncoder:
             lose(self._video, self._stats, what, said)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
-        self.last, self.first = pts, pts if self.first is None else self.first
+        self.last = pts
         if self._rate is not None:
             self._shown[self.frames] = pts, duration
             pts, base, duration = self.frames, 1 / self._rate, 1
@@ -144,29 +190,20 @@ class FrameEncoder:
         image.pict_type = 0  # the encoder chooses its own I-frames
         packets = self._stream.encode(image)
         self.frames += 1
-        return [self._checked(packet) for packet in packets]
+        return [self._timed(packet) for packet in packets]
 
     def flush(self) -> list[AnyPacket]:
         """The packets that the encoder still holds; it takes no frame after that."""
-        return [self._checked(packet) for packet in self._stream.encode(None)] if self.frames else []
+        packets = [self._timed(packet) for packet in self._stream.encode(None)] if self.frames else []
+        if self._video.encoder == "libx265" and self.frames < _REORDERED:
+            for packet in packets:
+                packet.dts = packet.pts
+        return packets
 
-    def _checked(self, packet: AnyPacket) -> AnyPacket:
-        """The packet with a sane time of decoding: libx265 gives films of one or two frames such times out of bare
-        memory."""
-        if self._rate is not None:
-            self._give_times(packet)
-        first, last, pts, dts = self.first or 0, self.last or 0, packet.pts, packet.dts
-        if (
-            pts is not None
-            and dts is not None
-            and packet.time_base == self._video.time_base
-            and not 2 * first - last - self._slack <= dts <= pts
-        ):
-            packet.dts = pts
-        return packet
-
-    def _give_times(self, packet: AnyPacket) -> None:
-        """Replaces the numbers by which an encoder counts frames by the times of these frames."""
+    def _timed(self, packet: AnyPacket) -> AnyPacket:
+        """Gives a packet the times of its frame, where the encoder counts frames."""
+        if self._rate is None:
+            return packet
         assert packet.pts is not None
         number = packet.pts if packet.dts is None else packet.dts
         (pts, duration), first = self._shown[packet.pts], min(self._shown)
@@ -178,3 +215,4 @@ class FrameEncoder:
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
         self._shown = {known: stamp for known, stamp in self._shown.items() if known >= number}
+        return packet

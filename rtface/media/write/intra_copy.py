@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os.path import commonprefix
 from pathlib import Path
@@ -66,11 +67,11 @@ class IntraCopy:
     delay = 0
     partly: Message | None = None
 
-    def opened(self, video: VideoPlan, source: bytes | None = None) -> av.VideoCodecContext | JpegEncoder:
+    def opened(self, video: VideoPlan, source: bytes) -> av.VideoCodecContext | JpegEncoder:
         """An encoder that gives each frame at once, for a frame of this packet."""
-        if self.codec == "mjpeg" and source is not None:
+        if self.codec == "mjpeg":
             return JpegEncoder(quantisation_tables(source) or tables_of_quality(_QUALITY))
-        return _opened(video)
+        return opened_intra(video)
 
     def framed(self, data: bytes, source: bytes) -> bytes:
         """A coded frame of an encoder, with what else the packet of the input says."""
@@ -88,8 +89,6 @@ class IntraCopy:
 
 class JpegEncoder:
     """Encodes JPEGs with given tables, as an encoder of FFmpeg's is used."""
-
-    extradata = None
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -137,17 +136,13 @@ def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
         return
     options = {"level": "3"}
     for name, values in _FFV1.items():
-        found = {value: _header(replace(video, options={**options, name: value})) for value in values}
+        found = dict.fromkeys(values, b"")
+        for value in values:
+            with suppress(av.FFmpegError, ValueError, NotImplementedError):  # of those that do not open
+                opened = opened_intra(replace(video, options={**options, name: value}))
+                found[value] = bytes(opened.extradata or b"")
         options[name] = max(found, key=lambda value: len(commonprefix((found[value], header))))  # noqa: RUF071
     yield from ({**options, **last} for last in _FFV1_LAST)
-
-
-def _header(video: VideoPlan) -> bytes:
-    """The header of an encoder; b"" where it does not open."""
-    try:
-        return bytes(_opened(video).extradata or b"")
-    except (av.FFmpegError, ValueError, NotImplementedError):
-        return b""
 
 
 def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
@@ -159,7 +154,7 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
         plane.update(bytes(plane.buffer_size))
     image.pts, image.time_base = 0, video.time_base
     try:
-        context = _opened(video)
+        context = opened_intra(video)
         own = b"".join(bytes(packet) for packet in [*context.encode(image), *context.encode(None)])
     except (av.FFmpegError, ValueError, NotImplementedError):
         return False
@@ -175,7 +170,8 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
     return own_flags >> 6 == flags >> 6 and bool(own_flags & 12) == bool(flags & 12)
 
 
-def _opened(video: VideoPlan) -> av.VideoCodecContext:
+def opened_intra(video: VideoPlan) -> av.VideoCodecContext:
+    """Opens an encoder that gives each frame at once."""
     context = new_context(video)
     context.thread_type = "SLICE"
     open_encoder(context)

@@ -17,7 +17,8 @@ from rtface.media.files.workfile import Target
 from rtface.media.formats.coding import Coding
 from rtface.media.formats.color import ColorTags
 from rtface.media.read.media_info import MediaInfo
-from rtface.media.write.encoders import FAMILIES, VideoPlan, set_slices
+from rtface.media.write.encoder_options import set_slices
+from rtface.media.write.encoders import FAMILIES, VideoPlan
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.util.av_arrays import plane_rows
 

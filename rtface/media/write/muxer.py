@@ -12,7 +12,8 @@ from av.container import OutputContainer
 from av.stream import Stream
 
 from rtface.media.formats.mp4_texts import TextTrack
-from rtface.media.write.stream_plan import OutputPlan, raw_bytes_a_second
+from rtface.media.formats.pixel_format import pixel_format_info
+from rtface.media.write.stream_plan import OutputPlan
 from rtface.stats import Stats
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
@@ -35,7 +36,10 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
         plan: what is written.
         silent: whether some stream has nothing to say in the first seconds (see below).
     """
-    seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, raw_bytes_a_second(plan))))
+    shape = pixel_format_info(plan.video.pix_fmt)
+    planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
+    samples = plan.video.width * plan.video.height * planes * float(plan.video.rate)  # a second
+    seconds = min(1.0, max(0.05, _MUXER_BYTES / max(1.0, samples * (1 if shape.bits <= 8 else 2))))
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
     texts = any(s.action == "text" or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams)
     if plan.format in ("mp4", "mov") and texts:

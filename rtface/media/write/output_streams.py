@@ -24,7 +24,7 @@ from rtface.media.write.muxer import AnyPacket, Muxer
 from rtface.media.write.pcm_sound import PcmFiller
 from rtface.media.write.stream_choice import COVERS, StreamPlan, add_copy
 from rtface.media.write.stream_plan import OutputPlan
-from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, SubtitleTranscoder
+from rtface.media.write.transcode import AudioTranscoder, SubtitleTranscoder, without_adts
 from rtface.stats import Stats
 
 # Tags that describe the old file rather than the film.
@@ -112,7 +112,6 @@ class OutputStreams:
                     self.joints.note(target, packets[0])
                 self.muxer.wait(target, packets)
         elif index in self._left_out:
-            self._stats.count("sound_left_out")
             self._stats.warn(
                 f"sound_left_out:{index}",
                 f"{self._plan.path}: stream {index}: its sound begins later in the film, and is left out",
@@ -194,8 +193,7 @@ class OutputStreams:
             shown = f"{self._plan.path}: stream {plan.stream.index}"
             return PcmFiller(clock, self._plan.info.duration_s or _LONGEST_S, self._stats, shown).push
         self._exact.add(plan.stream.index)
-        rewriter = AdtsRewriter.between(source, target, format)
-        return rewriter.push if rewriter else lambda packet: (packet,)
+        return lambda packet: (without_adts(packet, source, target, format),)
 
     def _chapters(self) -> list[dict[str, Any]]:
         info, found = self._plan.info, list[dict[str, Any]]()

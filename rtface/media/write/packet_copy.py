@@ -144,18 +144,17 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
     number = next((n for n in range(_NUMBERS[units.record]) if n not in _numbers(units, header)), None)
     if number is None:
         return Message("its header cannot be read, or has no number left for another", code="copy_header")
-    seen = _look(path, info.start)
-    if not seen.copied:
+    depth, copied, opened = _look(path, info.start)
+    if not copied:
         return Message(
             "none of its first groups of pictures begins with an IDR frame and can be copied (open groups, fields that "
             "are coded apart, frames without a time, or parameter sets that its header lacks)",
             code="copy_groups",
         )
     # Some headers say nothing of it, and of a film with hidden frames FFmpeg takes it from changed times.
-    hidden = any(entry.is_discard for entry in stream.index_entries)
-    depth = seen.depth if hidden else max(stream.codec_context.reorder_depth, seen.depth)
+    if not any(entry.is_discard for entry in stream.index_entries):
+        depth = max(stream.codec_context.reorder_depth, depth)
     partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
-    open_groups = seen.copied == 1 and seen.open > 0
     return GroupCopy(
         path,
         units,
@@ -166,7 +165,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
         delay=max(depth, 2) if depth else 0,
         prefix=units.length_size(header),
         apart=units.record == "avc" and units.length_size(header) > 0,
-        partly=partly if open_groups else None,
+        partly=partly if copied == 1 and opened else None,
     )
 
 
@@ -234,23 +233,15 @@ def _numbers(units: Units, header: bytes) -> set[int]:
     return {*video, *slices.sequences, *(number - PICTURE for number in slices.pictures)}
 
 
-@dataclass(slots=True)
-class _Seen:
-    """The first groups of a film: frames by which decoding runs ahead, groups that can be copied, and open ones."""
-
-    depth: int = 0
-    copied: int = 0
-    open: int = 0
-
-
-def _look(path: Path, start: Fraction | None) -> _Seen:
-    seen, frames = _Seen(), 0
+def _look(path: Path, start: Fraction | None) -> tuple[int, int, int]:
+    """Counts in the first groups frames by which decoding runs ahead, groups that can be copied, and open ones."""
+    depth = copied = opened = frames = 0
     with closing(mini_gops(path, start)) as gops:
         for gop in gops:
             frames += len(gop.packets)
-            seen.depth = max(seen.depth, gop.depth * gop.sound)
-            seen.copied += (gop.begins or gop.opens) and gop.sound
-            seen.open += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
-            if seen.copied > _GROUPS or frames > _FRAMES:
+            depth = max(depth, gop.depth * gop.sound)
+            copied += (gop.begins or gop.opens) and gop.sound
+            opened += not (gop.begins or gop.opens) and gop.packets[0].is_keyframe
+            if copied > _GROUPS or frames > _FRAMES:
                 break
-    return seen
+    return depth, copied, opened

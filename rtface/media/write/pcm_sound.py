@@ -18,7 +18,7 @@ class PcmFiller:
     Args:
         clock: of the input's stream.
         longest: seconds; a longer gap comes of a damaged time, and is left as it is.
-        stats: receives counters.
+        stats: receives warnings.
         shown: name of the output and number of the stream, for messages.
     """
 
@@ -41,7 +41,6 @@ class PcmFiller:
         yield packet
 
     def _silence(self, packet: av.Packet[Any], missing: int) -> Iterator[av.Packet[Any]]:
-        self._stats.count("sound_gaps_filled")
         self._stats.warn(
             "sound_gaps_filled",
             f"{self._shown}: its sound has gaps, the first before {self._time(packet)}; they become silence, because "
@@ -57,7 +56,6 @@ class PcmFiller:
             yield silence
 
     def _warn(self, packet: av.Packet[Any], missing: int) -> None:
-        self._stats.count("sound_out_of_step")
         self._stats.warn(
             "sound_out_of_step",
             f"{self._shown}: the times of its packets do not fit their lengths, and this container holds no "

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Literal
 
 import av
 from av.container import OutputContainer
 from av.stream import Disposition, Stream
 
-from rtface.media.read.media_info import StreamInfo
-from rtface.media.write.transcode import AdtsRewriter, AudioTranscoder, encoded_layout, layout_of
+from rtface.errors import Message, UsageError
+from rtface.media.read.media_info import MediaInfo, StreamInfo
+from rtface.media.write.transcode import AudioTranscoder, encoded_layout, layout_of, without_adts
 
 Action = Literal["copy", "sound", "text", "attach", "drop"]
 
@@ -86,6 +89,48 @@ def named(stream: StreamInfo) -> str:
     return stream.metadata.get("filename") or stream.codec or "of unknown kind"
 
 
+def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
+    """Leaves streams out of an input, for which ``--drop`` names them, with a note each; the timecode stays."""
+    names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
+    if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
+        known = ", ".join(map(called, others)) or "none"
+        raise UsageError(
+            "{--drop:{stream}}: {path} has no such stream apart from the frames; it has {streams}",
+            code="drop_none",
+            stream=wrong[0],
+            path=info.path,
+            streams=known,
+        )
+    gone = [
+        stream
+        for stream in others
+        if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
+    ]
+    notes = [
+        Message("stream {stream} is left out ({--drop})", code="stream_dropped", stream=called(stream))
+        for stream in gone
+    ]
+    chapters = info.chapters
+    if "chapters" in names and chapters:
+        notes.append(Message("{count} chapters are left out ({--drop})", code="chapters_dropped", count=len(chapters)))
+        chapters = []
+    return replace(
+        info,
+        streams=[stream for stream in info.streams if stream not in gone],
+        chapters=chapters,
+        notes=[*info.notes, *notes],
+    )
+
+
+def _kind_of(stream: StreamInfo) -> str:
+    return "cover" if stream.disposition & Disposition.attached_pic else stream.kind
+
+
+def called(stream: StreamInfo) -> str:
+    """Names a stream for messages about ``--drop``."""
+    return f"{stream.index} ({_kind_of(stream)}, {named(stream)})"
+
+
 def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
     if stream.disposition & Disposition.attached_pic:
@@ -154,14 +199,28 @@ def accepts(format: str, stream: StreamInfo) -> bool:
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             target = add_copy(container, stream.template)
-            packet = av.Packet(stream.first or b"")
+            packet: av.Packet[Any] = av.Packet(stream.first or b"")
             packet.time_base, packet.pts, packet.dts = Fraction(1, 1000), 0, 0
-            rewriter = AdtsRewriter.between(stream.template, target, format)
-            packets = list(rewriter.push(packet)) if rewriter else [packet]
+            packet = without_adts(packet, stream.template, target, format)
             container.start_encoding()
-            for first in packets if stream.first else ():
-                first.stream, first.is_keyframe = target, True
-                container.mux(first)
+            if stream.first:
+                packet.stream, packet.is_keyframe = target, True
+                container.mux(packet)
     except (av.FFmpegError, ValueError):
         return False
     return True
+
+
+def chapter_losses(info: MediaInfo, format: str) -> list[str]:
+    """Says what MP4 and MOV, whose chapters follow each other, do not hold."""
+    if format not in ("mp4", "mov"):
+        return []
+    empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
+    ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
+    cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
+    return [
+        f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
+        "name a .mkv output"
+        for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
+        if count
+    ]

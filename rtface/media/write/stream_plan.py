@@ -5,28 +5,25 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 
 import av
-from av.stream import Disposition
 
 from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
 from rtface.media.files.outputs import check_target, folder_gone
 from rtface.media.files.workfile import Target
 from rtface.media.formats.facts import unheld
-from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.container import FARTHEST, rate_of
-from rtface.media.read.media_info import MediaInfo, StreamInfo
+from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.probe import find_first_packets
 from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.packet_copy import PacketCopy
-from rtface.media.write.stream_choice import StreamPlan, choose, is_pcm, named
+from rtface.media.write.stream_choice import StreamPlan, called, chapter_losses, choose, is_pcm, named, without
 from rtface.util.timecode import Timecode
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
@@ -133,7 +130,7 @@ def plan_output(
     """
     format = _format_of(output)
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
-    info = _without(info, drop)
+    info = without(info, drop)
     video, refused = choose_encoder(
         info,
         format,
@@ -155,47 +152,6 @@ def plan_output(
         raise OutputError("{path}: {what} ({--strict=True})", code="strict_path", path=plan.path, what=lost[0])
     check_folder(plan)
     return plan
-
-
-def _without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
-    """The input without the streams that are to be left out; a note names them. The timecode stays."""
-    names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
-    if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
-        known = ", ".join(map(_called, others)) or "none"
-        raise UsageError(
-            "{--drop:{stream}}: {path} has no such stream apart from the frames; it has {streams}",
-            code="drop_none",
-            stream=wrong[0],
-            path=info.path,
-            streams=known,
-        )
-    gone = [
-        stream
-        for stream in others
-        if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
-    ]
-    notes = [
-        Message("stream {stream} is left out ({--drop})", code="stream_dropped", stream=_called(stream))
-        for stream in gone
-    ]
-    chapters = info.chapters
-    if "chapters" in names and chapters:
-        notes.append(Message("{count} chapters are left out ({--drop})", code="chapters_dropped", count=len(chapters)))
-        chapters = []
-    return replace(
-        info,
-        streams=[stream for stream in info.streams if stream not in gone],
-        chapters=chapters,
-        notes=[*info.notes, *notes],
-    )
-
-
-def _kind_of(stream: StreamInfo) -> str:
-    return "cover" if stream.disposition & Disposition.attached_pic else stream.kind
-
-
-def _called(stream: StreamInfo) -> str:
-    return f"{stream.index} ({_kind_of(stream)}, {named(stream)})"
 
 
 def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
@@ -257,7 +213,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
         choice, note = choose(stream, format)
         if choice is None:
             holders = {f for f in _ORDER if f != format and choose(stream, f)[0] is not None}
-            what = f"stream {_called(stream)}"
+            what = f"stream {called(stream)}"
             if holders:
                 lacking.append((what, str(stream.index), holders))
                 continue
@@ -288,7 +244,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
-    for line in (*_chapter_losses(info, format), *_facts_lost(plan)):
+    for line in (*chapter_losses(info, format), *_facts_lost(plan)):
         lost.append(line)
         plan.notes.append(line)
     if lacking:
@@ -333,29 +289,7 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     return [said] if lost else []
 
 
-def _chapter_losses(info: MediaInfo, format: str) -> list[str]:
-    """What MP4 and MOV, whose chapters follow each other, do not hold."""
-    if format not in ("mp4", "mov"):
-        return []
-    empty = sum(chapter.end <= chapter.start for chapter in info.chapters)
-    ordered = sorted((chapter.start, chapter.end) for chapter in info.chapters if chapter.end > chapter.start)
-    cut = sum(one[1] > other[0] for one, other in pairwise(ordered))
-    return [
-        f"{count} of {len(info.chapters)} chapters {what}: {format} holds chapters one after the other; "
-        "name a .mkv output"
-        for count, what in ((empty, "have no length and are left out"), (cut, "reach into the next and end earlier"))
-        if count
-    ]
-
-
 def check_folder(plan: OutputPlan) -> None:
     """OutputError where the folder is not there: one that the run makes comes too late for a film."""
     if not plan.target.path.parent.is_dir():
         raise folder_gone(plan.path, plan.target.path.parent)
-
-
-def raw_bytes_a_second(plan: OutputPlan) -> float:
-    """Bytes a second of the frames, uncompressed."""
-    shape = pixel_format_info(plan.video.pix_fmt)
-    planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
-    return plan.video.width * plan.video.height * planes * (1 if shape.bits <= 8 else 2) * float(plan.video.rate)

@@ -83,18 +83,15 @@ class AudioTranscoder:
             frame.pts = self._next if frame.pts is None else frame.pts
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
-            yield from self._take(frame)
-
-    def _take(self, frame: av.AudioFrame) -> Iterator[av.Packet[Any]]:
-        like = (frame.sample_rate, frame.format.name, frame.layout.name)
-        if self._graph is not None and like != self._like:  # the source changed its rate or speakers
-            self._graph.push(None)
+            like = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if self._graph is not None and like != self._like:  # the source changed its rate or speakers
+                self._graph.push(None)
+                yield from self._drain()
+                self._graph = None
+            if self._graph is None:
+                self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
+            self._graph.push(frame)
             yield from self._drain()
-            self._graph = None
-        if self._graph is None:
-            self._graph, self._like, self._base = self._filter(frame), like, frame.time_base
-        self._graph.push(frame)
-        yield from self._drain()
 
     def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
         """The packets that are still inside, and silence up to a length in seconds."""
@@ -170,39 +167,24 @@ def _speakers(layout: str) -> set[str]:
     return {channel.name for channel in av.AudioLayout(layout).channels}
 
 
-class AdtsRewriter:
-    """AAC as broadcasts carry it, a header on every packet, into AAC as MP4 and MOV hold it, one header for all.
+def without_adts(packet: av.Packet[Any], source: Stream, target: Stream, format: str) -> av.Packet[Any]:
+    """Gives a copied packet; AAC of broadcasts, a header on every packet, as MP4 and MOV hold it, one header for all.
 
     FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
-
-    def __init__(self, target: av.AudioStream) -> None:
-        self._target = target
-
-    @classmethod
-    def between(cls, source: Stream, target: Stream, format: str) -> AdtsRewriter | None:
-        """The rewriter for a copied stream; None where its packets need none in FFmpeg's container `format`."""
-        if (
-            not isinstance(source, av.AudioStream)
-            or not isinstance(target, av.AudioStream)
-            or format not in ("mp4", "mov")
-        ):
-            return None
-        return cls(target) if source.codec_context.codec.canonical_name == "aac" else None
-
-    def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """The packet without its header."""
-        data = bytes(packet)
-        config, header = adts_config(data)
-        if not config:
-            yield packet
-            return
-        if not self._target.codec_context.extradata:
-            self._target.codec_context.extradata = config
-        bare: av.Packet[Any] = av.Packet(data[header:])
-        bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
-        bare.is_keyframe = True
-        yield bare
+    if format not in ("mp4", "mov") or not isinstance(source, av.AudioStream):
+        return packet
+    data = bytes(packet) if source.codec_context.codec.canonical_name == "aac" else b""
+    config, header = adts_config(data)
+    if not config:
+        return packet
+    assert isinstance(target, av.AudioStream)
+    if not target.codec_context.extradata:
+        target.codec_context.extradata = config
+    bare: av.Packet[Any] = av.Packet(data[header:])
+    bare.time_base, bare.pts, bare.dts, bare.duration = packet.time_base, packet.pts, packet.dts, packet.duration
+    bare.is_keyframe = True
+    return bare
 
 
 class SubtitleTranscoder:

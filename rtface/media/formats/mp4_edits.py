@@ -1,0 +1,144 @@
+"""The edit lists of MP4 and MOV files: which parts of a track are shown when, by the tables of its samples."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from rtface.media.formats.mp4 import Span, changed_index, clock_of, find_box, inner_boxes, kind_of_track, read_index
+
+_MOST_SAMPLES = 1 << 24  # of a track; a table of more is damaged
+_PCM_PACKET = 1024  # samples, of each chunk apart: as FFmpeg gives sound whose samples have no length
+
+
+@dataclass(frozen=True, slots=True)
+class EditedTrack:
+    """Holds a track that an edit list shows in parts, in its ticks.
+
+    Attributes:
+        parts: of each where it begins in the film, where in the track (-1: nothing is shown), and how long it is.
+        borders: where its packets begin, and the last one ends.
+        shown: when the packets are shown.
+    """
+
+    parts: list[tuple[int, int, int]]
+    borders: np.ndarray
+    shown: np.ndarray
+
+
+def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
+    """Reads the edit lists that FFmpeg times otherwise, by number of the track; none of a film in fragments.
+
+    It is right about pictures and sound in one part, as of nearly every film, whose tables are not read.
+    """
+    _, moov = read_index(file)
+    film, tracks = find_box(moov, 8, len(moov), b"mvhd"), dict[int, EditedTrack]()
+    for track in inner_boxes(moov, 8, len(moov), b"trak"):
+        head, media = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"mdia", b"mdhd")
+        tables, edits = find_box(moov, *track, b"mdia", b"minf", b"stbl"), _edits(moov, track)
+        if not (film and head and media and tables and edits and (scale := clock_of(moov, film)[0])):
+            continue
+        if len(edits) == 1 and kind_of_track(moov, track) in (b"vide", b"soun"):
+            continue
+        borders, at, parts = _borders(moov, tables), 0, list[tuple[int, int, int]]()
+        for length, start, _ in edits:
+            ticks = (2 * length * clock_of(moov, media)[0] + scale) // (2 * scale)
+            parts.append((at, start, ticks))
+            at += ticks
+        if borders.size > 1:
+            number = struct.unpack_from(">I", moov, head[0] + (20 if moov[head[0]] == 1 else 12))[0]
+            tracks[number] = EditedTrack(parts, borders, _shown(moov, tables, borders))
+    return tracks
+
+
+def reach_last_frame(file: BinaryIO) -> None:
+    """Lengthens the edits of a finished film that end before its last frame does.
+
+    FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding
+    order. Where a frame that is shown later was coded earlier (B-frames), the edit list ends one frame too soon,
+    and players leave the film's last frame out.
+    """
+    with changed_index(file) as moov:
+        if (film := find_box(moov, 8, len(moov), b"mvhd")) is not None:
+            scale, longest, place = clock_of(moov, film)
+            for track in inner_boxes(moov, 8, len(moov), b"trak"):
+                if kind_of_track(moov, track) == b"vide":  # sound may be meant to end early
+                    longest = max(longest, _lengthen(moov, track, scale))
+            _put_uint(moov, *place, longest)
+
+
+def _lengthen(moov: bytearray, track: Span, scale: int) -> int:
+    """Lets a track's last edit reach the end of its last sample; returns the track's duration, in the film's ticks."""
+    head, list_of_edits = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"edts", b"elst")
+    media, tables = (find_box(moov, *track, b"mdia", *names) for names in ((b"mdhd",), (b"minf", b"stbl")))
+    if not (head and list_of_edits and media and tables and (entries := _edits(moov, track))):
+        return 0
+    (duration, start, _), total, rate = entries[-1], sum(entry[0] for entry in entries), clock_of(moov, media)[0]
+    if (borders := _borders(moov, tables)).size < 2 or start < 0 or not duration or not rate:
+        return total
+    end = int((_shown(moov, tables, borders) + np.diff(borders)).max())  # of the sample that is shown last
+    if (needed := -(-(end - start) * scale // rate)) > duration:
+        total += needed - duration
+        step, form = (20, ">Q") if moov[list_of_edits[0]] == 1 else (12, ">I")
+        _put_uint(moov, list_of_edits[0] + 8 + (len(entries) - 1) * step, form, needed)
+        _put_uint(moov, head[0] + (28 if moov[head[0]] == 1 else 20), ">Q" if moov[head[0]] == 1 else ">I", total)
+    return total
+
+
+def _put_uint(data: bytearray, at: int, form: str, value: int) -> None:
+    if value < 1 << (8 * struct.calcsize(form)):
+        struct.pack_into(form, data, at, value)
+
+
+def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
+    """Of each edit of a track: its length in the film's ticks, where it begins in the media's, and its speed."""
+    edits = find_box(moov, *track, b"edts", b"elst")
+    if edits is None or edits[1] - edits[0] < 8:
+        return []
+    step, form = (20, ">QqI") if moov[edits[0]] == 1 else (12, ">IiI")
+    return [struct.unpack_from(form, moov, at) for at in range(edits[0] + 8, edits[1] - step + 1, step)]
+
+
+def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
+    """When the packets of a track are shown, by where they begin."""
+    shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
+    if shift is not None:
+        offsets = _runs(moov, shift, ">i4")[: shown.size]
+        shown[: offsets.size] += offsets
+    return shown
+
+
+def _borders(moov: bytearray, tables: Span) -> np.ndarray:
+    """Where the packets of a track begin, and the last one ends; nothing where tables are missing."""
+    times, runs = (find_box(moov, *tables, name) for name in (b"stts", b"stsc"))
+    places = find_box(moov, *tables, b"stco") or find_box(moov, *tables, b"co64")
+    if not (times and runs and places):
+        return np.zeros(0, np.int64)
+    count, _, length = struct.unpack_from(">3I", moov, times[0] + 4)
+    if (count, length) != (1, 1):
+        return np.append(0, np.cumsum(_runs(moov, times, ">u4")))
+    table = read_table(moov, runs, 3)
+    chunks = np.append(table[:, 0] - 1, struct.unpack_from(">I", moov, places[0] + 4)[0])
+    sizes = np.repeat(table[:, 1], np.diff(chunks).clip(0))
+    begins = np.cumsum(sizes) - sizes
+    packets = [np.arange(begin, begin + size, _PCM_PACKET) for begin, size in zip(begins, sizes, strict=True)]
+    return np.concatenate([*packets, [sizes.sum()]])
+
+
+def read_table(data: bytearray, span: Span, width: int, form: str = ">u4") -> np.ndarray:
+    """Reads a table behind its count, int64 [entries, width]; raises ValueError where its box is too short."""
+    count = struct.unpack_from(">I", data, span[0] + 4)[0] * width
+    if span[0] + 8 + count * np.dtype(form).itemsize > span[1]:
+        raise ValueError("a table that does not fit into its box")
+    return np.frombuffer(data, form, count, span[0] + 8).astype(np.int64).reshape(-1, width)
+
+
+def _runs(data: bytearray, span: Span, form: str) -> np.ndarray:
+    """A table of (count, value) runs, written out: int64."""
+    pairs = read_table(data, span, 2, form)
+    if pairs[:, 0].sum() > _MOST_SAMPLES:
+        raise ValueError("a table of more samples than a film has")
+    return np.repeat(pairs[:, 1], pairs[:, 0])
