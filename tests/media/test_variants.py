@@ -156,8 +156,8 @@ def test_a_live_run_fetches_one_variant(served: tuple[str, Counter[str]]) -> Non
         "has 4 variants; number 4 (96×72, 100 kbit/s) is read, of the others the first piece at most (--variant)"
     ]
     came = Counter(p.stream_index for p in opened.container.demux(opened.video, opened.sound) if p.size)
-    opened.container.close()
     assert came[opened.video.index] == 75
+    opened.container.close()  # after which its streams' attributes are undefined
     assert {name: fetched[name] for name in _VARIANTS} == {"tiny": 1, "meagre": 1, "best": 1, "small": 3}
     assert [fetched[f"high-{language}"] for language in ("eng", "deu")] == [4, 1]
 
