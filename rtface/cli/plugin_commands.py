@@ -48,7 +48,7 @@ class CommandGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Finds a command, or says what does the work of a removed one."""
-        if removed := gone(args[0], args[0]):
+        if args[0] not in self.commands and (removed := gone(args[0], args[0])):
             ctx.fail(str(removed))
         return super().resolve_command(ctx, args)
 

@@ -163,7 +163,7 @@ def make_segments(
         folder, plan: of the job.
         workers, farm, stop, building, notify: as of `rtface.jobs.job.FilmJob.run`.
         threads: CPU threads of all workers here, None for all cores.
-        show: is told where the workers are.
+        show: called with what the workers do.
 
     Raises:
         Interrupted: `stop` was set.

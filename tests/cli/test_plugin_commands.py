@@ -40,6 +40,7 @@ greet = greeting.commands:greet
 crowd = greeting.commands:crowd
 silent = greeting.commands:silent
 queue.greet = greeting.commands:greet
+queue.show = greeting.commands:greet
 run = greeting.commands:greet
 broken = broken_greeting:greet
 """
@@ -66,7 +67,7 @@ def test_a_plugins_command_is_listed_and_called() -> None:
     for words in (["--help"], ["queue", "--help"], ["run", "--help"]):
         said = runner.invoke(app, words)
         assert said.exit_code == 0 and ("Greet somebody." in said.stdout) == (words[0] != "run")
-    for words in (["greet", "Ada"], ["queue", "greet", "Ada"]):
+    for words in (["greet", "Ada"], ["queue", "greet", "Ada"], ["queue", "show", "Ada"]):  # "show" is a removed option
         said = runner.invoke(app, words)
         assert (said.exit_code, said.stdout) == (0, "hello Ada\n")
     said = runner.invoke(app, ["greet", "1"])

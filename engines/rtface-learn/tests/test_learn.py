@@ -33,7 +33,8 @@ from rtface.engine.golden import load_golden
 from rtface.enhancer import own_face
 from rtface.errors import InputError, Interrupted, OutputError, UsageError
 from rtface.frame import Color, Face, Frame
-from rtface.geometry.alignment import TEMPLATE, TEMPLATE_SIZE
+from rtface.geometry.alignment import TEMPLATE_SIZE
+from rtface.geometry.transforms import FFHQ_512
 from rtface.media.read.source import FileSource
 from rtface.persons.chip import cut_chip
 from rtface.persons.gallery import JOIN, distance
@@ -407,7 +408,7 @@ def test_held_faces_are_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def embedding(picture: np.ndarray) -> Any:
         frame = Frame(image_from_array(picture, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
-        chip = cut_chip(device.view(frame), own_face(TEMPLATE * len(picture) / TEMPLATE_SIZE, 0))
+        chip = cut_chip(device.view(frame), own_face(FFHQ_512 * len(picture) / TEMPLATE_SIZE, 0))
         assert chip is not None
         return network(chip)
 

@@ -126,7 +126,7 @@ class _SegmentProcess:
                     return "stopped", ""
 
     def end_later(self, key: _Key) -> None:
-        """Ends the process where nobody has a segment for it in a minute."""
+        """Ends the process where it gets no segment within a minute."""
 
         def end() -> None:
             with _lock:
