@@ -31,7 +31,7 @@ OUTER_CORNERS = (33, 263)
 _SURFACE = 468
 _SHARES = np.full(_SURFACE, 1 / _SURFACE)
 _GRID = 8
-"""Side of the coarse image that is a face's appearance: it tells two people apart, and identifies nobody."""
+"""Side of the coarse image that is a face's appearance: it tells two people apart, no more."""
 
 
 @dataclass(frozen=True, slots=True)
