@@ -23,7 +23,7 @@ def film_of(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tu
         first: the first frame of a clip that is measured.
     """
     if isinstance(source, Clip) and name in PROTOCOLS:
-        shot, _ = shot_of(source, name)
+        shot = shot_of(source, name)
         truth, how = Truth(source.name, shot.clean, shot.matrices, first), level("clean/0")
         return truth, how, film_file(replace(truth, frames=shot.seen), how, folder)
     truth, how = replace(halved(source), first=first) if isinstance(source, Clip) else source, level(name)
