@@ -38,7 +38,6 @@ ALLOWED = {
     "rtface/pipeline/build.py": "loads engine and tracker at the same time",
     "rtface/pipeline/film.py": "loads the engine while the film is opened",
     "rtface/live/session.py": "loads engine and tracker while source and sinks are opened",
-    "plugins/rtface-farm/rtface_farm/task.py": "ends processes that wait for segments for too long",
     "plugins/rtface-studio/rtface_studio/commands.py": "runs commands that are slow or may crash",
     "plugins/rtface-studio/rtface_studio/live_run.py": "starts live runs",
     "plugins/rtface-studio/rtface_studio/queue.py": "starts the runner of the queue, which outlasts the server",

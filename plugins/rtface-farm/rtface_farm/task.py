@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from rtface.concurrency.child_process import ChildProcess
+from rtface.concurrency.threads import start_thread
 from rtface.errors import InputError, MissingComponent, RtfaceError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
@@ -82,8 +83,7 @@ class _SegmentProcess:
 
     def __init__(self, folder: JobFolder, plan: JobPlan, threads: int) -> None:
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._asked = False
-        self._idle: threading.Timer | None = None
+        self._asked, self._taken = False, threading.Event()
         self._child = ChildProcess(
             "rtface.jobs.local_workers:run_worker",
             (folder, plan, threads),
@@ -108,8 +108,7 @@ class _SegmentProcess:
 
     def make(self, number: int, run: str) -> Result:
         """Makes a segment."""
-        if self._idle is not None:
-            self._idle.cancel()
+        self._taken.set()
         result = ("done", "") if self._asked else self._result(run)
         if result[0] == "done":
             self._asked = True
@@ -127,18 +126,18 @@ class _SegmentProcess:
 
     def end_later(self, key: _Key) -> None:
         """Ends the process where it gets no segment within a minute."""
+        self._taken = threading.Event()
+        start_thread("segments-idle", self._end_idle, key, self._taken)
 
-        def end() -> None:
-            with _lock:
-                waits = self in _idle.get(key, ())
-                if waits:
-                    _idle[key].remove(self)
+    def _end_idle(self, key: _Key, taken: threading.Event) -> None:
+        if taken.wait(_IDLE_S):
+            return
+        with _lock:
+            waits = self in _idle.get(key, ())
             if waits:
-                self.end()
-
-        self._idle = threading.Timer(_IDLE_S, end)
-        self._idle.daemon = True
-        self._idle.start()
+                _idle[key].remove(self)
+        if waits:
+            self.end()
 
     def end(self) -> None:
         """Ends the process."""
