@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import struct
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -203,17 +201,6 @@ def test_what_lies_behind_a_film_is_no_damage(media, tmp_path: Path, suffix: str
     film, stats = media.make_film(tmp_path / f"in{suffix}", sound="aac"), Stats()
     film.write_bytes(film.read_bytes() + behind)
     assert list(FileSource(film, stats=stats, strict=True)) and not stats.warnings
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="tells no reads")
-def test_a_film_is_compared_with_few_reads(media, tmp_path: Path):
-    film = media.make_film(tmp_path / "in.mkv", frames=60, sound="aac", sound_ms=20_000)
-
-    def reads() -> int:
-        return int(re.findall(r"syscr: (\d+)", Path("/proc/self/io").read_text())[0])
-
-    before = reads()
-    assert len(list(FileSource(film))) > 900 and reads() - before < 300
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])

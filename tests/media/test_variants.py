@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +15,11 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.config.options import Options
 from rtface.errors import InputError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream
 from rtface.media.read.container import choose_video, open_container
-from rtface.media.read.sampler import FrameSampler
-from rtface.media.read.source import FileSource
 from rtface.media.read.variants import kept_streams
-from rtface.pipeline import fading
 from rtface.trust.inspection import inspect_file
 from tests.media.conftest import counting_server
 
@@ -251,16 +246,6 @@ def test_a_live_run_copies_no_other_videos(tmp_path: Path) -> None:
     opened = open_stream(SourceRequest("file", str(two_videos(tmp_path / "in.mkv"))))
     opened.container.close()
     assert opened.notes == []
-
-
-def test_a_search_for_fading_reads_the_variant(folder: Path) -> None:
-    with closing(FileSource(folder / "master.m3u8", variant="72")) as source:
-        info = source.info
-    searched: list[str] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fading, "FrameSampler", lambda path, variant: searched.append(variant) or FrameSampler(path))
-        fading.film_curve(folder / "master.m3u8", info, Options(tracker="none", variant="72"))
-    assert searched == ["72"]
 
 
 def test_inspect_names_the_variant(folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rtface.errors import InputError, InputMissing
 from rtface.redaction import is_url, shown
+from rtface.stats import Stats
 
 
 class FileReader:
@@ -25,10 +26,10 @@ class FileReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.name = f"file:{os.fspath(path)}"  # keeps "a:b.mp4" from being read as a protocol
-        self._shown = shown(path)
+        self._path, self._shown = path, shown(path)
         self._file = -1
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        self._size = os.fstat(self._file).st_size
+        self._opened = os.fstat(self._file)
         self._failed = False
 
     def read(self, size: int) -> bytes:
@@ -51,10 +52,48 @@ class FileReader:
                 path=self._shown,
                 why=error.strerror,
             ) from error
-        if not data and at < self._size:
+        if not data and at < self._opened.st_size:
             self._failed = True
-            raise shorter_error(self._shown, self._size, at)
+            raise self._shorter(at)
         return data
+
+    def check_growth(self, stats: Stats, reached: str) -> None:
+        """Warns where the file is still being written, so that its end is missing, or was changed or replaced.
+
+        Args:
+            stats: receives the warning.
+            reached: the time up to which it was read, for messages.
+
+        Raises:
+            InputError: it became shorter.
+        """
+        before = self._opened
+        try:
+            now = os.stat(self._path)  # noqa: PTH116 - as `fstat`
+        except OSError:
+            return  # it is gone
+        if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
+            return
+        if now.st_size < before.st_size and now.st_ino == before.st_ino:
+            raise self._shorter(now.st_size)
+        stats.warn(
+            "growing",
+            f"{self._shown}: was replaced while it was read; the frames are those of the file that was opened"
+            if now.st_ino != before.st_ino
+            else f"{self._shown}: was still being written while it was read; what came after "
+            f"{reached} is left out: run it again when it is whole"
+            if now.st_size > before.st_size
+            else f"{self._shown}: was changed while it was read; run it again",
+        )
+
+    def _shorter(self, now: int) -> InputError:
+        return InputError(
+            "{path}: became shorter while it was read ({size} bytes before, {at} now); run it again when it is whole",
+            code="film_shorter",
+            path=self._shown,
+            size=self._opened.st_size,
+            at=now,
+        )
 
     def seek(self, offset: int, whence: int) -> int:
         """Goes to another place, and says where that is."""
@@ -71,17 +110,6 @@ class FileReader:
             self._file = -1
 
     __del__ = close
-
-
-def shorter_error(path: str, size: int, now: int) -> InputError:
-    """That a file, which is shown as `path`, had `size` bytes and has only `now` any more."""
-    return InputError(
-        "{path}: became shorter while it was read ({size} bytes before, {at} now); run it again when it is whole",
-        code="film_shorter",
-        path=path,
-        size=size,
-        at=now,
-    )
 
 
 def file_reader(path: str | os.PathLike[str]) -> FileReader | None:

@@ -35,6 +35,8 @@ class FrameForm:
     Attributes:
         siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
         matrix: display matrix, None without; known after the first frame.
+        first: the first frame in memory of the host, as software decoded it where the GPU decodes the others too; who
+            reads it lets it go, as it can be 100 MB.
         fields: once it is set, interlaced frames of another order are a fault.
     """
 
@@ -44,26 +46,19 @@ class FrameForm:
         self._video, self._faults, self._cut, self._size, self._gpu = video, faults, cut, size, gpu
         self.siting: str | None = None
         self.matrix: tuple[int, ...] | None = None
-        self._first: av.VideoFrame | None = None
+        self.first: av.VideoFrame | None = None
         self._turned: tuple[int, bool] | None = None  # by the first frame
         self._tags: tuple[int, ...] | None = None
         self._color = Color()
         self.fields: Fields | None = None
         self._displays: dict[Fields, Display] = {}
 
-    def take_first(self) -> av.VideoFrame:
-        """The first frame in memory of the host, as software decoded it where the GPU decodes the others too. Given
-        once: it can be 100 MB."""
-        assert self._first is not None
-        first, self._first = self._first, None
-        return first
-
     def sized(self, image: av.VideoFrame) -> av.VideoFrame:
         """The image in the size of all frames."""
         now = (image.width, image.height, native_format(image))
         if self._turned is None:
             # A decoder on the GPU does not know what the container says of its frames.
-            self._first = first = (self._gpu.first if self._gpu else None) or software(image)
+            self.first = first = (self._gpu.first if self._gpu else None) or software(image)
             self.siting = details_of(first)[0]
             self.matrix = display_matrix(first)
             turns = round(-first.rotation / 90) % 4, False

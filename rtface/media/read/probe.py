@@ -78,7 +78,9 @@ def describe(
         fields: of its frames.
         decoded_by, notes: as of `MediaInfo`.
     """
-    image, still, (rate, _) = decoder.form.take_first(), is_still(container), rate_of(video)
+    image, decoder.form.first = decoder.form.first, None
+    assert image is not None
+    still, (rate, _) = is_still(container), rate_of(video)
     end, length = expected_end(container, video), None
     if end is not None:
         until = end if cut.end is None else min(end, cut.end)

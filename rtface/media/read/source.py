@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from pathlib import Path
 from threading import Event, Lock
 
 import av
@@ -31,7 +29,7 @@ from rtface.media.read.container import (
 from rtface.media.read.decoder import Decoder, SeekMissed
 from rtface.media.read.enlarge import Enlarger
 from rtface.media.read.faults import Faults
-from rtface.media.read.file_reader import FileReader, file_reader, shorter_error
+from rtface.media.read.file_reader import FileReader, file_reader
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import Decoding, open_on_gpu
 from rtface.media.read.media_info import MediaInfo
@@ -128,7 +126,6 @@ class FileSource:
         self._waiting: deque[Item] = deque()
         self._readers: list[PipeReader | FileReader | None] = []
         self._now: Decoder | None = None  # once the first frame is there
-        self._changed = self._change_of()
         self._container, self._video = self._open()
         try:
             begin = clock_start_of(self._container)
@@ -177,7 +174,8 @@ class FileSource:
                         f"{self._name}: has no times and came faster than it was worked on: its sender had to wait, so "
                         "that times are too long; record it first (--correct never), and enhance the recording",
                     )
-                self._check_growth()
+                if isinstance(reader := self._readers[-1], FileReader) and self._cut.end is None and self._now:
+                    reader.check_growth(self._stats, self._cut.shown(self._now.reached))
                 return
             yield item
 
@@ -189,34 +187,6 @@ class FileSource:
             yield item.pts * item.time_base if isinstance(item, Frame) else item
         if self._now is not None:
             yield from self._now.others()
-
-    def _change_of(self) -> tuple[int, int, int]:
-        """Size of the file, when it was changed last, and its number on the disk; of an address, a pipe and a file that
-        is gone nothing."""
-        with suppress(OSError):
-            status = None if is_url(self._path) or self.pipe is not None else Path(self._path).stat()
-            if status and stat.S_ISREG(status.st_mode):
-                return status.st_size, status.st_mtime_ns, status.st_ino
-        return 0, 0, 0
-
-    def _check_growth(self) -> None:
-        """Warns where a file is still being written, so that its end is missing, or was changed or replaced; an
-        InputError where it became shorter."""
-        now, before = self._change_of(), self._changed
-        if self._cut.end is not None or not now[0] or now[:2] == before[:2] or self._now is None:
-            return
-        if now[0] < before[0] and now[2] == before[2]:
-            raise shorter_error(self._name, before[0], now[0])
-        reached = self._cut.shown(self._now.reached)
-        self._stats.warn(
-            "growing",
-            f"{self._name}: was replaced while it was read; the frames are those of the file that was opened"
-            if now[2] != before[2]
-            else f"{self._name}: was still being written while it was read; what came after "
-            f"{reached} is left out: run it again when it is whole"
-            if now[0] > before[0]
-            else f"{self._name}: was changed while it was read; run it again",
-        )
 
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
