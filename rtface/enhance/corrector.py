@@ -78,7 +78,7 @@ class Helpers:
 class FaceCorrector(ABC):
     """Corrects the faces of frames that carry them, one frame after the other.
 
-    A run uses one of its subclasses: `film.FilmEnhancer`, `single.FrameEnhancer` or
+    A run uses one of its subclasses: `film.FilmEnhancer`, `live.FrameEnhancer` or
     `live.LiveEnhancer`. Not for use from several threads.
 
     Args:

@@ -1,4 +1,5 @@
-"""The enhancement of a live run: quality follows the load, and no frame waits longer than it may."""
+"""The enhancement of frames that are answered one by one: from Python (`rtface.Enhancer`), and live, where quality
+follows the load and no frame waits longer than it may."""
 
 from __future__ import annotations
 
@@ -10,17 +11,18 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from rtface.config.options import EnhanceOptions
+from rtface.enhance.corrector import FaceCorrector
 from rtface.enhance.engine_selection import EngineSelector, GovernedSelector
 from rtface.enhance.keyframes.sample import FaceSample
 from rtface.enhance.mode import Mode
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.tasks import FaceTask, FrameTask
 from rtface.enhance.track_store import TrackState
+from rtface.errors import EngineError
 from rtface.frame import Face, Frame, Pixels
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import FADE_S, QualityGovernor, shipped_name
-from rtface.stats import Stats
+from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.fade import faded
 
 _USUAL_FIRST_S = 0.01
@@ -28,6 +30,37 @@ _LIGHT_COST = 0.6
 """What the first stage's light network takes, of what the other one takes."""
 _SPARE_S = 3.0
 """Seconds for which the light network stays after there was no time for the other one."""
+
+
+class FrameEnhancer(FaceCorrector):
+    """`FaceCorrector` for single frames. Raises EngineError from the 100th frame in a row that cannot be enhanced."""
+
+    mode = Mode.CALL
+    _faults = 0  # frames in a row
+
+    def process(self, frame: Frame) -> Frame:
+        """The frame with its faces corrected."""
+        return self.collect(self.submit(frame))
+
+    def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
+        return face.track.keys.due(sample, face.every)
+
+    def _correct(self, task: FrameTask) -> Frame:
+        frame = super()._correct(task)
+        self._faults = 0
+        return frame
+
+    def _count(self, error: Exception) -> None:
+        super()._count(error)
+        self._faults += 1
+        if self._faults >= FAULTS_IN_A_ROW:
+            raise EngineError(
+                "{count} frames in a row could not be enhanced, the last because of: {why}; rtface doctor checks "
+                "the engines, {--engine} chooses another",
+                code="frames_failed",
+                count=FAULTS_IN_A_ROW,
+                why=error,
+            ) from error
 
 
 class LiveEnhancer(FrameEnhancer):

@@ -12,8 +12,8 @@ from rtface.jobs.plan import JobPlan
 from rtface.media.read.frame_form import Fields
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
-from rtface.pipeline.build import open_film
-from rtface.pipeline.film_plan import FilmPlan, makes_folder, open_scans, plan_film
+from rtface.pipeline.build import open_film, open_scans
+from rtface.pipeline.film_plan import FilmPlan, makes_folder, plan_film
 from rtface.pipeline.plan import FramePlan
 from rtface.stats import Stats
 

@@ -160,7 +160,7 @@ def _seconds(path: Path, options: Options) -> float:
 
     try:
         if options.sequence:
-            from rtface.pipeline.film_plan import open_scans
+            from rtface.pipeline.build import open_scans
             from rtface.stats import Stats
 
             return open_scans(path, options, Stats(logs=False)).info.duration_s or 0.0

@@ -23,7 +23,7 @@ from math import inf
 from pathlib import Path
 
 from rtface.concurrency.buffer import call_until_stopped
-from rtface.config.options import EnhanceOptions, FaceOptions, Options
+from rtface.config.options import EnhanceOptions, FaceOptions, InputOptions, Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.engine.engine_set import LIGHT
 from rtface.enhance.coded_stage import CodedStage
@@ -31,13 +31,14 @@ from rtface.enhance.corrector import Helpers, InventedMeter
 from rtface.enhance.film import FilmEnhancer
 from rtface.enhance.track_store import Known, TrackRules
 from rtface.errors import InputError, Interrupted
+from rtface.frame import Transfer
 from rtface.media.read.frame_form import Fields, Size
 from rtface.media.read.hardware import decoding
 from rtface.media.read.source import FileSource
 from rtface.media.stills.images import SequenceSource
 from rtface.media.stills.still_encoder import StillEncoder
 from rtface.persons.recogniser import PersonRecogniser
-from rtface.pipeline.film_plan import FilmPlan, open_scans
+from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.persons import open_guard, open_persons
 from rtface.pipeline.plan import FramePlan
 from rtface.pipeline.runtime import (
@@ -52,6 +53,8 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
 from rtface.util.urls import Address
+
+_TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,21 @@ class FilmNetworks:
     threads: int | None = None
     persons: PersonRecogniser | None = None
     person_of: Callable[[int], str] = lambda track: ""
+
+
+def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
+    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
+    return SequenceSource(
+        folder,
+        fps=options.fps,
+        start=options.start,
+        end=options.end,
+        transfer=None if options.transfer == "auto" else _TRANSFERS[options.transfer],
+        stats=stats,
+        strict=options.strict,
+        hold=hold,
+        scale=options.scale,
+    )
 
 
 def open_film(

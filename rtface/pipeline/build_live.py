@@ -8,8 +8,8 @@ from dataclasses import replace
 from rtface.config.options import EnhanceOptions, QualityOptions
 from rtface.engine.engine_set import LIGHT, EngineRequest, open_light
 from rtface.enhance.corrector import Helpers
+from rtface.enhance.live import FrameEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.enhance.single import FrameEnhancer
 from rtface.pipeline.build import open_coded, open_tracker
 from rtface.pipeline.persons import open_guard, open_persons
 from rtface.pipeline.runtime import (

@@ -1,4 +1,4 @@
-"""Checks of a run's options and outputs before it is planned."""
+"""Checks of options that plans share, and the further films that options name."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ from rtface.config.options import (
 )
 from rtface.errors import Message, UsageError
 from rtface.frame import Transfer
-from rtface.media.files.image_names import is_image
-from rtface.media.files.outputs import OutputPath, film_folder, names_folder
-from rtface.media.read.container import open_container
+from rtface.media.files.outputs import OutputPath
 from rtface.media.read.pipe import is_pipe
-from rtface.media.stills.images import IMAGE_KINDS
-from rtface.media.write.stream_plan import FORMATS
 from rtface.util.urls import Address
 
 
@@ -71,20 +67,3 @@ def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, O
         )
     paths = {"comparison": (options.compare, "--compare"), "map": (options.map_file, "--invented")}
     return {name: OutputPath(path, flag) for name, (path, flag) in paths.items() if path is not None}
-
-
-def into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
-    """True if stills are written into a folder; UsageError for a name that is no output's."""
-    if stills:
-        return input.is_dir()
-    if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
-        if isinstance(input, Path) and input.is_file():
-            open_container(input).close()  # raises where it is neither, or an image that is not read
-        raise UsageError(
-            "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
-            code="output_not_stills",
-            path=input,
-            formats=", ".join(FORMATS),
-            output=Path(output).name,
-        )
-    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))

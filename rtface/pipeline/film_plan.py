@@ -8,16 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 
 from rtface.config.options import (
-    InputOptions,
     Options,
 )
 from rtface.errors import Message, UsageError
-from rtface.frame import FadingCurve, Transfer
+from rtface.frame import FadingCurve
 from rtface.media.cuda.nvenc import choose_encoder, encoding
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import own_tags
 from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.source import FileSource
+from rtface.media.read.start_timecode import output_timecode
+from rtface.media.stills.image_write import ONLY_FROM_EXR, SUFFIXES
 from rtface.media.stills.images import SequenceSource
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.intra_copy import IntraCopy
@@ -26,7 +27,6 @@ from rtface.media.write.packet_copy import PacketCopy, find_copy, fit_copy
 from rtface.media.write.stream_plan import FORMATS, OutputPlan, check_folder, plan_output, supported_encoders
 from rtface.pipeline.checks import check_invented, further_paths
 from rtface.pipeline.compare import FURTHER, plan_pairs
-from rtface.pipeline.folder_plan import FolderPlan, plan_folder
 from rtface.pipeline.plan import FramePlan, RunPlan
 from rtface.pipeline.runtime import codec_device
 from rtface.report import Report
@@ -34,9 +34,27 @@ from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.stages.runner import Stages
-from rtface.stats import Stats
+from rtface.util.timecode import Timecode
 
-_TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "sdr"}
+
+@dataclass(frozen=True, slots=True)
+class FolderPlan:
+    """How a film becomes a folder of stills.
+
+    Attributes:
+        kind: of the stills, as `rtface.media.stills.image_write.SUFFIXES` has them.
+        timecode: of the first still; None for none.
+        written: the timecode that the headers of the stills get; None leaves theirs.
+        video: how their samples compare with those of the frames, as an encoder that keeps them; None where the stills
+            hold others.
+        warning: for the user; "" for none.
+    """
+
+    kind: str
+    timecode: Timecode | None
+    written: Timecode | None
+    video: VideoPlan | None
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +128,6 @@ class FilmPlan:
             report.timecode = str(self.folder.timecode) if self.folder.timecode else None
 
 
-def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
-    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
-    return SequenceSource(
-        folder,
-        fps=options.fps,
-        start=options.start,
-        end=options.end,
-        transfer=None if options.transfer == "auto" else _TRANSFERS[options.transfer],
-        stats=stats,
-        strict=options.strict,
-        hold=hold,
-        scale=options.scale,
-    )
-
-
 def makes_folder(frames: FramePlan, output: str | None) -> bool:
     """True if a film becomes a folder of stills; arguments as of `plan_film`."""
     return frames.folder if isinstance(frames, RunPlan) else output is not None and output.endswith("/")
@@ -156,7 +159,7 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
     streams = folder = video = copy = None
     named, further = dict[str, Target](), dict[str, OutputPlan]()
     if makes_folder(frames, output):
-        folder = plan_folder(options.codec, options.timecode, source)
+        folder = _plan_folder(options.codec, options.timecode, source)
         video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
@@ -250,3 +253,41 @@ def _encoder(options: Options, info: MediaInfo, container: str, codec: str | Non
     )
     video.strict = options.strict
     return video
+
+
+def _plan_folder(codec: str | None, begins: str | None, source: FileSource | SequenceSource) -> FolderPlan:
+    """How a film becomes a folder of stills: ``--codec`` names their kind, which is that of INPUT's images without."""
+    info, read = source.info, source if isinstance(source, SequenceSource) else None
+    if codec == "exr" and not (read is not None and read.kind == "exr"):
+        raise UsageError("{--codec} exr: {why}", code="codec_reason", why=ONLY_FROM_EXR)
+    kind, warning = (read.kind if read is not None and read.kind in SUFFIXES else "png"), ""
+    if codec in SUFFIXES:
+        kind = codec
+    elif codec is not None:
+        warning = Message(
+            "{--codec:{codec}}: a folder takes images ({kinds}); {kind} is written",
+            code="folder_codec",
+            codec=codec,
+            kinds=", ".join(SUFFIXES),
+            kind=kind.upper(),
+        )
+    timecode = output_timecode(info.timecode, begins, info.rate, info.skipped)
+    same = read is not None and read.kind == kind
+    # The headers of scans that were read have their own timecodes.
+    written = timecode if kind in ("dpx", "exr") and (begins is not None or not same) else None
+    video = (
+        VideoPlan(
+            kind,
+            info.pix_fmt,
+            info.width,
+            info.height,
+            info.rate,
+            info.time_base,
+            info.tags,
+            info.aspect,
+            lossless=True,
+        )
+        if same and kind != "exr"
+        else None
+    )
+    return FolderPlan(kind, timecode, written, video, warning)

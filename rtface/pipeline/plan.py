@@ -26,11 +26,13 @@ from rtface.engine.engine_set import check_persons, engine_names, without_person
 from rtface.errors import UsageError
 from rtface.media.files.fingerprint import fingerprint
 from rtface.media.files.image_names import is_image
-from rtface.media.files.outputs import OutputPath, check_outputs, names_folder
+from rtface.media.files.outputs import OutputPath, check_outputs, film_folder, names_folder
 from rtface.media.files.workfile import Target
 from rtface.media.marks.provenance import describe
+from rtface.media.read.container import open_container
 from rtface.media.stills.images import IMAGE_KINDS
-from rtface.pipeline.checks import check_invented, further_paths, into_folder
+from rtface.media.write.stream_plan import FORMATS
+from rtface.pipeline.checks import check_invented, further_paths
 from rtface.pipeline.threads import Threads
 from rtface.report import Report, is_unfinished, metadata_options, report_options
 from rtface.shots.files import check_shots_file
@@ -202,7 +204,7 @@ def plan_run(
     frames = plan_frames(input, options)
     if options.dry_run:
         check_persons(frames.engines, frames.learnt)
-    folder = into_folder(input, output, stills)
+    folder = _into_folder(input, output, stills)
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
     if options.report is not None:
@@ -268,3 +270,20 @@ def scope_of(input: Path | Address, output: Path | str, options: Options) -> Sco
     if options.compare or (Path(output).suffix and not names_folder(output)):
         scope |= Scope.ENCODED
     return scope
+
+
+def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
+    """True if stills are written into a folder; UsageError for a name that is no output's."""
+    if stills:
+        return input.is_dir()
+    if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
+        if isinstance(input, Path) and input.is_file():
+            open_container(input).close()  # raises where it is neither, or an image that is not read
+        raise UsageError(
+            "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
+            code="output_not_stills",
+            path=input,
+            formats=", ".join(FORMATS),
+            output=Path(output).name,
+        )
+    return film_folder(output, FORMATS, input, still=isinstance(input, Path) and is_image(input))

@@ -23,8 +23,7 @@ from rtface.enhance.coded_place import CELL, LARGEST, MULTIPLE, place_of
 from rtface.enhance.coded_stage import CodedStage, StageStrength
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.live import LiveEnhancer
-from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.live import FrameEnhancer, LiveEnhancer
 from rtface.enhance.track_measurement import TrackMeasurement
 from rtface.enhance.track_store import TrackRules, TrackState
 from rtface.errors import MissingComponent

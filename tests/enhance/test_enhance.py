@@ -16,8 +16,8 @@ from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
+from rtface.enhance.live import FrameEnhancer
 from rtface.enhance.runtime_switch import RuntimeSwitch
-from rtface.enhance.single import FrameEnhancer
 from rtface.enhance.strength import strength_by_edge
 from rtface.enhance.track_store import TrackRules
 from rtface.errors import DeviceLost, EngineError, MissingComponent

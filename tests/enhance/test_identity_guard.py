@@ -13,7 +13,7 @@ from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.identity_guard import FILM_S, IdentityGuard, with_correction
-from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.live import FrameEnhancer
 from rtface.enhance.tasks import FrameTask
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.chip import SIDE

@@ -12,8 +12,7 @@ import numpy as np
 from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers
-from rtface.enhance.live import LiveEnhancer
-from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.live import FrameEnhancer, LiveEnhancer
 from rtface.frame import Frame
 from rtface.protocols import Restored, Runtime
 from rtface.quality.governor import QualityGovernor

@@ -23,8 +23,7 @@ from rtface.correct.keyframe_blend import (
 from rtface.device.cpu.device import CpuDevice
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.live import LiveEnhancer
-from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.live import FrameEnhancer, LiveEnhancer
 from rtface.enhance.track_store import TrackState
 from rtface.frame import Frame
 from rtface.protocols import Restored, Runtime

@@ -18,8 +18,7 @@ from rtface.config.options import Options
 from rtface.device.cpu.device import CpuDevice, HostCorrection
 from rtface.enhance.corrector import Helpers
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.live import LiveEnhancer
-from rtface.enhance.single import FrameEnhancer
+from rtface.enhance.live import FrameEnhancer, LiveEnhancer
 from rtface.enhance.track_store import TrackRules
 from rtface.frame import Bytes, Float32, Frame
 from rtface.persons.gallery import Gallery

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rtface.config.options import Options
-from rtface.errors import Interrupted, UsageError
+from rtface.errors import Interrupted
 from rtface.jobs.job import FilmJob
 from rtface.pipeline.film import run_file
 from tests.jobs import films
@@ -73,11 +73,3 @@ def test_workers_continue_a_stopped_jobs_map(made: Path, whole: Path, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.mkv", "out.mkv", "out.mkv.rtface.json"]
     for name in ("out.mkv", "map.mkv"):
         check_same(whole / name, tmp_path / name, most=0.2)
-
-
-def test_what_has_no_map_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"name a \.mkv"):
-        planned(made, tmp_path, invented=tmp_path / "map.mp4")
-    with pytest.raises(UsageError, match="leave --keyframe out"):
-        planned(made, tmp_path, keyframe=4)
-    assert not list(tmp_path.iterdir())
