@@ -9,9 +9,10 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rtface import plugins
 from rtface.errors import UsageError
@@ -47,15 +48,33 @@ def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], 
     return lambda convert: Check(convert, metavar, words)
 
 
-def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
-    """The first group of a pattern in a text; the message has {option}, {value}, {hint}."""
+def _parsed(metavar: str, message: str, *words: str, code: str) -> Callable[[Callable[[Any], T | None]], Check[T]]:
+    """Makes a check of a function that gives None, or raises ValueError, for what `message` refuses.
 
-    @_check(metavar, *words)
-    def check(value: object, shown: str) -> str:
-        text = str(value).strip().lower()
-        if match := re.fullmatch(pattern, text):
-            return match[1]
-        raise UsageError(message, code=code, option=shown, value=_show(value), hint=hint(text, words))
+    The message has {option}, {value} and {hint}, the nearest of the words.
+    """
+
+    def decorate(convert: Callable[[Any], T | None]) -> Check[T]:
+        @_check(metavar, *words)
+        def check(value: object, shown: str) -> T:
+            with suppress(ValueError, ZeroDivisionError, OverflowError):
+                if (found := convert(value)) is not None:
+                    return found
+            near = hint(str(value).strip().lower(), words)
+            raise UsageError(message, code=code, option=shown, value=_show(value), hint=near)
+
+        return check
+
+    return decorate
+
+
+def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
+    """A check for the first group of a pattern in a text."""
+
+    @_parsed(metavar, message, *words, code=code)
+    def check(value: Any) -> str | None:
+        match = re.fullmatch(pattern, str(value).strip().lower())
+        return match and match[1]
 
     return check
 
@@ -157,28 +176,17 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
 
 
 @_check("0..1")
-def share(value: object, shown: str) -> object:
+def share(value: object, shown: str) -> float:
     """A number from 0 to 1; 50% is 0.5."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
         value = float(match[1]) / 100
     return number(0, 1)(value, shown)
 
 
-@_check("1..100%")
-def budget(value: object, shown: str) -> object:
+@_parsed("1..100%", "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}", code="value_share")
+def budget(value: Any) -> float | None:
     """A share of all that there is, 0.01 to 1; 50% is 0.5."""
-    try:
-        given = share(value, shown)
-    except UsageError:
-        given = 0.0
-    if isinstance(given, float | int) and given >= 0.01:
-        return given
-    raise UsageError(
-        "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}",
-        code="value_share",
-        option=shown,
-        value=_show(value),
-    )
+    return given if (given := share(value, "")) >= 0.01 else None
 
 
 def or_words(check: Check[T], *words: str) -> Check[object]:
@@ -254,23 +262,17 @@ def path(value: object, shown: str) -> object:
     return expanded(value, shown)
 
 
-@_check("RATE")
-def rate(value: object, shown: str) -> object:
+@_parsed(
+    "RATE",
+    "{option} must be frames a second as 25, 29.97 or 30000/1001, at most 1000, not {value}",
+    code="value_fps",
+)
+def rate(value: Any) -> Fraction | None:
     """Frames a second, as an exact fraction."""
-    try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
-            raise ValueError
-        rate = Fraction(value).limit_denominator(1_000_000)
-        if not 0 < rate <= 1000:
-            raise ValueError
-    except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(
-            "{option} must be frames a second as 25, 29.97 or 30000/1001, at most 1000, not {value}",
-            code="value_fps",
-            option=shown,
-            value=_show(value),
-        ) from None
-    return rate
+    if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
+        return None
+    rate = Fraction(value).limit_denominator(1_000_000)
+    return rate if 0 < rate <= 1000 else None
 
 
 UNKNOWN_PERSON = "unknown"
@@ -297,22 +299,19 @@ def is_person_name(word: str) -> bool:
     )
 
 
-@_check("all|largest|ID,...", "all", "largest")
-def faces(value: object, shown: str) -> object:
+@_parsed(
+    "all|largest|ID,...",
+    "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",
+    "all",
+    "largest",
+    code="value_faces",
+)
+def faces(value: Any) -> str | None:
     """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
     text = ",".join(words)
-    if text in ("all", "largest") or all(
-        _is_track(word) or is_person_number(word) or is_person_name(word) for word in words
-    ):
-        return text
-    raise UsageError(
-        "{option} must be all, largest, or track numbers and persons as 1,P2,anna, not {value}{hint}",
-        code="value_faces",
-        option=shown,
-        value=_show(value),
-        hint=hint(text, ("all", "largest")),
-    )
+    known = all(_is_track(word) or is_person_number(word) or is_person_name(word) for word in words)
+    return text if known or text in ("all", "largest") else None
 
 
 @_check("NAME[@P2,...][=PHOTO,...]")
@@ -414,12 +413,10 @@ variant = _text(
 """A variant of an HLS or DASH list: "best", or a height or number as text."""
 
 
-@_check("NAME")
-def name(value: object, shown: str) -> object:
+@_parsed("NAME", "{option} must be a name, not {value}", code="value_name")
+def name(value: Any) -> str | None:
     """A name; the module that uses it knows which are valid."""
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError("{option} must be a name, not {value}", code="value_name", option=shown, value=_show(value))
-    return value.strip()
+    return (value.strip() or None) if isinstance(value, str) else None
 
 
 @_check("NAME;...")
@@ -457,23 +454,14 @@ def streams(value: object, shown: str) -> object:
     return tuple(word if word in _STREAMS else str(int(word)) for word in words)
 
 
-@_check("WxH")
-def size(value: object, shown: str) -> object:
+@_parsed("WxH", "{option} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {value}", code="value_size")
+def size(value: Any) -> tuple[int, int] | None:
     """Width and height in pixels."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
-    pair = (int(match[1]), int(match[2])) if match else value
-    if not (
-        isinstance(pair, list | tuple)
-        and len(pair) == 2
-        and all(isinstance(side, int) and 16 <= side <= 16384 for side in pair)
-    ):
-        raise UsageError(
-            "{option} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {value}",
-            code="value_size",
-            option=shown,
-            value=_show(value),
-        )
-    return (pair[0], pair[1])
+    if match is None and not isinstance(value, list | tuple):
+        return None
+    width, height = map(int, match.groups()) if match else list[Any](value)
+    return (width, height) if all(isinstance(x, int) and 16 <= x <= 16384 for x in (width, height)) else None
 
 
 @_check("N|LINESp|WIDTHxHEIGHT", "1", "2", "3", "4", "1080p", "2160p")
@@ -495,16 +483,11 @@ def is_scale(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4})", value) is not None
 
 
-@_check("BITS")
-def bitrate(value: object, shown: str) -> object:
+@_parsed(
+    "BITS", "{option} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {value}", code="value_bitrate"
+)
+def bitrate(value: Any) -> int | None:
     """Bits a second: 4500k, 6M, or a number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())
     bits = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2]] if match else 0.0
-    if isinstance(value, bool) or not 10_000 <= bits <= 1e9:
-        raise UsageError(
-            "{option} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {value}",
-            code="value_bitrate",
-            option=shown,
-            value=_show(value),
-        )
-    return round(bits)
+    return round(bits) if 10_000 <= bits <= 1e9 else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -21,13 +20,13 @@ from rtface.util.text import brief
 CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
 
 
-def _folder(variable: str, default: Callable[[], str]) -> Path | None:
+def _folder(variable: str, kind: str) -> Path | None:
     """The folder that the variable names, else the platform's; None where no home folder is known for that."""
     chosen = os.environ.get(variable, "").strip()
     if chosen:
         return expanded(chosen, variable)
     try:
-        path = Path(default())
+        path = Path(getattr(platformdirs, f"user_{kind}_dir")("rtface", appauthor=False))
     except (RuntimeError, KeyError, OSError):  # platformdirs' own, and what the passwd file's reader raises
         return None
     return path if path.is_absolute() else None
@@ -36,13 +35,13 @@ def _folder(variable: str, default: Callable[[], str]) -> Path | None:
 def config_dir() -> Path | None:
     """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG_DIR`` moves it. None where there
     is no home folder."""
-    return _folder(CONFIG, lambda: platformdirs.user_config_dir("rtface", appauthor=False))
+    return _folder(CONFIG, "config")
 
 
 def data_dir() -> Path:
     """Folder for data that must last, such as the queue (may not exist); ``RTFACE_DATA`` moves it. UsageError where
     there is no home folder."""
-    folder = _folder(DATA, lambda: platformdirs.user_data_dir("rtface", appauthor=False))
+    folder = _folder(DATA, "data")
     if folder is None:
         raise UsageError(
             "there is no home folder to keep the queue in; set {variable} to a folder of yours",
@@ -55,7 +54,7 @@ def data_dir() -> Path:
 def cache_dir() -> Path:
     """Folder for data that can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it.
     Without a home folder it is temporary and lasts as long as this process."""
-    folder = _folder(CACHE, lambda: platformdirs.user_cache_dir("rtface", appauthor=False))
+    folder = _folder(CACHE, "cache")
     return folder or Path(_temporary_cache().name)
 
 

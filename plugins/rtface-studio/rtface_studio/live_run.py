@@ -229,13 +229,13 @@ class LiveRun:
                 code="live_set",
                 names=", ".join(having(Trait.CONTROL)),
             )
-        return self._request("POST", "/set", {str(name): value})
+        return self._request("/set", {str(name): value})
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
         """Has other overlays draw; gives them. Raises UsageError where they cannot be used, RestartNeeded where the run
         would have to be started again for them."""
         options = live_options(folders, {"stages": stages})
-        now = self._request("POST", "/stages", {"stages": options.get("stages", [])})["stages"]
+        now = self._request("/stages", {"stages": options.get("stages", [])})["stages"]
         self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
         return now
 
@@ -258,7 +258,7 @@ class LiveRun:
         return response[1]
 
     def _persons(self, path: str) -> list[JsonObject]:
-        return self._request("POST", path)["persons"] or []
+        return self._request(path)["persons"] or []
 
     def stop(self) -> None:
         """Ends the run as `q` does, and by force where it does not end within some seconds."""
@@ -282,9 +282,9 @@ class LiveRun:
         if event.get("code") == "control":
             self._port = urlsplit(event["values"]["address"]).port
 
-    def _request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject:
+    def _request(self, path: str, body: JsonObject | None = None) -> JsonObject:
         """The answer of the control server; UsageError where it refuses, or does not answer."""
-        if (response := self._try_request(method, path, body)) is None:
+        if (response := self._try_request("POST", path, body)) is None:
             if self.alive and self._port is None:
                 raise UsageError(
                     "the live run is still starting; change it once its picture is seen", code="run_starting"
