@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from rtface.errors import UsageError
@@ -56,7 +55,8 @@ def control_routes(
         return _json(controls.values())
 
     def page(values: _Values) -> Response:
-        return Response(_page(), media_type="text/html", headers={"Content-Security-Policy": _POLICY})
+        path = Path(__file__).with_name("preview.html")
+        return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": _POLICY})
 
     def change_persons(values: _Values) -> Response:
         if values:
@@ -150,8 +150,3 @@ async def _parts(pairs: AsyncGenerator[bytes | None]) -> AsyncGenerator[bytes]:
         if jpeg is not None:
             head = f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
             yield head.encode() + jpeg + b"\r\n"
-
-
-@lru_cache(maxsize=1)
-def _page() -> bytes:
-    return Path(__file__).with_name("preview.html").read_bytes()

@@ -58,7 +58,7 @@ class QueuedSound:
 
 
 class PacketQueue:
-    """One thread takes packets as they come; `next` gives them to another.
+    """Takes packets as they come, on a thread, and gives them once they are due.
 
     Args:
         parent: gets the sound that need not wait.
