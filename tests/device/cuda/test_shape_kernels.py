@@ -11,7 +11,6 @@ import pytest
 from rtface.correct import (
     FACE_OVAL,
     CorrectionState,
-    CpuShaper,
     FaceRegion,
     Measures,
     ShapingOptions,
@@ -26,6 +25,7 @@ from rtface.correct.colour import CELLS
 from rtface.correct.grain import sheet
 from rtface.correct.mask import small_mask
 from rtface.correct.motion import FINE, ROWS
+from rtface.correct.shape import CpuShaper
 from rtface.correct.temporal import low_box
 from rtface.device.cuda import averaging, shape_structs, shaping
 from rtface.device.cuda.kernels import KernelCall
