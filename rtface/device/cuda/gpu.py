@@ -84,12 +84,12 @@ def _doing(what: str) -> Generator[None]:
         raise failure(str(error), what) from error
 
 
-def _called(result: tuple[Any, ...], doing: str) -> Any:
+def _called(result: tuple[Any, ...], doing: str) -> list[Any]:
     """What a call of `cuda.bindings.driver` gave; raises for any CUresult but success."""
     code, *values = result
     if int(code) != 0:
         raise failure(getattr(code, "name", str(code)), doing)
-    return values[0] if values else None
+    return values
 
 
 def _driver() -> Any:
@@ -108,7 +108,7 @@ class Memory:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_called(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB"))
+        self.address = int(_called(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
 
     def close(self) -> None:
         """Frees it; everything that uses it must have ended. Safe to call twice."""
@@ -122,7 +122,7 @@ class Pinned(Memory):
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_called(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's"))
+        self.address = int(_called(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
         self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
 
     def bytes(self) -> Bytes:
@@ -267,7 +267,7 @@ class Gpu:
     @property
     def driver(self) -> str:
         """The highest CUDA version that the driver knows, as "13.0"."""
-        version = int(_called(_driver().cuDriverGetVersion(), "say its version"))
+        version = int(_called(_driver().cuDriverGetVersion(), "say its version")[0])
         return f"{version // 1000}.{version % 1000 // 10}"
 
     def enter(self) -> None:
@@ -275,9 +275,7 @@ class Gpu:
         self._device.set_current()
 
     def free_bytes(self) -> int:
-        code, free, _total = _driver().cuMemGetInfo()
-        _called((code,), "say how much memory is free")
-        return int(free)
+        return int(_called(_driver().cuMemGetInfo(), "say how much memory is free")[0])
 
     def allocate(self, nbytes: int) -> Memory:
         """Raises OutOfDeviceMemory."""
@@ -289,8 +287,7 @@ class Gpu:
     def stream(self, priority: int = 0) -> Stream:
         """A new one. What waits on a stream of higher priority begins first; 0 is the lowest. A GPU that knows fewer
         takes its highest."""
-        code, lowest, highest = _driver().cuCtxGetStreamPriorityRange()  # as 0 and -5
-        _called((code,), "say what its streams may be")
+        lowest, highest = _called(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
         with _doing("make a stream"):
             options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = Stream(self._device.create_stream(options=options), self._kernels)

@@ -12,7 +12,7 @@ import numpy as np
 from rtface.device.cuda.buffer_pool import GrowingBuffer, SlotPool
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.gpu import Gpu, Memory
-from rtface.device.cuda.kernels import LaunchList, affine
+from rtface.device.cuda.kernels import LaunchList
 from rtface.device.cuda.staging import GpuSamples
 from rtface.device.cuda.structs import SEEN_JOB
 from rtface.device.cuda.submission import Submission
@@ -30,15 +30,6 @@ class _Slot:
         self.step, self.bytes = GrowingBuffer(gpu, pinned=True), GrowingBuffer(gpu, pinned=True)
         self.pixels, self.scratch = GrowingBuffer(gpu), GrowingBuffer(gpu)
         self.done = gpu.event()
-
-    def need(self, **wanted: int) -> bool:
-        """True if all pieces are as large as that."""
-        return all(getattr(self, name).nbytes >= nbytes for name, nbytes in wanted.items())
-
-    def grow(self, **wanted: int) -> None:
-        """Makes them so. The stream thread only."""
-        for name, nbytes in wanted.items():
-            getattr(self, name).need(nbytes)
 
     def close(self) -> None:
         for piece in (self.step, self.bytes, self.pixels, self.scratch):
@@ -80,11 +71,7 @@ class RegionReader:
         step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
         slot.step.on_host().bytes()[: job.nbytes] = job.descriptors
         reads = [step, *samples.memory, *([tables] if tables else [])]
-        writes = [
-            pixels,
-            out.on_gpu(),
-            *([slot.scratch.on_gpu()] if plan.scratch else []),
-        ]
+        writes = [pixels, out.on_gpu(), *([slot.scratch.on_gpu()] if plan.scratch else [])]
 
         def put() -> None:
             urgent = streams.urgent
@@ -112,9 +99,9 @@ class RegionReader:
         side: int,
         size: tuple[int, int],
     ) -> LaunchList:
-        wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
-        if not slot.need(**wanted):
-            self._streams.run(lambda: slot.grow(**wanted)).result()
+        wanted = {slot.step: 4096, slot.bytes: 3 * size[0] * size[1], slot.pixels: 12 * side * side}
+        for piece, nbytes in {**wanted, slot.scratch: plan.scratch}.items():
+            self._steps.pools.grow(piece, nbytes)
         scratch = slot.scratch.on_gpu().address if plan.scratch else 0
         pixels = slot.pixels.on_gpu().address
         job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
@@ -124,7 +111,8 @@ class RegionReader:
         # Every pixel that covers any part of the frame shows.
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
         reach = 0.5 * np.abs(back[:, :2]).sum(1)
-        head["m"], head["low"], head["high"] = affine(compose(back, translation(0.5, 0.5))), -reach, (w, h) + reach
+        head["m"] = compose(back, translation(0.5, 0.5)).reshape(6)
+        head["low"], head["high"] = -reach, (w, h) + reach
         job.add("seen", size, 1, head)
         assert job.nbytes <= 4096
         return job
