@@ -137,7 +137,7 @@ class Pinned(Memory):
 
 
 class Event:
-    """A mark in a stream."""
+    """A mark in a stream; `event` is cuda.core's."""
 
     def __init__(self, event: Any, enter: Callable[[], None]) -> None:
         self.event, self._enter = event, enter
@@ -147,17 +147,6 @@ class Event:
         self._enter()
         with _doing("finish its work"):
             self.event.sync()
-
-    def done(self) -> bool:
-        """True if it has, without waiting."""
-        self._enter()
-        with _doing("finish its work"):
-            return bool(self.event.is_done)
-
-    def milliseconds_since(self, earlier: Event) -> float:
-        """Time between two marks that were made with `timed` and are done."""
-        with _doing("read a clock"):
-            return float(self.event - earlier.event)
 
 
 class Stream:

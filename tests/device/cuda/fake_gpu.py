@@ -151,7 +151,7 @@ class FakeEvent:
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
         self.mark: _Operation | None = None
-        self.stamp = 0.0
+        self.event = 0.0  # for clocks
 
     def synchronize(self) -> None:
         with self.gpu.lock:
@@ -160,17 +160,6 @@ class FakeEvent:
             if self.mark is not None:
                 self.mark.finish()
                 self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
-
-    def done(self) -> bool:
-        with self.gpu.lock:
-            if self.mark is None or self.mark.done:
-                if self.mark is not None:
-                    self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
-                return True
-            return False
-
-    def milliseconds_since(self, earlier: Any) -> float:
-        return 1.0
 
 
 class FakeGraph:
