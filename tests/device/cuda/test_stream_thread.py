@@ -80,17 +80,6 @@ def test_a_face_s_next_frame_waits_for_the_one_before(streams):
     assert network.batches == [[1, 2], [3], [4]]
 
 
-def test_only_so_many_batches_are_on_the_gpu_at_a_time(streams):
-    network = Network(streams, max_batch=1)
-    gate = hold(streams)
-    requests = [Request(network, k) for k in range(8)]
-    for request in requests:
-        streams.submit(request)
-    gate.set()
-    requests[-1].future.result(10)
-    assert streams.gpu.waits == 6  # the first two go at once, each later one waits for the one two before it
-
-
 class Slow:
     """An event that ends when it is told to; `asked` when somebody waits."""
 
