@@ -46,9 +46,14 @@ def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) ->
 
     Raises EngineError where library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
     """
-    where, prepared = f"{gpu.name} {sm(gpu.capability)}", profile(recipe)
     identity = PlanIdentity.of(
-        recipe, library.backend, library.version, where, precision, driver=gpu.driver, profile=prepared
+        recipe,
+        "tensorrt-rtx" if library.kind == "rtx" else "tensorrt",
+        library.version,
+        f"{gpu.name} {sm(gpu.capability)}",
+        precision,
+        driver=gpu.driver,
+        profile=profile(recipe),
     )
     kept, kernels = store.plan_path(identity), store.kernels_path(identity)
     if recipe.learned is not None:

@@ -50,11 +50,6 @@ class Library:
     def name(self) -> str:
         return f"TensorRT{' for RTX' * (self.kind == 'rtx')} {'.'.join(self.version.split('.')[:3])}"
 
-    @property
-    def backend(self) -> str:
-        """How plans and reports call it."""
-        return "tensorrt-rtx" if self.kind == "rtx" else "tensorrt"
-
 
 @functools.cache
 def installed() -> tuple[Library, ...]:
