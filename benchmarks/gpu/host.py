@@ -70,9 +70,6 @@ class InstantGpu:
     def event(self, *, timed: bool = False) -> InstantGpu:
         return self
 
-    def done(self) -> bool:
-        return True
-
     def free_bytes(self) -> int:
         return 1 << 40
 

@@ -152,11 +152,8 @@ class Watch:
         def unmark() -> None:
             for name, stream in self._marked.items():
                 setattr(streams, name, stream._stream)
-                self.spans[name] = [
-                    (b.milliseconds_since(self._first), e.milliseconds_since(self._first))
-                    for b, e in stream.spans
-                    if e.done()
-                ]
+                first = self._first.event
+                self.spans[name] = [(float(b.event - first), float(e.event - first)) for b, e in stream.spans]
 
         self._bench.run(unmark)
 

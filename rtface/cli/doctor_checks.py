@@ -156,7 +156,7 @@ def check_nvidia() -> Iterator[Finding]:
         lacks = Message(text, code="cuda_lacks", gpus=gpus, version=found.cuda, names=absent)
         yield Finding("nvidia", "warn", lacks, extra_line("rtx"))
     else:
-        yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {found.cuda}; {driver.unusable(0)}")
+        yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {found.cuda}: --device cuda")
 
 
 def check_live() -> Iterator[Finding]:

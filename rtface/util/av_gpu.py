@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rtface.errors import UsageError
-
 if TYPE_CHECKING:
     import av
 
@@ -25,19 +23,12 @@ class GpuPlanes:
     """Where the samples of a frame on a GPU lie.
 
     Attributes:
-        image: the frame, which keeps the memory; none of it is valid longer.
-        format: "nv12" or "p010le".
         device: number of the CUDA device.
-        width, height: in samples, of luma.
         luma, chroma: device addresses; chroma holds Cb and Cr in turn, half as many rows.
         luma_pitch, chroma_pitch: bytes from one row to the next.
     """
 
-    image: av.VideoFrame
-    format: str
     device: int
-    width: int
-    height: int
     luma: int
     chroma: int
     luma_pitch: int
@@ -57,25 +48,11 @@ def native_format(image: av.VideoFrame) -> str:
 
 
 def surface_of(image: av.VideoFrame) -> GpuPlanes:
-    """Where a frame on a GPU lies. Nothing is copied and nothing waited for: the decoder's work has ended.
-
-    Raises:
-        UsageError: it lies in memory of the host, or has other samples than nv12 or p010le.
-    """
-    if not on_gpu(image) or native_format(image) not in FORMATS:
-        raise UsageError(
-            "a frame in {format}{where} is no surface; download or upload it",
-            code="gpu_surface",
-            format=native_format(image),
-            where="" if on_gpu(image) else " in memory of the host",
-        )
+    """Where a frame on a GPU lies, one of `FORMATS`; valid as long as the frame is kept. Nothing is copied and nothing
+    waited for: the decoder's work has ended."""
     luma, chroma = image.planes
     return GpuPlanes(
-        image,
-        native_format(image),
         luma.__dlpack_device__()[1],
-        image.width,
-        image.height,
         luma.buffer_ptr,
         chroma.buffer_ptr,
         luma.line_size,

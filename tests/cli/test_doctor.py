@@ -101,7 +101,7 @@ def test_nvidia_driver_and_what_is_missing_beside_it(monkeypatch):
     assert (finding.state, finding.repair) == ("warn", extra_line("rtx"))
     assert finding.detail == "NVIDIA L4, driver for CUDA 13.1; engines do not run there without cuda-core, onnx"
     monkeypatch.setattr(driver, "missing", list)
-    assert findings(doctor_checks.check_nvidia)["nvidia"].state == "ok"
+    assert findings(doctor_checks.check_nvidia)["nvidia"].detail == "NVIDIA L4, driver for CUDA 13.1: --device cuda"
 
 
 def list_engines(rows):

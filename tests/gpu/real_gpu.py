@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtface.device.cuda import batch, kernels, modules, shaping
-from rtface.device.cuda.gpu import Memory
-from rtface.device.cuda.nvidia import NvidiaGpu
+from rtface.device.cuda.gpu import Gpu, Memory
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.engine import tensorrt
 from rtface.engine.cuda.engine import GpuEngine
@@ -31,7 +30,7 @@ REHEARSAL = os.environ.get("RTFACE_GPU_REHEARSAL") == "1"
 class CountedGpu:
     """A GPU that counts what is reserved, and fails when it is closed while anything was not given back."""
 
-    def __init__(self, gpu: NvidiaGpu) -> None:
+    def __init__(self, gpu: Gpu) -> None:
         self._gpu = gpu
         self._pieces: list[Memory] = []
         self.allocations = 0
@@ -71,7 +70,7 @@ class GpuKernels:
 
     ROOM = 192 << 20
 
-    def __init__(self, gpu: NvidiaGpu) -> None:
+    def __init__(self, gpu: Gpu) -> None:
         self._gpu, self._stream, self._done = gpu, gpu.stream(), gpu.event()
         self._pinned = gpu.pin(self.ROOM)
         self._memory = self._pinned.bytes()

@@ -1,4 +1,4 @@
-"""NvidiaGpu on the driver that is here: memory, copies, events, kernels, graphs, threads and errors."""
+"""Gpu on the driver that is here: memory, copies, events, kernels, graphs, threads and errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.device.cuda.nvidia import NvidiaGpu
+from rtface.device.cuda.gpu import Gpu
 from rtface.errors import DeviceLost, OutOfDeviceMemory
 from tests.gpu.real_gpu import REHEARSAL
 
@@ -30,13 +30,13 @@ COUNT = 1 << 20
 
 
 @pytest.fixture
-def gpu(cuda_python: None) -> Iterator[NvidiaGpu]:
-    gpu = NvidiaGpu(0, {SOURCE: KERNELS})
+def gpu(cuda_python: None) -> Iterator[Gpu]:
+    gpu = Gpu(0, {SOURCE: KERNELS})
     yield gpu
     gpu.close()
 
 
-def wait(gpu: NvidiaGpu, stream: Any) -> None:
+def wait(gpu: Gpu, stream: Any) -> None:
     event = gpu.event()
     stream.record(event)
     event.synchronize()
@@ -46,14 +46,14 @@ def launch(stream: Any, memory: Any, count: int = COUNT) -> None:
     stream.launch("twice", (-(-count // 256), 1, 1), (256, 1, 1), np.uint64(memory.address), np.int32(count))
 
 
-def test_it_says_what_it_is(gpu: NvidiaGpu, gpu_name: str) -> None:
+def test_it_says_what_it_is(gpu: Gpu, gpu_name: str) -> None:
     print(
         f"{gpu.name}, sm_{gpu.capability[0]}{gpu.capability[1]}, CUDA {gpu.driver}, {gpu.free_bytes() >> 20} MiB free"
     )
     assert gpu.name == gpu_name and gpu.capability >= (7, 0) and float(gpu.driver) >= 12
 
 
-def test_what_goes_up_comes_down(gpu: NvidiaGpu) -> None:
+def test_what_goes_up_comes_down(gpu: Gpu) -> None:
     up, down = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT)
     memory, other = gpu.allocate(4 * COUNT), gpu.allocate(4 * COUNT)
     values = np.random.default_rng(0).random(COUNT, np.float32)
@@ -70,7 +70,7 @@ def test_what_goes_up_comes_down(gpu: NvidiaGpu) -> None:
         piece.close()
 
 
-def test_streams_wait_for_each_other(gpu: NvidiaGpu) -> None:
+def test_streams_wait_for_each_other(gpu: Gpu) -> None:
     """Without the waits a copy of 4 MiB and a kernel would run beside each other."""
     up, work, down = gpu.stream(), gpu.stream(), gpu.stream()
     host, back, memory = gpu.pin(4 * COUNT), gpu.pin(4 * COUNT), gpu.allocate(4 * COUNT)
@@ -92,7 +92,7 @@ def test_streams_wait_for_each_other(gpu: NvidiaGpu) -> None:
 
 
 @pytest.mark.skipif(REHEARSAL, reason="a driver that is not there takes no time")
-def test_events_tell_time_and_wake_other_threads(gpu: NvidiaGpu) -> None:
+def test_events_tell_time_and_wake_other_threads(gpu: Gpu) -> None:
     stream, memory, out = gpu.stream(), gpu.allocate(4 * COUNT), gpu.allocate(4 * COUNT)
     begin, half, end = (gpu.event(timed=True) for _ in range(3))
 
@@ -113,20 +113,20 @@ def test_events_tell_time_and_wake_other_threads(gpu: NvidiaGpu) -> None:
     stream.record(half)
     work(6000)
     stream.record(end)
-    assert not end.done()
+    assert not end.event.is_done
     seen: list[bool] = []
-    waiter = threading.Thread(target=lambda: (end.synchronize(), seen.append(end.done())))
+    waiter = threading.Thread(target=lambda: (end.synchronize(), seen.append(end.event.is_done)))
     waiter.start()
     waiter.join(60)
     assert seen == [True]
-    first, second = half.milliseconds_since(begin), end.milliseconds_since(half)
+    first, second = half.event - begin.event, end.event - half.event
     assert 0.0 < first < second
     assert 2.0 < second / first < 4.5
     for piece in (memory, out):
         piece.close()
 
 
-def test_a_graph_is_run_when_it_is_replayed(gpu: NvidiaGpu) -> None:
+def test_a_graph_is_run_when_it_is_replayed(gpu: Gpu) -> None:
     stream, memory, pinned = gpu.stream(), gpu.allocate(4 * COUNT), gpu.pin(4 * COUNT)
     pinned.bytes().view(np.float32)[:] = 1.0
     stream.copy(memory, pinned, 4 * COUNT)
@@ -151,7 +151,7 @@ def test_a_graph_is_run_when_it_is_replayed(gpu: NvidiaGpu) -> None:
         piece.close()
 
 
-def test_a_capture_that_fails_leaves_the_stream_usable(gpu: NvidiaGpu) -> None:
+def test_a_capture_that_fails_leaves_the_stream_usable(gpu: Gpu) -> None:
     stream, memory = gpu.stream(), gpu.allocate(4 * COUNT)
 
     def build() -> None:
@@ -165,7 +165,7 @@ def test_a_capture_that_fails_leaves_the_stream_usable(gpu: NvidiaGpu) -> None:
     memory.close()
 
 
-def test_kernels_read_and_write_pinned_memory_by_its_address(gpu: NvidiaGpu) -> None:
+def test_kernels_read_and_write_pinned_memory_by_its_address(gpu: Gpu) -> None:
     """What the tests of kernels rest on."""
     stream, pinned = gpu.stream(), gpu.pin(4 * COUNT)
     pinned.bytes().view(np.float32)[:] = 3.0
@@ -175,7 +175,7 @@ def test_kernels_read_and_write_pinned_memory_by_its_address(gpu: NvidiaGpu) -> 
     pinned.close()
 
 
-def test_memory_runs_out_with_a_word_and_goes_back(gpu: NvidiaGpu) -> None:
+def test_memory_runs_out_with_a_word_and_goes_back(gpu: Gpu) -> None:
     free = gpu.free_bytes()
     with pytest.raises(OutOfDeviceMemory, match="no memory left to reserve"):
         gpu.allocate(free + (1 << 30))
@@ -186,7 +186,7 @@ def test_memory_runs_out_with_a_word_and_goes_back(gpu: NvidiaGpu) -> None:
 
 
 @pytest.mark.skipif(not REHEARSAL, reason="a real GPU is not lost on request")
-def test_a_lost_gpu_is_told_by_every_call(gpu: NvidiaGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_gpu_is_told_by_every_call(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     stream, memory, pinned, done = gpu.stream(), gpu.allocate(16), gpu.pin(16), gpu.event()
     graph = stream.capture(lambda: launch(stream, memory, 4))
     stream.record(done)
@@ -194,7 +194,6 @@ def test_a_lost_gpu_is_told_by_every_call(gpu: NvidiaGpu, monkeypatch: pytest.Mo
     for step in (
         lambda: stream.copy(memory, pinned, 16),
         done.synchronize,
-        done.done,
         lambda: stream.replay(graph),
         lambda: launch(stream, memory, 4),
     ):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtface.device.cuda.nvidia import NvidiaGpu
+from rtface.device.cuda.gpu import Gpu
 from rtface.engine import learned
 from rtface.engine.crop_runner import CropRunner, shrunk
 from rtface.engine.golden import load_golden, psnr
@@ -29,8 +29,8 @@ NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
 
 
 @pytest.fixture
-def gpu(cuda_python: None) -> Generator[NvidiaGpu]:
-    gpu = NvidiaGpu(0)
+def gpu(cuda_python: None) -> Generator[Gpu]:
+    gpu = Gpu(0)
     try:
         choice = choose(gpu.capability, installed(), gpu.name)
     except MissingComponent as error:

@@ -513,6 +513,6 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 """What is known of ONNX: (attributes, *inputs) → the first output."""
 
 if __name__ == "__main__":
-    from rtface.device.cuda.nvidia import NvidiaGpu
+    from rtface.device.cuda.gpu import Gpu
 
-    print(nothing_runs(NvidiaGpu(0)))
+    print(nothing_runs(Gpu(0)))

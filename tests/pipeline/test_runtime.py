@@ -148,11 +148,11 @@ def test_a_film_on_the_gpu_and_the_loss_of_it(machine, tmp_path, monkeypatch):
 
     def breaking(number=0):
         gpu = lost(number)
-        first = gpu.run_kernel
+        first, pasted = gpu.run_kernel, []
 
         def run_kernel(kernel, *more):
-            if kernel == "paste" and len([o for o in gpu.operations if o.endswith(": paste")]) > 3:
-                gpu.lost = True
+            pasted.extend([kernel] * (kernel == "paste"))
+            gpu.lost = len(pasted) > 3
             first(kernel, *more)
 
         gpu.run_kernel = run_kernel

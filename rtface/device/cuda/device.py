@@ -26,7 +26,7 @@ from rtface.device.cuda.shaper import GpuShaper
 from rtface.device.cuda.staging import GpuSamples, StagedSamples
 from rtface.device.cuda.stream_thread import StreamThread
 from rtface.device.cuda.submission import Submission
-from rtface.device.cuda.transfers import corrections_to_host, crops_to_host
+from rtface.device.cuda.transfers import correction_to_host, crops_to_host
 from rtface.device.cuda.view import GpuView, RegionReader
 from rtface.errors import EngineError, log
 from rtface.frame import Box, Crops, Float, Float32, Frame, Pixels
@@ -170,7 +170,7 @@ class CudaDevice:
         if correction.box is None:
             return np.zeros((size, size, 3), np.float32), correction.matrix
         slots = correction.slots
-        ((pixels, _),) = corrections_to_host(self._steps, slots, [correction.face])
+        pixels = correction_to_host(self._steps, slots, correction.face)
         self._steps.check(slots.frame)
         x0, y0, x1, y1 = correction.box  # what lies outside was not written
         return np.ascontiguousarray(pixels[y0:y1, x0:x1]), compose(translation(-x0, -y0), correction.matrix)

@@ -1,78 +1,172 @@
-"""The seam to an NVIDIA GPU: memory, streams, events, kernels and graphs, as far as rtface uses them.
+"""An NVIDIA GPU through cuda-python: `cuda.core` for streams, events, kernels and graphs, the driver itself for memory
+and copies.
 
-`nvidia.NvidiaGpu` is the real one. The tests have another, which runs the same kernels on the host, as late as order
-allows, and fails on a use before ready, a double use of a slot and a leak; so everything built on this seam is proven
-without a GPU.
+The tests have a GPU of their own with the same attributes, which runs the same kernels on the host, as late as order
+allows, and fails on a use before ready, a double use of a slot and a leak; so everything built on it is proven without
+a GPU.
 
 Work is put on a stream in order and runs later. Nothing here waits but `Event.synchronize`. One thread puts work on
 a stream; any thread may wait for an event. `reads` and `writes` name the memory that a step touches: the GPU ignores
-them, the tests check by them.
+them, the tests check by them. Every call raises EngineError, and DeviceLost once the GPU stops answering.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import contextlib
+import ctypes
+import importlib
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+from rtface.device.cuda import nvrtc
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 from rtface.frame import Bytes
 
 Shape3 = tuple[int, int, int]
+Graph = Any
+"""Captured work; see `Stream.capture`."""
+
+# After these the context answers nothing any more (CUDA's documentation of CUresult: "the process must be terminated
+# and relaunched", or the context is gone).
+_LOST = {
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_LAUNCH_FAILED",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_DEINITIALIZED",
+    "CUDA_ERROR_DEVICE_UNAVAILABLE",
+    "CUDA_ERROR_CONTAINED",
+    "CUDA_ERROR_EXTERNAL_DEVICE",
+    "CUDA_ERROR_UNKNOWN",
+    "CUDA_ERROR_LAUNCH_FAILURE",
+}  # as the runtime spells it
 
 
-class Memory(Protocol):
-    """A piece of memory on the GPU, or pinned memory of the host that the GPU copies from and to."""
+def failure(text: str, doing: str) -> EngineError:
+    """The error for what CUDA said, a text that holds the name of a CUresult or cudaError_t."""
+    found = re.search(r"(?:CUDA_ERROR|cudaError)\w*", text)
+    name = found.group() if found else text.strip().splitlines()[0] if text.strip() else "no reason given"
+    snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("cudaError")).upper()
+    code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
+    if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
+        return OutOfDeviceMemory(
+            "the GPU has no memory left to {action}; close what else uses it, or choose a light engine",
+            code="gpu_memory",
+            action=doing,
+        )
+    if code in _LOST:
+        return DeviceLost(
+            "the GPU stopped answering ({name}) when rtface wanted to {action}",
+            code="gpu_lost",
+            name=name,
+            action=doing,
+        )
+    return EngineError("the GPU could not {action}: {name}", code="gpu_failed", action=doing, name=name)
 
-    @property
-    def address(self) -> int: ...
-    @property
-    def nbytes(self) -> int: ...
+
+@contextlib.contextmanager
+def _doing(what: str) -> Generator[None]:
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != "CUDAError":  # cuda.core's for every CUresult; it has no public name
+            raise
+        raise failure(str(error), what) from error
+
+
+def _called(result: tuple[Any, ...], doing: str) -> list[Any]:
+    """What a call of `cuda.bindings.driver` gave; raises for any CUresult but success."""
+    code, *values = result
+    if int(code) != 0:
+        raise failure(getattr(code, "name", str(code)), doing)
+    return values
+
+
+def _driver() -> Any:
+    return importlib.import_module("cuda.bindings.driver")
+
+
+def _core() -> Any:
+    return importlib.import_module("cuda.core")
+
+
+class Memory:
+    """A piece of memory on the GPU, or memory of the host that the GPU copies from and to."""
+
+    address: int
+    nbytes: int
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.address = int(_called(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
 
     def close(self) -> None:
         """Frees it; everything that uses it must have ended. Safe to call twice."""
-        ...
+        if self.address:
+            address, self.address = self.address, 0
+            _driver().cuMemFree(address)
 
 
-class Pinned(Memory, Protocol):
-    """Memory of the host whose pages stay where they are."""
+class Pinned(Memory):
+    """Page-locked memory of the host."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        self.address = int(_called(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
+        self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
 
     def bytes(self) -> Bytes:
         """All of it as uint8, to read or to write now: ask again each time, when the GPU's work with it has ended."""
-        ...
+        assert self._view is not None
+        return self._view
+
+    def close(self) -> None:
+        if self.address:
+            address, self.address, self._view = self.address, 0, None
+            _driver().cuMemFreeHost(address)
 
 
-class Event(Protocol):
-    """A mark in a stream."""
+class Event:
+    """A mark in a stream; `event` is cuda.core's."""
+
+    def __init__(self, event: Any, enter: Callable[[], None]) -> None:
+        self.event, self._enter = event, enter
 
     def synchronize(self) -> None:
         """Waits until the work before the mark has ended; any thread. Raises DeviceLost and EngineError."""
-        ...
-
-    def done(self) -> bool:
-        """True if it has, without waiting."""
-        ...
-
-    def milliseconds_since(self, earlier: Event) -> float:
-        """Time between two marks that were made with `timed` and are done."""
-        ...
+        self._enter()
+        with _doing("finish its work"):
+            self.event.sync()
 
 
-class Graph(Protocol):
-    """Captured work; see `Stream.capture`."""
-
-    def close(self) -> None: ...
-
-
-class Stream(Protocol):
+class Stream:
     """A queue of work."""
+
+    def __init__(self, stream: Any, kernels: Mapping[str, Any]) -> None:
+        self._stream, self._kernels = stream, kernels
+        self._into: Any = stream  # the stream itself, or a graph that is being captured on it
 
     @property
     def handle(self) -> int:
         """The library's own handle (cudaStream_t), for libraries that put work on it themselves."""
-        ...
+        return int(self._stream.handle)
 
     def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         """Copies bytes between pinned memory and the GPU, or within the GPU."""
-        ...
+        # Addresses are unified: the driver sees by them which way to copy.
+        _called(
+            _driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle), "copy"
+        )
 
     def launch(
         self,
@@ -84,63 +178,120 @@ class Stream(Protocol):
         writes: Sequence[Memory] = (),
     ) -> None:
         """Runs a kernel; `args` are numpy scalars (uint64 for an address, int32, float32)."""
-        ...
+        core = _core()
+        with _doing(f"run {kernel}"):
+            core.launch(self._into, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
 
     def call(
         self, enqueue: Callable[[int], None], *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()
     ) -> None:
         """Lets another library put work on the stream: `enqueue(handle)`."""
-        ...
+        enqueue(self.handle)
 
-    def record(self, event: Event) -> None: ...
+    def record(self, event: Event) -> None:
+        with _doing("record an event"):
+            self._stream.record(event.event)
 
     def wait(self, event: Event) -> None:
         """What comes after this waits for what came before the event's mark, on the GPU."""
-        ...
+        with _doing("wait for an event"):
+            self._stream.wait(event.event)
 
     def capture(self, build: Callable[[], None]) -> Graph:
         """Records what `build` puts on this stream, without running it."""
-        ...
+        with _doing("capture a graph"):
+            builder = self._stream.create_graph_builder()
+            try:
+                self._into = builder.begin_building("relaxed")
+                try:
+                    build()
+                finally:
+                    self._into = self._stream
+                    builder.end_building()
+                return builder.complete()
+            finally:
+                builder.close()
 
     def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
         """Runs captured work. `reads` and `writes`: what it touches besides, by addresses that it finds in memory."""
-        ...
+        with _doing("run a graph"):
+            graph.launch(self._stream)
+
+    def close(self) -> None:
+        self._stream.close()
 
 
-class Gpu(Protocol):
-    """One NVIDIA GPU."""
+class Gpu:
+    """One NVIDIA GPU; `capability` as (9, 0) for a H200.
+
+    Args:
+        ordinal: which one, as the driver counts; `rtface.engine.cuda.driver.unusable` knows whether it is there.
+        programs: sources in CUDA C++, compiled for the GPU, and the names of their kernels.
+
+    Raises:
+        MissingComponent: a package is not installed.
+        EngineError: a kernel does not compile.
+    """
+
+    def __init__(self, ordinal: int = 0, programs: Mapping[str, Iterable[str]] | None = None) -> None:
+        self.ordinal = ordinal
+        core = _core()
+        with _doing("start"):
+            self._device = core.Device(ordinal)
+            self._device.set_current()
+            capability = self._device.compute_capability
+            self.capability: tuple[int, int] = (int(capability.major), int(capability.minor))
+        self._kernels: dict[str, Any] = {}
+        for source, names in (programs or {}).items():
+            code = nvrtc.compile(source, self.capability)
+            with _doing("load its kernels"):
+                cubin = core.ObjectCode.from_cubin(code)
+                self._kernels |= {name: cubin.get_kernel(name) for name in names}
+        self._streams: list[Stream] = []
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        return str(self._device.name)
 
     @property
-    def ordinal(self) -> int:
-        """Its number, as the driver counts."""
-        ...
-
-    @property
-    def capability(self) -> tuple[int, int]:
-        """Compute capability, (9, 0) for a H200."""
-        ...
-
-    @property
-    def driver(self) -> str: ...
+    def driver(self) -> str:
+        """The highest CUDA version that the driver knows, as "13.0"."""
+        version = int(_called(_driver().cuDriverGetVersion(), "say its version")[0])
+        return f"{version // 1000}.{version % 1000 // 10}"
 
     def enter(self) -> None:
-        """Before a thread other than the stream thread's puts work on a stream."""
-        ...
+        """Makes the GPU's context the calling thread's own, before that puts work on a stream."""
+        self._device.set_current()
 
-    def free_bytes(self) -> int: ...
+    def free_bytes(self) -> int:
+        return int(_called(_driver().cuMemGetInfo(), "say how much memory is free")[0])
 
     def allocate(self, nbytes: int) -> Memory:
         """Raises OutOfDeviceMemory."""
-        ...
+        return Memory(nbytes)
 
-    def pin(self, nbytes: int) -> Pinned: ...
+    def pin(self, nbytes: int) -> Pinned:
+        return Pinned(nbytes)
+
     def stream(self, priority: int = 0) -> Stream:
         """A new one. What waits on a stream of higher priority begins first; 0 is the lowest. A GPU that knows fewer
         takes its highest."""
-        ...
+        lowest, highest = _called(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
+        with _doing("make a stream"):
+            options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
+            stream = Stream(self._device.create_stream(options=options), self._kernels)
+        self._streams.append(stream)
+        return stream
 
-    def event(self, *, timed: bool = False) -> Event: ...
-    def close(self) -> None: ...
+    def event(self, *, timed: bool = False) -> Event:
+        # Waiting threads sleep: one that spins would take a core from the decoder.
+        options = _core().EventOptions(timing_enabled=timed, blocking_sync=True)
+        with _doing("make an event"):
+            return Event(self._device.create_event(options), self.enter)
+
+    def close(self) -> None:
+        """Ends its streams; memory is freed by who reserved it."""
+        with _doing("end its streams"):
+            for stream in self._streams:
+                stream.close()
+        self._streams.clear()

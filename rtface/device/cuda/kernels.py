@@ -14,7 +14,7 @@ import numpy as np
 
 from rtface.device.cuda.gpu import Shape3
 from rtface.device.cuda.structs import UNCURVE_FACE, UNCURVE_JOB
-from rtface.frame import Bytes, Color, Float, Float32
+from rtface.frame import Bytes, Color, Float32
 from rtface.geometry.color_curves import curve_of
 
 CODE = Path(__file__).with_name("kernels.cu")
@@ -36,26 +36,17 @@ class KernelCall(NamedTuple):
     args: tuple[np.generic, ...]
 
 
-class Launch(NamedTuple):
-    """One kernel of a job; its argument is the address of the job's descriptors + `at`."""
-
-    kernel: str
-    grid: Shape3
-    block: Shape3
-    at: int
-
-
 @dataclass(slots=True)
 class LaunchList:
     """Descriptors to be copied to the GPU, and the launches that read them, in order.
 
     Attributes:
         descriptors: uint8; wants an address that is a multiple of 16.
-        launches: nothing where there is nothing to do.
+        launches: the kernel, its grid, and where in the descriptors its own begins.
     """
 
     parts: list[bytes] = field(default_factory=list[bytes])
-    launches: list[Launch] = field(default_factory=list[Launch])
+    launches: list[tuple[str, Shape3, int]] = field(default_factory=list[tuple[str, Shape3, int]])
     nbytes: int = 0
 
     @property
@@ -67,7 +58,7 @@ class LaunchList:
         if not count or not extent[0] or not extent[1]:
             return
         grid = (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count)
-        self.launches.append(Launch(kernel, grid, BLOCK, self.nbytes))
+        self.launches.append((kernel, grid, self.nbytes))
         data = [array if isinstance(array, bytes) else array.tobytes() for array in arrays]
         nbytes = sum(map(len, data))
         self.parts += [*data, bytes(-nbytes % 16)]
@@ -75,11 +66,11 @@ class LaunchList:
 
     def steps(self, base: int) -> list[KernelCall]:
         """The launches, where the descriptors begin at address `base`."""
-        return [KernelCall(k.kernel, k.grid, k.block, (np.uint64(base + k.at),)) for k in self.launches]
+        return [KernelCall(kernel, grid, BLOCK, (np.uint64(base + at),)) for kernel, grid, at in self.launches]
 
     def extend(self, other: LaunchList) -> None:
         """What another job does, after this one's launches."""
-        self.launches += [launch._replace(at=self.nbytes + launch.at) for launch in other.launches]
+        self.launches += [(kernel, grid, self.nbytes + at) for kernel, grid, at in other.launches]
         self.parts += other.parts
         self.nbytes += other.nbytes
 
@@ -95,11 +86,6 @@ class Scratch:
         at = self.nbytes
         self.nbytes += -(-nbytes // 256) * 256
         return at
-
-
-def affine(matrix: Float) -> Float32:
-    """2×3 as the structs have it."""
-    return np.asarray(matrix, np.float32).reshape(6)
 
 
 def curve_tables(color: Color) -> Float32:

@@ -142,12 +142,12 @@ class GpuShaper:
                 time=face.time,
                 seed=face.seed,
             )
-            controls.append(
-                shaping.control_of(
-                    decided,
-                    self._sheets(decided.grain.coarseness if decided.grain and decided.grain.made else None, constants),
-                )
-            )
+            grain, sheet_at = decided.grain, 0
+            if grain and grain.made:
+                name = "grain", grain.coarseness
+                constants.append(self._steps.constants.of(name, lambda k=name[1]: sheet(k)[:SHEET, :SHEET]))
+                sheet_at = constants[-1].address
+            controls.append(shaping.control_of(decided, sheet_at))
         self._steps.pools.grow(slot.steps["apply"], count * CONTROL.itemsize)
         launches = shaping.apply_launches(largest, count, base, slot.steps["apply"].on_gpu().address)
         self._steps.put(
@@ -216,14 +216,6 @@ class GpuShaper:
             None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
             for face, place, _ in seen
         ]
-
-    def _sheets(self, coarseness: int | None, constants: list[Memory]) -> dict[int, int]:
-        """The address of the synthetic grain that is wanted."""
-        if coarseness is None:
-            return {}
-        kept = self._steps.constants.of(("grain", coarseness), lambda: sheet(coarseness)[:SHEET, :SHEET])
-        constants.append(kept)
-        return {coarseness: kept.address}
 
 
 def slot_of(face: ShapeTask) -> FaceSlot:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -211,12 +211,12 @@ def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures
     )
 
 
-def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
+def control_of(controls: Controls, sheet: int) -> bytes:
     """What was decided for one face, a `CONTROL`.
 
     Args:
         controls: of `decide`.
-        sheets: by coarseness (1, 2, 4, 8) the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32.
+        sheet: the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32; 0 without synthetic grain.
     """
     grain = controls.grain
     own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
@@ -226,7 +226,7 @@ def control_of(controls: Controls, sheets: Mapping[int, int]) -> bytes:
     )
     return b"".join(
         (
-            struct.pack("<Q", sheets[grain.coarseness] if grain and made else 0),
+            struct.pack("<Q", sheet),
             np.asarray(controls.excess, np.float32).tobytes(),
             gate,
             detail,

@@ -9,6 +9,7 @@ from functools import reduce
 
 import numpy as np
 
+from rtface.device.cuda.gpu import Memory
 from rtface.frame import Box, Bytes, Frame
 from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import field_parity
@@ -72,9 +73,9 @@ class SampleMap:
         return base + component.at + (y - y0) * component.pitch + (x - x0) * step * self.form.dtype.itemsize
 
 
-@dataclass(frozen=True, slots=True)
-class ExternalMemory:
-    """GPU memory (`gpu.Memory`) of another library: never freed here; `owner` keeps it alive."""
+@dataclass(eq=False)
+class ExternalMemory(Memory):
+    """GPU memory of another library: never freed here; `owner` keeps it alive."""
 
     address: int
     nbytes: int

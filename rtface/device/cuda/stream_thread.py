@@ -18,11 +18,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rtface.device.cuda.gpu import Event, Gpu, Stream
 from rtface.errors import DeviceLost, EngineError, log
+from rtface.protocols import Restored
+
+if TYPE_CHECKING:
+    from rtface.device.cuda.face_slots import FaceSlot
 
 T = TypeVar("T")
 
@@ -34,29 +39,26 @@ what no frame waits for."""
 _IN_FLIGHT = 2
 
 
-class CropRequest(Protocol):
-    """A crop that waits for a network."""
+@dataclass(slots=True)
+class CropRequest:
+    """A crop that waits for a network.
 
-    @property
-    def network(self) -> BatchedNetwork: ...
+    Attributes:
+        network: a `rtface.engine.cuda.engine.GpuEngine`, which runs batches of them.
+        face: the slot that it lies in.
+        after: the answer of the frame before, where the network remembers.
+        future: its answer.
+    """
+
+    network: Any
+    face: FaceSlot
+    after: Future[Restored[FaceSlot]] | None
+    future: Future[Restored[FaceSlot]] = field(default_factory=lambda: Future["Restored[FaceSlot]"]())
 
     @property
     def ready(self) -> bool:
         """True if what it needs of the frame before is on its way."""
-        ...
-
-    def fail(self, error: BaseException) -> None: ...
-
-
-class BatchedNetwork(Protocol):
-    """A network that runs batches of crop requests."""
-
-    @property
-    def max_batch(self) -> int: ...
-
-    def enqueue(self, batch: list[Any]) -> Event:
-        """Puts a batch on the compute stream, and keeps every promise of it; the event marks its end."""
-        ...
+        return self.after is None or self.after.done()
 
 
 class StreamThread:
@@ -193,7 +195,7 @@ class StreamThread:
             self._in_flight.append(self._guarded(lambda: network.enqueue(batch)))
         except BaseException as error:  # noqa: BLE001 - handed to who asked
             for request in batch:
-                request.fail(error)
+                request.future.set_exception(error)
 
     def close(self) -> None:
         """Does what waits, then ends the threads and the GPU; safe to call twice."""

@@ -193,10 +193,9 @@ class Constants:
 
         def put() -> GrowingBuffer:
             piece = GrowingBuffer(streams.gpu, pinned=True)
-            piece.need(max(len(values), 1))
-            if len(values):
-                piece.on_host().bytes()[: len(values)] = values
-                streams.up.copy(piece.on_gpu(), piece.on_host(), len(values))
+            piece.need(len(values))
+            piece.on_host().bytes()[: len(values)] = values
+            streams.up.copy(piece.on_gpu(), piece.on_host(), len(values))
             streams.settle(streams.up)
             return piece
 

@@ -31,10 +31,8 @@ def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot
     return [values.reshape(3, face.size, face.size) for face, values in zip(faces, brought, strict=True)]
 
 
-def corrections_to_host(
-    steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]
-) -> list[tuple[Float32, Float32]]:
-    """Corrections, float32 S×S×3, and their masks, S×S; waits for them."""
+def correction_to_host(steps: Submission, slots: FrameSlots, face: FaceSlot) -> Float32:
+    """A correction, float32 S×S×3; waits for it."""
     slot, streams = slots.frame, steps.streams
     slot.uploaded.synchronize()  # the same memory may still be on its way up
 
@@ -42,25 +40,8 @@ def corrections_to_host(
         streams.finish.record(slot.computed)
         streams.down.wait(slot.computed)
 
-    brought = _bring(
-        steps,
-        slot,
-        [
-            piece
-            for face in faces
-            for piece in ((face, face.correction, 3 * face.size**2), (face, face.mask, face.size**2))
-        ],
-        streams.down,
-        begin,
-        slot.done,
-    )
-    return [
-        (
-            np.ascontiguousarray(pixels.reshape(3, face.size, face.size).transpose(1, 2, 0)),
-            mask.reshape(face.size, face.size),
-        )
-        for face, pixels, mask in zip(faces, brought[::2], brought[1::2], strict=True)
-    ]
+    (pixels,) = _bring(steps, slot, [(face, face.correction, 3 * face.size**2)], streams.down, begin, slot.done)
+    return np.ascontiguousarray(pixels.reshape(3, face.size, face.size).transpose(1, 2, 0))
 
 
 def outputs_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:

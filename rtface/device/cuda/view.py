@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.device.cuda.buffer_pool import GrowingBuffer, SlotPool
+from rtface.device.cuda.buffer_pool import SlotPool, aligned
 from rtface.device.cuda.crop import CropPlan
-from rtface.device.cuda.gpu import Gpu, Memory
-from rtface.device.cuda.kernels import LaunchList, affine
+from rtface.device.cuda.frame_slots import FrameSlot
+from rtface.device.cuda.gpu import Memory
+from rtface.device.cuda.kernels import LaunchList
 from rtface.device.cuda.staging import GpuSamples
 from rtface.device.cuda.structs import SEEN_JOB
 from rtface.device.cuda.submission import Submission
@@ -21,28 +22,6 @@ from rtface.frame import Bytes, Float, Frame
 from rtface.geometry.planes import layout
 from rtface.geometry.transforms import compose, display_size, invert, translation
 from rtface.util import av_gpu
-
-
-class _Slot:
-    """The buffers of one crop for a view, reused for later crops."""
-
-    def __init__(self, gpu: Gpu) -> None:
-        self.step, self.bytes = GrowingBuffer(gpu, pinned=True), GrowingBuffer(gpu, pinned=True)
-        self.pixels, self.scratch = GrowingBuffer(gpu), GrowingBuffer(gpu)
-        self.done = gpu.event()
-
-    def need(self, **wanted: int) -> bool:
-        """True if all pieces are as large as that."""
-        return all(getattr(self, name).nbytes >= nbytes for name, nbytes in wanted.items())
-
-    def grow(self, **wanted: int) -> None:
-        """Makes them so. The stream thread only."""
-        for name, nbytes in wanted.items():
-            getattr(self, name).need(nbytes)
-
-    def close(self) -> None:
-        for piece in (self.step, self.bytes, self.pixels, self.scratch):
-            piece.close()
 
 
 class RegionReader:
@@ -55,7 +34,7 @@ class RegionReader:
     def __init__(self, steps: Submission) -> None:
         streams = self._streams = steps.streams
         self._steps = steps
-        self._slots = SlotPool(streams, lambda: _Slot(streams.gpu), _Slot.close)
+        self._slots = SlotPool(streams, lambda: FrameSlot(streams.gpu), FrameSlot.close)
 
     def read(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
         """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
@@ -77,18 +56,15 @@ class RegionReader:
             self._slots.give(slot)
             raise
         streams, nbytes = self._streams, 3 * w * h
-        step, pixels, out = slot.step.on_gpu(), slot.pixels.on_gpu(), slot.bytes
-        slot.step.on_host().bytes()[: job.nbytes] = job.descriptors
+        step, out = slot.steps["crop"].on_gpu(), slot.block
+        told = slot.steps["crop"].on_host()
+        told.bytes()[: job.nbytes] = job.descriptors
         reads = [step, *samples.memory, *([tables] if tables else [])]
-        writes = [
-            pixels,
-            out.on_gpu(),
-            *([slot.scratch.on_gpu()] if plan.scratch else []),
-        ]
+        writes = [slot.scratch.on_gpu(), out.on_gpu()]
 
         def put() -> None:
             urgent = streams.urgent
-            urgent.copy(step, slot.step.on_host(), job.nbytes)
+            urgent.copy(step, told, job.nbytes)
             for k in job.steps(step.address):
                 urgent.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
             urgent.copy(out.on_host(), out.on_gpu(), nbytes)
@@ -103,7 +79,7 @@ class RegionReader:
 
     def _job(
         self,
-        slot: _Slot,
+        slot: FrameSlot,
         frame: Frame,
         plan: CropPlan,
         samples: GpuSamples,
@@ -112,21 +88,21 @@ class RegionReader:
         side: int,
         size: tuple[int, int],
     ) -> LaunchList:
-        wanted = {"step": 4096, "bytes": 3 * size[0] * size[1], "pixels": 12 * side * side, "scratch": plan.scratch}
-        if not slot.need(**wanted):
-            self._streams.run(lambda: slot.grow(**wanted)).result()
-        scratch = slot.scratch.on_gpu().address if plan.scratch else 0
-        pixels = slot.pixels.on_gpu().address
-        job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=scratch)
+        grow, held = self._steps.pools.grow, aligned(12 * side * side)  # the crop, and behind it what comes in between
+        grow(slot.block, 3 * size[0] * size[1])
+        grow(slot.scratch, held + plan.scratch)
+        pixels = slot.scratch.on_gpu().address
+        job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=pixels + held)
         head = np.zeros(1, SEEN_JOB)
-        head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.bytes.on_gpu().address
+        head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.block.on_gpu().address
         head["width"], head["height"] = size
         # Every pixel that covers any part of the frame shows.
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
         reach = 0.5 * np.abs(back[:, :2]).sum(1)
-        head["m"], head["low"], head["high"] = affine(compose(back, translation(0.5, 0.5))), -reach, (w, h) + reach
+        head["m"] = compose(back, translation(0.5, 0.5)).reshape(6)
+        head["low"], head["high"] = -reach, (w, h) + reach
         job.add("seen", size, 1, head)
-        assert job.nbytes <= 4096
+        grow(slot.steps["crop"], job.nbytes)
         return job
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +18,7 @@ from rtface.device.cuda.face_slots import FaceSlot
 from rtface.device.cuda.gpu import Event, Gpu, Memory, Stream
 from rtface.device.cuda.shaping import MIN_CROP_SIDE_PX
 from rtface.device.cuda.state_pool import StatePool
-from rtface.device.cuda.stream_thread import StreamThread
+from rtface.device.cuda.stream_thread import CropRequest, StreamThread
 from rtface.engine.base import EngineBase
 from rtface.engine.cuda.batch import Batches
 from rtface.engine.cuda.golden import GoldenBatch, row_of
@@ -30,21 +29,6 @@ from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 from rtface.frame import PixelsT
 from rtface.protocols import HeadMap, Restored
-
-
-@dataclass(slots=True)
-class _Request:
-    network: GpuEngine
-    face: FaceSlot
-    after: Future[Restored[FaceSlot]] | None
-    future: Future[Restored[FaceSlot]] = field(default_factory=Future[Restored[FaceSlot]])
-
-    @property
-    def ready(self) -> bool:
-        return self.after is None or self.after.done()
-
-    def fail(self, error: BaseException) -> None:
-        self.future.set_exception(error)
 
 
 class GpuEngine(EngineBase):
@@ -102,7 +86,7 @@ class GpuEngine(EngineBase):
         before: Any = after if self.recurrent else None
         if not isinstance(given, FaceSlot):
             return cast("Any", self.hosted.submit(given, before))
-        request = _Request(self, given, before)
+        request = CropRequest(self, given, before)
         self._streams.submit(request)
         return cast("Any", request.future)
 
@@ -110,7 +94,7 @@ class GpuEngine(EngineBase):
         """Crops of the host's give way on the GPU to all that frames wait for; called before the first of them."""
         self.hosted.priority = 0
 
-    def enqueue(self, batch: list[_Request]) -> Event:
+    def enqueue(self, batch: list[CropRequest]) -> Event:
         """Puts a batch on the compute stream (the stream thread calls it)."""
         next_ = [self._places.take() if self._places else None for _ in batch]
         before = [known(request.after, self._places) for request in batch]

@@ -15,7 +15,7 @@ from rtface.engine.tensorrt.builder import build, profile
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
-from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
+from rtface.errors import log
 
 
 def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
@@ -40,38 +40,25 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
     return plan, verdict
 
 
-def identify(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> PlanIdentity:
-    """What a plan on that GPU, and the verdict on it, is remembered by."""
-    return PlanIdentity.of(
+def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
+    """A plan by that library, not judged yet: the one that is kept, built where there is none.
+    With the weights of a person it is built at each start, and nothing of it is kept.
+
+    Raises EngineError where library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
+    """
+    identity = PlanIdentity.of(
         recipe,
-        library.backend,
+        "tensorrt-rtx" if library.kind == "rtx" else "tensorrt",
         library.version,
         f"{gpu.name} {sm(gpu.capability)}",
         precision,
         driver=gpu.driver,
         profile=profile(recipe),
     )
-
-
-def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
-    """A plan by that library, not judged yet: the one that is kept, built where there is none or it is refused.
-    With the weights of a person it is built at each start, and nothing of it is kept.
-
-    Raises EngineError where library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
-    """
-    identity = identify(recipe, gpu, library, precision)
+    kept, kernels = store.plan_path(identity), store.kernels_path(identity)
     if recipe.learned is not None:
-        execution = Execution(library, build(recipe, precision, library, gpu.capability))
-        return TensorRtPlan(recipe, identity, execution, gpu)
-    kernels = store.kernels_path(identity)
-    blob = store.recall(store.plan_path(identity))
-    if blob is not None:
-        try:
-            return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)
-        except (OutOfDeviceMemory, DeviceLost):
-            raise
-        except EngineError as error:
-            log.info("the kept plan %s cannot be used and is built again: %s", store.plan_path(identity), error)
-    blob = build(recipe, precision, library, gpu.capability)
-    store.keep(store.plan_path(identity), blob)
+        blob, kernels = build(recipe, precision, library, gpu.capability), None
+    elif (blob := store.recall(kept)) is None:
+        blob = build(recipe, precision, library, gpu.capability)
+        store.keep(kept, blob)
     return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)

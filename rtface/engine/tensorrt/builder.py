@@ -47,9 +47,7 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
             precision,
             recipe.precision.fp32_nodes,
         )
-    except EngineError as error:
-        raise EngineError("engine {name}: {why}", code="engine_wrong", name=recipe.name, why=error) from error
-    except Exception as error:  # protobuf's, the checker's and shape inference's errors share no base but Exception
+    except Exception as error:  # protobuf's, the checker's, shape inference's and ours share no base but Exception
         raise EngineError(
             "engine {name}: TensorRT cannot take {file}: {why}",
             code="tensorrt_load",
@@ -103,36 +101,20 @@ def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
     outputs = {network.get_output(i).name: network.get_output(i) for i in range(network.num_outputs)}
     for wanted, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
         for name, shape in wanted.items():
-            if (tensor := tensors.get(name)) is None:
-                raise EngineError(
-                    "engine {name}: the network has no {side} {port}",
-                    code="network_port",
-                    name=recipe.name,
-                    side=side,
-                    port=name,
-                )
-            first, *rest = tensor.shape
+            first, *rest = tensors[name].shape if name in tensors else (0,)
             # An output's size may be open until it runs; then the plan says it.
-            if len(rest) != len(shape) or any(a not in (-1, b) for a, b in zip(rest, shape, strict=True)):
+            fits = len(rest) == len(shape) and all(a in (-1, b) for a, b in zip(rest, shape, strict=True))
+            if not fits or (first != -1 and (first, first) != (batch.min, batch.max)):
                 raise EngineError(
-                    "engine {name}: {side} {port} is {found}, not {wanted}",
+                    "engine {name}: the network's {side} {port} is {found}, not {wanted} for {least} to {most} crops",
                     code="network_port_shape",
                     name=recipe.name,
                     side=side,
                     port=name,
-                    found=tuple(rest),
+                    found=(first, *rest) if rest else "missing",
                     wanted=shape,
-                )
-            if first != -1 and (first, first) != (batch.min, batch.max):
-                raise EngineError(
-                    "engine {name}: {side} {port} holds {first} crop{plural} and no other number, so the recipe's "
-                    "batch must be {first} throughout",
-                    code="network_batch",
-                    name=recipe.name,
-                    side=side,
-                    port=name,
-                    first=first,
-                    plural="s" * (first != 1),
+                    least=batch.min,
+                    most=batch.max,
                 )
     for name in outputs.keys() - recipe.outputs.keys():
         network.unmark_output(outputs[name])

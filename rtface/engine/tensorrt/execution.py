@@ -65,10 +65,6 @@ class Execution:
         context, self._unused = self._unused, None
         return self._context() if context is None else context
 
-    def scratch_bytes(self, context: Any) -> int:
-        """Memory on the GPU that a context needs for the input shapes that are set on it."""
-        return int(context.update_device_memory_size_for_shapes())
-
     def give_scratch(self, context: Any, address: int, nbytes: int) -> bool:
         """Gives a context memory on the GPU; whether the library takes it. If not, `fault` says why."""
         faults: list[str] = logger(self._library).faults

@@ -30,10 +30,6 @@ def sm(capability: Capability) -> str:
     return f"sm_{capability[0]}{capability[1]}"
 
 
-OLDEST: Capability = (7, 5)
-"""The oldest GPUs that either library computes on (Turing)."""
-
-
 @dataclass(frozen=True, slots=True)
 class Library:
     """One TensorRT that can be imported.
@@ -53,11 +49,6 @@ class Library:
     @property
     def name(self) -> str:
         return f"TensorRT{' for RTX' * (self.kind == 'rtx')} {'.'.join(self.version.split('.')[:3])}"
-
-    @property
-    def backend(self) -> str:
-        """How plans and reports call it."""
-        return "tensorrt-rtx" if self.kind == "rtx" else "tensorrt"
 
 
 @functools.cache
@@ -94,12 +85,6 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
         MissingComponent: no library that is installed computes on such a GPU.
     """
     where = f"{gpu} ({sm(capability)})"
-    if capability < OLDEST:
-        raise MissingComponent(
-            "{where} is too old for TensorRT, which needs sm_75 or later; use {--device:cpu}",
-            code="tensorrt_old_gpu",
-            where=where,
-        )
     found = {library.kind: library for library in libraries}
     rtx, full = found.get("rtx"), found.get("full")
     targets: frozenset[Capability] = (rtx.targets if rtx else None) or frozenset()

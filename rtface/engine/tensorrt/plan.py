@@ -41,10 +41,9 @@ class TensorRtPlan:
         self.max_batch = recipe.batch.max
         self._inputs = recipe.inputs
         self._name = recipe.name
-        self._execution: Execution | None = execution
+        self._execution = execution
         self._gpu = gpu
         self._contexts: dict[int, Any] = {}  # by batch size
-        self._bound: list[Memory] = []
         self.scratch: Memory | None = None
         self._host: _Host | None = None
 
@@ -63,15 +62,14 @@ class TensorRtPlan:
         self._bind(buffers, sizes or range(1, self.max_batch + 1))
 
     def _bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int]) -> None:
-        execution = self._open()
-        self._contexts, self._bound = {}, []
-        contexts = {n: self._context(execution, buffers, n) for n in sizes}
-        self._share_scratch(execution, contexts)
-        self._contexts, self._bound = contexts, [buffers[name] for name in self.ports]
+        self._contexts = {}
+        contexts = {n: self._context(buffers, n) for n in sizes}
+        self._share_scratch(contexts)
+        self._contexts = contexts
 
-    def _context(self, execution: Execution, buffers: Mapping[str, Memory], batch: int) -> Any:
+    def _context(self, buffers: Mapping[str, Memory], batch: int) -> Any:
         """An execution context for batches of one size."""
-        context = execution.new_context()
+        context = self._execution.new_context()
         for name in self.ports:
             if not context.set_tensor_address(name, buffers[name].address):
                 raise EngineError(
@@ -79,7 +77,7 @@ class TensorRtPlan:
                     code="plan_bind",
                     name=self._name,
                     tensor=name,
-                    why=execution.fault(),
+                    why=self._execution.fault(),
                 )
         for name, shape in self._inputs.items():
             if not context.set_input_shape(name, (batch, *shape)):
@@ -88,26 +86,26 @@ class TensorRtPlan:
                     code="plan_no_batch",
                     name=self._name,
                     batch=batch,
-                    why=execution.fault(),
+                    why=self._execution.fault(),
                 )
         return context
 
-    def _share_scratch(self, execution: Execution, contexts: Mapping[int, Any]) -> None:
+    def _share_scratch(self, contexts: Mapping[int, Any]) -> None:
         """Gives all contexts the scratch memory that the most demanding of them needs."""
-        need = max(execution.scratch_bytes(context) for context in contexts.values())
+        need = max(int(context.update_device_memory_size_for_shapes()) for context in contexts.values())
         if self.scratch is None or self.scratch.nbytes != need:
             self._free_scratch()
             self.scratch = self._gpu.allocate(need) if need else None
         memory = self.scratch
         if memory is not None and not all(
-            execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
+            self._execution.give_scratch(context, memory.address, memory.nbytes) for context in contexts.values()
         ):
             raise EngineError(
                 "engine {name}: TensorRT does not take {need} bytes of scratch memory: {why}",
                 code="tensorrt_scratch",
                 name=self._name,
                 need=need,
-                why=execution.fault(),
+                why=self._execution.fault(),
             )
 
     def enqueue(self, handle: int, batch: int) -> None:
@@ -116,15 +114,13 @@ class TensorRtPlan:
         Allocates nothing and waits for nothing, except that TensorRT for RTX compiles its kernels when a batch size
         first comes: let each one come once before it counts, and before it is recorded. Raises EngineError.
         """
-        execution = self._open()
         if not self._contexts[batch].execute_async_v3(handle):
-            raise EngineError(
-                "engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=execution.fault()
-            )
+            why = self._execution.fault()
+            raise EngineError("engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=why)
 
     def capturable(self, handle: int, batch: int) -> bool:
         """True if `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
-        return self._open().capturable(self._contexts[batch], handle)
+        return self._execution.capturable(self._contexts[batch], handle)
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
         """Runs crops as `rtface.engine.plan.Plan`, before memory of the GPU is bound: copies to the GPU, runs, copies
@@ -136,17 +132,12 @@ class TensorRtPlan:
 
     def keep_kernels(self) -> None:
         """Keeps what the library compiled on this GPU, for the next start; cheap where there is nothing new."""
-        self._open().keep_kernels()
-
-    def _open(self) -> Execution:
-        if self._execution is None:
-            raise EngineError("engine {name} is closed", code="engine_closed", name=self._name)
-        return self._execution
+        self._execution.keep_kernels()
 
     def _release_host(self) -> None:
         host, self._host = self._host, None
         if host is not None:
-            self._contexts, self._bound = {}, []
+            self._contexts = {}
             host.close()
 
     def _free_scratch(self) -> None:
@@ -156,12 +147,9 @@ class TensorRtPlan:
 
     def close(self) -> None:
         """Frees the network and its memory; what was put on a stream must have ended. Safe to call twice."""
-        execution, self._execution = self._execution, None
         self._contexts = {}  # the library wants them gone before their engine
-        if execution is not None:
-            execution.close()
+        self._execution.close()
         self._release_host()
-        self._bound = []
         self._free_scratch()
 
 

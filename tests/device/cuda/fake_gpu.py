@@ -151,26 +151,14 @@ class FakeEvent:
     def __init__(self, gpu: FakeGpu) -> None:
         self.gpu = gpu
         self.mark: _Operation | None = None
-        self.stamp = 0.0
+        self.event = 0.0  # for clocks
 
     def synchronize(self) -> None:
         with self.gpu.lock:
             self.gpu.check()
-            self.gpu.waits += 1
             if self.mark is not None:
                 self.mark.finish()
                 self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
-
-    def done(self) -> bool:
-        with self.gpu.lock:
-            if self.mark is None or self.mark.done:
-                if self.mark is not None:
-                    self.gpu.clock = _join(self.gpu.clock, self.mark.clock)
-                return True
-            return False
-
-    def milliseconds_since(self, earlier: Any) -> float:
-        return 1.0
 
 
 class FakeGraph:
@@ -182,8 +170,8 @@ class FakeGraph:
 
 
 class FakeStream:
-    def __init__(self, gpu: FakeGpu, name: str, priority: int) -> None:
-        self.gpu, self.name, self.priority = gpu, name, priority
+    def __init__(self, gpu: FakeGpu, name: str) -> None:
+        self.gpu, self.name = gpu, name
         self.handle = id(self)
         STREAMS[self.handle] = self
         self.clock: Clock = {name: 0}
@@ -220,9 +208,6 @@ class FakeStream:
             after = [o for o in (self.last, *self.waits) if o is not None]
             self.waits = []
             self.last = _Operation(run, [o for o in after if not o.done], dict(self.clock), what)
-            gpu.operations.append(f"{self.name}: {what}")
-            if gpu.eager:
-                self.last.finish()
 
     def copy(self, to: Any, source: Any, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         assert nbytes > 0 and to_at + nbytes <= to.nbytes and source_at + nbytes <= source.nbytes, "a copy past the end"
@@ -230,8 +215,6 @@ class FakeStream:
         def run(more: list[FakeMemory]) -> None:
             to.array[to_at : to_at + nbytes] = source.array[source_at : source_at + nbytes]
 
-        way = "up" if source.pinned else "down" if to.pinned else "within"
-        self.gpu.copied[way] += nbytes
         self._push(run, [source], [to], "copy")
 
     def launch(
@@ -304,13 +287,11 @@ class FakeGpu:
     Args:
         run: runs a kernel on the host: (name, grid, block, *args); None for a GPU that is given none.
         memory: bytes that the GPU has.
-        eager: do everything at once, in order (to find out whether a failure is one of order).
         strict: check, the first times each kernel runs, that it writes nothing but what it names.
 
     Attributes:
         refuse: so many requests for memory are refused from now on.
         peak: most bytes that were in use at a time.
-        copied: bytes by way, "up", "down" and "within".
         lent: memory of other libraries.
     """
 
@@ -319,23 +300,20 @@ class FakeGpu:
         run: Callable[..., None] | None = None,
         *,
         memory: int = 1 << 30,
-        eager: bool = False,
         strict: bool = False,
         name: str = "fake GPU",
         capability: tuple[int, int] = (9, 0),
         driver: str = "13.0",
     ) -> None:
         self.name, self.capability, self.driver, self.ordinal = name, capability, driver, 0
-        self._run, self.memory, self.eager, self.strict = run, memory, eager, strict
+        self._run, self.memory, self.strict = run, memory, strict
         self.clock: Clock = {HOST: 0}
         self.lock = threading.RLock()
         self.live: set[FakeMemory] = set()
         self.streams: list[FakeStream] = []
-        self.operations: list[str] = []
-        self.used = self.peak = self.allocations = self.waits = self.replays = self.refuse = 0
+        self.used = self.peak = self.allocations = self.replays = self.refuse = 0
         self.checks: dict[str, int] = {}
         self.lost = False
-        self.copied = dict.fromkeys(("up", "down", "within"), 0)
         self.lent: list[LentMemory] = []
         self.faults: list[str] = []
 
@@ -379,7 +357,7 @@ class FakeGpu:
         return self._new(nbytes, True)
 
     def stream(self, priority: int = 0) -> FakeStream:
-        made = FakeStream(self, f"stream {len(self.streams)}", priority)
+        made = FakeStream(self, f"stream {len(self.streams)}")
         self.streams.append(made)
         return made
 

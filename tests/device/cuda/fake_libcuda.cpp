@@ -1,4 +1,4 @@
-// A driver that is not there: enough of libcuda for rtface's NvidiaGpu, done on the host, at once and in order.
+// A driver that is not there: enough of libcuda for rtface's Gpu, done on the host, at once and in order.
 // FAKE_CUDA_KERNELS names libraries (a:b) with host_<kernel>(grid, block, arguments); FAKE_CUDA_ARGUMENTS says how many
 // arguments each has ("crop=1,paste=1"); FAKE_CUDA_FAILS is the CUresult that everything returns from then on.
 #include <dlfcn.h>

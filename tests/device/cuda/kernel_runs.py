@@ -137,8 +137,8 @@ class Block:
 def run(host: Runner, job: LaunchList) -> None:
     data = host.hold(aligned(max(16, job.nbytes)))
     data[: job.nbytes] = job.descriptors
-    for launch in job.launches:
-        host.launch(launch.kernel, launch.grid, launch.block, np.uint64(data.ctypes.data + launch.at))
+    for launch in job.steps(data.ctypes.data):
+        host.launch(launch.kernel, launch.grid, launch.block, *launch.args)
 
 
 def kernel_crops(host: Runner, frame: Frame, matrices: np.ndarray, size: int, *, native: bool = False) -> np.ndarray:

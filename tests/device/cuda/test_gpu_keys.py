@@ -156,16 +156,3 @@ def test_live_no_frame_waits_for_the_slow_engine(device, engines, host, share_li
     assert all(frame.touched for frame in outs[0]) and not stats.counters["faults"]
     worst, share = compare(*outs)
     assert worst <= 1 and share < max(1e-3, share_limit)
-
-
-def test_live_the_slow_engine_has_a_stream_that_gives_way(streams, device, engines):
-    engines.named("plain").ms = 700.0
-    step = enhance(device, engines, governor=Every(1), keyframe="auto")
-    for frame in film(frames=2, faces=1):
-        step.collect(step.submit(frame))
-    step.tracks.states[1].keys.last.key.result(60)
-    of = {name: engine.hosted.kept.stream for name, engine in engines.all.items()}
-    gpu = streams.gpu
-    assert of["plain"].priority < of["rtface-s"].priority == streams.compute.priority < streams.urgent.priority
-    assert len({*(stream.name for stream in of.values()), streams.compute.name}) == 3
-    assert all(f"{stream.name}: copy" in gpu.operations for stream in of.values())

@@ -330,7 +330,7 @@ def test_a_common_paste_is_one_launch(host):
     block = Block(host, frame, CropPlan(frame, form, matrices, S).parts)
     d = host.hold(correction(S, mask).transpose(2, 0, 1))
     job = plan.job(block.surface, block.base, [d.ctypes.data] * 2, [mask.ctypes.data] * 2)
-    assert [launch.kernel for launch in job.launches] == ["paste"]
+    assert [kernel for kernel, *_ in job.launches] == ["paste"]
     data, first = host.hold(aligned(job.nbytes)), block.block.copy()
     data[...] = job.descriptors
     host.launch("paste", (20, 40, 7), (32, 8, 1), np.uint64(data.ctypes.data))

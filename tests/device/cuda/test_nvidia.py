@@ -1,10 +1,10 @@
-"""What is said of what CUDA reports; the rest of NvidiaGpu is in `test_rehearsal`."""
+"""What is said of what CUDA reports; the rest of Gpu is in `test_rehearsal`."""
 
 from __future__ import annotations
 
 import pytest
 
-from rtface.device.cuda.nvidia import failure
+from rtface.device.cuda.gpu import failure
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory
 
 

@@ -198,9 +198,10 @@ class Gpu:
 
     def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
         sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
+        addresses = [sheets[c.grain.coarseness].ctypes.data if c.grain and c.grain.made else 0 for c in controls]
         told = self._shaper.hold(np.zeros(self._count, shape_structs.CONTROL))
         told[: len(controls)] = np.frombuffer(
-            b"".join([shaping.control_of(c, {k: v.ctypes.data for k, v in sheets.items()}) for c in controls]),
+            b"".join(map(shaping.control_of, controls, addresses)),
             shape_structs.CONTROL,
         )
         self._run(shaping.apply_launches(self._largest, self._count, self._faces.ctypes.data, told.ctypes.data))

@@ -26,20 +26,17 @@ class Network:
         event = self.streams.gpu.event()
         self.streams.compute.record(event)
         for request in batch:
-            request.answer.set_result(request.number)
+            request.future.set_result(request.number)
         return event
 
 
 class Request:
     def __init__(self, network, number, after=None):
-        self.network, self.number, self.after, self.answer = network, number, after, Future()
+        self.network, self.number, self.after, self.future = network, number, after, Future()
 
     @property
     def ready(self):
         return self.after is None or self.after.done()
-
-    def fail(self, error):
-        self.answer.set_exception(error)
 
 
 @pytest.fixture
@@ -58,14 +55,14 @@ def test_waiting_crops_form_one_batch_and_one_never_waits(streams):
     network = Network(streams)
     first = Request(network, 0)
     streams.submit(first)
-    assert first.answer.result(10) == 0
+    assert first.future.result(10) == 0
     assert network.batches == [[0]]
     gate = hold(streams)
     requests = [Request(network, k) for k in range(1, 6)]
     for request in requests:
         streams.submit(request)
     gate.set()
-    assert [r.answer.result(10) for r in requests] == [1, 2, 3, 4, 5]
+    assert [r.future.result(10) for r in requests] == [1, 2, 3, 4, 5]
     assert network.batches == [[0], [1, 2, 3], [4, 5]]
 
 
@@ -73,25 +70,14 @@ def test_a_face_s_next_frame_waits_for_the_one_before(streams):
     network = Network(streams)
     gate = hold(streams)
     first, other = Request(network, 1), Request(network, 2)
-    second = Request(network, 3, after=first.answer)
-    third = Request(network, 4, after=second.answer)
+    second = Request(network, 3, after=first.future)
+    third = Request(network, 4, after=second.future)
     for request in (first, second, third, other):
         streams.submit(request)
     gate.set()
     for request in (first, second, third, other):
-        request.answer.result(10)
+        request.future.result(10)
     assert network.batches == [[1, 2], [3], [4]]
-
-
-def test_only_so_many_batches_are_on_the_gpu_at_a_time(streams):
-    network = Network(streams, max_batch=1)
-    gate = hold(streams)
-    requests = [Request(network, k) for k in range(8)]
-    for request in requests:
-        streams.submit(request)
-    gate.set()
-    requests[-1].answer.result(10)
-    assert streams.gpu.waits == 6  # the first two go at once, each later one waits for the one two before it
 
 
 class Slow:
@@ -123,13 +109,13 @@ def test_a_crop_waiting_for_memory_does_not_block_the_owner(streams):
     requests = []
     first = crowded(streams, requests)
     assert streams.run(lambda: "a look").result(10) == "a look"
-    assert [request.answer.done() for request in requests] == [True, True, False]
+    assert [request.future.done() for request in requests] == [True, True, False]
     late = Request(requests[0].network, 3)
     late.network.max_batch = 2
     streams.submit(late)
     first.gate.set()
-    assert requests[2].answer.result(10) == 2
-    assert late.answer.result(10) == 3
+    assert requests[2].future.result(10) == 2
+    assert late.future.result(10) == 3
     assert late.network.batches == [[0], [1], [2, 3]]  # what came while it waited joined it
 
 
@@ -142,10 +128,10 @@ def test_a_failed_batch_reports_and_blocks_no_one(streams, error, seen):
     first = crowded(streams, requests, error)
     first.gate.set()
     if seen is None:
-        assert requests[2].answer.result(10) == 2
+        assert requests[2].future.result(10) == 2
     else:
         with pytest.raises(seen):
-            requests[2].answer.result(10)
+            requests[2].future.result(10)
 
 
 def test_after_the_loss_of_the_gpu_everything_says_so(streams):
@@ -156,7 +142,7 @@ def test_after_the_loss_of_the_gpu_everything_says_so(streams):
     request = Request(Network(streams), 1)
     streams.submit(request)
     with pytest.raises(DeviceLost):
-        request.answer.result(10)
+        request.future.result(10)
 
 
 def test_a_gpu_that_fails_to_open_reports_why_and_has_no_thread():
@@ -178,6 +164,6 @@ def test_what_waits_is_done_before_the_end():
     threading.Timer(0.05, gate.set).start()
     streams.close()
     streams.close()
-    assert [r.answer.result(0) for r in requests] == [0, 1, 2, 3]
+    assert [r.future.result(0) for r in requests] == [0, 1, 2, 3]
     with pytest.raises(EngineError, match="closed"):
         streams.run(lambda: None)

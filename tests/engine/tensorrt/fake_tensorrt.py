@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from rtface.engine.recipe import Recipe
-from rtface.errors import EngineError
 from tests.device.cuda.fake_gpu import STREAMS
 
 
@@ -122,9 +121,6 @@ class FakeExecution:
         self.contexts[-1].fails = self.fails
         return self.contexts[-1]
 
-    def scratch_bytes(self, context: FakeContext) -> int:
-        return context.update_device_memory_size_for_shapes()
-
     def give_scratch(self, context: FakeContext, address: int, nbytes: int) -> bool:
         context.set_device_memory(address, nbytes)
         return nbytes >= self.least_scratch
@@ -136,9 +132,7 @@ class FakeExecution:
         return "out of luck"
 
     def keep_kernels(self) -> None:
-        if self.closed:
-            raise EngineError("kept after it was closed")
         self.kept += 1
 
     def close(self) -> None:
-        self.closed += 1
+        self.closed = 1
