@@ -22,11 +22,12 @@ from rtface.errors import UsageError
 from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, SendQueue, reason
 from rtface.redaction import keep_secret, redacted
 
-# Seconds for each answer of the server, and for which it may take nothing.
-_SILENT = 5.0
+SILENT_S = 5.0
+"""Seconds for each answer of the server, and for which it may take nothing."""
 # What FFmpeg says where its error does not tell what is wrong.
 _SAID = {
     "resolve hostname": "the host is not known",
+    "owner does not match": "its certificate is for another host",
     "certificate": "its certificate is not trusted",
     "tls:": "no TLS with it",
     "handshake": "it closed the connection; is it an RTMP server?",
@@ -59,7 +60,7 @@ def checked_url(url: str) -> str:
 class RtmpLink(SendQueue):
     """A stream that an RTMP server has agreed to take, published to until it is lost or closed.
 
-    FFmpeg's "fifo" connects and writes in a thread of its own, without Python's lock, and gives the protocol its
+    FFmpeg's "fifo" connects and writes in its own thread, without Python's lock, and gives the protocol its
     options, which PyAV does not.
 
     Args:
@@ -73,7 +74,7 @@ class RtmpLink(SendQueue):
     def __init__(self, url: str, bitrate: int) -> None:
         super().__init__()
         options: dict[str, object] = {
-            "rw_timeout": int(_SILENT * 1_000_000),
+            "rw_timeout": int(SILENT_S * 1_000_000),
             "send_buffer_size": max(32 << 10, bitrate // 32),  # the kernel doubles it
             "tcp_nodelay": 1,
         }
@@ -109,7 +110,7 @@ class RtmpLink(SendQueue):
         self._there.set()
 
     def step(self) -> None:
-        """Waits a moment.
+        """Waits up to `TICK`.
 
         Raises:
             ConnectionLost: the connection is gone.
@@ -147,7 +148,7 @@ class RtmpLink(SendQueue):
         except (av.FFmpegError, OSError) as error:
             self._why = "it takes nothing any more" if isinstance(error, TimeoutError) else _reason(error)
             self._lost.set()
-            time.sleep(4 * _SILENT)  # PyAV closes with Python's lock held: once FFmpeg's thread has ended
+            time.sleep(4 * SILENT_S)  # PyAV closes with Python's lock held: once FFmpeg's thread has ended
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 

@@ -38,7 +38,7 @@ def test_an_unknown_host():
 
 
 def test_a_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("rtface.live.sinks.rtmp._SILENT", 0.1)
+    monkeypatch.setattr("rtface.live.sinks.rtmp.SILENT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectionLost, match="does not answer"):
         RtmpLink(f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/key", 0)
 
