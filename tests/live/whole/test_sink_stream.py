@@ -125,7 +125,7 @@ def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
         closes_at_once(sink)
 
 
-def test_a_server_that_takes_nothing_holds_up_neither_frames_nor_the_end(nginx: Nginx, opened: Opener):
+def test_a_server_that_takes_nothing_holds_up_nothing(nginx: Nginx, opened: Opener):
     sink = opened(nginx.url("silent"), bitrate=6_000_000)
     feed = Feed(sink, form(), texture=True)
     feed.run(1)
