@@ -17,7 +17,7 @@ _CONFIRMED, _SILENT = 0.9, 1.2
 
 
 class SrtLink(SendQueue):
-    """A connection to one peer, used as a `rtface.live.sinks.tcp_channel.TcpChannel`.
+    """A connection to one peer, used as a `rtface.live.sinks.rtmp.RtmpLink`.
 
     Args:
         url: with its passphrase.
@@ -38,7 +38,7 @@ class SrtLink(SendQueue):
         self._there = threading.Event()
         self._recent: deque[float] = deque()  # when the last messages were sent
         self._silent: float | None = None
-        self._handed = self._accepted = 0
+        self._handed = 0
 
     def put(self, data: bytes) -> None:
         super().put(data)
@@ -63,10 +63,7 @@ class SrtLink(SendQueue):
         self._silent = (self._silent or now) if 0 < len(self._recent) <= unsent else None
         if self._silent is not None and now - self._silent > _SILENT:
             raise ConnectionLost("it takes nothing any more")
-        self._accepted = max(self._accepted, self._handed - unsent * MESSAGE)
-
-    def progress(self) -> tuple[int, float]:
-        return self._accepted, 0.0
+        self.accepted = max(self.accepted, self._handed - unsent * MESSAGE)
 
     def close(self) -> None:
         self._peer.close()

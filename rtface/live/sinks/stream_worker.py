@@ -23,7 +23,7 @@ from rtface.errors import MissingComponent, OutputError, UsageError
 from rtface.live.messages import SinkOpened, SinkReport, StreamJob, WriteFrame
 from rtface.live.protocols import SoundFormat, SoundPacket
 from rtface.live.sinks.live_encoder import LiveEncoder
-from rtface.live.sinks.rtmp import RtmpAddress, RtmpPublisher
+from rtface.live.sinks.rtmp import RtmpLink, checked_url
 from rtface.live.sinks.srt_link import SrtLink
 from rtface.live.sinks.stream_mux import StreamMux
 from rtface.live.sinks.tcp_channel import ConnectionLost
@@ -90,12 +90,13 @@ class StreamWriter:
             mux.close()
 
 
-def open_transport(url: str, reports: Reports) -> Transport:
+def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
     """The transport for a URL, not yet started.
 
     Args:
         url: with its secrets.
         reports: get its status, as of `Transport`.
+        bitrate: bits a second.
 
     Raises:
         UsageError: nothing can be sent there.
@@ -103,7 +104,7 @@ def open_transport(url: str, reports: Reports) -> Transport:
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     if scheme in ("rtmp", "rtmps"):
-        return ServerTransport("flv", partial(RtmpPublisher, RtmpAddress.of(url)), reports)
+        return ServerTransport("flv", partial(RtmpLink, checked_url(url), bitrate), reports)
     query = parse_qs(url.partition("?")[2], keep_blank_values=True)
     if scheme == "srt":
         return ServerTransport("mpegts", partial(SrtLink, url), reports, listens=query.get("mode") == ["listener"])
@@ -122,8 +123,8 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
     """What the child of a `rtface.live.sinks.stream_sink.StreamSink` runs until its parent asks it to end."""
     reports = Reports()
     try:
-        transport = open_transport(job.url, reports)
         encoder = LiveEncoder(job.video, job.options)
+        transport = open_transport(job.url, reports, encoder.bitrate)
         transport.start(patient=job.patient)
     except (UsageError, MissingComponent) as error:
         parent.send(error)

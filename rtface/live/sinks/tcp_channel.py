@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -18,7 +17,7 @@ _MAX_UNSENT_BYTES = 32 << 10
 _SEND_BYTES = 64 << 10
 TICK = 0.1
 """Seconds that a thread of a stream waits at most before it looks around."""
-_LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_LATER = (BlockingIOError, InterruptedError)
 
 
 class ConnectionLost(Exception):
@@ -30,12 +29,15 @@ class SendQueue:
 
     Attributes:
         waiting_bytes: put in, and not sent yet.
+        accepted: bytes that the peer has taken, or the kernel, which keeps few.
+        idle: seconds for which none of those that wait were taken; 0 where that is not known.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, memoryview]] = deque()
         self._lock = threading.Lock()
-        self.waiting_bytes = 0
+        self.waiting_bytes = self.accepted = 0
+        self.idle = 0.0
 
     def put(self, data: bytes) -> None:
         """Queues bytes."""
@@ -54,9 +56,6 @@ class SendQueue:
         """How much the end of the stream has to wait for; 0 when all is out."""
         return self.waiting_bytes
 
-    def end_stream(self) -> None:
-        """Queues what tells the peer that the stream is over."""
-
     def _head(self, most: int) -> memoryview:
         """The next bytes to send, at most so many; none where nothing waits."""
         with self._lock:
@@ -72,8 +71,7 @@ class SendQueue:
 
 
 class TcpChannel(SendQueue):
-    """A connected socket that never blocks. As it is, its peer takes a container's bytes;
-    `rtface.live.sinks.rtmp.RtmpPublisher` wraps them into messages.
+    """A connected socket that never blocks; its peer takes a container's bytes.
 
     Args:
         peer: connected; becomes non-blocking, and the channel's to close.
@@ -82,7 +80,6 @@ class TcpChannel(SendQueue):
     def __init__(self, peer: socket.socket) -> None:
         super().__init__()
         self._peer, (self._woken, self._wake) = peer, socket.socketpair()
-        self._handed, self._moved = 0, time.monotonic()
         for one in (peer, self._woken, self._wake):
             one.setblocking(False)
         with suppress(OSError):
@@ -100,41 +97,27 @@ class TcpChannel(SendQueue):
         with suppress(OSError):
             self._wake.send(b"\0")
 
-    def received(self, data: bytes) -> None:
-        """Takes what the peer sent meanwhile.
-
-        Raises:
-            ConnectionLost: the peer ends the stream.
-        """
-
     def step(self) -> None:
         """Sends and receives what can be; waits up to `TICK` for either.
 
         Raises:
             ConnectionLost: the connection is gone.
         """
-        if not self.waiting_bytes:
-            self._moved = time.monotonic()
         select.select([self._peer, self._woken], [self._peer] if self.waiting_bytes else [], [], TICK)
         with suppress(OSError):
             self._woken.recv(4096)
         try:
             with suppress(*_LATER):
-                while data := self._peer.recv(65_536):
-                    self.received(data)
+                while self._peer.recv(65_536):
+                    pass
                 raise ConnectionLost("the other end closed the connection")
             with suppress(*_LATER):
                 while head := self._head(_SEND_BYTES):
                     sent = self._peer.send(head)
-                    self._handed, self._moved = self._handed + sent, time.monotonic()
+                    self.accepted += sent
                     self._sent(sent)
         except OSError as error:
             raise ConnectionLost(reason(error)) from None
-
-    def progress(self) -> tuple[int, float]:
-        """Bytes that the peer has taken (the kernel keeps few), and for how many seconds it has taken none of those
-        that wait for it."""
-        return self._handed, time.monotonic() - self._moved
 
     def close(self) -> None:
         """Ends the connection."""
@@ -147,10 +130,6 @@ def reason(error: OSError) -> str:
     """Why a connection is not there, in a few words; no address."""
     if isinstance(error, socket.gaierror):
         return "the host is not known"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message})"
-    if isinstance(error, ssl.SSLError):
-        return f"no TLS with it ({error.reason or 'it does not answer as it should'})"
     if isinstance(error, TimeoutError):
         return Message("it does not answer", code="peer_silent")
     if isinstance(error, ConnectionRefusedError):

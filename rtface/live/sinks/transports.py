@@ -19,11 +19,12 @@ from rtface.concurrency.threads import start_thread
 from rtface.errors import RtfaceError
 from rtface.live.backoff import Retry
 from rtface.live.messages import SinkReport
+from rtface.live.sinks.rtmp import RtmpLink
 from rtface.live.sinks.srt_link import SrtLink
 from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reason
 
-# Seconds without a byte taken after which a peer counts as away, and is connected again.
-STALLED, GIVEN_UP = 2.0, 6.0
+# Seconds without a byte taken after which a peer counts as away.
+STALLED = 2.0
 # Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
 LATE = 0.5
 # The same of one viewer of several, who is let go then.
@@ -99,7 +100,7 @@ class ServerTransport(Transport):
     def __init__(
         self,
         format: str,
-        connect: Callable[[], TcpChannel | SrtLink],
+        connect: Callable[[], RtmpLink | SrtLink],
         reports: Reports,
         *,
         listens: bool = False,
@@ -107,7 +108,7 @@ class ServerTransport(Transport):
         super().__init__(SinkReport("opening", "connecting", viewers=0 if listens else None), reports)
         self.format = format
         self._connect, self._listens = connect, listens
-        self._link: TcpChannel | SrtLink | None = None
+        self._link: RtmpLink | SrtLink | None = None
         self._count = 0
         self._bytes = 0
         self._closing = threading.Event()
@@ -133,7 +134,6 @@ class ServerTransport(Transport):
         until = time.monotonic() + seconds
         link = self._link
         if link is not None:
-            link.end_stream()
             while link.unsent and time.monotonic() < until and self._link is link:
                 time.sleep(0.01)
         self._closing.set()
@@ -175,19 +175,16 @@ class ServerTransport(Transport):
         assert link is not None
         while not self._closing.is_set():
             link.step()
-            accepted, idle = link.progress()
-            self._set(quiet=True, bytes=self._bytes + accepted)
-            if idle > GIVEN_UP:
-                raise ConnectionLost("it takes nothing any more")
-            if idle > STALLED:
-                self._set(state="away", detail=f"it has taken nothing for {idle:.0f} s")
+            self._set(quiet=True, bytes=self._bytes + link.accepted)
+            if link.idle > STALLED:
+                self._set(state="away", detail=f"it has taken nothing for {link.idle:.0f} s")
             elif self.status.state != "live":
                 self._set(state="live", detail="connected")
 
     def _end(self) -> None:
         link, self._link, self.generation = self._link, None, 0
         if link is not None:
-            self._bytes += link.progress()[0]
+            self._bytes += link.accepted
             link.close()
 
 
@@ -250,11 +247,10 @@ class ListenTransport(Transport):
         with suppress(ConnectionLost):
             while not self._closing.is_set():
                 viewer.step()
-                accepted = viewer.progress()[0]
                 if viewer.age > SLOW:
                     break
                 with self._lock:
-                    self._bytes, taken = self._bytes + accepted - taken, accepted
+                    self._bytes, taken = self._bytes + viewer.accepted - taken, viewer.accepted
                     self._set(quiet=True, bytes=self._bytes)
         with self._lock:
             del self._viewers[viewer]

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from rtface.live.protocols import SoundFormat
-from rtface.live.sinks.rtmp_wire import AUDIO, FlvTagParser
 from rtface.live.sources.sound_to_aac import AacConverter, silent_frame
 from rtface.media.formats.adts_headers import adts_config, adts_frame, config_for, of_config, plain_config
 
@@ -60,10 +59,13 @@ def joined(path: Path, *parts: Path) -> Path:
     """FLV as a server sends it when another encoder takes over within a connection, two seconds each."""
     data = bytearray(b"FLV\x01\x04\0\0\0\x09" + bytes(4))
     for number, part in enumerate(parts):
-        for kind, time, body in FlvTagParser().feed(part.read_bytes()):
-            if kind == AUDIO:
-                data += bytes([kind]) + len(body).to_bytes(3, "big") + (time + 2000 * number).to_bytes(3, "big")
-                data += bytes(4) + body + (len(body) + 11).to_bytes(4, "big")
+        flv, at = part.read_bytes(), 13
+        while at < len(flv):
+            kind, size, time = flv[at], *(int.from_bytes(flv[at + k : at + k + 3], "big") for k in (1, 4))
+            if kind == 8:
+                later = (time + 2000 * number).to_bytes(3, "big")
+                data += flv[at : at + 4] + later + flv[at + 7 : at + size + 15]
+            at += size + 15
     path.write_bytes(data)
     return path
 

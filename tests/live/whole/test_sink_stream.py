@@ -125,6 +125,17 @@ def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
         closes_at_once(sink)
 
 
+def test_a_server_that_takes_nothing_holds_up_nothing(nginx: Nginx, opened: Opener):
+    sink = opened(nginx.url("silent"), bitrate=6_000_000)
+    feed = Feed(sink, form(), texture=True)
+    feed.run(1)
+    nginx.stall()
+    feed.until("away", 15)
+    assert sink.health.causes["network"]
+    feed.check_that_no_call_waited()
+    closes_at_once(sink)
+
+
 def test_a_refused_application_or_key_is_said(nginx: Nginx, opened: Opener):
     with pytest.raises(OutputError, match="application") as caught:
         opened(nginx.url("topsecret").replace("/live/", "/other/"))
