@@ -14,7 +14,6 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from rtface import plugins
 from rtface.engine.recipe_tables import (
     Alignment,
     Batch,
@@ -27,6 +26,7 @@ from rtface.engine.recipe_tables import (
     Psnr,
 )
 from rtface.errors import EngineError, MissingComponent, UsageError, log
+from rtface.util import plugins
 from rtface.util.install import plugin_line, reinstall_line
 from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import from_table, parse_toml

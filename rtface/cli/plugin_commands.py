@@ -15,9 +15,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
-from rtface import plugins
 from rtface.config.gone import gone
 from rtface.errors import MissingComponent, reason
+from rtface.util import plugins
 
 DISTRIBUTIONS = {
     **{f"engines.{name}": "rtface-engines" for name in ("add", "merge", "remove", "offers")},

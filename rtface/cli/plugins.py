@@ -11,7 +11,7 @@ from rtface.cli.console import print_json, print_text
 @command()
 def plugins(*, json: Json = False) -> None:
     """List backends, trackers, sources, sinks, stages, engines and plugins' commands, and where they come from."""
-    from rtface.plugins import extensions
+    from rtface.util.plugins import extensions
 
     found = list(extensions())
     if json:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from rtface import plugins
 from rtface.config.options import LiveOptions, Scope
 from rtface.errors import UsageError
 from rtface.redaction import is_url, keep_secret, shown
+from rtface.util import plugins
 from rtface.util.foreign import first_line
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes

@@ -14,12 +14,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from rtface import plugins
 from rtface.config.gone import gone
 from rtface.config.look import LOOKS, USUAL, Look, control_of, detail_of, look_of
 from rtface.config.policy import site_path, site_table
 from rtface.errors import Message, OptionFlag, UsageError
 from rtface.util import parse as v
+from rtface.util import plugins
 from rtface.util.parse import format_time
 from rtface.util.paths import expanded
 from rtface.util.spelling import hint

@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from rtface import plugins
 from rtface.errors import UsageError
 from rtface.jobs.folder import JobFolder
 from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step
+from rtface.util import plugins
 from rtface.util.install import plugin_line
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rtface import plugins
 from rtface._version import __version__
 from rtface.config.addresses import LiveAddress, check_addresses, resolve_address
 from rtface.config.options import LiveOptions, Options, OutputOptions, learnt_persons
@@ -22,6 +21,7 @@ from rtface.pipeline.build_live import live_engine
 from rtface.redaction import shown
 from rtface.report import metadata_options
 from rtface.stats import Stats
+from rtface.util import plugins
 
 
 def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, stats: Stats) -> Endpoints:

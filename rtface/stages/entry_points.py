@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rtface import plugins
 from rtface.errors import Message, UsageError
+from rtface.util import plugins
 from rtface.util.install import plugin_line
 from rtface.util.spelling import hint
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rtface import plugins
 from rtface.errors import Message, RtfaceError, UsageError, reason
 from rtface.redaction import shown
 from rtface.stages.entry_points import load_stage
 from rtface.util import parse as v
+from rtface.util import plugins
 from rtface.util.install import plugin_line
 from rtface.util.paths import expanded
 from rtface.util.spelling import hint

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rtface import plugins
 from rtface.errors import UsageError
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES, Tracker, View
+from rtface.util import plugins
 
 if TYPE_CHECKING:
     from rtface.tracking.mediapipe import Reader

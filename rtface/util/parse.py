@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
-from rtface import plugins
 from rtface.errors import UsageError
+from rtface.util import plugins
 from rtface.util.paths import expanded
 from rtface.util.spelling import hint
 from rtface.util.text import brief

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rtface import Options, plugins
+from rtface import Options
 from rtface.cli.app import app
 from rtface.config.addresses import LiveAddress, is_live, parse_address
 from rtface.device.cpu.device import CpuDevice
@@ -25,6 +25,7 @@ from rtface.live.endpoint_factory import make_endpoints
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
 from rtface.tracking import create_tracker
+from rtface.util import plugins
 from tests.pipeline.fakes import face_at, frame_of, portrait
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rtface import plugins
+from rtface.util import plugins
 from rtface_engines import catalogue, environment
 from tests.engine_install.checkpoints import write_zip
 from tests.engine_install.published import Publisher

@@ -100,7 +100,7 @@ import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's jobs in the background inherit that it is ignored
 engines, *words = sys.argv[1:]
-from rtface import plugins
+from rtface.util import plugins
 from rtface_engines import environment
 from rtface_engines import catalogue
 catalogue.beside = lambda: Path(engines) / "published"

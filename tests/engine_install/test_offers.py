@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rtface import plugins
 from rtface.errors import EngineError, InputError, MissingComponent, UsageError
+from rtface.util import plugins
 from rtface_engines.catalogue import beside, find_offers, offer_named, read_offers
 from rtface_engines.checkpoint import read_contents
 from rtface_engines.download import digest

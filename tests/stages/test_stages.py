@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface import plugins
 from rtface.errors import MissingComponent, UsageError
 from rtface.frame import Color, Frame
 from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, described, file_options, make_stage
 from rtface.stages.runner import FAULTS, Stages, before
 from rtface.stats import Stats
+from rtface.util import plugins
 from tests.stages import trial_stages
 
 
@@ -158,7 +158,7 @@ def test_non_commercial_stages_are_refused_on_request(monkeypatch: pytest.Monkey
 
 
 def test_without_any_stage_installed_the_way_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rtface.plugins.installed", lambda kind: {})
+    monkeypatch.setattr("rtface.util.plugins.installed", lambda kind: {})
     with pytest.raises(UsageError, match=r"none is installed; some come with: .*plugins/rtface-overlays"):
         load_stage("blur")
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from skimage import data
 
-from rtface import plugins
 from rtface.errors import UsageError
 from rtface.protocols import Tracker
 from rtface.tracking import create_tracker
@@ -15,6 +14,7 @@ from rtface.tracking.detector import Detector
 from rtface.tracking.detector_search import DetectorSearch
 from rtface.tracking.facemesh import FaceMesh, Mesh
 from rtface.tracking.mediapipe import COAST_S, MediaPipeTracker
+from rtface.util import plugins
 from tests.tracking.scenes import ArrayView, astronaut, background, middle, paste
 
 FPS = 30.0

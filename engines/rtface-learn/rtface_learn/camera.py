@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rtface import plugins
 from rtface.config.addresses import LiveAddress
 from rtface.errors import InputError
 from rtface.frame import Face, Float, Frame
@@ -18,6 +17,7 @@ from rtface.live.protocols import LiveSource
 from rtface.persons.recogniser import Embedder
 from rtface.protocols import Tracker, View
 from rtface.stats import Stats
+from rtface.util import plugins
 from rtface_learn.takes import Take, of_frames
 
 LENGTH_S = 30.0

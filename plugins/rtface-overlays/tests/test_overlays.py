@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from scene import changed, drawn, frame, rgb, stages
 
-from rtface import plugins
 from rtface.errors import UsageError
 from rtface.frame import Display
 from rtface.stages.entry_points import load_stage
 from rtface.stages.options import Spec, described, make_stage
+from rtface.util import plugins
 from tests.pairs import pairs
 
 ALL = {

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface import plugins
 from rtface.errors import UsageError
+from rtface.util import plugins
 from rtface.util.events import Event
 from rtface.web.http import JsonObject, in_thread, json_body
 from rtface_studio.commands import SharedResult, json_of, run_command

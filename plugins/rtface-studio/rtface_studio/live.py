@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from rtface import plugins
 from rtface.concurrency.threads import start_thread
 from rtface.config.addresses import parse_address
 from rtface.errors import InputMissing, Message, RtfaceError, UsageError, log
@@ -23,6 +22,7 @@ from rtface.jobs.queue.api import Queue
 from rtface.live.devices.listing import devices
 from rtface.redaction import shown
 from rtface.stages.options import option_facts, summary
+from rtface.util import plugins
 from rtface.util.files import numbered
 from rtface.util.foreign import read_regular
 from rtface.util.paths import data_dir

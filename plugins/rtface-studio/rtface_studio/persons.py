@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from rtface import plugins
 from rtface.config.addresses import parse_address
 from rtface.engine import learned
 from rtface.errors import Message, RtfaceError, UsageError
+from rtface.util import plugins
 from rtface.util.events import Event
 from rtface.util.parse import is_person_name
 from rtface.web.http import JsonObject, in_thread, json_body

@@ -9,15 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from rtface.device.cuda.gpu import Gpu, Memory, Pinned
+from rtface.device.cuda.gpu import Gpu, Memory, Pinned, aligned
 from rtface.device.cuda.stream_thread import StreamThread
-
-ALIGNED = 256
-
-
-def aligned(nbytes: int) -> int:
-    """The next multiple of what the GPU likes addresses to be."""
-    return -(-nbytes // ALIGNED) * ALIGNED
 
 
 class GrowingBuffer:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtface.device.cuda.buffer_pool import aligned
-from rtface.device.cuda.gpu import Event, Gpu, Memory
+from rtface.device.cuda.gpu import Event, Gpu, Memory, aligned
 from rtface.device.cuda.shaping import scratch_floats
 
 MAP_VALUES = 128 * 128

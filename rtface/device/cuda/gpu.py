@@ -51,6 +51,13 @@ _LOST = {
     "CUDA_ERROR_LAUNCH_FAILURE",
 }  # as the runtime spells it
 
+ALIGNMENT = 256
+
+
+def aligned(nbytes: int) -> int:
+    """Rounds a size up to the alignment of addresses on the GPU, bytes."""
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
 
 def failure(text: str, doing: str) -> EngineError:
     """The error for what CUDA said, a text that holds the name of a CUresult or cudaError_t."""

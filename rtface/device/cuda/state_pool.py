@@ -5,8 +5,7 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 
-from rtface.device.cuda.buffer_pool import aligned
-from rtface.device.cuda.gpu import Gpu, Memory
+from rtface.device.cuda.gpu import Gpu, Memory, aligned
 
 
 @dataclass(slots=True, weakref_slot=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtface.device.cuda.buffer_pool import SlotPool, aligned
+from rtface.device.cuda.buffer_pool import SlotPool
 from rtface.device.cuda.crop import CropPlan
 from rtface.device.cuda.frame_slots import FrameSlot
-from rtface.device.cuda.gpu import Memory
+from rtface.device.cuda.gpu import Memory, aligned
 from rtface.device.cuda.kernels import LaunchList
 from rtface.device.cuda.staging import GpuSamples
 from rtface.device.cuda.structs import SEEN_JOB

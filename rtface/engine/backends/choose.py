@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
-from rtface import plugins
 from rtface.engine.backends import onnx_runtime
 from rtface.engine.golden import GoldenResult, candidates, open_plan
 from rtface.engine.plan import Plan, PlanIdentity
 from rtface.engine.recipe import Recipe
 from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError, MissingComponent, UsageError, log
-from rtface.util import parse
+from rtface.util import parse, plugins
 
 
 @dataclass(frozen=True, slots=True)

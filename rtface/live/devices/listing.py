@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rtface import plugins
 from rtface.errors import Message
 from rtface.live.devices import v4l2
 from rtface.live.devices.v4l2 import CameraMode
 from rtface.live.protocols import MediaDevice
+from rtface.util import plugins
 
 ASOUND = Path("/proc/asound")
 _END = Message("end that program, or its camera", code="camera_in_use_repair")
