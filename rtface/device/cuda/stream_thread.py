@@ -20,14 +20,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rtface.device.cuda.gpu import Event, Gpu, Stream
 from rtface.errors import DeviceLost, EngineError, log
 from rtface.protocols import Restored
-
-if TYPE_CHECKING:
-    from rtface.device.cuda.face_slots import FaceSlot
 
 T = TypeVar("T")
 
@@ -45,15 +42,15 @@ class CropRequest:
 
     Attributes:
         network: a `rtface.engine.cuda.engine.GpuEngine`, which runs batches of them.
-        face: the slot that it lies in.
+        face: the `FaceSlot` that it lies in.
         after: the answer of the frame before, where the network remembers.
         future: its answer.
     """
 
     network: Any
-    face: FaceSlot
-    after: Future[Restored[FaceSlot]] | None
-    future: Future[Restored[FaceSlot]] = field(default_factory=lambda: Future["Restored[FaceSlot]"]())
+    face: Any
+    after: Future[Restored[Any]] | None
+    future: Future[Restored[Any]] = field(default_factory=Future[Restored[Any]])
 
     @property
     def ready(self) -> bool:
