@@ -8,6 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 from rtface._version import __version__
 from rtface.config.option_sources import load
 from rtface.engine.recipe import find_recipes, load_recipe
-from rtface.errors import Message, MissingComponent, RtfaceError
+from rtface.errors import Message, MissingComponent, RtfaceError, UsageError
 from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
-from rtface.util.paths import cache_dir, config_dir
+from rtface.util.paths import cache_dir, config_dir, data_dir
 
 # All put the same cv2/ folder into site-packages.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
@@ -117,6 +118,8 @@ def check_folders() -> Iterator[Finding]:
         yield Finding("cache", "warn", why, repair)
     else:
         yield Finding("cache", "ok", str(folder))
+    with suppress(UsageError):  # said by what needs it
+        yield Finding("data", "ok", str(data_dir()))
 
 
 def check_settings() -> Iterator[Finding]:

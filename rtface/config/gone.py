@@ -45,7 +45,7 @@ GONE = {
     "sheet": Message("--photos DIR writes the faces of each person", code="gone_sheet"),
     "plan": _PLAN,
     "trust_plan": _PLAN,
-    "undo": Message("it gave back what INPUT is: keep INPUT", code="gone_undo"),
+    "undo": Message("INPUT is not changed: keep it", code="gone_undo"),
     "keep_correction": Message(
         "keep INPUT, or write before and after, side by side: --compare FILE.mkv --codec ffv1",
         code="gone_keep_correction",

@@ -94,13 +94,16 @@ def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event
     return noted(film, film_curve(path, film.info, options, stop), stats)
 
 
+NONE = Message("{--colour:restore}: no fading was found, and no colour is changed", code="fading_none")
+
+
 def noted(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
     """The plan of a film with its curve, of which `stats` say before the work that it changes all, else a note."""
     film = replace(film, curve=curve)
     if film.frames.options.colour != "restore":
         return film
     said = (
-        Message("{--colour:restore}: no fading was found, and no colour is changed", code="fading_none")
+        NONE
         if curve is None
         else Message(
             "{--colour:restore}: every sample of the frame is changed by one curve against fading (powers {powers})",

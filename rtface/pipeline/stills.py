@@ -23,7 +23,7 @@ from rtface.media.stills.losses import losses
 from rtface.media.write.invented import map_frame
 from rtface.pipeline.build import film_networks
 from rtface.pipeline.compare import pair_frame
-from rtface.pipeline.fading import FadingSearch
+from rtface.pipeline.fading import NONE, FadingSearch
 from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
@@ -190,7 +190,9 @@ class _Stills:
             )
         if self.fading is not None:
             self.notes.append(
-                Message(
+                NONE
+                if not self.made.unfaded
+                else Message(
                     "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
                     code="fading_stills",
                     count=self.made.unfaded,

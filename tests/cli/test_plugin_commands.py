@@ -119,7 +119,7 @@ def test_a_command_of_a_group_that_was_removed_says_what_to_use() -> None:
         ("run in.mkv out.mkv --keep-correction d.mkv", "--keep-correction is gone; keep INPUT, or"),
         ("run in.mkv out.mkv --segments 2", "--segments is gone; --workers N"),
         ("queue add in.mkv out.mkv --segments 2", "--segments is gone; --workers N"),
-        ("undo out.mkv d.mkv back.mkv", "undo is gone; it gave back"),
+        ("undo out.mkv d.mkv back.mkv", "undo is gone; INPUT is not changed"),
         ("review out.mkv", "review is gone; the report"),
         ("verify out.mkv --files-only", "--files-only is gone; verify checks"),
         ("work JOB", "work is gone; --workers N"),

@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 from rtface.errors import OutputError
 from rtface.media.formats import matroska
-from rtface.media.formats.facts import unheld
+from rtface.media.formats.facts import stream_tags, unheld
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
@@ -105,6 +105,18 @@ def test_a_date_of_tracks_alone_is_the_films(tmp_path: Path, suffix: str) -> Non
 def test_what_writers_note_of_themselves_is_no_loss() -> None:
     streams = [(0, {"reel_umid": "0x060A2B", "vendor_id": "[0][0][0][0]", "DURATION": "1"}, Disposition.default)]
     assert not unheld("mp4", {"major_brand": "mp42", "encoder": "Lavf"}, streams)
+
+
+@pytest.mark.parametrize(
+    ("language", "written"), [("en", "eng"), ("DE", "deu"), ("swe", "swe"), ("pt-BR", "pt-BR"), ("und", "und")]
+)
+def test_languages_have_the_letters_that_containers_hold(language: str, written: str) -> None:
+    tags = stream_tags({"language": language}, "hls")
+    assert tags == {"language": written}
+    said = ["1: language pt-BR"] if written == "pt-BR" else []
+    assert unheld("mp4", {}, [(1, tags, Disposition(0))]) == said and not unheld(
+        "matroska", {}, [(1, tags, Disposition(0))]
+    )
 
 
 _ROUND = ("b.mp4", "c.mov", "d.mkv")

@@ -15,7 +15,7 @@ from rtface.engine.tensorrt.builder import build, profile
 from rtface.engine.tensorrt.execution import Execution
 from rtface.engine.tensorrt.library import Library, choose, installed, precisions, sm
 from rtface.engine.tensorrt.plan import TensorRtPlan
-from rtface.errors import log
+from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
 
 def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
@@ -41,7 +41,7 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
 
 
 def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
-    """A plan by that library, not judged yet: the one that is kept, built where there is none.
+    """A plan by that library, not judged yet: the one that is kept, built where there is none or it is refused.
     With the weights of a person it is built at each start, and nothing of it is kept.
 
     Raises EngineError where library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
@@ -57,8 +57,16 @@ def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) ->
     )
     kept, kernels = store.plan_path(identity), store.kernels_path(identity)
     if recipe.learned is not None:
-        blob, kernels = build(recipe, precision, library, gpu.capability), None
-    elif (blob := store.recall(kept)) is None:
-        blob = build(recipe, precision, library, gpu.capability)
-        store.keep(kept, blob)
+        return TensorRtPlan(
+            recipe, identity, Execution(library, build(recipe, precision, library, gpu.capability)), gpu
+        )
+    if (blob := store.recall(kept)) is not None:
+        try:
+            return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except EngineError as error:
+            log.info("the kept plan %s cannot be used and is built again: %s", kept, error)
+    blob = build(recipe, precision, library, gpu.capability)
+    store.keep(kept, blob)
     return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)

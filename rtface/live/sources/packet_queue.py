@@ -33,6 +33,9 @@ _MAX_OVERDUE_PACKETS = 60
 _MAX_WAITING = 3000
 # Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
 _READ_AHEAD_S = 1.5
+# What a server had kept of a live source comes faster than its clock runs, as a film does: seconds of its clock,
+# packets and seconds for which more is looked at until it comes slower, and seconds of each look.
+_KEPT_S, _KEPT_PACKETS, _KEPT_PROBE_S, _LOOK_ON_S = 20.0, 600, 3.0, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +157,18 @@ class PacketQueue:
         if not opened.probed or stream is None:
             return packets
         look_at(packets, stream, first := deque[Arrival]())
-        leading = [(packet, arrived) for packet, arrived in first if packet.stream is stream]
-        stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
-        opened.by_arrival = bool(leading) and (
-            self._request.live or not is_sent_at_once(stamps, arrivals, timed=opened.timed)
-        )
+        looked, until = 0, time.monotonic() + _KEPT_PROBE_S
+        while True:
+            leading = [(packet, arrived) for packet, arrived in first if packet.stream is stream]
+            stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
+            at_once = bool(leading) and not self._request.live and is_sent_at_once(stamps, arrivals, timed=opened.timed)
+            times = [stamp for stamp in stamps if stamp is not None] or [0.0]
+            much = max(times) - min(times) > _KEPT_S or len(leading) > _KEPT_PACKETS or time.monotonic() > until
+            if not at_once or self._request.whole or much or len(first) == looked:
+                break
+            looked = len(first)
+            look_at(packets, stream, first, _LOOK_ON_S)
+        opened.by_arrival = bool(leading) and not at_once
         if opened.by_arrival:
             self._shown_from = -inf if self._request.whole else arrivals[-1]
             self.buffer = JitterBuffer(self._request.buffer, longest_wait(stamps, arrivals))

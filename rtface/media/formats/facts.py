@@ -20,6 +20,24 @@ _HELD_OF_STREAMS = {
     "mxf": set[str](),
 }
 _HELD_OF_FILMS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; None for all tags
+_LETTERED = ("mp4", "mov", "mpegts")  # hold a language of three letters (ISO 639-2)
+_CODES = (
+    "aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara as:asm av:ava ay:aym az:aze ba:bak be:bel bg:bul "
+    "bi:bis bm:bam bn:ben bo:bod br:bre bs:bos ca:cat ce:che ch:cha co:cos cr:cre cs:ces cu:chu cv:chv cy:cym "
+    "da:dan de:deu dv:div dz:dzo ee:ewe el:ell en:eng eo:epo es:spa et:est eu:eus fa:fas ff:ful fi:fin fj:fij "
+    "fo:fao fr:fra fy:fry ga:gle gd:gla gl:glg gn:grn gu:guj gv:glv ha:hau he:heb hi:hin ho:hmo hr:hrv ht:hat "
+    "hu:hun hy:hye hz:her ia:ina id:ind ie:ile ig:ibo ii:iii ik:ipk io:ido is:isl it:ita iu:iku ja:jpn jv:jav "
+    "ka:kat kg:kon ki:kik kj:kua kk:kaz kl:kal km:khm kn:kan ko:kor kr:kau ks:kas ku:kur kv:kom kw:cor ky:kir "
+    "la:lat lb:ltz lg:lug li:lim ln:lin lo:lao lt:lit lu:lub lv:lav mg:mlg mh:mah mi:mri mk:mkd ml:mal mn:mon "
+    "mr:mar ms:msa mt:mlt my:mya na:nau nb:nob nd:nde ne:nep ng:ndo nl:nld nn:nno no:nor nr:nbl nv:nav ny:nya "
+    "oc:oci oj:oji om:orm or:ori os:oss pa:pan pi:pli pl:pol ps:pus pt:por qu:que rm:roh rn:run ro:ron ru:rus "
+    "rw:kin sa:san sc:srd sd:snd se:sme sg:sag si:sin sk:slk sl:slv sm:smo sn:sna so:som sq:sqi sr:srp ss:ssw "
+    "st:sot su:sun sv:swe sw:swa ta:tam te:tel tg:tgk th:tha ti:tir tk:tuk tl:tgl tn:tsn to:ton tr:tur ts:tso "
+    "tt:tat tw:twi ty:tah ug:uig uk:ukr ur:urd uz:uzb ve:ven vi:vie vo:vol wa:wln wo:wol xh:xho yi:yid yo:yor "
+    "za:zha zh:zho zu:zul"
+)
+_LANGUAGES = {pair[:2]: pair[3:] for pair in _CODES.split()}
+"""Codes of ISO 639-2/T by those of ISO 639-1, which HLS lists name."""
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
@@ -32,11 +50,13 @@ _SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposi
 
 
 def stream_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
-    """Gives a stream's tags the keys of FFmpeg's writers: its name is a title.
+    """Gives a stream's tags the keys of FFmpeg's writers: its name is a title, its language has three letters.
 
     FFmpeg reads the name of an HLS rendition as a comment.
     """
     names = ("comment",) if format == "hls" else ("name", "track_name")
+    if "language" in given:
+        given = {**given, "language": _LANGUAGES.get(given["language"].lower(), given["language"])}
     return {"title" if key.lower() in names and "title" not in given else key: text for key, text in given.items()}
 
 
@@ -69,6 +89,8 @@ def unheld(
         for flag, by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):
             said &= ~Disposition[flag] if flags & Disposition[by] else ~Disposition(0)
         lost += [f"{number}: {key}" for key in _lacking(tags, _HELD_OF_STREAMS.get(format), film)]
+        if format in _LETTERED and len(tags.get("language", "und")) != 3:
+            lost.append(f"{number}: language {tags['language']}")
         lost += [f"{number}: flag {flag.name}" for flag in Disposition if said & flag]
     return lost
 

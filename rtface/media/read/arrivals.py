@@ -42,14 +42,14 @@ def stamp_of(packet: av.Packet[Any]) -> float | None:
     return None if ticks is None else float(ticks * packet.time_base)
 
 
-def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival]) -> None:
-    """Moves the packets of the first `PROBE_S` after the first of a stream to `first`."""
+def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival], seconds: float = PROBE_S) -> None:
+    """Moves the packets of some seconds after the first of a stream to `first`."""
     began, count = None, 0
     for packet, arrived in packets:
         first.append((packet, arrived))
         if packet.stream is leading:
             began, count = arrived if began is None else began, count + 1
-            if arrived - began >= PROBE_S or count >= PROBE_PACKETS:
+            if arrived - began >= seconds or count >= PROBE_PACKETS:
                 return
 
 

@@ -303,6 +303,23 @@ def test_of_a_persons_weights_no_plan_is_kept(recipe: Recipe, tmp_path: Path, mo
     assert stage.kernels[0] is None and stage.kernels[1] is not None
 
 
+def test_a_kept_plan_that_the_library_refuses_is_built_anew(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch, fp16=right)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    load, tried = tensorrt.Execution, list[bytes]()
+
+    def picky(library: Library, blob: bytes, kernels: Path) -> Any:
+        tried.append(blob)
+        if len(tried) == 1:
+            raise EngineError("made by another")
+        return load(library, blob, kernels)
+
+    monkeypatch.setattr(tensorrt, "Execution", picky)
+    tensorrt.open_tensorrt(recipe, gpu_here())[0].close()
+    assert stage.built == ["fp16", "fp16"]
+    assert len(tried) == 2
+
+
 def test_a_gpu_that_the_library_refuses_costs_no_build(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(monkeypatch, fp16=right)
     monkeypatch.setattr(tensorrt, "installed", lambda: (replace(RTX, targets=frozenset({(8, 0), (12, 0)})),))

@@ -6,12 +6,16 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from math import inf
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -19,8 +23,12 @@ import pytest
 
 from rtface.errors import InputError, InputMissing
 from rtface.frame import Frame
+from rtface.live.messages import SourceRequest
 from rtface.live.protocols import SoundPacket
+from rtface.live.sources import packet_queue
 from rtface.live.sources.open_source import open_sound_source
+from rtface.live.sources.open_stream import OpenedInput
+from rtface.live.sources.packet_queue import PacketQueue
 from rtface.live.sources.playback_pace import BurstDetector, longest_wait
 from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.live.sources.source_times import LONGEST_S, Backlog, JitterBuffer
@@ -139,6 +147,23 @@ class Phone(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         return
+
+
+@pytest.mark.parametrize("kept_s", [1.0, 8.0, inf])
+@pytest.mark.parametrize("timed", [True, False])
+def test_what_a_server_had_kept_for_seconds_is_no_film(kept_s: float, monkeypatch: pytest.MonkeyPatch, *, timed: bool):
+    now, video = [0.0], SimpleNamespace()
+    monkeypatch.setattr(packet_queue.time, "monotonic", lambda: now[0])
+
+    def demux(*_: object) -> Iterator[object]:
+        for number in range(1000):
+            now[0] += 1 / (30 if number >= 30 * kept_s else 300)
+            stamp = number if timed else None
+            yield SimpleNamespace(size=1, stream=video, dts=stamp, pts=stamp, time_base=Fraction(1, 30))
+
+    opened: Any = OpenedInput(cast(Any, SimpleNamespace(demux=demux)), cast(Any, video), None, probed=True, timed=timed)
+    PacketQueue(cast(Any, None), SourceRequest("stream", "http://127.0.0.1/x"), Counter()).probe(opened)
+    assert opened.by_arrival == (kept_s < inf)
 
 
 @contextmanager
