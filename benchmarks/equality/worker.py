@@ -2,7 +2,7 @@
 
 Nothing internal of rtface is imported, so that it runs in every version. The exceptions are the two
 live cases, `quality_levels` and `live_correction`: a live run depends on the clock, so they have to
-drive parts of it. Every name that these parts have had is tried.
+drive parts of it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,6 @@ import numpy as np
 
 import rtface
 from rtface.jobs.job import FilmJob
-
-# Names of what the two live cases need, newest first: "module:attribute".
-SIMULATE = ("benchmarks.ladder:simulate",)
-GOVERNOR = ("rtface.quality.governor:QualityGovernor", "rtface.ladder:Ladder")
-
-
-def _first(names: Sequence[str]) -> Any:
-    """The first that exists; of rtface, or of the checkout's benchmarks."""
-    sys.path.insert(0, str(Path.cwd()))
-    for module, name in (n.split(":") for n in names):
-        if Path(*module.split(".")).with_suffix(".py").exists():
-            return getattr(importlib.import_module(module), name)
-    sys.exit(f"none of {', '.join(names)} exists here; add the new name in worker.py")
 
 
 def _save(out: Path, frames: Iterable[Any], results: list[Any]) -> None:
@@ -156,7 +143,8 @@ def enhancer_own_faces(source: Path, out: Path) -> None:
 
 def quality_levels(source: Path, out: Path) -> None:
     """The quality levels of a live run under scripted loads, in the checkout's own simulation."""
-    simulate = _first(SIMULATE)
+    sys.path.insert(0, str(Path.cwd()))
+    simulate: Any = importlib.import_module("benchmarks.ladder").simulate
     runs: list[Any] = []
     for slow, noise, stalls in ((1.0, 0.15, 0.05), (1.6, 0.3, 0.2), (2.4, 0.45, 0.5)):
         run = simulate(60.0, lambda t, slow=slow: slow, noise, stalls)
@@ -186,42 +174,31 @@ class _Scripted:
         self._model.spent(next(self._costs), *rest)
 
 
-def _with_governor(step: Any, governor: Any) -> Any:
-    """The enhancement step of older versions, with a governor."""
-    parameters = list(inspect.signature(type(step)).parameters)
-    given = {n: getattr(step, f"_{n}") for n in parameters[:4]}
-    given[next(n for n in ("governor", "ladder") if n in parameters)] = governor
-    return type(step)(**given, small="rtface-s")
-
-
 def live_correction(source: Path, out: Path) -> None:
     """The correction as a live run does it, at quality levels that scripted costs bring about.
 
     An Enhancer gets the governor of a live run. Its period of a second is so long that no engine
     answers late, so the levels depend on the script alone.
     """
-    governor_type = _first(GOVERNOR)
+    from rtface.enhance.live import LiveEnhancer
+    from rtface.quality.governor import QualityGovernor
+
     made: list[Any] = []
     results: list[Any] = []
     for engine in ("rtface-s", "rtface-m"):
         costs = iter([0.1] * 5 + [1.9] * 20 + [0.1] * 200)
         with rtface.Enhancer(engine=engine, correct="always", max_faces=1) as enhance:
             step: Any = enhance._enhance
-            governor = governor_type(1.0, 30.0, "rtface-s")
+            governor = QualityGovernor(1.0, 30.0, "rtface-s")
             name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
             setattr(governor, name, _Scripted(getattr(governor, name), costs))
-            if Path("rtface/enhance/live.py").exists():
-                from rtface.enhance.live import LiveEnhancer
+            known = [*inspect.signature(LiveEnhancer).parameters, *inspect.signature(type(step)).parameters]
+            given: dict[str, Any] = {"light": "rtface-s"}
+            if "helpers" in known:
+                from rtface.enhance.corrector import Helpers
 
-                known = [*inspect.signature(LiveEnhancer).parameters, *inspect.signature(type(step)).parameters]
-                given: dict[str, Any] = {"light": "rtface-s"}
-                if "helpers" in known:
-                    from rtface.enhance.corrector import Helpers
-
-                    given = {"helpers": Helpers(**given)}
-                enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, **given)
-            else:
-                enhance._enhance = _with_governor(step, governor)
+                given = {"helpers": Helpers(**given)}
+            enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, **given)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
                 made.append(enhance(frame, time=0.2 * i))
                 results.append(_results(enhance))
