@@ -8,7 +8,6 @@ drive parts of it.
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -180,6 +179,7 @@ def live_correction(source: Path, out: Path) -> None:
     An Enhancer gets the governor of a live run. Its period of a second is so long that no engine
     answers late, so the levels depend on the script alone.
     """
+    from rtface.enhance.corrector import Helpers
     from rtface.enhance.live import LiveEnhancer
     from rtface.quality.governor import QualityGovernor
 
@@ -192,13 +192,8 @@ def live_correction(source: Path, out: Path) -> None:
             governor = QualityGovernor(1.0, 30.0, "rtface-s")
             name = next(n for n in dir(governor) if hasattr(getattr(governor, n), "spent"))
             setattr(governor, name, _Scripted(getattr(governor, name), costs))
-            known = [*inspect.signature(LiveEnhancer).parameters, *inspect.signature(type(step)).parameters]
-            given: dict[str, Any] = {"light": "rtface-s"}
-            if "helpers" in known:
-                from rtface.enhance.corrector import Helpers
-
-                given = {"helpers": Helpers(**given)}
-            enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, **given)
+            helpers = Helpers(light="rtface-s")
+            enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, helpers=helpers)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
                 made.append(enhance(frame, time=0.2 * i))
                 results.append(_results(enhance))

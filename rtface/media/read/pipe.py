@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -39,8 +40,15 @@ def refuse_pipe(path: str | os.PathLike[str]) -> None:
         raise InputMissing("{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path)
 
 
+def _opened(path: str) -> int:
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, "pipes cannot be read by their names on Windows", path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
 def _ready(pipe: int, milliseconds: int) -> bool:
     """Whether data or the end of a pipe is there within that time."""
+    assert sys.platform != "win32"  # there, none is opened
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
     return bool(waiting.poll(milliseconds))
@@ -67,7 +75,7 @@ class PipeReader:
         self.name = os.fspath(path)
         self.stopped = False
         self._stop = stop
-        self._pipe = os.open(self.name, os.O_RDONLY | os.O_NONBLOCK)
+        self._pipe = _opened(self.name)
         self._bytes, self._came = 0, deque[tuple[int, float]](maxlen=_CAME)
         self._full, self._at = False, 0.0  # whether the last read left something, and when that had come
 
