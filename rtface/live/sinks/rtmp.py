@@ -90,7 +90,7 @@ class RtmpLink(SendQueue):
         self._container.flags |= Flags.flush_packets.value
         self._stream = self._container.add_data_stream()
         self._count = 0
-        self._there, self._lost = threading.Event(), threading.Event()
+        self._lost = threading.Event()
         self._ending = False
         self._why = ""
         with av.logging.Capture(local=False) as said:
@@ -104,10 +104,6 @@ class RtmpLink(SendQueue):
                 av.logging.set_level(None)
         self._moved = time.monotonic()
         self._thread = start_thread("rtmp", self._send)
-
-    def put(self, data: bytes) -> None:
-        super().put(data)
-        self._there.set()
 
     def step(self) -> None:
         """Waits up to `TICK`.
@@ -141,8 +137,7 @@ class RtmpLink(SendQueue):
                     self.accepted, self._moved = self.accepted + len(head), time.monotonic()
                 else:
                     self._moved = time.monotonic()
-                    self._there.wait(TICK)
-                    self._there.clear()
+                    self._wait()
             if self.waiting_bytes:  # FFmpeg would go on sending; the process ends
                 return
         except (av.FFmpegError, OSError) as error:

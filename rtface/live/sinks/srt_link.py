@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 
 from rtface.errors import MissingComponent, RtfaceError, UsageError
-from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, SendQueue
+from rtface.live.sinks.tcp_channel import ConnectionLost, SendQueue
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 
@@ -35,14 +34,9 @@ class SrtLink(SendQueue):
             raise
         except (RtfaceError, OSError) as error:
             raise ConnectionLost(str(error).removeprefix(f"{shown(url)}: ").partition(";")[0]) from None
-        self._there = threading.Event()
         self._recent: deque[float] = deque()  # when the last messages were sent
         self._silent: float | None = None
         self._handed = 0
-
-    def put(self, data: bytes) -> None:
-        super().put(data)
-        self._there.set()
 
     @property
     def unsent(self) -> int:
@@ -50,8 +44,7 @@ class SrtLink(SendQueue):
 
     def step(self) -> None:
         if not self.waiting_bytes:
-            self._there.wait(TICK)
-            self._there.clear()
+            self._wait()
         if head := self._head(MESSAGE):
             self._peer.send(bytes(head))
             self._handed += len(head)

@@ -35,15 +35,21 @@ class SendQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, memoryview]] = deque()
-        self._lock = threading.Lock()
+        self._lock, self._there = threading.Lock(), threading.Event()
         self.waiting_bytes = self.accepted = 0
         self.idle = 0.0
 
     def put(self, data: bytes) -> None:
-        """Queues bytes."""
+        """Queues bytes, and wakes the thread that sends."""
         with self._lock:
             self._waiting.append((time.monotonic(), memoryview(data)))
             self.waiting_bytes += len(data)
+        self._there.set()
+
+    def _wait(self) -> None:
+        """Waits up to `TICK` for bytes."""
+        self._there.wait(TICK)
+        self._there.clear()
 
     @property
     def age(self) -> float:
@@ -92,7 +98,7 @@ class TcpChannel(SendQueue):
                 peer.setsockopt(socket.IPPROTO_TCP, low_water, _MAX_UNSENT_BYTES)
 
     def put(self, data: bytes) -> None:
-        """Queues bytes, and wakes the thread that sends."""
+        """Queues bytes, and wakes the thread that sends from its `select`."""
         super().put(data)
         with suppress(OSError):
             self._wake.send(b"\0")
