@@ -78,7 +78,7 @@ def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Se
 
     Args:
         faces: ``--faces``.
-        person: ``--person``: its P2 is told from the names that took its tracks where so many persons cannot have come.
+        person: ``--person``; its names stand in place of P2 in tracks: a number up to theirs is not missed.
         treatments: of the treatment file.
         tracks: of the run.
     """

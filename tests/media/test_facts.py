@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -80,9 +81,8 @@ def test_what_is_off_by_default_stays_off(tmp_path: Path, suffix: str) -> None:
     with av.open(out) as box:
         others = (*box.streams.audio, *box.streams.subtitles)
         assert [one.disposition & Disposition.default for one in others] == [0, 1, 0, 0]
-    source = FileSource(film)
-    source.close()
-    assert "2: flag default" in plan_output(source.info, tmp_path / "out.ts", drop=["subtitle"]).notes[-1]
+    with closing(FileSource(film)) as source:
+        assert "2: flag default" in plan_output(source.info, tmp_path / "out.ts", drop=["subtitle"]).notes[-1]
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".ts"])

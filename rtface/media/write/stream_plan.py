@@ -220,6 +220,16 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
+        if stream.early_s:
+            early = Message(
+                "stream {stream}: X-TIMESTAMP-MAP of its texts is not read: they come {early} s early, and those "
+                "before the first frame are lost; {--drop:{stream}} leaves them out",
+                code="texts_early",
+                stream=stream.index,
+                early=f"{stream.early_s:.1f}",
+            )
+            lost.append(early)
+            plan.notes.append(lost[-1])
         if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
             note = f"its timecode {code} is of no picture, and is left out"
         if note:
