@@ -55,7 +55,7 @@ def learn(
     """Learn a person's face, so that --person NAME restores it better."""
     from rtface.engine.learned import path_of
     from rtface_engines.environment import SetupOutput, find_python
-    from rtface_learn import judge, selection
+    from rtface_learn import judge, selection, work
     from rtface_learn.learn import learn as run
 
     if not is_person_name(name):
@@ -120,11 +120,20 @@ def learn(
                     "seconds": done.seconds, "share": done.share, "path": str(done.path or "")}, indent=2)  # fmt: skip
     if done.path is None:
         short = Message(
-            "nothing was kept: {share} of the training was done when its time was over, and a run gains {gained} over "
-            "the shipped restoration; give more {--minutes}",
+            "too little was learnt: {share} of the training was done when its time was over, and a run gains {gained} "
+            "over the shipped restoration; give more {--minutes}{on}",
             code="learn_too_short",
             share=f"{int(100 * done.share)} %",
             gained=gained,
+            on=Message(
+                ", or the same command again, which goes on there: pictures of the face and what was trained stay for "
+                "{days} days, and 'rtface persons remove {name}' deletes them",
+                code="learn_goes_on",
+                days=f"{work.STAYS_S / 86_400:.0f}",
+                name=name,
+            )
+            if done.stays
+            else "",
         )
         poor = Message(
             "nothing was kept: on pictures that it had not seen a run gains {gained} over the shipped restoration, "

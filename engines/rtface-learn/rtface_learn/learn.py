@@ -56,6 +56,7 @@ class TrainingOutcome:
         takes, seconds: how many takes it learnt from, and how long the training took.
         share: of the training that was done when its time was over, 0…1.
         photos: True if it learnt from photos alone, of which half of the change is kept.
+        stays: True if what was trained stays, so that the same command continues there.
     """
 
     path: Path | None
@@ -64,6 +65,7 @@ class TrainingOutcome:
     seconds: float
     share: float
     photos: bool
+    stays: bool = False
 
 
 def learn(
@@ -159,7 +161,7 @@ def learn(
             write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
             work.note(folder, shown)
         notify_share = partial(notify, Message("learning", code="learn_step"))
-        last = _trained(found(), _job(folder, recipe, minutes), notify_share)
+        last = _trained(found(), _job(folder, recipe, minutes, work.spent_s(folder)), notify_share)
         gains = dict[str, float]()
         seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
         meta = {
@@ -181,9 +183,10 @@ def learn(
             _check(own, LIGHT)  # the runs that judge check the other
             gains = judge.gains(pictures, matrices, name, folder, notify)
         if not gains or np.mean([*gains.values()]) < WORTH_DB:
-            return TrainingOutcome(None, gains, count, seconds, share, photos)
+            stays = share < 1 and work.stays(folder, seconds)
+            return TrainingOutcome(None, gains, count, seconds, share, photos, stays)
         notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
-        last = _trained(found(), _job(folder, recipe, minutes, whole=True), notify_share)
+        last = _trained(found(), _job(folder, recipe, minutes, 0.0, whole=True), notify_share)
         share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
         _check(own, DEFAULT, LIGHT)
@@ -229,8 +232,9 @@ def _prepare(
     (folder / "part.npz").replace(folder / learned.PAIRS)
 
 
-def _job(folder: Path, recipe: Any, minutes: float, whole: bool = False) -> Path:
-    """Writes the trainer's job; with `whole` the one that continues with the takes that judged."""
+def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = False) -> Path:
+    """Writes the trainer's job, for so many minutes after the seconds that calls before `spent`; with `whole` the one
+    that continues with the takes that judged."""
     size, memory = recipe.input.size, recipe.memory
     job = {
         "network": str(recipe.model_path),
@@ -250,7 +254,7 @@ def _job(folder: Path, recipe: Any, minutes: float, whole: bool = False) -> Path
         "steps": MORE if whole else STEPS,
         "batch": BATCH,
         "kept": KEPT,
-        "seconds": 60 * minutes * (MORE if whole else STEPS) / (MORE + STEPS),
+        "seconds": spent + 60 * minutes * (MORE if whole else STEPS) / (MORE + STEPS),
         "threads": cores(),
         "bf16": True,
         "seed": 1,

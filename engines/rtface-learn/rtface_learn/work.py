@@ -1,5 +1,5 @@
-"""The folder in which a person is learnt. It stays when that is interrupted in training, so that the same command
-continues there; at every other end it is removed."""
+"""The folder in which a person is learnt. It stays when that is interrupted in training, or its time was too short, so
+that the same command continues there; at every other end it is removed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rtface.engine import learned
 from rtface.errors import Interrupted, OutputError, RtfaceError, UsageError
 from rtface.util.file_lock import try_lock
 
-_KEY, _LOCK, _SHEET = learned.KEY, "lock", "sheet"
-_STAYS_S, _BEGINS_S = 7 * 86_400.0, 10.0
+_KEY, _LOCK, _SHEET, _SPENT = learned.KEY, "lock", "sheet", "spent"
+STAYS_S, _BEGINS_S = 7 * 86_400.0, 10.0
 """Seconds for which an interrupted call is kept; in which a call takes the lock of the folder that it made."""
 
 
@@ -56,6 +56,17 @@ def note(folder: Path, sheet: Path) -> None:
     (folder / _SHEET).write_bytes(os.fsencode(sheet.resolve()))
 
 
+def spent_s(folder: Path) -> float:
+    """Seconds of training after which the time of the calls before was over, each too short."""
+    return float((folder / _SPENT).read_text()) if (folder / _SPENT).is_file() else 0.0
+
+
+def stays(folder: Path, seconds: float) -> bool:
+    """Lets the folder stay after so many seconds of training in all, which were too short; whether it can."""
+    (folder / _SPENT).write_text(str(seconds))
+    return learned.continues(folder)
+
+
 def wrote(name: str, sheet: Path) -> bool:
     """True if an interrupted call for this person wrote the sheet."""
     with suppress(OSError):
@@ -92,7 +103,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
         _take(lock, name)
         before = (folder / _KEY).read_text() if learned.continues(folder) else ""
         if not key or before != key:
-            if before and not overwrite:
+            if before and not overwrite and not spent_s(folder):
                 raise UsageError(
                     "an interrupted call for {name} is kept, with other sources or faces left out, or of another "
                     "version of rtface: the same command as then continues it, {--overwrite=True} begins again",
@@ -103,8 +114,10 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
                 if path.name != _LOCK:
                     (shutil.rmtree if path.is_dir() else Path.unlink)(path)
             (folder / _KEY).write_text(key)
+        spent = spent_s(folder)
         try:
             yield folder
+            kept = spent_s(folder) > spent and learned.continues(folder)
         except KeyboardInterrupt as error:
             kept = learned.continues(folder)
             if kept:
@@ -112,7 +125,7 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
                     "interrupted; pictures of the face and what was trained so far are kept for {days} days: the same "
                     "command continues there, and 'rtface persons remove {name}' deletes them",
                     code="learn_kept",
-                    days=f"{_STAYS_S / 86_400:.0f}",
+                    days=f"{STAYS_S / 86_400:.0f}",
                     name=name,
                     signum=getattr(error, "signum", 2),
                 ) from None
@@ -135,7 +148,7 @@ def sweep() -> None:
     """Removes what calls left that were interrupted long ago, or killed where nothing can be continued."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
-            stays = _STAYS_S if learned.continues(folder) else _BEGINS_S
+            stays = STAYS_S if learned.continues(folder) else _BEGINS_S
             if not folder.is_symlink() and time.time() - folder.stat().st_mtime > stays:
                 with (folder / _LOCK).open("a+b") as lock:
                     if try_lock(lock):

@@ -41,7 +41,7 @@ from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
 from rtface.util.av_arrays import image_from_array
-from rtface_engines import child
+from rtface_engines import child, environment
 from rtface_learn import camera, commands, judge, learn, pairs, selection, takes, work
 from rtface_learn.takes import Take
 from tests.persons.made import ANNA, BEN, CLEO, at, learnt
@@ -370,14 +370,15 @@ class Training:
     """Stands in for the trainer: interrupted the first time, or in vain."""
 
     def __init__(self, *ends: BaseException | None) -> None:
-        self.ends, self.jobs = list(ends), list[dict[str, Any]]()
+        self.ends, self.jobs, self.step = list(ends), list[dict[str, Any]](), learn.STEPS
 
     def __call__(self, command: Any, received: Any, environment: Any = None) -> child.ExitStatus:
         self.jobs.append(json.loads(Path(command[-1]).read_text()))
         Path(self.jobs[-1]["checkpoint"]).touch()
         if (end := self.ends.pop(0)) is not None:
             raise end
-        received(json.dumps({"done": True, "better": False, "over": {"call": 0.0}, "seconds": 1.0, "step": 1}))
+        done = {"done": True, "better": False, "over": {}, "seconds": float(len(self.jobs)), "step": self.step}
+        received(json.dumps(done))
         return child.ExitStatus(0, [])
 
 
@@ -445,6 +446,25 @@ def test_an_interrupted_call_is_continued(
     assert not learned.unfinished_names() and not [*learned.unfinished().iterdir()]
     learning(photos)
     assert len(training.jobs) == 4 and quick == ["collect"] * 3
+
+
+def test_a_call_whose_time_was_too_short_is_continued(
+    tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, training = saved(tmp_path / "photos", 0.0), Training(None, None, None)
+    monkeypatch.setattr(child, "run", training)
+    monkeypatch.setattr(environment, "find_python", lambda *_: Path("/none"))
+    training.step = 9
+    for _ in range(2):
+        said = run("learn", "anna", str(photos), "--yes").stderr.replace("\n", " ")
+        assert "give more --minutes, or the same command again, which goes on there" in said
+        assert learned.unfinished_names() == ["anna"] and quick == ["collect"]
+    first, second = (job["seconds"] for job in training.jobs)
+    assert second == first + 1.0  # which the first one took
+    training.step = learn.STEPS
+    other = saved(tmp_path / "other", 0.0, 2.0)
+    assert "nothing was kept" in run("learn", "anna", str(other), "--yes").stderr.replace("\n", " ")
+    assert quick == ["collect"] * 2 and not learned.unfinished_names()
 
 
 @pytest.mark.parametrize(("better", "photos"), [(True, False), (False, False), (True, True)])
