@@ -23,6 +23,7 @@ from rtface.config.option_sources import load
 from rtface.config.options import GROUPS, OPTIONS, Option
 from rtface.errors import Interrupted, Message, RtfaceError, UsageError, message_of
 from rtface.util import parse
+from rtface.util.plugins import owner_of
 
 FAILED, USAGE = 1, 2
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout.")]
@@ -213,11 +214,14 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
         return FAILED
     if console.verbosity > 0:
         console.log("".join(traceback.format_exception(error)), "error", lines=True)
+    plugin, makers = owner_of(error)
     console.log(
         Message(
-            "this is a fault of rtface ({what}); please report it with what the same command says with -v "
+            "this is a fault of {owner} ({what}); please report it{makers} with what the same command says with -v "
             "and with 'rtface doctor --json'",
             code="fault",
+            owner=f"the plugin {plugin}" if plugin else "rtface",
+            makers=f" to its makers ({makers})" if makers else " to its makers" if plugin else "",
             what=f"{type(error).__name__}: {message_of(error)}",
         ),
         "error",

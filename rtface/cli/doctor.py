@@ -20,7 +20,8 @@ def doctor(*, json: Json = False, console: Console) -> None:
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            print_text(f"{finding.state:5}  {finding.name:{width}}  {finding.detail}")
+            mark = "-" if finding.state == "ok" and finding.repair else finding.state  # is not there, and few need it
+            print_text(f"{mark:5}  {finding.name:{width}}  {finding.detail}")
             if finding.repair:
                 print_text(f"{'':{width + 9}}-> {finding.repair}")
     if faults:

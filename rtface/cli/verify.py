@@ -86,12 +86,13 @@ def _check(path: Path, input: Path | None, trust: Path | None, json: bool, conso
         print_json(found.to_dict())
     for note in found.notes:
         console.log(note)
+    own = f"{path.name}: "  # some lines name the file that they are about
     for gap in found.gaps:
-        console.log(f"{path.name}: not checked: {gap}", "warning")
+        console.log(f"{own}not checked: {gap.removeprefix(own)}", "warning")
     for proof in found.proofs:
-        console.log(f"{path.name}: {proof}")
+        console.log(f"{own}{proof.removeprefix(own)}")
     for problem in found.problems:
-        console.log(f"{path}: {problem}", "error")
+        console.log(f"{path}: {problem.removeprefix(own)}", "error")
     answers = {"sidecar": found.sidecar, "credentials": found.credentials, "input": found.input}
     parts = [f"{name}: {answer}" for name, answer in answers.items() if answer != "not checked"]
     if found.gaps:

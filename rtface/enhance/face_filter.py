@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from rtface.analysis.track_report import TrackReport
 from rtface.analysis.treatment_file import Treatments
+from rtface.config.options import assigned_persons
 from rtface.errors import Message, UsageError
 from rtface.frame import Face
 from rtface.protocols import ALL_FACES
-from rtface.util.parse import is_person_name, is_person_number
+from rtface.util.parse import UNKNOWN_PERSON, is_person_name, is_person_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,12 @@ class FaceFilter:
         return widest(chosen, 1 if self.largest else self.most)
 
 
-def unseen(faces: str, treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:
+def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:
     """One line for each option that named tracks or persons which the finished run never saw.
 
     Args:
         faces: ``--faces``.
+        person: ``--person``; its names stand in place of P2 in tracks: a number up to theirs is not missed.
         treatments: of the treatment file.
         tracks: of the run.
     """
@@ -85,7 +88,15 @@ def unseen(faces: str, treatments: Treatments, tracks: Sequence[TrackReport]) ->
     )
     chosen = {*map(str, wanted.ids or ()), *wanted.persons}
     treated = {*map(str, treatments.by_track), *treatments.by_person}
+    given, shown = assigned_persons(person), Counter(track.person for track in tracks)
+    shown[""] = shown[UNKNOWN_PERSON] = 0
+    most = sum(
+        min(count, 1 if is_person_number(one) else 1 + sum(name == one for name in given.values()))
+        for one, count in shown.items()
+    )
+    gone = {one.lower() for one in given if one not in here and (one.isdecimal() or int(one[1:]) > most)}
     named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
+    by_hand = Message("{--person}", code="person_option")
     file = Message("the treatment file", code="treatment_file")
     return [
         Message(
@@ -94,6 +105,6 @@ def unseen(faces: str, treatments: Treatments, tracks: Sequence[TrackReport]) ->
             what=what,
             names=", ".join(name.upper() if is_person_number(name) else name for name in sorted(missed)),
         )
-        for what, missed in ((named, chosen - here), (file, treated - here - chosen))
+        for what, missed in ((named, chosen - here), (by_hand, gone - chosen), (file, treated - here - chosen))
         if missed
     ]

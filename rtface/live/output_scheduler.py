@@ -169,6 +169,8 @@ class OutputScheduler:
         for name, sink in self._sinks:
             with self._stats.tolerate(f"sink {name}", name):
                 sink.write(frame)
+                continue
+            self._stats.count("dropped:sink")  # of itself it counts what it did not send
         self._filters.shown(frame)
         now = self._clock()
         self._pts, self._shown_at = frame.pts, now

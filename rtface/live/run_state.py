@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import wait
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 
 from rtface.concurrency.threads import call_in_thread
-from rtface.errors import log
+from rtface.errors import log, reason
 from rtface.live.control.preview import Preview
 from rtface.live.controls import LiveControls
 from rtface.live.protocols import Endpoint, LiveSink, LiveSource, SoundFormat, SoundSource, VideoFormat
@@ -68,12 +69,13 @@ class Endpoints:
 
     def close(self) -> None:
         """Closes all at the same time, in at most a second; recordings once they are complete."""
-        closing = {end: call_in_thread("close", end.close) for end in self._all()}
+        closing = {end: call_in_thread("close", methodcaller("close"), end) for end in self._all()}
         done = wait(closing.values(), CLOSE_S).done
         done |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done
         for closed in done:
             if (error := closed.exception()) is not None:
-                log.error("a source or sink could not be closed", exc_info=error)
+                log.error("a source or sink could not be closed: %s", reason(error))
+                log.debug("closing failed", exc_info=error)
 
     def _all(self) -> list[Endpoint]:
         return [self.source, *([self.sound] if self.sound else []), *self.sinks]

@@ -83,6 +83,10 @@ class FilmChain:
         """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
         return join_fields(self._corrector(items))
 
+    def remember(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The items, their frames with a copy of the image where stages or ``--compare`` show it."""
+        return self._stages.remember(items, always=self._plan.options.compare is not None)
+
     def frames(
         self,
         items: Iterator[Item],
@@ -104,7 +108,7 @@ class FilmChain:
             InputError: a pipe's only sound may be lost.
         """
         options, left = self._plan.options, threading.Event()
-        items = self._stages.remember(all_unfaded(items, self._curve), always=options.compare is not None)
+        items = all_unfaded(self.remember(items), self._curve)
 
         def over() -> bool:
             return left.is_set() or (stop is not None and stop())

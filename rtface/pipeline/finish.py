@@ -62,7 +62,7 @@ def carry_out(
             found = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
             report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
             report.notes += missed_persons(options.person, report.tracks)
-            report.notes += unseen(options.faces, plan.treatments, report.tracks)
+            report.notes += unseen(options.faces, options.person, plan.treatments, report.tracks)
         finish(plan, report, made, stop=stop, building=building, signed=signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()

@@ -28,6 +28,7 @@ from rtface.pipeline.film_chain import FilmChain
 from rtface.pipeline.plan import RunPlan
 from rtface.pipeline.progress import Progress, Show
 from rtface.pipeline.runtime import BuildProgress
+from rtface.protocols import Item
 from rtface.report import ImageReport, Report
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
@@ -169,7 +170,8 @@ class _Stills:
     def run(self, progress: Show | None, stop: threading.Event) -> None:
         """Reads, enhances and writes every image."""
         began = perf_counter()
-        items = self.steps.frames(self._read(), stop=stop.is_set, hold=False, waiting=1)  # photos are large
+        read = self._unfaded(self.steps.remember(self._read()))
+        items = self.steps.frames(read, stop=stop.is_set, hold=False, waiting=1)  # photos are large
         try:
             for item in items:
                 if isinstance(item, Frame):
@@ -216,7 +218,7 @@ class _Stills:
                 f"{self.skipped} there already)"
             )
 
-    def _read(self) -> Iterator[Frame]:
+    def _read(self) -> Iterator[Item]:
         for source, target in self.jobs:
             if self.folder and target.exists() and not self.options.overwrite:
                 self.skipped += 1
@@ -233,15 +235,14 @@ class _Stills:
                 continue
             self.stats.count("frames_in")
             self._waiting.append((still, plan, lost))
-            yield still.frame if self.fading is None else self._unfaded(still.frame)
+            yield still.frame
 
-    def _unfaded(self, frame: Frame) -> Frame:
-        assert self.fading is not None
-        curve = self.fading.curve([frame])
-        if curve is None:
-            return frame
-        self.made.unfaded += 1
-        return unfaded(frame, curve)
+    def _unfaded(self, items: Iterator[Item]) -> Iterator[Item]:
+        for item in items:
+            if self.fading and isinstance(item, Frame) and (curve := self.fading.curve([item])) is not None:
+                self.made.unfaded += 1
+                item = unfaded(item, curve)
+            yield item
 
     def _write(self, frame: Frame) -> None:
         still, plan, lost = self._waiting.pop(0)

@@ -182,10 +182,10 @@ class Stages:
             yield self.process(item) if isinstance(item, Frame) else item
 
     def remember(self, items: Iterable[Item], *, always: bool = False) -> Iterator[Item]:
-        """The items, with a copy of every frame's image on it where a stage needs that, or always; in front of the
-        enhancement."""
+        """The items, with a copy of every frame's image on it where a stage needs that, or always; in front of all that
+        changes it."""
         for item in items:
-            if (always or self.needs_before) and isinstance(item, Frame):
+            if (always or self.needs_before) and isinstance(item, Frame) and item.before is None:
                 item = replace(item, before=before(item))
             yield item
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from rtface._version import __version__
@@ -173,6 +174,28 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
         return (tuple(answer) if isinstance(answer, Iterator) else answer), None
     except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for
         return None, str(error) or reason(error)
+
+
+def owner_of(error: BaseException) -> tuple[str, str]:
+    """Names the distribution of the plugin that made a mistake, and where its makers are; "" and "" for rtface's own.
+
+    It is the one whose code raised the error last, whose object lacks what rtface asked for, or whose function takes
+    other arguments.
+    """
+    listed = [one for kind in GROUPS for one in installed(kind).values() if one.dist]
+    points = {one.module.partition(".")[0]: one for one in listed}
+    lacking = getattr(error, "obj", None)
+    modules = [(lacking if isinstance(lacking, type) else type(lacking)).__module__]
+    if isinstance(error, TypeError):
+        modules += [one.module for one in listed if str(error).startswith((f"{one.attr}.", f"{one.attr}("))]
+    raised = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+    modules += [next((one for one in reversed(raised) if one.partition(".")[0] in {"rtface", *points}), "")]
+    for point in filter(None, (points.get(one.partition(".")[0]) for one in modules)):
+        assert point.dist is not None
+        facts = point.dist.metadata
+        urls = [text.rpartition(", ")[2] for text in facts.get_all("Project-URL") or ()]
+        return point.dist.name, next(iter((*urls, *(facts.get_all("Author-email") or ()))), "")
+    return "", ""
 
 
 def _attribute(target: str) -> Any:

@@ -30,7 +30,10 @@ def test_json_lists_every_finding_and_the_exit_code_follows(monkeypatch):
         answer = json.loads(result.stdout)
         assert answer["ok"] is (code == 0)
         assert answer["findings"] == [finding.to_dict() for finding in found]
+    few = doctor_checks.Finding("vcam", "ok", "cannot be used here", "make one")
+    monkeypatch.setattr(doctor_checks, "examine", lambda: [good, bad, few])
     result = CliRunner().invoke(app, ["doctor"])
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["ok", "fault", "->", "-", "->"]
     assert "-> pip install it" in result.stdout
     assert "1 fault found" in result.stderr
 

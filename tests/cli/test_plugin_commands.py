@@ -23,6 +23,13 @@ def greet(name: str) -> None:
         raise InputError(f"{name}: no name")
     print("hello", name)
 
+@command()
+def stumble() -> None:
+    None.upper()
+
+class Wall:
+    def __init__(self, address: str) -> None: ...
+
 crowd = typer.Typer(help="Greet a whole crowd of people, one after the other, each of them by the first name.")
 crowd.command(hidden=True)(greet)
 crowd.command("whisper", help="Greet softly.")(greet)
@@ -42,8 +49,12 @@ silent = greeting.commands:silent
 queue.greet = greeting.commands:greet
 queue.show = greeting.commands:greet
 run = greeting.commands:greet
+stumble = greeting.commands:stumble
 broken = broken_greeting:greet
+[rtface.sinks]
+wall = greeting.commands:Wall
 """
+HOME = "Project-URL: Issues, https://example.org/issues\n"
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +66,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "__init__.py").touch()
     (package / "commands.py").write_text(SOURCE)
     (tmp_path / "broken_greeting.py").write_text('raise SystemExit("no licence")')
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\nSummary: Greetings.\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\nSummary: Greetings.\n" + HOME)
     (info / "entry_points.txt").write_text(POINTS)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("greeting", "greeting.commands"):
@@ -99,6 +110,13 @@ def test_a_broken_plugin_costs_its_command_only() -> None:
     said = runner.invoke(app, ["broken"])
     assert said.exit_code == 1 and "broken of greeting cannot be loaded from broken_greeting:greet" in said.stderr
     assert "no licence" in said.stderr and runner.invoke(app, ["queue", "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("words", [["stumble"], ["run", "camera:0", "wall:hall"]])
+def test_a_plugins_mistake_is_its_own(words: list[str]) -> None:
+    said = CliRunner().invoke(app, words)
+    assert said.exit_code == 1 and "this is a fault of the plugin greeting (" in said.stderr
+    assert "to its makers (https://example.org/issues) with" in said.stderr
 
 
 def test_a_command_that_is_not_there_names_the_meant_one() -> None:

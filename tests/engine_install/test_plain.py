@@ -38,8 +38,10 @@ def test_a_network_of_ones_own(published: Publisher, tmp_path: Path) -> None:
     result = call("mine", "--from", path)
     assert result.exit_code == 0, result.output
     assert "mine is not an engine that rtface knows; it is added as an engine of your own" in result.stderr
+    assert "checked in f32: some seconds, of a large network minutes" in result.stderr
     recipe = load_recipe(folder("mine") / "recipe.toml")
     assert (recipe.input.size, recipe.batch.max, recipe.weights.parameters) == (64, 16, 12)
+    assert recipe.precision.default == "f32"  # in bf16 some networks compile for a quarter of an hour
     assert not recipe.licence.commercial_use and recipe.controls.fidelity is None
     assert recipe.model_path.read_bytes() == path.read_bytes()
     engines = EngineSet("mine", device="onnx", threads=1)
@@ -53,6 +55,7 @@ def test_a_known_name_brings_its_licence(published: Publisher, tmp_path: Path) -
     assert call("tiny-2", "--from", path).exit_code == 0
     recipe = load_recipe(folder("tiny-2") / "recipe.toml")
     assert (recipe.family, recipe.licence.weights, recipe.summary) == ("GAN", "S-Lab-1.0", "the second")
+    assert recipe.precision.default == "bf16"
     assert "an ONNX file does not say whose network it is" in call("--from", path).stderr
 
 

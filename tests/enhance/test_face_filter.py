@@ -47,17 +47,20 @@ def test_refused_with_the_way_out(text: str, most: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("faces", "treated", "said"),
+    ("faces", "person", "treated", "said"),
     [
-        ("all", {}, []),
-        ("1,anna", {1: ON}, []),
-        ("1,8,P9", {}, ["--faces 1,8,P9 had no effect for 8, P9: no such face came"]),
-        ("all", {1: ON, 7: ON}, ["the treatment file had no effect for 7, P2: no such face came"]),
+        ("all", "anna@P2,1", {}, []),
+        ("1,anna", "anna", {1: ON}, []),
+        ("1,8,P9", "anna", {}, ["--faces 1,8,P9 had no effect for 8, P9: no such face came"]),
+        ("all", "anna@P2,P7,12", {}, ["--person had no effect for 12, P7: no such face came"]),
+        ("all", "anna", {1: ON, 7: ON}, ["the treatment file had no effect for 7, P2: no such face came"]),
     ],
 )
-def test_faces_that_never_came_are_said(faces: str, treated: dict[int, Treatment], said: list[str]) -> None:
+def test_faces_that_never_came_are_said(
+    faces: str, person: str, treated: dict[int, Treatment], said: list[str]
+) -> None:
     """P2 is called anna: it is no label of this run."""
     persons = {"p1": ON, "p2": ON, "anna": ON} if said and treated else {}
     tracks = [TrackReport(k, 0, 1, 25, 90.0, {}, {}, 1.0, person=name) for k, name in ((1, "P1"), (2, "anna"))]
-    lines = unseen(faces, Treatments(treated, persons), tracks)
+    lines = unseen(faces, [person], Treatments(treated, persons), tracks)
     assert [str(line).startswith(start) for line, start in zip(lines, said, strict=True)] == [True] * len(said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +20,7 @@ from rtface.media.formats.facts import stream_tags, unheld
 from rtface.media.read.source import FileSource
 from rtface.media.write.stream_plan import plan_output
 from tests.media.conftest import make_film, passthrough
+from tests.media.test_survival import subtitles
 
 _LANGUAGES = ["deu", "swe", "eng"]
 _NAMES = ["Everything", "Microphone (Ünal)", "Game"]
@@ -64,6 +66,23 @@ def test_names_go_round_through_the_containers(tmp_path: Path) -> None:
     lost = [[line for line in lines if "no place" in line] for lines in notes]
     assert [len(lines) for lines in lost] == [0, 1, 0]
     assert "2: flag comment, 3: flag hearing_impaired" in lost[1][0]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+def test_what_is_off_by_default_stays_off(tmp_path: Path, suffix: str) -> None:
+    def extra(box: Any) -> Callable[[], None]:
+        write = _sounds(box), subtitles()(box)
+        for stream, flag in zip((*box.streams.audio, *box.streams.subtitles), (0, 1, 0, 0), strict=True):
+            stream.disposition = Disposition(flag)
+        return lambda: [each() for each in write].clear()
+
+    film = make_film(tmp_path / "in.mkv", frames=50, extra=extra)
+    passthrough(film, out := tmp_path / f"out{suffix}", strict=True)
+    with av.open(out) as box:
+        others = (*box.streams.audio, *box.streams.subtitles)
+        assert [one.disposition & Disposition.default for one in others] == [0, 1, 0, 0]
+    with closing(FileSource(film)) as source:
+        assert "2: flag default" in plan_output(source.info, tmp_path / "out.ts", drop=["subtitle"]).notes[-1]
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".ts"])

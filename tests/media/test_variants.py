@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,11 +16,13 @@ import numpy as np
 import pytest
 
 import rtface
-from rtface.errors import InputError
+from rtface.errors import InputError, OutputError
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import open_stream
 from rtface.media.read.container import choose_video, open_container
+from rtface.media.read.source import FileSource
 from rtface.media.read.variants import kept_streams
+from rtface.media.write.stream_plan import plan_output
 from rtface.trust.inspection import inspect_file
 from tests.media.conftest import counting_server
 
@@ -104,6 +107,30 @@ def test_the_best_variant_alone_is_fetched_and_written(
         assert [bytes(p) for p in box.demux(box.streams.subtitles[0]) if p.size] == [b"spoken"]
     times = media.first_times(output)
     assert times["audio"] - times["video"] == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("clock", "early"),
+    [
+        ("MPEGTS:900000,LOCAL:00:00:00.000", "10.0"),
+        ("LOCAL:00:01.5,MPEGTS:270000", "1.5"),
+        ("MPEGTS:0,LOCAL:00:00.0", ""),
+    ],
+)
+def test_texts_whose_map_of_times_is_not_read_are_said(
+    folder: Path, tmp_path: Path, served: tuple[str, Counter[str]], clock: str, early: str
+) -> None:
+    (folder / "mapped.m3u8").write_text((folder / "master.m3u8").read_text().replace("text.m3u8", "maps.m3u8"))
+    (folder / "maps.m3u8").write_text((folder / "text.m3u8").read_text().replace("text0", "map0"))
+    text = (folder / "text0.vtt").read_text().replace("WEBVTT", f"WEBVTT\nX-TIMESTAMP-MAP={clock}")
+    (folder / "map0.vtt").write_text(text)
+    for path in (folder / "mapped.m3u8", f"{served[0]}/mapped.m3u8"):
+        with closing(FileSource(path)) as source:
+            said = [note for note in plan_output(source.info, tmp_path / "out.mkv").notes if "X-TIMESTAMP-MAP" in note]
+            assert [f"come {early} s early" in note for note in said] == [True] * bool(early)
+            with pytest.raises(OutputError, match="TIMESTAMP") if early else nullcontext():
+                plan_output(source.info, tmp_path / "out.mkv", strict=True)
+            plan_output(source.info, tmp_path / "out.mkv", strict=True, drop=["subtitle"])
 
 
 @pytest.mark.parametrize(

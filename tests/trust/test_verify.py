@@ -295,12 +295,14 @@ def test_the_command_says_what_was_shown(films: dict[str, Path], tmp_path: Path)
     out, source = tmp_path / "films" / "out.mkv", tmp_path / "films" / "in.mkv"
     result = run(out, source)
     assert result.exit_code == 0 and "every sample outside the boxes is the input's" in result.stderr
+    assert "out.mkv: the bytes that the manifest names" in result.stderr and "out.mkv: out.mkv" not in result.stderr
     assert run(out, out.with_name("out.mp4")).exit_code == 0  # two outputs
     said = json.loads(run(out, "--json").stdout)
     assert said["same"] and (said["sidecar"], said["input"]) == ("same", "not checked")
     with out.open("ab") as file:
         file.write(b"more")
-    assert run(out).exit_code == 3 and run(out.with_name("none.mkv")).exit_code == 1
+    assert (result := run(out)).exit_code == 3 and run(out.with_name("none.mkv")).exit_code == 1
+    assert "out.mkv: its bytes are not those" in result.stderr
     assert run(source).exit_code == 2  # it has no manifest
     for gone, instead in (("--write", "sha256sum"), ("--manifest", "next to OUTPUT")):
         result = run(out, gone)

@@ -165,7 +165,7 @@ class LiveStatus:
             # The usual causes also where there were none; "sink" is of all outputs together.
             "dropped": {"late": 0, "source": 0}
             | self._counted("dropped:")
-            | {"sink": sum(end.health.dropped for _, end in self.sinks)},
+            | {"sink": counters["dropped:sink"] + sum(end.health.dropped for _, end in self.sinks)},
             "passed": {"late": 0} | self._counted("passed:"),
             "faults": counters["faults"],
             "cpu_share": round(self.processor.share, 3),

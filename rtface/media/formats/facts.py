@@ -41,9 +41,10 @@ _LANGUAGES = {pair[:2]: pair[3:] for pair in _CODES.split()}
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
-    "matroska": _KINDS | Disposition.original | Disposition.descriptions,
-    "webm": Disposition.forced | Disposition.captions | Disposition.descriptions,
-    "mp4": _KINDS | Disposition.captions | Disposition.descriptions,
+    "matroska": _KINDS | Disposition.original | Disposition.descriptions | Disposition.default,
+    "webm": Disposition.forced | Disposition.captions | Disposition.descriptions | Disposition.default,
+    "mp4": _KINDS | Disposition.captions | Disposition.descriptions | Disposition.default,
+    "mov": Disposition.default,
     "mpegts": _IMPAIRED | Disposition.clean_effects,
 }
 _SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposition.lyrics | Disposition.karaoke

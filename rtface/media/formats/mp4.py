@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import BinaryIO
@@ -139,13 +139,17 @@ def note_picture(
     file.write(moov)
 
 
-def note_languages(file: BinaryIO, languages: Sequence[str]) -> None:
-    """Notes the language of each track, in letters.
+def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) -> None:
+    """Notes the language of each track, in letters, and which are `off` until somebody chooses them.
 
-    FFmpeg's writer of MOV has numbers for some languages only, and none for codes such as deu and swe.
+    FFmpeg's writer of MOV has numbers for some languages only, and none for codes such as deu and swe; that of both
+    containers enables the first track of a kind where none is on by default.
     """
     with changed_index(file) as moov:
-        for track, language in zip(inner_boxes(moov, 8, len(moov), b"trak"), languages, strict=False):
+        tracks = zip(inner_boxes(moov, 8, len(moov), b"trak"), languages, strict=False)
+        for number, (track, language) in enumerate(tracks):
+            if number in off and (head := find_box(moov, *track, b"tkhd")):
+                moov[head[0] + 3] &= 0xFE  # track_enabled
             media = find_box(moov, *track, b"mdia", b"mdhd")
             if media and len(language) == 3 and language.isascii() and language.islower():
                 first, second, third = (ord(letter) - 0x60 for letter in language)

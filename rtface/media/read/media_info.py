@@ -39,6 +39,7 @@ class StreamInfo:
         cover: the bytes of a cover image (attached_pic streams only).
         template: PyAV's stream, alive until the source is closed.
         first: its first packet, where it was looked for and lies near the beginning of the file.
+        early_s: seconds by which its texts come too early.
     """
 
     index: int
@@ -51,6 +52,7 @@ class StreamInfo:
     template: Stream = field(repr=False, compare=False)
     cover: bytes | None = field(default=None, repr=False)
     first: bytes | None = field(default=None, repr=False, compare=False)
+    early_s: float = 0.0
 
     @property
     def speakers_unknown(self) -> bool:

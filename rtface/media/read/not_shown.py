@@ -3,23 +3,49 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from urllib.parse import urljoin
 
 import av
 from av.container import InputContainer
 
 from rtface.media.formats import matroska, mp4
 from rtface.media.formats.color import UNSPECIFIED, ColorTags, HdrMetadata
+from rtface.media.read.container import NETWORK_OPTIONS
 from rtface.redaction import is_url
+from rtface.util.av_input import open_input
+from rtface.util.parse import parse_time
 
 _HIDDEN = {
     "MVC": "a second view (MVC)",
     "SVC": "a finer layer (SVC)",
     "layer": "a second view, a finer layer or transparency (MV-HEVC, SHVC)",
 }
+
+_CLOCK = re.compile(r"X-TIMESTAMP-MAP=(?=.*MPEGTS:(\d+))(?=.*LOCAL:([\d:.]+))")
+_NAMED = (re.compile(r'#EXT-X-MEDIA:(?=.*TYPE=SUBTITLES).*?URI="([^"]+)"'), re.compile(r"^([^#\s].*)", re.MULTILINE))
+_LONGEST = 1024  # KiB that are read of a list
+
+
+def early_s(path: str | os.PathLike[str]) -> float:
+    """Reads by how many seconds the texts of an HLS list come too early, since FFmpeg passes over their map of times;
+    0 where no map is in its first texts."""
+    at, text = os.fspath(path), ""
+    with suppress(av.FFmpegError, ValueError):
+        for named in (*_NAMED, None):
+            how = NETWORK_OPTIONS if is_url(at) else {"protocol_whitelist": "file"}
+            with open_input(at if is_url(at) else f"file:{at}", format="data", container_options=how) as container:
+                text = b"".join(bytes(each) for each in islice(container.demux(), _LONGEST)).decode("utf-8", "replace")
+            if named and (found := named.search(text)):
+                at = urljoin(at, found[1]) if is_url(at) else str(Path(at).parent / found[1])
+        if clock := _CLOCK.search(text):
+            return int(clock[1]) / 90_000 - parse_time(clock[2])
+    return 0.0
 
 
 def not_shown(

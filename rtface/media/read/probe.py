@@ -27,7 +27,7 @@ from rtface.media.read.container import (
 from rtface.media.read.decoder import Decoder
 from rtface.media.read.frame_form import Fields
 from rtface.media.read.media_info import Chapter, MediaInfo, StreamInfo
-from rtface.media.read.not_shown import not_shown, unread_header
+from rtface.media.read.not_shown import early_s, not_shown, unread_header
 from rtface.media.read.start_timecode import find_timecode
 from rtface.media.read.timeline import Cut
 from rtface.media.read.variants import kept_streams
@@ -88,6 +88,7 @@ def describe(
     width, height = _upright_size(image, first.display)
     alpha = any(c.is_alpha for c in image.format.components)
     tags, hdr = tags_of(image, decoder.form.siting), hdr_of(image)
+    early = early_s(path) if container.format.name == "hls" and container.streams.subtitles else 0.0
     streams = [
         StreamInfo(
             stream.index,
@@ -99,6 +100,7 @@ def describe(
             stream.index == video.index,
             stream,
             decoder.covers.get(stream.index),
+            early_s=early if stream.type == "subtitle" else 0.0,
         )
         for stream in kept_streams(container, video)
     ]

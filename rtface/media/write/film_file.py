@@ -236,8 +236,8 @@ class FilmFile:
             self._file.discard()
 
     def _note_header(self, file: BinaryIO) -> None:
-        languages = self.streams.languages
-        note_header(file, self.plan, self.changed.change, number=self._number, languages=languages, stats=self.stats)
+        change = self.changed.change
+        note_header(file, self.plan, change, number=self._number, streams=self.streams, stats=self.stats)
 
     def _keep(self) -> str | None:
         """Gives the working file its partial name if it plays and is wanted, else removes it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import BinaryIO
 
 from rtface.errors import Message
@@ -10,12 +9,13 @@ from rtface.media.formats import matroska, mp4
 from rtface.media.formats.immersive import projection, sample_boxes
 from rtface.media.marks.provenance import NAMES, Change, append_xmp_box, true_tags, xmp
 from rtface.media.marks.tags import rewrite
+from rtface.media.write.output_streams import OutputStreams
 from rtface.media.write.stream_plan import OutputPlan
 from rtface.stats import Stats
 
 
 def note_header(
-    file: BinaryIO, plan: OutputPlan, change: Change, *, number: int, languages: Sequence[str], stats: Stats
+    file: BinaryIO, plan: OutputPlan, change: Change, *, number: int, streams: OutputStreams, stats: Stats
 ) -> None:
     """Puts what turned out to be true in the place of what the header says, and the XMP behind the film.
 
@@ -24,7 +24,7 @@ def note_header(
         plan: of it.
         change: what was changed on its frames.
         number: of the track of these among the video tracks.
-        languages: of all tracks.
+        streams: what was written.
         stats: receives warnings.
     """
     tags, info, video, format = plan.metadata, plan.info, plan.video, plan.format
@@ -45,7 +45,6 @@ def note_header(
             )
     if format in ("mp4", "mov"):
         mp4.note_picture(file, number, size, aspect=video.aspect, hdr=info.hdr, boxes=sample_boxes(info.views))
-        if format == "mov":
-            mp4.note_languages(file, languages)
+        mp4.note_tracks(file, streams.languages, streams.off)
         if packet := xmp(said, info.xmp) if tags and change else info.xmp:
             append_xmp_box(file, packet)

@@ -54,6 +54,7 @@ class OutputStreams:
         video: the video stream, its encoder configured.
         muxer: where its packets go.
         languages: those of all streams.
+        off: numbers of the subtitles that are not shown by default.
         joints: of the sound.
     """
 
@@ -86,6 +87,7 @@ class OutputStreams:
         for text in texts:
             text.time_base = text_clock(container, plan.video.time_base)
         self.languages = [one.metadata.get("language", "") for one in container.streams]
+        self.off = {one.index for one in container.streams.subtitles if not one.disposition & Disposition.default}
         if chapters := self._chapters():
             container.set_chapters(chapters)  # pyright: ignore[reportArgumentType]
         self.muxer = Muxer(container, plan, self.video.index, texts=texts, unheard=unheard, stats=stats)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import av
+from av.stream import Disposition
 
 from rtface.errors import Message, OutputError, UsageError
 from rtface.media.cuda.nvenc import Encoding, choose_encoder, names_gpu
@@ -219,6 +220,16 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
+        if stream.early_s:
+            early = Message(
+                "stream {stream}: X-TIMESTAMP-MAP of its texts is not read: they come {early} s early, and those "
+                "before the first frame are lost; {--drop:{stream}} leaves them out",
+                code="texts_early",
+                stream=stream.index,
+                early=f"{stream.early_s:.1f}",
+            )
+            lost.append(early)
+            plan.notes.append(lost[-1])
         if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
             note = f"its timecode {code} is of no picture, and is left out"
         if note:
@@ -272,10 +283,16 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
 def _facts_lost(plan: OutputPlan) -> list[Message]:
     """Says what of film and streams the container has no place for."""
     kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
+    streams = [one for one in plan.info.streams if one.enhanced or one.index in kept]
+    # Players take the first of a kind where no flag is left: what was the first choice is no fact that is lost.
+    shown = {one.kind: Disposition.default & one.disposition for one in reversed(streams)}
     told = [
-        (one.index, {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")}, one.disposition)
-        for one in plan.info.streams
-        if one.enhanced or one.index in kept
+        (
+            one.index,
+            {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")},
+            one.disposition & ~shown[one.kind],
+        )
+        for one in streams
     ]
     lost = unheld(plan.format, plan.info.metadata, told)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)

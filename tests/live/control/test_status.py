@@ -152,6 +152,7 @@ def test_the_json_has_everything_and_no_secret():
     stats.count("frames_in", 310)
     stats.count("frames_out", 300)
     stats.count("dropped:late", 10)
+    stats.count("dropped:sink", 5)
     stats.count("passed:late", 4)
     stats.warn("x", "cannot reach rtmp://u:SECRET@h/app/SECRET?x=SECRET")
     away = EndpointHealth(
@@ -173,7 +174,7 @@ def test_the_json_has_everything_and_no_secret():
     assert (found["strength"], found["enabled"], found["faces"]) == (0.6, True, 2)
     assert found["fps"] == pytest.approx(30, abs=0.1)
     assert found["latency_ms"]["p95"] == pytest.approx(31, rel=0.03)
-    assert found["dropped"] == {"late": 10, "source": 0, "sink": 2}
+    assert found["dropped"] == {"late": 10, "source": 0, "sink": 7}
     assert found["passed"] == {"late": 4}
     assert found["audio_offset_ms"] == pytest.approx(31, abs=1)
     assert found["delay_ms"] is None
