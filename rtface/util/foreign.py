@@ -61,7 +61,7 @@ def first_line(path: Path) -> str:
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """A value of JSON as a value of a type, such as a dataclass; keys that the type has not are left out.
+    """Converts a value of JSON to a type, such as a dataclass; keys that the type has not are left out.
 
     Raises:
         ValueError: it is none; the message names the place.
@@ -74,7 +74,7 @@ def converted(value: Any, kind: type[T]) -> T:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """True if a value of JSON is one of a type."""
+    """Tells whether a value of JSON is one of a type."""
     try:
         converted(value, kind)
     except ValueError:
@@ -83,5 +83,5 @@ def fits(value: Any, kind: Any) -> bool:
 
 
 def _from_text(kind: type[Any], value: Any) -> Any:
-    """A `Fraction` or `Path`, which JSON has as text."""
+    """Gives a fraction or a path, which JSON has as text."""
     return kind(value)
