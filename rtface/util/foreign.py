@@ -66,8 +66,8 @@ def converted(value: Any, kind: type[T]) -> T:
     Raises:
         ValueError: it is none; the message names the place.
     """
-    try:
-        return msgspec.convert(value, kind, str_keys=True, dec_hook=_from_text)
+    try:  # JSON has fractions and paths as text
+        return msgspec.convert(value, kind, str_keys=True, dec_hook=lambda other, text: other(text))
     except (msgspec.ValidationError, ArithmeticError) as error:
         why = str(error).replace("`$.", "`")
         raise ValueError(why[:1].lower() + why[1:]) from None
@@ -80,8 +80,3 @@ def fits(value: Any, kind: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _from_text(kind: type[Any], value: Any) -> Any:
-    """Gives a fraction or a path, which JSON has as text."""
-    return kind(value)
