@@ -10,6 +10,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from msgspec import defstruct
+
 from rtface.analysis.doubt import DoubtfulPlace, most_doubtful
 from rtface.analysis.track_report import PersonReport, TrackReport, hidden_line, persons_of
 from rtface.config.options import Options, Trait, having, learnt_persons
@@ -17,7 +19,7 @@ from rtface.errors import Interrupted, Message, RtfaceError
 from rtface.media.files.workfile import Target, write_whole
 from rtface.redaction import redacted, redacted_values
 from rtface.stats import Stats
-from rtface.util.foreign import file_path, fits, read_regular, text
+from rtface.util.foreign import FilePath, Text, fits, read_regular
 from rtface.util.parse import is_person_name
 from rtface.util.toml_dataclass import parse_json
 
@@ -161,6 +163,12 @@ class Report:
         write_whole(target, (self.to_json() + "\n").encode())
 
 
+_UNFINISHED = defstruct(
+    "_UNFINISHED",
+    [("rtface_version", Text), ("input", FilePath), ("output", FilePath), ("error", Text), ("options", dict[str, Any])],
+)
+
+
 def is_unfinished(
     path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
 ) -> bool:
@@ -171,7 +179,7 @@ def is_unfinished(
     except (OSError, ValueError):
         return False
     return (
-        fits(found, {"rtface_version": text, "input": file_path, "output": file_path, "error": text, "options": {}})
+        fits(found, _UNFINISHED)
         and found["output"] == str(output)
         and (job or (found["input"] == redacted(str(input)) and found["options"] == found["options"] | part))
     )

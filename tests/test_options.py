@@ -204,7 +204,7 @@ def test_every_option_declares_its_check_and_scope():
             Scope.FILM | Scope.ENCODED,
             "--bitrate has no effect here: it is for published streams; leave it out",
         ),
-        ("preview", True, Scope.FILM, "live runs of the command"),
+        ("control", 0, Scope.FILM, "live runs of the command"),
         ("loop", True, Scope.LIVE | Scope.CAMERA, "it is for films as the source of a live run; leave it out"),
         ("turn", 90, Scope.FILM, "it is for live runs"),
         ("latency", 20, Scope.FILM | Scope.ENCODED, "live runs; leave it out; a run is live where INPUT or OUTPUT is"),

@@ -261,7 +261,7 @@ def _safetensors(path: Path, file: BinaryIO) -> Contents:
         _damaged(path, f"its table would take {length} of {whole} bytes")
     found: dict[str, Tensor] = {}
     try:
-        table = parse_json(file.read(length), {})
+        table = parse_json(file.read(length), dict[str, Any])
         for name, entry in table.items():
             if name == "__metadata__":
                 continue

@@ -64,10 +64,8 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
 
     def receive(line: str) -> None:
         try:
-            message = parse_json(line)
+            message = parse_json(line, dict[str, Any])
         except ValueError:
-            return
-        if not isinstance(message, dict):
             return
         result.update({key: message[key] for key in ("result", "error") if key in message})
         if "stage" in message:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from rtface.analysis.measure import ramp
 
@@ -67,12 +66,6 @@ class Doubt:
         named = [name for share, name in found if share >= _NAMED] or [found[0][1]]
         return [TERMS[name][4].format(TERMS[name][0](self)) for name in named]
 
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Doubt:
-        """Gives it as JSON, under the keys of `DOUBT`."""
-        known: Any = {name: values[name] for name in DOUBT} | {"box": tuple(values["box"])}
-        return cls(**known)
-
     def joined(self, other: Doubt) -> Doubt:
         """The more doubtful of two of the same part, with the times of both."""
         worst = max(self, other, key=lambda one: one.score)
@@ -80,7 +73,7 @@ class Doubt:
 
     def since(self, origin: float) -> Doubt:
         """The same with times that count from `origin`, rounded as a report has them."""
-        values = {name: round(getattr(self, name), 4) for name in DOUBT if name != "box"}
+        values = {each.name: round(getattr(self, each.name), 4) for each in fields(self) if each.name != "box"}
         values |= {name: round(getattr(self, name) - origin, 3) + 0.0 for name in _TIMES}  # no -0.0
         x0, y0, x1, y1 = (round(side, 1) for side in self.box)
         return replace(self, box=(x0, y0, x1, y1), **values)
@@ -140,7 +133,3 @@ def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]]) -> list[Do
         for one in doubts
     ]
     return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:_MOST_PLACES]
-
-
-DOUBT = tuple(field.name for field in fields(Doubt))
-"""The keys of a `Doubt` in JSON."""

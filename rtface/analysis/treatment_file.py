@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any, Literal, cast
+
+from msgspec import UNSET, UnsetType, defstruct
 
 from rtface.analysis.treatment import MAX_STRENGTH, Treatment
 from rtface.config.gone import gone
 from rtface.errors import InputMissing, UsageError
-from rtface.util.foreign import check_shape, read_regular
+from rtface.util.foreign import read_regular
 from rtface.util.parse import Check, boolean, is_person_name, is_person_number, number
 from rtface.util.spelling import hint
 from rtface.util.toml_dataclass import parse_json
@@ -67,12 +69,17 @@ class Treatments:
         return None if made_for is None or PurePath(made_for).name == PurePath(str(input)).name else made_for
 
 
+_FILE = defstruct(
+    "_FILE",
+    [("version", Literal[1]), ("tracks", dict[str, Any]), ("persons", dict[str, Any] | UnsetType, UNSET)],
+)
+
+
 def read_treatments(path: Path) -> Treatments:
     """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
     where = f"treatment file {path}"
     try:
-        table: Any = parse_json(read_regular(path).decode("utf-8"))
-        check_shape(table, {"version": lambda found: found == VERSION, "tracks": {}, "persons?": {}})
+        table: Any = parse_json(read_regular(path).decode("utf-8"), _FILE)
     except FileNotFoundError as error:
         raise InputMissing(
             "treatment file {path} is not there; make one with: rtface analyze INPUT --json",

@@ -108,7 +108,7 @@ class LiveMonitor:
 
     Args:
         console: gets notes and the status line.
-        options: control, preview.
+        options: control.
         stack: closes them.
     """
 
@@ -161,15 +161,16 @@ class LiveMonitor:
         options, console = self._options, self._console
         read = [end.described for end in (live.ends.source, live.ends.sound) if end]
         console.log(f"{' and '.join(read)} → {', '.join(sink.described for sink in live.ends.sinks)}")
-        if options.control is not None or options.preview:
+        if (port := options.control) is not None:
+            shows = port == "show"
             key = os.environ.pop("RTFACE_CONTROL_KEY", "")
             routes = control_routes(live.status, live.persons, live.filters, files=bool(key))
-            server = LocalHttpServer(routes, port=options.control or 0, key=key)
+            server = LocalHttpServer(routes, port=0 if port == "show" else port, key=key)
             self._stack.callback(server.close)
             page = f"{server.address}/preview"
-            text = "control: {address}" + ", preview: {page}" * options.preview
+            text = "control: {address}" + ", preview: {page}" * shows
             console.log(Message(text, code="control", address=server.address, page=page))
-            if options.preview:
+            if shows:
                 open_in_browser(page)
         self._stack.enter_context(read_keys(live.controls, console.log))
         if console.live and sys.stdin.isatty():

@@ -54,6 +54,7 @@ GONE = {
     "then": Message("use: rtface queue run && CMD", code="gone_then"),
     "notify": _NOTIFY,
     "no_notify": _NOTIFY,
+    "preview": Message("use --control show", code="gone_preview"),
     "metrics": Message("--control PORT answers GET /metrics, too", code="gone_metrics"),
     "work": _MACHINES,
     "segment": _MACHINES,

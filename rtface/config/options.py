@@ -602,14 +602,14 @@ class LiveOptions(_Group):
         "Play the film that stands in for a camera again and again.",
         traits=Trait.LIVE_PAGE,
     )
-    preview: bool = _option(False, v.boolean, Scope.CONSOLE, "Show before and after of a live run in a browser.")
-    control: int | None = _option(
+    control: int | Literal["show"] | None = _option(
         None,
-        v.number(0, 65_535, whole=True),
+        v.or_words(v.number(0, 65_535, whole=True), "show"),
         Scope.CONSOLE,
-        "Port of 127.0.0.1 by which programs control a live run; 0 takes a free one.",
+        "Port of 127.0.0.1 by which programs control a live run; 0 takes a free one, show opens before and after in a "
+        "browser.",
         "[Control](control.md)",
-        metavar="PORT",
+        metavar="PORT|show",
         unset="off",
     )
 

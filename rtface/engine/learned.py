@@ -11,16 +11,18 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import re
 import zipfile
 import zlib
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType, defstruct
 
 from rtface.errors import EngineError, InputError, UsageError
 from rtface.util.files import write_atomically
-from rtface.util.foreign import Shape, check_shape, read_regular, text
+from rtface.util.foreign import Text, converted, read_regular
 from rtface.util.parse import is_person_name
 from rtface.util.paths import config_dir
 from rtface.util.text import brief
@@ -93,16 +95,16 @@ class Learned:
         return bytes(out)
 
 
-def _is_date(value: Any) -> bool:
-    return text(value) and re.fullmatch(r"\d{4}-\d\d-\d\d", value) is not None
-
-
-def _are_gains(value: Any) -> bool:
-    table = cast("dict[Any, Any]", value)
-    return isinstance(value, dict) and all(isinstance(g, int | float) and abs(g) < 1000 for g in table.values())
-
-
-_META: Shape = {"name": text, "base?": text, "made?": _is_date, "sources?": [{"kind": text}], "figures?": _are_gains}
+_META = defstruct(
+    "_META",
+    [
+        ("name", Text),
+        ("base", Text | UnsetType, UNSET),
+        ("made", date | UnsetType, UNSET),
+        ("sources", list[defstruct("_SOURCE", [("kind", Text)])] | UnsetType, UNSET),
+        ("figures", dict[str, Annotated[float, Meta(gt=-1000, lt=1000)]] | UnsetType, UNSET),
+    ],
+)
 
 
 def folder() -> Path:
@@ -184,7 +186,7 @@ def read(path: Path) -> Learned:
     try:
         data = read_regular(path, _MOST_BYTES)
         with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            meta = parse_json(bytes(held["meta"]), {})
+            meta = parse_json(bytes(held["meta"]), dict[str, Any])
             embeddings, places, delta = (held[name] for name in ("embeddings", "places", "delta"))
         if (
             meta.get("format") != _FORMAT
@@ -195,7 +197,7 @@ def read(path: Path) -> Learned:
             or not np.isfinite(delta).all()
         ):
             raise ValueError("it was made by another version of rtface, or is damaged")
-        check_shape(meta, _META)
+        converted(meta, _META)
         if meta["name"].casefold() != path.stem.casefold():
             raise ValueError(f"it is of {brief(meta['name'])}; give it that name again")
     except FileNotFoundError:

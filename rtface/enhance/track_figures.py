@@ -125,19 +125,8 @@ class TrackFigures:
             self.doubts[part] = self.doubts[part].joined(doubt) if part in self.doubts else doubt
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives counted figures as JSON values, for `of`."""
+        """Gives counted figures as JSON values; `converted` takes them back."""
         return asdict(replace(self, notes={}))
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> TrackFigures:
-        """Reads what `to_dict` gave."""
-        treatment = values["treatment"]
-        more: dict[str, Any] = {
-            "treatment": treatment and Treatment(**treatment | {"reasons": tuple(treatment["reasons"])}),
-            "spans": [Span(**span) for span in values["spans"]],
-            "doubts": {int(part): Doubt.of(doubt) for part, doubt in values["doubts"].items()},
-        }
-        return cls(**{**values, **more})
 
     def _count(self, time: float) -> None:
         if (note := self.notes.pop(time, None)) is None:

@@ -23,6 +23,7 @@ from rtface.media.marks.provenance import Change
 from rtface.report import Report
 from rtface.stats import Stats
 from rtface.tracking.identity import same_place
+from rtface.util.foreign import converted
 from rtface.util.parse import UNKNOWN_PERSON
 
 Sight = tuple[int, tuple[Face, ...]]
@@ -244,7 +245,7 @@ class JobFigures:
         if number is None:
             number = self._names[values["id"]] = max((self._numbered, *self._tracks, *self._names.values())) + 1
         track = self._tracks.setdefault(number, _Track())
-        later = TrackFigures.of(values["figures"])
+        later = converted(values["figures"], TrackFigures)
         weight = max(1, later.frames)
         track.weight += weight
         for name, score in values["analysis"].items():

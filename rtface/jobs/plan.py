@@ -17,6 +17,7 @@ from rtface.media.files import fingerprint
 from rtface.pipeline.checks import further_paths
 from rtface.pipeline.plan import planned_options
 from rtface.redaction import redacted_values
+from rtface.util.foreign import converted
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,7 @@ class JobPlan:
         try:
             if values.pop("format") != FORMAT:
                 raise ValueError(f"its format is not {FORMAT}")
-            job = values.pop("job")
-            job |= {
-                "starts": list(map(Fraction, job["starts"])),
-                "size": tuple(job["size"]),
-                **{key: Fraction(job[key]) for key in ("origin", "begins", "ends")},
-            }
-            plan = cls(run=values, **job)
+            plan = converted(values.pop("job") | {"run": values}, cls)
             options_of(plan)
         except (LookupError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise InputError(

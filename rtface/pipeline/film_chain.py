@@ -9,6 +9,7 @@ from math import inf
 
 from rtface.device.cpu.fading import all_unfaded
 from rtface.enhance.track_store import Known
+from rtface.errors import InputError
 from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, join_fields
 from rtface.pipeline.film_plan import FilmPlan
@@ -56,6 +57,7 @@ class FilmChain:
         shots = NO_SHOTS if film is None else film.shots
         self._plan, self._stats, self.runtime = plan, stats, networks.runtime
         self._curve = film.curve if film is not None else None
+        self._streams = film.streams if film is not None else None
         self._tracker = networks.tracker
         self._corrector = film_parts(
             networks,
@@ -103,6 +105,7 @@ class FilmChain:
 
         Raises:
             EngineError: frame after frame fails.
+            InputError: a pipe's only sound may be lost.
         """
         options, left = self._plan.options, threading.Event()
         items = all_unfaded(self.remember(items), self._curve)
@@ -123,3 +126,11 @@ class FilmChain:
             stack.callback(left.set)  # first: else the steps wait for a read that blocks
             items = end_at_faults(done, self._stats, hold=hold)
             yield from self._stages(show_invented(items, options.look_name) if options.invented == "show" else items)
+        silent = self._streams is not None and all(one.kind != "audio" for one in self._streams.info.streams)
+        if silent and "unannounced" in self._stats.warnings and "audio" not in options.drop:
+            raise InputError(
+                "{path}: a stream that the beginning does not announce was left out, perhaps the only sound; save the "
+                "input as a file first, or leave the sound out: {--drop:audio}",
+                code="sound_unannounced",
+                path=self._plan.input,
+            )

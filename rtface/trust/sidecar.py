@@ -9,9 +9,10 @@ import time
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import av
+from msgspec import UNSET, Meta, UnsetType, defstruct
 
 from rtface._version import __version__
 from rtface.config.options import OPTIONS, Options, person_photos
@@ -25,8 +26,8 @@ from rtface.redaction import redacted_values
 from rtface.report import Report
 from rtface.trust.checked import Doing
 from rtface.trust.signing import SigningKey
-from rtface.util.foreign import Shape, count, file_name, file_path, fits, flag, none_or, number, read_regular, row, text
-from rtface.util.parse import is_scale
+from rtface.util.foreign import Count, FilePath, Text, converted, read_regular
+from rtface.util.parse import SCALE
 from rtface.util.toml_dataclass import parse_json
 from rtface.util.urls import Address
 
@@ -36,41 +37,44 @@ FORMAT, VERSION = "rtface sidecar", 2
 # The folders of a file that a stage's option names.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
-_FILES: Shape = {
-    "name": lambda value: value == "" or file_path(value),
-    "sha256?": text,
-    "files?": [{"name": file_name, "sha256": text}],
-}
-_SECONDS = none_or(lambda value: number(value) and 0 <= value < 1e9)  # larger ones have no clock
-AREAS: Shape = {
-    "output": {"lossless": flag},
-    "input": {**_FILES, "start_s?": _SECONDS, "end_s?": _SECONDS},
-    "changed": [
-        row(
-            lambda value: count(value) or text(value),
-            lambda value: text(value) or fits(value, [row(count, count, count, count)]),
-        )
+_SECONDS = Annotated[float, Meta(ge=0, lt=1e9)] | UnsetType | None  # larger ones have no clock
+_TEXT = Text | UnsetType
+_BOXES = list[tuple[Count, Count, Count, Count]]
+_HASH = defstruct("_HASH", [("name", FilePath), ("sha256", Text)])
+_FILES: list[Any] = [("name", str), ("sha256", _TEXT, UNSET), ("files", list[_HASH] | UnsetType, UNSET)]
+_OPTIONS = defstruct(
+    "_OPTIONS",
+    [
+        ("drop", list[Text] | UnsetType, UNSET),
+        ("scale", Annotated[str, Meta(pattern=SCALE)] | UnsetType, UNSET),
+        ("fields", Literal["tff", "bff", "none"] | UnsetType, UNSET),
+        ("variant", Annotated[str, Meta(pattern=r"\A(best|[0-9]{1,5})\Z")] | UnsetType, UNSET),
     ],
-    "whole?": text,
-    "copied?": [row(count, count)],
-    "options?": {
-        "drop?": [text],
-        "scale?": is_scale,
-        "fields?": lambda value: value in ("tff", "bff", "none"),
-        "variant?": lambda value: text(value) and re.fullmatch(r"best|[0-9]{1,5}", value) is not None,
-    },
-}
+)
+AREAS = defstruct(
+    "AREAS",
+    [
+        ("output", defstruct("_LOSSLESS", [("lossless", bool)])),
+        ("input", defstruct("_INPUT", [*_FILES, ("start_s", _SECONDS, UNSET), ("end_s", _SECONDS, UNSET)])),
+        ("changed", list[tuple[Count | Text, Text | _BOXES]]),
+        ("whole", _TEXT, UNSET),
+        ("copied", list[tuple[Count, Count]] | UnsetType, UNSET),
+        ("options", _OPTIONS | UnsetType, UNSET),
+    ],
+)
 """What `areas_said` gives, as somebody else may have written it."""
-_SHAPE: Shape = {
-    **AREAS,
-    "format": lambda value: value == FORMAT,
-    "version": lambda value: value == VERSION,
-    "output": {**_FILES, "lossless": flag},
-    "changes?": [text],
-    "treatments?": [{}],
-    "finished?": text,
-    "engines?": {},
-}
+_SIDECAR = defstruct(
+    "_SIDECAR",
+    [
+        ("format", Literal["rtface sidecar"]),
+        ("version", Literal[2]),
+        ("output", defstruct("_OUTPUT", _FILES)),
+        ("changes", list[Text] | UnsetType, UNSET),
+        ("treatments", list[dict[str, Any]] | UnsetType, UNSET),
+        ("finished", _TEXT, UNSET),
+        ("engines", dict[str, Any] | UnsetType, UNSET),
+    ],
+)
 
 
 @dataclass(slots=True)
@@ -213,7 +217,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
             "{path}: cannot be read ({why}); check the name", code="unreadable", path=path, why=error.strerror
         ) from error
     try:
-        return parse_json(data, _SHAPE)
+        converted(values := parse_json(data, _SIDECAR), AREAS)
+        return values
     except ValueError as error:
         raise InputError(
             "{path}: is no sidecar of rtface, or a damaged one, or of another version than {version} ({why}); name the "

@@ -464,11 +464,15 @@ def size(value: Any) -> tuple[int, int] | None:
     return (width, height) if all(isinstance(x, int) and 16 <= x <= 16384 for x in (width, height)) else None
 
 
+SCALE = r"\A([2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4}))\Z"
+"""What `scale` gives, as a pattern."""
+
+
 @_check("N|LINESp|WIDTHxHEIGHT", "1", "2", "3", "4", "1080p", "2160p")
 def scale(value: object, shown: str) -> str | None:
     """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
     text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
-    if text == "1" or is_scale(text):
+    if text == "1" or re.match(SCALE, text):
         return None if text == "1" else text
     raise UsageError(
         "{option} must be a factor (1 to 4), lines as 1080p, or a size as 1920x1080, not {value}",
@@ -476,11 +480,6 @@ def scale(value: object, shown: str) -> str | None:
         option=shown,
         value=_show(value),
     )
-
-
-def is_scale(value: object) -> bool:
-    """Whether a value is one that `scale` gives."""
-    return isinstance(value, str) and re.fullmatch(r"[2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4})", value) is not None
 
 
 @_parsed(

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rtface.errors import UsageError
-from rtface.util.foreign import Shape, check_shape
+from rtface.util.foreign import converted
 from rtface.util.spelling import hint
 from rtface.util.text import brief
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 _type_hints = cache(get_type_hints)
 
 
-def parse_json(text: str | bytes, shape: Shape = lambda value: True) -> Any:
-    """A JSON value of a shape. Raises ValueError for invalid JSON, a value of another shape, and where it is nested
+def parse_json(text: str | bytes, kind: Any = Any) -> Any:
+    """A JSON value of a type. Raises ValueError for invalid JSON, a value of another type, and where it is nested
     too deeply."""
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    check_shape(value, shape)
+    converted(value, kind)
     return value
 
 

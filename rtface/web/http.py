@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -18,8 +21,6 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from rtface.errors import InputMissing, Message, OutputError, RtfaceError, UsageError, log, message_of
-from rtface.util import foreign
-from rtface.util.toml_dataclass import parse_json
 
 FAILED = Message("rtface could not answer; its log says why", code="failed")
 BODY_BYTES = 256 * 1024
@@ -29,6 +30,8 @@ in_thread = run_in_threadpool
 """Result of a call that may block, made on a worker thread."""
 JsonObject = dict[str, Any]
 """A JSON object of a request, checked by who takes it, or of an answer, as the pages know it."""
+
+_NUL = re.compile(rb"(?<!\\)(\\\\)*\\u0000")  # an escape, and not a backslash before u0000
 
 
 class FileAnswer(FileResponse):
@@ -65,23 +68,10 @@ async def json_body(request: Request, most: int = BODY_BYTES) -> JsonObject:
 def json_object(data: bytes | str, what: str) -> JsonObject:
     """A JSON object whose numbers are finite, and whose texts can be written and be names of files; UsageError for
     anything else."""
-    try:
-        value = parse_json(data)
-        if isinstance(value, dict) and _is_usable(value):
-            return cast(JsonObject, value)
-    except (ValueError, RecursionError):
-        pass
+    with suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+        if not _NUL.search(data if isinstance(data, bytes) else data.encode()):
+            return msgspec.json.decode(data, type=JsonObject)
     raise UsageError("{what} is not a JSON object of text and numbers", code="no_body", what=what)
-
-
-def _is_usable(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_usable, value)) and all(map(_is_usable, value.values()))
-    if isinstance(value, list):
-        return all(map(_is_usable, value))
-    if isinstance(value, str):
-        return foreign.text(value) and "\0" not in value
-    return not isinstance(value, float) or math.isfinite(value)  # no answer could hold it
 
 
 def number_of(text: str, name: str, least: float, most: float) -> float:

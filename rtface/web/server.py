@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,20 +81,14 @@ class WebServer(uvicorn.Server):
                 **options,
             )
         )
-        self._stop, self._ready = threading.Event(), lambda: None
+        self._stop = threading.Event()
 
-    async def serve_on(
-        self, listening: socket.socket, stop: threading.Event, ready: Callable[[], None] = lambda: None
-    ) -> None:
-        """Serves until `stop` is set, and closes the socket; calls `ready` once requests are answered."""
+    async def serve_on(self, listening: socket.socket, stop: threading.Event) -> None:
+        """Serves until `stop` is set, and closes the socket. Who asks before waits in the socket's queue."""
         asyncio.get_running_loop().set_exception_handler(_connection_failed)
-        self._stop, self._ready = stop, ready
+        self._stop = stop
         with listening:
             await self.serve(sockets=[listening])
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
 
     async def main_loop(self) -> None:  # uvicorn's own looks more often, for a date in each response
         while not self._stop.is_set():

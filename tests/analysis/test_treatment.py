@@ -390,9 +390,9 @@ def test_a_treatment_file_comes_back(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("{", "cannot be read"),
-        ("[]", "it is no table"),
-        ('{"version": 7, "tracks": {}}', "version is 7"),
-        ('{"version": 1, "tracks": []}', "tracks is no table"),
+        ("[]", "expected `object`, got `array`"),
+        ('{"version": 7, "tracks": {}}', "invalid enum value 7 - at `version`"),
+        ('{"version": 1, "tracks": []}', "expected `object`, got `array` - at `tracks`"),
         ('{"version": 1, "tracks": {"one": {}}}', r"tracks\.one must be the number of a track"),
         ('{"version": 1, "tracks": {"' + "9" * 5000 + '": {}}}', r"tracks\.9+ must be the number of a track"),
         ('{"version": 1, "tracks": {"1": {"strength": ' + "9" * 400 + "}}}", "must be a number between 0 and 1"),

@@ -79,7 +79,7 @@ def meta(**values: Any) -> Any:
             r"another version .* learn again with: rtface learn anna SOURCE --overwrite",
         ),
         (lambda p: forged(p, meta=meta(format=3, name="Ben")), "Ben"),
-        (lambda p: forged(p, meta=meta(format=3, name="anna", made="yesterday")), "made is 'yesterday'"),
+        (lambda p: forged(p, meta=meta(format=3, name="anna", made="yesterday")), "at .made."),
         (lambda p: (p.unlink(), p.mkdir()), "regular"),
     ],
     ids=["absent", "cut", "large", "pickled", "nan", "short", "embeddings", "version", "name", "made", "folder"],

@@ -21,6 +21,7 @@ from rtface.enhance.track_figures import IN_WORK, TrackFigures
 from rtface.enhance.track_store import TrackRules, TrackState, TrackStore
 from rtface.errors import UsageError
 from rtface.frame import Face
+from rtface.util.foreign import converted
 
 FACE = Face(1, np.array([0.0, 0.0, 100.0, 100.0]), np.zeros((5, 2)))
 ON, OFF = Treatment(True, 0.9, ("noise 0.50",)), Treatment(False, 0.0, ("nothing to gain",))
@@ -71,7 +72,7 @@ def joined(one: TrackFigures, other: TrackFigures) -> TrackReport:
     """The report of two parts of a film, the second as a job's record has it."""
     other.count()
     one.count()
-    one.join(TrackFigures.of(json.loads(json.dumps(other.to_dict()))))
+    one.join(converted(json.loads(json.dumps(other.to_dict())), TrackFigures))
     return one.report(1, Treatment(False), {}, 0.0)
 
 

@@ -17,6 +17,7 @@ from rtface.enhance.track_store import TrackState, TrackStore
 from rtface.frame import Face, Frame
 from rtface.jobs.figures import SegmentFigures, same_tracks
 from rtface.stats import Stats
+from rtface.util.foreign import converted
 from tests.pipeline.fakes import face_at, portrait
 
 
@@ -26,7 +27,7 @@ def test_frames_in_work_do_not_change_a_record(ahead: int) -> None:
     at_once = records_of(4)
     assert records_of(ahead) == at_once
     (one,), (rest,) = (record["tracks"] for record in at_once)
-    mine, later = (TrackFigures.of(part["figures"]) for part in (one, rest))
+    mine, later = (converted(part["figures"], TrackFigures) for part in (one, rest))
     assert [(t.frames, t.corrected, t.last_s) for t in (mine, later)] == [(4, 4, 0.12), (8, 8, 0.44)]
     assert (mine.spans[-1].ring, one["analysis"]["noise"]) == (0.25, 0.125)
     assert [part.engine for part in (mine, later)] == ["of 3", "of 11"]

@@ -33,6 +33,7 @@ REQUIRED = {
     "av",
     "cv2",
     "openvino",
+    "msgspec",
     "platformdirs",
     "typer",
     "simplejpeg",

@@ -96,8 +96,8 @@ def test_analyze_goes_on_past_a_bad_picture(tmp_path: Path, caplog: pytest.LogCa
         (lambda p: rtface.run(p, "o.mp4", colour="fade"), "^colour must be lock or restore"),
         (lambda p: rtface.run(p, "null:", colour="restore"), "^--colour has no effect here: it is for films or stills"),
         (
-            lambda p: rtface.run(p, "o.mp4", preview=True),
-            "^--preview has no effect here: it is for live runs of the command",
+            lambda p: rtface.run(p, "o.mp4", control="show"),
+            "^--control has no effect here: it is for live runs of the command",
         ),
         (lambda p: rtface.run(p, "null:", control=0), "^--control has no effect here"),
         (lambda p: rtface.run(p, "null:", restart=True), "^--restart has no effect here: it is for films"),

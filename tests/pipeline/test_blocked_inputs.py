@@ -36,10 +36,12 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def fifo(path: Path, data: bytes) -> Iterator[Path]:
-    """A FIFO whose writer gives `data` and then nothing, but does not close it."""
+def fifo(path: Path, data: bytes, *, closes: bool = False) -> Iterator[Path]:
+    """A FIFO whose writer gives `data` and then nothing, but does not close it by itself."""
     os.mkfifo(path)
     release = threading.Event()
+    if closes:
+        release.set()
 
     def write() -> None:
         with path.open("wb") as pipe:
@@ -88,6 +90,19 @@ def test_a_pipe_that_gives_nothing_more(film: Path, tmp_path: Path) -> None:
             )
         assert frames_in(caught.value.partial) == frames_in(str(cut)) > 30
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.mkv", "in", "out.partial.mkv"]
+
+
+def test_sound_that_a_pipe_announces_late_is_not_lost_unasked(tmp_path: Path) -> None:
+    parts = [
+        write_film(tmp_path / f"{n}.ts", [np.zeros((96, 128, 3), np.uint8)] * n, codec="mpeg2video", sound=n == 50)
+        for n in (300, 50)
+    ]
+    data = b"".join(part.read_bytes() for part in parts)
+    with fifo(tmp_path / "in", data, closes=True) as pipe, pytest.raises(InputError, match="only sound") as caught:
+        run_file(pipe, tmp_path / "out.mkv", Options(tracker="none"))
+    assert frames_in(caught.value.partial) == 350
+    with fifo(tmp_path / "again", data, closes=True) as pipe:
+        assert run_file(pipe, tmp_path / "out.mkv", Options(tracker="none", drop=("audio",))).frames_out == 350
 
 
 def test_a_pipe_before_its_film(tmp_path: Path) -> None:

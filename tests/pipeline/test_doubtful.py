@@ -16,6 +16,7 @@ from rtface.analysis.doubt import Doubt, most_doubtful
 from rtface.pipeline import runtime
 from rtface.protocols import Restored
 from rtface.trust.sidecar import read_sidecar
+from rtface.util.foreign import converted
 from tests.pipeline.fakes import FakeEngine, portrait
 from tests.pipeline.run_media import Engines, write_film
 
@@ -46,7 +47,7 @@ def test_a_report_lists_places_the_worst_first(tmp_path: Path, monkeypatch: pyte
         assert any(one["from_s"] - 0.001 <= frame / 25 <= one["to_s"] + 0.001 for one in found)
     assert all(one["reasons"] and one["track"] == 1 for one in found)
     kept: list[dict[str, Any]] = read_sidecar(tmp_path / "out.mkv.rtface.json")["treatments"]
-    again = most_doubtful((one["id"], one["person"], map(Doubt.of, one["doubts"])) for one in kept)
+    again = most_doubtful((one["id"], one["person"], converted(one["doubts"], list[Doubt])) for one in kept)
     assert found == [asdict(place) for place in again]
 
 

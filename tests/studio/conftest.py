@@ -51,10 +51,9 @@ class RunningStudio:
         uploads.mkdir(exist_ok=True)
         self.studio = Studio(AllowedFolders([folder, uploads]), uploads)
         self.server = StudioServer(self.studio, port=0)
-        self._stop, ready = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self.server.run, args=(self._stop, ready.set))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.server.run, args=(self._stop,))
         self._thread.start()
-        assert ready.wait(20)
 
     @property
     def address(self) -> str:

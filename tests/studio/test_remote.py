@@ -51,10 +51,9 @@ def server(pair: str, tmp_path: Path) -> Iterator[StudioServer]:
         port=0,
         remote=remote_access("0.0.0.0", pair, file, ["studio.example"]),
     )
-    stop, ready = threading.Event(), threading.Event()
-    thread = threading.Thread(target=server.run, args=(stop, ready.set))
+    stop = threading.Event()
+    thread = threading.Thread(target=server.run, args=(stop,))
     thread.start()
-    assert ready.wait(20)
     yield server
     stop.set()
     thread.join(20)

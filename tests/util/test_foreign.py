@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import defstruct
 from typer.testing import CliRunner
 
 from rtface.cli.app import app
@@ -20,7 +21,7 @@ from rtface.media.stills.image_read import read_image
 from rtface.shots.clock import FilmClock
 from rtface.shots.files import read_shots
 from rtface.trust.sidecar import read_sidecar
-from rtface.util.foreign import check_shape, file_name, first_line, none_or, read_regular, row, text, whole
+from rtface.util.foreign import Count, FilePath, Text, converted, first_line, fits, read_regular
 from tests.pipeline.run_media import write_film
 
 
@@ -51,28 +52,24 @@ def test_a_file_has_a_largest_size(tmp_path: Path):
         read_regular(path, 4)
 
 
-def test_a_name_fits_a_folder():
-    names = ("a.png", "é" * 127, "", ".", "..", "a/b", "a/", "/", "a\0", "x" * 256, "é" * 128)
-    assert [file_name(name) for name in names] == [True, True] + 9 * [False]
-    assert file_name("a\\b.png") == (sys.platform != "win32")  # there, it parts folders
-
-
-def test_values_have_their_shape():
-    shape = {"rows": [row(whole, text)], "more?": none_or({"base": whole})}
-    for good in ({"rows": []}, {"rows": [[1, "a"]], "more": None}, {"rows": [], "more": {"base": 1}, "x": 1}):
-        check_shape(good, shape)
+def test_values_have_their_type():
+    kind = defstruct("kind", [("rows", list[tuple[Count, Text]]), ("more", dict[str, Fraction] | None, None)])
+    for good in ({"rows": []}, {"rows": [[1, "a"]], "more": None}, {"rows": [], "more": {"base": "1/25"}, "x": 1}):
+        converted(good, kind)
     for bad, where in (
-        ([], "it is no table"),
-        ({}, "rows is missing"),
-        ({"rows": {}}, "rows is no list"),
-        ({"rows": [[1]]}, r"rows\[0\]"),
-        ({"rows": [[True, "a"]]}, r"rows\[0\]"),
-        ({"rows": [[1 << 70, "a"]]}, r"rows\[0\]"),
-        ({"rows": [[1, "\ud800"]]}, r"rows\[0\]"),
-        ({"rows": [], "more": {"base": "1/0"}}, "more"),
+        ([], "expected `object`"),
+        ({}, "required field `rows`"),
+        ({"rows": {}}, "at `rows`"),
+        ({"rows": [[1]]}, r"at `rows\[0\]`"),
+        ({"rows": [[True, "a"]]}, r"at `rows\[0\]\[0\]`"),
+        ({"rows": [[1 << 70, "a"]]}, r"at `rows\[0\]\[0\]`"),
+        ({"rows": [[1, "\ud800"]]}, r"at `rows\[0\]\[1\]`"),
+        ({"rows": [], "more": {"base": "a"}}, "at `more"),
+        ({"rows": [], "more": {"base": "1/0"}}, "fraction"),
     ):
         with pytest.raises(ValueError, match=where):
-            check_shape(bad, shape)
+            converted(bad, kind)
+    assert fits("\udc80/a", FilePath) and not any(fits(path, FilePath) for path in ("", "a\0", "\ud800", 1))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")

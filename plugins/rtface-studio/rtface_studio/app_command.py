@@ -136,12 +136,10 @@ def studio(
         if not open_in_browser(server.address):
             console.log("studio: there is no browser here to open it in")
 
-    def started() -> None:
-        if browser:
-            start_thread("browser", show)  # the server has to answer it
-
+    if browser:
+        start_thread("browser", show)  # the server has to answer it
     with found_at(server.address):
-        server.run(stop.event, started)
+        server.run(stop.event)
 
 
 def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rtface.errors import InputError, InputMissing, Message, OutputError, UsageError, log
 from rtface.media.read.playlists import is_playlist
-from rtface.util import foreign
 from rtface.util.files import write_atomically
+from rtface.util.foreign import FilePath, Text, fits
 
 _UNFINISHED = re.compile(r"\.partial(-\d+)?\.[^.]+$|\.rtface$")
 
@@ -69,7 +69,7 @@ class AllowedFolders:
             InputMissing: there is no such folder, or it cannot be read.
             OutputError: it cannot be kept.
         """
-        if not isinstance(name, str) or not foreign.file_path(name):
+        if not isinstance(name, str) or not fits(name, FilePath):
             raise _no_path()
         try:
             if not (path := Path(name).expanduser()).is_absolute():
@@ -99,7 +99,7 @@ class AllowedFolders:
         Raises:
             UsageError: it is no path, or lies outside the folders. The message is the same whether it exists or not.
         """
-        if not isinstance(name, str) or not foreign.file_path(name) or len(name) > 4096:
+        if not isinstance(name, str) or not fits(name, FilePath) or len(name) > 4096:
             raise _no_path()
         try:
             path = Path(name).resolve()
@@ -141,7 +141,7 @@ class AllowedFolders:
         return sorted(found, key=lambda entry: (not entry.folder, entry.name.casefold()))
 
     def _entry(self, path: Path) -> Entry | None:
-        if path.name.startswith(".") or not foreign.text(path.name) or _UNFINISHED.search(path.name):
+        if path.name.startswith(".") or not fits(path.name, Text) or _UNFINISHED.search(path.name):
             return None
         try:
             if path.is_symlink() and not self.holds(path.resolve()):
@@ -175,7 +175,7 @@ def _read(kept: Path) -> tuple[Path, ...]:
     """The folders that pages have added; one whose disk is away may come back."""
     try:
         names = json.loads(kept.read_bytes())
-        return tuple(Path(name) for name in names if foreign.file_path(name) and Path(name).is_absolute())
+        return tuple(Path(name) for name in names if fits(name, FilePath) and Path(name).is_absolute())
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, TypeError) as error:

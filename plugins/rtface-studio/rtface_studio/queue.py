@@ -31,6 +31,7 @@ from rtface.pipeline.film import plan_file
 from rtface.pipeline.film_plan import FilmPlan
 from rtface.trust.inspection import inspect_file
 from rtface.trust.sidecar import read_sidecar, sidecar_path
+from rtface.util.foreign import converted
 from rtface.web.http import FileAnswer, JsonObject, in_thread, json_body, number_of, path_number
 from rtface_studio.commands import json_of
 from rtface_studio.context import Studio
@@ -260,7 +261,7 @@ def _report(studio: Studio, request: Request) -> JsonObject:
     table = read_sidecar(sidecar)
     keys = ("finished", "rtface", "engines", "changes", "treatments", "options")
     tracks: list[JsonObject] = table.get("treatments") or []
-    doubts = [(one["id"], one["person"], map(Doubt.of, one.get("doubts", ()))) for one in tracks]
+    doubts = [(one["id"], one["person"], converted(one.get("doubts", []), list[Doubt])) for one in tracks]
     shown = {"moment": moment_of(tracks), "doubtful": [asdict(place) for place in most_doubtful(doubts)]}
     return {key: table[key] for key in keys if key in table} | shown
 

@@ -256,12 +256,12 @@ class StudioServer:
             f"https://{host}:{self.port}/" if self._studio.remote else f"http://{host}:{self.port}/?token={self.token}"
         )
 
-    def run(self, stop: threading.Event, started: Callable[[], None] = lambda: None) -> None:
-        """Serves until `stop` is set; calls `started` once requests are answered."""
-        asyncio.run(self._serve(stop, started))
+    def run(self, stop: threading.Event) -> None:
+        """Serves until `stop` is set."""
+        asyncio.run(self._serve(stop))
 
-    async def _serve(self, stop: threading.Event, started: Callable[[], None]) -> None:
+    async def _serve(self, stop: threading.Event) -> None:
         try:
-            await self._server.serve_on(self._socket, stop, started)
+            await self._server.serve_on(self._socket, stop)
         finally:
             await in_thread(self._studio.closing.close)  # ends what handlers on threads wait for

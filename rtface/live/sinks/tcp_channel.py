@@ -1,4 +1,4 @@
-"""Connections of a stream: a queue of bytes, and a TCP connection that never blocks."""
+"""Connections of a stream: a queue of bytes, and a TCP connection that never blocks for long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ _MAX_UNSENT_BYTES = 32 << 10
 _SEND_BYTES = 64 << 10
 TICK = 0.1
 """Seconds that a thread of a stream waits at most before it looks around."""
-_LATER = (BlockingIOError, InterruptedError)
 
 
 class ConnectionLost(Exception):
@@ -77,17 +76,16 @@ class SendQueue:
 
 
 class TcpChannel(SendQueue):
-    """A connected socket that never blocks; its peer takes a container's bytes.
+    """A connected socket that waits for its peer for `TICK` at most; the peer takes a container's bytes.
 
     Args:
-        peer: connected; becomes non-blocking, and the channel's to close.
+        peer: connected; the channel's to close.
     """
 
     def __init__(self, peer: socket.socket) -> None:
         super().__init__()
-        self._peer, (self._woken, self._wake) = peer, socket.socketpair()
-        for one in (peer, self._woken, self._wake):
-            one.setblocking(False)
+        self._peer = peer
+        peer.settimeout(TICK)
         with suppress(OSError):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with suppress(OSError):
@@ -97,28 +95,19 @@ class TcpChannel(SendQueue):
             else:
                 peer.setsockopt(socket.IPPROTO_TCP, low_water, _MAX_UNSENT_BYTES)
 
-    def put(self, data: bytes) -> None:
-        """Queues bytes, and wakes the thread that sends from its `select`."""
-        super().put(data)
-        with suppress(OSError):
-            self._wake.send(b"\0")
-
     def step(self) -> None:
-        """Sends and receives what can be; waits up to `TICK` for either.
+        """Receives and sends what can be; waits up to `TICK` for bytes to send, or until they are taken.
 
         Raises:
             ConnectionLost: the connection is gone.
         """
-        select.select([self._peer, self._woken], [self._peer] if self.waiting_bytes else [], [], TICK)
-        with suppress(OSError):
-            self._woken.recv(4096)
+        if not self.waiting_bytes:
+            self._wait()
         try:
-            with suppress(*_LATER):
-                while self._peer.recv(65_536):
-                    pass
+            if select.select([self._peer], [], [], 0)[0] and not self._peer.recv(65_536):
                 raise ConnectionLost("the other end closed the connection")
-            with suppress(*_LATER):
-                while head := self._head(_SEND_BYTES):
+            if head := self._head(_SEND_BYTES):
+                with suppress(TimeoutError):
                     sent = self._peer.send(head)
                     self.accepted += sent
                     self._sent(sent)
@@ -127,9 +116,8 @@ class TcpChannel(SendQueue):
 
     def close(self) -> None:
         """Ends the connection."""
-        for one in (self._peer, self._woken, self._wake):
-            with suppress(OSError):
-                one.close()
+        with suppress(OSError):
+            self._peer.close()
 
 
 def reason(error: OSError) -> str:

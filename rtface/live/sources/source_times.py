@@ -15,7 +15,8 @@ _WINDOW_S = 20.0
 # Seconds that the buffer shrinks in one second, so that faster playback is not noticed.
 _SHRINK = 0.02
 _MARGIN_S = 0.01
-# A packet later than this begins a new measurement: the source stood still or restarted.
+# A packet later than this begins a new measurement: the source stood still or restarted. So does one that is later than
+# any buffer, unless another was so within the window: then it is jitter.
 _RESET_S = 2.0
 # Seconds that two clocks may drift apart in one second: 30 frames a second are 29.97 at times.
 _DRIFT = 1.5e-3
@@ -62,7 +63,8 @@ class JitterBuffer:
         # Arrival time and delay (arrival minus stamp): least delays rising, largest delays falling, oldest first.
         self._least: deque[tuple[float, float]] = deque()
         self._most: deque[tuple[float, float]] = deque()
-        self._arrived = self._due = float("-inf")
+        self._arrived = self._due = self._stalled = float("-inf")
+        self._catching_up = False  # what waited through a stall comes at once: no jitter
 
     def due(self, stamp: float | None, arrived: float) -> float:
         """When a packet is to be decoded, in seconds of the clock that `arrived` is of.
@@ -75,10 +77,15 @@ class JitterBuffer:
             self._due = max(self._due, arrived)
             return self._due
         delay = arrived - stamp
-        if self._least and abs(delay - self._least[0][1]) > self._longest + _RESET_S - LONGEST_S:
+        late = delay - self._least[0][1] if self._least else 0.0
+        once = late > self._longest and arrived - self._stalled > _WINDOW_S
+        if once or abs(late) > self._longest + _RESET_S - LONGEST_S:
             self._least.clear()
             self._most.clear()
-            self._due = arrived
+            self._due, self._stalled, self._catching_up = arrived, arrived, True
+        self._catching_up &= not self._least or delay <= self._least[0][1] + _TOLERATED_S
+        if self._catching_up:
+            self._most.clear()
         self._remember(arrived, delay)
         base = self._least[0][1]
         if not self._fixed:

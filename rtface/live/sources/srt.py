@@ -12,6 +12,7 @@ import platform
 import socket
 import struct
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -55,14 +56,12 @@ def library() -> Any:
         MissingComponent: it is not installed.
     """
     for name in LIBRARY_NAMES:
-        try:
+        with suppress(OSError):
             found = ctypes.CDLL(name)
-        except OSError:
-            continue
-        found.srt_getlasterror_str.restype = found.srt_rejectreason_str.restype = ctypes.c_char_p
-        found.srt_startup()
-        found.srt_setloglevel(0)
-        return found
+            found.srt_getlasterror_str.restype = found.srt_rejectreason_str.restype = ctypes.c_char_p
+            found.srt_startup()
+            found.srt_setloglevel(0)
+            return found
     how = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
         platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)"
     )
@@ -98,10 +97,9 @@ class SrtConnection:
             )
         parts = urlsplit(url.partition("?")[0])
         host = parts.hostname or "0.0.0.0"  # a listener's "any"
-        try:
+        port = None
+        with suppress(ValueError):
             port = parts.port
-        except ValueError:
-            port = None
         if not port:
             raise UsageError("{name}: needs a port, as srt://host:9000", code="srt_port", name=self._name)
         self._library = library()

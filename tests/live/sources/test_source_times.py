@@ -68,6 +68,14 @@ def test_the_buffer_shrinks_slowly_after_a_burst():
     assert buffer.seconds == 0.0
 
 
+@pytest.mark.parametrize("stall", [1.5, 4.0])
+def test_a_stall_that_no_buffer_holds_is_no_jitter(stall: float):
+    packets = [(stamp, max(arrived, 102 + stall) if stamp >= 2 else arrived) for stamp, arrived in arrivals(10, 0.0)]
+    buffer = JitterBuffer()
+    due = shown(packets, buffer)
+    assert due == [arrived for _, arrived in packets] and buffer.seconds == 0.0
+
+
 def test_a_fixed_buffer_keeps_its_length():
     buffer = JitterBuffer(0.3)
     due = shown(arrivals(5, 0.25), buffer)
