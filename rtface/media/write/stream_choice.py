@@ -211,6 +211,21 @@ def accepts(format: str, stream: StreamInfo) -> bool:
     return True
 
 
+def untimed(info: MediaInfo) -> list[Message]:
+    """Says which texts of an HLS list do not come at their times."""
+    return [
+        Message(
+            "stream {stream}: X-TIMESTAMP-MAP of its texts is not read: they come {early} s early, and those before "
+            "the first frame are lost; {--drop:{stream}} leaves them out",
+            code="texts_early",
+            stream=stream.index,
+            early=f"{stream.early_s:.1f}",
+        )
+        for stream in info.streams
+        if stream.early_s
+    ]
+
+
 def chapter_losses(info: MediaInfo, format: str) -> list[str]:
     """Says what MP4 and MOV, whose chapters follow each other, do not hold."""
     if format not in ("mp4", "mov"):

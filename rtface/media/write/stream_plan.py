@@ -24,7 +24,7 @@ from rtface.media.read.probe import find_first_packets
 from rtface.media.read.start_timecode import KEY, find_timecode, output_timecode
 from rtface.media.write.encoders import VideoPlan
 from rtface.media.write.packet_copy import PacketCopy
-from rtface.media.write.stream_choice import StreamPlan, called, chapter_losses, choose, is_pcm, named, without
+from rtface.media.write.stream_choice import StreamPlan, called, chapter_losses, choose, is_pcm, named, untimed, without
 from rtface.util.timecode import Timecode
 
 # AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
@@ -220,16 +220,6 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
                 continue
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
-        if stream.early_s:
-            early = Message(
-                "stream {stream}: X-TIMESTAMP-MAP of its texts is not read: they come {early} s early, and those "
-                "before the first frame are lost; {--drop:{stream}} leaves them out",
-                code="texts_early",
-                stream=stream.index,
-                early=f"{stream.early_s:.1f}",
-            )
-            lost.append(early)
-            plan.notes.append(lost[-1])
         if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
             note = f"its timecode {code} is of no picture, and is left out"
         if note:
@@ -255,7 +245,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     if plan.timecode is not None and format == "mpegts":
         lost.append(f"{plan.path}: MPEG-TS has no place for the start timecode {plan.timecode}; it is left out")
         plan.notes.append(lost[-1])
-    for line in (*chapter_losses(info, format), *_facts_lost(plan)):
+    for line in (*chapter_losses(info, format), *untimed(info), *_facts_lost(plan)):
         lost.append(line)
         plan.notes.append(line)
     if lacking:
@@ -286,14 +276,8 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     streams = [one for one in plan.info.streams if one.enhanced or one.index in kept]
     # Players take the first of a kind where no flag is left: what was the first choice is no fact that is lost.
     shown = {one.kind: Disposition.default & one.disposition for one in reversed(streams)}
-    told = [
-        (
-            one.index,
-            {k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")},
-            one.disposition & ~shown[one.kind],
-        )
-        for one in streams
-    ]
+    tags = [{k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")} for one in streams]
+    told = [(one.index, its, one.disposition & ~shown[one.kind]) for one, its in zip(streams, tags, strict=True)]
     lost = unheld(plan.format, plan.info.metadata, told)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)
     said = Message(
