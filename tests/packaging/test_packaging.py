@@ -37,6 +37,7 @@ REQUIRED = {
     "typer",
     "simplejpeg",
     "tifffile",
+    "OpenEXR",
     "pyvirtualcam",
     "starlette",
     "uvicorn",
