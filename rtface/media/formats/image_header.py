@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-from rtface.media.formats.tiff_tags import order_of, read_directory
+from rtface.media.formats.tiff_tags import numbers, order_of, read_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _KINDS = {
@@ -58,13 +58,16 @@ def unread_kind(data: bytes) -> str:
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
+    """Width and height of a PNG, JPEG, TIFF, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
     kind = kind_of(data)
-    with suppress(struct.error):
+    with suppress(struct.error, IndexError):
         if kind == "dpx":
             return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
         if kind == "png":
             return struct.unpack_from(">II", data, 16)
+        if kind == "tiff":
+            across, down = (numbers(read_directory(data), tag, order_of(data))[0] for tag in (256, 257))
+            return across, down
         if kind == "avif":
             return max(
                 (

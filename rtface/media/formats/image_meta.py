@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from rtface.media.formats.image_header import (
     PNG,
@@ -26,7 +25,7 @@ from rtface.media.formats.image_header import (
     segments,
 )
 from rtface.media.formats.mp4 import boxes
-from rtface.media.formats.tiff_tags import Directory, exif_with, order_of, read_directory
+from rtface.media.formats.tiff_tags import Directory, Numbers, exif_with, order_of, read_directory
 from rtface.util.text import printable
 
 # Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
@@ -90,7 +89,7 @@ class ImageMetadata:
         more_xmp: segments of a JPEG with the parts of a long XMP.
         resolution: samples of an inch, across and down.
         png: PNG chunks worth keeping, kind and data.
-        tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
+        tiff_shown: TIFF tags by which the samples are shown: number, and type and values.
         tiff_form: bits, kind of colours, number and format of a TIFF's samples, by their tags.
         tiff_alpha: what a TIFF's sample behind the colours is (2: straight transparency); None without.
         density: unit and numbers of samples of a JPEG, as JFIF has them.
@@ -106,8 +105,8 @@ class ImageMetadata:
     more_xmp: list[bytes] = field(default_factory=list[bytes])
     resolution: tuple[Fraction, Fraction] | None = None
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
-    tiff_form: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]])
+    tiff_shown: dict[int, tuple[int, Numbers]] = field(default_factory=dict[int, tuple[int, Numbers]])
+    tiff_form: dict[int, Numbers] = field(default_factory=dict[int, Numbers])
     tiff_alpha: int | None = None
     density: bytes | None = None
     tables: Tables | None = None
