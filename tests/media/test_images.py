@@ -6,15 +6,18 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
 import cv2
 import numpy as np
+import OpenImageIO
 import pytest
 import tifffile
 from PIL import Image
@@ -99,6 +102,34 @@ def test_kinds_that_are_read_only(tmp_path: Path, name: str, encoder: str, pix_f
         found, want = found[..., 0], image.to_ndarray().astype(float)
     assert np.abs(found - want).mean() <= off
     assert frame.image.format.components[0].bits == (16 if pix_fmt == "rgb48be" else 8)
+
+
+def psd() -> bytes:
+    """A PSD of RGB without layers."""
+    head = struct.pack(">H6xHIIHH", 1, 3, 48, 64, 8, 3)
+    return b"8BPS" + head + bytes(14) + smooth().transpose(2, 0, 1).tobytes()
+
+
+def jpeg_xl() -> bytes:
+    """A JPEG XL without loss."""
+    with TemporaryDirectory() as folder:
+        output, shape = OpenImageIO.ImageOutput.create("a.jxl"), OpenImageIO.ImageSpec(64, 48, 3, "uint8")
+        shape["Compression"] = "jpegxl:100"
+        assert output.open(f"{folder}/a.jxl", shape) and output.write_image(smooth())
+        del output  # only then all of it is in the file
+        return Path(folder, "a.jxl").read_bytes()
+
+
+@pytest.mark.parametrize("make", [psd, jpeg_xl])
+def test_kinds_that_openimageio_reads(tmp_path: Path, make: Callable[[], bytes]):
+    (tmp_path / "a").write_bytes(make())
+    frame = read_image(tmp_path / "a").frame
+    assert (frame.image.to_ndarray() == smooth()).all()
+    data = make()
+    for end in (30, len(data) // 2):
+        (tmp_path / "a").write_bytes(data[:end])
+        with pytest.raises(InputError, match="damaged"):
+            read_image(tmp_path / "a")
 
 
 @pytest.mark.parametrize(

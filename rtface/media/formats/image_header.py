@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TypeAlias
 
-from rtface.media.formats.tiff_tags import numbers, order_of, read_directory
+from rtface.media.formats.tiff_tags import order_of, read_directory
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _KINDS = {
     **{PNG: "png", b"\xff\xd8\xff": "jpeg", b"SDPX": "dpx", b"XPDS": "dpx", b"v/1\x01": "exr"},
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff"),
-    **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp"},
+    **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp", b"8BPS": "psd"},
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "jxl"),
 }
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
@@ -31,8 +32,8 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 
 def kind_of(data: bytes) -> str | None:
-    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm") by a
-    file's first bytes, None for anything else."""
+    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "jxl", "psd",
+    "pnm") by a file's first bytes, None for anything else."""
     for begin, kind in _KINDS.items():
         if data.startswith(begin):
             return kind
@@ -58,16 +59,13 @@ def unread_kind(data: bytes) -> str:
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG, TIFF, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
+    """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
     kind = kind_of(data)
-    with suppress(struct.error, IndexError):
+    with suppress(struct.error):
         if kind == "dpx":
             return struct.unpack_from(">II" if data[:4] == b"SDPX" else "<II", data, 772)
         if kind == "png":
             return struct.unpack_from(">II", data, 16)
-        if kind == "tiff":
-            across, down = (numbers(read_directory(data), tag, order_of(data))[0] for tag in (256, 257))
-            return across, down
         if kind == "avif":
             return max(
                 (

@@ -48,7 +48,12 @@ _ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
 _DENSEST = 50_000  # samples of an inch
 _LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are shown as sRGB is
-_AVIF_ITEMS = ("EXIF", b"Exif\0"), ("XMP", b"application/rdf+xml")
+# What is not read of a kind, and a mark of it.
+_UNREAD = {
+    "avif": {"EXIF": b"Exif\0", "XMP": b"application/rdf+xml"},
+    "jxl": {"EXIF": b"Exif\0\0\0\0", "XMP": b"<x:xmpmeta"},
+    "psd": {"EXIF": b"8BIM\x04\x22", "XMP": b"8BIM\x04\x24", "IPTC": b"8BIM\x04\x04"},
+}
 _UUID_XMP, _UUID_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
 # Tags of a TIFF file that say something of the image, as EXIF has them; the last are Windows' title to subject.
 _DESCRIBES = (
@@ -135,7 +140,7 @@ def read_meta(data: bytes) -> ImageMetadata:
 
 
 def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
-    """Names of what a PNG, JPEG, AVIF or TIFF holds apart from its image and what is kept of it; `more`: whether there
+    """Names of what a file holds apart from its image and what is kept of it; `more`: whether there
     is `more_of` it, which lies behind the end."""
     names, end = list[str](), None
     if kind == "png":
@@ -151,8 +156,8 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
         for marker, body in segments(data):
             if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
                 names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())
-    elif kind == "avif":
-        names = [what for what, mark in _AVIF_ITEMS if data.find(mark, 0, _HEAD) >= 0]
+    elif kind in _UNREAD:
+        names = [what for what, mark in _UNREAD[kind].items() if data.find(mark, 0, _HEAD) >= 0]
     elif kind == "tiff":
         names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
     if end is not None and (behind := len(data[end:].rstrip(b"\0"))):

@@ -1,5 +1,5 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000
-and PNM with their depth and profile.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF,
+JPEG 2000, JPEG XL, PSD and PNM with their depth and profile.
 
 FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency; TIFF and EXR: libraries);
 profile, EXIF and XMP are taken as blocks, see `rtface.media.formats.image_meta`.
@@ -39,7 +39,7 @@ from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, numbers, order
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
-from rtface.media.stills.tiff import decode_tiff
+from rtface.media.stills.oiio import KINDS, decode_by_oiio
 from rtface.redaction import shown
 from rtface.stats import Stats
 from rtface.util.av_arrays import decode_by
@@ -148,12 +148,14 @@ def read_image(path: str | os.PathLike[str]) -> Still:
             code="no_image",
             name=name,
         )
-    if kind == "tiff":
-        (image, count), whole = _decode_tiff(path, data, name), True
-        more = f"holds {count} pages" if count > 1 else ""
+    meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
+    if kind in KINDS:
+        image, count, profile, whole = *_decode_by_oiio(path, name), True
+        more = f"holds {count} {'layers' if kind == 'psd' else 'pages'}" if count > 1 else ""
+        meta.icc = meta.icc if kind == "tiff" else profile
+        settle(meta)
     else:
         (image, whole), more = _decode(data, kind, name), more_of(data)
-    meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
     meta.unkept = not_kept(data, kind, more=bool(more))
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
@@ -228,11 +230,9 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
     return _usable(images[0], kind), whole and (kind != "jpeg" or jpeg_end(data) is not None)
 
 
-def _decode_tiff(path: str | os.PathLike[str], data: bytes, name: str) -> tuple[av.VideoFrame, int]:
-    if (size := size_of(data)) is not None:
-        _check_pixels(name, *size)
+def _decode_by_oiio(path: str | os.PathLike[str], name: str) -> tuple[av.VideoFrame, int, bytes | None]:
     try:
-        return decode_tiff(path)
+        return decode_by_oiio(path, MAX_PIXELS)
     except ValueError as error:
         raise _damaged(name, error, "save it") from error
 
