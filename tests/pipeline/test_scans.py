@@ -347,3 +347,10 @@ def test_more_samples_than_a_run_can_hold_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.exr").write_bytes(data[:at] + b"".join(each.tobytes() for each in windows) + data[at + 16 :])
     with pytest.raises(InputError, match=r"30001×20001; the limit|cannot be read"):
         read_image(tmp_path / "a.exr")
+
+
+def test_a_timecode_of_another_type_is_none(tmp_path: Path) -> None:
+    data = exr(tmp_path / "a.exr").read_bytes().replace(b"timeCode\0timecode", b"timeCode\0whatever")
+    image = decode_exr(data)
+    assert ExrHeader.read(data).timecode is None
+    assert rewrite_exr(data, image, timecode=Timecode.parse("02:00:00:00", RATE)) == data

@@ -81,7 +81,7 @@ class ExrHeader:
     def read(cls, data: bytes) -> ExrHeader:
         """Reads a header; ValueError where it is damaged or none."""
         said = _opened(data, header_only=True).parts[0].header
-        rate, time = said.get("framesPerSecond"), said.get("timeCode")
+        rate, time = said.get("framesPerSecond"), _time(said)
         return cls(
             said["compression"].name.removesuffix("_COMPRESSION"),
             _window(said, "dataWindow"),
@@ -102,6 +102,14 @@ class ExrHeader:
     def timecode_at(self, rate: Fraction) -> Timecode | None:
         """The image's timecode at a frame rate (attribute timeCode); None without one that this rate has."""
         return timecode_of(self.timecode, rate)
+
+
+def _time(said: Mapping[str, Any]) -> Any:
+    """The attribute timeCode; None without one of its type."""
+    import OpenEXR
+
+    time = said.get("timeCode")
+    return time if isinstance(time, OpenEXR.TimeCode) else None
 
 
 def _window(said: Mapping[str, Any], name: str) -> Window:
@@ -214,7 +222,7 @@ def rewrite_exr(
         if (where := new != _coded(old)).any():
             old[where] = _changed(old[where], new[where])
             changed = True
-    if timecode is not None and (time := said.get("timeCode")):
+    if timecode is not None and (time := _time(said)):
         time.hours, time.minutes, time.seconds, time.frame = map(int, re.findall(r"\d+", str(timecode))[:4])
         time.dropFrame = timecode.drop
     elif not changed:
