@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -750,6 +751,12 @@ def tiff(path: Path, **changed: tuple[str, tuple[int, ...]] | None) -> Path:
     struct.pack_into("<I", data, 4, len(data))
     path.write_bytes(data + struct.pack("<H", len(tags)) + entries + bytes(4))
     return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file systems that take any bytes in names")
+def test_a_tiff_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.tif"))
+    assert read_image(tiff(path)).frame.image.width == 16
 
 
 def test_damaged_tags_of_a_tiff_are_no_fault(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ lost.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import av
 import numpy as np
@@ -28,12 +29,20 @@ def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFra
     Raises:
         ValueError: it is damaged, of a kind that is not read, or has more than `most` pixels.
     """
+    name = os.fspath(path)
+    if name.encode(errors="replace").decode() == name:
+        return _decoded(name, most)
+    with Path(path).open("rb") as file:  # the library takes names in UTF-8 only
+        return _decoded(f"/dev/fd/{file.fileno()}", most)
+
+
+def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
     import OpenImageIO  # only where there is such a file
 
     OpenImageIO.attribute("limits:imagesize_MB", _MEMORY_MB)
     hints = OpenImageIO.ImageSpec()
     hints["oiio:UnassociatedAlpha"] = 1  # as they lie in the file
-    file = OpenImageIO.ImageInput.open(os.fspath(path), hints)
+    file = OpenImageIO.ImageInput.open(name, hints)
     if file is None:
         raise ValueError(OpenImageIO.geterror().partition("\n")[0])
     spec = file.spec()
@@ -49,9 +58,9 @@ def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFra
         pixels = pixels[..., [0, 0, 0, 1]]
     if colours == _WHITE and kind == "uint16":  # samples of 8 bits are inverted already
         pixels = ~pixels
-    name = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
+    shape = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
     profile, pages = spec.getattribute("ICCProfile"), 1
     while file.seek_subimage(pages, 0) and not file.spec().get_int_attribute("tiff:subfiletype") & 1:
         pages += 1
-    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), name)
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), shape)
     return image, pages, None if profile is None else bytes(profile)
