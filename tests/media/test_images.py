@@ -317,13 +317,6 @@ def test_chunks_that_say_how_to_read_a_png_stay(tmp_path: Path):
     assert (tmp_path / "again.png").read_bytes().count(DIGITAL_SOURCE_TYPE.encode()) == 2  # XMP and text, once each
 
 
-@pytest.mark.parametrize("compression", ["lzw", "packbits"])
-def test_tiff_compressions(tmp_path: Path, compression: str):
-    frame = av.VideoFrame.from_ndarray(smooth(), "rgb24")
-    (tmp_path / "in.tif").write_bytes(encoded(frame, "tiff", compression_algo=compression))
-    assert (read_image(tmp_path / "in.tif").frame.image.to_ndarray() == smooth()).all()
-
-
 def test_what_is_no_image_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = png(random((40, 50, 3)))
     for content, says in ((b"", "is empty"), (b"hello" * 9, "no image that can"), (data[:40], "damaged|cut off")):
@@ -642,21 +635,6 @@ def test_exif_and_xmp_of_jpeg_2000_and_avif() -> None:
     avif = b"\0\0\0\x14ftypavif\0\0\0\0avif" + b"infeExif\0" + colour
     assert read_meta(avif).png == [(b"cICP", bytes((9, 16, 0, 1)))]
     assert not_kept(avif, "avif", more=False) == ["EXIF"]
-
-
-def test_a_bigtiff_is_read_as_any_tiff(tmp_path: Path):
-    tifffile.imwrite(
-        tmp_path / "a.tif",
-        smooth(),
-        photometric="rgb",
-        bigtiff=True,
-        rowsperstrip=8,
-        description="Words",
-        metadata=None,
-    )
-    through(tmp_path / "a.tif", tmp_path / "b.tif")
-    assert (tifffile.imread(tmp_path / "b.tif") == smooth()).all()
-    assert tifffile.TiffFile(tmp_path / "b.tif").pages.first.description == "Words"
 
 
 @pytest.mark.parametrize(
