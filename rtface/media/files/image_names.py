@@ -20,7 +20,7 @@ IMAGE_KINDS = {
     ".dpx": "dpx",
     ".exr": "exr",
 }
-_READ_ONLY = (".avif", ".jp2", ".j2k", ".pnm", ".pbm", ".pgm", ".ppm")
+_READ_ONLY = (".avif", ".jp2", ".j2k", ".jxl", ".psd", ".psb", ".pnm", ".pbm", ".pgm", ".ppm")
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:

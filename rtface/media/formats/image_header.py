@@ -17,7 +17,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _KINDS = {
     **{PNG: "png", b"\xff\xd8\xff": "jpeg", b"SDPX": "dpx", b"XPDS": "dpx", b"v/1\x01": "exr"},
     **dict.fromkeys((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), "tiff"),
-    **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp"},
+    **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp", b"8BPS": "psd"},
+    **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "jxl"),
 }
 _PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
@@ -31,8 +32,8 @@ Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 
 
 def kind_of(data: bytes) -> str | None:
-    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "pnm") by a
-    file's first bytes, None for anything else."""
+    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "jxl", "psd",
+    "pnm") by a file's first bytes, None for anything else."""
     for begin, kind in _KINDS.items():
         if data.startswith(begin):
             return kind

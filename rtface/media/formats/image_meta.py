@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 from rtface.media.formats.image_header import (
     PNG,
@@ -26,7 +25,7 @@ from rtface.media.formats.image_header import (
     segments,
 )
 from rtface.media.formats.mp4 import boxes
-from rtface.media.formats.tiff_tags import Directory, exif_with, order_of, read_directory
+from rtface.media.formats.tiff_tags import Directory, Numbers, exif_with, order_of, read_directory
 from rtface.util.text import printable
 
 # Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
@@ -49,7 +48,12 @@ _ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
 _DENSEST = 50_000  # samples of an inch
 _LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are shown as sRGB is
-_AVIF_ITEMS = ("EXIF", b"Exif\0"), ("XMP", b"application/rdf+xml")
+# What is not read of a kind, and a mark of it.
+_UNREAD = {
+    "avif": {"EXIF": b"Exif\0", "XMP": b"application/rdf+xml"},
+    "jxl": {"EXIF": b"Exif\0\0\0\0", "XMP": b"<x:xmpmeta"},
+    "psd": {"EXIF": b"8BIM\x04\x22", "XMP": b"8BIM\x04\x24", "IPTC": b"8BIM\x04\x04"},
+}
 _UUID_XMP, _UUID_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
 # Tags of a TIFF file that say something of the image, as EXIF has them; the last are Windows' title to subject.
 _DESCRIBES = (
@@ -90,7 +94,7 @@ class ImageMetadata:
         more_xmp: segments of a JPEG with the parts of a long XMP.
         resolution: samples of an inch, across and down.
         png: PNG chunks worth keeping, kind and data.
-        tiff_shown: TIFF tags by which the samples are shown: number, and type, count and value.
+        tiff_shown: TIFF tags by which the samples are shown: number, and type and values.
         tiff_form: bits, kind of colours, number and format of a TIFF's samples, by their tags.
         tiff_alpha: what a TIFF's sample behind the colours is (2: straight transparency); None without.
         density: unit and numbers of samples of a JPEG, as JFIF has them.
@@ -106,8 +110,8 @@ class ImageMetadata:
     more_xmp: list[bytes] = field(default_factory=list[bytes])
     resolution: tuple[Fraction, Fraction] | None = None
     png: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
-    tiff_shown: dict[int, tuple[int, int, Any]] = field(default_factory=dict[int, tuple[int, int, Any]])
-    tiff_form: dict[int, tuple[Any, ...]] = field(default_factory=dict[int, tuple[Any, ...]])
+    tiff_shown: dict[int, tuple[int, Numbers]] = field(default_factory=dict[int, tuple[int, Numbers]])
+    tiff_form: dict[int, Numbers] = field(default_factory=dict[int, Numbers])
     tiff_alpha: int | None = None
     density: bytes | None = None
     tables: Tables | None = None
@@ -136,7 +140,7 @@ def read_meta(data: bytes) -> ImageMetadata:
 
 
 def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
-    """Names of what a PNG, JPEG, AVIF or TIFF holds apart from its image and what is kept of it; `more`: whether there
+    """Names of what a file holds apart from its image and what is kept of it; `more`: whether there
     is `more_of` it, which lies behind the end."""
     names, end = list[str](), None
     if kind == "png":
@@ -152,8 +156,8 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
         for marker, body in segments(data):
             if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
                 names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())
-    elif kind == "avif":
-        names = [what for what, mark in _AVIF_ITEMS if data.find(mark, 0, _HEAD) >= 0]
+    elif kind in _UNREAD:
+        names = [what for what, mark in _UNREAD[kind].items() if data.find(mark, 0, _HEAD) >= 0]
     elif kind == "tiff":
         names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
     if end is not None and (behind := len(data[end:].rstrip(b"\0"))):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
 Directory: TypeAlias = "dict[int, tuple[int, int, bytes | Directory]]"
 """By tag: type, count, and the bytes of the values or the directory that the tag points to."""
+Numbers: TypeAlias = "tuple[Any, ...]"
+"""Values of a tag, in no byte order; a rational is two."""
 
-_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+# Units of the types of values, as `struct` has them; two of a type make a rational.
+_UNITS = dict(zip((*range(1, 14), 16, 17, 18), "BBHIIbBhiifdIQqQ", strict=True))
+_BYTES = {kind: struct.calcsize(unit) * (1 + (kind in (5, 10))) for kind, unit in _UNITS.items()}
 _INNER = {34665, 34853, 40965}  # EXIF, GPS, interoperability
 _BIG = (b"+\0", b"\0+")
 _LONG, _MOST, _DEEPEST = 4, 4096, 3
@@ -28,6 +29,19 @@ TIFF_FORM = (258, 262, 277, 339)
 def order_of(data: bytes) -> Literal["<", ">"]:
     """The byte order of a TIFF structure, as `struct` has it."""
     return ">" if data[:2] == b"MM" else "<"
+
+
+def numbers(tags: Directory, number: int, order: str) -> Numbers:
+    """The values of a tag; none where it is missing or points to a directory."""
+    kind, _, said = tags.get(number, (1, 0, b""))
+    unit = struct.Struct(order + _UNITS[kind])
+    return tuple(value for (value,) in unit.iter_unpack(said)) if isinstance(said, bytes) else ()
+
+
+def tag_of(kind: int, values: Numbers, order: str) -> tuple[int, int, bytes]:
+    """A tag of a type, the inverse of `numbers`."""
+    said = struct.pack(f"{order}{len(values)}{_UNITS[kind]}", *values)
+    return kind, len(said) // _BYTES[kind], said
 
 
 def read_directory(
@@ -85,22 +99,3 @@ def with_directory(data: bytes, tags: Directory) -> bytes:
 def exif_with(tags: Directory, order: str) -> bytes:
     """An EXIF block of these tags, whose values are in this byte order."""
     return with_directory((b"II*\0" if order == "<" else b"MM\0*") + bytes(4), tags)
-
-
-def classic(data: bytes) -> bytes:
-    """A BigTIFF of less than 4 GB as a TIFF of its first image; anything else as it is."""
-    order = order_of(data)
-    if data[2:4] not in _BIG or len(data) >= 1 << 32 or data[:2] not in (b"II", b"MM"):
-        return data
-    tags = {
-        tag: (_LONG, count, np.frombuffer(value, order + "u8").astype(order + "u4").tobytes())
-        if isinstance(value, bytes) and kind >= 16
-        else (kind, count, value)
-        for tag, (kind, count, value) in read_directory(data).items()
-    }
-    return with_directory(data[:2] + struct.pack(order + "H", 42) + data[4:], tags)
-
-
-def numbers(value: Any) -> tuple[Any, ...]:
-    """A tag's value as plain numbers."""
-    return tuple(np.ravel(value).tolist()) if isinstance(value, Sequence | np.ndarray) else (value,)

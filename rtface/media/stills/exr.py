@@ -2,15 +2,16 @@
 
 The samples are linear light of any size, so an image is mapped to 16-bit display-like RGB, on which faces are found and
 corrected. When it is written, the change of each sample goes back through the same curve and is added to the light that
-was read. All other samples, channels, attributes and windows stay as they are: only the blocks of lines that hold a
-changed sample are coded again. (OpenEXR file layout: https://openexr.com/en/latest/OpenEXRFileLayout.html.)
+was read. All other samples, channels, parts, attributes and windows stay as they are. The OpenEXR library reads and
+writes the file.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Mapping
+import io
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,24 +22,23 @@ from numpy.typing import NDArray
 
 from rtface.errors import OutputError
 from rtface.frame import Float32
-from rtface.media.stills.dpx import bcd_timecode, bcd_word, timecode_of
-from rtface.util.av_arrays import decode_by, plane_rows
+from rtface.media.stills.dpx import timecode_of
+from rtface.util.av_arrays import plane_rows
 from rtface.util.timecode import Timecode
 
 MAGIC = b"v/1\x01"
-_TILED, _DEEP, _PARTS = 0x200, 0x800, 0x1000
-_NONE, _ZIPS, _ZIP, _DWA = 0, 2, 3, 8
-_NAMES = ("no compression", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
-_LINES = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256)
-_UNDERSTOOD = (_NONE, _ZIPS, _ZIP)  # and written again block by block
-_DTYPES = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: np.dtype("<f4")}
-# Planes of FFmpeg's frames, by channel.
-_PLANES = {"G": 0, "B": 1, "R": 2, "A": 3}
+_FLOAT = re.compile(
+    rb"\0[RGBY]\0\x02\0\0\0"
+)  # in the list of channels; the library tells the type with the samples only
+_KEEPING = ("NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "ZSTD", "HTJ2K32", "HTJ2K256")
+"""Compressions after which samples that did not change are the same."""
 # The curve: light up to 0.75 of diffuse white as it is, above that rolled off towards 1, then gamma 1/2.2, as
 # `rtface.geometry.color_curves` does with HDR. A change in the highlights grows by at most this factor.
 _KNEE, _GAMMA, _MOST = 0.75, 2.2, 4.0
+_MOST_SAMPLES = 1_400_000_000  # as of a still of the largest size with four channels
 
 Samples = NDArray[Any]
+Window = tuple[int, int, int, int]
 
 
 def shown(light: Samples) -> Float32:
@@ -60,143 +60,136 @@ def light_of(value: Samples) -> Float32:
 
 @dataclass(frozen=True, slots=True)
 class ExrHeader:
-    """The header of a single-part EXR file.
+    """What the first part of an EXR file says of its image.
 
     Attributes:
-        attributes: type, place of the value, and its bytes, by name, in the order of the file.
-        channels: name and pixel type (0 uint, 1 half, 2 float), in the order of the file.
-        compression: its number.
+        compression: its name in the library.
         data, display: windows x0, y0, x1, y1; x1 and y1 are the last ones inside.
-        flags: of the version field.
-        end: where the header ends and the table of blocks begins.
+        bits: of a colour sample.
+        rate: frames a second, None without.
+        timecode: of the image, as (text, drop-frame flag), None without.
     """
 
-    attributes: dict[str, tuple[str, int, bytes]]
-    channels: list[tuple[str, int]]
-    compression: int
-    data: tuple[int, int, int, int]
-    display: tuple[int, int, int, int]
-    flags: int
-    end: int
+    compression: str
+    data: Window
+    display: Window
+    bits: int
+    rate: Fraction | None
+    timecode: tuple[str, bool] | None
 
     @classmethod
     def read(cls, data: bytes) -> ExrHeader:
         """Reads a header; ValueError where it is damaged or none."""
-        if data[:4] != MAGIC:
-            raise ValueError("no EXR header")
-        attributes, at = dict[str, tuple[str, int, bytes]](), 8
-        try:
-            flags = struct.unpack_from("<I", data, 4)[0]
-            while data[at]:
-                name, at = _text(data, at)
-                kind, at = _text(data, at)
-                begin, at = at + 4, at + 4 + struct.unpack_from("<I", data, at)[0]
-                attributes[name] = kind, begin, data[begin:at]
-            windows = [struct.unpack("<4i", attributes[name][2]) for name in ("dataWindow", "displayWindow")]
-            compression, channels = attributes["compression"][2][0], _channels(attributes["channels"][2])
-        except (struct.error, IndexError, KeyError, UnicodeDecodeError) as error:
-            raise ValueError("damaged EXR header") from error
-        if any(x1 < x0 or y1 < y0 for x0, y0, x1, y1 in windows):
-            raise ValueError("damaged EXR header")
-        return cls(attributes, channels, compression, windows[0], windows[1], flags, at + 1)
-
-    def value(self, name: str, size: int) -> bytes:
-        """The bytes of an attribute; nothing where it is missing or of another size."""
-        value = self.attributes.get(name, ("", 0, b""))[2]
-        return value if len(value) == size else b""
-
-    @property
-    def rate(self) -> Fraction | None:
-        """Frames a second (attribute framesPerSecond); None without."""
-        above, below = struct.unpack("<iI", self.value("framesPerSecond", 8) or bytes(8))
-        return Fraction(above, below) if above > 0 and below and 1 <= above / below <= 240 else None
-
-    @property
-    def bits(self) -> int:
-        """Bits of a colour sample."""
-        return 32 if any(kind == 2 for name, kind in self.channels if name in ("R", "G", "B", "Y")) else 16
+        said = _opened(data, header_only=True).parts[0].header
+        rate, time = said.get("framesPerSecond"), _time(said)
+        return cls(
+            said["compression"].name.removesuffix("_COMPRESSION"),
+            _window(said, "dataWindow"),
+            _window(said, "displayWindow"),
+            32 if _FLOAT.search(data, 0, 1 << 16) else 16,
+            rate if isinstance(rate, Fraction) and 1 <= rate <= 240 else None,
+            (f"{time.hours:02}:{time.minutes:02}:{time.seconds:02}:{time.frame:02}", bool(time.dropFrame))
+            if time
+            else None,
+        )
 
     @property
     def described(self) -> str:
         """Format, samples and compression in words."""
-        name = _NAMES[self.compression] if self.compression < len(_NAMES) else f"compression {self.compression}"
+        name = "no compression" if self.compression == "NO" else self.compression
         return f"EXR of {'float' if self.bits == 32 else 'half'} samples ({name}, linear)"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
         """The image's timecode at a frame rate (attribute timeCode); None without one that this rate has."""
-        value = self.value("timeCode", 8)
-        return timecode_of(bcd_timecode(struct.unpack_from("<I", value)[0]) if value else None, rate)
+        return timecode_of(self.timecode, rate)
 
 
-def _text(data: bytes, at: int) -> tuple[str, int]:
-    end = data.index(b"\0", at, at + 256)
-    return data[at:end].decode(), end + 1
+def _time(said: Mapping[str, Any]) -> Any:
+    """The attribute timeCode; None without one of its type."""
+    import OpenEXR
+
+    time = said.get("timeCode")
+    return time if isinstance(time, OpenEXR.TimeCode) else None
 
 
-def _channels(value: bytes) -> list[tuple[str, int]]:
-    found: list[tuple[str, int]] = []
-    at = 0
-    while value[at]:
-        name, at = _text(value, at)
-        kind, _, across, down = struct.unpack_from("<iIii", value, at)
-        if kind not in _DTYPES or (across, down) != (1, 1):
-            raise ValueError("EXR channels with fewer samples than pixels")
-        found.append((name, kind))
-        at += 16
-    return found
+def _window(said: Mapping[str, Any], name: str) -> Window:
+    (x0, y0), (x1, y1) = (each.tolist() for each in said[name])
+    return x0, y0, x1, y1
 
 
-# -- reading --------------------------------------------------------------------------------------------------------
+def _opened(data: bytes, *, header_only: bool = False) -> Any:
+    """An EXR by the OpenEXR library; ValueError where it is damaged, too large or of a kind that cannot be read."""
+    import OpenEXR  # only where there is an EXR
+
+    told = io.StringIO()
+    if not header_only:
+        _check(part.header for part in _opened(data, header_only=True).parts)
+    try:
+        with redirect_stdout(told):  # it prints why it leaves parts out
+            file = OpenEXR.File(io.BytesIO(data), separate_channels=True, header_only=header_only, num_threads=0)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(error) from error
+    if told.getvalue() or not file.parts:
+        raise ValueError(told.getvalue().strip().partition(" - ")[2] or "no image")
+    return file
 
 
-def _light(data: bytes) -> dict[str, Samples]:
-    """Light of the channels that FFmpeg decodes (R, G, B, A or Y, A), half or float, of the display window.
+def _check(headers: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses more samples than a run can hold, and deep ones, of which a pixel has any number, by ValueError."""
+    samples = 0
+    for said in headers:
+        _, _, width, height = _place(said)
+        samples += width * height * len(said["channels"])
+        if "deep" in said["type"].name or samples > _MOST_SAMPLES:
+            raise ValueError("deep samples, or too many")
 
-    Raises:
-        av.FFmpegError, ValueError: it cannot be decoded.
-    """
-    images: list[Any] = [*decode_by("exr", data)]
-    if not images:
-        raise ValueError("no image")
-    image, name = images[0], images[0].format.name
-    kind = np.dtype("<f2" if "f16" in name else "<f4")
-    if not name.startswith(("gbr", "gray")):
-        raise ValueError(f"EXR samples of {name}")
-    planes = [plane_rows(plane)[:, : plane.width * kind.itemsize].view(kind) for plane in image.planes]
-    if name.startswith("gray"):
-        return dict(zip(("Y", "A"), planes, strict=False))
-    return {channel: planes[k] for channel, k in _PLANES.items() if k < len(planes)}
+
+def _light(file: Any) -> dict[str, Samples]:
+    """Light of R, G and B, or Y, half or float, of the data window of the first part; ValueError without."""
+    channels = file.parts[0].channels
+    names = "RGB" if {*"RGB"} <= channels.keys() else "Y"
+    light = {name: channels[name].pixels for name in names if name in channels}
+    _, _, width, height = _place(file.parts[0].header)
+    if not light or any(each.dtype.kind != "f" or each.shape != (height, width) for each in light.values()):
+        raise ValueError("it has no channels R, G and B or Y of half or float samples, one a pixel")
+    return light
+
+
+def _place(said: Mapping[str, Any]) -> Window:
+    """Left, top, width and height of the data window in the display window."""
+    data, display = _window(said, "dataWindow"), _window(said, "displayWindow")
+    return data[0] - display[0], data[1] - display[1], data[2] - data[0] + 1, data[3] - data[1] + 1
+
+
+def _shared(said: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Rows and columns that data window and image share: in the window, and in the image."""
+    left, top, width, height = _place(said)
+    x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height)
+    x1, y1 = max(x0, x1), max(y0, y1)
+    return (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)), (slice(y0, y1), slice(x0, x1))
+
+
+def _planes(image: av.VideoFrame, light: Mapping[str, Samples]) -> dict[str, NDArray[np.uint16]]:
+    """Planes of an image by the channels that they show."""
+    rows = [plane_rows(plane)[:, : 2 * plane.width].view("<u2") for plane in image.planes]
+    return dict(zip(("Y",) if "Y" in light else ("G", "B", "R"), rows, strict=False))
 
 
 def decode_exr(data: bytes) -> av.VideoFrame:
-    """The image as display-like gbrp16le, or gray16le; raises as `_light`, also where the file is cut off."""
-    _check_blocks(data, ExrHeader.read(data))
-    light = _light(data)
-    names = ["Y"] if "Y" in light else ["G", "B", "R"]
-    height, width = light[names[0]].shape
-    image = av.VideoFrame(width, height, "gray16le" if len(names) == 1 else "gbrp16le")
-    for plane, name in zip(image.planes, names, strict=True):
-        plane_rows(plane)[:, : 2 * width].view("<u2")[:] = _coded(light[name])
+    """The image of the display window as display-like gbrp16le, or gray16le; ValueError where it cannot be decoded."""
+    file = _opened(data)
+    light, said = _light(file), file.parts[0].header
+    x0, y0, x1, y1 = _window(said, "displayWindow")
+    image = av.VideoFrame(x1 - x0 + 1, y1 - y0 + 1, "gray16le" if "Y" in light else "gbrp16le")
+    inside, place = _shared(said, image)
+    for name, plane in _planes(image, light).items():
+        plane[:] = 0
+        plane[place] = _coded(light[name][inside])
     return image
-
-
-def _check_blocks(data: bytes, header: ExrHeader) -> None:
-    """ValueError where a block of lines is not whole: FFmpeg leaves it black."""
-    if header.flags & (_TILED | _DEEP | _PARTS) or header.compression >= len(_LINES):
-        return
-    count = -(-(header.data[3] - header.data[1] + 1) // _LINES[header.compression])
-    if count < 1 or header.end + 8 * count > len(data):
-        raise ValueError("it is cut off")
-    for place in struct.unpack_from(f"<{count}Q", data, header.end):
-        if place + 8 > len(data) or place + 8 + struct.unpack_from("<I", data, place + 4)[0] > len(data):
-            raise ValueError("it is cut off")
 
 
 def _coded(light: Samples) -> NDArray[np.uint16]:
     return np.round(shown(light) * 65535.0).astype(np.uint16)
-
-
-# -- writing --------------------------------------------------------------------------------------------------------
 
 
 def rewrite_exr(
@@ -211,155 +204,47 @@ def rewrite_exr(
         timecode: replaces that of the attribute timeCode, where there is one.
 
     Raises:
-        OutputError: the file is tiled, deep, of several parts, or of a compression that cannot be written together
-            with its channels; or the image has another size.
+        OutputError: the file has smaller copies of its image; or the image has another size.
+        ValueError: it cannot be read.
     """
-    header = ExrHeader.read(data)
-    if timecode is not None and header.value("timeCode", 8):
-        at = header.attributes["timeCode"][1]
-        data = data[:at] + struct.pack("<I", bcd_word(timecode)) + data[at + 4 :]
-    light = _light(data)
-    names = ["Y"] if "Y" in light else ["G", "B", "R"]
-    planes = [plane_rows(p)[:, : 2 * p.width].view("<u2") for p in image.planes]
-    if len(planes) < len(names) or planes[0].shape != light[names[0]].shape:
+    import OpenEXR
+
+    file = _opened(data)
+    light, said = _light(file), file.parts[0].header
+    x0, y0, x1, y1 = _window(said, "displayWindow")
+    planes = _planes(image, light)
+    if len(planes) < len(light) or (image.width, image.height) != (x1 - x0 + 1, y1 - y0 + 1):
         raise OutputError("an EXR cannot take an image of another size or with other channels", code="exr_channels")
-    new: dict[str, Samples] = {}
-    for name, plane in zip(names, planes, strict=False):
-        changed = plane != _coded(light[name])
-        if changed.any():
-            new[name] = _changed(light[name], plane, changed)
-    if not new:
+    inside, place = _shared(said, image)
+    changed = False
+    for name, plane in planes.items():
+        old, new = light[name][inside], plane[place]
+        if (where := new != _coded(old)).any():
+            old[where] = _changed(old[where], new[where])
+            changed = True
+    if timecode is not None and (time := _time(said)):
+        time.hours, time.minutes, time.seconds, time.frame = map(int, re.findall(r"\d+", str(timecode))[:4])
+        time.dropFrame = timecode.drop
+    elif not changed:
         return data
-    if header.flags & (_TILED | _DEEP | _PARTS):
-        raise OutputError(
-            "a tiled, deep or multi-part EXR cannot be written; save it as one part of scan lines first",
-            code="exr_tiled",
-        )
-    return _written(data, header, light | new, set(new), tags or {})
+    for part in file.parts:
+        header = part.header
+        if "tiles" in header and header["tiles"].mode.name != "ONE_LEVEL":
+            raise OutputError(
+                "an EXR with smaller copies of its image (mipmaps) cannot be written; save it without first",
+                code="exr_tiled",
+            )
+        if changed and header["compression"].name.removesuffix("_COMPRESSION") not in _KEEPING:
+            header["compression"] = OpenEXR.ZIP_COMPRESSION
+    said.update({name: text for name, text in (tags or {}).items() if changed and name not in said and len(name) < 32})
+    out = io.BytesIO()
+    file.write(out)
+    return out.getvalue()
 
 
-def _changed(light: Samples, plane: Samples, changed: NDArray[np.bool_]) -> Samples:
-    old = shown(light[changed])
-    step = plane[changed] / np.float32(65535.0) - np.round(old * 65535.0) / np.float32(65535.0)
+def _changed(light: Samples, coded: NDArray[np.uint16]) -> Samples:
+    """Light that was changed as it is shown: from what `_coded` gives of it to these values."""
+    old = shown(light)
+    step = coded / np.float32(65535.0) - np.round(old * 65535.0) / np.float32(65535.0)
     grown = light_of(old + step) - light_of(old)
-    out = light.copy()
-    out[changed] = light[changed].astype(np.float32) + np.clip(grown, -_MOST * np.abs(step), _MOST * np.abs(step))
-    return out
-
-
-def _written(
-    data: bytes, header: ExrHeader, light: dict[str, Samples], changed: set[str], tags: Mapping[str, str]
-) -> bytes:
-    kept = header.compression in _UNDERSTOOD
-    names = {name for name, _ in header.channels}
-    if header.compression >= _DWA:  # FFmpeg decodes other samples than the OpenEXR library
-        raise OutputError(
-            "an EXR in DWAA or DWAB compression cannot be written exactly; save it with ZIP compression first",
-            code="exr_dwa",
-        )
-    if not kept and not names <= set(light):
-        raise OutputError(
-            "an EXR in {compression} with the channels {channels} cannot be written; save it with ZIP compression "
-            "first",
-            code="exr_compression",
-            compression=_NAMES[header.compression],
-            channels=", ".join(sorted(names)),
-        )
-    before = _head(data, header, tags, header.compression if kept else _ZIP)
-    x0, y0, x1, y1 = header.data
-    lines = _LINES[header.compression if kept else _ZIP]
-    count = -(-(y1 - y0 + 1) // lines)
-    blocks: list[bytes] = []
-    for number in range(count):
-        top = y0 + number * lines
-        rows = min(lines, y1 + 1 - top)
-        old = _block(data, header, number, rows) if kept else None
-        blocks.append(_new_block(header, light, changed, old, top, rows, x1 - x0 + 1) if old is None or old[1] else b"")
-    # The order of lines in the file stays; an attribute says it.
-    order = list(range(count))
-    if kept:
-        order.sort(key=lambda number: struct.unpack_from("<Q", data, header.end + 8 * number)[0])
-    elif header.value("lineOrder", 1) == b"\1":
-        order.reverse()
-    places, body = [0] * count, bytearray()
-    begin = len(before) + 8 * count
-    for number in order:
-        places[number] = begin + len(body)
-        body += blocks[number]
-    return before + struct.pack(f"<{count}Q", *places) + bytes(body)
-
-
-def _head(data: bytes, header: ExrHeader, tags: Mapping[str, str], compression: int) -> bytes:
-    """The header with another compression and more string attributes."""
-    at = header.attributes["compression"][1]
-    head = bytearray(data[: header.end - 1])
-    head[at] = compression
-    for name, text in tags.items():
-        if name not in header.attributes and len(name) < 32:
-            value = text.encode()
-            head += name.encode() + b"\0string\0" + struct.pack("<I", len(value)) + value
-    return bytes(head) + b"\0"
-
-
-def _block(data: bytes, header: ExrHeader, number: int, rows: int) -> tuple[bytes, bytes]:
-    """A block as it lies in the file, and its samples unpacked."""
-    try:
-        at = struct.unpack_from("<Q", data, header.end + 8 * number)[0]
-        size = struct.unpack_from("<I", data, at + 4)[0]
-    except struct.error as error:
-        raise OutputError("the EXR is damaged: a block is missing", code="exr_block_missing") from error
-    packed = data[at + 8 : at + 8 + size]
-    width = header.data[2] - header.data[0] + 1
-    length = rows * width * sum(_DTYPES[kind].itemsize for _, kind in header.channels)
-    if header.compression == _NONE or len(packed) == length:
-        raw = packed
-    else:
-        raw = _joined(zlib.decompressobj().decompress(packed, length))
-    if len(raw) != length:
-        raise OutputError("the EXR is damaged: a block has another length", code="exr_block_length")
-    return data[at : at + 8 + size], raw
-
-
-def _joined(raw: bytes) -> bytes:
-    """Undoes the differences and the splitting into even and odd bytes."""
-    steps = np.frombuffer(raw, np.uint8).astype(np.int64)
-    steps[1:] -= 128
-    split = (np.cumsum(steps) & 255).astype(np.uint8)
-    half = (len(raw) + 1) // 2
-    out = np.empty(len(raw), np.uint8)
-    out[0::2], out[1::2] = split[:half], split[half:]
-    return out.tobytes()
-
-
-def _split(raw: bytes) -> bytes:
-    """The inverse of `_joined`."""
-    data = np.frombuffer(raw, np.uint8)
-    split = np.concatenate([data[0::2], data[1::2]]).astype(np.int64)
-    split[1:] = (np.diff(split) + 128) & 255
-    return split.astype(np.uint8).tobytes()
-
-
-def _new_block(
-    header: ExrHeader,
-    light: dict[str, Samples],
-    changed: set[str],
-    old: tuple[bytes, bytes] | None,
-    top: int,
-    rows: int,
-    width: int,
-) -> bytes:
-    """A block of lines with its changed channels; the block as it was where nothing in it has changed."""
-    sizes, at, left = [width * _DTYPES[kind].itemsize for _, kind in header.channels], 0, header.data[0]
-    lines = np.frombuffer(bytearray(old[1] if old else rows * sum(sizes)), np.uint8).reshape(rows, -1)
-    for (name, kind), size in zip(header.channels, sizes, strict=True):
-        if old is None or name in changed:  # FFmpeg begins the frame at 0, 0 of the data window's coordinates
-            inside = light[name][max(0, top) : max(0, top + rows), max(0, left) : max(0, left + width)]
-            place = lines[max(0, -top) :, at : at + size].view(_DTYPES[kind])[:, max(0, -left) :]
-            place[: inside.shape[0], : inside.shape[1]] = inside
-        at += size
-    raw = lines.tobytes()
-    if old is not None and raw == old[1]:
-        return old[0]
-    compression = header.compression if old else _ZIP
-    packed = min(raw, zlib.compress(_split(raw), 6) if compression in (_ZIPS, _ZIP) else raw, key=len)
-    return struct.pack("<iI", top, len(packed)) + packed
+    return light.astype(np.float32) + np.clip(grown, -_MOST * np.abs(step), _MOST * np.abs(step))

@@ -1,15 +1,13 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF, JPEG 2000
-and PNM with their depth and profile.
+"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF,
+JPEG 2000, JPEG XL, PSD and PNM with their depth and profile.
 
-FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency); profile, EXIF and XMP
-are taken as blocks, see `rtface.media.formats.image_meta`.
+FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency; TIFF and EXR: libraries);
+profile, EXIF and XMP are taken as blocks, see `rtface.media.formats.image_meta`.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -37,10 +35,11 @@ from rtface.media.formats.image_meta import (
     settle,
 )
 from rtface.media.formats.quantiser_tables import jpeg_step
-from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, classic, numbers, read_directory
+from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_SHOWN, numbers, order_of, read_directory
 from rtface.media.read.quantiser import one_step
 from rtface.media.stills.dpx import DpxHeader
 from rtface.media.stills.exr import ExrHeader, decode_exr
+from rtface.media.stills.oiio import KINDS, decode_by_oiio
 from rtface.redaction import shown
 from rtface.stats import Stats
 from rtface.util.av_arrays import decode_by
@@ -71,10 +70,9 @@ _UPRIGHT = {
     8: (3, False),
 }
 _FULL = 2
-_TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM)
+_TIFF_READ = (274, 282, 283, 296, 338, 700, 34675, *TIFF_FORM, *TIFF_SHOWN)
 _INKS, _FLOAT, _LAYERS, _RAW, _REDUCED = 5, 3, 37724, 50706, 254
-# What tifffile raises, apart from its own error, of tags of another type or length than TIFF has.
-_DAMAGED = (KeyError, ValueError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error)
+_BLOCKS, _PLAIN, _NONE = (34675, 700), (1, 2, 7), (0, 0, b"")  # profile and XMP; types of their bytes
 
 
 @dataclass(slots=True)
@@ -150,10 +148,14 @@ def read_image(path: str | os.PathLike[str]) -> Still:
             code="no_image",
             name=name,
         )
-    more = _pages(data) if kind == "tiff" else more_of(data)
-    data = classic(data)
-    image, whole = _decode(data, kind, name)
     meta = _tiff_meta(data) if kind == "tiff" else read_meta(data)
+    if kind in KINDS:
+        image, count, profile, whole = *_decode_by_oiio(path, name), True
+        more = f"holds {count} {'layers' if kind == 'psd' else 'pages'}" if count > 1 else ""
+        meta.icc = meta.icc if kind == "tiff" else profile
+        settle(meta)
+    else:
+        (image, whole), more = _decode(data, kind, name), more_of(data)
     meta.unkept = not_kept(data, kind, more=bool(more))
     turns, mirror = _UPRIGHT[meta.orientation]
     header = scan_header(data)
@@ -199,7 +201,7 @@ class Origin:
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
     """An image file without its samples; raises as `read_image`."""
-    data = classic(data_of(path))
+    data = data_of(path)
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
@@ -222,19 +224,28 @@ def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
                 raise
             images, whole = decode_by(codec, decodable(data), limit), False
     except av.FFmpegError as error:
-        remedy = "scan or copy it" if kind == "dpx" else "save it"
-        raise InputError(
-            "{name}: is damaged, of a kind that cannot be read, or larger than {most} megapixels ({why}); "
-            "{advice} again",
-            code="image_damaged",
-            name=name,
-            most=MAX_PIXELS // 1_000_000,
-            why=error.strerror,
-            advice=remedy,
-        ) from error
+        raise _damaged(name, error.strerror, "scan or copy it" if kind == "dpx" else "save it") from error
     if not images:
         raise InputError("{name}: is cut off before its image; copy it again", code="cut_off", name=name)
     return _usable(images[0], kind), whole and (kind != "jpeg" or jpeg_end(data) is not None)
+
+
+def _decode_by_oiio(path: str | os.PathLike[str], name: str) -> tuple[av.VideoFrame, int, bytes | None]:
+    try:
+        return decode_by_oiio(path, MAX_PIXELS)
+    except ValueError as error:
+        raise _damaged(name, error, "save it") from error
+
+
+def _damaged(name: str, why: object, advice: str) -> InputError:
+    return InputError(
+        "{name}: is damaged, of a kind that cannot be read, or larger than {most} megapixels ({why}); {advice} again",
+        code="image_damaged",
+        name=name,
+        most=MAX_PIXELS // 1_000_000,
+        why=why,
+        advice=advice,
+    )
 
 
 def _check_pixels(name: str, width: int, height: int) -> None:
@@ -312,43 +323,16 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
 
 
 def _tiff_meta(data: bytes) -> ImageMetadata:
-    import tifffile  # slow to import, and films do without
-
-    meta = ImageMetadata()
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            tags: Any = file.pages.first.tags
-            found = {number: tags[number].value for number in _TIFF_READ if number in tags}
-            meta.tiff_shown = {
-                n: (int(tags[n].dtype), int(tags[n].count), numbers(tags[n].value)) for n in TIFF_SHOWN if n in tags
-            }
-    except (tifffile.TiffFileError, *_DAMAGED):
-        return meta  # the pixels could be decoded; a directory that tifffile refuses costs its tags only
-    orientation = next((number for number in numbers(found.get(274, 1)) if number in _UPRIGHT), 1)
-    meta.exif, meta.iptc = exif_of_tiff(data, orientation), photoshop_of_tiff(data)
-    meta.icc, meta.xmp = (
-        bytes(said) if isinstance(said := found.get(number), bytes | tuple) and _are_bytes(said) else None
-        for number in (34675, 700)
-    )
-    meta.tiff_alpha = next((number for number in numbers(found.get(338, 0)) if number in (0, 1, 2)), None)
-    meta.tiff_form = {n: numbers(found.get(n, 1)) for n in TIFF_FORM}
+    tags, order = read_directory(data), order_of(data)
+    said = {number: found for number in _TIFF_READ if (found := numbers(tags, number, order))}
+    orientation = next((number for number in said.get(274, ()) if number in _UPRIGHT), 1)
+    meta = ImageMetadata(exif=exif_of_tiff(data, orientation), iptc=photoshop_of_tiff(data))
+    meta.tiff_shown = {number: (tags[number][0], said[number]) for number in TIFF_SHOWN if number in said}
+    meta.icc, meta.xmp = (bytes(said.get(n, ())) or None if tags.get(n, _NONE)[0] in _PLAIN else None for n in _BLOCKS)
+    meta.tiff_alpha = next((number for number in said.get(338, (0,)) if number in (0, 1, 2)), None)
+    meta.tiff_form = {number: said.get(number, (1,)) for number in TIFF_FORM}
     with suppress(KeyError, TypeError, ZeroDivisionError):  # none, or none of an inch or a centimetre
-        across, down = (Fraction(*numbers(found[number])) for number in (282, 283))
-        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[found.get(296, 2)])
+        across, down = (Fraction(*said[number]) for number in (282, 283))
+        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[said.get(296, (2,))[0]])
     settle(meta)
     return meta
-
-
-def _are_bytes(values: bytes | tuple[Any, ...]) -> bool:
-    return isinstance(values, bytes) or all(isinstance(value, int) and 0 <= value < 256 for value in values)
-
-
-def _pages(data: bytes) -> str:
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            count = sum(not getattr(page, "is_reduced", False) for page in file.pages) if len(file.pages) > 1 else 1
-    except (tifffile.TiffFileError, *_DAMAGED):
-        return ""
-    return f"holds {count} pages" if count > 1 else ""

@@ -1,19 +1,16 @@
 """Writing still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
 
-FFmpeg's encoders write the pixels (TIFF: tifffile, JPEG: `rtface.media.formats.jpeg`); profile, EXIF and XMP are put in
-as blocks.
+FFmpeg's encoders write the pixels (JPEG: `rtface.media.formats.jpeg`); profile, EXIF and XMP are put in as blocks.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import cv2
@@ -29,7 +26,17 @@ from rtface.media.formats.image_header import size_of
 from rtface.media.formats.image_meta import ImageMetadata, exif_of, exif_turned, photoshop_tags, write_meta
 from rtface.media.formats.jpeg import encode_jpeg, finer, tables_of_quality
 from rtface.media.formats.pixel_format import nearest, pixel_format_info
-from rtface.media.formats.tiff_tags import TIFF_FORM, TIFF_OF_VALUES, order_of, read_directory, with_directory
+from rtface.media.formats.tiff_tags import (
+    TIFF_FORM,
+    TIFF_OF_VALUES,
+    Directory,
+    exif_with,
+    numbers,
+    order_of,
+    read_directory,
+    tag_of,
+    with_directory,
+)
 from rtface.media.marks.provenance import Change, own_tags, true_tags, xmp
 from rtface.media.stills.dpx import COLOURS, new_dpx, rewrite_dpx, with_timecode
 from rtface.media.stills.exr import rewrite_exr
@@ -43,6 +50,8 @@ _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL, _INCH = 2, 2
+_SHORT, _RATIONAL, _HEADER, _DEFLATE = 3, 5, 8, 8  # types of a TIFF's tags; bytes before its samples; compression
+_OF_FFMPEG = (282, 283, 296, 305)  # tags with a usual resolution and its name
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which is not computed from other samples here: it is written only where "
@@ -315,36 +324,25 @@ def _bytes_of(still: Still | Origin) -> bytes:
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
-    import tifffile  # slow to import, and films do without
-
-    pixels = _workable(frame).image.to_ndarray()
-    gray = pixels.ndim == 2
-    extra: list[tuple[int, int, int, Any, bool]] = []
-    written = (8 * pixels.itemsize, 1 if gray else 2, 1 if gray else pixels.shape[2], 1)
-    same = all(
-        value == now for number, now in zip(TIFF_FORM, written, strict=True) for value in meta.tiff_form.get(number, ())
-    )
-    extra += [(n, *said, True) for n, said in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES]
-    file, about = io.BytesIO(), meta.exif or exif_of(1)
-    tifffile.imwrite(
-        file,
-        pixels,
-        photometric="minisblack" if gray else "rgb",
-        compression="zlib",
-        extrasamples=[2 if meta.tiff_alpha is None else meta.tiff_alpha]
-        if pixels.ndim == 3 and pixels.shape[2] == 4
-        else None,
-        byteorder=order_of(about),
-        resolution=None if meta.resolution is None else (float(meta.resolution[0]), float(meta.resolution[1])),
-        resolutionunit=_INCH if meta.resolution else None,
-        iccprofile=meta.icc,
-        extratags=extra,
-        software=False,
-        metadata=None,
-    )
-    data = file.getvalue()
-    said = read_directory(data) | {n: tag for n, tag in read_directory(about).items() if n not in TIFF_FORM}
-    said |= {700: (1, len(meta.xmp), meta.xmp)} if meta.xmp else {}
-    said |= photoshop_tags(meta.iptc) if meta.iptc else {}
-    said |= {305: (2, 7, b"rtface\0")} if tags else {}
-    return with_directory(data, said)
+    """A TIFF by FFmpeg, in the byte order of its EXIF, as makers' notes have it, and with our tags."""
+    image, about = _workable(frame).image, meta.exif or exif_of(1)
+    if (order := order_of(about)) == ">":
+        image = av.VideoFrame.from_ndarray(image.to_ndarray().byteswap(), image.format.name)
+    data = encode_by("tiff", image, {"compression_algo": "deflate"})
+    written = {n: tag for n, tag in read_directory(data).items() if n not in _OF_FFMPEG}
+    form = {number: numbers(written, number, "<")[:1] or (1,) for number in TIFF_FORM}
+    same = all((value,) == form[number] for number, values in meta.tiff_form.items() for value in values)
+    said = {number: tag_of(tag[0], numbers(written, number, "<"), order) for number, tag in written.items()}
+    said[259] = tag_of(_SHORT, (_DEFLATE,), order)  # of TIFF 6.0's supplement; FFmpeg gives it an older number
+    said |= {n: tag_of(*tag, order) for n, tag in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES}
+    if pixel_format_info(image.format.name).alpha:
+        said[338] = tag_of(_SHORT, (2 if meta.tiff_alpha is None else meta.tiff_alpha,), order)
+    for number, ratio in zip((282, 283), meta.resolution or (), strict=False):
+        said[number] = tag_of(_RATIONAL, ratio.limit_denominator(1 << 16).as_integer_ratio(), order)
+        said[296] = tag_of(_SHORT, (_INCH,), order)
+    whole: Directory = {**said, **{n: tag for n, tag in read_directory(about).items() if n not in TIFF_FORM}}
+    whole |= {34675: (7, len(meta.icc), meta.icc)} if meta.icc else {}
+    whole |= {700: (1, len(meta.xmp), meta.xmp)} if meta.xmp else {}
+    whole |= photoshop_tags(meta.iptc) if meta.iptc else {}
+    whole |= {305: (2, 7, b"rtface\0")} if tags else {}
+    return with_directory(exif_with({}, order)[:_HEADER] + data[_HEADER:], whole)

@@ -1,0 +1,66 @@
+"""Samples of TIFF, JPEG XL and PSD files by OpenImageIO.
+
+Of a TIFF FFmpeg shows tiles, JPEG and half floats as noise, without a word; the others it does not read. EXIF and XMP
+are not taken from the library, as it reads them into other names: a camera's notes and most of what XMP says would be
+lost.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+
+_WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # gray from white on; the kinds of colours that become gray or RGB
+_MEMORY_MB = 4096
+KINDS = ("tiff", "jxl", "psd")
+_FORMATS = {
+    "uint8": ("gray", "rgb24", "rgba"),
+    "uint16": ("gray16le", "rgb48le", "rgba64le"),
+    "float": ("", "rgbf32le"),
+}
+
+
+def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFrame, int, bytes | None]:
+    """The first image, as gray, RGB or RGBA of 8 or 16 bits or RGB of floats; the number of images; ICC profile.
+
+    Raises:
+        ValueError: it is damaged, of a kind that is not read, or has more than `most` pixels.
+    """
+    name = os.fspath(path)
+    if name.encode(errors="replace").decode() == name:
+        return _decoded(name, most)
+    with Path(path).open("rb") as file:  # the library takes names in UTF-8 only
+        return _decoded(f"/dev/fd/{file.fileno()}", most)
+
+
+def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
+    import OpenImageIO  # only where there is such a file
+
+    OpenImageIO.attribute("limits:imagesize_MB", _MEMORY_MB)
+    hints = OpenImageIO.ImageSpec()
+    hints["oiio:UnassociatedAlpha"] = 1  # as they lie in the file
+    file = OpenImageIO.ImageInput.open(name, hints)
+    if file is None:
+        raise ValueError(OpenImageIO.geterror().partition("\n")[0])
+    spec = file.spec()
+    colours = spec.get_int_attribute("tiff:PhotometricInterpretation", _RGB)
+    if colours not in _COLOURS or spec.width * spec.height > most:
+        raise ValueError(f"{spec.width}×{spec.height}, kind of colours {colours}")
+    count, alpha, depth = spec.nchannels, spec.alpha_channel >= 0, str(spec.format)
+    kind = "uint8" if depth == "uint8" else "float" if depth in ("half", "float") and count == 3 else "uint16"
+    pixels = file.read_image(0, count if count < 5 else 3 + alpha, kind)
+    if pixels is None:
+        raise ValueError(file.geterror().partition("\n")[0])
+    if count == 2:
+        pixels = pixels[..., [0, 0, 0, 1]]
+    if colours == _WHITE and kind == "uint16":  # samples of 8 bits are inverted already
+        pixels = ~pixels
+    shape = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
+    profile, pages = spec.getattribute("ICCProfile"), 1
+    while file.seek_subimage(pages, 0) and not file.spec().get_int_attribute("tiff:subfiletype") & 1:
+        pages += 1
+    image = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), shape)
+    return image, pages, None if profile is None else bytes(profile)
