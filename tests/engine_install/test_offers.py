@@ -154,7 +154,7 @@ def test_ours_can_be_read_and_their_keys_are_whole() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "vqvae."])
 @pytest.mark.parametrize("name", ["restoreformer", "restoreformer-plus-plus"])
-def test_a_network_is_recognised_alone_and_in_its_trainers_checkpoint(name: str, prefix: str) -> None:
+def test_a_network_alone_or_in_a_checkpoint(name: str, prefix: str) -> None:
     found = find_offers()
     state = read({f"{prefix}{key}": Tensor(shape) for key, shape in found[name].keys().items()})
     for contents in (state, {"params_ema": state}, {"state_dict": state}):
