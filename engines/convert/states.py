@@ -40,7 +40,7 @@ def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
     `rtface engines add` has compared names and shapes before. Raises ConvertError for a damaged file.
     """
     found = tensors(read(file), offer.states)
-    state = {name.removeprefix(offer.prefix): t for name, t in found.items() if name.startswith(offer.prefix)}
+    state = {name.removeprefix(offer.prefix): t for name, t in found.items() if name.startswith(offer.prefix)} or found
     restate = getattr(offer.code(), "restate", None)
     state = state if restate is None else restate(state)
     module.load_state_dict(state, strict=True)

@@ -90,7 +90,7 @@ class Offer:
         return self.published.name
 
     def keys(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of the published tensors that are the network's, with the prefix. Raises EngineError."""
+        """Names, without the prefix, and shapes of the published tensors that are the network's. Raises EngineError."""
         path = self.folder / self.published.keys
         found: dict[str, tuple[int, ...]] = {}
         try:
@@ -100,7 +100,12 @@ class Offer:
                 found[name] = () if shape == "-" else tuple(map(int, shape.split("x")))
         except (OSError, ValueError) as error:
             raise EngineError("{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error) from error
-        return {name: shape for name, shape in found.items() if name.startswith(self.published.prefix)}
+        return unprefixed(found, self.published.prefix)
+
+
+def unprefixed(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
+    """Takes the prefix off the names that have it and drops the others; where none has it, all stay as they are."""
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)} or shapes
 
 
 def beside() -> Path:

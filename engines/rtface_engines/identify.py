@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rtface.errors import InputError, UsageError
 from rtface.util.install import plugin_line
-from rtface_engines.catalogue import PLUGINS, Offer
+from rtface_engines.catalogue import PLUGINS, Offer, unprefixed
 from rtface_engines.checkpoint import Contents, tensors
 
 
@@ -46,10 +46,8 @@ class TensorDifference:
 
 def compare(contents: Contents, offer: Offer) -> TensorDifference:
     """The difference between what a file holds and what the offer's network takes."""
-    prefix, wanted = offer.published.prefix, offer.keys()
-    found = {
-        name: shape for name, shape in tensors(contents, offer.published.states).items() if name.startswith(prefix)
-    }
+    wanted = offer.keys()
+    found = unprefixed(tensors(contents, offer.published.states), offer.published.prefix)
     return TensorDifference(
         [name for name in wanted if name not in found],
         [name for name in found if name not in wanted],

@@ -152,6 +152,15 @@ def test_ours_can_be_read_and_their_keys_are_whole() -> None:
             assert not compare({first: read(state)} if first else read(state), offer).count
 
 
+@pytest.mark.parametrize("prefix", ["", "vqvae."])
+@pytest.mark.parametrize("name", ["restoreformer", "restoreformer-plus-plus"])
+def test_a_network_alone_or_in_a_checkpoint(name: str, prefix: str) -> None:
+    found = find_offers()
+    state = read({f"{prefix}{key}": Tensor(shape) for key, shape in found[name].keys().items()})
+    for contents in (state, {"params_ema": state}, {"state_dict": state}):
+        assert recognise(Path("a.ckpt"), contents, "", found.values()).name == name
+
+
 def read(state: dict[str, Tensor]) -> dict[str, object]:
     from rtface_engines.checkpoint import Tensor as Seen
 

@@ -131,9 +131,7 @@ def has_published_keys(offer: Offer, keys: Path) -> None:
     one. On the meta device: nothing is computed or stored."""
     with torch.device("meta"):
         own = {name: tuple(t.shape) for name, t in offer.build().state_dict().items()}
-        state = {name: torch.empty(shape) for name, shape in published_keys(keys).items()
-                 if name.startswith(offer.prefix)}  # fmt: skip
-        state = {name.removeprefix(offer.prefix): t for name, t in state.items()}
+        state = {name.removeprefix(offer.prefix): torch.empty(shape) for name, shape in published_keys(keys).items()}
         if restate := getattr(offer.code(), "restate", None):
             state = restate(state)
     assert own == {name: tuple(t.shape) for name, t in state.items()}

@@ -12,7 +12,7 @@ attention within the encoder).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -219,10 +219,3 @@ def build(
     cross-attention, ``entries``×``code``: the dictionary. ``width`` is a multiple of 32, ``size`` (pixels) too.
     """
     return RestoreFormer(heads, asked, width, entries, code, size).eval()
-
-
-def restate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' own checkpoints hold the network as ``vqvae.…``, beside what it was trained with; other files hold
-    it alone."""
-    own = {name.removeprefix("vqvae."): value for name, value in state.items() if name.startswith("vqvae.")}
-    return own or dict(state)
