@@ -13,7 +13,7 @@ from typing import TypeVar
 from rtface.concurrency.buffer import buffer, close_with
 from rtface.enhance.film import FilmEnhancer
 from rtface.errors import DeviceLost, EngineError, Interrupted, Message, OptionFlag
-from rtface.frame import Frame
+from rtface.frame import Face, Frame
 from rtface.media.read.combs import hold_combs, luma_of
 from rtface.pipeline.threads import WAITING
 from rtface.protocols import Device, Item, Tracker
@@ -63,7 +63,9 @@ def find_faces(
     started = perf_counter()
     try:
         tracker.watchful, tracker.sparing, tracker.thorough = watchful, sparing, frame.new
-        faces = tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new)
+        faces = tuple(tracker.update(device.view(frame), frame.time, cut=frame.cut or frame.new))
+        if not all(isinstance(face, Face) for face in faces):  # pyright: ignore[reportUnnecessaryIsInstance]  # of a plugin
+            raise TypeError("the tracker's answer has something else than faces")
         unfollowed = tracker.unfollowed
         if tracker.beyond:
             stats.warn(

@@ -30,6 +30,7 @@ from rtface.stats import Stats
 from rtface.tracking.extrapolation import grown
 from rtface.util.av_arrays import copy_image, plane_rows
 from rtface.util.av_gpu import software
+from rtface.util.plugins import blame
 
 FAULTS, WITHIN_S = 5, 60.0
 """A stage that raises so often within so much time of the film is switched off."""
@@ -82,7 +83,7 @@ class Stages:
             except Exception as error:
                 self.close(keep=begun)
                 raise UsageError(
-                    "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=reason(error)
+                    "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=blame(error)
                 ) from error
         # What puts the untouched frame back comes first: it must not lift a veil.
         self._at_work.sort(key=lambda one: not one.needs_before)
@@ -262,7 +263,7 @@ class Stages:
     def _fault(self, one: _Active, error: Exception, frame: Frame) -> Frame:
         now = frame.time
         self._stats.count("stage_faults")
-        message = partial(Message, name=one.name, why=reason(error))
+        message = partial(Message, name=one.name, why=blame(error))
         self._stats.warn(
             f"stage {one.name}",
             message("a frame is blurred as a whole, because the stage {name} failed: {why}", code="stage_blurs")

@@ -94,7 +94,8 @@ class FrameComparison:
         limit = usual = 0.0
         for number, (apart, keep) in enumerate(planes):
             step = max(1, _BLOCK * apart.shape[0] // size[1]), max(1, _BLOCK * apart.shape[1] // size[0])
-            samples, sums = _sums(keep.astype(np.float32), step), _sums(apart, step)
+            kept = keep.astype(np.float32)
+            samples, sums = _sums(kept, step), _sums(apart, step)
             enough = samples >= step[0] * step[1] / 4
             if not enough.any():
                 break
@@ -108,11 +109,16 @@ class FrameComparison:
                 usual = float(np.sqrt(np.quantile(np.maximum(texture, 0), 0.75)))
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
-            off = np.where(enough, np.abs(sums) / np.maximum(samples, 1), 0)
-            shift, most = abs(float(sums.sum() / samples.sum())), float(off.max())
+            shift, most, where = abs(float(sums.sum() / samples.sum())), 0.0, ""
+            ends = apart.shape[0] % step[0], apart.shape[1] % step[1]  # of the grid that ends where the plane does
+            for y, x in {(0, 0), (step[0] // 2, step[1] // 2), (step[0] // 2, 0), (0, step[1] // 2), ends}:
+                count = _sums(kept[y:, x:], step)
+                off = np.abs(_sums(apart[y:, x:], step)) / np.maximum(count, 1) * (count >= step[0] * step[1] / 4)
+                if (peak := float(off.max())) > most:
+                    row, column = divmod(int(off.argmax()), off.shape[1])
+                    most, at = peak, (column * _BLOCK + x * _BLOCK // step[1], row * _BLOCK + y * _BLOCK // step[0])
+                    where = f"{most:.0f} of 255 levels round x {at[0]}, y {at[1]}"
             if most > limit or shift > _SHIFT:
-                row, column = np.unravel_index(int(off.argmax()), off.shape)
-                where = f"{most:.0f} of 255 levels round x {column * _BLOCK}, y {row * _BLOCK}"
                 where = where if most > limit else f"{shift:.0f} of 255 levels throughout"
                 return None if usual >= _COARSE else f"outside the boxes it differs by {where}"
         return ""

@@ -198,6 +198,12 @@ def owner_of(error: BaseException) -> tuple[str, str]:
     return "", ""
 
 
+def blame(error: BaseException) -> str:
+    """Gives the reason of an error, with the plugin that made it and where its makers are."""
+    plugin, makers = owner_of(error)
+    return f"{reason(error)} (a fault of the plugin {plugin}{makers and ', ' + makers})" if plugin else reason(error)
+
+
 def _attribute(target: str) -> Any:
     module, _, name = target.partition(":")
     return getattr(importlib.import_module(module), name)

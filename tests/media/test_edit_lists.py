@@ -217,6 +217,13 @@ def test_sound_that_begins_late_is_found(media, tmp_path: Path):
     assert len(shown(tmp_path / "out.mkv")[1]) == len(shown(film)[1]) > 90
 
 
+def test_a_cut_between_two_frames_delays_the_first_alone(media, tmp_path: Path):
+    film = media.make_film(tmp_path / "film.mp4", frames=75, sound="aac", options={"bf": "2"})
+    media.passthrough(in_parts(film, [(0.51, 1.5), (2.0, 2.5)]), tmp_path / "out.mkv")
+    times = shown(tmp_path / "out.mkv")[0]
+    assert [time - times[0] for time in times[:3]] == pytest.approx([0, 0.05, 0.09], abs=0.002)
+
+
 def unannounced(film: Path) -> Path:
     """The FLV without a word of its sound before that begins: neither in its header nor by a tag."""
     data, at, late = film.read_bytes(), 13, b""

@@ -59,7 +59,7 @@ def scan(path: Path, *, number: int = 0, transfer: int = LOG, fmt: str = "gbrp10
     struct.pack_into(f"{order}I", head, 4, len(head))
     struct.pack_into(f"{order}I", head, 16, len(head) + len(data) - at)
     struct.pack_into(f"{order}III", head, 24, 1664, 384, 512)
-    head[260:272] = b"Reel 4, nitr"
+    head[160:170], head[260:272] = b"scanner\0\0\0", b"Reel 4, nitr"
     head[801] = head[802] = transfer
     head[1664:1680] = b"KU12345678901234"  # keycode
     struct.pack_into(f"{order}f", head, 1724, 24.0)
@@ -131,6 +131,13 @@ def test_a_wrong_transfer_in_a_header_is_overruled(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("engines")
+def test_headers_of_older_ffmpeg_are_not_taken_for_linear(tmp_path: Path) -> None:
+    data = bytearray(scan(tmp_path / "a.dpx", transfer=LINEAR, face=False).read_bytes())
+    assert DpxHeader.read(bytes(data)).family == "linear"
+    data[160:173] = b"Lavc59.37.100"
+    assert DpxHeader.read(bytes(data)).family == "sdr"
+
+
 def test_rate_timecode_and_gaps_come_from_the_scans(tmp_path: Path) -> None:
     source = scans(tmp_path / "in", 4, face=False)
     (source / "reel4_0086402.dpx").unlink()

@@ -60,11 +60,12 @@ class JitterBuffer:
     def __init__(self, seconds: float | None = None, longest: float = LONGEST_S) -> None:
         self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
-        # Arrival time and delay (arrival minus stamp): least delays rising, largest delays falling, oldest first.
+        # Arrival times, oldest first, with the least delays (arrival minus stamp), rising, and with the most by which a
+        # delay was above the least of its time, falling: delays that fall steadily, behind a stall or since the
+        # source's clock is fast, are no jitter.
         self._least: deque[tuple[float, float]] = deque()
         self._most: deque[tuple[float, float]] = deque()
         self._arrived = self._due = self._stalled = float("-inf")
-        self._catching_up = False  # what waited through a stall comes at once: no jitter
 
     def due(self, stamp: float | None, arrived: float) -> float:
         """When a packet is to be decoded, in seconds of the clock that `arrived` is of.
@@ -82,14 +83,11 @@ class JitterBuffer:
         if once or abs(late) > self._longest + _RESET_S - LONGEST_S:
             self._least.clear()
             self._most.clear()
-            self._due, self._stalled, self._catching_up = arrived, arrived, True
-        self._catching_up &= not self._least or delay <= self._least[0][1] + _TOLERATED_S
-        if self._catching_up:
-            self._most.clear()
+            self._due = self._stalled = arrived
         self._remember(arrived, delay)
         base = self._least[0][1]
         if not self._fixed:
-            self._adapt(arrived, self._most[0][1] - base)
+            self._adapt(arrived, self._most[0][1])
         self._arrived = arrived
         self._due = max(self._due, arrived, stamp + base + self.seconds)
         return self._due
@@ -104,9 +102,10 @@ class JitterBuffer:
         while self._least and self._least[-1][1] >= delay:
             self._least.pop()
         self._least.append((arrived, delay))
-        while self._most and self._most[-1][1] <= delay:
+        late = delay - self._least[0][1]
+        while self._most and self._most[-1][1] <= late:
             self._most.pop()
-        self._most.append((arrived, delay))
+        self._most.append((arrived, late))
         for kept in (self._least, self._most):
             while kept[0][0] < arrived - _WINDOW_S:
                 kept.popleft()

@@ -18,9 +18,9 @@ from rtface.redaction import is_url
 class EditedTimes:
     """Gives packets of an MP4 or MOV the times at which its edit lists show them.
 
-    FFmpeg lets each part but the first begin with the first whole packet in it, whose time it changes, of pictures by
-    that of decoding; it gives texts the lengths of others and leaves out those that a part begins in; where a part is
-    empty, it plays the beginning of the track.
+    FFmpeg lets each part begin with the first whole packet in it, whose time it changes, of pictures behind the first
+    part by that of decoding; it gives texts the lengths of others and leaves out those that a part begins in; where a
+    part is empty, it plays the beginning of the track.
 
     Args:
         container: is read; of an address, a pipe and other containers nothing is changed.
@@ -105,10 +105,10 @@ def _texts(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[
 
 
 def _pictures(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[int, int] | None]:
-    """Of the packets that FFmpeg does not hide when they are shown; the first part begins with the first of them."""
+    """Of the packets that FFmpeg does not hide when they are shown; the first of the film as soon as it begins."""
     shown = list[tuple[int, int] | None]()
     for at, start, length in parts:
         times = track.shown[(track.shown >= start) & (track.shown < start + length)]
-        begin = start if shown else int(times.min(initial=start + length))
-        shown += [(at + time - begin, 0) if start >= 0 else None for time in times.tolist()]
+        first = None if shown else times.min(initial=start + length)
+        shown += [(at + (time != first and time - start), 0) if start >= 0 else None for time in times.tolist()]
     return shown

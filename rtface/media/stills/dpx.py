@@ -47,6 +47,8 @@ _IMAGE_AT, _SIZE_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 1
 _BITS_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = 803, 1628, 1724, 1920, 1940
 COLOURS = slice(_TRANSFER_AT, _COLOUR_AT + 1)
 """Where a header says how samples encode light, and of which colours: single bytes."""
+# Linear light and linear colours: FFmpeg up to 5.1 wrote these two for whatever it was given.
+_OF_OLD_FFMPEG = b"\2\2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class DpxHeader:
             order,
             width,
             height,
-            data[_TRANSFER_AT],
+            4 if data[_CREATOR_AT:].startswith(b"Lavc") and data[COLOURS] == _OF_OLD_FFMPEG else data[_TRANSFER_AT],
             data[_BITS_AT],
             rate,
             timecode,

@@ -68,6 +68,13 @@ def test_the_buffer_shrinks_slowly_after_a_burst():
     assert buffer.seconds == 0.0
 
 
+@pytest.mark.parametrize("rate", [24.5, 26])
+def test_a_clock_that_runs_otherwise_is_no_jitter(rate: float):
+    packets = [(k / 25, 9.0 + k / rate) for k in range(900)]
+    due = shown(packets, JitterBuffer())
+    assert all(at - arrived < 0.02 for at, (_, arrived) in zip(due, packets, strict=True))
+
+
 @pytest.mark.parametrize("stall", [1.5, 4.0])
 def test_a_stall_that_no_buffer_holds_is_no_jitter(stall: float):
     packets = [(stamp, max(arrived, 102 + stall) if stamp >= 2 else arrived) for stamp, arrived in arrivals(10, 0.0)]
