@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -95,7 +96,7 @@ class FrameComparison:
         for number, (apart, keep) in enumerate(planes):
             step = max(1, _BLOCK * apart.shape[0] // size[1]), max(1, _BLOCK * apart.shape[1] // size[0])
             kept = keep.astype(np.float32)
-            samples, sums = _sums(kept, step), _sums(apart, step)
+            samples, sums = (_sums(values, step) for values in (kept, apart))
             enough = samples >= step[0] * step[1] / 4
             if not enough.any():
                 break
@@ -110,14 +111,19 @@ class FrameComparison:
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
             shift, most, where = abs(float(sums.sum() / samples.sum())), 0.0, ""
-            ends = apart.shape[0] % step[0], apart.shape[1] % step[1]  # of the grid that ends where the plane does
-            for y, x in {(0, 0), (step[0] // 2, step[1] // 2), (step[0] // 2, 0), (0, step[1] // 2), ends}:
+            # Grids: from the origin, half a block further, and one that ends where the plane does.
+            for y, x in product(
+                *(
+                    {0, min(block, n) // 2, max(0, n - block) % block}
+                    for n, block in zip(apart.shape, step, strict=True)
+                )
+            ):
                 count = _sums(kept[y:, x:], step)
                 off = np.abs(_sums(apart[y:, x:], step)) / np.maximum(count, 1) * (count >= step[0] * step[1] / 4)
-                if (peak := float(off.max())) > most:
-                    row, column = divmod(int(off.argmax()), off.shape[1])
-                    most, at = peak, (column * _BLOCK + x * _BLOCK // step[1], row * _BLOCK + y * _BLOCK // step[0])
-                    where = f"{most:.0f} of 255 levels round x {at[0]}, y {at[1]}"
+                if float(off.max()) > most:
+                    most, (row, column) = float(off.max()), divmod(int(off.argmax()), off.shape[1])
+                    at = f"x {(column + x / step[1]) * _BLOCK:.0f}, y {(row + y / step[0]) * _BLOCK:.0f}"
+                    where = f"{most:.0f} of 255 levels round {at}"
             if most > limit or shift > _SHIFT:
                 where = where if most > limit else f"{shift:.0f} of 255 levels throughout"
                 return None if usual >= _COARSE else f"outside the boxes it differs by {where}"
@@ -131,16 +137,14 @@ class FrameComparison:
             found.problems.append(f"{len(self._problems)} frames are not the input's")
         if self._problems or not self._count:
             return
-        boxes = ""
-        if self._shares:
-            boxes = f", {len(self._shares)} with boxes, which cover {max(self._shares):.0%} of a frame at most"
+        boxes = f", {len(self._shares)} with boxes, which cover {max(self._shares, default=0.0):.0%} of a frame at most"
         error = "every sample outside the boxes is the input's"
         if self._errors:
             middle, worst = median(self._errors), min(self._errors)
-            shown = "equal" if worst == _EQUAL_DB else f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst"
+            shown = f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst" if worst < _EQUAL_DB else "equal"
             error = f"outside the boxes they are the input's within an encoder's error ({shown})"
             error += f", {counted(self._copied)} that were copied to the sample" if self._copied else ""
-        found.proofs.append(f"{counted(self._count)}{boxes}: {error}")
+        found.proofs.append(f"{counted(self._count)}{boxes * bool(self._shares)}: {error}")
 
 
 def _kind(image: av.VideoFrame) -> tuple[Any, ...]:

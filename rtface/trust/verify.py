@@ -63,10 +63,8 @@ class Verified(Checked):
 
     def add(self, checked: Checked) -> Answer:
         """Adds the findings of a check; how it ended."""
-        self.problems += checked.problems
-        self.proofs += checked.proofs
-        self.gaps += checked.gaps
-        self.notes += checked.notes
+        for kind in ("problems", "proofs", "gaps", "notes"):
+            getattr(self, kind).extend(getattr(checked, kind))
         return "differs" if checked.problems else "same" if checked.proofs and not checked.gaps else "not checked"
 
 
@@ -159,8 +157,9 @@ def _check_signature(checked: Checked, values: dict[str, Any], anchors: str | No
     if anchors is not None and not trusted:
         checked.problems.append(f"the sidecar is signed by {name}, for whom no certificate of --trust vouches")
     else:
-        unknown = "" if trusted else "; whether that name is true is not checked"
-        checked.proofs.append(f"the sidecar is as {name} signed it{unknown}")
+        checked.proofs.append(
+            f"the sidecar is as {name} signed it" + "; whether that name is true is not checked" * (not trusted)
+        )
 
 
 def _check_files(found: Checked, path: Path, said: dict[str, Any], doing: Doing) -> None:
