@@ -96,7 +96,7 @@ def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Se
     )
     gone = {one.lower() for one in given if one not in here and (one.isdecimal() or int(one[1:]) > most)}
     named = Message("{--faces:{faces}}", code="faces_option", faces=faces)
-    by_hand = Message("{--person}", code="person_option")
+    by_hand = Message("{--person}", code="person_by_hand")
     file = Message("the treatment file", code="treatment_file")
     return [
         Message(
