@@ -90,7 +90,11 @@ class Offer:
         return self.published.name
 
     def keys(self) -> dict[str, tuple[int, ...]]:
-        """Names, without the prefix, and shapes of the published tensors that are the network's. Raises EngineError."""
+        """Reads names, without the prefix, and shapes of the network's published tensors.
+
+        Raises:
+            EngineError: the list cannot be read.
+        """
         path = self.folder / self.published.keys
         found: dict[str, tuple[int, ...]] = {}
         try:
@@ -104,7 +108,10 @@ class Offer:
 
 
 def unprefixed(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """Takes the prefix off the names that have it and drops the others; where none has it, all stay as they are."""
+    """Takes the prefix off the names that have it, and drops the others.
+
+    Where none has it, all stay as they are.
+    """
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)} or shapes
 
 

@@ -233,8 +233,10 @@ def _prepare(
 
 
 def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = False) -> Path:
-    """Writes the trainer's job, for so many minutes after the seconds that calls before `spent`; with `whole` the one
-    that continues with the takes that judged."""
+    """Writes the trainer's job: `minutes` after the seconds `spent` before.
+
+    With `whole` it continues with the takes that judged.
+    """
     size, memory = recipe.input.size, recipe.memory
     job = {
         "network": str(recipe.model_path),

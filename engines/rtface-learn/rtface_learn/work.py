@@ -1,5 +1,8 @@
-"""The folder in which a person is learnt. It stays when that is interrupted in training, or its time was too short, so
-that the same command continues there; at every other end it is removed."""
+"""Keeps the folder in which a person is learnt.
+
+It stays when training is interrupted, or its time was too short, so that the same command continues there; at every
+other end it is removed.
+"""
 
 from __future__ import annotations
 
@@ -57,12 +60,12 @@ def note(folder: Path, sheet: Path) -> None:
 
 
 def spent_s(folder: Path) -> float:
-    """Seconds of training after which the time of the calls before was over, each too short."""
+    """Reads the seconds of training that earlier calls had time for."""
     return float((folder / _SPENT).read_text()) if (folder / _SPENT).is_file() else 0.0
 
 
 def stays(folder: Path, seconds: float) -> bool:
-    """Lets the folder stay after so many seconds of training in all, which were too short; whether it can."""
+    """Keeps the folder after `seconds` of training in all; returns whether it can."""
     (folder / _SPENT).write_text(str(seconds))
     return learned.continues(folder)
 

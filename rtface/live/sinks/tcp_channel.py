@@ -1,4 +1,4 @@
-"""Connections of a stream: a queue of bytes, and a TCP connection that never blocks for long."""
+"""Sends a stream: a queue of bytes, and a TCP connection with short waits."""
 
 from __future__ import annotations
 
