@@ -225,11 +225,9 @@ class PacketQueue:
                 if opened.by_arrival and opened.timed and self._request.kind in ("stream", "file"):
                     self.backlog.note(stamp_of(packet), arrived)
                 fresh = burst is None and arrived >= self._shown_from
-                due = (
-                    self.buffer.due(stamp_of(packet), arrived) if fresh and not (pace or opened.monotonic) else arrived
-                )
+                due = arrived if pace or opened.monotonic else self.buffer.due(stamp_of(packet), arrived)
                 with self._changed:
-                    self._pictures.append(QueuedPacket(packet, due, fresh))
+                    self._pictures.append(QueuedPacket(packet, due if fresh else arrived, fresh))
                     self._changed.notify()
                 while self._request.whole and len(self._pictures) > _MAX_WAITING and not self._parent.gone:
                     time.sleep(0.05)

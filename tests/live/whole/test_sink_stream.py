@@ -112,7 +112,8 @@ def _lost_and_found(opened: Opener, tmp_path: Path, *, stalled: bool) -> None:
                 seen, found = watcher.seen(), offsets(watcher)
         finally:
             nginx.go_on()
-        assert feed.became("away", times["lost"]) - times["lost"] < (5 if stalled else 2)
+        # The kernel of a stalled server takes some 600 KB by itself, which is three seconds.
+        assert feed.became("away", times["lost"]) - times["lost"] < (7.5 if stalled else 2)
         assert feed.became("live", times["back"]) - times["back"] < 3.5
         feed.check_that_no_call_waited()
         if not stalled:
