@@ -25,6 +25,7 @@ SWITCHES = {
 SLOW = tuple(
     Path(__file__).parent / name for name in ("live/whole", "device/cuda", "engine/cuda", "engine/tensorrt", "training")
 )
+SLOWEST = frozenset((Path(__file__).parent / "slow.txt").read_text().split())  # by `python -m tests.durations`
 LIBRARY = Path(__file__).parents[1] / "rtface"
 # Slow tests of these folders take turns in CI; those of sources that changed always run.
 TURNS = {
@@ -78,12 +79,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks slow tests by folder and fixture, and keeps those whose turn it is.
+    """Marks slow tests by folder, fixture and list, and keeps those whose turn it is.
 
     Whole live programs go by the clock and by real servers; a simulated GPU, training and a browser take time.
     """
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in SLOW) or "browser" in getattr(item, "fixturenames", ()):
+        listed = item.nodeid.split("[")[0] in SLOWEST or any(item.path.is_relative_to(folder) for folder in SLOW)
+        if listed or "browser" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
     if turn := os.environ.get("RTFACE_TEST_TURN"):
         waiting = {item for item in items if item.get_closest_marker("slow") and not takes_turn(item, int(turn))}

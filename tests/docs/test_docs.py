@@ -106,3 +106,9 @@ def test_environment_variables_on_the_pages_exist():
         for name in set(re.findall(r"RTFACE_[A-Z_]*[A-Z]", path.read_text(encoding="utf-8"))):
             short = re.sub(r"^RTFACE_(TEST|SOAK)_", "", name)  # these are put together where they are read
             assert name in known or f'"{name}"' in sources or f'"{short}"' in sources, f"{path.name}: {name}"
+
+
+def test_each_test_that_is_listed_as_slow_is_there():
+    for name in (ROOT / "tests/slow.txt").read_text().split():
+        file, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), name
