@@ -21,8 +21,9 @@ FOLDERS = ("rtface", "plugins", "engines", "benchmarks", "docs")
 WORDS, CELL_WORDS = 12, 40
 NAMES = {"found", "own", "known", "made", "said", "mine", "theirs", "Doing", "Made", "Checked", "Foreign", "Held"}
 # First words of docstrings that end in "s" like a verb and are none.
-NO_VERBS = set(
-    ["This", "Its", "Whether", "Seconds", "Pixels", "Frames", "Bytes", "Always", "Times", "Faces", "Samples", "Values", "Milliseconds", "Hours", "Packets"]
+NO_VERBS = frozenset(
+    ("This", "Its", "Whether", "Always", "Seconds", "Milliseconds", "Hours", "Times", "Bytes", "Packets", "Frames")
+    + ("Faces", "Pixels", "Samples", "Values")
 )
 RELATIVE = re.compile(r"(?:What|Who|Whoever|Whatever|Whose|Whom|Which)\b[^.!?]*(?:[.!]|$)")
 # Where a sentence begins.
@@ -70,10 +71,10 @@ def check_python(path: Path, shown: str) -> Iterator[Finding]:
     """Yields findings of a module."""
     source = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if text := ast.get_docstring(node):
-                line = node.body[0].lineno
-                yield from (Finding(shown, line, kind, why) for kind, why in check_docstring(node, text))
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and (text := ast.get_docstring(node)):
+            line = node.body[0].lineno
+            yield from (Finding(shown, line, kind, why) for kind, why in check_docstring(node, text))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield from (
                 Finding(shown, node.lineno + n, "relative", clause) for n, clause in relative_clauses(node.value)
