@@ -29,6 +29,8 @@ SLOWEST = frozenset((Path(__file__).parent / "slow.txt").read_text().split())  #
 LIBRARY = Path(__file__).parents[1] / "rtface"
 # Slow tests of these folders take turns in CI; those of sources that changed always run.
 TURNS = {
+    "tests/live/whole/test_sink": "rtface/live/sinks/",
+    "tests/live/whole/test_source": "rtface/live/sources/",
     "engines/published/": "engines/published/",
     "engines/rtface-learn/": "engines/rtface-learn/",
     "plugins/rtface-farm/": "plugins/rtface-farm/",
