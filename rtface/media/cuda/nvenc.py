@@ -67,7 +67,7 @@ def choose_encoder(
             usual = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, say=keep)
             if usual.encoder == plan.encoder:
                 raise
-            check(usual)  # such as DNxHR without fields
+            check(usual)  # for instance, DNxHR has no fields
             return usual, None
         return plan, None
     try:

@@ -65,7 +65,7 @@ class ChosenFields:
         fields = self._fields(frame.image) if detect else frame.display.fields
         woven = fields != "progressive" and (detect or self._chosen in ("tff", "bff")) and not self._enlarged
         luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
-        # RGB keeps none: limiting green alone would tint the rows.
+        # RGB has no such limit: limiting green alone would tint the rows.
         combed = None if luma is None or frame.image.format.is_rgb else luma.copy()
         return frame if luma is None else replace(frame, display=display, combed=combed)
 

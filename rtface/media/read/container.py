@@ -206,8 +206,8 @@ def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
 
 
 def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[av.VideoStream, str | None]:
-    """Returns the video stream, and a note if there are several. Of an HLS or DASH list FFmpeg then reads only the
-    streams of that `variant`.
+    """Returns the video stream, and a note if there are several. Of an HLS or DASH manifest FFmpeg then reads only
+    the streams of that `variant`.
 
     Raises:
         InputError: there is none.

@@ -29,11 +29,11 @@ _HIDDEN = {
 
 _CLOCK = re.compile(r"X-TIMESTAMP-MAP=(?=.*MPEGTS:(\d+))(?=.*LOCAL:([\d:.]+))")
 _NAMED = (re.compile(r'#EXT-X-MEDIA:(?=.*TYPE=SUBTITLES).*?URI="([^"]+)"'), re.compile(r"^([^#\s].*)", re.MULTILINE))
-_MOST_KIB = 1024  # limit of a playlist's size
+_MOST_KIB = 1024  # limit of a manifest's size
 
 
 def early_s(path: str | os.PathLike[str]) -> float:
-    """Reads by how many seconds an HLS list's subtitles are early. FFmpeg ignores X-TIMESTAMP-MAP; returns 0 if the
+    """Reads by how many seconds an HLS manifest's subtitles are early. FFmpeg ignores X-TIMESTAMP-MAP; returns 0 if the
     first subtitles have none."""
     at, text = os.fspath(path), ""
     with suppress(av.FFmpegError, ValueError):

@@ -24,7 +24,7 @@ class FrameSampler:
     Args:
         path: a film: a file, or a URL that PyAV opens.
         scale: size to enlarge frames to (``--scale``); None for none.
-        variant: variant of an HLS or DASH list (``--variant``).
+        variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
         clock_start: start of the input's clock in seconds; times count from here.

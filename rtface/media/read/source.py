@@ -75,7 +75,7 @@ class FileSource:
         fields: field order of a film opened before; another one is reported. None detects it.
         scale: size to enlarge frames to (``--scale``); None for none.
         chosen: its field order (``--fields``); None trusts the flags, without looking for combed frames.
-        variant: variant of an HLS or DASH list (``--variant``).
+        variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
         info: properties of the input.

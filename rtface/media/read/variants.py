@@ -1,4 +1,4 @@
-"""Chooses a variant (quality) of HLS and DASH lists and its streams."""
+"""Chooses a variant (quality) of HLS and DASH manifests and its streams."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
 
 
 def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
-    """Lists the streams to keep with a video, in container order. Of an HLS or DASH list these are the streams of its
+    """Lists the streams to keep with a video, in container order. Of an HLS or DASH manifest these are those of its
     variant."""
     if not variants_of(container):
         return list(container.streams)
@@ -91,7 +91,7 @@ def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Str
 
 
 def _bandwidth(stream: Stream) -> int:
-    """Reads the variant's bit rate (bit/s); 0 if no list states it."""
+    """Reads the variant's bit rate (bit/s); 0 if no manifest states it."""
     return int(stream.metadata.get("variant_bitrate", 0))
 
 
