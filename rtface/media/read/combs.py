@@ -90,7 +90,7 @@ class ChosenFields:
         return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 
 
-def say_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
+def warn_if_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
     """Warns if many frames are combed, as counted by `ChosenFields`."""
     counted = stats.counted()
     combed, (top, bottom) = counted["frames_combed"], (counted[order] for order in _ORDERS)

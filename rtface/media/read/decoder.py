@@ -14,7 +14,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.formats.coded_headers.units import UNITS
-from rtface.media.read.combs import ChosenFields, say_combed
+from rtface.media.read.combs import ChosenFields, warn_if_combed
 from rtface.media.read.container import (
     error_text,
     expected_end,
@@ -127,11 +127,11 @@ class Decoder:
             elif (other := self._others.cut(packet, self._faults)) is not None:
                 yield other
             if self._decoder.failed_in_a_row >= GIVE_UP:
-                self._faults.say("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
+                self._faults.report("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
             if self._done and self._all_read():
                 break
-        say_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
+        warn_if_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
         if self._done:
             return
         yield from self._frames(self._decoder.flush(), end=True)
@@ -195,9 +195,9 @@ class Decoder:
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
                     return
-                self._faults.say("read_error", f"a part could not be read ({error.strerror}); it is left out")
+                self._faults.report("read_error", f"a part could not be read ({error.strerror}); it is left out")
             except IndexError:  # PyAV, at the end
-                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+                self._faults.report("unannounced", "a stream begins that its header does not announce; it is left out")
                 break
             else:
                 break
@@ -246,7 +246,7 @@ class Decoder:
             faults.count("pts_repaired", "its timestamps go back; they were made to rise")
         gap = pts * self._base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
-            faults.say(
+            faults.report(
                 "gap",  # FFmpeg skips a segment that cannot be fetched
                 f"{float(gap):.1f} s are missing at {self._cut.shown(self.reached)}: a segment could not be fetched, "
                 "or the stream jumps there",
@@ -275,7 +275,7 @@ class Decoder:
     def _count_missing(self, missing: int) -> None:
         if missing:
             self._faults.stats.count("packets_lost", missing)
-            self._faults.say(
+            self._faults.report(
                 "frames_missing",
                 f"frames are missing near {self._cut.shown(self.reached)}; the report counts them, the others keep "
                 "their times",
@@ -290,7 +290,7 @@ class Decoder:
         if missing > max(Fraction(1, 2), 3 / self._rate) and self._container.format.name.startswith(formats):
             if self._remote:
                 self._broke_off("it ends too early")
-            self._faults.say(
+            self._faults.report(
                 "truncated",
                 f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
                 "promises: the end of the file is missing or damaged",

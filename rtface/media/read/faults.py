@@ -24,9 +24,9 @@ class Faults:
     def count(self, key: str, message: str, count: int = 1) -> None:
         """Counts a fault and reports it."""
         self.stats.count(key, count)
-        self.say(key, message)
+        self.report(key, message)
 
-    def say(self, key: str, message: str) -> None:
+    def report(self, key: str, message: str) -> None:
         """Reports a fault once, or raises InputError."""
         if self._strict:
             raise InputError(

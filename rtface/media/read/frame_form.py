@@ -91,7 +91,7 @@ class FrameForm:
         elif image.interlaced_frame:
             fields = details_of(software(image))[1]
         if self.fields is not None and fields not in ("progressive", self.fields):
-            self._faults.say(
+            self._faults.report(
                 "fields_changed",
                 f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the "
                 "output notes the first throughout",

@@ -65,7 +65,7 @@ class Received:
             return
         if missing or damaged:
             faults.stats.count("packets_lost", max(0, missing - faults.stats.counters["packets_lost"]))
-            faults.say(
+            faults.report(
                 "container",
                 "its container is damaged, and some of its frames or packets did not come; copy it again, or have "
                 "mkvmerge or FFmpeg repair it",

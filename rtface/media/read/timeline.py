@@ -197,7 +197,7 @@ class OtherStreams:
         if packet.is_keyframe:
             (self._unfounded.add if packet.is_discard else self._unfounded.discard)(packet.stream_index)
         if packet.stream_index in self._unfounded and packet.stream.type == "video" and not packet.is_discard:
-            faults.say(
+            faults.report(
                 f"unfounded:{packet.stream_index}",
                 f"stream {packet.stream_index}: an edit list hides what its pictures from "
                 f"{self._cut.shown((packet.pts or 0) * base)} on are made from; "
@@ -223,7 +223,7 @@ class OtherStreams:
             self._last[packet.stream_index] = stamp, moved
             if moved:
                 if abs(moved * base) > _NOTICEABLE_S:
-                    (faults.say if abs(moved * base) > MOVED_S else faults.warn)(
+                    (faults.report if abs(moved * base) > MOVED_S else faults.warn)(
                         f"packet_times:{packet.stream_index}",
                         f"stream {packet.stream_index}: time stamps of its packets do not rise: from "
                         f"{self._cut.shown(stamp * base)} on they are moved by {float(moved * base):.3f} s",
