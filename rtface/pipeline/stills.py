@@ -229,7 +229,7 @@ class _Stills:
                 plan = plan_image(target, still=still, overwrite=self.options.overwrite)
                 if lost := losses(still, plan.kind):
                     faults = Faults(str(source), self.stats, strict=self.options.strict)
-                    faults.found("image_parts", ", ".join(lost))
+                    faults.count("image_parts", ", ".join(lost))
             except RtfaceError as error:
                 self._lost(source, error)
                 continue

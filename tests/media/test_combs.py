@@ -103,14 +103,14 @@ def image(luma: np.ndarray, form: str) -> av.VideoFrame:
 
 
 def told(frame: av.VideoFrame, fields: ChosenFields) -> str:
-    return fields.told(Frame(frame, 0, Fraction(1))).display.fields
+    return fields.with_fields(Frame(frame, 0, Fraction(1))).display.fields
 
 
 def test_green_alone_is_not_held() -> None:
     for form in ("yuv420p", "gbrp"):
         fields = ChosenFields("auto", enlarged=False, faults=Faults(""))
         frames = [image(woven(2 * time, 2 * time + 1, "tff"), form) for time in range(2)]
-        last = [fields.told(Frame(one, 0, Fraction(1))) for one in frames][1]
+        last = [fields.with_fields(Frame(one, 0, Fraction(1))) for one in frames][1]
         assert last.display.fields == "tff" and (last.combed is None) == (form == "gbrp")
 
 

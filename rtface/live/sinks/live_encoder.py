@@ -144,7 +144,7 @@ class LiveEncoder:
                 try:
                     return name, self._opened(name, form, wanted)
                 except (av.FFmpegError, ValueError, NotImplementedError) as error:
-                    why = driver.told(error)
+                    why = driver.error_text(error)
             if wanted.encode == "cuda":
                 self.notes.append(f"{name} cannot be used ({why}); libx264 encodes instead")
         try:

@@ -1,1 +1,1 @@
-"""Hardware decoding and encoding on an NVIDIA GPU."""
+"""Decodes and encodes video on an NVIDIA GPU."""

@@ -1,4 +1,4 @@
-"""Decoding on a GPU, where its first frame is the one that software decodes."""
+"""Decodes on a GPU if its first frame equals that of software."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from rtface.media.cuda import driver
 from rtface.util.av_arrays import plane_rows
 from rtface.util.av_gpu import FORMATS, native_format, on_gpu, repacked, software
 
-# What a decoder gives in software, and what the same stream is on a GPU.
+# Pixel formats of software decoders, and of the same streams on a GPU.
 ON_GPU = {"yuv420p": "nv12", "yuvj420p": "nv12", "yuv420p10le": "p010le"}
-# Frames that software may be ahead of the GPU before the first one is given up on.
-_PATIENCE = 16
+# Number of frames from software without one from the GPU after which the GPU is not used.
+_MOST_AHEAD = 16
 
 
 class GpuDecoder:
     """Decodes the packets of a stream on the GPU.
 
-    The first frame is decoded both ways. Where they differ, in a sample, a tag or a time, software decodes the film:
-    that catches cropping at the left and top, which FFmpeg leaves out for GPUs, and whatever else may be wrong with
-    GPU or driver.
+    The first frame is decoded both ways. If a sample, tag or time differs, software decodes the film. This detects
+    cropping at the left and top, which FFmpeg omits on GPUs, and other faults of GPU or driver.
 
     Args:
-        stream: what is decoded; its own decoder is the software one.
-        gpu: decoder that gives frames on the GPU.
-        format: of their samples, "nv12" or "p010le".
+        stream: the stream, with its software decoder.
+        gpu: decoder that outputs frames on the GPU.
+        format: pixel format of these, "nv12" or "p010le".
         device: number of the CUDA device.
-        keep: whether frames stay on the GPU; else they come out in memory of the host.
+        keep: whether frames stay on the GPU; else they are downloaded.
 
     Attributes:
-        refusal: why software decodes, in a few words; None where the GPU does, or until the first frame.
-        first: the first frame as software decoded it, with everything that the container says of it.
+        refusal: why software decodes, in a few words; None if the GPU does, or before the first frame.
+        first: the first frame decoded in software, with the container's metadata.
     """
 
     def __init__(
@@ -47,11 +46,11 @@ class GpuDecoder:
         self._proven: list[av.VideoFrame] = []
 
     def decode(self, packet: av.Packet[Any] | None = None) -> list[av.VideoFrame]:
-        """Frames, as `VideoStream.decode` gives them; None flushes.
+        """Decodes a packet to frames, as `VideoStream.decode`; None flushes.
 
         Raises:
             av.FFmpegError: the packet is damaged, or nothing is left.
-            InputError: the GPU failed behind the first frame.
+            InputError: the GPU failed after the first frame.
         """
         if self.refusal is not None:
             return self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
@@ -65,7 +64,7 @@ class GpuDecoder:
             raise InputError(
                 "the GPU stopped decoding ({why}); {--decode:software} does without it",
                 code="gpu_decoding",
-                why=driver.told(error),
+                why=driver.error_text(error),
             ) from error
         return self._out(images)
 
@@ -79,21 +78,21 @@ class GpuDecoder:
         return images if self._keep else [software(image) for image in images]
 
     def _prove(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """Gives nothing until both have their first frame."""
+        """Decodes both ways; returns no frames until both have their first."""
         why = None
         try:
             self._proven += self._on_gpu(packet)
         except av.EOFError:
             pass
         except (av.FFmpegError, DeviceLost, MemoryError) as error:
-            why = f"the GPU's decoder fails ({driver.told(error)})"
+            why = f"the GPU's decoder fails ({driver.error_text(error)})"
         self._software += self._stream.decode(packet)  # pyright: ignore[reportArgumentType]
         if why is None and self._software and self._proven:
             why = _difference(self._software[0], self._proven[0], self._format)
             if why is None:
                 self.first = self._software[0]
                 self._stream.codec_context.flush_buffers()  # it holds a dozen frames
-        if self.first is None and (why or packet is None or len(self._software) > _PATIENCE):
+        if self.first is None and (why or packet is None or len(self._software) > _MOST_AHEAD):
             self.refusal = why or "the GPU gives no frame"
         if self.first is None and self.refusal is None:
             return []
@@ -103,7 +102,7 @@ class GpuDecoder:
 
 
 def _difference(have: av.VideoFrame, gpu: av.VideoFrame, format: str) -> str | None:
-    """What the GPU's frame does not share with software's, in a few words; None where they are the same."""
+    """Describes how a GPU's frame differs from software's; None if equal."""
     if not on_gpu(gpu) or native_format(gpu) != format:
         return "the GPU does not decode this kind of stream"
     tags = [

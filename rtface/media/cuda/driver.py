@@ -1,4 +1,4 @@
-"""The few things that FFmpeg's codecs need of the CUDA driver itself; no package, the driver's own library."""
+"""Calls the CUDA driver's library for FFmpeg's codecs, without packages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import lru_cache
 from rtface.errors import DeviceLost
 
 _NAMES = {"win32": "nvcuda.dll"}
-# What FFmpeg insists on for a context that it shares (CU_CTX_SCHED_BLOCKING_SYNC): waiting threads sleep.
+# CU_CTX_SCHED_BLOCKING_SYNC (waiting threads sleep), which FFmpeg requires of a shared context.
 _BLOCKING_SYNC = 4
 
 
 @lru_cache(maxsize=1)
 def _driver() -> ctypes.CDLL | str:
-    """The driver's library, ready for use, or why there is none."""
+    """Loads and initialises the driver's library; returns the reason on failure."""
     name = _NAMES.get(sys.platform, "libcuda.so.1")
     try:
         driver = ctypes.CDLL(name)
@@ -26,7 +26,7 @@ def _driver() -> ctypes.CDLL | str:
 
 
 def absent(device: int = 0) -> str | None:
-    """Why a GPU cannot be used, in a few words, or None where it can."""
+    """Returns in a few words why a GPU is unusable, or None."""
     driver = _driver()
     if isinstance(driver, str):
         return driver
@@ -36,19 +36,19 @@ def absent(device: int = 0) -> str | None:
     return None
 
 
-def told(error: BaseException) -> str:
-    """What FFmpeg says of a GPU, in a few words."""
-    if isinstance(error, PermissionError):  # its word for a library that it cannot load
+def error_text(error: BaseException) -> str:
+    """Describes FFmpeg's error of a GPU in a few words."""
+    if isinstance(error, PermissionError):  # FFmpeg could not load a library
         return "a library of the driver is missing or too old"
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return text[:1].lower() + text[1:] or type(error).__name__
 
 
 def share_primary_context(device: int) -> None:
-    """Gives the device's primary context the flag without which FFmpeg refuses to share it with other libraries.
+    """Sets the flag that FFmpeg requires to share a device's primary context.
 
-    It may be in use already: the flag says how host threads wait, and nothing else changes. Does nothing without a
-    driver; what comes next then says why.
+    The context may be in use already: the flag only changes how host threads wait. Does nothing without a driver; later
+    calls then report why.
     """
     driver = _driver()
     if not isinstance(driver, str):
@@ -56,12 +56,12 @@ def share_primary_context(device: int) -> None:
 
 
 def settle(device: int) -> None:
-    """Waits until the work that FFmpeg has put on a device is done: it uses the default stream of the primary context.
+    """Waits for FFmpeg's work in the default stream of the primary context.
 
-    Without that wait a frame that has just been decoded could be read while it is still copied.
+    Without it, a new frame could be read while it is still being copied.
 
     Raises:
-        DeviceLost: the GPU does not answer.
+        DeviceLost: the GPU does not respond.
     """
     driver, context = _driver(), _primary_context(device)
     if isinstance(driver, str) or context is None:
@@ -83,7 +83,7 @@ def settle(device: int) -> None:
 
 @lru_cache(maxsize=8)
 def _primary_context(device: int) -> ctypes.c_void_p | None:
-    """Kept for the life of the process, as other users of the GPU do."""
+    """Retains the primary context until the process ends, as other libraries."""
     driver, context = _driver(), ctypes.c_void_p()
     if isinstance(driver, str) or driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
         return None

@@ -1,4 +1,4 @@
-"""Whether frames are encoded on a GPU (NVENC) or in software, found out before anything is written."""
+"""Chooses between NVENC and software encoders before anything is written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from rtface.util.av_gpu import FORMATS
 
 _SOFTWARE = {"h264_nvenc": "libx264", "hevc_nvenc": "libx265", "av1_nvenc": "libsvtav1"}
 _GPU = {software: gpu for gpu, software in _SOFTWARE.items()}
-# Names of a standard rather than of one encoder of it.
+# Names of standards, not of single encoders.
 _STANDARDS = ("h264", "avc", "h265", "hevc", "av1")
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """What ``--encode`` says, and the GPU.
+    """The value of ``--encode``, and the GPU.
 
     Attributes:
-        mode: "cuda" and "software" are what the user says; "auto" takes the GPU's encoder where frames lie on the
-            GPU already and nothing is lost by it.
+        mode: "cuda" and "software" are the user's choice; "auto" uses the GPU's encoder if frames are on the GPU
+            already and nothing is lost.
         device: number of the CUDA device.
     """
 
@@ -35,7 +35,7 @@ class Encoding:
 
 
 def encoding(encode: Literal["auto", "cuda", "software"], device: str) -> Encoding:
-    """What ``--encode`` means on a run's device ("cpu", "cuda", "cuda:N" …)."""
+    """Resolves ``--encode`` on a run's device ("cpu", "cuda", "cuda:N" …)."""
     return Encoding(encode, gpu_number(device) or 0)
 
 
@@ -50,10 +50,10 @@ def choose_encoder(
     wanted: Encoding,
     keep: bool = False,
 ) -> tuple[VideoPlan, str | None]:
-    """The plan of an encoder that was opened once, and a line to say where a GPU was meant and software encodes.
+    """Plans an encoder and opens it once. A note tells if software replaces the GPU.
 
-    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders asks for the GPU too. `keep` is for a run's
-        main output: the class of the input's coding is kept where that can be, and a warning says where it is not.
+    Args: as `codec.plan_video`; a codec that names one of NVENC's encoders requests the GPU too. `keep` is for a run's
+        main output: it keeps the class of the input's coding if possible, else a warning is given.
 
     Raises:
         UsageError: as `codec.plan_video`, or the codec contradicts ``--encode``.
@@ -67,7 +67,7 @@ def choose_encoder(
             usual = plan_video(info, format, supported, codec=codec, crf=crf, preset=preset, say=keep)
             if usual.encoder == plan.encoder:
                 raise
-            check(usual)  # such as DNxHR, which knows no fields
+            check(usual)  # for instance, DNxHR has no fields
             return usual, None
         return plan, None
     try:
@@ -79,7 +79,7 @@ def choose_encoder(
     except EncoderRefused as error:
         software = default_encoder(info, format, supported) if codec is None else _SOFTWARE[name]
         if software == "libsvtav1" or preset in SPEEDS.values():
-            preset = None  # NVENC's words, and x264's, are none of its own
+            preset = None  # it does not know the presets of NVENC and x264
         plan = plan_video(info, format, supported, codec=software, crf=crf, preset=preset, say=keep)
         check(plan)
         return plan, f"{name} cannot be used ({error}); {plan.encoder} encodes instead"
@@ -87,14 +87,14 @@ def choose_encoder(
 
 
 def names_gpu(codec: str | None) -> bool:
-    """Whether ``--codec`` names one of NVENC's encoders."""
+    """Returns whether ``--codec`` names one of NVENC's encoders."""
     return codec is not None and codec.lower() in _SOFTWARE
 
 
 def _gpu_encoder(
     info: MediaInfo, format: str, supported: set[str], codec: str | None, crf: float | None, wanted: Encoding
 ) -> str | None:
-    """NVENC's encoder to try, None where software is meant."""
+    """Returns NVENC's encoder to try, None for software."""
     named = codec.lower() if codec else None
     if names_gpu(codec):
         if wanted.mode == "software":
@@ -128,7 +128,7 @@ def _gpu_encoder(
 
 
 def _open(plan: VideoPlan, info: MediaInfo, device: int) -> None:
-    """Opens the encoder once, on the GPU where the frames are there in a form that it takes.
+    """Opens the encoder once, for GPU frames if their format fits.
 
     Raises:
         EncoderRefused: driver or GPU refuse.

@@ -1,1 +1,1 @@
-"""Files of a run: their names, checks before any work, working files, hashes."""
+"""Names, checks, working files and hashes of a run's files."""

@@ -1,4 +1,4 @@
-"""SHA-256 of files."""
+"""Computes SHA-256 hashes of files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _BLOCK = 1 << 20
 
 
 def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file, read in blocks of 1 MB.
+    """Computes the SHA-256 of a file in blocks of 1 MiB.
 
     Args:
-        tick: called with the number of bytes of each block; ends the work by what it raises.
+        tick: called with the number of bytes of each block; its exceptions pass through.
 
     Raises:
-        InputMissing: the file is not there or cannot be read.
+        InputMissing: the file does not exist or cannot be read.
     """
     value = hashlib.sha256()
     try:
@@ -36,7 +36,7 @@ def sha256_of(path: Path, *, tick: Callable[[int], None] | None = None) -> str:
 
 
 def share_of_bytes(total: int, doing: Callable[[str, float], None] | None) -> Callable[[int], None]:
-    """What `sha256_of` calls as `tick`, for several files with `total` bytes together: tells `doing` the share."""
+    """Returns a `tick` for `sha256_of` that reports progress over several files. They have `total` bytes together."""
     done = 0
 
     def tick(count: int) -> None:

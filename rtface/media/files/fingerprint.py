@@ -1,4 +1,4 @@
-"""Tells an input from another that came under its name: size, time of change, and a hash of samples."""
+"""Detects a changed input by size, modification time and hashed samples."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _PIECES = 16
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """Size, time of the last change (ns), and the SHA-256 of pieces from the beginning to the end of a file; of a
-    folder, of its images, also of their names and sizes.
+    """Returns size, modification time (ns) and sampled SHA-256 of a file. For a folder, they are those of its images,
+    with their names and sizes hashed as well.
 
     Raises:
-        InputMissing: it is not there or may not be read.
+        InputMissing: it does not exist or may not be read.
         InputError: it is a folder without an image.
     """
     digest = hashlib.sha256()
     try:
         files = list_images(path) if (folder := path.is_dir()) else [path]
-        known = [(file, file.stat()) for file in files]
+        statuses = [(file, file.stat()) for file in files]
         if folder:
-            digest.update("".join(f"{file.name}/{status.st_size}/" for file, status in known).encode(errors="replace"))
+            digest.update("".join(f"{file.name}/{stat.st_size}/" for file, stat in statuses).encode(errors="replace"))
         for k in range(_PIECES):
-            file, status = known[(len(known) - 1) * k // (_PIECES - 1)]
+            file, status = statuses[(len(statuses) - 1) * k // (_PIECES - 1)]
             with open_regular(file) as opened:
                 opened.seek(max(0, status.st_size - _PIECE) * k // (_PIECES - 1))
                 digest.update(opened.read(_PIECE))
@@ -43,28 +43,28 @@ def fingerprint(path: Path) -> dict[str, Any]:
             path=path,
             why=error.strerror,
         ) from error
-    size, changed = sum(status.st_size for _, status in known), max(status.st_mtime_ns for _, status in known)
+    size, changed = sum(stat.st_size for _, stat in statuses), max(stat.st_mtime_ns for _, stat in statuses)
     return {"size": size, "changed_ns": changed, "samples_sha256": digest.hexdigest()}
 
 
-def same(known: dict[str, Any], path: Path) -> bool:
-    """Whether a file or folder still has the size and samples of a fingerprint; the time of change differs for a copy,
-    and who may not read a file knows it, too."""
+def same(expected: dict[str, Any], path: Path) -> bool:
+    """Returns whether a file or folder still matches a fingerprint. The modification time is ignored: it differs for
+    copies, and is visible without permission to read."""
     try:
         status = path.stat()
-        if not S_ISDIR(status.st_mode) and status.st_size != known["size"]:
+        if not S_ISDIR(status.st_mode) and status.st_size != expected["size"]:
             return False
     except OSError:
         return False
-    return fingerprint(path)["samples_sha256"] == known["samples_sha256"]
+    return fingerprint(path)["samples_sha256"] == expected["samples_sha256"]
 
 
-def check(known: dict[str, Any], path: Path) -> None:
-    """Checks that a file is the one that a job was planned for.
+def check(expected: dict[str, Any], path: Path) -> None:
+    """Checks that a file is the one planned for a job.
 
     Raises:
-        InputMissing: it is not there.
-        InputError: it is another.
+        InputMissing: it does not exist.
+        InputError: it is another one.
     """
     if not path.exists():
         raise InputMissing(
@@ -72,7 +72,7 @@ def check(known: dict[str, Any], path: Path) -> None:
             code="job_film_gone",
             path=path,
         )
-    if not same(known, path):
+    if not same(expected, path):
         raise InputError(
             "{path}: is not the film that the job was planned for (other bytes than it had then); put that one "
             "back, or begin again with {--restart=True}",

@@ -1,4 +1,4 @@
-"""Which files are still images: by name, by their first bytes, and those of a folder in order."""
+"""Recognises still images by name or first bytes, and lists folders."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _READ_ONLY = (".avif", ".jp2", ".j2k", ".jxl", ".psd", ".psb", ".pnm", ".pbm", "
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The images in a folder by name, numbers in their natural order (9 before 10); hidden ones are left out.
+    """Lists a folder's images in natural order (9 before 10). Hidden ones are left out.
 
     Raises:
         InputMissing: there is no such folder.
-        InputError: it holds no image.
+        InputError: it contains no image.
     """
     try:
         names = list(Path(folder).iterdir())
@@ -39,8 +39,8 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
             path=os.fspath(folder),
             why=error.strerror,
         ) from error
-    found = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
-    if not found:
+    paths = [p for p in names if has_still_name(p) and not p.name.startswith(".") and p.is_file()]
+    if not paths:
         raise InputError(
             "{folder}: holds no image ({kinds})",
             code="no_images",
@@ -48,28 +48,28 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
             kinds=", ".join((*IMAGE_KINDS, *_READ_ONLY)),
         )
     return sorted(
-        found, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", p.name.lower()) if t]
+        paths, key=lambda p: [(int(t), "") if t.isdigit() else (-1, t) for t in re.split(r"(\d+)", p.name.lower()) if t]
     )
 
 
 def has_still_name(path: Path) -> bool:
-    """Whether a name is that of a still which can be read."""
+    """Returns whether a name is that of a readable still."""
     return path.suffix.lower() in IMAGE_KINDS or path.suffix.lower() in _READ_ONLY
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's first bytes are those of a still image."""
-    if not path.is_file():  # what is read from a pipe is gone
+    """Returns whether a file begins like a still image."""
+    if not path.is_file():  # bytes read from a pipe are lost
         return False
     try:
         with path.open("rb") as file:
             return kind_of(file.read(64)) is not None
     except OSError:
-        return False  # the source says what is wrong with it
+        return False  # the source reports why
 
 
 def images_of(input: Path) -> list[Path]:
-    """The images that a still or a folder of stills is; none for a film."""
+    """Returns the images of a still or folder; none for films."""
     if input.is_dir():
         return list_images(input)
     return [input] if is_image(input) else []

@@ -1,4 +1,4 @@
-"""Working files of killed runs: told from those of runs at work, removed, or kept as parts of recordings."""
+"""Removes working files of killed runs; keeps parts of recordings."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from rtface.media.formats.mp4_edits import reach_last_frame
 from rtface.util.av_input import open_input
 from rtface.util.files import lock, now_in
 
-# Locks of another host may not be seen from here, and some file systems have none: such a file counts as left behind
-# when nothing was written for so long, by the clock of the machine that keeps it.
+# Locks of another host may be invisible here, and some file systems have none. Such a file counts as abandoned after so
+# long without a write, by the clock of the machine that stores it.
 _SILENT_S = 3600
-_HEX = 6 * "[0-9a-f]"  # as `work_name` has it
+_HEX = 6 * "[0-9a-f]"  # as in `work_name`
 
 
 def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
-    """Removes the working files of killed runs next to an output; parts of recordings are kept.
+    """Removes the working files of killed runs, except parts of recordings.
 
     Args:
-        target: the output.
-        live: whether it is a recording, which nothing can make again: what is there becomes NAME.partial.EXT.
+        target: the output; its folder is searched.
+        live: whether it is a recording, which cannot be repeated: its parts become NAME.partial.EXT.
 
     Returns:
         One line for each part of a recording.
@@ -51,7 +51,7 @@ def clear_leftovers(target: Target, *, live: bool = False) -> list[str]:
 
 @contextmanager
 def _taken(path: Path) -> Generator[int]:
-    """Opens and locks what a killed run left; OSError where a run may still write to it."""
+    """Opens and locks an abandoned file. Raises OSError if it may be in use."""
     flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | getattr(os, "O_BINARY", 0)
     number = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0))
     try:
@@ -64,7 +64,7 @@ def _taken(path: Path) -> Generator[int]:
 
 
 def remove_unfinished_files(paths: Iterable[Path]) -> None:
-    """Removes the working files that killed processes left, such as of stills, which the next run makes."""
+    """Removes abandoned working files that the next run writes again."""
     for path in paths:
         if host_of(path):
             with suppress(OSError), _taken(path):
@@ -72,7 +72,7 @@ def remove_unfinished_files(paths: Iterable[Path]) -> None:
 
 
 def end_film(file: BinaryIO) -> None:
-    """Puts the end of an unfinished film right, as far as its container needs that; no run may be at work on it."""
+    """Repairs the end of an unfinished MP4 or MOV. No run may be writing it."""
     if next(boxes(file), (b"", 0))[0] == b"ftyp":
         cut_to_whole_fragments(file)
         reach_last_frame(file)
@@ -80,7 +80,7 @@ def end_film(file: BinaryIO) -> None:
 
 
 def frame_times(file: BinaryIO) -> list[Fraction]:
-    """Presentation times of a film's frames in seconds, rising; none where it cannot be read."""
+    """Returns rising presentation times of a film's frames (s); none if unreadable."""
     file.seek(0)
     try:
         with open_input(file) as container:

@@ -1,4 +1,4 @@
-"""Every check of a path that a run writes, before any work: OUTPUT, comparison, report, recording."""
+"""Checks all output paths before a run: OUTPUT, comparison, report, recording."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class OutputPath:
 
     Attributes:
         path: as the user named it.
-        name: what it is called in messages: "" for OUTPUT, else the option, such as "--report".
+        name: its name in messages: "" for OUTPUT, else the option, such as "--report".
         folder: whether it is a folder of images.
-        resumes: whether what is there is of an earlier call: images in a folder stay, and only those
-            that are missing are written; a film may be there.
-        replaces: whether a file that is there is replaced without being asked to.
+        resumes: whether existing output is that of an earlier call: only missing images are written to a folder; a film
+            may exist.
+        replaces: whether an existing file is replaced without `overwrite`.
     """
 
     path: AnyPath
@@ -37,7 +37,7 @@ class OutputPath:
 
     @property
     def message(self) -> Message:
-        """The path as a message shows it, behind its option."""
+        """The path for messages, after its option."""
         path = os.fspath(self.path)
         return (
             Message("{option:{path}}", code="output_of", option=OptionFlag(self.name), path=path)
@@ -47,33 +47,32 @@ class OutputPath:
 
 
 def names_folder(output: AnyPath) -> bool:
-    """Whether an output means a folder: there is one of that name, or the name ends in a slash."""
+    """Returns whether an output means a folder. It ends in a slash, or is one."""
     text = os.fspath(output)
     return text.endswith(("/", os.sep)) or Path(text).is_dir()
 
 
 def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], overwrite: bool) -> list[Target]:
-    """Checks all paths that a run writes, each by itself and against the others.
+    """Checks all output paths of a run, alone and against each other.
 
     Args:
-        written: what is written; the first folder among them is made by the run, with those above, so that files in
-            these may be named.
-        inputs: files, folders and addresses that are read; an image in an input folder is an input too.
+        written: the outputs; the run creates their folders, with parents, so that other outputs may lie in these.
+        inputs: input files, folders and URLs; an image in an input folder is an input too.
         overwrite: whether existing files may be replaced.
 
     Returns:
         A target for each path, in the same order.
 
     Raises:
-        UsageError: the name is no file's or folder's: "-", or a mistyped address.
-        OutputError: an input or another output (also by link), something that exists, a missing or read-only folder.
+        UsageError: the name is neither a file's nor a folder's: "-", or a mistyped URL.
+        OutputError: it is an input or another output (also by link), exists, or its folder is missing or read-only.
     """
     targets: list[Target] = []
     read = list(inputs)
     folders = [Path(os.path.realpath(one.path)) for one in written if one.folder]
-    made = {made for folder in folders for made in (folder, *folder.parents)}
+    created = {path for folder in folders for path in (folder, *folder.parents)}
     for one in written:
-        target = _check(one, read, overwrite or one.replaces, made)
+        target = _check(one, read, overwrite or one.replaces, created)
         for other, before in zip(written, targets, strict=False):
             if target.path == before.path or _same(target.path, before.path):
                 raise OutputError(
@@ -87,18 +86,18 @@ def check_outputs(written: Sequence[OutputPath], *, inputs: Iterable[AnyPath], o
 
 
 def check_target(output: AnyPath, *, inputs: Iterable[AnyPath], overwrite: bool) -> Target:
-    """`check_outputs` for one file."""
+    """Checks one output file, as `check_outputs`."""
     return check_outputs([OutputPath(output)], inputs=inputs, overwrite=overwrite)[0]
 
 
 def folder_gone(path: object, folder: Path) -> OutputError:
-    """The error for an output, as it is shown, whose folder is not there."""
+    """Returns the error for an output, by its shown path, without folder."""
     return OutputError(
         "{path}: there is no folder {folder}; make it first", code="output_folder_gone", path=path, folder=folder
     )
 
 
-def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: set[Path]) -> Target:
+def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, created: set[Path]) -> Target:
     text = os.fspath(one.path)
     if text == "-":
         raise UsageError(
@@ -129,11 +128,11 @@ def _check(one: OutputPath, inputs: Sequence[AnyPath], overwrite: bool, made: se
     if one.folder:
         _check_folder(one, path, overwrite)
         return target
-    if path.parent in made and not path.parent.exists():
+    if path.parent in created and not path.parent.exists():
         return target
     if not path.parent.is_dir():
         raise folder_gone(one.message, path.parent)
-    if os.path.lexists(path) and not overwrite and not one.resumes:  # a link that leads to itself exists too
+    if os.path.lexists(path) and not overwrite and not one.resumes:  # a link to itself exists too
         raise OutputError(
             "{path}: exists already; {--overwrite=True} replaces it once the new one is whole",
             code="output_exists",
@@ -147,7 +146,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
     try:
         mode = named.stat().st_mode
     except OSError:
-        return  # nothing is there yet
+        return  # it does not exist yet
     if stat.S_ISDIR(mode):
         if not one.folder:
             raise OutputError(
@@ -165,7 +164,7 @@ def _check_kind(one: OutputPath, named: Path) -> None:
 
 
 def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
-    """Images may go into a folder that is new or empty, or into any with `overwrite`."""
+    """Checks that a folder is new or empty, or `overwrite` is given."""
     if path.is_dir():
         if not overwrite and not one.resumes and any(path.iterdir()):
             raise OutputError(
@@ -183,11 +182,11 @@ def _check_folder(one: OutputPath, path: Path, overwrite: bool) -> None:
 
 
 def _check_writable(one: OutputPath, path: Path) -> None:
-    """Makes and removes a file in the folder of `path`, as the run will."""
+    """Checks that a file can be created next to `path`."""
     probe = work_name(path)
     try:
         os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        probe.unlink(missing_ok=True)  # another run may take it for what a killed one left
+        probe.unlink(missing_ok=True)  # another run may have removed it as abandoned
     except OSError as error:
         raise OutputError(
             "{path}: the folder {folder} cannot be written to ({why}); choose another place or a shorter name, or "
@@ -200,7 +199,7 @@ def _check_writable(one: OutputPath, path: Path) -> None:
 
 
 def _images(folder: AnyPath) -> list[Path]:
-    """The images in an input folder; none for another input."""
+    """Lists the images in an input folder; empty for other inputs."""
     try:
         return list_images(folder)
     except (InputError, ValueError):
@@ -209,40 +208,40 @@ def _images(folder: AnyPath) -> list[Path]:
 
 def _same(one: AnyPath, other: AnyPath) -> bool:
     try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+        return os.path.samefile(one, other)  # noqa: PTH121 - URLs are no paths
     except (OSError, ValueError):
         return False
 
 
 def film_folder(output: AnyPath, suffixes: Iterable[str], input: AnyPath, *, still: bool = False) -> bool:
-    """Whether a film's OUTPUT is a folder for its images; False for a film.
+    """Returns whether a film's OUTPUT is a folder of images.
 
     Args:
         output: as the user named it.
         suffixes: extensions of films.
-        input: what is read; its extension is proposed where the output has none.
+        input: the input; its extension is proposed if the output has none.
         still: whether the input is a still.
 
     Raises:
-        UsageError: the name has no extension and means no folder.
+        UsageError: the name has no extension and is no folder.
     """
     text = os.fspath(output)
     check_slashes(text)
-    path, known = Path(text), set(suffixes)
+    path, films = Path(text), set(suffixes)
     if text == "-":
         raise UsageError(
             "{path}: rtface writes to files, not to standard output; name a file", code="output_stdout", path=text
         )
-    if path.suffix.lower() in known and not text.endswith(("/", os.sep)):
+    if path.suffix.lower() in films and not text.endswith(("/", os.sep)):
         return False
     if names_folder(output):
         return True
     if not path.suffix:
-        name, own = path.name.rstrip("."), Path(os.fspath(input)).suffix.lower()
+        name, given = path.name.rstrip("."), Path(os.fspath(input)).suffix.lower()
         advice = (
-            f"name {name}{own if own in IMAGE_KINDS else '.png'} for an image"
+            f"name {name}{given if given in IMAGE_KINDS else '.png'} for an image"
             if still
-            else f"name {name}{own if own in known else '.mp4'} for a film, or {path.name}/ for a folder of stills"
+            else f"name {name}{given if given in films else '.mp4'} for a film, or {path.name}/ for a folder of stills"
         )
         raise UsageError(
             "{path}: has no extension that tells what to write; {advice}",

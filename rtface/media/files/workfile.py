@@ -1,4 +1,4 @@
-"""The file that is written to until the output is whole: made once, locked, and renamed in one step."""
+"""Writes outputs to a locked working file, renamed once it is complete."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ _FULL = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file size limit is reached",
 }
-# Process ids mean something on one machine only: in containers every process may have number 1.
+# Process ids are unique on one machine only: in containers every process may have number 1.
 HOST = hashlib.sha256(machine_name().encode()).hexdigest()[:6]
 _WORK_NAME = re.compile(r"\.([0-9a-f]{6})-\d+-[0-9a-f]{6}\.partial(?:\.[^.]*)?$")
 
 
 def full(error: BaseException | None) -> str | None:
-    """What ran out, when an error means that a file cannot grow; else None."""
+    """Returns the exhausted resource if a file cannot grow, or None."""
     return _FULL.get(getattr(error, "errno", None) or 0)
 
 
 def work_name(path: Path) -> Path:
-    """A new hidden name in the folder of `path` to write under; it says which process of which host writes."""
+    """Returns a new hidden name next to `path`. It contains host and process id of the writer."""
     return path.with_name(f".{path.stem}.{HOST}-{os.getpid()}-{secrets.token_hex(3)}.partial{path.suffix}")
 
 
 def host_of(work: Path) -> str | None:
-    """Gives the host tag in a working file's name; None for other names."""
+    """Returns the host tag in a working file's name, or None."""
     match = _WORK_NAME.search(work.name)
     return match[1] if match else None
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where an output goes.
+    """The destination of an output.
 
     Attributes:
-        path: its final name, links resolved.
+        path: its final name, with links resolved.
         shown: as the user named it.
         overwrite: whether a file of that name may be replaced.
     """
@@ -60,7 +60,7 @@ class Target:
     overwrite: bool = False
 
     def keep(self, work: Path) -> Path:
-        """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …: nothing is replaced.
+        """Renames a working file or folder to NAME.partial.EXT, or NAME.partial-2.EXT …, replacing nothing.
 
         Raises:
             OSError: it cannot be renamed.
@@ -73,23 +73,23 @@ class Target:
 
 
 class WorkFile(io.FileIO):
-    """A file that FFmpeg writes into through Python, and that is given its name when it is whole.
+    """Lets FFmpeg write a file through Python; named once complete.
 
-    Two reasons not to let FFmpeg open it: a short write must not pass as a whole one, and after the first fault
-    nothing more may be written, so that what lies on the disk stays readable to its last whole part. The file is opened
-    once and stays open and locked until it has its final name.
+    FFmpeg does not open it itself for two reasons: a short write must not pass as complete, and after the first fault
+    nothing more may be written, so that the file stays readable up to its last complete part. It is opened once, and
+    stays open and locked until it has its final name.
 
     Args:
-        target: what it becomes.
-        path: its working name, from `work_name`; a new one without.
+        target: its destination.
+        path: its working name, from `work_name`; a new one by default.
 
     Attributes:
-        path: its working name, and after `publish` or `keep` the name that it got.
+        path: its working name, and after `publish` or `keep` its final one.
         fault: the first error of a write.
         size: bytes.
 
     Raises:
-        OSError: it cannot be made; something of that name is there, for one.
+        OSError: it cannot be created, for instance because it exists.
     """
 
     def __init__(self, target: Target, path: Path | None = None) -> None:
@@ -102,14 +102,14 @@ class WorkFile(io.FileIO):
         with contextlib.suppress(BlockingIOError):
             lock(self.fileno())
         if target.overwrite and sys.platform != "win32":
-            with contextlib.suppress(OSError):  # of the file that it replaces
+            with contextlib.suppress(OSError):  # mode and owner of the replaced file
                 old = target.path.stat()
                 os.fchmod(self.fileno(), stat.S_IMODE(old.st_mode))
                 os.fchown(self.fileno(), old.st_uid, old.st_gid)
 
     @property
     def closed(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether no more may be written by FFmpeg; PyAV then leaves out the trailer."""
+        """Whether FFmpeg may not write any more; PyAV then omits the trailer."""
         return self._sealed or super().closed
 
     def write(self, data: bytes) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -134,27 +134,27 @@ class WorkFile(io.FileIO):
         self.size = max(self.size, self.tell())
         return total
 
-    # -- its ends -----------------------------------------------------------------------------------------------
+    # -- completion ---------------------------------------------------------------------------------------------
 
     def seal(self) -> None:
-        """Refuses further writes of FFmpeg: what is in the file stays as it is, but for `edited`."""
+        """Refuses further writes by FFmpeg; only `edited` can change the file."""
         self._sealed = True
 
     def edited(self) -> BinaryIO:
-        """The sealed file for what is put right in it afterwards; close it to have that written."""
+        """Opens the sealed file for corrections; close it to write them."""
         self.seal()
         return open(self.fileno(), "rb+", closefd=False)
 
     def publish(self, *, sync: bool = True) -> None:
-        """Gives the file its final name in one step. An older file of that name is replaced only where its owner
-        allowed that (`Target.overwrite`), and its permissions stay.
+        """Gives the file its final name atomically. An existing file is replaced only if `Target.overwrite` allows it;
+        its permissions stay.
 
         Args:
-            sync: whether the disk has everything before the name changes, so that a power cut leaves the old file or
-                the new one.
+            sync: whether to flush everything to the disk before the name changes, so that a power cut leaves the old
+                file or the new one.
 
         Raises:
-            FileExistsError: a file came there meanwhile, and must not be replaced.
+            FileExistsError: a file of that name was created meanwhile, and must not be replaced.
             OSError: it cannot be renamed; the file keeps its working name.
         """
         self.seal()
@@ -173,7 +173,7 @@ class WorkFile(io.FileIO):
             sync_folder(path.parent)
 
     def keep(self) -> Path:
-        """Gives it the name NAME.partial.EXT; raises as `Target.keep`, and then it has its working name."""
+        """Renames it to NAME.partial.EXT. Raises as `Target.keep`; then it keeps its working name."""
         self.seal()
         self.close()
         self.path = self.target.keep(self.path)
@@ -187,10 +187,10 @@ class WorkFile(io.FileIO):
 
 
 def write_whole(target: Target, data: bytes, *, sync: bool = True) -> None:
-    """Writes a small file so that it appears under its name only when it is whole; `sync` as `WorkFile.publish`.
+    """Writes a small file atomically; `sync` as in `WorkFile.publish`.
 
     Raises:
-        OutputError: it cannot be written, or a file came there meanwhile; nothing is left.
+        OutputError: it cannot be written, or was created by others meanwhile; nothing is left behind.
     """
     try:
         file = WorkFile(target)

@@ -1,1 +1,1 @@
-"""Films in: opening, decoding that survives what files are like, and what streams say of themselves."""
+"""Opens, probes and decodes films, also damaged ones."""

@@ -1,5 +1,4 @@
-"""How an input comes: that tells a film from what is made meanwhile, and gives frames without times those of their
-arrival."""
+"""Tells stored films from live sources by packet arrival. Frames without timestamps get those of their arrival."""
 
 from __future__ import annotations
 
@@ -23,27 +22,27 @@ from rtface.media.read.container import is_unsized_end
 from rtface.media.read.pipe import PipeReader
 
 PROBE_S, PROBE_PACKETS, LEAST_PACKETS = 0.5, 2000, 4
-"""Seconds, and packets at most and at least, that show how a source comes."""
-# The last seconds of them, multiple of a source's own pace from which on it is a film, and frames a second of one
-# without times.
-_PROBE_END_S, _AT_ONCE, _MOST_RATE = 0.3, 2.0, 240
-# Seconds before a packet that was not there with the one before; rates that are meant by those that are measured.
+"""Length of the arrival probe in seconds, and its maximum and minimum number of packets."""
+# Seconds at the end of the probe that decide; speed over real time, and frames a second without timestamps, above which
+# a source is a stored film.
+_PROBE_END_S, _FILM_SPEED, _MOST_RATE = 0.3, 2.0, 240
+# Shortest gap in seconds between packets that arrived separately; usual frame rates, to which others are rounded.
 _ONE_BY_ONE_S = 0.002
 _RATES = tuple(map(Fraction, (1, 2, 5, 10, 12, 15, 20, 24, 25, 30, 50, 60, 90, 120)))
-# Unit of times of arrival, and packets and bytes that wait while frames are worked on.
+# Unit of arrival times, and limits of the buffer in packets and bytes.
 _BASE, _WAITING, _WAITING_BYTES = Fraction(1, 90_000), 8192, 256 << 20
 
 Arrival: TypeAlias = "tuple[av.Packet[Any], float]"
 
 
 def stamp_of(packet: av.Packet[Any]) -> float | None:
-    """The time of a packet on its source's clock, of its decoding where that is known."""
+    """Returns a packet's DTS, or else its PTS, in seconds."""
     ticks = packet.dts if packet.dts is not None else packet.pts
     return None if ticks is None else float(ticks * packet.time_base)
 
 
 def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival], seconds: float = PROBE_S) -> None:
-    """Moves the packets of some seconds after the first of a stream to `first`."""
+    """Moves the first `seconds` of packets of a stream to `first`."""
     began, count = None, 0
     for packet, arrived in packets:
         first.append((packet, arrived))
@@ -54,26 +53,26 @@ def look_at(packets: Iterable[Arrival], leading: Stream, first: deque[Arrival], 
 
 
 def is_sent_at_once(stamps: Sequence[float | None], arrivals: Sequence[float], *, timed: bool) -> bool:
-    """Whether a source came much faster than its own clock runs, to the end of `PROBE_S`: it is a film, and its sender
-    waits as long as it is not read. What a server had kept of a live source comes fast at first only.
+    """Returns whether a source is a stored film, by its speed. It is one if it is still much faster than real time at
+    the end of the probe; the backlog of a live source is fast only at first.
 
     Args:
-        stamps: of its packets, on its own clock.
-        arrivals: when they came.
-        timed: whether it has a clock; of others more frames a second than any camera gives decide.
+        stamps: timestamps of its packets in seconds.
+        arrivals: arrival times of its packets in seconds.
+        timed: whether it has timestamps; without them, a rate above that of any camera decides.
     """
-    first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # the pause before a bunch counts
-    known = [stamp for stamp in stamps[first:] if stamp is not None]
-    if len(arrivals) - first <= LEAST_PACKETS or (timed and not known):
+    first = max(0, bisect_left(arrivals, arrivals[-1] - _PROBE_END_S) - 1)  # the pause before a burst counts
+    times = [stamp for stamp in stamps[first:] if stamp is not None]
+    if len(arrivals) - first <= LEAST_PACKETS or (timed and not times):
         return False
     passed = arrivals[-1] - arrivals[first]
-    fast = max(known) - min(known) > _AT_ONCE * passed if timed else len(arrivals) - first > _MOST_RATE * passed
-    return fast or arrivals[-1] - arrivals[0] < PROBE_S  # so many packets came that it did not take so long
+    fast = max(times) - min(times) > _FILM_SPEED * passed if timed else len(arrivals) - first > _MOST_RATE * passed
+    return fast or arrivals[-1] - arrivals[0] < PROBE_S  # `PROBE_PACKETS` came in less time
 
 
 def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
-    """The usual rate next to that of packets; None where too few came one by one. They may come in bunches, after
-    those that were there at first, and a busy computer stands still at times: the higher rate is the true one."""
+    """Returns the usual frame rate closest to the packet rate. It is None if too few packets came separately.
+    Bursts and a busy computer lower measured rates, so the higher one is right."""
     late = [at for at in arrivals if at >= arrivals[-1] - _PROBE_END_S]
     arrivals = late if len(late) >= LEAST_PACKETS else arrivals
     gaps = [after - before for before, after in pairwise(arrivals)]
@@ -86,17 +85,16 @@ def rate_of_arrivals(arrivals: Sequence[float]) -> Fraction | None:
 
 
 class ArrivingPackets:
-    """The packets of an input whose format has no times and that has no length, as `InputContainer.demux`: read at once
-    by a thread, so that its sender does not wait for the work on frames. What is sent at its own pace gets the times of
-    its arrival (`dts`), another input none.
+    """Yields packets of an input without timestamps and length. A thread reads them as `InputContainer.demux` does, so
+    that the sender does not wait for the processing. Packets of a live source get their arrival times (`dts`).
 
     Args:
-        container, video: what is read, and its only stream, whose unit of time is changed.
-        stop: once it is set, what came is all.
-        pipe: what the container is read from, if that is a pipe: it has the times of what FFmpeg read to know it.
+        container, video: the input, and its only stream, whose time base is changed.
+        stop: ends the input once it is set.
+        pipe: the pipe that is read, if any: it has the arrival times of the bytes that FFmpeg probed.
 
     Attributes:
-        full: whether so much waited that its sender, which has a pace, had to wait, too.
+        full: whether the buffer was full, so that the live source had to wait.
     """
 
     def __init__(self, container: InputContainer, video: av.VideoStream, stop: Event, pipe: PipeReader | None) -> None:
@@ -109,15 +107,15 @@ class ArrivingPackets:
         self._items = self._buffered()
 
     def __iter__(self) -> Iterator[av.Packet[Any]]:
-        """The rest of the packets; after an FFmpegError those behind the fault."""
+        """Yields the remaining packets; after an FFmpegError, those behind the fault."""
         try:
             if self._zero is None:
                 look_at(self._items, self._video, self._first)
                 arrivals = [at for _, at in self._first] or [0.0]
                 slow = arrivals[-1] - arrivals[0] >= PROBE_S and not is_sent_at_once(arrivals, arrivals, timed=False)
                 self._zero, self._rate = arrivals[0], rate_of_arrivals(arrivals) if slow else None
-                if self._rate is not None:  # what had waited before is put at that pace, too
-                    # A sender that had to wait sends the rest as fast as it is read.
+                if self._rate is not None:  # packets that waited get times at that rate, too
+                    # A sender that was blocked sends its backlog as fast as it is read.
                     kept = next((n for n, (a, b) in enumerate(pairwise(arrivals), 1) if (b - a) * self._rate > 0.5), 1)
                     for n in range(kept):
                         self._first[n] = self._first[n][0], arrivals[kept] - float((kept - n) / self._rate)
@@ -131,12 +129,12 @@ class ArrivingPackets:
             raise
 
     def close(self) -> bool:
-        """Lets the thread end; whether it has, so that the container may be closed."""
+        """Stops the thread; returns whether the container may be closed."""
         self._items.close()
         return self._idle
 
     def _stamped(self, packet: av.Packet[Any], arrived: float) -> av.Packet[Any]:
-        packet.pts, packet.dts, packet.duration = None, None, 0  # the usual
+        packet.pts, packet.dts, packet.duration = None, None, 0  # the default
         if self._rate is not None and packet.size:
             packet.time_base, packet.dts = _BASE, round((arrived - (self._zero or 0.0)) / _BASE)
         return packet

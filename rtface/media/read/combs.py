@@ -1,7 +1,7 @@
-"""Tells frames that weave two fields, taken one after the other, from whole ones, where no flag says so.
+"""Detects combed (interlaced) frames that no flag marks as such.
 
-Rows of two fields are displaced against each other where something moves sideways: odd rows are like the mean of their
-neighbours some columns away. Texture, stripes, noise and compression are most alike where they are.
+Horizontal motion displaces the rows of two fields against each other: odd rows match the mean of their neighbours some
+columns away. Texture, stripes, noise and compression match best without displacement.
 """
 
 from __future__ import annotations
@@ -23,36 +23,35 @@ from rtface.media.read.frame_form import Fields
 from rtface.stats import Stats
 from rtface.util.av_gpu import on_gpu, software
 
-# Rows of each field and columns of a block; blocks in a column of the frame; those with most motion that are compared;
-# columns that something may move from frame to frame.
+# Rows of each field and columns of a block; blocks in a column of the frame; number of blocks with most motion to
+# compare; largest motion in columns per frame.
 _ROWS, _COLUMNS, _DOWN, _MOVING, _REACH = 8, 32, 12, 12, 24
-# Code values of 8 bits that a block that moves changes by on average; columns between displacements that are alike;
-# share and number of combed frames from which on it is said; how many times as many blocks as others tell the order.
+# Mean change of a moving block in 8-bit code values; tolerance between equal displacements in columns; share (%) and
+# number of combed frames from which a warning is due; ratio of votes that decides the field order.
 _CHANGED, _ALIKE, _MANY, _LEAST, _CLEAR = 3.0, 8, 10, 5, 3
-# After the first number of frames without combs one of the second is looked at: coprime to the 5 by which telecined
-# film repeats.
+# After `CALM` frames without combs only one in `_EACH` is analysed: coprime to the period of telecine, 5.
 CALM, _EACH = 500, 8
 _ORDERS = ("combed_tff", "combed_bff")
 
 
 class ChosenFields:
-    """Says of frames what their fields are: by ``--fields``, by their flags, or by what moves in them.
+    """Determines the field order by ``--fields``, flags, or motion.
 
     Args:
-        chosen: a value of ``--fields``; None believes the flags, and does not look for combed frames.
+        chosen: a value of ``--fields``; None trusts the flags, without looking for combed frames.
         enlarged: whether frames are enlarged afterwards.
-        faults: whose statistics get the number of frames of which it could be told, because something moved sideways,
-            of those that are combed, and of blocks by the field that is the earlier.
+        faults: its statistics get the number of frames with enough horizontal motion to decide, of combed ones, and of
+            blocks by their earlier field.
     """
 
     def __init__(self, chosen: str | None, *, enlarged: bool, faults: Faults) -> None:
         self._chosen, self._enlarged, self._graph = chosen, enlarged, cast(Graph | None, None)
-        self._faults, self._votes = faults, np.zeros(2, int)  # blocks by the field that is the earlier
-        # Whether the last such frame was combed, the rows before, and how many frames had no combs up to now.
+        self._faults, self._votes = faults, np.zeros(2, int)  # blocks by their earlier field
+        # Whether the last frame with motion was combed, rows of the last frame, number of frames since the last combs.
         self._last, self._before, self._calm = False, np.empty(0), 0
 
     def marked(self, image: av.VideoFrame) -> av.VideoFrame:
-        """An image with the flag that was chosen; all are of one form. Samples in the host's memory are not copied."""
+        """Returns an image with the chosen flag. All have one format; samples in host memory are not copied."""
         if self._chosen in (None, "auto"):
             return image
         image = software(image)
@@ -60,18 +59,18 @@ class ChosenFields:
         self._graph.push(image)
         return cast(av.VideoFrame, self._graph.pull())
 
-    def told(self, frame: Frame) -> Frame:
-        """A frame with its fields, as far as its flag does not say them."""
-        looked_at = self._chosen == "auto" and frame.display.fields == "progressive"
-        fields = self._fields(frame.image) if looked_at else frame.display.fields
-        woven = fields != "progressive" and (looked_at or self._chosen in ("tff", "bff")) and not self._enlarged
+    def with_fields(self, frame: Frame) -> Frame:
+        """Returns a frame with the detected field order, unless flagged."""
+        detect = self._chosen == "auto" and frame.display.fields == "progressive"
+        fields = self._fields(frame.image) if detect else frame.display.fields
+        woven = fields != "progressive" and (detect or self._chosen in ("tff", "bff")) and not self._enlarged
         luma, display = luma_of(frame.image) if woven else None, replace(frame.display, fields=fields)
-        # Of RGB nothing is held: green alone would tint the rows.
-        held = None if luma is None or frame.image.format.is_rgb else luma.copy()
-        return frame if luma is None else replace(frame, display=display, combed=held)
+        # RGB has no such limit: limiting green alone would tint the rows.
+        combed = None if luma is None or frame.image.format.is_rgb else luma.copy()
+        return frame if luma is None else replace(frame, display=display, combed=combed)
 
     def _fields(self, image: av.VideoFrame) -> Fields:
-        """Which field of a frame comes first, if it is combed; where nothing moves, as of the one before."""
+        """Detects the field order of a frame. Without motion, it is the last frame's."""
         luma = luma_of(image)
         if luma is None or luma.shape[0] < 2 * _ROWS * _DOWN or luma.shape[1] < _COLUMNS + 2 * _REACH:
             return "progressive"
@@ -91,8 +90,8 @@ class ChosenFields:
         return "progressive" if not self._last else "bff" if self._votes[1] > self._votes[0] else "tff"
 
 
-def say_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
-    """Warns of a film, by name, of whose frames many are combed, by what `ChosenFields` counted."""
+def warn_if_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
+    """Warns if many frames are combed, as counted by `ChosenFields`."""
     counted = stats.counted()
     combed, (top, bottom) = counted["frames_combed"], (counted[order] for order in _ORDERS)
     share = round(100 * combed / max(1, counted["frames_told"]))
@@ -119,13 +118,13 @@ def say_combed(stats: Stats, name: str, *, enlarged: bool) -> None:
 
 
 def luma_of(image: av.VideoFrame) -> Samples | None:
-    """The brightness of an image as it lies in the host's memory, of RGB green; None where it lies elsewhere."""
+    """Returns a view of the luma (RGB: green) plane; None if not in host memory."""
     form = None if on_gpu(image) else layout(image.format.name)
     return planes(image, form)["g" if form.kind == "rgb" else "y"] if form else None
 
 
 def hold_combs(luma: Samples, before: Samples) -> None:
-    """Takes back what was added to rows that stood out from both neighbours `before`, where they stand out more."""
+    """Undoes changes that increase combing, where rows differed from both neighbours `before`."""
     now, was = luma[1:-1], before.astype(np.int32)
     comb = 2 * was[1:-1] - was[:-2] - was[2:]
     held = (np.abs(comb) > np.abs(was[2:] - was[:-2])) & ((now > was[1:-1]) == (comb > 0))
@@ -133,7 +132,7 @@ def hold_combs(luma: Samples, before: Samples) -> None:
 
 
 def _votes(bands: Any, before: Any) -> list[int]:
-    """Blocks that move and are whole, are woven with the top field first, and with the bottom field first."""
+    """Counts moving blocks: progressive, top field first, bottom field first."""
     votes, across = [0, 0, 0], (bands.shape[2] - 2 * _REACH) // _COLUMNS
     inner = np.abs(bands - before)[:, :, _REACH : _REACH + across * _COLUMNS]
     change = inner.reshape(_DOWN, 2 * _ROWS, across, _COLUMNS).mean((1, 3))
@@ -155,6 +154,6 @@ def _votes(bands: Any, before: Any) -> list[int]:
 
 
 def _differences(rows: Any, others: Any) -> Any:
-    """How much rows differ from others that are shifted by −`_REACH` to `_REACH` columns."""
+    """Compares rows with others shifted by −`_REACH` to `_REACH` columns (squared differences)."""
     whole, part = (np.ascontiguousarray(one) for one in (others, rows[:, _REACH:-_REACH]))
     return cv2.matchTemplate(whole, part, cv2.TM_SQDIFF)[0]

@@ -1,4 +1,4 @@
-"""Damaged frames that a decoder shows as if they were whole, and frames that are missing without a word."""
+"""Detects damaged and missing frames that the decoder does not report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from rtface.media.formats.coded_headers.checks import damage_check
 from rtface.media.formats.coded_headers.steps import gap_reader
 
 _AWAITED = 4096
-"""Frames that are awaited at most."""
-
-
+"""Maximum number of awaited frames."""
 _EACH = ("hevc", "ffv1", "av1")  # AV1 bitstream, 7.5: a temporal unit has one shown frame
 
 
 def _is_shown(codec: str, head: bytes) -> bool:
-    """Tells whether a packet becomes a frame, by its first 2 bytes."""
+    """Returns whether a packet becomes a frame, by its first 2 bytes."""
     bits = int.from_bytes(head.ljust(2, b"\0"), "big")
     if codec == "vp8":  # RFC 6386, 9.1: show_frame
         return bool(bits & 0x1000)
@@ -28,43 +26,44 @@ def _is_shown(codec: str, head: bytes) -> bool:
 
 
 class Concealment:
-    """Tells which frames of a decoder are damaged: those of a damaged packet, as the demuxer or its own bytes have it
-    (`damage_check`), those that the decoder says it repaired, those behind a gap, and those behind all these up to the
-    next I-frame, which are made from them. It tells, too, how many are missing: of H.264 those that others refer to, by
-    their numbers; and of HEVC, VP8, VP9, AV1 and codecs of I-frames those that the decoder left out, such as all that
-    its threads held when one failed at the end.
+    """Tells which frames of a decoder are damaged or missing.
+
+    Damaged frames are those of a damaged packet (by the demuxer or `damage_check`), those that the decoder repaired,
+    those after a gap, and those that depend on them, up to the next I-frame. Missing frames are, in H.264, reference
+    frames by their numbers; in HEVC, VP8, VP9, AV1 and intra-only codecs those that the decoder dropped, such as all in
+    its threads when one failed at the end.
 
     Args:
-        context: the decoder, not opened yet. One of MJPEG is asked to refuse damaged frames; `again` shows them.
+        context: the decoder, not opened yet. MJPEG decoders are set to refuse damaged frames; `again` decodes them.
     """
 
     def __init__(self, context: av.VideoCodecContext) -> None:
-        self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder says nothing of what it conceals
-        self._since = inf  # time of the first damaged frame since the last sound I-frame
-        self._reported = False  # whether the demuxer said of the packet before that it is damaged
-        self._doubtful: float | None = None  # time of the packet behind that one
+        self._refuses = context.codec.canonical_name == "mjpeg"  # its decoder does not report concealment
+        self._since = inf  # time of the first damaged frame since the last intact I-frame
+        self._reported = False  # whether the demuxer reported the last packet as damaged
+        self._doubtful: float | None = None  # time of the packet after that one
         self._shown, self._owed = -inf, 0
         self._counted_at = -inf  # time of the last frame whose predecessors were counted
         self._lenient: av.VideoCodecContext | None = None
         self._codec, header = context.codec.canonical_name, bytes(context.extradata or b"")
         self._gap, self._check = gap_reader(self._codec, header), damage_check(self._codec, header)
-        # Time of the frame behind a gap, what is missing there, and how much of it came, but could not be read.
+        # Time of the frame after a gap, number of missing frames, and how many of them came, but could not be decoded.
         self._gaps: list[tuple[float, int, int]] = []
-        self._unread = 0  # packets in a row in which no frame can be read
+        self._unread = 0  # packets in a row without a readable frame
         self._shows = self._codec in (*_EACH, "vp8", "vp9") or (context.codec.intra_only and not self._refuses)
-        self._awaited: set[float] = set()  # times of frames that have to come
-        # Errors whose frame was not found missing yet. With several threads they come some packets late.
+        self._awaited: set[float] = set()  # times of expected frames
+        # Errors whose frame is not counted as missing yet. With several threads errors come some packets late.
         self._failed, self._failed_at = 0, -inf
         if self._refuses:
             context.options = {**context.options, "err_detect": "explode"}
 
     def note(self, packet: av.Packet[Any], *, awaited: bool = True) -> None:
-        """To be called with each packet before it is decoded.
+        """Examines each packet before it is decoded.
 
         Args:
-            awaited: False for a frame that need not come.
+            awaited: False for a frame that is not expected.
         """
-        awaited = awaited and not packet.is_discard  # an edit list cuts it away
+        awaited = awaited and not packet.is_discard  # an edit list hides it
         shown = self._shows and _is_shown(self._codec, bytes(memoryview(packet)[:2]))
         if shown and awaited and packet.pts is not None and len(self._awaited) < _AWAITED:
             self._awaited.add(packet.pts)
@@ -76,8 +75,8 @@ class Concealment:
             if awaited:
                 self._gaps.append((_stamp(packet), missing, min(missing, self._unread)))
         self._unread = self._unread + 1 if missing is None else 0
-        # FFmpeg's parsers are a packet behind: the packet after the one that is called damaged is damaged. Where two
-        # streams were joined, it is whole, and an I-frame follows.
+        # FFmpeg's parsers are a packet late: the packet after the reported one is damaged. Where two streams were
+        # joined, it is intact, and an I-frame follows.
         if (stamp := self._doubtful) is not None and stamp < self._since and not packet.is_keyframe:
             self._since = stamp
             self._owed += self._shown >= stamp
@@ -87,8 +86,9 @@ class Concealment:
             self._since, self._doubtful = min(self._since, self._doubtful), None
 
     def again(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
-        """What can be shown of a packet that the decoder refused, None for that at the end; empty where nothing
-        can. `missing` leaves out the frame of the error."""
+        """Decodes a refused packet leniently; empty where that fails.
+
+        None is the flush at the end. `missing` does not count the frame of the error."""
         images: list[av.VideoFrame] = []
         self._failed, self._failed_at = self._failed + 1, inf if packet is None else _stamp(packet)
         if self._refuses and packet is not None:
@@ -101,8 +101,9 @@ class Concealment:
         return images
 
     def missing(self, image: av.VideoFrame | None) -> int:
-        """How many frames are missing before this one, or up to the end (None), that were not told yet; to be asked for
-        every frame."""
+        """Returns the number of newly missing frames before this one.
+
+        None is the end. To be called for every frame."""
         stamp = inf if image is None else _stamp(image)
         gaps = [gap for gap in self._gaps if gap[0] <= stamp]
         self._gaps = [gap for gap in self._gaps if gap[0] > stamp]
@@ -113,17 +114,17 @@ class Concealment:
             self._awaited.clear()
             due.clear()
             self._failed = 0
-        told = min(unread + len(due), self._failed)
-        self._failed -= told
+        counted = min(unread + len(due), self._failed)
+        self._failed -= counted
         if image is not None and image.key_frame and stamp > self._failed_at:
             self._failed = 0
-        if self._counted_at > -inf:  # frames before the first one shown are none of the film
+        if self._counted_at > -inf:  # frames before the first one shown do not count
             count += len(due)
         self._counted_at = stamp
-        return max(0, count - told)
+        return max(0, count - counted)
 
     def damaged(self, image: av.VideoFrame) -> int:
-        """How many damaged frames there are up to this one that were not told yet; to be asked for every frame."""
+        """Returns the number of newly damaged frames up to this one. To be called for every frame."""
         stamp = self._shown = _stamp(image)
         owed, self._owed = self._owed, 0
         if image.key_frame and stamp > self._since:

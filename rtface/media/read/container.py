@@ -1,4 +1,4 @@
-"""Opening a container and choosing its video, or in one line why it cannot be used."""
+"""Opens containers and chooses their video stream."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from rtface.media.read.variants import choose_variant, kept_streams, variants_of
 from rtface.redaction import is_url, shown
 from rtface.util.av_input import open_input
 
-# Bytes that FFmpeg reads of a sound to know it, and the farthest that one may begin: FFmpeg keeps all before in memory.
-_BEHIND, FARTHEST = 1 << 20, 64 << 20
+# Bytes that FFmpeg probes of an audio stream, and its largest offset: FFmpeg keeps all before that in memory.
+_SOUND_BYTES, FARTHEST = 1 << 20, 64 << 20
 _DEEP = {"analyzeduration": "1000000000000", "scan_all_pmts": "1"}
-_UNANNOUNCED = "flv", "mpegts"  # in which a stream may begin that the beginning does not name
-_USUAL = 5_000_000  # bytes that FFmpeg reads at most where nothing else is asked
+_UNANNOUNCED = "flv", "mpegts"  # their header need not list all streams
+_USUAL_BYTES = 5_000_000  # FFmpeg's default probesize
 
 # 100 megapixels: three times 8K. A frame of that size takes 150 MB in 4:2:0 and 300 MB as RGB.
 MAX_PIXELS = 100_000_000
 
 NO_TIMES = 0x80
-"""FFmpeg's flag of a format that has no times."""
-# Seconds within which a network source has to answer, and that one packet may take with all attempts to reconnect.
+"""FFmpeg's flag of a format without timestamps."""
+# Timeouts in seconds of a network source: to open, and to read a packet with all attempts to reconnect.
 _OPEN_S, _READ_S = 15.0, 60.0
 NETWORK = (
     "crypto,data,ffrtmphttp,ftp,http,httpproxy,https,mmsh,mmst,rtmp,rtmps,rtmpt,rtmpts,rtp,srtp,tcp,tls,udp,udplite"
 )
-"""FFmpeg's protocols for an address: what it sends may be a playlist, and that opens no file of this machine."""
-# Where a connection ends or stalls before the Content-Length is reached, FFmpeg asks for the rest (a byte range), after
-# 0, 1 and 3 seconds. Protocols and formats that do not know an option ignore it.
+"""FFmpeg's protocols for an address: a playlist from there must not open files of this machine."""
+# If a connection ends or stalls before Content-Length bytes, FFmpeg requests the rest (a byte range) after 0, 1 and 3
+# seconds. Protocols and formats ignore options that they do not know.
 NETWORK_OPTIONS = {
     "protocol_whitelist": NETWORK,
     "reconnect": "1",
@@ -54,7 +54,7 @@ NETWORK_OPTIONS = {
     "reconnect_delay_max": "3",
     "rw_timeout": "5000000",
     "seg_max_retry": "3",
-    "http_multiple": "0",  # fetches no second piece of each variant before one is chosen
+    "http_multiple": "0",  # does not fetch a second segment of each variant before one is chosen
 }
 
 
@@ -67,13 +67,13 @@ def open_container(
 
     Args:
         path: a file or URL.
-        reader: reads it instead of FFmpeg; None for a `FileReader` where it is a file.
+        reader: reads it instead of FFmpeg; None means a `FileReader` for files.
         more: options of FFmpeg.
 
     Raises:
-        InputMissing: it is not there or may not be read.
+        InputMissing: the file does not exist or may not be read.
         InputError: it is empty, cut off, or neither film nor image.
-        UsageError: it is an image of a kind that is not read.
+        UsageError: it is an image of an unsupported kind.
     """
     name = shown(path)
     url, options = os.fspath(path), NETWORK_OPTIONS
@@ -82,8 +82,8 @@ def open_container(
         if is_playlist(path) and names_itself(Path(path)):
             raise InputError("{name}: names itself as a part; mend the list", code="list_names_itself", name=name)
         reader = None if is_dash(name) else reader or file_reader(path)
-        url = f"file:{url}"  # keeps "a:b.mp4" from being read as a protocol
-        # No playlist or session description opens the network; under a film's name, no other file either.
+        url = f"file:{url}"  # else "a:b.mp4" would be taken for a protocol
+        # Playlists and session descriptions never open the network; under a film's name, no other file either.
         files = "" if reader is not None and not is_playlist(path) else "file,"
         options = {"protocol_whitelist": f"{files}crypto,data"}
     try:
@@ -97,7 +97,7 @@ def open_container(
         if isinstance(film, FileReader) and (sized := _bytes_to_sound(path, container)):
             container.close()
             film.seek(0, os.SEEK_SET)
-            probed = _DEEP | {"probesize": str(max(sized, _USUAL))}
+            probed = _DEEP | {"probesize": str(max(sized, _USUAL_BYTES))}
             container = open_input(reader, container_options=options | {"export_xmp": "1"} | probed)
     except av.FFmpegError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
@@ -115,13 +115,13 @@ def open_container(
 
 
 def is_silent(stream: Stream) -> bool:
-    """Whether a sound is announced of which no packet came yet, so that its rate and channels are unknown."""
+    """Returns whether an audio stream's rate and channels are unknown. None of its packets came yet."""
     context = getattr(stream, "codec_context", None)
     return context is not None and not (context.channels and context.sample_rate)
 
 
 def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> int:
-    """How much of a file FFmpeg has to read before it knows every sound; 0 where it knows all that can be found."""
+    """Returns the bytes that FFmpeg must probe to know all audio streams. It is 0 if it knows them."""
     status, sounds = Path(path).stat(), container.streams.audio
     if not any(map(is_silent, sounds)) and (sounds or container.format.name not in _UNANNOUNCED):
         return 0
@@ -130,7 +130,7 @@ def _bytes_to_sound(path: str | os.PathLike[str], container: InputContainer) -> 
 
 @lru_cache(maxsize=16)
 def _find_sounds(path: str, announced: bool, *_: int) -> int:
-    found, deep = 0, {} if announced else _DEEP | {"probesize": str(FARTHEST)}
+    size, deep = 0, {} if announced else _DEEP | {"probesize": str(FARTHEST)}
     with (
         closing(FileReader(path)) as reader,
         suppress(av.FFmpegError),
@@ -142,10 +142,10 @@ def _find_sounds(path: str, announced: bool, *_: int) -> int:
         for packet in container.demux():
             if packet.size and packet.stream_index in silent:
                 silent.discard(packet.stream_index)
-                found = (packet.pos or 0) + _BEHIND
+                size = (packet.pos or 0) + _SOUND_BYTES
             if not silent or (packet.pos or 0) > FARTHEST:
                 break
-    return found
+    return size
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -196,18 +196,18 @@ def _refused(path: str | os.PathLike[str], name: str, error: av.FFmpegError) -> 
 
 
 def error_text(error: av.FFmpegError) -> str:
-    """An error of a source as text; FFmpeg calls a network time-out of ours "Immediate exit requested"."""
+    """Describes an error of a source. FFmpeg calls our network timeout "Immediate exit requested"."""
     return "it gives no answer" if isinstance(error, av.ExitError) else error.strerror or "unknown error"
 
 
 def is_unsized_end(error: av.FFmpegError, container: InputContainer) -> bool:
-    """Whether what FFmpeg takes for an error is the end of what a server sends without naming its length."""
+    """Returns whether an FFmpeg error ends a stream of unknown length."""
     return error.errno == EIO and container.size <= 0
 
 
 def choose_video(container: InputContainer, name: str, variant: str = "best") -> tuple[av.VideoStream, str | None]:
-    """The video stream to work on, and a line that says which was taken where there are several. Of an HLS or DASH list
-    FFmpeg reads nothing but the streams of that `variant` from here on.
+    """Returns the video stream, and a note if there are several. Of an HLS or DASH manifest FFmpeg then reads only
+    the streams of that `variant`.
 
     Raises:
         InputError: there is none.
@@ -228,7 +228,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             "{name}: its video codec has no decoder here; convert it to H.264 first", code="no_decoder", name=name
         )
     if not variants and variant != "best":
-        choose_variant([chosen], variant, name)  # raises where it is another
+        choose_variant([chosen], variant, name)  # raises if it is another one
     context = chosen.codec_context
     if context.width * context.height > MAX_PIXELS:
         raise InputError(
@@ -241,10 +241,10 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
             megapixels=context.width * context.height // 1_000_000,
             most=MAX_PIXELS // 1_000_000,
         )
-    context.flags |= Flags.unaligned  # else a decoder shows columns at the left that the stream's header hides
+    context.flags |= Flags.unaligned  # else decoders show columns at the left that the header crops
     if variants:
         kept = kept_streams(container, chosen)
-        for stream in container.streams:  # FFmpeg reads the subtitles of a list only where they are asked for
+        for stream in container.streams:  # FFmpeg reads subtitles of a playlist only on request
             stream.discard = Discard.default if stream in kept else Discard.all
     if variants or len(usable) == 1:
         return chosen, line
@@ -254,7 +254,7 @@ def choose_video(container: InputContainer, name: str, variant: str = "best") ->
 
 
 def rate_of(stream: av.VideoStream) -> tuple[Fraction, bool]:
-    """Nominal frames a second, and whether the stream said so."""
+    """Returns the nominal frame rate, and whether the stream states it."""
     for rate in (stream.guessed_rate, stream.average_rate):
         if rate and 0 < rate <= 1000:
             return Fraction(rate), True
@@ -262,30 +262,30 @@ def rate_of(stream: av.VideoStream) -> tuple[Fraction, bool]:
 
 
 def time_base_of(stream: Stream) -> Fraction:
-    """Seconds of one unit of a stream's times."""
+    """Returns a stream's time base in seconds."""
     return Fraction(stream.time_base or Fraction(1, 1_000_000))
 
 
 def codec_of(stream: Stream) -> str:
-    """FFmpeg's name of a stream's codec, "" where FFmpeg has none."""
+    """Returns FFmpeg's name of a stream's codec, or ""."""
     context: Any = stream.codec_context
     return (getattr(stream, "name", None) or "") if context is None else context.codec.canonical_name
 
 
 def is_still(container: InputContainer) -> bool:
-    """Whether a container holds a single frame (PNG, JPEG …), whatever the file is called."""
+    """Returns whether a container holds a still (PNG, JPEG …), by its content."""
     return container.format.name.endswith("_pipe") or container.format.name == "image2"
 
 
 def clock_start_of(container: InputContainer) -> Fraction:
-    """Start of a container's own clock in seconds."""
+    """Returns a container's start time in seconds."""
     return Fraction(container.start_time or 0, 1_000_000)
 
 
 def expected_end(container: InputContainer, video: av.VideoStream) -> Fraction | None:
-    """Where the frames should end, in seconds of the container's own clock, as far as it says."""
+    """Returns the stated end of the video on the container's clock (s)."""
     ends, clock_start = list[Fraction](), clock_start_of(container)
-    # The length of a film in fragments (its index names no frame) is the time at which the last fragment ends.
+    # The duration of a fragmented film (its index lists no frame) is the time at which the last fragment ends.
     parts = container.format.name.startswith("mov") and not video.frames
     if container.duration:
         ends.append((0 if parts else clock_start) + Fraction(container.duration, 1_000_000))

@@ -1,4 +1,4 @@
-"""Translates a DASH list into HLS lists of the same pieces: FFmpeg in PyAV's packages reads no DASH."""
+"""Converts DASH manifests to HLS playlists: FFmpeg in PyAV's wheels reads no DASH."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ from rtface.redaction import is_url
 from rtface.util.av_input import open_input
 from rtface.util.urls import file_path
 
-# KiB that are read of a list, and pieces that are named of one track: what is longer is no film.
-_LONGEST, _MOST = 16 << 10, 200_000
+# Limits of a manifest's size in KiB, and of a track's segments: a film has less.
+_MOST_KIB, _MOST_SEGMENTS = 16 << 10, 200_000
 
 
 def is_dash(path: str) -> bool:
-    """Says whether a file or URL is a DASH list by its name."""
+    """Returns whether a file or URL is named as a DASH manifest."""
     return (urlsplit(path).path if is_url(path) else path).lower().endswith(".mpd")
 
 
 def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) -> InputContainer:
-    """Opens what FFmpeg opens, and a DASH list as HLS lists, which last until then.
+    """Opens an input by FFmpeg, DASH manifests by temporary HLS playlists.
 
     Args:
-        file: a URL, ``file:`` and a path, or what reads one.
-        name: of it, for messages.
-        options: of FFmpeg.
+        file: a URL, ``file:`` and a path, or a reader.
+        name: name for messages.
+        options: options of FFmpeg.
         how: more arguments of `open_input`.
 
     Raises:
-        InputError: a DASH list is live, encrypted or damaged.
-        av.FFmpegError: it cannot be opened.
+        InputError: a DASH manifest is live, encrypted or damaged.
+        av.FFmpegError: the input cannot be opened.
     """
     if not isinstance(file, str) or not is_dash(file):
         return open_input(file, container_options=dict(options), **how)
     why = Message("it is damaged, or names what it may not open", code="dash_damaged")
     with open_input(file, container_options=dict(options), **how | {"format": "data"}) as container:
-        text = b"".join(bytes(packet) for packet in islice(container.demux(), _LONGEST))
+        text = b"".join(bytes(packet) for packet in islice(container.demux(), _MOST_KIB))
     base = file if is_url(file) else Path(file.removeprefix("file:")).absolute().as_uri()
     with TemporaryDirectory(prefix="rtface-dash-") as folder:
         try:
             for number, lines in enumerate(_hls_lists(ElementTree.fromstring(text), base)):
                 Path(folder, f"{number}.m3u8").write_text("\n".join(["#EXTM3U", *lines, ""]), encoding="utf-8")
-            allowed = {  # of the network's lists the translation alone is a file; a piece that is a list opens nothing
+            allowed = {  # of playlists from the network only these are files; a segment that is a playlist opens none
                 "protocol_whitelist": f"file,{options['protocol_whitelist']}",
                 "allowed_extensions": "ALL",
                 "allowed_segment_extensions": "ALL",
@@ -59,7 +59,7 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
             }
             why = Message("it names no video that can be read", code="dash_no_video")
             return open_input(f"file:{folder}/0.m3u8", container_options={**options, **allowed}, **how)
-        except (ElementTree.ParseError, ValueError, ArithmeticError) as error:  # also FFmpeg's for invalid data
+        except (ElementTree.ParseError, ValueError, ArithmeticError) as error:  # also FFmpeg's InvalidDataError
             raise InputError(
                 "{name}: this DASH list cannot be read: {why}; name the HLS list (.m3u8) of the same film",
                 code="no_dash",
@@ -69,7 +69,7 @@ def open_listed(file: Any, name: str, options: Mapping[str, str], **how: Any) ->
 
 
 def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
-    """Lists the lines of the list of variants, and of that of each track; raises ValueError with why it is none."""
+    """Returns the lines of the master playlist and of each track's. A ValueError carries the reason."""
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     periods, lists, entries = root.findall("Period"), list[list[str]](), {"audio": list[str](), "video": list[str]()}
@@ -88,8 +88,8 @@ def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
     ):
         ones = sorted(track.findall("Representation"), key=lambda one: int(one.get("bandwidth", "0")))
         kind = max(one.get("mimeType") or one.get("contentType") or "" for one in (track, *ones)).partition("/")[0]
-        for one in {"video": ones, "audio": ones[-1:]}.get(kind, ()):  # FFmpeg would begin to fetch all sounds
-            lists.append(_piece_lines([root, periods[0], track, one], base, length))
+        for one in {"video": ones, "audio": ones[-1:]}.get(kind, ()):  # FFmpeg would fetch from all audio tracks
+            lists.append(_segment_lines([root, periods[0], track, one], base, length))
             uri, language = f"{len(lists)}.m3u8", re.sub(r"[^\w-]", "", track.get("lang", ""))
             entries[kind] += {
                 "audio": [f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="sounds",LANGUAGE="{language}",URI="{uri}"'],
@@ -98,10 +98,10 @@ def _hls_lists(root: ElementTree.Element, base: str) -> list[list[str]]:
     return [entries["audio"] + entries["video"], *lists]
 
 
-def _piece_lines(levels: list[ElementTree.Element], base: str, length: float) -> list[str]:
-    """Lists the lines of one track, whose elements are given from the outermost on."""
+def _segment_lines(levels: list[ElementTree.Element], base: str, length: float) -> list[str]:
+    """Returns the playlist of a track, given its XML elements, outermost first."""
     facts, parts, named = dict(levels[-1].attrib), dict[str, ElementTree.Element](), list[ElementTree.Element]()
-    local = base.startswith("file:")  # what a list names comes from where the list itself does
+    local = base.startswith("file:")  # a local manifest names local files only, a remote one none
     for level in levels:
         base = urljoin(base, (level.findtext("BaseURL") or "").strip())
         for segments in (child for child in level if child.tag.startswith("Segment")):
@@ -119,7 +119,7 @@ def _piece_lines(levels: list[ElementTree.Element], base: str, length: float) ->
         return f"file:{file_path(urlsplit(full).path)}" if local else full
 
     scale, first = int(facts.get("timescale", "1")), int(facts.get("startNumber", "1"))
-    spans = list(islice(_spans(facts, parts.get("SegmentTimeline"), length * scale, len(named)), _MOST))
+    spans = list(islice(_spans(facts, parts.get("SegmentTimeline"), length * scale, len(named)), _MOST_SEGMENTS))
     lines = ["#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{ceil(max(each for _, each in spans) / scale)}"]
     head = parts.get("Initialization", ElementTree.Element(""))
     start = facts.get("initialization") or head.get("sourceURL", "")
@@ -135,10 +135,10 @@ def _piece_lines(levels: list[ElementTree.Element], base: str, length: float) ->
 def _spans(
     facts: Mapping[str, str], timeline: ElementTree.Element | None, end: float, named: int
 ) -> Iterator[tuple[int, float]]:
-    """Yields time and duration of each piece in its track's own units."""
+    """Yields time and duration of each segment in units of its track."""
     if timeline is None:
         each = int(facts.get("duration", "0")) or end
-        pieces = named or (ceil(end / each - 1e-6) if "media" in facts else 1)  # none where nothing says how many
+        pieces = named or (ceil(end / each - 1e-6) if "media" in facts else 1)  # none if nothing tells how many
         yield from ((round(place * each), each) for place in range(pieces))
         return
     time = 0
@@ -150,16 +150,16 @@ def _spans(
 
 
 def _span_of(text: str | None, line: str) -> str:
-    """Writes DASH's first and last byte as HLS's length and place."""
+    """Converts a DASH byte range (first, last) to HLS (length, offset)."""
     first, last = map(int, (text or "0-0").split("-"))
     return line.format(f"{last - first + 1}@{first}") if text else ""
 
 
 def _seconds(text: str) -> float:
-    """Reads a duration of XML, such as PT1H2M3.5S; 0 where there is none."""
-    found = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text)
+    """Parses an XML duration such as PT1H2M3.5S into seconds; 0 without one."""
+    match = re.fullmatch(r"P(?:(\d+)D)?T?(?:(\d+)H)?(?:(\d+)M)?(?:([\d.]+)S)?", text)
     return (
-        sum(float(part or 0) * unit for part, unit in zip(found.groups(), (86400, 3600, 60, 1), strict=True))
-        if found
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86400, 3600, 60, 1), strict=True))
+        if match
         else 0.0
     )

@@ -1,4 +1,4 @@
-"""Frames and packets of an opened container, whatever files are like: spliced, without times, cut off."""
+"""Reads frames and packets, also of spliced, truncated and untimed files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rtface.errors import InputError
 from rtface.frame import Frame, Packet
 from rtface.media.cuda.decoder import GpuDecoder
 from rtface.media.formats.coded_headers.units import UNITS
-from rtface.media.read.combs import ChosenFields, say_combed
+from rtface.media.read.combs import ChosenFields, warn_if_combed
 from rtface.media.read.container import (
     error_text,
     expected_end,
@@ -34,40 +34,40 @@ from rtface.media.read.timeline import Cut, FrameClock, OtherStreams, RisingTime
 from rtface.media.read.variants import kept_streams
 from rtface.protocols import Item
 
-# Seconds of other streams read after the last frame of a cut, for packets that come late in the file.
-_AFTER_END = 5
-# Containers whose own duration can be trusted to tell that the end of the file is missing.
-_KNOW_DURATION = ("matroska", "mov", "avi", "asf")
+# How far other streams are read past the end of a cut, for packets that come late in the file.
+_AFTER_END_S = 5
+# Containers whose duration is reliable enough to detect a truncated file.
+_RELIABLE_DURATION = ("matroska", "mov", "avi", "asf")
 _PLAYLISTS = ("hls", "dash")
 
 
 class SeekMissed(Exception):
-    """The first frame after a seek is no keyframe at or before the cut."""
+    """Reports that a seek missed the keyframe before the cut."""
 
 
 class Decoder:
-    """Frames and packets of one opened container, from where it stands.
+    """Yields frames and packets of an open container from its current position.
 
     Args:
-        container, video: what is read, and its video stream.
-        faults: takes what is wrong with it.
-        cut: the part that is given.
-        remote: whether the container is read over a network, where what is missing may be fetched later.
-        sought: whether a seek went before, so that it has to be seen where it led.
-        gpu: decodes the frames instead of the stream's own decoder.
-        pipe: reads the container; where it was stopped, what came is all that is wanted of the input.
-        size: of all frames that are given; None for that of the first.
-        received: compares what came with what the container holds; None where a part of it is read.
-        enlarger: gives frames the size of the output.
-        arriving: gives the container's packets, with times of decoding alone; None for the container itself.
-        fields: as of `ChosenFields`.
+        container, video: the input, and its video stream.
+        faults: reports its damage.
+        cut: the part to read.
+        remote: whether the container is read over a network, so that missing parts may be fetched later.
+        sought: whether the container was seeked, so that the first frame must be checked.
+        gpu: decodes the frames instead of the stream's decoder.
+        pipe: the pipe that is read, if any; if it was stopped, the end is not checked.
+        size: size of all frames; None for that of the first.
+        received: compares the packets with the container's index; None where only a part is read.
+        enlarger: scales frames to the size of the output.
+        arriving: yields the container's packets, with DTS only; None for the container itself.
+        fields: as in `ChosenFields`.
 
     Attributes:
-        form: what the frames have in common.
-        covers: cover images by stream index, as far as they have been met.
-        frames: frames decoded so far, with those before the cut.
-        head: the beginning of the first packet of frames.
-        hidden: units of views and layers that the decoder leaves out, by kind, up to the first frame.
+        form: common properties of the frames.
+        covers: cover images by stream index, as far as they came.
+        frames: number of frames decoded so far, including those before the cut.
+        head: the beginning of the first video packet.
+        hidden: number of units of views and layers that the decoder ignores, by kind, up to the first frame.
         reached: end of the last frame, in seconds of the input's clock.
     """
 
@@ -94,7 +94,7 @@ class Decoder:
         self._rate, self._base = rate_of(video)[0], time_base_of(video)
         step = 1 / (self._rate * self._base)
         self._step = max(1, round(step))
-        # AVI knows only the order of decoding; times of presentation made up from it are wrong for packed B-frames.
+        # AVI stores only the decoding order; FFmpeg's guesses of presentation times are wrong for packed B-frames.
         self._clock = FrameClock(step, self._base, by_dts=container.format.name == "avi" or arriving is not None)
         self._decoder = PacketDecoder(video, faults, cut, gpu)
         self._others, self._edited = OtherStreams(cut), EditedTimes(container)
@@ -107,7 +107,7 @@ class Decoder:
         self._done = False  # the end of the cut was reached
 
     def items(self) -> Iterator[Item]:
-        """Frames and packets, in demux order, to the end of the cut or the file.
+        """Yields frames and packets in demux order.
 
         Raises:
             SeekMissed: before the first frame.
@@ -127,11 +127,11 @@ class Decoder:
             elif (other := self._others.cut(packet, self._faults)) is not None:
                 yield other
             if self._decoder.failed_in_a_row >= GIVE_UP:
-                self._faults.say("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
+                self._faults.report("gave_up", f"{GIVE_UP} packets in a row could not be decoded: the rest is left out")
                 break
             if self._done and self._all_read():
                 break
-        say_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
+        warn_if_combed(self._faults.stats, self._faults.name, enlarged=self._enlarger.scale is not None)
         if self._done:
             return
         yield from self._frames(self._decoder.flush(), end=True)
@@ -139,8 +139,8 @@ class Decoder:
         self._check_end()
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """Packets of the other streams as `items` gives them, without decoding a frame; in place of each packet of
-        frames its time, in seconds of the input's clock."""
+        """Yields packets of other streams as `items`, without decoding. Each video packet is replaced by its time, in
+        seconds of the input's clock."""
         before: int | None = None  # a single damaged stamp does not count
         for packet in self._packets():
             if packet.stream_index == self._video.index:
@@ -159,17 +159,17 @@ class Decoder:
                 return
 
     def _all_read(self) -> bool:
-        """Whether packets were read so far behind the end of the cut that none before it comes any more."""
-        return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END
+        """Returns whether reading passed the end of the cut by `_AFTER_END_S`."""
+        return max(self.reached, self._others.reached) >= (self._cut.end or 0) + _AFTER_END_S
 
     def _packets(self) -> Iterator[av.Packet[Stream]]:
-        """All packets; where the demuxer itself fails, reading continues behind the fault.
+        """Yields all packets; continues behind faults of the demuxer.
 
         Raises:
             InputError: a network source broke off.
         """
         failed, clock = 0, RisingTimestamps(Fraction(self._step), Fraction(1, 2) / self._base)
-        cut: av.Packet[Stream] | None = None  # of which a network source may have given the beginning only
+        cut: av.Packet[Stream] | None = None  # a network source may have sent only its beginning
         while failed < GIVE_UP:
             try:
                 for came in self._arriving or self._container.demux(kept_streams(self._container, self._video)):
@@ -182,7 +182,7 @@ class Decoder:
                         cut = None
                     if packet.stream_index == self._video.index:
                         self._others.follow(packet, clock)
-                    if packet.size:  # the empty ones at the end only ask for a flush
+                    if packet.size:  # the empty ones at the end only request a flush
                         failed = 0
                         if self._remote and packet.is_corrupt:
                             cut = packet
@@ -195,9 +195,9 @@ class Decoder:
                 if self._remote and not isinstance(error, av.InvalidDataError):
                     self._broke_off(error_text(error))
                     return
-                self._faults.say("read_error", f"a part could not be read ({error.strerror}); it is left out")
+                self._faults.report("read_error", f"a part could not be read ({error.strerror}); it is left out")
             except IndexError:  # PyAV, at the end
-                self._faults.say("unannounced", "a stream begins that its beginning does not announce; it is left out")
+                self._faults.report("unannounced", "a stream begins that its header does not announce; it is left out")
                 break
             else:
                 break
@@ -207,10 +207,10 @@ class Decoder:
             self._received.compare(self._faults)
 
     def _frames(self, images: Iterable[av.VideoFrame], *, end: bool = False) -> Iterator[Frame]:
-        """The frames within the cut.
+        """Yields the frames within the cut.
 
         Args:
-            images: as they were decoded.
+            images: the decoded images.
             end: whether they are the last ones.
         """
         for image, following in self._clock.settled(images, end=end):
@@ -228,10 +228,10 @@ class Decoder:
                 return
 
     def _frame(self, image: av.VideoFrame, following: int | None) -> Frame | None:
-        """A decoded image as a Frame, or None where it lies before the cut.
+        """Converts an image to a Frame; returns None if before the cut.
 
         Args:
-            following: the stamp of the next one, where it is known.
+            following: the timestamp of the next image, if known.
         """
         faults, form = self._faults, self.form
         pts, change = self._clock.next(image, following)
@@ -242,12 +242,12 @@ class Decoder:
                     f"has no timestamps; its frames are counted at {float(self._rate):g} frames a second, which is a "
                     "guess",
                 )
-        elif change and self._arriving is None:  # stamps of arrival are no fault of the input
-            faults.found("pts_repaired", "its timestamps go back; they were made to rise")
+        elif change and self._arriving is None:  # arrival times are no fault of the input
+            faults.count("pts_repaired", "its timestamps go back; they were made to rise")
         gap = pts * self._base - self.reached
         if self._remote and self.frames and gap > 1 and self._container.format.name.startswith(_PLAYLISTS):
-            faults.say(
-                "gap",  # FFmpeg continues with the next segment where one cannot be fetched
+            faults.report(
+                "gap",  # FFmpeg skips a segment that cannot be fetched
                 f"{float(gap):.1f} s are missing at {self._cut.shown(self.reached)}: a segment could not be fetched, "
                 "or the stream jumps there",
             )
@@ -260,7 +260,7 @@ class Decoder:
             return None
         faults.stats.count("frames_in")
         if damaged:
-            faults.found("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them", damaged)
+            faults.count("frames_corrupt", "some frames are damaged; they are kept as the decoder shows them", damaged)
         self._count_missing(missing)
         quantisers = self._decoder.quantisers.of(image)
         sized = form.sized(image)
@@ -270,34 +270,34 @@ class Decoder:
         image.pts, image.time_base, image.duration = pts, self._base, duration
         display = form.display_of(image, self.reached - self._step * self._base)
         frame = Frame(image, pts, self._base, duration, form.color_of(image), display, quantisers=quantisers)
-        return self._enlarger(self._fields.told(frame))
+        return self._enlarger(self._fields.with_fields(frame))
 
     def _count_missing(self, missing: int) -> None:
         if missing:
             self._faults.stats.count("packets_lost", missing)
-            self._faults.say(
+            self._faults.report(
                 "frames_missing",
                 f"frames are missing near {self._cut.shown(self.reached)}; the report counts them, the others keep "
                 "their times",
             )
 
     def _check_end(self) -> None:
-        known = _KNOW_DURATION if not self._remote else (*_KNOW_DURATION, *_PLAYLISTS)
+        formats = _RELIABLE_DURATION if not self._remote else (*_RELIABLE_DURATION, *_PLAYLISTS)
         expected = expected_end(self._container, self._video)
         if not self.frames or self._cut.end is not None or (self._pipe and self._pipe.stopped) or expected is None:
-            return  # where there is no frame at all, that is said
+            return  # a film without frames is reported elsewhere
         missing = expected - self.reached
-        if missing > max(Fraction(1, 2), 3 / self._rate) and self._container.format.name.startswith(known):
+        if missing > max(Fraction(1, 2), 3 / self._rate) and self._container.format.name.startswith(formats):
             if self._remote:
                 self._broke_off("it ends too early")
-            self._faults.say(
+            self._faults.report(
                 "truncated",
                 f"ends {float(missing):.1f} s before the {float(expected):.1f} s that it "
                 "promises: the end of the file is missing or damaged",
             )
 
     def _broke_off(self, why: str) -> None:
-        """Raises InputError, for a film from a network may be fetched whole later; not where the cut was reached."""
+        """Raises InputError unless the cut is complete: the film may be fetched whole later."""
         if self._done:
             return
         whole = expected_end(self._container, self._video)

@@ -1,4 +1,4 @@
-"""When packets of sound and text are shown in a film with edit lists: FFmpeg's demuxer gives them other times."""
+"""Corrects packet times in films with edit lists: FFmpeg's demuxer gives others."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rtface.redaction import is_url
 
 
 class EditedTimes:
-    """Gives packets of an MP4 or MOV the times at which its edit lists show them.
+    """Corrects packet times in an MP4 or MOV by its edit lists.
 
-    FFmpeg lets each part begin with the first whole packet in it, whose time it changes, of pictures behind the first
-    part by that of decoding; it gives texts the lengths of others and leaves out those that a part begins in; where a
-    part is empty, it plays the beginning of the track.
+    FFmpeg begins each part with the first whole packet in it and changes its time (for video after the first part: by
+    the decoding time). It gives subtitles wrong durations and drops those in which a part begins. For an empty part, it
+    plays the beginning of the track.
 
     Args:
-        container: is read; of an address, a pipe and other containers nothing is changed.
+        container: the input; packets of URLs, pipes and other containers stay as they are.
 
     Attributes:
-        shown: by stream of pictures and texts, and by place and time of a packet, when it is shown, and for how long
-            (0: as it says); None where it is not.
+        shown: by video or subtitle stream, and by position and DTS of a packet, its presentation time and duration (0:
+            unchanged); None if it is hidden.
     """
 
     def __init__(self, container: InputContainer) -> None:
-        # By stream: where parts begin, and how much later their sound is heard; None where nothing is.
+        # By audio stream: the starts of its parts, and the delay of each; None for a silent part.
         self._sounds: dict[int, tuple[list[int], list[int | None]]] = {}
         self.shown: dict[int, dict[tuple[int | None, int | None], tuple[int, int] | None]] = {}
         path = container.name.removeprefix("file:")
@@ -41,7 +41,7 @@ class EditedTimes:
             with Path(path).open("rb") as file:
                 tracks = edited_tracks(file)
         except (OSError, struct.error, ValueError, IndexError):
-            return  # of a damaged index FFmpeg's times stay; what cannot be read is said where its packets are
+            return  # with a damaged index FFmpeg's times stay; reading the packets reports faults
         for stream in container.streams:
             if (track := tracks.get(stream.id)) is None:
                 continue
@@ -59,16 +59,16 @@ class EditedTimes:
                     }
 
     def timed(self, packet: av.Packet[Stream]) -> av.Packet[Stream] | None:
-        """The packet with its time; None where it is not shown, and no decoder needs it."""
+        """Returns the packet with corrected times; None if hidden and not needed."""
         if (shown := self.shown.get(packet.stream_index)) is not None:
             if (times := shown.get((packet.pos, packet.dts), ())) is None:
                 return None
             if not times:  # hidden, but a decoder needs it
                 return packet
             if packet.is_discard:  # a part begins while it is shown
-                own: av.Packet[Stream] = av.Packet(bytes(packet))
-                own.stream, own.time_base, own.is_keyframe = packet.stream, packet.time_base, True
-                packet = own
+                kept: av.Packet[Stream] = av.Packet(bytes(packet))
+                kept.stream, kept.time_base, kept.is_keyframe = packet.stream, packet.time_base, True
+                packet = kept
             packet.pts = times[0]
             if times[1]:
                 packet.dts, packet.duration = times
@@ -80,7 +80,7 @@ class EditedTimes:
             packet.pts = packet.dts = packet.dts + late
             over = packet.dts + (packet.duration or 0) - (begins[part + 1] + (later[part + 1] or 0))
             if over > (packet.duration or 0) / 2:
-                return None  # most of it lies where the next part is heard
+                return None  # most of it overlaps the next part
         return packet
 
 
@@ -93,7 +93,7 @@ def _heard(track: EditedTrack, parts: list[tuple[int, int, int]]) -> tuple[list[
 
 
 def _texts(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[int, int] | None]:
-    """Of the packets as FFmpeg gives them when they are shown, and for how long; None for not at all."""
+    """Returns presentation time and duration of each of FFmpeg's subtitle packets. Hidden ones are None."""
     shown, samples = list[tuple[int, int] | None](), list(pairwise(track.borders.tolist()))
     for at, start, length in parts:
         for begin, end in samples[max(0, int(track.borders[:-1].searchsorted(start, "right")) - 1) :]:
@@ -105,7 +105,7 @@ def _texts(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[
 
 
 def _pictures(track: EditedTrack, parts: list[tuple[int, int, int]]) -> list[tuple[int, int] | None]:
-    """Of the packets that FFmpeg does not hide when they are shown; the first of the film as soon as it begins."""
+    """Returns presentation times of packets that FFmpeg does not hide. The film's first one begins with its part."""
     shown = list[tuple[int, int] | None]()
     for at, start, length in parts:
         times = track.shown[(track.shown >= start) & (track.shown < start + length)]

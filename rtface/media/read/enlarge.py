@@ -1,7 +1,7 @@
-"""``--scale``: frames in a larger size, before anything else is done with them.
+"""Enlarges frames before all other processing (``--scale``).
 
-FFmpeg's swscale makes the samples, exactly rounded, by Lanczos' kernel of three lobes, in the frame's own planes, depth
-and chroma siting. The same version makes the same bits everywhere, so that `rtface verify` can do it to the input.
+FFmpeg's swscale computes the samples, exactly rounded, by a Lanczos kernel of three lobes, in the frame's planes, depth
+and chroma siting. One version gives the same bits everywhere, so that `rtface verify` can repeat it on the input.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from rtface.util.av_arrays import plane_rows
 from rtface.util.av_gpu import repacked, software
 
 _FLAGS = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
-_SHAPE = Fraction(1, 100)  # by which a size may differ from the picture's shape
+_ASPECT_TOLERANCE = Fraction(1, 100)
 _BT601 = 6
 
 
 class Enlarger:
-    """Enlarges the frames of a film, or stills. Not for use from several threads.
+    """Enlarges the frames of a film, or stills. It is not thread-safe.
 
     Attributes:
-        scale: a value of ``--scale``; None gives frames as they are.
+        scale: a value of ``--scale``; None returns frames unchanged.
     """
 
     def __init__(self, scale: str | None) -> None:
@@ -40,11 +40,11 @@ class Enlarger:
         self._like = tuple[object, ...]()
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame in its larger size; itself where it has that already.
+        """Enlarges a frame; returns it as it is if its size fits.
 
         Raises:
-            UsageError: the size is smaller, of another shape, odd where its samples allow none, or too large.
-            InputError: samples that cannot be enlarged.
+            UsageError: the size is smaller, of another shape, odd where its format forbids that, or too large.
+            InputError: the sample format cannot be enlarged.
         """
         if self.scale is None:
             return frame
@@ -58,22 +58,22 @@ class Enlarger:
             alpha = "a" if any(part.is_alpha for part in image.format.components) else ""
             depth = "" if form.bits == 8 else f"{form.bits}le"
             planar, carrier = f"gbr{alpha}p{depth}", f"yuv{alpha}444p{depth}"
-            carried = self._through(_renamed(repacked(image, planar), carrier), width, height, "center")
+            carried = self._scaled(_renamed(repacked(image, planar), carrier), width, height, "center")
             large = repacked(_renamed(carried, planar), image.format.name)
         else:
-            large = self._through(image, width, height, frame.color.siting)
+            large = self._scaled(image, width, height, frame.color.siting)
         large.pts, large.duration = image.pts, image.duration
         if image.time_base:
             large.time_base = image.time_base
         large.colorspace, large.color_range = image.colorspace, image.color_range
         large.color_primaries, large.color_trc = image.color_primaries, image.color_trc
         if frame.color.matrix == "bt601" and int(image.colorspace) == UNSPECIFIED and is_hd(width, height):
-            large.colorspace = _BT601  # players would take that of HD
+            large.colorspace = _BT601  # players would assume the matrix of HD
         source = replace(frame, image=image)
         return replace(frame, image=large, display=display, quantisers=None, filtered=True, source=source)
 
     def size(self, image: av.VideoFrame, display: Display) -> tuple[int, int, Display]:
-        """Stored width and height of an enlarged image, and how it is shown; raises as a call."""
+        """Returns stored width, height and display after enlarging; raises as a call."""
         form = layout(image.format.name)
         assert form is not None and self.scale is not None
         steps, turned = form.subsampling, display.quarter_turns % 2 == 1
@@ -86,17 +86,17 @@ class Enlarger:
             wanted = [factor * length for length in shown] if lines else [*map(Fraction, named)]
             held, display = [wanted[0 if turned else 1]] if lines else wanted, replace(display, aspect=Fraction(1))
         width, height = (step * round(Fraction(length, step)) for length, step in zip(wanted, steps, strict=True))
-        own, shape, found = (_seen(sides, turned) for sides in ((image.width, image.height), shown, (width, height)))
+        now, shape, near = (_upright(sides, turned) for sides in ((image.width, image.height), shown, (width, height)))
         if width < image.width or height < image.height:
             raise UsageError(
                 "{--scale:{scale}}: the picture is {width}×{height} already, and frames are only enlarged; name a "
                 "larger size, or leave it out",
                 code="scale_smaller",
                 scale=self.scale,
-                width=own[0],
-                height=own[1],
+                width=now[0],
+                height=now[1],
             )
-        if abs(width * shown[1] / (height * shown[0]) * display.aspect - 1) > _SHAPE:
+        if abs(width * shown[1] / (height * shown[0]) * display.aspect - 1) > _ASPECT_TOLERANCE:
             raise UsageError(
                 "{--scale:{scale}}: the picture has another shape, {width}×{height} in square samples; name a size of "
                 "that shape, or lines alone, such as 1080p",
@@ -111,8 +111,8 @@ class Enlarger:
                 code="scale_odd",
                 scale=self.scale,
                 format=image.format.name,
-                width=found[0],
-                height=found[1],
+                width=near[0],
+                height=near[1],
             )
         if width * height > MAX_PIXELS:
             raise UsageError(
@@ -122,16 +122,16 @@ class Enlarger:
                 scale=self.scale,
                 megapixels=width * height // 1_000_000,
                 most=MAX_PIXELS // 1_000_000,
-                width=found[0],
-                height=found[1],
+                width=near[0],
+                height=near[1],
             )
         return width, height, display
 
-    def _through(self, image: av.VideoFrame, width: int, height: int, siting: Siting) -> av.VideoFrame:
-        """An image in another size, of YCbCr or gray, by a filter that is kept for the next one."""
+    def _scaled(self, image: av.VideoFrame, width: int, height: int, siting: Siting) -> av.VideoFrame:
+        """Scales a YCbCr or gray image by a filter that is reused."""
         like = image.width, image.height, image.format.name, width, height, siting
         if self._graph is None or like != self._like:
-            # "full" on both sides leaves the values as they are, whatever the range; one thread: see `repacked`.
+            # "full" on both sides keeps the values in either range; for one thread, see `repacked`.
             self._like = like
             self._graph = filter_for(
                 image,
@@ -151,17 +151,17 @@ class Enlarger:
         return large
 
 
-def _seen(sides: tuple[Fraction | int, Fraction | int], turned: bool) -> tuple[int, int]:
-    """Stored width and height as they are seen."""
+def _upright(sides: tuple[Fraction | int, Fraction | int], turned: bool) -> tuple[int, int]:
+    """Returns width and height as displayed."""
     width, height = map(round, sides[:: -1 if turned else 1])
     return width, height
 
 
 def _workable(image: av.VideoFrame) -> av.VideoFrame:
-    """The image in the host's memory, in its own format; palettes and the like as `planes.fallback`."""
+    """Returns the image in host memory, palettes and the like as `planes.fallback`."""
     image = software(image)
     name = image.format.name
-    if layout(name) is not None and not name.startswith("gbrap14"):  # which swscale has no carrier for
+    if layout(name) is not None and not name.startswith("gbrap14"):  # swscale has no YCbCr format like it
         return image
     if re.search(r"f(16|32)|^xyz|^bayer|^gbrap14", name):
         raise InputError(
@@ -173,10 +173,10 @@ def _workable(image: av.VideoFrame) -> av.VideoFrame:
 
 
 def _renamed(image: av.VideoFrame, name: str) -> av.VideoFrame:
-    """The planes of an image under the name of another format."""
+    """Copies the planes of an image into another format."""
     out = av.VideoFrame(image.width, image.height, name)
-    for mine, theirs in zip(image.planes, out.planes, strict=True):
-        rows = plane_rows(mine), plane_rows(theirs)
+    for source, target in zip(image.planes, out.planes, strict=True):
+        rows = plane_rows(source), plane_rows(target)
         used = min(rows[0].shape[1], rows[1].shape[1])
         rows[1][:, :used] = rows[0][:, :used]
     return out

@@ -1,4 +1,4 @@
-"""What is wrong with an input."""
+"""Reports damage of an input."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from rtface.stats import Stats
 
 
 class Faults:
-    """Counts what is wrong with an input and warns about it once; without `stats`, nothing is said before
-    `report_to`.
+    """Counts faults of an input and warns once about each kind.
 
     Args:
-        name: of the input, for messages.
-        stats, strict: as of `report_to`.
+        name: name of the input, for messages.
+        stats, strict: as in `report_to`. Without `stats`, there are no warnings before `report_to` is called.
     """
 
     def __init__(self, name: str, stats: Stats | None = None, *, strict: bool = False) -> None:
         self.name, self.stats, self._strict, self._silent = name, stats or Stats(), strict, stats is None
 
     def report_to(self, stats: Stats, *, strict: bool) -> None:
-        """From now on counts and warns there; with `strict`, damage raises InputError."""
+        """Sets the statistics to use; with `strict`, damage raises InputError."""
         self.stats, self._strict, self._silent = stats, strict, False
 
-    def found(self, key: str, message: str, count: int = 1) -> None:
-        """Counts a fault, and says it."""
+    def count(self, key: str, message: str, count: int = 1) -> None:
+        """Counts a fault and reports it."""
         self.stats.count(key, count)
-        self.say(key, message)
+        self.report(key, message)
 
-    def say(self, key: str, message: str) -> None:
-        """Says a fault once, or raises InputError."""
+    def report(self, key: str, message: str) -> None:
+        """Reports a fault once, or raises InputError."""
         if self._strict:
             raise InputError(
                 "{path}: {what} ({--strict=True})", code="strict_path", path=self.name, what=message.split(";")[0]
@@ -36,6 +35,6 @@ class Faults:
         self.warn(key, message)
 
     def warn(self, key: str, message: str) -> None:
-        """Says once what is no damage."""
+        """Warns once of something other than damage."""
         if not self._silent:
             self.stats.warn(key, f"{self.name}: {message}")

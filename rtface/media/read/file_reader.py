@@ -1,4 +1,4 @@
-"""Reading a file for FFmpeg in a way that tells a disk that fails from a file that ends."""
+"""Reads a file for FFmpeg and tells disk errors from its end."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rtface.stats import Stats
 
 
 class FileReader:
-    """A file for FFmpeg to read through Python: many of FFmpeg's demuxers take a read that fails for the end of the
-    file, or read on behind it.
+    """Lets FFmpeg read a file through Python: many of its demuxers take a failed read for the end of the file, or
+    continue after it.
 
     Args:
         path: a regular file.
 
     Attributes:
-        name: FFmpeg's URL of it.
+        name: FFmpeg's URL of the file.
 
     Raises:
         OSError: it cannot be opened.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = f"file:{os.fspath(path)}"  # keeps "a:b.mp4" from being read as a protocol
+        self.name = f"file:{os.fspath(path)}"  # else "a:b.mp4" would be taken for a protocol
         self._path, self._shown = path, shown(path)
         self._file = -1
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -33,11 +33,11 @@ class FileReader:
         self._failed = False
 
     def read(self, size: int) -> bytes:
-        """The next bytes, up to `size`; none at the end.
+        """Reads up to `size` bytes; returns none at the end.
 
         Raises:
-            InputError: the disk fails, or the file became shorter. PyAV keeps it until FFmpeg's call returns, and
-                raises it then, whatever the demuxer made of it; later reads give nothing.
+            InputError: the disk fails, or the file became shorter. PyAV raises it when FFmpeg's call returns, however
+                the demuxer reacted; later reads return nothing.
         """
         if self._failed:
             return b""
@@ -58,11 +58,11 @@ class FileReader:
         return data
 
     def check_growth(self, stats: Stats, reached: str) -> None:
-        """Warns where the file is still being written, so that its end is missing, or was changed or replaced.
+        """Warns if the file grew, changed or was replaced during reading.
 
         Args:
             stats: receives the warning.
-            reached: the time up to which it was read, for messages.
+            reached: the time up to which the file was read, for messages.
 
         Raises:
             InputError: it became shorter.
@@ -96,15 +96,15 @@ class FileReader:
         )
 
     def seek(self, offset: int, whence: int) -> int:
-        """Goes to another place, and says where that is."""
+        """Moves to another offset and returns it."""
         return os.lseek(self._file, offset, whence)
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Returns the offset of the next read."""
         return os.lseek(self._file, 0, os.SEEK_CUR)
 
     def close(self) -> None:
-        """Lets go of the file; safe to call twice."""
+        """Closes the file; safe to call twice."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -113,10 +113,10 @@ class FileReader:
 
 
 def file_reader(path: str | os.PathLike[str]) -> FileReader | None:
-    """What reads a path; None where it is no file on a disk.
+    """Opens a reader of a regular file; returns None for other paths.
 
     Raises:
-        InputMissing: it may not be read.
+        InputMissing: it cannot be read.
     """
     if is_url(path) or not Path(path).is_file():
         return None

@@ -1,4 +1,4 @@
-"""Chroma location and field order of a decoded frame, which PyAV does not show."""
+"""Reads chroma location and field order of decoded frames, which PyAV lacks."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ _INTERLACED, _TOP_FIELD_FIRST = 1 << 3, 1 << 4
 
 
 def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]:
-    """Chroma location (FFmpeg's name, None where the stream does not say) and field order of a decoded frame.
+    """Returns chroma location and field order of a decoded frame.
 
-    They are read from FFmpeg's own structure of the frame. FFmpeg's showinfo filter logs both, but to read its log from
-    Python can block the process: threads of FFmpeg then wait for the interpreter lock to log lines of their
-    own, while the holder of that lock waits for them, for instance in closing a decoder. A stream's own field order is
-    no substitute: parsers guess it from the first packets, and wrongly for some H.264.
+    They come from FFmpeg's AVFrame. The showinfo filter logs both, but reading its log from Python can deadlock:
+    threads of FFmpeg wait for the interpreter lock to log, while its holder waits for them, for instance to close a
+    decoder. The stream's field order is no substitute: parsers guess it from the first packets, for some H.264 wrongly.
 
     Args:
-        image: in the host's memory.
+        image: in host memory.
 
     Returns:
-        Both; a progressive frame is "tff".
+        FFmpeg's name of the location, None if unspecified; the field order, "tff" for progressive frames.
     """
     layout = _layout()
     if layout is None:
@@ -44,20 +43,20 @@ def details_of(image: av.VideoFrame) -> tuple[str | None, Literal["tff", "bff"]]
 
 @functools.cache
 def _layout() -> tuple[int, int] | None:
-    """Numbers of the 32-bit words of FFmpeg's AVFrame that hold the chroma location and the flags.
+    """Finds the 32-bit words of AVFrame with chroma location and flags.
 
-    Found with frames that differ in nothing else, as the structure is another in each FFmpeg; None where this FFmpeg
-    lacks what is needed."""
+    It compares frames that differ only in these, as the structure differs between versions of FFmpeg. Returns None if
+    this FFmpeg lacks the filter or encoder."""
     marks = [(1, "tff"), (3, "bff"), (6, "tff"), (2, "bff")]
     try:
-        seen = list(zip(*(_structure(_marked(_PLACES[place], order)) for place, order in marks), strict=True))
+        columns = list(zip(*(_structure(_marked(_PLACES[place], order)) for place, order in marks), strict=True))
     except (av.FFmpegError, ValueError):
         return None
     orders = tuple(_TOP_FIELD_FIRST if order == "tff" else 0 for _, order in marks)
-    places = [k for k, words in enumerate(seen) if words == tuple(place for place, _ in marks)]
+    places = [k for k, words in enumerate(columns) if words == tuple(place for place, _ in marks)]
     flags = [
         k
-        for k, words in enumerate(seen)
+        for k, words in enumerate(columns)
         if tuple(word & _TOP_FIELD_FIRST for word in words) == orders
         and len({word & ~_TOP_FIELD_FIRST for word in words}) == 1
     ]
@@ -72,7 +71,7 @@ def _marked(place: str, order: str) -> av.VideoFrame:
 
 
 def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
-    """One of FFmpeg's filters, for images like this one."""
+    """Builds a filter of FFmpeg for images like this one."""
     graph = Graph()
     source = graph.add_buffer(
         width=image.width, height=image.height, format=image.format, time_base=image.time_base or Fraction(1, 1000)
@@ -82,18 +81,18 @@ def filter_for(image: av.VideoFrame, name: str, **options: str) -> Graph:
 
 
 def _structure(image: av.VideoFrame) -> tuple[int, ...]:
-    """The 32-bit words of FFmpeg's AVFrame: its encoder "wrapped_avframe" gives that structure out as a packet."""
+    """Returns the 32-bit words of AVFrame: FFmpeg's encoder "wrapped_avframe" puts them in a packet."""
     encoder = av.CodecContext.create("wrapped_avframe", "w")
     encoder.width, encoder.height = image.width, image.height
     encoder.pix_fmt, encoder.time_base = image.format.name, image.time_base or Fraction(1, 1000)
-    [packet] = encoder.encode(image)  # in the image's own time base, else PyAV would change its times
+    [packet] = encoder.encode(image)  # in the image's time base, else PyAV would change its times
     data = bytes(packet)
     return struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
 
 
 def without_profile(packet: av.Packet[Any]) -> av.Packet[Any]:
-    """A packet, of PNG without its colour profile: PyAV 18 frees the name of a frame's profile once for each look at
-    the frame's side data, and the process crashes."""
+    """Removes the colour profile from a PNG packet. PyAV 18 frees the profile's name at each access to a frame's side
+    data, which crashes the process."""
     if packet.stream.codec_context.name not in ("png", "apng"):
         return packet
     bare: av.Packet[Any] = av.Packet(decodable(bytes(packet)))

@@ -1,4 +1,4 @@
-"""Size, colours and display of the frames of a stream, which their first one decides."""
+"""Determines size, colours and display of frames by the first one."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ Fields: TypeAlias = Literal["progressive", "tff", "bff"]
 
 
 class FrameForm:
-    """Gives all frames the size of the first, and says how to read and show each.
+    """Gives all frames one size, and returns their colours and display.
 
     Args:
         video: their stream.
-        faults: takes changes on the way.
-        cut: for the times of messages.
-        size: of all frames; None for that of the first.
-        gpu: what decodes them, where that is a GPU.
+        faults: reports changes of the format.
+        cut: for the times in messages.
+        size: size of all frames; None for that of the first.
+        gpu: their decoder, if that is a GPU.
 
     Attributes:
-        siting: FFmpeg's name of the chroma location, None where unknown; known after the first frame.
-        matrix: display matrix, None without; known after the first frame.
-        first: the first frame in memory of the host, as software decoded it where the GPU decodes the others too; who
-            reads it lets it go, as it can be 100 MB.
-        fields: once it is set, interlaced frames of another order are a fault.
+        siting: FFmpeg's name of the chroma location, or None; set by the first frame.
+        matrix: display matrix, or None; set by the first frame.
+        first: the first frame in host memory, decoded in software even if a GPU decodes the others. Its reader resets
+            it, as it can have 100 MB.
+        fields: once set, interlaced frames of another order are a fault.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class FrameForm:
         self._displays: dict[Fields, Display] = {}
 
     def sized(self, image: av.VideoFrame) -> av.VideoFrame:
-        """The image in the size of all frames."""
+        """Scales an image to the size of all frames."""
         now = (image.width, image.height, native_format(image))
         if self._turned is None:
-            # A decoder on the GPU does not know what the container says of its frames.
+            # A GPU decoder ignores the container's metadata.
             self.first = first = (self._gpu.first if self._gpu else None) or software(image)
             self.siting = details_of(first)[0]
             self.matrix = display_matrix(first)
@@ -68,7 +68,7 @@ class FrameForm:
             return image
         assert self._size is not None
         width, height, kind = self._size
-        self._faults.found(
+        self._faults.count(
             "frames_resized",
             f"changes from {width}×{height} {kind} to {now[0]}×{now[1]} {now[2]} on its way; "
             "those frames are scaled to the first size",
@@ -76,7 +76,7 @@ class FrameForm:
         return software(image).reformat(width, height, kind, interpolation="BICUBIC", threads=1)
 
     def color_of(self, image: av.VideoFrame) -> Color:
-        """How to read the samples of an image."""
+        """Returns how to interpret the samples of an image."""
         tags = (int(image.colorspace), int(image.color_range), int(image.color_trc), int(image.color_primaries))
         if tags != self._tags:
             self._tags = tags
@@ -84,14 +84,14 @@ class FrameForm:
         return self._color
 
     def display_of(self, image: av.VideoFrame, time: Fraction) -> Display:
-        """How to show an image, whose time is for messages."""
+        """Returns how to display an image; `time` is for messages."""
         fields: Fields = "progressive"
         if image.interlaced_frame and self._gpu and self._displays.keys() - {"progressive"}:
-            fields = next(known for known in self._displays if known != "progressive")  # a copy of each frame is dear
+            fields = next(order for order in self._displays if order != "progressive")  # avoids a download
         elif image.interlaced_frame:
             fields = details_of(software(image))[1]
         if self.fields is not None and fields not in ("progressive", self.fields):
-            self._faults.say(
+            self._faults.report(
                 "fields_changed",
                 f"changes from {_FIELDS[self.fields]} to {_FIELDS[fields]} at {self._cut.shown(time)}; the "
                 "output notes the first throughout",

@@ -1,4 +1,4 @@
-"""Whether a stream is decoded on a GPU (NVDEC), and opening the decoder there."""
+"""Decides whether a GPU decodes a stream (NVDEC), and opens that decoder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from av.codec.hwaccel import HWAccel
 from rtface.media.cuda import driver
 from rtface.media.cuda.decoder import ON_GPU, GpuDecoder
 
-# Codecs whose decoding is laid down to the last bit, so that GPU and software agree; MPEG-2 and 4 leave rounding open.
+# Codecs with bit-exact decoding, so that GPU and software agree; MPEG-2 and MPEG-4 leave rounding open.
 _CODECS = ("h264", "hevc", "vp8", "vp9", "av1")
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """Where frames are to be decoded, and where they stay.
+    """The GPU that decodes frames, and whether they stay there.
 
     Attributes:
         device: number of the CUDA device.
@@ -29,14 +29,14 @@ class Decoding:
 
 
 def decoding(decode: str, device: str, *, keep: bool = True) -> Decoding | None:
-    """What ``--decode`` means on a run's device; None for software.
+    """Resolves ``--decode`` on a run's device; None means software.
 
     Args:
-        decode: "auto" and "software", or "cuda" for the run's GPU (0 where it has none), or "cuda:N". "auto" is
-            software on every device: a GPU gives no map of quantisers, and frames that stay on it pass without the
-            first stage, so that faces would be corrected less.
+        decode: "auto" and "software", or "cuda" for the run's GPU (0 if it has none), or "cuda:N". "auto" is software
+            on every device: a GPU gives no quantiser map, and frames that stay on it skip the first stage, so that
+            faces would be corrected less.
         device: the run's device.
-        keep: whether what follows can work on frames that stay on the GPU.
+        keep: whether the pipeline can process frames that stay on the GPU.
     """
     wanted, run = gpu_number(decode), gpu_number(device)
     if wanted is None:
@@ -46,13 +46,13 @@ def decoding(decode: str, device: str, *, keep: bool = True) -> Decoding | None:
 
 
 def gpu_number(name: str) -> int | None:
-    """N of "cuda:N", 0 of "cuda", None of any other name."""
+    """Returns N for "cuda:N", 0 for "cuda", None for other names."""
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     return int(match[1] or 0) if match else None
 
 
 def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
-    """A decoder on the GPU for a stream that is still unread; in a few words why, where it cannot be."""
+    """Opens a GPU decoder for an unread stream, or returns why not."""
     source = stream.codec_context
     codec, pix_fmt = source.codec.canonical_name, source.pix_fmt or "an unknown format"
     if codec not in _CODECS:
@@ -65,25 +65,25 @@ def open_on_gpu(stream: av.VideoStream, wanted: Decoding) -> GpuDecoder | str:
     try:
         context = open_context(stream, wanted.device)
     except (av.FFmpegError, NotImplementedError, ValueError) as error:
-        return f"the GPU's decoder does not open ({driver.told(error)})"
+        return f"the GPU's decoder does not open ({driver.error_text(error)})"
     return GpuDecoder(stream, context, ON_GPU[pix_fmt], device=wanted.device, keep=wanted.keep)
 
 
 def open_context(stream: av.VideoStream, device: int) -> av.VideoCodecContext:
-    """A decoder besides the stream's own, which stays as it is for software. Raises av.FFmpegError."""
+    """Opens a second decoder of a stream, on a GPU. The stream's decoder stays in software. Raises av.FFmpegError."""
     source = stream.codec_context
-    # Frames share the primary context with every other library, and stay where they are until asked for.
+    # Frames share the primary context with all other libraries, and stay on the GPU until requested.
     accel = HWAccel("cuda", device, options={"primary_ctx": "1"}, is_hw_owned=True, allow_software_fallback=True)
     context = av.VideoCodecContext.create(av.Codec(source.codec.canonical_name, "r"), "r", accel)
     assert isinstance(context, av.VideoCodecContext)
     if not context.is_hwaccel:
         raise NotImplementedError(f"this build of FFmpeg cannot decode {source.codec.canonical_name} on a GPU")
     context.width, context.height = source.width, source.height
-    context.pix_fmt = source.pix_fmt  # PyAV says "cuda" from the start, and then FFmpeg's AV1 never asks for the GPU
+    context.pix_fmt = source.pix_fmt  # with PyAV's initial "cuda", FFmpeg's AV1 decoder never asks for the GPU
     context.extradata = source.extradata
     context.codec_tag = source.codec_tag
     context.reorder_depth = source.reorder_depth
     context.color_range, context.colorspace = source.color_range, source.colorspace
     context.color_primaries, context.color_trc = source.color_primaries, source.color_trc
-    context.thread_count = 1  # more would only take surfaces
+    context.thread_count = 1  # more would only occupy surfaces
     return context

@@ -1,4 +1,4 @@
-"""Records of an opened input, its streams and chapters."""
+"""Describes an open input, its streams and chapters."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class StreamInfo:
     """One stream of the input.
 
     Attributes:
-        index: its place in the input.
+        index: its number in the input.
         kind: "video", "audio", "subtitle", "attachment", "data" or "unknown".
-        codec: FFmpeg's name of its codec, "" where FFmpeg has none.
+        codec: FFmpeg's name of its codec, or "".
         language: ISO 639 code, or None.
         disposition: FFmpeg's flags (default, forced, attached_pic, …).
         metadata: its tags.
-        enhanced: whether this is the video stream that is worked on.
+        enhanced: whether this is the video stream to enhance.
         cover: the bytes of a cover image (attached_pic streams only).
-        template: PyAV's stream, alive until the source is closed.
-        first: its first packet, where it was looked for and lies near the beginning of the file.
-        early_s: seconds by which its texts come too early.
+        template: PyAV's stream, valid until the source is closed.
+        first: its first packet, if it was read and lies near the beginning of the file.
+        early_s: seconds by which its subtitles are early.
     """
 
     index: int
@@ -56,7 +56,7 @@ class StreamInfo:
 
     @property
     def speakers_unknown(self) -> bool:
-        """Whether this is sound of several channels that are given to no speakers (PCM in Matroska)."""
+        """Whether this is multichannel audio without speaker assignment (PCM in Matroska)."""
         context = getattr(self.template, "codec_context", None)
         return (
             self.kind == "audio"
@@ -67,51 +67,51 @@ class StreamInfo:
 
     @property
     def silent(self) -> bool:
-        """Whether this is a sound stream that the container announces without any packet near its beginning, so that
-        its sample rate and channels are unknown (an unused second language of a broadcast). No container takes it."""
+        """Whether this is an audio stream without packets near the beginning. Its sample rate and channels are unknown
+        (an unused second language of a broadcast); no container accepts it."""
         return self.kind == "audio" and is_silent(self.template)
 
 
 @dataclass(slots=True)
 class MediaInfo:
-    """What an opened input is.
+    """The properties of an open input.
 
     Attributes:
         path: as given, without credentials.
         format: FFmpeg's name of the container.
-        duration_s: seconds, None when the container does not say; shortened by --start and --end.
+        duration_s: seconds, None if the container has none; shortened by --start and --end.
         width, height: of a stored frame, in samples.
         display_width, display_height: upright, in square pixels.
-        rate: nominal frames a second; the pts are what counts.
-        time_base: seconds of one pts unit of the video stream.
+        rate: nominal frame rate; the pts take precedence.
+        time_base: seconds per pts unit of the video stream.
         pix_fmt: FFmpeg's name of the decoded pixel format.
         codec: FFmpeg's name of the frame codec.
         coding: whether it is lossless, made for editing, or lossy.
-        color, display: how to read the frames.
-        tags: colour tags as the stream carries them.
-        matrix: display matrix as the stream carries it (9 numbers), or None.
-        aspect: sample aspect ratio as the stream carries it, None when unknown.
-        interlaced: whether the first frame is made of two fields; display.fields names their order.
-        has_audio: whether any sound stream is there.
+        color, display: how to interpret the frames.
+        tags: colour tags of the stream.
+        matrix: display matrix of the stream (9 numbers), or None.
+        aspect: sample aspect ratio of the stream, None if unknown.
+        interlaced: whether the first frame consists of two fields; display.fields is their order.
+        has_audio: whether there is an audio stream.
         transparent: whether the first frame has samples that are not fully opaque.
-        streams, chapters, metadata: everything else the container holds.
-        unseen: what FFmpeg's decoder does not give of the frames, one line each.
+        streams, chapters, metadata: the other contents of the container.
+        unseen: parts of the frames that FFmpeg does not decode, one line each.
         xmp: the XMP packet of an MP4 or MOV, or None.
         expected_frames: estimate for progress, or None.
         hdr: static HDR metadata, or None.
-        views: side data by which players show it in another way (`rtface.media.formats.color.views_of`).
-        captions: whether closed captions ride on the first frame.
-        clock_start: start of the input's own clock in seconds; --start and --end count from here.
-        video_start: time of the whole film's first video frame, seconds of the input's own clock.
-        timecode: of the whole film's first video frame; None where it does not say.
-        first: time of the first frame that is read, seconds of the input's own clock.
-        start, end: the cut in seconds of the input's own clock, None where there is none.
+        views: side data with which players show it in another way (`rtface.media.formats.color.views_of`).
+        captions: whether the first frame carries closed captions.
+        clock_start: start of the input's clock in seconds; --start and --end count from here.
+        video_start: time of the whole film's first video frame, in seconds of the input's clock.
+        timecode: timecode of the whole film's first video frame, or None.
+        first: time of the first frame that is read, in seconds of the input's clock.
+        start, end: the cut in seconds of the input's clock, or None.
         origin: the time of the input's clock that becomes 0 in an output.
-        size: bytes of the file, None when it is not a file.
-        notes: what a user should know about choices made here, one line each.
-        decoder: what decodes the frames, and why it is not the GPU where the GPU was wanted.
-        on_gpu: whether they stay in the memory of a GPU (`rtface.util.av_gpu`).
-        decoded: width, height and format before frames are enlarged (``--scale``); None where they are not.
+        size: bytes of the file, None if it is not a file.
+        notes: choices that a user should know, one line each.
+        decoder: the decoder, and why it is not the GPU if that was requested.
+        on_gpu: whether frames stay in the memory of a GPU (`rtface.util.av_gpu`).
+        decoded: width, height and format before enlarging (``--scale``), or None.
     """
 
     path: str
@@ -158,7 +158,7 @@ class MediaInfo:
 
     @property
     def reel(self) -> str | None:
-        """The name of the tape or reel, by which edit lists find it; None where the input names none."""
+        """The tape or reel's name, which edit lists refer to, or None."""
         return next(
             (
                 text
@@ -176,5 +176,5 @@ class MediaInfo:
 
     @property
     def is_sequence(self) -> bool:
-        """Whether it is a folder of stills as one film."""
+        """Whether the input is a folder of stills as one film."""
         return self.codec == "stills"

@@ -1,9 +1,9 @@
-"""The coded frames of a film, read a second time, in the pieces that can be copied.
+"""Splits a film's coded frames into pieces that can be copied.
 
-A mini-GOP is as few frames in the order of decoding as are also together in the order of presentation. Its frames may
-refer to all that come before it, back to the IDR frame with which their group begins, and none before it refers to
-them. So a group can be copied up to the end of any mini-GOP; what follows has to begin with an IDR frame, or in HEVC
-with a CRA frame without its leading ones (RASL), which are shown before it.
+A mini-GOP is the shortest run of frames that is contiguous in both decoding and presentation order. Its frames may
+refer to all before it, back to the IDR frame that begins their group, and no earlier frame refers to them. So a group
+can be copied up to the end of any mini-GOP. The next one must begin with an IDR frame, or in HEVC with a CRA frame
+without its leading frames (RASL), which are shown before it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rtface.media.read.file_reader import file_reader
 
 CodedFrame: TypeAlias = "av.Packet[Any]"
 
-# At most: frames held until their mini-GOP is whole; coded frames of one group that are read ahead.
+# Limits: frames of a mini-GOP; coded frames of a group to read ahead, and their bytes.
 MOST_HELD = 32
 _MOST_AHEAD, _AHEAD_BYTES = 1000, 32 << 20
 _EARLIER_S = 1
@@ -38,13 +38,13 @@ class MiniGop:
     """Coded frames that can be copied together.
 
     Attributes:
-        packets: in the order of decoding.
-        shown: their times in the order of presentation, in the stream's unit.
-        begins: whether nothing before is needed to decode them: an IDR frame is the first.
-        opens: whether nothing before is needed to decode the first, which is shown last.
+        packets: in decoding order.
+        shown: their presentation times in order, in units of the stream.
+        begins: whether they begin with an IDR frame and need no earlier frames.
+        opens: whether the first frame, shown last, needs no earlier ones.
         sound: whether they can be copied at all.
-        depth: frames by which decoding has to run ahead of presentation.
-        slices: kind ("I", "P", "B") and QP of the frames' slices, by time; of those that could be read.
+        depth: frames by which decoding must precede presentation.
+        slices: kind ("I", "P", "B") and QP of the frames' slices, by time, if readable.
         ahead: mean QP by kind, from here to the end of the group.
     """
 
@@ -59,12 +59,12 @@ class MiniGop:
 
 
 def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
-    """The mini-GOPs of a film, read as it is iterated; from some seconds before `start` on, in seconds of its clock. Of
-    codecs other than H.264 and HEVC each is one frame."""
+    """Yields the mini-GOPs of a film while reading it. They begin before `start`, in seconds of its clock. For codecs
+    other than H.264 and HEVC each is one frame."""
     reader = file_reader(path)
     with closing(open_container(path, reader)) as container:
         video, _ = choose_video(container, str(path))
-        # By the time of decoding, as some containers seek, a keyframe at `start` begins earlier.
+        # Some containers seek by decoding time, by which a keyframe at `start` begins earlier.
         at = 0 if start is None else int((start - _EARLIER_S) / time_base_of(video))
         if at > (video.start_time or 0):
             container.seek(at, stream=video)
@@ -73,7 +73,7 @@ def mini_gops(path: Path, start: Fraction | None = None) -> Generator[MiniGop]:
         group: list[tuple[CodedFrame, _Mark]] = []
         begins, size, ended = True, 0, None
         edited, packets = EditedTimes(container), cast(Iterator[CodedFrame], container.demux(video))
-        with suppress(av.FFmpegError):  # a fault of the container; what follows is encoded, and its decoder says it
+        with suppress(av.FFmpegError):  # a fault of the container; the rest is encoded, and its decoder reports it
             for came in packets:
                 if not came.size or (packet := edited.timed(came)) is None:
                     continue
@@ -101,41 +101,41 @@ class _Mark:
 
 
 def _whole(packet: CodedFrame, *, sound: bool = True) -> _Mark:
-    """A frame that is decoded with nothing but what came since the keyframe before."""
+    """Describes a frame that depends only on frames since the last keyframe."""
     sound = sound and packet.pts is not None and not packet.is_corrupt and not packet.has_sidedata("new_extradata")
-    sound = sound and not packet.is_discard  # those that an edit list hides have times of others
+    sound = sound and not packet.is_discard  # hidden by an edit list: with times of others
     return _Mark(packet.is_keyframe, sound, "", None)
 
 
 class _Marks:
-    """What the headers of coded frames say."""
+    """Reads the headers of coded frames."""
 
     def __init__(self, units: Units, extradata: bytes) -> None:
         self._units, self._slices, self._size = units, units.primed(extradata), units.length_size(extradata)
         self._sound, self._sets = True, set(units.sets_of(extradata))
 
     def of(self, packet: CodedFrame) -> _Mark:
-        units, first, found, fields = self._units, -1, None, set[int | None]()
+        units, first, coded, fields = self._units, -1, None, set[int | None]()
         try:
             for unit in units.split(bytes(packet), self._size):
                 kind = units.kind(unit)
                 if kind in units.unknown or (kind in units.sets and unit.rstrip(b"\0") not in self._sets):
-                    self._sound = False  # the header of the output would not have it
+                    self._sound = False  # the output's header would lack it
                 elif kind in units.slices and fields in (set(), {0}, {1}):
                     qp = self._slices.read(unit[:_UNIT])
                     fields.add(self._slices.parity)
-                    if found is None and qp is not None:
-                        first, found = kind, (self._slices.kind, qp)
+                    if coded is None and qp is not None:
+                        first, coded = kind, (self._slices.kind, qp)
         except (IndexError, KeyError, ValueError):
-            found = None
-        whole = fields in ({None}, {0, 1})  # not one field, as MPEG-TS has those that are coded apart
-        sound = self._sound and found is not None and whole
+            coded = None
+        whole = fields in ({None}, {0, 1})  # not a single field, as in MPEG-TS with fields coded separately
+        sound = self._sound and coded is not None and whole
         role = "open" if first in units.open else "leading" if first in units.leading else ""
-        return replace(_whole(packet, sound=sound), idr=first in units.idr, role=role, slice=found)
+        return replace(_whole(packet, sound=sound), idr=first in units.idr, role=role, slice=coded)
 
 
 def _follows(group: Iterable[tuple[CodedFrame, _Mark]], ended: list[int] | None) -> bool:
-    """Whether all frames of a group are shown after those before it."""
+    """Returns whether all frames of a group follow the last group."""
     return not ended or all(packet.pts is None or packet.pts > ended[0] for packet, _ in group)
 
 

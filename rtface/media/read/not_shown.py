@@ -1,4 +1,4 @@
-"""Names what FFmpeg's decoder does not give of a film's frames, and what its container hides of them."""
+"""Lists parts of films that FFmpeg ignores or the container hides."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _HIDDEN = {
 
 _CLOCK = re.compile(r"X-TIMESTAMP-MAP=(?=.*MPEGTS:(\d+))(?=.*LOCAL:([\d:.]+))")
 _NAMED = (re.compile(r'#EXT-X-MEDIA:(?=.*TYPE=SUBTITLES).*?URI="([^"]+)"'), re.compile(r"^([^#\s].*)", re.MULTILINE))
-_LONGEST = 1024  # KiB that are read of a list
+_MOST_KIB = 1024  # limit of a manifest's size
 
 
 def early_s(path: str | os.PathLike[str]) -> float:
-    """Reads by how many seconds the texts of an HLS list come too early, since FFmpeg passes over their map of times;
-    0 where no map is in its first texts."""
+    """Reads by how many seconds an HLS manifest's subtitles are early. FFmpeg ignores X-TIMESTAMP-MAP; returns 0 if the
+    first subtitles have none."""
     at, text = os.fspath(path), ""
     with suppress(av.FFmpegError, ValueError):
         for named in (*_NAMED, None):
             how = NETWORK_OPTIONS if is_url(at) else {"protocol_whitelist": "file"}
             with open_input(at if is_url(at) else f"file:{at}", format="data", container_options=how) as container:
-                text = b"".join(bytes(each) for each in islice(container.demux(), _LONGEST)).decode("utf-8", "replace")
-            if named and (found := named.search(text)):
-                at = urljoin(at, found[1]) if is_url(at) else str(Path(at).parent / found[1])
+                text = b"".join(bytes(each) for each in islice(container.demux(), _MOST_KIB)).decode("utf-8", "replace")
+            if named and (match := named.search(text)):
+                at = urljoin(at, match[1]) if is_url(at) else str(Path(at).parent / match[1])
         if clock := _CLOCK.search(text):
             return int(clock[1]) / 90_000 - parse_time(clock[2])
     return 0.0
@@ -57,14 +57,14 @@ def not_shown(
     alpha: bool,
     header: Iterable[str],
 ) -> list[str]:
-    """Names what outputs lack or show in excess, one line each.
+    """Lists what outputs lack or show in excess, one line each.
 
     Args:
         metadata: tags of the stream.
-        hidden: units of views and layers, by kind.
+        hidden: number of units of views and layers, by kind.
         tags, hdr: of the first frame.
         alpha: whether transparency is decoded.
-        header: what FFmpeg does not read of the container's header, from `unread_header`.
+        header: lines of `unread_header`.
     """
     lines = [
         f"its first packets hold {_HIDDEN[kind]}, which is not decoded here (NAL units: {count}): it is left out"
@@ -82,13 +82,13 @@ def not_shown(
 
 
 def unread_header(path: str | os.PathLike[str], container: InputContainer, video: av.VideoStream) -> list[str]:
-    """Names what FFmpeg does not read of the header of a Matroska or MP4 file, one line each."""
+    """Lists what FFmpeg ignores in Matroska and MP4 headers, one per line."""
     name, lines = container.format.name, list[str]()
     if is_url(path) or not Path(path).is_file() or not name.startswith(("matroska", "mov")):
         return lines
     number = container.streams.video.index(video)
     with suppress(OSError, struct.error, ValueError, IndexError), Path(path).open("rb") as file:
-        # of a damaged header; what cannot be read is said where its packets are
+        # the header may be damaged; reading its packets reports that
         tracks = matroska.read_tracks(file) if name.startswith("matroska") else None
         if mp4.hides_borders(file, number) if tracks is None else matroska.hides_borders(tracks, number):
             lines.append("its container hides borders of the frames (clap, PixelCrop): the output shows them")

@@ -1,4 +1,4 @@
-"""Packets of frames to images, whatever is damaged or missing among them."""
+"""Decodes packets to images, also from damaged streams."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rtface.media.read.quantiser import QuantiserReader
 from rtface.media.read.timeline import Cut
 
 GIVE_UP = 200
-"""Packets that fail one after the other before the rest of a file is given up."""
+"""Number of consecutive packets that fail before the rest of a file is dropped."""
 
 
 class PacketDecoder:
-    """Decodes the packets of a stream; what cannot be decoded is left out and counted.
+    """Decodes the packets of a stream; skips and counts undecodable ones.
 
     Args:
         video: the stream, whose decoder is not opened yet.
-        faults: takes what is damaged.
+        faults: reports damage.
         cut: the part that is read.
-        gpu: decodes instead of the stream's own decoder.
+        gpu: decodes instead of the stream's decoder.
 
     Attributes:
-        concealment: which images are damaged, and how many are missing.
-        quantisers: how coarsely images were quantised.
-        failed_in_a_row: packets that could not be decoded since the last one that could.
+        concealment: tells which images are damaged, and how many are missing.
+        quantisers: the quantisers of images.
+        failed_in_a_row: number of consecutive packets that could not be decoded.
     """
 
     def __init__(self, video: av.VideoStream, faults: Faults, cut: Cut, gpu: GpuDecoder | None) -> None:
@@ -42,7 +42,7 @@ class PacketDecoder:
         self.failed_in_a_row = 0
 
     def images(self, packet: av.Packet[Stream]) -> list[av.VideoFrame]:
-        """The images of the next packet."""
+        """Decodes the next packet to images."""
         self.quantisers.note(packet)
         self.concealment.note(packet, awaited=not self._cut.is_before(packet.pts, self._base))
         try:
@@ -57,7 +57,7 @@ class PacketDecoder:
         return images
 
     def flush(self) -> Iterator[av.VideoFrame]:
-        """The images that the decoder still holds."""
+        """Yields the images left in the decoder."""
         for _ in range(GIVE_UP):
             try:
                 images = self._decode(None)
@@ -72,4 +72,4 @@ class PacketDecoder:
             yield from images
 
     def _lost(self, what: str) -> None:
-        self._faults.found("packets_lost", f"{what}; it is left out")
+        self._faults.count("packets_lost", f"{what}; it is left out")

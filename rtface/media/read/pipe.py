@@ -1,4 +1,4 @@
-"""Reading a pipe in a way that can be stopped while nothing comes."""
+"""Reads a pipe so that a wait for data can be interrupted."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from threading import Event
 from rtface.errors import InputMissing
 from rtface.redaction import is_url
 
-# How long a stop may go unnoticed, in milliseconds.
-_LOOK_MS = 100
-# Reads whose time is kept: what FFmpeg reads to know a stream, a frame each.
-_CAME = 8192
-# Seconds in which reads without a wait between them get what came together.
+# Polling interval for a stop, in milliseconds.
+_POLL_MS = 100
+# Number of reads whose time is kept: FFmpeg's probe, one frame each.
+_READS = 8192
+# Seconds within which consecutive reads without a wait count as one arrival.
 _TOGETHER_S = 0.1
 
 
 def is_pipe(path: str | os.PathLike[str]) -> bool:
-    """Whether a path names a pipe or FIFO (also ``/dev/stdin`` behind a pipe) that can be read with `PipeReader`."""
+    """Returns whether `PipeReader` can read a path: a FIFO or piped ``/dev/stdin``."""
     if is_url(path) or sys.platform == "win32":
         return False
     try:
@@ -35,7 +35,7 @@ def is_pipe(path: str | os.PathLike[str]) -> bool:
 
 
 def refuse_pipe(path: str | os.PathLike[str]) -> None:
-    """Raises InputMissing for a pipe or device where a file is read more than once, or later."""
+    """Raises InputMissing for a pipe or device, which cannot be read twice."""
     if not is_url(path) and Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
         raise InputMissing("{path}: is a pipe or device; write it to a file first", code="pipe_not_taken", path=path)
 
@@ -47,25 +47,25 @@ def _opened(path: str) -> int:
 
 
 def _ready(pipe: int, milliseconds: int) -> bool:
-    """Whether data or the end of a pipe is there within that time."""
-    assert sys.platform != "win32"  # there, none is opened
+    """Waits for data or the pipe's end; returns whether it came."""
+    assert sys.platform != "win32"  # `_opened` fails there
     waiting = select.poll()
     waiting.register(pipe, select.POLLIN)
     return bool(waiting.poll(milliseconds))
 
 
 class PipeReader:
-    """A pipe for FFmpeg to read through Python: a read by FFmpeg itself could not be interrupted.
+    """Lets FFmpeg read a pipe through Python: FFmpeg's own read could not be interrupted.
 
     Opening does not wait for a writer; the first `read` does.
 
     Args:
         path: the pipe.
-        stop: once it is set, what has come is the whole input.
+        stop: ends the input once it is set.
 
     Attributes:
-        name: the path; FFmpeg goes by its extension where the content is unclear.
-        stopped: whether the input ended because of `stop`, and not because its writer closed it.
+        name: the path; FFmpeg uses its extension if the content is ambiguous.
+        stopped: whether `stop` ended the input, not its writer.
 
     Raises:
         OSError: it cannot be opened.
@@ -76,15 +76,15 @@ class PipeReader:
         self.stopped = False
         self._stop = stop
         self._pipe = _opened(self.name)
-        self._bytes, self._came = 0, deque[tuple[int, float]](maxlen=_CAME)
-        self._full, self._at = False, 0.0  # whether the last read left something, and when that had come
+        self._bytes, self._came = 0, deque[tuple[int, float]](maxlen=_READS)
+        self._full, self._at = False, 0.0  # whether the last read may have left data, and its arrival time
 
     def read(self, size: int) -> bytes:
-        """Up to `size` bytes as soon as there are any; none at the end."""
+        """Reads up to `size` bytes as soon as there are any. At the end, there are none."""
         together = self._full and _ready(self._pipe, 0)
         while True:
             over = self._stop.is_set()
-            if _ready(self._pipe, 0 if over else _LOOK_MS):
+            if _ready(self._pipe, 0 if over else _POLL_MS):
                 with suppress(BlockingIOError):
                     data = os.read(self._pipe, size)
                     now, self._bytes, self._full = time.monotonic(), self._bytes + len(data), len(data) == size
@@ -96,13 +96,13 @@ class PipeReader:
                 return b""
 
     def arrival(self, end: int) -> float:
-        """When the byte before `end` was there, on the clock of `time.monotonic`; each call asks for a later one."""
+        """Returns when the byte before `end` arrived (`time.monotonic`). `end` must not decrease."""
         while len(self._came) > 1 and self._came[0][0] < end:
             self._came.popleft()
         return self._came[0][1]
 
     def close(self) -> None:
-        """Lets go of the pipe; safe to call twice."""
+        """Closes the pipe; safe to call twice."""
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1

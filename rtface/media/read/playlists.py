@@ -1,4 +1,4 @@
-"""Playlists: files that name others to be read, which may not come under the name of a film."""
+"""Recognises playlists, and refuses those named as films."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from av.container import InputContainer
 from rtface.errors import InputError
 from rtface.redaction import shown
 
-# Formats whose files name other files to be read, and the extensions that say so. Under a film's name such a file would
-# bring films into the output that the user did not name.
+# Formats whose files refer to other files, and their extensions. With a film's extension, such a file would bring films
+# into the output that the user did not choose.
 _EXTENSIONS = {
     "hls": (".m3u8", ".m3u", ".mpd"),
     "concat": (".ffconcat", ".txt"),
@@ -23,12 +23,12 @@ _FIRST_LINES = {b"ffconcat version": "concat", b"#EXTM3U": "hls"}
 
 
 def is_playlist(path: str | os.PathLike[str]) -> bool:
-    """Whether a file of this name may name other files, which would be read with it; those of other names may not."""
+    """Returns whether a file of this name may refer to other files."""
     return Path(path).suffix.lower() in {suffix for suffixes in _EXTENSIONS.values() for suffix in suffixes}
 
 
 def disguised(path: str | os.PathLike[str], container: InputContainer | None = None) -> InputError | None:
-    """Makes the error for a playlist under another name, by what was opened or its first bytes; None for no such."""
+    """Returns the error for a playlist under another name, or None. The open container or first bytes decide."""
     kind, fitting = container.format.name if container else "", Path(path).suffix.lower()
     if container is None and not is_playlist(path):
         with Path(path).open("rb") as file:
@@ -46,7 +46,7 @@ def disguised(path: str | os.PathLike[str], container: InputContainer | None = N
 
 
 def names_itself(path: Path) -> bool:
-    """Tells whether a list names itself, in lists that it names."""
+    """Returns whether a playlist refers to itself, directly or not."""
     named, waiting = dict[Path, set[Path]](), [path.resolve()]
     while waiting:
         if (one := waiting.pop()) not in named:
@@ -54,7 +54,7 @@ def names_itself(path: Path) -> bool:
             waiting += named[one]
     try:
         TopologicalSorter(named).prepare()
-    except CycleError:  # FFmpeg would read it without end
+    except CycleError:  # FFmpeg would read it endlessly
         return True
     return False
 

@@ -1,4 +1,4 @@
-"""What an opened input is, by its container and its first frame."""
+"""Describes an open input by its container and first frame."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ from rtface.redaction import is_url, shown
 from rtface.util.av_gpu import native_format, on_gpu
 from rtface.util.av_input import plain_tags
 
-# Packets of sound in which the first of each stream is looked for.
-_LOOKED_AT = 2000
+# Number of audio packets to search for the first of each stream.
+_MOST_PACKETS = 2000
 
 
 def find_first_packets(info: MediaInfo) -> None:
-    """Looks for the first packet of every sound of a file, which is opened once more for that."""
+    """Finds the first packet of every audio stream; opens the file again."""
     sounds = {stream.index: stream for stream in info.streams if stream.kind == "audio"}
     if not sounds or is_url(info.path) or not Path(info.path).is_file():
         return
@@ -51,7 +51,7 @@ def find_first_packets(info: MediaInfo) -> None:
             if packet.size and packet.stream_index in missing:
                 sounds[packet.stream_index].first = bytes(packet)
                 missing.discard(packet.stream_index)
-            if not missing or read > _LOOKED_AT:
+            if not missing or read > _MOST_PACKETS:
                 return
 
 
@@ -67,16 +67,16 @@ def describe(
     decoded_by: str,
     notes: list[str],
 ) -> MediaInfo:
-    """What an input is.
+    """Describes an input.
 
     Args:
         path: as given.
-        container, video: of it.
-        decoder: what gave the first frame.
+        container, video: the open input.
+        decoder: the decoder of the first frame.
         first: that frame.
         cut: the part that is read.
-        fields: of its frames.
-        decoded_by, notes: as of `MediaInfo`.
+        fields: field order of its frames.
+        decoded_by, notes: as in `MediaInfo`.
     """
     image, decoder.form.first = decoder.form.first, None
     assert image is not None
@@ -106,10 +106,10 @@ def describe(
     ]
     metadata = film_tags(container.metadata, container.format.name)
     if dates := [date for stream in streams if (date := stream.metadata.get("creation_time"))]:
-        metadata.setdefault("creation_time", min(dates))  # no writer dates a track by itself
+        metadata.setdefault("creation_time", min(dates))  # no writer dates single tracks
     packet = metadata.pop("xmp", None) if "mp4" in container.format.name else None
-    # A film that begins late (broadcast, cut from a longer one) begins at 0 again; a small offset is kept, so that pts
-    # stay as they came.
+    # A film that begins late (broadcast, part of a longer one) is moved to 0; a small offset is kept, so that the pts
+    # do not change.
     late = Fraction(0) if 0 <= cut.clock_start < 1 else cut.clock_start
     info = MediaInfo(
         path=shown(path),
@@ -163,7 +163,7 @@ def describe(
 
 
 def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
-    """What an input is whose frames are enlarged to the size of this one, from samples of another format maybe."""
+    """Updates the description of an input for frames enlarged like `frame`. `format` is that before enlarging."""
     decoded, image = (info.width, info.height, format), frame.image
     if (image.width, image.height) == decoded[:2]:
         return info
@@ -193,6 +193,6 @@ def enlarged(info: MediaInfo, frame: Frame, format: str) -> MediaInfo:
 
 
 def _upright_size(image: av.VideoFrame, display: Display) -> tuple[int, int]:
-    """Width and height as they are seen, in square pixels."""
+    """Returns width and height as displayed, in square pixels."""
     width, height = round(image.width * float(display.aspect)), image.height
     return (height, width) if display.quarter_turns % 2 else (width, height)

@@ -1,23 +1,22 @@
-"""What a stream says of its quantisers, in one unit for all codecs (`rtface.frame.Quantisers`).
+"""Reads a stream's quantisers in one unit for all codecs (`rtface.frame.Quantisers`).
 
-FFmpeg's decoders of H.264, MPEG-1, MPEG-2, MPEG-4 part 2 (with its relatives) and VP9 give them with each frame, by
-block, where `export_side_data` asks for it. For JPEG they are read from the packets.
+FFmpeg's decoders of H.264, MPEG-1, MPEG-2, MPEG-4 part 2 (and relatives) and VP9 export them with each frame, by block,
+if `export_side_data` requests it. For JPEG they are read from the packets.
 
-Decoders of H.264 and MPEG-4 that reorder frames export a frame when it is given out. With one thread for each frame
-another thread may still be decoding it then, and a part of the map is that of an earlier frame or empty (FFmpeg 8.0).
-So these decode with threads for slices only (`threads_for`), and where that would take too long, maps are not used.
+Decoders of H.264 and MPEG-4 that reorder frames export the map when they return a frame. With frame threads, another
+thread may still be decoding it, and a part of the map is empty or that of an earlier frame (FFmpeg 8.0). So these use
+slice threads only (`threads_for`); where those would be too slow, maps are not used.
 
-Steps of a coefficient of an orthonormal transform, in code values of 8 bits, with flat matrices:
+Quantiser steps of an orthonormal transform, in 8-bit code values, with flat matrices:
 
-- H.264: 2^((QP - 4) / 6), where QP is without the offset of 6 for each bit above 8 that is in the exported one.
-- MPEG-2 (ISO 13818-2, 7.4.2.3): the distance of two levels is 2·W·quantiser_scale / 32, in a transform that is
-  orthonormal. With W = 16, which is the matrix of blocks that are not intra, that is quantiser_scale: twice the code
-  where the scale is linear, an entry of table 7-6 where it is not. FFmpeg exports quantiser_scale.
+- H.264: 2^((QP - 4) / 6), with QP minus 6 for each bit above 8, which the exported QP includes.
+- MPEG-2 (ISO 13818-2, 7.4.2.3): the step is 2·W·quantiser_scale / 32, for an orthonormal transform. With W = 16, the
+  matrix of inter blocks, that is quantiser_scale: twice the code if the scale is linear, else an entry of table 7-6.
+  FFmpeg exports quantiser_scale.
 - MPEG-1: 2·W·quantizer_scale / 16, with W = 16 twice the scale; FFmpeg exports twice the scale.
 - MPEG-4 part 2, H.263 and relatives: 2·QP; FFmpeg exports twice QP.
 - VP9, AV1: the AC quantiser of the frame's or segment's index / 8, as the transforms are 8 times an orthonormal one.
-- JPEG: the steps of a table are those of an orthonormal transform; the geometric mean of the first 20 after DC in
-  zigzag order.
+- JPEG: tables have the steps of an orthonormal transform; the geometric mean of the first 20 after DC in zigzag order.
 """
 
 from __future__ import annotations
@@ -43,38 +42,38 @@ from rtface.util.av_gpu import on_gpu
 _HEAD = struct.Struct("@INNii")
 _VP9, _H264, _MPEG2 = 0, 1, 2
 _MACROBLOCK, _VP9_BLOCK, _VP9_LARGEST = 16, 8, 64
-# Samples by which a map of macroblocks may be larger than the frame: coded heights of interlaced film are multiples
-# of 32. A frame that a filter made larger or smaller differs by more.
+# Samples by which a macroblock map may exceed the frame: coded heights of interlaced film are multiples of 32. Frames
+# resized by a filter differ by more.
 _PADDING = 32
-# Decoders that export maps, as far as there are others to read their headers.
+# Decoders that export maps, of the codecs whose headers `step_reader` reads as well.
 _EXPORT = ("h264", "mpeg4", "vp9")
-# Decoders that may export a frame before it is whole, and the samples of the largest frame for which threads for slices
-# will do.
+# Decoders that may export a map before its frame is complete, and the largest frame for which slice threads are fast
+# enough, in samples.
 _EXPORT_EARLY = ("h264", "mpeg4")
 _SLICE_SAMPLES = 1920 * 1088
-# Frames whose packet was read and that did not come out of the decoder yet.
+# Maximum number of frames inside the decoder.
 _PENDING = 64
 
 
 def threads_for(context: av.VideoCodecContext) -> Literal["AUTO", "SLICE"]:
-    """The type of threads with which a film is decoded: "SLICE" where its quantisers would be wrong with others."""
+    """Returns the thread type for decoding: "SLICE" if quantisers require it."""
     small = context.width * context.height <= _SLICE_SAMPLES
     return "SLICE" if context.codec.canonical_name in _EXPORT_EARLY and small else "AUTO"
 
 
 class QuantiserReader:
-    """Quantisers of the frames of one decoder.
+    """Reads the quantisers of the frames of one decoder.
 
     Args:
-        context: the decoder, not opened yet, with its type of threads: it is asked to export what it knows.
-        gpu: whether frames come from another decoder, on a GPU, which exports nothing.
+        context: the decoder, not opened yet, with its thread type; its export option is set.
+        gpu: whether frames come from a GPU decoder, which exports nothing.
     """
 
     def __init__(self, context: av.VideoCodecContext, *, gpu: bool = False) -> None:
         self._codec = context.codec.canonical_name
         by_frame = ThreadType.FRAME in ThreadType(context.thread_type) and context.thread_count != 1
         exports = self._codec in _EXPORT and not (self._codec in _EXPORT_EARLY and by_frame)
-        # The steps of a lossless film say nothing about the coding before, which is what may have done harm.
+        # The steps of a lossless film say nothing about its earlier coding, which may have caused artefacts.
         self._silent = coding_of(context).kind == "lossless"
         if exports or self._codec not in _EXPORT:
             context.options = {**context.options, "export_side_data": "venc_params"}
@@ -83,18 +82,18 @@ class QuantiserReader:
         self._base: Fraction | None = None
 
     def note(self, packet: av.Packet[Any]) -> None:
-        """To be called with each packet before it is decoded."""
+        """Reads the step of each packet before it is decoded."""
         stamp = packet.dts if packet.pts is None else packet.pts
         if self._step is None or stamp is None or self._silent:
             return
         step = self._step(memoryview(packet))
         if step is not None:
             self._pending[stamp], self._base = step, packet.time_base
-        while len(self._pending) > _PENDING:  # of frames that are not shown, or were lost
+        while len(self._pending) > _PENDING:  # hidden or lost frames
             del self._pending[next(iter(self._pending))]
 
     def of(self, image: av.VideoFrame) -> Quantisers | None:
-        """Those of a frame as it came out of the decoder, with its time; None where nothing is known."""
+        """Returns the quantisers of a frame, or None. It must have the decoder's timestamp."""
         if self._silent:
             return None
         data = None if on_gpu(image) else side_data(image, "VIDEO_ENC_PARAMS")
@@ -110,18 +109,18 @@ class QuantiserReader:
 
 
 def one_step(step: float, codec: str, image: av.VideoFrame) -> Quantisers:
-    """The same step for a whole frame."""
+    """Returns one step for a whole frame."""
     return Quantisers(np.full((1, 1), step, np.float32), max(image.width, image.height), codec)
 
 
 def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -> Quantisers | None:
-    """What FFmpeg's side data "video encoding parameters" say; None where they are of no use.
+    """Parses FFmpeg's "video encoding parameters"; returns None if unusable.
 
     Args:
         data: AVVideoEncParams and its blocks.
         codec: FFmpeg's canonical name.
-        width, height: of the frame, in samples.
-        bits: of a sample.
+        width, height: size of the frame in samples.
+        bits: bits per sample.
     """
     count, offset, size, kind, base = _HEAD.unpack_from(data)
     words = np.frombuffer(data, np.int32)
@@ -140,22 +139,22 @@ def quantisers_of(data: bytes, codec: str, width: int, height: int, bits: int) -
     if kind == _H264:
         steps = qp_steps(scale - 6 * (bits - 8))
     else:
-        known = scale[scale > 0]  # a block that was lost has none
-        if not known.size:
+        scales = scale[scale > 0]  # lost blocks have 0
+        if not scales.size:
             return None
-        steps = np.where(scale > 0, scale, np.median(known)).astype(np.float32)
+        steps = np.where(scale > 0, scale, np.median(scales)).astype(np.float32)
     return Quantisers(steps, _MACROBLOCK, codec)
 
 
 def _painted(blocks: NDArray[np.int32], base: int, width: int, height: int) -> NDArray[np.int32]:
-    """VP9's indices of all blocks of 8×8, from blocks of any size."""
+    """Expands VP9's indices from blocks of any size to blocks of 8×8."""
     columns, rows = -(-width // _VP9_BLOCK), -(-height // _VP9_BLOCK)
     x, y, across, down = np.ascontiguousarray(blocks.T[:4]) // _VP9_BLOCK
     most = _VP9_LARGEST // _VP9_BLOCK
-    out = np.full((rows + most, columns + most), base, np.int32)  # room for blocks that reach beyond the edges
+    out = np.full((rows + most, columns + most), base, np.int32)  # blocks may extend beyond the edges
     first, value, size = y * out.shape[1] + x, base + blocks[:, 4], down * (most + 1) + across
     for kind in np.flatnonzero(np.bincount(size)).tolist():
-        own = np.flatnonzero(size == kind)
+        same = np.flatnonzero(size == kind)
         cells = (np.arange(kind // (most + 1))[:, None] * out.shape[1] + np.arange(kind % (most + 1))).ravel()
-        out.reshape(-1)[first[own, None] + cells] = value[own, None]
+        out.reshape(-1)[first[same, None] + cells] = value[same, None]
     return out[:rows, :columns]

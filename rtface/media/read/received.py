@@ -1,4 +1,4 @@
-"""What came of a film in a file, compared with what its container holds."""
+"""Compares a film's packets with the contents of its container."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from rtface.media.formats.matroska_blocks import blocks
 from rtface.media.read.faults import Faults
 from rtface.redaction import is_url
 
-# Of their blocks several are packets of one place.
+# Codecs with several packets at one position, from several blocks.
 _PACKED = {"atrac3", "cook", "ra_144", "ra_288", "sipr"}
-_BUFFER = 4 << 20  # bytes: on a network drive each read takes milliseconds
+_BUFFER = 4 << 20  # bytes; on a network drive each read takes milliseconds
 
 
 class Received:
-    """Tells, once a film was read from its beginning to its end, that its container is damaged and lost a part of it:
-    FFmpeg's demuxers pass over that without an error. Of Matroska each block has to come; of MP4 and MOV the index has
-    to be whole. Data that an index in itself whole does not name cannot be told.
+    """Detects parts lost by a damaged container, once the film was read. FFmpeg's demuxers skip them without an error.
+    Every Matroska block must have come, and an MP4 or MOV index must be complete. Data missing in an intact index is
+    not detected.
 
     Args:
-        path: the film; an address or a pipe is not compared.
-        container: reads it.
+        path: the film; URLs and pipes are not checked.
+        container: the open film.
     """
 
     def __init__(self, path: str | os.PathLike[str], container: InputContainer) -> None:
@@ -38,21 +38,21 @@ class Received:
         self._size = self._path.stat().st_size if self._path else 0
         packed = {stream.codec_context.name for stream in container.streams.audio if stream.codec_context}
         self._format = "" if packed & _PACKED else container.format.name
-        self._places = array("q")  # in the file, of packets
+        self._places = array("q")  # file offsets of packets
 
     def note(self, packet: av.Packet[Any]) -> None:
-        """To be called with each packet."""
+        """Records each packet."""
         if self._path and self._format.startswith("matroska") and packet.pos is not None:
             self._places.append(packet.pos)
 
     def compare(self, faults: Faults) -> None:
-        """Says that a part is missing, and counts it where that is known; to be called at the end of the film.
+        """Reports missing parts, and counts them if possible. To be called at the film's end.
 
         Raises:
             InputError: the file is damaged, and `faults` are strict.
         """
         try:
-            if self._path is None or self._path.stat().st_size != self._size:  # it is still written
+            if self._path is None or self._path.stat().st_size != self._size:  # still being written
                 return
             with self._path.open("rb", _BUFFER) as file:
                 missing, damaged = (
@@ -60,19 +60,19 @@ class Received:
                     if self._format.startswith("matroska")
                     else (0, self._format.startswith("mov") and not mp4_index.is_whole(file))
                 )
-        except OSError as error:  # all that came is sound; it may have been removed meanwhile
+        except OSError as error:  # the packets are intact; the file may have been removed
             log.debug("%s: cannot be compared with what came of it (%s)", faults.name, error.strerror)
             return
         if missing or damaged:
             faults.stats.count("packets_lost", max(0, missing - faults.stats.counters["packets_lost"]))
-            faults.say(
+            faults.report(
                 "container",
                 "its container is damaged, and some of its frames or packets did not come; copy it again, or have "
                 "mkvmerge or FFmpeg repair it",
             )
 
     def _missing(self, file: BinaryIO) -> tuple[int, bool]:
-        """Blocks of Matroska that did not come, and whether there is what is no block."""
+        """Counts missing Matroska blocks; returns also whether there is invalid data."""
         came = np.sort(np.frombuffer(self._places, np.int64))
         track, first, end = np.fromiter(chain.from_iterable(blocks(file)), np.int64).reshape(-1, 3).T
         lost = np.searchsorted(came, first) == np.searchsorted(came, end)

@@ -1,4 +1,4 @@
-"""Single frames of a film at given times, by seeking."""
+"""Samples single frames of a film by seeking."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from rtface.redaction import is_url, shown
 
 
 class FrameSampler:
-    """Gives single frames of one film without decoding what lies between them.
+    """Returns single frames of a film without decoding those between.
 
     Args:
         path: a film: a file, or a URL that PyAV opens.
-        scale: the size that frames are enlarged to (``--scale``); None for their own.
-        variant: of an HLS or DASH list (``--variant``).
+        scale: size to enlarge frames to (``--scale``); None for none.
+        variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
-        clock_start: start of the input's own clock in seconds, from which times count.
-        duration_s: seconds; None where the container does not say.
+        clock_start: start of the input's clock in seconds; times count from here.
+        duration_s: seconds; None if the container has none.
 
     Raises:
         InputMissing, InputError: as `rtface.media.read.source.FileSource`.
-        UsageError: the input is a pipe, in which nothing can be sought.
+        UsageError: the input is a pipe, which cannot seek.
     """
 
     def __init__(self, path: str | os.PathLike[str], scale: str | None = None, *, variant: str = "best") -> None:
@@ -50,7 +50,7 @@ class FrameSampler:
         except BaseException:
             self._container.close()
             raise
-        # Frame threads would give the first frame only after as many more.
+        # Frame threads would delay the first frame by their number.
         self._video.codec_context.thread_type = "SLICE"
         self._base = time_base_of(self._video)
         self._given: set[int] = set()
@@ -58,8 +58,8 @@ class FrameSampler:
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
 
     def at(self, seconds: float, start: float = 0.0) -> Frame | None:
-        """The keyframe at or before a time (from the beginning of the film); where that was given already, or is before
-        `start`, the frame at that time. None where there is no further one.
+        """Returns the keyframe at or before a time, counted from the beginning. If it was returned before or precedes
+        `start`, returns the frame at that time; None if there is no new one.
 
         Raises:
             InputError: the film cannot be sought.
@@ -89,8 +89,8 @@ class FrameSampler:
         return None
 
     def keyframe_before(self, seconds: float) -> Fraction | None:
-        """Time of the keyframe at or before a time (from the beginning of the film), in seconds of the input's own
-        clock; nothing is decoded. None where there is none.
+        """Returns the time of the last keyframe up to `seconds`. The argument counts from the beginning, the
+        result is in seconds of the input's clock, None without a keyframe; nothing is decoded.
 
         Raises:
             InputError: the film cannot be sought.
@@ -100,7 +100,7 @@ class FrameSampler:
         return packet.pts * self._base if packet is not None and packet.pts is not None else None
 
     def _seek(self, seconds: float) -> Fraction:
-        """Goes to the keyframe at or before a time; that time on the input's own clock. Raises as `at`."""
+        """Seeks to the keyframe at or before a time. Returns that time on the input's clock; raises as `at`."""
         target = self.clock_start + Fraction(seconds).limit_denominator(1_000_000)
         try:
             self._container.seek(int(target / self._base), stream=self._video)
@@ -119,5 +119,5 @@ class FrameSampler:
 
 
 def spread(count: int) -> list[float]:
-    """Numbers in 0…1 in van der Corput's order (base 2): however early one stops, they are spread evenly."""
+    """Returns van der Corput's sequence (base 2, 0…1): each prefix is spread evenly."""
     return [int(f"{k:b}"[::-1], 2) / 2 ** k.bit_length() for k in range(count)]

@@ -1,4 +1,4 @@
-"""A film or image file as frames and packets: decoding that survives what files are like."""
+"""Reads frames and packets of films and images, also of damaged ones."""
 
 from __future__ import annotations
 
@@ -43,47 +43,47 @@ from rtface.redaction import is_url, shown
 from rtface.stats import Stats
 from rtface.util.av_gpu import on_gpu
 
-# Seconds before --start from which decoding begins when a seek to that time lands behind it.
-_EARLIER = (0, 5, 30)
+# Seconds before --start to seek to, one after the other, while a seek lands after --start.
+_EARLIER_S = (0, 5, 30)
 
-# Where the first frame is progressive, frames are looked at for fields: of these codecs, with the lines of interlaced
-# television, so many and as large as together at most.
+# After a progressive first frame, more frames are checked for fields: with these codecs and heights of interlaced
+# television, up to this number and size in total.
 _CODES_FIELDS, _TELEVISION = ("mpeg2video", "h264", "vc1"), (480, 486, 512, 576, 608, 1080, 1088)
-_LOOKED_AT, _LOOKED_AT_BYTES = 25, 64 << 20
+_CHECKED, _CHECKED_BYTES = 25, 64 << 20
 
 # Seconds that `close` waits for a read.
 _CLOSE_S = 0.2
 
 
 class FileSource:
-    """Yields the frames of one video stream and the packets of all other streams, in demux order.
+    """Yields video frames and all other streams' packets in demux order.
 
-    Frames come in order of presentation with the pts they have in the file; the first is decoded at once. Everything
-    that had to be repaired is counted in `stats` and warned about once.
+    Frames come in presentation order with the pts of the file; the first is decoded at once. `stats` counts all repairs
+    and warns about each kind once.
 
     Closing it while another thread is blocked in a read (a dead network drive) leaves the file open to that thread.
 
     Args:
         path: a film or image: a file, or a URL that PyAV opens.
-        start, end: cut, in seconds from the input's beginning; frames with start ≤ time < end are given.
-        threads: decoder threads, None for FFmpeg's own choice.
+        start, end: cut in seconds from the input's beginning; frames with start ≤ time < end are yielded.
+        threads: number of decoder threads, None for FFmpeg's choice.
         stats: receives counters and warnings.
-        strict: raise InputError where the file is damaged, instead of warning and going on.
-        decode: GPU that decodes, as far as it can (`hardware.decoding`); None for software.
-        stop: once it is set, a pipe is read no further: what came is the whole input.
-        size: of all frames; those of another are scaled. None takes that of the first.
-        fields: of the film, where it was opened before: another order is reported. None finds out.
-        scale: the size that frames are enlarged to (``--scale``); None for their own.
-        chosen: what its fields are (``--fields``); None believes the flags, and does not look for combed frames.
-        variant: which of an HLS or DASH list (``--variant``).
+        strict: raise InputError for a damaged file instead of a warning.
+        decode: GPU to decode with, if possible (`hardware.decoding`); None for software.
+        stop: ends the input once it is set, if that is a pipe.
+        size: size of all frames; others are scaled. None takes that of the first.
+        fields: field order of a film opened before; another one is reported. None detects it.
+        scale: size to enlarge frames to (``--scale``); None for none.
+        chosen: its field order (``--fields``); None trusts the flags, without looking for combed frames.
+        variant: variant of an HLS or DASH manifest (``--variant``).
 
     Attributes:
-        info: what the input is.
-        pipe: reads the input where that is a pipe; None otherwise.
+        info: properties of the input.
+        pipe: the reader if the input is a pipe, else None.
 
     Raises:
-        InputMissing: it is not there or may not be read.
-        InputError: it is empty, cut off before its index, not a film, holds no video, or is larger than the limit.
+        InputMissing: the input does not exist or may not be read.
+        InputError: it is empty, cut off before its index, not a film, has no video, or exceeds the size limit.
         UsageError: the cut lies outside the film; frames cannot have that size.
     """
 
@@ -180,8 +180,8 @@ class FileSource:
             yield item
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """The packets of the other streams, without the work of decoding: iterate over this or over the source. In
-        place of each packet of frames comes its time, in seconds of the input's clock."""
+        """Yields packets of other streams without decoding: an alternative to iterating over the source. Each video
+        packet is replaced by its time, in seconds of the input's clock."""
         while self._waiting:
             item = self._waiting.popleft()
             yield item.pts * item.time_base if isinstance(item, Frame) else item
@@ -191,7 +191,7 @@ class FileSource:
     def close(self) -> None:
         """Releases the file and the decoder; safe to call twice."""
         if not self._reading.acquire(timeout=_CLOSE_S):
-            return  # a thread that cannot be ended is in the middle of a read
+            return  # a thread is blocked in a read and cannot be stopped
         try:
             self._waiting.clear()
             self._items = iter(())
@@ -199,7 +199,7 @@ class FileSource:
             if self._arriving is not None and not self._arriving.close():
                 return
             self._container.close()
-            for reader in self._readers:  # PyAV keeps them as long as a stream of theirs is known
+            for reader in self._readers:  # PyAV keeps them as long as it references a stream of theirs
                 if reader is not None:
                     reader.close()
         finally:
@@ -228,7 +228,7 @@ class FileSource:
             raise
         video.codec_context.thread_count = self._threads or 0
         video.codec_context.thread_type = threads_for(video.codec_context)
-        if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage within slices goes unsaid
+        if self._strict and video.codec_context.codec.canonical_name == "hevc":  # else damage in slices is silent
             video.codec_context.options = {**video.codec_context.options, "err_detect": "explode"}
         if container.format.flags & NO_TIMES and container.size <= 0 and not is_still(container):
             self._arriving = ArrivingPackets(container, video, self._stop, self.pipe)
@@ -254,17 +254,17 @@ class FileSource:
         )
 
     def _begin(self) -> tuple[Decoder, Iterator[Item]]:
-        """A decoder that has given its first frame, which is put into `_waiting` with all packets before it."""
+        """Starts a decoder; puts items up to its first frame into `_waiting`."""
         cut = self._cut
-        if cut.start is not None and self.pipe is None and self._arriving is None:  # those begin where they are
-            for earlier in _EARLIER:
+        if cut.start is not None and self.pipe is None and self._arriving is None:  # those cannot seek
+            for earlier in _EARLIER_S:
                 target = max(cut.start - earlier, cut.clock_start)
-                # A container that cannot seek is opened afresh, like one that misses.
+                # A container that cannot seek, or misses, is opened again.
                 with suppress(av.FFmpegError, SeekMissed):
                     self._container.seek(int(target / time_base_of(self._video)), stream=self._video)
                     decoder = self._decoder(faults := Faults(self._name), sought=True)
                     if self._first_frame(items := decoder.items()):
-                        # What was broken until here lies before the cut, or only seemed so from its middle.
+                        # Earlier faults lie before the cut, or resulted from the seek.
                         faults.report_to(self._stats, strict=self._strict)
                         self._stats.count("frames_in")
                         return decoder, items
@@ -302,7 +302,7 @@ class FileSource:
         return False
 
     def _look_for_fields(self, first: Frame) -> None:
-        """Decodes some frames more where broadcasts, whose frames may be progressive one by one, code fields."""
+        """Decodes more frames of broadcasts, in which progressive and interlaced frames mix."""
         image, codec = first.image, self._video.codec_context.codec.canonical_name
         if (
             image.interlaced_frame
@@ -314,8 +314,8 @@ class FileSource:
         ):
             return
         size = sum(plane.buffer_size for plane in image.planes)
-        most = min(_LOOKED_AT, _LOOKED_AT_BYTES // size) - 1
-        for item in itertools.islice(self._items, 40 * _LOOKED_AT):
+        most = min(_CHECKED, _CHECKED_BYTES // size) - 1
+        for item in itertools.islice(self._items, 40 * _CHECKED):
             self._waiting.append(item)
             most -= isinstance(item, Frame)
             if most <= 0 or (isinstance(item, Frame) and item.image.interlaced_frame):
@@ -324,8 +324,8 @@ class FileSource:
     def _describe(self, decoder: Decoder, first: Frame) -> MediaInfo:
         ahead = [item for item in self._waiting if isinstance(item, Frame) and item.image.interlaced_frame]
         fields = ahead[0].display.fields if ahead else "progressive"
-        rate, known = rate_of(self._video)
-        if not known and not is_still(self._container):
+        rate, stated = rate_of(self._video)
+        if not stated and not is_still(self._container):
             self._stats.warn("rate", f"{self._name}: does not say its frame rate; {rate} frames a second are assumed")
         notes = [self._note] if self._note else []
         return describe(
@@ -341,7 +341,7 @@ class FileSource:
         )
 
     def _decoded_by(self, notes: list[str]) -> str:
-        """What decodes the frames; says so where a GPU was asked for, and warns where that was in vain."""
+        """Describes the decoder; notes a requested GPU, or warns of its refusal."""
         if self._wanted is None or self._gpu is None:
             return "software"
         refusal = self._gpu if isinstance(self._gpu, str) else self._gpu.refusal

@@ -1,4 +1,4 @@
-"""The SMPTE timecode of a film's first frame: found in what containers say, and moved to where an output begins."""
+"""Finds a film's SMPTE start timecode, also for an output."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rtface.errors import UsageError
 from rtface.util.timecode import Timecode
 
 KEY = "timecode"
-"""FFmpeg's name of the tag: of a `tmcd` track (MOV, MP4), of Matroska, and of an MXF file."""
+"""FFmpeg's tag for a `tmcd` track (MOV, MP4), Matroska, and MXF."""
 
 
 def find_timecode(tags: Iterable[Mapping[str, str]], rate: Fraction) -> Timecode | None:
-    """The timecode that the first of several sets of tags names; None where none does, or not for this rate."""
+    """Returns the first timecode in `tags` valid for this rate, or None."""
     for group in tags:
         for name, text in group.items():
             if name.lower() == KEY:
@@ -26,16 +26,16 @@ def find_timecode(tags: Iterable[Mapping[str, str]], rate: Fraction) -> Timecode
 
 
 def output_timecode(start: Timecode | None, asked: str | None, rate: Fraction, skipped: Fraction) -> Timecode | None:
-    """The timecode of an output's first frame.
+    """Returns the timecode of an output's first frame.
 
     Args:
-        start: of the input's first frame, as the input says it.
-        asked: of the input's first frame, as the user says it; comes first.
-        rate: frames a second.
+        start: timecode of the input's first frame in the input.
+        asked: the user's timecode for that frame; takes precedence.
+        rate: frames per second.
         skipped: seconds of the input before the output's first frame (``--start``).
 
     Raises:
-        UsageError: `asked` is no timecode of this rate.
+        UsageError: `asked` is invalid for this rate.
     """
     if asked is not None:
         try:

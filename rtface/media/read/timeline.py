@@ -1,4 +1,4 @@
-"""Times of an input's frames and packets: the part that is read, and timestamps that rise, whatever the input says."""
+"""Cuts inputs by time and makes all timestamps rise."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rtface.util.parse import format_time
 _NOTICEABLE_S = Fraction(1, 100)
 # Seconds by which a packet may be moved without damage to the film.
 MOVED_S = Fraction(1, 20)
-# Seconds of sound before the beginning that a decoder needs to warm up.
+# Seconds of audio before the beginning that a decoder needs to warm up.
 PRIMING = Fraction(1, 10)
-# Seconds by which a time lies so far ahead that the next one is asked whether it is damaged.
+# A jump ahead by more seconds may be damage: the next timestamp decides.
 _AHEAD_S = 1
 
 Change = Literal["", "missing", "repeated", "nudged", "jumped"]
@@ -30,11 +30,11 @@ Change = Literal["", "missing", "repeated", "nudged", "jumped"]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The part of an input that is read: start ≤ time < end, in seconds of the input's own clock.
+    """The part of an input to read: start ≤ time < end.
 
     Attributes:
-        clock_start: where that clock begins.
-        start, end: None for none.
+        clock_start: start of the input's clock in seconds.
+        start, end: seconds of that clock, or None.
     """
 
     clock_start: Fraction
@@ -42,15 +42,15 @@ class Cut:
     end: Fraction | None = None
 
     def is_before(self, pts: int | None, base: Fraction) -> bool:
-        """Whether a frame at `pts`, in units of `base` seconds, lies before the start."""
+        """Returns whether a frame at `pts` × `base` seconds lies before the start."""
         return self.start is not None and pts is not None and (pts + Fraction(1, 2)) * base < self.start
 
     def is_behind(self, time: Fraction) -> bool:
-        """Whether a time lies at or behind the end."""
+        """Returns whether a time lies at or after the end."""
         return self.end is not None and time >= self.end
 
     def shown(self, time: Fraction) -> str:
-        """A time for messages, counted from the beginning of the input."""
+        """Formats a time for messages, counted from the input's beginning."""
         return format_time(float(time - self.clock_start))
 
 
@@ -58,12 +58,12 @@ class Cut:
 class RisingTimestamps:
     """Turns the timestamps of one stream into strictly rising ones.
 
-    A stamp that repeats the one before is moved one `step` later. A step back of up to `near` units (a jitter) moves
-    that one stamp just behind the last; a longer one is a splice, and everything after it is shifted likewise, until a
-    stamp continues where the ones before the step were: then a single stamp was damaged.
+    A repeated timestamp is moved one `step` later. A step back of up to `near` units (jitter) moves that one timestamp
+    just after the last. A longer one is a splice: all later ones are shifted as well, until one continues before the
+    step: then a single timestamp was damaged.
 
     Args:
-        step: usual distance of two stamps in units; a missing stamp is that much later than the last.
+        step: usual interval in units; a missing timestamp is that much later than the last.
         near: longest step back in units that counts as jitter.
     """
 
@@ -76,15 +76,15 @@ class RisingTimestamps:
     before: int | None = None  # the shift before a splice that is not confirmed yet
 
     def ahead(self, stamp: int | None) -> int:
-        """Units by which a stamp lies after the last; 0 where that is not known."""
+        """Returns how far a timestamp is after the last, in units. It is 0 if unknown."""
         return 0 if stamp is None or self.last is None else stamp + self.shift - self.last
 
     def next(self, stamp: int | None, following: int | None = None) -> tuple[int, Change]:
-        """The stamp to use, and what was done to it.
+        """Returns the timestamp to use, and the kind of change.
 
         Args:
-            stamp: as it came.
-            following: the one after it, where it is known: it tells a damaged stamp that is too late from a gap.
+            stamp: the original timestamp.
+            following: the next one, if known: it tells a damaged timestamp that is too late from a gap.
         """
         if stamp is None:
             # Counted in exact fractions, so that 1001/30000 s does not drift in a coarse unit.
@@ -119,13 +119,13 @@ class RisingTimestamps:
 
 
 class FrameClock:
-    """Gives decoded images rising times. One whose time jumps ahead waits for the next one, whose time tells whether it
-    is damaged.
+    """Gives decoded images rising times. An image whose time jumps ahead waits for the next one, whose time shows
+    whether it is damaged.
 
     Args:
-        step: usual distance of two images, in units of their times.
-        base: seconds of one unit.
-        by_dts: whether the times are those of decoding.
+        step: usual interval of images, in units of `base`.
+        base: time base in seconds.
+        by_dts: whether to use the decoding times.
     """
 
     def __init__(self, step: Fraction, base: Fraction, *, by_dts: bool) -> None:
@@ -135,7 +135,7 @@ class FrameClock:
     def settled(
         self, images: Iterable[av.VideoFrame], *, end: bool = False
     ) -> Iterator[tuple[av.VideoFrame, int | None]]:
-        """The images; one that waited comes when the next one is there, with the stamp of that."""
+        """Yields the images; a delayed one with the timestamp of the next."""
         for image in images:
             if self._waiting is not None:
                 waiting, self._waiting = self._waiting, None
@@ -149,16 +149,16 @@ class FrameClock:
             yield waiting, None
 
     def stamp(self, image: av.VideoFrame) -> int | None:
-        """The time of an image as it came."""
+        """Returns the original time of an image."""
         return image.dts if self._by_dts else image.pts
 
     def next(self, image: av.VideoFrame, following: int | None) -> tuple[int, Change]:
-        """The time of an image, and what was done to it; as `RisingTimestamps.next`."""
+        """Returns the time of an image and its change, as `RisingTimestamps.next`."""
         return self._rising.next(self.stamp(image), following)
 
 
 class OtherStreams:
-    """Gives packets rising timestamps and leaves out those that lie outside the cut.
+    """Gives packets rising timestamps and drops those outside the cut.
 
     Args:
         cut: the part that is read.
@@ -170,15 +170,15 @@ class OtherStreams:
     def __init__(self, cut: Cut) -> None:
         self._cut = cut
         self._clocks: dict[int, RisingTimestamps] = {}
-        # By which frames are moved behind a splice, in seconds; whether their last stamp lay so far ahead that the next
-        # one tells whether it is damaged.
+        # Shift of frames after a splice in seconds; whether their last timestamp jumped ahead, so that the next one
+        # shows whether it is damaged.
         self._shift, self._ahead = Fraction(0), False
         self._unfounded = set[int]()  # streams whose last keyframe is hidden
-        self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's time as it came, and what was added
+        self._last: dict[int, tuple[int, int]] = {}  # by stream: the last packet's original time, and its shift
         self.reached = Fraction(0)
 
     def follow(self, packet: av.Packet[Stream], clock: RisingTimestamps) -> None:
-        """Takes a packet of frames: a stream that begins behind a splice is moved as they are."""
+        """Follows a video packet: a stream that begins after a splice gets its shift."""
         if packet.dts is not None and not packet.is_discard:
             self._ahead = not self._ahead and clock.ahead(packet.dts) * packet.time_base > _AHEAD_S
             if not self._ahead:
@@ -186,7 +186,7 @@ class OtherStreams:
             self._shift = clock.shift * packet.time_base
 
     def cut(self, packet: av.Packet[Stream], faults: Faults) -> Packet | None:
-        """The packet with rising timestamps, or None where it lies outside the cut.
+        """Returns a packet with rising timestamps, or None if outside the cut.
 
         Raises:
             InputError: its time is far off, and `faults` are strict.
@@ -197,15 +197,15 @@ class OtherStreams:
         if packet.is_keyframe:
             (self._unfounded.add if packet.is_discard else self._unfounded.discard)(packet.stream_index)
         if packet.stream_index in self._unfounded and packet.stream.type == "video" and not packet.is_discard:
-            faults.say(
+            faults.report(
                 f"unfounded:{packet.stream_index}",
                 f"stream {packet.stream_index}: an edit list hides what its pictures from "
                 f"{self._cut.shown((packet.pts or 0) * base)} on are made from; "
                 "up to the next keyframe they are left out",
             )
             return None
-        if packet.is_discard:  # an edit list cuts it away; only what a decoder needs to warm up stays
-            pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # a stream of an unknown codec has none
+        if packet.is_discard:  # an edit list hides it; only priming for a decoder is kept
+            pcm = str(getattr(packet.stream, "name", "")).startswith("pcm_")  # unknown codecs have no name
             first = self._cut.clock_start if self._cut.start is None else self._cut.start
             needed = ((stamp or 0) + duration) * base >= first - PRIMING
             return Packet(packet, packet.stream_index) if needed and packet.stream.type == "audio" and not pcm else None
@@ -217,13 +217,13 @@ class OtherStreams:
                 self._clocks[packet.stream_index] = clock
             before, moved = self._last.get(packet.stream_index, (None, 0))
             if packet.dts is None and packet.stream.type == "video":
-                moved = 0  # Matroska's first frames have a pts alone, and theirs need not rise
-            elif stamp != before or packet.stream.type != "subtitle":  # several texts may begin together
+                moved = 0  # Matroska's first frames have only a pts, which need not rise
+            elif stamp != before or packet.stream.type != "subtitle":  # several subtitles may begin together
                 moved = clock.next(stamp)[0] - stamp
             self._last[packet.stream_index] = stamp, moved
             if moved:
                 if abs(moved * base) > _NOTICEABLE_S:
-                    (faults.say if abs(moved * base) > MOVED_S else faults.warn)(
+                    (faults.report if abs(moved * base) > MOVED_S else faults.warn)(
                         f"packet_times:{packet.stream_index}",
                         f"stream {packet.stream_index}: time stamps of its packets do not rise: from "
                         f"{self._cut.shown(stamp * base)} on they are moved by {float(moved * base):.3f} s",
@@ -244,18 +244,17 @@ class OtherStreams:
         return Packet(packet, packet.stream_index)
 
 
-# Frames that an encoder, a muxer and the chain may hold between them, with room to spare.
+# More frames than encoder, muxer and pipeline hold together.
 REMEMBERED = 4096
 
 
 class FrameTimes:
-    """Presentation times of the frames that left a source, so that a run which ends early can name its next frame.
+    """Records presentation times for stopped runs to name their next frame.
 
-    A time that is worked out from the end of the last frame is wrong where the frame rate varies. One thread may note
-    frames while another asks.
+    The end of the last frame is not its time if the frame rate varies. One thread may record times while another reads.
 
     Attributes:
-        complete: whether the source has given all of its frames.
+        complete: whether the source has yielded all frames.
     """
 
     def __init__(self) -> None:
@@ -263,7 +262,7 @@ class FrameTimes:
         self._count, self.complete, self._lock = 0, False, Lock()
 
     def noted(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; every frame's time is noted, and that they have all come."""
+        """Yields the items; records every frame's time, and their end."""
         for item in items:
             if isinstance(item, Frame):
                 with self._lock:
@@ -273,7 +272,8 @@ class FrameTimes:
         self.complete = True
 
     def of(self, number: int) -> Fraction | None:
-        """Time of a frame in seconds of the input's clock, counted from 0; None where it did not come, or long ago."""
+        """Returns a frame's time by number, in seconds of the input's clock. It is None before the frame came and long
+        after."""
         with self._lock:
             place = number - self._count + len(self._times)
             return self._times[place] if 0 <= place < len(self._times) else None

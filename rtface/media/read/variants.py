@@ -1,4 +1,4 @@
-"""The variants (qualities) of an HLS or DASH list: which is read, and the streams that belong to it."""
+"""Chooses a variant (quality) of HLS and DASH manifests and its streams."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rtface.errors import InputError, Message
 
 
 def variants_of(container: InputContainer) -> list[av.VideoStream]:
-    """Lists the videos of variants in their order; none of other inputs."""
+    """Lists the videos of variants in order; empty for other inputs."""
     videos = container.streams.video if container.format.name in ("hls", "dash") else ()
     return [
         stream
-        for stream in videos  # a list of sound alone can bring a cover
+        for stream in videos  # an audio playlist can contain a cover
         if _bandwidth(stream) and stream.codec_context and not stream.disposition & Disposition.attached_pic
     ]
 
 
 def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -> tuple[av.VideoStream, Message | None]:
-    """Chooses the variant asked for, and says so where there are several.
+    """Chooses the requested variant, with a note if there are several.
 
     Args:
-        variants: as `variants_of` gives them; of an input without any its video.
-        wanted: by ``--variant``: "best", a number in the list from 1 on, or a height.
-        name: of the input, for messages.
+        variants: result of `variants_of`; the video, if the input has none.
+        wanted: value of ``--variant``: "best", a number in the list from 1 on, or a height.
+        name: name of the input, for messages.
 
     Raises:
         InputError: there is none of that number or height.
@@ -62,8 +62,8 @@ def choose_variant(variants: Sequence[av.VideoStream], wanted: str, name: str) -
 
 
 def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Stream]:
-    """Lists the streams that belong to the film of a video, in the order of the container: of an HLS or DASH list those
-    of its variant."""
+    """Lists the streams to keep with a video, in container order. Of an HLS or DASH manifest these are those of its
+    variant."""
     if not variants_of(container):
         return list(container.streams)
     others = ("audio", "subtitle", "data")
@@ -71,15 +71,15 @@ def kept_streams(container: InputContainer, video: av.VideoStream) -> list[Strea
 
 
 def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Stream) -> bool:
-    """Says whether a sound or subtitle belongs to a variant.
+    """Returns whether an audio or subtitle stream belongs to a variant.
 
-    PyAV does not give FFmpeg's programs, but FFmpeg finds the best stream of that of a video: `stream`, once it is
-    marked as the best, if it is there.
+    PyAV does not expose FFmpeg's programs. But FFmpeg finds the best stream in a video's program: it returns `stream`,
+    marked as the best, if that belongs to it.
     """
-    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA: variants share it, and FFmpeg says the last one's rate
+    shared = "comment" in stream.metadata  # NAME of EXT-X-MEDIA, shared by variants; FFmpeg states the last one's rate
     if container.format.name == "hls" and not shared and _bandwidth(stream) not in (0, _bandwidth(video)):
-        return False  # FFmpeg finds one of any variant where this one has none
-    if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg passes over a sound of which nothing came yet
+        return False  # FFmpeg would take one of any variant if this one has none
+    if not getattr(stream.codec_context, "sample_rate", True):  # FFmpeg ignores audio without packets
         return container.streams.best("video", related=stream) is video
     marks = {one: one.disposition for one in container.streams if one.type == stream.type}
     for one in marks:
@@ -91,7 +91,7 @@ def _is_in_variant(container: InputContainer, video: av.VideoStream, stream: Str
 
 
 def _bandwidth(stream: Stream) -> int:
-    """Reads the variant's bits a second; 0 where no list names it."""
+    """Reads the variant's bit rate (bit/s); 0 if no manifest states it."""
     return int(stream.metadata.get("variant_bitrate", 0))
 
 

@@ -1,1 +1,1 @@
-"""Still images in and out: one by one, a folder of them, or a folder as a film."""
+"""Reads and writes stills: single ones, folders, or folders as films."""

@@ -1,8 +1,7 @@
-"""DPX images (SMPTE ST 268-1): what their header says, and writing one without losing anything else of it.
+"""Reads and writes DPX images (SMPTE ST 268-1) with all header fields.
 
-FFmpeg decodes and encodes the samples. It reads and writes few of the header's fields, so an image that was read as
-DPX is written by replacing, in the bytes of that file, those that hold changed samples: header, user data, padding and
-every other sample stay as they are.
+FFmpeg decodes and encodes the samples. It supports few of the header's fields, so an image read from a DPX is written
+by replacing only the bytes of changed samples in that file: header, user data, padding and all other samples stay.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from rtface.util.av_gpu import repacked
 from rtface.util.timecode import Timecode, has_drop_frame
 
 MAGIC = (b"SDPX", b"XPDS")
-_HEADER = 2048  # generic and industry header of every DPX that has both
+_HEADER = 2048  # size of the generic and industry headers
 _UNDEFINED = 0xFFFFFFFF
 _TRANSFERS = {
     0: "user-defined",
@@ -46,8 +45,8 @@ _LOG = (1, 3)
 _IMAGE_AT, _SIZE_AT, _CREATOR_AT, _WIDTH_AT, _TRANSFER_AT, _COLOUR_AT = 4, 16, 160, 772, 801, 802
 _BITS_AT, _ASPECT_AT, _FILM_RATE_AT, _TIMECODE_AT, _VIDEO_RATE_AT = 803, 1628, 1724, 1920, 1940
 COLOURS = slice(_TRANSFER_AT, _COLOUR_AT + 1)
-"""Where a header says how samples encode light, and of which colours: single bytes."""
-# Linear light and linear colours: FFmpeg up to 5.1 wrote these two for whatever it was given.
+"""Bytes of the header for transfer characteristic and colorimetry."""
+# Linear transfer and colorimetry: FFmpeg up to 5.1 wrote these for all images.
 _OF_OLD_FFMPEG = b"\2\2"
 
 
@@ -59,10 +58,10 @@ class DpxHeader:
         order: "<" or ">", the byte order of the file.
         width, height: in samples.
         transfer: code of the transfer characteristic (ST 268-1, table 5A).
-        bits: of a sample.
-        rate: frames a second, None where the header does not say.
-        timecode: of the image, as (text, drop-frame flag), None where the header does not say.
-        aspect: sample aspect ratio, None where the header does not say.
+        bits: bits per sample.
+        rate: frames per second, None if undefined.
+        timecode: the image's timecode as (text, drop-frame flag), None if undefined.
+        aspect: sample aspect ratio, None if undefined.
     """
 
     order: str
@@ -76,13 +75,13 @@ class DpxHeader:
 
     @classmethod
     def read(cls, data: bytes) -> DpxHeader:
-        """Reads the header; ValueError where it is cut off or none."""
+        """Reads the header; raises ValueError without a complete one."""
         if data[:4] not in MAGIC or len(data) < _HEADER - 384:
             raise ValueError("no DPX header")
         order = ">" if data[:4] == b"SDPX" else "<"
         width, height = struct.unpack_from(f"{order}II", data, _WIDTH_AT)
         across, down = struct.unpack_from(f"{order}II", data, _ASPECT_AT)
-        known = 0 < across < _UNDEFINED and 0 < down < _UNDEFINED
+        defined = 0 < across < _UNDEFINED and 0 < down < _UNDEFINED
         industry = len(data) >= _HEADER and struct.unpack_from(f"{order}I", data, _IMAGE_AT)[0] >= _HEADER
         rate = timecode = None
         if industry:
@@ -96,12 +95,12 @@ class DpxHeader:
             data[_BITS_AT],
             rate,
             timecode,
-            Fraction(across, down) if known else None,
+            Fraction(across, down) if defined else None,
         )
 
     @property
     def family(self) -> Transfer:
-        """How the samples encode light."""
+        """The transfer function of the samples."""
         return "log" if self.transfer in _LOG else "linear" if self.transfer == 2 else "sdr"
 
     @property
@@ -111,7 +110,7 @@ class DpxHeader:
         return f"DPX of {self.bits} bits ({_TRANSFERS.get(self.transfer, f'transfer {self.transfer}')}{kind})"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
-        """The image's timecode at a frame rate; None without one that this rate has."""
+        """Returns the timecode at a frame rate, or None if impossible."""
         return timecode_of(self.timecode, rate)
 
 
@@ -126,28 +125,28 @@ def _rate(data: bytes, order: str, at: int) -> Fraction | None:
 
 
 def bcd_timecode(word: int) -> tuple[str, bool] | None:
-    """Text and drop-frame flag (0x40 of the frames) of hours, minutes, seconds and frames in BCD; None for none."""
+    """Parses a BCD timecode into text and drop-frame flag. The flag is 0x40 of the frames; invalid digits give None."""
     digits = f"{word & 0xFFFFFF3F:08X}"
     return (":".join(re.findall("..", digits)), bool(word & 0x40)) if digits.isdecimal() else None
 
 
-def timecode_of(found: tuple[str, bool] | None, rate: Fraction) -> Timecode | None:
-    """What `bcd_timecode` found, at a frame rate; None where this rate has no such timecode."""
-    if found is None:
+def timecode_of(value: tuple[str, bool] | None, rate: Fraction) -> Timecode | None:
+    """Converts the result of `bcd_timecode` at a frame rate. Returns None if this rate has no such timecode."""
+    if value is None:
         return None
     try:
-        return Timecode.parse(found[0], rate, drop=found[1] and has_drop_frame(rate))
+        return Timecode.parse(value[0], rate, drop=value[1] and has_drop_frame(rate))
     except ValueError:
         return None
 
 
 def bcd_word(timecode: Timecode) -> int:
-    """The inverse of `bcd_timecode`."""
+    """Computes the inverse of `bcd_timecode`."""
     return int(re.sub(r"\D", "", str(timecode))[:8], 16) | (0x40 if timecode.drop else 0)
 
 
 def with_timecode(data: bytes, timecode: Timecode) -> bytes:
-    """A DPX with this timecode in its header; the same where it has no place for one."""
+    """Writes a timecode into a DPX, if its header has that field."""
     header = DpxHeader.read(data)
     if struct.unpack_from(f"{header.order}I", data, _IMAGE_AT)[0] < _HEADER:
         return data
@@ -157,14 +156,14 @@ def with_timecode(data: bytes, timecode: Timecode) -> bytes:
 
 
 def decode_dpx(data: bytes) -> av.VideoFrame:
-    """The image; raises av.FFmpegError or ValueError where it cannot be decoded."""
+    """Decodes a DPX; raises av.FFmpegError or ValueError."""
     if not (images := decode_by("dpx", data)):
         raise ValueError("no image")
     return images[0]
 
 
 def _encode(image: av.VideoFrame, order: str) -> bytes:
-    """A whole DPX by FFmpeg, in a byte order."""
+    """Encodes a DPX by FFmpeg in a byte order."""
     name = image.format.name
     if name.endswith(("le", "be")):
         image = repacked(image, name[:-2] + ("be" if order == ">" else "le"))
@@ -187,11 +186,11 @@ def _same(one: av.VideoFrame, other: av.VideoFrame) -> bool:
 
 
 def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
-    """A DPX file with the samples of `image`: its own bytes except where a sample has changed.
+    """Replaces the changed samples in the bytes of a DPX file.
 
     Raises:
-        OutputError: the image has another size or another format than the file, or this a packing that FFmpeg does not
-            write (12 bits in 12, method B, run-length coding).
+        OutputError: the image differs in size or format from the file, or FFmpeg does not write the file's packing (12
+            bits in 12, method B, run-length coding).
     """
     before = decode_dpx(data)
     image = repacked(image, before.format.name)
@@ -225,16 +224,16 @@ def rewrite_dpx(data: bytes, image: av.VideoFrame) -> bytes:
 def new_dpx(
     image: av.VideoFrame, *, transfer: Transfer, rate: Fraction | None, timecode: Timecode | None, creator: str
 ) -> bytes:
-    """A DPX of an RGB or gray image, with full generic and industry headers.
+    """Encodes an image as DPX, with complete generic and industry headers.
 
     Args:
         image: rgb24, gbrp10le, gbrp12le, rgb48le, rgba, rgba64le, gray or gray16le.
-        transfer: how its samples encode light.
+        transfer: transfer function of its samples.
         rate, timecode: for the header; None leaves them undefined.
-        creator: program that wrote it.
+        creator: name of the program.
     """
     whole = _encode(image, ">")
-    order = ">" if whole[:4] == b"SDPX" else "<"  # FFmpeg writes 8 bits in this one only
+    order = ">" if whole[:4] == b"SDPX" else "<"  # FFmpeg writes 8 bits in one order only
     at = struct.unpack_from(f"{order}I", whole, _IMAGE_AT)[0]
     head = bytearray(whole[:at].ljust(_HEADER, b"\0"))
     head[1664:_HEADER] = bytes(_HEADER - 1664)

@@ -1,9 +1,8 @@
-"""OpenEXR images: shown to the pipeline as video, and written again without losing anything else of the file.
+"""Reads OpenEXR images as video, and rewrites only their changed samples.
 
-The samples are linear light of any size, so an image is mapped to 16-bit display-like RGB, on which faces are found and
-corrected. When it is written, the change of each sample goes back through the same curve and is added to the light that
-was read. All other samples, channels, parts, attributes and windows stay as they are. The OpenEXR library reads and
-writes the file.
+The samples are unbounded linear light, so an image is mapped to 16-bit display-like RGB, in which faces are found and
+corrected. For writing, the change of each sample is mapped back by the inverse curve and added to the original light.
+All other samples, channels, parts, attributes and windows stay. The OpenEXR library reads and writes the file.
 """
 
 from __future__ import annotations
@@ -27,22 +26,21 @@ from rtface.util.av_arrays import plane_rows
 from rtface.util.timecode import Timecode
 
 MAGIC = b"v/1\x01"
-_FLOAT = re.compile(
-    rb"\0[RGBY]\0\x02\0\0\0"
-)  # in the list of channels; the library tells the type with the samples only
+# A channel of floats in the header: the library gives types only with the samples.
+_FLOAT = re.compile(rb"\0[RGBY]\0\x02\0\0\0")
 _KEEPING = ("NO", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "ZSTD", "HTJ2K32", "HTJ2K256")
-"""Compressions after which samples that did not change are the same."""
-# The curve: light up to 0.75 of diffuse white as it is, above that rolled off towards 1, then gamma 1/2.2, as
-# `rtface.geometry.color_curves` does with HDR. A change in the highlights grows by at most this factor.
+"""Compressions that keep unchanged samples."""
+# The curve: linear up to 0.75 of diffuse white, rolled off towards 1 above, then gamma 1/2.2, as in
+# `rtface.geometry.color_curves` for HDR. `_MOST` limits how much a change in the highlights grows.
 _KNEE, _GAMMA, _MOST = 0.75, 2.2, 4.0
-_MOST_SAMPLES = 1_400_000_000  # as of a still of the largest size with four channels
+_MOST_SAMPLES = 1_400_000_000  # a still of the largest size with four channels
 
 Samples = NDArray[Any]
 Window = tuple[int, int, int, int]
 
 
 def shown(light: Samples) -> Float32:
-    """Linear light (diffuse white 1) as display-like values 0…1."""
+    """Maps linear light (diffuse white 1) to display-like values 0…1."""
     light = np.clip(np.nan_to_num(np.asarray(light, np.float32), nan=0.0), 0.0, 1e6)
     room = 1.0 - _KNEE
     above = np.maximum(light, _KNEE)
@@ -51,7 +49,7 @@ def shown(light: Samples) -> Float32:
 
 
 def light_of(value: Samples) -> Float32:
-    """The inverse of `shown`."""
+    """Computes the inverse of `shown`."""
     rolled = np.power(np.clip(value, 0.0, 1.0 - 1e-5), _GAMMA)
     room = 1.0 - _KNEE
     over = np.clip((rolled - _KNEE) / room, 0.0, 1.0 - 1e-6)
@@ -60,14 +58,14 @@ def light_of(value: Samples) -> Float32:
 
 @dataclass(frozen=True, slots=True)
 class ExrHeader:
-    """What the first part of an EXR file says of its image.
+    """The header of an EXR file's first part.
 
     Attributes:
         compression: its name in the library.
-        data, display: windows x0, y0, x1, y1; x1 and y1 are the last ones inside.
-        bits: of a colour sample.
-        rate: frames a second, None without.
-        timecode: of the image, as (text, drop-frame flag), None without.
+        data, display: windows x0, y0, x1, y1 (inclusive).
+        bits: bits of a colour sample.
+        rate: frames per second, or None.
+        timecode: the image's timecode as (text, drop-frame flag), or None.
     """
 
     compression: str
@@ -79,13 +77,13 @@ class ExrHeader:
 
     @classmethod
     def read(cls, data: bytes) -> ExrHeader:
-        """Reads a header; ValueError where it is damaged or none."""
-        said = _opened(data, header_only=True).parts[0].header
-        rate, time = said.get("framesPerSecond"), _time(said)
+        """Reads the header; raises ValueError without a valid one."""
+        header = _opened(data, header_only=True).parts[0].header
+        rate, time = header.get("framesPerSecond"), _time(header)
         return cls(
-            said["compression"].name.removesuffix("_COMPRESSION"),
-            _window(said, "dataWindow"),
-            _window(said, "displayWindow"),
+            header["compression"].name.removesuffix("_COMPRESSION"),
+            _window(header, "dataWindow"),
+            _window(header, "displayWindow"),
             32 if _FLOAT.search(data, 0, 1 << 16) else 16,
             rate if isinstance(rate, Fraction) and 1 <= rate <= 240 else None,
             (f"{time.hours:02}:{time.minutes:02}:{time.seconds:02}:{time.frame:02}", bool(time.dropFrame))
@@ -100,52 +98,52 @@ class ExrHeader:
         return f"EXR of {'float' if self.bits == 32 else 'half'} samples ({name}, linear)"
 
     def timecode_at(self, rate: Fraction) -> Timecode | None:
-        """The image's timecode at a frame rate (attribute timeCode); None without one that this rate has."""
+        """Returns the timecode (attribute timeCode) at a frame rate, or None."""
         return timecode_of(self.timecode, rate)
 
 
-def _time(said: Mapping[str, Any]) -> Any:
-    """The attribute timeCode; None without one of its type."""
+def _time(header: Mapping[str, Any]) -> Any:
+    """Returns the attribute timeCode, or None if absent or of another type."""
     import OpenEXR
 
-    time = said.get("timeCode")
+    time = header.get("timeCode")
     return time if isinstance(time, OpenEXR.TimeCode) else None
 
 
-def _window(said: Mapping[str, Any], name: str) -> Window:
-    (x0, y0), (x1, y1) = (each.tolist() for each in said[name])
+def _window(header: Mapping[str, Any], name: str) -> Window:
+    (x0, y0), (x1, y1) = (each.tolist() for each in header[name])
     return x0, y0, x1, y1
 
 
 def _opened(data: bytes, *, header_only: bool = False) -> Any:
-    """An EXR by the OpenEXR library; ValueError where it is damaged, too large or of a kind that cannot be read."""
-    import OpenEXR  # only where there is an EXR
+    """Opens an EXR by the OpenEXR library. Raises ValueError if damaged, too large or unsupported."""
+    import OpenEXR  # only if there is an EXR
 
-    told = io.StringIO()
+    printed = io.StringIO()
     if not header_only:
         _check(part.header for part in _opened(data, header_only=True).parts)
     try:
-        with redirect_stdout(told):  # it prints why it leaves parts out
+        with redirect_stdout(printed):  # it prints why it skips parts
             file = OpenEXR.File(io.BytesIO(data), separate_channels=True, header_only=header_only, num_threads=0)
     except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(error) from error
-    if told.getvalue() or not file.parts:
-        raise ValueError(told.getvalue().strip().partition(" - ")[2] or "no image")
+    if printed.getvalue() or not file.parts:
+        raise ValueError(printed.getvalue().strip().partition(" - ")[2] or "no image")
     return file
 
 
 def _check(headers: Iterable[Mapping[str, Any]]) -> None:
-    """Refuses more samples than a run can hold, and deep ones, of which a pixel has any number, by ValueError."""
+    """Raises ValueError for too many samples, or deep ones. Deep pixels have any number of samples."""
     samples = 0
-    for said in headers:
-        _, _, width, height = _place(said)
-        samples += width * height * len(said["channels"])
-        if "deep" in said["type"].name or samples > _MOST_SAMPLES:
+    for header in headers:
+        _, _, width, height = _place(header)
+        samples += width * height * len(header["channels"])
+        if "deep" in header["type"].name or samples > _MOST_SAMPLES:
             raise ValueError("deep samples, or too many")
 
 
 def _light(file: Any) -> dict[str, Samples]:
-    """Light of R, G and B, or Y, half or float, of the data window of the first part; ValueError without."""
+    """Returns half or float samples of R, G and B, or Y. They fill the first data window; else raises ValueError."""
     channels = file.parts[0].channels
     names = "RGB" if {*"RGB"} <= channels.keys() else "Y"
     light = {name: channels[name].pixels for name in names if name in channels}
@@ -155,33 +153,33 @@ def _light(file: Any) -> dict[str, Samples]:
     return light
 
 
-def _place(said: Mapping[str, Any]) -> Window:
-    """Left, top, width and height of the data window in the display window."""
-    data, display = _window(said, "dataWindow"), _window(said, "displayWindow")
+def _place(header: Mapping[str, Any]) -> Window:
+    """Returns left, top, width and height of the data window. They are relative to the display window."""
+    data, display = _window(header, "dataWindow"), _window(header, "displayWindow")
     return data[0] - display[0], data[1] - display[1], data[2] - data[0] + 1, data[3] - data[1] + 1
 
 
-def _shared(said: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Rows and columns that data window and image share: in the window, and in the image."""
-    left, top, width, height = _place(said)
+def _shared(header: Mapping[str, Any], image: av.VideoFrame) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Returns rows and columns of the overlap, in data window and image."""
+    left, top, width, height = _place(header)
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, image.width), min(top + height, image.height)
     x1, y1 = max(x0, x1), max(y0, y1)
     return (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)), (slice(y0, y1), slice(x0, x1))
 
 
 def _planes(image: av.VideoFrame, light: Mapping[str, Samples]) -> dict[str, NDArray[np.uint16]]:
-    """Planes of an image by the channels that they show."""
+    """Returns an image's planes by channel."""
     rows = [plane_rows(plane)[:, : 2 * plane.width].view("<u2") for plane in image.planes]
     return dict(zip(("Y",) if "Y" in light else ("G", "B", "R"), rows, strict=False))
 
 
 def decode_exr(data: bytes) -> av.VideoFrame:
-    """The image of the display window as display-like gbrp16le, or gray16le; ValueError where it cannot be decoded."""
+    """Decodes the display window to display-like gbrp16le or gray16le; may raise ValueError."""
     file = _opened(data)
-    light, said = _light(file), file.parts[0].header
-    x0, y0, x1, y1 = _window(said, "displayWindow")
+    light, header = _light(file), file.parts[0].header
+    x0, y0, x1, y1 = _window(header, "displayWindow")
     image = av.VideoFrame(x1 - x0 + 1, y1 - y0 + 1, "gray16le" if "Y" in light else "gbrp16le")
-    inside, place = _shared(said, image)
+    inside, place = _shared(header, image)
     for name, plane in _planes(image, light).items():
         plane[:] = 0
         plane[place] = _coded(light[name][inside])
@@ -195,34 +193,34 @@ def _coded(light: Samples) -> NDArray[np.uint16]:
 def rewrite_exr(
     data: bytes, image: av.VideoFrame, *, tags: Mapping[str, str] | None = None, timecode: Timecode | None = None
 ) -> bytes:
-    """An EXR file with the changes of `image` against what `decode_exr` gives for it.
+    """Applies the changes of `image` since `decode_exr` to its EXR file.
 
     Args:
-        data: the file that was read.
+        data: the original file.
         image: gbrp16le or gray16le of the same size.
-        tags: string attributes to add where a sample has changed.
-        timecode: replaces that of the attribute timeCode, where there is one.
+        tags: string attributes to add if a sample has changed.
+        timecode: replaces an existing attribute timeCode.
 
     Raises:
-        OutputError: the file has smaller copies of its image; or the image has another size.
-        ValueError: it cannot be read.
+        OutputError: the file has smaller copies of its image (mipmaps), or the image has another size.
+        ValueError: the file cannot be read.
     """
     import OpenEXR
 
     file = _opened(data)
-    light, said = _light(file), file.parts[0].header
-    x0, y0, x1, y1 = _window(said, "displayWindow")
+    light, first = _light(file), file.parts[0].header
+    x0, y0, x1, y1 = _window(first, "displayWindow")
     planes = _planes(image, light)
     if len(planes) < len(light) or (image.width, image.height) != (x1 - x0 + 1, y1 - y0 + 1):
         raise OutputError("an EXR cannot take an image of another size or with other channels", code="exr_channels")
-    inside, place = _shared(said, image)
+    inside, place = _shared(first, image)
     changed = False
     for name, plane in planes.items():
         old, new = light[name][inside], plane[place]
         if (where := new != _coded(old)).any():
             old[where] = _changed(old[where], new[where])
             changed = True
-    if timecode is not None and (time := _time(said)):
+    if timecode is not None and (time := _time(first)):
         time.hours, time.minutes, time.seconds, time.frame = map(int, re.findall(r"\d+", str(timecode))[:4])
         time.dropFrame = timecode.drop
     elif not changed:
@@ -236,14 +234,14 @@ def rewrite_exr(
             )
         if changed and header["compression"].name.removesuffix("_COMPRESSION") not in _KEEPING:
             header["compression"] = OpenEXR.ZIP_COMPRESSION
-    said.update({name: text for name, text in (tags or {}).items() if changed and name not in said and len(name) < 32})
+    first.update({key: text for key, text in (tags or {}).items() if changed and key not in first and len(key) < 32})
     out = io.BytesIO()
     file.write(out)
     return out.getvalue()
 
 
 def _changed(light: Samples, coded: NDArray[np.uint16]) -> Samples:
-    """Light that was changed as it is shown: from what `_coded` gives of it to these values."""
+    """Applies a change of display-like values, from `_coded(light)` to `coded`."""
     old = shown(light)
     step = coded / np.float32(65535.0) - np.round(old * 65535.0) / np.float32(65535.0)
     grown = light_of(old + step) - light_of(old)

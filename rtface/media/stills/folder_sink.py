@@ -1,4 +1,4 @@
-"""A film into a folder of numbered stills: PNG, TIFF, DPX or EXR."""
+"""Writes films to folders of stills: PNG, TIFF, DPX or EXR."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ from rtface.util.files import lock, rename_new, sync_file, sync_folder
 
 
 class FolderSink:
-    """Writes every frame as ``000001.png``, ``000002.png`` …, upright, at the film's own depth; the frames of a folder
-    of stills under their own names. A frame that nothing was changed on is the input's file, byte for byte, where the
-    kind is the same.
+    """Writes frames as ``000001.png``, ``000002.png`` …, upright, at the film's depth. Frames of a folder of stills
+    keep their names; an unchanged one is the input's file, byte for byte, if the kind is the same.
 
-    Until `finish` the stills lie in a hidden folder of this run next to the output; an interrupted run leaves them in
-    ``NAME.partial``. Packets of other streams are left out.
+    Until `finish` the stills are in a hidden folder of this run next to the output; an interrupted run leaves them in
+    ``NAME.partial``. Packets of other streams are dropped.
 
     Args:
-        target: the folder, checked; it may be there already when it is empty, or where it may be overwritten.
+        target: the checked folder; it may exist if it is empty, or may be overwritten.
         stills: encodes the frames.
-        stats: receives counters and the time that encoding takes.
-        work: working name of the folder, from `rtface.media.files.workfile.work_name`; a new one without.
-        partial: whether what was done stays in ``NAME.partial`` where the folder cannot get its name.
+        stats: receives counters and the encoding time.
+        work: working name of the folder, from `rtface.media.files.workfile.work_name`; a new one by default.
+        partial: whether the stills stay in ``NAME.partial`` if the folder cannot be renamed.
 
     Attributes:
-        changed: what was changed on the frames.
-        names: of the stills, in order.
+        changed: the changes of the frames.
+        names: names of the stills, in order.
         work: the working folder.
 
     Raises:
-        OutputError: the working folder cannot be made.
+        OutputError: the working folder cannot be created.
     """
 
     def __init__(
@@ -73,11 +72,11 @@ class FolderSink:
 
     @property
     def kept(self) -> int:
-        """Frames that lie in the part."""
+        """The number of frames written."""
         return len(self.names)
 
     def write(self, item: Item) -> None:
-        """Writes a frame; raises OutputError where it cannot."""
+        """Writes a frame; may raise OutputError."""
         if isinstance(item, Frame):
             with self._stats.time("encode"):
                 data = self._stills.encode(item, self._place(item.pts).shown)
@@ -89,7 +88,7 @@ class FolderSink:
 
         Args:
             data: its bytes; None for those of the input's file.
-            pts: of its frame, in units of the input.
+            pts: pts of its frame, in units of the input.
 
         Raises:
             OutputError: it cannot be written.
@@ -110,13 +109,13 @@ class FolderSink:
         self._written.add(pts)
 
     def _place(self, pts: int) -> Target:
-        """The working file of the next still."""
+        """Returns the working file of the next still."""
         source, suffix = self._stills.source, SUFFIXES[self._stills.kind]
         name = (source and source.name_at(pts, suffix)) or f"{len(self.names) + 1:06d}{suffix}"
         return Target(self.work / name, f"{self._target.shown.rstrip('/')}/{name}", overwrite=True)
 
     def complete(self) -> None:
-        """Completes the working folder, and has it on the disk; only `finish` or `abort` may follow.
+        """Completes the working folder and flushes it to the disk. Only `finish` or `abort` may follow.
 
         Raises:
             OutputError: as `finish`.
@@ -138,7 +137,7 @@ class FolderSink:
         """Gives the folder its name.
 
         Raises:
-            OutputError: it cannot be given its name; the stills stay in ``NAME.partial``.
+            OutputError: it cannot be renamed; the stills stay in ``NAME.partial``.
         """
         self.complete()
         folder = self._target.path
@@ -160,13 +159,13 @@ class FolderSink:
         self._unlock()
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Leaves the stills written so far in ``NAME.partial``, or nothing."""
+        """Leaves the stills in ``NAME.partial``, or removes them."""
         try:
             if keep_partial and self.names:
                 return self._kept()
             for still in self._files():
                 still.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # something that is not this run's stays
+            with contextlib.suppress(OSError):  # other files in it stay
                 self.work.rmdir()
             return None
         finally:
@@ -190,11 +189,11 @@ class FolderSink:
             return str(self.work)
 
     def _files(self) -> list[Path]:
-        """The stills of the working folder, in order, and copies of the images that could not be read."""
+        """Lists the working folder: stills in order, and copies of unreadable images."""
         return [*(self.work / name for name in self.names), *(path for path in self._copies if path.exists())]
 
     def _unreadable(self) -> list[Path]:
-        """The images that could not be read, where they are of the folder's kind."""
+        """Lists unreadable images of the folder's kind."""
         files = self._stills.source.files_without(self._written) if self._stills.source is not None else []
         return [path for path in files if IMAGE_KINDS.get(path.suffix.lower()) == self._stills.kind and path.is_file()]
 
@@ -205,7 +204,7 @@ class FolderSink:
 
 
 def _locked(folder: Path) -> int | None:
-    """Locks a folder for as long as the descriptor is open; None where folders cannot be locked."""
+    """Locks a folder until the descriptor is closed; None if unsupported."""
     try:
         number = os.open(folder, os.O_RDONLY)
     except OSError:

@@ -1,8 +1,8 @@
-"""Reading still images: PNG, JPEG, TIFF, WebP, BMP, DPX and EXR with their depth, profile and EXIF; AVIF,
-JPEG 2000, JPEG XL, PSD and PNM with their depth and profile.
+"""Reads still images with their depth and profile.
 
-FFmpeg's decoders give the pixels (AVIF: OpenCV, which knows images of tiles and transparency; TIFF and EXR: libraries);
-profile, EXIF and XMP are taken as blocks, see `rtface.media.formats.image_meta`.
+PNG, JPEG, TIFF, WebP, BMP, DPX and EXR keep EXIF as well; AVIF, JPEG 2000, JPEG XL, PSD and PNM do not. FFmpeg decodes
+the pixels (AVIF: OpenCV, which supports tiles and transparency; TIFF and EXR: libraries). Profile, EXIF and XMP are
+copied as blocks, see `rtface.media.formats.image_meta`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from rtface.stats import Stats
 from rtface.util.av_arrays import decode_by
 from rtface.util.foreign import open_regular
 
-# A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run of 144 in 8 bits takes 1.2 GB.
+# A negative of 4×5 inches at 4000 dpi has 320 megapixels. A run with 144 megapixels in 8 bits takes 1.2 GB.
 MAX_PIXELS = 350_000_000
 _CODECS = {
     "png": "png",
@@ -58,7 +58,7 @@ _CODECS = {
     "jp2": "jpeg2000",
 }
 _PNM = {b"1": "pbm", b"2": "pgm", b"3": "ppm", b"4": "pbm", b"5": "pgm", b"6": "ppm", b"7": "pam"}
-# EXIF orientation: clockwise quarter turns, then mirror, that make the stored image upright.
+# EXIF orientation: clockwise quarter turns, then mirroring, to make the stored image upright.
 _UPRIGHT = {
     1: (0, False),
     2: (0, True),
@@ -82,10 +82,10 @@ class Still:
     Attributes:
         path: as given.
         kind: as `rtface.media.formats.image_header.kind_of`.
-        frame: the image as stored (not turned), marked as new; its display says how it is turned.
+        frame: the image as stored (not turned), marked as new; its display has the orientation.
         meta: profile, EXIF and so on.
-        more: what else the file holds, in words ("holds 3 pages"); "" for nothing.
-        changed: what reading it changed, in words.
+        more: description of further contents ("holds 3 pages"), or "".
+        changed: descriptions of changes by reading.
         damaged: whether a part of its image is missing or damaged.
     """
 
@@ -99,8 +99,7 @@ class Still:
 
 
 def warn_left_out(folder: Path, stats: Stats) -> None:
-    """Warns of what a folder holds apart from the images that `list_images` takes; hidden files that are no images are
-    no part of it."""
+    """Warns of folder entries that `list_images` omits. Hidden files count only if they are images."""
     names = sorted(
         f"{p.name}/" if p.is_dir() else p.name
         for p in folder.iterdir()
@@ -126,10 +125,10 @@ def data_of(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_image(path: str | os.PathLike[str]) -> Still:
-    """Reads an image with its depth, colour model, profile and EXIF; palettes and 1-bit become RGB and gray.
+    """Reads an image with its depth, colour model, profile and EXIF. Palettes and 1-bit become RGB and gray.
 
     Raises:
-        InputMissing: it is not there or may not be read.
+        InputMissing: it does not exist or may not be read.
         InputError: it is empty, damaged, larger than the limit, or no image.
     """
     name, data = shown(path), data_of(path)
@@ -170,7 +169,7 @@ def read_image(path: str | os.PathLike[str]) -> Still:
 
 
 def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
-    """What cannot be read as it is, in words."""
+    """Describes changes by reading."""
     if (kind == "jpeg" and frame_header(data)[5:6] == b"\4") or meta.tiff_form.get(262) == (_INKS,):
         yield "CMYK became RGB"
     if set(meta.tiff_form.get(339, ())) & {_FLOAT}:
@@ -184,7 +183,7 @@ def _changed(data: bytes, kind: str, meta: ImageMetadata) -> Iterator[str]:
 
 @dataclass(slots=True)
 class Origin:
-    """The file that an image to be written was read from.
+    """The input file of an image to write.
 
     Attributes:
         path: as given.
@@ -200,14 +199,14 @@ class Origin:
 
 
 def read_origin(path: str | os.PathLike[str]) -> Origin:
-    """An image file without its samples; raises as `read_image`."""
+    """Reads an image file without its samples; raises as `read_image`."""
     data = data_of(path)
     kind = kind_of(data) or ""
     return Origin(os.fspath(path), kind, data, _tiff_meta(data) if kind == "tiff" else read_meta(data))
 
 
 def _decode(data: bytes, kind: str, name: str) -> tuple[av.VideoFrame, bool]:
-    """The image, and whether all of it could be decoded; formats but JPEG are refused where it could not."""
+    """Decodes an image; returns also whether it is complete. An incomplete one is an error, except for JPEG."""
     if (size := size_of(data)) is not None:
         _check_pixels(name, *size)
     if kind == "exr":
@@ -266,7 +265,7 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
     if image.format.name == "pal8":
         full = image.reformat(format="rgba")
         return full if is_transparent(full) else image.reformat(format="rgb24", threads=1)
-    if kind == "jpeg" and image.format.name == "gbrap":  # of CMYK
+    if kind == "jpeg" and image.format.name == "gbrap":  # from CMYK
         return image.reformat(format="gbrp", threads=1)
     if image.format.name.startswith("mono"):
         return image.reformat(format="gray", src_color_range=_FULL, dst_color_range=_FULL)
@@ -274,7 +273,7 @@ def _usable(image: av.VideoFrame, kind: str) -> av.VideoFrame:
 
 
 def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
-    """Upright RGB, with transparency where it has some."""
+    """Decodes to upright RGB, with transparency if there is any."""
     pixels = None
     with suppress(cv2.error):
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -298,7 +297,7 @@ def _decode_avif(data: bytes, name: str) -> av.VideoFrame:
 
 
 def scan_header(data: bytes) -> DpxHeader | ExrHeader | None:
-    """The header of a DPX or EXR, by a file's first bytes; None for other images and damaged ones."""
+    """Reads a DPX or EXR header from a file's first bytes. Returns None for other images and damaged ones."""
     kind = kind_of(data)
     try:
         return DpxHeader.read(data) if kind == "dpx" else ExrHeader.read(data) if kind == "exr" else None
@@ -324,15 +323,15 @@ def _decode_exr(data: bytes, name: str) -> av.VideoFrame:
 
 def _tiff_meta(data: bytes) -> ImageMetadata:
     tags, order = read_directory(data), order_of(data)
-    said = {number: found for number in _TIFF_READ if (found := numbers(tags, number, order))}
-    orientation = next((number for number in said.get(274, ()) if number in _UPRIGHT), 1)
+    read = {number: values for number in _TIFF_READ if (values := numbers(tags, number, order))}
+    orientation = next((number for number in read.get(274, ()) if number in _UPRIGHT), 1)
     meta = ImageMetadata(exif=exif_of_tiff(data, orientation), iptc=photoshop_of_tiff(data))
-    meta.tiff_shown = {number: (tags[number][0], said[number]) for number in TIFF_SHOWN if number in said}
-    meta.icc, meta.xmp = (bytes(said.get(n, ())) or None if tags.get(n, _NONE)[0] in _PLAIN else None for n in _BLOCKS)
-    meta.tiff_alpha = next((number for number in said.get(338, (0,)) if number in (0, 1, 2)), None)
-    meta.tiff_form = {number: said.get(number, (1,)) for number in TIFF_FORM}
-    with suppress(KeyError, TypeError, ZeroDivisionError):  # none, or none of an inch or a centimetre
-        across, down = (Fraction(*said[number]) for number in (282, 283))
-        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[said.get(296, (2,))[0]])
+    meta.tiff_shown = {number: (tags[number][0], read[number]) for number in TIFF_SHOWN if number in read}
+    meta.icc, meta.xmp = (bytes(read.get(n, ())) or None if tags.get(n, _NONE)[0] in _PLAIN else None for n in _BLOCKS)
+    meta.tiff_alpha = next((number for number in read.get(338, (0,)) if number in (0, 1, 2)), None)
+    meta.tiff_form = {number: read.get(number, (1,)) for number in TIFF_FORM}
+    with suppress(KeyError, TypeError, ZeroDivisionError):  # none, or not per inch or centimetre
+        across, down = (Fraction(*read[number]) for number in (282, 283))
+        meta.resolution = density(across, down, {2: Fraction(1), 3: CENTIMETRE}[read.get(296, (2,))[0]])
     settle(meta)
     return meta

@@ -1,6 +1,6 @@
-"""Writing still images: PNG, JPEG, TIFF, WebP and BMP with their depth, profile and EXIF.
+"""Writes PNG, JPEG, TIFF, WebP and BMP with depth, profile and EXIF.
 
-FFmpeg's encoders write the pixels (JPEG: `rtface.media.formats.jpeg`); profile, EXIF and XMP are put in as blocks.
+FFmpeg encodes the pixels (JPEG: `rtface.media.formats.jpeg`); profile, EXIF and XMP are inserted as blocks.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ from rtface.util.av_arrays import copy_image, encode_by, plane_rows
 from rtface.util.timecode import Timecode
 
 _COLORSPACE = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m": "SMPTE240M", "fcc": "FCC"}
-# By libjpeg's scale; a JPEG is never written coarser, so that a correction outlives it.
+# The minimum quality of a JPEG by libjpeg's scale, so that corrections survive.
 _QUALITY = 95
 SUFFIXES = {"png": ".png", "tiff": ".tif", "dpx": ".dpx", "exr": ".exr"}
 """Extensions of the stills of a film, by kind."""
 _FULL, _INCH = 2, 2
 _SHORT, _RATIONAL, _HEADER, _DEFLATE = 3, 5, 8, 8  # types of a TIFF's tags; bytes before its samples; compression
-_OF_FFMPEG = (282, 283, 296, 305)  # tags with a usual resolution and its name
+_OF_FFMPEG = (282, 283, 296, 305)  # tags of FFmpeg's default resolution and name
 _JPEG_FORMATS = {(2, 2): "yuvj420p", (2, 1): "yuvj422p", (1, 2): "yuvj440p", (4, 1): "yuvj411p"}
 ONLY_FROM_EXR = (
     "an EXR holds linear light, which is not computed from other samples here: it is written only where "
     "an EXR was read; name a DPX or TIFF"
 )
-# The longest side that a format, or the encoder used here, can hold.
+# The longest side that a format, or its encoder, allows.
 _LONGEST = {"webp": 16_383, "jpeg": 65_500}
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePlan:
-    """Where and as what an image is written; decided before any work.
+    """The destination and kind of an image, chosen before any work.
 
     Attributes:
-        target: the checked place.
+        target: the checked destination.
         kind: "png", "jpeg", "tiff", "webp" or "bmp".
     """
 
@@ -122,12 +122,12 @@ def write_image(
     still: Still | Origin | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes an image; it appears under its name only when it is whole.
+    """Writes an image atomically.
 
     Args:
-        frame: what to write.
-        plan: where to.
-        still, tags: as of `image_bytes`.
+        frame: the image.
+        plan: its destination and kind.
+        still, tags: as in `image_bytes`.
 
     Raises:
         OutputError: it cannot be encoded or written.
@@ -145,20 +145,20 @@ def image_bytes(
     rate: Fraction | None = None,
     timecode: Timecode | None = None,
 ) -> bytes:
-    """The file of an image.
+    """Encodes an image file.
 
-    PNG, TIFF and BMP keep every sample of RGB and gray images; JPEG keeps its planes, its subsampling and its
-    quantisation tables, or gets finer ones (quality 95 at least); WebP stays lossless where it was. YCbCr becomes RGB
-    where the format wants it. A turned image keeps its EXIF orientation in formats that viewers turn, and is turned
-    upright in the others.
+    PNG, TIFF and BMP keep every sample of RGB and gray images. JPEG keeps its planes, subsampling and quantisation
+    tables, or gets finer ones (quality 95 at least); WebP stays lossless if it was. YCbCr becomes RGB if the format
+    requires it. A turned image keeps its EXIF orientation in formats whose viewers apply it; in others it is turned
+    upright.
 
     Args:
-        frame: what it holds.
-        kind: as of `ImagePlan`.
+        frame: the image.
+        kind: as in `ImagePlan`.
         shown: its name, for messages.
-        still: what was read, whose profile, EXIF and XMP go along.
-        tags: what is done, see `rtface.media.marks.provenance.describe`; what of it is true of the frame is written.
-        rate, timecode: for the header of a DPX; a timecode replaces the header's own.
+        still: the input, whose profile, EXIF and XMP are kept.
+        tags: result of `rtface.media.marks.provenance.describe`; only those true of the frame are written.
+        rate, timecode: for the header of a DPX; a timecode replaces the header's.
 
     Raises:
         OutputError: it cannot be encoded.
@@ -193,7 +193,7 @@ def image_bytes(
             return rewrite_exr(_bytes_of(still), frame.image, tags=tags, timecode=timecode)
         return _encode_tiff(frame, meta, tags) if kind == "tiff" else _encode(frame, kind, meta, tags)
     except (av.FFmpegError, cv2.error, ValueError, struct.error) as error:
-        said = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
+        why = "not enough memory" if isinstance(error, MemoryError) else " ".join(str(error).split())
         raise OutputError(
             "{path}: an image of {width}×{height} could not be encoded as {kind} ({why}); choose another format, "
             "such as PNG",
@@ -202,12 +202,12 @@ def image_bytes(
             width=frame.image.width,
             height=frame.image.height,
             kind=kind.upper(),
-            why=said,
+            why=why,
         ) from error
 
 
 def upright(frame: Frame) -> Frame:
-    """The image turned and mirrored as its display says, as packed RGB (gray stays gray); display becomes plain."""
+    """Turns and mirrors the image upright and resets its display. It becomes packed RGB (gray stays gray)."""
     turns, mirror = frame.display.quarter_turns, frame.display.mirror
     if not turns and not mirror:
         return frame
@@ -219,7 +219,7 @@ def upright(frame: Frame) -> Frame:
 
 
 def _workable(frame: Frame) -> Frame:
-    """The image as gray, gray16le, rgb24, rgb48le, rgba or rgba64le, without loss but for YCbCr."""
+    """Converts to gray, gray16le, rgb24, rgb48le, rgba or rgba64le; lossless except YCbCr."""
     shape = pixel_format_info(frame.image.format.name)
     formats = {"gray": ("gray", "gray16le")}.get(shape.model, ("rgb24", "rgb48le"))
     pix_fmt = (("rgba", "rgba64le") if shape.alpha else formats)[shape.bits > 8]
@@ -271,7 +271,7 @@ def _encode(frame: Frame, kind: str, meta: ImageMetadata, tags: Mapping[str, str
 
 
 def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
-    """The image as planes that a JPEG holds: gray, or full-range BT.601 in the subsampling that it has."""
+    """Converts to planes of a JPEG: gray, or full-range BT.601 with the same subsampling."""
     shape = pixel_format_info(image.format.name)
     if shape.model == "gray":
         return _as(image, color, "gray")
@@ -282,7 +282,7 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
             if image.format.name == target
             else image.reformat(format=target, src_color_range=_FULL, dst_color_range=_FULL, threads=1)
         )
-    # JPEG is full range BT.601 (JFIF); 4:4:4, so that nothing of RGB is lost but rounding.
+    # JPEG is full-range BT.601 (JFIF); with 4:4:4, RGB loses only rounding.
     rgb = _as(image, color, "rgb24")
     return rgb.reformat(
         format="yuvj444p", dst_colorspace="ITU601", src_color_range=_FULL, dst_color_range=_FULL, threads=1
@@ -290,7 +290,7 @@ def _for_jpeg(image: av.VideoFrame, color: Color) -> av.VideoFrame:
 
 
 def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
-    """With the tables of the JPEG that was read, where those are finer than the least quality."""
+    """Encodes a JPEG with the finer of the input's and `_QUALITY`'s tables."""
     least = tables_of_quality(_QUALITY)
     planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
     tables = finer(meta.tables, least) if meta.tables else least
@@ -300,7 +300,7 @@ def _encode_jpeg(image: av.VideoFrame, meta: ImageMetadata) -> bytes:
 def _encode_dpx(
     frame: Frame, still: Still | Origin | None, rate: Fraction | None, timecode: Timecode | None, *, creator: str
 ) -> bytes:
-    """The file that was read with the samples that changed, or a new DPX: 8, 10 or 16 bits, RGB or gray."""
+    """Updates the input's DPX, or encodes a new one: 8, 10, 12 or 16 bits, RGB or gray."""
     old = _bytes_of(still) if still is not None and still.kind == "dpx" else b""
     if old and size_of(old) == (frame.image.width, frame.image.height):
         data = rewrite_dpx(old, frame.image)
@@ -315,8 +315,8 @@ def _encode_dpx(
         else ("gbrp10le" if shape.bits <= 10 else "gbrp12le" if shape.bits <= 12 else "rgb48le")
     )
     image = copy_image(_as(frame.image, frame.color, pix_fmt))
-    made = new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
-    return made[: COLOURS.start] + old[COLOURS] + made[COLOURS.stop :] if old else made
+    data = new_dpx(image, transfer=frame.color.transfer, rate=rate, timecode=timecode, creator=creator)
+    return data[: COLOURS.start] + old[COLOURS] + data[COLOURS.stop :] if old else data
 
 
 def _bytes_of(still: Still | Origin) -> bytes:
@@ -324,7 +324,7 @@ def _bytes_of(still: Still | Origin) -> bytes:
 
 
 def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | None) -> bytes:
-    """A TIFF by FFmpeg, in the byte order of its EXIF, as makers' notes have it, and with our tags."""
+    """Encodes a TIFF by FFmpeg with our tags. It has the byte order of its EXIF, on which makers' notes rely."""
     image, about = _workable(frame).image, meta.exif or exif_of(1)
     if (order := order_of(about)) == ">":
         image = av.VideoFrame.from_ndarray(image.to_ndarray().byteswap(), image.format.name)
@@ -332,15 +332,15 @@ def _encode_tiff(frame: Frame, meta: ImageMetadata, tags: Mapping[str, str] | No
     written = {n: tag for n, tag in read_directory(data).items() if n not in _OF_FFMPEG}
     form = {number: numbers(written, number, "<")[:1] or (1,) for number in TIFF_FORM}
     same = all((value,) == form[number] for number, values in meta.tiff_form.items() for value in values)
-    said = {number: tag_of(tag[0], numbers(written, number, "<"), order) for number, tag in written.items()}
-    said[259] = tag_of(_SHORT, (_DEFLATE,), order)  # of TIFF 6.0's supplement; FFmpeg gives it an older number
-    said |= {n: tag_of(*tag, order) for n, tag in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES}
+    entries = {number: tag_of(tag[0], numbers(written, number, "<"), order) for number, tag in written.items()}
+    entries[259] = tag_of(_SHORT, (_DEFLATE,), order)  # of TIFF 6.0's supplement; FFmpeg writes an older number
+    entries |= {n: tag_of(*tag, order) for n, tag in meta.tiff_shown.items() if same or n not in TIFF_OF_VALUES}
     if pixel_format_info(image.format.name).alpha:
-        said[338] = tag_of(_SHORT, (2 if meta.tiff_alpha is None else meta.tiff_alpha,), order)
+        entries[338] = tag_of(_SHORT, (2 if meta.tiff_alpha is None else meta.tiff_alpha,), order)
     for number, ratio in zip((282, 283), meta.resolution or (), strict=False):
-        said[number] = tag_of(_RATIONAL, ratio.limit_denominator(1 << 16).as_integer_ratio(), order)
-        said[296] = tag_of(_SHORT, (_INCH,), order)
-    whole: Directory = {**said, **{n: tag for n, tag in read_directory(about).items() if n not in TIFF_FORM}}
+        entries[number] = tag_of(_RATIONAL, ratio.limit_denominator(1 << 16).as_integer_ratio(), order)
+        entries[296] = tag_of(_SHORT, (_INCH,), order)
+    whole: Directory = {**entries, **{n: tag for n, tag in read_directory(about).items() if n not in TIFF_FORM}}
     whole |= {34675: (7, len(meta.icc), meta.icc)} if meta.icc else {}
     whole |= {700: (1, len(meta.xmp), meta.xmp)} if meta.xmp else {}
     whole |= photoshop_tags(meta.iptc) if meta.iptc else {}

@@ -1,4 +1,4 @@
-"""Still images: one by one, a folder of them, or a folder as a film."""
+"""Exports still images: single ones, folders, and folders as films."""
 
 from rtface.media.files.image_names import IMAGE_KINDS, list_images
 from rtface.media.stills.image_read import Still, read_image

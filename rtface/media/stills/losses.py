@@ -1,4 +1,4 @@
-"""What of a still its output does not hold, in words."""
+"""Describes the parts of a still that its output does not keep."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HOLDS = {
     "bmp": ("resolution",),
 }
 DAMAGED = "a part of its image is missing or damaged"
-_USUAL = (72, 96)  # of an inch: what programs write that know none
-_NAMED = 5  # parts that are not kept
-# PNG chunks that say how to show samples: those that a profile stands above, as of sRGB, and the others.
+_USUAL = (72, 96)  # per inch: defaults of programs
+_NAMED = 5  # number of lost parts to list
+# PNG chunks for display: those that a profile overrides, with sRGB's values, and the others.
 _SRGB = {
     b"gAMA": struct.pack(">I", 45455),
     b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
@@ -33,26 +33,26 @@ _SEGMENT = 65_000  # bytes of a JPEG's EXIF or XMP
 
 
 def losses(still: Still, kind: str) -> list[str]:
-    """What of a still an image of a kind (as `rtface.media.stills.image_write.ImagePlan`) will not hold, in words."""
-    found = [f"{still.more}, and only its first image is read and written"] if still.more else []
-    found += [*(still.damaged * (DAMAGED,)), *still.changed]
+    """Lists what an output of a kind loses of a still. Kinds are those of `ImagePlan`."""
+    lines = [f"{still.more}, and only its first image is read and written"] if still.more else []
+    lines += [*(still.damaged * (DAMAGED,)), *still.changed]
     if kind == still.kind and kind in ("dpx", "exr"):  # the file itself, with other samples
-        return found
+        return lines
     image = still.frame.image
     bits, most = pixel_format_info(image.format.name).bits, _SAMPLES.get(kind, 16)
     if most < bits <= 16:
-        found.append(f"{bits} bits a sample become {most}")
+        lines.append(f"{bits} bits a sample become {most}")
     if kind in _OPAQUE and is_transparent(image):
-        found.append("its transparency is left out")
+        lines.append("its transparency is left out")
     if without := [what for what in _carried(still, kind) if what not in _HOLDS.get(kind, ())]:
-        found.append(f"the {kind.upper()} gets none of its {', '.join(without)}")
+        lines.append(f"the {kind.upper()} gets none of its {', '.join(without)}")
     if unkept := still.meta.unkept:
-        found.append(f"{', '.join(unkept[:_NAMED])}{' …' if unkept[_NAMED:] else ''}: not kept")
-    return found
+        lines.append(f"{', '.join(unkept[:_NAMED])}{' …' if unkept[_NAMED:] else ''}: not kept")
+    return lines
 
 
 def _carried(still: Still, kind: str) -> Iterator[str]:
-    """What a still has besides its samples and an output of a kind may have no place for."""
+    """Yields metadata of a still that its output may not store."""
     meta, short = still.meta, kind == "jpeg"
     if meta.icc:
         yield "gray colour profile" if kind == "webp" and meta.icc[16:20] == b"GRAY" else "colour profile"

@@ -1,8 +1,7 @@
-"""Samples of TIFF, JPEG XL and PSD files by OpenImageIO.
+"""Decodes TIFF, JPEG XL and PSD files by OpenImageIO.
 
-Of a TIFF FFmpeg shows tiles, JPEG and half floats as noise, without a word; the others it does not read. EXIF and XMP
-are not taken from the library, as it reads them into other names: a camera's notes and most of what XMP says would be
-lost.
+FFmpeg silently decodes tiles, JPEG and half floats in TIFF as noise, and does not read the others. EXIF and XMP are not
+taken from the library: it renames them, and would lose a camera's notes and most of XMP.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-_WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # gray from white on; the kinds of colours that become gray or RGB
+_WHITE, _RGB, _COLOURS = 0, 2, (0, 1, 2, 3, 5, 6)  # inverted gray; photometric interpretations that become gray or RGB
 _MEMORY_MB = 4096
 KINDS = ("tiff", "jxl", "psd")
 _FORMATS = {
@@ -24,24 +23,25 @@ _FORMATS = {
 
 
 def decode_by_oiio(path: str | os.PathLike[str], most: int) -> tuple[av.VideoFrame, int, bytes | None]:
-    """The first image, as gray, RGB or RGBA of 8 or 16 bits or RGB of floats; the number of images; ICC profile.
+    """Returns the first image, the number of images, and the ICC profile. The image is gray, RGB or RGBA of 8 or 16
+    bits, or RGB of floats.
 
     Raises:
-        ValueError: it is damaged, of a kind that is not read, or has more than `most` pixels.
+        ValueError: it is damaged, unsupported, or has more than `most` pixels.
     """
     name = os.fspath(path)
     if name.encode(errors="replace").decode() == name:
         return _decoded(name, most)
-    with Path(path).open("rb") as file:  # the library takes names in UTF-8 only
+    with Path(path).open("rb") as file:  # the library accepts only names in UTF-8
         return _decoded(f"/dev/fd/{file.fileno()}", most)
 
 
 def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
-    import OpenImageIO  # only where there is such a file
+    import OpenImageIO  # only if there is such a file
 
     OpenImageIO.attribute("limits:imagesize_MB", _MEMORY_MB)
     hints = OpenImageIO.ImageSpec()
-    hints["oiio:UnassociatedAlpha"] = 1  # as they lie in the file
+    hints["oiio:UnassociatedAlpha"] = 1  # as stored in the file
     file = OpenImageIO.ImageInput.open(name, hints)
     if file is None:
         raise ValueError(OpenImageIO.geterror().partition("\n")[0])
@@ -56,7 +56,7 @@ def _decoded(name: str, most: int) -> tuple[av.VideoFrame, int, bytes | None]:
         raise ValueError(file.geterror().partition("\n")[0])
     if count == 2:
         pixels = pixels[..., [0, 0, 0, 1]]
-    if colours == _WHITE and kind == "uint16":  # samples of 8 bits are inverted already
+    if colours == _WHITE and kind == "uint16":  # the library inverts 8-bit samples itself
         pixels = ~pixels
     shape = _FORMATS[kind][max(0, pixels.shape[2] - 2)]
     profile, pages = spec.getattribute("ICCProfile"), 1

@@ -1,4 +1,4 @@
-"""A folder of stills as one film."""
+"""Reads a folder of stills as one film."""
 
 from __future__ import annotations
 
@@ -33,29 +33,27 @@ from rtface.redaction import shown
 from rtface.stats import Stats
 from rtface.util.timecode import Timecode
 
-_NAMED = 100  # images that cannot be read and are named one by one
+_NAMED = 100  # number of unreadable images to name one by one
 
 
 class SequenceSource:
-    """Yields the images of a folder as frames of one film, upright, in the size and format of the first that
-    can be read.
+    """Yields a folder's images as upright frames of one film. They have size and format of the first readable one.
 
-    They come in the natural order of their names. An image that cannot be read, and a number that is missing between
-    two names, keep their time: the frame before is repeated there, with a warning; before the first image that can be
-    read, that one.
+    They come in the natural order of their names. Unreadable images and missing numbers keep their time: the frame
+    before is repeated, with a warning. Before the first readable image, that one is repeated.
 
     Args:
-        folder: holds the images; all should have one size.
-        fps: frames a second; None takes what DPX and EXR headers say, else 25.
+        folder: folder of the images, which should have one size.
+        fps: frames per second; None takes that of DPX and EXR headers, else 25.
         start, end: cut in seconds.
-        transfer: how the samples encode light; None takes what DPX headers say. An EXR is always linear.
+        transfer: transfer function of the samples; None takes that of DPX headers. An EXR is always linear.
         stats: receives counters and warnings.
-        strict: raise InputError where an image is missing, unreadable or of another size, instead of warning.
-        hold: repeat a frame where an image is missing; False for a folder of stills, whose names keep its place.
-        scale: the size that frames are enlarged to (``--scale``); None for their own.
+        strict: raise InputError for missing, unreadable or differently sized images instead of warning.
+        hold: repeat a frame for a missing image; False for a folder of stills, whose names keep their places.
+        scale: size to enlarge frames to (``--scale``); None for none.
 
     Raises:
-        InputMissing, InputError: no folder, no image in it, or none that can be read.
+        InputMissing, InputError: no folder, no image in it, or no readable one.
         UsageError: the cut leaves nothing, fps is not positive, or frames cannot have that size.
     """
 
@@ -77,8 +75,8 @@ class SequenceSource:
         paths = list_images(folder)
         warn_left_out(Path(folder), self._stats)
         self._header, headed = _header_of(paths)
-        said = self._header.rate if self._header else None
-        self._rate = rate = Fraction(fps or said or 25).limit_denominator(1_001_000)
+        stated = self._header.rate if self._header else None
+        self._rate = rate = Fraction(fps or stated or 25).limit_denominator(1_001_000)
         if rate <= 0 or fps == 0:
             raise UsageError("{--fps:{value}}: give the frames a second, such as 25", code="fps_value", value=fps)
         places = _with_gaps(paths)
@@ -100,7 +98,7 @@ class SequenceSource:
         files = [path for path in self._paths if path]
         self._unique = len({path.stem for path in files}) == len(files)
         self._shape: tuple[int, int, str] | None = None
-        self._shown, self._begin = self._first_readable([*before, *files])  # the last one that could be read
+        self._shown, self._begin = self._first_readable([*before, *files])  # the last readable one
         self._read_first = self._shown
         timecode = self._header.timecode_at(rate) if self._header else None
         self.info = self._describe(shown(folder), start, end, timecode and timecode.plus(-places.index(headed)))
@@ -116,7 +114,7 @@ class SequenceSource:
                 yield frame
 
     def _read(self, place: int, path: Path) -> Frame | None:
-        """The frame of a file; None, with a warning, where it cannot be read."""
+        """Reads the frame of a file; warns and returns None if unreadable."""
         try:
             frame = self._begin if place == 0 and path == self._read_first else self._frame(place, path)
         except InputError as error:
@@ -136,7 +134,7 @@ class SequenceSource:
         return frame
 
     def _first_readable(self, paths: list[Path]) -> tuple[Path, Frame]:
-        """The first of some files that can be read, and its frame."""
+        """Returns the first readable file, and its frame."""
         faults: list[InputError] = []
         for path in paths:
             try:
@@ -148,11 +146,10 @@ class SequenceSource:
         raise faults[0]
 
     def go_to(self, time: Fraction, stats: Stats) -> None:
-        """Leaves out the images before a time, in seconds of the film, but for the one that is repeated where the next
-        cannot be read.
+        """Skips the images before a time. The last one of these replaces the next if that is unreadable.
 
         Args:
-            time: of the first frame that is given.
+            time: time of the next frame, in seconds of the film.
             stats: receives counters and warnings from now on.
         """
         self._next = max(0, ceil(time * self._rate) - self._first)
@@ -161,14 +158,14 @@ class SequenceSource:
         self._stats = stats
 
     def others(self) -> Iterator[Packet | Fraction]:
-        """The packets of other streams, as `rtface.media.read.source.FileSource.others`: there are none."""
+        """Returns no packets: a folder has no other streams."""
         return iter(())
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Does nothing: no file is open."""
 
     def path_of(self, frame: Frame) -> Path | None:
-        """The file of a frame; None where its samples are not those of the file (scaled, or turned upright)."""
+        """Returns a frame's file; None if its samples differ (scaled, turned)."""
         return None if frame.pts - self._first in self._resized else self._file(frame.pts)
 
     def _file(self, pts: int) -> Path | None:
@@ -176,24 +173,23 @@ class SequenceSource:
         return self._paths[place] if 0 <= place < len(self._paths) else None
 
     def bytes_at(self, pts: int) -> bytes | None:
-        """The file of the frame at a time; None without one. Raises InputMissing."""
+        """Reads the file of the frame at `pts`, or returns None. Raises InputMissing."""
         path = self._file(pts)
         return None if path is None else data_of(path)
 
     def files_without(self, frames: Container[int]) -> list[Path]:
-        """The files for which there is none of these frames, by pts: those that could not be read."""
+        """Returns the files without any of these frames (pts): unreadable ones."""
         return [path for pts, path in enumerate(self._paths, self._first) if path and pts not in frames]
 
     def name_at(self, pts: int, suffix: str) -> str | None:
-        """What the file of the frame at a time is called in a folder of another kind or the same; None where names
-        would repeat."""
+        """Returns an output name for `pts`; None if names would repeat."""
         path = self._file(pts)
         if path is None or not self._unique:
             return None
         return path.name if IMAGE_KINDS.get(path.suffix.lower()) == IMAGE_KINDS[suffix] else path.stem + suffix
 
     def _check_numbers(self, folder: str) -> None:
-        """Says which numbers are missing among the names; InputError with `strict`."""
+        """Reports missing numbers among the names; raises InputError with `strict`."""
         held = None in self._paths
         if not (gaps := [*_gaps([path for path in self._paths if path]).values()]):
             return
@@ -250,7 +246,7 @@ class SequenceSource:
         assert self._shape is not None
         width, height, decoded = self._shape
         files = [path for path in self._paths if path]
-        # There is no container, hence no stream that could be a template; sinks ask the enhanced one only for its tags.
+        # Without a container there is no template stream; sinks use only the tags of the enhanced one.
         stream = StreamInfo(0, "video", "stills", None, Disposition.default, {}, True, cast(Stream, None))
         info = MediaInfo(
             path=folder,
@@ -284,13 +280,13 @@ class SequenceSource:
                     folder=folder,
                     count=len(files),
                     rate=float(self._rate),
-                    said=self._said(),
+                    said=self._transfer_note(),
                 )
             ],
         )
         return enlarged(info, self._begin, decoded)
 
-    def _said(self) -> str:
+    def _transfer_note(self) -> str:
         if self._transfer is not None and not isinstance(self._header, ExrHeader):
             taken = "video" if self._transfer == "sdr" else self._transfer
             return Message(", taken as {transfer} ({--transfer})", code="taken_as", transfer=taken)
@@ -301,16 +297,16 @@ class SequenceSource:
 
 
 def _gaps(paths: list[Path]) -> dict[int, tuple[int, int]]:
-    """First and last of the numbers that are missing before an image, by its index."""
-    numbers = [int(found[-1]) for path in paths if (found := re.findall(r"\d+", path.stem))]
+    """Returns first and last missing number before an image, by its index."""
+    numbers = [int(digits[-1]) for path in paths if (digits := re.findall(r"\d+", path.stem))]
     if len(numbers) != len(paths):
         return {}
     return {k: (one + 1, other - 1) for k, (one, other) in enumerate(itertools.pairwise(numbers), 1) if other > one + 1}
 
 
 def _with_gaps(paths: list[Path]) -> list[Path | None]:
-    """The images in order, and None in place of every number that is missing between two. Without these where more are
-    missing than there are: such numbers are no frames' (times, cameras' counters)."""
+    """Returns the images in order, with None for each missing number. If more are missing than there are, the gaps are
+    ignored: such numbers are not those of frames (times, camera counters)."""
     missing = {k: last - first + 1 for k, (first, last) in _gaps(paths).items()}
     if sum(missing.values()) > len(paths):
         return [*paths]
@@ -318,7 +314,7 @@ def _with_gaps(paths: list[Path]) -> list[Path | None]:
 
 
 def _header_of(paths: list[Path]) -> tuple[DpxHeader | ExrHeader | None, Path]:
-    """The first header of DPX and EXR that can be read, and its file; None for a folder of other images."""
+    """Returns the first readable DPX or EXR header and its file."""
     for path in paths:
         if path is paths[0] or IMAGE_KINDS.get(path.suffix.lower()) in ("dpx", "exr"):
             with suppress(OSError), path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The frames of a film as the bytes of stills."""
+"""Encodes frames of a film as stills."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rtface.util.timecode import Timecode
 
 
 class StillEncoder:
-    """Encodes each frame as a still, upright, at the film's own depth.
+    """Encodes each frame as an upright still at the film's depth.
 
     Args:
         info: the input.
-        kind: of the stills: "png", "tiff", "dpx" or "exr".
+        kind: kind of the stills: "png", "tiff", "dpx" or "exr".
         source: the folder that is read as a film; None for a film.
-        timecode: of the first still, for DPX and EXR; None leaves the header's.
-        tags: what was done, see `rtface.media.marks.provenance.describe`; a still says as much of it as is true.
+        timecode: timecode of the first still, for DPX and EXR; None keeps the header's.
+        tags: result of `rtface.media.marks.provenance.describe`; a still gets those that are true of it.
 
     Attributes:
         kind, source: as given.
@@ -42,10 +42,10 @@ class StillEncoder:
         self._enlarged = info.decoded is not None
 
     def encode(self, frame: Frame, shown: str) -> bytes | None:
-        """The bytes of a frame's still; None for those of the input's file, where nothing was changed on the frame.
+        """Encodes a frame's still; returns None for an unchanged input file.
 
         Args:
-            frame: of the film.
+            frame: a frame of the film.
             shown: name of the still, for messages.
 
         Raises:
