@@ -33,7 +33,7 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def find_bytes(file: BinaryIO, wanted: bytes, at: int, size: int) -> int:
-    """Returns the next offset of bytes in a file, or `size`, its end."""
+    """Returns the next offset of bytes in a file, or its end."""
     while at < size:
         file.seek(at)
         if (offset := file.read(_STEP_BYTES).find(wanted)) >= 0:

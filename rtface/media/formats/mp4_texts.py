@@ -1,4 +1,4 @@
-"""Joins simultaneous texts of MP4 and MOV tracks, which show one text at once."""
+"""Joins simultaneous texts for MP4 and MOV, whose tracks show one each."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TextTrack:
         self.joined = 0
 
     def split(self, packet: av.Packet[Any], now: float) -> Iterator[av.Packet[Any]]:
-        """Yields the packet in the track's units, and a blank at its end. Nothing without text or duration.
+        """Yields a packet in the track's units, then a blank. Nothing without text or duration.
 
         Without a time it begins `now`, in seconds.
         """
