@@ -78,7 +78,7 @@ def unheld(
     film: Mapping[str, str],
     streams: Iterable[tuple[int, Mapping[str, str], Disposition]],
 ) -> list[str]:
-    """Lists the facts that a container cannot store, by streams.
+    """Lists the facts that a container cannot store, per stream.
 
     Args:
         format: FFmpeg's name of the container.
@@ -100,7 +100,7 @@ def unheld(
 def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
     """Lists keys that are not in `held`. None holds all but stream dates.
 
-    A stream date on the day of the `film` does not count as one.
+    A stream's creation time is listed only if its day differs from the film's.
     """
     return [
         name

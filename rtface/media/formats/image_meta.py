@@ -140,7 +140,8 @@ def read_meta(data: bytes) -> ImageMetadata:
 
 
 def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
-    """Lists contents of a file besides its image that are lost. `more`: whether `more_of` it lies behind the end."""
+    """Lists parts of a file that are neither its image nor kept. `more`: whether there is `more_of` it, after the
+    end."""
     names, end = list[str](), None
     if kind == "png":
         end = len(PNG)
@@ -172,14 +173,14 @@ def settle(meta: ImageMetadata) -> None:
 
 def density(across: float | Fraction, down: float | Fraction, unit: Fraction) -> tuple[Fraction, Fraction] | None:
     """Converts samples of a unit to samples of an inch. `unit` is an inch in units. None for zero or implausible
-    values."""
+    ones."""
     resolution = Fraction(across) * unit, Fraction(down) * unit
     return resolution if min(resolution) > 0 and max(resolution) < _DENSEST else None
 
 
 def _read_boxes(data: bytes) -> ImageMetadata:
-    """Reads metadata of AVIF and JPEG 2000. Of both the ICC profile in "colr" (AVIF has a four-letter type there, JPEG
-    2000 a number); EXIF and XMP of JPEG 2000; AVIF's colour code points as a PNG chunk."""
+    """Reads metadata of AVIF and JPEG 2000. Both have an ICC profile in "colr" (AVIF with a four-letter type, JPEG 2000
+    with a number). JPEG 2000 also has EXIF and XMP; AVIF's colour code points become a PNG chunk."""
     meta, at = ImageMetadata(), 0
     for kind, size in boxes(io.BytesIO(data)):
         body, at = data[at + 8 : at + size], at + size

@@ -61,9 +61,9 @@ def note_picture(
     projection: bytes = b"",
     webm: bool = False,
 ) -> bool:
-    """Writes a video track's shape, HDR and projection into a finished film. The film is FFmpeg's. Nothing after the
-    header moves: a Void element before it gives the room. Returns False where that is too small; the HDR metadata is
-    left out then.
+    """Writes a video track's shape, HDR and projection into a finished film. FFmpeg must have written it. Nothing after
+    the header moves: a Void element before Tracks gives the room. Returns False where that is too small; the HDR
+    metadata is left out then.
 
     Args:
         file: the film.

@@ -14,8 +14,7 @@ _STEP_BYTES = 1 << 20
 
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Yields type and size of top-level boxes. The last may be open to the file's end. Stops at the first invalid
-    one."""
+    """Yields type and size of top-level boxes. The last may be open-ended. Stops at the first invalid one."""
     at = 0
     while True:
         file.seek(at)
@@ -78,8 +77,8 @@ _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
-    """Returns the first sample entry of a video track. The film is FFmpeg's. Gives the boxes around the entry, and its
-    body, which begins with the fixed fields."""
+    """Returns a video track's first sample entry in a film of FFmpeg's. Gives the boxes around the entry, and its body,
+    which begins with the fixed fields."""
     videos = [track for track in inner_boxes(moov, 8, len(moov), b"trak") if kind_of_track(moov, track) == b"vide"]
     if number >= len(videos):
         return None
@@ -110,8 +109,8 @@ def note_picture(
     hdr: HdrMetadata | None = None,
     boxes: bytes = b"",
 ) -> None:
-    """Writes a video track's shape and boxes into a finished film's index. The film is FFmpeg's. An index before the
-    end of the file cannot grow: then only the shape is written.
+    """Writes a video track's shape and boxes into a finished film's index. FFmpeg must have written the film. An index
+    before the end of the file cannot grow: then only the shape is written.
 
     Args:
         file: the film.

@@ -1,4 +1,4 @@
-"""Checks whether the index of an MP4 or MOV film is complete. The same for those of its fragments."""
+"""Checks the index of an MP4 or MOV film and its fragments."""
 
 from __future__ import annotations
 

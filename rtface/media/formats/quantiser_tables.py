@@ -77,7 +77,7 @@ _AC_10 = (
 )
 # The same for VP8 (RFC 6386, 14.1).
 _AC_VP8 = ((0, 4), (54, 58), (83, 116), (102, 173), (116, 229), (118, 239), (119, 245), (120, 249), (127, 284))
-# JPEG coefficients whose steps count, in zigzag order.
+# JPEG coefficients whose steps are averaged, in zigzag order.
 _LOW = slice(1, 21)
 
 

@@ -89,7 +89,7 @@ def _written(tags: Directory, order: str, at: int) -> bytes:
 
 
 def with_directory(data: bytes, tags: Directory) -> bytes:
-    """Returns a TIFF structure with a new only directory. Values of the old one stay in place."""
+    """Returns a TIFF structure with a single new directory. Values of the old one stay in place."""
     data += bytes(len(data) % 2)
     return (
         data[:4] + struct.pack(order_of(data) + "I", len(data)) + data[8:] + _written(tags, order_of(data), len(data))

@@ -90,7 +90,7 @@ def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
 
 
 def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
-    """Sets static HDR metadata as encoder parameters. FFmpeg takes them from no frame that PyAV passes. With `held` the
+    """Sets static HDR metadata as encoder parameters. FFmpeg ignores those on frames from PyAV. With `held` the
     container stores them."""
     plan.warnings += [
         f"{kind} metadata that changes from frame to frame is left out; HDR10 stays" for kind in hdr.dynamic

@@ -21,7 +21,7 @@ from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
-# Frames from which on libx265 sets decoding times; of fewer frames, all in order, they are uninitialised.
+# From this many frames on libx265 sets decoding times; for fewer, which come in order, they are uninitialised.
 _REORDERED = 3
 
 

@@ -67,7 +67,7 @@ class IntraCopy:
     partly: Message | None = None
 
     def opened(self, video: VideoPlan, source: bytes) -> av.VideoCodecContext | JpegEncoder:
-        """Opens an encoder without delay, for a frame of this packet."""
+        """Opens a zero-delay encoder for the frame of a packet."""
         if self.codec == "mjpeg":
             return JpegEncoder(quantisation_tables(source) or tables_of_quality(_QUALITY))
         return opened_intra(video)
@@ -170,7 +170,7 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
 
 
 def opened_intra(video: VideoPlan) -> av.VideoCodecContext:
-    """Opens an encoder without delay."""
+    """Opens a zero-delay encoder."""
     context = new_context(video)
     context.thread_type = "SLICE"
     open_encoder(context)

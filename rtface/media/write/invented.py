@@ -1,8 +1,7 @@
-"""Writes the map of invented detail as a separate film (`--invented`). It is grey FFV1 in Matroska, with the output's
-times.
+"""Writes the map of invented detail as a separate film (`--invented`).
 
-The value of a sample is how far the output's sample may be from the truth, in code values of 8 bits (full range); 0
-where the output has the input's sample bit for bit.
+It is grey FFV1 in Matroska, with the output's times. The value of a sample is how far the output's sample may be from
+the truth, in code values of 8 bits (full range); 0 where the output has the input's sample bit for bit.
 """
 
 from __future__ import annotations

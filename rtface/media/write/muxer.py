@@ -24,7 +24,7 @@ WAITING_BYTES = 32 << 20
 _MUXER_BYTES = 32 << 20
 # A crash loses the frames inside the encoder (its look-ahead: some 40 with libx264), and half a second or this much.
 _PIECE_BYTES = 1 << 20
-# MP4 writes its header when every stream has sent a packet, or after this.
+# MP4 writes its header when every stream has sent a packet, or after this time or size.
 _SILENT_S, SILENT_BYTES = 5, 16 << 20
 
 

@@ -2,9 +2,8 @@
 
 It also configures the encoder. Encoded frames of H.264 and HEVC get parameter sets with another number (H.264: x264's
 `sps-id`; HEVC: x265's units are changed). These are in the header of the output (avcC, hvcC, CodecPrivate) with those
-of the input, or in the stream where the input has start codes; in HEVC also before each keyframe. So no coded slice of
-the input is changed, and a decoder has both sets from any starting point. Intra codecs:
-`rtface.media.write.intra_copy`.
+of the input, or in the stream where the input has start codes; in HEVC also before each keyframe. So no coded input
+slice is changed, and a decoder has both sets from any starting point. Intra codecs: `rtface.media.write.intra_copy`.
 """
 
 from __future__ import annotations

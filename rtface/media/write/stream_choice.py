@@ -132,8 +132,7 @@ def called(stream: StreamInfo) -> str:
 
 
 def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
-    """Returns a stream's plan and a note for the user. The plan is None where the container cannot hold it in any
-    form."""
+    """Returns a stream's plan and a note for the user. None for the plan where the container cannot hold it."""
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
@@ -167,8 +166,7 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
 
 
 def is_pcm(codec: str) -> bool:
-    """Tells whether a codec is PCM, companded PCM, ADPCM or lossless. Its decoded samples are then all that the sound
-    has."""
+    """Tells whether a codec is PCM, companded PCM, ADPCM or lossless. Decoded samples then keep all of the sound."""
     return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
 
 

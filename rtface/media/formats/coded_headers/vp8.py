@@ -17,8 +17,7 @@ class Vp8Frames:
         self._shares = [1.0, 0.0, 0.0, 0.0]
 
     def read(self, data: bytes) -> list[tuple[int, float]]:
-        """Returns a frame's quantiser indices and their shares. Segment probabilities give the expected shares of the
-        frame.
+        """Returns a frame's quantiser indices and their shares of it. Segment probabilities give the expected shares.
 
         Raises:
             IndexError, ValueError: it is damaged.
