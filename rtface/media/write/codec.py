@@ -183,7 +183,7 @@ def encoder_of(name: str) -> av.Codec:
         if (encoder := av.Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
             return encoder
     raise UsageError(
-        "{--codec:{name}}: there is no such encoder of frames here; known ones: {codecs}",
+        "{--codec:{name}}: there is no such encoder for video here; available: {codecs}",
         code="codec_unknown",
         name=name,
         codecs=", ".join(sorted({*ALIASES, *FAMILIES})),

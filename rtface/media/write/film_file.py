@@ -118,7 +118,7 @@ class FilmFile:
             self._first = pts
         late = (pts - self._first) * self.plan.video.time_base * self.plan.video.rate - self.frames
         if self.plan.format == "mxf" and abs(late) >= Fraction(1, 2):
-            line = "{path}: MXF shows frames at even distances, and those of the input are not"
+            line = "{path}: MXF shows frames at equal intervals, but the input's are unequal"
             lose(self.plan.video, self.stats, "mxf_spacing", Message(line, code="mxf_spacing", path=self.plan.path))
         self._recent.append(pts)
         self.frames += 1

@@ -147,7 +147,7 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
         return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out, {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (
-            f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
+            f"sound ({named(stream)}) is announced, but none is near the beginning of the film: it is left out"
         )
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""

@@ -221,7 +221,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
         if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
-            note = f"its timecode {code} is of no picture, and is left out"
+            note = f"its timecode {code} belongs to no picture, and is left out"
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
             if choice.action == "drop" or (
@@ -231,9 +231,8 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     sounds, searched = [one for one in info.streams if one.kind == "audio"], Path(info.path)
     if sounds and all(one.silent for one in sounds) and not (searched.is_file() and (info.size or 0) <= FARTHEST):
         raise OutputError(
-            "{path}: the only sound of the film is announced, but nothing of it came in its beginning, so that it "
-            "would be lost; give a file whose sound begins within {most} MB in place of this, "
-            "or leave the sound out: {--drop:audio}",
+            "{path}: the film's only sound is announced, but none came near the beginning, so it would be lost; "
+            "use a file whose sound begins within {most} MB instead, or leave the sound out: {--drop:audio}",
             code="sound_lost",
             most=FARTHEST >> 20,
             path=plan.path,
@@ -281,7 +280,7 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     lost = unheld(plan.format, plan.info.metadata, facts)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
     message = Message(
-        "{container} has no place for all that the input says of its streams ({facts}): it is left out{advice}",
+        "{container} cannot store all facts about the input's streams ({facts}): they are left out{advice}",
         code="facts_lost",
         container=plan.format,
         facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
