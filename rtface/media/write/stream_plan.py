@@ -280,7 +280,7 @@ def _facts_lost(plan: OutputPlan) -> list[Message]:
     lost = unheld(plan.format, plan.info.metadata, facts)
     holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
     message = Message(
-        "{container} cannot store all facts about the input's streams ({facts}): they are left out{advice}",
+        "{container} has no place for all facts about the input's streams ({facts}): they are left out{advice}",
         code="facts_lost",
         container=plan.format,
         facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
