@@ -101,7 +101,7 @@ class FilmWriter:
                 )
             else:
                 error.message += Message("; what was done is in {path}", code="done_is_in", path=partial)
-        beside = self.sink.beside if isinstance(self.sink, CompanionSink) else ()
+        beside = self.sink.partials if isinstance(self.sink, CompanionSink) else ()
         if beside := [path for path in beside if path not in str(error)]:
             error.message += Message(
                 "; the other films so far are in {paths}", code="belonging_is_in", paths=", ".join(beside)

@@ -1,1 +1,1 @@
-"""What formats say, read without FFmpeg: containers, headers of frames, colour tags, pixel formats."""
+"""Reads containers, frame headers, colour tags and pixel formats without FFmpeg."""

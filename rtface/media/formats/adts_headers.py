@@ -1,4 +1,4 @@
-"""AAC's two short headers: the ADTS header of one frame, and the AudioSpecificConfig of a stream (ISO 14496-3)."""
+"""The two short headers of AAC: ADTS for a frame, AudioSpecificConfig for a stream (ISO 14496-3)."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from rtface.media.formats.coded_headers.bits import Bits
 
 RATES = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 _LOW_COMPLEXITY, _SBR, _PARAMETRIC_STEREO = 2, 5, 29
-_HEADER = 7
+_HEADER_BYTES = 7
 
 
 def adts_config(data: bytes) -> tuple[bytes, int]:
-    """The AudioSpecificConfig that a frame's ADTS header stands for, and the header's length; (b"", 0) without one."""
-    if len(data) < _HEADER or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+    """Returns a frame's AudioSpecificConfig and the length of its ADTS header. (b"", 0) without one."""
+    if len(data) < _HEADER_BYTES or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
         return b"", 0
     kind, rate = (data[2] >> 6) + 1, data[2] >> 2 & 15
     channels = (data[2] & 1) << 2 | data[3] >> 6
-    return _config(kind, rate, channels), _HEADER if data[1] & 1 else 9
+    return _config(kind, rate, channels), _HEADER_BYTES if data[1] & 1 else 9
 
 
 def config_for(rate: int, channels: int) -> bytes:
-    """The AudioSpecificConfig of AAC-LC; b"" where ADTS has no number for the rate or the channels."""
+    """Returns an AAC-LC AudioSpecificConfig. b"" where ADTS has no code for the rate or channels."""
     number = {8: 7}.get(channels, channels)
     if rate not in RATES or not 1 <= number <= 7 or channels == 7:
         return b""
@@ -27,8 +27,8 @@ def config_for(rate: int, channels: int) -> bytes:
 
 
 def plain_config(extradata: bytes) -> bytes:
-    """The AudioSpecificConfig without its extensions, as an ADTS header can say it; b"" where it cannot (other
-    object types, rates of no number, frames of 960 samples). SBR and parametric stereo are found in the frames."""
+    """Returns an AudioSpecificConfig without its extensions, as ADTS can express it. b"" where ADTS cannot: other
+    object types, rates without a code, frames of 960 samples. Decoders find SBR and parametric stereo in the frames."""
     if len(extradata) < 2:
         return b""
     bits = Bits(extradata[:8].ljust(8, b"\0"))
@@ -51,17 +51,17 @@ def plain_config(extradata: bytes) -> bytes:
 
 
 def of_config(config: bytes) -> tuple[int, int]:
-    """Rate and channels of a plain AudioSpecificConfig."""
+    """Returns the rate and channels of a plain AudioSpecificConfig."""
     number = int.from_bytes(config[:2], "big")
     channels = number >> 3 & 15
     return RATES[number >> 7 & 15], 8 if channels == 7 else channels
 
 
 def adts_frame(config: bytes, body: bytes) -> bytes:
-    """A frame of AAC with the ADTS header that a plain AudioSpecificConfig gives."""
+    """Returns an AAC frame with the ADTS header for a plain config."""
     number = int.from_bytes(config[:2], "big")
     kind, rate, channels = number >> 11, number >> 7 & 15, number >> 3 & 15
-    size = len(body) + _HEADER
+    size = len(body) + _HEADER_BYTES
     return (
         bytes(
             [

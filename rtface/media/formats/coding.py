@@ -1,4 +1,4 @@
-"""How the frames of a film are coded: without loss, for editing, or lossy."""
+"""Tells how a film is coded: lossless, for editing, or lossy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NAMES = {
     "dnxhd": "DNxHD",
     "jpeg2000": "JPEG 2000",
 }
-# prores_ks's and dnxhd's profiles by FFmpeg's names of those that were decoded.
+# Encoder profiles of prores_ks and dnxhd by FFmpeg's names of decoded profiles.
 _PRORES = {"Proxy": "proxy", "LT": "lt", "Standard": "standard", "HQ": "hq", "4444": "4444", "XQ": "4444xq"}
 _DNX = {
     "DNXHR LB": "dnxhr_lb",
@@ -42,11 +42,11 @@ _DNX = {
 
 @dataclass(frozen=True, slots=True)
 class Coding:
-    """What the frames of a film went through.
+    """How the frames of a film are coded.
 
     Attributes:
-        kind: "lossless"; "mezzanine" for codecs made for editing, whose loss is not seen (ProRes, DNxHD, DNxHR); or
-            "lossy", which is also what is said where nothing can be known.
+        kind: "lossless"; "mezzanine" for editing codecs with invisible loss (ProRes, DNxHD, DNxHR); or "lossy", also
+            where it is unknown.
         name: of the codec, for messages.
         profile: of a mezzanine codec, by its encoder's name.
     """
@@ -62,10 +62,10 @@ class Coding:
 
 
 def coding_of(context: av.VideoCodecContext, head: bytes = b"") -> Coding:
-    """What an opened stream says of its coding; `head` is the beginning of its first packet.
+    """Returns the coding of an opened stream. `head` is the beginning of its first packet.
 
-    H.264 and H.265 are lossless where their parameter sets say that the quantiser is bypassed, JPEG 2000 where its
-    header names the reversible transform. Where nothing is said they are lossy.
+    H.264 and H.265 are lossless where their parameter sets bypass the quantiser, JPEG 2000 where its header names the
+    reversible transform; else they are lossy.
     """
     codec = context.codec.canonical_name
     profile = str(context.profile or "")
@@ -77,7 +77,7 @@ def coding_of(context: av.VideoCodecContext, head: bytes = b"") -> Coding:
         return Coding("mezzanine", name, _DNX.get(profile, "dnxhr_hqx" if deep else "dnxhr_hq"))
     if codec in UNITS:
         extradata = bytes(context.extradata or b"")
-        # x265 lets blocks bypass the quantiser also where only some do, and says so in its own message.
+        # x265 also sets the bypass flag where only some blocks use it; its own message tells which.
         if b" no-lossless" not in extradata and UNITS[codec].primed(extradata).lossless:
             return Coding("lossless", _NAMES[codec])
     elif codec == "jpeg2000":

@@ -1,4 +1,4 @@
-"""What the tags of a frame mean: FFmpeg's numbers for colour, the display matrix, HDR side data."""
+"""Interprets frame tags: FFmpeg's colour numbers, the display matrix, HDR side data."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ _SITING: dict[str, Siting] = {
     "bottomleft": "left",
     "bottom": "center",
 }
-# Side data by which players show a frame in another way, PyAV's names, apart from the matrix and HdrMetadata.
+# PyAV's names of side data that changes how players show a frame, apart from the matrix and HdrMetadata.
 _VIEWS = ("STEREO3D", "SPHERICAL", "ICC_PROFILE", "AMBIENT_VIEWING_ENVIRONMENT", "DYNAMIC_HDR_VIVID", "AFD")
-_STEREO_BYTES = 8  # its kind, and whether left and right are exchanged; what follows not each container has
-# Codecs whose chroma sits in the middle of its luma samples where the stream does not say otherwise.
+_STEREO_BYTES = 8  # its kind, and whether left and right are swapped; not every container stores the rest
+# Codecs with chroma centred on its luma samples unless the stream says otherwise.
 _CENTRED = {"mjpeg", "mpeg1video", "vp8", "theora", "webp", "libwebp"}
 
 
 @dataclass(frozen=True, slots=True)
 class ColorTags:
-    """The colour tags as the stream carries them, H.273 numbers; "unspecified" stays unspecified.
+    """A stream's colour tags, as H.273 numbers. "unspecified" stays unspecified.
 
     Attributes:
         range: 0 unspecified, 1 limited, 2 full.
@@ -62,7 +62,7 @@ class ColorTags:
 
 @dataclass(frozen=True, slots=True)
 class HdrMetadata:
-    """Static HDR10 metadata (SMPTE ST 2086, CTA-861.3) as the stream carries it.
+    """A stream's static HDR10 metadata (SMPTE ST 2086, CTA-861.3).
 
     Attributes:
         primaries: x, y of red, green, blue and the white point, or None.
@@ -78,15 +78,15 @@ class HdrMetadata:
 
 
 def tags_of(image: av.VideoFrame, siting: str | None = None) -> ColorTags:
-    """The colour tags of a decoded frame."""
+    """Returns the colour tags of a decoded frame."""
     return ColorTags(
         int(image.color_range), int(image.color_primaries), int(image.color_trc), int(image.colorspace), siting
     )
 
 
 def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
-    """The tags of YCbCr made of RGB: limited range, and the matrix that players take for the size where they read no
-    tags. What RGB frames do not say of their colour is sRGB, whose primaries are BT.709's."""
+    """Returns the tags of YCbCr converted from RGB. It has limited range, and the matrix that players assume for
+    untagged frames of this size. RGB without tags counts as sRGB, which has the primaries of BT.709."""
     return ColorTags(
         1,
         1 if tags.primaries == UNSPECIFIED else tags.primaries,
@@ -96,16 +96,16 @@ def tags_from_rgb(tags: ColorTags, width: int, height: int) -> ColorTags:
 
 
 def is_hd(width: int, height: int) -> bool:
-    """Whether players take frames that do not say it for BT.709."""
+    """Tells whether players assume BT.709 for untagged frames."""
     return height > 576 or width >= 1280
 
 
 def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = "") -> Color:
-    """How to read the samples of a frame; what the stream leaves open is decided by the habits of the field.
+    """Returns how to read a frame's samples. Defaults follow common player behaviour.
 
-    An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601, as players do; unspecified
-    range is full for RGB, gray and the yuvj formats, else limited; unspecified siting is "center" for JPEG, MPEG-1,
-    VP8 and Theora, else "left".
+    An unspecified matrix is BT.709 above 576 lines or from 1280 columns on, else BT.601, as in players; unspecified
+    range is full for RGB, gray and the yuvj formats, else limited; unspecified siting is "center" for JPEG, MPEG-1, VP8
+    and Theora, else "left".
 
     Args:
         image: a decoded frame.
@@ -127,11 +127,12 @@ def color_of(image: av.VideoFrame, *, siting: str | None = None, codec: str = ""
 
 
 def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
-    """Clockwise quarter turns and mirror of a display matrix; other angles go to the nearest quarter.
+    """Returns the clockwise quarter turns and the mirroring of a display matrix. Other angles are rounded to the
+    nearest quarter.
 
     Args:
-        matrix: 9 numbers in FFmpeg's AV_PKT_DATA_DISPLAYMATRIX layout: a b u, c d v, x y w (16.16 fixed point), with
-            x' = a·x + c·y and y' = b·x + d·y, y down.
+        matrix: 9 numbers in FFmpeg's AV_PKT_DATA_DISPLAYMATRIX layout: a b u, c d v, x y w (16.16 fixed point), with x'
+            = a·x + c·y and y' = b·x + d·y, y down.
     """
     a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
     mirror = a * d - b * c < 0
@@ -143,7 +144,7 @@ def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
 
 
 def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
-    """The display matrix of a decoded frame, 9 numbers, or None where it has none."""
+    """Returns the 9 numbers of a decoded frame's display matrix, or None."""
     data = side_data(image, "DISPLAYMATRIX")
     return struct.unpack("=9i", data[:36]) if data and len(data) >= 36 else None
 
@@ -151,13 +152,13 @@ def display_matrix(image: av.VideoFrame) -> tuple[int, ...] | None:
 def display_of(
     turns: int, mirror: bool, aspect: Fraction | None, fields: Literal["progressive", "tff", "bff"]
 ) -> Display:
-    """A Display; an aspect that no player takes seriously (0, beyond 1:16) counts as square."""
+    """Makes a Display. Implausible aspects (0, beyond 1:16) count as square."""
     usable = Fraction(aspect) if aspect and Fraction(1, 16) <= aspect <= 16 else Fraction(1)
     return Display(turns, mirror, usable, fields)
 
 
 def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
-    """The HDR metadata on a decoded frame, or None."""
+    """Returns the HDR metadata of a decoded frame, or None."""
     primaries = luminance = light = None
     data = side_data(image, "MASTERING_DISPLAY_METADATA")
     if data and len(data) >= 88:
@@ -181,8 +182,8 @@ def hdr_of(image: av.VideoFrame) -> HdrMetadata | None:
 
 
 def views_of(image: av.VideoFrame) -> dict[str, str]:
-    """The side data of a decoded frame by which players show it as stereo, as a sphere, in other colours or cropped:
-    PyAV's names, and what they hold in hexadecimal digits."""
+    """Returns the side data for stereo, spherical, colour-managed or cropped display. Keys are PyAV's names, values
+    hexadecimal digits."""
     return {
         kind: (data[:_STEREO_BYTES] if kind == "STEREO3D" else data).hex()
         for kind in _VIEWS
@@ -191,22 +192,21 @@ def views_of(image: av.VideoFrame) -> dict[str, str]:
 
 
 def is_transparent(image: av.VideoFrame) -> bool:
-    """Whether an image has samples that are not fully opaque."""
+    """Tells whether an image has samples that are not fully opaque."""
     alpha = any(c.is_alpha for c in image.format.components)
     return alpha and int(image.reformat(format="rgba").to_ndarray()[..., 3].min()) < 255
 
 
 def has_captions(image: av.VideoFrame) -> bool:
-    """Whether closed captions (CEA-608/708) ride on a decoded frame."""
+    """Tells whether a decoded frame carries closed captions (CEA-608/708)."""
     return side_data(image, "A53_CC") is not None
 
 
 def side_data(image: av.VideoFrame, kind: str) -> bytes | None:
-    """A copy of the side data of a decoded frame, by PyAV's name of their kind; None where there are none."""
+    """Returns a copy of a frame's side data, or None. `kind` is PyAV's type name."""
     try:
-        # Not image.side_data, which makes a reference cycle that keeps the memory of all frames of the decoder until
-        # the next garbage collection.
-        found = SideDataContainer(image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
-        return bytes(found[kind])  # pyright: ignore[reportArgumentType, reportCallIssue]
-    except (KeyError, ValueError):  # PyAV 18 has no name for one of them (EXIF, LCEVC)
+        # Not image.side_data: its reference cycle keeps all of the decoder's frames until the next garbage collection.
+        container = SideDataContainer(image)  # pyright: ignore[reportCallIssue] - not in PyAV's types
+        return bytes(container[kind])  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except (KeyError, ValueError):  # PyAV 18 has no name for some types (EXIF, LCEVC)
         return None

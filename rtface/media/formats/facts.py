@@ -1,4 +1,4 @@
-"""What people say of a film and its streams: the key of each fact in each container, and what a container lacks."""
+"""Maps descriptive tags of films and streams between containers."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Iterable, Mapping
 
 from av.stream import Disposition
 
-# Tags that say nothing of the film: of the file, of writers, and what is written in other ways.
+# Tags that do not describe the film: those of the file and its writer, and those written in other ways.
 _TECHNICAL = (
     *("brand", "minor_version", "encoder", "encoding_tool", "duration", "bps", "number_of_", "_statistics"),
     *("source_id", "vendor_id", "handler_name", "alpha_mode", "stereo_mode", "timecode", "reel_name", "rotate"),
     *("package", "uid", "product_", "modification_date", "company_", "application_", "toolkit_", "operational_"),
     *("umid", "variant_", "id3v2", "service_", "location-", "software"),
 )
-_HELD_OF_STREAMS = {
+_STREAM_TAGS = {
     "mp4": {"title", "language"},
     "mov": {"title", "language"},
     "mpegts": {"language"},
     "mxf": set[str](),
 }
-_HELD_OF_FILMS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; None for all tags
-_LETTERED = ("mp4", "mov", "mpegts")  # hold a language of three letters (ISO 639-2)
+_FILM_TAGS = {"mpegts": set[str](), "mxf": set[str]()}  # by container; None for all tags
+_LETTERED = ("mp4", "mov", "mpegts")  # store three-letter languages (ISO 639-2)
 _CODES = (
     "aa:aar ab:abk ae:ave af:afr ak:aka am:amh an:arg ar:ara as:asm av:ava ay:aym az:aze ba:bak be:bel bg:bul "
     "bi:bis bm:bam bn:ben bo:bod br:bre bs:bos ca:cat ce:che ch:cha co:cos cr:cre cs:ces cu:chu cv:chv cy:cym "
@@ -37,7 +37,7 @@ _CODES = (
     "za:zha zh:zho zu:zul"
 )
 _LANGUAGES = {pair[:2]: pair[3:] for pair in _CODES.split()}
-"""Codes of ISO 639-2/T by those of ISO 639-1, which HLS lists name."""
+"""Codes of ISO 639-2/T by those of ISO 639-1, which HLS playlists use."""
 _IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 _KINDS = _IMPAIRED | Disposition.dub | Disposition.comment | Disposition.forced
 _FLAGS = {
@@ -47,11 +47,12 @@ _FLAGS = {
     "mov": Disposition.default,
     "mpegts": _IMPAIRED | Disposition.clean_effects,
 }
-_SAID = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposition.lyrics | Disposition.karaoke
+_DESCRIPTIVE = _FLAGS["matroska"] | _FLAGS["mp4"] | Disposition.clean_effects | Disposition.lyrics | Disposition.karaoke
 
 
 def stream_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
-    """Gives a stream's tags the keys of FFmpeg's writers: its name is a title, its language has three letters.
+    """Returns a stream's tags under the keys of FFmpeg's writers. A name becomes a title, a language gets three
+    letters.
 
     FFmpeg reads the name of an HLS rendition as a comment.
     """
@@ -62,8 +63,8 @@ def stream_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
 
 
 def film_tags(given: Mapping[str, str], format: str) -> dict[str, str]:
-    """Gives a film's tags the keys of FFmpeg's writers; `format` names the container."""
-    if format.startswith("matroska"):  # whose writers spell every key in capitals
+    """Returns a film's tags under FFmpeg's writer keys; `format` names the container."""
+    if format.startswith("matroska"):  # its writers use upper-case keys
         return {
             key.lower().replace("iso6709", "ISO6709") if key.isupper() else key: text for key, text in given.items()
         }
@@ -77,29 +78,29 @@ def unheld(
     film: Mapping[str, str],
     streams: Iterable[tuple[int, Mapping[str, str], Disposition]],
 ) -> list[str]:
-    """Names the facts that a container has no place for, by streams.
+    """Lists the facts that a container cannot store, per stream.
 
     Args:
         format: FFmpeg's name of the container.
         film: tags of the film.
         streams: number, tags and flags of each stream that is written.
     """
-    lost = [f"film: {key}" for key in _lacking(film, _HELD_OF_FILMS.get(format))]
+    lost = [f"film: {key}" for key in _lacking(film, _FILM_TAGS.get(format))]
     for number, tags, flags in streams:
-        said = flags & _SAID & ~_FLAGS.get(format, Disposition(0))
-        for flag, by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):
-            said &= ~Disposition[flag] if flags & Disposition[by] else ~Disposition(0)
-        lost += [f"{number}: {key}" for key in _lacking(tags, _HELD_OF_STREAMS.get(format), film)]
+        flags_lost = flags & _DESCRIPTIVE & ~_FLAGS.get(format, Disposition(0))
+        for flag, implied_by in (("captions", "hearing_impaired"), ("descriptions", "visual_impaired")):
+            flags_lost &= ~Disposition[flag] if flags & Disposition[implied_by] else ~Disposition(0)
+        lost += [f"{number}: {key}" for key in _lacking(tags, _STREAM_TAGS.get(format), film)]
         if format in _LETTERED and len(tags.get("language", "und")) != 3:
             lost.append(f"{number}: language {tags['language']}")
-        lost += [f"{number}: flag {flag.name}" for flag in Disposition if said & flag]
+        lost += [f"{number}: flag {flag.name}" for flag in Disposition if flags_lost & flag]
     return lost
 
 
 def _lacking(tags: Mapping[str, str], held: set[str] | None, film: Mapping[str, str] | None = None) -> list[str]:
-    """Lists keys that are not held; None holds all but dates of streams.
+    """Lists keys that are not in `held`. None holds all but stream dates.
 
-    On the day of the `film` these are no other fact.
+    A stream's creation time is listed only if its day differs from the film's.
     """
     return [
         name

@@ -1,4 +1,4 @@
-"""What the header of an image file says: its kind, its size, what else it holds, and how its samples are coded.
+"""Reads kind, size, further contents and coding from an image file's header.
 
 PNG: W3C PNG 3rd edition; JPEG: ITU-T T.81, CIPA DC-007; AVIF: ISO/IEC 23008-12, AV1 in ISOBMFF.
 """
@@ -20,20 +20,22 @@ _KINDS = {
     **{b"\xff\x4f\xff\x51": "jp2", b"BM": "bmp", b"8BPS": "psd"},
     **dict.fromkeys((b"\xff\x0a", b"\0\0\0\x0cJXL "), "jxl"),
 }
-_PNG_PACKED = {b"iCCP", b"zTXt"}  # a decoder unpacks them
+_PNG_PACKED = {b"iCCP", b"zTXt"}  # decoders decompress them
 _MPF_HEAD, _MPF_IMAGES = b"MPF\0", 0xB001
-_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # with a length, or the end
+_MARKER = re.compile(rb"\xff+([^\0\1\xd0-\xd7\xff])")  # those with a length, and the end
 _FILM = re.compile(rb"\xff\xd9.{0,64}?\0\0\0.ftyp(?:isom|iso\d|mp4\d|avc1|qt  |M4V |hvc1)", re.DOTALL)
 _PNM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n\s*)*\d+\s|7\n)")
-# Major brands of HEIF: its images and sequences of HEVC (HEIC), and those of any codec.
+# Major brands of HEIF: images and sequences in HEVC (HEIC), and in any codec.
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"heif", b"mif1", b"mif2", b"msf1")
 Tables: TypeAlias = "tuple[tuple[int, ...], tuple[int, ...]]"
 """Quantisation tables of luma and chroma, 64 steps of 1 to 255 in zigzag order."""
 
 
 def kind_of(data: bytes) -> str | None:
-    """ "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp", or one that is read only ("avif", "jp2", "jxl", "psd",
-    "pnm") by a file's first bytes, None for anything else."""
+    """Returns an image's kind by its first bytes; None for anything else.
+
+    "png", "jpeg", "webp", "tiff", "dpx", "exr", "bmp"; or read only: "avif", "jp2", "jxl", "psd", "pnm".
+    """
     for begin, kind in _KINDS.items():
         if data.startswith(begin):
             return kind
@@ -47,8 +49,8 @@ def kind_of(data: bytes) -> str | None:
 
 
 def unread_kind(data: bytes) -> str:
-    """The kind of an image that is not read, by a file's first bytes; "" for anything else. FFmpeg opens some of them
-    as films, of one tile of the picture, of each of its sizes, or of what is in it."""
+    """Returns the kind of an unsupported image, or "". FFmpeg opens some of them as films: of one tile, of each size,
+    or of the contents."""
     if data[4:8] == b"ftyp" and data[8:12] in (*_HEIF, b"avis"):
         return "animated AVIF" if b"avis" in data[8:40] else "" if kind_of(data) else "HEIC"
     if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
@@ -59,7 +61,7 @@ def unread_kind(data: bytes) -> str:
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a PNG, JPEG, AVIF or DPX by its header alone, None for other kinds and damaged ones."""
+    """Returns a PNG's, JPEG's, AVIF's or DPX's width and height, or None. Reads only the header."""
     kind = kind_of(data)
     with suppress(struct.error):
         if kind == "dpx":
@@ -81,7 +83,7 @@ def size_of(data: bytes) -> tuple[int, int] | None:
 
 
 def more_of(data: bytes) -> str:
-    """What else a PNG or JPEG file holds, in words: further frames or images, or a film; "" for nothing."""
+    """Describes a PNG's or JPEG's further frames, images or film. "" for nothing."""
     kind = kind_of(data)
     with suppress(struct.error, IndexError):
         if kind == "png":
@@ -100,29 +102,30 @@ def more_of(data: bytes) -> str:
 
 
 def _images(body: bytes) -> int:
-    """Number of images by a JPEG's multi-picture segment (CIPA DC-007)."""
+    """Returns the number of images in a JPEG's multi-picture segment (CIPA DC-007)."""
     tiff = body[len(_MPF_HEAD) :]
-    _, _, said = read_directory(tiff).get(_MPF_IMAGES, (0, 0, b""))
-    return struct.unpack(order_of(tiff) + "I", said)[0] if isinstance(said, bytes) and len(said) == 4 else 1
+    _, _, packed = read_directory(tiff).get(_MPF_IMAGES, (0, 0, b""))
+    return struct.unpack(order_of(tiff) + "I", packed)[0] if isinstance(packed, bytes) and len(packed) == 4 else 1
 
 
 def avif_shape(data: bytes) -> tuple[int, bool, int]:
-    """Reads the header of an AVIF (ISO/IEC 23008-12, AV1 in ISOBMFF).
+    """Reads rotation, mirroring and bit depth of an AVIF (ISO/IEC 23008-12).
 
-    Gives clockwise quarter turns, and then whether to mirror, that make it upright; bits of a sample (8, 10 or 12).
+    Returns the clockwise quarter turns that make it upright, whether to mirror it after them, and the bits of a sample
+    (8, 10 or 12).
     """
     head = data[: 1 << 20]
     turn, flip = (re.search(rb"\0\0\0\x09" + name + rb"(.)", head, re.DOTALL) for name in (b"irot", b"imir"))
     coded = re.search(rb"av1C..(.)", head, re.DOTALL)
     flags = coded[1][0] if coded else 0
     turns = -(turn[1][0] & 3) % 4 if turn else 0
-    if flip is not None and not flip[1][0] & 1:  # exchanges top and bottom
+    if flip is not None and not flip[1][0] & 1:  # swaps top and bottom
         turns = (turns + 2) % 4
     return turns, flip is not None, 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
 
 
 def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of the chunks of a PNG."""
+    """Yields the type and body of each chunk of a PNG."""
     at = len(PNG)
     while at + 12 <= len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -131,10 +134,10 @@ def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and body of a JPEG's segments before its first scan."""
+    """Yields marker and body of a JPEG's segments before its first scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
-        if data[at + 1] == 0xFF:  # may stand in front of any marker
+        if data[at + 1] == 0xFF:  # fill bytes may precede any marker
             at += 1
             continue
         marker, size = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
@@ -145,41 +148,41 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def jpeg_end(data: bytes) -> int | None:
-    """Where a JPEG ends, by its marker; None where that is missing."""
+    """Returns the end of a JPEG, by its marker; None without one."""
     at = 2
-    while (found := _MARKER.search(data, at)) and found[1] != b"\xd9":
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-    return found and found.end()
+    while (match := _MARKER.search(data, at)) and match[1] != b"\xd9":
+        at = match.end() + int.from_bytes(data[match.end() : match.end() + 2], "big")
+    return match and match.end()
 
 
 def frame_header(data: bytes) -> bytes:
-    """The segment that begins the samples of a JPEG; nothing where it is missing."""
+    """Returns a JPEG's frame header segment; b"" where it is missing."""
     return next((body for marker, body in segments(data) if 0xC0 <= marker <= 0xC2), b"")
 
 
 def quantisation_tables(data: bytes) -> Tables | None:
-    """The quantisation tables of a JPEG; None where they are damaged or come later."""
-    found, used = dict[int, tuple[int, ...]](), list[int]()
+    """Returns a JPEG's quantisation tables. None where they are damaged or come later."""
+    by_number, used = dict[int, tuple[int, ...]](), list[int]()
     try:
         for marker, body in segments(data):
             while marker == 0xDB and body:
                 wide, number = body[0] >> 4, body[0] & 15
                 steps = struct.unpack_from(">64H" if wide else ">64B", body, 1)
-                found[number] = tuple(min(max(step, 1), 255) for step in steps)
+                by_number[number] = tuple(min(max(step, 1), 255) for step in steps)
                 body = body[65 + 64 * bool(wide) :]  # one segment may hold several
             if 0xC0 <= marker <= 0xC2:
                 used = [body[8 + 3 * n] for n in range(body[5])]
-        own = [found[number] for number in used]
+        tables = [by_number[number] for number in used]
     except (struct.error, IndexError, KeyError):
         return None
-    if not own:
+    if not tables:
         return None
-    return own[0], tuple(map(min, *own[1:])) if len(own) > 2 else own[-1]
+    return tables[0], tuple(map(min, *tables[1:])) if len(tables) > 2 else tables[-1]
 
 
 def decodable(data: bytes) -> bytes:
-    """A PNG without its packed blocks (profile and text), which decoders unpack whatever their size; other kinds and
-    PNGs that have none come back as they are."""
+    """Drops compressed chunks (profile and text) from a PNG. Decoders decompress them whatever their size. Returns
+    other kinds, and PNGs without such chunks, unchanged."""
     if kind_of(data) != "png":
         return data
     kept, at, begin = list[memoryview](), len(PNG), 0

@@ -1,7 +1,7 @@
-"""ICC profiles, EXIF and XMP in PNG, JPEG and WebP files: taken out of one file and put into another.
+"""Reads and writes ICC profiles, EXIF and XMP of image files.
 
-Only whole blocks are moved; the one thing ever changed inside is EXIF's orientation, when pixels have been turned.
-PNG: W3C PNG 3rd edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RIFF container specification.
+Whole blocks are moved; the only change inside one is EXIF's orientation, when pixels have been turned. PNG: W3C PNG 3rd
+edition; JPEG: EXIF 2.32, ICC.1 annex B.4, XMP part 3; WebP: RIFF container specification.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from rtface.media.formats.mp4 import boxes
 from rtface.media.formats.tiff_tags import Directory, Numbers, exif_with, order_of, read_directory
 from rtface.util.text import printable
 
-# Chunks that say how the samples are to be read, or something about the image; the rest is the encoder's own.
+# Chunks that tell how to read the samples, or describe the image; the rest belongs to the encoder.
 _PNG_COLORS = {b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI"}
 PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _PNG_KEPT = {*_PNG_COLORS, *PNG_TEXTS, b"pHYs", b"tIME", b"oFFs", b"sCAL", b"pCAL", b"sTER"}
-# What has to do with the coded image, and hints for programs that show it.
+# Chunks of the coded image, and display hints.
 _PNG_OWN = {*b"IHDR PLTE IDAT IEND tRNS iCCP eXIf acTL fcTL fdAT bKGD hIST sPLT".split()}
 _JPEG_KEPT = re.compile(
     rb"\xe0|\xe1(Exif\0|http://ns\.adobe\.com/xap/1\.0/|http://ns\.adobe\.com/xmp/extension/)|"
     rb"\xe2(ICC_PROFILE|MPF)\0|\xebJP|\xed|\xeeAdobe"
 )  # JUMBF has credentials
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_HEAD = 16 << 20  # bytes in which the boxes of an AVIF or JPEG 2000 are looked for
-_DENSITY_AT, _JFIF_END, _SEGMENT = 13, 20, 65_000  # in a JPEG of ours; bytes of a block in a segment
+_HEAD_BYTES = 16 << 20  # searched for the boxes of an AVIF or JPEG 2000
+_DENSITY_AT, _JFIF_END, _SEGMENT_BYTES = 13, 20, 65_000  # offsets in a JPEG of ours; most of a block in a segment
 _EXIF_HEAD, _XMP_HEAD, _ICC_HEAD = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _IPTC_RESOURCE = b"8BIM\x04\x04"
 _MORE_XMP, _IPTC_HEAD = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0"
 _ORIENTATION, _SHORT = 0x0112, 3
 _METRE, CENTIMETRE = Fraction(254, 10_000), Fraction(254, 100)
 _DENSEST = 50_000  # samples of an inch
-_LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are shown as sRGB is
-# What is not read of a kind, and a mark of it.
+_LIKE_SRGB = (1, 2, 6, 13)  # transfer characteristics that are displayed like sRGB
+# Metadata that is not read, by kind, with a marker of each.
 _UNREAD = {
     "avif": {"EXIF": b"Exif\0", "XMP": b"application/rdf+xml"},
     "jxl": {"EXIF": b"Exif\0\0\0\0", "XMP": b"<x:xmpmeta"},
     "psd": {"EXIF": b"8BIM\x04\x22", "XMP": b"8BIM\x04\x24", "IPTC": b"8BIM\x04\x04"},
 }
 _UUID_XMP, _UUID_EXIF = bytes.fromhex("be7acfcb97a942e89c71999491e3afac"), b"JpgTiffExif->JP2"
-# Tags of a TIFF file that say something of the image, as EXIF has them; the last are Windows' title to subject.
+# TIFF tags that describe the image and exist in EXIF; the last are Windows' title to subject.
 _DESCRIBES = (
     269,
     270,
@@ -78,28 +78,28 @@ _DESCRIBES = (
 )
 _TIFF_PRIVATE, _TIFF_KEPT = 32768, {*_DESCRIBES, 33723, 34377, 34675, 37724, 50706}
 SAYS_NOTHING = {_ORIENTATION, 282, 283, 296}
-"""Tags of EXIF that say how to show an image: orientation and resolution."""
+"""EXIF tags that only affect display: orientation and resolution."""
 
 
 @dataclass(slots=True)
 class ImageMetadata:
-    """What an image file carries besides its pixels.
+    """The metadata of an image file.
 
     Attributes:
         icc: ICC profile.
         exif: EXIF as a TIFF structure, without the "Exif" head.
         xmp: XMP packet.
-        iptc: JPEG's APP13 segments, joined: Photoshop's head and its resources, IPTC among them.
+        iptc: JPEG's APP13 segments, joined: Photoshop's head and its resources, including IPTC.
         comments: of a JPEG.
         more_xmp: segments of a JPEG with the parts of a long XMP.
         resolution: samples of an inch, across and down.
-        png: PNG chunks worth keeping, kind and data.
-        tiff_shown: TIFF tags by which the samples are shown: number, and type and values.
-        tiff_form: bits, kind of colours, number and format of a TIFF's samples, by their tags.
-        tiff_alpha: what a TIFF's sample behind the colours is (2: straight transparency); None without.
-        density: unit and numbers of samples of a JPEG, as JFIF has them.
-        tables: quantisation tables that a JPEG was encoded with.
-        unkept: names of what else is in the file (`not_kept`).
+        png: PNG chunks worth keeping, type and data.
+        tiff_shown: TIFF tags that affect how samples are displayed: number, and type and values.
+        tiff_form: bits, colour model, count and format of a TIFF's samples, by their tags.
+        tiff_alpha: meaning of a TIFF's extra sample (2: straight transparency); None without.
+        density: unit and numbers of samples of a JPEG, as in JFIF.
+        tables: quantisation tables of a JPEG.
+        unkept: names of further contents of the file (`not_kept`).
     """
 
     icc: bytes | None = None
@@ -119,15 +119,15 @@ class ImageMetadata:
 
     @property
     def orientation(self) -> int:
-        """EXIF orientation 1…8; 1 is upright, missing or senseless."""
-        kind, _, said = read_directory(self.exif or b"").get(_ORIENTATION, (0, 0, b""))
+        """EXIF orientation 1…8; 1 where it is missing or invalid."""
+        kind, _, packed = read_directory(self.exif or b"").get(_ORIENTATION, (0, 0, b""))
         order = order_of(self.exif or b"")
-        value = struct.unpack_from(order + "H", said)[0] if kind == _SHORT and isinstance(said, bytes) else 1
+        value = struct.unpack_from(order + "H", packed)[0] if kind == _SHORT and isinstance(packed, bytes) else 1
         return value if 1 <= value <= 8 else 1
 
 
 def read_meta(data: bytes) -> ImageMetadata:
-    """The blocks of an image file that is no TIFF; damaged ones are left out."""
+    """Reads the metadata of a non-TIFF image file. Damaged blocks are left out."""
     kind = kind_of(data)
     read = {"png": _read_png, "jpeg": _read_jpeg, "webp": _read_webp, "avif": _read_boxes, "jp2": _read_boxes}.get(
         kind or ""
@@ -140,8 +140,8 @@ def read_meta(data: bytes) -> ImageMetadata:
 
 
 def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
-    """Names of what a file holds apart from its image and what is kept of it; `more`: whether there
-    is `more_of` it, which lies behind the end."""
+    """Lists parts of a file that are neither its image nor kept. `more`: whether there is `more_of` it, after the
+    end."""
     names, end = list[str](), None
     if kind == "png":
         end = len(PNG)
@@ -157,29 +157,30 @@ def not_kept(data: bytes, kind: str, *, more: bool) -> list[str]:
             if 0xE0 <= marker <= 0xEF and not _JPEG_KEPT.match(bytes([marker]) + body[:40]):
                 names.append(f"APP{marker & 15} {body[:16].partition(bytes(1))[0].decode('latin-1')}".strip())
     elif kind in _UNREAD:
-        names = [what for what, mark in _UNREAD[kind].items() if data.find(mark, 0, _HEAD) >= 0]
+        names = [what for what, mark in _UNREAD[kind].items() if data.find(mark, 0, _HEAD_BYTES) >= 0]
     elif kind == "tiff":
         names = [f"tag {tag}" for tag in read_directory(data) if tag >= _TIFF_PRIVATE and tag not in _TIFF_KEPT]
-    if end is not None and (behind := len(data[end:].rstrip(b"\0"))):
-        names.append(f"{behind} bytes behind its end")
+    if end is not None and (trailing := len(data[end:].rstrip(b"\0"))):
+        names.append(f"{trailing} bytes behind its end")
     return [printable(name) for name in dict.fromkeys(names)]
 
 
 def settle(meta: ImageMetadata) -> None:
-    """Leaves the profile of inks out, as the samples became RGB."""
+    """Drops CMYK and Lab profiles, as the samples became RGB."""
     if meta.icc and meta.icc[16:20] in (b"CMYK", b"Lab "):
         meta.icc = None
 
 
 def density(across: float | Fraction, down: float | Fraction, unit: Fraction) -> tuple[Fraction, Fraction] | None:
-    """Samples of an inch by those of a unit; `unit` is an inch in units. None for none, or senseless ones."""
-    found = Fraction(across) * unit, Fraction(down) * unit
-    return found if min(found) > 0 and max(found) < _DENSEST else None
+    """Converts samples of a unit to samples of an inch. `unit` is an inch in units. None for zero or implausible
+    ones."""
+    resolution = Fraction(across) * unit, Fraction(down) * unit
+    return resolution if min(resolution) > 0 and max(resolution) < _DENSEST else None
 
 
 def _read_boxes(data: bytes) -> ImageMetadata:
-    """AVIF and JPEG 2000: the ICC profile of a colour box ("colr" of AVIF with a kind of four letters, of JPEG 2000
-    with a number), EXIF and XMP of JPEG 2000, and AVIF's code points of colours, as a PNG has them."""
+    """Reads metadata of AVIF and JPEG 2000. Both have an ICC profile in "colr" (AVIF with a four-letter type, JPEG 2000
+    with a number). JPEG 2000 also has EXIF and XMP; AVIF's colour code points become a PNG chunk."""
     meta, at = ImageMetadata(), 0
     for kind, size in boxes(io.BytesIO(data)):
         body, at = data[at + 8 : at + size], at + size
@@ -187,7 +188,7 @@ def _read_boxes(data: bytes) -> ImageMetadata:
             meta.xmp = body[16:]
         elif kind == b"uuid" and body[:16] == _UUID_EXIF and body[16:20] in (b"II*\0", b"MM\0*"):
             meta.exif = exif_turned(body[16:])  # the samples were decoded upright
-    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_HEAD], re.DOTALL)
+    match = re.search(rb"(....)colr(?:prof|rICC|\x02..)", data[:_HEAD_BYTES], re.DOTALL)
     profile = data[match.end() : match.start() + int.from_bytes(match[1], "big")] if match else b""
     meta.icc = profile if profile[36:40] == b"acsp" else None
     points = re.search(rb"colrnclx\0(.)\0(.)", data[: 1 << 20], re.DOTALL)
@@ -197,12 +198,12 @@ def _read_boxes(data: bytes) -> ImageMetadata:
 
 
 def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: tuple[int, int], alpha: bool) -> bytes:
-    """A PNG, JPEG, WebP or BMP file with these blocks in place of its own.
+    """Returns a PNG, JPEG, WebP or BMP file with replaced metadata.
 
     Args:
         data: an encoded image.
-        meta: what to put in.
-        text: key and text pairs, written where the format has a place for them (PNG).
+        meta: the new metadata.
+        text: key and text pairs, written where the format can store them (PNG).
         size: width and height; alpha: whether it is transparent (both for WebP's header).
     """
     kind = kind_of(data)
@@ -221,7 +222,7 @@ def write_meta(data: bytes, meta: ImageMetadata, *, text: dict[str, str], size: 
 
 
 def exif_turned(exif: bytes) -> bytes:
-    """The same EXIF, with the orientation set to upright."""
+    """Returns the EXIF with the orientation set to upright."""
     places: dict[int, int] = {}
     if read_directory(exif, places=places).get(_ORIENTATION, (0,))[0] != _SHORT:
         return exif
@@ -230,20 +231,20 @@ def exif_turned(exif: bytes) -> bytes:
 
 
 def exif_of(orientation: int) -> bytes:
-    """A minimal EXIF that says nothing but the orientation."""
+    """Returns a minimal EXIF with the orientation only."""
     return exif_with({_ORIENTATION: (3, 1, struct.pack("<H", orientation))}, "<")
 
 
 def exif_of_tiff(data: bytes, orientation: int) -> bytes | None:
-    """What a TIFF file says of its image, as EXIF; None where that is nothing."""
+    """Returns a TIFF file's descriptive tags as EXIF; None without any."""
     order, tags = order_of(data), read_directory(data)
-    tags = {number: said for number, said in tags.items() if number in _DESCRIBES}
+    tags = {number: tag for number, tag in tags.items() if number in _DESCRIBES}
     tags[_ORIENTATION] = 3, 1, struct.pack(order + "H", orientation)
     return exif_with(tags, order) if orientation != 1 or len(tags) > 1 else None
 
 
 def photoshop_of_tiff(data: bytes) -> bytes | None:
-    """Photoshop's resources in a TIFF file, IPTC among them, as a JPEG has them."""
+    """Returns a TIFF file's Photoshop resources, including IPTC, in JPEG form."""
     tags = read_directory(data)
     packed, iptc = (value if isinstance(value := tags.get(n, (0, 0, b""))[2], bytes) else b"" for n in (34377, 33723))
     if iptc and _IPTC_RESOURCE not in packed:
@@ -252,7 +253,7 @@ def photoshop_of_tiff(data: bytes) -> bytes | None:
 
 
 def photoshop_tags(segment: bytes) -> Directory:
-    """The tags of a TIFF file for Photoshop's resources as of a JPEG, and for IPTC in them."""
+    """Returns TIFF tags for a JPEG's Photoshop resources and their IPTC."""
     packed = segment.removeprefix(_IPTC_HEAD)
     tags: Directory = {34377: (1, len(packed), packed)}
     if match := re.search(re.escape(_IPTC_RESOURCE) + rb"\0\0(....)", packed, re.DOTALL):
@@ -272,7 +273,7 @@ def _read_png(data: bytes) -> ImageMetadata:
     meta, samples = ImageMetadata(), False
     for kind, body in png_chunks(data):
         samples = samples or kind == b"IDAT"
-        if kind == b"iCCP" and not samples:  # readers pass over one that comes later
+        if kind == b"iCCP" and not samples:  # readers ignore one that comes later
             with suppress(zlib.error):
                 meta.icc = zlib.decompress(body[body.find(b"\0") + 2 :])
         elif kind == b"eXIf":
@@ -298,9 +299,9 @@ def _write_png(data: bytes, meta: ImageMetadata, text: dict[str, str]) -> bytes:
         new = [(k, b) for k, b in new if k != b"sRGB"]
         new.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(meta.icc)))
     texts = [(_XMP_KEYWORD, meta.xmp)] if meta.xmp else []
-    texts += [(key.encode("latin-1", "replace")[:79], said.encode()) for key, said in text.items()]
+    texts += [(key.encode("latin-1", "replace")[:79], content.encode()) for key, content in text.items()]
     new += [(b"eXIf", meta.exif)] if meta.exif else []
-    new += [(b"iTXt", key + b"\0\0\0\0\0" + said) for key, said in texts]
+    new += [(b"iTXt", key + b"\0\0\0\0\0" + content) for key, content in texts]
     return PNG + b"".join(_chunk(k, b) for k, b in [chunks[0], *new, *chunks[1:]])
 
 
@@ -335,31 +336,31 @@ def _read_jpeg(data: bytes) -> ImageMetadata:
 
 
 def segment(marker: int, body: bytes) -> bytes:
-    """One segment of a JPEG."""
+    """Returns one segment of a JPEG."""
     return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
 
 def _write_jpeg(data: bytes, meta: ImageMetadata) -> bytes:
-    """Puts blocks behind the JFIF segment with which our encoder begins."""
+    """Inserts blocks after the JFIF segment at the beginning of our JPEGs."""
     blocks = (_EXIF_HEAD, meta.exif), (_XMP_HEAD, meta.xmp)
     profile, iptc = (_pieces(block or b"") for block in (meta.icc, (meta.iptc or b"").removeprefix(_IPTC_HEAD)))
     parts = [
-        *((0xE1, head + block) for head, block in blocks if block and len(block) < _SEGMENT),
+        *((0xE1, head + block) for head, block in blocks if block and len(block) < _SEGMENT_BYTES),
         *((0xE2, _ICC_HEAD + bytes((n, len(profile))) + piece) for n, piece in enumerate(profile, 1)),
         *((0xE1, each) for each in meta.more_xmp),
         *((0xED, _IPTC_HEAD + piece) for piece in iptc),
         *((0xFE, each) for each in meta.comments),
     ]
-    said = meta.density
-    if meta.resolution and not said:
-        said = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
-    if said and len(said) == 5:
-        data = data[:_DENSITY_AT] + said + data[_DENSITY_AT + 5 :]
+    packed = meta.density
+    if meta.resolution and not packed:
+        packed = struct.pack(">BHH", 1, *(min(max(round(each), 1), 65_535) for each in meta.resolution))
+    if packed and len(packed) == 5:
+        data = data[:_DENSITY_AT] + packed + data[_DENSITY_AT + 5 :]
     return data[:_JFIF_END] + b"".join(segment(*part) for part in parts) + data[_JFIF_END:]
 
 
 def _pieces(block: bytes) -> list[bytes]:
-    return [block[at : at + _SEGMENT] for at in range(0, len(block), _SEGMENT)]
+    return [block[at : at + _SEGMENT_BYTES] for at in range(0, len(block), _SEGMENT_BYTES)]
 
 
 # -- WebP -------------------------------------------------------------------------------------------------------
@@ -374,9 +375,9 @@ def _riff(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _read_webp(data: bytes) -> ImageMetadata:
-    found = dict(_riff(data))
-    exif = found.get(b"EXIF", b"").removeprefix(_EXIF_HEAD) or None
-    return ImageMetadata(icc=found.get(b"ICCP"), exif=exif, xmp=found.get(b"XMP "))
+    chunks = dict(_riff(data))
+    exif = chunks.get(b"EXIF", b"").removeprefix(_EXIF_HEAD) or None
+    return ImageMetadata(icc=chunks.get(b"ICCP"), exif=exif, xmp=chunks.get(b"XMP "))
 
 
 def _write_webp(data: bytes, meta: ImageMetadata, size: tuple[int, int], alpha: bool) -> bytes:

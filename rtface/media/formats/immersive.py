@@ -1,4 +1,4 @@
-"""How stereo and spherical pictures are noted: FFmpeg's side data, and what Matroska and MP4 hold of it."""
+"""Converts stereo and spherical metadata between FFmpeg's side data, Matroska and MP4."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rtface.media.formats.matroska import element
 from rtface.media.formats.mp4 import box
 
 _PROJECTION, _KIND, _DATA, _POSE = 0x7670, 0x7671, 0x7672, (0x7673, 0x7674, 0x7675)
-# Matroska's by FFmpeg's number of the layout, and whether the views are exchanged.
+# Matroska's names by FFmpeg's layout number and whether the views are swapped.
 _MODES = {
     **{(0, 0): "mono", (1, 0): "left_right", (1, 1): "right_left", (2, 0): "top_bottom", (2, 1): "bottom_top"},
     **{(3, 0): "block_lr", (3, 1): "block_rl", (4, 0): "checkerboard_lr", (4, 1): "checkerboard_rl"},
@@ -27,9 +27,9 @@ _CUBE, _TILE = 1, 2  # FFmpeg's numbers; 0 is the whole sphere
 
 
 def stereo_mode(views: Mapping[str, str], tags: Mapping[str, str], format: str) -> str:
-    """Names how two pictures lie in a frame, in Matroska's words.
+    """Returns Matroska's name for how two pictures lie in a frame.
 
-    It is "mono" for a single one, and "" where nothing says it, or the container has no place for it.
+    "mono" for a single picture; "" where it is unknown or the container cannot store it.
 
     Args:
         views: of the frames (`rtface.media.formats.color.views_of`).
@@ -42,27 +42,27 @@ def stereo_mode(views: Mapping[str, str], tags: Mapping[str, str], format: str) 
 
 
 def sphere_of(views: Mapping[str, str]) -> tuple[int, ...]:
-    """Reads the sphere: projection, yaw, pitch, roll, left, top, right, bottom.
+    """Returns the sphere: projection, yaw, pitch, roll, left, top, right, bottom.
 
-    It is empty where there is none, or neither Matroska nor MP4 has a place for it.
+    Empty without one, or where neither Matroska nor MP4 can store it.
     """
     sphere = struct.unpack_from("=4i4I", bytes.fromhex(views.get("SPHERICAL", "ff" * 32)))
     return sphere if 0 <= sphere[0] <= _TILE else ()
 
 
 def projection(views: Mapping[str, str]) -> bytes:
-    """Makes Matroska's element of a track's video; nothing without a sphere."""
+    """Returns Matroska's Projection element of a video track. Empty without a sphere."""
     if not (sphere := sphere_of(views)):
         return b""
     kind, *turns, left, top, right, bottom = sphere
     data = {_CUBE: bytes(12), _TILE: struct.pack(">5I", 0, top, bottom, left, right)}.get(kind)
     pose = [(name, struct.pack(">f", turn / 65536)) for name, turn in zip(_POSE, turns, strict=True) if turn]
-    said = [(_KIND, bytes([2 if kind == _CUBE else 1])), *([(_DATA, data)] if data else ()), *pose]
-    return element(_PROJECTION, b"".join(element(*one) for one in said))
+    parts = [(_KIND, bytes([2 if kind == _CUBE else 1])), *([(_DATA, data)] if data else ()), *pose]
+    return element(_PROJECTION, b"".join(element(*one) for one in parts))
 
 
 def sample_boxes(views: Mapping[str, str]) -> bytes:
-    """Makes MP4's boxes of a picture's description (st3d, sv3d)."""
+    """Returns MP4's boxes for a picture's sample description (st3d, sv3d)."""
     boxes = box(b"st3d", bytes([0, 0, 0, 0, _ST3D[mode]])) if (mode := stereo_mode(views, {}, "mp4")) else b""
     if not (sphere := sphere_of(views)):
         return boxes

@@ -1,7 +1,7 @@
-"""Encoding JPEG with quantisation tables of one's own choice, straight from the planes.
+"""Encodes JPEG from planes with given quantisation tables.
 
-FFmpeg's encoder has fixed tables and OpenCV's takes RGB only. With the tables and the subsampling of the JPEG that the
-planes were decoded from, blocks that did not change get their old coefficients again. Baseline, ITU-T T.81.
+FFmpeg's encoder has fixed tables and OpenCV's takes RGB only. With the tables and the subsampling of the decoded JPEG,
+unchanged blocks get their old coefficients again. Baseline, ITU-T T.81.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from rtface.media.formats.image_meta import segment
 
 Ints: TypeAlias = "NDArray[np.signedinteger[Any]]"
 
-# Position in a block of the coefficients in zigzag order (T.81, figure A.6).
+# Positions in a block, in zigzag order (T.81, figure A.6).
 _ZIGZAG = np.array(sorted(range(64), key=lambda i: (i // 8 + i % 8, i // 8 if (i // 8 + i % 8) % 2 else i % 8)))
-BAND_SAMPLES = 1 << 19  # samples that are worked on at once
-_END, _SKIP = 0x00, 0xF0  # symbols: no more coefficients in this block, sixteen zeros
+BAND_SAMPLES = 1 << 19  # processed at once
+_END, _SKIP = 0x00, 0xF0  # symbols: end of block, sixteen zeros
 
 
 def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tables) -> bytes:
-    """A JPEG of one gray plane, or of Y, Cb and Cr of full range.
+    """Encodes one gray plane, or full-range Y, Cb and Cr.
 
     Args:
         planes: samples, uint8; the chroma planes are smaller by `sampling`.
@@ -52,29 +52,29 @@ def encode_jpeg(planes: Sequence[Bytes], sampling: tuple[int, int], tables: Tabl
 
 
 def tables_of_quality(quality: int) -> Tables:
-    """The tables that libjpeg takes for a quality of 1 to 100."""
+    """Returns libjpeg's tables for a quality of 1 to 100."""
     return _standard(quality)[0]
 
 
 def finer(a: Tables, b: Tables) -> Tables:
-    """Tables that are nowhere coarser than either."""
+    """Returns the finer step of two tables for each coefficient."""
     return tuple(map(min, a[0], b[0])), tuple(map(min, a[1], b[1]))
 
 
 @lru_cache(maxsize=8)
 def _standard(quality: int) -> tuple[Tables, list[bytes]]:
-    """libjpeg's quantisation and Huffman tables, as OpenCV writes them: T.81 annex K."""
+    """Returns libjpeg's quantisation and Huffman tables, as OpenCV writes them. T.81 annex K."""
     done, data = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8), [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    found = list(segments(data.tobytes()))
-    luma, chroma = (tuple(body[1:]) for marker, body in found if marker == 0xDB)
-    return (luma, chroma), [body for marker, body in found if marker == 0xC4]
+    parsed = list(segments(data.tobytes()))
+    luma, chroma = (tuple(body[1:]) for marker, body in parsed if marker == 0xDB)
+    return (luma, chroma), [body for marker, body in parsed if marker == 0xC4]
 
 
 def _bands(
     planes: Sequence[Bytes], factors: Sequence[tuple[int, int]], tables: Sequence[Ints]
 ) -> Iterator[tuple[Ints, Ints]]:
-    """Quantised blocks in the order of the scan, n×64 in zigzag order, and which plane each belongs to."""
+    """Yields quantised blocks in scan order, and the plane of each. The blocks are n×64 in zigzag order."""
     height, width = planes[0].shape
     most_h, most_v = factors[0]
     across, down = -(-width // (8 * most_h)), -(-height // (8 * most_v))
@@ -86,7 +86,7 @@ def _bands(
     order = np.repeat(np.arange(len(planes)), [h * v for h, v in factors])
     for top in range(0, down, step):
         rows = min(step, down - top)
-        found: list[Ints] = []
+        levels: list[Ints] = []
         for plane, (h, v), table in zip(planes, factors, tables, strict=True):
             part = plane[top * 8 * v : (top + rows) * 8 * v]
             part = np.pad(part, ((0, rows * 8 * v - part.shape[0]), (0, across * 8 * h - part.shape[1])), "edge")
@@ -95,26 +95,26 @@ def _bands(
             steps[_ZIGZAG] = table
             level = np.rint((basis @ tiles @ basis.T).reshape(-1, 64) / steps).astype(np.int32)[:, _ZIGZAG]
             level[:, 1:] = level[:, 1:].clip(-1023, 1023)
-            found.append(level.reshape(rows * across, h * v, 64))
-        yield np.concatenate(found, 1).reshape(-1, 64), np.tile(order, rows * across)
+            levels.append(level.reshape(rows * across, h * v, 64))
+        yield np.concatenate(levels, 1).reshape(-1, 64), np.tile(order, rows * across)
 
 
 class _Packer:
-    """Codes blocks as one stream of bits."""
+    """Codes blocks as one bit stream."""
 
     def __init__(self) -> None:
         self._codes = {body[0]: _codes(body) for body in _standard(95)[1]}
-        self._last = [0, 0, 0]  # first coefficient of each plane's last block
-        self._rest, self._rest_bits = 0, 0  # bits that fill no byte yet
+        self._last = [0, 0, 0]  # DC coefficient of each plane's last block
+        self._rest, self._rest_bits = 0, 0  # bits of an incomplete byte
 
     def pack(self, blocks: Ints, part: Ints) -> bytes:
-        """The bytes that these blocks fill."""
+        """Returns the bytes that these blocks complete."""
         count = len(blocks)
         first = np.empty(count, np.int64)
         for number in range(int(part.max()) + 1):
-            own = part == number
-            values = blocks[own, 0]
-            first[own] = np.diff(values, prepend=self._last[number])
+            mask = part == number
+            values = blocks[mask, 0]
+            first[mask] = np.diff(values, prepend=self._last[number])
             self._last[number] = int(values[-1])
         row, column = np.nonzero(blocks[:, 1:])
         column += 1
@@ -127,7 +127,7 @@ class _Packer:
         ends = np.flatnonzero(last != 63)
         magnitudes = np.abs(np.concatenate([first, values])).astype(np.float64)
         sizes = np.frexp(magnitudes)[1].astype(np.int64)  # in bits
-        # All that is coded: differences of first coefficients, runs of sixteen zeros, other coefficients, ends.
+        # All coded symbols: DC differences, runs of sixteen zeros, AC coefficients, ends of blocks.
         block = np.concatenate([np.arange(count), row[skips], row, ends])
         place = np.concatenate([np.zeros(count, np.int64), 2 * column[skips], 2 * column + 1, np.full(len(ends), 200)])
         table = (part[block] > 0) + np.repeat([0, 16], [count, len(block) - count])
@@ -141,12 +141,12 @@ class _Packer:
         sorting = np.argsort(block * 256 + place, kind="stable")
         word, bits = np.empty(len(block), np.int64), np.empty(len(block), np.int64)
         for kind, (code, length) in self._codes.items():
-            own = table == kind
-            word[own], bits[own] = code[symbol[own]], length[symbol[own]]
+            mask = table == kind
+            word[mask], bits[mask] = code[symbol[mask]], length[symbol[mask]]
         return self._put((word << extra_bits | extra)[sorting], (bits + extra_bits)[sorting])
 
     def finish(self) -> bytes:
-        """The last byte, filled with ones."""
+        """Returns the last byte, filled with ones."""
         missing = -self._rest_bits % 8
         return self._put(np.array([(1 << missing) - 1]), np.array([missing]))
 
@@ -156,7 +156,7 @@ class _Packer:
         start, total = end - bits, int(end[-1])
         wide = word.astype(np.uint64) << (64 - (start & 31) - bits).clip(0, 63).astype(np.uint64)
         wide[bits == 0] = 0
-        # No two words have a bit in common, so that their sum is what is wanted, and exact in float64.
+        # No two words share a bit, so their sum equals their union, and is exact in float64.
         slots = (total >> 5) + 2
         filled = np.bincount(start >> 5, (wide >> np.uint64(32)).astype(np.float64), slots)
         filled += np.bincount((start >> 5) + 1, (wide & np.uint64(0xFFFFFFFF)).astype(np.float64), slots)
@@ -168,7 +168,7 @@ class _Packer:
 
 
 def _codes(body: bytes) -> tuple[Ints, Ints]:
-    """Code and length of each symbol of a Huffman table (T.81, annex C)."""
+    """Returns code and length of each symbol of a Huffman table. T.81, annex C."""
     code, length = np.zeros(256, np.int64), np.zeros(256, np.int64)
     value, at = 0, 17
     for bits in range(1, 17):

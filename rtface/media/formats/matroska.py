@@ -1,4 +1,4 @@
-"""Matroska and WebM files (RFC 8794, RFC 9559) as far as they are read or mended without FFmpeg."""
+"""Reads and edits Matroska and WebM files without FFmpeg. RFC 8794, RFC 9559."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ _TRACKS, _TRACK, _TRACK_TYPE, _VIDEO, _BCP47 = 0x1654AE6B, 0xAE, 0x83, 0xE0, 0x2
 _SHOWN_WIDTH, _SHOWN_HEIGHT, _SHOWN_UNIT = 0x54B0, 0x54BA, 0x54B2
 _STEREO = 0x53B8
 _EYES = {**dict.fromkeys((1, 8, 9, 11), Fraction(1, 2)), **dict.fromkeys((2, 3, 6, 7), Fraction(2))}
-"""By stereo mode how wide a sample of one eye's picture is shown, by how wide one of both is."""
-_FARTHEST = 1 << 62  # a place that a file may be asked for
-_CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # columns and rows that are hidden: left, top, right, bottom
-_CLUSTER, _LONGEST = 0x1F43B675, 1 << 24  # where frames begin; bytes of a header, at most
-_RATIO = 3  # the unit of a shown size that is a ratio only
+"""Displayed width of one eye's sample, relative to a sample of the whole picture, by stereo mode."""
+_FARTHEST = 1 << 62  # the largest offset to seek to
+_CROP = 0x54CC, 0x54BB, 0x54DD, 0x54AA  # hidden columns and rows: left, top, right, bottom
+_CLUSTER, _LONGEST_BYTES = 0x1F43B675, 1 << 24  # where frames begin; the largest header
+_RATIO = 3  # the unit of a display size that is a ratio only
 _COLOUR, _MASTERING, _LIGHT = 0x55B0, 0x55D0, (0x55BC, 0x55BD)
 _PRIMARIES, _LUMINANCE = range(0x55D1, 0x55D9), (0x55DA, 0x55D9)  # as in HdrMetadata: dark before bright
 
 
 def hides_borders(data: bytes, number: int) -> bool:
-    """Tells whether the element Tracks hides columns or rows of a video track's frames."""
+    """Tells whether Tracks crops a video track's frames."""
     video = next((_child(data, body, end, _VIDEO) for _, body, end in islice(_videos(data, 0), number, None)), None)
     return video is not None and any(_number(data, *video, kind) for kind in _CROP)
 
 
 def regional_languages(data: bytes) -> list[str]:
-    """Lists the languages of the element Tracks that have a region or script (BCP 47), as zh-Hant."""
+    """Lists the languages of Tracks with a region or script. BCP 47, as zh-Hant."""
     places = [_child(data, body, end, _BCP47) for kind, _, body, end in elements(data, 0, len(data)) if kind == _TRACK]
     tags = [data[slice(*place)].rstrip(b"\0").decode("ascii", "replace") for place in places if place]
     return [tag for tag in dict.fromkeys(tags) if "-" in tag]
 
 
 def read_tracks(file: BinaryIO) -> bytes:
-    """Reads the body of the element Tracks; nothing where none precedes the frames."""
+    """Reads the body of Tracks. Empty where none precedes the frames."""
     origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), _FARTHEST)
     for kind, body, size in level(file, origin):
-        if kind == _TRACKS and 0 < size < _LONGEST:
+        if kind == _TRACKS and 0 < size < _LONGEST_BYTES:
             file.seek(body)
             return file.read(size)
         if kind in (_TRACKS, _CLUSTER):
@@ -61,8 +61,9 @@ def note_picture(
     projection: bytes = b"",
     webm: bool = False,
 ) -> bool:
-    """Notes in a finished film of FFmpeg's what its header says of a video track. Nothing behind the header moves: the
-    empty space in front of it gives the room. Where there is not enough, False: the HDR metadata is left out.
+    """Writes a video track's shape, HDR and projection into a finished film. FFmpeg must have written it. Nothing after
+    the header moves: a Void element before Tracks gives the room. Returns False where that is too small; the HDR
+    metadata is left out then.
 
     Args:
         file: the film.
@@ -73,7 +74,7 @@ def note_picture(
         projection: element of that name.
         webm: whether it is WebM, which gives sizes in pixels only.
     """
-    before = list[tuple[int, int, int]]()  # id, where each begins and ends, up to the tracks
+    before = list[tuple[int, int, int]]()  # id, start and end of each up to Tracks
     at = origin = next((body for kind, body, _ in level(file, 0) if kind == SEGMENT), 0)
     for kind, body, length in level(file, origin):
         before.append((kind, at, at := body + length))
@@ -107,7 +108,7 @@ def note_picture(
 
 
 def _videos(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
-    """Video tracks in the element Tracks: where each and its body begin, and it ends."""
+    """Yields the video tracks of Tracks: start, body start, end."""
     for kind, begin, body, end in elements(data, start, len(data)):
         if kind == _TRACK and _number(data, body, end, _TRACK_TYPE) == 1:
             yield begin, body, end
@@ -118,8 +119,8 @@ def _child(data: bytes, start: int, end: int, wanted: int) -> tuple[int, int] | 
 
 
 def _number(data: bytes, start: int, end: int, wanted: int) -> int:
-    found = _child(data, start, end, wanted)
-    return int.from_bytes(data[slice(*found)], "big") if found else 0
+    span = _child(data, start, end, wanted)
+    return int.from_bytes(data[slice(*span)], "big") if span else 0
 
 
 def _uint(kind: int, value: int) -> bytes:
@@ -127,7 +128,7 @@ def _uint(kind: int, value: int) -> bytes:
 
 
 def _shown(size: tuple[int, int], aspect: Fraction | None, *, webm: bool) -> bytes:
-    """Elements of a track's video: the shown size."""
+    """Returns the display size elements of a video track."""
     if aspect is None:
         return b"" if webm else _uint(_SHOWN_UNIT, 4)
     if aspect == 1:
@@ -149,7 +150,7 @@ def _with_video(
     projection: bytes,
     webm: bool,
 ) -> bytes:
-    """The element Tracks with other elements in a track's video; as long as before where it would get shorter."""
+    """Returns Tracks with replaced elements of one video track. It keeps its length if it would get shorter."""
     _, body, _ = head(tracks, 0) or (0, 0, 0)
     videos = list(_videos(tracks, body))
     if number >= len(videos):
@@ -180,7 +181,7 @@ def _with_video(
 
 
 def _hdr(hdr: HdrMetadata) -> bytes:
-    """Elements of a track's colour."""
+    """Returns the HDR elements of a track's colour."""
     levels = [*zip(_PRIMARIES, hdr.primaries or (), strict=False), *zip(_LUMINANCE, hdr.luminance or (), strict=False)]
     mastering = b"".join(element(kind, struct.pack(">f", value)) for kind, value in levels)
     light = b"".join(_uint(kind, value) for kind, value in zip(_LIGHT, hdr.light or (), strict=False))
@@ -188,7 +189,7 @@ def _hdr(hdr: HdrMetadata) -> bytes:
 
 
 def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
-    """The element SeekHead with the places of what moved, counted from the beginning of the segment."""
+    """Returns SeekHead with new positions of moved elements, from the segment's start."""
     _, body, _ = head(seek_head, 0) or (0, 0, 0)
     new, checked = b"", False
     for kind, start, inner, end in elements(seek_head, body, len(seek_head)):
@@ -210,8 +211,7 @@ def _moved(seek_head: bytes, places: dict[int, int]) -> bytes:
 
 
 def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
-    """Elements in a row from a place on: id, where the body begins, its size; ends at the first
-    that makes no sense."""
+    """Yields consecutive elements of a file: id, body offset, size. Stops at the first invalid one."""
     while at < _FARTHEST:
         file.seek(at)
         parsed = head(file.read(12), 0)
@@ -225,7 +225,7 @@ def level(file: BinaryIO, at: int) -> Iterator[tuple[int, int, int]]:
 
 
 def head(data: bytes, at: int) -> tuple[int, int, int] | None:
-    """An element's id, where its body begins, and its size (UNKNOWN for an open one)."""
+    """Returns an element's id, body offset and size (UNKNOWN if open)."""
     if at >= len(data) or not data[at]:
         return None
     length = 9 - data[at].bit_length()
@@ -242,7 +242,7 @@ def head(data: bytes, at: int) -> tuple[int, int, int] | None:
 
 
 def elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Elements of a body: id, and where each begins, its body begins, and it ends."""
+    """Yields the elements of a body: id, start, body start, end."""
     while start < end and (parsed := head(data, start)) is not None:
         kind, body, size = parsed
         if size < 0 or body + size > end:
@@ -252,25 +252,25 @@ def elements(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int,
 
 
 def element(kind: int, body: bytes, width: int = 0) -> bytes:
-    """An element whose length takes `width` bytes, or as few more as it needs."""
+    """Returns an element with a length field of at least `width` bytes."""
     width = max(width, next(w for w in range(1, 9) if len(body) < (1 << 7 * w) - 1))
     size = (len(body) | 1 << 7 * width).to_bytes(width, "big")
     return kind.to_bytes((kind.bit_length() + 7) // 8, "big") + size + body
 
 
 def longer(whole: bytes) -> bytes:
-    """The same element with a length that takes one byte more."""
+    """Returns the same element with a length field of one byte more."""
     kind, body, _ = head(whole, 0) or (0, 0, 0)
     return element(kind, whole[body:], body - (kind.bit_length() + 7) // 8 + 1)
 
 
 def checksum(body: bytes | bytearray) -> bytes:
-    """The element CRC-32 of what follows it in its parent."""
+    """Returns the CRC-32 element for the rest of its parent."""
     return element(CRC, struct.pack("<I", zlib.crc32(body)))
 
 
 def void(length: int) -> bytes:
-    """A Void element of so many bytes, at least 2."""
+    """Returns a Void element of `length` bytes, at least 2."""
     if length < 10:
         return bytes((0xEC, 0x80 | (length - 2))) + bytes(length - 2)
     return b"\xec\x01" + (length - 9).to_bytes(7, "big") + bytes(length - 9)

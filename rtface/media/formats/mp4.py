@@ -1,4 +1,4 @@
-"""The boxes of MP4 and MOV files (ISO 14496-12), as far as a file has to be looked at or mended without FFmpeg."""
+"""Reads and edits the boxes of MP4 and MOV files without FFmpeg. ISO 14496-12."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import BinaryIO
 
 from rtface.media.formats.color import HdrMetadata
 
-_STEP = 1 << 20
+_STEP_BYTES = 1 << 20
 
 
 def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Top-level boxes of an ISO base media file: type and size, also of one that is open to the end of the file; ends
-    at the first that makes no sense."""
+    """Yields type and size of top-level boxes. The last may be open-ended. Stops at the first invalid one."""
     at = 0
     while True:
         file.seek(at)
@@ -33,17 +32,17 @@ def boxes(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
 
 
 def find_bytes(file: BinaryIO, wanted: bytes, at: int, size: int) -> int:
-    """Where bytes come next in a file of `size` bytes, or its end."""
+    """Returns the next offset of bytes in a file, or its end."""
     while at < size:
         file.seek(at)
-        if (found := file.read(_STEP).find(wanted)) >= 0:
-            return at + found
-        at += _STEP - len(wanted) + 1
+        if (offset := file.read(_STEP_BYTES).find(wanted)) >= 0:
+            return at + offset
+        at += _STEP_BYTES - len(wanted) + 1
     return size
 
 
 def read_index(file: BinaryIO) -> tuple[int, bytearray]:
-    """Reads the first index (moov), and where it begins; nothing where there is none."""
+    """Returns the offset and bytes of the first index (moov). Empty without one."""
     at = 0
     for kind, length in boxes(file):
         if kind == b"moov":
@@ -55,7 +54,7 @@ def read_index(file: BinaryIO) -> tuple[int, bytearray]:
 
 @contextmanager
 def changed_index(file: BinaryIO) -> Generator[bytearray]:
-    """Reads the first index (moov) to be changed, and writes it back."""
+    """Yields the first index (moov) for editing, and writes it back."""
     at, moov = read_index(file)
     yield moov
     file.seek(at)
@@ -63,7 +62,7 @@ def changed_index(file: BinaryIO) -> Generator[bytearray]:
 
 
 def cut_to_whole_fragments(file: BinaryIO) -> None:
-    """Cuts a fragmented MP4 behind its last whole fragment, where it has one."""
+    """Truncates a fragmented MP4 after its last whole fragment, if any."""
     size, at, whole = file.seek(0, 2), 0, 0
     for kind, length in boxes(file):
         at += length
@@ -73,13 +72,13 @@ def cut_to_whole_fragments(file: BinaryIO) -> None:
         file.truncate(whole)
 
 
-_ENTRY = 78  # bytes of a visual sample entry in front of its boxes
+_ENTRY_BYTES = 78  # of a visual sample entry before its boxes
 _TO_ENTRIES = (b"mdia", b"minf", b"stbl", b"stsd")
 
 
 def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | None:
-    """The boxes around the first sample entry of a video track of a film of FFmpeg's, and its body, which begins with
-    the fixed fields."""
+    """Returns a video track's first sample entry in a film of FFmpeg's. Gives the boxes around the entry, and its body,
+    which begins with the fixed fields."""
     videos = [track for track in inner_boxes(moov, 8, len(moov), b"trak") if kind_of_track(moov, track) == b"vide"]
     if number >= len(videos):
         return None
@@ -89,12 +88,12 @@ def _picture_entry(moov: bytearray, number: int) -> tuple[list[Span], Span] | No
 
 
 def hides_borders(file: BinaryIO, number: int) -> bool:
-    """Tells whether a clean aperture hides a part of a video track's frames."""
+    """Tells whether a clean aperture crops a video track's frames."""
     _, moov = read_index(file)
-    if (found := _picture_entry(moov, number)) is None:
+    if (entry := _picture_entry(moov, number)) is None:
         return False
-    first, end = found[1]
-    if not (clap := find_box(moov, first + _ENTRY, end, b"clap")) or clap[1] - clap[0] < 16:
+    first, end = entry[1]
+    if not (clap := find_box(moov, first + _ENTRY_BYTES, end, b"clap")) or clap[1] - clap[0] < 16:
         return False
     wide, wide_parts, high, high_parts = struct.unpack_from(">4I", moov, clap[0])
     width, height = struct.unpack_from(">HH", moov, first + 24)
@@ -110,26 +109,26 @@ def note_picture(
     hdr: HdrMetadata | None = None,
     boxes: bytes = b"",
 ) -> None:
-    """Notes in a finished film of FFmpeg's what its index does not say of a video track; only the shape where the index
-    is not the end of the file, so that it cannot grow.
+    """Writes a video track's shape and boxes into a finished film's index. FFmpeg must have written the film. An index
+    before the end of the file cannot grow: then only the shape is written.
 
     Args:
         file: the film.
         number: of the track among the video tracks, from 0 on.
         size: of a frame, in samples.
-        aspect: of a sample: players that do not look at it (pasp) show the film as wide as the track says.
+        aspect: of a sample: players that ignore it (pasp) use the width of the track.
         hdr: mastering display and light level.
-        boxes: further ones of the picture's description.
+        boxes: further ones for the picture's sample description.
     """
     at, moov = read_index(file)
     added, room = _light(hdr) + boxes, at + len(moov) == file.seek(0, 2)
-    found, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
-    track = find_box(moov, *found[0][1], b"tkhd") if found else None
+    entry, width = _picture_entry(moov, number), round(size[0] * aspect * 65536) if aspect else 0
+    track = find_box(moov, *entry[0][1], b"tkhd") if entry else None
     if track and 0 < width < 1 << 32:
         struct.pack_into(">I", moov, track[1] - 8, width)
-    if found and added and room:
-        around, (start, end) = found
-        place = start + _ENTRY
+    if entry and added and room:
+        around, (start, end) = entry
+        place = start + _ENTRY_BYTES
         while place + 8 <= end and 8 <= (size_of := struct.unpack_from(">I", moov, place)[0]) <= end - place:
             place += size_of
         moov[place:place] = added
@@ -140,10 +139,10 @@ def note_picture(
 
 
 def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) -> None:
-    """Notes the language of each track, in letters, and which are `off` until somebody chooses them.
+    """Writes the language of each track, and disables the tracks in `off`. Players show those only when chosen.
 
-    FFmpeg's writer of MOV has numbers for some languages only, and none for codes such as deu and swe; that of both
-    containers enables the first track of a kind where none is on by default.
+    FFmpeg's MOV writer has numbers for some languages only, and none for codes such as deu and swe; both writers enable
+    the first track of a kind where none is on by default.
     """
     with changed_index(file) as moov:
         tracks = zip(inner_boxes(moov, 8, len(moov), b"trak"), languages, strict=False)
@@ -153,12 +152,12 @@ def note_tracks(file: BinaryIO, languages: Sequence[str], off: Collection[int]) 
             media = find_box(moov, *track, b"mdia", b"mdhd")
             if media and len(language) == 3 and language.isascii() and language.islower():
                 first, second, third = (ord(letter) - 0x60 for letter in language)
-                place = clock_of(moov, media)[2]  # of the duration, behind which the language stands
+                place = clock_of(moov, media)[2]  # of the duration; the language follows it
                 struct.pack_into(">H", moov, place[0] + struct.calcsize(place[1]), first << 10 | second << 5 | third)
 
 
 def _light(hdr: HdrMetadata | None) -> bytes:
-    """Mastering display (green, blue, red as in HEVC) and light level."""
+    """Returns boxes of mastering display and light level. The order is green, blue, red as in HEVC."""
     boxes = b""
     if hdr and hdr.primaries and hdr.luminance:
         rx, ry, gx, gy, bx, by, wx, wy = (round(value * 50_000) for value in hdr.primaries)
@@ -170,16 +169,16 @@ def _light(hdr: HdrMetadata | None) -> bytes:
 
 
 def box(kind: bytes, body: bytes) -> bytes:
-    """A box with its body."""
+    """Returns a box with its type and body."""
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
 Span = tuple[int, int]
-"""A box's body: where it begins and ends."""
+"""A box's body: start and end."""
 
 
 def inner_boxes(data: bytearray, start: int, end: int, wanted: bytes = b"") -> Iterator[Span]:
-    """The boxes of a type, or all, directly below a body; ends at the first that makes no sense."""
+    """Yields the boxes of a type, or all, directly inside a body. Stops at the first invalid one."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         if size < 8 or start + size > end:
@@ -190,27 +189,27 @@ def inner_boxes(data: bytearray, start: int, end: int, wanted: bytes = b"") -> I
 
 
 def find_box(data: bytearray, start: int, end: int, *names: bytes) -> Span | None:
-    """The first box of the path ``names`` below a body."""
+    """Returns the first box of the path ``names`` inside a body."""
     for name in names:
-        found = next(inner_boxes(data, start, end, name), None)
-        if found is None:
+        span = next(inner_boxes(data, start, end, name), None)
+        if span is None:
             return None
-        start, end = found
+        start, end = span
     return start, end
 
 
 Field = tuple[int, str]
-"""Where a number is, and how it is packed (32 or 64 bit by the box's version)."""
+"""Offset and `struct` format of a number (32 or 64 bit by the box's version)."""
 
 
 def kind_of_track(moov: bytearray, track: Span) -> bytes:
-    """Names the kind of a track: vide, soun …; nothing where it says none."""
+    """Returns the handler type of a track: vide, soun …; b"" without one."""
     handler = find_box(moov, *track, b"mdia", b"hdlr")
     return bytes(moov[handler[0] + 8 : handler[0] + 12]) if handler else b""
 
 
 def clock_of(data: bytearray, head: Span) -> tuple[int, int, Field]:
-    """Reads ticks a second, duration and the duration's field of an mvhd or mdhd box."""
+    """Returns ticks a second, duration and duration field of mvhd or mdhd."""
     wide = data[head[0]] == 1
     at = head[0] + (20 if wide else 12)
     field = (at + 4, ">Q" if wide else ">I")

@@ -1,4 +1,4 @@
-"""The edit lists of MP4 and MOV files: which parts of a track are shown when, by the tables of its samples."""
+"""Reads and repairs edit lists of MP4 and MOV files."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from rtface.media.formats.mp4 import Span, changed_index, clock_of, find_box, inner_boxes, kind_of_track, read_index
 
 _MOST_SAMPLES = 1 << 24  # of a track; a table of more is damaged
-_PCM_PACKET = 1024  # samples, of each chunk apart: as FFmpeg gives sound whose samples have no length
+_PCM_PACKET = 1024  # samples; FFmpeg cuts each chunk of uncompressed sound into such packets
 
 
 @dataclass(frozen=True, slots=True)
 class EditedTrack:
-    """Holds a track that an edit list shows in parts, in its ticks.
+    """A track that an edit list shows in parts, in its ticks.
 
     Attributes:
-        parts: of each where it begins in the film, where in the track (-1: nothing is shown), and how long it is.
-        borders: where its packets begin, and the last one ends.
-        shown: when the packets are shown.
+        parts: of each the start in the film, the start in the track (-1: nothing is shown), and the length.
+        borders: starts of its packets, and the end of the last.
+        shown: presentation times of the packets.
     """
 
     parts: list[tuple[int, int, int]]
@@ -30,9 +30,9 @@ class EditedTrack:
 
 
 def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
-    """Reads the edit lists that FFmpeg times otherwise, by number of the track; none of a film in fragments.
+    """Reads the edit lists that FFmpeg misinterprets, by track number. Fragmented films have none.
 
-    It is right about pictures and sound in one part, as of nearly every film, whose tables are not read.
+    FFmpeg is right about pictures and sound in one part, as in nearly every film; their tables are not read.
     """
     _, moov = read_index(file)
     film, tracks = find_box(moov, 8, len(moov), b"mvhd"), dict[int, EditedTrack]()
@@ -55,11 +55,11 @@ def edited_tracks(file: BinaryIO) -> dict[int, EditedTrack]:
 
 
 def reach_last_frame(file: BinaryIO) -> None:
-    """Lengthens the edits of a finished film that end before its last frame does.
+    """Extends edits of a finished film that end before its last frame.
 
-    FFmpeg's fragment writer takes a film's end from the packet that comes next when it closes a fragment, in coding
-    order. Where a frame that is shown later was coded earlier (B-frames), the edit list ends one frame too soon,
-    and players leave the film's last frame out.
+    FFmpeg's fragment writer derives a film's end from the next packet in coding order when it closes a fragment. Where
+    a frame that is shown later was coded earlier (B-frames), the edit list ends one frame too soon, and players omit
+    the film's last frame.
     """
     with changed_index(file) as moov:
         if (film := find_box(moov, 8, len(moov), b"mvhd")) is not None:
@@ -71,7 +71,7 @@ def reach_last_frame(file: BinaryIO) -> None:
 
 
 def _lengthen(moov: bytearray, track: Span, scale: int) -> int:
-    """Lets a track's last edit reach the end of its last sample; returns the track's duration, in the film's ticks."""
+    """Extends a track's last edit to the end of its last sample. Returns the track's duration, in the film's ticks."""
     head, list_of_edits = find_box(moov, *track, b"tkhd"), find_box(moov, *track, b"edts", b"elst")
     media, tables = (find_box(moov, *track, b"mdia", *names) for names in ((b"mdhd",), (b"minf", b"stbl")))
     if not (head and list_of_edits and media and tables and (entries := _edits(moov, track))):
@@ -94,7 +94,7 @@ def _put_uint(data: bytearray, at: int, form: str, value: int) -> None:
 
 
 def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
-    """Of each edit of a track: its length in the film's ticks, where it begins in the media's, and its speed."""
+    """Returns length (film ticks), start (media ticks) and rate of each edit."""
     edits = find_box(moov, *track, b"edts", b"elst")
     if edits is None or edits[1] - edits[0] < 8:
         return []
@@ -103,7 +103,7 @@ def _edits(moov: bytearray, track: Span) -> list[tuple[int, int, int]]:
 
 
 def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
-    """When the packets of a track are shown, by where they begin."""
+    """Returns the presentation times of a track's packets, by their starts."""
     shown, shift = borders[:-1].copy(), find_box(moov, *tables, b"ctts")
     if shift is not None:
         offsets = _runs(moov, shift, ">i4")[: shown.size]
@@ -112,7 +112,7 @@ def _shown(moov: bytearray, tables: Span, borders: np.ndarray) -> np.ndarray:
 
 
 def _borders(moov: bytearray, tables: Span) -> np.ndarray:
-    """Where the packets of a track begin, and the last one ends; nothing where tables are missing."""
+    """Returns the starts of a track's packets, and the last end. Empty where tables are missing."""
     times, runs = (find_box(moov, *tables, name) for name in (b"stts", b"stsc"))
     places = find_box(moov, *tables, b"stco") or find_box(moov, *tables, b"co64")
     if not (times and runs and places):
@@ -129,7 +129,7 @@ def _borders(moov: bytearray, tables: Span) -> np.ndarray:
 
 
 def read_table(data: bytearray, span: Span, width: int, form: str = ">u4") -> np.ndarray:
-    """Reads a table behind its count, int64 [entries, width]; raises ValueError where its box is too short."""
+    """Reads a table after its count, int64 [entries, width]. Raises ValueError where its box is too short."""
     count = struct.unpack_from(">I", data, span[0] + 4)[0] * width
     if span[0] + 8 + count * np.dtype(form).itemsize > span[1]:
         raise ValueError("a table that does not fit into its box")
@@ -137,7 +137,7 @@ def read_table(data: bytearray, span: Span, width: int, form: str = ">u4") -> np
 
 
 def _runs(data: bytearray, span: Span, form: str) -> np.ndarray:
-    """A table of (count, value) runs, written out: int64."""
+    """Expands a table of (count, value) runs: int64."""
     pairs = read_table(data, span, 2, form)
     if pairs[:, 0].sum() > _MOST_SAMPLES:
         raise ValueError("a table of more samples than a film has")

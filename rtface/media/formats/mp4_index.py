@@ -1,4 +1,4 @@
-"""Whether the index of an MP4 or MOV film, or those of its fragments, are whole."""
+"""Checks the index of an MP4 or MOV film and its fragments."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from rtface.media.formats.mp4 import Span, boxes, find_box, find_bytes, inner_boxes
 from rtface.media.formats.mp4_edits import read_table
 
-# Boxes that hold others, and what they need.
-_NEEDED: dict[bytes, set[bytes]] = {
+# Boxes that contain others, and the children that each requires.
+_REQUIRED: dict[bytes, set[bytes]] = {
     b"moov": set(),
     b"mvex": set(),
     b"trak": {b"tkhd", b"mdia"},
@@ -25,12 +25,11 @@ _NEEDED: dict[bytes, set[bytes]] = {
 
 
 _FRAGMENT = b"\0\0\0\x10mfhd"  # in each
-_PADDING = 16  # bytes of a fragment's data that need not be named: some writers align it
+_PADDING_BYTES = 16  # of a fragment's data outside its index: some writers align it
 
 
 def is_whole(file: BinaryIO) -> bool:
-    """Whether the index agrees with itself, and names samples that are there; of a film in fragments, whether all that
-    is there is named."""
+    """Tells whether the index is consistent and its samples exist. In a fragmented film, all data must be indexed."""
     try:
         _check(file)
     except (ValueError, struct.error):
@@ -39,14 +38,14 @@ def is_whole(file: BinaryIO) -> bool:
 
 
 def _check(file: BinaryIO) -> None:
-    size, at, named, held, fragments = file.seek(0, 2), 0, 0, 0, 0
+    size, at, indexed, data_bytes, fragments = file.seek(0, 2), 0, 0, 0, 0
     index, sizes = b"", dict[int, int]()
     for kind, length in boxes(file):
-        if at + length > size and kind != b"mdat":  # what lies behind the film need not be a box
+        if at + length > size and kind != b"mdat":  # trailing data need not be a box
             break
         file.seek(at)
         if kind == b"mdat":
-            held += length - (16 if file.read(4) == b"\0\0\0\1" else 8)
+            data_bytes += length - (16 if file.read(4) == b"\0\0\0\1" else 8)
         elif kind == b"moof" or (kind == b"moov" and not index):
             data = bytearray(file.read(length))
             _check_filled(data, 8, length, kind)
@@ -54,37 +53,37 @@ def _check(file: BinaryIO) -> None:
                 index, rules = kind, find_box(data, 8, length, b"mvex")
                 for start, _ in inner_boxes(data, *rules, b"trex") if rules else ():
                     sizes[struct.unpack_from(">I", data, start + 4)[0]] = struct.unpack_from(">I", data, start + 16)[0]
-                named += sum(_in_track(data, track, size) for track in inner_boxes(data, 8, length, b"trak"))
+                indexed += sum(_in_track(data, track, size) for track in inner_boxes(data, 8, length, b"trak"))
             else:
                 fragments += 1
-                named += sum(_in_fragment(data, track, sizes) for track in inner_boxes(data, 8, length, b"traf"))
+                indexed += sum(_in_fragment(data, track, sizes) for track in inner_boxes(data, 8, length, b"traf"))
         at += length
     if (sizes and (at > size or find_bytes(file, _FRAGMENT, at, size) < size)) or (
-        fragments and (held - named > _PADDING * fragments or named > size)
+        fragments and (data_bytes - indexed > _PADDING_BYTES * fragments or indexed > size)
     ):
         raise ValueError("an index that contradicts itself or the file")
 
 
 def _check_filled(data: bytearray, start: int, end: int, kind: bytes) -> None:
-    """Raises where boxes do not fill the one that they are in, or one is not there that it needs."""
+    """Raises where inner boxes leave gaps, overlap the end, or are missing."""
     if end > len(data):
         raise ValueError("an index that contradicts itself or the file")
-    found = set[bytes]()
+    names = set[bytes]()
     while start + 8 <= end and any(data[start : start + 8]):
         size, name = struct.unpack_from(">I4s", data, start)
         hidden = kind == b"moov" and name not in (b"trak", b"free", b"skip") and data.startswith(b"tkhd", start + 12)
         if size < 8 or start + size > end or hidden:
             raise ValueError("an index that contradicts itself or the file")
-        if name in _NEEDED:
+        if name in _REQUIRED:
             _check_filled(data, start + 8, start + size, name)
-        found.add(name)
+        names.add(name)
         start += size
-    if not found >= _NEEDED[kind]:
+    if not names >= _REQUIRED[kind]:
         raise ValueError("an index that contradicts itself or the file")
 
 
 def _in_track(data: bytearray, track: Span, size: int) -> int:
-    """Bytes of the samples that a track's tables name; 0 where they are not named one by one."""
+    """Returns the bytes of samples that a track's tables list. 0 where they are not listed one by one."""
     tables = find_box(data, *track, b"mdia", b"minf", b"stbl") or track
     sizes, wide = (find_box(data, *tables, name) for name in (b"stsz", b"co64"))
     places = wide or find_box(data, *tables, b"stco")
@@ -104,7 +103,7 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
         raise ValueError("an index that contradicts itself or the file")
     chunks, timed = np.repeat(runs[:, 1], np.diff(firsts)), int(times[:, 0].sum())
     few, many = sorted((count, int(chunks.sum())))
-    if few < many == timed or timed == 0 < count:  # that two of three agree on more is a loss
+    if few < many == timed or timed == 0 < count:  # two of three agreeing on more means a loss
         raise ValueError("an index that contradicts itself or the file")
     if each:
         return each * count
@@ -116,17 +115,17 @@ def _in_track(data: bytearray, track: Span, size: int) -> int:
 
 
 def _in_fragment(data: bytearray, track: Span, sizes: dict[int, int]) -> int:
-    """Bytes of the samples that a fragment names of a track."""
+    """Returns the bytes of samples that a fragment lists of a track."""
     rules, _ = find_box(data, *track, b"tfhd") or track
     flags, number = struct.unpack_from(">2I", data, rules)
-    each, named = sizes.get(number, 0), 0
-    if flags & 0x10:  # behind an offset, a description and a duration
+    each, indexed = sizes.get(number, 0), 0
+    if flags & 0x10:  # after an offset, a description and a duration
         each = struct.unpack_from(">I", data, rules + 8 + 8 * (flags & 1) + 2 * (flags & 2) + (flags & 8) // 2)[0]
     for start, end in inner_boxes(data, *track, b"trun"):
         flags, count = struct.unpack_from(">2I", data, start)
         width, begin = (flags & 0xF00).bit_count(), start + 8 + 4 * (flags & 1) + (flags & 4)
         if begin + 4 * width * count != end:
             raise ValueError("an index that contradicts itself or the file")
-        own = np.frombuffer(data, ">u4", width * count, begin).reshape(count, -1) if width else None
-        named += each * count if own is None or not flags & 0x200 else int(own[:, (flags & 0x100) >> 8].sum())
-    return named
+        entries = np.frombuffer(data, ">u4", width * count, begin).reshape(count, -1) if width else None
+        indexed += each * count if entries is None or not flags & 0x200 else int(entries[:, (flags & 0x100) >> 8].sum())
+    return indexed

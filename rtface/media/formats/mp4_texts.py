@@ -1,4 +1,4 @@
-"""Texts of an MP4 or MOV track, which shows one at a time: those of one time become one."""
+"""Joins simultaneous texts for MP4 and MOV, whose tracks show one each."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from av.container import OutputContainer
 from av.stream import Stream
 
 _BLANK = b"\0\0"  # an event without text: an empty string after its 16-bit length
-_LONG = 1 << 30  # units between two samples; FFmpeg gives what comes later another time
+_LONG = 1 << 30  # units between two samples; FFmpeg changes the times of longer gaps
 _UTF16 = (b"\xfe\xff", b"\xff\xfe")
 
 
 def text_clock(container: OutputContainer, frames: Fraction) -> Fraction:
-    """The unit of text tracks: whole milliseconds in it, and at most half as long as those of sounds and frames.
+    """Returns the time unit of text tracks. It divides a millisecond, and is at most half that of sounds and frames.
 
     FFmpeg's muxer ends a text at once where another track's unit is shorter, and moves one that begins before.
 
     Args:
         container: with all its streams added.
-        frames: unit of the times of its frames; FFmpeg halves it until it is less than 1/10000 s.
+        frames: unit of its frames' times; FFmpeg halves it until it is less than 1/10000 s.
     """
     rates = (sound.codec_context.sample_rate for sound in container.streams.audio)
     fastest = max(frames.denominator, 20_000, *rates)
@@ -30,7 +30,7 @@ def text_clock(container: OutputContainer, frames: Fraction) -> Fraction:
 
 
 class TextTrack:
-    """Joins texts that are shown at the same time; FFmpeg's muxer adds the blanks between two.
+    """Joins texts that are shown at the same time. FFmpeg's muxer adds the blanks between them.
 
     Args:
         stream: takes them; its time base is set.
@@ -47,7 +47,7 @@ class TextTrack:
         self.joined = 0
 
     def split(self, packet: av.Packet[Any], now: float) -> Iterator[av.Packet[Any]]:
-        """The packet in units of the track, and a blank at its end; nothing for one that shows nothing.
+        """Yields a packet in the track's units, then a blank. Nothing without text or duration.
 
         Without a time it begins `now`, in seconds.
         """
@@ -66,7 +66,7 @@ class TextTrack:
         return packet
 
     def put(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """What is muxed now for one of those packets, in the order of their times."""
+        """Yields the packets to mux after one of these, in time order."""
         begin, text = packet.pts or 0, bytes(packet)
         before, self._shown = len(self._shown), [(shown, end) for shown, end in self._shown if end > begin]
         if len(text) > len(_BLANK):
@@ -84,7 +84,7 @@ class TextTrack:
 
 
 def joined(texts: Sequence[bytes]) -> bytes:
-    """Texts of one time as one, a line below the other, without styles; the last alone where they do not fit."""
+    """Joins simultaneous texts as lines without styles. Returns the last alone where they do not fit."""
     lines = [text[2 : 2 + int.from_bytes(text[:2], "big")] for text in texts]
     line = b"\n".join(lines)
     if len(texts) == 1 or len(line) > 0xFFFF or any(text.startswith(_UTF16) for text in lines):

@@ -1,4 +1,4 @@
-"""PCM: where its samples lie in time, by the packets that hold them."""
+"""Counts PCM samples against the times of their packets."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _PCM = re.compile(r"pcm_(?:[suf](8|16|24|32|64)(?:le|be)?|(?:a|mu)law)")
 _SILENT = {"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF}
 
 GAP_S = Fraction(1, 50)
-"""Containers round times; only what is longer is a gap between two packets."""
+"""Containers round times; a gap between two packets is longer than this."""
 
 
 class PcmClock:
-    """The samples of a PCM stream counted against the times of its packets.
+    """Counts the samples of a PCM stream against its packet times.
 
     Args:
         base: seconds of one unit of the packets' times.
         rate: samples a second.
         sample: bytes of one sample of all channels.
-        silent: the byte of which silence consists.
+        silent: the byte value of silence.
 
     Attributes:
         rate, sample, silent: as given.
@@ -37,7 +37,7 @@ class PcmClock:
 
     @classmethod
     def of(cls, stream: Stream) -> PcmClock | None:
-        """None for streams that are no PCM."""
+        """Makes the clock of a stream; None for streams other than PCM."""
         context: Any = stream.codec_context
         codec = "" if context is None else context.codec.canonical_name
         match = _PCM.fullmatch(codec)
@@ -47,11 +47,10 @@ class PcmClock:
         return cls(Fraction(stream.time_base), context.sample_rate, sample, _SILENT.get(codec, 0))
 
     def push(self, pts: int | None, size: int) -> int:
-        """Takes the next packet, of `size` bytes; one without a time follows the one before.
+        """Takes the next packet, of `size` bytes. Without a time it follows the previous one.
 
         Returns:
-            Samples that are missing between it and the one before; where it begins earlier than that one ends, as
-            many as they overlap, negative.
+            Samples missing between it and the previous one; negative if it begins before that ends, by the overlap.
         """
         if pts is None:
             if self.end is not None:

@@ -1,4 +1,4 @@
-"""What pixel formats can hold, and which of several holds a frame best."""
+"""Describes pixel formats, and finds the one that stores a frame best."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 
 @dataclass(frozen=True, slots=True)
 class PixelFormatInfo:
-    """What a pixel format can hold."""
+    """The colour model, depth, subsampling and alpha of a pixel format."""
 
     model: str
     bits: int
@@ -20,7 +20,7 @@ class PixelFormatInfo:
 
 @lru_cache(maxsize=256)
 def pixel_format_info(name: str) -> PixelFormatInfo:
-    """Model ("rgb", "yuv" or "gray"), depth, chroma subsampling and alpha of a pixel format by FFmpeg's name."""
+    """Returns the properties of a pixel format by FFmpeg's name. The model is "rgb", "yuv" or "gray"."""
     kind = av.VideoFormat(name, 64, 64)
     parts = kind.components
     alpha = kind.has_palette or any(c.is_alpha for c in parts)
@@ -33,11 +33,11 @@ def pixel_format_info(name: str) -> PixelFormatInfo:
 
 
 def nearest(name: str, candidates: list[str], *, alpha: bool) -> tuple[str, list[str]]:
-    """The candidate that holds a pixel format best, and what it cannot hold.
+    """Returns the candidate that stores a pixel format best, and its losses.
 
     Args:
         name: pixel format of the frames.
-        candidates: what the encoder takes; empty for one that takes everything.
+        candidates: formats of the encoder; empty for one that takes all.
         alpha: whether transparency matters.
     """
     if not candidates or name in candidates:

@@ -1,4 +1,4 @@
-"""Steps that quantiser numbers of codecs stand for, in the unit of `rtface.frame.Quantisers`."""
+"""Converts codecs' quantiser numbers to steps, in units of `rtface.frame.Quantisers`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rtface.frame import Float32
 
-# AC quantisers of VP9 and AV1 by index (AV1 specification, 7.12.2): corners of the curve, which is linear in between;
-# that of 10 bits within 1 %. The one of 12 bits differs from that little where it is not next to lossless.
+# AC quantisers of VP9 and AV1 by index (AV1 specification, 7.12.2): corners of a piecewise linear curve, for 10 bits
+# within 1 %. The 12-bit curve differs little from that one, except close to lossless.
 _AC_8 = (
     (0, 4),
     (1, 8),
@@ -75,25 +75,25 @@ _AC_10 = (
     (249, 6512),
     (255, 7312),
 )
-# Those of VP8 (RFC 6386, 14.1).
+# The same for VP8 (RFC 6386, 14.1).
 _AC_VP8 = ((0, 4), (54, 58), (83, 116), (102, 173), (116, 229), (118, 239), (119, 245), (120, 249), (127, 284))
-# Coefficients of a JPEG whose steps count, in zigzag order.
+# JPEG coefficients whose steps are averaged, in zigzag order.
 _LOW = slice(1, 21)
 
 
 def qp_steps(qp: NDArray[np.signedinteger[Any]]) -> Float32:
-    """Steps of QP of H.264 and HEVC, without the offset for more than 8 bits."""
+    """Converts QP of H.264 and HEVC, on the 8-bit scale, to steps."""
     return np.exp2((qp - 4).astype(np.float32) / 6)
 
 
 def vpx_steps(index: NDArray[np.signedinteger[Any]], bits: int) -> Float32:
-    """Steps of quantiser indices of VP9 or AV1 in frames of `bits` bits; those beyond 0…255 count as the nearest."""
+    """Converts VP9 or AV1 quantiser indices to steps, for `bits` bits. Those outside 0…255 count as the nearest."""
     table = _between(_AC_10, 32) if bits > 8 else _between(_AC_8, 8)
     return table[np.clip(index, 0, 255)]
 
 
 def vp8_table() -> Float32:
-    """Steps of VP8's 128 quantiser indices."""
+    """Returns the steps of VP8's 128 quantiser indices."""
     return _between(_AC_VP8, 2)
 
 
@@ -104,5 +104,5 @@ def _between(corners: tuple[tuple[int, int], ...], unit: int) -> Float32:
 
 
 def jpeg_step(luma: Sequence[int]) -> float:
-    """The step that stands for a JPEG's quantisation table, 64 steps in zigzag order."""
+    """Returns the mean step of a JPEG's quantisation table. It has 64 steps in zigzag order."""
     return float(np.exp2(np.log2(np.array(luma[_LOW], np.float64)).mean()))

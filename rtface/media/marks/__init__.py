@@ -1,1 +1,1 @@
-"""What an output says of itself: provenance, and what was changed where."""
+"""Marks outputs with provenance and with their changed areas."""

@@ -1,4 +1,4 @@
-"""What was changed on the frames of an output, and where."""
+"""Records which frames and areas of an output were changed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from rtface.frame import Box, Frame
 from rtface.geometry.transforms import bounds, clip_box, plane_matrix
 from rtface.media.marks.provenance import Change
 
-# Samples to each side that interpolation and chroma may reach beyond a box, which then begins and ends at multiples of
-# the second number, so that it holds whole samples of every plane.
+# Samples that interpolation and chroma may reach beyond a box on each side. The box is then aligned to multiples of
+# the second number, so that it has whole samples of every plane.
 _REACH, _GRID = 4.0, 4
 _ANYWHERE = -1
 
 
 def sample_boxes(frame: Frame) -> list[Box] | None:
-    """`Frame.changed` as boxes in stored luma samples, outside of which every sample is the input's; None for
-    anywhere."""
+    """Converts `Frame.changed` to boxes in stored luma samples. Every sample outside is the input's. None: changes may
+    be anywhere."""
     if frame.changed is None or (frame.touched and not frame.changed):
         return None
     width, height = frame.image.width, frame.image.height
@@ -35,10 +35,10 @@ def sample_boxes(frame: Frame) -> list[Box] | None:
 
 
 class ChangedFrames:
-    """Notes of every frame of an output whether something was changed, and in which boxes; 20 bytes a box.
+    """Records the changed boxes of each frame of an output. Takes 20 bytes a box.
 
     Attributes:
-        change: what was changed on any of them.
+        change: kinds of changes on any of them.
         count: frames so far.
     """
 
@@ -47,14 +47,14 @@ class ChangedFrames:
         self._rows = array("i")  # frame, number of boxes or _ANYWHERE, boxes
 
     def add(self, frame: Frame) -> None:
-        """Notes the next frame of the output."""
+        """Adds the next frame of the output."""
         self.change |= Change.of(frame)
         if frame.touched:
             self._add(self.count, sample_boxes(frame))
         self.count += 1
 
     def extend(self, count: int, rows: Iterable[Any]) -> None:
-        """Notes the next `count` frames, whose `rows` count from the first of them."""
+        """Adds the next `count` frames. Their `rows` count from the first of them."""
         for number, boxes in rows:
             self._add(self.count + number, boxes)
         self.count += count
@@ -64,7 +64,7 @@ class ChangedFrames:
         self._rows.extend((number, _ANYWHERE if boxes is None else len(flat) // 4, *flat))
 
     def rows(self) -> Iterator[tuple[int, list[Box] | None]]:
-        """Number and boxes of every frame on which something was changed; None for anywhere."""
+        """Yields number and boxes of every changed frame; None for anywhere."""
         rows, at = self._rows, 0
         while at < len(rows):
             number, count = rows[at], rows[at + 1]

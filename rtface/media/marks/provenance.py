@@ -1,14 +1,14 @@
-"""Metadata that says how an image or film was changed, under the names that other programs read.
+"""Describes changes to images and films in tags that other programs read.
 
-What a file says follows from what was done on its frames (`Change`), and from what the input says of itself. The IPTC
-digital source type (https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest that is true: "composite with
-trained algorithmic media" where a face was corrected, "trained algorithmic media" where a face was generated,
-"algorithmically enhanced" where only filters acted that are no networks, else that of the input. Films carry it as
-container tags, MP4 and MOV also as an XMP packet; images as text chunks and XMP. Where nothing was changed, a file
-says what its input said, and nothing of rtface.
+The tags follow from the changes to the frames (`Change`), and from the input's own tags. The IPTC digital source type
+(https://cv.iptc.org/newscodes/digitalsourcetype/) is the strongest that is true: "composite with trained algorithmic
+media" where a face was corrected, "trained algorithmic media" where a face was generated, "algorithmically enhanced"
+where only filters without a network acted, else that of the input. Films carry it as container tags, MP4 and MOV also
+as an XMP packet; images as text chunks and XMP. Without changes, a file keeps its input's tags, and nothing of rtface.
 
-Containers write tags with their header, before the work. Until a film is complete its header therefore says the
-most that may be found true (`header_tags`); `rtface.media.marks.tags.rewrite` puts in what was (`true_tags`).
+Containers write tags with their header, before the work. Until a film is complete, its header therefore has the
+strongest tags that may become true (`header_tags`); `rtface.media.marks.tags.rewrite` puts in the true ones
+(`true_tags`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 DIGITAL_SOURCE_TYPE = f"{_TERMS}compositeWithTrainedAlgorithmicMedia"
 ENHANCED = f"{_TERMS}algorithmicallyEnhanced"
 GENERATED = f"{_TERMS}trainedAlgorithmicMedia"
-# Terms by how much they say was made by a machine; all others are of something captured or made by people.
+# Terms by the machine's share; all others mean something captured or made by people.
 _STRENGTHS = {
     "algorithmicallyEnhanced": 1,
     "compositeSynthetic": 2,
@@ -37,7 +37,7 @@ _STRENGTHS = {
     "trainedAlgorithmicData": 4,
     "trainedAlgorithmicMedia": 4,
 }
-_ROOM = 16  # bytes: free space in MP4 takes at least 8
+_ROOM_BYTES = 16  # free space in MP4 takes at least 8
 _SOURCE, _OPTIONS = "digital_source_type", "rtface_options"
 NAMES = frozenset({"enhanced_by", "rtface_engine", "rtface_strength", _OPTIONS, _SOURCE})
 """Names of the tags that rtface writes, in lower case."""
@@ -53,14 +53,14 @@ _PROPERTY = (
 
 
 class Change(IntFlag):
-    """What was changed on the frames of an output.
+    """Kinds of changes on the frames of an output.
 
     Attributes:
-        NOTHING: every sample is the input's, but for the encoder.
-        DRAWN: something was drawn or hidden by a stage.
-        FILTERED: a filter that is no network changed light, colour or the dots of a print.
+        NOTHING: every sample is the input's, except for coding.
+        DRAWN: a stage drew or hid something.
+        FILTERED: a filter without a network changed light, colour or the dots of a print.
         CORRECTED: a face was corrected.
-        GENERATED: a face that does not exist was put in the place of another one.
+        GENERATED: a generated face replaced another one.
     """
 
     NOTHING = 0
@@ -71,7 +71,7 @@ class Change(IntFlag):
 
     @classmethod
     def of(cls, frame: Frame) -> Change:
-        """What was changed on a frame."""
+        """Returns the kinds of changes on a frame."""
         change = cls.NOTHING
         if frame.touched and not (frame.corrected or frame.filtered):
             change |= cls.DRAWN
@@ -88,7 +88,7 @@ class Change(IntFlag):
 
 
 def describe(engine: str, version: str, strength: float, options: Mapping[str, object] | None = None) -> dict[str, str]:
-    """Tags for an output in which a face was corrected.
+    """Returns tags for an output in which a face was corrected.
 
     Args:
         engine: name of the engine, with its version where it has one.
@@ -98,7 +98,7 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
 
     Returns:
         Tag names and texts: enhanced_by, rtface_engine, rtface_strength, rtface_options (where any), and
-        digital_source_type, the IPTC term as a URL.
+            digital_source_type, the IPTC term as a URL.
     """
     tags = {
         "enhanced_by": f"rtface {version}",
@@ -112,26 +112,26 @@ def describe(engine: str, version: str, strength: float, options: Mapping[str, o
     return tags
 
 
-def true_tags(tags: Mapping[str, str], change: Change, own: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What an output says of itself.
+def true_tags(tags: Mapping[str, str], change: Change, inherited: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Returns the provenance tags of a finished output.
 
     Args:
-        tags: of `describe`; none where the output is to say nothing new.
-        change: what was done.
-        own: what the input says, under the names in `NAMES`.
+        tags: of `describe`; empty where the output adds none.
+        change: kinds of changes made.
+        inherited: the input's tags with names in `NAMES`.
 
     Returns:
         Tags whose names are in `NAMES`.
     """
-    said = dict(own or {})
+    result = dict(inherited or {})
     if not tags:
-        return said
+        return result
     if change & Change.CORRECTED:
-        said = dict(tags)
+        result = dict(tags)
     elif change:
-        said["enhanced_by"] = tags["enhanced_by"]
+        result["enhanced_by"] = tags["enhanced_by"]
         if re.search(r"\b(stages|scale)=|\bcolour=restore", tags.get(_OPTIONS, "")):
-            said[_OPTIONS] = tags[_OPTIONS]
+            result[_OPTIONS] = tags[_OPTIONS]
     new = (
         GENERATED
         if change & Change.GENERATED
@@ -141,69 +141,69 @@ def true_tags(tags: Mapping[str, str], change: Change, own: Mapping[str, str] | 
         if change & Change.FILTERED
         else ""
     )
-    old = (own or {}).get(_SOURCE, "")
+    old = (inherited or {}).get(_SOURCE, "")
     if new or old:
-        said[_SOURCE] = old if old and _strength(old) >= _strength(new) else new
-    return said
+        result[_SOURCE] = old if old and _strength(old) >= _strength(new) else new
+    return result
 
 
 def _strength(source: str) -> int:
-    """How much a digital source type (URL, or term with any prefix) says was made by a machine; -1 for none."""
+    """Returns a digital source type's machine share; -1 for none. Takes a URL, or a term with any prefix."""
     return _STRENGTHS.get(re.split(r"[/:#]", source.strip())[-1], 0) if source else -1
 
 
-def made_by_machine(own: Mapping[str, str]) -> dict[str, str]:
-    """The digital source type among what an input says of itself, where it says that a machine made or changed it."""
-    source = own.get(_SOURCE, "")
+def made_by_machine(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Returns an input's digital source type if it means a machine's work."""
+    source = inherited.get(_SOURCE, "")
     return {_SOURCE: source} if _strength(source) > 0 else {}
 
 
 def own_tags(metadata: Mapping[str, str], packet: bytes | None = None) -> dict[str, str]:
-    """What a file says of itself under the names in `NAMES`.
+    """Returns a file's provenance tags: those with names in `NAMES`.
 
     Args:
-        metadata: its tags, by any spelling of their names, MXF's with FFmpeg's prefix.
-        packet: its XMP; the source type there counts where no tag says one.
+        metadata: its tags, in any spelling of their names, MXF's with FFmpeg's prefix.
+        packet: its XMP; its source type counts where no tag has one.
     """
-    own = {
+    tags = {
         name: text for key, text in metadata.items() if (name := key.lower().removeprefix("comment_")) in NAMES and text
     }
-    if _SOURCE not in own and packet and (source := source_type_of(packet)):
-        own[_SOURCE] = source
-    return own
+    if _SOURCE not in tags and packet and (source := source_type_of(packet)):
+        tags[_SOURCE] = source
+    return tags
 
 
-def header_tags(tags: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
-    """Tags that a film's header says until the film is complete: that faces were corrected, with spaces that leave
-    room for what the input says of itself."""
+def header_tags(tags: Mapping[str, str], inherited: Mapping[str, str]) -> dict[str, str]:
+    """Returns the tags of a film's header until the film is complete. They claim corrected faces, and spaces leave room
+    for the input's tags."""
     if not tags:
-        return dict(own)
-    most = dict(own) | true_tags(tags, Change.CORRECTED, own)
-    room = {name: most[name] + " " * len(text.encode()) for name, text in own.items()}
-    return most | room | ({_SOURCE: room.get(_SOURCE, most[_SOURCE]) + " " * _ROOM} if own else {})
+        return dict(inherited)
+    most = dict(inherited) | true_tags(tags, Change.CORRECTED, inherited)
+    room = {name: most[name] + " " * len(text.encode()) for name, text in inherited.items()}
+    return most | room | ({_SOURCE: room.get(_SOURCE, most[_SOURCE]) + " " * _ROOM_BYTES} if inherited else {})
 
 
 # -- XMP --------------------------------------------------------------------------------------------------------------
 
 
 def source_type_of(packet: bytes) -> str:
-    """The digital source type that an XMP packet names; empty for none."""
+    """Returns the digital source type of an XMP packet; "" without one."""
     for pattern in _PROPERTY:
-        if found := re.search(pattern % b"DigitalSourceType", packet, re.DOTALL):
-            return unescape(next(filter(None, reversed(found.groups())), b"").decode("utf-8", "replace")).strip()
+        if match := re.search(pattern % b"DigitalSourceType", packet, re.DOTALL):
+            return unescape(next(filter(None, reversed(match.groups())), b"").decode("utf-8", "replace")).strip()
     return ""
 
 
 def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
-    """An XMP packet (ISO 16684-1) with the tool and, where the tags name one, the source type.
+    """Returns an XMP packet with the tool and any source type. ISO 16684-1.
 
-    What an `existing` packet says otherwise is kept.
+    Other properties of an `existing` packet are kept.
     """
     tool = tags.get("enhanced_by", "rtface")
     if "rtface_engine" in tags:
         tool += f", engine {tags['rtface_engine']}, strength {tags.get('rtface_strength', '')}"
     properties = {"CreatorTool": tool} | ({"DigitalSourceType": tags[_SOURCE]} if _SOURCE in tags else {})
-    said = (
+    description = (
         '<rdf:Description rdf:about="" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
         ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
         + "".join(f' {_PREFIXES[name]}:{name}="{escape(text, quote=True)}"' for name, text in properties.items())
@@ -214,18 +214,18 @@ def xmp(tags: Mapping[str, str], existing: bytes | None = None) -> bytes:
         for name in properties:
             for pattern in _PROPERTY:
                 existing = re.sub(pattern % name.encode(), b"", existing, flags=re.DOTALL)
-        return existing.replace(end, said + end, 1)
+        return existing.replace(end, description + end, 1)
     return (
         (
             '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
             '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         ).encode()
-        + said
+        + description
         + (b'</rdf:RDF></x:xmpmeta><?xpacket end="w"?>')
     )
 
 
 def append_xmp_box(file: BinaryIO, packet: bytes) -> None:
-    """Adds a box with an XMP packet to the end of a finished MP4 or MOV file."""
+    """Appends an XMP box to a finished MP4 or MOV file."""
     file.seek(0, 2)
     file.write(struct.pack(">I4s16s", 24 + len(packet), b"uuid", _XMP_UUID) + packet)

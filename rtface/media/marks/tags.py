@@ -1,8 +1,8 @@
-"""Changes tags of a finished film in place, without moving anything else in the file.
+"""Changes tags of a finished film in place, without moving other data.
 
-Containers write their tags with the header, before it is known whether any face will be corrected.
-At the end the tags that turned out not to be true are replaced or taken out: the bytes that this
-leaves become free space (MP4, MOV) or a Void element (Matroska, WebM).
+Containers write tags with their header, before it is clear whether any face will be corrected. At the end the tags that
+turned out to be false are replaced or removed: the bytes that this frees become free space (MP4, MOV) or a Void element
+(Matroska, WebM).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from rtface.media.formats.matroska import CRC, SEGMENT, UNKNOWN, checksum, eleme
 from rtface.media.formats.mp4 import box, changed_index, find_box, inner_boxes
 
 Texts = Mapping[str, str | None]
-"""New texts of tags by their names in lower case; None takes a tag out. Other tags stay."""
+"""New texts of tags by lower-case names; None removes a tag. Other tags stay."""
 
 
 def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
-    """Changes global tags that a file in FFmpeg's container `format` has; MPEG-TS has none.
+    """Changes global tags of a file in FFmpeg's container `format`. MPEG-TS has none.
 
-    Where there is no room for a longer text, the tag stays as it is.
+    A tag stays as it is where a longer text does not fit.
     """
     if format in ("mp4", "mov"):
         with changed_index(file) as moov:
@@ -36,8 +36,7 @@ def rewrite(file: BinaryIO, format: str, texts: Texts) -> None:
 
 
 def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
-    """Changes keys and their values in the body of a `meta` box with named keys; the bytes that
-    this leaves become `free`."""
+    """Changes keys and values in a `meta` box with named keys. Freed bytes become `free`."""
     body = start + (0 if data.startswith(b"hdlr", start + 4) else 4)  # MP4's has version and flags
     keys, values = find_box(data, body, end, b"keys"), find_box(data, body, end, b"ilst")
     if keys is None or values is None or keys[1] != values[0] - 8:
@@ -49,14 +48,14 @@ def _change_meta(data: bytearray, start: int, end: int, texts: Texts) -> None:
     names = [entry[8:].decode(errors="replace").lower() for entry in entries]
     kept = [number for number, name in enumerate(names, 1) if texts.get(name, "") is not None]
     table = struct.pack(">II", 0, len(kept)) + b"".join(entries[number - 1] for number in kept)
-    said = b""
+    items = b""
     for entry in texted:
         number = struct.unpack_from(">I", entry, 4)[0]
         if number in kept:
             text = texts.get(names[number - 1])
             value = entry[8:] if text is None else box(b"data", entry[16:24] + text.encode())
-            said += struct.pack(">II", 8 + len(value), kept.index(number) + 1) + value
-    new = box(b"keys", table) + box(b"ilst", said)
+            items += struct.pack(">II", 8 + len(value), kept.index(number) + 1) + value
+    new = box(b"keys", table) + box(b"ilst", items)
     begin, after = keys[0] - 8, values[1]
     free = after - begin - len(new)
     if free == 0 or free >= 8:
@@ -84,7 +83,7 @@ def _in_matroska(file: BinaryIO, texts: Texts) -> None:
 
 
 def _change_tags(data: bytearray, texts: Texts) -> None:
-    """Changes tags in the body of the element Tags, each in its own place, and puts its checksum right."""
+    """Changes tags of the Tags element in place, and updates its checksum."""
     before = bytes(data)
     outer = list(elements(before, 0, len(before)))
     inner = [one for kind, _, body, end in outer if kind == _TAG for one in elements(before, body, end)]

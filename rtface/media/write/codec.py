@@ -1,4 +1,4 @@
-"""Which encoder, which pixel format and which options: the video stream of an output, decided before any work."""
+"""Chooses encoder, pixel format and options of an output's video stream."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ ALIASES = {
     "prores": "prores_ks",
 }
 
-# Encoders of films for players, for which a folder of stills is made 4:2:0.
+# Encoders of films for players; a folder of stills becomes 4:2:0 for them.
 _PLAYED = ("libx264", "libx265", "libsvtav1", "libvpx", "h264_", "hevc_", "av1_", "mpeg")
-# Containers in which HDR metadata are noted (`matroska.note_picture`, `mp4.note_picture`).
+# Containers that get HDR metadata from `matroska.note_picture` or `mp4.note_picture`.
 _NOTES_PICTURE = ("matroska", "webm", "mp4", "mov")
 _FINEST = Fraction(1, 1_000_000)  # MP4 counts a sample's length in 32 bits
 _FULL = 2  # FFmpeg's number of the full range (AVCOL_RANGE_JPEG)
-# Samples of raw video that MOV has a code for.
+# Pixel formats of raw video with a code in MOV.
 _RAW_IN_MOV = ("uyvy422", "yuyv422", "rgb24", "bgr24", "argb", "bgra")
 
 
 def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
-    """The encoder that keeps depth and chroma, and that most players know."""
+    """Returns a widely supported encoder that keeps depth and chroma."""
     shape = pixel_format_info(info.pix_fmt)
     alpha = shape.alpha and info.transparent
-    if format == "webm":  # FFmpeg's usual builds of libvpx know 8 bits only
+    if format == "webm":  # FFmpeg's usual builds of libvpx support 8 bits only
         return "libvpx-vp9" if shape.bits <= 8 or "libsvtav1" not in supported else "libsvtav1"
     if format == "mxf":
         return "ffv1" if shape.bits > 12 else "libx264" if _full_range(info) else "prores_ks"
@@ -53,7 +53,7 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
         return "qtrle" if shape.model == "rgb" and shape.bits == 8 else "prores_ks"
     if shape.bits > 12 and format == "matroska":
         return "ffv1"
-    if info.is_sequence:  # H.264 of more than 8 bits is taken by fewer players than H.265 is
+    if info.is_sequence:  # fewer players support H.264 of more than 8 bits than H.265
         return "libx265" if shape.bits > 8 and "libx265" in supported else "libx264"
     if (shape.bits > 10 or info.hdr is not None or info.color.transfer in ("pq", "hlg")) and "libx265" in supported:
         return "libx265"
@@ -63,7 +63,7 @@ def default_encoder(info: MediaInfo, format: str, supported: set[str]) -> str:
 
 
 def _full_range(info: MediaInfo) -> bool:
-    """Whether the frames are YCbCr of full range, which ProRes does not know."""
+    """Tells whether the frames are full-range YCbCr, which ProRes cannot signal."""
     return info.tags.range == _FULL and pixel_format_info(info.pix_fmt).model == "yuv"
 
 
@@ -84,11 +84,11 @@ def plan_video(
         info: the input.
         format: FFmpeg's name of the output container.
         supported: encoders that the container can hold.
-        codec: name or alias that was asked for, None for the default.
-        crf, preset: quality and speed that were asked for; crf 0 is lossless wherever the encoder can.
-        keep: whether, with neither codec nor crf asked for, a lossless input stays lossless and one made for editing
-            keeps its codec, where the container can.
-        say: whether a warning says what becomes of such an input where its class is not kept.
+        codec: requested name or alias, None for the default.
+        crf, preset: requested quality and speed; crf 0 is lossless wherever the encoder can.
+        keep: whether, without codec and crf, a lossless input stays lossless and a mezzanine input keeps its codec,
+            where the container can.
+        say: whether a warning tells if such an input loses its class.
 
     Raises:
         UsageError: no such encoder, or it does not fit the container or the options.
@@ -108,11 +108,11 @@ def plan_video(
     alpha = info.transparent and source.alpha
     exact = FAMILIES.get(name, CodecFamily()).formats
     candidates = [f.name for f in encoder.video_formats or [] if exact is None or f.name in exact]
-    clear = [c for c in candidates if pixel_format_info(c).alpha]
-    if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that hardly any decoder shows
-        candidates = [c for c in candidates if c not in clear]
+    transparent = [c for c in candidates if pixel_format_info(c).alpha]
+    if name in ("libx265", "libvpx-vp9"):  # their alpha is a second layer that few decoders show
+        candidates = [c for c in candidates if c not in transparent]
     elif kept and source.alpha and info.pix_fmt != "pal8":  # transparency may begin later
-        candidates = clear or candidates
+        candidates = transparent or candidates
     played = info.is_sequence and crf != 0 and name.startswith(_PLAYED) and name != "libx264rgb"
     if played:
         taken = ["yuv420p", "yuvj420p", "nv12"]
@@ -148,7 +148,7 @@ def plan_video(
         )
     plan.options |= options
     if format == "mxf" and name == "libx264":
-        plan.options["bf"] = "0"  # the order of display is not noted
+        plan.options["bf"] = "0"  # MXF does not store the display order
     if say:
         plan.warnings += lossy_notes(plan, info)
     _interlaced(plan, info)
@@ -166,7 +166,7 @@ def plan_video(
         plan.warnings.append(f"{name} cannot carry the closed captions; --codec libx264 or libx265 can")
     if info.tags.siting and pixel_format_info(pix_fmt).sampling != (1, 1):
         plan.options["chroma_sample_location"] = info.tags.siting
-    # A unit of about a frame would be read as the frame rate.
+    # Readers would take a unit of about a frame for the frame rate.
     while plan.time_base > Fraction(1, 1000):
         plan.time_base /= 2
     plan.time_base = max(plan.time_base, _FINEST)
@@ -178,23 +178,23 @@ def plan_video(
 
 
 def encoder_of(name: str) -> av.Codec:
-    """Finds the encoder of frames that ``--codec`` names; UsageError where there is none."""
+    """Returns the video encoder that ``--codec`` names. Raises UsageError without one."""
     with suppress(av.FFmpegError, ValueError):
         if (encoder := av.Codec(ALIASES.get(name.lower(), name), "w")).type == "video":
             return encoder
     raise UsageError(
-        "{--codec:{name}}: there is no such encoder of frames here; known ones: {codecs}",
+        "{--codec:{name}}: there is no such encoder for video here; available: {codecs}",
         code="codec_unknown",
         name=name,
         codecs=", ".join(sorted({*ALIASES, *FAMILIES})),
     )
 
 
-_WHOLE_FRAME = (0, 8)  # active formats that have players show what they would show without any
+_WHOLE_FRAME = (0, 8)  # active formats that do not change what players show
 
 
 def _lost_views(info: MediaInfo, format: str) -> list[Message]:
-    """What an output does not say of how players show the frames."""
+    """Lists display metadata of the frames that an output cannot store."""
     lost = {
         "note that it is stereo": info.views.get("STEREO3D", "").strip("0")
         and not any(stereo_mode(info.views, stream.metadata, format) for stream in info.streams if stream.enhanced),
@@ -245,10 +245,10 @@ def _interlaced(plan: VideoPlan, info: MediaInfo) -> None:
 def _preserving_encoder(
     info: MediaInfo, format: str, supported: set[str]
 ) -> tuple[str, float | None, dict[str, str]] | None:
-    """Names the encoder that keeps the input's class in a container, its quality and options; None where there is none
-    that players of it know.
+    """Returns an encoder that keeps the input's class, its quality and options.
 
-    The same codec where the container holds it; in Matroska FFV1 for every other lossless codec.
+    None where the container has none that its players support. The codec stays where the container holds it; in
+    Matroska every other lossless codec becomes FFV1.
     """
     coding, codec = info.coding, info.codec
     if coding.kind == "mezzanine":
@@ -274,13 +274,13 @@ def _preserving_encoder(
 
 
 def _holds(encoder: str, info: MediaInfo) -> bool:
-    """Whether an encoder takes every sample of the input as it is."""
+    """Tells whether an encoder stores every sample of the input unchanged."""
     formats = [f.name for f in av.Codec(encoder, "w").video_formats or []]
     return not nearest(info.pix_fmt, formats, alpha=info.transparent)[1]
 
 
 def lossy_notes(plan: VideoPlan, info: MediaInfo) -> list[str]:
-    """Says that an input which is lossless, or made for editing, becomes lossy."""
+    """Returns a message where a lossless or mezzanine input becomes lossy."""
     coding = info.coding
     if coding.kind == "lossy" or plan.lossless or (coding.kind == "mezzanine" and plan.encoder in MEZZANINE):
         return []

@@ -1,4 +1,4 @@
-"""The frames of a film: copied as they are coded where nothing was changed, and encoded where something was."""
+"""Copies coded frames without changes, and encodes changed ones."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from rtface.media.write.muxer import AnyPacket
 from rtface.media.write.packet_copy import GroupCopy, PacketCopy
 from rtface.stats import Stats
 
-# By how much QP lies below the mean of the input's, and the least that is asked for: 0 is another profile.
-_FINER, _LEAST = 1.0, 1.0
-# Frames of a group that are looked at before it is encoded: how finely they are coded shows on decoded ones alone.
-_SEEN = 10
+# QP below the mean of the input's, and the lowest requested QP: 0 is another profile.
+_FINER_QP, _LOWEST_QP = 1.0, 1.0
+# Frames of a group that are measured before it is encoded: only decoded frames show their mean QP.
+_MEASURED = 10
 
 
 def header_of(copy: PacketCopy, video: VideoPlan) -> bytes:
-    """The header of a film with copied and encoded frames."""
+    """Returns the header of a film with copied and encoded frames."""
     if isinstance(copy, IntraCopy):
         return bytes(opened_intra(video).extradata or b"")
     return copy.shared_header(bytes(_opened(video, float(video.options["crf"]), header=True).extradata or b""))
 
 
 class CopyEncoder:
-    """Gives the coded frames of the input where it can, and encodes the others; used as a `FrameEncoder`.
+    """Copies coded frames of the input where possible, and encodes the others.
 
-    A group is copied up to the mini-GOP with its first changed frame; the rest of it is encoded, by an encoder that
-    begins with an IDR frame and ends with the group, in HEVC before its next CRA frame. Only the frames of one mini-GOP
-    are held. What becomes of a group depends on nothing outside of it, so that a film can be made in parts that begin
-    with one.
+    It is used like a `FrameEncoder`. A group is copied up to the mini-GOP with its first changed frame; a new encoder
+    codes the rest, from an IDR frame to the end of the group, in HEVC before its next CRA frame. Only the frames of one
+    mini-GOP are held. A group's result depends on nothing outside it, so a film can be made in parts that begin with a
+    group.
 
     Args:
         copy: how packets are copied.
@@ -55,7 +55,7 @@ class CopyEncoder:
         header: of the output.
         last: pts of the last frame.
         frames: taken so far.
-        copied: numbers of the first and last of the frames that were copied together.
+        copied: numbers of the first and last frame of each copied run.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class CopyEncoder:
         self.last, self.frames, self.copied = 0, 0, list[tuple[int, int]]()
         self._reader, self._ahead = mini_gops(copy.path, start), list[MiniGop]()
         self._gop: MiniGop | None = None
-        self._copies = False  # whether all of the group was copied so far
+        self._copies = False  # whether the whole group has been copied so far
         self._held: list[tuple[Frame, tuple[int, int]]] = []
         self._waiting: list[tuple[Frame, tuple[int, int], MiniGop | None]] = []  # of one group, for its encoder
         self._stamps = OutputTimes(self.base, origin, stats)
@@ -74,8 +74,8 @@ class CopyEncoder:
         self._encoder: FrameEncoder | None = None
         self._quality = _SourceQuality()
         self._ready: list[AnyPacket] = []
-        # A CRA frame with what leads to it, the last that was copied. FFmpeg 8 begins to decode there only where no IDR
-        # frame is next ("Duplicate POC"): then it is no keyframe of the container.
+        # The last copied CRA frame with leading frames. FFmpeg 8 cannot begin decoding there if an IDR frame is next
+        # ("Duplicate POC"): then it is no keyframe of the container.
         self._entry: AnyPacket | None = None
 
     def encode(self, frame: Frame) -> list[AnyPacket]:
@@ -99,27 +99,28 @@ class CopyEncoder:
             kept = [*map(self._copy.kept, gop.packets)] if isinstance(self._copy, GroupCopy) else gop.packets
             self._copy_held(kept)
             self._entry = kept[0] if gop.opens else None
-        return self._given()
+        return self._take_ready()
 
     def flush(self) -> list[AnyPacket]:
-        """The packets of what is held; it takes no frame after that."""
+        """Returns the remaining packets; takes no frame after that."""
         self._encode_held()
         self._end_encoder()
         self.close()
         self._entry = None
-        return self._given()
+        return self._take_ready()
 
     def close(self) -> None:
         """Closes the input."""
         self._reader.close()
 
-    def _given(self) -> list[AnyPacket]:
+    def _take_ready(self) -> list[AnyPacket]:
         end = len(self._ready) if self._entry is None else self._ready.index(self._entry)
         ready, self._ready = self._ready[:end], self._ready[end:]
         return ready
 
     def _lead(self, unit: Fraction) -> list[int]:
-        """Times of decoding of the first frames, as an encoder makes them, whatever the distances of these frames."""
+        """Returns decoding times of the first frames, as an encoder makes them. These follow the distances between the
+        input's frames."""
         shown: list[int] = []
         while len(shown) <= self._copy.delay and (gop := next(self._reader, None)) is not None:
             self._ahead.append(gop)
@@ -130,7 +131,7 @@ class CopyEncoder:
         return [self.last + round((time - shown[self._copy.delay]) * scale) for time in shown[: self._copy.delay]]
 
     def _advance(self, pts: int) -> None:
-        """Comes to the mini-GOP in which a frame is shown."""
+        """Advances to the mini-GOP that shows a frame."""
         passed = 0
         while self._gop is None or self._gop.shown[-1] < pts:
             self._gop = self._ahead.pop(0) if self._ahead else next(self._reader, None)
@@ -145,7 +146,7 @@ class CopyEncoder:
             passed += 1
 
     def _enters(self, frame: Frame, gop: MiniGop) -> bool:
-        """Whether copying can begin with a frame, behind encoded ones; those shown before it are among them."""
+        """Tells whether copying can resume at a frame, after encoded ones. Frames shown before it are encoded."""
         return gop.opens and gop.sound and not (self._copies or frame.touched) and frame.pts == gop.shown[-1]
 
     def _copy_held(self, packets: list[AnyPacket]) -> None:
@@ -165,7 +166,7 @@ class CopyEncoder:
         self._copies = False
         self._waiting += [(frame, stamp, self._gop) for frame, stamp in self._held]
         self._held.clear()
-        if self._encoder is not None or isinstance(self._copy, IntraCopy) or len(self._waiting) >= _SEEN:
+        if self._encoder is not None or isinstance(self._copy, IntraCopy) or len(self._waiting) >= _MEASURED:
             self._encode_waiting()
 
     def _encode_waiting(self) -> None:
@@ -185,9 +186,9 @@ class CopyEncoder:
         if packets and self._entry is not None:
             self._entry.is_keyframe, self._entry = False, None
         for packet in packets:
-            own: AnyPacket = av.Packet(self._copy.framed(bytes(packet), self._source()))
-            own.pts, own.duration, own.is_keyframe = packet.pts, packet.duration, packet.is_keyframe
-            self._put(own)
+            framed: AnyPacket = av.Packet(self._copy.framed(bytes(packet), self._source()))
+            framed.pts, framed.duration, framed.is_keyframe = packet.pts, packet.duration, packet.is_keyframe
+            self._put(framed)
 
     def _put(self, packet: AnyPacket) -> None:
         assert packet.pts is not None
@@ -195,11 +196,11 @@ class CopyEncoder:
         self._ready.append(packet)
 
     def _source(self) -> bytes:
-        """The coded frame of the input that is shown first of those at hand."""
+        """Returns the first coded frame of the current mini-GOP."""
         return bytes(self._gop.packets[0]) if self._gop is not None else b""
 
     def _open(self, gop: MiniGop | None) -> av.VideoCodecContext | JpegEncoder:
-        """An encoder of what follows from a mini-GOP on; None leaves the quality to what was asked for."""
+        """Opens an encoder for the frames from a mini-GOP on. None: the requested quality applies."""
         if isinstance(self._copy, IntraCopy):
             return self._copy.opened(self._video, self._source())
         crf = float(self._video.options["crf"])
@@ -208,7 +209,7 @@ class CopyEncoder:
 
 
 def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> av.VideoCodecContext:
-    """An encoder of a constant quantiser, with its header apart or in the stream."""
+    """Opens a constant-QP encoder, with its header separate or in the stream."""
     options, x264 = {name: value for name, value in video.options.items() if name != "crf"}, video.encoder == "libx264"
     options["qp"] = str(floor(qp + 6 * (pixel_format_info(video.pix_fmt).bits - 8) * x264))
     options[f"{video.encoder.removeprefix('lib')}-params"] += ratios
@@ -222,17 +223,17 @@ def _opened(video: VideoPlan, qp: float, ratios: str = "", *, header: bool) -> a
 
 
 class _SourceQuality:
-    """The quantisers of the input, for an encoder that may not be coarser.
+    """Measures the input's quantisers, for an encoder that must not be coarser.
 
-    QP of a slice is that of its first block only; by how much the mean of the blocks differs, by the kind of slice, is
-    seen on frames that were decoded.
+    A slice's QP is that of its first block only. Decoded frames show by how much the mean of the blocks differs, by the
+    type of slice.
     """
 
     def __init__(self) -> None:
         self._added: dict[str, float] = {}
 
     def note(self, frame: Frame, gop: MiniGop) -> None:
-        """Notes a frame as it was decoded."""
+        """Measures a decoded frame."""
         if frame.quantisers is None or frame.pts not in gop.slices:
             return
         kind, qp = gop.slices[frame.pts]
@@ -240,10 +241,10 @@ class _SourceQuality:
         self._added[kind] = added + 0.9 * (self._added.get(kind, added) - added)
 
     def options(self, gop: MiniGop, crf: float) -> tuple[float, str]:
-        """The quantiser of an encoder, and as its parameters the ratios of those for I, P and B."""
+        """Returns an encoder's quantiser, and its I, P, B ratios as parameters."""
         usual = fmean(self._added.values()) if self._added else 0.0
         mean = {kind: qp + self._added.get(kind, usual) for kind, qp in gop.ahead.items()}
         base = min((mean[kind] for kind in ("P", "B") if kind in mean), default=mean.get("I", 0.0))
         steps = max(0.0, base - mean.get("I", base)), max(0.0, mean.get("B", base) - base)
         intra, both = (2 ** (step / 6) for step in steps)
-        return max(_LEAST, min(base - _FINER, crf)), f":ipratio={intra:.2f}:pbratio={both:.2f}"
+        return max(_LOWEST_QP, min(base - _FINER_QP, crf)), f":ipratio={intra:.2f}:pbratio={both:.2f}"

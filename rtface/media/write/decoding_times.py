@@ -1,4 +1,4 @@
-"""Times of decoding of an output whose frames come from several encoders."""
+"""Assigns decoding times to an output with frames from several encoders."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from itertools import pairwise
 
 
 class DecodingTimes:
-    """Times of decoding for a whole film: that of a frame is the time of presentation of the one `delay` frames
-    before it in the order of presentation, so that they rise across every border."""
+    """Decoding times for a whole film. A frame's is the presentation time `delay` frames before it in presentation
+    order, so they rise across encoder changes."""
 
     def __init__(self, delay: int) -> None:
         self._delay = delay
-        self._shown: deque[int] = deque()  # times of presentation, from the next to be given on
+        self._shown: deque[int] = deque()  # presentation times that are not yet used
         self._begun = False
         self._last: int | None = None
 
-    def begin(self, shown: Sequence[int], made: Sequence[int] = ()) -> None:
-        """The next frames.
+    def begin(self, shown: Sequence[int], first_dts: Sequence[int] = ()) -> None:
+        """Adds the next frames.
 
         Args:
-            shown: their times of presentation, rising.
-            made: times of decoding of the first frames of all, as an encoder made them.
+            shown: their presentation times, rising.
+            first_dts: decoding times of the film's first frames from an encoder.
         """
         if not self._begun:
             self._begun, first = True, shown[0]
             step = max(1, (shown[-1] - first) // max(1, len(shown) - 1))
-            good = len(made) == self._delay and all(a < b for a, b in pairwise([*made, first]))
-            self._shown.extend(made if good else [first - (self._delay - k) * step for k in range(self._delay)])
+            good = len(first_dts) == self._delay and all(a < b for a, b in pairwise([*first_dts, first]))
+            self._shown.extend(first_dts if good else [first - (self._delay - k) * step for k in range(self._delay)])
         self._shown.extend(shown)
 
     def next(self, pts: int) -> int:
-        """The time of decoding of the next frame; at most its time of presentation."""
+        """Returns the next frame's decoding time; at most its presentation time."""
         dts = self._shown.popleft()
         if self._last is not None:
             dts = max(dts, self._last + 1)

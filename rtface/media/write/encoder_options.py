@@ -1,4 +1,4 @@
-"""Options of encoders: quality, speed, slices, memory, HDR metadata."""
+"""Sets encoder options: quality, speed, slices, memory, HDR metadata."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rtface.media.formats.color import HdrMetadata
 from rtface.media.formats.pixel_format import pixel_format_info
 from rtface.media.write.encoders import FAMILIES, CodecFamily, VideoPlan, new_context
 
-# Bytes of the frames that libx264 looks ahead, and how many frames its presets look ahead.
+# Bytes of libx264's look-ahead frames, at most, and the look-ahead of its presets in frames.
 _AHEAD_BYTES = 1 << 30
 _X264_AHEAD = {"ultrafast": 0, "superfast": 0, "veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50}
-_SLICES = 16  # of a frame of FFV1
-# Each encoder's option for parameters, and in those the mastering display, the light level, and what is set always.
+_SLICES = 16  # of an FFV1 frame
+# Each encoder's option for parameters, and its parameters for mastering display, light level, and fixed ones.
 _HDR_OPTIONS = {
     "libx265": ("x265-params", "master-display", "max-cll", "hdr10=1"),
     "libx264": ("x264-params", "mastering-display", "cll"),
@@ -24,7 +24,7 @@ _HDR_OPTIONS = {
 
 
 def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
-    """Sets quality and speed, by the names that each encoder has for them."""
+    """Sets quality and speed under each encoder's option names."""
     family = FAMILIES.get(plan.encoder, CodecFamily())
     plan.options |= family.options
     if crf == 0 and family.lossless is not None:
@@ -40,7 +40,7 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
         )
     elif family.crf is not None:
         if crf == 0 and family.crf == "cq":
-            crf = 1  # 0 would leave it to the encoder
+            crf = 1  # 0 lets the encoder choose
         plan.options[family.crf] = family.quality if crf is None else f"{crf:g}"
     else:
         plan.lossless = family.lossless is not None
@@ -51,10 +51,10 @@ def set_quality(plan: VideoPlan, crf: float | None, preset: str | None) -> None:
 
 
 def set_slices(plan: VideoPlan) -> None:
-    """Gives FFV1 16 slices, or the nearest number that opens for frames of an odd size; none to tiny frames.
+    """Gives FFV1 16 slices, or the nearest number that works. Tiny frames get none.
 
-    FFmpeg's own number depends on the number of threads. Its encoder refuses numbers that would end an odd width or
-    height in the middle of a chroma sample, and of 4:1:1 and 4:1:0 leaves out the last samples with some.
+    FFmpeg's default depends on the number of threads. Its encoder refuses numbers that split a chroma sample of an odd
+    width or height, and with some it drops the last samples of 4:1:1 and 4:1:0.
     """
     if plan.encoder != "ffv1" or min(plan.width, plan.height) < 128:
         return
@@ -66,32 +66,32 @@ def set_slices(plan: VideoPlan) -> None:
         plan.options["slices"] = str(number)
         try:
             new_context(plan).open()
-        except NotImplementedError:  # FFmpeg's answer to a number that does not fit
+        except NotImplementedError:  # FFmpeg raises it for a number that does not fit
             continue
-        except (av.FFmpegError, ValueError):  # another reason, which `check` tells
+        except (av.FFmpegError, ValueError):  # another reason, which `check` reports
             break
         return
     plan.options["slices"] = str(_SLICES)
 
 
 def _covered(length: int, slices: int, sampling: int) -> bool:
-    """Whether FFmpeg's FFV1 slices hold all chroma samples of a row or column: the last one may begin within one."""
+    """Tells whether FFV1 slices cover a row's or column's chroma samples. FFmpeg's last slice may begin within one."""
     begin = length * (slices - 1) // slices
     return begin // sampling - (begin - length) // sampling >= -(-length // sampling)
 
 
 def limit_look_ahead(plan: VideoPlan, most: int | None = None) -> None:
-    """Bounds libx264's memory: it holds three bytes a sample of every frame that it looks ahead, which with frames of
-    90 megapixels would be 10 GB. At the default preset frames up to 4K keep the preset's number, or `most`."""
-    usual = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
-    ahead = min(_AHEAD_BYTES // (3 * plan.width * plan.height), usual if most is None else most)
-    if plan.encoder.startswith("libx264") and ahead < usual:
+    """Bounds libx264's memory. It holds three bytes a sample of every look-ahead frame, 10 GB for frames of 90
+    megapixels. At the default preset, frames up to 4K keep the preset's number, or `most`."""
+    preset_ahead = _X264_AHEAD.get(plan.options.get("preset", ""), 60)
+    ahead = min(_AHEAD_BYTES // (3 * plan.width * plan.height), preset_ahead if most is None else most)
+    if plan.encoder.startswith("libx264") and ahead < preset_ahead:
         plan.options["rc-lookahead"] = str(ahead)
 
 
 def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
-    """Static HDR metadata as encoder parameters: FFmpeg takes them from no frame that PyAV hands over. With `held` the
-    container has them."""
+    """Sets static HDR metadata as encoder parameters. FFmpeg ignores those on frames from PyAV. With `held` the
+    container stores them."""
     plan.warnings += [
         f"{kind} metadata that changes from frame to frame is left out; HDR10 stays" for kind in hdr.dynamic
     ]
@@ -109,10 +109,10 @@ def set_hdr(plan: VideoPlan, hdr: HdrMetadata, *, held: bool) -> None:
 def _display_text(hdr: HdrMetadata, encoder: str) -> str:
     if hdr.primaries is None or hdr.luminance is None:
         return ""
-    exact = encoder == "libsvtav1"  # it takes decimal numbers, the others multiples of 0.00002 and 0.0001 cd/m²
+    decimal = encoder == "libsvtav1"  # the others take multiples of 0.00002 and 0.0001 cd/m²
 
     def number(value: Fraction, unit: int) -> str:
-        return f"{float(value):.5f}" if exact else str(round(value * unit))
+        return f"{float(value):.5f}" if decimal else str(round(value * unit))
 
     rx, ry, gx, gy, bx, by, wx, wy = (number(v, 50_000) for v in hdr.primaries)
     dark, bright = (number(v, 10_000) for v in hdr.luminance)

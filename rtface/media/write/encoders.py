@@ -1,4 +1,4 @@
-"""Encoders and their options: quality, speed, HDR metadata, and setting one up."""
+"""Configures and opens encoders with their quality, speed and HDR options."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIELD_ORDER = {"progressive": 1, "tff": 2, "bff": 3}
 
 @dataclass(frozen=True, slots=True)
 class CodecFamily:
-    """How an encoder takes quality and speed.
+    """The quality and speed options of an encoder.
 
     Attributes:
         crf: name of its constant-quality option, None when it has none.
@@ -35,7 +35,7 @@ class CodecFamily:
         options: set always.
         lossless: set instead of the quality for ``--crf 0``; None when it cannot be lossless.
         names: speeds by other encoders' names for them.
-        formats: of FFmpeg's list, those in which it keeps every bit that they hold; None for all of the list.
+        formats: those of FFmpeg's list that it stores without losing bits; None for the whole list.
     """
 
     crf: str | None = None
@@ -49,7 +49,7 @@ class CodecFamily:
 
 
 _X264 = CodecFamily("crf", "preset", "18", "fast", lossless={"qp": "0"})
-# NVENC's constant quality: a target on the same scale as x264's crf, without a limit of the bit rate.
+# NVENC's constant quality: a target on the scale of x264's crf, without a bit rate limit.
 _CQ = {"rc": "vbr", "b": "0"}
 SPEEDS = {
     "ultrafast": "p1",
@@ -64,7 +64,7 @@ SPEEDS = {
     "placebo": "p7",
     **{f"p{n}": f"p{n}" for n in range(1, 8)},
 }
-# It takes RGB and 16 bits too, and makes 4:2:0 and 10 bits of them.
+# It accepts RGB and 16 bits too, but converts them to 4:2:0 and 10 bits.
 _EXACT = ("yuv420p", "nv12", "p010le", "yuv444p", "nv16", "p210le")
 _NVENC = CodecFamily("cq", "preset", "20", "p5", _CQ, lossless={"tune": "lossless"}, names=SPEEDS, formats=_EXACT)
 FAMILIES = {
@@ -80,8 +80,7 @@ FAMILIES = {
     "h264_nvenc": _NVENC,
     "hevc_nvenc": _NVENC,
     "av1_nvenc": CodecFamily("cq", "preset", "25", "p5", _CQ, names=SPEEDS, formats=("yuv420p", "nv12", "p010le")),
-    # As archives want it (RFC 9043; FFmpeg's and RAWcooked's advice): version 3, every frame by itself, a checksum in
-    # each slice.
+    # For archives (RFC 9043; FFmpeg's and RAWcooked's advice): version 3, only intra frames, a checksum in each slice.
     "ffv1": CodecFamily(options={"level": "3", "g": "1", "slicecrc": "1"}, lossless={}),
     "prores_ks": CodecFamily(options={"vendor": "apl0"}),
     "dnxhd": CodecFamily(),
@@ -93,33 +92,33 @@ FAMILIES = {
 MEZZANINE = {"prores_ks", "prores_aw", "prores", "dnxhd", "cfhd"}  # made for editing
 _MPEG2_RATES = [Fraction(rate) for rate in (24, 25, 30, 50, 60)] + [rate / _NTSC for rate in (24, 30, 60)]
 _AVX512 = 13  # CV_CPU_AVX_512F, which the Python module does not name
-# Encoders of the kind that takes a quantiser through FFmpeg's own flag.
+# Encoders that take a quantiser through FFmpeg's flag.
 _BY_QSCALE = {"mpeg4", "mpeg2video", "mjpeg"}
 
 
 class EncoderRefused(Exception):
-    """A GPU's encoder cannot do it; the message says why in a few words. Software encodes instead."""
+    """Signals that a GPU's encoder refuses. The message has the reason; software encodes instead."""
 
 
 @dataclass(slots=True)
 class VideoPlan:
-    """How the frames are encoded.
+    """The encoding of an output's frames.
 
     Attributes:
         encoder: FFmpeg's name.
-        pix_fmt: format handed to it.
-        width, height: size handed to it; larger than the source's by one where it refuses odd sizes.
+        pix_fmt: format of the frames passed to it.
+        width, height: size of the frames passed to it; larger than the source's by one where it refuses odd sizes.
         convert: whether sample values change (RGB to YCbCr, less depth); `warnings` says so.
-        lossless: whether decoding gives back what was encoded.
+        lossless: whether decoding returns the encoded samples.
         options: encoder options.
         time_base: unit of the encoder's timestamps.
         tag: code in MP4 and MOV, "" for the usual one.
         fields: "progressive", or the order of interlaced frames.
         device: number of the CUDA device, for NVENC.
-        on_gpu: whether the encoder is handed frames in the device's memory; their samples are in `pix_fmt`.
-        strict: whether what is lost on the way ends the run.
-        warnings: what is lost by this choice, one line each.
-        lost: of that, what may begin later in the film, too: "captions", "transparency".
+        on_gpu: whether the encoder takes frames in the device's memory; their samples are in `pix_fmt`.
+        strict: whether any loss ends the run.
+        warnings: losses of this choice, one line each.
+        lost: those of them that may also begin later in the film: "captions", "transparency".
     """
 
     encoder: str
@@ -143,7 +142,7 @@ class VideoPlan:
     lost: set[str] = field(default_factory=set[str])
 
     def to_dict(self) -> dict[str, Any]:
-        """The plan as JSON values, without what may differ from machine to machine."""
+        """Returns the plan as JSON values, without machine-specific ones."""
         return {
             key: value if isinstance(value, int | bool | str | dict) else str(value)
             for key, value in asdict(self).items()
@@ -152,30 +151,29 @@ class VideoPlan:
 
     @property
     def coding(self) -> Class:
-        """Whether the frames are coded "lossless", for editing ("mezzanine"), or "lossy"."""
+        """Class of the coding: "lossless", "mezzanine" (for editing) or "lossy"."""
         return "lossless" if self.lossless else "mezzanine" if self.encoder in MEZZANINE else "lossy"
 
     @property
     def described(self) -> str:
-        """The encoder, with its GPU where it has one."""
+        """The encoder, with its GPU if any."""
         return f"{self.encoder} on cuda:{self.device}" if self.encoder.endswith("_nvenc") else self.encoder
 
 
 def writes_captions(encoder: str) -> bool:
-    """Whether an encoder writes closed captions of frames into its own stream."""
+    """Tells whether an encoder writes closed captions into its stream."""
     return encoder.startswith(("libx26", "h264_", "hevc_", "mpeg2video"))
 
 
 def accel(plan: VideoPlan) -> HWAccel | None:
-    """Hardware acceleration for an encoder that takes frames on the GPU; None for every other."""
+    """Returns hardware acceleration for encoders of GPU frames; None for others."""
     return HWAccel("cuda", plan.device, options={"primary_ctx": "1"}) if plan.on_gpu else None
 
 
 def counted_rate(plan: VideoPlan) -> Fraction | None:
-    """Gives the frame rate of an encoder that counts frames instead of taking times.
+    """Returns the frame rate of an encoder that counts frames. None for the others.
 
-    Of DV the film's; of MPEG-2 the nearest of the table (ISO/IEC 13818-2, frame_rate_code and its extension); None of
-    all others.
+    DV has the film's rate, MPEG-2 the nearest of its table (ISO/IEC 13818-2, frame_rate_code and its extension).
     """
     if plan.encoder != "mpeg2video":
         return plan.rate if plan.encoder == "dvvideo" else None
@@ -184,7 +182,7 @@ def counted_rate(plan: VideoPlan) -> Fraction | None:
 
 
 def configure(target: av.VideoStream | av.VideoCodecContext, plan: VideoPlan) -> None:
-    """Sets an encoder up as planned; `target` must not be open yet."""
+    """Configures an encoder as planned; `target` must not be open yet."""
     context = target.codec_context if isinstance(target, av.VideoStream) else target
     context.width, context.height, context.pix_fmt = plan.width, plan.height, plan.pix_fmt
     rate = counted_rate(plan)
@@ -214,18 +212,18 @@ def configure(target: av.VideoStream | av.VideoCodecContext, plan: VideoPlan) ->
 
 
 def _further_parameters(plan: VideoPlan) -> list[str]:
-    """Parameters that are the encoder's own and no choice of the user."""
+    """Returns encoder parameters that the user does not choose."""
     if plan.encoder == "libx265":
         return ["log-level=error", *([f"pools={plan.threads}"] if plan.threads else [])]
     if plan.encoder == "libsvtav1" and plan.threads:
         return [f"lp={min(plan.threads, 6)}"]
-    # With AVX-512, x264's look-ahead (core 165) uses memory that was never written where a row's macroblocks are no
-    # multiple of 8, so that no two runs of a film would have to be equal; and others than with AVX2, which is as fast.
+    # With AVX-512, x264's look-ahead (core 165) reads uninitialised memory where a row's macroblocks are no multiple
+    # of 8, so runs of a film may differ, also from those with AVX2, which is as fast.
     return ["asm=AVX2"] if plan.encoder.startswith("libx264") and cv2.checkHardwareSupport(_AVX512) else []
 
 
 def new_context(plan: VideoPlan) -> av.VideoCodecContext:
-    """Makes a configured encoder without a container; it is not open yet."""
+    """Makes a configured encoder without a container. It is not open yet."""
     context = av.VideoCodecContext.create(plan.encoder, "w", accel(plan))
     assert isinstance(context, av.VideoCodecContext)
     configure(context, plan)
@@ -233,13 +231,13 @@ def new_context(plan: VideoPlan) -> av.VideoCodecContext:
 
 
 def open_encoder(context: av.VideoCodecContext) -> None:
-    """Opens a configured encoder; threads keep their scheduling, which SVT-AV1 changes as root."""
+    """Opens a configured encoder and keeps thread scheduling. SVT-AV1 changes it as root."""
     with scheduling_kept():
         context.open()
 
 
 def check(plan: VideoPlan) -> None:
-    """Opens the encoder once, as it will be, and closes it.
+    """Opens the encoder once as planned, and closes it.
 
     Raises:
         UsageError: it does not open like this.

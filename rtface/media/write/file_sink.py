@@ -1,4 +1,4 @@
-"""Frames and packets into a film file that appears under its name only when it is whole."""
+"""Writes frames and packets to an atomically published film file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rtface.stats import Stats
 
 
 class FileSink(FilmFile):
-    """A `FilmFile` of frames, and of the packets of the other streams.
+    """A `FilmFile` that encodes frames and takes other streams' packets.
 
     Args:
-        plan: what was decided; its input must still be open.
-        stats: receives counters and the time that encoding takes.
-        threads: encoder threads, None for the encoder's own choice.
+        plan: of the output; its input must still be open.
+        stats: receives counters and the encoding time.
+        threads: encoder threads, None for the encoder's choice.
 
     Raises:
         OutputError: the working file cannot be made.
@@ -39,7 +39,7 @@ class FileSink(FilmFile):
         """Takes the next frame (in pts order) or packet.
 
         Raises:
-            OutputError: the disk is full, or the encoder or muxer refuses; what was done is kept as a partial file.
+            OutputError: the disk is full, or the encoder or muxer refuses; the finished part is kept as a partial file.
         """
         if not isinstance(item, Frame):
             self.take(item)
@@ -52,7 +52,7 @@ class FileSink(FilmFile):
         self.changed.add(item)
 
     def flush(self) -> None:
-        """Muxes what the encoder still holds, and everything that waits."""
+        """Muxes the encoder's remaining packets and all waiting ones."""
         self._mux(self._encoder.flush())
         super().flush()
 
@@ -63,39 +63,39 @@ class FileSink(FilmFile):
 
 
 FurtherFrames = Callable[[Frame], Frame]
-"""Makes the frame of a further film that belongs to the next one of the output."""
+"""Makes a further film's frame from the output's next frame."""
 
 
 class CompanionSink:
-    """A sink of a film that also writes further films, with something of each frame.
+    """Writes a film, and further films derived from its frames.
 
     Args:
         film: the sink of the film itself.
-        further: plan of each further film, and what makes its frames.
-        threads: encoder threads of the further films, None for the encoder's own choice.
+        further: plan of each further film, and a function that makes its frames.
+        threads: encoder threads of the further films, None for the encoder's choice.
 
     Attributes:
-        kept: frames that lie in the partial film and in all partial further ones.
-        beside: the partial further films, after `abort`.
+        kept: frames in the partial film and in all partial further ones.
+        partials: the partial further films, after `abort`.
     """
 
     def __init__(self, film: Sink, further: Iterable[tuple[OutputPlan, FurtherFrames]], threads: int | None) -> None:
         self._film = film
         self._further: list[tuple[FileSink, FurtherFrames]] = []
         self.kept = 0
-        self.beside: list[str] = []
+        self.partials: list[str] = []
         try:
-            for plan, made in further:
-                self._further.append((FileSink(plan, Stats(), threads), made))
+            for plan, derive in further:
+                self._further.append((FileSink(plan, Stats(), threads), derive))
         except BaseException:
             self.abort(keep_partial=False)
             raise
 
     def write(self, item: Item) -> None:
-        """Writes to the further films, and then the frame or packet; raises OutputError."""
+        """Writes to the further films, then to the film; raises OutputError."""
         if isinstance(item, Frame):
-            for sink, made in self._further:
-                sink.write(made(item))
+            for sink, derive in self._further:
+                sink.write(derive(item))
         self._film.write(item)
 
     def finish(self) -> None:
@@ -105,9 +105,9 @@ class CompanionSink:
         self._film.finish()
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends all; what was done of a further film becomes NAME.partial.mkv like the film."""
+        """Ends all films early. Partial further films become NAME.partial.mkv, like the film."""
         sinks = [sink for sink, _ in self._further]
-        self.beside = [path for sink in sinks if (path := sink.abort(keep_partial=keep_partial))]
+        self.partials = [path for sink in sinks if (path := sink.abort(keep_partial=keep_partial))]
         partial = self._film.abort(keep_partial=keep_partial)
         self.kept = min(sink.kept for sink in (self._film, *sinks))
         return partial

@@ -1,4 +1,4 @@
-"""A film file that appears under its name only when it is whole: encoded frames and the packets of other streams."""
+"""Writes a film file that appears under its name only when complete."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.stats import Stats
 
 # Containers round times to a millisecond.
-_SAME_TIME = Fraction(1, 500)
+_SAME_TIME_S = Fraction(1, 500)
 
 
 class FilmFile:
-    """Writes encoded frames, copies or transcodes the packets of the other streams, and interleaves them.
+    """Writes encoded frames, and copies, transcodes and interleaves other streams.
 
-    Until `finish`, everything goes into a hidden file next to the output that can be played at any time: Matroska as
-    it is, MP4 and MOV in fragments of half a second that become an ordinary file at the end, but for those with texts,
-    of which a run that ends early closes what was done. What the encoder holds
-    back (libx264 about 40 frames) is not in it yet. Memory is bounded whatever the length: packets of other streams
-    wait for their frames in at most 32 MB, and the muxer holds about as much.
+    Until `finish`, everything goes into a hidden file next to the output that plays at any time: Matroska as it is, MP4
+    and MOV in fragments of half a second that become an ordinary file at the end. Those with texts are not fragmented;
+    a run that ends early closes the finished part. Frames inside the encoder (libx264 about 40) are not in it yet.
+    Memory is bounded for any length: packets of other streams wait for their frames in at most 32 MB, and the muxer
+    holds about as much.
 
-    `rtface.media.write.file_sink.FileSink` encodes the frames; those of a job come encoded (`rtface.jobs.join`).
+    `rtface.media.write.file_sink.FileSink` encodes the frames; those of a job are already encoded (`rtface.jobs.join`).
 
     Args:
-        plan: what was decided; its input must still be open.
+        plan: of the output; its input must still be open.
         stats: receives counters.
-        threads: encoder threads, None for the encoder's own choice.
-        work: working name of the file, from `rtface.media.files.workfile.work_name`; a new one without.
-        partial: whether what was done stays as a partial film where the run ends early.
+        threads: encoder threads, None for the encoder's choice.
+        work: working name of the file, from `rtface.media.files.workfile.work_name`; None makes a new one.
+        partial: whether a run that ends early keeps the finished part as a partial film.
 
     Attributes:
-        kept: frames that lie in the partial film, from the first on without a gap.
+        kept: frames in the partial film, from the first on without a gap.
         frames: noted so far.
-        changed: what was changed on the frames; complete it before `complete`.
-        copied: numbers of the first and last of the frames whose packets were copied together.
+        changed: changes to the frames; complete it before `complete`.
+        copied: numbers of the first and last frame of each run of copied packets.
 
     Raises:
         OutputError: the working file cannot be made.
@@ -71,7 +71,7 @@ class FilmFile:
         partial: bool = True,
     ) -> None:
         self.plan = plan = replace(plan, video=replace(plan.video, threads=threads or 0))
-        self._keeps = partial
+        self._keeps_partial = partial
         self.stats = stats or Stats()
         for line in plan.warnings:
             self.stats.warn(line, line)
@@ -89,19 +89,19 @@ class FilmFile:
         self.frames = 0
         self.changed = ChangedFrames()
         self.copied = list[tuple[int, int]]()
-        self._complete, self._over, self.kept = False, False, 0
+        self._complete, self._ended, self.kept = False, False, 0
         self._partial: str | None = None
-        self._given: deque[int] = deque(maxlen=REMEMBERED)  # pts of the last frames, in the encoder's unit
+        self._recent: deque[int] = deque(maxlen=REMEMBERED)  # last pts, in the encoder's unit
         self._first: int | None = None
         self._container: OutputContainer = av.open(
             self._file, "w", format=plan.format, buffer_size=1 << 16, container_options=muxer_options(plan)
         )
-        self._container.flags |= Flags.flush_packets.value  # every finished piece goes to the disk at once
+        self._container.flags |= Flags.flush_packets.value  # write every finished piece to disk at once
         try:
             self.streams = OutputStreams(plan, self._container, self.stats)
             self._number = self._container.streams.video.index(self.streams.video)
             if plan.copy is not None:
-                open_encoder(self.streams.video.codec_context)  # the muxer takes its parameters, but for the header
+                open_encoder(self.streams.video.codec_context)  # the muxer takes its parameters except the header
                 self.streams.video.codec_context.extradata = header_of(plan.copy, plan.video)
         except BaseException:
             self._drop()
@@ -109,26 +109,26 @@ class FilmFile:
 
     @property
     def work(self) -> Path:
-        """Its working name, and from `finish` on the name that it got."""
+        """Its working path, or its final one after `finish`."""
         return self._file.path
 
     def note(self, pts: int) -> None:
-        """Notes the time of a frame that is written, in the order of presentation and the encoder's unit."""
+        """Records a written frame's time, in presentation order and the encoder's unit."""
         if self._first is None:
             self._first = pts
         late = (pts - self._first) * self.plan.video.time_base * self.plan.video.rate - self.frames
         if self.plan.format == "mxf" and abs(late) >= Fraction(1, 2):
-            line = "{path}: MXF shows frames at even distances, and those of the input are not"
+            line = "{path}: MXF shows frames at equal intervals, but the input's are unequal"
             lose(self.plan.video, self.stats, "mxf_spacing", Message(line, code="mxf_spacing", path=self.plan.path))
-        self._given.append(pts)
+        self._recent.append(pts)
         self.frames += 1
         self.stats.count("frames_out")
 
     def put(self, packet: AnyPacket) -> None:
-        """Writes an encoded frame, in the order of decoding.
+        """Writes an encoded frame, in decoding order.
 
         Raises:
-            OutputError: the disk is full, or the muxer refuses; what was done is kept as a partial file.
+            OutputError: the disk is full, or the muxer refuses; the finished part is kept as a partial file.
         """
         with self.guarded():
             self.streams.muxer.frame(packet)
@@ -140,23 +140,23 @@ class FilmFile:
 
     @contextlib.contextmanager
     def guarded(self) -> Generator[None]:
-        """Ends the file where the disk, the encoder or the muxer refuses; what plays of it is kept."""
+        """Ends the file if the disk, encoder or muxer refuses. Keeps the playable part."""
         try:
             yield
         except (OSError, av.FFmpegError, ValueError) as error:
             raise self._failed(error) from error
 
     def flush(self) -> None:
-        """Muxes everything that waits; errors are not yet those of rtface."""
+        """Muxes all waiting packets. Errors are not yet those of rtface."""
         self.streams.finish(self.frames)
 
     def complete(self) -> None:
-        """Flushes: the file under its working name is whole after that, and only `finish` or `abort` may follow.
+        """Flushes and completes the file under its working name. Only `finish` or `abort` may follow.
 
         Raises:
             OutputError: as `put`.
         """
-        if self._over or self._complete:
+        if self._ended or self._complete:
             return
         with self.guarded():
             self.flush()
@@ -183,23 +183,23 @@ class FilmFile:
             self.stats.warn("joint", f"{self.plan.path}: {moved}")
 
     def finish(self) -> None:
-        """Completes the file, and makes it appear under its name in one step.
+        """Completes the file and publishes it under its name in one step.
 
         Raises:
             OutputError: as `put`.
         """
-        if self._over:
+        if self._ended:
             return
         self.complete()
-        self._over = True
+        self._ended = True
         try:
             self._file.publish()
         except OSError as error:
             raise self._unnamed(error) from error
 
     def _unnamed(self, error: OSError) -> OutputError:
-        """Keeps a file that cannot get its name under another one; the error to raise."""
-        self._over = True
+        """Keeps a file that cannot get its name under another one. Returns the error to raise."""
+        self._ended = True
         self._partial = self._keep()
         return OutputError(
             "{path}: could not be given its name ({why}){rest}",
@@ -210,8 +210,8 @@ class FilmFile:
         )
 
     def abort(self, *, keep_partial: bool) -> str | None:
-        """Ends early; with `keep_partial`, what was done becomes NAME.partial.EXT, which plays; gives its path."""
-        if self._over:
+        """Ends early. With `keep_partial`, a playable part becomes NAME.partial.EXT. Returns its path."""
+        if self._ended:
             return self._partial
         keeps = keep_partial and self.frames > 0
         if keeps and not self._complete:
@@ -227,8 +227,8 @@ class FilmFile:
     # -- ends ---------------------------------------------------------------------------------------------------
 
     def _drop(self, *, keep: bool = False) -> None:
-        """Lets go of the working file without writing to it again; removes it unless `keep`."""
-        self._over = True
+        """Closes the working file without further writes; removes it unless `keep`."""
+        self._ended = True
         self._file.seal()  # keeps PyAV from writing the trailer
         with contextlib.suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
@@ -240,8 +240,8 @@ class FilmFile:
         note_header(file, self.plan, change, number=self._number, streams=self.streams, stats=self.stats)
 
     def _keep(self) -> str | None:
-        """Gives the working file its partial name if it plays and is wanted, else removes it."""
-        if not self._keeps:
+        """Gives a playable, wanted working file its partial name; else removes it."""
+        if not self._keeps_partial:
             self._file.discard()
             return None
         try:
@@ -251,7 +251,7 @@ class FilmFile:
                 with contextlib.suppress(OSError):  # the film itself is what matters here
                     if not self._complete:
                         self._note_header(file)
-        except OSError as error:  # nothing can be written any more; what is there is kept as it is
+        except OSError as error:  # writing fails now; keep the file as it is
             self.stats.warn("partial", f"{self.plan.path}: the end of the partial film is missing ({error.strerror})")
             return str(self._file.keep())
         if not times:
@@ -261,16 +261,16 @@ class FilmFile:
         return str(self._file.keep())
 
     def _compare(self, times: list[Fraction]) -> int:
-        """How many frames lie in the partial film without a gap.
+        """Counts the frames in the partial film before any gap.
 
         Args:
-            times: presentation times of its frames, rising. What an encoder held back and what was cut off is missing.
-                A muxer may move all of them by some milliseconds.
+            times: presentation times of its frames, rising. Frames inside the encoder and truncated ones are missing. A
+                muxer may move all of them by some milliseconds.
         """
-        forgotten = self.frames - len(self._given)
-        for place, pts in enumerate(self._given, forgotten):
+        forgotten = self.frames - len(self._recent)
+        for place, pts in enumerate(self._recent, forgotten):
             expected = (pts - (self._first or 0)) * self.plan.video.time_base
-            if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME:
+            if place >= len(times) or abs(times[place] - times[0] - expected) > _SAME_TIME_S:
                 return place
         return self.frames
 

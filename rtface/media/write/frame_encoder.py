@@ -1,4 +1,4 @@
-"""The encoder of an output: its stream, made as planned, and frames into packets with the times of the output."""
+"""Adds an output's video stream, and encodes frames with its times."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rtface.stats import Stats
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.av_gpu import FULL_RANGE, on_gpu, repacked, software
 
-# Frames from which on libx265 knows their times of decoding; those of fewer, which come in order, are of bare memory.
+# From this many frames on libx265 sets decoding times; for fewer, which come in order, they are uninitialised.
 _REORDERED = 3
 
 
 def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.VideoStream:
-    """Adds the stream of the frames to an output, its encoder configured as planned.
+    """Adds the video stream to an output, its encoder configured as planned.
 
     Args:
         container: the output; its format decides whether the encoder's headers go to the container or into the stream.
-        video: how the frames are encoded.
+        video: the encoding.
         shown: name of the output, for messages.
 
     Raises:
@@ -41,8 +41,8 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
             video.encoder, rate=video.rate, hwaccel=accel(video)
         )
         configure(stream, video)
-        # Opened by the first frame, an encoder on a GPU would take over that frame's size with its
-        # padding, and SVT-AV1 would change the scheduling of the thread.
+        # If the first frame opened it, a GPU's encoder would use that frame's padded size, and SVT-AV1 would change
+        # the thread's scheduling.
         if video.on_gpu or video.encoder == "libsvtav1":
             open_encoder(stream.codec_context)
     except av.FFmpegError as error:
@@ -58,16 +58,16 @@ def add_video(container: OutputContainer, video: VideoPlan, shown: str) -> av.Vi
 
 
 def lose(video: VideoPlan, stats: Stats, key: str, what: Message) -> None:
-    """Warns of what is met on the way and cannot be written; OutputError where nothing may be lost."""
+    """Warns of a loss during a run; raises OutputError in strict runs."""
     if video.strict:
         raise OutputError("{what} ({--strict=True})", code="strict_later", what=what)
     stats.warn(key, what)
 
 
 def fit(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
-    """The frame in the encoder's format and size; the same object where nothing has to be done.
+    """Converts a frame to the encoder's format and size. Returns the same object if both fit.
 
-    An encoder on the GPU takes frames from the GPU as they are, and others too: PyAV uploads those.
+    An encoder on the GPU takes frames from the GPU as they are. PyAV uploads others.
     """
     if on_gpu(image) and plan.on_gpu:
         return image
@@ -98,7 +98,7 @@ def _convert(image: av.VideoFrame, plan: VideoPlan) -> av.VideoFrame:
 
 
 def _pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """A copy enlarged to the right and below by repeating the last column and row of every plane."""
+    """Returns a copy enlarged by repeating the last column and row. This applies to every plane."""
     out = av.VideoFrame(width, height, image.format.name)
     for source, target in zip(image.planes, out.planes, strict=True):
         rows, unit = source.height, sample_bytes(image, source)
@@ -111,7 +111,7 @@ def _pad(image: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 class OutputTimes:
-    """Times of frames in an output, which rise.
+    """Rising frame times for an output.
 
     Args:
         base: seconds of one unit of them.
@@ -127,23 +127,25 @@ class OutputTimes:
         self.last: int | None = None
 
     def of(self, frame: Frame) -> tuple[int, int]:
-        """pts and duration of the next frame."""
+        """Returns pts and duration of the next frame."""
         pts, duration = frame.pts - round(self._origin / frame.time_base), frame.duration
         if frame.time_base != self._base:
             scale = frame.time_base / self._base
             pts, duration = round(pts * scale), max(1, round(duration * scale))
-        if self.last is not None and pts <= self.last:  # two times of a finer clock
+        if self.last is not None and pts <= self.last:  # the input's clock is finer
             pts = self.last + 1
         self.last = pts
         return pts, duration
 
 
 class FrameEncoder:
-    """Encodes frames in pts order; packets come back with the output's times, in the order of decoding.
+    """Encodes frames in pts order.
+
+    Returned packets have the output's times and are in decoding order.
 
     Args:
-        stream: made by `add_video`, or a context that is open.
-        video: how the frames are encoded.
+        stream: from `add_video`, or a context that is open.
+        video: the encoding.
         origin: the time of the input's clock that becomes 0, in seconds.
         stats: receives counters.
 
@@ -164,22 +166,22 @@ class FrameEncoder:
         self.last: int | None = None
         self.frames = 0
         self._rate = counted_rate(video)
-        # What may begin later in the film than the plan could see.
+        # These may begin later in the film than the plan could see.
         self._losable = dict[str, Callable[[av.VideoFrame], bool]]()
         if not writes_captions(video.encoder) and "captions" not in video.lost:
             self._losable["captions"] = has_captions
         if not pixel_format_info(video.pix_fmt).alpha and "transparency" not in video.lost:
             self._losable["transparency"] = is_transparent
-        self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, of an encoder that counts
+        self._shown: dict[int, tuple[int, int]] = {}  # pts and duration by number, for encoders that count
 
     def encode(self, frame: Frame, stamp: tuple[int, int] | None = None) -> list[AnyPacket]:
-        """Encodes the next frame; returns the packets that are ready. `stamp` is its pts and duration in the output,
-        where they are known."""
-        for what in [what for what, seen in self._losable.items() if seen(frame.image)]:
+        """Encodes the next frame; returns the packets that are ready. `stamp` is its pts and duration in the output, if
+        already assigned."""
+        for what in [what for what, has in self._losable.items() if has(frame.image)]:
             del self._losable[what]
             line = "{encoder} cannot carry the {what} that the film has later on; another {--codec} can"
-            said = Message(line, code="lost_later", encoder=self._video.encoder, what=what)
-            lose(self._video, self._stats, what, said)
+            message = Message(line, code="lost_later", encoder=self._video.encoder, what=what)
+            lose(self._video, self._stats, what, message)
         image = fit(frame.image, self._video)
         base, (pts, duration) = self._video.time_base, stamp or self._times.of(frame)
         self.last = pts
@@ -193,7 +195,7 @@ class FrameEncoder:
         return [self._timed(packet) for packet in packets]
 
     def flush(self) -> list[AnyPacket]:
-        """The packets that the encoder still holds; it takes no frame after that."""
+        """Returns the encoder's remaining packets; takes no frame after that."""
         packets = [self._timed(packet) for packet in self._stream.encode(None)] if self.frames else []
         if self._video.encoder == "libx265" and self.frames < _REORDERED:
             for packet in packets:
@@ -201,7 +203,7 @@ class FrameEncoder:
         return packets
 
     def _timed(self, packet: AnyPacket) -> AnyPacket:
-        """Gives a packet the times of its frame, where the encoder counts frames."""
+        """Sets a packet's times to its frame's, if the encoder counts frames."""
         if self._rate is None:
             return packet
         assert packet.pts is not None
@@ -214,5 +216,5 @@ class FrameEncoder:
         )
         packet.time_base = self._video.time_base
         packet.pts, packet.dts, packet.duration = pts, dts, duration
-        self._shown = {known: stamp for known, stamp in self._shown.items() if known >= number}
+        self._shown = {n: stamp for n, stamp in self._shown.items() if n >= number}
         return packet

@@ -1,4 +1,4 @@
-"""What the header of a finished film says of it: what was done, shape, HDR, spheres, languages, and its XMP."""
+"""Updates a finished film's header: provenance, shape, HDR, spheres, languages, XMP."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from rtface.stats import Stats
 def note_header(
     file: BinaryIO, plan: OutputPlan, change: Change, *, number: int, streams: OutputStreams, stats: Stats
 ) -> None:
-    """Puts what turned out to be true in the place of what the header says, and the XMP behind the film.
+    """Replaces header tags by the true ones, and appends the XMP.
 
     Args:
         file: the film.
         plan: of it.
-        change: what was changed on its frames.
-        number: of the track of these among the video tracks.
-        streams: what was written.
+        change: kinds of changes to its frames.
+        number: of their track among the video tracks.
+        streams: the written ones.
         stats: receives warnings.
     """
     tags, info, video, format = plan.metadata, plan.info, plan.video, plan.format
-    said, size = true_tags(tags, change, plan.own_tags), (video.width, video.height)
+    marks, size = true_tags(tags, change, plan.own_tags), (video.width, video.height)
     if tags:
-        rewrite(file, format, {name: said.get(name) for name in NAMES})
+        rewrite(file, format, {name: marks.get(name) for name in NAMES})
     if format in ("matroska", "webm"):
         sphere, webm = projection(info.views), format == "webm"
         if not matroska.note_picture(file, number, size, video.aspect, hdr=info.hdr, projection=sphere, webm=webm):
@@ -46,5 +46,5 @@ def note_header(
     if format in ("mp4", "mov"):
         mp4.note_picture(file, number, size, aspect=video.aspect, hdr=info.hdr, boxes=sample_boxes(info.views))
         mp4.note_tracks(file, streams.languages, streams.off)
-        if packet := xmp(said, info.xmp) if tags and change else info.xmp:
+        if packet := xmp(marks, info.xmp) if tags and change else info.xmp:
             append_xmp_box(file, packet)

@@ -1,5 +1,4 @@
-"""Codecs that code every frame by itself, or lossless ones: how an encoder is set so that its frames can stand among
-copied ones, under one header and one FourCC."""
+"""Configures intra and lossless encoders so that their frames fit copied ones. They share one header and one FourCC."""
 
 from __future__ import annotations
 
@@ -24,7 +23,7 @@ from rtface.media.write.encoders import VideoPlan, new_context, open_encoder
 from rtface.util.av_arrays import plane_rows
 
 _FROM = ("mov,", "matroska,", "avi", "mxf", "dv")
-# By FFmpeg's name of the codec: its encoder, and the containers that hold it.
+# Encoder and containers by FFmpeg's name of the codec.
 _CODECS = {
     "prores": ("prores_ks", ("mov", "matroska")),
     "dnxhd": ("dnxhd", ("mov",)),
@@ -32,32 +31,32 @@ _CODECS = {
     "mjpeg": ("mjpeg", ("mov", "matroska")),
     "dvvideo": ("dvvideo", ("mov",)),
 }
-# Megabits a second by which FFmpeg tells DNxHD's kinds from each other.
+# Megabits a second by which FFmpeg selects a DNxHD profile.
 _DNX_RATES = (36, 45, 60, 75, 80, 84, 85, 90, 100, 110, 115, 120, 145, 175, 180, 185, 220, 240, 290, 350, 365, 390, 440)
-# What FFV1's header has of its encoder, in its order; the last three are found together.
+# Encoder options in FFV1's header, in its order; the last three are tried together.
 _FFV1 = {
     "coder": ("rice", "range_def", "range_tab"),
     "slices": tuple(map(str, sorted({v * h for v in range(1, 9) for h in range(v, 2 * v + 1)}))),
 }
 _FFV1_LAST = [{"context": c, "slicecrc": crc, "g": g} for c in "01" for crc in "10" for g in "12"]
-_FFV1_FIRST = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # which has no header apart
-# ProRes 4:4:4 is decoded with more bits than FFmpeg's encoder takes.
-_TAKEN = {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}
-_QUALITY = 95  # of a JPEG where that of the input is not known
-_JFIF = 20  # bytes of a JPEG's first marker and header
+_FFV1_FIRST = {"level": "1", "slices": "1", "slicecrc": "0", "g": "1"}  # without a separate header
+# FFmpeg decodes ProRes 4:4:4 to more bits than its encoder takes.
+_ENCODABLE = {"yuv444p12le": "yuv444p10le", "yuva444p12le": "yuva444p10le"}
+_QUALITY = 95  # of a JPEG where the input's is unknown
+_JFIF_BYTES = 20  # of a JPEG's first marker and header
 _DV_BLOCK, _DV_PICTURE = 80, 4
 
 
 @dataclass(frozen=True, slots=True)
 class IntraCopy:
-    """How frames of the input that are decoded without others are copied.
+    """The settings for copying intra-coded frames of the input.
 
     Attributes:
         path: of the input.
         codec: the encoder, as ``--codec`` takes it.
         pix_fmt: that it takes.
         options: of it.
-        delay, partly: as of `rtface.media.write.packet_copy.GroupCopy`.
+        delay, partly: as in `rtface.media.write.packet_copy.GroupCopy`.
     """
 
     path: Path
@@ -68,33 +67,33 @@ class IntraCopy:
     partly: Message | None = None
 
     def opened(self, video: VideoPlan, source: bytes) -> av.VideoCodecContext | JpegEncoder:
-        """An encoder that gives each frame at once, for a frame of this packet."""
+        """Opens a zero-delay encoder for the frame of a packet."""
         if self.codec == "mjpeg":
             return JpegEncoder(quantisation_tables(source) or tables_of_quality(_QUALITY))
         return opened_intra(video)
 
     def framed(self, data: bytes, source: bytes) -> bytes:
-        """A coded frame of an encoder, with what else the packet of the input says."""
+        """Returns an encoder's frame with the other data of the input's packet."""
         if self.codec == "mjpeg":
             kept = [(kind, body) for kind, body in segments(source) if 0xE0 <= kind <= 0xEF or kind == 0xFE]
             head = b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in kept)
-            return data[:2] + head + data[_JFIF:]
-        if self.codec == "dvvideo" and len(source) == len(data):  # its sound, timecode and date
-            own, out = (np.frombuffer(one, np.uint8).reshape(-1, _DV_BLOCK) for one in (data, bytearray(source)))
+            return data[:2] + head + data[_JFIF_BYTES:]
+        if self.codec == "dvvideo" and len(source) == len(data):  # keeps sound, timecode and date
+            encoded, out = (np.frombuffer(one, np.uint8).reshape(-1, _DV_BLOCK) for one in (data, bytearray(source)))
             picture = out[:, 0] >> 5 == _DV_PICTURE
-            out[picture, 3:] = own[picture, 3:]
+            out[picture, 3:] = encoded[picture, 3:]
             return out.tobytes()
         return data
 
 
 class JpegEncoder:
-    """Encodes JPEGs with given tables, as an encoder of FFmpeg's is used."""
+    """Encodes JPEGs with given tables, behind the interface of FFmpeg's encoders."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def encode(self, image: av.VideoFrame | None) -> list[av.Packet[Any]]:
-        """The packet of a frame."""
+        """Returns the packet of a frame; none for None."""
         if image is None:
             return []
         planes = [plane_rows(plane)[: plane.height, : plane.width] for plane in image.planes]
@@ -104,13 +103,13 @@ class JpegEncoder:
 
 
 def find_intra(info: MediaInfo, path: Path, format: str, header: bytes) -> IntraCopy | Message | None:
-    """How the packets of an input are copied, as `find_copy`; None where its codec is another."""
+    """Returns settings for copying an input's packets, as `find_copy`. None for other codecs."""
     encoder, into = _CODECS.get(info.codec, ("", ()))
     if not info.format.startswith(_FROM) or format not in into:
         return None
     first = next((bytes(gop.packets[0]) for gop in mini_gops(path, info.start)), b"")
     fields = info.display.fields if info.interlaced else "progressive"
-    pix_fmt = _TAKEN.get(info.pix_fmt, info.pix_fmt) if encoder == "prores_ks" else info.pix_fmt
+    pix_fmt = _ENCODABLE.get(info.pix_fmt, info.pix_fmt) if encoder == "prores_ks" else info.pix_fmt
     video = VideoPlan(
         encoder, pix_fmt, info.width, info.height, info.rate, info.time_base, info.tags, info.aspect, fields=fields
     )
@@ -130,23 +129,23 @@ def _candidates(video: VideoPlan, info: MediaInfo, header: bytes) -> Iterator[di
 
 
 def _ffv1_options(video: VideoPlan, header: bytes) -> Iterator[dict[str, str]]:
-    """Options, each the one whose header has most in common with that of the input."""
+    """Yields options, each closest to the input's header."""
     if not header:
         yield _FFV1_FIRST
         return
     options = {"level": "3"}
     for name, values in _FFV1.items():
-        found = dict.fromkeys(values, b"")
+        headers = dict.fromkeys(values, b"")
         for value in values:
-            with suppress(av.FFmpegError, ValueError, NotImplementedError):  # of those that do not open
+            with suppress(av.FFmpegError, ValueError, NotImplementedError):  # some do not open
                 opened = opened_intra(replace(video, options={**options, name: value}))
-                found[value] = bytes(opened.extradata or b"")
-        options[name] = max(found, key=lambda value: len(commonprefix((found[value], header))))  # noqa: RUF071
+                headers[value] = bytes(opened.extradata or b"")
+        options[name] = max(headers, key=lambda value: len(commonprefix((headers[value], header))))  # noqa: RUF071
     yield from ({**options, **last} for last in _FFV1_LAST)
 
 
 def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
-    """Whether an encoder's frames can stand among those of the input, by the first of these."""
+    """Tells whether an encoder's frames fit the input's, by the first one."""
     if video.encoder == "mjpeg":
         return video.pix_fmt.startswith("yuvj") and size_of(first) == (video.width, video.height)
     image = av.VideoFrame(video.width, video.height, video.pix_fmt)
@@ -155,23 +154,23 @@ def _is_like(video: VideoPlan, first: bytes, header: bytes) -> bool:
     image.pts, image.time_base = 0, video.time_base
     try:
         context = opened_intra(video)
-        own = b"".join(bytes(packet) for packet in [*context.encode(image), *context.encode(None)])
+        encoded = b"".join(bytes(packet) for packet in [*context.encode(image), *context.encode(None)])
     except (av.FFmpegError, ValueError, NotImplementedError):
         return False
     if video.encoder == "ffv1":
         return bytes(context.extradata or b"") == header
     if video.encoder == "dvvideo":
-        return len(own) == len(first)
+        return len(encoded) == len(first)
     if len(first) < 44:  # no frame
         return False
     if video.encoder == "dnxhd":
-        return own[40:44] == first[40:44]  # its kind
-    own_flags, flags = own[20], first[20]  # chroma, and whether it is fields
-    return own_flags >> 6 == flags >> 6 and bool(own_flags & 12) == bool(flags & 12)
+        return encoded[40:44] == first[40:44]  # its kind
+    encoded_flags, flags = encoded[20], first[20]  # chroma, and whether it is fields
+    return encoded_flags >> 6 == flags >> 6 and bool(encoded_flags & 12) == bool(flags & 12)
 
 
 def opened_intra(video: VideoPlan) -> av.VideoCodecContext:
-    """Opens an encoder that gives each frame at once."""
+    """Opens a zero-delay encoder."""
     context = new_context(video)
     context.thread_type = "SLICE"
     open_encoder(context)

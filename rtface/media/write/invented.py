@@ -1,7 +1,7 @@
-"""The map of what was invented as a separate film (`--invented`): grey, FFV1 in Matroska, the output's times.
+"""Writes the map of invented detail as a separate film (`--invented`).
 
-The value of a sample is how far the output's sample may be from the truth, in code values of 8 bits (full range); 0
-where the output has the input's sample bit for bit.
+It is grey FFV1 in Matroska, with the output's times. The value of a sample is how far the output's sample may be from
+the truth, in code values of 8 bits (full range); 0 where the output has the input's sample bit for bit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FULL_RANGE = 2
 
 
 def map_frame(frame: Frame) -> Frame:
-    """The map of a frame as a grey frame with its times; 0 where no face was corrected."""
+    """Returns a frame's map as a grey frame with its times. 0 where no face was corrected."""
     width, height = frame.image.width, frame.image.height
     image = av.VideoFrame(width, height, "gray")
     rows = plane_rows(image.planes[0])
@@ -49,7 +49,7 @@ def map_frame(frame: Frame) -> Frame:
 
 
 def plan_map(target: Target, info: MediaInfo, look: str) -> OutputPlan:
-    """The film of a map.
+    """Plans the film of a map.
 
     Args:
         target: its place, checked.

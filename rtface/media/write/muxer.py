@@ -1,4 +1,4 @@
-"""Encoded frames and the packets of other streams, put in the order of time and into the file, in bounded memory."""
+"""Interleaves encoded frames and packets by time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,23 +18,22 @@ from rtface.stats import Stats
 
 AnyPacket: TypeAlias = "av.Packet[Any]"
 
-# Packets of other streams that wait for the frames of the same time.
+# Packets of other streams that wait for frames of the same time.
 WAITING_BYTES = 32 << 20
-# Encoded frames that may lie in the muxer while a stream with nothing to say holds it up.
+# Encoded frames in the muxer while a stream without packets blocks it.
 _MUXER_BYTES = 32 << 20
-# What a crash can cost besides the frames that the encoder still holds (its look-ahead: some 40 with libx264): half a
-# second, or this much.
+# A crash loses the frames inside the encoder (its look-ahead: some 40 with libx264), and half a second or this much.
 _PIECE_BYTES = 1 << 20
-# MP4 writes its header when every stream has spoken; one that is silent for longer is not waited for.
+# MP4 writes its header when every stream has sent a packet, or after this time or size.
 _SILENT_S, SILENT_BYTES = 5, 16 << 20
 
 
 def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
-    """Options that keep the working file readable at any time, and memory bounded.
+    """Returns options for a playable working file and bounded memory.
 
     Args:
-        plan: what is written.
-        silent: whether some stream has nothing to say in the first seconds (see below).
+        plan: of the output.
+        silent: whether some stream has no packet in the first seconds (see below).
     """
     shape = pixel_format_info(plan.video.pix_fmt)
     planes = 1.0 if shape.model == "gray" else 1 + 2 / (shape.sampling[0] * shape.sampling[1])
@@ -43,12 +42,12 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     options = {"max_interleave_delta": str(round(1e6 * seconds))}
     texts = any(s.action == "text" or (s.action == "copy" and s.stream.codec == "mov_text") for s in plan.streams)
     if plan.format in ("mp4", "mov") and texts:
-        # FFmpeg ends the process where a fragment ends before the frames come to its texts (8.1, next_dts >= 0).
+        # FFmpeg aborts the process if a fragment ends before the frames reach its texts (8.1, next_dts >= 0).
         options |= {"use_editlist": "1", "movflags": "use_metadata_tags"}
     elif plan.format in ("mp4", "mov"):
-        # delay_moov writes the header when all streams have begun, with their exact start times. Where a stream keeps
-        # silent it would wait, and hold everything in memory; then the start times come at the end.
-        # Of AC-3 the header says what only a packet tells, so that there is no choice.
+        # delay_moov writes the header when all streams have begun, with their exact start times. It would wait for a
+        # silent stream, with everything in memory; then the start times are written at the end.
+        # AC-3 needs it always: only a packet has the data for the header.
         early = silent and not any(s.action == "copy" and s.stream.codec in ("ac3", "eac3") for s in plan.streams)
         options |= {
             "movflags": f"hybrid_fragmented+use_metadata_tags+{'empty_moov' if early else 'delay_moov'}",
@@ -59,8 +58,8 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
     elif plan.format in ("matroska", "webm"):
         options |= {"cluster_time_limit": "500", "cluster_size_limit": str(_PIECE_BYTES), "default_mode": "passthrough"}
     elif plan.format == "mpegts":
-        # The clock is ahead of a frame's time of decoding by as many microseconds as FFmpeg's own program sets, and the
-        # film begins twice as late: else data came late, and GStreamer could not seek where sound begins first.
+        # The clock precedes a frame's decoding time by this many microseconds, as in the ffmpeg program, and the film
+        # begins twice as late: else data was late, and GStreamer could not seek where sound begins first.
         options["max_delay"] = "700000"
     elif plan.format == "mxf":
         options["strict"] = "unofficial"  # other rates than those of television
@@ -68,17 +67,17 @@ def muxer_options(plan: OutputPlan, *, silent: bool = False) -> dict[str, str]:
 
 
 class Muxer:
-    """Puts packets in the order of time and hands them to FFmpeg.
+    """Orders packets by time and passes them to FFmpeg.
 
-    Frames set the pace: a packet of another stream waits until the frames have come to its time. MP4 and MOV
-    begin only when every stream in `unheard` has come, or has been silent for too long.
+    Frames set the pace: a packet of another stream waits until the frames have reached its time. MP4 and MOV begin only
+    when every stream in `unheard` has sent a packet, or has been silent for too long.
 
     Args:
         container: with all its streams added.
-        plan: what is written.
+        plan: of the output.
         video: index of the video stream in it.
         texts: text streams of MP4 and MOV.
-        unheard: indexes of the streams that should come early.
+        unheard: indexes of the streams that should begin early.
         stats: receives counters.
     """
 
@@ -102,10 +101,10 @@ class Muxer:
         self._last: dict[int, int] = {}
         self._queued: dict[int, float] = {}
         self.waiting_bytes = 0
-        self.reached = 0.0  # seconds of the output that the frames have come to
+        self.reached = 0.0  # seconds of the output that the frames have reached
 
     def frame(self, packet: AnyPacket) -> None:
-        """Muxes an encoded frame behind everything that comes before it in time."""
+        """Muxes an encoded frame after all earlier packets."""
         stamp = packet.dts if packet.dts is not None else packet.pts
         base = packet.time_base
         time = (stamp or 0) * base.numerator / base.denominator
@@ -114,14 +113,14 @@ class Muxer:
         self._mux(packet)
 
     def wait(self, target: Stream, packets: Iterable[AnyPacket]) -> None:
-        """Takes packets of another stream, to be muxed with the frames of their time."""
+        """Queues packets of another stream until the frames reach their time."""
         if (texts := self._texts.get(target.index)) is not None:
             packets = [part for packet in packets for part in texts.split(packet, self.reached)]
         for packet in packets:
             packet.stream = target
             stamp = packet.dts if packet.dts is not None else packet.pts
             time = self.reached if stamp is None else float(stamp * packet.time_base)
-            if target.type == "video":  # Matroska tells no dts of the first frames, whose pts need not rise
+            if target.type == "video":  # Matroska has no dts for the first frames, and their pts may fall
                 time = self._queued[target.index] = max(time, self._queued.get(target.index, time))
             heapq.heappush(self._waiting, (time, next(self._order), packet))
             self.waiting_bytes += packet.size
@@ -129,7 +128,7 @@ class Muxer:
             self._release(self._waiting[0][0])
 
     def flush(self) -> None:
-        """Muxes everything that still waits."""
+        """Muxes all waiting packets."""
         self._release(float("inf"))
         if self._held:
             self._begin(silent=False)
@@ -147,7 +146,7 @@ class Muxer:
         self._held.append(packet)
         self._held_bytes += packet.size
         self._unheard.discard(packet.stream_index)
-        delayed = self._plan.format in ("mp4", "mov")  # whose header waits for all streams
+        delayed = self._plan.format in ("mp4", "mov")  # their header waits for all streams
         ready = not delayed or not self._unheard or self._held_bytes > SILENT_BYTES or self.reached > _SILENT_S
         if ready and packet.stream_index == self._video:
             self._begin(silent=bool(self._unheard))
@@ -155,7 +154,7 @@ class Muxer:
             self._begin(silent=True)
 
     def _begin(self, *, silent: bool) -> None:
-        """Writes the header and everything that was held back for it."""
+        """Writes the header and the packets that waited for it."""
         held, self._held = self._held or [], None
         self._container.container_options.clear()
         self._container.container_options.update(muxer_options(self._plan, silent=silent))
@@ -170,14 +169,14 @@ class Muxer:
             if texts.joined:
                 self._stats.warn(
                     "texts_joined",
-                    "subtitles that are shown at the same time: this container holds one "
-                    "after the other, so they become one there; a .mkv output keeps them apart",
+                    "some subtitles are shown at the same time: this container holds one at a time, so they are "
+                    "joined; a .mkv output keeps them apart",
                 )
                 texts.joined = 0
             return
         if dts is not None and index != self._video:
             last = self._last.get(index)
-            # Several texts may begin together; else a stream must rise.
+            # Several texts may begin together; other streams need rising times.
             if last is not None and (dts < last or (dts == last and packet.stream.type != "subtitle")):
                 packet.dts = dts = last + 1
                 packet.pts = dts if packet.pts is None else max(packet.pts, dts)

@@ -1,4 +1,4 @@
-"""The streams of an output, made as planned: encoders, copies, conversions, chapters, tags."""
+"""Creates an output's streams as planned: encoders, copies, conversions, chapters, tags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.media.write.transcode import AudioTranscoder, SubtitleTranscoder, without_adts
 from rtface.stats import Stats
 
-# Tags that describe the old file rather than the film.
+# Tags that describe the input file rather than the film.
 _STALE = {
     "major_brand",
     "minor_version",
@@ -39,20 +39,20 @@ _STALE = {
     "number_of_bytes",
     "source_id",
     "vendor_id",
-    "alpha_mode",  # of a second stream in each packet, which no encoder writes unasked
+    "alpha_mode",  # of a second stream in each packet; no encoder writes it by default
 }
 _REEL = "reel_name"
 _NOTES_TIMECODE = ("matroska", "webm", "mxf")  # among the tags of the film
-# Gap in PCM that silence fills where the length of the film is not known.
+# The longest gap in PCM that silence fills where the film's length is unknown.
 _LONGEST_S = 3600.0
 
 
 class OutputStreams:
-    """Makes every stream that the plan names, in the order of the input, and takes the packets of the other streams.
+    """Creates the planned streams in input order, and takes the others' packets.
 
     Attributes:
         video: the video stream, its encoder configured.
-        muxer: where its packets go.
+        muxer: takes the packets of all streams.
         languages: those of all streams.
         off: numbers of the subtitles that are not shown by default.
         joints: of the sound.
@@ -63,8 +63,8 @@ class OutputStreams:
         self._ways: dict[int, tuple[Stream, Callable[[AnyPacket], Iterable[AnyPacket]]]] = {}
         self._sounds: dict[int, AudioTranscoder] = {}
         self._exact = set[int]()  # streams whose packets are written one for one
-        self._hidden: dict[int, bool] = {}  # whether what an edit list hides of a sound is left out
-        self._begun = set[int]()  # streams of which a packet came that is shown
+        self._hidden: dict[int, bool] = {}  # whether sound that an edit list hides is left out
+        self._begun = set[int]()  # streams with a visible packet so far
         self._cut, self.joints = set[int](), Joints()  # streams whose last packet is hidden
         texts: list[Stream] = []
         unheard: list[int] = []
@@ -93,23 +93,23 @@ class OutputStreams:
         self.muxer = Muxer(container, plan, self.video.index, texts=texts, unheard=unheard, stats=stats)
 
     def take(self, item: Packet) -> None:
-        """Sends a packet of the input where the plan says."""
+        """Routes a packet of the input as planned."""
         index, packet = item.stream_index, item.packet
         if index in self._ways:
-            target, way = self._ways[index]
+            target, convert = self._ways[index]
             shift = round(self._plan.info.origin / packet.time_base)
             if packet.pts is not None:
                 packet.pts -= shift
             if packet.dts is not None:
                 packet.dts -= shift
             if index in self._sounds:
-                self.muxer.wait(target, way(packet))
+                self.muxer.wait(target, convert(packet))
             elif self._is_hidden(packet, index, target):
                 self._cut |= {index} & self._begun
             else:
                 joins = index in self._cut and not packet.is_discard
                 self._cut.discard(index)
-                packets = list(way(packet))
+                packets = list(convert(packet))
                 if joins and index in self._exact:
                     self.joints.note(target, packets[0])
                 self.muxer.wait(target, packets)
@@ -120,8 +120,8 @@ class OutputStreams:
             )
 
     def _is_hidden(self, packet: AnyPacket, index: int, target: Stream) -> bool:
-        """Whether a packet of sound would be heard in this container, and an edit list of the input hides more than
-        what a decoder needs to warm up; one in the middle always is, and its time is none."""
+        """Tells whether to leave out a packet that an edit list discards. In the middle always, where its time is
+        invalid; before the start if this container would play it and it exceeds a decoder's priming."""
         if not packet.is_discard:
             self._begun.add(index)
             return False
@@ -132,7 +132,7 @@ class OutputStreams:
         )
 
     def finish(self, frames: int) -> None:
-        """Gives out what the sound encoders still hold, and muxes everything that waits; `frames` were written."""
+        """Muxes the sound encoders' remaining packets and all waiting ones. `frames` were written."""
         length = frames / self._plan.video.rate if self._plan.format == "mxf" else None
         for index, sound in self._sounds.items():
             self.muxer.wait(self._ways[index][0], sound.finish(length))
@@ -189,7 +189,7 @@ class OutputStreams:
             unheard.append(target.index)
 
     def _copying(self, plan: StreamPlan, target: Stream) -> Callable[[AnyPacket], Iterable[AnyPacket]]:
-        """What is done with the packets of a copied stream."""
+        """Returns a function that converts the packets of a copied stream."""
         source, format = plan.stream.template, self._plan.format
         if format in ("mp4", "mov") and (clock := PcmClock.of(source)) is not None:
             shown = f"{self._plan.path}: stream {plan.stream.index}"
@@ -198,22 +198,22 @@ class OutputStreams:
         return lambda packet: (without_adts(packet, source, target, format),)
 
     def _chapters(self) -> list[dict[str, Any]]:
-        info, found = self._plan.info, list[dict[str, Any]]()
+        info, chapters = self._plan.info, list[dict[str, Any]]()
         for chapter in info.chapters:
             start = max(chapter.start - info.origin, Fraction(0))
             end = (chapter.end if info.end is None else min(chapter.end, info.end)) - info.origin
             mark = chapter.end == chapter.start >= info.origin and self._plan.format in ("matroska", "webm")
             if end > start or (mark and end == start):
-                found.append(
+                chapters.append(
                     {
-                        "id": len(found) + 1,
+                        "id": len(chapters) + 1,
                         "start": round(start * 1_000_000),
                         "end": round(end * 1_000_000),
                         "time_base": Fraction(1, 1_000_000),
                         "metadata": chapter.metadata,
                     }
                 )
-        return found
+        return chapters
 
 
 def _fresh(metadata: dict[str, str]) -> dict[str, str]:

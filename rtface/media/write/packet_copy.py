@@ -1,9 +1,9 @@
-"""Whether coded frames of the input can stand between encoded ones in the output, and what the encoder needs for that.
+"""Checks whether coded input frames fit between encoded ones.
 
-Frames of H.264 and HEVC that are encoded get parameter sets with another number (H.264: x264's `sps-id`; HEVC: x265's
-units are changed), which are in the header of the output (avcC, hvcC, CodecPrivate) with those of the input, or in the
-stream where the input has start codes; in HEVC also before each keyframe. So no coded slice of the input is changed,
-and a decoder knows both whatever it begins with. Codecs of frames by themselves: `rtface.media.write.intra_copy`.
+It also configures the encoder. Encoded frames of H.264 and HEVC get parameter sets with another number (H.264: x264's
+`sps-id`; HEVC: x265's units are changed). These are in the header of the output (avcC, hvcC, CodecPrivate) with those
+of the input, or in the stream where the input has start codes; in HEVC also before each keyframe. So no coded input
+slice is changed, and a decoder has both sets from any starting point. Intra codecs: `rtface.media.write.intra_copy`.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ from rtface.media.write.intra_copy import IntraCopy, find_intra
 _FROM, _INTO = ("mov,", "matroska,", "mpegts"), ("mp4", "mov", "matroska", "mpegts")
 _PROFILES = {66: "baseline", 77: "main", 100: "high", 110: "high10", 122: "high422"}
 _INTRA = 0x10  # constraint_set3_flag, of High 10 and High 4:2:2
-# Profiles of HEVC by bits and chroma, as libx265 chooses them.
+# HEVC profiles by bits and chroma, as in libx265.
 _HEVC_PROFILES = {(8, (2, 2)): 1, (10, (2, 2)): 2, (10, (2, 1)): 4}
 _HEVC_SPS, _DELIMITER = 33, 35
-# Of sequence parameter sets.
+# Possible numbers of sequence parameter sets.
 _NUMBERS = {"avc": 32, "hvc": 16}
-# Read before the work, at most: groups, and frames.
+# Groups and frames to read before the work, at most.
 _GROUPS, _FRAMES = 4, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCopy:
-    """How groups of pictures in H.264 or HEVC are copied.
+    """The settings for copying groups of pictures in H.264 or HEVC.
 
     Attributes:
         path: of the input.
         units: of its codec.
         header: its extradata.
-        number: of the parameter sets of encoded frames.
-        depth: frames by which decoding runs ahead of presentation in the input.
+        number: of the encoded frames' parameter sets.
+        depth: frames by which decoding precedes presentation in the input.
         codec: the encoder that fits, as ``--codec`` takes it.
-        delay: frames by which decoding runs ahead of presentation in the output, at most.
-        prefix: bytes of the length before each unit; 0 where start codes are between them.
-        apart: whether the header alone has the parameter sets.
-        partly: why only the frames before the first changed one are copied, where that is so.
+        delay: frames by which decoding precedes presentation in the output, at most.
+        prefix: bytes of each unit's length prefix; 0 with start codes.
+        apart: whether only the header has the parameter sets.
+        partly: why only the frames before the first changed one are copied, or None.
     """
 
     path: Path
@@ -69,19 +69,19 @@ class GroupCopy:
     apart: bool
     partly: Message | None = None
 
-    def shared_header(self, own: bytes) -> bytes:
-        """The input's header with the parameter sets of an encoder (Annex B)."""
-        sets = [unit for unit in self._numbered(own) if self.units.kind(unit) in self.units.sets]
+    def shared_header(self, encoder_header: bytes) -> bytes:
+        """Returns the input's header with an encoder's parameter sets (Annex B)."""
+        sets = [unit for unit in self._numbered(encoder_header) if self.units.kind(unit) in self.units.sets]
         return self.units.extended(self.header, sets) if self.prefix else self.header + _with_codes(sets)
 
     def kept(self, packet: CodedFrame, *, enters: bool = False) -> CodedFrame:
-        """A coded frame of the input. In HEVC keyframes get the parameter sets, too: Firefox takes the first ones of a
-        header alone, and then those that came last.
+        """Returns an input frame, with parameter sets on HEVC keyframes. Firefox uses the first sets of a header only,
+        and then the last ones that arrived.
 
         Args:
             packet: of the input.
-            enters: of a kind in `Units.open`, and becomes one whose leading frames are missing (BLA_N_LP), which else
-                is the same: so decoders show all before it, and begin to count anew.
+            enters: its type is in `Units.open`; it becomes a frame without leading frames (BLA_N_LP) and is otherwise
+                unchanged. So decoders show all earlier frames, and restart the picture order count.
         """
         if not packet.is_keyframe or self.units.record == "avc" or not (self.prefix or enters):
             return packet
@@ -94,16 +94,16 @@ class GroupCopy:
                 bytes((unit[0] & 129 | BLA << 1,)) + unit[1:] if self.units.kind(unit) in self.units.open else unit
                 for unit in units
             ]
-        own: CodedFrame = av.Packet(self._joined(units))
-        own.pts, own.is_keyframe = packet.pts, True
-        return own
+        copied: CodedFrame = av.Packet(self._joined(units))
+        copied.pts, copied.is_keyframe = packet.pts, True
+        return copied
 
     def framed(self, data: bytes, source: bytes) -> bytes:
-        """A coded frame of an encoder (Annex B), as the input has them; `source` is of no use here."""
+        """Converts an encoder's frame (Annex B) to the input's form. `source` is unused."""
         if not self.prefix:
             return data if self.units.record == "avc" else _with_codes(self._numbered(data))
-        left = self.units.sets if self.apart else ()
-        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in left)
+        dropped = self.units.sets if self.apart else ()
+        return self._joined(unit for unit in self._numbered(data) if self.units.kind(unit) not in dropped)
 
     def _joined(self, units: Iterable[bytes]) -> bytes:
         size = self.prefix
@@ -120,18 +120,18 @@ def _with_codes(units: Iterable[bytes]) -> bytes:
 
 
 PacketCopy: TypeAlias = GroupCopy | IntraCopy
-"""How coded frames of the input are copied."""
+"""Settings for copying coded frames of the input."""
 
 
 def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Message:
-    """How packets of an input can be copied into a container; else why every frame has to be encoded."""
+    """Returns settings for copying an input's packets, or why not. Without settings every frame has to be encoded."""
     stream = next(stream.template for stream in info.streams if stream.enhanced)
     if not isinstance(path, Path) or not path.is_file():
         return Message("the input is no file, and cannot be read twice", code="copy_no_file")
     assert isinstance(stream, av.VideoStream)
     units, header = UNITS.get(info.codec), bytes(stream.codec_context.extradata or b"")
-    if units is None and (found := find_intra(info, path, format, header)) is not None:
-        return found
+    if units is None and (intra := find_intra(info, path, format, header)) is not None:
+        return intra
     if units is None or not info.format.startswith(_FROM) or format not in _INTO:
         return Message(
             "H.264, H.265, ProRes, DNxHD, FFV1, MJPEG and DV are copied between containers that hold them, and not "
@@ -151,10 +151,10 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
             "are coded apart, frames without a time, or parameter sets that its header lacks)",
             code="copy_groups",
         )
-    # Some headers say nothing of it, and of a film with hidden frames FFmpeg takes it from changed times.
+    # Some headers lack the depth, and FFmpeg derives it from changed times if a film has hidden frames.
     if not any(entry.is_discard for entry in stream.index_entries):
         depth = max(stream.codec_context.reorder_depth, depth)
-    partly = Message("its groups of pictures are open, and all from the first changed on is encoded", code="copy_open")
+    partly = Message("its groups of pictures are open, so all from the first changed on is encoded", code="copy_open")
     return GroupCopy(
         path,
         units,
@@ -170,7 +170,7 @@ def find_copy(info: MediaInfo, path: object, format: str) -> PacketCopy | Messag
 
 
 def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | None:
-    """Changes the plan of an encoder so that its frames can stand between copied ones; else why that cannot be."""
+    """Adapts an encoder's plan to copied frames, or returns why it cannot."""
     if video.encoder != ALIASES.get(copy.codec, copy.codec):
         return Message("the output is encoded by {encoder}", code="copy_encoder", encoder=video.encoder)
     intra = isinstance(copy, IntraCopy)
@@ -185,11 +185,11 @@ def fit_copy(copy: PacketCopy, info: MediaInfo, video: VideoPlan) -> Message | N
     for unit in sets:
         slices.read(unit)
     is_h264 = isinstance(slices, H264Slices)
-    own = _h264_options(slices, copy, video) if is_h264 else _hevc_options(sets, video, copy.depth)
-    if own is None:
+    parameters = _h264_options(slices, copy, video) if is_h264 else _hevc_options(sets, video, copy.depth)
+    if parameters is None:
         return Message("its header names no profile that is encoded here", code="copy_profile")
     key = f"{video.encoder.removeprefix('lib')}-params"
-    video.options[key] = ":".join([p for p in (video.options.get(key), own) if p])
+    video.options[key] = ":".join([p for p in (video.options.get(key), parameters) if p])
     return None
 
 
@@ -215,8 +215,7 @@ def _hevc_options(sets: Iterable[bytes], video: VideoPlan, depth: int) -> str | 
 
 
 def _numbers(units: Units, header: bytes) -> set[int]:
-    """The numbers that parameter sets of a header have, as those of an encoder would have to be; all where it cannot be
-    read."""
+    """Returns the encoder's parameter set numbers that a header already uses. All where it cannot be read."""
     slices, video = units.reader(), list[int]()
     try:
         for unit in units.sets_of(header):
@@ -234,7 +233,7 @@ def _numbers(units: Units, header: bytes) -> set[int]:
 
 
 def _look(path: Path, start: Fraction | None) -> tuple[int, int, int]:
-    """Counts in the first groups frames by which decoding runs ahead, groups that can be copied, and open ones."""
+    """Returns the first groups' decoding lead, copyable count and open count."""
     depth = copied = opened = frames = 0
     with closing(mini_gops(path, start)) as gops:
         for gop in gops:

@@ -1,4 +1,4 @@
-"""Copied PCM for MOV and MP4, which note no times of it."""
+"""Fills gaps in copied PCM, as MOV and MP4 store no times."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rtface.util.parse import format_time
 
 
 class PcmFiller:
-    """PCM as MOV and MP4 hold it: samples that follow each other, so that silence has to fill the gaps.
+    """Makes PCM continuous for MOV and MP4: silence fills the gaps.
 
     Args:
         clock: of the input's stream.
-        longest: seconds; a longer gap comes of a damaged time, and is left as it is.
+        longest: seconds; a longer gap results from a damaged time, and is not filled.
         stats: receives warnings.
         shown: name of the output and number of the stream, for messages.
     """
 
     def __init__(self, clock: PcmClock, longest: float, stats: Stats, shown: str) -> None:
         self._clock, self._longest, self._stats, self._shown = clock, longest * clock.rate, stats, shown
-        self._late = 0  # samples by which the output is behind the input's times
+        self._late = 0  # samples by which the output lags the input's times
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Any]]:
-        """The packet, behind the silence that leads to it."""
+        """Yields silence for the gap before a packet, then the packet."""
         missing = self._clock.push(packet.pts, packet.size)
         if abs(missing) > self._longest:
             self._warn(packet, missing)

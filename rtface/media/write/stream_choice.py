@@ -1,4 +1,4 @@
-"""What a container makes of a stream: it is asked before any work, with the stream's first packet."""
+"""Plans each stream by asking the container's muxer. It is asked before any work, with the stream's first packet."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TEXT_CODECS = {
     "subviewer1",
 }
 _SOUND = {"webm": "libopus"}
-_PCM_IN = ("matroska", "mov")  # of lossless sounds
+_PCM_IN = ("matroska", "mov")  # lossless sounds become PCM here
 _LOSSLESS_SOUND = {"flac", "alac", "truehd", "mlp", "wavpack", "tta", "ape", "tak", "shorten", "als", "wmalossless"}
 _TS = {
     "aac",
@@ -70,12 +70,12 @@ COVERS = {
 
 @dataclass(slots=True)
 class StreamPlan:
-    """What becomes of one stream.
+    """The plan for one stream.
 
     Attributes:
         stream: of the input.
-        action: "copy" packets as they are, "sound" and "text" transcode, "attach" writes a file into the
-            container, "drop".
+        action: "copy" packets as they are, "sound" and "text" transcode, "attach" writes a file into the container,
+            "drop".
         encoder: for "sound" and "text".
     """
 
@@ -85,30 +85,30 @@ class StreamPlan:
 
 
 def named(stream: StreamInfo) -> str:
-    """A stream for people: the name of its file, or of its codec."""
+    """Returns a stream's name for users: that of its file or codec."""
     return stream.metadata.get("filename") or stream.codec or "of unknown kind"
 
 
 def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
-    """Leaves streams out of an input, for which ``--drop`` names them, with a note each; the timecode stays."""
+    """Drops the streams that ``--drop`` names, with a note each. The timecode stays."""
     names, others = set(drop), [stream for stream in info.streams if not stream.enhanced]
     if wrong := [name for name in drop if name.isdecimal() and name not in {str(stream.index) for stream in others}]:
-        known = ", ".join(map(called, others)) or "none"
+        listed = ", ".join(map(called, others)) or "none"
         raise UsageError(
             "{--drop:{stream}}: {path} has no such stream apart from the frames; it has {streams}",
             code="drop_none",
             stream=wrong[0],
             path=info.path,
-            streams=known,
+            streams=listed,
         )
-    gone = [
+    dropped = [
         stream
         for stream in others
         if not stream.metadata.get("timecode") and names & {str(stream.index), _kind_of(stream)}
     ]
     notes = [
         Message("stream {stream} is left out ({--drop})", code="stream_dropped", stream=called(stream))
-        for stream in gone
+        for stream in dropped
     ]
     chapters = info.chapters
     if "chapters" in names and chapters:
@@ -116,7 +116,7 @@ def without(info: MediaInfo, drop: Sequence[str]) -> MediaInfo:
         chapters = []
     return replace(
         info,
-        streams=[stream for stream in info.streams if stream not in gone],
+        streams=[stream for stream in info.streams if stream not in dropped],
         chapters=chapters,
         notes=[*info.notes, *notes],
     )
@@ -127,12 +127,12 @@ def _kind_of(stream: StreamInfo) -> str:
 
 
 def called(stream: StreamInfo) -> str:
-    """Names a stream for messages about ``--drop``."""
+    """Returns a stream's name for messages about ``--drop``."""
     return f"{stream.index} ({_kind_of(stream)}, {named(stream)})"
 
 
 def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
-    """The plan for one stream and a line to say about it; None where the container cannot hold it in any form."""
+    """Returns a stream's plan and a note for the user. None for the plan where the container cannot hold it."""
     if stream.disposition & Disposition.attached_pic:
         if format == "matroska" and stream.cover and stream.codec in COVERS:
             return StreamPlan(stream, "attach"), ""
@@ -140,14 +140,14 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
     if stream.kind == "attachment":
         return (StreamPlan(stream, "copy") if format == "matroska" else None), ""
     if stream.kind in ("data", "unknown"):
-        if stream.metadata.get("timecode"):  # the video stream's own tag keeps it; MP4 and MOV make a track of it
+        if stream.metadata.get("timecode"):  # the video stream's tag keeps it; MP4 and MOV make a track of it
             return StreamPlan(stream, "drop"), ""
         if stream.kind == "data" and accepts(format, stream):
             return StreamPlan(stream, "copy"), ""
         return StreamPlan(stream, "drop"), f"data ({named(stream)}) is left out, {format} cannot hold it"
     if stream.silent:
         return StreamPlan(stream, "drop"), (
-            f"sound ({named(stream)}) is announced, but nothing of it is in the beginning of the film: it is left out"
+            f"sound ({named(stream)}) is announced, but none is near the beginning of the film: it is left out"
         )
     if accepts(format, stream):
         return StreamPlan(stream, "copy"), ""
@@ -166,12 +166,12 @@ def choose(stream: StreamInfo, format: str) -> tuple[StreamPlan | None, str]:
 
 
 def is_pcm(codec: str) -> bool:
-    """Whether decoded samples are all that a sound has: PCM, companded PCM, ADPCM, and lossless codecs."""
+    """Tells whether a codec is PCM, companded PCM, ADPCM or lossless. Decoded samples then keep all of the sound."""
     return codec.startswith(("pcm_", "adpcm_")) or codec in _LOSSLESS_SOUND
 
 
 def _opens(source: av.AudioStream, encoder: str, format: str) -> bool:
-    """Whether an encoder takes a sound."""
+    """Tells whether an encoder accepts a sound."""
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
             target: Any = container.add_stream(encoder, rate=48_000)
@@ -183,18 +183,18 @@ def _opens(source: av.AudioStream, encoder: str, format: str) -> bool:
 
 
 def add_copy(container: OutputContainer, source: Stream) -> Stream:
-    """Adds a stream for the packets of another, also of a codec that PyAV has no decoder of."""
-    known = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
-    return container.add_stream_from_template(source, opaque=known or None)
+    """Adds a stream for another's packets, even if PyAV cannot decode them."""
+    decodable = source.codec_context is not None  # pyright: ignore[reportUnnecessaryComparison]
+    return container.add_stream_from_template(source, opaque=decodable or None)
 
 
 def accepts(format: str, stream: StreamInfo) -> bool:
-    """Whether a container takes a stream's packets as they are: its muxer is asked, with the first packet."""
-    if format == "mpegts":  # its muxer takes everything, but readers know only these again
+    """Tells whether a container takes a stream's packets unchanged. Its muxer is asked, with the first packet."""
+    if format == "mpegts":  # its muxer takes everything, but readers only recognise these
         return stream.codec in (_TS_DATA if stream.kind == "data" else _TS)
-    if format == "mxf":  # sounds are made as long as the frames
+    if format == "mxf":  # sounds are cut or padded to the length of the frames
         return False
-    if format == "mp4" and stream.speakers_unknown:  # its muxer finds that out with the first packet
+    if format == "mp4" and stream.speakers_unknown:  # its muxer only fails at the first packet
         return False
     try:
         with av.open(io.BytesIO(), "w", format=format) as container:
@@ -212,7 +212,7 @@ def accepts(format: str, stream: StreamInfo) -> bool:
 
 
 def untimed(info: MediaInfo) -> list[Message]:
-    """Says which texts of an HLS list do not come at their times."""
+    """Returns warnings of texts in an HLS playlist that come too early."""
     return [
         Message(
             "stream {stream}: X-TIMESTAMP-MAP of its texts is not read: they come {early} s early, and those before "
@@ -227,7 +227,7 @@ def untimed(info: MediaInfo) -> list[Message]:
 
 
 def chapter_losses(info: MediaInfo, format: str) -> list[str]:
-    """Says what MP4 and MOV, whose chapters follow each other, do not hold."""
+    """Lists losses in MP4 and MOV, whose chapters follow each other."""
     if format not in ("mp4", "mov"):
         return []
     empty = sum(chapter.end <= chapter.start for chapter in info.chapters)

@@ -1,4 +1,4 @@
-"""What becomes of every stream of the input, decided before any work."""
+"""Plans an output before any work: container, encoder and every stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rtface.media.write.packet_copy import PacketCopy
 from rtface.media.write.stream_choice import StreamPlan, called, chapter_losses, choose, is_pcm, named, untimed, without
 from rtface.util.timecode import Timecode
 
-# AVI is not among them: it has no place for variable times, sound that begins late, aspect, colour tags or fields.
+# AVI is missing: it cannot store variable times, sound that begins late, aspect, colour tags or fields.
 FORMATS = {
     ".mp4": "mp4",
     ".m4v": "mp4",
@@ -38,29 +38,29 @@ FORMATS = {
     ".m2ts": "mpegts",
     ".mxf": "mxf",
 }
-# Containers by preference where another has to be named.
+# Containers to suggest, by preference.
 _ORDER = ("matroska", "mov", "mp4", "mpegts", "webm")
 _SUFFIX = {"matroska": "mkv", "mpegts": "ts", "mov": "mov", "mp4": "mp4", "webm": "webm"}
-_SHOWN = 6  # facts that a line names
-_FILMS = ("mp4", "mov", "matroska", "webm")  # they hold chapters and a rotation
+_SHOWN = 6  # facts in a message, at most
+_FILMS = ("mp4", "mov", "matroska", "webm")  # with chapters and rotation
 
 
 @dataclass(slots=True)
 class OutputPlan:
-    """Everything about an output that is decided before any work.
+    """All decisions about an output before any work.
 
     Attributes:
-        target: where it goes.
+        target: its path.
         format: FFmpeg's name of the container.
-        video: how the frames are encoded.
-        streams: what becomes of the other streams.
+        video: the encoding.
+        streams: plans of the other streams.
         info: the input.
         timecode: of the output's first frame; None for none.
         notes: one line for each thing a user should know: transcodes, drops, choices.
-        warnings: lines that are said when the file is begun: a GPU's encoder was asked for and cannot be used.
-        copy: how packets of the frames are copied where none was changed; None where every frame is encoded.
-        metadata: what is done (`rtface.media.marks.provenance.describe`); set it before the sink is made. The film says
-            as much of it as turns out to be true.
+        warnings: lines shown when the file is begun: a GPU's encoder was requested and cannot be used.
+        copy: how packets of unchanged frames are copied; None where every frame is encoded.
+        metadata: tags of the run (`rtface.media.marks.provenance.describe`); set it before the sink is made. The film
+            gets those that turn out to be true.
     """
 
     target: Target
@@ -81,16 +81,16 @@ class OutputPlan:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """What the input says of itself, see `rtface.media.marks.provenance.own_tags`."""
+        """The input's provenance tags, see `rtface.media.marks.provenance.own_tags`."""
         return own_tags(self.info.metadata, self.info.xmp)
 
     def timecode_of(self, video: av.VideoStream) -> Timecode | None:
-        """The timecode with which another video stream begins."""
+        """Returns the timecode of another video stream's first frame."""
         rate, _ = rate_of(video)
         return output_timecode(find_timecode([video.metadata], rate), None, rate, self.info.skipped)
 
     def reopened(self, info: MediaInfo) -> None:
-        """Takes the streams of the same input that was opened again; the source of before may be closed then."""
+        """Switches to the streams of the reopened input. The previous source may be closed then."""
         templates = {stream.index: stream.template for stream in info.streams}
         for each in self.streams:
             each.stream.template = templates[each.stream.index]
@@ -109,25 +109,25 @@ def plan_output(
     timecode: str | None = None,
     drop: Sequence[str] = (),
 ) -> OutputPlan:
-    """Decides container, codec and the fate of every stream, and checks that the output can be written.
+    """Plans container, codec and streams, and checks the output's path.
 
     Args:
         info: the opened input; its source stays open until the sink is made.
         output: file to write; the extension names the container.
-        codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth
-            and chroma, and the class of the input's coding (lossless, made for editing) where the container can.
+        codec: encoder or alias (h264, h265, av1, vp9, ffv1, prores …), None for the default, which keeps bit depth and
+            chroma, and the class of the input's coding (lossless, made for editing) where the container can.
         crf: quality, None for the default; 0 is lossless wherever the encoder can.
         preset: speed, None for the default.
         strict: raise where anything at all would be lost.
         overwrite: whether an existing output may be replaced.
-        timecode: of the input's first frame, from the user; None takes what the input says.
+        timecode: of the input's first frame, from the user; None takes the input's.
         drop: streams to leave out: numbers, kinds, "cover" and "chapters".
-        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None leaves it to where the frames lie.
+        encode: whether a GPU's encoder is wanted (`nvenc.encoding`); None follows the place of the frames.
 
     Raises:
         UsageError: an extension, codec or option that cannot be used.
-        OutputError: the place cannot be written to, or the container cannot hold what the input has; the message names
-            one that can.
+        OutputError: the path is not writable, or the container cannot hold the input's streams; the message names one
+            that can.
     """
     format = _format_of(output)
     target = check_target(output, inputs=[info.path], overwrite=overwrite)
@@ -156,7 +156,7 @@ def plan_output(
 
 
 def plan_frames(info: MediaInfo, target: Target, *, crf: float | None = None, preset: str | None = None) -> OutputPlan:
-    """The plan of a film of frames only, in the default encoder of its container (``--compare``); nothing is checked on
+    """Plans a film of frames only, in its container's default encoder. This is for ``--compare``; nothing is checked on
     the disk.
 
     Raises:
@@ -190,8 +190,8 @@ def _format_of(output: str | os.PathLike[str]) -> str:
 
 @lru_cache(maxsize=16)
 def supported_encoders(format: str) -> set[str]:
-    """Names of the codecs that a container can hold."""
-    if format == "mpegts":  # its muxer does not say
+    """Returns names of the codecs that a container can hold."""
+    if format == "mpegts":  # its muxer does not list them
         return {"libx264", "libx265", "h264_nvenc", "hevc_nvenc", "mpeg2video"}
     if format == "mxf":  # nor does this one
         return {"prores_ks", "dnxhd", "ffv1", "libx264", "mpeg2video"}
@@ -200,9 +200,9 @@ def supported_encoders(format: str) -> set[str]:
 
 
 def _plan_streams(plan: OutputPlan) -> list[str]:
-    """Decides about all streams; one line for each thing that is lost, which is among the notes too."""
+    """Plans all streams; returns a line for each loss. The notes have these too."""
     format, info, lost = plan.format, plan.info, list[str]()
-    # What the container cannot hold, what --drop calls it, and the containers that can.
+    # Things that the container cannot hold, their --drop names, and the containers that can.
     lacking: list[tuple[str, str, set[str]]] = []
     shown = {
         info.timecode and str(info.timecode),
@@ -221,7 +221,7 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
             choice, note = StreamPlan(stream, "drop"), f"{named(stream)} is left out, no container takes it"
         plan.streams.append(choice)
         if stream.kind == "data" and (code := stream.metadata.get(KEY)) and code not in shown:
-            note = f"its timecode {code} is of no picture, and is left out"
+            note = f"its timecode {code} belongs to no picture, and is left out"
         if note:
             plan.notes.append(f"stream {stream.index}: {note}")
             if choice.action == "drop" or (
@@ -231,9 +231,8 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
     sounds, searched = [one for one in info.streams if one.kind == "audio"], Path(info.path)
     if sounds and all(one.silent for one in sounds) and not (searched.is_file() and (info.size or 0) <= FARTHEST):
         raise OutputError(
-            "{path}: the only sound of the film is announced, but nothing of it came in its beginning, so that it "
-            "would be lost; give a file whose sound begins within {most} MB in place of this, "
-            "or leave the sound out: {--drop:audio}",
+            "{path}: the film's only sound is announced, but none came near the beginning, so it would be lost; "
+            "use a file whose sound begins within {most} MB instead, or leave the sound out: {--drop:audio}",
             code="sound_lost",
             most=FARTHEST >> 20,
             path=plan.path,
@@ -271,26 +270,26 @@ def _plan_streams(plan: OutputPlan) -> list[str]:
 
 
 def _facts_lost(plan: OutputPlan) -> list[Message]:
-    """Says what of film and streams the container has no place for."""
+    """Returns a message about facts that the container cannot store."""
     kept = {one.stream.index for one in plan.streams if one.action not in ("attach", "drop")}
     streams = [one for one in plan.info.streams if one.enhanced or one.index in kept]
-    # Players take the first of a kind where no flag is left: what was the first choice is no fact that is lost.
+    # Without a flag, players take the first of a kind: if it was the default, no fact is lost.
     shown = {one.kind: Disposition.default & one.disposition for one in reversed(streams)}
     tags = [{k: v for k, v in one.metadata.items() if not (one.enhanced and k == "language")} for one in streams]
-    told = [(one.index, its, one.disposition & ~shown[one.kind]) for one, its in zip(streams, tags, strict=True)]
-    lost = unheld(plan.format, plan.info.metadata, told)
-    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, told)), None)
-    said = Message(
-        "{container} has no place for all that the input says of its streams ({facts}): it is left out{advice}",
+    facts = [(one.index, texts, one.disposition & ~shown[one.kind]) for one, texts in zip(streams, tags, strict=True)]
+    lost = unheld(plan.format, plan.info.metadata, facts)
+    holds = next((one for one in _ORDER if not unheld(one, plan.info.metadata, facts)), None)
+    message = Message(
+        "{container} has no place for all facts about the input's streams ({facts}): they are left out{advice}",
         code="facts_lost",
         container=plan.format,
         facts=", ".join(lost[:_SHOWN]) + f" + {len(lost) - _SHOWN}" * (len(lost) > _SHOWN),
         advice=Message("; name a .{suffix} output", code="name_suffix", suffix=_SUFFIX[holds]) if holds else "",
     )
-    return [said] if lost else []
+    return [message] if lost else []
 
 
 def check_folder(plan: OutputPlan) -> None:
-    """OutputError where the folder is not there: one that the run makes comes too late for a film."""
+    """Raises OutputError without the output's folder. Creating it during the run is too late for a film."""
     if not plan.target.path.parent.is_dir():
         raise folder_gone(plan.path, plan.target.path.parent)

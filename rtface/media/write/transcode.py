@@ -1,4 +1,4 @@
-"""AudioTranscoder and text subtitles in another form, for containers that cannot hold them as they came."""
+"""Transcodes sound and text subtitles for containers that cannot hold them unchanged."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from av.subtitles.stream import SubtitleStream
 from rtface.media.formats.adts_headers import adts_config
 from rtface.stats import Stats
 
-# Bits a second and channel. FFmpeg's own AAC encoder is transparent for most material from about 96 kb/s a channel.
+# Bits a second and channel. FFmpeg's AAC encoder is transparent for most material from about 96 kb/s a channel.
 _BITS = {"aac": 96_000, "libopus": 80_000}
-# Layouts that libopus takes (RFC 7845, 5.1.1.2).
+# Layouts of libopus (RFC 7845, 5.1.1.2).
 _OPUS_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
 
 _MILLISECOND = Fraction(1, 1000)
-# Samples that stay exact are moved whole.
+# Lossless samples are only shifted by whole samples.
 _WHOLE_SAMPLES = "async=1:min_hard_comp=0.01"
 _USUAL_LAYOUT = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 class AudioTranscoder:
-    """Decodes one sound stream, keeps it in time with the frames, and encodes it.
+    """Transcodes a sound stream, and keeps it in sync with the frames.
 
-    Gaps are filled with silence and the clock of the input is followed (libswresample's async mode), so that the
-    offset to the frames stays what it was.
+    Silence fills gaps, and the resampler follows the input's clock (libswresample's async mode), so the offset to the
+    frames stays constant.
 
     Args:
         source, target: streams of the input and of the output.
         stats: receives counters.
-        fills: whether silence leads to the first sound, as in MXF, which holds no times.
+        fills: whether silence precedes a late first sound, as in MXF, which stores no times.
     """
 
     def __init__(self, source: av.AudioStream, target: av.AudioStream, stats: Stats, *, fills: bool = False) -> None:
@@ -43,18 +43,18 @@ class AudioTranscoder:
         self._graph: Graph | None = None
         self._like: tuple[int, str, str] | None = None  # rate, format and speakers before the resampler
         self._base: Fraction | None = None  # unit of their times
-        self._next: int | None = None  # when the frame ends that was decoded last
-        self._end = 0  # of what was encoded, in samples
+        self._next: int | None = None  # end of the last decoded frame
+        self._end = 0  # of the encoded sound, in samples
 
     @staticmethod
     def configure(source: av.AudioStream, target: av.AudioStream) -> None:
-        """Sets an encoder up for the source's rate and speakers."""
+        """Configures an encoder for the source's rate and channel layout."""
         context = source.codec_context
         opus = target.codec_context.name == "libopus"
         rates = target.codec_context.codec.audio_rates
-        known = not rates or context.sample_rate in rates
+        supported = not rates or context.sample_rate in rates
         fixed = opus or target.container.format.name == "mxf"
-        target.codec_context.sample_rate = context.sample_rate if known and not fixed else 48_000
+        target.codec_context.sample_rate = context.sample_rate if supported and not fixed else 48_000
         target.codec_context.layout = encoded_layout(source, target.codec_context.name)
         target.codec_context.time_base = Fraction(1, target.codec_context.sample_rate)
         if target.codec_context.name.startswith("pcm_"):
@@ -64,7 +64,7 @@ class AudioTranscoder:
         target.bit_rate = min(_BITS[target.codec_context.name] * max(1, context.channels), 512_000)
 
     def push(self, packet: av.Packet[Any] | None) -> Iterator[av.Packet[Any]]:
-        """Packets of the target for one packet of the source; a damaged one is left out and counted."""
+        """Yields target packets for a source packet. A damaged one is left out and counted."""
         try:
             frames = self._source.decode(packet)
         except av.EOFError:
@@ -79,12 +79,12 @@ class AudioTranscoder:
             return
         for frame in frames:
             base = frame.time_base = packet.time_base if packet else self._base
-            # What some decoders (WMA) keep until their end has no time.
+            # Some decoders (WMA) return their last frames without a time.
             frame.pts = self._next if frame.pts is None else frame.pts
             if frame.pts is not None and base:
                 self._next = frame.pts + round(Fraction(frame.samples, frame.sample_rate) / base)
             like = (frame.sample_rate, frame.format.name, frame.layout.name)
-            if self._graph is not None and like != self._like:  # the source changed its rate or speakers
+            if self._graph is not None and like != self._like:  # the source's rate, format or layout changed
                 self._graph.push(None)
                 yield from self._drain()
                 self._graph = None
@@ -94,7 +94,7 @@ class AudioTranscoder:
             yield from self._drain()
 
     def finish(self, length: Fraction | None = None) -> Iterator[av.Packet[Any]]:
-        """The packets that are still inside, and silence up to a length in seconds."""
+        """Yields the remaining packets, and silence up to a length in seconds."""
         if self._graph is not None:
             yield from self.push(None)
             self._graph.push(None)
@@ -102,7 +102,7 @@ class AudioTranscoder:
         context = self._target.codec_context
         while self._end < ceil((length or 0) * context.sample_rate):
             silence = av.AudioFrame(context.format.name, context.layout.name, context.sample_rate // 100)
-            for plane in silence.planes[: context.channels]:  # PyAV counts more of eight and more
+            for plane in silence.planes[: context.channels]:  # PyAV counts too many from eight channels on
                 plane.update(bytes(plane.buffer_size))
             silence.sample_rate, silence.time_base, silence.pts = context.sample_rate, context.time_base, self._end
             yield from self._encode(silence)
@@ -147,19 +147,19 @@ class AudioTranscoder:
 
 
 def layout_of(source: av.AudioStream) -> str:
-    """FFmpeg's name of the speakers of a sound; the usual ones where it names none (PCM in Matroska)."""
+    """Returns FFmpeg's name of a sound's channel layout. The usual one where it has no name (PCM in Matroska)."""
     layout = source.codec_context.layout.name
     return _USUAL_LAYOUT.get(source.codec_context.channels, layout) if layout.endswith("channels") else layout
 
 
 def encoded_layout(source: av.AudioStream, encoder: str) -> str:
-    """FFmpeg's name of the speakers that a sound is encoded for. Where Opus has no such layout, the smallest that has
-    all of them: the others stay silent."""
+    """Returns the channel layout that a sound is encoded with. Where Opus lacks it, the smallest that contains it: the
+    other channels stay silent."""
     layout = layout_of(source)
     if encoder != "libopus":
         return layout
-    own = _speakers(layout)
-    variants = (own,) if {"BL", "SL"} <= own else (own, {{"SL": "BL", "SR": "BR"}.get(name, name) for name in own})
+    names = _speakers(layout)
+    variants = (names,) if {"BL", "SL"} <= names else (names, {{"SL": "BL", "SR": "BR"}.get(n, n) for n in names})
     return next((name for name in _OPUS_LAYOUTS if any(wanted <= _speakers(name) for wanted in variants)), layout)
 
 
@@ -168,7 +168,8 @@ def _speakers(layout: str) -> set[str]:
 
 
 def without_adts(packet: av.Packet[Any], source: Stream, target: Stream, format: str) -> av.Packet[Any]:
-    """Gives a copied packet; AAC of broadcasts, a header on every packet, as MP4 and MOV hold it, one header for all.
+    """Returns a copied packet; MP4 and MOV get AAC without ADTS headers. There the header of the stream replaces those
+    of the packets, which broadcasts have.
 
     FFmpeg's muxers do this by themselves, but not while they write fragments. ISO 14496-3, 1.A.2 and 1.6.
     """
@@ -188,16 +189,16 @@ def without_adts(packet: av.Packet[Any], source: Stream, target: Stream, format:
 
 
 class SubtitleTranscoder:
-    """Turns the events of one text subtitle format into another; styling goes as far as the target knows it."""
+    """Converts text subtitles to another format. Styling is kept as far as the target supports it."""
 
     def __init__(self, source: SubtitleStream, target: SubtitleStream, stats: Stats) -> None:
         self._source, self._target, self._stats = source, target, stats
-        source.codec_context.open(strict=False)  # encoders want the header with the styles before they open
+        source.codec_context.open(strict=False)  # encoders need the header with the styles before they open
         target.codec_context.subtitle_header = source.codec_context.subtitle_header
         target.codec_context.time_base = _MILLISECOND
 
     def push(self, packet: av.Packet[Any]) -> Iterator[av.Packet[Stream]]:
-        """The event in the target's form; one that cannot be read is left out and counted."""
+        """Yields the event in the target's format. Unreadable ones are left out and counted."""
         if packet.size == 0:
             return
         try:

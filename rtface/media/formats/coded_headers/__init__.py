@@ -1,1 +1,1 @@
-"""Quantisers that headers of compressed frames give, where a decoder does not."""
+"""Reads quantisers from the headers of compressed frames."""

@@ -1,7 +1,7 @@
-"""Quantiser index of a frame of AV1 (AV1 bitstream specification, 5.3 to 5.9).
+"""Reads quantiser indices of AV1 frames (AV1 bitstream specification, 5.3 to 5.9).
 
-Of streams with a model of the decoder, numbers of frames, tiles of several sizes, or sizes taken from references, which
-encoders of films do not write, nothing is known.
+Streams with a decoder model, frame numbers, tiles of several sizes, or sizes taken from references are not supported:
+film encoders do not write them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from rtface.media.formats.coded_headers.bits import Bits
 
 _KEY, _INTER, _INTRA_ONLY, _SWITCH = range(4)
-_HEAD = 512  # bytes of a unit in which its header ends
-_CHOSEN = 2  # by each frame
+_HEAD_BYTES = 512  # of a unit; its header ends within them
+_PER_FRAME = 2  # each frame has its own flag
 
 
 @dataclass(slots=True)
@@ -22,15 +22,15 @@ class _Sequence:
     size: tuple[int, int] = (0, 0)
     large_blocks: bool = False
     motion: bool = False
-    screen: int = _CHOSEN
-    integer: int = _CHOSEN
+    screen: int = _PER_FRAME
+    integer: int = _PER_FRAME
     order_bits: int = 0
     scaled: bool = False
     bits: int = 8
 
 
 class Av1Frames:
-    """Reads packets in their order.
+    """Reads packets in stream order.
 
     Attributes:
         bits: of a sample.
@@ -45,10 +45,10 @@ class Av1Frames:
         return self._sequence.bits if self._sequence else 8
 
     def read(self, data: bytes) -> int | None:
-        """Quantiser index of the last frame that a packet shows; None where it shows none.
+        """Returns the quantiser index of a packet's last shown frame, or None.
 
         Raises:
-            IndexError, ValueError: it is damaged, of a kind that is not read, or refers to what did not come.
+            IndexError, ValueError: it is damaged, of an unsupported kind, or refers to a frame that did not arrive.
         """
         shown = None
         for kind, unit in _units(data):
@@ -61,7 +61,7 @@ class Av1Frames:
         return shown
 
     def _frame(self, bits: Bits) -> int | None:
-        """Index of the frame where it is shown."""
+        """Returns the quantiser index of the frame if it is shown."""
         s = self._sequence
         if s is None:
             raise ValueError("no sequence header")
@@ -77,18 +77,18 @@ class Av1Frames:
         robust = kind == _SWITCH or (kind == _KEY and shown) or bool(bits.take(1))
         intra = kind in (_KEY, _INTRA_ONLY)
         fixed = bits.take(1)
-        screen = bits.take(1) if s.screen == _CHOSEN else s.screen
-        integer = (bits.take(1) if s.integer == _CHOSEN else s.integer) if screen else 0
-        own_size = kind == _SWITCH or bool(bits.take(1))
+        screen = bits.take(1) if s.screen == _PER_FRAME else s.screen
+        integer = (bits.take(1) if s.integer == _PER_FRAME else s.integer) if screen else 0
+        has_size = kind == _SWITCH or bool(bits.take(1))
         bits.take(s.order_bits)
         bits.take(0 if intra or robust else 3)
         refreshed = 255 if kind == _SWITCH or (kind == _KEY and shown) else bits.take(8)
         bits.take(8 * s.order_bits if (not intra or refreshed != 255) and robust else 0)
         if intra:
-            size, width = _size(bits, s, own_size)
+            size, width = _size(bits, s, has_size)
             bits.take(screen and width == size[0])
         else:
-            size, width = _inter(bits, s, own_size=own_size, robust=robust, integer=bool(integer))
+            size, width = _inter(bits, s, has_size=has_size, robust=robust, integer=bool(integer))
         bits.take(0 if fixed else 1)
         _tiles(bits, s, width, size[1])
         kept = bits.take(8), kind
@@ -96,23 +96,23 @@ class Av1Frames:
         return kept[0] if shown else None
 
 
-def _inter(bits: Bits, s: _Sequence, *, own_size: bool, robust: bool, integer: bool) -> tuple[tuple[int, int], int]:
-    """Size before scaling, and the coded width, of a frame that refers to others."""
+def _inter(bits: Bits, s: _Sequence, *, has_size: bool, robust: bool, integer: bool) -> tuple[tuple[int, int], int]:
+    """Returns an inter frame's size before scaling and its coded width."""
     short = s.order_bits and bits.take(1)
     bits.take(6 if short else 3 * 7)
-    if own_size and not robust and any(bits.take(1) for _ in range(7)):
+    if has_size and not robust and any(bits.take(1) for _ in range(7)):
         raise ValueError("the size of a reference")
-    found = _size(bits, s, own_size)
+    size = _size(bits, s, has_size)
     bits.take(0 if integer else 1)
     bits.take(0 if bits.take(1) else 2)
     bits.take(1)
     bits.take(s.motion and not robust)
-    return found
+    return size
 
 
-def _size(bits: Bits, s: _Sequence, own: bool) -> tuple[tuple[int, int], int]:
-    """Size before scaling, and the coded width."""
-    size = (bits.take(s.size_bits[0]) + 1, bits.take(s.size_bits[1]) + 1) if own else s.size
+def _size(bits: Bits, s: _Sequence, has_size: bool) -> tuple[tuple[int, int], int]:
+    """Returns the size before scaling and the coded width."""
+    size = (bits.take(s.size_bits[0]) + 1, bits.take(s.size_bits[1]) + 1) if has_size else s.size
     divisor = 9 + bits.take(3) if s.scaled and bits.take(1) else 8
     bits.take(32 if bits.take(1) else 0)
     return size, (8 * size[0] + divisor // 2) // divisor
@@ -132,7 +132,7 @@ def _tiles(bits: Bits, s: _Sequence, width: int, height: int) -> None:
 
 
 def _log2(unit: int, target: int) -> int:
-    """How often `unit` has to be doubled to reach `target`."""
+    """Counts how often `unit` has to be doubled to reach `target`."""
     return max(-(-target // unit) - 1, 0).bit_length()
 
 
@@ -150,9 +150,9 @@ def _sequence(bits: Bits) -> _Sequence:
     bits.take(2 + 4)
     ordered = bits.take(1)
     s.motion = bits.take(2 * ordered) % 2 == 1
-    s.screen = _CHOSEN if bits.take(1) else bits.take(1)
+    s.screen = _PER_FRAME if bits.take(1) else bits.take(1)
     if s.screen:
-        s.integer = _CHOSEN if bits.take(1) else bits.take(1)
+        s.integer = _PER_FRAME if bits.take(1) else bits.take(1)
     s.order_bits = bits.take(3) + 1 if ordered else 0
     s.scaled = bool(bits.take(1))
     bits.take(2)
@@ -162,7 +162,7 @@ def _sequence(bits: Bits) -> _Sequence:
 
 
 def _operation(bits: Bits) -> None:
-    """Passes over times, and the points at which the stream can be operated."""
+    """Skips timing information and the operating points of the stream."""
     if bits.take(1):
         bits.take(64)
         bits.skip_golomb(bits.take(1))
@@ -176,7 +176,7 @@ def _operation(bits: Bits) -> None:
 
 
 def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and beginning of each unit."""
+    """Yields the type and the beginning of each unit."""
     at = 0
     while at < len(data):
         head = data[at]
@@ -189,5 +189,5 @@ def _units(data: bytes) -> Iterator[tuple[int, bytes]]:
                 at += 1
                 if not data[at - 1] & 128:
                     break
-        yield head >> 3 & 15, data[at : at + min(size, _HEAD)]
+        yield head >> 3 & 15, data[at : at + min(size, _HEAD_BYTES)]
         at += size

@@ -1,4 +1,4 @@
-"""Bits of headers, and the units that streams are made of."""
+"""Reads bits of headers, and splits streams into units."""
 
 from __future__ import annotations
 
@@ -6,48 +6,48 @@ import zlib
 from collections.abc import Iterator
 from typing import Literal
 
-# Bits of zero that a number in Exp-Golomb code may begin with.
+# Leading zero bits of an Exp-Golomb code, at most.
 _MOST_ZEROS = 32
 
 
 class Bits:
-    """Reads bits from the first on; IndexError past the end."""
+    """Reads bits from first to last. Raises IndexError past the end."""
 
     def __init__(self, data: bytes) -> None:
         self._value, self._left = int.from_bytes(data, "big"), 8 * len(data)
 
     def take(self, count: int) -> int:
-        """The next `count` bits as a number."""
+        """Returns the next `count` bits as a number."""
         if not 0 <= count <= self._left:
             raise IndexError(count)
         self._left -= count
         return (self._value >> self._left) & ((1 << count) - 1)
 
     def golomb(self) -> int:
-        """ue(v) of H.264."""
+        """Reads an unsigned Exp-Golomb code: ue(v) of H.264."""
         zeros = self._left - (self._value & ((1 << self._left) - 1)).bit_length()
         if zeros > _MOST_ZEROS:
             raise IndexError(zeros)
         return self.take(2 * zeros + 1) - 1
 
     def unary(self, least: int, most: int) -> int:
-        """A number from `least` to `most`: ones up to a zero add to it."""
+        """Reads a number from `least` to `most`: each one bit before a zero adds 1."""
         while least < most and self.take(1):
             least += 1
         return least
 
     def signed(self) -> int:
-        """se(v) of H.264."""
+        """Reads a signed Exp-Golomb code: se(v) of H.264."""
         value = self.golomb()
         return (value + 1) // 2 if value % 2 else -(value // 2)
 
     def skip_golomb(self, count: int) -> None:
-        """Passes over numbers in Exp-Golomb code, signed or not."""
+        """Skips Exp-Golomb codes, signed or not."""
         for _ in range(count):
             self.golomb()
 
     def count(self, most: int) -> int:
-        """ue(v) that says how many things follow; ValueError where these are more than there can be."""
+        """Reads ue(v) as a count of following items. Raises ValueError if it exceeds `most`."""
         value = self.golomb()
         if value > most:
             raise ValueError(value)
@@ -55,12 +55,12 @@ class Bits:
 
 
 def unescaped(unit: bytes) -> bytes:
-    """A unit of H.264 or HEVC without emulation prevention."""
+    """Removes emulation prevention from a unit of H.264 or HEVC."""
     return unit.replace(b"\0\0\3", b"\0\0")
 
 
 def annex_b(data: bytes) -> Iterator[bytes]:
-    """Units of H.264 or HEVC between start codes."""
+    """Yields the units of H.264 or HEVC between start codes."""
     at = data.find(b"\0\0\1")
     while at >= 0:
         end = data.find(b"\0\0\1", at + 3)
@@ -69,7 +69,7 @@ def annex_b(data: bytes) -> Iterator[bytes]:
 
 
 def prefixed(data: bytes, size: int) -> Iterator[bytes]:
-    """Units of H.264 or HEVC that each have their length before them, in `size` bytes; the last may be cut off."""
+    """Yields length-prefixed units of H.264 or HEVC. The prefix has `size` bytes; the last unit may be truncated."""
     at = 0
     while at + size <= len(data):
         length = int.from_bytes(data[at : at + size], "big")
@@ -78,7 +78,7 @@ def prefixed(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def parameter_sets(extradata: bytes, kind: Literal["avc", "hvc"]) -> Iterator[bytes]:
-    """The parameter sets of a stream's extradata: Annex B with start codes, or a record (ISO 14496-15)."""
+    """Yields the parameter sets of extradata: Annex B, or a record (ISO 14496-15)."""
     if extradata[:1] != b"\1":
         yield from (unit for unit in annex_b(extradata) if len(unit) > 3)
         return
@@ -100,5 +100,5 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def crc32(data: bytes) -> int:
-    """CRC-32 of the most significant bit first, from 0 on, as FFV1 and Ogg have it: that of zlib with mirrored bits."""
+    """Returns an MSB-first CRC-32 from 0, as in FFV1 and Ogg. It is zlib's with mirrored bits."""
     return int(f"{zlib.crc32(data.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF:032b}"[::-1], 2)

@@ -1,4 +1,4 @@
-"""QP of slices of H.264 (ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3), and the frames that are missing before them."""
+"""Reads slice QP and frame gaps of H.264. ITU-T H.264, 7.3.2.1, 7.3.2.2 and 7.3.3."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from rtface.media.formats.coded_headers.bits import Bits, unescaped
 
-# Profiles whose parameter sets say more about the samples.
+# Profiles whose parameter sets have chroma format, bit depth and scaling lists.
 _HIGH = {100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135}
-# Entries of loops that end with a mark.
+# Entries of a loop with an end marker, at most.
 _MOST = 66
 _P, _B, _I, _SP, _SI = range(5)
-# The operation that makes a frame's number 0, and frames in a row whose numbers are right, from which on a wrong one
-# tells of a loss: some cameras and servers number as they like.
+# The operation that resets the frame number, and how many consecutive frames need correct numbers before a gap counts
+# as a loss: some cameras and servers number arbitrarily.
 _RESET, _TRUSTED = 5, 8
 
 
 @dataclass(slots=True)
 class Sequence:
-    """What a sequence parameter set says; `references`: frames that others may refer to, at most."""
+    """A sequence parameter set. `references` is the most frames that others may refer to."""
 
     profile: int = 0
     constraints: int = 0
@@ -47,34 +47,34 @@ class _Picture:
 
 
 class H264Slices:
-    """Reads units in their order; of a frame its first slice.
+    """Reads units in stream order, and the first slice of each frame.
 
     Attributes:
-        missing: frames that others refer to and that are missing before the last slice, by its frame's number.
+        missing: reference frames that are missing before the last slice, by its frame number.
         sequences, pictures: the parameter sets by number.
         kind: "P", "B" or "I", of the last slice.
-        parity: which field the last slice is of; None where it is of a frame.
+        parity: field of the last slice; None where it belongs to a frame.
     """
 
     def __init__(self) -> None:
         self.sequences: dict[int, Sequence] = {}
         self.pictures: dict[int, _Picture] = {}
-        self._number: int | None = None  # of the last frame that others refer to
-        self._right = 0  # frames in a row whose numbers were right
+        self._number: int | None = None  # of the last reference frame
+        self._consecutive = 0  # frames with correct numbers since the last gap
         self.missing = 0
         self.kind = "I"
         self.parity: int | None = None
 
     @property
     def lossless(self) -> bool:
-        """Whether a parameter set says that the quantiser is bypassed."""
+        """Tells whether a parameter set bypasses the quantiser."""
         return any(sequence.bypass for sequence in self.sequences.values())
 
     def read(self, unit: bytes) -> int | None:
-        """QP of a slice, without the offset for more than 8 bits; None for another unit.
+        """Returns a slice's QP on the 8-bit scale; None for another unit.
 
         Raises:
-            IndexError, ValueError, KeyError: it is damaged, or refers to what did not come.
+            IndexError, ValueError, KeyError: it is damaged, or refers to a parameter set that did not arrive.
         """
         kind = unit[0] & 31
         if kind == 7:
@@ -126,18 +126,18 @@ class H264Slices:
         return picture.qp + bits.signed()
 
     def _compare(self, number: int, before: int, bits: int) -> None:
-        """Notes what is missing before a frame, by its number and that of the last one that others refer to."""
+        """Counts frames that are missing after the last reference frame."""
         ahead = (number - before) % (1 << bits)
         if ahead <= 1:
-            self._right += 1
+            self._consecutive += 1
             return
-        if self._right >= _TRUSTED:  # a number below the last one's does not tell how many are missing
+        if self._consecutive >= _TRUSTED:  # a lower number does not tell how many are missing
             self.missing = 1 if ahead >> (bits - 1) else ahead - 1
-        self._right = 0
+        self._consecutive = 0
 
 
 def _until(bits: Bits, end: int, arguments: dict[int, int]) -> set[int]:
-    """Passes over operations with their arguments; gives the operations."""
+    """Skips operations and their arguments up to `end`. Returns the operations."""
     passed: set[int] = set()
     for _ in range(_MOST):
         operation = bits.golomb()
@@ -158,31 +158,31 @@ def _weights(bits: Bits, counts: tuple[int, ...], *, chroma: bool) -> None:
 
 
 def _sequence(unit: bytes) -> tuple[int, Sequence]:
-    bits, found = Bits(unit[4:]), Sequence(unit[1], unit[2], unit[3])
+    bits, sequence = Bits(unit[4:]), Sequence(unit[1], unit[2], unit[3])
     number = bits.count(31)
     if unit[1] in _HIGH:
         format = bits.count(3)
-        found.separate = format == 3 and bool(bits.take(1))
-        found.chroma = format > 0 and not found.separate
+        sequence.separate = format == 3 and bool(bits.take(1))
+        sequence.chroma = format > 0 and not sequence.separate
         bits.skip_golomb(2)
-        found.bypass = bool(bits.take(1))
+        sequence.bypass = bool(bits.take(1))
         if bits.take(1):
             for index in range(12 if format == 3 else 8):
                 if bits.take(1):
                     _scaling_list(bits, 16 if index < 6 else 64)
-    found.frame_number_bits = 4 + bits.count(12)
-    found.order_type = bits.count(2)
-    if found.order_type == 0:
-        found.order_bits = 4 + bits.count(12)
-    elif found.order_type == 1:
-        found.order_zero = bool(bits.take(1))
+    sequence.frame_number_bits = 4 + bits.count(12)
+    sequence.order_type = bits.count(2)
+    if sequence.order_type == 0:
+        sequence.order_bits = 4 + bits.count(12)
+    elif sequence.order_type == 1:
+        sequence.order_zero = bool(bits.take(1))
         bits.skip_golomb(2)
         bits.skip_golomb(bits.count(255))
-    found.references = bits.golomb()
-    found.gaps = bool(bits.take(1))
+    sequence.references = bits.golomb()
+    sequence.gaps = bool(bits.take(1))
     bits.skip_golomb(2)
-    found.frames_only = bool(bits.take(1))
-    return number, found
+    sequence.frames_only = bool(bits.take(1))
+    return number, sequence
 
 
 def _scaling_list(bits: Bits, size: int) -> None:

@@ -1,4 +1,4 @@
-"""QP of slices of HEVC (ITU-T H.265, 7.3.2.2, 7.3.2.3, 7.3.4, 7.3.6 and 7.3.7)."""
+"""Reads the QP of HEVC slices. ITU-T H.265, 7.3.2.2, 7.3.2.3, 7.3.4, 7.3.6 and 7.3.7."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from rtface.media.formats.coded_headers.bits import Bits, unescaped
 
 _B, _P = 0, 1
-# By how much the number of a picture parameter set is larger than those of the others in `renumbered`.
+# Offset of a picture parameter set's number from those of the other sets in `renumbered`.
 PICTURE = 15
-_SPS_NUMBER = 104  # the bit at which that of a sequence parameter set begins
+_SPS_NUMBER_BIT = 104  # where the number of a sequence parameter set begins
 
 
 @dataclass(slots=True)
@@ -38,12 +38,12 @@ class _Picture:
 
 
 class HevcSlices:
-    """Reads units in their order.
+    """Reads units in stream order.
 
     Attributes:
         sequences, pictures: the parameter sets by number.
         kind: "P", "B" or "I", of the last slice.
-        parity: None, as each field is a frame here.
+        parity: None, as HEVC codes each field as a frame.
     """
 
     parity: int | None = None
@@ -55,14 +55,14 @@ class HevcSlices:
 
     @property
     def lossless(self) -> bool:
-        """Whether a parameter set lets blocks bypass the quantiser."""
+        """Tells whether a parameter set lets blocks bypass the quantiser."""
         return any(picture.bypass for picture in self.pictures.values())
 
     def read(self, unit: bytes) -> int | None:
-        """QP of a frame's first slice, without the offset for more than 8 bits; None for another unit.
+        """Returns the QP of a frame's first slice; None for another unit. QP is on the 8-bit scale.
 
         Raises:
-            IndexError, ValueError, KeyError: it is damaged, or refers to what did not come.
+            IndexError, ValueError, KeyError: it is damaged, or refers to a parameter set that did not arrive.
         """
         kind = unit[0] >> 1 & 63
         if unit[0] & 1 or unit[1] >> 3:  # of another layer
@@ -96,7 +96,7 @@ class HevcSlices:
         return picture.qp + bits.signed()
 
     def _references(self, bits: Bits, sequence: _Sequence) -> tuple[int, bool]:
-        """How many frames may be referred to, and whether motion is predicted from one of them."""
+        """Returns the number of usable references, and whether motion uses one."""
         bits.take(sequence.order_bits)
         count = len(sequence.sets)
         if bits.take(1):
@@ -104,12 +104,12 @@ class HevcSlices:
         else:
             references = _set(bits, sequence.sets, last=True)
         used = sum(flag for _, flag in references)
-        known = sequence.long_term
-        if known is not None:
-            from_sequence = bits.count(33) if known else 0
+        long_term = sequence.long_term
+        if long_term is not None:
+            from_sequence = bits.count(33) if long_term else 0
             for index in range(from_sequence + bits.count(33)):
                 if index < from_sequence:
-                    used += known[bits.take((len(known) - 1).bit_length())]
+                    used += long_term[bits.take((len(long_term) - 1).bit_length())]
                 else:
                     bits.take(sequence.order_bits)
                     used += bits.take(1)
@@ -138,19 +138,19 @@ class HevcSlices:
 
 
 def renumbered(unit: bytes, number: int) -> bytes:
-    """A unit of a stream whose parameter sets all have the number 0, with another number (0…15): that of the picture
-    parameter set is by 15 larger, as a code that is longer by 8 bits moves all of a slice's header by one byte.
+    """Changes a unit's parameter set number from 0 to another (0…15). A picture parameter set's is larger by 15: that
+    code is 8 bits longer, so it moves a slice's header by one whole byte.
 
     Raises:
-        ValueError: the numbers are others, or the stream has layers.
+        ValueError: a number is not 0, or the stream has layers.
     """
     kind, data = unit[0] >> 1 & 63, unescaped(unit)[2:]
     if kind > 34 or kind == 32:
         return unit[:2] + bytes((unit[2] & 15 | number << 4,)) + unit[3:] if kind == 32 else unit
-    own, picture = (f"{value + 1:0{2 * (value + 1).bit_length() - 1}b}" for value in (number, number + PICTURE))
+    code, picture = (f"{value + 1:0{2 * (value + 1).bit_length() - 1}b}" for value in (number, number + PICTURE))
     used = len(data) if kind > 32 else 2
     text = f"{int.from_bytes(data[:used], 'big'):0{8 * used}b}"
-    at, code = {33: (_SPS_NUMBER, own), 34: (0, picture + own)}.get(kind, (2 if 16 <= kind <= 23 else 1, picture))
+    at, code = {33: (_SPS_NUMBER_BIT, code), 34: (0, picture + code)}.get(kind, (2 if 16 <= kind <= 23 else 1, picture))
     zero = "11" if kind == 34 else "1"
     if not text.startswith(zero, at) or (kind == 33 and data[0] & 14):
         raise ValueError(kind)
@@ -165,18 +165,18 @@ def renumbered(unit: bytes, number: int) -> bytes:
 
 
 def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) -> list[tuple[int, bool]]:
-    """A set of references: distances in time, those before first, each from the nearest on, and whether they are
-    used."""
+    """Reads a set of references: distance in time, and whether each is used. Earlier ones come first, each side from
+    the nearest on."""
     if sets and bits.take(1):
         back = 1 + bits.count(len(sets) - 1) if last else 1
         sign = bits.take(1)
         shift = (1 + bits.golomb()) * (1 - 2 * sign)
-        found: list[tuple[int, bool]] = []
+        references: list[tuple[int, bool]] = []
         for distance, _ in [*sets[-back], (0, False)]:
             used = bool(bits.take(1))
             if (used or bits.take(1)) and distance + shift:
-                found.append((distance + shift, used))
-        return sorted(found, key=lambda entry: (entry[0] > 0, abs(entry[0])))
+                references.append((distance + shift, used))
+        return sorted(references, key=lambda entry: (entry[0] > 0, abs(entry[0])))
     counts = bits.count(16), bits.count(16)
     out: list[tuple[int, bool]] = []
     for count, sign in zip(counts, (-1, 1), strict=True):
@@ -188,7 +188,7 @@ def _set(bits: Bits, sets: list[list[tuple[int, bool]]], *, last: bool = False) 
 
 
 def _sequence(bits: Bits) -> tuple[int, _Sequence]:
-    found = _Sequence()
+    sequence = _Sequence()
     bits.take(4)
     layers = bits.take(3)
     bits.take(1 + 96)  # with profile, tier and level
@@ -197,31 +197,31 @@ def _sequence(bits: Bits) -> tuple[int, _Sequence]:
     for profile, level in present:
         bits.take(88 * profile + 8 * level)
     number, format = bits.count(15), bits.count(3)
-    found.separate = format == 3 and bool(bits.take(1))
-    found.chroma = format > 0 and not found.separate
+    sequence.separate = format == 3 and bool(bits.take(1))
+    sequence.chroma = format > 0 and not sequence.separate
     bits.skip_golomb(2)
     bits.skip_golomb(4 * bits.take(1))
     bits.skip_golomb(2)
-    found.order_bits = 4 + bits.count(12)
+    sequence.order_bits = 4 + bits.count(12)
     bits.skip_golomb(3 * (layers + 1 if bits.take(1) else 1))
     bits.skip_golomb(6)
     if bits.take(1) and bits.take(1):
         _scaling_lists(bits)
     bits.take(1)
-    found.sao = bool(bits.take(1))
+    sequence.sao = bool(bits.take(1))
     if bits.take(1):
         bits.take(8)
         bits.skip_golomb(2)
         bits.take(1)
     for _ in range(bits.count(64)):
-        found.sets.append(_set(bits, found.sets))
+        sequence.sets.append(_set(bits, sequence.sets))
     if bits.take(1):
-        found.long_term = []
+        sequence.long_term = []
         for _ in range(bits.count(32)):
-            bits.take(found.order_bits)
-            found.long_term.append(bool(bits.take(1)))
-    found.motion = bool(bits.take(1))
-    return number, found
+            bits.take(sequence.order_bits)
+            sequence.long_term.append(bool(bits.take(1)))
+    sequence.motion = bool(bits.take(1))
+    return number, sequence
 
 
 def _scaling_lists(bits: Bits) -> None:

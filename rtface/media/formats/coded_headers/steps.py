@@ -1,4 +1,4 @@
-"""The quantiser step of each packet's frame, and how many are missing before it, from its headers."""
+"""Reads the quantiser step of each packet's frame, and gaps before it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rtface.media.formats.coded_headers.vp8 import Vp8Frames
 from rtface.media.formats.image_header import quantisation_tables
 from rtface.media.formats.quantiser_tables import jpeg_step, qp_steps, vp8_table, vpx_steps
 
-# Bytes of a packet that are searched for the first slice, or for a JPEG's tables; and of a unit, for its header.
-_HEAD, _UNIT = 1 << 16, 1 << 10
-_LOWEST, _HIGHEST = -48, 51  # QP
+# Bytes of a packet searched for the first slice or a JPEG's tables, and of a unit for its header.
+_HEAD_BYTES, _UNIT_BYTES = 1 << 16, 1 << 10
+_LOWEST_QP, _HIGHEST_QP = -48, 51
 
 
 def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | None] | None:
-    """What gives the step of the frame that a packet shows, where packets come in the order of the stream; None for
-    codecs whose headers are not read. It gives None, and raises nothing, where a packet is damaged."""
+    """Returns a function that reads the step of a packet's shown frame. It takes packets in stream order, returns None
+    for damaged ones, and raises nothing. None for codecs whose headers are not read."""
     if codec in ("h264", "hevc"):
         return partial(_guarded, _Slices(codec, extradata).read)
     if codec == "mjpeg":
@@ -38,9 +38,9 @@ def step_reader(codec: str, extradata: bytes) -> Callable[[memoryview], float | 
 
 
 def gap_reader(codec: str, extradata: bytes) -> Callable[[memoryview], int | None] | None:
-    """Makes a reader of how many frames, which others refer to, are missing before a packet's.
+    """Returns a function that counts reference frames missing before a packet.
 
-    It takes packets in the order of the stream, and gives None where no frame can be read; None for codecs but H.264.
+    It takes packets in stream order, and returns None where no frame can be read. None for codecs other than H.264.
     """
     if codec != "h264":
         return None
@@ -63,28 +63,28 @@ def _guarded(read: Callable[[memoryview], float | None], data: memoryview) -> fl
 
 
 class _Slices:
-    """Slices of H.264 or HEVC, with their parameter sets from the stream's extradata or from packets."""
+    """Reads H.264 or HEVC slices with parameter sets from extradata or packets."""
 
     def __init__(self, codec: str, extradata: bytes) -> None:
         self._form = UNITS[codec]
         self.units, self._size = self._form.primed(extradata), self._form.length_size(extradata)
 
     def read(self, data: memoryview) -> float | None:
-        head = bytes(data[:_HEAD])
+        head = bytes(data[:_HEAD_BYTES])
         for unit in self._form.split(head, self._size):
-            qp = self.units.read(unit[:_UNIT]) if len(unit) > 1 else None
+            qp = self.units.read(unit[:_UNIT_BYTES]) if len(unit) > 1 else None
             if qp is not None:
-                return float(qp_steps(np.array(qp))) if _LOWEST <= qp <= _HIGHEST else None
+                return float(qp_steps(np.array(qp))) if _LOWEST_QP <= qp <= _HIGHEST_QP else None
         return None
 
 
 def _of_jpeg(data: memoryview) -> float | None:
-    tables = quantisation_tables(bytes(data[:_HEAD]))
+    tables = quantisation_tables(bytes(data[:_HEAD_BYTES]))
     return None if tables is None else jpeg_step(tables[0])
 
 
 def _of_vp8(frames: Vp8Frames, data: memoryview) -> float:
-    index, share = np.array(frames.read(bytes(data[:_UNIT]))).T
+    index, share = np.array(frames.read(bytes(data[:_UNIT_BYTES]))).T
     return float(np.exp2(np.average(np.log2(vp8_table()[index.astype(int)]), weights=share)))
 
 

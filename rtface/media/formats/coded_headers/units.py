@@ -1,4 +1,4 @@
-"""The units that coded frames of H.264 and HEVC are made of (ITU-T H.264, 7.4.1; H.265, 7.4.2), and their records."""
+"""Units of coded frames in H.264 and HEVC, and their records. ITU-T H.264, 7.4.1; H.265, 7.4.2."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from rtface.media.formats.coded_headers.h264 import H264Slices
 from rtface.media.formats.coded_headers.hevc import HevcSlices
 
 BLA = 18
-"""HEVC's kind of slices of frames that begin a group without leading frames."""
+"""HEVC's unit type of a frame that begins a group without leading frames."""
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of a codec.
+    """The unit types of a codec, and how its streams store units.
 
     Attributes:
-        record: its header in containers with lengths before the units (ISO 14496-15).
-        sets: kinds of parameter sets.
-        idr: kinds of slices that begin a group on which nothing before has a bearing.
-        open: kinds of slices that begin a group without its frames of the kinds `leading`, which refer to what came
-            before.
-        slices: kinds of units with samples.
-        unknown: kinds that say of frames what an encoder here does not (Dolby Vision).
+        record: its header in containers with length prefixes (ISO 14496-15).
+        sets: types of parameter sets.
+        idr: types of slices that begin an independent group.
+        open: types of slices that begin a group without its frames of the types `leading`, which refer to earlier ones.
+        slices: types of units with samples.
+        unknown: types with frame data that no encoder here writes (Dolby Vision).
         reader: of slices.
     """
 
@@ -40,23 +39,22 @@ class Units:
     reader: type[H264Slices] | type[HevcSlices]
 
     def kind(self, unit: bytes) -> int:
-        """Of a unit; -1 where it is empty."""
+        """Returns the type of a unit; -1 where it is empty."""
         if not unit:
             return -1
         return unit[0] & 31 if self.record == "avc" else unit[0] >> 1 & 63
 
     def length_size(self, extradata: bytes) -> int:
-        """Bytes of the length before each unit of a stream with this extradata; 0 where start codes are between
-        them."""
+        """Returns the bytes of each unit's length prefix, by extradata. 0 where the stream has start codes."""
         at = 4 if self.record == "avc" else 21
         return 1 + (extradata[at] & 3) if extradata[:1] == b"\1" and len(extradata) > at + 1 else 0
 
     def split(self, data: bytes, size: int) -> Iterator[bytes]:
-        """The units of a coded frame, with `length_size` of its stream."""
+        """Yields the units of a coded frame, by `length_size` of its stream."""
         return prefixed(data, size) if size else annex_b(data)
 
     def hidden_in(self, data: bytes, extradata: bytes) -> Iterator[str]:
-        """Names the layers of units that FFmpeg's decoder passes over: MVC, SVC, "layer"."""
+        """Yields names of layers that FFmpeg's decoder skips: MVC, SVC, "layer"."""
         for unit in self.split(data, self.length_size(extradata)):
             if self.record == "avc" and self.kind(unit) == 20 and len(unit) > 1:
                 yield "SVC" if unit[1] & 0x80 else "MVC"
@@ -64,36 +62,36 @@ class Units:
                 yield "layer"
 
     def sets_of(self, extradata: bytes) -> Iterator[bytes]:
-        """The parameter sets of a stream's extradata, without zeros behind them."""
+        """Yields the parameter sets of extradata, without trailing zeros."""
         for unit in parameter_sets(extradata, self.record):
             if self.kind(unit) in self.sets:
                 yield unit.rstrip(b"\0")
 
     def primed(self, extradata: bytes) -> H264Slices | HevcSlices:
-        """Makes a reader of slices that knows the parameter sets of a stream's extradata."""
+        """Returns a slice reader that has read the parameter sets of extradata."""
         slices = self.reader()
         with suppress(IndexError, KeyError, ValueError):  # they may come again in packets
             for unit in parameter_sets(extradata, self.record):
                 slices.read(unit)
         return slices
 
-    def extended(self, record: bytes, own: list[bytes]) -> bytes:
-        """A record with further parameter sets."""
+    def extended(self, record: bytes, sets: list[bytes]) -> bytes:
+        """Returns a record with further parameter sets."""
         out, at = bytearray(record), 5
         if self.record == "hvc":
-            out[12] = max([out[12], *(unescaped(unit)[14] for unit in own if self.kind(unit) == 33)])  # the level
-            for unit in own:
+            out[12] = max([out[12], *(unescaped(unit)[14] for unit in sets if self.kind(unit) == 33)])  # the level
+            for unit in sets:
                 out += bytes((0x80 | self.kind(unit), 0, 1)) + len(unit).to_bytes(2, "big") + unit
-            out[22] += len(own)
+            out[22] += len(sets)
             return bytes(out)
         for first in (True, False):
-            more = [unit for unit in own if (self.kind(unit) == self.sets[0]) == first]
+            more = [unit for unit in sets if (self.kind(unit) == self.sets[0]) == first]
             count, end = out[at] & 31, at + 1
             for _ in range(count):
                 end += 2 + int.from_bytes(out[end : end + 2], "big")
             out[at] += len(more)
-            out[end:end] = added = b"".join(len(unit).to_bytes(2, "big") + unit for unit in more)
-            at = end + len(added)
+            out[end:end] = coded = b"".join(len(unit).to_bytes(2, "big") + unit for unit in more)
+            at = end + len(coded)
         return bytes(out)
 
 

@@ -1,12 +1,12 @@
-"""Quantiser index of a frame of VP8 (RFC 6386, 7.3, 9.2 to 9.6 and 19.2)."""
+"""Reads quantiser indices of VP8 frames. RFC 6386, 7.3, 9.2 to 9.6 and 19.2."""
 
 from __future__ import annotations
 
-_HEAD = 128  # bytes of a frame in which its header ends
+_HEAD_BYTES = 128  # of a frame; its header ends within them
 
 
 class Vp8Frames:
-    """Reads frames in their order: segments stay as they were where a frame does not say otherwise."""
+    """Reads frames in stream order. Segments persist until a frame changes them."""
 
     def __init__(self) -> None:
         self._clear()
@@ -17,8 +17,7 @@ class Vp8Frames:
         self._shares = [1.0, 0.0, 0.0, 0.0]
 
     def read(self, data: bytes) -> list[tuple[int, float]]:
-        """Quantiser indices of a frame, each with its share of the frame; shares are those that the probabilities of
-        the segments expect.
+        """Returns a frame's quantiser indices and their shares of it. Segment probabilities give the expected shares.
 
         Raises:
             IndexError, ValueError: it is damaged.
@@ -28,7 +27,7 @@ class Vp8Frames:
             if data[3:6] != b"\x9d\x01\x2a":
                 raise ValueError("no start code")
             self._clear()
-        bits = _BoolDecoder(data[10 if key else 3 : _HEAD] + bytes(_HEAD))  # zeros follow a frame
+        bits = _BoolDecoder(data[10 if key else 3 : _HEAD_BYTES] + bytes(_HEAD_BYTES))  # zeros follow a frame
         if key:
             bits.take(2)
         self._enabled = bool(bits.take(1))
@@ -61,7 +60,7 @@ class Vp8Frames:
 
 
 class _BoolDecoder:
-    """Reads bits of even odds from an arithmetic code; IndexError past the end."""
+    """Decodes bits of an arithmetic code. Raises IndexError past the end."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 2
@@ -74,7 +73,7 @@ class _BoolDecoder:
         return value
 
     def change(self, count: int) -> int:
-        """A number with a sign behind it that is only there after a mark; else 0."""
+        """Reads an optional signed number: a flag, the value, its sign. 0 without the flag."""
         if not self.take(1):
             return 0
         value = self.take(count)
