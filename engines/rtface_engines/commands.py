@@ -33,7 +33,7 @@ def _names(incomplete: str) -> list[str]:
     return [name for name in find_offers() if name.startswith(incomplete)]
 
 
-def _own_names(incomplete: str) -> list[str]:
+def _added_names(incomplete: str) -> list[str]:
     from rtface_engines.folder import engines_folder
 
     return [
@@ -49,7 +49,7 @@ def add(
             metavar="NAME",
             show_default=False,
             autocompletion=_names,
-            help=("What to add, as 'rtface engines offers' lists it; with --from it may be left out."),
+            help=("An engine that 'rtface engines offers' lists; may be omitted with --from."),
         ),
     ] = None,
     file: Annotated[
@@ -98,7 +98,7 @@ def add(
 
 @command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_own_names, help="One of your own.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_added_names, help="One of your own.")],
     *,
     console: Console,
 ) -> None:
@@ -119,18 +119,18 @@ def offers(
     from rtface.util.install import plugin_line
     from rtface_engines.catalogue import PLUGINS, find_offers
 
-    found, here = find_offers(), find_recipes()
+    catalogue, here = find_offers(), find_recipes()
     if json:
-        print_json([_row(offer) | {"added": name in here} for name, offer in found.items()], indent=2)
+        print_json([_row(offer) | {"added": name in here} for name, offer in catalogue.items()], indent=2)
         return
     print_table(
         [
             ["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
-            *(_cells(offer, name in here) for name, offer in found.items()),
+            *(_cells(offer, name in here) for name, offer in catalogue.items()),
         ]
     )
     for name, package in PLUGINS.items():
-        if not any(offer.table.architecture.name == name for offer in found.values()):
+        if not any(offer.table.architecture.name == name for offer in catalogue.values()):
             console.log(f"{name} comes with a separate distribution, not for commercial use: {plugin_line(package)}")
 
 
@@ -185,14 +185,14 @@ def _talk(console: Console, accept: bool) -> AddCallbacks:
             return None
         try:
             return "on a terminal" if typer.confirm("rtface: do you accept this?", err=True) else None
-        except typer.Abort:  # Ctrl-C, or the end of what can be typed
+        except typer.Abort:  # Ctrl-C or end of input
             raise KeyboardInterrupt from None
 
     return AddCallbacks(SetupOutput(console.log, progress.show), progress.share, progress.bytes, confirm)
 
 
 class _InstallProgress:
-    """Progress of an installation: one status line on a terminal, elsewhere a line per step and every 10 seconds."""
+    """Shows installation progress: one status line on a terminal, elsewhere a line per step and every 10 s."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._step, self._at = console, "", 0.0
