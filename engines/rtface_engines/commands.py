@@ -76,7 +76,7 @@ def add(
     loaded: LoadedOptions,
     console: Console,
 ) -> None:
-    """Add an engine that others published, from a local file or by download."""
+    """Add a published engine, from a local file or by download."""
     with interrupted_by_signals():
         options = loaded.options
         from rtface_engines.add import AddRequest
