@@ -1,11 +1,11 @@
-"""Trains what tells objects in front of a face: ``python -m training.loop.train_occlusion --core
-engines/shipped/rtface-s --clips runs/clips-hidden --pairs runs/pairs --valid runs/clips-hidden-valid --out
-runs/occlusion.pt --minutes 12``.
+"""Trains the detector of objects in front of a face.
 
-Only `networks.Occlusion` learns, on single frames, from the features of a finished core, which stay as they are. The
-sequences are those of ``film_sequences --hidden 0.75``, the pairs show faces without objects. Half of the frames are
-changed further (`changed`), because sequences of portraits hold too little of what looks like an object on real faces
-and is none: shadows, motion blur, turned heads. Writes a checkpoint with all weights of the given ones.
+``python -m training.loop.train_occlusion --core engines/shipped/rtface-s --clips runs/clips-hidden --pairs runs/pairs
+--valid runs/clips-hidden-valid --out runs/occlusion.pt --minutes 12``
+
+Only `networks.Occlusion` learns, on single frames, from features of a finished core, which stays fixed. Sequences come
+from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented (`changed`),
+because portraits lack lookalikes of objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from training.losses.restoration import Loss
 from training.model.networks import build
 
 FREE = 0.4
-"""Share of the frames from pairs, without an object."""
+"""Share of frames from pairs, without objects."""
 OUTSIDE = 0.1
-"""Weight of places outside the face's oval."""
+"""Weight outside the face's oval."""
 SHADOWS = 0.3
-"""Share of the frames that get a shadow; blur and pasted objects are as frequent."""
+"""Share of frames with a shadow; blur and pasted objects are as frequent."""
 
 
 def smooth(r: np.random.Generator, cells: int, h: int, w: int) -> Tensor:
-    """A smooth random field 1×1×h×w of about −2..2."""
+    """Draws a smooth random field 1×1×h×w of about −2..2."""
     rough = torch.from_numpy(r.standard_normal((1, 1, cells, cells)).astype(np.float32))
     return F.interpolate(rough, size=(h, w), mode="bicubic", align_corners=False)
 
 
 def lit(image: Tensor, r: np.random.Generator) -> Tensor:
-    """1×3×h×w under another light: brighter and darker parts, sometimes the edge of a shadow, seldom grey."""
+    """Changes the light of 1×3×h×w: brightness, sometimes a shadow, rarely grey."""
     *_, h, w = image.shape
     light = 0.35 * float(r.random()) * smooth(r, 3, h, w)
     if r.random() < SHADOWS:
@@ -53,7 +53,7 @@ def lit(image: Tensor, r: np.random.Generator) -> Tensor:
 
 
 def moved(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Both turned, moved, enlarged and squeezed to one side, as by a head that turns away from the camera."""
+    """Rotates, shifts, scales and compresses both sideways, like a turning head."""
     angle, scale = np.deg2rad(r.normal(0, 7)), np.exp(r.normal(0, 0.08))
     dx, dy, turn = r.normal(0, 0.05), r.normal(0, 0.05), r.normal(0, 0.15)
 
@@ -68,7 +68,7 @@ def moved(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor,
 
 
 def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
-    """1×3×h×w with motion blur of up to 15 pixels."""
+    """Blurs 1×3×h×w by motion of up to 15 pixels."""
     length, angle = r.uniform(2, 15), r.uniform(0, np.pi)
     kernel = torch.zeros(17, 17)
     for t in np.linspace(-length / 2, length / 2, 33):
@@ -80,8 +80,8 @@ def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
 def changed(
     image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A frame 1×3×h×w and what is hidden on it 1×1×h/4×w/4, under another light, moved, blurred by motion, or with a
-    part of the frame ``other``, enlarged, pasted where ``shape`` says."""
+    """Augments a frame 1×3×h×w and its cover 1×1×h/4×w/4: light, motion, blur. May paste an enlarged part of the frame
+    ``other`` at ``shape``."""
     if r.random() < SHADOWS:
         hidden = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)
         k, y, x = int(r.integers(2, 4)), int(r.integers(0, 80)), int(r.integers(0, 80))
@@ -101,7 +101,7 @@ def changed(
 
 
 class Frames:
-    """Endless seeded batches of frames N×3×h×w and what is hidden on them N×1×h/4×w/4, 0..1."""
+    """Endless seeded batches of frames N×3×h×w and covers N×1×h/4×w/4, 0..1."""
 
     def __init__(self, clips: Clips, pairs: Pairs, seed: int) -> None:
         self.clips, self.pairs, self.rng = clips, pairs, np.random.default_rng(seed)
@@ -129,9 +129,9 @@ class Frames:
         return torch.cat([d[0] for d in drawn]), torch.cat([d[1] for d in drawn])
 
 
-def area(said: Tensor, hidden: Tensor) -> float:
-    """Area under the ROC curve: how often a hidden place has the larger logit than a free one; of N values each."""
-    on, off = said[hidden > 0.99], said[hidden < 0.01]
+def area(logits: Tensor, hidden: Tensor) -> float:
+    """Computes the area under the ROC curve of N logits. ``hidden``: N covers, 0..1."""
+    on, off = logits[hidden > 0.99], logits[hidden < 0.01]
     rank = torch.cat([on, off]).argsort().argsort()[: len(on)].double()
     return float((rank.mean() - (len(on) - 1) / 2) / len(off))
 
@@ -161,7 +161,7 @@ def main() -> None:
     weight = (oval / oval.max() + OUTSIDE).expand(a.batch, -1, -1, -1)
     frames, opt = Frames(clips, pairs, a.seed), torch.optim.AdamW(part.parameters(), a.lr, weight_decay=1e-3)
 
-    def told(image: Tensor) -> Tensor:
+    def predict(image: Tensor) -> Tensor:
         with torch.no_grad():
             x0, x1, x2, _ = core.encoded(image)
         return part(x0, x1, x2)
@@ -172,7 +172,7 @@ def main() -> None:
         for group in opt.param_groups:
             group["lr"] = a.lr * (0.01 + 0.99 * (1 + np.cos(np.pi * used)) / 2)
         image, cover = frames.batch(a.batch)
-        loss = F.binary_cross_entropy_with_logits(told(image), cover, weight)
+        loss = F.binary_cross_entropy_with_logits(predict(image), cover, weight)
         opt.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(part.parameters(), 1.0)
@@ -184,13 +184,13 @@ def main() -> None:
             print(f"step {step}, {used * a.minutes:.1f} minutes: {np.mean(losses):.4f}", flush=True)
             losses.clear()
     with torch.no_grad():
-        said, hidden = [], []
+        logits, hidden = [], []
         for i in range(len(valid.index)):
             b = valid.get(i, 4, 1)
             inside = (oval > 0.5 * oval.max()).expand_as(b.cover)
-            said.append(told(b.seen[:, 0])[inside])
+            logits.append(predict(b.seen[:, 0])[inside])
             hidden.append(b.cover[inside])
-    print(f"people set aside: area under the ROC curve {area(torch.cat(said), torch.cat(hidden)):.4f}")
+    print(f"people set aside: area under the ROC curve {area(torch.cat(logits), torch.cat(hidden)):.4f}")
     a.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"ema": state | {f"core.occlusion.{k}": v for k, v in part.state_dict().items()}}, a.out)
 
