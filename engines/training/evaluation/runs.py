@@ -1,4 +1,4 @@
-"""Coded films, kept in a folder, and what rtface makes of them."""
+"""Caches coded films in a folder, and restores them by rtface."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from training.evaluation.truths import Truth, halved
 
 
 def film_of(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
-    """The truth of a level, how its film is coded, and the film, which the folder keeps.
+    """Returns truth, level and cached coded film of a source.
 
     Args:
-        source: a portrait, or a clip: halved, or as it is for one of `clip_protocols.PROTOCOLS`.
-        name: the level's.
-        first: the first frame of a clip that is measured.
+        source: a portrait, or a clip: halved, or unchanged for `clip_protocols.PROTOCOLS`.
+        name: of the level.
+        first: first measured frame of a clip.
     """
     if isinstance(source, Clip) and name in PROTOCOLS:
         shot = shot_of(source, name)
@@ -33,7 +33,7 @@ def film_of(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tu
 
 
 def film_file(truth: Truth, how: Level, folder: Path) -> Path:
-    """The coded film of a truth in a folder, which keeps it by the content of all that makes it."""
+    """Codes a truth's film unless cached. The file name has a hash of inputs and code."""
     modules = Path(__file__).parents[1] / "degradation"
     code = b"".join((modules / name).read_bytes() for name in ("coded_film.py", "ycbcr.py"))
     key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), code)
@@ -54,12 +54,12 @@ def _digest(*parts: object) -> str:
 
 
 def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
-    """The frames that ``rtface.run`` makes of a file, through a file without loss; and the gain in dB that its report
-    says is expected for the track that was seen most, 0 without one."""
+    """Restores a file by ``rtface.run``, through a lossless file. Also returns the report's expected gain in dB for the
+    longest track, 0 without one."""
     import rtface
 
     out = folder / ("out.png" if how.still else "out.mkv")
-    made = rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
-    longest = max(made.tracks, key=lambda track: track.frames, default=None)
+    report = rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
+    longest = max(report.tracks, key=lambda track: track.frames, default=None)
     expected = longest.treatment.get("gain_db") if longest and longest.treatment.get("on") else None
     return list(decoded(out, how.siting)), expected or 0.0
