@@ -115,7 +115,7 @@ def unprefixed(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, tup
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)} or shapes
 
 
-def beside() -> Path:
+def published_folder() -> Path:
     """Returns the folder of published architectures, in the checkout or wheel."""
     package = Path(__file__).resolve().parent
     packed = package / "_published" / "engines" / "published"
@@ -139,7 +139,7 @@ def read_offers(folder: Path) -> list[Offer]:
 def find_offers() -> dict[str, Offer]:
     """Returns all offers by name. Logs and skips folders that cannot be read."""
     by_name: dict[str, Offer] = {}
-    for folder in (*sorted(path.parent for path in beside().glob(f"*/{FILE}")), *_plugins()):
+    for folder in (*sorted(path.parent for path in published_folder().glob(f"*/{FILE}")), *_plugins()):
         try:
             for offer in read_offers(folder):
                 by_name.setdefault(offer.name, offer)
@@ -195,7 +195,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
 @functools.cache
 def converter_root() -> Path:
     """Returns the PYTHONPATH entry that ``engines.convert`` needs. Raises MissingComponent."""
-    folder = beside().parent
+    folder = published_folder().parent
     if not (folder / "convert" / "__main__.py").is_file():
         raise MissingComponent(
             "the converter is not in {folder}; repair it with: {repair}",

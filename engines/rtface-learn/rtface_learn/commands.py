@@ -270,7 +270,7 @@ def list_persons(json: Json = False, *, console: Console) -> None:
             f"rtface persons remove {name} deletes it"
         )
     for one in learnt:
-        print_text(f"{one.name}  {one.meta.get('made', '')}  {_said(one.meta.get('figures', {}))}")
+        print_text(f"{one.name}  {one.meta.get('made', '')}  {_format_gains(one.meta.get('figures', {}))}")
 
 
 def _format_gains(gains: dict[str, float]) -> str:
