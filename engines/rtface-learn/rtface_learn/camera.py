@@ -18,14 +18,13 @@ from rtface.persons.recogniser import Embedder
 from rtface.protocols import Tracker, View
 from rtface.stats import Stats
 from rtface.util import plugins
-from rtface_learn.takes import Take, of_frames
+from rtface_learn.takes import Take, frame_takes
 
 LENGTH_S = 30.0
 """Recording time; up to twice as long if poses are missing by then."""
 POSES = {"ahead": 15, "left": 5, "right": 5, "up": 5, "mouth": 5, "blink": 2}
 """Frames needed of each pose: head turned to the person's left, right, up; mouth open; lids closed."""
-_TURNED, _UP, _AHEAD = 12.0, 8.0, 8.0
-"""Degrees."""
+_TURNED_DEG, _UP_DEG, _AHEAD_DEG = 12.0, 8.0, 8.0
 _SILENT_S = 10.0
 """Time without a frame after which a source counts as silent."""
 _LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))
@@ -45,8 +44,8 @@ class Guide:
     def see(self, face: Face) -> None:
         """Counts the poses in a frame."""
         yaw, pitch = face.pose[:2] if face.pose is not None else (0.0, 0.0)
-        seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD, "left": yaw > _TURNED, "right": yaw < -_TURNED,
-                "up": pitch > _UP and abs(yaw) < _TURNED}  # fmt: skip
+        seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD_DEG, "left": yaw > _TURNED_DEG, "right": yaw < -_TURNED_DEG,
+                "up": pitch > _UP_DEG and abs(yaw) < _TURNED_DEG}  # fmt: skip
         if face.mesh is None:
             seen |= {"mouth": True, "blink": True}  # unknown without a mesh
         else:
@@ -54,7 +53,7 @@ class Guide:
             seen["mouth"] = _height(mesh, *_MOUTH) > _OPEN
             lids = sum(_height(mesh, *points) for points in _LIDS) / 2
             usual = float(np.median(self._lids[-300:])) if len(self._lids) >= 10 else 0.0
-            seen["blink"] = abs(yaw) < _TURNED and lids < _CLOSED * usual
+            seen["blink"] = abs(yaw) < _TURNED_DEG and lids < _CLOSED * usual
             self._lids.append(lids)
         self.counts.update(name for name, shown in seen.items() if shown)
 
@@ -77,11 +76,11 @@ Watch = Callable[[Guide, float, View], None]
 """Takes the guide, seconds left, and the frame."""
 
 
-def unwatched(guide: Guide, left: float, view: View) -> None:
+def ignore_progress(guide: Guide, left: float, view: View) -> None:
     """Ignores progress."""
 
 
-def of_camera(
+def record_takes(
     address: LiveAddress,
     number: int,
     tracker: Tracker,
@@ -102,7 +101,7 @@ def of_camera(
     Raises:
         InputError: it cannot be opened, or sends no frames.
     """
-    guide, source = Guide(), (opened or _opened)(address)
+    guide, source = Guide(), (opened or _open)(address)
 
     def seen(view: View, faces: dict[int, Face], since: float) -> bool:
         if faces:
@@ -111,21 +110,21 @@ def of_camera(
         return since < length or (bool(guide.missing) and since < 2 * length)
 
     try:
-        return list(of_frames(_frames(source, address), length, number, tracker, embed, seen=seen))
+        return list(frame_takes(_frames(source, address), length, number, tracker, embed, seen=seen))
     finally:
         source.close()
 
 
 def check_live(address: LiveAddress) -> None:
     """Checks a live source. Raises InputError if it cannot be opened or sends no frames."""
-    source = _opened(address)
+    source = _open(address)
     try:
         next(_frames(source, address), None)
     finally:
         source.close()
 
 
-def _opened(address: LiveAddress) -> LiveSource:
+def _open(address: LiveAddress) -> LiveSource:
     return plugins.load("source", address.kind)(
         address, size=None, fps=None, sound=False, buffer=0.0 if address.kind != "stream" else None, stats=Stats()
     )

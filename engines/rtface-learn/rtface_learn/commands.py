@@ -151,7 +151,7 @@ def learn(
         f"{done.takes} takes in {done.seconds:.0f} s"
         + (f" ({done.share:.0%} of the training: --minutes ended it)" if done.share < 1 else "")
     )
-    if done.takes < selection.ASKED and not done.photos:
+    if done.takes < selection.WANTED_TAKES and not done.photos:
         console.log(
             Message(
                 "{count} takes are few ({asked} and more are asked for), and what is said of them is too much: of "
@@ -159,7 +159,7 @@ def learn(
                 "dB; a longer film gives more",
                 code="learn_few_takes",
                 count=done.takes,
-                asked=selection.ASKED,
+                asked=selection.WANTED_TAKES,
             ),
             "warning",
         )

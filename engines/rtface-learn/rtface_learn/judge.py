@@ -19,14 +19,14 @@ from rtface.errors import EngineError, Message, UsageError
 from rtface.frame import Bytes, Float
 from rtface.util.paths import CACHE, CONFIG, DATA
 from rtface_engines import child
-from rtface_learn.pairs import noisy, to_rgb, to_yuv
+from rtface_learn.pairs import add_noise, to_rgb, to_yuv
 from rtface_learn.takes import CROP, Take
 
 KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
 """Side of the crop in the coded film, σ of its noise and crf, as in the protocols of training/evaluation. Calls are
 scaled back after coding; with 0 a film is coded and restored at half size."""
-_KEPT = CACHE, DATA
-MOST, WARM = 4, 12
+_KEPT_VARIABLES = CACHE, DATA
+MAX_TAKES, WARM = 4, 12
 """Maximum number of judging takes; frames of each before the measured ones."""
 
 
@@ -42,9 +42,9 @@ def check_policies() -> None:
         ) from error
 
 
-def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
+def stack_takes(takes: Sequence[Take]) -> dict[str, Any]:
     """Returns pictures of one size, uint8 takes×frames×side×side×3, and their matrices."""
-    takes = takes[:: -(-len(takes) // MOST)]
+    takes = takes[:: -(-len(takes) // MAX_TAKES)]
     side = max(len(take.pictures[0]) for take in takes)
     whole = [[np.pad(p, ((0, side - len(p)), (0, side - len(p)), (0, 0)), "edge") for p in t.pictures] for t in takes]
     return {"pictures": np.array(whole), "matrices": np.array([take.matrices for take in takes])}
@@ -56,7 +56,7 @@ def gains(
     """Returns dB over the shipped weights in a run, by kind.
 
     Args:
-        pictures, matrices: from `of_takes`.
+        pictures, matrices: from `stack_takes`.
         person: has a file in the folder's `persons`.
         notify: called with the current step and its share done.
 
@@ -80,7 +80,7 @@ def _film(path: Path, pictures: Bytes, matrices: Float, crop: int, sigma: float,
     share = crop / CROP / float(np.median(np.hypot(matrices[..., 0, 0], matrices[..., 1, 0]))) or 0.5
     small = int(side * min(1.0, share) / 4) * 4
     halved = [cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA) for p in every]
-    _write(path, [noisy(p, sigma, r) for p in halved], "libx264",
+    _write(path, [add_noise(p, sigma, r) for p in halved], "libx264",
            {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"})  # fmt: skip
     if crop:
         _write(path, [cv2.resize(p, (side, side), interpolation=cv2.INTER_CUBIC) for p in [*_read(path)]], "ffv1", {})
@@ -106,7 +106,7 @@ def _read(path: Path) -> Iterator[Bytes]:
 def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
     """Restores all films by one default run, as each start takes seconds."""
     shutil.rmtree(restored, ignore_errors=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT_VARIABLES}
     ended = child.run(
         [sys.executable, "-P", "-m", "rtface", "run", *sorted(films.iterdir()), "--output-dir", restored,
          "--codec", "ffv1", "--overwrite", *words],

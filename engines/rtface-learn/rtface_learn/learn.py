@@ -32,14 +32,14 @@ from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
 from rtface_learn import judge, pairs, selection, work
-from rtface_learn.camera import Watch, check_live, unwatched
+from rtface_learn.camera import Watch, check_live, ignore_progress
 from rtface_learn.takes import Take
 
 PREFIXES = tuple(f"core.{part}" for part in ("stem", "enc", "down", "code", "mid", "up", "dec", "head", "place"))
-RATE, STEPS, MORE, BATCH, KEPT = 2e-4, 240, 160, 6, 4
+RATE, STEPS, MORE_STEPS, BATCH, OTHERS = 2e-4, 240, 160, 6, 4
 """Learning rate; training steps; further steps that include the judging takes; pairs and faces of other people per
 step."""
-WORTH_DB, OF_PHOTOS = 0.075, 0.5
+MIN_GAIN_DB, PHOTO_SHARE = 0.075, 0.5
 """Minimum gain over the shipped weights in a run on held-out takes; share of the change kept with photos alone, as
 all of it harms faces in calls of another camera."""
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
@@ -74,11 +74,11 @@ def learn(
     python: Callable[[], Path],
     *,
     minutes: float,
-    notify: selection.Tell,
+    notify: selection.Progress,
     overwrite: bool = False,
     shown: Path | None = None,
     without: frozenset[int] = frozenset(),
-    watch: Watch = unwatched,
+    watch: Watch = ignore_progress,
     consent: str = "",
 ) -> TrainingOutcome:
     """Learns a person and keeps the result if it helps. Continues an interrupted call for the same person, sources and
@@ -110,7 +110,7 @@ def learn(
             path=path,
         )
     files = dict[str, Path]()
-    for source in selection.files_of(sources):
+    for source in selection.list_files(sources):
         files.setdefault(sha256_of(source), source)
     paths, live = [*files.values()], [source for source in sources if isinstance(source, LiveAddress)]
     target = None
@@ -129,7 +129,7 @@ def learn(
                 code="person_sheet_inside",
                 path=shown,
             )
-        sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
+        sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote_sheet(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
     find_python, recipe = cache(python), recipe_named(learned.BASE)
     source_records = [
@@ -151,7 +151,7 @@ def learn(
                 find_python()  # before someone sits in front of the camera
             chosen = selection.split(selection.collect([*paths, *live], notify, watch))
             sheet = selection.sheet([take for part in chosen for take in part], without)
-            left = selection.left_after(*chosen, without)
+            left = selection.without_numbers(*chosen, without)
             find_python()
             _prepare(folder, recipe, *left, sheet, notify)
         with np.load(folder / learned.PAIRS) as held:
@@ -159,7 +159,7 @@ def learn(
             pictures, matrices = held["pictures"], held["matrices"]
         if shown is not None and target is not None:
             write_whole(target, cv2.imencode(shown.suffix.lower(), sheet_image[:, :, ::-1])[1].tobytes())
-            work.note(folder, shown)
+            work.note_sheet(folder, shown)
         notify_share = partial(notify, Message("learning", code="learn_step"))
         last = _run_trainer(find_python(), _job(folder, recipe, minutes, work.spent_s(folder)), notify_share)
         gains = dict[str, float]()
@@ -174,7 +174,7 @@ def learn(
         person_file, photos = folder / "persons" / path.name, all(one["kind"] == "photo" for one in source_records)
 
         def keep(trained: str, **more: Any) -> None:
-            part = np.float16(OF_PHOTOS if photos else 1.0)
+            part = np.float16(PHOTO_SHARE if photos else 1.0)
             with np.load(folder / trained) as held:
                 learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, person_file)
 
@@ -182,12 +182,12 @@ def learn(
             keep("delta.npz")
             _check(person_file, LIGHT)  # the judging runs check the other
             gains = judge.gains(pictures, matrices, name, folder, notify)
-        if not gains or np.mean([*gains.values()]) < WORTH_DB:
-            stays = share < 1 and work.stays(folder, seconds)
+        if not gains or np.mean([*gains.values()]) < MIN_GAIN_DB:
+            stays = share < 1 and work.keep(folder, seconds)
             return TrainingOutcome(None, gains, count, seconds, share, photos, stays)
         notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
         last = _run_trainer(find_python(), _job(folder, recipe, minutes, 0.0, whole=True), notify_share)
-        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
+        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE_STEPS))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
         _check(person_file, DEFAULT, LIGHT)
         write_atomically(path, person_file.read_bytes(), private=True)
@@ -207,27 +207,27 @@ def _check(path: Path, *engines: str) -> None:
 
 
 def _prepare(
-    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Tell
+    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Progress
 ) -> None:
     """Writes pairs and other data of the takes."""
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("coding what is learnt", code="learn_coding")
     notify(coding, 0.0)
-    learning, _ = pairs.of_takes(train, recipe, network, 1)
+    learning, _ = pairs.make_pairs(train, recipe, network, 1)
     notify(coding, 0.5)
-    judging, _ = pairs.of_takes(valid, recipe, network, 2)
+    judging, _ = pairs.make_pairs(valid, recipe, network, 2)
     order = np.random.default_rng(3).permutation(len(judging))
     np.savez(
         folder / "part.npz",
         train=learning,
         valid=judging[order],
-        others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
+        others=pairs.other_faces(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
         embeddings=np.stack([mean(take.embeddings) for take in (*train, *valid)]),
         takes=len(train) + len(valid),
         sheet=sheet,
-        **judge.of_takes(valid),
+        **judge.stack_takes(valid),
     )
     (folder / "part.npz").replace(folder / learned.PAIRS)
 
@@ -253,10 +253,10 @@ def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = 
         "prefixes": PREFIXES,
         "cell": size // 32,
         "rate": RATE,
-        "steps": MORE if whole else STEPS,
+        "steps": MORE_STEPS if whole else STEPS,
         "batch": BATCH,
-        "kept": KEPT,
-        "seconds": spent + 60 * minutes * (MORE if whole else STEPS) / (MORE + STEPS),
+        "kept": OTHERS,
+        "seconds": spent + 60 * minutes * (MORE_STEPS if whole else STEPS) / (MORE_STEPS + STEPS),
         "threads": cores(),
         "bf16": True,
         "seed": 1,

@@ -24,17 +24,17 @@ from rtface_learn.takes import Take, cut
 
 FILMS = 2
 """Encodings of each take in each of the two ways."""
-FROM_EACH = 7
+PAIRS_PER_FILM = 7
 """Pictures of a coded take that become pairs."""
 _MAX_THREADS = 8  # each holds its takes in memory
-_HELD, _OTHERS = 36, 288
+_OTHER_TAKES, _SIDE = 36, 288
 """Number of takes of other people's faces, and the side of their pictures."""
 # Positions of eyes, nose, mouth, cheeks and brows in a crop, relative to its side.
 _PARTS = ((0.38, 0.47), (0.62, 0.47), (0.5, 0.58), (0.5, 0.725), (0.32, 0.68), (0.68, 0.68), (0.38, 0.36), (0.62, 0.36))
 _KINDS = {"libx264": "h264", "mpeg2video": "mpeg2video"}
 
 
-def of_takes(
+def make_pairs(
     takes: Sequence[Take], recipe: Recipe, network: Callable[[], CodedNetwork], seed: int, films: int = FILMS
 ) -> tuple[Bytes, list[str]]:
     """Returns pairs of truth and engine input, uint8 M×2×h×w×3, and their kinds: "coded" (at its size) or "call"
@@ -58,12 +58,12 @@ def of_takes(
 
 
 def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.random.Generator) -> Iterator[Bytes]:
-    shown = [*map(lit(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
+    shown = [*map(draw_light(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
     side, template = len(shown[0]), 512 * float(np.hypot(*take.matrices[0][:, 0]))
     heavy = kind == "call" and r.random() < 0.5
     if kind == "coded":
         k, sigma = min(1.0, float(np.exp(r.uniform(np.log(0.4), 0.0)))), 0.0 if r.random() < 0.2 else r.uniform(0, 3.5)
-        codec, options = _coding(r)
+        codec, options = _draw_coding(r)
     else:
         k = min(1.0, (0.25 if heavy else 0.5) * 256 / template * float(np.exp(r.normal(0, 0.15))))
         sigma = r.uniform(2, 8) if heavy else r.uniform(0.5, 5)
@@ -73,18 +73,18 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
             {"preset": preset, "crf": f"{r.uniform(28, 36) if heavy else r.uniform(25, 34):.1f}"},
         )
     small = max(64, round(side * k / 16) * 16)
-    given = [noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in shown]
+    given = [add_noise(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in shown]
     order = list(range(len(given)))[:: int(r.choice([-1, 1]))]
-    seen = list(_coded([given[n] for n in order], codec, options))
+    seen = list(_code([given[n] for n in order], codec, options))
     if len(seen) < len(order):
         return
     x, y, w, h = recipe.region
     share = float(r.uniform(0.2, 0.6))
-    for n in r.permutation(len(order))[:FROM_EACH]:
+    for n in r.permutation(len(order))[:PAIRS_PER_FILM]:
         picture, steps = seen[n]
         if kind == "coded":
-            picture = _cleaned(picture, steps, share, network)
-        matrix = _shaken(take.matrices[order[n]], r)
+            picture = _clean(picture, steps, share, network)
+        matrix = _perturb(take.matrices[order[n]], r)
         scale = np.array([[small / side], [small / side]])
         yield np.stack(
             [
@@ -94,7 +94,7 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
         )
 
 
-def _coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
+def _draw_coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
     if r.random() < 0.25:
         return "mpeg2video", {"q": str(int(r.integers(4, 25)))}
     options = {
@@ -104,7 +104,7 @@ def _coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
     return "libx264", options | ({"tune": "zerolatency"} if r.random() < 0.4 else {})
 
 
-def lit(r: np.random.Generator, take: Take) -> Any:
+def draw_light(r: np.random.Generator, take: Take) -> Any:
     """Returns a function that changes light (gamma, colour, ramps) and sharpness."""
     side, (height, width, _) = 512 * float(np.hypot(*take.matrices[0][:, 0])), take.pictures[0].shape
     centre = take.matrices[0] @ np.array([256.0, 256.0, 1.0])
@@ -130,7 +130,7 @@ def lit(r: np.random.Generator, take: Take) -> Any:
     return act
 
 
-def noisy(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
+def add_noise(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
     """Adds noise of `sigma` code values, partly grey."""
     if not sigma:
         return np.asarray(picture, np.uint8)
@@ -138,7 +138,7 @@ def noisy(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
     return np.clip(np.rint(picture + sigma * (0.7**0.5 * colour + 0.3**0.5 * grey)), 0, 255).astype(np.uint8)
 
 
-def _shaken(matrix: Float, r: np.random.Generator) -> Float:
+def _perturb(matrix: Float, r: np.random.Generator) -> Float:
     """Perturbs an alignment like a tracker's errors: by pixels, a degree, a per cent."""
     scale, angle = float(np.exp(r.normal(0, 0.008))), r.normal(0, 0.008)
     c, s = scale * np.cos(angle), scale * np.sin(angle)
@@ -147,7 +147,7 @@ def _shaken(matrix: Float, r: np.random.Generator) -> Float:
     return matrix @ turn
 
 
-def _coded(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> Iterator[tuple[Bytes, Float32 | None]]:
+def _code(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> Iterator[tuple[Bytes, Float32 | None]]:
     """Codes pictures. Yields decoded ones and, if known, log2 of each 8×8 cell's quantiser step."""
     side = len(pictures[0])
     encoder: Any = av.CodecContext.create(codec, "w")
@@ -207,28 +207,28 @@ def to_rgb(frame: av.VideoFrame) -> Bytes:
     return np.clip(np.rint(yuv @ np.linalg.inv(_TO_YUV).T.astype(np.float32)), 0, 255).astype(np.uint8)
 
 
-def _cleaned(picture: Bytes, steps: Float32 | None, share: float, network: CodedNetwork) -> Bytes:
+def _clean(picture: Bytes, steps: Float32 | None, share: float, network: CodedNetwork) -> Bytes:
     """Applies a share of the first stage to a picture."""
     change, (before, after) = network(picture, steps)
     share *= expected_share(float(before.mean()), float(after.mean()))
     return np.clip(np.rint(picture + 255 * share * change.transpose(1, 2, 0)), 0, 255).astype(np.uint8)
 
 
-def others(
+def other_faces(
     takes: Sequence[Take], golden: Recipe, region: Recipe, network: Callable[[], CodedNetwork], seed: int
 ) -> Bytes:
     """Makes engine inputs of other people's faces, uint8 M×h×w×3. They are warped and coded, in turn from the portrait
     in an engine's golden crops and from the person's face."""
     r, portrait = np.random.default_rng(seed), 255 * load_golden(golden)[0][0].transpose(1, 2, 0)
-    faces = [cv2.resize(portrait, (_OTHERS, _OTHERS)), *(cut(t.pictures[0], t.matrices[0], _OTHERS) for t in takes)]
-    warped = [_moved(_bent(faces[n % 2 * (1 + n // 2 % len(takes))], r), r) for n in range(_HELD)]
-    return of_takes(warped, region, network, seed, films=1)[0][:, 1]
+    faces = [cv2.resize(portrait, (_SIDE, _SIDE)), *(cut(t.pictures[0], t.matrices[0], _SIDE) for t in takes)]
+    warped = [_move(_warp_face(faces[n % 2 * (1 + n // 2 % len(takes))], r), r) for n in range(_OTHER_TAKES)]
+    return make_pairs(warped, region, network, seed, films=1)[0][:, 1]
 
 
-def _bent(picture: Any, r: np.random.Generator) -> Bytes:
+def _warp_face(picture: Any, r: np.random.Generator) -> Bytes:
     """Warps a face into another: parts, proportions and skin change; half are mirrored."""
     across = [r.choice([-1, 1]) + r.normal(0, 0.06), r.normal(0, 0.05)]
-    at = np.stack(np.meshgrid(*[np.arange(_OTHERS) / _OTHERS] * 2), 2)
+    at = np.stack(np.meshgrid(*[np.arange(_SIDE) / _SIDE] * 2), 2)
     place = (at - 0.5) @ np.array([across, [r.normal(0, 0.03), 1 + r.normal(0, 0.06)]]).T + 0.5 + r.normal(0, 0.014, 2)
     for part in _PARTS:
         moved = np.expm1(r.normal(0, 0.2, 2)) * (at - part) + r.normal(0, 0.018, 2)
@@ -236,7 +236,7 @@ def _bent(picture: Any, r: np.random.Generator) -> Bytes:
     z = (
         cv2.remap(
             picture,
-            np.asarray(_OTHERS * place, np.float32),
+            np.asarray(_SIDE * place, np.float32),
             np.empty(0),
             cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REFLECT,
@@ -246,12 +246,12 @@ def _bent(picture: Any, r: np.random.Generator) -> Bytes:
     return np.rint(255 * np.clip(z, 0, 1) ** np.exp(r.normal(0.2, 0.35) + r.normal(0, 0.08, 3))).astype(np.uint8)
 
 
-def _moved(picture: Bytes, r: np.random.Generator) -> Take:
+def _move(picture: Bytes, r: np.random.Generator) -> Take:
     """Makes a take of a crop with subpixel motion."""
-    take, k = Take(0.0, 0), _OTHERS / 512
+    take, k = Take(0.0, 0), _SIDE / 512
     for x, y in np.cumsum(r.normal(0, 0.6, (8, 2)), axis=0):
         moved = cv2.warpAffine(
-            picture, np.array([[1, 0, x], [0, 1, y]]), (_OTHERS, _OTHERS), borderMode=cv2.BORDER_REPLICATE
+            picture, np.array([[1, 0, x], [0, 1, y]]), (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE
         )
         take.pictures.append(np.asarray(moved, np.uint8))
         take.matrices.append(np.array([[k, 0.0, x], [0.0, k, y]]))

@@ -17,31 +17,31 @@ from rtface.persons.gallery import JOIN, distance
 from rtface.persons.network import PersonNetwork
 from rtface.tracking import create_tracker
 from rtface_learn import takes
-from rtface_learn.camera import Watch, of_camera, unwatched
+from rtface_learn.camera import Watch, ignore_progress, record_takes
 from rtface_learn.takes import Take
 
-LEAST, LEAST_PHOTOS = 3, 3
+MIN_TAKES, MIN_PHOTOS = 3, 3
 """Minimum number of takes of a film (each about a second), and of photos."""
-ASKED = 6
+WANTED_TAKES = 6
 """Number of takes wanted. With fewer, judging takes are close to learnt ones, which overstates the gain."""
-HELD = 0.25
+JUDGING_SHARE = 0.25
 """Share of the takes, from the end, that judge the result."""
 GAP_S = 3.0
 """Seconds between the last learnt and the first judging take."""
-_LINKED, _ALIKE = 1.1 * JOIN, 1.5 * JOIN
+_SAME_DISTANCE, _OTHER_DISTANCE = 1.1 * JOIN, 1.5 * JOIN
 """Distance up to which two photos show one person, and above which two. Of 34,060 pairs of two people, 1 in 2,000 is
 below the first and 1 in 8 below the second; of 131 pairs of one person, 80 from two sources, none is above."""
-_NAMED = 6
+_MAX_NAMED = 6
 """Maximum number of photos named with their faults."""
-_SAME, _FACE = 3.0, 3.0
+_COPY_DIFFERENCE, _FACE_WEIGHT = 3.0, 3.0
 """Mean difference, code values, up to which two photos are copies; weight of the faces' difference among copies. Saving
 a photo again changes its face by 0.3 to 1.1; frames of a clip half a second apart differ by 1.2 and more."""
 
-Tell = Callable[[str, float], None]
+Progress = Callable[[str, float], None]
 """Takes the current step and its share done, 0…1."""
 
 
-def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = unwatched) -> list[Take]:
+def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watch = ignore_progress) -> list[Take]:
     """Collects takes of one person from live sources, films and photos.
 
     Args:
@@ -51,14 +51,14 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = 
         InputError: a source is unusable, or shows several persons or too little of one.
     """
     tracker, embed = create_tracker(), PersonNetwork()
-    files, live = files_of(sources), [source for source in sources if isinstance(source, LiveAddress)]
+    files, live = list_files(sources), [source for source in sources if isinstance(source, LiveAddress)]
     photos, films = [p for p in files if has_still_name(p)], [p for p in files if not has_still_name(p)]
     shown = list[Take]()
     try:
         refused = list[RtfaceError]()
         for number, path in enumerate(photos):
             try:
-                shown.append(takes.of_photo(path, number, tracker, embed))
+                shown.append(takes.photo_take(path, number, tracker, embed))
             except RtfaceError as error:
                 refused.append(error)
             notify(Message("reading photos", code="learn_reading"), (number + 1) / len(photos))
@@ -70,73 +70,74 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Tell, watch: Watch = 
                 code="learn_photos",
                 count=len(refused),
                 all=len(photos),
-                why="; ".join(map(str, refused[:_NAMED])) + (" …" if len(refused) > _NAMED else ""),
+                why="; ".join(map(str, refused[:_MAX_NAMED])) + (" …" if len(refused) > _MAX_NAMED else ""),
             )
         _check_one(photos, shown)
-        shown = _different(shown, _change, _change_of_face)  # else a copy of a learnt photo could judge
+        shown = _without_copies(shown, _difference, _face_difference)  # else a copy of a learnt photo could judge
         photo_embeddings = [embedding for take in shown for embedding in take.embeddings]
         video_takes = list[Take]()
         for number, address in enumerate(live):
-            video_takes += of_camera(address, len(files) + number, tracker, embed, watch)
+            video_takes += record_takes(address, len(files) + number, tracker, embed, watch)
         for number, path in enumerate(films):
 
             def notify_share(share: float, count: int, path: Path = path) -> None:
                 what = "looking for the face in {name}, {count} takes"
                 notify(Message(what, code="learn_looking", name=path.name, count=count), share)
 
-            video_takes += takes.of_film(path, len(photos) + number, tracker, embed, notify_share)
+            video_takes += takes.film_takes(path, len(photos) + number, tracker, embed, notify_share)
     finally:
         tracker.close()
     if films or live:
         names = dict(enumerate([*(path.name for path in films), *map(str, live)], len(photos)))
-        seen, video_takes = any(take.embeddings for take in video_takes), takes.of_person(video_takes, photo_embeddings)
+        seen = any(take.embeddings for take in video_takes)
+        video_takes = takes.person_takes(video_takes, photo_embeddings)
         if seen and (others := sorted({*names} - {take.source for take in video_takes})):
             raise InputError(
                 "{name} does not clearly show the person of the other sources; give a film that does, or leave it out",
                 code="learn_other",
                 name=names[others[0]],
             )
-        if len(video_takes) < LEAST:
+        if len(video_takes) < MIN_TAKES:
             raise InputError(
                 "{name}: one face is shown large, clear and from the front for a second {count} times, and {least} are "
                 "needed; give a longer film, or one in better light",
                 code="learn_short",
                 name=", ".join(names.values()),
                 count=len(video_takes),
-                least=LEAST,
+                least=MIN_TAKES,
             )
-    elif len(kept := _different(shown, _change)) < LEAST_PHOTOS:
+    elif len(kept := _without_copies(shown, _difference)) < MIN_PHOTOS:
         raise InputError(
             "photos that differ: {count} ({names}), the others show the same again; give at least {least} different "
             "ones, or a film",
             code="learn_few",
             count=len(kept),
             names=", ".join(photos[take.source].name for take in kept),
-            least=LEAST_PHOTOS,
+            least=MIN_PHOTOS,
         )
     return [*shown, *video_takes]
 
 
-def _different(shown: Sequence[Take], *changes: Callable[[Take, Take], float]) -> list[Take]:
+def _without_copies(shown: Sequence[Take], *changes: Callable[[Take, Take], float]) -> list[Take]:
     """Drops photos that are copies of others by all of these measures."""
     kept = list[Take]()
     for take in shown:
-        if all(any(change(take, other) > _SAME for change in changes) for other in kept):
+        if all(any(change(take, other) > _COPY_DIFFERENCE for change in changes) for other in kept):
             kept.append(take)
     return kept
 
 
-def _change(take: Take, other: Take) -> float:
+def _difference(take: Take, other: Take) -> float:
     """Returns the mean difference of two photos, code values."""
     a, b = take.whole, other.whole
     assert a is not None and b is not None
     return float(np.abs(a.astype(np.float32) - b).mean()) if a.shape == b.shape else 255.0
 
 
-def _change_of_face(take: Take, other: Take) -> float:
-    """Returns `_FACE` times the mean difference of two faces, code values."""
+def _face_difference(take: Take, other: Take) -> float:
+    """Returns `_FACE_WEIGHT` times the mean difference of two faces, code values."""
     a, b = (takes.crop_of(one, 0, 32).astype(np.float32) for one in (take, other))
-    return _FACE * float(np.abs(a - b).mean())
+    return _FACE_WEIGHT * float(np.abs(a - b).mean())
 
 
 def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
@@ -146,9 +147,9 @@ def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
         for (one, a), (other, b) in combinations(zip(photos, shown, strict=True), 2)
     ]
     joined = set(photos[:1])
-    while near := [(one, other) for d, one, other in pairs if d <= _LINKED and (one in joined) != (other in joined)]:
+    while near := [(a, b) for d, a, b in pairs if d <= _SAME_DISTANCE and (a in joined) != (b in joined)]:
         joined.update(*near)
-    apart = [pair for pair in pairs if pair[0] > _ALIKE or (pair[1] in joined) != (pair[2] in joined)]
+    apart = [pair for pair in pairs if pair[0] > _OTHER_DISTANCE or (pair[1] in joined) != (pair[2] in joined)]
     if apart:
         *_, path, other = max(apart)
         raise InputError(
@@ -162,14 +163,14 @@ def _check_one(photos: Sequence[Path], shown: Sequence[Take]) -> None:
 def split(every: Sequence[Take]) -> tuple[list[Take], list[Take]]:
     """Splits takes for learning and judging. The last quarter by source and time judges."""
     ordered = sorted(every, key=lambda take: (take.source, take.time))
-    count = max(1, round(HELD * len(ordered)))
+    count = max(1, round(JUDGING_SHARE * len(ordered)))
     learning, judging = ordered[:-count], ordered[-count:]
     apart = [t for t in learning if t.source != judging[0].source or judging[0].time - t.time >= GAP_S]
     # A short film cannot spare the gap.
-    return takes.varied(apart if 2 * len(apart) > len(learning) else learning), takes.varied(judging, 8)
+    return takes.most_varied(apart if 2 * len(apart) > len(learning) else learning), takes.most_varied(judging, 8)
 
 
-def left_after(
+def without_numbers(
     learnt: Sequence[Take], judged: Sequence[Take], without: frozenset[int]
 ) -> tuple[list[Take], list[Take]]:
     """Removes takes from a `split` by their numbers on the `sheet`.
@@ -187,14 +188,14 @@ def left_after(
         )
     gone = {every[number - 1] for number in without}
     left = [take for take in learnt if take not in gone], [take for take in judged if take not in gone]
-    if not all(left) or sum(map(len, left)) < LEAST_PHOTOS:
+    if not all(left) or sum(map(len, left)) < MIN_PHOTOS:
         raise UsageError(
             "--without leaves {learnt} faces to learn from and {judged} to judge by; {least} are needed, and one of "
             "each: leave out fewer, or begin with better sources (their faces have other numbers)",
             code="learn_without",
             learnt=len(left[0]),
             judged=len(left[1]),
-            least=LEAST_PHOTOS,
+            least=MIN_PHOTOS,
         )
     return left
 
@@ -212,7 +213,7 @@ def sheet(shown: Sequence[Take], without: frozenset[int]) -> Bytes:
     return np.concatenate([np.concatenate(crops[k : k + 8], 1) for k in range(0, len(crops), 8)])
 
 
-def files_of(sources: Sequence[Path | LiveAddress]) -> list[Path]:
+def list_files(sources: Sequence[Path | LiveAddress]) -> list[Path]:
     return [
         p
         for source in sources

@@ -24,18 +24,18 @@ from rtface.protocols import Tracker, View
 
 FRAMES = 24
 """Frames of a take."""
-MOST = 24
+MAX_TAKES = 24
 """Maximum number of takes."""
-CROP, ROUND = 512, 1.6
+CROP, MARGIN = 512, 1.6
 """Side of the engine's template; side of a take's picture relative to it."""
-LARGEST, SMALLEST = 300, 90
+MAX_SIDE, MIN_SIDE = 300, 90
 """Side of the template in a take's picture, in pixels: larger faces are scaled down, smaller ones are skipped."""
-_POOR = {"compression": 0.4, "pixelation": 0.4, "missing": 0.4, "noise": 0.6, "over_exposure": 0.5}
+_MAX_SCORES = {"compression": 0.4, "pixelation": 0.4, "missing": 0.4, "noise": 0.6, "over_exposure": 0.5}
 """Analysis scores above which a photo is refused. Drawn and masked faces exceed them, as a flat patch with a hard edge
 reads as missing or coded. None of 100 portraits reached one of the first four."""
-_EVERY_S, _SPREAD = 0.5, 96
+_MIN_STEP_S, _MAX_PLACES = 0.5, 96
 """Minimum seconds between starts of takes; maximum number of places for takes in a long film."""
-_RETRIES, _UNKNOWN = 16, 4
+_RETRIES, _LENGTH_FACTOR = 16, 4
 """Tries between two such places if no face stays clear; assumed length of a film without one, relative to the part
 read."""
 
@@ -61,7 +61,7 @@ class Take:
     whole: Bytes | None = None
 
 
-def of_film(
+def film_takes(
     path: Path, number: int, tracker: Tracker, embed: Embedder, notify_share: Callable[[float, int], None]
 ) -> Iterator[Take]:
     """Yields takes of every face that a film shows well.
@@ -86,14 +86,14 @@ def of_film(
                 yield item
 
     try:
-        for take in of_frames(frames(), length, number, tracker, embed):
+        for take in frame_takes(frames(), length, number, tracker, embed):
             count += 1
             yield take
     finally:
         source.close()
 
 
-def of_frames(
+def frame_takes(
     frames: Iterable[Frame],
     length: float,
     number: int,
@@ -111,7 +111,7 @@ def of_frames(
             are skipped.
     """
     device, due = CpuDevice(), float("-inf")
-    begin, step = None, _EVERY_S
+    begin, step = None, _MIN_STEP_S
     running: dict[int, Take] = {}
     places: dict[int, Float] = {}
     try:
@@ -126,8 +126,8 @@ def of_frames(
             if not running and item.time >= due:
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
-                step = max(_EVERY_S, (length or _UNKNOWN * (item.time - begin)) / _SPREAD)
-                due = item.time + max(_EVERY_S, step / _RETRIES)  # retry if no face stays that long
+                step = max(_MIN_STEP_S, (length or _LENGTH_FACTOR * (item.time - begin)) / _MAX_PLACES)
+                due = item.time + max(_MIN_STEP_S, step / _RETRIES)  # retry if no face stays that long
             for key in [*running]:
                 if key not in faces or not _clear(faces[key], view):
                     del running[key]  # left, or turned away
@@ -142,7 +142,7 @@ def of_frames(
         tracker.reset()
 
 
-def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
+def photo_take(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
     """Makes a take of a photo with one face, shifted by subpixels.
 
     Raises:
@@ -166,21 +166,21 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
             "the face in {path} is too small, turned away or cut off; give another photo", code="learn_small", path=path
         )
     analysis = analyze_face(view, faces[0])
-    if any(getattr(analysis, score) > limit for score, limit in _POOR.items()):
+    if any(getattr(analysis, score) > limit for score, limit in _MAX_SCORES.items()):
         raise InputError(
             "the face in {path} is drawn, masked, coarse, noisy or clipped; give another photo",
             code="learn_poor",
             path=path,
         )
     detail = analysis.detail / faces[0].width * CROP / _scale(faces[0])
-    if detail < SMALLEST:
+    if detail < MIN_SIDE:
         raise InputError(
             "the face in {path} is blurred: it shows no more than one of {width} pixels, and {least} are needed; give "
             "another photo",
             code="learn_blurred",
             path=path,
             width=round(detail),
-            least=SMALLEST,
+            least=MIN_SIDE,
         )
     take, place = Take(float(number), number, whole=view.thumbnail(32)[0]), _place(faces[0])
     _add(take, view, faces[0], place, embed)
@@ -197,7 +197,7 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
 
 
 def _clear(face: Face, view: View) -> bool:
-    return fitness(face, view.width, view.height) > 0.25 and 512 / _scale(face) >= SMALLEST
+    return fitness(face, view.width, view.height) > 0.25 and 512 / _scale(face) >= MIN_SIDE
 
 
 def _scale(face: Face) -> float:
@@ -209,14 +209,14 @@ def _scale(face: Face) -> float:
 def _place(face: Face) -> Float:
     """Returns a matrix display → picture, 2×3: an upright square around the head."""
     side = CROP / _scale(face)
-    k = min(1.0, LARGEST / side)
+    k = min(1.0, MAX_SIDE / side)
     size = _size(side * k)
     x, y = (invert(crop_matrix(face, CROP)) @ np.array([CROP / 2, CROP / 2, 1.0])).tolist()
     return np.array([[k, 0.0, size / 2 - k * x], [0.0, k, size / 2 - k * y]])
 
 
 def _size(side: float) -> int:
-    return int(np.ceil(side * ROUND / 32)) * 32
+    return int(np.ceil(side * MARGIN / 32)) * 32
 
 
 def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | None) -> None:
@@ -231,7 +231,7 @@ def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | Non
         take.embeddings.append(embed(chip))
 
 
-def of_person(takes: Sequence[Take], references: Sequence[Float32] = ()) -> list[Take]:
+def person_takes(takes: Sequence[Take], references: Sequence[Float32] = ()) -> list[Take]:
     """Selects the takes of one person. Simultaneous takes of one source always show two persons.
 
     Args:
@@ -274,7 +274,7 @@ def of_person(takes: Sequence[Take], references: Sequence[Float32] = ()) -> list
     return groups[0] if groups else []
 
 
-def varied(takes: Sequence[Take], most: int = MOST) -> list[Take]:
+def most_varied(takes: Sequence[Take], most: int = MAX_TAKES) -> list[Take]:
     """Selects the most different takes, by time. Samples the farthest points among small crops."""
     if len(takes) <= most:
         return sorted(takes, key=lambda take: take.time)

@@ -33,7 +33,7 @@ from onnx import helper, numpy_helper
 
 LUMA_LIMIT, CHROMA_LIMIT, COLOURLESS = 6 / 255, 1 / 255, 0.2
 EPSILON, RAW, BANDS, LUMA = 0.02, 0.15, (0.5, 0.5, 0.5, 0.5), (0.299, 0.587, 0.114)
-CLEAN, EVERY, WARM, LOOK = 0.08, 30, 20, 48
+CLEAN_SHARE, EVALUATION_STEPS, WARMUP_STEPS, EVALUATION_PAIRS = 0.08, 30, 20, 48
 """Share of pairs with the truth as input; steps between evaluations; warm-up steps; held-out pairs in an evaluation."""
 SPARSE = {"core.mid": 2.0, "": 0.6}
 """By part of a tensor's name: threshold for keeping values of a change, relative to its root mean square, for a small
@@ -213,7 +213,7 @@ def weights_of(tensors):
     return {name: base + change for name, (base, _, change) in tensors.items()}
 
 
-def sparse(name, change):
+def sparsify(name, change):
     """Keeps a matrix's largest changes, quantised to one step. Preserves their total effect."""
     if change.dim() < 2:
         return change
@@ -223,7 +223,7 @@ def sparse(name, change):
     return torch.where(kept, step * change.sign(), 0.0)
 
 
-def say(**row):
+def print_json(**row):
     sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
 
@@ -236,7 +236,7 @@ def main(path):
     with np.load(job["pairs"]) as held:
         train, valid, others = held["train"], held["valid"], held["others"]
         weight = torch.from_numpy(held["weight"])
-    train, valid = np.concatenate([train, valid]) if job["begin"] else train, valid[:LOOK]
+    train, valid = np.concatenate([train, valid]) if job["begin"] else train, valid[:EVALUATION_PAIRS]
     network = Network(model).only(job["output"], job["known"])
     loss = Loss(weight, job["cell"])
     tensors = trainable(model, data, job["prefixes"])
@@ -308,11 +308,11 @@ def main(path):
         # The rate decays by steps or by time, whichever ends first.
         gone = max(step / steps, spent / job["seconds"])
         for group in optimiser.param_groups:
-            group["lr"] = job["rate"] * min(1, step / WARM) * (0.5 + 0.5 * math.cos(math.pi * gone)) + 1e-7
+            group["lr"] = job["rate"] * min(1, step / WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * gone)) + 1e-7
         chosen = r.integers(0, len(train), batch)
         t, x = tensor(train[chosen, 0]), tensor(train[chosen, 1])
         for k in range(batch):
-            if r.random() < CLEAN:
+            if r.random() < CLEAN_SHARE:
                 x[k] = t[k]
             if r.random() < 0.5:
                 t[k], x[k] = t[k].flip(2), x[k].flip(2)
@@ -329,7 +329,7 @@ def main(path):
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
         optimiser.step()
         spent = before + time.monotonic() - since
-        if step % EVERY == 0 or step == steps or spent >= job["seconds"]:
+        if step % EVALUATION_STEPS == 0 or step == steps or spent >= job["seconds"]:
             now = held_out(weights_of(tensors))
             spent = before + time.monotonic() - since  # an evaluation takes as long as one or two steps
             if now < best:
@@ -345,13 +345,13 @@ def main(path):
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-            say(step=step, steps=steps, loss=round(now, 6), seconds=round(spent, 1))
+            print_json(step=step, steps=steps, loss=round(now, 6), seconds=round(spent, 1))
     if best_parts is not None:
         delta = np.concatenate(
-            [sparse(*part).numpy().astype(np.float16).ravel() for part in zip(tensors, best_parts, strict=True)]
+            [sparsify(*part).numpy().astype(np.float16).ravel() for part in zip(tensors, best_parts, strict=True)]
         )
         np.savez(job["out"], places=np.array([place for _, place, _ in tensors.values()], np.int64), delta=delta)
-    say(done=True, better=best_parts is not None, step=step, seconds=round(before + time.monotonic() - since, 1),
+    print_json(done=True, better=best_parts is not None, step=step, seconds=round(before + time.monotonic() - since, 1),
         loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 

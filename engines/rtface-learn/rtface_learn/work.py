@@ -53,7 +53,7 @@ def _take(lock: BufferedRandom, name: str) -> None:
             )
 
 
-def note(folder: Path, sheet: Path) -> None:
+def note_sheet(folder: Path, sheet: Path) -> None:
     """Records the written sheet, so that a continuing call may replace it."""
     (folder / _SHEET).write_bytes(os.fsencode(sheet.resolve()))
 
@@ -63,13 +63,13 @@ def spent_s(folder: Path) -> float:
     return float((folder / _SPENT).read_text()) if (folder / _SPENT).is_file() else 0.0
 
 
-def stays(folder: Path, seconds: float) -> bool:
+def keep(folder: Path, seconds: float) -> bool:
     """Keeps the folder after a total of `seconds` of training, if possible."""
     (folder / _SPENT).write_text(str(seconds))
     return learned.continues(folder)
 
 
-def wrote(name: str, sheet: Path) -> bool:
+def wrote_sheet(name: str, sheet: Path) -> bool:
     """Checks whether an interrupted call for this person wrote the sheet."""
     with suppress(OSError):
         return (learned.unfinished() / name.lower() / _SHEET).read_bytes() == os.fsencode(sheet.resolve())
@@ -149,8 +149,8 @@ def sweep() -> None:
     """Removes old folders of interrupted calls, and those that cannot be continued."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
-            stays = STAYS_S if learned.continues(folder) else _BEGINS_S
-            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > stays:
+            kept_s = STAYS_S if learned.continues(folder) else _BEGINS_S
+            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > kept_s:
                 with (folder / _LOCK).open("a+b") as lock:
                     if try_lock(lock):
                         _delete(folder, lock)

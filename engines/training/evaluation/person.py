@@ -213,7 +213,7 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
-    selection.LEAST = LEAST_TAKES
+    selection.MIN_TAKES = LEAST_TAKES
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
     os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.minutes:g}")
