@@ -24,7 +24,7 @@ from .states import load_weights
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-Say = Callable[[str, float], None]
+Report = Callable[[str, float], None]
 """Takes a stage (load, export, golden, check, int8) and its share done, 0…1."""
 
 TOLERANCE = 1e-3
@@ -34,7 +34,7 @@ BATCH = 3
 """Crops in the batch that is checked besides single crops."""
 
 
-def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Say) -> dict[str, Any]:
+def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Report) -> dict[str, Any]:
     """Writes the converted network and its files into ``out``.
 
     These are ``model.onnx``, ``golden.npz``, and ``int8.json`` if the offer gives a PSNR for it. They move there once
@@ -59,7 +59,7 @@ def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, repo
     return result
 
 
-def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Say) -> dict[str, Any]:
+def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Report) -> dict[str, Any]:
     report("export", 0.0)
     model = export(offer, module)
     try:
@@ -102,7 +102,7 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report
     }
 
 
-def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Say) -> None:
+def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Report) -> None:
     """Writes ``int8.json``. Ranges come from all crops but the first. The golden gate judges all, so that it includes a
     crop that the ranges were not measured on."""
     report("int8", 0.0)
@@ -150,7 +150,7 @@ def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
     return model
 
 
-def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Say) -> F32:
+def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) -> F32:
     """Runs each crop alone in torch fp32, with default controls. Returns N×3×S×S in the output's range."""
     answers: list[F32] = []
     for i, crop in enumerate(crops):
@@ -178,7 +178,7 @@ def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
 
 
 def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
-            report: Say) -> float:  # fmt: skip
+            report: Report) -> float:  # fmt: skip
     """Returns ONNX's largest relative difference from torch in a batch. With controls, also checks a batch
     with a different value for each crop."""
     several = np.resize(np.arange(len(crops)), BATCH)

@@ -25,9 +25,9 @@ from rtface_engines.checkpoint import read_contents
 from rtface_engines.convert import ConversionResult, convert
 from rtface_engines.download import PublishedFile, digest, download
 from rtface_engines.environment import SetupOutput
-from rtface_engines.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
+from rtface_engines.folder import build_folder, check_name, check_space, engines_folder, exists, move_in, to_toml
 from rtface_engines.generic_onnx import GenericNetwork, inspect, write_golden
-from rtface_engines.identify import as_typed, check, recognise
+from rtface_engines.identify import check, quote_path, recognise
 
 _DISK_FACTOR = 2.0  # disk space that a conversion needs, relative to the published file
 
@@ -89,7 +89,7 @@ class AddResult:
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
+def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
     """Adds an engine. On failure, nothing of it remains and an earlier one stays.
 
     Raises:
@@ -107,15 +107,15 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
                 "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE",
                 code="add_what",
             )
-        return _add_download(offer_named(request.name, offers), request, talk, offers)
+        return _add_download(offer_named(request.name, offers), request, ui, offers)
     if request.url is not None:
         raise UsageError("--from and --url exclude each other: a file, or where to fetch it", code="add_from_url")
     if request.file.suffix.lower() == ".onnx":
-        return _add_onnx(request.file, request, talk, offers)
+        return _add_onnx(request.file, request, ui, offers)
     contents, sha256 = read_contents(request.file), digest(request.file)
     if request.name is None:
         offer = recognise(request.file, contents, sha256, offers.values())
-        talk.output.log(f"{request.file} holds the weights of {offer.name}")
+        ui.output.log(f"{request.file} holds the weights of {offer.name}")
     else:
         offer = offer_named(request.name, offers)
         check(request.file, contents, offer, offers)
@@ -127,8 +127,8 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
             sha256[:12],
         )
     source = SourceFile(request.file.name, request.file.stat().st_size, sha256)
-    with _place(offer.name, offer.table.licence, request, talk) as place:
-        return _add_converted(offer, request.file, source, place, request, talk)
+    with _place(offer.name, offer.table.licence, request, ui) as place:
+        return _add_converted(offer, request.file, source, place, request, ui)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class _Place:
 
 
 @contextmanager
-def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -> Generator[_Place]:
+def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> Generator[_Place]:
     """Yields a place to build an engine and locks its name. Raises UsageError if its licence is not accepted or
     not allowed, or the engine exists; OutputError."""
     if request.commercial_use and not terms.commercial_use:
@@ -151,7 +151,7 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
             licence=terms.shown,
         )
     _check_absent(name, request)
-    how = talk.accept(licence.words(name, terms))
+    how = ui.accept(licence.format_lines(name, terms))
     if how is None:
         raise UsageError(
             "the licence of {name} was not accepted, so nothing was added; --accept-license accepts it where "
@@ -161,15 +161,15 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
         )
     with file_lock(
         cache_dir() / "downloads" / f"{name}.lock",
-        lambda: talk.output.log(f"another rtface is downloading or converting {name}; waiting until it has ended"),
+        lambda: ui.output.log(f"another rtface is downloading or converting {name}; waiting until it has ended"),
     ):
         _check_absent(name, request)  # another process may have added it meanwhile
-        with making(name) as folder:
+        with build_folder(name) as folder:
             yield _Place(folder, how)
 
 
 def _check_absent(name: str, request: AddRequest) -> None:
-    if is_there(name) and not request.overwrite:
+    if exists(name) and not request.overwrite:
         raise UsageError(
             "engine {name} is there already, in {path}; {--overwrite=True} replaces it",
             code="add_exists",
@@ -178,7 +178,7 @@ def _check_absent(name: str, request: AddRequest) -> None:
         )
 
 
-def _add_download(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
+def _add_download(offer: Offer, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
     published = offer.published
     url = request.url or published.url
     if url is None:
@@ -189,24 +189,24 @@ def _add_download(offer: Offer, request: AddRequest, talk: AddCallbacks, offers:
             name=offer.name,
             file=published.file or "its weights",
         )
-    with _place(offer.name, offer.table.licence, request, talk) as place:
-        return _add_from_url(url, offer, place, request, talk, offers)
+    with _place(offer.name, offer.table.licence, request, ui) as place:
+        return _add_from_url(url, offer, place, request, ui, offers)
 
 
 def _add_from_url(
-    url: str, offer: Offer, place: _Place, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]
+    url: str, offer: Offer, place: _Place, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]
 ) -> AddResult:
     published = offer.published
     sha256 = published.sha256 or _recorded_sha256(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
-    talk.output.log(f"fetching {shown(url)}")
+    ui.output.log(f"fetching {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
         log.warning(
             "%s is not encrypted and has no published SHA-256: whoever is on the way could change it", shown(url)
         )
     try:
-        file = download(PublishedFile(url, published.bytes, sha256), target, talk.fetched)
+        file = download(PublishedFile(url, published.bytes, sha256), target, ui.fetched)
     except DownloadError:
         raise
     except OSError as error:
@@ -218,7 +218,7 @@ def _add_from_url(
         ) from error
     file_sha256 = sha256 or digest(file)
     if sha256 is None:
-        talk.output.log(f"its publisher names no SHA-256; {file_sha256} is taken for it from now on")
+        ui.output.log(f"its publisher names no SHA-256; {file_sha256} is taken for it from now on")
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:
@@ -226,7 +226,7 @@ def _add_from_url(
             target.unlink()
         raise
     source = SourceFile(file.name, file.stat().st_size, file_sha256, shown(url))
-    added = _add_converted(offer, file, source, place, request, talk)
+    added = _add_converted(offer, file, source, place, request, ui)
     if file == target:  # the converted network replaces it
         shutil.rmtree(target.parent, ignore_errors=True)
     return added
@@ -241,11 +241,11 @@ def _recorded_sha256(name: str) -> str | None:
 
 
 def _add_converted(
-    offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest, talk: AddCallbacks
+    offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest, ui: AddCallbacks
 ) -> AddResult:
     folder = place.folder
-    check_room(folder, _DISK_FACTOR * source.bytes)
-    done = convert(offer, weights, folder, environment.find_python(request.python, talk.output), talk.progress)
+    check_space(folder, _DISK_FACTOR * source.bytes)
+    done = convert(offer, weights, folder, environment.find_python(request.python, ui.output), ui.progress)
     if done.sha256 != digest(folder / "model.onnx"):
         raise EngineError(
             "{name} cannot be converted: the network was damaged on its way to {path}",
@@ -253,7 +253,7 @@ def _add_converted(
             name=offer.name,
             path=folder,
         )
-    return _finish(place, _table(offer, done, source), offer.table.licence, done, request, talk)
+    return _finish(place, _table(offer, done, source), offer.table.licence, done, request, ui)
 
 
 def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str, Any]:
@@ -293,14 +293,14 @@ def _without_none(value: Any) -> Any:
     return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
 
 
-def _add_onnx(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
+def _add_onnx(file: Path, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
     """Adds an ONNX file without conversion."""
     if request.name is None:
         raise UsageError(
             "an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 --from "
             "{file}",
             code="add_onnx_name",
-            file=as_typed(file),
+            file=quote_path(file),
         )
     network, name = inspect(file), request.name
     offer = offer_named(name, offers) if name in offers else None
@@ -316,23 +316,23 @@ def _add_onnx(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mappi
         )
     )
     if offer is None:
-        talk.output.log(
+        ui.output.log(
             f"{name} is not an engine that rtface knows{hint(name, offers)}; it is added as an engine of your own"
         )
     source = SourceFile(file.name, file.stat().st_size, digest(file))
-    with _place(name, terms, request, talk) as place:
+    with _place(name, terms, request, ui) as place:
         folder = place.folder
-        check_room(folder, _DISK_FACTOR * source.bytes)
+        check_space(folder, _DISK_FACTOR * source.bytes)
         network.write(folder / "model.onnx")
         table = _onnx_table(name, network, offer, terms, source, folder / "model.onnx")
         recipe = from_table(Recipe, table | {"folder": folder, "digest": "plain"}, "")
-        talk.output.log(
+        ui.output.log(
             f"{name} is compiled, run on golden crops and checked in {recipe.precision.default}: some seconds, of a "
             "large network minutes"
         )
-        talk.progress("computing golden crops", 0.0)
+        ui.progress("computing golden crops", 0.0)
         write_golden(recipe, request.threads or 1)
-        return _finish(place, table, terms, None, request, talk)
+        return _finish(place, table, terms, None, request, ui)
 
 
 def _onnx_table(
@@ -377,7 +377,7 @@ def _finish(
     terms: Licence,
     done: ConversionResult | None,
     request: AddRequest,
-    talk: AddCallbacks,
+    ui: AddCallbacks,
 ) -> AddResult:
     """Writes record and recipe, runs the golden gate, moves the engine in."""
     folder = place.folder
@@ -386,7 +386,7 @@ def _finish(
     table = table | {"golden": table["golden"] | {"sha256": digest(folder / table["golden"]["file"])}}
     (folder / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
     recipe = load_recipe(folder / "recipe.toml")
-    talk.progress("checking it against its golden crops", 0.0)
+    ui.progress("checking it against its golden crops", 0.0)
     engine = HostEngine(recipe, threads=request.threads)  # runs the golden gate
     engine.close()
     folder = move_in(folder, recipe.name)

@@ -84,7 +84,7 @@ def add(
 
         added = work(
             AddRequest(name, file, url, python, overwrite, options.commercial_use, options.threads),
-            _talk(console, accept),
+            _callbacks(console, accept),
         )
         console.clear()
         if json:
@@ -121,12 +121,12 @@ def offers(
 
     catalogue, here = find_offers(), find_recipes()
     if json:
-        print_json([_row(offer) | {"added": name in here} for name, offer in catalogue.items()], indent=2)
+        print_json([_json_row(offer) | {"added": name in here} for name, offer in catalogue.items()], indent=2)
         return
     print_table(
         [
             ["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
-            *(_cells(offer, name in here) for name, offer in catalogue.items()),
+            *(_table_row(offer, name in here) for name, offer in catalogue.items()),
         ]
     )
     for name, package in PLUGINS.items():
@@ -134,7 +134,7 @@ def offers(
             console.log(f"{name} comes with a separate distribution, not for commercial use: {plugin_line(package)}")
 
 
-def _row(offer: Offer) -> dict[str, Any]:
+def _json_row(offer: Offer) -> dict[str, Any]:
     licence, published = offer.table.licence, offer.published
     return {
         "name": offer.name,
@@ -154,7 +154,7 @@ def _row(offer: Offer) -> dict[str, Any]:
     }
 
 
-def _cells(offer: Offer, added: bool) -> list[str]:
+def _table_row(offer: Offer, added: bool) -> list[str]:
     published, licence = offer.published, offer.table.licence
     size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
     state = "added" if added else "to fetch" if published.url else "with --from"
@@ -169,7 +169,7 @@ def _cells(offer: Offer, added: bool) -> list[str]:
     ]
 
 
-def _talk(console: Console, accept: bool) -> AddCallbacks:
+def _callbacks(console: Console, accept: bool) -> AddCallbacks:
     from rtface_engines.add import AddCallbacks
     from rtface_engines.environment import SetupOutput
 

@@ -51,8 +51,8 @@ def golden_crops(size: int) -> Bytes:
         crops: Bytes = file["crops"]
     if crops.shape[1] == size:
         return crops
-    way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(crop, (size, size), interpolation=way) for crop in crops]).astype(np.uint8)
+    interpolation = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(crop, (size, size), interpolation=interpolation) for crop in crops]).astype(np.uint8)
 
 
 def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: ConvertProgress) -> ConversionResult:
@@ -82,7 +82,7 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
                 path=scratch,
                 why=error.strerror,
             ) from error
-        words = [
+        arguments = [
             "--folder",
             offer.folder,
             "--offer",
@@ -96,12 +96,12 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
         ]
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
         # From an empty folder: files in the user's working directory must not be imported.
-        (stand := Path(scratch) / "stand").mkdir()
+        (empty := Path(scratch) / "stand").mkdir()
         ended = child.run(
-            [python, "-m", "engines.convert", *words],
+            [python, "-m", "engines.convert", *arguments],
             receive,
             environment | {"PYTHONPATH": str(converter_root())},
-            stand,
+            empty,
         )
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"

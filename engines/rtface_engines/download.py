@@ -177,7 +177,7 @@ class _Download:
             with urllib.request.urlopen(
                 urllib.request.Request(self._wanted.url, headers=headers), timeout=STALL_S
             ) as answer:
-                self._take(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
+                self._append(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
         except urllib.error.HTTPError as error:
             error.close()
             what = f"{error.code} {str(error.reason).splitlines()[0]}"
@@ -194,7 +194,7 @@ class _Download:
                 status_text=what,
             ) from error
 
-    def _take(self, answer: Any, done: int) -> None:
+    def _append(self, answer: Any, done: int) -> None:
         """Appends a response to the part."""
         self._resumed |= done > 0
         length = answer.headers.get("Content-Length", "")

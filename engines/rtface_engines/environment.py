@@ -22,15 +22,15 @@ PACKAGES = ("numpy>=2.1,<3", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.31
 _READY = "ready.json"
 _NEEDED_BYTES = 8 << 30  # if the default torch includes CUDA
 
-Say = Callable[[str], None]
+LineOutput = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SetupOutput:
     """Outputs for progress: `log` takes a permanent line, `status` one that the next replaces."""
 
-    log: Say
-    status: Say
+    log: LineOutput
+    status: LineOutput
 
 
 def environment_folder() -> Path:

@@ -20,7 +20,7 @@ from rtface.util.paths import config_dir
 from rtface.util.spelling import hint
 
 _STALE_S = 86_400.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def engines_folder() -> Path:
@@ -47,7 +47,7 @@ def check_name(name: str) -> None:
 
 
 @contextmanager
-def making(name: str) -> Generator[Path]:
+def build_folder(name: str) -> Generator[Path]:
     """Yields a temporary folder to build an engine in, hidden from `find_recipes`. Raises OutputError."""
     parent = engines_folder() / ".adding"
     try:
@@ -66,7 +66,7 @@ def making(name: str) -> Generator[Path]:
     try:
         yield new
     except OSError as error:
-        if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL):
+        if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL_ERRNOS):
             raise
         # Many writers do not name the file that failed, or name the one they read.
         raise OutputError(
@@ -89,7 +89,7 @@ def _sweep(parent: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def check_room(new: Path, size: float) -> None:
+def check_space(new: Path, size: float) -> None:
     """Raises OutputError if the folder's disk has less than `size` bytes free."""
     if (free := shutil.disk_usage(new).free) < size:
         raise OutputError(
@@ -102,7 +102,7 @@ def check_room(new: Path, size: float) -> None:
         )
 
 
-def is_there(name: str) -> bool:
+def exists(name: str) -> bool:
     """Checks whether the place of an engine of this name is taken."""
     return os.path.lexists(engines_folder() / name)
 
@@ -111,11 +111,11 @@ def move_in(new: Path, name: str) -> Path:
     """Moves an engine into its place. An earlier one stays if that fails or is interrupted. Raises OutputError."""
     place, old = engines_folder() / name, new.with_name("old")
     try:
-        if is_there(name):
+        if exists(name):
             place.rename(old)
         new.rename(place)
     except BaseException as error:
-        if os.path.lexists(old) and not is_there(name):
+        if os.path.lexists(old) and not exists(name):
             old.rename(place)
         if isinstance(error, OSError):
             raise OutputError(
@@ -144,8 +144,8 @@ def remove(name: str) -> Path:
             advice=there,
         )
     try:
-        with suppress(OutputError), making(name) as new:
-            place.rename(new.with_name("old"))  # atomic; `making` removes it with its folder
+        with suppress(OutputError), build_folder(name) as new:
+            place.rename(new.with_name("old"))  # atomic; `build_folder` removes it with its folder
         if place.is_symlink():  # a full disk left no folder to move it to
             place.unlink()
         elif place.exists():

@@ -15,7 +15,7 @@ from rtface_engines.catalogue import PLUGINS, Offer, unprefixed
 from rtface_engines.checkpoint import Contents, tensors
 
 
-def as_typed(path: Path) -> str:
+def quote_path(path: Path) -> str:
     """Quotes a path for a shell where it needs quotes."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
@@ -78,7 +78,7 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
             path=path,
             names=both,
             name=called,
-            typed=as_typed(path),
+            typed=quote_path(path),
         )
     if not differences:
         raise InputError(
@@ -123,7 +123,7 @@ def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Off
             name=offer.name,
             others=" or ".join(others),
             other=others[0],
-            typed=as_typed(path),
+            typed=quote_path(path),
         )
     raise InputError(
         "{path} does not hold the weights of {name}: {difference}",

@@ -13,7 +13,7 @@ from rtface.engine.recipe_tables import Licence
 RECORD = "accepted.json"
 
 
-def words(name: str, licence: Licence) -> list[str]:
+def format_lines(name: str, licence: Licence) -> list[str]:
     """Returns lines to show: licences of code and weights, permitted use, training data, and terms."""
     lines = [
         f"{name}: code under {licence.code}, weights under {licence.weights}",
