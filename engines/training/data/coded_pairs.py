@@ -41,16 +41,16 @@ CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "m
 SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
 SHARD, PATCHES = 250, 3
 """Films per shard, and patches per film."""
-WITHOUT_FACE = 0.1
-GROUNDS = 0.2
+FACELESS_SHARE = 0.1
+BACKGROUND_SHARE = 0.2
 """Share of portraits with a replaced background."""
-SOFT = 0.25
+SOFT_SHARE = 0.25
 """Share of films with a webcam's picture as truth."""
-TWICE = 0.12
+TWICE_SHARE = 0.12
 """Share of films that are coded twice."""
-ENLARGED = 0.10
+ENLARGED_SHARE = 0.10
 """Share of films coded at a smaller size and then enlarged; half of them are coded again, lightly."""
-SHARP = 0.6
+MAX_SMALL_SCALE = 0.6
 """Largest scale for portraits below 512 pixels, which may be soft at full size."""
 
 
@@ -164,7 +164,7 @@ def _jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
 # --- pictures ---
 
 
-def toned(image: U8, r: np.random.Generator) -> U8:
+def change_tones(image: U8, r: np.random.Generator) -> U8:
     out = image.astype(np.float32) / 255
     if r.uniform() < 0.5:
         out = out ** float(r.uniform(0.7, 1.6))
@@ -178,7 +178,7 @@ def toned(image: U8, r: np.random.Generator) -> U8:
     return np.ascontiguousarray((out[:, ::-1] if r.uniform() < 0.5 else out) * 255 + 0.5).astype(np.uint8)
 
 
-def bent(image: U8, r: np.random.Generator) -> U8:
+def warp(image: U8, r: np.random.Generator) -> U8:
     """Warps a picture by some percent, so that one person resembles many."""
     if r.uniform() < 0.3:
         return image
@@ -349,7 +349,7 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
         given = [single_image.noise(t, coding.sigma, r, blur, 0.8) for t in truths]
         if coding.grain:
             truths = given
-    if r.uniform() < TWICE and coding.codec != "none":
+    if r.uniform() < TWICE_SHARE and coding.codec != "none":
         first = draw_coding(r, pixels)
         if first.codec != "none" and len(once := coded(given, first)) == len(given):
             given = [image for image, _ in once]
@@ -358,7 +358,7 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
 
 def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list[Sample]:
     """Makes the patches of a film; ``kept`` caches photographs."""
-    empty = r.uniform() < WITHOUT_FACE
+    empty = r.uniform() < FACELESS_SHARE
     if empty:
         image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))
         px = 0.0
@@ -370,10 +370,10 @@ def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list
         px = float(np.exp(r.uniform(np.log(26), np.log(142)))) if r.uniform() < 0.75 else float(r.uniform(100, 230))
         scale = px / (0.556 * image.shape[0])
         if image.shape[0] < 512:
-            scale = min(scale, SHARP)
+            scale = min(scale, MAX_SMALL_SCALE)
             px = scale * 0.556 * image.shape[0]
-        image = bent(toned(image, r), r)
-        if r.uniform() < GROUNDS:
+        image = warp(change_tones(image, r), r)
+        if r.uniform() < BACKGROUND_SHARE:
             image = _behind(image, _ground(r, kept), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
@@ -384,11 +384,11 @@ def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list
     shift = r.normal(0, 0.12 * side, 2)
     places = [(side / 2 + shift[0] + p[0], side / 2 + shift[1] + p[1], float(p[2]), float(np.exp(p[3]))) for p in path]
     truths = render(image, scale, places, side)
-    if r.uniform() < SOFT:
+    if r.uniform() < SOFT_SHARE:
         camera = draw_webcam(r)
         truths = [camera(t, r) for t in truths]
     truths, given, coding = before_coding(truths, r)
-    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED and not empty else coded(given, coding)
+    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED_SHARE and not empty else coded(given, coding)
     if len(seen) != len(truths):
         return []
     out: list[Sample] = []

@@ -51,9 +51,9 @@ CLOSE = ("blind", "h265", "native")
 """Kinds with one face per film that fills the canvas."""
 NATIVE_PX = (90.0, 420.0)
 """Side of the crop in a film coded at its own size: faces of 50 to 230 pixels."""
-REDUCED = 1.5
+MIN_REDUCTION = 1.5
 """Minimum reduction of a portrait in such a film, for a sharp truth."""
-LIVELY = 0.7
+LIVELY_SHARE = 0.7
 """Share of faces in sequences that turn, blink and speak."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
@@ -153,11 +153,11 @@ def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
     return single_image.noise(image, rec.sigma, rng, rec.noise_blur, rec.grey)
 
 
-def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
+def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
     """Yields (frame number, clean, degraded) of frames in ``keep``, at canvas size. Other frames are only
     coded."""
     if rec.kind == "native":
-        yield from first_stage_films.degraded(film, times, keep)
+        yield from first_stage_films.degrade(film, times, keep)
         return
     width, height = film.size
     size = (int(width * rec.scale / 2) * 2, int(height * rec.scale / 2) * 2)
@@ -231,10 +231,10 @@ def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: flo
 
 
 def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tuple[int, Actor, Film]:
-    """Films a face like `close_film`, reducing its portrait at least by `REDUCED`."""
+    """Films a face like `close_film`, reducing its portrait at least by `MIN_REDUCTION`."""
     while True:
         px = float(np.exp(r.uniform(*np.log(NATIVE_PX))))
-        if faces[k := int(r.integers(len(faces)))].px >= px * REDUCED:
+        if faces[k := int(r.integers(len(faces)))].px >= px * MIN_REDUCTION:
             break
     side = 16 * int(np.ceil(px * r.uniform(1.0, 1.4) / 16))
     centre = (side / 2 + r.normal(0, 3), side / 2 + r.normal(0, 3))
@@ -286,7 +286,7 @@ def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder 
 
 def liveliness(r: np.random.Generator) -> float:
     """Draws how much a face turns, blinks and speaks, 0..1."""
-    return float(r.random()) if r.random() < LIVELY else 0.0
+    return float(r.random()) if r.random() < LIVELY_SHARE else 0.0
 
 
 def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:
@@ -296,7 +296,7 @@ def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.rando
     step = 1.0 if r.random() < 0.8 else 0.0
     keep = {int(r.integers(0, 3)), int(r.integers(3, 6)), int(r.integers(6, 9)), count - 1}
     out: list[Pair] = []
-    for i, clean, seen in degraded(film, rec, [step * j for j in range(count)], keep):
+    for i, clean, seen in degrade(film, rec, [step * j for j in range(count)], keep):
         for k, actor in picked:
             m = jitter(actor.matrix(step * i), r)
             out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, rec.crf)))

@@ -16,7 +16,7 @@ import numpy as np
 
 from rtface.geometry.transforms import apply
 from training.crop_space import F32, F64, U8, at, cut, roi, similarity
-from training.data.film_pairs import CLOSE, KINDS, cast, close_film, degraded, draw_recipe, liveliness, shards, store
+from training.data.film_pairs import CLOSE, KINDS, cast, close_film, degrade, draw_recipe, liveliness, shards, store
 from training.data.moving_face import Actor
 from training.data.portraits import Face
 
@@ -28,7 +28,7 @@ SHARD = 32
 SHARES = {"call": 0.32, "heavy": 0.22, "light": 0.05, "camera": 0.05, "tv": 0.04, "clean": 0.02,
           "blind": 0.20, "h265": 0.10, "native": 2.00}  # fmt: skip
 """Relative frequency of each kind."""
-HIDDEN = 0.12
+HIDDEN_SHARE = 0.12
 """Default share of faces behind an obstacle."""
 
 
@@ -43,7 +43,7 @@ class Clip:
     meta: tuple[int, float, int, float]
 
 
-class Tremble:
+class TrackerErrors:
     """Alignment errors of a tracker over time: an offset, a slow drift, and jitter."""
 
     def __init__(self, r: np.random.Generator) -> None:
@@ -87,7 +87,7 @@ def motion(actor: Actor, now: tuple[float, F64], before: tuple[float, F64]) -> F
     return (positions - cells).reshape(h // 8, w // 8, 2).astype(np.float32)
 
 
-def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: float = HIDDEN) -> list[Clip]:
+def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: float = HIDDEN_SHARE) -> list[Clip]:
     """Films some of ``faces`` (one if ``kind`` is in `CLOSE`). Cuts ``FRAMES`` successive frames of each. In other
     kinds, a share ``hidden`` has an obstacle."""
     if kind in CLOSE:
@@ -105,17 +105,17 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: flo
         crf = 0.0
     else:
         recipe = draw_recipe(kind, r)
-        frames = list(degraded(film, recipe, times, set(range(lead, lead + FRAMES))))
+        frames = list(degrade(film, recipe, times, set(range(lead, lead + FRAMES))))
         crf = recipe.crf
         if len(frames) < FRAMES:
             return []
     x, y, w, h = roi(SIZE)
     clips: list[Clip] = []
     for k, actor, obstacle in picked:
-        tremble, before = Tremble(r), None
+        tracker_errors, before = TrackerErrors(r), None
         pictures, flows, covers = [], [], []
         for i, clean, seen in frames:
-            m = at(tremble.of(actor.matrix(times[i])), SIZE)
+            m = at(tracker_errors.of(actor.matrix(times[i])), SIZE)
             pictures.append(np.stack([cut(p, m, SIZE, (x, y, w, h)) for p in (clean, seen)]))
             flows.append(motion(actor, (times[i], m), before or (times[i], m)).astype(np.float16))
             before = times[i], m
@@ -132,7 +132,7 @@ def film_clips(faces: list[Face], r: np.random.Generator, kind: str, hidden: flo
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--hidden", type=float, default=HIDDEN, help="share of the faces with an obstacle in front")
+    p.add_argument("--hidden", type=float, default=HIDDEN_SHARE, help="share of the faces with an obstacle in front")
     shares = np.array(list(SHARES.values())) / sum(SHARES.values())
     for a, faces, r, base in shards(p, "sequences", SHARD):
         clips: list[Clip] = []

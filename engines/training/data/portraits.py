@@ -64,7 +64,7 @@ def _rank(identity: str) -> str:
     return hashlib.sha256(f"{SPLIT_SEED}:{identity}".encode()).hexdigest()
 
 
-def normalised(name: str) -> str:
+def normalise(name: str) -> str:
     """Normalises a name for comparing identities: lower case, letters, digits, hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
@@ -80,7 +80,7 @@ def load_faces(root: Path) -> list[Face]:
             for row in csv.DictReader(f):
                 if not allowed(row["source_repo"], row["licence"]):
                     continue
-                name = normalised(row["identity"] or row["file"])
+                name = normalise(row["identity"] or row["file"])
                 path = root / folder / row["file"]
                 faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, row["gray"] == "1"))
     if not faces:

@@ -35,16 +35,16 @@ from rtface.protocols import View
 from rtface.util.av_arrays import image_from_array
 from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
 from training.data import coded_pairs
-from training.data.coded_pairs import CELL, render, toned
+from training.data.coded_pairs import CELL, change_tones, render
 from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces, split, tuning_people
 from training.evaluation.truths import FACE_BOX
 
 SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
-ENLARGED = 0.35
+ENLARGED_SHARE = 0.35
 """Share of films that are enlarged after coding."""
 ENGINES = ("rtface-m", "rtface-s")
-SMALL = 150.0
+MAX_SMALL_PX = 150.0
 """Maximum face width for the small engine, pixels."""
 
 
@@ -63,13 +63,13 @@ def rows(
     number: int, face: Portrait, network: CodedNetwork, engines: dict[str, Any], r: np.random.Generator
 ) -> list[Any]:
     """Makes the rows of a film."""
-    enlarged = bool(r.uniform() < ENLARGED)
+    enlarged = bool(r.uniform() < ENLARGED_SHARE)
     px = float(np.exp(r.uniform(*np.log((50, 260) if enlarged else (30, 200)))))
     scale = px / ((FACE_BOX[2] - FACE_BOX[0]) * 512)
     speed = 10 ** r.uniform(-1.5, 0.5)
     path = np.cumsum(r.normal(0, 1, (FRAMES, 4)) * [speed, speed, 0.004 * speed, 0.003 * speed], 0)
     places = [(SIDE / 2 + x, SIDE / 2 + y, float(a), float(np.exp(z))) for x, y, a, z in path]
-    image = toned(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
+    image = change_tones(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
     truths = render(image, scale, places, SIDE)
     truths, given, coding = coded_pairs.before_coding(truths, r)
     seen = (coded_pairs.enlarged_after if enlarged else lambda i, c, _: coded_pairs.coded(i, c))(given, coding, r)
@@ -86,7 +86,7 @@ def rows(
     matrices = [similarity(scale * zoom, angle, (x, y), 512) for x, y, angle, zoom in places]
     samples: list[Any] = []
     for name, engine in engines.items():
-        if name == "rtface-s" and px > SMALL:
+        if name == "rtface-s" and px > MAX_SMALL_PX:
             continue
         engine.reset()
         shown = [engine(c, faces=[apply(m, TEMPLATE_512) + 0.5]) for c, m in zip(cleaned, matrices, strict=True)]

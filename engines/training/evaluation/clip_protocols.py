@@ -33,13 +33,13 @@ SETS = {"tuning": TUNING, "set-aside": SET_ASIDE}
 
 PROTOCOLS = {"real/call": (0.5, 3.0, 31.0), "real/heavy": (0.25, 6.0, 33.0)}
 """Protocol → scale, σ of the noise in code values, and crf."""
-CROP = 400
+CROP_PX = 400
 """Assumed side of every clip's face crop, pixels."""
-LEAST = 8
+MIN_FRAMES = 8
 """Minimum number of frames with one face in a clip."""
 
 
-def chosen(paths: list[Path], which: str) -> list[Path]:
+def choose_clips(paths: list[Path], which: str) -> list[Path]:
     """Lists clip files: given ones, and in folders the set ``which`` of `SETS`.
 
     Raises:
@@ -97,7 +97,7 @@ def decoded(path: Path) -> Iterator[U8]:
             yield shown(frame, "center")
 
 
-def watch(path: Path, frames: int, cache: Path | None = None) -> Clip:
+def load_clip(path: Path, frames: int, cache: Path | None = None) -> Clip:
     """Loads a clip from its first face, while the largest is tracked.
 
     Args:
@@ -105,7 +105,7 @@ def watch(path: Path, frames: int, cache: Path | None = None) -> Clip:
         cache: folder for matrices, so that a clip is tracked once.
 
     Raises:
-        ValueError: fewer than `LEAST` such frames; the message names the clip.
+        ValueError: fewer than `MIN_FRAMES` such frames; the message names the clip.
     """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     kept = cache / f"{path.stem}-{digest[:12]}-{frames}.npz" if cache else None
@@ -117,8 +117,8 @@ def watch(path: Path, frames: int, cache: Path | None = None) -> Clip:
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.savez(kept, first=first, matrices=np.array(matrices).reshape(-1, 2, 3))
-    if len(matrices) < LEAST:
-        raise ValueError(f"{path.name} shows one face for {len(matrices)} frames, and {LEAST} are needed")
+    if len(matrices) < MIN_FRAMES:
+        raise ValueError(f"{path.name} shows one face for {len(matrices)} frames, and {MIN_FRAMES} are needed")
     return Clip(path.stem, digest, list(islice(decoded(path), first, first + len(matrices))), matrices)
 
 
@@ -141,12 +141,12 @@ def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
 # --- protocols ---
 
 
-def shot_of(clip: Clip, protocol: str) -> Shot:
+def degrade_clip(clip: Clip, protocol: str) -> Shot:
     """Degrades a clip by one of `PROTOCOLS`."""
     share, sigma, crf = PROTOCOLS[protocol]
     rng = np.random.default_rng([7, zlib.crc32(clip.name.encode()), list(PROTOCOLS).index(protocol)])
     size = clip.clean[0].shape[1::-1]
-    scale = min(1.0, share * CROP / clip.side)
+    scale = min(1.0, share * CROP_PX / clip.side)
     less = tuple(int(n * scale / 2) * 2 for n in size)
     small = (np.asarray(cv2.resize(f, less, interpolation=cv2.INTER_AREA), np.uint8) for f in clip.clean)
     frames = video_codec.through((single_image.noise(f, sigma, rng, 0, 0.3) for f in small), *video_codec.x264(crf))

@@ -29,9 +29,9 @@ SKIN = slice(round(0.42 * SIDE), round(0.6 * SIDE))
 """Rows and columns of skin in an aligned portrait."""
 SHARES = {"strong": (0.7, 1.0), "weak": (0.4, 0.55)}
 """Ranges of a fade's progress."""
-FILMS, PICTURES = 200, (1, 12)
+FILM_COUNT, PICTURES = 200, (1, 12)
 """Films per kind, and pictures per film."""
-ABSORBED = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
+ABSORPTION = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
 """Density of the cyan, magenta and yellow dye (columns) in red, green and blue (rows)."""
 LARGEST_DENSITY = 2.6
 FADES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -53,7 +53,7 @@ LOOKS: dict[str, Callable[[Array], Array]] = {
     "under water": lambda v: np.array([0, 0.06, 0.12]) + encoded(linear(v) * [0.4, 0.8, 0.9]) * 0.85,
 }
 """Grades and light that change intact pictures."""
-LEARNT = ("teal and orange", "bleach bypass", "tungsten", "red light", "under water")
+TRAINING_LOOKS = ("teal and orange", "bleach bypass", "tungsten", "red light", "under water")
 """Those of `LOOKS` in training; matte ones look like fading."""
 
 
@@ -65,13 +65,13 @@ def encoded(t: Array) -> Array:
     return np.where(t <= 0.0031308, 12.92 * t, 1.055 * np.maximum(t, 0.0031308) ** (1 / 2.4) - 0.055).clip(0, 1)
 
 
-def faded(v: Array, name: str, share: float) -> Array:
+def fade(v: Array, name: str, share: float) -> Array:
     """Fades the dyes of a picture 0…1, rounded to 8 bits."""
     kept, stain = (np.array(value) for value in FADES[name])
     least = 10**-LARGEST_DENSITY
     density = -np.log10(linear(v) * (1 - least) + least)
-    dyes = density @ np.linalg.inv(ABSORBED).T * (1 - (1 - kept) * share)
-    return np.rint(255 * encoded(10 ** -(dyes @ ABSORBED.T + stain * share))) / 255
+    dyes = density @ np.linalg.inv(ABSORPTION).T * (1 - (1 - kept) * share)
+    return np.rint(255 * encoded(10 ** -(dyes @ ABSORPTION.T + stain * share))) / 255
 
 
 def best_line(before: Array, after: Array) -> Array:
@@ -122,11 +122,11 @@ def fit(sound: Sequence[Array], rng: np.random.Generator) -> dict[str, NDArray[n
     lines: list[Array] = []
     for v in sound:
         intact = measures(v)
-        look = LOOKS[str(rng.choice(LEARNT))](v).clip(0, 1)
+        look = LOOKS[str(rng.choice(TRAINING_LOOKS))](v).clip(0, 1)
         inputs += [intact, intact, measures(look)]
         lines += [np.zeros((3, 2))] * 3
         for _ in range(DRAWS):
-            old = faded(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
+            old = fade(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
             inputs.append(measures(old))
             lines.append(best_line(old, v))
     x, y = np.array(inputs), np.array(lines).reshape(-1, 6)
@@ -178,17 +178,17 @@ def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -
     return row
 
 
-def counted(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+def evaluate(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """Evaluates intact, graded and faded films of ``pictures`` pictures."""
-    films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILMS)]
+    films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILM_COUNT)]
     truth = [film[0] for film in films]
     rows = [count("sound", films, truth)]
     for name, look in LOOKS.items():
         rows.append(count(f"sound, {name}", [[look(v).clip(0, 1) for v in film] for film in films], truth))
     for name in FADES:
         for word, (low, high) in SHARES.items():
-            shares = rng.uniform(low, high, FILMS)
-            old = [[faded(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
+            shares = rng.uniform(low, high, FILM_COUNT)
+            old = [[fade(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
             rows.append(count(f"{name}, {word}", old, truth))
     return rows
 
@@ -209,7 +209,7 @@ def main() -> None:
     if args.out is None:
         return
     kept = [v for name, v in named.items() if part_of(name) == 1]
-    rows = [row for pictures in PICTURES for row in counted(kept, pictures, rng)]
+    rows = [row for pictures in PICTURES for row in evaluate(kept, pictures, rng)]
     args.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -15,11 +15,11 @@ from training.evaluation.truths import LUMA, Truth, oval_of
 from training.losses.weight_files import VARIABLE
 
 Row = dict[str, float]
-HARMED = -0.05
+HARMED_DB = -0.05
 """Gain in dB below which a clip counts as harmed."""
 FLOOR = 1e-2
 """Smallest mean squared error that counts, code values²: 68 dB."""
-JUDGED = 3
+IDENTITY_FRAMES = 3
 """Frames for identity and ST-LPIPS."""
 
 
@@ -51,15 +51,15 @@ class Judge:
         """Returns mean cosine and distance to the truth. ``same``: the default's gain in cosine."""
         row: Row = {}
         last = len(truth.frames) - 1
-        for n in {int(v) for v in np.linspace(truth.first, last, JUDGED)} if self.edgeface else ():
+        for n in {int(v) for v in np.linspace(truth.first, last, IDENTITY_FRAMES)} if self.edgeface else ():
             want, *films = (cut(f[n], truth.matrices[n], 512) for f in (truth.frames, coded, default))
             for name, shown in zip(("input", "default"), films, strict=True):
                 row.setdefault(f"{name}_identity", 0.0)
-                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, want)) / JUDGED
+                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, want)) / IDENTITY_FRAMES
                 if self.st_lpips:
                     a, b = (picture.astype(np.float32) / 255 for picture in (shown, want))
                     row.setdefault(f"{name}_lpips", 0.0)
-                    row[f"{name}_lpips"] += self.st_lpips.distance(a, b, oval_mask(512)) / JUDGED
+                    row[f"{name}_lpips"] += self.st_lpips.distance(a, b, oval_mask(512)) / IDENTITY_FRAMES
         return row | ({"same": row["default_identity"] - row["input_identity"]} if row else {})
 
 
@@ -141,7 +141,7 @@ def summary(rows: Sequence[Row]) -> Row:
         values = [row[key] for row in rows if key in row]
         out[key] = float(np.mean(values))
         out[f"worst {key}"] = max(values) if key in _HIGHER_IS_WORSE else min(values)
-    out["harmed"] = float(np.mean([row["default"] < HARMED for row in rows]))
+    out["harmed"] = float(np.mean([row["default"] < HARMED_DB for row in rows]))
     return out
 
 

@@ -35,10 +35,10 @@ import rtface
 from rtface.util.paths import CONFIG
 from training.data.portraits import Face, load_faces
 from training.degradation.coded_film import LEVELS, decoded, level
-from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, chosen, watch
+from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, choose_clips, load_clip
 from training.evaluation.figures import Judge, Ruler, summary, table
-from training.evaluation.runs import enhanced, film_of
-from training.evaluation.truths import SHARP, WIDTH, Truth, people, portrait, sharpness
+from training.evaluation.runs import enhance, level_film
+from training.evaluation.truths import MIN_SHARPNESS, WIDTH, Truth, people, portrait, sharpness
 
 DEFAULT = {
     "portraits": (*(f"h264/{crf}" for crf in (18, 22, 27, 31, 36)), "hevc/27", "vp8/200k", "mpeg2/4", "mpeg2/18",
@@ -58,7 +58,7 @@ def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator
             truth = portrait(face, width)
         except ValueError:
             continue
-        if sharpness(truth) >= SHARP:
+        if sharpness(truth) >= MIN_SHARPNESS:
             truth.name, count = f"face {number}", count - 1
             yield truth
 
@@ -68,14 +68,14 @@ def sources(a: argparse.Namespace) -> Iterator[tuple[str, Truth | Clip]]:
     if a.faces:
         for truth in sharp_portraits(people(load_faces(a.faces), a.people), a.count, a.width):
             yield "portraits", truth
-    for path in chosen(a.clips, a.people)[: a.count]:
+    for path in choose_clips(a.clips, a.people)[: a.count]:
         try:
-            yield "clips", watch(path, CLIP_FRAMES, a.cache / "tracks" if a.cache else None)
+            yield "clips", load_clip(path, CLIP_FRAMES, a.cache / "tracks" if a.cache else None)
         except ValueError as error:
             print(f"left out: {error}", flush=True)
 
 
-def installed(folder: Path, scratch: Path) -> str:
+def install(folder: Path, scratch: Path) -> str:
     """Links an engine's folder into ``scratch`` as settings folder. Returns its name for runs."""
     (scratch / "engines").mkdir(parents=True)
     (scratch / "engines" / "measured").symlink_to(folder.resolve())
@@ -83,13 +83,13 @@ def installed(folder: Path, scratch: Path) -> str:
     return "measured"
 
 
-def measured(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
+def measure_at(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
     """Measures a source at a level."""
-    truth, how, film = film_of(source, name, cache / "coded")
+    truth, how, film = level_film(source, name, cache / "coded")
     # rtface reads stills, as JPEG decoders differ in chroma upsampling.
     untouched = {"correct": "never"}
-    coded = enhanced(film, cache, how, untouched)[0] if how.still else list(decoded(film, how.siting))
-    default, expected = enhanced(film, cache, how, options)
+    coded = enhance(film, cache, how, untouched)[0] if how.still else list(decoded(film, how.siting))
+    default, expected = enhance(film, cache, how, options)
     row = Ruler(truth).row(coded, default) | judge.row(truth, coded, default)
     row |= {"expected": expected, "missed": abs(expected - row["default"])}
     return {"clip": truth.name, "level": name, "width": truth.width, **row}
@@ -139,11 +139,11 @@ def main() -> None:
             for name in set(asked) - set(PROTOCOLS):
                 level(name)
             if a.model:
-                options["engine"] = installed(a.model, Path(folder) / "settings")
+                options["engine"] = install(a.model, Path(folder) / "settings")
             judge = Judge()
             for kind, source in sources(a):
                 for name in asked or DEFAULT[kind]:
-                    row = measured(source, name, options, judge, a.cache or Path(folder))
+                    row = measure_at(source, name, options, judge, a.cache or Path(folder))
                     rows.setdefault(kind, []).append(row)
                     print(f"{kind} {row['clip']} {name}: {row['default']:+.2f}", file=sys.stderr, flush=True)
         except (rtface.RtfaceError, OSError, ValueError) as e:

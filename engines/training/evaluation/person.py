@@ -12,8 +12,8 @@ counts as 0 dB and ×1.
 | ``h264/22`` … | the clip halved by area and coded at that size |
 
 - **own**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
-- **identity**: distance to the truth relative to *shipped*, mean of every `EVERY`-th frame: rtface's recogniser, and
-  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error between frames, relative to *shipped*.
+- **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame: rtface's
+  recogniser, and with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: the error's change between frames, relative.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ import numpy as np
 
 from training.crop_space import TEMPLATE_512, U8, cut
 from training.degradation.coded_film import coded_film, decoded, level
-from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, chosen, watch
+from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, choose_clips, load_clip
 from training.evaluation.figures import Ruler
-from training.evaluation.runs import enhanced, film_of
+from training.evaluation.runs import enhance, level_film
 
 GAP_S = 3.0
 """Minimum seconds between learnt and tested parts."""
-LEARN_S, TEST_S, LEAST_TEST_S = 3.0, 1.2, 0.6
+LEARN_S, TEST_S, MIN_TEST_S = 3.0, 1.2, 0.6
 """Minimum seconds to learn from; maximum and minimum seconds to test."""
-LEAST_TAKES = 3
+MIN_TAKES = 3
 """Minimum number of takes here: the clips are shorter than users' films should be."""
-WARM, EVERY, LONGEST = 12, 8, 1000
+WARM, IDENTITY_STEP, MAX_FRAMES = 12, 8, 1000
 """Frames before the measured ones; step between frames for identity; maximum frames of a clip."""
 LEVELS = ("real/call", "real/heavy", "h264/22", "h264/31", "mpeg2/18")
 
@@ -70,8 +70,8 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
         ValueError: the clip is too short for both.
     """
     test = min(TEST_S, frames / fps - GAP_S - LEARN_S)
-    if test < LEAST_TEST_S - 1e-6:
-        least = LEARN_S + GAP_S + LEAST_TEST_S
+    if test < MIN_TEST_S - 1e-6:
+        least = LEARN_S + GAP_S + MIN_TEST_S
         raise ValueError(f"one face for {frames / fps:.1f} s, and {least:.1f} are needed")
     first = frames - round(test * fps)
     return first - int(np.ceil(GAP_S * fps)), first
@@ -79,7 +79,7 @@ def parts(frames: int, fps: float) -> tuple[int, int]:
 
 def subject_of(path: Path, work: Path) -> Subject:
     """Splits a clip: the first part becomes a lossless film."""
-    clip = watch(path, LONGEST, work / "tracks")
+    clip = load_clip(path, MAX_FRAMES, work / "tracks")
     with av.open(str(path)) as file:
         fps = float(file.streams.video[0].average_rate or 25)
     name = "p" + "".join(c for c in path.stem if c.isalnum())
@@ -161,15 +161,15 @@ def measured(subject: Subject, protocol: str, judged: dict[str, Distance], work:
     row = {"clip": subject.clip.name, "protocol": protocol, "refused": subject.refused, **nothing}
     if subject.refused:
         return row
-    truth, how, film = film_of(subject.clip, protocol, work / "films", WARM)
+    truth, how, film = level_film(subject.clip, protocol, work / "films", WARM)
     coded, ruler = list(decoded(film, how.siting)), Ruler(truth)
-    films = [enhanced(film, work, how, options)[0] for options in ({}, {"person": (subject.name,)})]
+    films = [enhance(film, work, how, options)[0] for options in ({}, {"person": (subject.name,)})]
     shipped, personal = (ruler.row(coded, frames) for frames in films)
     row |= {"shipped": shipped["default"], "own": personal["default"] - shipped["default"]}
     row["flicker"] = personal["flicker"] / shipped["flicker"]
     for name, judge in judged.items():
         far = [np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n])
-                           for n in range(WARM, len(truth.frames), EVERY)]) for frames in films]  # fmt: skip
+                           for n in range(WARM, len(truth.frames), IDENTITY_STEP)]) for frames in films]  # fmt: skip
         row[name] = float(far[1] / far[0])
     return row
 
@@ -213,7 +213,7 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
-    selection.MIN_TAKES = LEAST_TAKES
+    selection.MIN_TAKES = MIN_TAKES
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
     os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.minutes:g}")
@@ -221,7 +221,7 @@ def main() -> None:
         protocols = [p.strip() for p in a.protocols.split(",") if p.strip()]
         for protocol in set(protocols) - set(PROTOCOLS):
             level(protocol)
-        subjects = [subject_of(path, a.work) for path in chosen(a.clips, a.people)]
+        subjects = [subject_of(path, a.work) for path in choose_clips(a.clips, a.people)]
         rows, judged = list[dict[str, Any]](), judges()
         for s in subjects:
             if not s.refused:

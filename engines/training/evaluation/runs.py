@@ -10,11 +10,11 @@ from typing import Any
 
 from training.crop_space import U8
 from training.degradation.coded_film import Level, coded_film, decoded, level
-from training.evaluation.clip_protocols import PROTOCOLS, Clip, shot_of
-from training.evaluation.truths import Truth, halved
+from training.evaluation.clip_protocols import PROTOCOLS, Clip, degrade_clip
+from training.evaluation.truths import Truth, halve
 
 
-def film_of(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
+def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
     """Returns truth, level and cached coded film of a source.
 
     Args:
@@ -23,10 +23,10 @@ def film_of(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tu
         first: first measured frame of a clip.
     """
     if isinstance(source, Clip) and name in PROTOCOLS:
-        shot = shot_of(source, name)
+        shot = degrade_clip(source, name)
         truth, how = Truth(source.name, shot.clean, shot.matrices, first), level("clean/0")
         return truth, how, film_file(replace(truth, frames=shot.seen), how, folder)
-    truth, how = replace(halved(source), first=first) if isinstance(source, Clip) else source, level(name)
+    truth, how = replace(halve(source), first=first) if isinstance(source, Clip) else source, level(name)
     if how.still:
         truth = replace(truth, frames=truth.frames[:1], matrices=truth.matrices[:1], first=0)
     return truth, how, film_file(truth, how, folder)
@@ -53,7 +53,7 @@ def _digest(*parts: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
+def enhance(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
     """Restores a file by ``rtface.run``, through a lossless file. Also returns the report's expected gain in dB for the
     longest track, 0 without one."""
     import rtface

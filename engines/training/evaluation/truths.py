@@ -6,8 +6,8 @@
 | ``clips`` | a real clip halved by area, 40 frames; some are coded or soft, so that smoothing gains and sharpness loses |
 
 Each frame of a portrait is resampled once from the photograph (bicubic samples half a pixel apart, averaged over the
-frame's pixel), so that the truth is as sharp as after area reduction. Portraits with fine detail below `SHARP` in the
-oval are rejected.
+frame's pixel), so that the truth is as sharp as after area reduction. Portraits with fine detail below `MIN_SHARPNESS`
+in the oval are rejected.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ FRAMES, WARM = 24, 12
 """Frames of a portrait's film; unmeasured frames at its start."""
 REDUCTION = 2.0
 """Minimum number of photograph pixels per pixel of the truth."""
-SHARP = 4.0
+MIN_SHARPNESS = 4.0
 """Minimum standard deviation of the truth's fine detail, code values of luma."""
-EDGE = 24
+EDGE_PX = 24
 """Width of the transition to the background along the photograph's border, pixels of 512."""
-LEAST_PX = 384
+MIN_PX = 384
 
 
 @dataclass
@@ -65,9 +65,9 @@ class Truth:
 
 
 def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
-    """Picks a colour picture per person, of `LEAST_PX` px or more. New people do not change the hash order."""
+    """Picks a colour picture per person, of `MIN_PX` px or more. New people do not change the hash order."""
     first: dict[str, Face] = {}
-    for face in sorted((f for f in faces if f.px >= LEAST_PX and not f.gray), key=lambda f: f.path.name):
+    for face in sorted((f for f in faces if f.px >= MIN_PX and not f.gray), key=lambda f: f.path.name):
         first.setdefault(face.identity, face)
     return sorted(first.values(), key=lambda f: hashlib.sha256(f"rtface-native-{salt}:{f.identity}".encode()).digest())
 
@@ -107,7 +107,7 @@ def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
     for t in range(frames):
         x, y = ((size[k] - 1) / 2 + _way(speed[k], sway, pace, phase[k], t) for k in (0, 1))
         matrix = similarity(side / 512 * float(np.exp(zoom * t)), float(angle + turn * t), (float(x), float(y)), 512)
-        truth.frames.append(resampled(picture, matrix, wall))
+        truth.frames.append(resample(picture, matrix, wall))
         truth.matrices.append(matrix)
     return truth
 
@@ -122,7 +122,7 @@ def _up(pixels: float, step: int) -> int:
     return step * int(np.ceil(max(pixels, 96) / step))
 
 
-def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
+def resample(picture: U8, matrix: F64, ground: U8) -> U8:
     """Renders a canonical picture over a background. Each pixel is the picture's mean over its area."""
     height, width = ground.shape[:2]
     source = len(picture)
@@ -134,7 +134,7 @@ def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
     m *= dense
     m[:, 2] += (dense - 1) / 2
     u, v = places(matrix, (width, height))
-    alpha = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / EDGE, 0, 1)[..., None]
+    alpha = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / EDGE_PX, 0, 1)[..., None]
     x, y, w, h = cv2.boundingRect((alpha[..., 0] > 0).astype(np.uint8))
     m[:, 2] -= (x * dense, y * dense)
     big = cv2.warpAffine(picture, m, (w * dense, h * dense), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -158,7 +158,7 @@ def oval_of(matrix: F64, size: tuple[int, int]) -> F32:
     return np.asarray(cv2.remap(oval_mask(512), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
-def fine(image: U8 | F32) -> F32:
+def fine_detail(image: U8 | F32) -> F32:
     """Extracts fine detail: luma less a Gaussian of one pixel, code values."""
     luma = np.asarray(image.astype(np.float32) @ LUMA.astype(np.float32), np.float32)
     return luma - np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.0), np.float32)
@@ -168,13 +168,13 @@ def sharpness(truth: Truth) -> float:
     """Measures the deviation of fine detail in the first measured frame's oval."""
     image, matrix = truth.frames[truth.first], truth.matrices[truth.first]
     oval = oval_of(matrix, (image.shape[1], image.shape[0]))
-    return float(np.sqrt(np.average(fine(image) ** 2, weights=oval)))
+    return float(np.sqrt(np.average(fine_detail(image) ** 2, weights=oval)))
 
 
 # --- clips ---
 
 
-def halved(clip: Clip) -> Truth:
+def halve(clip: Clip) -> Truth:
     """Halves a real clip's frames by area."""
     height, width = (4 * (n // 4) for n in clip.clean[0].shape[:2])
     half = (width // 2, height // 2)

@@ -19,7 +19,7 @@ import torch
 
 from rtface.engine.coded_network import LIGHT, PATH
 from training.export.calibrate_int8 import bounds, show_inputs, write
-from training.loop.train_coded import UNKNOWN
+from training.loop.train_coded import UNKNOWN_SHARE
 from training.model.coded import step_planes
 
 EXACT = ("stem", "/head", "error", "up.0", "join.0", "dec.0", "up.1", "join.1", "down")
@@ -37,7 +37,7 @@ def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, An
         with np.load(path) as data:
             for number in r.choice(len(data["seen"]), count // 8, replace=False):
                 steps = torch.from_numpy(data["steps"][number].astype(np.float32))[None]
-                steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN else steps
+                steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN_SHARE else steps
                 image = np.ascontiguousarray(data["seen"][number].transpose(2, 0, 1)[None], np.float32) / 255
                 request.infer({"image": image, "steps": step_planes(steps).numpy()})
                 for place, row in zip(which, ranges, strict=True):

@@ -30,13 +30,13 @@ from training.export.recipe_text import EXACT
 QUANTILE = 0.9999
 """Quantile of a crop's values that bounds its range."""
 
-CLEAN = 8
+SHARP_STEP = 8
 """Step between crops that are also shown undegraded: sharp faces give larger values."""
 
-MOST = 0.8
+SHARP_SHARE = 0.8
 """Share of undegraded crops within the ranges."""
 
-CLIPPED = 0.005
+MAX_CLIPPED = 0.005
 """Maximum clipped share of any convolution's input for goldens that judge int8."""
 
 
@@ -121,10 +121,10 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
             for row, values in zip(ranges, inputs, strict=True):
                 low, high = bounds(values)
                 row[:] = min(row[0], low), max(row[1], high)
-        if place % CLEAN == 0:
+        if place % SHARP_STEP == 0:
             sharp += [[bounds(v) for v in inputs] for inputs in probe(planes(whole(truth, probe.recipe.input.size)))]
     # The extremes would make the ranges several times as wide, and coarser for other values.
-    low, high = np.quantile(sharp, 1 - MOST, 0)[:, 0], np.quantile(sharp, MOST, 0)[:, 1]
+    low, high = np.quantile(sharp, 1 - SHARP_SHARE, 0)[:, 0], np.quantile(sharp, SHARP_SHARE, 0)[:, 1]
     ranges[:, 0], ranges[:, 1] = np.minimum(ranges[:, 0], low), np.maximum(ranges[:, 1], high)
     judging: list[int] = []
     goldens = np.load(folder / "golden.npz")
@@ -134,7 +134,7 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
         worst = max(float(np.mean((v < low) | (v > high)))
                     for inputs in probe(*steps) for v, (low, high) in zip(inputs, ranges, strict=True))  # fmt: skip
         print(f"golden {number}: {worst:.2%} clipped where most is")
-        if worst <= CLIPPED:
+        if worst <= MAX_CLIPPED:
             judging.append(number)
     return {
         "weights": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),

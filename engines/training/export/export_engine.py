@@ -30,10 +30,10 @@ from training.export.golden_crops import as_floats, golden_crops, in_steps
 from training.export.recipe_text import CONTROLLED, GRID, VERSION, memory_text, recipe_text
 from training.loop.initial_weights import HALF, weights
 from training.model.networks import DAMPING, Medium, Small, Whole, build
-from training.model.recurrence import STATE, Past, opening
+from training.model.recurrence import STATE_CHANNELS, Past, empty_past
 
 NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
-FP16 = 55.0
+MIN_FP16_DB = 55.0
 """Minimum dB of the network in fp16 throughout."""
 
 
@@ -87,7 +87,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     past = [2, 3, *reversed(roi(GRID)[2:])]
     shapes = {"crop": [2, 3, h, w]}
     if memory:
-        shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
+        shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE_CHANNELS, past[2] // 8, past[3] // 8]}
         shapes |= {"shrunk": past} if size != GRID else {}
     if engine in CONTROLLED:
         shapes["fidelity"] = [2, 1]
@@ -122,7 +122,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     if not plan.worst < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {plan.worst}")
     safe = in_half(net, crops)
-    if safe < FP16:
+    if safe < MIN_FP16_DB:
         raise RuntimeError(f"in fp16 it reaches {safe:.1f} dB only: TensorRT would have to keep layers in fp32")
     golden = out / "golden.npz.tmp"
     with golden.open("wb") as f:
@@ -146,7 +146,7 @@ def in_half(net: Small | Medium, crops: U8) -> float:
     given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
     past = None
     if net.core.trust is not None:
-        past = opening(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
+        past = empty_past(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
         past = Past(past.picture, torch.ones_like(past.known), past.state)
     halved = None if past is None else Past(*(part.half() for part in past))
     with torch.no_grad():

@@ -24,13 +24,13 @@ from training.loop.checkpoints import Ema, resume, save
 from training.loop.initial_weights import weights
 from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
-from training.loop.sequences import Batch, Clips, joined, mirrored
+from training.loop.sequences import Batch, Clips, join, mirror
 from training.losses.restoration import Loss
-from training.model.recurrence import Align, Carry, Past, drift, opening
+from training.model.recurrence import Align, Carry, Past, drift, empty_past
 
-KEPT = (0.7, 0.95)
+KEPT_SHARES = (0.7, 0.95)
 """Range of the past's share kept between frames."""
-RESTORED = (0.1, 0.5)
+RESTORED_SHARES = (0.1, 0.5)
 """Range of an answer's share of the truth."""
 DRIFTED = 0.6
 """Share of clips with a misaligned past at the start."""
@@ -52,23 +52,23 @@ class Motion(nn.Module):
         return self.core["carry"](past, flow)
 
 
-def varied(b: Batch, r: np.random.Generator) -> Batch:
+def augment_clip(b: Batch, r: np.random.Generator) -> Batch:
     """Augments clips: grey, flipped, shifted, in other light. Otherwise, alignment memorises a few thousand
     clips."""
     if r.random() < 0.5:
-        b = mirrored(b)
+        b = mirror(b)
     upside, (dy, dx) = bool(r.random() < 0.5), (int(v) for v in r.integers(-16, 17, 2))
     shares = torch.from_numpy(r.dirichlet((3, 6, 1)).astype(np.float32))
     gain, bias = float(np.exp(r.normal(0, 0.2))), float(r.normal(0, 0.08))
     pictures: list[Tensor] = []
     for picture in (b.truth, b.seen):
         grey = (picture * shares[:, None, None]).sum(2, keepdim=True) * gain + bias
-        pictures.append(shifted(grey.flip(3) if upside else grey, dy, dx))
+        pictures.append(shift(grey.flip(3) if upside else grey, dy, dx))
     flow = b.flow.flip(3) * torch.tensor([1.0, -1.0])[:, None, None] if upside else b.flow
-    return Batch(*pictures, shifted(flow, round(dy / 8), round(dx / 8)), b.cover, b.clean)
+    return Batch(*pictures, shift(flow, round(dy / 8), round(dx / 8)), b.cover, b.clean)
 
 
-def shifted(z: Tensor, dy: int, dx: int) -> Tensor:
+def shift(z: Tensor, dy: int, dx: int) -> Tensor:
     """Shifts N×T×C×h×w down and right, mirrored at the edges."""
     a, c = abs(dy), abs(dx)
     h, w = z.shape[-2:]
@@ -76,13 +76,13 @@ def shifted(z: Tensor, dy: int, dx: int) -> Tensor:
     return wide[..., a - dy : a - dy + h, c - dx : c - dx + w].reshape(z.shape)
 
 
-def stray(difference: Tensor, weight: Tensor) -> Tensor:
+def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
     """Averages lengths of N×2×h/8×w/8, weighted by 1×1×h×w: N values, pixels."""
     length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
     return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
-def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
+def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
     """Measures the mean flow error of all frames but the first: N values, pixels.
 
     The flow must move the past to the face's present position, and so correct the kept misalignment of earlier flows. A
@@ -90,7 +90,7 @@ def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: T
     misalignment of the past (``recurrence.drift``).
     """
     answers = b.seen + way * (b.truth - b.seen)
-    past, misplaced = opening(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
+    past, misplaced = empty_past(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
     off: list[Tensor] = []
     for t in range(b.seen.shape[1]):
         with torch.autocast(answers.device.type, torch.bfloat16):
@@ -102,7 +102,7 @@ def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: T
             past = Past(picture, torch.ones_like(past.known), state.float())
             continue
         flow = flow.float()
-        off.append(stray(flow - b.flow[:, t] + misplaced, weight))
+        off.append(flow_error(flow - b.flow[:, t] + misplaced, weight))
         flow = flow.detach()
         picture = keep * net.carry(past.picture, flow) + (1 - keep) * answers[:, t]
         past = Past(picture, past.known, state.float())
@@ -131,10 +131,10 @@ class Stage:
     def work(self, net: nn.Module, piece: int) -> tuple[Tensor, float]:
         """Measures the flow error on a few clips; ``piece`` seeds their choice."""
         r = np.random.default_rng([self.a.seed, piece])
-        drawn = [varied(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
+        drawn = [augment_clip(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
         wrong = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
-        past_options = float(r.uniform(*KEPT)), float(r.uniform(*RESTORED)), wrong
-        off = follow(net, joined(drawn), self.weight, *past_options).mean()
+        past_options = float(r.uniform(*KEPT_SHARES)), float(r.uniform(*RESTORED_SHARES)), wrong
+        off = clip_error(net, join(drawn), self.weight, *past_options).mean()
         return 100 * off * PIECE / self.a.batch, float(off.detach())
 
     def learn(self) -> float:
@@ -154,7 +154,7 @@ class Stage:
     def judge(self, clips: Clips) -> float:
         """Measures the averaged weights' flow error in pixels on people set aside."""
         with self.ema.used(self.net):
-            off = [follow(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
+            off = [clip_error(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
         return float(torch.cat(off).mean())
 
     def save(self) -> None:

@@ -22,7 +22,7 @@ from training.data.film_pairs import KINDS
 from training.data.shards import CLEAN, Pairs, Shards, Stream
 from training.losses.restoration import Loss
 from training.model.networks import Small
-from training.model.recurrence import Past, drift, opening
+from training.model.recurrence import Past, drift, empty_past
 
 
 @dataclass
@@ -62,29 +62,29 @@ class Clips(Shards):
         return Batch(truth[None], seen[None], motion[None], hidden[None], clean)
 
 
-def joined(clips: list[Batch]) -> Batch:
+def join(clips: list[Batch]) -> Batch:
     """Joins clips of one length to a batch."""
     parts = [(c.truth, c.seen, c.flow, c.cover, c.clean) for c in clips]
     return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def mirrored(b: Batch) -> Batch:
+def mirror(b: Batch) -> Batch:
     """Mirrors clips."""
     flow = b.flow.flip(4) * torch.tensor([-1.0, 1.0])[:, None, None]
     return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean, b.warm)
 
 
-TREMBLES = 0.6
+JITTER_SHARE = 0.6
 """Share of clips with a tracker's jitter."""
 JITTER = (0.25, 0.003, 0.005)
 """Standard deviations of a tracker's crop jitter between frames: shift (pixels of 256), scale, rotation (radians),
 measured on calls."""
 
 
-def trembling(b: Batch, r: np.random.Generator) -> Batch:
+def add_jitter(b: Batch, r: np.random.Generator) -> Batch:
     """Adds a tracker's jitter to clips: a small shift, scale and turn per frame.
 
-    It is drawn for each use of a clip, in addition to the slower errors of ``film_sequences.Tremble``.
+    It is drawn for each use of a clip, in addition to the slower errors of ``film_sequences.TrackerErrors``.
     """
     n, length, _, h, w = b.seen.shape
     moves, grows, turns = JITTER
@@ -142,14 +142,14 @@ class ClipStream:
             b = self.clips.get(self.clips.draw(r), int(r.integers(0, most - warm + 1)), warm + self.length)
             if r.random() < self.clean_share:
                 b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
-            drawn.append(mirrored(b) if r.random() < 0.5 else b)
-        b = joined(drawn)
+            drawn.append(mirror(b) if r.random() < 0.5 else b)
+        b = join(drawn)
         b.warm = warm
-        return trembling(b, r) if r.random() < TREMBLES else b
+        return add_jitter(b, r) if r.random() < JITTER_SHARE else b
 
     def _fill(self) -> None:
         while True:
-            step = [self._some(min(TOGETHER, self.count)) for _ in range(max(1, self.count // TOGETHER))]
+            step = [self._some(min(CLIPS_PER_PIECE, self.count)) for _ in range(max(1, self.count // CLIPS_PER_PIECE))]
             if self.singles is not None:
                 truth, seen, clean = next(self.singles)
                 n, _, h, w = truth.shape
@@ -178,7 +178,7 @@ def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None
     it drifts.
     """
     out: list[FrameOutput] = []
-    past = opening(b.seen[:, 0])
+    past = empty_past(b.seen[:, 0])
     for t in range(b.seen.shape[1]):
         x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
         learns = torch.is_grad_enabled() and t >= b.warm
@@ -200,16 +200,16 @@ ALIGNMENT = 1.0
 TEMPORAL = 0.3
 """Weight of changes of the error between frames."""
 
-AHEAD = 0.4
+MAX_AHEAD = 0.4
 """Maximum advance of the past over a single frame's answer, at the start of every other clip."""
 
-TOGETHER = 2
+CLIPS_PER_PIECE = 2
 """Clips per piece of a thread, a fifth faster than single ones."""
 
-USUAL = 0.02
+USUAL_ERROR = 0.02
 """Usual error (Charbonnier) of an input."""
 
-OCCLUSION = 5.0
+OCCLUSION_WEIGHT = 5.0
 """Weight of occlusion relative to uncertainty in the heads' loss."""
 
 Look = Callable[[Tensor, Tensor], Tensor]
@@ -219,7 +219,7 @@ Look = Callable[[Tensor, Tensor], Tensor]
 def weight_of(given: Tensor, clean: Tensor, clean_weight: float) -> Tensor:
     """Weights N samples by the error (Charbonnier) of their inputs ``given``. The remaining share counts, because good
     material has as much to lose as bad has to gain. Clean samples weigh ``clean_weight`` more."""
-    return (1 + clean_weight * clean) * 2 * USUAL / (USUAL + given)
+    return (1 + clean_weight * clean) * 2 * USUAL_ERROR / (USUAL_ERROR + given)
 
 
 def clip_loss(
@@ -230,7 +230,7 @@ def clip_loss(
     Errors are after the colour lock. ``look``: a perceptual distance and its weight, for one random frame of the batch
     (it costs as much as ten frames).
     """
-    ahead = max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD
+    ahead = max(0.0, float(torch.rand(())) * 2 - 1) * MAX_AHEAD
     film = unroll(net, b, ahead, drift(len(b.truth)).to(b.seen.device) if ahead else None)
     learnt = range(b.warm, b.truth.shape[1])
     given = torch.stack([loss.charbonnier(b.seen[:, t] - b.truth[:, t]) for t in learnt])
@@ -267,7 +267,7 @@ def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tenso
     scale = heads[:, :1].clamp(-8, 0)
     doubt = left * torch.exp(-scale) + scale
     hidden = F.binary_cross_entropy_with_logits(heads[:, 1:], cover, reduction="none")
-    return ((doubt + OCCLUSION * hidden) * oval).mean((1, 2, 3))
+    return ((doubt + OCCLUSION_WEIGHT * hidden) * oval).mean((1, 2, 3))
 
 
 @torch.no_grad()

@@ -31,13 +31,13 @@ from training.data.coded_pairs import CODECS, PATCH
 from training.loop.muon import orthogonal
 from training.model.coded import CELL, NETWORKS, CodedNet, step_planes
 
-FIRST, LAST = 2e-3, 2e-5
+FIRST_RATE, LAST_RATE = 2e-3, 2e-5
 SIDE = 128
 """Side of the parts of patches in a batch."""
 EVERY_S = 60.0
-AVERAGE = 0.999
+AVERAGE_DECAY = 0.999
 """Decay of the averaged weights."""
-UNKNOWN = 0.3
+UNKNOWN_SHARE = 0.3
 """Share of patches with hidden quantiser steps."""
 FLOOR = (0.4 / 255) ** 2
 """Squared rounding error, added to each patch's before the logarithm."""
@@ -45,13 +45,13 @@ LUMA = (0.299, 0.587, 0.114)
 LUMA_SHARE = 0.5
 """Share of luma in the loss: colour errors are less visible."""
 ERROR_WEIGHT = 1.0
-GOOD, OFTEN = 5.0, 3
+GOOD_ERROR, GOOD_REPEATS = 5.0, 3
 """Squared error in code values below which a patch is good; frequency factor of good patches."""
-COARSE, MORE = 4.5, 2
+COARSE_STEP, COARSE_REPEATS = 4.5, 2
 """Mean log2 of quantiser steps from which a patch is coarse; frequency factor of coarse patches and of codecs that
 filter well (`FINE`): the mean over all patches hardly shows losses there."""
 FINE = [CODECS.index(name) for name in ("libx265", "libvpx-vp9", "libsvtav1")]
-AREA, LEAST = 4, (0.2 / 255) ** 2
+AREA_CELLS, MIN_ERROR = 4, (0.2 / 255) ** 2
 """Side in cells of areas with predicted mean errors; constant added to those errors."""
 
 
@@ -82,9 +82,9 @@ class Pairs:
             self.pictures[first : first + count], self.steps[first : first + count] = pair, step
             self.codecs[first : first + count] = meta[:count, 0].astype(np.int64)
             error = ((pair[:, 0].float() - pair[:, 1]) ** 2).mean((1, 2, 3))
-            coarse = (torch.isfinite(step).all((1, 2)) & (step.mean((1, 2)) > COARSE)).cpu().numpy()
+            coarse = (torch.isfinite(step).all((1, 2)) & (step.mean((1, 2)) > COARSE_STEP)).cpu().numpy()
             coarse |= np.isin(self.codecs[first : first + count], FINE)
-            often = np.where(error.cpu().numpy() < GOOD, OFTEN, np.where(coarse, MORE, 1))
+            often = np.where(error.cpu().numpy() < GOOD_ERROR, GOOD_REPEATS, np.where(coarse, COARSE_REPEATS, 1))
             self.count = first + count
             self.order = np.concatenate([self.order, np.repeat(np.arange(first, first + count), often)])
         return self.count
@@ -109,8 +109,8 @@ class Pairs:
         ]
         cells = torch.arange(side // CELL, device=self.device)
         steps = self.steps[numbers.view(-1, 1, 1), (y + cells).unsqueeze(2), (x + cells).unsqueeze(1)]
-        steps = torch.where(chance(UNKNOWN).view(-1, 1, 1), math.nan, steps)
-        pair, steps = toned(pair.float(), steps, chance(0.5), r)
+        steps = torch.where(chance(UNKNOWN_SHARE).view(-1, 1, 1), math.nan, steps)
+        pair, steps = change_tones(pair.float(), steps, chance(0.5), r)
         colours = torch.argsort(torch.rand((size, 3), **on), 1)
         colours = torch.where(chance(0.25).unsqueeze(1), colours, torch.arange(3, device=self.device))
         pair = pair.gather(-1, colours.view(-1, 1, 1, 1, 3).expand_as(pair))
@@ -128,7 +128,7 @@ class Pairs:
         return seen, truth, steps
 
 
-def toned(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
+def change_tones(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
     """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255. Scales steps like errors."""
     size, device = len(pair), pair.device
     random = torch.rand((3, size), generator=r, device=device)
@@ -168,8 +168,8 @@ def losses(net: nn.Module, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[
     before, after = cell_error(seen, truth), cell_error(out, truth)
     patch = after.mean((1, 2))
     picture = (1 - LUMA_SHARE) * torch.log(patch + FLOOR) + LUMA_SHARE * torch.log(luma_error(out, truth) + FLOOR)
-    wanted = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA) + LEAST
-    predicted = F.avg_pool2d(torch.exp(log_error), AREA) + LEAST
+    wanted = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA_CELLS) + MIN_ERROR
+    predicted = F.avg_pool2d(torch.exp(log_error), AREA_CELLS) + MIN_ERROR
     miss = F.smooth_l1_loss(torch.log(predicted), torch.log(wanted), beta=0.5)
     return picture.mean(), miss, before.mean((1, 2)), patch.detach()
 
@@ -229,9 +229,9 @@ class Learner:
     def step(self, done: float) -> None:
         """Learns from ``inputs``; ``done`` is the share of the time, 0..1."""
         self.steps += 1
-        rate = LAST + (self.top - LAST) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate = LAST_RATE + (self.top - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
         self.rate.fill_(rate * min(1.0, self.steps / 100))
-        self.decay.fill_(min(AVERAGE, (1 + self.steps) / (10 + self.steps)))
+        self.decay.fill_(min(AVERAGE_DECAY, (1 + self.steps) / (10 + self.steps)))
         if self.inputs[0].device.type != "cuda":
             self._step()
             return
@@ -295,7 +295,7 @@ def validate(net: nn.Module, pairs: Pairs, with_steps: bool) -> dict[str, float]
         "worst": gain.min(),
         "luma": luma.mean(),
         "miss": miss.mean(),
-        "coarse": gain[steps > COARSE].mean(),
+        "coarse": gain[steps > COARSE_STEP].mean(),
     }
     figures |= {name: gain[codecs == number].mean() for number, name in enumerate(CODECS) if (codecs == number).any()}
     return {name: round(float(value), 3) for name, value in figures.items()}
@@ -331,7 +331,7 @@ def main() -> None:
         cores = [path for path in a.core if path.name.startswith(f"{name}-")]
         for path in cores:
             net.load_state_dict(torch.load(path, map_location="cpu")["ema"])
-        learners[name] = Learner(net, FIRST * (0.5 if cores else 1.0), inputs)
+        learners[name] = Learner(net, FIRST_RATE * (0.5 if cores else 1.0), inputs)
         print(f"{name}: {sum(p.numel() for p in net.parameters())} weights{', continued' if cores else ''}", flush=True)
     best: dict[str, float] = defaultdict(lambda: -math.inf)
     looked, step = time.monotonic(), 0
@@ -343,7 +343,7 @@ def main() -> None:
             one.step(done)
         step += 1
         if step == 5:  # not while a graph is captured
-            threading.Thread(target=reading, args=(pairs, device), daemon=True).start()
+            threading.Thread(target=read_shards, args=(pairs, device), daemon=True).start()
         if device.type == "cuda" and step % 20 == 0:
             torch.cuda.synchronize()
         if done >= 1 or time.monotonic() - looked > EVERY_S:
@@ -365,7 +365,7 @@ def main() -> None:
             break
 
 
-def reading(pairs: Pairs, device: torch.device) -> None:
+def read_shards(pairs: Pairs, device: torch.device) -> None:
     """Reads new shards endlessly, on a separate stream."""
     with torch.cuda.stream(torch.cuda.Stream()) if device.type == "cuda" else torch.no_grad():
         while True:

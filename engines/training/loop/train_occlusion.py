@@ -4,8 +4,8 @@
 --valid runs/clips-hidden-valid --out runs/occlusion.pt --minutes 12``
 
 Only `networks.Occlusion` learns, on single frames, from features of a finished core, which stays fixed. Sequences come
-from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented (`changed`),
-because portraits lack lookalikes of objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
+from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented, because
+portraits lack lookalikes of objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor, nn
 
 from training.data.shards import Pairs
 from training.loop.initial_weights import weights
-from training.loop.sequences import Clips, mirrored
+from training.loop.sequences import Clips, mirror
 from training.losses.restoration import Loss
 from training.model.networks import build
 
-FREE = 0.4
+FREE_SHARE = 0.4
 """Share of frames from pairs, without objects."""
-OUTSIDE = 0.1
+OUTSIDE_WEIGHT = 0.1
 """Weight outside the face's oval."""
-SHADOWS = 0.3
+SHADOW_SHARE = 0.3
 """Share of frames with a shadow; blur and pasted objects are as frequent."""
 
 
@@ -39,11 +39,11 @@ def smooth(r: np.random.Generator, cells: int, h: int, w: int) -> Tensor:
     return F.interpolate(rough, size=(h, w), mode="bicubic", align_corners=False)
 
 
-def lit(image: Tensor, r: np.random.Generator) -> Tensor:
+def change_light(image: Tensor, r: np.random.Generator) -> Tensor:
     """Changes the light of 1×3×h×w: brightness, sometimes a shadow, rarely grey."""
     *_, h, w = image.shape
     light = 0.35 * float(r.random()) * smooth(r, 3, h, w)
-    if r.random() < SHADOWS:
+    if r.random() < SHADOW_SHARE:
         y, x = torch.meshgrid(torch.arange(h) - h / 2, torch.arange(w) - w / 2, indexing="ij")
         angle = r.uniform(0, 2 * np.pi)
         along = x * np.cos(angle) + y * np.sin(angle) + 12 * smooth(r, 4, h, w)[0, 0]
@@ -52,7 +52,7 @@ def lit(image: Tensor, r: np.random.Generator) -> Tensor:
     return image.mean(1, keepdim=True).expand_as(image) if r.random() < 0.1 else image
 
 
-def moved(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
+def move(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Rotates, shifts, scales and compresses both sideways, like a turning head."""
     angle, scale = np.deg2rad(r.normal(0, 7)), np.exp(r.normal(0, 0.08))
     dx, dy, turn = r.normal(0, 0.05), r.normal(0, 0.05), r.normal(0, 0.15)
@@ -67,7 +67,7 @@ def moved(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor,
             F.grid_sample(cover, grid(*cover.shape[-2:]), "bilinear", "border", align_corners=False))  # fmt: skip
 
 
-def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
+def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
     """Blurs 1×3×h×w by motion of up to 15 pixels."""
     length, angle = r.uniform(2, 15), r.uniform(0, np.pi)
     kernel = torch.zeros(17, 17)
@@ -77,26 +77,26 @@ def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
     return F.conv2d(padded, kernel.expand(3, 1, 17, 17), groups=3)
 
 
-def changed(
+def augment_frame(
     image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Augments a frame 1×3×h×w and its cover 1×1×h/4×w/4: light, motion, blur. May paste an enlarged part of the frame
     ``other`` at ``shape``."""
-    if r.random() < SHADOWS:
+    if r.random() < SHADOW_SHARE:
         hidden = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)
         k, y, x = int(r.integers(2, 4)), int(r.integers(0, 80)), int(r.integers(0, 80))
         *_, h, w = image.shape
         part = F.interpolate(other[..., y : y + h // k + 1, x : x + w // k + 1], size=(h, w), mode="bicubic",
                              align_corners=False).clamp(0, 1)  # fmt: skip
-        part = lit(part, r)
+        part = change_light(part, r)
         image = image + hidden * (part - image)
         cover = torch.maximum(cover, shape)
     if r.random() < 0.6:
-        image, cover = moved(image, cover, r)
+        image, cover = move(image, cover, r)
     if r.random() < 0.6:
-        image = lit(image, r)
-    if r.random() < SHADOWS:
-        image = streaked(image, r)
+        image = change_light(image, r)
+    if r.random() < SHADOW_SHARE:
+        image = blur_motion(image, r)
     return image.clamp(0, 1), cover
 
 
@@ -109,13 +109,13 @@ class Frames:
 
     def one(self) -> tuple[Tensor, Tensor]:
         r = self.rng
-        if r.random() < FREE:
+        if r.random() < FREE_SHARE:
             truth, seen = self.pairs.batch([self.pairs.draw(r)])
             image = truth if r.random() < 0.15 else seen
             cover = image.new_zeros(1, 1, image.shape[2] // 4, image.shape[3] // 4)
             return (image.flip(3), cover) if r.random() < 0.5 else (image, cover)
         b = self.clips.get(self.clips.draw(r), int(r.integers(self.clips.shards[0][0].shape[1])), 1)
-        b = mirrored(b) if r.random() < 0.5 else b
+        b = mirror(b) if r.random() < 0.5 else b
         return (b.truth if r.random() < 0.1 else b.seen)[:, 0], b.cover
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
@@ -123,13 +123,13 @@ class Frames:
         for _ in range(count):
             image, cover = given = self.one()
             if self.other is not None and self.rng.random() < 0.5:
-                image, cover = changed(image, cover, *self.other, self.rng)
+                image, cover = augment_frame(image, cover, *self.other, self.rng)
             self.other = given if given[1].any() else self.other
             drawn.append((image, cover))
         return torch.cat([d[0] for d in drawn]), torch.cat([d[1] for d in drawn])
 
 
-def area(logits: Tensor, hidden: Tensor) -> float:
+def roc_area(logits: Tensor, hidden: Tensor) -> float:
     """Computes the area under the ROC curve of N logits. ``hidden``: N covers, 0..1."""
     on, off = logits[hidden > 0.99], logits[hidden < 0.01]
     rank = torch.cat([on, off]).argsort().argsort()[: len(on)].double()
@@ -158,7 +158,7 @@ def main() -> None:
     assert part is not None
     clips, pairs, valid = Clips(a.clips), Pairs(a.pairs, 256), Clips(a.valid)
     oval = F.avg_pool2d(Loss(256).get_buffer("mask"), 4)
-    weight = (oval / oval.max() + OUTSIDE).expand(a.batch, -1, -1, -1)
+    weight = (oval / oval.max() + OUTSIDE_WEIGHT).expand(a.batch, -1, -1, -1)
     frames, opt = Frames(clips, pairs, a.seed), torch.optim.AdamW(part.parameters(), a.lr, weight_decay=1e-3)
 
     def predict(image: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ def main() -> None:
             inside = (oval > 0.5 * oval.max()).expand_as(b.cover)
             logits.append(predict(b.seen[:, 0])[inside])
             hidden.append(b.cover[inside])
-    print(f"people set aside: area under the ROC curve {area(torch.cat(logits), torch.cat(hidden)):.4f}")
+    print(f"people set aside: area under the ROC curve {roc_area(torch.cat(logits), torch.cat(hidden)):.4f}")
     a.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"ema": state | {f"core.occlusion.{k}": v for k, v in part.state_dict().items()}}, a.out)
 

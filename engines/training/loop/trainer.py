@@ -19,13 +19,13 @@ from training.loop.dead_channels import dead_channels, revive
 from training.loop.initial_weights import weights
 from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
-from training.loop.sequences import AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
+from training.loop.sequences import MAX_AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
 from training.losses.adversarial import Adversary
-from training.losses.restoration import UNEVEN, Loss, uneven
+from training.losses.restoration import UNEVEN_WEIGHT, Loss, uneven
 from training.model.networks import Medium, Small, build
-from training.model.recurrence import Past, opening
+from training.model.recurrence import Past, empty_past
 
-AVERAGE, MAX_NORM, JUDGED = 0.999, 20.0, 256
+AVERAGE_DECAY, MAX_NORM, MAX_VALIDATION = 0.999, 20.0, 256
 """Decay of averaged weights; gradient clipping norm; maximum number of validation items."""
 PAST_SHARE = 0.75
 """Share of samples with a past when ``rtface-m`` learns."""
@@ -70,7 +70,7 @@ class Trainer:
             frozen = bool(a.freeze) and any(part in name for part in a.freeze.split(","))
             p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
-        self.ema = Ema(self.net, AVERAGE)
+        self.ema = Ema(self.net, AVERAGE_DECAY)
         self.images, self.path = 0, a.run / "last.pt"
         left = resume(self.path, self.net, self.opt, self.ema)
         self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
@@ -100,7 +100,7 @@ class Trainer:
             return None
         half, right = F.avg_pool2d(seen, 2), F.avg_pool2d(truth, 2)
         way, dice = torch.rand(2, len(seen), 1, 1, 1, device=seen.device)
-        return Past(half.lerp(right, AHEAD * way), (dice < PAST_SHARE).float(), opening(half).state)
+        return Past(half.lerp(right, MAX_AHEAD * way), (dice < PAST_SHARE).float(), empty_past(half).state)
 
     def run_net(
         self, net: torch.nn.Module, truth: Tensor, seen: Tensor, past: Past | None = None
@@ -132,7 +132,7 @@ class Trainer:
         total = (loss * weight + 0.002 * gate).sum() / self.a.batch
         total = total + self.impression(shown, truth) * len(seen) / self.a.batch
         if self.adversary is not None:
-            total = total + UNEVEN * uneven(shown) * len(seen) / self.a.batch
+            total = total + UNEVEN_WEIGHT * uneven(shown) * len(seen) / self.a.batch
             total = total + self.adversary.pull(seen, shown, truth, total)
         with torch.no_grad():
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
@@ -200,12 +200,12 @@ class Trainer:
             if isinstance(data, Pairs):
                 return self.pair_figures(data)
             assert isinstance(self.net, Small)
-            return clip_figures(self.loss, self.net, data, JUDGED)
+            return clip_figures(self.loss, self.net, data, MAX_VALIDATION)
 
     def pair_figures(self, pairs: Pairs) -> dict[str, Any]:
         """Measures gain in dB by kind, and the preservation of clean faces."""
         gains, clean, small = np.zeros(0), [], []
-        count = min(JUDGED, len(pairs.index))
+        count = min(MAX_VALIDATION, len(pairs.index))
         kinds = pairs.kinds[:count]
         for i in range(0, count, 16):
             truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))

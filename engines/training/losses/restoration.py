@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from rtface.correct.colour import CHROMA_LIMIT, COLOURLESS, GRID, LUMA_LIMIT
 from training.crop_space import F32, oval_mask, roi
 
-RAW = 0.15
+RAW_WEIGHT = 0.15
 """Weight of the unlocked colour's error on the lock's grid: keeps the raw answer near the face's colours."""
-FEATURES = 3.0
+FEATURE_WEIGHT = 3.0
 """Weight of eyes and mouth relative to the rest: a twentieth of the oval, but most of the identity."""
 EYES_AND_MOUTH = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502, 0.725, 0.125, 0.07))
 """Ellipses in the canonical crop: centre and half axes (x, y), fractions of its side."""
 EPSILON = 0.02
 """Error, of 0..1, below which Charbonnier's loss is nearly quadratic. A smaller value approaches a sum of magnitudes,
 whose optimum is the median: almost no correction where a network is unsure."""
-FLOOR = 0.2
+OUTSIDE_WEIGHT = 0.2
 """Weight of the region outside the oval, which other masks (the mesh's forehead) may show."""
 
 
@@ -75,7 +75,7 @@ def features(size: int) -> F32:
     return mask
 
 
-UNEVEN = 1.0
+UNEVEN_WEIGHT = 1.0
 """Weight of `uneven` in the loss of a vivid network."""
 
 
@@ -101,8 +101,8 @@ class Loss(nn.Module):
         self.cell, self.bands = size // GRID, bands
         mask = torch.from_numpy(oval_mask(size)[y : y + h, x : x + w].copy())[None, None]
         self.register_buffer("mask", mask / mask.mean(), persistent=False)
-        wide = FLOOR + (1 - FLOOR) * mask
-        wide = wide * (1 + (FEATURES - 1) * torch.from_numpy(features(size)[y : y + h, x : x + w].copy()))
+        wide = OUTSIDE_WEIGHT + (1 - OUTSIDE_WEIGHT) * mask
+        wide = wide * (1 + (FEATURE_WEIGHT - 1) * torch.from_numpy(features(size)[y : y + h, x : x + w].copy()))
         self.register_buffer("weight", wide / wide.mean(), persistent=False)
 
     def charbonnier(self, e: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class Loss(nn.Module):
         shown = crop + shape(residual, self.cell, chroma_limit(crop, self.cell))
         e = shown - truth
         square = ((e.detach() ** 2) * self.mask).mean((1, 2, 3))  # pyright: ignore
-        total = self.charbonnier(e) + RAW * self.charbonnier(raw)
+        total = self.charbonnier(e) + RAW_WEIGHT * self.charbonnier(raw)
         for weight in self.bands:
             total = total + weight * self.charbonnier(highpass(e))
             e = F.avg_pool2d(e, 2)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.model.layers import Block, Bounded, Enlarge, MidBand, Spread, Unpatterned, Up, Window, fold, fresh, unfold
-from training.model.recurrence import MOTION, Align, Carry, Past, Trust
+from training.model.recurrence import MOTION_CHANNELS, Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
 """Factor of the head's output, so that an optimiser step changes pixels little."""
@@ -153,7 +153,7 @@ class Core(nn.Module):
             flow, state = self.align(x, past)
         moved = self.carry(past.picture, flow)
         change = fold(moved - x)
-        trust = self.trust(y0, change, residual, state[:, -MOTION:], past.known)
+        trust = self.trust(y0, change, residual, state[:, -MOTION_CHANNELS:], past.known)
         heads = torch.cat([self.doubt(y0), self.occlusion(x0, x1, x2)], 1)
         return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, heads, state)
 

@@ -19,7 +19,7 @@ from training.crop_space import roi
 from training.losses.restoration import luma
 from training.model.layers import Block, LowPass, Spread, Up, fold, fresh, magnifier
 
-REACH = 8.0
+MAX_MOTION_PX = 8.0
 """Maximum motion of a face within its crop between frames, pixels of 256."""
 
 
@@ -35,16 +35,16 @@ class Past(NamedTuple):
     state: Tensor
 
 
-MOTION = 40
+MOTION_CHANNELS = 40
 """Channels of the state that remember motion."""
-STATE = 64 + MOTION
+STATE_CHANNELS = 64 + MOTION_CHANNELS
 """Channels of the state: the previous frame, grey, folded by 8; then motion."""
 
 
-def opening(picture: Tensor) -> Past:
+def empty_past(picture: Tensor) -> Past:
     """Returns the empty past of a face's first frame, N×3×192×176."""
     n, _, h, w = picture.shape
-    return Past(picture, picture.new_zeros(n, 1, 1, 1), picture.new_zeros(n, STATE, h // 8, w // 8))
+    return Past(picture, picture.new_zeros(n, 1, 1, 1), picture.new_zeros(n, STATE_CHANNELS, h // 8, w // 8))
 
 
 class Align(nn.Module):
@@ -61,16 +61,16 @@ class Align(nn.Module):
         w0, w1, w2 = widths
         self.look = fresh(nn.Conv2d(48, w0, 3, padding=1), 2.0)
         self.down0 = fresh(nn.Conv2d(w0, w1, 2, stride=2), 2**0.5)
-        self.expect = fresh(nn.Conv2d(MOTION, w1, 1), 0.0)
+        self.expect = fresh(nn.Conv2d(MOTION_CHANNELS, w1, 1), 0.0)
         self.fine = nn.ModuleList(Block(w1, 0) for _ in range(2))
         self.down1 = fresh(nn.Conv2d(w1, w2, 2, stride=2))
         self.coarse = nn.ModuleList(Block(w2, 0) for _ in range(2))
         self.up = Up(w2, w1)
         self.both = Block(w1, 0)
-        self.recall = fresh(nn.Conv2d(w1 + MOTION, 2 * MOTION, 3, padding=1), 0.7)
+        self.recall = fresh(nn.Conv2d(w1 + MOTION_CHANNELS, 2 * MOTION_CHANNELS, 3, padding=1), 0.7)
         self.head_coarse = fresh(nn.Conv2d(w2, 2, 3, padding=1), 0.0)
         self.head_fine = fresh(nn.Conv2d(w1, 2, 3, padding=1), 0.0)
-        self.head_motion = fresh(nn.Conv2d(MOTION, 2, 3, padding=1), 0.0)
+        self.head_motion = fresh(nn.Conv2d(MOTION_CHANNELS, 2, 3, padding=1), 0.0)
 
     def forward(self, crop: Tensor, past: Past) -> tuple[Tensor, Tensor]:
         now, kept = (fold(2 * (p if p.shape[1] == 1 else luma(p)) - 1) for p in (crop, past.picture))
@@ -89,7 +89,7 @@ class Align(nn.Module):
         flow = flow + self.head_fine(y) + self.head_motion(motion)
         # A first frame has nothing to compare with, so it says nothing about motion.
         state = torch.cat([F.pixel_unshuffle(now, 2), motion * past.known], 1)
-        return REACH * torch.tanh(flow / REACH), state
+        return MAX_MOTION_PX * torch.tanh(flow / MAX_MOTION_PX), state
 
 
 class Carry(nn.Module):
@@ -123,7 +123,7 @@ class Carry(nn.Module):
         return warped.to(picture.dtype)
 
 
-DRIFT = 0.8
+DRIFT_PX = 0.8
 """Approximate misalignment of the kept picture after a minute, pixels of 256."""
 
 
@@ -133,12 +133,12 @@ def drift(n: int, dice: torch.Generator | None = None) -> Tensor:
     Training clips are short, so they begin with the drift of a long film.
     """
     _, _, w, h = roi(256)
-    far = DRIFT * torch.randn(n, 1, 1, 1, generator=dice).abs()
+    far = DRIFT_PX * torch.randn(n, 1, 1, 1, generator=dice).abs()
     rough = far * torch.randn(n, 2, 4, 4, generator=dice)
     return F.interpolate(rough, size=(h // 8, w // 8), mode="bicubic", align_corners=False)
 
 
-CALM, NOISY = 12 / 255, 24 / 255
+MIN_DIFFERENCE, MAX_DIFFERENCE = 12 / 255, 24 / 255
 """Bounds of the usual difference between past and frame, without events."""
 
 
@@ -151,7 +151,7 @@ LOW_SHARE = 0.3
 stills, 0.3 gains 0.02 to 0.09 more than 0."""
 
 
-MOST = 0.9
+MAX_TRUST = 0.9
 """Maximum trust in the past, so that its errors fade after some ten frames: training clips are too short to teach
 that."""
 
@@ -171,7 +171,7 @@ class Trust(nn.Module):
         self.here = fresh(nn.Conv2d(width, hidden, 1), 0.7)
         self.change = fresh(nn.Conv2d(48, hidden, 3, padding=1), 0.7)
         self.weigh = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
-        self.sure = fresh(nn.Conv2d(MOTION, hidden, 1), 0.0)
+        self.sure = fresh(nn.Conv2d(MOTION_CHANNELS, hidden, 1), 0.0)
         self.spread, self.low = Spread(), LowPass(BAND, LOW_SHARE - 1)
         shares = torch.tensor([0.299, 0.587, 0.114]).repeat_interleave(16) / 16
         self.register_buffer("mean", shares.reshape(1, 48, 1, 1), persistent=False)
@@ -179,12 +179,12 @@ class Trust(nn.Module):
     def forward(self, features: Tensor, change: Tensor, residual: Tensor, motion: Tensor, has_past: Tensor) -> Tensor:
         sure = F.interpolate(self.sure(motion), scale_factor=2.0, mode="nearest")
         trust = torch.sigmoid(self.weigh(F.relu(self.here(features) + self.change(8 * change) + sure)))
-        return MOST * trust * self.agreement((change - residual).detach()) * has_past
+        return MAX_TRUST * trust * self.agreement((change - residual).detach()) * has_past
 
     def agreement(self, way: Tensor) -> Tensor:
         """Returns agreement of two folded pictures from their difference: N×1×48×44, 0..1."""
         differ = F.conv2d(way, self.mean).abs()
-        level = (2.5 * differ.mean((2, 3), keepdim=True)).clamp(CALM, NOISY)
+        level = (2.5 * differ.mean((2, 3), keepdim=True)).clamp(MIN_DIFFERENCE, MAX_DIFFERENCE)
         return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
 
     def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
