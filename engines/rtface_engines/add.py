@@ -203,7 +203,7 @@ def _add_from_url(
     ui.output.log(f"fetching {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
         log.warning(
-            "%s is not encrypted and has no published SHA-256: whoever is on the way could change it", shown(url)
+            "%s is not encrypted and has no published SHA-256: it could be changed in transit", shown(url)
         )
     try:
         file = download(PublishedFile(url, published.bytes, sha256), target, ui.fetched)

@@ -53,7 +53,7 @@ def read_contents(path: Path) -> Contents:
             return _safetensors(path, file)
     if head[257:262] == b"ustar":
         raise InputError(
-            "{path} is of a PyTorch older than 0.2; load it there and save it anew with torch.save",
+            "{path} is of a PyTorch older than 0.2; load it there and save it again with torch.save",
             code="checkpoint_old",
             path=path,
         )

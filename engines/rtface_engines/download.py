@@ -162,7 +162,7 @@ class _Download:
 
     def _kept(self) -> str:
         return (
-            f"what has come ({self._received / 1e6:.1f} MB) is kept, and the same command goes on"
+            f"what has come ({self._received / 1e6:.1f} MB) is kept, and the same command resumes"
             if self._received
             else ("try again later, or get the file elsewhere and give it with --from")
         )

@@ -156,8 +156,8 @@ def inspect(path: Path) -> GenericNetwork:
     if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
         takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
         raise InputError(
-            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), perhaps "
-            "one number beside it, and an output of the same shape; this network takes {takes}; gives {gives}",
+            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), at "
+            "most one number, and an output of the same shape; this network takes {takes}; gives {gives}",
             code="onnx_shape",
             path=path,
             takes=takes,

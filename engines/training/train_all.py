@@ -107,7 +107,7 @@ def run(step: Step, done: Path) -> None:
         running.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}))
     failed = [p.returncode for p in running if p.wait() != 0]
     if failed:
-        raise SystemExit(f"{step.name} failed (exit {failed[0]}); the same command again goes on from here")
+        raise SystemExit(f"{step.name} failed (exit {failed[0]}); the same command resumes here")
     done.parent.mkdir(parents=True, exist_ok=True)
     done.touch()
 

@@ -126,7 +126,7 @@ def learn(
             share=f"{int(100 * done.share)} %",
             gained=gained,
             on=Message(
-                ", or the same command again, which goes on there: pictures of the face and what was trained stay for "
+                ", or run the same command again to continue: pictures of the face and what was trained stay for "
                 "{days} days, and 'rtface persons remove {name}' deletes them",
                 code="learn_goes_on",
                 days=f"{work.STAYS_S / 86_400:.0f}",

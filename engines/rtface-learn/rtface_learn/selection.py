@@ -45,7 +45,7 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
     """Collects takes of one person from live sources, films and photos.
 
     Args:
-        watch: see `rtface_learn.camera.of_camera`.
+        watch: see `rtface_learn.camera.record_takes`.
 
     Raises:
         InputError: a source is unusable, or shows several persons or too little of one.

@@ -64,7 +64,7 @@ def spent_s(folder: Path) -> float:
 
 
 def keep(folder: Path, seconds: float) -> bool:
-    """Keeps the folder after a total of `seconds` of training, if possible."""
+    """Keeps the folder after `seconds` of training in total. Returns whether a call can continue there."""
     (folder / _SPENT).write_text(str(seconds))
     return learned.continues(folder)
 

@@ -457,7 +457,7 @@ def test_a_call_whose_time_was_too_short_is_continued(
     training.step = 9
     for _ in range(2):
         said = run("learn", "anna", str(photos), "--yes").stderr.replace("\n", " ")
-        assert "give more --minutes, or the same command again, which goes on there" in said
+        assert "give more --minutes, or run the same command again to continue" in said
         assert learned.unfinished_names() == ["anna"] and quick == ["collect"]
     first, second = (job["seconds"] for job in training.jobs)
     assert second == first + 1.0  # which the first one took

@@ -13,7 +13,7 @@ counts as 0 dB and ×1.
 
 - **own**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
 - **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame: rtface's
-  recogniser, and with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: the error's change between frames, relative.
+  recogniser, and with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error, likewise.
 """  # noqa: E501
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def main() -> None:
     tick = images = 0
     while t.used < a.minutes * 60:
         if a.wake and t.step % a.wake == 0 and t.used < 0.7 * a.minutes * 60:
-            print(f"step {t.step}: {t.wake(pairs)} dead channels start anew", flush=True)
+            print(f"step {t.step}: {t.wake(pairs)} dead channels reset", flush=True)
         loss, gain = t.train_step(next(stream))
         images += t.images
         losses.append(loss)
