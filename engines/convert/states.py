@@ -39,9 +39,8 @@ def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
 
     `rtface engines add` has compared names and shapes. Raises ConvertError for a damaged file.
     """
-    file_state = tensors(read(file), offer.states)
-    prefix = offer.prefix
-    state = {name.removeprefix(prefix): t for name, t in file_state.items() if name.startswith(prefix)} or file_state
+    table = tensors(read(file), offer.states)
+    state = {name.removeprefix(offer.prefix): t for name, t in table.items() if name.startswith(offer.prefix)} or table
     restate = getattr(offer.code(), "restate", None)
     state = state if restate is None else restate(state)
     module.load_state_dict(state, strict=True)

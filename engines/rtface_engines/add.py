@@ -202,9 +202,7 @@ def _add_from_url(
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
     ui.output.log(f"fetching {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
-        log.warning(
-            "%s is not encrypted and has no published SHA-256: it could be changed in transit", shown(url)
-        )
+        log.warning("%s is not encrypted and has no published SHA-256: it could be changed in transit", shown(url))
     try:
         file = download(PublishedFile(url, published.bytes, sha256), target, ui.fetched)
     except DownloadError:
@@ -216,17 +214,18 @@ def _add_from_url(
             path=target,
             why=error.strerror,
         ) from error
-    file_sha256 = sha256 or digest(file)
+    pinned = sha256 or digest(file)
     if sha256 is None:
-        ui.output.log(f"its publisher names no SHA-256; {file_sha256} is taken for it from now on")
+        ui.output.log(f"its publisher names no SHA-256; {pinned} is taken for it from now on")
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:
         if file == target:  # the next attempt must not find it
             target.unlink()
         raise
-    source = SourceFile(file.name, file.stat().st_size, file_sha256, shown(url))
-    added = _add_converted(offer, file, source, place, request, ui)
+    added = _add_converted(
+        offer, file, SourceFile(file.name, file.stat().st_size, pinned, shown(url)), place, request, ui
+    )
     if file == target:  # the converted network replaces it
         shutil.rmtree(target.parent, ignore_errors=True)
     return added

@@ -75,35 +75,34 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
         _check_one(photos, shown)
         shown = _without_copies(shown, _difference, _face_difference)  # else a copy of a learnt photo could judge
         photo_embeddings = [embedding for take in shown for embedding in take.embeddings]
-        video_takes = list[Take]()
+        filmed = list[Take]()
         for number, address in enumerate(live):
-            video_takes += record_takes(address, len(files) + number, tracker, embed, watch)
+            filmed += record_takes(address, len(files) + number, tracker, embed, watch)
         for number, path in enumerate(films):
 
             def notify_share(share: float, count: int, path: Path = path) -> None:
                 what = "looking for the face in {name}, {count} takes"
                 notify(Message(what, code="learn_looking", name=path.name, count=count), share)
 
-            video_takes += takes.film_takes(path, len(photos) + number, tracker, embed, notify_share)
+            filmed += takes.film_takes(path, len(photos) + number, tracker, embed, notify_share)
     finally:
         tracker.close()
     if films or live:
         names = dict(enumerate([*(path.name for path in films), *map(str, live)], len(photos)))
-        seen = any(take.embeddings for take in video_takes)
-        video_takes = takes.person_takes(video_takes, photo_embeddings)
-        if seen and (others := sorted({*names} - {take.source for take in video_takes})):
+        seen, filmed = any(take.embeddings for take in filmed), takes.person_takes(filmed, photo_embeddings)
+        if seen and (others := sorted({*names} - {take.source for take in filmed})):
             raise InputError(
                 "{name} does not clearly show the person of the other sources; give a film that does, or leave it out",
                 code="learn_other",
                 name=names[others[0]],
             )
-        if len(video_takes) < MIN_TAKES:
+        if len(filmed) < MIN_TAKES:
             raise InputError(
                 "{name}: one face is shown large, clear and from the front for a second {count} times, and {least} are "
                 "needed; give a longer film, or one in better light",
                 code="learn_short",
                 name=", ".join(names.values()),
-                count=len(video_takes),
+                count=len(filmed),
                 least=MIN_TAKES,
             )
     elif len(kept := _without_copies(shown, _difference)) < MIN_PHOTOS:
@@ -115,7 +114,7 @@ def collect(sources: Sequence[Path | LiveAddress], notify: Progress, watch: Watc
             names=", ".join(photos[take.source].name for take in kept),
             least=MIN_PHOTOS,
         )
-    return [*shown, *video_takes]
+    return [*shown, *filmed]
 
 
 def _without_copies(shown: Sequence[Take], *changes: Callable[[Take, Take], float]) -> list[Take]:
