@@ -30,7 +30,7 @@ from rtface.frame import Frame
 from rtface.pipeline.invented import ChangedFace, InventedMaps
 from training.data.portraits import load_faces, split
 from training.degradation.coded_film import coded_frames, level
-from training.evaluation.clip_protocols import PROTOCOLS, Shot, chosen, shot_of, watch
+from training.evaluation.clip_protocols import PROTOCOLS, Shot, choose_clips, degrade_clip, load_clip
 from training.evaluation.truths import portrait
 
 FILMS = {"call": "call/2", "heavy": "heavy/4"}
@@ -64,10 +64,10 @@ class _Watched(InventedMaps):
 
 def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
     """The degraded films by protocol."""
-    for path in chosen(a.clips, "tuning" if a.what == "calibrate" else "set-aside"):
-        clip = watch(path, a.frames, a.cache)
+    for path in choose_clips(a.clips, "tuning" if a.what == "calibrate" else "set-aside"):
+        clip = load_clip(path, a.frames, a.cache)
         for protocol in PROTOCOLS:
-            yield protocol, shot_of(clip, protocol)
+            yield protocol, degrade_clip(clip, protocol)
     people = [face for face in split(load_faces(a.faces))[int(a.what == "measure")] if face.px >= 384]
     for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: a.count]):
         truth = portrait(people[int(place)], frames=FIRST + 8)

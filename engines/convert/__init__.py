@@ -1,1 +1,1 @@
-"""From a published file of weights to a network that rtface runs: see ``engines/README.md``."""
+"""Converts published weights to networks that rtface runs: see ``engines/README.md``."""

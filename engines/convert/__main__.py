@@ -1,5 +1,5 @@
-"""``python -m engines.convert --folder FOLDER --offer NAME --weights FILE --crops CROPS.npz --out DIR``: see
-``engines/README.md``. On standard output only JSON, an object a line."""
+"""Converts weights: ``python -m engines.convert`` (see ``engines/README.md``). Standard output carries only JSON, one
+object per line."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def main() -> int:
     arguments = parser.parse_args()
     out = sys.stdout
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # whatever a library has to say is not ours
+        with contextlib.redirect_stdout(sys.stderr):  # keeps output of libraries out of the JSON
             from .whole import convert
 
-            found = convert(arguments.folder, arguments.offer, arguments.weights, arguments.crops, arguments.out,
+            result = convert(arguments.folder, arguments.offer, arguments.weights, arguments.crops, arguments.out,
                             lambda stage, done: write_event(out, {"stage": stage, "done": round(done, 3)}))  # fmt: skip
     except ConvertError as error:
         write_event(out, {"error": str(error)})
@@ -35,17 +35,17 @@ def main() -> int:
         write_event(out, {"error": f"{error.filename or arguments.out}: {error.strerror or error}"})
     except MemoryError:
         write_event(out, {"error": "not enough memory to convert; close other programs and try again"})
-    except Exception as error:  # noqa: BLE001  a fault of ours or of a library: said in a line, whole on standard error
+    except Exception as error:  # noqa: BLE001  a bug here or in a library: a line of JSON, the traceback on stderr
         traceback.print_exc()
         write_event(out, {"error": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"})
     else:
-        write_event(out, {"result": found})
+        write_event(out, {"result": result})
         return 0
     return 1
 
 
-def write_event(out: TextIO, what: dict[str, Any]) -> None:
-    print(json.dumps(what), file=out, flush=True)
+def write_event(out: TextIO, event: dict[str, Any]) -> None:
+    print(json.dumps(event), file=out, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""What goes wrong while converting."""
+"""Errors of the conversion."""
 
 
 class ConvertError(Exception):
-    """Its text is one line for a user: what, where, and what to do."""
+    """Its message is one line for a user: what, where, and how to fix it."""

@@ -1,4 +1,4 @@
-"""What ``offers.toml`` says of one network, as far as converting it needs; and the network itself."""
+"""Reads an offer from ``offers.toml`` and builds its network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 @dataclass(frozen=True)
 class Offer:
-    """One entry of ``[[offers]]`` and what its architecture shares; see ``engines/README.md`` for the keys."""
+    """An entry of ``[[offers]]`` with shared settings; ``engines/README.md`` explains the keys."""
 
     folder: Path
     name: str
@@ -22,11 +22,11 @@ class Offer:
     input: str
     output: str
     range: tuple[float, float]
-    """Of the input: what 0…255 of a crop become."""
+    """Input range that 0…255 of a crop map to."""
     answers: tuple[float, float]
-    """Of the output."""
+    """Output range."""
     controls: dict[str, float]
-    """Port name → the value that the goldens are computed with."""
+    """Port name → value for computing goldens."""
     fp32_nodes: list[str]
     int8: bool
     variant: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class Offer:
     prefix: str = ""
 
     def code(self) -> Any:
-        """The module ``model.py``."""
+        """Imports ``model.py``."""
         path = self.folder / "model.py"
         spec = importlib.util.spec_from_file_location(f"rtface_architecture_{self.folder.name}", path)
         assert spec is not None and spec.loader is not None
@@ -43,12 +43,12 @@ class Offer:
         return module
 
     def build(self) -> torch.nn.Module:
-        """The network with random weights, in evaluation mode."""
+        """Builds the network with random weights, in evaluation mode."""
         return self.code().build(**self.variant).eval()
 
 
 def read_offer(folder: Path, name: str) -> Offer:
-    """The offer of that name; `rtface_engines.catalogue` has checked the file."""
+    """Reads the offer of that name. `rtface_engines.catalogue` has checked the file."""
     table = tomllib.loads((folder / "offers.toml").read_text(encoding="utf-8"))
     (offer,) = (offer for offer in table["offers"] if offer["name"] == name)
     given, answer = table["input"], table["output"]

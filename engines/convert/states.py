@@ -1,4 +1,4 @@
-"""Weights out of files that others published: only tensors are taken from them, and they have to fit exactly."""
+"""Loads weights from published files: tensors only, with an exact match."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .offers import Offer
 State = dict[str, torch.Tensor]
 
 TRAINERS = ("pytorch_lightning.", "lightning.", "omegaconf.", "numpy.")
-"""Where the objects come from that trainers leave in their checkpoints beside the tensors."""
+"""Modules of objects that training frameworks store in checkpoints with tensors."""
 
 
-class Left:
-    """What stands for a trainer's object: whatever is done to it, nothing happens."""
+class Placeholder:
+    """A placeholder for a training framework's object; its methods do nothing."""
 
-    def __new__(cls, *_: Any, **__: Any) -> Left:
+    def __new__(cls, *_: Any, **__: Any) -> Placeholder:
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -35,12 +35,12 @@ class Left:
 
 
 def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
-    """Puts what lies in ``file`` into ``module``, strictly.
+    """Loads the weights in ``file`` into ``module``, strictly.
 
-    `rtface engines add` has compared names and shapes before. Raises ConvertError for a damaged file.
+    `rtface engines add` has compared names and shapes. Raises ConvertError for a damaged file.
     """
-    found = tensors(read(file), offer.states)
-    state = {name.removeprefix(offer.prefix): t for name, t in found.items() if name.startswith(offer.prefix)} or found
+    table = tensors(read(file), offer.states)
+    state = {name.removeprefix(offer.prefix): t for name, t in table.items() if name.startswith(offer.prefix)} or table
     restate = getattr(offer.code(), "restate", None)
     state = state if restate is None else restate(state)
     module.load_state_dict(state, strict=True)
@@ -50,7 +50,7 @@ def load_weights(file: Path, offer: Offer, module: torch.nn.Module) -> None:
 
 
 def read(file: Path) -> Mapping[str, Any]:
-    """A file of PyTorch (read without running what it holds) or of safetensors."""
+    """Reads a safetensors or PyTorch file, without running its code."""
     try:
         with file.open("rb") as opened:
             head = opened.read(9)
@@ -67,13 +67,13 @@ def read(file: Path) -> Mapping[str, Any]:
 
 def _zipped(file: Path) -> Any:
     names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    stand_ins: list[Any] = [(Left, name) for name in names if name.startswith(TRAINERS)]
+    stand_ins: list[Any] = [(Placeholder, name) for name in names if name.startswith(TRAINERS)]
     with torch.serialization.safe_globals(stand_ins):
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
 
 
 def tensors(loaded: Mapping[str, Any], states: list[str]) -> State:
-    """The tensors under the first of ``states`` that is there; of a flat file those whose names begin so, else all."""
+    """Returns tensors under the first of ``states`` that exists, else all. In flat files, states are prefixes."""
     for state in states:
         if state and isinstance(inner := loaded.get(state), Mapping):
             return _floats(inner)
@@ -83,6 +83,6 @@ def tensors(loaded: Mapping[str, Any], states: list[str]) -> State:
 
 
 def _floats(table: Mapping[str, Any]) -> State:
-    """Its tensors, those of floating point as fp32."""
+    """Returns the tensors of a table, floating-point ones as fp32."""
     return {name: t.float() if t.is_floating_point() else t
             for name, t in table.items() if isinstance(t, torch.Tensor)}  # fmt: skip

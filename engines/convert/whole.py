@@ -1,4 +1,4 @@
-"""The steps from a file of weights to ``model.onnx`` and ``golden.npz``."""
+"""Converts a weights file to ``model.onnx`` and ``golden.npz``."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ import onnxruntime
 import torch
 
 from .errors import ConvertError
-from .graph import fold, named, to_onnx
+from .graph import fold, match_nodes, to_onnx
 from .int8 import ranges
 from .offers import Offer, read_offer
 from .states import load_weights
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
-Say = Callable[[str, float], None]
-"""Is told a stage (load, export, golden, check, int8) and how much of it is done, 0…1."""
+Report = Callable[[str, float], None]
+"""Takes a stage (load, export, golden, check, int8) and its share done, 0…1."""
 
-CLOSE = 1e-3
-"""How far ONNX may be from torch, as a share of the output's range."""
+TOLERANCE = 1e-3
+"""Largest difference of ONNX from torch, relative to the output's range."""
 
-TOGETHER = 3
-"""Crops in the batch that is checked beside single ones."""
+BATCH = 3
+"""Crops in the batch that is checked besides single crops."""
 
 
-def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Say) -> dict[str, Any]:
-    """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer gives a PSNR for it) into ``out``.
+def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, report: Report) -> dict[str, Any]:
+    """Writes the converted network and its files into ``out``.
 
-    They are moved there when all of them are whole and the network was checked. Returns the number of ``parameters``,
-    ``fp32_nodes`` (names), ``onnx_error`` (largest difference from torch as a share of the output's range),
-    ``left_out`` (crops, at most a third of them, that are no goldens because there the two differ by more: where two
-    entries of a codebook are equally near, rounding chooses, and a patch of the face is another), and ``bytes`` and
-    ``sha256`` of the network. Raises ConvertError.
+    These are ``model.onnx``, ``golden.npz``, and ``int8.json`` if the offer gives a PSNR for it. They move there once
+    all are whole and the network is checked. Returns the number of ``parameters``,
+    ``fp32_nodes`` (names), ``onnx_error`` (largest difference from torch, relative to the output's range),
+    ``left_out`` (crops, at most a third, that are not golden because the two differ by more: if two entries of a
+    codebook are equally near, rounding chooses, which changes a patch of the face), and ``bytes`` and ``sha256`` of
+    the network. Raises ConvertError.
     """
     report("load", 0.0)
     offer = read_offer(folder, name)
@@ -51,18 +52,18 @@ def convert(folder: Path, name: str, weights: Path, crops: Path, out: Path, repo
     module.requires_grad_(requires_grad=False)
     report("load", 1.0)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as made:
-        result = _into(Path(made), offer, module, pictures, report)
-        for file in sorted(Path(made).iterdir()):
+    with tempfile.TemporaryDirectory(dir=out, prefix=".convert-") as scratch:
+        result = _into(Path(scratch), offer, module, pictures, report)
+        for file in sorted(Path(scratch).iterdir()):
             file.replace(out / file.name)
     return result
 
 
-def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Say) -> dict[str, Any]:
+def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report: Report) -> dict[str, Any]:
     report("export", 0.0)
     model = export(offer, module)
     try:
-        fp32_nodes = named(model, offer.fp32_nodes)
+        fp32_nodes = match_nodes(model, offer.fp32_nodes)
     except ValueError as error:
         raise ConvertError(f"{offer.folder / 'offers.toml'}: precision.fp32_nodes: {error}") from error
     path = out / "model.onnx"
@@ -74,19 +75,19 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report
     crops = as_floats(pictures, offer)
     answers = golden(offer, module, crops, report)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    apart = np.array([difference(offer, session, c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)])
-    steady = apart <= CLOSE
-    if 3 * steady.sum() < 2 * len(crops):
+    errors = np.array([difference(offer, session, c[None], a[None], {}) for c, a in zip(crops, answers, strict=True)])
+    is_golden = errors <= TOLERANCE
+    if 3 * is_golden.sum() < 2 * len(crops):
         raise ConvertError(
-            f"{offer.name}: ONNX differs from torch by {apart.max():.2g} of the range, more than {CLOSE:g}"
+            f"{offer.name}: ONNX differs from torch by {errors.max():.2g} of the range, more than {TOLERANCE:g}"
         )
-    pictures, crops, answers = pictures[steady], crops[steady], answers[steady]
+    pictures, crops, answers = pictures[is_golden], crops[is_golden], answers[is_golden]
     with (out / "golden.npz").open("wb") as file:
         np.savez_compressed(file, crops=pictures, restored=in_unit(answers, offer))
-    worst = max(apart[steady].max(), compare(offer, module, session, crops, answers, report))
-    if not worst <= CLOSE:
+    worst = max(errors[is_golden].max(), compare(offer, module, session, crops, answers, report))
+    if not worst <= TOLERANCE:
         raise ConvertError(
-            f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range in a batch, more than {CLOSE:g}"
+            f"{offer.name}: ONNX differs from torch by {worst:.2g} of the range in a batch, more than {TOLERANCE:g}"
         )
     del session
     if offer.int8:
@@ -95,25 +96,25 @@ def _into(out: Path, offer: Offer, module: torch.nn.Module, pictures: U8, report
         "parameters": sum(p.numel() for p in module.parameters()),
         "fp32_nodes": fp32_nodes,
         "onnx_error": float(worst),
-        "left_out": int((~steady).sum()),
+        "left_out": int((~is_golden).sum()),
         "bytes": size,
         "sha256": digest,
     }
 
 
-def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Say) -> None:
-    """Writes ``int8.json``. Ranges come from all crops but the first, all of them judge: so that what passes on a
-    user's machine has been seen to hold a crop that the ranges were not made for."""
+def calibrate(offer: Offer, model: onnx.ModelProto, digest: str, crops: F32, path: Path, report: Report) -> None:
+    """Writes ``int8.json``. Ranges come from all crops but the first. The golden gate judges all, so that it includes a
+    crop that the ranges were not measured on."""
     report("int8", 0.0)
-    found = ranges(model, (ports(offer, crop[None], {}) for crop in crops[1:]))
-    table = {"weights": digest, "crops": list(range(len(crops))), "convolutions": found}
-    if found:
+    convolutions = ranges(model, (ports(offer, crop[None], {}) for crop in crops[1:]))
+    table = {"weights": digest, "crops": list(range(len(crops))), "convolutions": convolutions}
+    if convolutions:
         path.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     report("int8", 1.0)
 
 
 def read_crops(path: Path, size: int) -> U8:
-    """``crops`` of an npz, uint8 N×size×size×3. Raises ConvertError."""
+    """Reads ``crops`` of an npz, uint8 N×size×size×3. Raises ConvertError."""
     try:
         with np.load(path, allow_pickle=False) as file:
             crops = file["crops"]
@@ -125,20 +126,20 @@ def read_crops(path: Path, size: int) -> U8:
 
 
 def as_floats(crops: U8, offer: Offer) -> F32:
-    """uint8 N×S×S×3 → float32 N×3×S×S in the range of the network's input."""
+    """Converts uint8 N×S×S×3 to float32 N×3×S×S in the network's input range."""
     low, high = offer.range
     return np.ascontiguousarray(crops.transpose(0, 3, 1, 2)).astype(np.float32) / 255 * np.float32(high - low) + low
 
 
 def in_unit(answers: F32, offer: Offer) -> npt.NDArray[np.float16]:
-    """Pictures in the output's range → fp16 in 0…1, clipped as the run time clips. The step of fp16 there is a quarter
-    of what ONNX may differ by, and packs better than float32."""
+    """Scales pictures to fp16 in 0…1, clipped as at run time. A step of fp16 is a quarter of the tolerance, and fp16
+    compresses better than float32."""
     low, high = offer.answers
     return np.clip((answers - low) / (high - low), 0, 1).astype(np.float16)
 
 
 def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
-    """The network as a static graph whose batch alone is free, checked and with inferred shapes left out."""
+    """Exports and checks a static graph with a free batch size."""
     ports = {offer.input: torch.zeros(2, 3, offer.size, offer.size)}
     ports |= {port: torch.full((2, 1), value) for port, value in offer.controls.items()}
     model = to_onnx(module, ports, [offer.output])
@@ -149,23 +150,23 @@ def export(offer: Offer, module: torch.nn.Module) -> onnx.ModelProto:
     return model
 
 
-def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Say) -> F32:
-    """What torch in fp32 makes of each crop alone, controls at their defaults: N×3×S×S in the output's range."""
+def golden(offer: Offer, module: torch.nn.Module, crops: F32, report: Report) -> F32:
+    """Runs each crop alone in torch fp32, with default controls. Returns N×3×S×S in the output's range."""
     answers: list[F32] = []
     for i, crop in enumerate(crops):
         report("golden", i / len(crops))
         answers.append(run(offer, module, crop[None], {}))
-    found = np.concatenate(answers)
-    if found.shape != crops.shape:
-        raise ConvertError(f"{offer.name}: the network makes {found.shape} of {crops.shape}")
-    if not np.isfinite(found).all():
+    stacked = np.concatenate(answers)
+    if stacked.shape != crops.shape:
+        raise ConvertError(f"{offer.name}: the network makes {stacked.shape} of {crops.shape}")
+    if not np.isfinite(stacked).all():
         raise ConvertError(f"{offer.name}: the network gives values that are not numbers; the weights may be damaged")
     report("golden", 1.0)
-    return found
+    return stacked
 
 
 def run(offer: Offer, module: torch.nn.Module, crops: F32, controls: dict[str, F32]) -> F32:
-    """The module's answer to a batch; ``controls`` N×1 by port, those left out at their defaults."""
+    """Runs the module on a batch. ``controls``: N×1 by port; missing ones have their defaults."""
     with torch.no_grad():
         given = ports(offer, crops, controls)
         return module(*(torch.from_numpy(v) for v in given.values())).numpy()
@@ -177,14 +178,14 @@ def ports(offer: Offer, crops: F32, controls: dict[str, F32]) -> dict[str, F32]:
 
 
 def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.InferenceSession, crops: F32, answers: F32,
-            report: Say) -> float:  # fmt: skip
-    """The largest difference of ONNX from torch as a share of the output's range in a batch; where there are controls,
-    also in one with another value for each crop of it."""
-    several = np.resize(np.arange(len(crops)), TOGETHER)
+            report: Report) -> float:  # fmt: skip
+    """Returns ONNX's largest relative difference from torch in a batch. With controls, also checks a batch
+    with a different value for each crop."""
+    several = np.resize(np.arange(len(crops)), BATCH)
     steps: list[tuple[F32, dict[str, F32]]] = [(answers[several], {})]
     if offer.controls:
-        turned = {port: np.linspace(0, 1, TOGETHER, dtype=np.float32)[:, None] for port in offer.controls}
-        steps.append((run(offer, module, crops[several], turned), turned))
+        varied = {port: np.linspace(0, 1, BATCH, dtype=np.float32)[:, None] for port in offer.controls}
+        steps.append((run(offer, module, crops[several], varied), varied))
     worst = 0.0
     for i, (wanted, controls) in enumerate(steps):
         report("check", i / len(steps))
@@ -195,6 +196,6 @@ def compare(offer: Offer, module: torch.nn.Module, session: onnxruntime.Inferenc
 
 def difference(offer: Offer, session: onnxruntime.InferenceSession, crops: F32, wanted: F32,
                controls: dict[str, F32]) -> float:  # fmt: skip
-    """The largest difference of ONNX Runtime's answers from the wanted ones, as a share of their range."""
-    found = session.run(None, ports(offer, crops, controls))[0]
-    return float(np.abs(found - wanted).max()) / (offer.answers[1] - offer.answers[0])
+    """Returns ONNX Runtime's largest difference from ``wanted``, relative to the range."""
+    actual = session.run(None, ports(offer, crops, controls))[0]
+    return float(np.abs(actual - wanted).max()) / (offer.answers[1] - offer.answers[0])

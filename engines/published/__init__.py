@@ -1,1 +1,1 @@
-"""Published networks of others in our own code; only a Python with torch runs them."""
+"""Our implementations of published networks; they need torch."""

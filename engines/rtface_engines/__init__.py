@@ -1,10 +1,10 @@
 """Installs published engines: ``rtface engines add``.
 
-The engines that can be added are data (`catalogue`). A file of weights comes from the user's disk or
-is downloaded (`download`), is identified by the names and shapes of its tensors (`checkpoint`,
-`identify`), converted by a process that has torch (`environment`, `convert`) or, an ONNX file, taken
-as it is (`generic_onnx`), and moved into the user's folder once it passes its golden gate (`add`).
-torch is never imported here, and no code in a file is run.
+Data files describe the engines (`catalogue`). A weights file comes from the user's disk or a download
+(`download`). The names and shapes of its tensors identify it (`checkpoint`, `identify`). A process that
+has torch converts it (`environment`, `convert`); an ONNX file is used as it is (`generic_onnx`). The engine
+moves into the user's folder once it passes its golden gate (`add`). This package never imports torch and
+never runs code from a file.
 """
 
 import importlib.util

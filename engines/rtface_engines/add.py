@@ -1,4 +1,4 @@
-"""``rtface engines add``: from an offer's name or a file to an engine that has passed its golden gate."""
+"""Adds an engine from an offer or a file: ``rtface engines add``."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from rtface_engines.checkpoint import read_contents
 from rtface_engines.convert import ConversionResult, convert
 from rtface_engines.download import PublishedFile, digest, download
 from rtface_engines.environment import SetupOutput
-from rtface_engines.folder import check_name, check_room, engines_folder, is_there, making, move_in, to_toml
+from rtface_engines.folder import build_folder, check_name, check_space, engines_folder, exists, move_in, to_toml
 from rtface_engines.generic_onnx import GenericNetwork, inspect, write_golden
-from rtface_engines.identify import as_typed, check, recognise
+from rtface_engines.identify import check, quote_path, recognise
 
-_ROOM = 2.0  # what converting takes on the disk, in sizes of the published file
+_DISK_FACTOR = 2.0  # disk space that a conversion needs, relative to the published file
 
 Accept = Callable[[list[str]], str | None]
-"""Shows the words of a licence and asks; how it was accepted, or None where it was not."""
+"""Shows the lines of a licence and asks. Returns how it was accepted, None if it was not."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddRequest:
-    """What is to be added.
+    """A request to add an engine.
 
     Attributes:
-        name: of an offer; None recognises `file`. For an ONNX file also a new name.
-        file: the weights; None fetches them.
-        url: from here instead of where they were published.
+        name: of an offer, or a new name for an ONNX file; None recognises `file`.
+        file: the weights; None downloads them.
+        url: replaces the published address.
         python: to convert with.
         overwrite: replace an engine of that name.
-        commercial_use: refuse what may not be used commercially.
+        commercial_use: refuse engines that forbid commercial use.
         threads: CPU threads for the check; None for all.
     """
 
@@ -60,8 +60,8 @@ class AddRequest:
 
 @dataclass(frozen=True, slots=True)
 class AddCallbacks:
-    """Callbacks to the user: `tell` shows lines, `progress` what is done and how far (0…1), `fetched` how many
-    bytes have come and of how many, `accept` asks about a licence."""
+    """Callbacks to the user interface. `progress` takes a step and its share done (0…1), `fetched` bytes received and
+    in total (None: unknown)."""
 
     output: SetupOutput
     progress: Callable[[str, float], None]
@@ -71,7 +71,7 @@ class AddCallbacks:
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
-    """What was made: where it lies, how it runs here, and the converter's figure (None without one)."""
+    """An added engine and how it runs here. ONNX files have no `onnx_error`."""
 
     name: str
     folder: Path
@@ -85,18 +85,18 @@ class AddResult:
     onnx_error: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All attributes as a table."""
+        """Returns all attributes as a table."""
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
-    """Adds an engine; where anything fails nothing is left of it and what was there before stays.
+def add(request: AddRequest, ui: AddCallbacks) -> AddResult:
+    """Adds an engine. On failure, nothing of it remains and an earlier one stays.
 
     Raises:
-        UsageError: no such offer, one that is there already, a licence that was not accepted.
+        UsageError: no such offer, the engine exists, or its licence was not accepted.
         InputError: the file is damaged or holds other weights.
         DownloadError, OutputError, MissingComponent.
-        EngineError: it cannot be converted, or does not give its reference's answers here.
+        EngineError: it cannot be converted, or fails its golden gate here.
     """
     offers = find_offers()
     if request.name is not None:
@@ -107,15 +107,15 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
                 "name what to add, as 'rtface engines offers' lists it, or give a file with --from FILE",
                 code="add_what",
             )
-        return _fetched(offer_named(request.name, offers), request, talk, offers)
+        return _add_download(offer_named(request.name, offers), request, ui, offers)
     if request.url is not None:
         raise UsageError("--from and --url exclude each other: a file, or where to fetch it", code="add_from_url")
     if request.file.suffix.lower() == ".onnx":
-        return _plain(request.file, request, talk, offers)
+        return _add_onnx(request.file, request, ui, offers)
     contents, sha256 = read_contents(request.file), digest(request.file)
     if request.name is None:
         offer = recognise(request.file, contents, sha256, offers.values())
-        talk.output.log(f"{request.file} holds the weights of {offer.name}")
+        ui.output.log(f"{request.file} holds the weights of {offer.name}")
     else:
         offer = offer_named(request.name, offers)
         check(request.file, contents, offer, offers)
@@ -127,22 +127,22 @@ def add(request: AddRequest, talk: AddCallbacks) -> AddResult:
             sha256[:12],
         )
     source = SourceFile(request.file.name, request.file.stat().st_size, sha256)
-    with _place(offer.name, offer.table.licence, request, talk) as place:
-        return _converted(offer, request.file, source, place, request, talk)
+    with _place(offer.name, offer.table.licence, request, ui) as place:
+        return _add_converted(offer, request.file, source, place, request, ui)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where an engine is `made`, and how its licence was `accepted`."""
+    """A folder to build an engine in, and the licence's acceptance."""
 
-    made: Path
+    folder: Path
     accepted: str
 
 
 @contextmanager
-def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -> Generator[_Place]:
-    """Where to make an engine. Inside, no other process adds one of that name: one fetches, converts and moves in at a
-    time. Raises UsageError where its licence is not accepted, or may not be, or it is there; OutputError."""
+def _place(name: str, terms: Licence, request: AddRequest, ui: AddCallbacks) -> Generator[_Place]:
+    """Yields a place to build an engine and locks its name. Raises UsageError if its licence is not accepted or
+    not allowed, or the engine exists; OutputError."""
     if request.commercial_use and not terms.commercial_use:
         raise UsageError(
             "{name} may not be used commercially ({licence}), and commercial-use is on",
@@ -151,7 +151,7 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
             licence=terms.shown,
         )
     _check_absent(name, request)
-    how = talk.accept(licence.words(name, terms))
+    how = ui.accept(licence.format_lines(name, terms))
     if how is None:
         raise UsageError(
             "the licence of {name} was not accepted, so nothing was added; --accept-license accepts it where "
@@ -161,15 +161,15 @@ def _place(name: str, terms: Licence, request: AddRequest, talk: AddCallbacks) -
         )
     with file_lock(
         cache_dir() / "downloads" / f"{name}.lock",
-        lambda: talk.output.log(f"another rtface is downloading or converting {name}; waiting until it has ended"),
+        lambda: ui.output.log(f"another rtface is downloading or converting {name}; waiting until it has ended"),
     ):
-        _check_absent(name, request)  # it may have come while we waited
-        with making(name) as made:
-            yield _Place(made, how)
+        _check_absent(name, request)  # another process may have added it meanwhile
+        with build_folder(name) as folder:
+            yield _Place(folder, how)
 
 
 def _check_absent(name: str, request: AddRequest) -> None:
-    if is_there(name) and not request.overwrite:
+    if exists(name) and not request.overwrite:
         raise UsageError(
             "engine {name} is there already, in {path}; {--overwrite=True} replaces it",
             code="add_exists",
@@ -178,7 +178,7 @@ def _check_absent(name: str, request: AddRequest) -> None:
         )
 
 
-def _fetched(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
+def _add_download(offer: Offer, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
     published = offer.published
     url = request.url or published.url
     if url is None:
@@ -189,24 +189,22 @@ def _fetched(offer: Offer, request: AddRequest, talk: AddCallbacks, offers: Mapp
             name=offer.name,
             file=published.file or "its weights",
         )
-    with _place(offer.name, offer.table.licence, request, talk) as place:
-        return _fetched_from(url, offer, place, request, talk, offers)
+    with _place(offer.name, offer.table.licence, request, ui) as place:
+        return _add_from_url(url, offer, place, request, ui, offers)
 
 
-def _fetched_from(
-    url: str, offer: Offer, place: _Place, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]
+def _add_from_url(
+    url: str, offer: Offer, place: _Place, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]
 ) -> AddResult:
     published = offer.published
-    sha256 = published.sha256 or _pinned(offer.name)
+    sha256 = published.sha256 or _recorded_sha256(offer.name)
     name = Path(urlsplit(url).path).name if request.url and not published.file else published.file
     target = cache_dir() / "downloads" / offer.name / (name or "weights")
-    talk.output.log(f"fetching {shown(url)}")
+    ui.output.log(f"fetching {shown(url)}")
     if urlsplit(url).scheme == "http" and sha256 is None:
-        log.warning(
-            "%s is not encrypted and has no published SHA-256: whoever is on the way could change it", shown(url)
-        )
+        log.warning("%s is not encrypted and has no published SHA-256: it could be changed in transit", shown(url))
     try:
-        file = download(PublishedFile(url, published.bytes, sha256), target, talk.fetched)
+        file = download(PublishedFile(url, published.bytes, sha256), target, ui.fetched)
     except DownloadError:
         raise
     except OSError as error:
@@ -216,50 +214,52 @@ def _fetched_from(
             path=target,
             why=error.strerror,
         ) from error
-    found = sha256 or digest(file)
+    pinned = sha256 or digest(file)
     if sha256 is None:
-        talk.output.log(f"its publisher names no SHA-256; {found} is taken for it from now on")
+        ui.output.log(f"its publisher names no SHA-256; {pinned} is taken for it from now on")
     try:
         check(file, read_contents(file), offer, offers)
     except InputError:
         if file == target:  # the next attempt must not find it
             target.unlink()
         raise
-    added = _converted(offer, file, SourceFile(file.name, file.stat().st_size, found, shown(url)), place, request, talk)
-    if file == target:  # what was made of it is what is needed
+    added = _add_converted(
+        offer, file, SourceFile(file.name, file.stat().st_size, pinned, shown(url)), place, request, ui
+    )
+    if file == target:  # the converted network replaces it
         shutil.rmtree(target.parent, ignore_errors=True)
     return added
 
 
-def _pinned(name: str) -> str | None:
-    """The SHA-256 of what was fetched for this engine before."""
+def _recorded_sha256(name: str) -> str | None:
+    """Returns the SHA-256 of an earlier download of this engine, if any."""
     with suppress(EngineError):
         source = load_recipe(engines_folder() / name / "recipe.toml").source
         return source.sha256 if source is not None and source.url else None
     return None
 
 
-def _converted(
-    offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest, talk: AddCallbacks
+def _add_converted(
+    offer: Offer, weights: Path, source: SourceFile, place: _Place, request: AddRequest, ui: AddCallbacks
 ) -> AddResult:
-    made = place.made
-    check_room(made, _ROOM * source.bytes)
-    done = convert(offer, weights, made, environment.find_python(request.python, talk.output), talk.progress)
-    if done.sha256 != digest(made / "model.onnx"):
+    folder = place.folder
+    check_space(folder, _DISK_FACTOR * source.bytes)
+    done = convert(offer, weights, folder, environment.find_python(request.python, ui.output), ui.progress)
+    if done.sha256 != digest(folder / "model.onnx"):
         raise EngineError(
             "{name} cannot be converted: the network was damaged on its way to {path}",
             code="add_damaged",
             name=offer.name,
-            path=made,
+            path=folder,
         )
-    return _finish(place, _table(offer, done, source), offer.table.licence, done, request, talk)
+    return _finish(place, _table(offer, done, source), offer.table.licence, done, request, ui)
 
 
 def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str, Any]:
-    """The recipe of a converted network."""
+    """Builds the recipe of a converted network."""
     table, published = offer.table, offer.published
     precision = replace(table.precision, fp32_nodes=done.fp32_nodes)
-    return _stated(
+    return _without_none(
         {
             "name": offer.name,
             "version": published.version,
@@ -285,21 +285,21 @@ def _table(offer: Offer, done: ConversionResult, source: SourceFile) -> dict[str
     )
 
 
-def _stated(value: Any) -> Any:
-    """Without what is None: TOML has no word for it."""
+def _without_none(value: Any) -> Any:
+    """Drops None values, which TOML cannot express."""
     if not isinstance(value, dict):
         return value
-    return {key: _stated(inner) for key, inner in value.items() if inner is not None}
+    return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
 
 
-def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
-    """An ONNX file, as it is."""
+def _add_onnx(file: Path, request: AddRequest, ui: AddCallbacks, offers: Mapping[str, Offer]) -> AddResult:
+    """Adds an ONNX file without conversion."""
     if request.name is None:
         raise UsageError(
             "an ONNX file does not say whose network it is; name it, as in: rtface engines add gfpgan-1.4 --from "
             "{file}",
             code="add_onnx_name",
-            file=as_typed(file),
+            file=quote_path(file),
         )
     network, name = inspect(file), request.name
     offer = offer_named(name, offers) if name in offers else None
@@ -311,39 +311,39 @@ def _plain(file: Path, request: AddRequest, talk: AddCallbacks, offers: Mapping[
             "unknown",
             False,
             "unknown",
-            ("Whose network this is, and what may be done with it, only you can know: write it into its recipe.toml."),
+            ("rtface cannot know who published this network or what its terms allow: write it into its recipe.toml."),
         )
     )
     if offer is None:
-        talk.output.log(
+        ui.output.log(
             f"{name} is not an engine that rtface knows{hint(name, offers)}; it is added as an engine of your own"
         )
     source = SourceFile(file.name, file.stat().st_size, digest(file))
-    with _place(name, terms, request, talk) as place:
-        made = place.made
-        check_room(made, _ROOM * source.bytes)
-        network.write(made / "model.onnx")
-        table = _plain_table(name, network, offer, terms, source, made / "model.onnx")
-        recipe = from_table(Recipe, table | {"folder": made, "digest": "plain"}, "")
-        talk.output.log(
+    with _place(name, terms, request, ui) as place:
+        folder = place.folder
+        check_space(folder, _DISK_FACTOR * source.bytes)
+        network.write(folder / "model.onnx")
+        table = _onnx_table(name, network, offer, terms, source, folder / "model.onnx")
+        recipe = from_table(Recipe, table | {"folder": folder, "digest": "plain"}, "")
+        ui.output.log(
             f"{name} is compiled, run on golden crops and checked in {recipe.precision.default}: some seconds, of a "
             "large network minutes"
         )
-        talk.progress("computing golden crops", 0.0)
+        ui.progress("computing golden crops", 0.0)
         write_golden(recipe, request.threads or 1)
-        return _finish(place, table, terms, None, request, talk)
+        return _finish(place, table, terms, None, request, ui)
 
 
-def _plain_table(
+def _onnx_table(
     name: str, network: GenericNetwork, offer: Offer | None, terms: Licence, source: SourceFile, model: Path
 ) -> dict[str, Any]:
     spans = (offer.table.input.range, offer.table.output.range) if offer else ((-1.0, 1.0), (-1.0, 1.0))
     controls: dict[str, Any] = {"strength": True}
     if network.control_name is not None:
-        known = offer.table.controls.fidelity if offer else None
-        controls["fidelity"] = {"name": network.control_name, "default": known.default if known else 0.5}
+        fidelity = offer.table.controls.fidelity if offer else None
+        controls["fidelity"] = {"name": network.control_name, "default": fidelity.default if fidelity else 0.5}
     f32, bf16 = (offer.table.psnr.f32, offer.table.psnr.bf16) if offer else (55.0, 30.0)
-    return _stated(
+    return _without_none(
         {
             "name": name,
             "version": offer.published.version if offer else "0",
@@ -360,8 +360,8 @@ def _plain_table(
             "input": {"name": network.input.name, "size": network.size, "range": list(spans[0])},
             "output": {"name": network.output.name, "range": list(spans[1])},
             "batch": {"min": 1, "opt": 1, "max": network.max_batch},
-            # It is not known which of its nodes would have to stay in fp32: fp16 is not tried. OpenVINO compiles some
-            # for a quarter of an hour in bf16 (convolutions of single channels with 17×17 weights).
+            # No fp16: some nodes may need fp32, and which is unknown. OpenVINO takes a quarter of an hour to compile
+            # some networks in bf16 (convolutions of single channels with 17×17 weights).
             "precision": {"default": "bf16" if offer else "f32", "fallback": "f32"},
             "controls": controls,
             "golden": {"file": "golden.npz", "psnr": {"f32": f32, "bf16": bf16}},
@@ -376,19 +376,19 @@ def _finish(
     terms: Licence,
     done: ConversionResult | None,
     request: AddRequest,
-    talk: AddCallbacks,
+    ui: AddCallbacks,
 ) -> AddResult:
-    """The record, the recipe (last), the gate, and the move into its place."""
-    made = place.made
-    licence.record(made, table["name"], terms, place.accepted)
-    # Goldens of another conversion must not be judged by what was found about these.
-    table = table | {"golden": table["golden"] | {"sha256": digest(made / table["golden"]["file"])}}
-    (made / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
-    recipe = load_recipe(made / "recipe.toml")
-    talk.progress("checking it against its golden crops", 0.0)
-    engine = HostEngine(recipe, threads=request.threads)  # which passes its golden gate by that
+    """Writes record and recipe, runs the golden gate, moves the engine in."""
+    folder = place.folder
+    licence.record(folder, table["name"], terms, place.accepted)
+    # Results for these goldens must not be applied to those of another conversion.
+    table = table | {"golden": table["golden"] | {"sha256": digest(folder / table["golden"]["file"])}}
+    (folder / "recipe.toml").write_text(to_toml(table), encoding="utf-8")
+    recipe = load_recipe(folder / "recipe.toml")
+    ui.progress("checking it against its golden crops", 0.0)
+    engine = HostEngine(recipe, threads=request.threads)  # runs the golden gate
     engine.close()
-    folder = move_in(made, recipe.name)
+    folder = move_in(folder, recipe.name)
     required: float = getattr(recipe.golden.psnr, engine.precision)
     return AddResult(
         recipe.name,

@@ -1,7 +1,7 @@
-"""What can be added: the folders of architectures with their ``offers.toml`` (engines/README.md says what is in one).
+"""Lists engines that can be added, from ``offers.toml`` of each architecture (engines/README.md).
 
-They lie beside the package in a checkout, inside it in a wheel, and in other distributions, which name the package that
-holds one as an entry point of the group ``rtface.engines``.
+The folders of architectures lie next to the package in a checkout, inside it in a wheel. Other distributions name
+their packages as entry points of the group ``rtface.engines``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rtface.util.toml_dataclass import from_table, parse_toml
 FILE = "offers.toml"
 
 PLUGINS = {"codeformer": "rtface-codeformer", "hifacegan": "rtface-hifacegan"}
-"""Architectures that come with distributions of their own, because their terms forbid commercial use."""
+"""Architectures with separate distributions, because their terms forbid commercial use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published file; the keys are explained in engines/README.md."""
+    """One published file; engines/README.md explains the keys."""
 
     name: str
     version: str
@@ -79,7 +79,7 @@ class OfferTable:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One network that can be added: `folder` holds the architecture, `table` is what its networks share."""
+    """A network that can be added: `folder` holds its architecture, `table` the shared settings."""
 
     folder: Path
     table: OfferTable
@@ -96,34 +96,34 @@ class Offer:
             EngineError: the list cannot be read.
         """
         path = self.folder / self.published.keys
-        found: dict[str, tuple[int, ...]] = {}
+        shapes: dict[str, tuple[int, ...]] = {}
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
             for line in (line for line in lines if line.strip() and not line.startswith("#")):
                 name, shape = line.split()
-                found[name] = () if shape == "-" else tuple(map(int, shape.split("x")))
+                shapes[name] = () if shape == "-" else tuple(map(int, shape.split("x")))
         except (OSError, ValueError) as error:
             raise EngineError("{path} cannot be read: {why}", code="offer_unreadable", path=path, why=error) from error
-        return unprefixed(found, self.published.prefix)
+        return unprefixed(shapes, self.published.prefix)
 
 
 def unprefixed(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """Takes the prefix off the names that have it, and drops the others.
+    """Removes the prefix from names that have it, and drops others.
 
-    Where none has it, all stay as they are.
+    If no name has it, returns all unchanged.
     """
     return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)} or shapes
 
 
-def beside() -> Path:
-    """The folder of published architectures in this installation: the checkout's, or the wheel's."""
+def published_folder() -> Path:
+    """Returns the folder of published architectures, in the checkout or wheel."""
     package = Path(__file__).resolve().parent
     packed = package / "_published" / "engines" / "published"
     return packed if packed.is_dir() else package.parent / "published"
 
 
 def read_offers(folder: Path) -> list[Offer]:
-    """What one architecture offers. Raises EngineError naming the file and the key."""
+    """Reads the offers of one architecture. Raises EngineError naming the file and the key."""
     path = folder / FILE
     try:
         table = from_table(OfferTable, parse_toml(path.read_text(encoding="utf-8")), "")
@@ -137,30 +137,30 @@ def read_offers(folder: Path) -> list[Offer]:
 
 
 def find_offers() -> dict[str, Offer]:
-    """All that can be added here, by name. A folder that cannot be read costs a line in the log and no other offer."""
-    found: dict[str, Offer] = {}
-    for folder in (*sorted(path.parent for path in beside().glob(f"*/{FILE}")), *_plugins()):
+    """Returns all offers by name. Logs and skips folders that cannot be read."""
+    by_name: dict[str, Offer] = {}
+    for folder in (*sorted(path.parent for path in published_folder().glob(f"*/{FILE}")), *_plugins()):
         try:
             for offer in read_offers(folder):
-                found.setdefault(offer.name, offer)
+                by_name.setdefault(offer.name, offer)
         except EngineError as error:
             log.warning("what %s offers is left out: %s", folder.name, error)
-    return found
+    return by_name
 
 
 def _plugins() -> list[Path]:
-    """Folders that installed distributions name."""
-    found: list[Path] = []
+    """Lists folders that installed distributions name."""
+    folders: list[Path] = []
     for point in plugins.installed("engine").values():
         try:
-            spec = importlib.util.find_spec(point.module)  # nothing of a top-level package is run by this
+            spec = importlib.util.find_spec(point.module)  # does not run a top-level package
         except (ImportError, ValueError):
             spec = None
         places = list(spec.submodule_search_locations or ()) if spec else []
-        found += map(Path, places)
+        folders += map(Path, places)
         if not places:
             log.warning("what %s offers is left out: there is no package %s", _owner(point), point.module)
-    return found
+    return folders
 
 
 def _owner(point: EntryPoint) -> str:
@@ -168,8 +168,8 @@ def _owner(point: EntryPoint) -> str:
 
 
 def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
-    """The offer of that name. Raises UsageError with the nearest; MissingComponent where a distribution that is not
-    installed brings it."""
+    """Returns the offer of that name. Raises UsageError with the nearest; MissingComponent if its distribution is not
+    installed."""
     if name in offers:
         return offers[name]
     family = name.lower().split("-")[0]
@@ -181,7 +181,7 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
             name=name,
             repair=plugin_line(PLUGINS[family]),
         )
-    valid = [*offers, *(known for known in PLUGINS if known not in offers)]
+    valid = [*offers, *(architecture for architecture in PLUGINS if architecture not in offers)]
     there = f"there is: {', '.join(offers)}" if offers else "this installation offers none"
     raise UsageError(
         "nothing called {value!r} can be added{hint}; {advice}",
@@ -194,8 +194,8 @@ def offer_named(name: str, offers: Mapping[str, Offer]) -> Offer:
 
 @functools.cache
 def converter_root() -> Path:
-    """What has to be on PYTHONPATH so that ``engines.convert`` can be run. Raises MissingComponent."""
-    folder = beside().parent
+    """Returns the PYTHONPATH entry that ``engines.convert`` needs. Raises MissingComponent."""
+    folder = published_folder().parent
     if not (folder / "convert" / "__main__.py").is_file():
         raise MissingComponent(
             "the converter is not in {folder}; repair it with: {repair}",

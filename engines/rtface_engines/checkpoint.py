@@ -1,7 +1,7 @@
-"""Names, shapes and types of the tensors in a file of weights, without torch: only what says so is read.
+"""Reads names, shapes and types of tensors in a file, without torch.
 
-A file of PyTorch is a pickle, and a pickle is a program. This one is run by an unpickler that knows a handful of names,
-all of them ours, and builds nothing else.
+A PyTorch file is a pickle, and a pickle is a program. A restricted unpickler runs it: it resolves a handful of names
+to objects of this module and refuses all others.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any, BinaryIO, NoReturn
 from rtface.errors import InputError, InputMissing
 from rtface.util.toml_dataclass import parse_json
 
-_LEGACY = 0x1950A86A20F9469CFC6C  # what files of PyTorch before 1.6 begin with
+_LEGACY = 0x1950A86A20F9469CFC6C  # first value of PyTorch files before 1.6
 TRAINERS = ("pytorch_lightning.", "lightning.", "omegaconf.", "numpy.")
-"""Where the objects come from that trainers leave beside the tensors: something empty stands in for them."""
+"""Modules of objects that training frameworks store with tensors; an inert placeholder replaces them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Tensor:
 
 
 Contents = Mapping[str, Any]
-"""`Tensor`s and further tables by name; whatever else a file holds may be among them."""
+"""`Tensor`s and nested tables by name, and any other values in the file."""
 
 
 def read_contents(path: Path) -> Contents:
-    """What a file of weights holds: ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors``, whatever it is called.
+    """Reads a PyTorch or safetensors file, recognised by its content.
 
-    Raises InputMissing, and InputError saying what is wrong with the file and what to do.
+    Raises InputMissing; InputError saying what is wrong with the file and how to fix it.
     """
     head = file_head(path)
     with path.open("rb") as file:
@@ -53,7 +53,7 @@ def read_contents(path: Path) -> Contents:
             return _safetensors(path, file)
     if head[257:262] == b"ustar":
         raise InputError(
-            "{path} is of a PyTorch older than 0.2; load it there and save it anew with torch.save",
+            "{path} is of a PyTorch older than 0.2; load it there and save it again with torch.save",
             code="checkpoint_old",
             path=path,
         )
@@ -65,15 +65,15 @@ def read_contents(path: Path) -> Contents:
 
 
 def file_head(path: Path) -> bytes:
-    """The first 512 bytes of a file that may hold weights, of whatever kind.
+    """Reads the first 512 bytes of a possible weights file.
 
-    Raises InputMissing; InputError for what holds none: a folder, a pipe, nothing at all, a web page, a pointer.
+    Raises InputMissing; InputError for a folder, pipe, empty file, web page or Git LFS pointer.
     """
     try:
         kind = path.stat().st_mode
         if stat.S_ISDIR(kind):
             raise InputError("{path} is a folder; give the file of weights in it", code="checkpoint_folder", path=path)
-        if not stat.S_ISREG(kind):  # a pipe would be waited for
+        if not stat.S_ISREG(kind):  # reading a pipe would block
             raise InputError(
                 "{path} is no ordinary file; give the file of weights", code="checkpoint_special", path=path
             )
@@ -87,7 +87,7 @@ def file_head(path: Path) -> bytes:
         ) from error
     if not head:
         raise InputError("{path} is empty; get it again", code="checkpoint_empty", path=path)
-    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # the length of a table may begin so, too
+    if head.lstrip()[:1] == b"<" and b"\0" not in head[:8]:  # a table's length may also begin with <
         raise InputError(
             "{path} is a web page, not a file of weights; download it again", code="checkpoint_page", path=path
         )
@@ -124,7 +124,7 @@ def _zipped(path: Path) -> Contents:
 
 
 def _legacy(path: Path, file: BinaryIO) -> Contents:
-    """Four pickles, one behind the other: what it is, its version, the machine, the contents; then the storages."""
+    """Reads a file of before 1.6: pickles of magic number, version, system and contents, then storages."""
     file.seek(0)
     try:
         if _load(file) != _LEGACY:
@@ -142,7 +142,7 @@ def _legacy(path: Path, file: BinaryIO) -> Contents:
 
 def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
     try:
-        found: object = _load(file)
+        contents: object = _load(file)
     except _Unsafe as error:
         raise InputError(
             "{path} holds {what}, which could run code, so it is not read; save the weights alone, as with "
@@ -153,29 +153,29 @@ def _unpickled(path: Path, file: BinaryIO | io.BytesIO) -> Contents:
         ) from error
     except Exception as error:  # noqa: BLE001  a damaged pickle fails in any way
         _damaged(path, error)
-    if not isinstance(found, Mapping):
+    if not isinstance(contents, Mapping):
         raise InputError(
             "{path} holds a {type}, not named weights; save its state_dict() alone",
             code="checkpoint_unnamed",
             path=path,
-            type=type(found).__name__,
+            type=type(contents).__name__,
         )
-    return found
+    return contents
 
 
 def _load(file: BinaryIO | io.BytesIO) -> Any:
-    """The next pickle. Raises _Unsafe for one that would build what is not ours, anything where it is damaged."""
+    """Reads the next pickle. Raises _Unsafe for a name that is not allowed, any exception for damage."""
     return _Unpickler(file).load()
 
 
 class _Unsafe(Exception):
-    """Names what a pickle wants to build."""
+    """A pickle refers to an object that is not allowed."""
 
 
-class _Left:
-    """Stands for a trainer's object: whatever is done to it, nothing happens."""
+class _Placeholder:
+    """A placeholder for a training framework's object; its methods do nothing."""
 
-    def __new__(cls, *_: Any, **__: Any) -> _Left:
+    def __new__(cls, *_: Any, **__: Any) -> _Placeholder:
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -216,13 +216,13 @@ _STORAGES = {
     "Byte": "uint8",
     "Bool": "bool",
 }
-_KNOWN: dict[str, Any] = {
+_ALLOWED: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch.Size": tuple,
     "torch.storage.UntypedStorage": "bytes",
-    "torch.device": _Left,
+    "torch.device": _Placeholder,
     **{f"torch.{kind}Storage": dtype for kind, dtype in _STORAGES.items()},
     **{f"torch.{dtype}": dtype for dtype in _STORAGES.values()},
 }
@@ -231,14 +231,14 @@ _KNOWN: dict[str, Any] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         name = f"{module_name}.{global_name}"
-        if name in _KNOWN:
-            return _KNOWN[name]
+        if name in _ALLOWED:
+            return _ALLOWED[name]
         if name.startswith(TRAINERS):
-            return _Left
+            return _Placeholder
         raise _Unsafe(name)
 
     def persistent_load(self, pid: Any) -> Any:
-        """A storage, of which only the type matters: ("storage", type, key, device, number of values, …)."""
+        """Returns the type of a storage: ("storage", type, key, device, number of values, …)."""
         return pid[1]
 
 
@@ -252,14 +252,14 @@ _BYTES = {dtype: size for size, dtypes in _DTYPES.items() for dtype in dtypes}
 
 
 def _safetensors(path: Path, file: BinaryIO) -> Contents:
-    """A length, a table in JSON, the values (https://github.com/huggingface/safetensors)."""
+    """Reads length and JSON table of a file (https://github.com/huggingface/safetensors)."""
     file.seek(0, 2)
     whole = file.tell()
     file.seek(0)
     (length,) = struct.unpack("<Q", file.read(8))
     if length > whole - 8:
         _damaged(path, f"its table would take {length} of {whole} bytes")
-    found: dict[str, Tensor] = {}
+    table_tensors: dict[str, Tensor] = {}
     try:
         table = parse_json(file.read(length), dict[str, Any])
         for name, entry in table.items():
@@ -272,17 +272,17 @@ def _safetensors(path: Path, file: BinaryIO) -> Contents:
             if end - begin != math.prod(shape) * _BYTES.get(dtype, math.nan):
                 wrong = "not as long as it says" if dtype in _BYTES else f"of type {dtype}"
                 _damaged(path, f"{name[:80]} is {wrong}")
-            found[name] = Tensor(shape, dtype)
+            table_tensors[name] = Tensor(shape, dtype)
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         _damaged(path, error)
-    return found
+    return table_tensors
 
 
 def tensors(contents: Contents, states: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors under the first of `states` that is there; of a flat file those whose names begin so, else
-    all. The converter reads a file in the same way."""
+    """Returns tensors' shapes under the first of `states` that exists, else all. In a flat file, `states` are name
+    prefixes. The converter reads files the same way."""
     for state in filter(None, states):
         if isinstance(inner := contents.get(state), Mapping):
             return _shapes(inner)

@@ -1,4 +1,4 @@
-"""Child processes whose output is read line by line, and that are killed when this process is interrupted."""
+"""Runs child processes, reads their output, and kills them on interruption."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ExitStatus:
-    """How a child ended: its exit code (negative: the signal), and the last lines that it wrote to standard error."""
+    """Exit code of a child (negative: the signal) and its last lines on standard error."""
 
     code: int
     errors: list[str]
 
     @property
     def why(self) -> str:
-        """In a few words, for a message."""
+        """Short reason for a message."""
         if self.code in (-9, 137):
             return "it was killed, most likely for want of memory"
         if self.code < 0:
@@ -35,14 +35,14 @@ def run(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> ExitStatus:
-    """Runs a command, with `receive` called for each line of its standard output.
+    """Runs a command and calls `receive` with each line of its output.
 
-    It is killed, with all that it started, when this is interrupted. Raises OSError when it cannot be started.
+    An interruption kills it with all its children. Raises OSError if it cannot be started.
     """
     with tempfile.TemporaryFile() as errors:
         with subprocess.Popen(
             [str(part) for part in command],
-            # A command that is told so ends when its parent does; others are to find nothing to read.
+            # With this variable, a command ends when its parent closes the pipe; others get an empty input.
             stdin=subprocess.PIPE if "RTFACE_STUDIO_PARENT" in (environment or ()) else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -33,7 +33,7 @@ def _names(incomplete: str) -> list[str]:
     return [name for name in find_offers() if name.startswith(incomplete)]
 
 
-def _own_names(incomplete: str) -> list[str]:
+def _added_names(incomplete: str) -> list[str]:
     from rtface_engines.folder import engines_folder
 
     return [
@@ -49,7 +49,7 @@ def add(
             metavar="NAME",
             show_default=False,
             autocompletion=_names,
-            help=("What to add, as 'rtface engines offers' lists it; with --from it may be left out."),
+            help=("An engine that 'rtface engines offers' lists; may be omitted with --from."),
         ),
     ] = None,
     file: Annotated[
@@ -76,7 +76,7 @@ def add(
     loaded: LoadedOptions,
     console: Console,
 ) -> None:
-    """Add an engine that others published, from a local file or by download."""
+    """Add a published engine, from a local file or by download."""
     with interrupted_by_signals():
         options = loaded.options
         from rtface_engines.add import AddRequest
@@ -84,7 +84,7 @@ def add(
 
         added = work(
             AddRequest(name, file, url, python, overwrite, options.commercial_use, options.threads),
-            _talk(console, accept),
+            _callbacks(console, accept),
         )
         console.clear()
         if json:
@@ -98,7 +98,7 @@ def add(
 
 @command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_own_names, help="One of your own.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", autocompletion=_added_names, help="One of your own.")],
     *,
     console: Console,
 ) -> None:
@@ -119,22 +119,22 @@ def offers(
     from rtface.util.install import plugin_line
     from rtface_engines.catalogue import PLUGINS, find_offers
 
-    found, here = find_offers(), find_recipes()
+    catalogue, here = find_offers(), find_recipes()
     if json:
-        print_json([_row(offer) | {"added": name in here} for name, offer in found.items()], indent=2)
+        print_json([_json_row(offer) | {"added": name in here} for name, offer in catalogue.items()], indent=2)
         return
     print_table(
         [
             ["ENGINE", "KIND", "LICENCE", "COMMERCIAL USE", "FILE", "STATE", "WHAT"],
-            *(_cells(offer, name in here) for name, offer in found.items()),
+            *(_table_row(offer, name in here) for name, offer in catalogue.items()),
         ]
     )
     for name, package in PLUGINS.items():
-        if not any(offer.table.architecture.name == name for offer in found.values()):
+        if not any(offer.table.architecture.name == name for offer in catalogue.values()):
             console.log(f"{name} comes with a separate distribution, not for commercial use: {plugin_line(package)}")
 
 
-def _row(offer: Offer) -> dict[str, Any]:
+def _json_row(offer: Offer) -> dict[str, Any]:
     licence, published = offer.table.licence, offer.published
     return {
         "name": offer.name,
@@ -154,7 +154,7 @@ def _row(offer: Offer) -> dict[str, Any]:
     }
 
 
-def _cells(offer: Offer, added: bool) -> list[str]:
+def _table_row(offer: Offer, added: bool) -> list[str]:
     published, licence = offer.published, offer.table.licence
     size = f" ({published.bytes / 1e6:.0f} MB)" if published.bytes else ""
     state = "added" if added else "to fetch" if published.url else "with --from"
@@ -169,7 +169,7 @@ def _cells(offer: Offer, added: bool) -> list[str]:
     ]
 
 
-def _talk(console: Console, accept: bool) -> AddCallbacks:
+def _callbacks(console: Console, accept: bool) -> AddCallbacks:
     from rtface_engines.add import AddCallbacks
     from rtface_engines.environment import SetupOutput
 
@@ -185,14 +185,14 @@ def _talk(console: Console, accept: bool) -> AddCallbacks:
             return None
         try:
             return "on a terminal" if typer.confirm("rtface: do you accept this?", err=True) else None
-        except typer.Abort:  # Ctrl-C, or the end of what can be typed
+        except typer.Abort:  # Ctrl-C or end of input
             raise KeyboardInterrupt from None
 
     return AddCallbacks(SetupOutput(console.log, progress.show), progress.share, progress.bytes, confirm)
 
 
 class _InstallProgress:
-    """Progress of an installation: one status line on a terminal, elsewhere a line per step and every 10 seconds."""
+    """Shows installation progress: one status line on a terminal, elsewhere a line per step and every 10 s."""
 
     def __init__(self, console: Console) -> None:
         self._console, self._step, self._at = console, "", 0.0

@@ -21,7 +21,7 @@ from rtface_engines import child
 from rtface_engines.catalogue import Offer, converter_root
 
 ConvertProgress = Callable[[str, float], None]
-"""Called with the step in progress and how much of it is done (0…1)."""
+"""Takes the current step and its share done (0…1)."""
 
 _STAGES = {
     "load": "reading the weights",
@@ -34,8 +34,8 @@ _STAGES = {
 
 @dataclass(frozen=True, slots=True)
 class ConversionResult:
-    """What the converter says of ``model.onnx``; `onnx_error` is the largest difference from torch as a share of the
-    output's range, `left_out` how many crops are no goldens because rounding decides there."""
+    """The converter's report. `onnx_error` is the largest difference from torch, relative to the output's range;
+    `left_out` counts crops that are not golden because their output depends on rounding."""
 
     parameters: int
     fp32_nodes: tuple[str, ...]
@@ -46,19 +46,19 @@ class ConversionResult:
 
 
 def golden_crops(size: int) -> Bytes:
-    """The crops of the shipped goldens, uint8 N×size×size×3 RGB."""
+    """Returns the crops of the shipped goldens, uint8 N×size×size×3 RGB."""
     with np.load(SHIPPED / DEFAULT / "golden.npz", allow_pickle=False) as file:
         crops: Bytes = file["crops"]
     if crops.shape[1] == size:
         return crops
-    way = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_CUBIC
-    return np.stack([cv2.resize(crop, (size, size), interpolation=way) for crop in crops]).astype(np.uint8)
+    interpolation = cv2.INTER_AREA if size < crops.shape[1] else cv2.INTER_CUBIC
+    return np.stack([cv2.resize(crop, (size, size), interpolation=interpolation) for crop in crops]).astype(np.uint8)
 
 
 def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: ConvertProgress) -> ConversionResult:
-    """Writes ``model.onnx`` and ``golden.npz`` (and ``int8.json``, where the offer wants it) into `out`.
+    """Converts weights into ``model.onnx`` and ``golden.npz`` in `out`.
 
-    Raises EngineError with the converter's own words, or saying how it ended.
+    Writes ``int8.json`` too if the offer asks for it. Raises EngineError with the converter's message or exit.
     """
     result: dict[str, Any] = {}
 
@@ -71,18 +71,18 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
         if "stage" in message:
             progress(_STAGES.get(message["stage"], str(message["stage"])), float(message.get("done", 0.0)))
 
-    with tempfile.TemporaryDirectory(prefix="rtface-") as made:
-        crops = Path(made) / "crops.npz"
+    with tempfile.TemporaryDirectory(prefix="rtface-") as scratch:
+        crops = Path(scratch) / "crops.npz"
         try:
             np.savez(crops, crops=golden_crops(offer.table.input.size))
         except OSError as error:
             raise OutputError(
                 "{path} cannot be written to ({why}); make room, or name another folder with TMPDIR",
                 code="convert_folder",
-                path=made,
+                path=scratch,
                 why=error.strerror,
             ) from error
-        words = [
+        arguments = [
             "--folder",
             offer.folder,
             "--offer",
@@ -96,12 +96,12 @@ def convert(offer: Offer, weights: Path, out: Path, python: Path, progress: Conv
         ]
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONSTARTUP")}
         # From an empty folder: files in the user's working directory must not be imported.
-        (stand := Path(made) / "stand").mkdir()
+        (empty := Path(scratch) / "stand").mkdir()
         ended = child.run(
-            [python, "-m", "engines.convert", *words],
+            [python, "-m", "engines.convert", *arguments],
             receive,
             environment | {"PYTHONPATH": str(converter_root())},
-            stand,
+            empty,
         )
     if "error" in result or ended.code or "result" not in result:
         why = result.get("error") or f"the converter failed: {ended.why}"

@@ -1,4 +1,4 @@
-"""Fetching a published file: resumed where it broke off, and taken only when it is the one that was published."""
+"""Downloads a published file, resumes after interruptions, and verifies it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from rtface.redaction import redacted, shown
 from rtface.util.urls import file_path
 
 ByteProgress = Callable[[int, int | None], None]
-"""Called with the bytes that are there, and the size where it is known."""
+"""Takes bytes received and the size, None if unknown."""
 
 _CHUNK = 1 << 18
-_SPARE = 64 << 20  # what a disk shall have left
-STALL_S = 30.0  # without a byte for so long a connection is given up
-PAUSES_S = 1.0, 2.0, 4.0, 8.0  # before each further attempt; they start again after one that brought something
+_SPARE_BYTES = 64 << 20  # to stay free on the disk
+STALL_S = 30.0  # a connection without a byte for this long is closed
+PAUSES_S = 1.0, 2.0, 4.0, 8.0  # before each retry; progress restarts the sequence
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedFile:
-    """A published file: where it is, and, as far as that is known, its size in bytes and its SHA-256 (hex)."""
+    """A published file; size in bytes and SHA-256 (hex) if known."""
 
     url: str
     bytes: int | None = None
@@ -40,20 +40,20 @@ class PublishedFile:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
+    """Returns the SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(wanted: PublishedFile, target: Path, progress: ByteProgress) -> Path:
-    """Fetches a file to `target` and gives back where it lies: `target`, or the file itself for a ``file://`` address.
+    """Downloads a file to `target` unless it exists. Returns its path.
 
-    What has come lies beside it under ``.part`` until it is whole and is the right one; a broken download goes on from
-    there, now or another day. A `target` that is right already is not fetched again.
+    A ``file://`` address returns the file itself. Incomplete data stay in a ``.part`` file next to `target`; a later
+    call resumes from it.
 
     Raises:
         UsageError: the address is not http, https or file.
-        DownloadError: it cannot be had, or is another file.
+        DownloadError: it cannot be fetched, or is another file.
     """
     scheme = urlsplit(wanted.url).scheme.lower()
     if scheme == "file":
@@ -81,17 +81,17 @@ def _local(wanted: PublishedFile) -> Path:
 
 
 def _fault(wanted: PublishedFile, path: Path) -> str | None:
-    """How a whole file differs from the published one; None where it does not."""
+    """Describes how a file differs from the published one; None if equal."""
     size = path.stat().st_size
     if wanted.bytes is not None and size != wanted.bytes:
         return f"{size} bytes instead of {wanted.bytes}"
-    if wanted.sha256 is not None and (found := digest(path)) != wanted.sha256:
-        return f"SHA-256 {found} instead of {wanted.sha256}"
+    if wanted.sha256 is not None and (actual := digest(path)) != wanted.sha256:
+        return f"SHA-256 {actual} instead of {wanted.sha256}"
     return None
 
 
-class _Again(Exception):
-    """An attempt failed in a way that another may not; says why."""
+class _RetryableError(Exception):
+    """An attempt failed and can be retried; the message says why."""
 
 
 class _Download:
@@ -99,17 +99,17 @@ class _Download:
         self._wanted, self._target, self._progress = wanted, target, progress
         self._shown = shown(wanted.url)
         self._resumed = False
-        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # bytes of another address do not count
+        of_url = hashlib.sha256(wanted.url.encode()).hexdigest()[:12]  # never resumes from another address
         self._part = target.with_name(f"{target.name}.{of_url}.part")
 
     @property
-    def _have(self) -> int:
-        """Bytes that have come."""
+    def _received(self) -> int:
+        """Bytes received."""
         return self._part.stat().st_size if self._part.is_file() else 0
 
     def run(self) -> None:
         while True:
-            self._resumed = self._have > 0
+            self._resumed = self._received > 0
             self._fetch()
             fault = _fault(self._wanted, self._part)
             if fault is None:
@@ -127,26 +127,26 @@ class _Download:
         self._part.replace(self._target)
 
     def _fetch(self) -> None:
-        """Until the part is whole; again after what may pass."""
+        """Downloads until the part is whole; retries after temporary errors."""
         pauses = iter(PAUSES_S)
         while True:
-            before = self._have
+            before = self._received
             try:
                 self._attempt(before)
                 return
             except KeyboardInterrupt:
-                if self._have:
+                if self._received:
                     log.warning("%s", self._kept())
                 raise
             except DownloadError:
                 raise
-            except (_Again, OSError, http.client.HTTPException) as error:
-                if final := _final(error):
+            except (_RetryableError, OSError, http.client.HTTPException) as error:
+                if final := _permanent(error):
                     raise DownloadError(
                         "{url} cannot be fetched: {why}", code="url_failed_final", url=self._shown, why=final
                     ) from error
                 why = _why(error)
-            if self._have > before:
+            if self._received > before:
                 pauses = iter(PAUSES_S)
             pause = next(pauses, None)
             if pause is None:
@@ -162,13 +162,13 @@ class _Download:
 
     def _kept(self) -> str:
         return (
-            f"what has come ({self._have / 1e6:.1f} MB) is kept, and the same command goes on"
-            if self._have
+            f"what has come ({self._received / 1e6:.1f} MB) is kept, and the same command resumes"
+            if self._received
             else ("try again later, or get the file elsewhere and give it with --from")
         )
 
     def _attempt(self, have: int) -> None:
-        if have and have == self._wanted.bytes:  # whole; whether it is right is seen later
+        if have and have == self._wanted.bytes:  # whole; the caller verifies it
             return
         headers = {"User-Agent": f"rtface/{__version__}", "Accept-Encoding": "identity"}
         headers |= {"Range": f"bytes={have}-"} if have else {}
@@ -177,15 +177,15 @@ class _Download:
             with urllib.request.urlopen(
                 urllib.request.Request(self._wanted.url, headers=headers), timeout=STALL_S
             ) as answer:
-                self._take(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
+                self._append(answer, have if answer.status == HTTPStatus.PARTIAL_CONTENT else 0)
         except urllib.error.HTTPError as error:
             error.close()
             what = f"{error.code} {str(error.reason).splitlines()[0]}"
             if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
                 self._part.unlink()
-                raise _Again("the server has no more of it; it begins anew") from error
+                raise _RetryableError("the server has no more of it; starting over") from error
             if error.code in (408, 425, 429) or error.code >= 500:
-                raise _Again(f"the server answers {what}") from error
+                raise _RetryableError(f"the server answers {what}") from error
             raise DownloadError(
                 "{url} cannot be fetched: the server answers {status_text}; give another address with --url, or a "
                 "file with --from",
@@ -194,8 +194,8 @@ class _Download:
                 status_text=what,
             ) from error
 
-    def _take(self, answer: Any, done: int) -> None:
-        """Writes what comes behind what is there."""
+    def _append(self, answer: Any, done: int) -> None:
+        """Appends a response to the part."""
         self._resumed |= done > 0
         length = answer.headers.get("Content-Length", "")
         most = done + int(length) if length.isdigit() else self._wanted.bytes
@@ -225,23 +225,23 @@ class _Download:
                     ) from error
                 self._progress(done, most)
         if most is not None and done < most:
-            raise _Again(f"the connection ended after {done} of {most} bytes")
+            raise _RetryableError(f"the connection ended after {done} of {most} bytes")
 
     def _check_room(self, size: int) -> None:
         folder = self._part.parent
-        if size + _SPARE > (free := shutil.disk_usage(folder).free):
+        if size + _SPARE_BYTES > (free := shutil.disk_usage(folder).free):
             raise DownloadError(
                 "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the cache with "
                 "RTFACE_CACHE",
                 code="cache_room",
                 folder=folder,
                 free=free / 1e6,
-                size=(size + _SPARE) / 1e6,
+                size=(size + _SPARE_BYTES) / 1e6,
             )
 
 
-def _final(error: BaseException) -> str | None:
-    """What another attempt would not change; None where it may."""
+def _permanent(error: BaseException) -> str | None:
+    """Describes a permanent error; None if a retry may succeed."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
         error = error.reason
     if isinstance(error, ssl.SSLCertVerificationError):

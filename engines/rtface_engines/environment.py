@@ -1,4 +1,4 @@
-"""A Python that has torch, for the converter: one that is here, or an environment made for it once."""
+"""Finds or sets up a Python with torch for the converter."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ VARIABLE = "RTFACE_TORCH_PYTHON"
 MODULES = ("numpy", "torch", "onnx", "onnxruntime", "safetensors")
 PACKAGES = ("numpy>=2.1,<3", "torch==2.13.0", "onnx==1.23.2", "onnxruntime==1.31.1", "safetensors==0.8.0")
 _READY = "ready.json"
-_NEEDED_BYTES = 8 << 30  # where the default torch brings CUDA along
+_NEEDED_BYTES = 8 << 30  # if the default torch includes CUDA
 
-Say = Callable[[str], None]
+LineOutput = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SetupOutput:
-    """Outputs for progress: `log` takes a line that stays, `status` one that the next takes the place of."""
+    """Outputs for progress: `log` takes a permanent line, `status` one that the next replaces."""
 
-    log: Say
-    status: Say
+    log: LineOutput
+    status: LineOutput
 
 
 def environment_folder() -> Path:
-    """Where the environment is that is made here."""
+    """Returns the folder of the environment that `make` sets up."""
     return cache_dir() / "torch-environment"
 
 
 def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] = ()) -> Path:
-    """The Python that has what is needed of `MODULES` (all, where nothing is named): `named`, that of
-    ``RTFACE_TORCH_PYTHON``, this one, or one made for it (`make`).
+    """Returns a Python that has the `needed` modules (default: all `MODULES`).
 
-    Raises MissingComponent when the one that was named lacks something, or none can be made.
+    Tries `named`, ``RTFACE_TORCH_PYTHON``, this Python, and an environment of its own (`make`).
+    Raises MissingComponent if one given by the user lacks a module, or none can be set up.
     """
 
     def lacks(python: Path) -> list[str]:
@@ -50,7 +50,7 @@ def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] =
 
     chosen = named or (expanded(os.environ[VARIABLE], VARIABLE) if os.environ.get(VARIABLE) else None)
     if chosen is not None:
-        # The converter runs elsewhere; a venv's link must not be followed.
+        # Absolute, as the converter runs in another folder; not resolved, as the link identifies a venv.
         chosen = (chosen if chosen.exists() else Path(shutil.which(str(chosen)) or chosen)).absolute()
         if absent := lacks(chosen):
             what = "--python" if named else VARIABLE
@@ -80,7 +80,7 @@ def find_python(named: Path | None, output: SetupOutput, needed: Sequence[str] =
 
 
 def missing(python: Path) -> list[str]:
-    """Those of `MODULES` that it does not have. Raises MissingComponent when it is no Python that starts."""
+    """Lists `MODULES` that a Python lacks. Raises MissingComponent if it does not start."""
     lines: list[str] = []
     try:
         ended = child.run(
@@ -98,19 +98,19 @@ def missing(python: Path) -> list[str]:
             python=python,
             why=error.strerror,
         ) from error
-    found = next((line.split()[1:] for line in lines if line.startswith("missing")), None)
-    if ended.code or found is None:
+    absent = next((line.split()[1:] for line in lines if line.startswith("missing")), None)
+    if ended.code or absent is None:
         raise MissingComponent(
             "{python} is no Python that works: {why}; name another with --python",
             code="python_unfit",
             python=python,
             why=ended.why,
         )
-    return found
+    return absent
 
 
 def make(folder: Path, output: SetupOutput) -> Path:
-    """Sets up an environment with torch; nothing is left of one that fails. Raises MissingComponent."""
+    """Sets up an environment with torch. Removes it on failure. Raises MissingComponent."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder.parent).free
@@ -166,7 +166,7 @@ def make(folder: Path, output: SetupOutput) -> Path:
 
 
 def _step(line: str) -> str:
-    """What pip does, without the addresses that it names."""
+    """Shortens a line of pip's output: no addresses."""
     words = line.split()
     if words[:1] == ["Downloading"]:
         return f"fetching {words[1].rsplit('/', 1)[-1]} {' '.join(words[2:])}"

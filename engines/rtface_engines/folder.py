@@ -1,4 +1,4 @@
-"""The user's folder of engines: a new one is made beside it and moved in whole, an old one moved out first."""
+"""Adds and removes engines in the user's folder by single moves."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from rtface.util.paths import config_dir
 from rtface.util.spelling import hint
 
 _STALE_S = 86_400.0
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def engines_folder() -> Path:
-    """Where the user's engines are. Raises UsageError where there is no home folder."""
+    """Returns the folder of the user's engines. Raises UsageError without a home folder."""
     folder = config_dir()
     if folder is None:
         raise UsageError(
@@ -35,7 +35,7 @@ def engines_folder() -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raises UsageError for what no engine of a user's can be called."""
+    """Raises UsageError if a user's engine may not have this name."""
     if not re.fullmatch(NAME, name):
         raise UsageError(
             "{value!r} is not a name for an engine: letters, digits and . _ + - only", code="engine_name", value=name
@@ -47,77 +47,75 @@ def check_name(name: str) -> None:
 
 
 @contextmanager
-def making(name: str) -> Generator[Path]:
-    """A folder to make an engine in, beside its place and invisible to `find_recipes`; gone afterwards. Raises
-    OutputError."""
-    beside = engines_folder() / ".adding"
+def build_folder(name: str) -> Generator[Path]:
+    """Yields a temporary folder to build an engine in, hidden from `find_recipes`. Raises OutputError."""
+    parent = engines_folder() / ".adding"
     try:
-        beside.mkdir(parents=True, exist_ok=True)
-        _sweep(beside)
-        around = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=beside))
-        made = around / "new"
-        made.mkdir()  # in a folder that is this user's alone, one as all others are
+        parent.mkdir(parents=True, exist_ok=True)
+        _sweep(parent)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
+        new = scratch / "new"
+        new.mkdir()  # with default permissions; mkdtemp's folder is private
     except OSError as error:
         raise OutputError(
             "{path} cannot be written to ({why}); RTFACE_CONFIG_DIR moves it",
             code="config_unwritable",
-            path=beside,
+            path=parent,
             why=error.strerror,
         ) from error
     try:
-        yield made
+        yield new
     except OSError as error:
-        if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL):
+        if isinstance(error, RtfaceError) or (error.filename is not None and error.errno not in _FULL_ERRNOS):
             raise
-        # Which file it was that could not be written, many ways of writing do not say, or name the one they read.
+        # Many writers do not name the file that failed, or name the one they read.
         raise OutputError(
             "{path} cannot be written to ({why}); make room, or move the folder with RTFACE_CONFIG_DIR",
             code="config_no_room",
-            path=beside,
+            path=parent,
             why=error.strerror,
         ) from error
     finally:
-        shutil.rmtree(around, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
         with suppress(OSError):
-            beside.rmdir()  # where nobody else is at it
+            parent.rmdir()  # unless another process uses it
 
 
-def _sweep(beside: Path) -> None:
-    """Takes away what a process left that was killed."""
-    for left in beside.iterdir():
+def _sweep(parent: Path) -> None:
+    """Removes folders that killed processes left."""
+    for left in parent.iterdir():
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE_S:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def check_room(made: Path, size: float) -> None:
-    """Raises OutputError where the disk of that folder has less than `size` bytes free."""
-    if (free := shutil.disk_usage(made).free) < size:
+def check_space(new: Path, size: float) -> None:
+    """Raises OutputError if the folder's disk has less than `size` bytes free."""
+    if (free := shutil.disk_usage(new).free) < size:
         raise OutputError(
             "{folder} has {free:.1f} MB free, and {size:.1f} are needed; make room, or move the folder with "
             "RTFACE_CONFIG_DIR",
             code="folder_room",
-            folder=made.parent,
+            folder=new.parent,
             free=free / 1e6,
             size=size / 1e6,
         )
 
 
-def is_there(name: str) -> bool:
-    """True if something lies where the user's engine of that name would."""
+def exists(name: str) -> bool:
+    """Checks whether the place of an engine of this name is taken."""
     return os.path.lexists(engines_folder() / name)
 
 
-def move_in(made: Path, name: str) -> Path:
-    """Puts what was made (`making`) into its place; what was there stays where that fails or is interrupted. Raises
-    OutputError."""
-    place, old = engines_folder() / name, made.with_name("old")
+def move_in(new: Path, name: str) -> Path:
+    """Moves an engine into its place. An earlier one stays if that fails or is interrupted. Raises OutputError."""
+    place, old = engines_folder() / name, new.with_name("old")
     try:
-        if is_there(name):
+        if exists(name):
             place.rename(old)
-        made.rename(place)
+        new.rename(place)
     except BaseException as error:
-        if os.path.lexists(old) and not is_there(name):
+        if os.path.lexists(old) and not exists(name):
             old.rename(place)
         if isinstance(error, OSError):
             raise OutputError(
@@ -131,24 +129,24 @@ def move_in(made: Path, name: str) -> Path:
 
 
 def remove(name: str) -> Path:
-    """Takes one of the user's engines away; gives back where it was. Raises UsageError and OutputError."""
+    """Removes one of the user's engines and returns its folder. Raises UsageError and OutputError."""
     place = engines_folder() / name
-    own = sorted(path.parent.name for path in engines_folder().glob("*/recipe.toml"))
-    if name not in own:
+    names = sorted(path.parent.name for path in engines_folder().glob("*/recipe.toml"))
+    if name not in names:
         if name in find_recipes():
             raise UsageError("engine {name} is part of rtface and cannot be removed", code="engine_part", name=name)
-        there = f"; yours are: {', '.join(own)}" if own else "; you have added none"
+        there = f"; yours are: {', '.join(names)}" if names else "; you have added none"
         raise UsageError(
             "there is no engine {value!r} of yours{hint}{advice}",
             code="engine_not_yours",
             value=name,
-            hint=hint(name, own),
+            hint=hint(name, names),
             advice=there,
         )
     try:
-        with suppress(OutputError), making(name) as made:
-            place.rename(made.with_name("old"))  # all of it at once; it goes with the folder that it is in then
-        if place.is_symlink():  # the disk is so full that there is no folder to move it to
+        with suppress(OutputError), build_folder(name) as new:
+            place.rename(new.with_name("old"))  # atomic; `build_folder` removes it with its folder
+        if place.is_symlink():  # a full disk left no folder to move it to
             place.unlink()
         elif place.exists():
             shutil.rmtree(place)
@@ -160,7 +158,7 @@ def remove(name: str) -> Path:
 
 
 def to_toml(table: Mapping[str, Any]) -> str:
-    """A table of texts, numbers, truths, lists of them and one level of tables (and small ones in a line within)."""
+    """Formats a table as TOML: strings, numbers, booleans, lists, and (nested) tables."""
     plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
     lines = [f"{key} = {_toml(value)}" for key, value in plain.items()]
     for key, value in table.items():

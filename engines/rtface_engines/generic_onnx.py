@@ -1,4 +1,4 @@
-"""A user's own ONNX file as an engine: what the network takes and gives, and the file that rtface keeps of it.
+"""Inspects a user's ONNX file and writes it as an engine's network.
 
 OpenVINO reads the file. Only rewriting one needs the ``onnx`` package.
 """
@@ -25,15 +25,15 @@ from rtface.util.install import PIP
 from rtface_engines.checkpoint import file_head
 from rtface_engines.convert import golden_crops
 
-_SIZE = 512  # where the file leaves it open
-_LARGEST = 2048  # what golden crops of it are computed for in some GB of memory
+_DEFAULT_SIZE = 512  # pixels, if the file leaves it open
+_MAX_SIZE = 2048  # pixels; golden crops of this size take some GB of memory
 _UNLIKE_DB = 10.0
 _ADAPTED = "rtface_fidelity"
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """An input or output: its name, its type as "float32", and its shape; open dimensions are None."""
+    """Name, type ("float32") and shape of a port; open dimensions are None."""
 
     name: str
     dtype: str
@@ -41,13 +41,13 @@ class TensorInfo:
 
     @property
     def shown(self) -> str:
-        """Text such as "input N×3×512×512 float32"; "any" for a side that the file leaves open."""
+        """Text such as "input N×3×512×512 float32"; "any" for an open side."""
         dims = "×".join(str(d) if d is not None else "N" if k == 0 else "any" for k, d in enumerate(self.shape))
         return f"{self.name} {dims or 'a scalar'} {self.dtype}"
 
     @property
     def is_image(self) -> bool:
-        """True if it can be a batch of square RGB crops, N×3×S×S float32."""
+        """True if it fits square RGB crops, N×3×S×S float32."""
         shape = self.shape
         return (
             self.dtype == "float32"
@@ -59,18 +59,18 @@ class TensorInfo:
 
     @property
     def is_number(self) -> bool:
-        """True if it can be one floating-point number, or one for each crop."""
+        """True if it fits one floating-point number, or one per crop."""
         return self.dtype in ("float32", "float64") and len(self.shape) <= 2 and all(d in (None, 1) for d in self.shape)
 
 
 @dataclass(frozen=True, slots=True)
 class GenericNetwork:
-    """What the ONNX file at `path` holds.
+    """The network in the ONNX file at `path`.
 
     Attributes:
         input, output: the crops, both N×3×`size`×`size`.
-        control: an input that takes one number, or None.
-        max_batch: the largest batch that it takes.
+        control: an input for one number, or None.
+        max_batch: the largest batch.
         parameters: number of weights.
         outputs: how many outputs the file has.
     """
@@ -104,7 +104,7 @@ class GenericNetwork:
         )
 
     def write(self, target: Path) -> None:
-        """Writes the network with one output, and with a control of N×1 float32 as every backend takes it."""
+        """Writes the network with one output and an N×1 float32 control."""
         if not self.rewrites:
             shutil.copyfile(self.path, target)
             return
@@ -128,7 +128,7 @@ class GenericNetwork:
 
 
 def _adapt(onnx: Any, graph: Any, control: Any) -> None:
-    """Replaces the input `control` by one of N×1 float32, with nodes that reshape and convert it."""
+    """Replaces `control` by an N×1 float32 input, converted by new nodes."""
     kind = onnx.TensorProto.DOUBLE if control.dtype == "float64" else onnx.TensorProto.FLOAT
     between, shape = f"{_ADAPTED}_reshaped", f"{_ADAPTED}_shape"
     dims = np.array([-1 if d is None else d for d in control.shape], np.int64)
@@ -141,12 +141,12 @@ def _adapt(onnx: Any, graph: Any, control: Any) -> None:
 
 
 def inspect(path: Path) -> GenericNetwork:
-    """Reads what the network in an ONNX file takes and gives.
+    """Reads inputs and outputs of the network in an ONNX file.
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is no ONNX file, is damaged, has its weights in other files, or cannot be an engine.
-        MissingComponent: the file has to be rewritten, and there is no onnx package.
+        InputError: it is no ONNX file, is damaged, has external weights, or cannot be an engine.
+        MissingComponent: rewriting the file needs the onnx package.
     """
     file_head(path)
     inputs, outputs, parameters = _read(path)
@@ -156,26 +156,26 @@ def inspect(path: Path) -> GenericNetwork:
     if len(images) != 1 or len(controls) > 1 or len(images) + len(controls) != len(inputs) or not results:
         takes, gives = (", ".join(v.shown for v in values) for values in (inputs, outputs))
         raise InputError(
-            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), perhaps "
-            "one number beside it, and an output of the same shape; this network takes {takes}; gives {gives}",
+            "{path} cannot be an engine: rtface needs one input N×3×S×S float32 (S is 512 most often), at "
+            "most one number, and an output of the same shape; this network takes {takes}; gives {gives}",
             code="onnx_shape",
             path=path,
             takes=takes,
             gives=gives,
         )
     image, control = images[0], controls[0] if controls else None
-    size = image.shape[2] or _SIZE
-    if size % 16 or not 32 <= size <= _LARGEST:
+    size = image.shape[2] or _DEFAULT_SIZE
+    if size % 16 or not 32 <= size <= _MAX_SIZE:
         raise InputError(
             "{path} takes images of {size}×{size}, and rtface needs a multiple of 16 from 32 to {most}",
             code="onnx_size",
             path=path,
             size=size,
-            most=_LARGEST,
+            most=_MAX_SIZE,
         )
     open_batch = image.shape[0] is None and (control is None or None in control.shape[:1])
-    found = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
-    if found.rewrites and importlib.util.find_spec("onnx") is None:
+    network = GenericNetwork(path, image, results[0], control, size, 16 if open_batch else 1, parameters, len(outputs))
+    if network.rewrites and importlib.util.find_spec("onnx") is None:
         raise MissingComponent(
             "{path} has a control of another shape or type than rtface's, or more than one output; the onnx "
             "package rewrites such files, get it with: {repair} onnx",
@@ -183,14 +183,14 @@ def inspect(path: Path) -> GenericNetwork:
             path=path,
             repair=PIP,
         )
-    return found
+    return network
 
 
 def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
-    """Inputs, outputs and the number of weights. Raises InputError."""
+    """Returns inputs, outputs and the number of weights. Raises InputError."""
     from openvino.frontend import FrontEndManager  # takes 0.2 s
 
-    with _alone(path) as file:
+    with _isolated(path) as file:
         try:
             reader = FrontEndManager().load_by_framework("onnx")
             graph = reader.load(str(file))
@@ -228,8 +228,8 @@ def _read(path: Path) -> tuple[list[TensorInfo], list[TensorInfo], int]:
 
 
 @contextmanager
-def _alone(path: Path) -> Generator[Path]:
-    """The file in a folder with nothing else in it: OpenVINO would read weights that lie in files next to it."""
+def _isolated(path: Path) -> Generator[Path]:
+    """Yields the file alone in a folder. OpenVINO would read weights from files next to it."""
     with tempfile.TemporaryDirectory(prefix="rtface-") as folder:
         file = Path(folder) / "model.onnx"
         try:
@@ -254,7 +254,7 @@ def _info(graph: Any, place: Any) -> TensorInfo:
 
 
 def write_golden(recipe: Recipe, threads: int) -> None:
-    """Computes the golden crops' answers by OpenVINO in fp32. Raises EngineError where it cannot run the network."""
+    """Computes golden outputs with OpenVINO in fp32. Raises EngineError if it cannot run the network."""
     from rtface.engine.backends.openvino import OpenVinoPlan  # takes 0.2 s
 
     images = golden_crops(recipe.input.size)

@@ -1,4 +1,4 @@
-"""Recognises whose weights a file holds by the names and shapes of its tensors."""
+"""Recognises a network from the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from rtface_engines.catalogue import PLUGINS, Offer, unprefixed
 from rtface_engines.checkpoint import Contents, tensors
 
 
-def as_typed(path: Path) -> str:
-    """A path as it is typed into a shell: in quotes where it holds spaces and the like."""
+def quote_path(path: Path) -> str:
+    """Quotes a path for a shell where it needs quotes."""
     return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
-    """How a file's tensors differ from an offer's: names that are missing, too many, or of another shape."""
+    """Tensors that are missing, unexpected, or of another shape in a file."""
 
     missing: list[str]
     more: list[str]
@@ -45,22 +45,22 @@ class TensorDifference:
 
 
 def compare(contents: Contents, offer: Offer) -> TensorDifference:
-    """The difference between what a file holds and what the offer's network takes."""
+    """Compares a file's tensors with those that an offer's network needs."""
     wanted = offer.keys()
-    found = unprefixed(tensors(contents, offer.published.states), offer.published.prefix)
+    shapes = unprefixed(tensors(contents, offer.published.states), offer.published.prefix)
     return TensorDifference(
-        [name for name in wanted if name not in found],
-        [name for name in found if name not in wanted],
-        [name for name in wanted if name in found and found[name] != wanted[name]],
+        [name for name in wanted if name not in shapes],
+        [name for name in shapes if name not in wanted],
+        [name for name in wanted if name in shapes and shapes[name] != wanted[name]],
         len(wanted),
     )
 
 
 def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offer]) -> Offer:
-    """The offer whose weights `path` holds.
+    """Returns the offer whose weights `path` holds.
 
-    Several may fit: the one whose published SHA-256 the file has is it. Raises UsageError where that says nothing and a
-    name is needed; InputError where none fits, with the nearest.
+    If several fit, the published SHA-256 decides. Raises UsageError if it does not and the user must name one;
+    InputError, naming the nearest, if none fits.
     """
     differences = {offer.name: (compare(contents, offer), offer) for offer in offers}
     fitting = [offer for difference, offer in differences.values() if not difference.count]
@@ -78,7 +78,7 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
             path=path,
             names=both,
             name=called,
-            typed=as_typed(path),
+            typed=quote_path(path),
         )
     if not differences:
         raise InputError(
@@ -93,11 +93,11 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
             name=name,
             difference=difference,
         )
-    known = {offer.table.architecture.name for _, offer in differences.values()}
+    architectures = {offer.table.architecture.name for _, offer in differences.values()}
     more = [
         f"{architecture} ({plugin_line(package)})"
         for architecture, package in PLUGINS.items()
-        if architecture not in known
+        if architecture not in architectures
     ]
     raise InputError(
         "{path} holds the weights of no engine that can be added here ({difference}){advice}",
@@ -109,7 +109,7 @@ def recognise(path: Path, contents: Contents, sha256: str, offers: Iterable[Offe
 
 
 def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Offer]) -> None:
-    """Raises InputError when `path` does not hold the weights of `offer`, saying whose they are or what is wrong."""
+    """Raises InputError if `path` does not hold the weights of `offer`. It says which they are, or what differs."""
     difference = compare(contents, offer)
     if not difference.count:
         return
@@ -123,7 +123,7 @@ def check(path: Path, contents: Contents, offer: Offer, offers: Mapping[str, Off
             name=offer.name,
             others=" or ".join(others),
             other=others[0],
-            typed=as_typed(path),
+            typed=quote_path(path),
         )
     raise InputError(
         "{path} does not hold the weights of {name}: {difference}",

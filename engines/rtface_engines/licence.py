@@ -1,4 +1,4 @@
-"""The licence that a user accepts before anything is fetched or converted, and the record of it."""
+"""Shows the licence that a user must accept, and records the acceptance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rtface.engine.recipe_tables import Licence
 RECORD = "accepted.json"
 
 
-def words(name: str, licence: Licence) -> list[str]:
-    """The lines to show: licences of code and weights, what they allow, what the training data were, and the terms."""
+def format_lines(name: str, licence: Licence) -> list[str]:
+    """Returns lines to show: licences of code and weights, permitted use, training data, and terms."""
     lines = [
         f"{name}: code under {licence.code}, weights under {licence.weights}",
         f"commercial use: {'allowed' if licence.commercial_use else 'forbidden'}",
@@ -24,7 +24,7 @@ def words(name: str, licence: Licence) -> list[str]:
 
 
 def record(folder: Path, name: str, licence: Licence, how: str) -> None:
-    """Writes next to the recipe what was accepted, when (UTC) and how ("on a terminal" or the flag's name)."""
+    """Records an acceptance next to the recipe. It says what, when (UTC), and `how` ("on a terminal" or the flag)."""
     accepted = {
         "engine": name,
         "licence": asdict(licence),

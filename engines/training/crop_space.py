@@ -1,6 +1,6 @@
-"""Canonical face space: the template, the region the networks look at, the oval, and how crops are cut.
+"""Canonical face space: template, region of interest, oval, and cutting of crops.
 
-All constants are fractions of the crop's side ``S`` unless said otherwise, so that they hold at 256 and at 512.
+Constants are fractions of the crop's side ``S`` unless stated otherwise, so that they hold at 256 and 512 px.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ TEMPLATE_512 = np.array(
 """FFHQ template at 512 px: left eye, right eye, nose, left and right mouth corner; 5×2, pixels (x, y)."""
 
 ROI_256 = (40, 56, 176, 192)
-"""x, y, width, height of the region the networks work on, at 256 px; it holds the whole feathered oval and
-lies on the 8-px cells of the 32×32 grid of the colour lock. Outside, ``restored`` is the crop itself."""
+"""x, y, width, height of the region that networks process, at 256 px. It contains the whole feathered oval and is
+aligned to the 8-px cells of the colour lock's 32×32 grid. Outside, ``restored`` is the crop."""
 
 
 def roi(size: int) -> tuple[int, int, int, int]:
-    """The region of interest (x, y, width, height) in pixels of a ``size``-pixel crop (256 or a multiple)."""
+    """Returns the region in a ``size``-px crop: x, y, width, height. ``size``: a multiple of 256."""
     k = size // 256
     if k * 256 != size:
         raise ValueError(f"crop size {size} is not a multiple of 256")
@@ -44,17 +44,17 @@ def roi(size: int) -> tuple[int, int, int, int]:
 
 
 def oval_mask(size: int) -> F32:
-    """The feathered face oval, 0..1, that a run corrects in: float32 ``size``×``size``."""
+    """Returns the feathered face oval of a run, 0..1, float32 ``size``×``size``."""
     return face_mask(size).copy()
 
 
 def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tuple[float, float],
                   edge: tuple[float, float]) -> U8:  # fmt: skip
-    """A canonical picture with another ground round the head, uint8 S×S×3 all.
+    """Replaces the background of a head in a canonical picture, uint8 S×S×3.
 
     Args:
         centre, axes: of the head's ellipse, fractions of the side.
-        edge: radii in its axes up to which the picture is seen, and from which on the ground.
+        edge: radii in its axes between which the picture fades into the background.
     """
     y, x = (np.mgrid[: len(picture), : len(picture)] + 0.5) / len(picture)
     radius = np.hypot((x - centre[0]) / axes[0], (y - centre[1]) / axes[1])
@@ -63,16 +63,16 @@ def before_ground(picture: U8, ground: U8, centre: tuple[float, float], axes: tu
 
 
 def frame_matrix(face: Face) -> F64:
-    """2×3, 512-px canonical pixels → frame pixels of a tracked face, both with their centres at integers."""
+    """Returns 2×3 from 512-px canonical to frame pixels. Pixel centres are at integers."""
     m = np.asarray(cv2.invertAffineTransform(np.asarray(crop_matrix(face, 512), np.float64)), np.float64)
     m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5
     return m
 
 
 def similarity(scale: float, angle: float, centre: tuple[float, float], size: int) -> F64:
-    """2×3 matrix from a ``size``-px canonical crop to the picture: its centre lands on ``centre``; angle in radians.
+    """Returns a 2×3 matrix from a ``size``-px canonical crop to the picture.
 
-    ``scale`` is picture pixels per canonical pixel. Pixel centres lie at integers in both spaces.
+    The crop's centre maps to ``centre``. ``scale``: picture pixels per canonical pixel; ``angle``: radians.
     """
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     h = (size - 1) / 2.0
@@ -80,7 +80,7 @@ def similarity(scale: float, angle: float, centre: tuple[float, float], size: in
 
 
 def at(matrix: F64, size: int) -> F64:
-    """The matrix of a 512-px canonical crop for a ``size``-px one."""
+    """Converts the matrix of a 512-px canonical crop for a ``size``-px one."""
     k = 512 / size
     m = matrix.copy()
     m[:, :2] *= k
@@ -89,10 +89,10 @@ def at(matrix: F64, size: int) -> F64:
 
 
 def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | None = None) -> U8:
-    """Cut a canonical crop (or a ``window`` x, y, w, h of it) out of ``image``.
+    """Cuts a canonical crop, or a window of it, out of ``image``.
 
-    ``matrix`` 2×3 maps canonical pixels to picture pixels. Where that shrinks, a Gaussian prefilter of the
-    matching width goes first (``warpAffine`` has no area filter). uint8 H×W×3 in, uint8 h×w×3 out.
+    ``window``: x, y, w, h. ``matrix`` 2×3 maps canonical to picture pixels. A Gaussian of matching width precedes
+    downscaling (``warpAffine`` has no area filter). uint8 H×W×3 in, uint8 h×w×3 out.
     """
     x, y, w, h = window or (0, 0, size, size)
     m = matrix.copy()
@@ -115,7 +115,7 @@ def cut(image: U8, matrix: F64, size: int, window: tuple[int, int, int, int] | N
 
 
 def whole(part: U8, size: int) -> U8:
-    """A pair's region of interest (uint8 h×w×3) in a crop that is black elsewhere: the networks see no more of it."""
+    """Puts a pair's region (uint8 h×w×3) into a black crop. Networks see only the region."""
     x, y, w, h = roi(size)
     crop = np.zeros((size, size, 3), np.uint8)
     crop[y : y + h, x : x + w] = part
@@ -123,5 +123,5 @@ def whole(part: U8, size: int) -> U8:
 
 
 def planes(crop: U8) -> F32:
-    """uint8 S×S×3 → float32 3×S×S, 0..1."""
+    """Converts uint8 S×S×3 to float32 3×S×S, 0..1."""
     return np.ascontiguousarray(crop.transpose(2, 0, 1)).astype(np.float32) / 255

@@ -16,14 +16,14 @@ MESH = 256
 
 
 def to_bytes(picture: npt.NDArray[np.floating] | U8) -> U8:
-    """A picture of uint8, or of floats 0..1 (clipped, rounded), as uint8."""
+    """Converts a picture of uint8 or floats 0..1 (clipped, rounded) to uint8."""
     if picture.dtype == np.uint8:
         return np.asarray(picture, np.uint8)
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 class Landmarks:
-    """Where the features lie, by MediaPipe's mesh (the run time's own, by OpenVINO): Kartynnik et al. 2019.
+    """Finds landmarks with MediaPipe's mesh (Kartynnik et al. 2019), as a run does.
 
     Raises:
         rtface.errors.MissingComponent: the mesh network is damaged, or OpenVINO cannot load it.
@@ -35,7 +35,7 @@ class Landmarks:
         self._mesh = FaceMesh(threads=1)
 
     def region(self, picture: F32 | U8) -> Region:
-        """Where the run time would look for the mesh of a canonical S×S×3 picture; in its pixels."""
+        """Returns a run's mesh region in a canonical S×S×3 picture, in pixels."""
         from rtface.tracking.facemesh import Region, region_of_mesh
 
         side = float(picture.shape[0])
@@ -43,7 +43,7 @@ class Landmarks:
         return region_of_mesh(points * (side / 512))
 
     def read(self, picture: F32 | U8, region: Region) -> tuple[F64, float]:
-        """Points (478, 3), float64, in canonical pixels of 512, and the network's score 0..1.
+        """Returns points (478, 3), float64, in 512-px canonical space. Also returns a score, 0..1.
 
         ``picture`` is a canonical S×S×3 RGB, uint8 or float 0..1; ``region`` is in its pixels.
         """

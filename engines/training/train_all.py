@@ -2,9 +2,8 @@
 
 ``python -m training.train_all --faces DIR --runs runs --minutes 180``
 
-Every step is a command of its own, printed before it runs; a step that is done is not done again, and one that was
-stopped goes on where it was. What comes out lies in ``runs/models``, beside its figures: looking at
-them, and putting the better engines into ``engines/shipped``, is left to a person.
+Each step is a command, printed before it runs. Finished steps are skipped, and a stopped one resumes. Results and
+their figures are in ``runs/models``: a person must check them, and move better engines into ``engines/shipped``.
 """
 
 from __future__ import annotations
@@ -22,30 +21,30 @@ from training.losses.weight_files import VARIABLE
 
 PAIRS, SEQUENCES, OBJECTS = 24_000, 6_400, 1_000
 HIDDEN = "0.75"
-"""Share of the faces with an object before them, where objects are learnt."""
+"""Share of faces behind an object when learning objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``name``; ``commands`` (module and arguments), which run beside each other."""
+    """A step; its ``commands`` (module and arguments) run in parallel."""
 
     name: str
     commands: tuple[tuple[str, ...], ...]
 
 
 def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
-    """Everything there is to do, in order; ``minutes`` of training in all, on ``workers`` cores."""
+    """Lists all steps in order, for ``minutes`` of training on ``workers`` cores."""
 
     def train(run: str, share: float, *more: str) -> tuple[str, ...]:
         return ("loop.train", "--pairs", f"{runs}/pairs", "--run", f"{runs}/{run}", "--threads", str(workers),
                 "--minutes", f"{share * minutes:.1f}", *more)  # fmt: skip
 
-    def made(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
+    def data_commands(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
         return tuple((module, "--faces", str(faces), "--out", f"{runs}/{out}", "--worker", str(k), *more)
                      for k in range(workers))  # fmt: skip
 
     def held_out(module: str, out: str, *more: str) -> tuple[tuple[str, ...], ...]:
-        return made(module, out, *more, "--held-out", "--seed", "77")[:1]
+        return data_commands(module, out, *more, "--held-out", "--seed", "77")[:1]
 
     def package(engine: str, checkpoint: str) -> list[Step]:
         out = f"{runs}/models/{engine}"
@@ -58,18 +57,18 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                         "--model", out, "--json", f"{out}.json"),)),
         ]  # fmt: skip
 
-    # Without the comparison networks' weights the engines come out softer, and change faces more.
-    judged = ("--perceptual", "0.012", "--identity", "0.01") if os.environ.get(VARIABLE) else ()
+    # Without the comparison networks' weights, engines get softer and change faces more.
+    comparison_losses = ("--perceptual", "0.012", "--identity", "0.01") if os.environ.get(VARIABLE) else ()
     clips = ("--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid", "--wake", "0", "--length", "9",
-             "--clean-share", "0.03", *judged)  # fmt: skip
+             "--clean-share", "0.03", *comparison_losses)  # fmt: skip
     motion = ("loop.pretrain_alignment", "--clips", f"{runs}/clips", "--valid", f"{runs}/clips-valid",
               "--run", f"{runs}/align", "--minutes", f"{0.2 * minutes:.1f}", "--threads", str(workers))  # fmt: skip
     valid = ("--valid", f"{runs}/valid", "--piece", "4", "--lr", "1.2e-3", "--lr-end", "1e-5", "--clean-share", "0.04",
-             "--clean-weight", "0.5", *judged)  # fmt: skip
+             "--clean-weight", "0.5", *comparison_losses)  # fmt: skip
     return [
-        Step("pairs", made("data.film_pairs", "pairs", "--pairs", str(PAIRS // workers))),
+        Step("pairs", data_commands("data.film_pairs", "pairs", "--pairs", str(PAIRS // workers))),
         Step("pairs of people set aside", held_out("data.film_pairs", "valid", "--pairs", "256")),
-        Step("sequences", made("data.film_sequences", "clips", "--sequences", str(SEQUENCES // workers))),
+        Step("sequences", data_commands("data.film_sequences", "clips", "--sequences", str(SEQUENCES // workers))),
         Step("sequences of people set aside", held_out("data.film_sequences", "clips-valid", "--sequences", "96")),
         Step("rtface-s", (train("s", 0.25, "--engine", "rtface-s", *valid),)),
         Step("alignment", (motion,)),
@@ -77,7 +76,7 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
                                        "--only", "trust,doubt", "--batch", "4", "--lr", "3e-3"),)),
         Step("rtface-s remembers", (train("s-remembers", 0.25, "--core", f"{runs}/s-trusts/last.pt", *clips,
                                           "--batch", "4", "--lr", "4.5e-4", "--lr-end", "1e-5"),)),
-        Step("sequences with objects", made("data.film_sequences", "hidden", "--hidden", HIDDEN, "--sequences",
+        Step("sequences with objects", data_commands("data.film_sequences", "hidden", "--hidden", HIDDEN, "--sequences",
                                             str(OBJECTS // workers))),
         Step("sequences with objects of people set aside", held_out("data.film_sequences", "hidden-valid", "--hidden",
                                                                     HIDDEN, "--sequences", "128")),
@@ -92,10 +91,10 @@ def steps(faces: Path, runs: Path, minutes: float, workers: int) -> list[Step]:
 
 
 def run(step: Step, done: Path) -> None:
-    """Runs a step's commands beside each other.
+    """Runs a step's commands in parallel.
 
     Raises:
-        SystemExit: one failed; the others are waited for.
+        SystemExit: one failed; waits for the others first.
     """
     if done.exists():
         print(f"{step.name}: done", flush=True)
@@ -108,7 +107,7 @@ def run(step: Step, done: Path) -> None:
         running.append(subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}))
     failed = [p.returncode for p in running if p.wait() != 0]
     if failed:
-        raise SystemExit(f"{step.name} failed (exit {failed[0]}); the same command again goes on from here")
+        raise SystemExit(f"{step.name} failed (exit {failed[0]}); the same command resumes here")
     done.parent.mkdir(parents=True, exist_ok=True)
     done.touch()
 

@@ -32,7 +32,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     """An installation that offers two networks, and converts without torch."""
     made = Publisher(tmp_path / "installed" / "engines")
-    monkeypatch.setattr(catalogue, "beside", lambda: made.root / "published")
+    monkeypatch.setattr(catalogue, "published_folder", lambda: made.root / "published")
     installed = plugins.installed
     monkeypatch.setattr(plugins, "installed", lambda kind: {} if kind == "engine" else installed(kind))
     monkeypatch.setattr(environment, "MODULES", ("json",))

@@ -103,7 +103,7 @@ engines, *words = sys.argv[1:]
 from rtface.util import plugins
 from rtface_engines import environment
 from rtface_engines import catalogue
-catalogue.beside = lambda: Path(engines) / "published"
+catalogue.published_folder = lambda: Path(engines) / "published"
 installed = plugins.installed
 plugins.installed = lambda kind: {} if kind == "engine" else installed(kind)
 environment.MODULES = ("json",)

@@ -108,7 +108,7 @@ def test_a_wrong_size_is_said_before_anything_is_fetched(
 
 
 def test_a_length_that_is_too_large(server: Server, tmp_path: Path) -> None:
-    """What is missing is asked for once more, and there is no more: it begins anew."""
+    """What is missing is asked for once more, and there is no more: it starts over."""
     server.acts = [lambda request: server.send(request, length=len(DATA) + 5)]
     assert fetch(server, tmp_path / "a.pth", size=None).read_bytes() == DATA
     assert server.asked == [None, f"bytes={len(DATA)}-", None]
@@ -195,7 +195,7 @@ def test_an_interrupted_download_is_kept_and_said(
 
     with pytest.raises(KeyboardInterrupt):
         download(PublishedFile(server.url, len(DATA), SHA256), tmp_path / "a.pth", interrupt)
-    assert "MB) is kept, and the same command goes on" in caplog.text
+    assert "MB) is kept, and the same command resumes" in caplog.text
     assert fetch(server, tmp_path / "a.pth").read_bytes() == DATA and server.asked[1] is not None
 
 

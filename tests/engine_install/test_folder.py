@@ -12,7 +12,7 @@ import pytest
 
 from rtface.errors import OutputError, UsageError
 from rtface_engines import folder
-from rtface_engines.folder import engines_folder, making, move_in, remove
+from rtface_engines.folder import build_folder, engines_folder, move_in, remove
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 COPYING = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/what/was/read")
@@ -27,7 +27,7 @@ def engine(place: Path, text: str = "old") -> Path:
 @pytest.mark.parametrize("error", [FULL, COPYING])
 def test_a_full_disk_is_said_and_nothing_is_left(error: OSError) -> None:
     message = r"\.adding cannot be written to \(No space .*\); make room, or move the folder with RTFACE_CONFIG_DIR"
-    with pytest.raises(OutputError, match=message), making("a"):
+    with pytest.raises(OutputError, match=message), build_folder("a"):
         raise error
     assert list(engines_folder().iterdir()) == []
 
@@ -40,7 +40,7 @@ def test_without_a_home_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_other_errors_pass() -> None:
     error = PermissionError(errno.EACCES, "no", "/what/was/read")
-    with pytest.raises(PermissionError) as caught, making("a"):
+    with pytest.raises(PermissionError) as caught, build_folder("a"):
         raise error
     assert caught.value is error
 
@@ -57,7 +57,7 @@ def test_an_interrupted_replacement_leaves_the_old_engine(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises((KeyboardInterrupt, OutputError)), making("a") as made:
+    with pytest.raises((KeyboardInterrupt, OutputError)), build_folder("a") as made:
         (made / "recipe.toml").write_text("new")
         move_in(made, "a")
     assert (place / "recipe.toml").read_text() == "old"
@@ -76,8 +76,8 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(tmp_path: Path) -> None:
     engines_folder().mkdir(parents=True)
     for leads in (engine(tmp_path / "elsewhere"), tmp_path / "nowhere"):
         (engines_folder() / "a").symlink_to(leads)
-        assert folder.is_there("a")
-        with making("a") as made:
+        assert folder.exists("a")
+        with build_folder("a") as made:
             (made / "recipe.toml").write_text("new")
             move_in(made, "a")
         assert (engines_folder() / "a" / "recipe.toml").read_text() == "new"

@@ -12,7 +12,7 @@ import pytest
 
 from rtface.errors import EngineError, InputError, MissingComponent, UsageError
 from rtface.util import plugins
-from rtface_engines.catalogue import beside, find_offers, offer_named, read_offers
+from rtface_engines.catalogue import find_offers, offer_named, published_folder, read_offers
 from rtface_engines.checkpoint import read_contents
 from rtface_engines.download import digest
 from rtface_engines.identify import check, compare, recognise
@@ -141,7 +141,7 @@ def test_the_weights_of_another_offer_are_named(published: Publisher, tmp_path: 
 
 def test_ours_can_be_read_and_their_keys_are_whole() -> None:
     found = find_offers()
-    assert beside() == PUBLISHED
+    assert published_folder() == PUBLISHED
     for folder in {path.parent for path in PUBLISHED.glob("*/offers.toml")}:
         for offer in read_offers(folder):
             assert offer.name in found

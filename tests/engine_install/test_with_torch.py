@@ -58,7 +58,7 @@ def test_a_published_file_becomes_an_engine(tmp_path: Path, monkeypatch: pytest.
     }
     (folder / "tiny.keys.txt").write_text(keys_text({f"net.{name}": shape for name, shape in shapes.items()}))
     subprocess.run([python, "-c", SAVE, folder / "model.py", tmp_path / "a.pth"], check=True)
-    monkeypatch.setattr(catalogue, "beside", lambda: tmp_path / "engines")
+    monkeypatch.setattr(catalogue, "published_folder", lambda: tmp_path / "engines")
     monkeypatch.setattr(convert, "converter_root", lambda: ROOT)
     words = ["engines", "add", "--from", str(tmp_path / "a.pth"), "--python", str(python), "--accept-licence"]
     result = CliRunner().invoke(app, words)

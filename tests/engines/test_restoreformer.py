@@ -22,7 +22,7 @@ from tests.engines.common import (
 from tests.engines.drawn import drawn_crops, drawn_state
 from tests.engines.restoreformer_fixtures import CASES, apart
 
-from engines.convert.graph import named  # isort: skip
+from engines.convert.graph import match_nodes  # isort: skip
 
 FOLDER = PUBLISHED / "restoreformer"
 OFFERS = {offer.name: offer for offer in offers(FOLDER)}
@@ -89,7 +89,7 @@ def test_onnx_answers_as_torch() -> None:
     model = exported(net, [crops(2, 128)])
     for count in (1, 3):
         assert onnx_gap(model, net, crops(count, 128)) < ONNX
-    kept = named(model, OFFERS["restoreformer-plus-plus"].fp32_nodes)
+    kept = match_nodes(model, OFFERS["restoreformer-plus-plus"].fp32_nodes)
     kinds = {node.name: node.op_type for node in model.graph.node}
     delicate = {"InstanceNormalization", "Softmax", "ArgMin"}
     assert {name for name, kind in kinds.items() if kind in delicate} <= set(kept)

@@ -21,7 +21,7 @@ from rtface.engine.tensorrt.library import Library, installed, precisions
 from tests.engines.common import exported, gap, onnx, ort, torch
 from tests.engines.published_folders import NARROW, folders, offered
 
-from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
+from engines.convert.graph import match_nodes  # isort: skip  # after what skips these tests where there is no torch
 from engines.convert.offers import read_offer  # isort: skip
 
 pytestmark = pytest.mark.timeout(900)  # a build takes ten seconds, and on a busy machine minutes
@@ -76,7 +76,7 @@ def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             {name: tuple(value.shape[1:]) for name, value in given.items()},
             {offer.output: (3, size, size)},
             Batch(max=table["batch"]["max"]),
-            Precisions(fp32_nodes=tuple(named(model, offer.fp32_nodes))),
+            Precisions(fp32_nodes=tuple(match_nodes(model, offer.fp32_nodes))),
             path,
         ),
         [p for p in ("fp16", "bf16", "f32") if p in table["psnr"]],

@@ -70,7 +70,7 @@ def test_a_film_gives_patches_with_their_truth(tmp_path: Path) -> None:
     assert torch.isfinite(learner.figures).all()
     assert all(torch.isfinite(v).all() for v in learner.state().values())
     assert not torch.equal(learner.state()["stem.weight"], before)
-    found = learner.averaged(lambda net: validate(net, pairs, known=True))
+    found = learner.averaged(lambda net: validate(net, pairs, with_steps=True))
     assert found["worst"] <= found["gain"] < 1.0 and found["miss"] >= 0.0
 
 

@@ -18,7 +18,7 @@ from training.data.film_pairs import (
     KINDS,
     SHARES,
     close_film,
-    degraded,
+    degrade,
     draw_recipe,
     film_pairs,
 )
@@ -145,7 +145,7 @@ def test_a_blurred_film_is_blurred_before_it_is_shrunk(faces: list[Face]) -> Non
     for kernel in (sharp, soft):
         rec = replace(recipes[0], kernel=kernel, sigma=0.0, scale=0.5, options={"crf": "10"}, codec="libx264")
         _, _, film = close_film(faces, np.random.default_rng(2), "blind")
-        *_, (_, clean, seen) = degraded(film, rec, [0.0, 1.0], {1})
+        *_, (_, clean, seen) = degrade(film, rec, [0.0, 1.0], {1})
         assert clean.shape == seen.shape == (*film.size, 3)
         fine.append(cv2.Laplacian(seen.mean(2), cv2.CV_64F).var())
     assert fine[1] < 0.5 * fine[0]
@@ -156,7 +156,7 @@ def test_the_truth_of_a_webcam_film_is_the_image_of_its_camera(faces: list[Face]
     for camera in (Webcam(2.0, 0.0, 0.0, 0.0, 95), None):
         rec = replace(draw_recipe("webcam", np.random.default_rng(3)), camera=camera, scale=0.5, sigma=0.0)
         _, _, film = close_film(faces, np.random.default_rng(2), "blind")
-        *_, (_, clean, _) = degraded(film, rec, [0.0, 1.0], {1})
+        *_, (_, clean, _) = degrade(film, rec, [0.0, 1.0], {1})
         fine.append(cv2.Laplacian(clean.mean(2), cv2.CV_64F).var())
     assert fine[0] < 0.3 * fine[1]
 

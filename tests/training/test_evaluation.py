@@ -16,7 +16,7 @@ from training.degradation import video_codec
 from training.degradation.single_image import gaussian_kernel
 from training.degradation.ycbcr import shown
 from training.evaluation import measure
-from training.evaluation.clip_protocols import SET_ASIDE, SETS, TUNING, Clip, chosen, shot_of, watch
+from training.evaluation.clip_protocols import SET_ASIDE, SETS, TUNING, Clip, choose_clips, degrade_clip, load_clip
 
 MODELS = Path(__file__).parents[2] / "engines" / "shipped"
 
@@ -37,17 +37,17 @@ def test_no_clip_is_in_two_sets(tmp_path: Path) -> None:
     for name in (*TUNING, *SET_ASIDE, "holiday"):
         (tmp_path / f"{name}.mp4").touch()
     for key, names in SETS.items():
-        assert [p.stem for p in chosen([tmp_path], key)] == list(names)
-    assert [p.stem for p in chosen([tmp_path / "holiday.mp4"], "tuning")] == ["holiday"]
+        assert [p.stem for p in choose_clips([tmp_path], key)] == list(names)
+    assert [p.stem for p in choose_clips([tmp_path / "holiday.mp4"], "tuning")] == ["holiday"]
     (tmp_path / f"{TUNING[1]}.mp4").unlink()
     with pytest.raises(FileNotFoundError, match=f"lacks clips of the set tuning: {TUNING[1]}"):
-        chosen([tmp_path], "tuning")
+        choose_clips([tmp_path], "tuning")
 
 
 @pytest.mark.parametrize("protocol", ["real/call", "real/heavy"])
 def test_draws_repeat(protocol: str) -> None:
     clip = still_clip()
-    first, again = shot_of(clip, protocol), shot_of(clip, protocol)
+    first, again = degrade_clip(clip, protocol), degrade_clip(clip, protocol)
     assert all(np.array_equal(a, b) for a, b in zip(first.seen, again.seen, strict=True))
     assert first.seen[0].shape == first.clean[0].shape and len(first.seen) == len(clip.clean)
 
@@ -65,7 +65,7 @@ def test_low_delay_is_what_the_encoder_gets() -> None:
 
 
 def test_nothing_is_shifted_and_no_tone_is_lost() -> None:
-    shot = shot_of(still_clip(side=300, size=(642, 488)), "real/call")
+    shot = degrade_clip(still_clip(side=300, size=(642, 488)), "real/call")
     low = [cv2.GaussianBlur(f[0], (0, 0), 12).astype(int) for f in (shot.clean, shot.seen)]
     assert np.abs(low[0] - low[1]).mean() < 1.5
 
@@ -98,8 +98,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_clip_is_followed_degraded_and_measured(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    followed = watch(clip, 10, tmp_path)
-    again = watch(clip, 10, tmp_path)
+    followed = load_clip(clip, 10, tmp_path)
+    again = load_clip(clip, 10, tmp_path)
     assert 8 <= len(followed.clean) == len(followed.matrices) <= 10
     assert np.array_equal(followed.matrices, again.matrices) and np.array_equal(followed.clean[9], again.clean[9])
     arguments = ("--clips", str(clip), "--levels", "real/call", "--cache", str(tmp_path))

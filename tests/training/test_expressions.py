@@ -7,7 +7,7 @@ import pytest
 
 from training.crop_space import F64, TEMPLATE_512, U8
 from training.data.eyes_and_mouth import Features, mesh_of
-from training.data.face_warps import MOUTH, RELIEF, Expressions, Passing, passing
+from training.data.face_warps import MOUTH, RELIEF, Expressions, Transient, draw_transient
 from training.data.moving_face import Actor
 from training.export.golden_crops import golden_crops
 
@@ -82,10 +82,10 @@ def test_a_picture_without_a_face_has_no_features() -> None:
 
 
 def test_what_passes_comes_stays_and_goes() -> None:
-    blink = Passing(3, 2, 1, 4)
+    blink = Transient(3, 2, 1, 4)
     assert [blink.share(t) for t in range(11)] == [0, 0, 0, 0, 0.5, 1, 1, 0.75, 0.5, 0.25, 0]
     dice = np.random.default_rng(0)
-    assert all(passing(16, dice).share(0) == 0 for _ in range(50))
+    assert all(draw_transient(16, dice).share(0) == 0 for _ in range(50))
 
 
 def test_a_turn_moves_the_nose_against_the_eyes() -> None:

@@ -25,7 +25,7 @@ from training.evaluation.truths import (
     film_of,
     oval_of,
     people,
-    resampled,
+    resample,
     sharpness,
 )
 
@@ -92,7 +92,7 @@ def test_pixel_formats_come_back_with_colour_in_place(pixels: str, siting: str) 
 def test_a_truth_is_as_sharp_as_reduction_by_area() -> None:
     matrix = similarity(160 / 512, 0.0, (79.5, 79.5), 512)  # exactly a half of the picture
     area = cv2.resize(FACE, (160, 160), interpolation=cv2.INTER_AREA)
-    got = resampled(FACE, matrix, np.zeros((160, 160, 3), np.uint8))
+    got = resample(FACE, matrix, np.zeros((160, 160, 3), np.uint8))
     inner = np.s_[16:-16, 16:-16]
     assert error([got[inner]], [area[inner]]) < 3
     still = Truth("a", [got], [matrix])

@@ -25,16 +25,16 @@ from training.loop.checkpoints import Ema, resume, save
 from training.loop.dead_channels import dead_channels, revive
 from training.loop.initial_weights import weights
 from training.loop.muon import Muon
-from training.loop.pretrain_alignment import Motion, follow, varied
-from training.loop.sequences import Batch, clip_loss, trembling
+from training.loop.pretrain_alignment import Motion, augment_clip, clip_error
+from training.loop.sequences import Batch, add_jitter, clip_loss
 from training.loop.train import parser
-from training.loop.train_occlusion import area, changed
+from training.loop.train_occlusion import augment_frame, roc_area
 from training.loop.trainer import Trainer
 from training.losses.adversarial import Adversary, octaves
 from training.losses.restoration import Loss, chroma_limit, shape, uneven
 from training.model.layers import Bounded, Enlarge, MidBand, Spread, Unpatterned, Window, fold, unfold
 from training.model.networks import DAMPING, Whole, build
-from training.model.recurrence import DRIFT, LOW_SHARE, MOTION, Carry, Past, Trust, drift, opening
+from training.model.recurrence import DRIFT_PX, LOW_SHARE, MOTION_CHANNELS, Carry, Past, Trust, drift, empty_past
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_training_goes_on_from_an_engine(name: str) -> None:
     seen = torch.from_numpy(crops[:2].copy())[:, :, y : y + h, x : x + w]
     half = F.interpolate(seen, size=(192, 176), mode="area")
     with torch.no_grad():
-        ours = (seen + net(seen, opening(half))[0]).clamp(0, 1)
+        ours = (seen + net(seen, empty_past(half))[0]).clamp(0, 1)
     assert float((ours - torch.from_numpy(answers[:2])[:, :, y : y + h, x : x + w]).abs().max()) < 4e-3
 
 
@@ -116,10 +116,10 @@ def test_memory_changes_nothing_where_nothing_is_known() -> None:
         near = F.interpolate(x, size=(192, 176), mode="area") + 0.01
         with torch.no_grad():
             want = plain(x)[0]
-            unknown = remembers(x, opening(anything))
+            unknown = remembers(x, empty_past(anything))
             known = remembers(x, Past(near, torch.ones(2, 1, 1, 1), unknown[4]))
         assert torch.equal(unknown[0], want)
-        assert not unknown[4][:, -MOTION:].any() and known[4][:, -MOTION:].any()
+        assert not unknown[4][:, -MOTION_CHANNELS:].any() and known[4][:, -MOTION_CHANNELS:].any()
         assert float((known[0] - want).abs().mean()) > 1e-3
 
 
@@ -128,7 +128,7 @@ def test_fidelity_scales_the_detail_of_the_vivid_network() -> None:
     vivid.load_state_dict(plain.state_dict(), strict=False)
     torch.nn.init.normal_(vivid.detail_head.weight, std=0.1)
     x, half = torch.rand(2, 3, 384, 352), torch.rand(2, 3, 192, 176)
-    given = {"crop": x, **opening(half)._asdict(), "shrunk": half}
+    given = {"crop": x, **empty_past(half)._asdict(), "shrunk": half}
     given["past"] = given.pop("picture")
     with torch.no_grad():
         want = Whole(plain)(**given)[0]
@@ -140,7 +140,7 @@ def test_fidelity_scales_the_detail_of_the_vivid_network() -> None:
 
 def test_occlusion_does_not_teach_the_core() -> None:
     core = build("rtface-s", memory=True).core
-    heads = core(torch.rand(1, 3, 192, 176), opening(torch.rand(1, 3, 192, 176))).heads
+    heads = core(torch.rand(1, 3, 192, 176), empty_past(torch.rand(1, 3, 192, 176))).heads
     heads[:, 1].sum().backward()
     taught = {name for name, p in core.named_parameters() if p.grad is not None and p.grad.abs().any()}
     assert taught and all(name.startswith("occlusion.") for name in taught)
@@ -154,7 +154,7 @@ def test_frames_for_occlusion_are_changed_with_their_maps() -> None:
     image = F.interpolate(cover, scale_factor=4.0).expand(1, 3, 192, 176) * 0.8 + 0.1
     grown = 0
     for _ in range(12):
-        got, hidden = changed(image, cover, torch.full_like(image, 0.5), shape, r)
+        got, hidden = augment_frame(image, cover, torch.full_like(image, 0.5), shape, r)
         assert got.shape == image.shape and hidden.shape == cover.shape
         assert float(got.min()) >= 0 and float(got.max()) <= 1 and 0 <= float(hidden.min()) <= float(hidden.max()) <= 1
         grown += float(hidden.sum()) > 1.3 * float(cover.sum())
@@ -163,8 +163,8 @@ def test_frames_for_occlusion_are_changed_with_their_maps() -> None:
 
 def test_area_under_the_roc_curve() -> None:
     hidden = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.5])
-    assert area(torch.tensor([3.0, 2.0, 1.0, 0.0, 9.0]), hidden) == 1.0
-    assert area(torch.tensor([3.0, 0.5, 1.0, 0.0, 9.0]), hidden) == 0.75
+    assert roc_area(torch.tensor([3.0, 2.0, 1.0, 0.0, 9.0]), hidden) == 1.0
+    assert roc_area(torch.tensor([3.0, 0.5, 1.0, 0.0, 9.0]), hidden) == 0.75
 
 
 def test_rtface_m_learns_its_own_part_beside_a_past(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_alignment_learns_the_true_motion() -> None:
     film = Batch(both, both, flow, torch.zeros(2, 2, 48, 44), torch.zeros(2, dtype=torch.bool))
     off: list[float] = []
     for _ in range(30):
-        found = follow(net, film, weight, 0.9, 0.0).mean()
+        found = clip_error(net, film, weight, 0.9, 0.0).mean()
         off.append(float(found.detach()))
         opt.zero_grad()
         (100 * found).backward()
@@ -320,7 +320,7 @@ def test_varied_clips_move_as_their_flow_says() -> None:
     dice, net = np.random.default_rng(1), Motion()
     inner = (..., slice(24, -24), slice(24, -24))
     for _ in range(8):
-        other = varied(film, dice)
+        other = augment_clip(film, dice)
         before, now = other.seen[:, 0], other.seen[:, 1]
         gap = (net.carry(before, other.flow[:, 1]) - now)[inner].abs().mean()
         assert float(gap) < 0.05 * float((before - now)[inner].abs().mean())
@@ -333,7 +333,7 @@ def test_trembling_clips_move_as_their_flow_says() -> None:
     flow = torch.tensor([3.0, -2.0])[:, None, None].expand(2, 3, 2, 24, 22).clone()
     flow[:, 0] = 0
     still = Batch(frames, frames * 0.5, flow, torch.zeros(2, 3, 48, 44), torch.zeros(2, dtype=torch.bool), 1)
-    other = trembling(still, np.random.default_rng(4))
+    other = add_jitter(still, np.random.default_rng(4))
     assert other.warm == 1 and float((other.truth - frames).abs().mean()) > 1e-3
     torch.testing.assert_close(other.seen, other.truth * 0.5, atol=1e-5, rtol=0)
     middle = (..., slice(20, -20), slice(20, -20))
@@ -347,7 +347,7 @@ def test_trembling_clips_move_as_their_flow_says() -> None:
 def test_a_drift_is_small_smooth_and_seeded() -> None:
     some = drift(200, torch.Generator().manual_seed(1))
     assert torch.equal(some, drift(200, torch.Generator().manual_seed(1))) and some.shape == (200, 2, 24, 22)
-    assert 0.3 * DRIFT < float(some.abs().mean()) < DRIFT
+    assert 0.3 * DRIFT_PX < float(some.abs().mean()) < DRIFT_PX
     assert float((some[..., 1:] - some[..., :-1]).abs().mean()) < 0.35 * float(some.abs().mean())
 
 

@@ -16,7 +16,7 @@ def test_what_is_learnt_lies_apart_from_what_is_tested(frames: int, fps: float) 
     count, first = person.parts(frames, fps)
     assert (first - count) / fps >= person.GAP_S
     assert count / fps >= person.LEARN_S - 1 / fps
-    assert frames - first >= round(person.LEAST_TEST_S * fps)
+    assert frames - first >= round(person.MIN_TEST_S * fps)
 
 
 def test_a_clip_that_is_too_short_is_refused() -> None:

@@ -1,1 +1,1 @@
-"""GFPGAN; see ``engines/README.md`` for what lies here."""
+"""GFPGAN; ``engines/README.md`` explains the files."""

@@ -1,9 +1,9 @@
-"""GFPGAN in its "clean" form, versions 1.2 to 1.4: a U-Net that takes the damage off and predicts what a StyleGAN2
-generator paints, which its features steer on the way up (half of the channels, by scale and shift).
+"""GFPGAN in its "clean" form, versions 1.2 to 1.4. A U-Net removes damage and predicts style vectors for a
+StyleGAN2 generator. Its features modulate half of the generator's channels by scale and shift.
 
 Wang et al. 2021, "Towards Real-World Blind Face Restoration with Generative Facial Prior"; Karras et al. 2020,
 "Analyzing and Improving the Image Quality of StyleGAN" for the generator. "Clean" resamples bilinearly where StyleGAN2
-filters. Names of parameters and buffers are the published ones; some of them (``toRGB``, ``style_mlp``) only train.
+filters. Names of parameters and buffers are the published ones; some (``toRGB``, ``style_mlp``) serve training only.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
-"""Of every leaky ReLU."""
+"""Negative slope of leaky ReLUs."""
 
 EPSILON = 1e-8
-"""Of the demodulation."""
+"""Added in the demodulation."""
 
 GAIN = math.sqrt(2)
-"""Of what is demodulated: what StyleGAN2's activation multiplies by."""
+"""Factor of StyleGAN2's activation, applied in the demodulation."""
 
 
 def build(size: int = 512, narrow: float = 1.0, channel_multiplier: int = 2, styles: int = 512) -> Gfpgan:
-    """The published networks are the defaults; ``size`` is the crop's side, a power of two from 16 to 1024, ``narrow``
-    scales every number of channels, ``styles`` is the length of a style vector."""
+    """Builds a network; the defaults are the published ones. ``size`` is the crop's side, a power of two from 16 to
+    1024, ``narrow`` scales all numbers of channels, ``styles`` is the length of a style vector."""
     return Gfpgan(size, widths(narrow, channel_multiplier), widths(narrow / 2, channel_multiplier), styles).eval()
 
 
 def widths(narrow: float, multiplier: int) -> dict[int, int]:
-    """Side of a feature map → its channels."""
+    """Returns channels by side of the feature map."""
     shrinking = {64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
     return {s: int(512 * narrow) for s in (4, 8, 16, 32)} | {s: int(c * multiplier * narrow)
                                                              for s, c in shrinking.items()}  # fmt: skip
 
 
 def larger(x: Tensor) -> Tensor:
-    """Twice the side, bilinear."""
+    """Doubles the side bilinearly."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -47,7 +47,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """A residual block of the U-Net that halves or doubles the side."""
+    """A residual block of the U-Net; halves or doubles the side."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 class Down(Block):
     def forward(self, x: Tensor) -> Tensor:
-        # Halved bilinearly, a pixel is the mean of four.
+        # Same as bilinear halving.
         y = F.avg_pool2d(leaky(self.conv1(x)), 2)
         return leaky(self.conv2(y)) + self.skip(F.avg_pool2d(x, 2))
 
@@ -66,17 +66,17 @@ class Down(Block):
 class Up(Block):
     def forward(self, x: Tensor) -> Tensor:
         y = larger(leaky(self.conv1(x)))
-        # A convolution of 1×1 and resampling may change places; on the smaller side it costs a quarter.
+        # A 1×1 convolution commutes with resampling; before it, the convolution costs a quarter.
         return leaky(self.conv2(y)) + larger(self.skip(x))
 
 
 class Modulated(nn.Module):
-    """A convolution whose weights are scaled by a style for each input channel and, where ``demodulate``, brought to
-    length 1 for each output channel (Karras et al. 2020, section 2.2).
+    """A convolution modulated by a style (Karras et al. 2020, section 2.2).
 
-    Weights of a size of five, one for each crop of a batch, are what the published code makes and neither fits nor is
-    fast anywhere: the same comes of scaled inputs, and outputs divided by ``sqrt(s² · ΣW² + ε)``. The style is divided
-    by its largest value before it is squared, because fp16 ends at 65,504: a larger square would make all outputs 0.
+    The style scales weights per input channel; ``demodulate`` then normalises them to length 1 per output channel. The
+    published code builds weights for each crop, which is slow and large. Scaled inputs, and outputs divided by
+    ``sqrt(s² · ΣW² + ε)``, give the same. The style is divided by its largest value before squaring, because fp16 ends
+    at 65,504: a larger square would make all outputs 0.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, styles: int, demodulate: bool) -> None:
@@ -87,7 +87,7 @@ class Modulated(nn.Module):
         nn.init.ones_(self.modulation.bias)
 
     def forward(self, x: Tensor, style: Tensor, double: bool = False) -> Tensor:
-        """``x`` N×inputs×H×W (or 1×…, the same for all), ``style`` N×styles; ``double``s the side."""
+        """Convolves ``x`` N×inputs×H×W (or 1×…, shared) with ``style`` N×styles. ``double``s the side."""
         scale = self.modulation(style)
         top = scale.abs().amax(1, keepdim=True)
         scale = scale / top
@@ -95,14 +95,14 @@ class Modulated(nn.Module):
         x = x * scale[:, :, None, None]
         y = F.conv2d(larger(x) if double else x, weight, padding=self.padding)
         if self.demodulate:
-            # ε stands beside squares of styles that were not divided.
+            # ε belongs to squares of the undivided styles.
             squares = F.linear(scale.square(), weight.square().sum((2, 3))) + (math.sqrt(EPSILON) / top).square()
             top = GAIN * squares.rsqrt()
         return y * top[:, :, None, None]
 
 
 class StyleConv(nn.Module):
-    """A modulated convolution, noise of its own strength, bias and activation."""
+    """A modulated convolution, scaled noise, bias and activation."""
 
     def __init__(self, inputs: int, outputs: int, styles: int) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class ToRgb(nn.Module):
 
 
 class Constant(nn.Module):
-    """What the generator starts from."""
+    """The generator's constant input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -133,16 +133,16 @@ class Constant(nn.Module):
 
 
 class Generator(nn.Module):
-    """StyleGAN2 with two modulated convolutions a side, the first of which doubles it, and a picture that grows along.
+    """StyleGAN2: two modulated convolutions per side, and an RGB image that grows with them.
 
-    The noise is the one that the published file stores: drawn anew it would flicker.
+    The first convolution doubles the side. The noise is stored in the published file; fresh noise would flicker.
     """
 
     def __init__(self, size: int, channels: dict[int, int], styles: int) -> None:
         super().__init__()
         sides = _sides(size)
         self.halves = [channels[s] // 2 for s in sides]
-        # Only its names are wanted: the style vectors come from the U-Net, not through this.
+        # Only for its names: the style vectors come from the U-Net.
         layers = [m for _ in range(8) for m in (nn.Linear(styles, styles), nn.LeakyReLU(SLOPE))]
         self.style_mlp = nn.Sequential(nn.Identity(), *layers)
         self.constant_input = Constant(channels[4])
@@ -159,8 +159,8 @@ class Generator(nn.Module):
                 self.noises.register_buffer(f"noise{2 * i + k}", torch.randn(1, 1, side, side))
 
     def forward(self, styles: Tensor, conditions: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """``styles`` N×(2·sides + 2)×length; scale and shift for each side from 8 on, for the upper half of the
-        channels. The picture, N×3×S×S."""
+        """Returns the image, N×3×S×S. ``styles``: N×(2·sides + 2)×length; ``conditions``: scale and shift of the upper
+        half of the channels, for each side from 8."""
         noises = [self.noises.get_buffer(f"noise{i}") for i in range(2 * len(self.to_rgbs) + 1)]
         x = self.style_conv1(self.constant_input.weight, styles[:, 0], noises[0])
         picture = self.to_rgb1(x, styles[:, 1])
@@ -175,7 +175,7 @@ class Generator(nn.Module):
 
 
 class Gfpgan(nn.Module):
-    """Takes and gives N×3×S×S, RGB, -1…1 (the answer may go beyond)."""
+    """Maps N×3×S×S to N×3×S×S, RGB, -1…1 (outputs may exceed that)."""
 
     def __init__(self, size: int, channels: dict[int, int], features: dict[int, int], styles: int) -> None:
         super().__init__()
@@ -193,14 +193,14 @@ class Gfpgan(nn.Module):
 
     def forward(self, crop: Tensor) -> Tensor:
         x = leaky(self.conv_body_first(crop))
-        seen: list[Tensor] = []
+        skips: list[Tensor] = []
         for down in self.conv_body_down:
             x = down(x)
-            seen.append(x)
+            skips.append(x)
         x = leaky(self.final_conv(x))
         styles = self.final_linear(x.flatten(1)).reshape(-1, self.latents, self.styles)
         conditions: list[tuple[Tensor, Tensor]] = []
-        for up, skip, scale, shift in zip(self.conv_body_up, reversed(seen), self.condition_scale,
+        for up, skip, scale, shift in zip(self.conv_body_up, reversed(skips), self.condition_scale,
                                           self.condition_shift, strict=True):  # fmt: skip
             x = up(x + skip)
             conditions.append((scale(x), shift(x)))
@@ -208,7 +208,7 @@ class Gfpgan(nn.Module):
 
 
 def _sides(size: int) -> list[int]:
-    """8, 16 … up to the crop's."""
+    """Returns 8, 16 … up to the crop's side."""
     return [2**i for i in range(3, size.bit_length())]
 
 

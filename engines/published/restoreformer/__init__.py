@@ -1,1 +1,1 @@
-"""RestoreFormer and RestoreFormer++: a codebook of high-quality faces, read by multi-head cross-attention."""
+"""RestoreFormer and RestoreFormer++: a codebook of good faces, read by cross-attention."""

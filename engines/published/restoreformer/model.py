@@ -1,13 +1,12 @@
 """RestoreFormer (Wang et al. 2022, Blind Face Restoration from Undegraded Key-Value Pairs) and RestoreFormer++
 (Wang et al. 2023, Towards Real-World Blind Face Restoration from Undegraded Key-Value Pairs).
 
-An encoder shrinks the face to 1/32; every vector there is replaced by the nearest of a learnt dictionary of good faces;
-a decoder grows the picture back from those. What the replacement lost of the person comes back by cross-attention:
-the encoder's own maps ask (queries), the dictionary's answer (keys and values). RestoreFormer does so at 1/32 only,
-RestoreFormer++ at 1/16 too. The residual blocks and the dictionary are those of VQGAN (Esser et al. 2021).
+An encoder reduces the face to 1/32. A learnt dictionary of good faces replaces each vector there by its nearest entry,
+and a decoder builds the image from those. Cross-attention restores identity lost by the replacement: queries come from
+the encoder's maps, keys and values from the dictionary. RestoreFormer does so at 1/32 only, RestoreFormer++ at 1/16
+too. Residual blocks and dictionary are those of VQGAN (Esser et al. 2021).
 
-Parameters carry the published names, also those that the published networks hold and never use (``norm2`` of
-attention within the encoder).
+Parameters have the published names, including unused ones (``norm2`` of attention within the encoder).
 """
 
 from __future__ import annotations
@@ -45,13 +44,14 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention over all places of a map of ``side``×``side``: ``asking`` gives the queries, ``x`` keys and
-    values; the answer is added to ``x``. Without ``asking``, ``x`` asks itself. N×width×side×side in and out.
+    """Residual multi-head attention over the places of a map.
+
+    ``queries`` (default: ``x``) gives queries, ``x`` keys and values. N×width×side×side in and out.
     """
 
     def __init__(self, width: int, heads: int, side: int) -> None:
         super().__init__()
-        # Fixed shapes, so that an exported graph computes none.
+        # Fixed shapes: an exported graph computes none.
         self.split = (-1, heads, width // heads, side * side)
         self.whole = (-1, width, side, side)
         self.scale = (width // heads) ** -0.5
@@ -62,17 +62,17 @@ class Attention(nn.Module):
         self.v = nn.Conv2d(width, width, 1)
         self.proj_out = nn.Conv2d(width, width, 1)
 
-    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
-        own = self.norm1(x)
-        q = self.q(own if asking is None else self.norm2(asking)).reshape(self.split) * self.scale
-        k = self.k(own).reshape(self.split)
-        v = self.v(own).reshape(self.split)
-        shares = F.softmax(q.transpose(2, 3) @ k, dim=3)  # N×heads×asking×answering
+    def forward(self, x: Tensor, queries: Tensor | None = None) -> Tensor:
+        normed = self.norm1(x)
+        q = self.q(normed if queries is None else self.norm2(queries)).reshape(self.split) * self.scale
+        k = self.k(normed).reshape(self.split)
+        v = self.v(normed).reshape(self.split)
+        shares = F.softmax(q.transpose(2, 3) @ k, dim=3)  # N×heads×queries×keys
         return x + self.proj_out((v @ shares.transpose(2, 3)).reshape(self.whole))
 
 
 class Down(nn.Module):
-    """Halves height and width by a 3×3 convolution, padded below and to the right only."""
+    """Halves height and width by a 3×3 convolution, padded below and right."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles height and width by repeating pixels, then convolves 3×3."""
+    """Doubles height and width (nearest), then convolves 3×3."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -94,18 +94,18 @@ class Up(nn.Module):
 
 
 class Level(nn.Module):
-    """``blocks`` residual blocks at one size, each followed by attention where ``heads`` is not 0."""
+    """Residual blocks at one size, each with attention unless ``heads`` is 0."""
 
     def __init__(self, before: int, after: int, blocks: int, heads: int, side: int) -> None:
         super().__init__()
         self.block = nn.ModuleList(Block(before if i == 0 else after, after) for i in range(blocks))
         self.attn = nn.ModuleList(Attention(after, heads, side) for _ in range(blocks if heads else 0))
 
-    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, queries: Tensor | None = None) -> Tensor:
         for i, block in enumerate(self.block):
             x = block(x)
             if len(self.attn):
-                x = self.attn[i](x, asking)
+                x = self.attn[i](x, queries)
         return x
 
 
@@ -120,8 +120,8 @@ class Middle(nn.Module):
 
 
 class Encoder(nn.Module):
-    """N×3×S×S → the vectors to look up N×code×S/32×S/32, and the maps that ask: the middle's, then one a level, finest
-    first."""
+    """Maps N×3×S×S to vectors to look up, N×code×S/32×S/32, and maps for queries: the middle's, then one per level,
+    finest first."""
 
     def __init__(self, widths: Sequence[int], code: int, heads: int, size: int) -> None:
         super().__init__()
@@ -139,20 +139,20 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         x = self.conv_in(x)
-        asking: list[Tensor] = []
+        queries: list[Tensor] = []
         for level in self.down[:-1]:
             x = level(x)
-            asking.append(x)
+            queries.append(x)
             x = level.downsample(x)
         x = self.mid.block_1(self.down[-1](x))
-        asking.append(x)
+        queries.append(x)
         x = self.mid.block_2(self.mid.attn_1(x))
-        return self.conv_out(F.silu(self.norm_out(x))), x, asking
+        return self.conv_out(F.silu(self.norm_out(x))), x, queries
 
 
 class Decoder(nn.Module):
-    """The dictionary's vectors N×code×S/32×S/32, asked by the encoder's maps, → N×3×S×S. The ``asked`` smallest levels
-    are asked."""
+    """Maps the dictionary's vectors N×code×S/32×S/32 to N×3×S×S. The ``asked`` smallest levels have cross-attention
+    with the encoder's maps."""
 
     def __init__(self, widths: Sequence[int], code: int, heads: int, asked: int, size: int) -> None:
         super().__init__()
@@ -168,23 +168,23 @@ class Decoder(nn.Module):
         self.norm_out = norm(widths[0])
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
-    def forward(self, x: Tensor, middle: Tensor, asking: Sequence[Tensor]) -> Tensor:
+    def forward(self, x: Tensor, middle: Tensor, queries: Sequence[Tensor]) -> Tensor:
         x = self.mid.block_1(self.conv_in(x))
         x = self.mid.block_2(self.mid.attn_1(x, middle))
-        for level, asks in zip(reversed(self.up[1:]), reversed(asking[1:]), strict=True):
-            x = level.upsample(level(x, asks))
-        return self.conv_out(F.silu(self.norm_out(self.up[0](x, asking[0]))))
+        for level, query in zip(reversed(self.up[1:]), reversed(queries[1:]), strict=True):
+            x = level.upsample(level(x, query))
+        return self.conv_out(F.silu(self.norm_out(self.up[0](x, queries[0]))))
 
 
 class Dictionary(nn.Module):
-    """Replaces every vector of N×code×h×w by the nearest of ``entries``, by Euclidean distance."""
+    """Replaces vectors of N×code×h×w by their nearest ``entries`` (Euclidean)."""
 
     def __init__(self, entries: int, code: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(entries, code)
 
     def distances(self, vectors: Tensor) -> Tensor:
-        """Squared distances N×h×w×entries, less the vector's own square, which all entries share."""
+        """Returns squared distances N×h×w×entries, less the vectors' squares, which are constant."""
         entries = self.embedding.weight
         return entries.square().sum(1) - 2 * (vectors.permute(0, 2, 3, 1) @ entries.t())
 
@@ -193,7 +193,7 @@ class Dictionary(nn.Module):
 
 
 class RestoreFormer(nn.Module):
-    """The whole network. RGB crops N×3×S×S, -1…1, to as much; the answer can be a little outside of -1…1."""
+    """Restores RGB crops N×3×S×S, -1…1. Outputs can slightly exceed -1…1."""
 
     def __init__(self, heads: int, asked: int, width: int, entries: int, code: int, size: int) -> None:
         super().__init__()
@@ -205,15 +205,15 @@ class RestoreFormer(nn.Module):
         self.decoder = Decoder(widths, code, heads, asked, size)
 
     def forward(self, crop: Tensor) -> Tensor:
-        vectors, middle, asking = self.encoder(crop)
-        found = self.quantize(self.quant_conv(vectors))
-        return self.decoder(self.post_quant_conv(found), middle, asking)
+        vectors, middle, queries = self.encoder(crop)
+        entries = self.quantize(self.quant_conv(vectors))
+        return self.decoder(self.post_quant_conv(entries), middle, queries)
 
 
 def build(
     *, heads: int = 8, asked: int = 1, width: int = 64, entries: int = 1024, code: int = 256, size: int = 512
 ) -> RestoreFormer:
-    """A network with random weights, in evaluation mode.
+    """Builds a network with random weights, in evaluation mode.
 
     ``heads=8, asked=1`` is RestoreFormer, ``heads=4, asked=2`` RestoreFormer++. ``asked``: levels with
     cross-attention, ``entries``×``code``: the dictionary. ``width`` is a multiple of 32, ``size`` (pixels) too.

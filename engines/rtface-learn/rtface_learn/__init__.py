@@ -1,4 +1,4 @@
-"""Learns a person: weights of the face engine for one face, from a camera, a film or photos."""
+"""Learns face engine weights for one person, from camera, film or photos."""
 
 import importlib.util
 

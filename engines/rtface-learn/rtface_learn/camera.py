@@ -1,4 +1,4 @@
-"""Takes of a face before a camera, or of any live source, with a guide: what was seen of it, and what to do next."""
+"""Records takes from a live source and tracks which poses are missing."""
 
 from __future__ import annotations
 
@@ -18,55 +18,53 @@ from rtface.persons.recogniser import Embedder
 from rtface.protocols import Tracker, View
 from rtface.stats import Stats
 from rtface.util import plugins
-from rtface_learn.takes import Take, of_frames
+from rtface_learn.takes import Take, frame_takes
 
 LENGTH_S = 30.0
-"""Seconds that a camera is watched; twice as long at the most where something of the face is missing by then."""
+"""Recording time; up to twice as long if poses are missing by then."""
 POSES = {"ahead": 15, "left": 5, "right": 5, "up": 5, "mouth": 5, "blink": 2}
-"""What is to be seen of a face, and on how many frames: the head turned to the person's own left, to the right, up, the
-mouth open, the lids closed."""
-_TURNED, _UP, _AHEAD = 12.0, 8.0, 8.0
-"""Degrees."""
+"""Frames needed of each pose: head turned to the person's left, right, up; mouth open; lids closed."""
+_TURNED_DEG, _UP_DEG, _AHEAD_DEG = 12.0, 8.0, 8.0
 _SILENT_S = 10.0
-"""Without a frame for so long, a source is given up."""
+"""Time without a frame after which a source counts as silent."""
 _LIDS = ((159, 145, 33, 133), (386, 374, 362, 263))
 _MOUTH = (13, 14, 78, 308)
-"""Points of the mesh: upper and lower edge, and the corners."""
+"""Mesh points: upper and lower edge, and corners."""
 _OPEN, _CLOSED = 0.12, 0.6
-"""Height of an open mouth, in its widths; of closed lids, in what is usual for this face."""
+"""Height thresholds: of an open mouth in its widths; of closed lids relative to this face's usual height."""
 
 
 @dataclass(slots=True)
 class Guide:
-    """What was seen of a face so far."""
+    """Counts the poses of a face seen so far."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     _lids: list[float] = field(default_factory=list[float])
 
     def see(self, face: Face) -> None:
-        """Notes what a frame shows of it."""
+        """Counts the poses in a frame."""
         yaw, pitch = face.pose[:2] if face.pose is not None else (0.0, 0.0)
-        seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD, "left": yaw > _TURNED, "right": yaw < -_TURNED,
-                "up": pitch > _UP and abs(yaw) < _TURNED}  # fmt: skip
+        seen = {"ahead": max(abs(yaw), abs(pitch)) < _AHEAD_DEG, "left": yaw > _TURNED_DEG, "right": yaw < -_TURNED_DEG,
+                "up": pitch > _UP_DEG and abs(yaw) < _TURNED_DEG}  # fmt: skip
         if face.mesh is None:
-            seen |= {"mouth": True, "blink": True}  # this tracker does not tell
+            seen |= {"mouth": True, "blink": True}  # unknown without a mesh
         else:
             mesh = face.mesh
             seen["mouth"] = _height(mesh, *_MOUTH) > _OPEN
             lids = sum(_height(mesh, *points) for points in _LIDS) / 2
             usual = float(np.median(self._lids[-300:])) if len(self._lids) >= 10 else 0.0
-            seen["blink"] = abs(yaw) < _TURNED and lids < _CLOSED * usual
+            seen["blink"] = abs(yaw) < _TURNED_DEG and lids < _CLOSED * usual
             self._lids.append(lids)
         self.counts.update(name for name, shown in seen.items() if shown)
 
     @property
     def missing(self) -> list[str]:
-        """What is still to be seen, in the order of `POSES`."""
+        """Poses that are missing, in the order of `POSES`."""
         return [name for name, count in POSES.items() if self.counts[name] < count]
 
     @property
     def share(self) -> float:
-        """How much was seen, 0…1."""
+        """Share of the poses seen, 0…1."""
         return sum(min(1.0, self.counts[name] / count) for name, count in POSES.items()) / len(POSES)
 
 
@@ -75,14 +73,14 @@ def _height(mesh: Float, top: int, bottom: int, left: int, right: int) -> float:
 
 
 Watch = Callable[[Guide, float, View], None]
-"""Called with what was seen, the seconds that are left, and the frame."""
+"""Takes the guide, seconds left, and the frame."""
 
 
-def unwatched(guide: Guide, left: float, view: View) -> None:
-    """Says nothing."""
+def ignore_progress(guide: Guide, left: float, view: View) -> None:
+    """Ignores progress."""
 
 
-def of_camera(
+def record_takes(
     address: LiveAddress,
     number: int,
     tracker: Tracker,
@@ -92,18 +90,18 @@ def of_camera(
     length: float = LENGTH_S,
     opened: Callable[[LiveAddress], LiveSource] | None = None,
 ) -> list[Take]:
-    """The takes of half a minute of a live source.
+    """Records takes from a live source.
 
     Args:
         number: of the source.
-        watch: is told what was seen, on every frame.
+        watch: called on every frame.
         length: seconds.
-        opened: makes the source.
+        opened: opens the source.
 
     Raises:
-        InputError: it cannot be opened, or gives no frames.
+        InputError: it cannot be opened, or sends no frames.
     """
-    guide, source = Guide(), (opened or _opened)(address)
+    guide, source = Guide(), (opened or _open)(address)
 
     def seen(view: View, faces: dict[int, Face], since: float) -> bool:
         if faces:
@@ -112,28 +110,28 @@ def of_camera(
         return since < length or (bool(guide.missing) and since < 2 * length)
 
     try:
-        return list(of_frames(_frames(source, address), length, number, tracker, embed, seen=seen))
+        return list(frame_takes(_frames(source, address), length, number, tracker, embed, seen=seen))
     finally:
         source.close()
 
 
 def check_live(address: LiveAddress) -> None:
-    """Raises InputError where a live source cannot be opened, or gives no frames."""
-    source = _opened(address)
+    """Checks a live source. Raises InputError if it cannot be opened or sends no frames."""
+    source = _open(address)
     try:
         next(_frames(source, address), None)
     finally:
         source.close()
 
 
-def _opened(address: LiveAddress) -> LiveSource:
+def _open(address: LiveAddress) -> LiveSource:
     return plugins.load("source", address.kind)(
         address, size=None, fps=None, sound=False, buffer=0.0 if address.kind != "stream" else None, stats=Stats()
     )
 
 
 def _frames(source: LiveSource, address: LiveAddress) -> Iterator[Frame]:
-    """Frames as they come; those that come while one is worked on are left out, but for the last two."""
+    """Yields frames; of those that arrive during processing, only the last two."""
     waiting: queue.Queue[Frame] = queue.Queue()
 
     def put(frame: Frame) -> None:

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from rtface_learn.camera import Guide
 
 _CONSENT = (
-    "What is learnt of a face stays on this computer, readable by you alone, until 'rtface persons remove' deletes it. "
+    "Data learnt from a face stay on this computer, readable by you alone, until 'rtface persons remove' deletes them. "
     "Learn only from pictures of yourself, or of somebody who agreed to it."
 )
 
 
 @command()
 def learn(
-    name: Annotated[str, typer.Argument(help="What the person is called, as in --person NAME.")],
+    name: Annotated[str, typer.Argument(help="The person's name, as in --person NAME.")],
     sources: Annotated[
         list[str],
         typer.Argument(help="A film, photos, a folder of photos, or a camera (camera:0), that show the person."),
@@ -43,7 +43,7 @@ def learn(
     python: Annotated[Path | None, typer.Option(help="A Python that has numpy, torch and onnx.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to what is asked.")] = False,
     consent: Annotated[
-        str, typer.Option(metavar="TEXT", help="Who agreed, and when; kept in the file, and as good as --yes.")
+        str, typer.Option(metavar="TEXT", help="Person who agreed, and date; kept in the file; implies --yes.")
     ] = "",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what was learnt or begun before, and a --sheet that exists.")
@@ -112,7 +112,7 @@ def learn(
             consent=consent,
         )
     console.clear()
-    gained = _said(done.gains) or Message(
+    gained = _format_gains(done.gains) or Message(
         "nothing (its weights were no better on crops, so no run was measured)", code="learn_no_gain"
     )
     if json:
@@ -126,7 +126,7 @@ def learn(
             share=f"{int(100 * done.share)} %",
             gained=gained,
             on=Message(
-                ", or the same command again, which goes on there: pictures of the face and what was trained stay for "
+                ", or run the same command again to continue: pictures of the face and what was trained stay for "
                 "{days} days, and 'rtface persons remove {name}' deletes them",
                 code="learn_goes_on",
                 days=f"{work.STAYS_S / 86_400:.0f}",
@@ -151,7 +151,7 @@ def learn(
         f"{done.takes} takes in {done.seconds:.0f} s"
         + (f" ({done.share:.0%} of the training: --minutes ended it)" if done.share < 1 else "")
     )
-    if done.takes < selection.ASKED and not done.photos:
+    if done.takes < selection.WANTED_TAKES and not done.photos:
         console.log(
             Message(
                 "{count} takes are few ({asked} and more are asked for), and what is said of them is too much: of "
@@ -159,7 +159,7 @@ def learn(
                 "dB; a longer film gives more",
                 code="learn_few_takes",
                 count=done.takes,
-                asked=selection.ASKED,
+                asked=selection.WANTED_TAKES,
             ),
             "warning",
         )
@@ -189,10 +189,10 @@ _WHERE = {"call": "in calls", "heavy": "in bad calls", "coded": "in coded film"}
 
 
 def asked(missing: list[str], left: float) -> list[str]:
-    """What is still to be seen, another of it first every few seconds: what cannot be seen must not keep others back.
+    """Rotates the missing poses, so that no undetectable one blocks others.
 
     Args:
-        missing: as of the guide.
+        missing: of the guide.
         left: seconds.
     """
     turn = int(left / _ASKED_S) % max(1, len(missing))
@@ -200,7 +200,7 @@ def asked(missing: list[str], left: float) -> list[str]:
 
 
 def _source(text: str) -> Path | LiveAddress:
-    """What a source is. Raises UsageError for one that is not there."""
+    """Parses a source. Raises UsageError if it does not exist."""
     address = parse_address(resolve_address(text))
     if address.kind in ("vcam", "null"):
         raise UsageError("{name} is an output; give a camera (camera:0), a film or photos", code="learn_output",
@@ -222,7 +222,7 @@ def _source(text: str) -> Path | LiveAddress:
 
 
 def _agree(yes: bool, consent: str) -> str:
-    """The consent in words, "" where none is given. Raises UsageError unless the user agrees, by `--consent`, `--yes`
+    """Returns the text of the consent, "" without one. Raises UsageError unless the user agrees by `--consent`, `--yes`
     or on the terminal."""
     if not (yes or consent):
         if not sys.stdin.isatty():
@@ -233,7 +233,7 @@ def _agree(yes: bool, consent: str) -> str:
 
 
 def _picture(view: View) -> str:
-    """A small picture of a frame, for a page."""
+    """Encodes a thumbnail of a frame for a page."""
     import cv2
 
     small = view.thumbnail(_PICTURE)[0]
@@ -252,15 +252,15 @@ def list_persons(json: Json = False, *, console: Console) -> None:
     from rtface_learn import work
 
     work.sweep()
-    found = list[learned.Learned]()
+    learnt = list[learned.Learned]()
     for name in learned.names():
         try:
-            found.append(learned.read(learned.folder() / f"{name}{learned.SUFFIX}"))
+            learnt.append(learned.read(learned.folder() / f"{name}{learned.SUFFIX}"))
         except InputError as error:
             console.log(str(error), "warning")
     unfinished = learned.unfinished_names()
     if json:
-        print_json([*(one.meta for one in found), *({"name": name, "unfinished": True} for name in unfinished)])
+        print_json([*(one.meta for one in learnt), *({"name": name, "unfinished": True} for name in unfinished)])
         return
     if not learned.names() and not unfinished:
         print_text("no person was learnt here; begin with: rtface learn NAME SOURCE")
@@ -269,12 +269,12 @@ def list_persons(json: Json = False, *, console: Console) -> None:
             f"{name}  unfinished; the same rtface learn {name} as then continues it, "
             f"rtface persons remove {name} deletes it"
         )
-    for one in found:
-        print_text(f"{one.name}  {one.meta.get('made', '')}  {_said(one.meta.get('figures', {}))}")
+    for one in learnt:
+        print_text(f"{one.name}  {one.meta.get('made', '')}  {_format_gains(one.meta.get('figures', {}))}")
 
 
-def _said(gains: dict[str, float]) -> str:
-    """What a run gains, by kind."""
+def _format_gains(gains: dict[str, float]) -> str:
+    """Formats the gains of a run by kind."""
     return ", ".join(f"{gain:+.2f} dB {_WHERE.get(kind, kind)}" for kind, gain in sorted(gains.items()))
 
 
@@ -304,7 +304,7 @@ def export(name: str, path: Path) -> None:
 @persons.command()
 @command()
 def remove(name: str) -> None:
-    """Delete what was learnt of a person, and what an interrupted call left."""
+    """Delete what was learnt of a person, and an interrupted call's files."""
     from rtface.engine import learned
     from rtface_learn import work
 

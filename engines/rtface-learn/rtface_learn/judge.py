@@ -1,4 +1,4 @@
-"""What a run gains by what was learnt: films of the takes that judge, restored by a default run with it and without."""
+"""Measures the gain of learnt weights in default runs on judging takes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from rtface.errors import EngineError, Message, UsageError
 from rtface.frame import Bytes, Float
 from rtface.util.paths import CACHE, CONFIG, DATA
 from rtface_engines import child
-from rtface_learn.pairs import noisy, to_rgb, to_yuv
+from rtface_learn.pairs import add_noise, to_rgb, to_yuv
 from rtface_learn.takes import CROP, Take
 
 KINDS = {"call": (200, 3.0, 31), "heavy": (100, 6.0, 33), "coded": (0, 1.0, 27)}
-"""Side of the crop in the coded film, σ of its noise and crf, as of the protocols of training/evaluation. A call is
-made as large as it was after coding; with 0 a film is coded at half its size, and restored at that."""
-_KEPT = CACHE, DATA
-MOST, WARM = 4, 12
-"""Takes that judge, at the most; frames of each before those that are measured."""
+"""Side of the crop in the coded film, σ of its noise and crf, as in the protocols of training/evaluation. Calls are
+scaled back after coding; with 0 a film is coded and restored at half size."""
+_KEPT_VARIABLES = CACHE, DATA
+MAX_TAKES, WARM = 4, 12
+"""Maximum number of judging takes; frames of each before the measured ones."""
 
 
 def check_policies() -> None:
-    """Raises UsageError where a policy does not allow the runs that judge."""
+    """Raises UsageError if a policy forbids the judging runs."""
     try:
         Options.of({"codec": "ffv1", "overwrite": True, "person": ["me=me.png"]})
     except UsageError as error:
@@ -42,9 +42,9 @@ def check_policies() -> None:
         ) from error
 
 
-def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
-    """Pictures of one size, uint8 takes×frames×side×side×3, and their matrices."""
-    takes = takes[:: -(-len(takes) // MOST)]
+def stack_takes(takes: Sequence[Take]) -> dict[str, Any]:
+    """Returns pictures of one size, uint8 takes×frames×side×side×3, and their matrices."""
+    takes = takes[:: -(-len(takes) // MAX_TAKES)]
     side = max(len(take.pictures[0]) for take in takes)
     whole = [[np.pad(p, ((0, side - len(p)), (0, side - len(p)), (0, 0)), "edge") for p in t.pictures] for t in takes]
     return {"pictures": np.array(whole), "matrices": np.array([take.matrices for take in takes])}
@@ -53,12 +53,12 @@ def of_takes(takes: Sequence[Take]) -> dict[str, Any]:
 def gains(
     pictures: Bytes, matrices: Float, person: str, folder: Path, notify: Callable[[str, float], None]
 ) -> dict[str, float]:
-    """dB over the shipped weights in a run, by kind.
+    """Returns dB over the shipped weights in a run, by kind.
 
     Args:
-        pictures, matrices: as of `of_takes`.
-        person: whose file lies in the folder's `persons`.
-        notify: called with what is being done and the share that is done.
+        pictures, matrices: from `stack_takes`.
+        person: has a file in the folder's `persons`.
+        notify: called with the current step and its share done.
 
     Raises:
         EngineError: a run failed.
@@ -70,17 +70,17 @@ def gains(
         notify(Message("measuring what a run gains", code="learn_judging"), len(errors) / 2)
         _restore(given, folder / "restored", words)
         errors.append([_error(_read(folder / "restored" / f"{kind}.mkv"), *films[kind]) for kind in KINDS])
-    shipped, own = np.log10(errors)
-    return dict(zip(KINDS, np.round(10 * (shipped - own), 3).tolist(), strict=True))
+    shipped, learnt = np.log10(errors)
+    return dict(zip(KINDS, np.round(10 * (shipped - learnt), 3).tolist(), strict=True))
 
 
 def _film(path: Path, pictures: Bytes, matrices: Float, crop: int, sigma: float, crf: int) -> tuple[Bytes, Float]:
-    """Writes the film that is restored; what is true of it, and where the face lies there."""
+    """Writes a film to restore. Returns its ground truth and the face's matrices."""
     r, side, every = np.random.default_rng(5), pictures.shape[2], pictures.reshape(-1, *pictures.shape[2:])
     share = crop / CROP / float(np.median(np.hypot(matrices[..., 0, 0], matrices[..., 1, 0]))) or 0.5
     small = int(side * min(1.0, share) / 4) * 4
     halved = [cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA) for p in every]
-    _write(path, [noisy(p, sigma, r) for p in halved], "libx264",
+    _write(path, [add_noise(p, sigma, r) for p in halved], "libx264",
            {"crf": str(crf), "preset": "veryfast", "tune": "zerolatency"})  # fmt: skip
     if crop:
         _write(path, [cv2.resize(p, (side, side), interpolation=cv2.INTER_CUBIC) for p in [*_read(path)]], "ffv1", {})
@@ -104,9 +104,9 @@ def _read(path: Path) -> Iterator[Bytes]:
 
 
 def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
-    """Lets a run with no settings restore the films, in one process, as a start takes it seconds."""
+    """Restores all films by one default run, as each start takes seconds."""
     shutil.rmtree(restored, ignore_errors=True)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("RTFACE_") or k in _KEPT_VARIABLES}
     ended = child.run(
         [sys.executable, "-P", "-m", "rtface", "run", *sorted(films.iterdir()), "--output-dir", restored,
          "--codec", "ffv1", "--overwrite", *words],
@@ -122,7 +122,7 @@ def _restore(films: Path, restored: Path, words: Sequence[str]) -> None:
 
 
 def _error(shown: Iterator[Bytes], truth: Bytes, places: Float) -> float:
-    """Sum of the squared errors in the ovals of the frames that are measured."""
+    """Sums squared errors in the face ovals of measured frames."""
     mask, size, total = face_mask(CROP), truth.shape[2:4], 1e-9
     for n, picture in enumerate(shown):
         take, frame = divmod(n, truth.shape[1])

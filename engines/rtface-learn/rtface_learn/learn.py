@@ -1,4 +1,4 @@
-"""Learns one person: takes, pairs, training in another process, what it gains, and the person's file."""
+"""Learns one person: takes, pairs, training, measured gain, and the file."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from rtface.util.files import write_atomically
 from rtface.util.machine import cores
 from rtface_engines import child
 from rtface_learn import judge, pairs, selection, work
-from rtface_learn.camera import Watch, check_live, unwatched
+from rtface_learn.camera import Watch, check_live, ignore_progress
 from rtface_learn.takes import Take
 
 PREFIXES = tuple(f"core.{part}" for part in ("stem", "enc", "down", "code", "mid", "up", "dec", "head", "place"))
-RATE, STEPS, MORE, BATCH, KEPT = 2e-4, 240, 160, 6, 4
-"""Learning rate; steps of training, and those that follow with the takes that judged, too; pairs and faces of other
-people in a step."""
-WORTH_DB, OF_PHOTOS = 0.075, 0.5
-"""A smaller gain over the shipped weights in a run on held-out takes is none; share of the change that is kept of
-photos alone, as all of it makes faces in calls of another camera worse."""
+RATE, STEPS, MORE_STEPS, BATCH, OTHERS = 2e-4, 240, 160, 6, 4
+"""Learning rate; training steps; further steps that include the judging takes; pairs and faces of other people per
+step."""
+MIN_GAIN_DB, PHOTO_SHARE = 0.075, 0.5
+"""Minimum gain over the shipped weights in a run on held-out takes; share of the change kept with photos alone, as
+all of it harms faces in calls of another camera."""
 _SHEETS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOutcome:
-    """What came of it.
+    """Result of learning a person.
 
     Attributes:
-        path: of the person's file; None where nothing was kept.
-        gains: dB over the shipped weights in a run, by kind, as of `rtface_learn.judge`; empty where no run was
-            measured, as the trained weights were no better on held-out crops.
-        takes, seconds: how many takes it learnt from, and how long the training took.
-        share: of the training that was done when its time was over, 0…1.
-        photos: True if it learnt from photos alone, of which half of the change is kept.
-        stays: True if what was trained stays, so that the same command continues there.
+        path: the person's file; None if nothing was kept.
+        gains: dB over the shipped weights in a run, by kind, see `rtface_learn.judge`; empty without a measured run,
+            because the trained weights were no better on held-out crops.
+        takes, seconds: number of takes learnt from, and duration of the training.
+        share: of the training done when its time was over, 0…1.
+        photos: True if it learnt from photos alone, so that half of the change is kept.
+        stays: True if the training state stays, so that the same command continues.
     """
 
     path: Path | None
@@ -74,32 +74,32 @@ def learn(
     python: Callable[[], Path],
     *,
     minutes: float,
-    notify: selection.Tell,
+    notify: selection.Progress,
     overwrite: bool = False,
     shown: Path | None = None,
     without: frozenset[int] = frozenset(),
-    watch: Watch = unwatched,
+    watch: Watch = ignore_progress,
     consent: str = "",
 ) -> TrainingOutcome:
-    """Learns a person and keeps the result if it helps. A call that was interrupted in training is continued by the
-    next one of the same person, sources and engine.
+    """Learns a person and keeps the result if it helps. Continues an interrupted call for the same person, sources and
+    engine.
 
     Args:
-        python: finds one that has numpy, torch and onnx; called once the sources are known to serve.
-        minutes: of training, at the most.
-        overwrite: replace the person's file, the sheet, and what an interrupted call with other sources left.
-        shown: where the sheet of takes is written, an image, before the training begins.
-        without: numbers on that sheet of takes to leave out; none with a live source.
-        watch: as of `selection.collect`.
-        consent: who agreed to it and when, in words; kept in the file.
+        python: finds a Python with numpy, torch and onnx; called after the sources are checked.
+        minutes: of training, at most.
+        overwrite: replace the person's file, the sheet, and files of an interrupted call with other sources.
+        shown: image file for the sheet of takes, written before the training.
+        without: numbers on the sheet of takes to leave out; not with a live source.
+        watch: see `selection.collect`.
+        consent: person who agreed, and date; kept in the file.
 
     Raises:
-        UsageError: the person was learnt before, without `overwrite`; the sheet is named like no image; or `without`
-            has numbers that are not on it, or leaves too few.
+        UsageError: the person was learnt before, without `overwrite`; the sheet has no image suffix; or `without` has
+            numbers that are not on it, or leaves too few.
         OutputError: the sheet cannot be written.
-        InputError: as `selection.collect`; copies of one file are one.
+        InputError: see `selection.collect`; copies of a file count once.
         EngineError: the training failed.
-        Interrupted: by a signal; what was prepared is kept where its message says so.
+        Interrupted: by a signal; its message says if files are kept.
     """
     path = learned.path_of(name)
     if path.exists() and not overwrite:
@@ -110,7 +110,7 @@ def learn(
             path=path,
         )
     files = dict[str, Path]()
-    for source in selection.files_of(sources):
+    for source in selection.list_files(sources):
         files.setdefault(sha256_of(source), source)
     paths, live = [*files.values()], [source for source in sources if isinstance(source, LiveAddress)]
     target = None
@@ -122,112 +122,112 @@ def learn(
                 path=shown,
                 sheets=", ".join(_SHEETS),
             )
-        beside = shown.resolve().parent
-        if any(isinstance(source, Path) and source.is_dir() and source.resolve() == beside for source in sources):
+        sheet_folder = shown.resolve().parent
+        if any(isinstance(source, Path) and source.is_dir() and source.resolve() == sheet_folder for source in sources):
             raise UsageError(
                 "--sheet {path}: it would be one of the next call's photos; write it elsewhere",
                 code="person_sheet_inside",
                 path=shown,
             )
-        sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote(name, shown))
+        sheet_of = OutputPath(shown, "--sheet", replaces=work.wrote_sheet(name, shown))
         (target,) = check_outputs([sheet_of], inputs=paths, overwrite=overwrite)
-    found, recipe = cache(python), recipe_named(learned.BASE)
-    from_what = [
+    find_python, recipe = cache(python), recipe_named(learned.BASE)
+    source_records = [
         {"sha256": digest, "kind": "photo" if has_still_name(path) else "film"} for digest, path in files.items()
     ]
-    from_what += [{"kind": source.kind} for source in live]
+    source_records += [{"kind": source.kind} for source in live]
     if live and without:
         raise UsageError(
             "--without is for films and photos: a camera's faces have other numbers at each call",
             code="learn_without_live",
         )
-    # What a live source shows is never the same again.
-    key = "" if live else _key(recipe, sorted(without), from_what)
+    # A live source never repeats.
+    key = "" if live else _key(recipe, sorted(without), source_records)
     with work.work(name, key, overwrite=overwrite) as folder:
         if not (folder / learned.PAIRS).is_file():
             for address in live:
                 check_live(address)
             if live:
-                found()  # while nobody sits before the camera for it
+                find_python()  # before someone sits in front of the camera
             chosen = selection.split(selection.collect([*paths, *live], notify, watch))
             sheet = selection.sheet([take for part in chosen for take in part], without)
-            left = selection.left_after(*chosen, without)
-            found()
+            left = selection.without_numbers(*chosen, without)
+            find_python()
             _prepare(folder, recipe, *left, sheet, notify)
         with np.load(folder / learned.PAIRS) as held:
-            count, embedded, drawn = int(held["takes"]), held["embeddings"], held["sheet"]
+            count, embedded, sheet_image = int(held["takes"]), held["embeddings"], held["sheet"]
             pictures, matrices = held["pictures"], held["matrices"]
         if shown is not None and target is not None:
-            write_whole(target, cv2.imencode(shown.suffix.lower(), drawn[:, :, ::-1])[1].tobytes())
-            work.note(folder, shown)
+            write_whole(target, cv2.imencode(shown.suffix.lower(), sheet_image[:, :, ::-1])[1].tobytes())
+            work.note_sheet(folder, shown)
         notify_share = partial(notify, Message("learning", code="learn_step"))
-        last = _trained(found(), _job(folder, recipe, minutes, work.spent_s(folder)), notify_share)
+        last = _run_trainer(find_python(), _job(folder, recipe, minutes, work.spent_s(folder)), notify_share)
         gains = dict[str, float]()
         seconds, share = last["seconds"], min(1.0, last["step"] / STEPS)
         meta = {
             "base": recipe.weights.sha256,
             "made": time.strftime("%Y-%m-%d"),
-            "sources": from_what,
+            "sources": source_records,
             "takes": count,
             **({"consent": consent} if consent else {}),
         }
-        own, photos = folder / "persons" / path.name, all(one["kind"] == "photo" for one in from_what)
+        person_file, photos = folder / "persons" / path.name, all(one["kind"] == "photo" for one in source_records)
 
         def keep(trained: str, **more: Any) -> None:
-            part = np.float16(OF_PHOTOS if photos else 1.0)
+            part = np.float16(PHOTO_SHARE if photos else 1.0)
             with np.load(folder / trained) as held:
-                learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, own)
+                learned.write(name, meta | more, embedded, held["places"], held["delta"] * part, person_file)
 
         if last["better"]:
             keep("delta.npz")
-            _check(own, LIGHT)  # the runs that judge check the other
+            _check(person_file, LIGHT)  # the judging runs check the other
             gains = judge.gains(pictures, matrices, name, folder, notify)
-        if not gains or np.mean([*gains.values()]) < WORTH_DB:
-            stays = share < 1 and work.stays(folder, seconds)
+        if not gains or np.mean([*gains.values()]) < MIN_GAIN_DB:
+            stays = share < 1 and work.keep(folder, seconds)
             return TrainingOutcome(None, gains, count, seconds, share, photos, stays)
         notify_share = partial(notify, Message("learning from all pictures", code="learn_all"))
-        last = _trained(found(), _job(folder, recipe, minutes, 0.0, whole=True), notify_share)
-        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE))
+        last = _run_trainer(find_python(), _job(folder, recipe, minutes, 0.0, whole=True), notify_share)
+        share = min(1.0, (share * STEPS + last["step"]) / (STEPS + MORE_STEPS))
         keep("whole.npz" if last["better"] else "delta.npz", figures=gains)
-        _check(own, DEFAULT, LIGHT)
-        write_atomically(path, own.read_bytes(), private=True)
+        _check(person_file, DEFAULT, LIGHT)
+        write_atomically(path, person_file.read_bytes(), private=True)
         return TrainingOutcome(path, gains, count, seconds + last["seconds"], share, photos)
 
 
-def _key(recipe: Any, *from_what: Sequence[Any]) -> str:
-    """The same only where what is prepared and trained is the same: sources, engine, and how it is done."""
-    own = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, from_what, own]).encode()).hexdigest()
+def _key(recipe: Any, *parts: Sequence[Any]) -> str:
+    """Hashes sources, engine and code: equal for equal preparation and training."""
+    code = [sha256_of(path) for path in sorted(Path(__file__).parent.glob("*.py"))]
+    return hashlib.sha256(json.dumps([recipe.digest, recipe.weights.sha256, parts, code]).encode()).hexdigest()
 
 
 def _check(path: Path, *engines: str) -> None:
-    """Raises EngineError where an engine with these weights does not pass its gate."""
+    """Runs engines' golden gates with these weights. Raises EngineError if one fails."""
     for engine in engines:
         EngineSet(EngineRequest(engine, persons=(path,)), device="cpu", threads=1).close()
 
 
 def _prepare(
-    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Tell
+    folder: Path, recipe: Any, train: Sequence[Take], valid: Sequence[Take], sheet: Bytes, notify: selection.Progress
 ) -> None:
-    """Writes the pairs, and what else is needed of the takes."""
+    """Writes pairs and other data of the takes."""
     network, size = partial(CodedNetwork, cores()), recipe.input.size
     x, y, w, h = recipe.region
     coding = Message("coding what is learnt", code="learn_coding")
     notify(coding, 0.0)
-    learning, _ = pairs.of_takes(train, recipe, network, 1)
+    learning, _ = pairs.make_pairs(train, recipe, network, 1)
     notify(coding, 0.5)
-    judging, _ = pairs.of_takes(valid, recipe, network, 2)
+    judging, _ = pairs.make_pairs(valid, recipe, network, 2)
     order = np.random.default_rng(3).permutation(len(judging))
     np.savez(
         folder / "part.npz",
         train=learning,
         valid=judging[order],
-        others=pairs.others(train, recipe_named(DEFAULT), recipe, network, 4),
+        others=pairs.other_faces(train, recipe_named(DEFAULT), recipe, network, 4),
         weight=weight(size)[y : y + h, x : x + w],
         embeddings=np.stack([mean(take.embeddings) for take in (*train, *valid)]),
         takes=len(train) + len(valid),
         sheet=sheet,
-        **judge.of_takes(valid),
+        **judge.stack_takes(valid),
     )
     (folder / "part.npz").replace(folder / learned.PAIRS)
 
@@ -235,7 +235,7 @@ def _prepare(
 def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = False) -> Path:
     """Writes the trainer's job: `minutes` after the seconds `spent` before.
 
-    With `whole` it continues with the takes that judged.
+    With `whole`, it continues with the judging takes included.
     """
     size, memory = recipe.input.size, recipe.memory
     job = {
@@ -253,10 +253,10 @@ def _job(folder: Path, recipe: Any, minutes: float, spent: float, whole: bool = 
         "prefixes": PREFIXES,
         "cell": size // 32,
         "rate": RATE,
-        "steps": MORE if whole else STEPS,
+        "steps": MORE_STEPS if whole else STEPS,
         "batch": BATCH,
-        "kept": KEPT,
-        "seconds": spent + 60 * minutes * (MORE if whole else STEPS) / (MORE + STEPS),
+        "kept": OTHERS,
+        "seconds": spent + 60 * minutes * (MORE_STEPS if whole else STEPS) / (MORE_STEPS + STEPS),
         "threads": cores(),
         "bf16": True,
         "seed": 1,
@@ -271,16 +271,16 @@ _FEATURES = ((0.377, 0.468, 0.075, 0.045), (0.623, 0.469, 0.075, 0.045), (0.502,
 
 
 def weight(size: int) -> Float32:
-    """The weight of each place in the loss, size×size: eyes and mouth count three times."""
+    """Returns loss weights, size×size. Eyes and mouth count three times."""
     at = (np.arange(size, dtype=np.float32) + 0.5) / size
-    found = np.zeros((size, size), np.float32)
+    features = np.zeros((size, size), np.float32)
     for x, y, a, b in _FEATURES:
-        found = np.maximum(found, np.clip(1.5 - np.hypot((at[None] - x) / a, (at[:, None] - y) / b), 0, 1))
-    return np.asarray((0.2 + 0.8 * face_mask(size)) * (1 + 2 * found), np.float32)
+        features = np.maximum(features, np.clip(1.5 - np.hypot((at[None] - x) / a, (at[:, None] - y) / b), 0, 1))
+    return np.asarray((0.2 + 0.8 * face_mask(size)) * (1 + 2 * features), np.float32)
 
 
-def _trained(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
-    """Runs the trainer; its last line."""
+def _run_trainer(python: Path, job: Path, notify_share: Callable[[float], None]) -> dict[str, Any]:
+    """Runs the trainer. Returns its last line."""
     last: dict[str, Any] = {}
     notify_share(0.0)
 
@@ -290,7 +290,7 @@ def _trained(python: Path, job: Path, notify_share: Callable[[float], None]) -> 
             if "done" not in last:
                 notify_share(last["step"] / last["steps"])
 
-    # It stands where nothing else can be imported from, and needs nothing of rtface.
+    # A copy in an empty folder can import nothing of rtface, which it does not need.
     script = shutil.copy(Path(__file__).with_name("trainer.py"), job.parent / "trainer.py")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
     ended = child.run([python, "-P", script, job], received, environment | {"RTFACE_STUDIO_PARENT": "stdin"})

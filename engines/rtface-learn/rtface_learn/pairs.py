@@ -1,4 +1,4 @@
-"""Pairs of what is true and what the engine sees, made of takes by real encoders."""
+"""Makes pairs of truth and engine input from takes, by real encoders."""
 
 from __future__ import annotations
 
@@ -23,47 +23,47 @@ from rtface.util.machine import cores
 from rtface_learn.takes import Take, cut
 
 FILMS = 2
-"""How often each take is coded in each of the two ways."""
-FROM_EACH = 7
+"""Encodings of each take in each of the two ways."""
+PAIRS_PER_FILM = 7
 """Pictures of a coded take that become pairs."""
-_THREADS = 8  # at the most, as each holds its takes in memory
-_HELD, _OTHERS = 36, 288
-"""Takes that are made for the faces of other people, and the side of their pictures."""
-# Where eyes, nose, mouth, cheeks and brows lie in a crop, in its sides.
+_MAX_THREADS = 8  # each holds its takes in memory
+_OTHER_TAKES, _SIDE = 36, 288
+"""Number of takes of other people's faces, and the side of their pictures."""
+# Positions of eyes, nose, mouth, cheeks and brows in a crop, relative to its side.
 _PARTS = ((0.38, 0.47), (0.62, 0.47), (0.5, 0.58), (0.5, 0.725), (0.32, 0.68), (0.68, 0.68), (0.38, 0.36), (0.62, 0.36))
 _KINDS = {"libx264": "h264", "mpeg2video": "mpeg2video"}
 
 
-def of_takes(
+def make_pairs(
     takes: Sequence[Take], recipe: Recipe, network: Callable[[], CodedNetwork], seed: int, films: int = FILMS
 ) -> tuple[Bytes, list[str]]:
-    """uint8 M×2×h×w×3, truth and what the engine sees, and the kind of each: "coded" at its own size, or a "call" whose
-    picture was made larger after coding.
+    """Returns pairs of truth and engine input, uint8 M×2×h×w×3, and their kinds: "coded" (at its size) or "call"
+    (enlarged after coding).
 
     Args:
-        network: makes one for a take, each to be used by one thread.
+        network: creates one per take, as each serves one thread.
     """
     stop = Event()
-    network()  # compiled by one thread alone
+    network()  # compiles once, before the threads start
 
     def of_take(n: int) -> list[tuple[Bytes, str]]:
-        r, own, every = np.random.default_rng([seed, n]), network(), ("coded", "call") * films
-        return [(p, kind) for kind in every if not stop.is_set() for p in _film(takes[n], kind, recipe, own, r)]
+        r, stage, kinds = np.random.default_rng([seed, n]), network(), ("coded", "call") * films
+        return [(p, kind) for kind in kinds if not stop.is_set() for p in _film(takes[n], kind, recipe, stage, r)]
 
-    # When this is interrupted, what is not coded yet need not be waited for.
-    with ThreadPoolExecutor(min(cores(), _THREADS)) as pool, ExitStack() as stack:
+    # An interruption does not wait for takes that are not coded yet.
+    with ThreadPoolExecutor(min(cores(), _MAX_THREADS)) as pool, ExitStack() as stack:
         stack.callback(stop.set)
-        made = [one for some in pool.map(of_take, range(len(takes))) for one in some]
-    return np.stack([pair for pair, _ in made]), [kind for _, kind in made]
+        coded = [one for some in pool.map(of_take, range(len(takes))) for one in some]
+    return np.stack([pair for pair, _ in coded]), [kind for _, kind in coded]
 
 
 def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.random.Generator) -> Iterator[Bytes]:
-    shown = [*map(lit(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
+    shown = [*map(draw_light(r, take), take.pictures)] if r.random() < 0.8 else take.pictures
     side, template = len(shown[0]), 512 * float(np.hypot(*take.matrices[0][:, 0]))
     heavy = kind == "call" and r.random() < 0.5
     if kind == "coded":
         k, sigma = min(1.0, float(np.exp(r.uniform(np.log(0.4), 0.0)))), 0.0 if r.random() < 0.2 else r.uniform(0, 3.5)
-        codec, options = _coding(r)
+        codec, options = _draw_coding(r)
     else:
         k = min(1.0, (0.25 if heavy else 0.5) * 256 / template * float(np.exp(r.normal(0, 0.15))))
         sigma = r.uniform(2, 8) if heavy else r.uniform(0.5, 5)
@@ -73,18 +73,18 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
             {"preset": preset, "crf": f"{r.uniform(28, 36) if heavy else r.uniform(25, 34):.1f}"},
         )
     small = max(64, round(side * k / 16) * 16)
-    given = [noisy(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in shown]
+    given = [add_noise(cv2.resize(p, (small, small), interpolation=cv2.INTER_AREA), sigma, r) for p in shown]
     order = list(range(len(given)))[:: int(r.choice([-1, 1]))]
-    seen = list(_coded([given[n] for n in order], codec, options))
+    seen = list(_code([given[n] for n in order], codec, options))
     if len(seen) < len(order):
         return
     x, y, w, h = recipe.region
     share = float(r.uniform(0.2, 0.6))
-    for n in r.permutation(len(order))[:FROM_EACH]:
+    for n in r.permutation(len(order))[:PAIRS_PER_FILM]:
         picture, steps = seen[n]
         if kind == "coded":
-            picture = _cleaned(picture, steps, share, network)
-        matrix = _shaken(take.matrices[order[n]], r)
+            picture = _clean(picture, steps, share, network)
+        matrix = _perturb(take.matrices[order[n]], r)
         scale = np.array([[small / side], [small / side]])
         yield np.stack(
             [
@@ -94,7 +94,7 @@ def _film(take: Take, kind: str, recipe: Recipe, network: CodedNetwork, r: np.ra
         )
 
 
-def _coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
+def _draw_coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
     if r.random() < 0.25:
         return "mpeg2video", {"q": str(int(r.integers(4, 25)))}
     options = {
@@ -104,8 +104,8 @@ def _coding(r: np.random.Generator) -> tuple[str, dict[str, str]]:
     return "libx264", options | ({"tune": "zerolatency"} if r.random() < 0.4 else {})
 
 
-def lit(r: np.random.Generator, take: Take) -> Any:
-    """Another light (gamma, colour, ramps over the face) and another lens, softer or sharpened."""
+def draw_light(r: np.random.Generator, take: Take) -> Any:
+    """Returns a function that changes light (gamma, colour, ramps) and sharpness."""
     side, (height, width, _) = 512 * float(np.hypot(*take.matrices[0][:, 0])), take.pictures[0].shape
     centre = take.matrices[0] @ np.array([256.0, 256.0, 1.0])
     table = (np.arange(256, dtype=np.float32) / 255) ** np.float32(np.exp(r.normal(0, 0.22)))
@@ -130,16 +130,16 @@ def lit(r: np.random.Generator, take: Take) -> Any:
     return act
 
 
-def noisy(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
-    """The picture with noise of that many code values, part of it grey."""
+def add_noise(picture: Any, sigma: float, r: np.random.Generator) -> Bytes:
+    """Adds noise of `sigma` code values, partly grey."""
     if not sigma:
         return np.asarray(picture, np.uint8)
-    own, grey = (r.standard_normal((*picture.shape[:2], channels), np.float32) for channels in (3, 1))
-    return np.clip(np.rint(picture + sigma * (0.7**0.5 * own + 0.3**0.5 * grey)), 0, 255).astype(np.uint8)
+    colour, grey = (r.standard_normal((*picture.shape[:2], channels), np.float32) for channels in (3, 1))
+    return np.clip(np.rint(picture + sigma * (0.7**0.5 * colour + 0.3**0.5 * grey)), 0, 255).astype(np.uint8)
 
 
-def _shaken(matrix: Float, r: np.random.Generator) -> Float:
-    """The alignment as a tracker sees it: off by some pixels, a degree, a per cent."""
+def _perturb(matrix: Float, r: np.random.Generator) -> Float:
+    """Perturbs an alignment like a tracker's errors: by pixels, a degree, a per cent."""
     scale, angle = float(np.exp(r.normal(0, 0.008))), r.normal(0, 0.008)
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     turn = np.array([[c, -s, 256 - 256 * c + 256 * s], [s, c, 256 - 256 * s - 256 * c], [0, 0, 1]])
@@ -147,8 +147,8 @@ def _shaken(matrix: Float, r: np.random.Generator) -> Float:
     return matrix @ turn
 
 
-def _coded(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> Iterator[tuple[Bytes, Float32 | None]]:
-    """Decoded pictures, and log2 of the quantiser step of each 8×8 cell, where it is known."""
+def _code(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> Iterator[tuple[Bytes, Float32 | None]]:
+    """Codes pictures. Yields decoded ones and, if known, log2 of each 8×8 cell's quantiser step."""
     side = len(pictures[0])
     encoder: Any = av.CodecContext.create(codec, "w")
     encoder.width = encoder.height = side
@@ -166,11 +166,11 @@ def _coded(pictures: Sequence[Bytes], codec: str, options: dict[str, str]) -> It
         if packet is not None:
             reader.note(packet)
         for frame in decoder.decode(packet):
-            found, cells = reader.of(frame), (np.arange(side // 8) * 8 + 4)
+            quantiser, cells = reader.of(frame), (np.arange(side // 8) * 8 + 4)
             steps = None
-            if found is not None:
-                at = cells // found.block
-                steps = np.log2(found.steps[at][:, at], dtype=np.float32)
+            if quantiser is not None:
+                at = cells // quantiser.block
+                steps = np.log2(quantiser.steps[at][:, at], dtype=np.float32)
             yield to_rgb(frame), steps
 
     for pts, picture in enumerate(pictures):
@@ -188,7 +188,7 @@ _TO_YUV = np.array([[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0
 
 
 def to_yuv(picture: Bytes) -> Bytes:
-    """RGB → the planes of yuv420p as PyAV takes them, chroma averaged."""
+    """Converts RGB to PyAV's yuv420p planes, chroma averaged."""
     y, u, v = np.moveaxis(picture.astype(np.float32) @ _TO_YUV.T + (16, 128, 128), 2, 0)
     side = len(picture)
     small = [cv2.resize(c, (side // 2, side // 2), interpolation=cv2.INTER_AREA).reshape(-1, side) for c in (u, v)]
@@ -196,7 +196,7 @@ def to_yuv(picture: Bytes) -> Bytes:
 
 
 def to_rgb(frame: av.VideoFrame) -> Bytes:
-    """What `to_yuv` made, back."""
+    """Inverts `to_yuv`."""
     side = frame.width
     planes = frame.to_ndarray().astype(np.float32)
     u, v = (
@@ -207,28 +207,28 @@ def to_rgb(frame: av.VideoFrame) -> Bytes:
     return np.clip(np.rint(yuv @ np.linalg.inv(_TO_YUV).T.astype(np.float32)), 0, 255).astype(np.uint8)
 
 
-def _cleaned(picture: Bytes, steps: Float32 | None, share: float, network: CodedNetwork) -> Bytes:
-    """The picture after a share of the first stage."""
+def _clean(picture: Bytes, steps: Float32 | None, share: float, network: CodedNetwork) -> Bytes:
+    """Applies a share of the first stage to a picture."""
     change, (before, after) = network(picture, steps)
     share *= expected_share(float(before.mean()), float(after.mean()))
     return np.clip(np.rint(picture + 255 * share * change.transpose(1, 2, 0)), 0, 255).astype(np.uint8)
 
 
-def others(
+def other_faces(
     takes: Sequence[Take], golden: Recipe, region: Recipe, network: Callable[[], CodedNetwork], seed: int
 ) -> Bytes:
-    """Faces of other people as the engine sees them, uint8 M×h×w×3: by turns the portrait of an engine's golden crops
-    and the person's own face, bent into somebody else and coded."""
+    """Makes engine inputs of other people's faces, uint8 M×h×w×3. They are warped and coded, in turn from the portrait
+    in an engine's golden crops and from the person's face."""
     r, portrait = np.random.default_rng(seed), 255 * load_golden(golden)[0][0].transpose(1, 2, 0)
-    faces = [cv2.resize(portrait, (_OTHERS, _OTHERS)), *(cut(t.pictures[0], t.matrices[0], _OTHERS) for t in takes)]
-    made = [_moved(_bent(faces[n % 2 * (1 + n // 2 % len(takes))], r), r) for n in range(_HELD)]
-    return of_takes(made, region, network, seed, films=1)[0][:, 1]
+    faces = [cv2.resize(portrait, (_SIDE, _SIDE)), *(cut(t.pictures[0], t.matrices[0], _SIDE) for t in takes)]
+    warped = [_move(_warp_face(faces[n % 2 * (1 + n // 2 % len(takes))], r), r) for n in range(_OTHER_TAKES)]
+    return make_pairs(warped, region, network, seed, films=1)[0][:, 1]
 
 
-def _bent(picture: Any, r: np.random.Generator) -> Bytes:
-    """Another face: its parts moved and resized, its proportions and its skin changed, half of them mirrored."""
+def _warp_face(picture: Any, r: np.random.Generator) -> Bytes:
+    """Warps a face into another: parts, proportions and skin change; half are mirrored."""
     across = [r.choice([-1, 1]) + r.normal(0, 0.06), r.normal(0, 0.05)]
-    at = np.stack(np.meshgrid(*[np.arange(_OTHERS) / _OTHERS] * 2), 2)
+    at = np.stack(np.meshgrid(*[np.arange(_SIDE) / _SIDE] * 2), 2)
     place = (at - 0.5) @ np.array([across, [r.normal(0, 0.03), 1 + r.normal(0, 0.06)]]).T + 0.5 + r.normal(0, 0.014, 2)
     for part in _PARTS:
         moved = np.expm1(r.normal(0, 0.2, 2)) * (at - part) + r.normal(0, 0.018, 2)
@@ -236,7 +236,7 @@ def _bent(picture: Any, r: np.random.Generator) -> Bytes:
     z = (
         cv2.remap(
             picture,
-            np.asarray(_OTHERS * place, np.float32),
+            np.asarray(_SIDE * place, np.float32),
             np.empty(0),
             cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REFLECT,
@@ -246,12 +246,12 @@ def _bent(picture: Any, r: np.random.Generator) -> Bytes:
     return np.rint(255 * np.clip(z, 0, 1) ** np.exp(r.normal(0.2, 0.35) + r.normal(0, 0.08, 3))).astype(np.uint8)
 
 
-def _moved(picture: Bytes, r: np.random.Generator) -> Take:
-    """A take of a crop that moves by parts of a pixel."""
-    take, k = Take(0.0, 0), _OTHERS / 512
+def _move(picture: Bytes, r: np.random.Generator) -> Take:
+    """Makes a take of a crop with subpixel motion."""
+    take, k = Take(0.0, 0), _SIDE / 512
     for x, y in np.cumsum(r.normal(0, 0.6, (8, 2)), axis=0):
         moved = cv2.warpAffine(
-            picture, np.array([[1, 0, x], [0, 1, y]]), (_OTHERS, _OTHERS), borderMode=cv2.BORDER_REPLICATE
+            picture, np.array([[1, 0, x], [0, 1, y]]), (_SIDE, _SIDE), borderMode=cv2.BORDER_REPLICATE
         )
         take.pictures.append(np.asarray(moved, np.uint8))
         take.matrices.append(np.array([[k, 0.0, x], [0.0, k, y]]))

@@ -1,4 +1,4 @@
-"""Takes: some seconds of one face, cut out of a film, or made of a photo."""
+"""Extracts takes: a second of one face from a film, or from a photo."""
 
 from __future__ import annotations
 
@@ -24,35 +24,33 @@ from rtface.protocols import Tracker, View
 
 FRAMES = 24
 """Frames of a take."""
-MOST = 24
-"""Takes that are kept."""
-CROP, ROUND = 512, 1.6
-"""Side of the engine's template, and how much wider the picture round it is that a take keeps."""
-LARGEST, SMALLEST = 300, 90
-"""Side of the template in a take's picture, in pixels: larger faces are made smaller, and of smaller ones nothing is
-learnt."""
-_POOR = {"compression": 0.4, "pixelation": 0.4, "missing": 0.4, "noise": 0.6, "over_exposure": 0.5}
-"""Scores of the analysis above which a photo is refused. Drawn and masked faces have them, as a flat patch with a hard
-edge reads as missing or coded. Of 100 portraits none reached one of the first four."""
-_EVERY_S, _SPREAD = 0.5, 96
-"""Seconds from the beginning of a take to that of the next, at the least; long films have so many places at the most,
-spread over them."""
-_RETRIES, _UNKNOWN = 16, 4
-"""Tries between two of these places, where no face stays clear; how many times as long as it was shown so far a film is
-taken to be that does not say it."""
+MAX_TAKES = 24
+"""Maximum number of takes."""
+CROP, MARGIN = 512, 1.6
+"""Side of the engine's template; side of a take's picture relative to it."""
+MAX_SIDE, MIN_SIDE = 300, 90
+"""Side of the template in a take's picture, in pixels: larger faces are scaled down, smaller ones are skipped."""
+_MAX_SCORES = {"compression": 0.4, "pixelation": 0.4, "missing": 0.4, "noise": 0.6, "over_exposure": 0.5}
+"""Analysis scores above which a photo is refused. Drawn and masked faces exceed them, as a flat patch with a hard edge
+reads as missing or coded. None of 100 portraits reached one of the first four."""
+_MIN_STEP_S, _MAX_PLACES = 0.5, 96
+"""Minimum seconds between starts of takes; maximum number of places for takes in a long film."""
+_RETRIES, _LENGTH_FACTOR = 16, 4
+"""Tries between two such places if no face stays clear; assumed length of a film without one, relative to the part
+read."""
 
 
 @dataclass(slots=True, eq=False)
 class Take:
-    """Pictures that follow each other, cut at one place.
+    """Consecutive pictures, cut at one place.
 
     Attributes:
-        time: seconds in the film; of a photo its number.
+        time: seconds in the film; the number of a photo.
         pictures: uint8 H×W×3 RGB, sides multiples of 32.
-        matrices: of each, template of 512 → picture, 2×3, corner convention.
-        embeddings: float32 of length 1 each, of some of the pictures.
-        source: number of what it is from.
-        whole: of a photo, all of it, 32 pixels wide.
+        matrices: template of 512 → picture, 2×3, corner convention, one per picture.
+        embeddings: float32 of length 1 each, of some pictures.
+        source: number of its source.
+        whole: the entire photo, 32 pixels wide.
     """
 
     time: float
@@ -63,14 +61,14 @@ class Take:
     whole: Bytes | None = None
 
 
-def of_film(
+def film_takes(
     path: Path, number: int, tracker: Tracker, embed: Embedder, notify_share: Callable[[float, int], None]
 ) -> Iterator[Take]:
-    """The takes of every face that a film shows well.
+    """Yields takes of every face that a film shows well.
 
     Args:
         number: of the source.
-        notify_share: called with the share of the film that was read (0…1) and the takes so far.
+        notify_share: called with the share read (0…1) and the number of takes so far.
 
     Raises:
         InputError: the film cannot be read.
@@ -88,14 +86,14 @@ def of_film(
                 yield item
 
     try:
-        for take in of_frames(frames(), length, number, tracker, embed):
+        for take in frame_takes(frames(), length, number, tracker, embed):
             count += 1
             yield take
     finally:
         source.close()
 
 
-def of_frames(
+def frame_takes(
     frames: Iterable[Frame],
     length: float,
     number: int,
@@ -104,16 +102,16 @@ def of_frames(
     *,
     seen: Callable[[View, dict[int, Face], float], bool] | None = None,
 ) -> Iterator[Take]:
-    """The takes of every face that frames show well.
+    """Yields takes of every face that frames show well.
 
     Args:
-        length: seconds of them; 0 where that is not known.
+        length: seconds of them; 0 if unknown.
         number: of the source.
-        seen: gets the faces of every frame, and the seconds since the first; False ends it. Without, only frames of
-            takes are looked at.
+        seen: gets faces of every frame and seconds since the first; False ends it. By default, frames outside takes
+            are skipped.
     """
     device, due = CpuDevice(), float("-inf")
-    begin, step = None, _EVERY_S
+    begin, step = None, _MIN_STEP_S
     running: dict[int, Take] = {}
     places: dict[int, Float] = {}
     try:
@@ -128,11 +126,11 @@ def of_frames(
             if not running and item.time >= due:
                 running = {key: Take(item.time - begin, number) for key, face in faces.items() if _clear(face, view)}
                 places = {key: _place(faces[key]) for key in running}
-                step = max(_EVERY_S, (length or _UNKNOWN * (item.time - begin)) / _SPREAD)
-                due = item.time + max(_EVERY_S, step / _RETRIES)  # where no face stays that long it tries again
+                step = max(_MIN_STEP_S, (length or _LENGTH_FACTOR * (item.time - begin)) / _MAX_PLACES)
+                due = item.time + max(_MIN_STEP_S, step / _RETRIES)  # retry if no face stays that long
             for key in [*running]:
                 if key not in faces or not _clear(faces[key], view):
-                    del running[key]  # it left, or turned away
+                    del running[key]  # left, or turned away
                     continue
                 _add(running[key], view, faces[key], places[key], embed)
                 if len(running[key].pictures) == FRAMES:
@@ -144,11 +142,11 @@ def of_frames(
         tracker.reset()
 
 
-def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
-    """A take of a photo with one face: the picture again and again, moved by parts of a pixel.
+def photo_take(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take:
+    """Makes a take of a photo with one face, shifted by subpixels.
 
     Raises:
-        InputError: it cannot be read, shows no face, several, or one that is too small, turned away or not to be
+        InputError: it cannot be read, shows no face or several, or its face is too small, turned away or cannot be
             recognised.
     """
     view = CpuDevice().view(read_image(path).frame)
@@ -167,22 +165,22 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
         raise InputError(
             "the face in {path} is too small, turned away or cut off; give another photo", code="learn_small", path=path
         )
-    found = analyze_face(view, faces[0])
-    if any(getattr(found, score) > limit for score, limit in _POOR.items()):
+    analysis = analyze_face(view, faces[0])
+    if any(getattr(analysis, score) > limit for score, limit in _MAX_SCORES.items()):
         raise InputError(
             "the face in {path} is drawn, masked, coarse, noisy or clipped; give another photo",
             code="learn_poor",
             path=path,
         )
-    held = found.detail / faces[0].width * CROP / _scale(faces[0])
-    if held < SMALLEST:
+    detail = analysis.detail / faces[0].width * CROP / _scale(faces[0])
+    if detail < MIN_SIDE:
         raise InputError(
             "the face in {path} is blurred: it shows no more than one of {width} pixels, and {least} are needed; give "
             "another photo",
             code="learn_blurred",
             path=path,
-            width=round(held),
-            least=SMALLEST,
+            width=round(detail),
+            least=MIN_SIDE,
         )
     take, place = Take(float(number), number, whole=view.thumbnail(32)[0]), _place(faces[0])
     _add(take, view, faces[0], place, embed)
@@ -199,26 +197,26 @@ def of_photo(path: Path, number: int, tracker: Tracker, embed: Embedder) -> Take
 
 
 def _clear(face: Face, view: View) -> bool:
-    return fitness(face, view.width, view.height) > 0.25 and 512 / _scale(face) >= SMALLEST
+    return fitness(face, view.width, view.height) > 0.25 and 512 / _scale(face) >= MIN_SIDE
 
 
 def _scale(face: Face) -> float:
-    """Template pixels to a display pixel."""
+    """Returns template pixels per display pixel."""
     matrix = crop_matrix(face, CROP)
     return float(np.hypot(matrix[0, 0], matrix[1, 0]))
 
 
 def _place(face: Face) -> Float:
-    """Display → picture, 2×3: a square round the head, upright."""
+    """Returns a matrix display → picture, 2×3: an upright square around the head."""
     side = CROP / _scale(face)
-    k = min(1.0, LARGEST / side)
+    k = min(1.0, MAX_SIDE / side)
     size = _size(side * k)
     x, y = (invert(crop_matrix(face, CROP)) @ np.array([CROP / 2, CROP / 2, 1.0])).tolist()
     return np.array([[k, 0.0, size / 2 - k * x], [0.0, k, size / 2 - k * y]])
 
 
 def _size(side: float) -> int:
-    return int(np.ceil(side * ROUND / 32)) * 32
+    return int(np.ceil(side * MARGIN / 32)) * 32
 
 
 def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | None) -> None:
@@ -233,19 +231,19 @@ def _add(take: Take, view: View, face: Face, place: Float, embed: Embedder | Non
         take.embeddings.append(embed(chip))
 
 
-def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take]:
-    """The takes that show one person. Two of the same time in the same source are of two persons, however alike.
+def person_takes(takes: Sequence[Take], references: Sequence[Float32] = ()) -> list[Take]:
+    """Selects the takes of one person. Simultaneous takes of one source always show two persons.
 
     Args:
-        known: embeddings of the person, where there are photos.
+        references: embeddings of the person's photos, if any.
 
     Raises:
-        InputError: the takes show several persons, none of whom is shown much more than others.
+        InputError: the takes show several persons about equally often.
     """
     means = {id(take): mean(take.embeddings) for take in takes if take.embeddings}
     takes = [take for take in takes if id(take) in means]
-    centre = mean(list(known)) if known else None
-    # Of two at a time who look alike, the one who is more like the photos is the person.
+    centre = mean(list(references)) if references else None
+    # Of two similar faces at one time, the person is the one nearer to the photos.
     takes.sort(key=lambda t: (t.source, t.time, 0.0 if centre is None else distance(means[id(t)], centre)))
     groups: list[list[Take]] = [] if centre is None else [[]]
     for take in takes:
@@ -263,7 +261,7 @@ def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take
             groups[min(near)[1]].append(take)
         else:
             groups.append([take])
-    if known:
+    if references:
         return groups[0]
     groups.sort(key=len, reverse=True)
     if len(groups) > 1 and 3 * len(groups[1]) > len(groups[0]):
@@ -276,8 +274,8 @@ def of_person(takes: Sequence[Take], known: Sequence[Float32] = ()) -> list[Take
     return groups[0] if groups else []
 
 
-def varied(takes: Sequence[Take], most: int = MOST) -> list[Take]:
-    """The most different of them, in order of time: farthest first, by small pictures of the face."""
+def most_varied(takes: Sequence[Take], most: int = MAX_TAKES) -> list[Take]:
+    """Selects the most different takes, by time. Samples the farthest points among small crops."""
     if len(takes) <= most:
         return sorted(takes, key=lambda take: take.time)
     small = [
@@ -293,12 +291,12 @@ def varied(takes: Sequence[Take], most: int = MOST) -> list[Take]:
 
 
 def crop_of(take: Take, k: int, size: int) -> Bytes:
-    """The crop of a picture, uint8 size×size×3."""
+    """Cuts the crop of a picture, uint8 size×size×3."""
     return cut(take.pictures[k], take.matrices[k], size)
 
 
 def cut(picture: Bytes, matrix: Float, size: int, box: tuple[int, int, int, int] | None = None) -> Bytes:
-    """A crop, or `box` (x, y, w, h) of it, with the filter that its being made smaller needs.
+    """Cuts a crop, or its `box` (x, y, w, h), without aliasing.
 
     Args:
         matrix: template of 512 → picture, corner convention.
@@ -311,6 +309,6 @@ def cut(picture: Bytes, matrix: Float, size: int, box: tuple[int, int, int, int]
     shrinks = float(np.hypot(m[0, 0], m[1, 0]))
     if shrinks > 1.05:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.5 * float(np.sqrt(shrinks**2 - 1))), np.uint8)
-    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5  # OpenCV's pixels lie at whole numbers
-    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(picture, m, (w, h), flags=how, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    m[:, 2] += (m[:, 0] + m[:, 1]) / 2 - 0.5  # OpenCV's pixel centres are integers
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, m, (w, h), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)

@@ -1,17 +1,17 @@
 # pyright: basic, reportMissingImports=false
 # (torch and onnx are in another Python)
-"""The trainer: run by a Python that has numpy, torch and onnx, and not by rtface's own. It needs nothing of rtface.
+"""Trains weights for one person. Needs numpy, torch and onnx, and nothing of rtface.
 
-``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, what to train and for how long. It prints one
-JSON object a line: ``{"step": …, "steps": …}`` while it works, ``{"done": true, …}`` at the end, and writes the
-difference whose loss was least on held-out pairs. At every look at these it writes a checkpoint, from which the same
-job goes on. A job that names another's checkpoint as `begin` continues from its result, with the held-out pairs, too:
-its loss on these then says nothing of what is gained.
+``python trainer.py JOB.json``: JOB names a network file, an npz of pairs, the tensors to train and a duration. It
+prints JSON lines: ``{"step": …, "steps": …}`` during training, ``{"done": true, …}`` at the end. It writes the
+difference with the least loss on held-out pairs. Each evaluation on them also writes a checkpoint, from which the same
+job continues. A job whose `begin` is another job's checkpoint continues from its result and trains on the held-out
+pairs too; its loss on them then does not measure a gain.
 
-Pairs are uint8 M×2×h×w×3 RGB, the truth and what the engine sees, on the engine's region; `others` M×h×w×3, faces of
-other people, for whom the answer is to stay what it is. The loss is that of the shipped engines
+Pairs are uint8 M×2×h×w×3 RGB, truth and engine input, on the engine's region. `others` M×h×w×3 are faces of other
+people, whose answers must not change. The loss is that of the shipped engines
 (engines/training/losses/restoration.py): Charbonnier on the picture and on the bands of a Laplacian pyramid, weighted
-by the oval, on what the correction shows after the colour lock.
+by the oval, on the correction after the colour lock.
 """
 
 from __future__ import annotations
@@ -33,16 +33,15 @@ from onnx import helper, numpy_helper
 
 LUMA_LIMIT, CHROMA_LIMIT, COLOURLESS = 6 / 255, 1 / 255, 0.2
 EPSILON, RAW, BANDS, LUMA = 0.02, 0.15, (0.5, 0.5, 0.5, 0.5), (0.299, 0.587, 0.114)
-CLEAN, EVERY, WARM, LOOK = 0.08, 30, 20, 48
-"""Share of pairs whose input is the truth; steps between looks at held-out pairs, and until the full rate; pairs of a
-look."""
+CLEAN_SHARE, EVALUATION_STEPS, WARMUP_STEPS, EVALUATION_PAIRS = 0.08, 30, 20, 48
+"""Share of pairs with the truth as input; steps between evaluations; warm-up steps; held-out pairs in an evaluation."""
 SPARSE = {"core.mid": 2.0, "": 0.6}
-"""By part of a tensor's name: size of the numbers of a change that are kept, in its root mean square, so that the file
-is small. The deep layers hold two thirds of all numbers, and what is left out there is missed least."""
+"""By part of a tensor's name: threshold for keeping values of a change, relative to its root mean square, for a small
+file. Deep layers hold two thirds of all values, and omissions matter least there."""
 
 
 class Network:
-    """An ONNX network of one crop a row, of which some tensors are trained."""
+    """An ONNX network with some trainable tensors."""
 
     def __init__(self, model):
         self.tensors = {t.name: torch.from_numpy(numpy_helper.to_array(t).copy()) for t in model.graph.initializer}
@@ -55,8 +54,8 @@ class Network:
             self.nodes.append((node.op_type, list(node.input), list(node.output), attributes))
 
     def only(self, output, zero):
-        """Leaves out what `output` does not need where the tensor `zero` is 0: on a face's first frame nothing is known
-        of the frame before, about which half of the operations are."""
+        """Removes nodes that `output` does not need if tensor `zero` is 0. On a face's first frame there is no previous
+        frame, with which half of the operations deal."""
         nothing, same = {zero}, {}
         for kind, names, results, _ in self.nodes:
             names[:] = [same.get(name, name) for name in names]
@@ -79,7 +78,7 @@ class Network:
         return self
 
     def __call__(self, values, trained):
-        """`values` by name of the inputs that differ; `trained` in the place of tensors of the file."""
+        """Runs the network. `values`: inputs by name; `trained`: replaces tensors of the file."""
         held = {**self.tensors, **values, **trained}
         for kind, names, results, attributes in self.nodes:
             held[results[0]] = OPERATIONS[kind](attributes, *(held.get(name) for name in names))
@@ -110,7 +109,7 @@ def depth_to_space(a, x):
 
 
 def cast(a, x):
-    assert a["to"] == onnx.TensorProto.FLOAT, a  # what is stored in 16 bits; bf16 where autocast chooses that
+    assert a["to"] == onnx.TensorProto.FLOAT, a  # stored in 16 bits; autocast may have chosen bf16
     return x.float()
 
 
@@ -155,7 +154,7 @@ def lowpass(z, cell):
 
 
 def locked(crop, residual, cell):
-    """The correction after the colour lock, as rtface shows it."""
+    """Applies the colour lock to a correction, as rtface does."""
     sample = crop[..., ::cell, ::cell]
     chroma = (COLOURLESS * (sample - luma(sample)).abs().mean((1, 2, 3), keepdim=True)).clamp(1e-6, CHROMA_LIMIT)
     low = lowpass(residual, cell)
@@ -181,7 +180,7 @@ class Loss:
         return (torch.sqrt(e * e + EPSILON**2) * m).mean((1, 2, 3)) - EPSILON
 
     def __call__(self, crop, residual, truth):
-        """Loss of each row."""
+        """Computes the loss of each row."""
         raw = F.avg_pool2d(crop + residual - truth, self.cell)
         e = crop + locked(crop, residual, self.cell) - truth
         total = self.charbonnier(e) + RAW * self.charbonnier(raw)
@@ -191,12 +190,12 @@ class Loss:
         return total
 
 
-# --- what is trained ---
+# --- trained tensors ---
 
 
 def trainable(model, data, prefixes):
-    """By name: the shipped values, where they lie in the file, bytes a number, rows and columns, and the change."""
-    found = {}
+    """Returns, by name: shipped values; offset, item size, rows and columns in the file; and the change."""
+    tensors = {}
     for t in model.graph.initializer:
         if not any(p in t.name for p in prefixes) or not t.raw_data or "onnx::" in t.name:
             continue
@@ -206,16 +205,16 @@ def trainable(model, data, prefixes):
         rows = values.shape[0] if values.ndim > 1 and values.shape[0] > 1 else 1
         place = data.find(t.raw_data), values.dtype.itemsize, rows, values.size // rows
         base = torch.from_numpy(values.astype(np.float32))
-        found[t.name] = base, place, torch.zeros_like(base).requires_grad_()
-    return found
+        tensors[t.name] = base, place, torch.zeros_like(base).requires_grad_()
+    return tensors
 
 
-def weights_of(found):
-    return {name: base + change for name, (base, _, change) in found.items()}
+def weights_of(tensors):
+    return {name: base + change for name, (base, _, change) in tensors.items()}
 
 
-def sparse(name, change):
-    """The largest numbers of a matrix's change alone, as one step up or down, which together act as much as all did."""
+def sparsify(name, change):
+    """Keeps a matrix's largest changes, quantised to one step. Preserves their total effect."""
     if change.dim() < 2:
         return change
     least = next(size for part, size in SPARSE.items() if part in name)
@@ -224,7 +223,7 @@ def sparse(name, change):
     return torch.where(kept, step * change.sign(), 0.0)
 
 
-def say(**row):
+def print_json(**row):
     sys.stdout.write(json.dumps(row) + "\n")
     sys.stdout.flush()
 
@@ -237,11 +236,11 @@ def main(path):
     with np.load(job["pairs"]) as held:
         train, valid, others = held["train"], held["valid"], held["others"]
         weight = torch.from_numpy(held["weight"])
-    train, valid = np.concatenate([train, valid]) if job["begin"] else train, valid[:LOOK]
+    train, valid = np.concatenate([train, valid]) if job["begin"] else train, valid[:EVALUATION_PAIRS]
     network = Network(model).only(job["output"], job["known"])
     loss = Loss(weight, job["cell"])
-    found = trainable(model, data, job["prefixes"])
-    parameters = [change for *_, change in found.values()]
+    tensors = trainable(model, data, job["prefixes"])
+    parameters = [change for *_, change in tensors.values()]
     steps, batch, kept = job["steps"], job["batch"], job["kept"] if len(others) else 0
     optimiser = torch.optim.AdamW(parameters, lr=job["rate"], weight_decay=0.0, betas=(0.9, 0.99))
     r = np.random.default_rng(job["seed"])
@@ -258,16 +257,16 @@ def main(path):
             return network(given, weights).float()
 
     def seconds(low):
-        for _ in range(2):  # the first time something is prepared
+        for _ in range(2):  # the first run includes warm-up
             began = time.perf_counter()
             residual(tensor(valid[:1, 1]), {}, low)
         return time.perf_counter() - began
 
-    # Where the processor has no instructions for it, bfloat16 takes ten times as long as fp32.
+    # Without processor support, bfloat16 takes ten times as long as fp32.
     bf16 = job["bf16"] and seconds(True) < seconds(False)
 
     def held_out(weights):
-        """The loss on the held-out pairs."""
+        """Returns the loss on the held-out pairs."""
 
         def one(k):
             with torch.no_grad():
@@ -283,10 +282,10 @@ def main(path):
 
     if job["begin"]:
         restore(torch.load(job["begin"], weights_only=True)["best_parts"])
-    best = at_first = held_out(weights_of(found))
+    best = at_first = held_out(weights_of(tensors))
     best_parts, before, since = None, 0.0, time.monotonic()
     done, checkpoint, begin = 0, Path(job["checkpoint"]), Path(job["begin"])
-    # One from before the other job went on is of other weights.
+    # A checkpoint from before the other job continued has other weights.
     if checkpoint.is_file() and (not job["begin"] or checkpoint.stat().st_mtime > begin.stat().st_mtime):
         kept_of = torch.load(checkpoint, weights_only=True)
         restore(kept_of["parameters"])
@@ -295,7 +294,7 @@ def main(path):
         r.bit_generator.state = json.loads(kept_of["random"])
 
     def piece(x, t, weights):
-        """Gradients of a part of the batch, by the weights."""
+        """Computes gradients of a part of the batch by the weights."""
         if t is None:
             with torch.no_grad():
                 t = x + locked(x, residual(x, {}), loss.cell)
@@ -306,22 +305,22 @@ def main(path):
     step, spent = done, before
     while step < steps and spent < job["seconds"]:
         step += 1
-        # The rate falls by steps or by time, whichever ends first.
+        # The rate decays by steps or by time, whichever ends first.
         gone = max(step / steps, spent / job["seconds"])
         for group in optimiser.param_groups:
-            group["lr"] = job["rate"] * min(1, step / WARM) * (0.5 + 0.5 * math.cos(math.pi * gone)) + 1e-7
+            group["lr"] = job["rate"] * min(1, step / WARMUP_STEPS) * (0.5 + 0.5 * math.cos(math.pi * gone)) + 1e-7
         chosen = r.integers(0, len(train), batch)
         t, x = tensor(train[chosen, 0]), tensor(train[chosen, 1])
         for k in range(batch):
-            if r.random() < CLEAN:
+            if r.random() < CLEAN_SHARE:
                 x[k] = t[k]
             if r.random() < 0.5:
                 t[k], x[k] = t[k].flip(2), x[k].flip(2)
-        own, held = (-(-rows // job["threads"]) for rows in (batch, kept))
-        work = list(zip(x.split(own), t.split(own), strict=True))
+        pairs_per_part, held = (-(-rows // job["threads"]) for rows in (batch, kept))
+        work = list(zip(x.split(pairs_per_part), t.split(pairs_per_part), strict=True))
         if kept:
             work += [(part, None) for part in tensor(others[r.integers(0, len(others), kept)]).split(held)]
-        weights = weights_of(found)
+        weights = weights_of(tensors)
         sums = []
         for gradients in pool.map(piece, *zip(*work, strict=True), [weights] * len(work)):
             sums = [a + b for a, b in zip(sums, gradients, strict=True)] if sums else list(gradients)
@@ -330,9 +329,9 @@ def main(path):
         torch.nn.utils.clip_grad_norm_(parameters, 20.0)
         optimiser.step()
         spent = before + time.monotonic() - since
-        if step % EVERY == 0 or step == steps or spent >= job["seconds"]:
-            now = held_out(weights_of(found))
-            spent = before + time.monotonic() - since  # a look takes as long as a step, or two
+        if step % EVALUATION_STEPS == 0 or step == steps or spent >= job["seconds"]:
+            now = held_out(weights_of(tensors))
+            spent = before + time.monotonic() - since  # an evaluation takes as long as one or two steps
             if now < best:
                 best, best_parts = now, [p.detach().clone() for p in parameters]
             state = {
@@ -346,19 +345,19 @@ def main(path):
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-            say(step=step, steps=steps, loss=round(now, 6), seconds=round(spent, 1))
+            print_json(step=step, steps=steps, loss=round(now, 6), seconds=round(spent, 1))
     if best_parts is not None:
         delta = np.concatenate(
-            [sparse(*part).numpy().astype(np.float16).ravel() for part in zip(found, best_parts, strict=True)]
+            [sparsify(*part).numpy().astype(np.float16).ravel() for part in zip(tensors, best_parts, strict=True)]
         )
-        np.savez(job["out"], places=np.array([place for _, place, _ in found.values()], np.int64), delta=delta)
-    say(done=True, better=best_parts is not None, step=step, seconds=round(before + time.monotonic() - since, 1),
+        np.savez(job["out"], places=np.array([place for _, place, _ in tensors.values()], np.int64), delta=delta)
+    print_json(done=True, better=best_parts is not None, step=step, seconds=round(before + time.monotonic() - since, 1),
         loss=[round(at_first, 6), round(best, 6)], count=sum(p.numel() for p in parameters))  # fmt: skip
 
 
 def end_with_parent():
-    """As commands of rtface do: the standard input ends with the rtface that holds it, also one that is killed."""
-    while os.read(0, 1):  # no lock of a file object, for which the end of the interpreter would wait
+    """Exits when standard input ends. That follows the end of its rtface."""
+    while os.read(0, 1):  # a file object's lock would block interpreter shutdown
         pass
     os._exit(1)
 

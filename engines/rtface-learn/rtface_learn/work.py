@@ -1,7 +1,7 @@
-"""Keeps the folder in which a person is learnt.
+"""Manages the working folder for learning a person.
 
-It stays when training is interrupted, or its time was too short, so that the same command continues there; at every
-other end it is removed.
+It stays if training is interrupted or runs out of time, so that the same command can continue. Otherwise it is
+removed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rtface.util.file_lock import try_lock
 
 _KEY, _LOCK, _SHEET, _SPENT = learned.KEY, "lock", "sheet", "spent"
 STAYS_S, _BEGINS_S = 7 * 86_400.0, 10.0
-"""Seconds for which an interrupted call is kept; in which a call takes the lock of the folder that it made."""
+"""Seconds to keep an interrupted call; maximum seconds between creating a folder and locking it."""
 
 
 def remove(name: str) -> bool:
-    """Removes what an interrupted call left; whether there was something. Raises UsageError as `work`."""
+    """Removes the folder of an interrupted call. Returns whether it existed. Raises UsageError as `work`."""
     folder = learned.unfinished() / name.lower()
-    if folder.is_symlink():  # not made by rtface: what it leads to stays
+    if folder.is_symlink():  # not created by rtface: keep its target
         folder.unlink()
         return True
     if not folder.is_dir():
@@ -39,8 +39,7 @@ def remove(name: str) -> bool:
 
 
 def _delete(folder: Path, lock: BufferedRandom) -> None:
-    """Deletes the folder while its lock is held, so that no call begins there in between; but Windows keeps a file that
-    is open."""
+    """Deletes the folder under its lock, so that no call begins there. Windows cannot delete an open file."""
     if os.name == "nt":
         lock.close()
     shutil.rmtree(folder)
@@ -54,24 +53,24 @@ def _take(lock: BufferedRandom, name: str) -> None:
             )
 
 
-def note(folder: Path, sheet: Path) -> None:
-    """Notes in the folder that the sheet was written, so that the call which continues may replace it."""
+def note_sheet(folder: Path, sheet: Path) -> None:
+    """Records the written sheet, so that a continuing call may replace it."""
     (folder / _SHEET).write_bytes(os.fsencode(sheet.resolve()))
 
 
 def spent_s(folder: Path) -> float:
-    """Reads the seconds of training that earlier calls had time for."""
+    """Reads the seconds that earlier calls trained."""
     return float((folder / _SPENT).read_text()) if (folder / _SPENT).is_file() else 0.0
 
 
-def stays(folder: Path, seconds: float) -> bool:
-    """Keeps the folder after `seconds` of training in all; returns whether it can."""
+def keep(folder: Path, seconds: float) -> bool:
+    """Keeps the folder after `seconds` of training in total. Returns whether a call can continue there."""
     (folder / _SPENT).write_text(str(seconds))
     return learned.continues(folder)
 
 
-def wrote(name: str, sheet: Path) -> bool:
-    """True if an interrupted call for this person wrote the sheet."""
+def wrote_sheet(name: str, sheet: Path) -> bool:
+    """Checks whether an interrupted call for this person wrote the sheet."""
     with suppress(OSError):
         return (learned.unfinished() / name.lower() / _SHEET).read_bytes() == os.fsencode(sheet.resolve())
     return False
@@ -79,17 +78,16 @@ def wrote(name: str, sheet: Path) -> bool:
 
 @contextmanager
 def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
-    """The folder, readable by this user alone; empty but for what a call with the same key left.
+    """Yields the private folder, with files of a call with this key.
 
     Args:
         name: of the person.
-        key: the same only where what is prepared and trained is the same; "" where that is never so, and nothing is
-            kept to continue with.
-        overwrite: discard what a call with another key left.
+        key: identifies the preparation and training; "" if they cannot be repeated, so nothing is kept.
+        overwrite: discard the files of a call with another key.
 
     Raises:
-        UsageError: another process learns this person now; a call with another key left something.
-        OutputError: the folder cannot be made, or written to.
+        UsageError: another process is learning this person; a call with another key left files.
+        OutputError: the folder cannot be created or written to.
     """
     sweep()
     folder = learned.unfinished() / name.lower()
@@ -98,11 +96,11 @@ def work(name: str, key: str, *, overwrite: bool = False) -> Generator[Path]:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         if folder.is_symlink():
             raise OSError(errno.ELOOP, "it is a link, and what lies in it would be deleted; remove it")
-        held = (folder / _LOCK).open("a+b")
+        lock_file = (folder / _LOCK).open("a+b")
     except OSError as error:
         raise _cannot_write(folder, error) from error
     kept = False
-    with held as lock:
+    with lock_file as lock:
         _take(lock, name)
         before = (folder / _KEY).read_text() if learned.continues(folder) else ""
         if not key or before != key:
@@ -148,11 +146,11 @@ def _cannot_write(folder: Path, error: OSError) -> OutputError:
 
 
 def sweep() -> None:
-    """Removes what calls left that were interrupted long ago, or killed where nothing can be continued."""
+    """Removes old folders of interrupted calls, and those that cannot be continued."""
     for folder in learned.unfinished().glob("*/"):
         with suppress(OSError):
-            stays = STAYS_S if learned.continues(folder) else _BEGINS_S
-            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > stays:
+            kept_s = STAYS_S if learned.continues(folder) else _BEGINS_S
+            if not folder.is_symlink() and time.time() - folder.stat().st_mtime > kept_s:
                 with (folder / _LOCK).open("a+b") as lock:
                     if try_lock(lock):
                         _delete(folder, lock)

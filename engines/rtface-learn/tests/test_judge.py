@@ -30,7 +30,7 @@ def held() -> dict[str, Any]:
         picture = cv2.resize(portrait(480, 360, blur=0.4)[0][60:300, 120:360], (side, side))
         matrix = np.array([[side / 800, 0.0, side / 6], [0.0, side / 800, side / 6]])
         shown.append(Take(float(n), 0, [np.asarray(picture, np.uint8)] * FRAMES, [matrix] * FRAMES))
-    return judge.of_takes(shown)
+    return judge.stack_takes(shown)
 
 
 class Runs:

@@ -79,7 +79,7 @@ def test_a_face_between_two_places_is_found(length: float, count: int) -> None:
     face, nobody = portrait(480, 360, blur=0.4)[0], np.full((360, 480, 3), 90, np.uint8)
     frames = (frame_of(face if 75 <= n < 150 else nobody, n) for n in range(250))
     with closing(create_tracker()) as tracker:
-        found = [*takes.of_frames(frames, length, 0, tracker, PersonNetwork())]
+        found = [*takes.frame_takes(frames, length, 0, tracker, PersonNetwork())]
     assert len(found) == count and 3.0 <= found[0].time < 4.0
 
 
@@ -110,10 +110,10 @@ def take(person: Any, time: float, source: int = 0) -> Take:
 
 def test_takes_of_the_person_who_is_shown_most() -> None:
     shown = [take(person, n) for n, person in enumerate([ANNA] * 7 + [BEN] * 2 + [CLEO])]
-    assert [one.time for one in takes.of_person(shown)] == [0, 1, 2, 3, 4, 5, 6]
-    assert [one.time for one in takes.of_person(shown, [at(BEN, 0.03)])] == [7, 8]
+    assert [one.time for one in takes.person_takes(shown)] == [0, 1, 2, 3, 4, 5, 6]
+    assert [one.time for one in takes.person_takes(shown, [at(BEN, 0.03)])] == [7, 8]
     with pytest.raises(InputError, match="add a photo"):
-        takes.of_person(shown[3:])
+        takes.person_takes(shown[3:])
 
 
 def test_two_on_one_frame_are_two_however_alike() -> None:
@@ -121,16 +121,16 @@ def test_two_on_one_frame_are_two_however_alike() -> None:
     mother, child = ANNA, at(ANNA, 0.2)
     shown = [take(person, n) for n in range(7) for person in (mother, child)]
     with pytest.raises(InputError, match="2 persons"):
-        takes.of_person(shown)
+        takes.person_takes(shown)
     for person, of in ((mother, shown[::2]), (child, shown[1::2])):
-        assert takes.of_person(shown, [person]) == takes.of_person(shown[::-1], [person]) == of
+        assert takes.person_takes(shown, [person]) == takes.person_takes(shown[::-1], [person]) == of
 
 
 @pytest.mark.slow
 def test_pairs_show_one_place_twice(film: Path) -> None:
     """What the engine sees lies over what is true: not shifted on average."""
     recipe = recipe_named(learned.BASE)
-    made, kinds = pairs.of_takes(collected(film)[:2], recipe, lambda: lambda picture, steps: _nothing(picture), 1)
+    made, kinds = pairs.make_pairs(collected(film)[:2], recipe, lambda: lambda picture, steps: _nothing(picture), 1)
     *_, w, h = recipe.region
     assert made.shape[1:] == (2, h, w, 3) and set(kinds) == {"coded", "call"}
     window, shifts = cv2.createHanningWindow((w, h), cv2.CV_32F), list[tuple[float, float]]()
@@ -154,8 +154,8 @@ def test_an_interrupt_ends_the_coding(film: Path) -> None:
         return _nothing(picture)
 
     with pytest.raises(KeyboardInterrupt):
-        pairs.of_takes(8 * collected(film)[:2], recipe_named(learned.BASE), lambda: nothing, 1)
-    assert len(seen) <= 9 * pairs.FROM_EACH  # of 32: the films that were being coded, on each core one
+        pairs.make_pairs(8 * collected(film)[:2], recipe_named(learned.BASE), lambda: nothing, 1)
+    assert len(seen) <= 9 * pairs.PAIRS_PER_FILM  # of 32: the films that were being coded, on each core one
 
 
 def _nothing(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +210,7 @@ def test_list_survives_files_that_cannot_be_used(settings: Path) -> None:
 def test_a_signal_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
     number = getattr(signal, f"SIG{sign}")
     monkeypatch.setattr(selection, "collect", lambda *_: [take(ANNA, n) for n in range(8)])
-    monkeypatch.setattr(pairs, "of_takes", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr(pairs, "make_pairs", lambda *_: signal.raise_signal(number))
     photos = saved(tmp_path / "photos", 0.0)
     found = run("learn", "anna", str(photos), "--yes", "--python", str(python(tmp_path)))
     assert found.exit_code == 128 + number and not [*learned.unfinished().iterdir()]
@@ -244,8 +244,8 @@ def test_a_dark_photo_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_film_of_somebody_else(monkeypatch: pytest.MonkeyPatch, film: Path, tmp_path: Path) -> None:
-    monkeypatch.setattr(takes, "of_film", lambda path, number, *_: (take(BEN, n, number) for n in range(9)))
-    monkeypatch.setattr(takes, "of_photo", lambda *_: take(ANNA, 0))
+    monkeypatch.setattr(takes, "film_takes", lambda path, number, *_: (take(BEN, n, number) for n in range(9)))
+    monkeypatch.setattr(takes, "photo_take", lambda *_: take(ANNA, 0))
     with pytest.raises(InputError, match="does not clearly show the person"):
         collected(film, *saved(tmp_path / "photos", 0.0).iterdir())
 
@@ -258,7 +258,7 @@ def test_one_of_two_films_is_of_somebody_else(monkeypatch: pytest.MonkeyPatch, f
         person, count = shown[path]
         return (take(person, n, number) for n in range(count))
 
-    monkeypatch.setattr(takes, "of_film", of_film)
+    monkeypatch.setattr(takes, "film_takes", of_film)
     for shown[other] in ((BEN, 2), (CLEO, 0)):
         with pytest.raises(InputError, match=r"other\.mkv does not clearly show the person"):
             collected(film, other)
@@ -266,7 +266,7 @@ def test_one_of_two_films_is_of_somebody_else(monkeypatch: pytest.MonkeyPatch, f
 
 def test_photos_of_two_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shown = iter([take(ANNA, 0), take(ANNA, 1), take(BEN, 2)])
-    monkeypatch.setattr(takes, "of_photo", lambda *_: next(shown))
+    monkeypatch.setattr(takes, "photo_take", lambda *_: next(shown))
     with pytest.raises(InputError, match=r"2\.png seem to show two persons"):
         collected(saved(tmp_path / "photos", 0.0, 9.0, 18.0))
 
@@ -283,8 +283,8 @@ def test_photos_of_two_who_look_alike(monkeypatch: pytest.MonkeyPatch, tmp_path:
         (0.2, nullcontext()),
     ):
         shown = iter([seen(ANNA), seen(ANNA), seen(at(ANNA, off))])
-        monkeypatch.setattr(takes, "of_photo", lambda *_, shown=shown: next(shown))
-        monkeypatch.setattr(selection, "LEAST_PHOTOS", 0)
+        monkeypatch.setattr(takes, "photo_take", lambda *_, shown=shown: next(shown))
+        monkeypatch.setattr(selection, "MIN_PHOTOS", 0)
         with ends:
             collected(saved(tmp_path / str(off), 0.0, 9.0, 18.0))
 
@@ -391,8 +391,8 @@ def made(*_: Any) -> tuple[np.ndarray, list[str]]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Learning without its work; what was collected."""
     calls = list[str]()
-    monkeypatch.setattr(pairs, "of_takes", made)
-    monkeypatch.setattr(pairs, "others", lambda *_: made()[0][:, 1])
+    monkeypatch.setattr(pairs, "make_pairs", made)
+    monkeypatch.setattr(pairs, "other_faces", lambda *_: made()[0][:, 1])
     shown = [take(ANNA, n) for n in range(8)]
     monkeypatch.setattr(selection, "collect", lambda *_: (calls.append("collect"), shown)[1])
     monkeypatch.setattr(learn, "check_live", lambda address: None)
@@ -402,9 +402,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_held_faces_are_somebody_else(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe, held = recipe_named(DEFAULT), list[Take]()
     nothing: Any = None
-    monkeypatch.setattr(pairs, "of_takes", lambda given, *_, **__: (held.extend(given), made())[1])
+    monkeypatch.setattr(pairs, "make_pairs", lambda given, *_, **__: (held.extend(given), made())[1])
     face = np.rint(255 * load_golden(recipe)[0][0].transpose(1, 2, 0)).astype(np.uint8)
-    pairs.others([Take(0.0, 0, [face], [np.eye(2, 3)])], recipe, recipe, nothing, 1)
+    pairs.other_faces([Take(0.0, 0, [face], [np.eye(2, 3)])], recipe, recipe, nothing, 1)
     device, network = CpuDevice(), PersonNetwork()
 
     def embedding(picture: np.ndarray) -> Any:
@@ -457,7 +457,7 @@ def test_a_call_whose_time_was_too_short_is_continued(
     training.step = 9
     for _ in range(2):
         said = run("learn", "anna", str(photos), "--yes").stderr.replace("\n", " ")
-        assert "give more --minutes, or the same command again, which goes on there" in said
+        assert "give more --minutes, or run the same command again to continue" in said
         assert learned.unfinished_names() == ["anna"] and quick == ["collect"]
     first, second = (job["seconds"] for job in training.jobs)
     assert second == first + 1.0  # which the first one took
@@ -497,7 +497,7 @@ def test_the_share_is_of_both_trainings(
 def test_faces_are_left_out_by_their_numbers(quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sheet has the takes that are learnt from, then the last two of the eight, which judge."""
     given, training = list[list[float]](), Training(KeyboardInterrupt())
-    monkeypatch.setattr(pairs, "of_takes", lambda found, *_: (given.append([one.time for one in found]), made())[1])
+    monkeypatch.setattr(pairs, "make_pairs", lambda found, *_: (given.append([one.time for one in found]), made())[1])
     monkeypatch.setattr(child, "run", training)
     source = saved(tmp_path / "photos", 0.0)
     taken = selection.collect([], lambda what, share: None)
@@ -575,7 +575,7 @@ def test_copies_do_not_judge_what_was_learnt(photos: bool, tmp_path: Path, monke
     monkeypatch.setattr(
         selection, "collect", lambda found, *_: given.extend(found) or [take(ANNA, n) for n in range(8)]
     )
-    monkeypatch.setattr(pairs, "of_takes", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(pairs, "make_pairs", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         source = [folder] if photos else [folder / "1.png", folder / "4.png", folder / "1.png"]
         learn.learn("Anna", source, lambda: Path("/none"), minutes=1.0, notify=lambda what, share: None)
@@ -718,7 +718,7 @@ def test_a_camera_gives_takes(film: Path) -> None:
         source.taken.set()
 
     tracker = create_tracker()
-    found = camera.of_camera(
+    found = camera.record_takes(
         LiveAddress("camera", "0"), 3, tracker, PersonNetwork(), watch, length=1.5, opened=lambda address: source
     )
     tracker.close()

@@ -47,8 +47,8 @@ def test_the_trainer_computes_what_the_engine_does() -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learn, "STEPS", 30)
-    monkeypatch.setattr(learn, "MORE", 30)
-    monkeypatch.setattr(pairs, "FROM_EACH", 2)
+    monkeypatch.setattr(learn, "MORE_STEPS", 30)
+    monkeypatch.setattr(pairs, "PAIRS_PER_FILM", 2)
 
 
 def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,8 @@ def test_a_person_is_learnt_and_used(film: Path, quick: None, tmp_path: Path, mo
     done = learning(notify=lambda what, share: steps.append((what.code, share)))
     # From 30 steps of 60 on, and after it is known what is gained with what judged it, too.
     assert [s for s in steps if s[0] != "learn_judging" and s[1]] == [("learn_step", 1.0), ("learn_all", 1.0)]
-    assert done.path == path and done.gains["call"] > learn.WORTH_DB and cv2.imread(str(tmp_path / "s.png")) is not None
+    assert done.path == path and done.gains["call"] > learn.MIN_GAIN_DB
+    assert cv2.imread(str(tmp_path / "s.png")) is not None
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and learned.read(path).meta["figures"] == done.gains
     with pytest.raises(UsageError, match="--overwrite"):
         learning()
@@ -98,14 +99,14 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., np
         **{"state_shape": list(memory.shape), "prefixes": ["core.head"], "cell": 8, "rate": 1e-3, "begin": ""},
         **{"steps": 4, "batch": 2, "kept": 0, "seconds": 3600, "threads": 1, "bf16": False, "seed": 1},
     }
-    monkeypatch.setattr(trainer, "EVERY", 2)
+    monkeypatch.setattr(trainer, "EVALUATION_STEPS", 2)
 
     def run(name: str, *, until: int = 9, **how: Any) -> np.ndarray:
         def said(**row: Any) -> None:
             if row["step"] == until and "done" not in row:
                 raise Interrupted
 
-        monkeypatch.setattr(trainer, "say", said)
+        monkeypatch.setattr(trainer, "print_json", said)
         paths = {key: str(tmp_path / f"{name}.{key}") for key in ("checkpoint", "out")}
         (path := tmp_path / f"{name}.json").write_text(json.dumps(job | paths | how))
         trainer.main(str(path))

@@ -1,11 +1,11 @@
-"""Training pairs at the coded size: patches of decoded pictures with their truth and the codec's quantiser steps.
+"""Makes training pairs at the coded size: decoded patches, truth, quantiser steps.
 
 ``python -m training.data.coded_pairs --faces DIR --out runs/coded --films 3000 [--tuning]``
 
 A portrait moves over a small canvas, is coded by a real encoder and decoded; most films are not enlarged afterwards.
-The truth is what the encoder was given before sensor noise: a portrait reduced in one resampling, or what a webcam with
-a soft lens makes of it (`training.degradation.webcam`). About a fifth of the films is coded lightly or not at all, so
-that a network learns to leave good pictures alone; a tenth shows no face but text, line art and photographs.
+The truth is the encoder's input before sensor noise: a portrait reduced in one resampling, or its image by a webcam
+with a soft lens (`training.degradation.webcam`). About a fifth of the films is coded lightly or not at all, so that
+networks learn to leave good pictures alone; a tenth shows text, line art and photographs instead of a face.
 
 Each shard holds ``seen`` and ``truth`` (uint8 N×160×160×3 RGB), ``steps`` (float16 N×20×20: log2 of the quantiser step
 of each 8×8 cell in code values of an orthonormal transform, NaN where unknown) and ``meta`` (codec's place in `CODECS`,
@@ -40,24 +40,24 @@ PATCH, CELL = 160, 8
 CODECS = ("none", "libx264", "libx265", "libvpx", "libvpx-vp9", "mpeg2video", "mpeg4", "jpeg", "libsvtav1")
 SHARES = (0.06, 0.46, 0.08, 0.09, 0.06, 0.09, 0.03, 0.09, 0.04)
 SHARD, PATCHES = 250, 3
-"""Films of a shard, and patches of a film."""
-WITHOUT_FACE = 0.1
-GROUNDS = 0.2
-"""Share of the portraits before another ground than their own."""
-SOFT = 0.25
-"""Share of films whose truth is a webcam's picture."""
-TWICE = 0.12
-"""Share of films that were coded once before."""
-ENLARGED = 0.10
-"""Share of films that were coded at a smaller size and enlarged afterwards; half of them are coded again, lightly."""
-SHARP = 0.6
-"""Largest scale at which a portrait of fewer than 512 pixels is shown: a picture at its own size may be soft."""
+"""Films per shard, and patches per film."""
+FACELESS_SHARE = 0.1
+BACKGROUND_SHARE = 0.2
+"""Share of portraits with a replaced background."""
+SOFT_SHARE = 0.25
+"""Share of films with a webcam's picture as truth."""
+TWICE_SHARE = 0.12
+"""Share of films that are coded twice."""
+ENLARGED_SHARE = 0.10
+"""Share of films coded at a smaller size and then enlarged; half of them are coded again, lightly."""
+MAX_SMALL_SCALE = 0.6
+"""Largest scale for portraits below 512 pixels, which may be soft at full size."""
 
 
 @dataclass
 class Coding:
-    """How one film is coded: ``codec`` (of `CODECS`), encoder ``options``, ``bit_rate`` (0: by quality), JPEG
-    ``quality``, sensor noise ``sigma`` in code values, and whether the noise belongs to the truth (``grain``)."""
+    """Coding of a film: ``codec`` (of `CODECS`), encoder ``options``, ``bit_rate`` (0: by quality), JPEG ``quality``.
+    ``sigma`` is the sensor noise in code values; with ``grain`` it is part of the truth."""
 
     codec: str
     options: dict[str, str] = field(default_factory=dict[str, str])
@@ -68,7 +68,7 @@ class Coding:
 
 
 def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
-    """Draws a codec, its quality and the noise before it; ``pixels`` of a frame scale bit rates."""
+    """Draws codec, quality and noise; ``pixels`` of a frame scale bit rates."""
     codec = str(r.choice(CODECS, p=SHARES))
     worse = float(r.uniform())  # 0: transparent … 1: poor
     sigma = 0.0 if r.uniform() < 0.4 else float(r.uniform(0.0, 1.0)) * (1.0 + 5.0 * worse)
@@ -119,7 +119,7 @@ def draw_coding(r: np.random.Generator, pixels: int) -> Coding:
 
 
 def coded(images: list[U8], coding: Coding) -> list[tuple[U8, F32]]:
-    """Decoded pictures, uint8 H×W×3 RGB, and log2 of the quantiser step of each 8×8 cell (NaN: unknown)."""
+    """Codes pictures. Returns uint8 H×W×3 RGB, and log2 quantiser steps of 8×8 cells (or NaN)."""
     cells = images[0].shape[0] // CELL, images[0].shape[1] // CELL
     unknown = np.full(cells, np.nan, np.float32)
     if coding.codec == "none":
@@ -146,7 +146,7 @@ def _through(images: list[U8], coding: Coding) -> Iterator[tuple[U8, F32]]:
 
 
 def _cells(quantisers: Quantisers | None, cells: tuple[int, int]) -> F32:
-    """log2 of the steps of each 8×8 cell, as of H.264; NaN where unknown."""
+    """Returns log2 of 8×8 cells' steps on H.264's scale, or NaN."""
     if quantisers is None:
         return np.full(cells, np.nan, np.float32)
     rows, columns = ((np.arange(n) * CELL + CELL // 2) // quantisers.block for n in cells)
@@ -164,7 +164,7 @@ def _jpeg(image: U8, quality: int, cells: tuple[int, int]) -> tuple[U8, F32]:
 # --- pictures ---
 
 
-def toned(image: U8, r: np.random.Generator) -> U8:
+def change_tones(image: U8, r: np.random.Generator) -> U8:
     out = image.astype(np.float32) / 255
     if r.uniform() < 0.5:
         out = out ** float(r.uniform(0.7, 1.6))
@@ -178,8 +178,8 @@ def toned(image: U8, r: np.random.Generator) -> U8:
     return np.ascontiguousarray((out[:, ::-1] if r.uniform() < 0.5 else out) * 255 + 0.5).astype(np.uint8)
 
 
-def bent(image: U8, r: np.random.Generator) -> U8:
-    """The picture smoothly bent and stretched by some percent, so that one person looks like many."""
+def warp(image: U8, r: np.random.Generator) -> U8:
+    """Warps a picture by some percent, so that one person resembles many."""
     if r.uniform() < 0.3:
         return image
     side = image.shape[0]
@@ -193,16 +193,16 @@ def bent(image: U8, r: np.random.Generator) -> U8:
 
 
 def _chart(r: np.random.Generator) -> U8:
-    """Text, lines and simple figures over a smooth ground, uint8 512×512×3."""
+    """Draws text, lines and simple shapes on a smooth background, uint8 512×512×3."""
     ground = cv2.resize(r.uniform(0, 255, (3, 3, 3)).astype(np.float32), (512, 512), interpolation=cv2.INTER_CUBIC)
     image = np.clip(ground, 0, 255).astype(np.uint8)
     for _ in range(int(r.integers(10, 60))):
         colour = tuple(int(v) for v in r.integers(0, 256, 3))
         x, y, x1, y1 = (int(v) for v in r.integers(0, 512, 4))
-        what = int(r.integers(4))
-        if what == 0:
+        shape = int(r.integers(4))
+        if shape == 0:
             cv2.line(image, (x, y), (x1, y1), colour, int(r.integers(1, 6)), cv2.LINE_AA)
-        elif what == 1:
+        elif shape == 1:
             cv2.circle(image, (x, y), int(r.integers(2, 60)), colour, int(r.integers(-1, 5)) or 1, cv2.LINE_AA)
         else:
             text = "".join(chr(int(c)) for c in r.integers(33, 127, int(r.integers(4, 24))))
@@ -220,7 +220,7 @@ def _chart(r: np.random.Generator) -> U8:
 
 
 def _print(r: np.random.Generator) -> U8:
-    """Lines of small characters, uint8 512×512×3, drawn at twice the size."""
+    """Draws lines of small characters at twice the size, uint8 512×512×3."""
     ink, paper = (r.uniform(0, 110, 3), r.uniform(150, 255, 3)) if r.uniform() < 0.7 else r.uniform(0, 255, (2, 3))
     page = np.full((1024, 1024, 3), paper, np.uint8)
     y, size, font = 0, float(r.uniform(0.6, 2.2)), int(r.integers(0, 8))
@@ -235,7 +235,7 @@ def _print(r: np.random.Generator) -> U8:
 
 
 def _weave(r: np.random.Generator) -> U8:
-    """Waves, bars, checks and rings whose frequency changes over the picture, uint8 512×512×3."""
+    """Draws waves, bars, checks and rings of varying frequency, uint8 512×512×3."""
     y, x = np.mgrid[:512, :512] / 512
     wave = np.zeros((512, 512))
     for _ in range(int(r.integers(1, 4))):
@@ -251,7 +251,7 @@ def _weave(r: np.random.Generator) -> U8:
 
 
 def _scraps(r: np.random.Generator) -> U8:
-    """Thousands of small polygons or strokes one over the other, uint8 512×512×3."""
+    """Draws thousands of overlapping small polygons or strokes, uint8 512×512×3."""
     base = r.uniform(0, 255, 3)
     image = np.full((512, 512, 3), base * 0.3, np.uint8)
     largest, strokes = float(r.uniform(4, 22)), r.uniform() < 0.4
@@ -269,21 +269,21 @@ def _scraps(r: np.random.Generator) -> U8:
 
 
 def _ground(r: np.random.Generator, kept: dict[str, U8]) -> U8:
-    """What is not a face, uint8 512×512×3."""
+    """Draws a picture without a face, uint8 512×512×3."""
     return (_chart, _print, _weave, _scraps, lambda r: _photograph(r, kept))[
         int(r.choice(5, p=(0.2, 0.3, 0.2, 0.15, 0.15)))
     ](r)
 
 
 def _behind(image: U8, ground: U8, r: np.random.Generator) -> U8:
-    """A canonical portrait with another ground round the head."""
+    """Replaces the background of a canonical portrait."""
     (x, across), (y, down) = ((r.normal(0.5, 0.02), r.uniform(low, high)) for low, high in ((0.3, 0.44), (0.38, 0.5)))
     ground = np.asarray(cv2.resize(ground, image.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     return before_ground(image, ground, (x, y), (across, down), (1.05 - float(r.uniform(0.03, 0.2)), 1.05))
 
 
 def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
-    """A 512-px window of one of the photographs that scikit-image ships."""
+    """Returns a 512-px window of a photograph in scikit-image."""
     from skimage import data
 
     names = ("coffee", "chelsea", "rocket", "camera", "coins", "page", "text", "brick", "grass", "gravel", "moon")
@@ -301,7 +301,7 @@ def _photograph(r: np.random.Generator, kept: dict[str, U8]) -> U8:
 
 
 def render(image: U8, scale: float, places: list[tuple[float, float, float, float]], side: int) -> list[U8]:
-    """The picture reduced by ``scale`` in one resampling, at (x, y, angle, zoom) on each frame; uint8 side×side×3."""
+    """Renders a picture at (x, y, angle, zoom) of each frame: uint8 side×side×3. Resamples once."""
     shrink = 1 / scale
     if shrink > 1.05:
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), 0.42 * float(np.sqrt(shrink * shrink - 1))), np.uint8)
@@ -330,7 +330,7 @@ class Sample:
 
 
 def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> list[tuple[U8, F32]]:
-    """As `coded`, at a smaller size, then brought back to the size of the pictures."""
+    """Codes pictures like `coded` at a smaller size, then enlarges them."""
     side = images[0].shape[0]
     small = max(48, 16 * round(side / float(np.exp(r.uniform(np.log(1.3), np.log(4)))) / 16))
     reduced = [np.asarray(cv2.resize(i, (small, small), interpolation=cv2.INTER_AREA), np.uint8) for i in images]
@@ -341,7 +341,7 @@ def enlarged_after(images: list[U8], coding: Coding, r: np.random.Generator) -> 
 
 
 def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], list[U8], Coding]:
-    """The truths (with the noise that belongs to them), what the encoder is given, and how it codes that."""
+    """Draws a coding. Returns truths (with grain), the encoder's input, and the coding."""
     pixels = truths[0].shape[0] * truths[0].shape[1]
     coding, given = draw_coding(r, pixels), truths
     if coding.sigma:
@@ -349,7 +349,7 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
         given = [single_image.noise(t, coding.sigma, r, blur, 0.8) for t in truths]
         if coding.grain:
             truths = given
-    if r.uniform() < TWICE and coding.codec != "none":
+    if r.uniform() < TWICE_SHARE and coding.codec != "none":
         first = draw_coding(r, pixels)
         if first.codec != "none" and len(once := coded(given, first)) == len(given):
             given = [image for image, _ in once]
@@ -357,8 +357,8 @@ def before_coding(truths: list[U8], r: np.random.Generator) -> tuple[list[U8], l
 
 
 def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list[Sample]:
-    """Patches of one film; ``kept`` are photographs that were shown before."""
-    empty = r.uniform() < WITHOUT_FACE
+    """Makes the patches of a film; ``kept`` caches photographs."""
+    empty = r.uniform() < FACELESS_SHARE
     if empty:
         image, scale = _ground(r, kept), float(r.uniform(0.35, 0.9))
         px = 0.0
@@ -370,10 +370,10 @@ def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list
         px = float(np.exp(r.uniform(np.log(26), np.log(142)))) if r.uniform() < 0.75 else float(r.uniform(100, 230))
         scale = px / (0.556 * image.shape[0])
         if image.shape[0] < 512:
-            scale = min(scale, SHARP)
+            scale = min(scale, MAX_SMALL_SCALE)
             px = scale * 0.556 * image.shape[0]
-        image = bent(toned(image, r), r)
-        if r.uniform() < GROUNDS:
+        image = warp(change_tones(image, r), r)
+        if r.uniform() < BACKGROUND_SHARE:
             image = _behind(image, _ground(r, kept), r)
     side = 224 if scale < 0.6 else 288
     frames = int(r.integers(7, 14))
@@ -384,11 +384,11 @@ def film(faces: list[Face], r: np.random.Generator, kept: dict[str, U8]) -> list
     shift = r.normal(0, 0.12 * side, 2)
     places = [(side / 2 + shift[0] + p[0], side / 2 + shift[1] + p[1], float(p[2]), float(np.exp(p[3]))) for p in path]
     truths = render(image, scale, places, side)
-    if r.uniform() < SOFT:
+    if r.uniform() < SOFT_SHARE:
         camera = draw_webcam(r)
         truths = [camera(t, r) for t in truths]
     truths, given, coding = before_coding(truths, r)
-    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED and not empty else coded(given, coding)
+    seen = enlarged_after(given, coding, r) if r.uniform() < ENLARGED_SHARE and not empty else coded(given, coding)
     if len(seen) != len(truths):
         return []
     out: list[Sample] = []

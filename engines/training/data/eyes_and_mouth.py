@@ -1,6 +1,6 @@
-"""Lids that close, eyes that look elsewhere, mouths that open: what no bending of a still can show, because one part
-slides over another. Drawn into the still before it is moved, by the points of the run time's face mesh (478, pixels
-of 512), so that a network learns what alignment cannot follow.
+"""Draws closing lids, moving eyes and opening mouths into a still. Warps cannot, as parts slide over others. Uses the
+face mesh of a run (478 points, pixels of 512) before the still moves, so that networks learn motion that alignment
+cannot follow.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import cv2
 import numpy as np
 
 from training.crop_space import F32, F64, U8
-from training.data.face_warps import passing
+from training.data.face_warps import draw_transient
 from training.landmarks import Landmarks
 
 EYES = (
     (33, (246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155), 133, 468, (52, 65)),
     (362, (398, 384, 385, 386, 387, 388, 466), (382, 381, 380, 374, 373, 390, 249), 263, 473, (282, 295)),
 )
-"""Mesh indices of both eyes: left corner, upper lid, lower lid, right corner (left and right of the picture), iris, and
-the lower edge of the brow."""
+"""Mesh indices of both eyes: left corner, upper lid, lower lid, right corner (left and right in the picture), iris, and
+lower edge of the brow."""
 
 LIPS = (78, (191, 80, 81, 82, 13, 312, 311, 310, 415), (95, 88, 178, 87, 14, 317, 402, 318, 324), 308)
-"""The same of the mouth, its inner edge."""
+"""Mesh indices of the mouth's inner edge, in the same order."""
 CHIN = 152
 
 FRAMES = 24
-"""Frames over which events are spread."""
+"""Frames over which events spread."""
 
 
 @cache
@@ -35,14 +35,14 @@ def _reader() -> Landmarks:
 
 
 def mesh_of(picture: U8) -> F64 | None:
-    """The face mesh of a canonical S×S×3 picture, (478, 3), pixels of 512; None where it shows no face."""
+    """Finds the face mesh of a canonical S×S×3 picture: (478, 3), pixels of 512. None without a face."""
     reader = _reader()
     points, score = reader.read(picture, reader.region(picture))
     return points if score > 0.5 else None
 
 
 class Slit:
-    """What lies between two lids or lips: its corners, and both edges as heights over the columns between them."""
+    """The opening between two lids or lips: corners, and edges as heights over columns."""
 
     def __init__(self, points: F64, left: int, upper: tuple[int, ...], lower: tuple[int, ...], right: int) -> None:
         self.x0, self.x1 = float(points[left, 0]), float(points[right, 0])
@@ -54,14 +54,14 @@ class Slit:
         return self.x1 - self.x0
 
     def edges(self, x: F32) -> tuple[F32, F32]:
-        """Heights of the upper and the lower edge at columns ``x``; equal beyond the corners."""
+        """Returns heights of both edges at columns ``x``; equal beyond the corners."""
         upper, lower = (np.interp(x, r[:, 0], r[:, 1]).astype(np.float32) for r in self.rows)
         return upper, np.maximum(upper, lower)
 
 
 def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple[tuple[slice, slice], F32, F32]:
-    """The part of an S×S×3 picture between places in pixels of 512: its slices, and the places of its columns (1×w)
-    and rows (h×1)."""
+    """Returns slices of an S×S×3 picture between places in pixels of 512. Also returns places of its columns (1×w) and
+    rows (h×1)."""
     side = picture.shape[0]
     q = side / 512
     (x0, x1), (y0, y1) = ((max(0, int(a * q)), min(side, int(b * q) + 2)) for a, b in (x, y))
@@ -69,22 +69,22 @@ def window(picture: U8, x: tuple[float, float], y: tuple[float, float]) -> tuple
     return (slice(y0, y1), slice(x0, x1)), across[None], down[:, None]
 
 
-def fetched(picture: U8, x: F32, y: F32) -> F32:
-    """h×w×3, 0..255: what an S×S×3 picture shows at places in pixels of 512."""
+def sample_at(picture: U8, x: F32, y: F32) -> F32:
+    """Takes samples of an S×S×3 picture at places in pixels of 512: h×w×3, 0..255."""
     q = picture.shape[0] / 512
     across, down = (((z + 0.5) * q - 0.5).astype(np.float32) for z in np.broadcast_arrays(x, y))
-    found = cv2.remap(picture, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return found.astype(np.float32)
+    samples = cv2.remap(picture, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return samples.astype(np.float32)
 
 
-def laid(picture: U8, part: tuple[slice, slice], over: F32, alpha: F32) -> None:
-    """Lays h×w×3 over a part of a picture, in place."""
+def blend(picture: U8, part: tuple[slice, slice], over: F32, alpha: F32) -> None:
+    """Blends h×w×3 over a part of a picture, in place."""
     under = picture[part].astype(np.float32)
     picture[part] = np.clip(under + alpha[..., None] * (over - under) + 0.5, 0, 255).astype(np.uint8)
 
 
 class Eye:
-    """One eye: its iris can look elsewhere, and its upper lid slide down over it."""
+    """An eye with a movable iris and upper lid."""
 
     def __init__(self, points: F64, left: int, upper: tuple[int, ...], lower: tuple[int, ...], right: int,
                  iris: int, brow: tuple[int, int]) -> None:  # fmt: skip
@@ -95,7 +95,7 @@ class Eye:
         self.radius = float(np.linalg.norm(points[iris + 1 : iris + 5, :2] - self.iris, axis=1).mean())
 
     def look(self, picture: U8, across: float, down: float) -> None:
-        """The iris moved, in place, by shares of the eye's width: what is between it and the corners is stretched."""
+        """Moves the iris, in place, by shares of the eye's width. Stretches the eye up to its corners."""
         slit, reach = self.slit, self.radius * 1.15
         most = max(0.0, min(self.iris[0] - slit.x0, slit.x1 - self.iris[0]) - reach - 1)
         dx = float(np.clip(across * slit.width, -most, most))
@@ -106,10 +106,10 @@ class Eye:
         columns = np.interp(x, places, (slit.x0, centre - reach, centre + reach, slit.x1)).astype(np.float32)
         inside = np.clip(np.minimum(y - upper, lower - y) / 2.5, 0, 1)
         away = np.clip(1.6 - np.abs(x - centre - dx) / (1.5 * reach), 0, 1)
-        laid(picture, part, fetched(picture, columns, y - np.float32(down * slit.width) * inside * away), inside)
+        blend(picture, part, sample_at(picture, columns, y - np.float32(down * slit.width) * inside * away), inside)
 
     def shut(self, picture: U8, share: float) -> None:
-        """The upper lid slid down over so much of the eye, in place: its skin is stretched from below the brow."""
+        """Lowers the upper lid over a share of the eye, in place. Stretches its skin from below the brow."""
         slit, height = self.slit, self.lid
         ends = self.iris[1] - 0.9 * slit.width, self.iris[1] + 0.4 * slit.width
         part, x, y = window(picture, (slit.x0, slit.x1), ends)
@@ -117,11 +117,11 @@ class Eye:
         lid = upper + np.float32(share) * (lower - upper)
         top = upper - height
         skin = np.where(y < top, y, top + (y - top) * height / np.maximum(lid - top, 1))
-        laid(picture, part, fetched(picture, x, skin), np.clip(lid - y + 0.5, 0, 1))
+        blend(picture, part, sample_at(picture, x, skin), np.clip(lid - y + 0.5, 0, 1))
 
 
 class Mouth:
-    """Lips and chin; what shows between them is dark, with teeth or without."""
+    """Lips and chin; the opening is dark, with or without teeth."""
 
     def __init__(self, points: F64, r: np.random.Generator) -> None:
         self.slit = Slit(points, *LIPS)
@@ -132,8 +132,8 @@ class Mouth:
         self.dark = r.uniform(0.15, 0.4) * np.array((1.2, 0.8, 0.8))
 
     def open(self, picture: U8, far: float) -> None:
-        """The lower lip moved down by ``far`` pixels of 512, in place; where that is negative up, as far as it is
-        open."""
+        """Moves the lower lip down by ``far`` pixels of 512, in place. Negative values move it up until the mouth is
+        closed."""
         slit, half = self.slit, self.slit.width / 2
         far = max(far, -0.9 * self.gap)
         middle = (slit.x0 + slit.x1) / 2
@@ -160,23 +160,23 @@ class Mouth:
             strip *= np.clip(1.5 - 2 * np.abs(x - middle) / half, 0, 1)
             inside = inside + strip[..., None] * (bright - inside)
             between = np.clip(y - lower + 0.5, 0, 1) * np.clip(lip - y + 0.5, 0, 1) * (np.abs(x - middle) < half)
-            laid(picture, part, inside.astype(np.float32), between)
-        laid(picture, part, fetched(before, x, row), np.clip(y - lip + 0.5, 0, 1))
+            blend(picture, part, inside.astype(np.float32), between)
+        blend(picture, part, sample_at(before, x, row), np.clip(y - lip + 0.5, 0, 1))
 
 
 class Features:
-    """What the eyes and the mouth of one face do over a film.
+    """Eye and mouth motion of a face over a film.
 
     Args:
-        points: the mesh of its still, (478, 2 or 3), pixels of 512.
-        r: dice.
-        amount: 0..1, how lively it is.
+        points: mesh of its still, (478, 2 or 3), pixels of 512.
+        r: random generator.
+        amount: liveliness, 0..1.
     """
 
     def __init__(self, points: F64, r: np.random.Generator, amount: float) -> None:
         self.eyes = [Eye(points, *indices) for indices in EYES]
         self.mouth = Mouth(points, r)
-        self.blinks = [(passing(FRAMES, r), float(r.uniform(0.3, 1.05))) for _ in range(int(r.integers(0, 4)))]
+        self.blinks = [(draw_transient(FRAMES, r), float(r.uniform(0.3, 1.05))) for _ in range(int(r.integers(0, 4)))]
         self.squint = float(r.uniform(-0.1, 0.3)) * amount
         jumps = np.sort(r.integers(0, FRAMES, int(r.integers(0, 5))))
         self.glances = [(int(t), r.normal(0, 1, 2) * (0.14, 0.05) * amount) for t in jumps]
@@ -185,7 +185,7 @@ class Features:
         self.pace, self.phase, self.rest = r.uniform(0.2, 1.6, 3), r.uniform(0, 6.28, 3), r.uniform(-0.3, 0.6)
 
     def shown(self, picture: U8, t: float) -> U8:
-        """The still S×S×3 as it looks at frame ``t``: a copy."""
+        """Draws the still S×S×3 at frame ``t`` into a copy."""
         out = picture.copy()
         looks = np.zeros(2)
         for start, place in self.glances:

@@ -1,7 +1,7 @@
-"""Expressions by warping a still: head rotation, nods, cheeks that move in speech.
+"""Warps a still into expressions: head rotation, nods, cheeks that move in speech.
 
-Bent by fields of displacements in canonical space (512 px), so that codecs meet them as they meet the real thing.
-What slides over something else (lids, irises, lips) is in ``eyes_and_mouth``.
+Displacement fields act in canonical space (512 px) before coding, as real motion does. ``eyes_and_mouth`` draws parts
+that slide over others (lids, irises, lips).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 from training.crop_space import F32, TEMPLATE_512
 
 SIDE = 65
-"""Side of a field over the whole crop."""
+"""Side of a displacement field over the crop."""
 
 TURN = 0.08
-"""How far a lively face turns (standard deviation, radians)."""
+"""Standard deviation of a lively face's turn, radians."""
 
 
-class Passing(NamedTuple):
-    """Something that comes and goes again: frames at which it begins, and that it takes to come, stays and goes."""
+class Transient(NamedTuple):
+    """A transient event: frame at which it begins; durations of rise, hold and fall."""
 
     begin: float
     come: float
@@ -28,20 +28,20 @@ class Passing(NamedTuple):
     go: float
 
     def share(self, t: float) -> float:
-        """How far it has come at frame ``t``, 0..1."""
+        """Returns the event's strength at frame ``t``, 0..1."""
         over = t - self.begin - self.come - self.stay
         return max(0.0, min(1.0, (t - self.begin) / self.come, 1 - over / self.go))
 
 
-def passing(frames: int, r: np.random.Generator) -> Passing:
-    """Something that begins within ``frames``, at frame 0 at the earliest; a quarter of it stays."""
+def draw_transient(frames: int, r: np.random.Generator) -> Transient:
+    """Draws an event that begins within ``frames``; a quarter never ends."""
     come, stay, go = (int(r.integers(1, most)) for most in (5, 4, 6))
-    return Passing(int(r.integers(0, frames - 1)), come, 10.0**6 if r.random() < 0.25 else stay, go)
+    return Transient(int(r.integers(0, frames - 1)), come, 10.0**6 if r.random() < 0.25 else stay, go)
 
 
 def relief() -> F32:
-    """How far forward each place of a face is, SIDE×SIDE, in pixels of 512, relative to the points that align it: half
-    an ellipsoid with a nose."""
+    """Returns the depth of a face, SIDE×SIDE, pixels of 512. It is half an ellipsoid with a nose, relative to the
+    alignment points."""
     y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
 
     def height(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -52,8 +52,8 @@ def relief() -> F32:
 
 
 def cheeks() -> F32:
-    """What is pressed together around a mouth that moves, SIDE×SIDE: how far above or below its middle it is, falling
-    to 0 at the edge of an ellipse; pixels of 512."""
+    """Returns compression around a moving mouth, SIDE×SIDE: height relative to its middle, pixels of 512. It falls to 0
+    at the edge of an ellipse."""
     y, x = np.mgrid[:SIDE, :SIDE] * (512 / SIDE)
     radius = np.hypot((x - 257) / 78, (y - 371) / 80)
     return ((y - 371) * np.clip(1.1 - radius, 0, 1)).astype(np.float32)
@@ -64,18 +64,18 @@ RELIEF = relief()
 
 
 class Expressions:
-    """The expressions of one face; ``amount`` 0..1 is how lively it is."""
+    """Expressions of a face; ``amount`` 0..1 is its liveliness."""
 
     def __init__(self, r: np.random.Generator, amount: float) -> None:
         self.turn = r.normal(0, TURN * amount, (2, 2))
         self.turn_pace, self.turn_phase = r.uniform(0.05, 0.35, (2, 2)), r.uniform(0, 6.28, (2, 2))
-        self.nods = [(passing(24, r), r.normal(0, TURN * amount, 2)) for _ in range(int(r.integers(0, 3)))]
+        self.nods = [(draw_transient(24, r), r.normal(0, TURN * amount, 2)) for _ in range(int(r.integers(0, 3)))]
         speaks = amount if r.random() < 0.6 else 0.0
         self.speech = r.normal(0, 0.2 * speaks, 2)
         self.pace, self.phase = r.uniform(0.2, 1.2, 2), r.uniform(0, 6.28, 2)
 
     def field(self, t: float) -> F32:
-        """Displacements at frame ``t``: 65×65×2 (x, y), from places on the face to places on its still."""
+        """Returns displacements at frame ``t`` from the face to its still: 65×65×2 (x, y)."""
         turn = (self.turn * np.sin(self.turn_pace * t + self.turn_phase)).sum(0)
         for nod, far in self.nods:
             turn = turn + nod.share(t) * far

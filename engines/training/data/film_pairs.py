@@ -1,11 +1,10 @@
-"""Film pairs: faces that move over a 1280×720 canvas, then degraded by real codecs, and cut in canonical space.
+"""Makes pairs from degraded films of faces on a 1280×720 canvas.
 
-``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until it has
-enough; a second start goes on where the first ended. Each shard is two uint8 arrays (truth, input) of the region of
-interest, at 512 and at 256 px, and a table of what was done.
+``python -m training.data.film_pairs --faces DIR --out DIR --worker 0 --pairs 8000`` writes shards of pairs until there
+are enough; a second start resumes. Each shard has two uint8 arrays (truth, input) of the region of interest, at 512 and
+at 256 px, and a table of the degradations.
 
-No film stands still for a few frames as calls do: for single pairs the truth would have to stand still with it, and the
-pair would be the one before once more.
+Unlike calls, no film freezes for a few frames: the truth would have to freeze too, which would repeat the pair.
 """
 
 from __future__ import annotations
@@ -45,29 +44,29 @@ KINDS = (
     "webcam",
     "native",
 )
-"""Shards hold indices into these: new ones go to the end."""
+"""Shards store indices into these: append new ones."""
 SHARES = (0.25, 0.13, 0.06, 0.05, 0.03, 0.10, 0.02, 0.04, 0.30, 0.12, 0.20, 0.40)
-"""How often each kind is drawn, relative to the others."""
+"""Relative frequency of each kind."""
 CLOSE = ("blind", "h265", "native")
-"""Kinds whose films show one face that fills a canvas of its size."""
+"""Kinds with one face per film that fills the canvas."""
 NATIVE_PX = (90.0, 420.0)
-"""Side of the crop on the canvas of a film that is coded at its own size: faces of 50 to 230 pixels."""
-REDUCED = 1.5
-"""By how much at least a portrait is reduced in such a film, so that its truth is sharp."""
-LIVELY = 0.7
-"""Share of the faces of sequences that turn, blink and speak."""
+"""Side of the crop in a film coded at its own size: faces of 50 to 230 pixels."""
+MIN_REDUCTION = 1.5
+"""Minimum reduction of a portrait in such a film, for a sharp truth."""
+LIVELY_SHARE = 0.7
+"""Share of faces in sequences that turn, blink and speak."""
 SHARD = 256
 META = np.dtype([("kind", "u1"), ("px", "f4"), ("face", "u2"), ("crf", "f4")])
-"""Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0 where none)."""
+"""Per pair: index into KINDS, the crop's side on the canvas in pixels, the face's number, crf (0: none)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One film's degradation: codec and size, noise in code values, blur drawn per film.
+    """Degradation of a film: codec and size, noise in code values, blur drawn per film.
 
-    ``soften`` acts on the frame at the film's size, ``kernel`` (float32 k×k) before it is shrunk.
-    ``grey``: share 0..1 of the noise that is the same in all channels. ``camera``: what a webcam makes of each frame
-    before all else; the truth is its image as well, because no network can know what a camera did not see.
+    ``soften`` acts on the frame at the film's size, ``kernel`` (float32 k×k) before reduction.
+    ``grey``: share 0..1 of the noise common to all channels. ``camera``: a webcam that images each frame first; its
+    image is also the truth, because no network can know details that a camera did not see.
     """
 
     kind: str
@@ -89,7 +88,7 @@ class Recipe:
 
 
 def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
-    """Draw what happens to one film of ``kind``."""
+    """Draws the degradation of a film of ``kind``."""
     preset = str(r.choice(["ultrafast", "superfast", "veryfast", "veryfast", "faster"]))
     up = (cv2.INTER_CUBIC, cv2.INTER_CUBIC, cv2.INTER_LINEAR, cv2.INTER_LANCZOS4)[int(r.integers(4))]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR)[int(r.integers(3))]
@@ -108,8 +107,8 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
         scale, sigma, crf = float(r.choice([1.0, 1.0, 0.75])), r.uniform(0, 2.5), r.uniform(18, 29)
     elif kind == "camera":
         scale, sigma, crf = float(r.choice([1.0, 0.75, 0.5])), r.uniform(0, 8), r.uniform(18, 30)
-        how = str(r.choice(["defocus", "motion", "dark"]))
-        soften = (how, r.uniform(1, 5) if how == "defocus" else r.uniform(3, 16), r.uniform(0, 3.14))
+        blur_kind = str(r.choice(["defocus", "motion", "dark"]))
+        soften = (blur_kind, r.uniform(1, 5) if blur_kind == "defocus" else r.uniform(3, 16), r.uniform(0, 3.14))
     elif kind == "tv":
         scale, sigma, crf = float(r.choice([0.5, 0.4, 0.3])), r.uniform(1, 6), r.uniform(4, 16)
     elif kind == "archive":
@@ -142,23 +141,23 @@ def draw_recipe(kind: str, r: np.random.Generator) -> Recipe:
 
 
 def degrade_source(image: U8, rec: Recipe, rng: np.random.Generator) -> U8:
-    """What the camera makes of a rendered frame that is already at the film's size: blur, light, noise."""
-    how, amount, angle = rec.soften
+    """Applies the camera's blur, light and noise to a frame."""
+    blur_kind, amount, angle = rec.soften
     k = image.shape[1] / WIDTH
-    if how == "defocus":
+    if blur_kind == "defocus":
         image = single_image.defocus(image, max(0.6, amount * k))
-    elif how == "motion":
+    elif blur_kind == "motion":
         image = single_image.motion_blur(image, max(1.5, amount * k), angle)
-    elif how == "dark":
+    elif blur_kind == "dark":
         image = single_image.low_light(image, 0.15 + 0.4 * (amount - 3) / 13, 1.0, rng)
     return single_image.noise(image, rec.sigma, rng, rec.noise_blur, rec.grey)
 
 
-def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """(frame number, clean, degraded) of the frames in ``keep``, both of the film's canvas; the
-    others are only coded."""
+def degrade(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
+    """Yields (frame number, clean, degraded) of frames in ``keep``, at canvas size. Other frames are only
+    coded."""
     if rec.kind == "native":
-        yield from first_stage_films.degraded(film, times, keep)
+        yield from first_stage_films.degrade(film, times, keep)
         return
     width, height = film.size
     size = (int(width * rec.scale / 2) * 2, int(height * rec.scale / 2) * 2)
@@ -199,7 +198,7 @@ def degraded(film: Film, rec: Recipe, times: list[float], keep: set[int]) -> Ite
 
 
 def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
-    """The alignment as a tracker would see it: off by a few pixels, a degree, a per cent."""
+    """Perturbs an alignment like a tracker's errors: a few pixels, a degree, a per cent."""
     j = similarity(float(np.exp(r.normal(0, 0.012 * amount))), r.normal(0, 0.012 * amount), (255.5, 255.5), 512)
     j[:, 2] += r.normal(0, 2.0 * amount, 2)
     return matrix @ np.array([*j, [0, 0, 1]], np.float64)
@@ -207,11 +206,11 @@ def jitter(matrix: F64, r: np.random.Generator, amount: float = 1.0) -> F64:
 
 Pair = tuple[U8, U8, U8, U8, tuple[int, float, int, float]]
 Picked = tuple[int, Actor, Occluder | None]
-"""A face's number, its actor, and what hides a part of it."""
+"""A face's number, its actor, and its obstacle, if any."""
 
 
 def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
-    """truth and input of the region of interest at 512 and at 256 px."""
+    """Cuts truth and input of the region at 512 and 256 px."""
     half = at(matrix, 256)
     big, little = roi(512), roi(256)
     return (cut(truth, matrix, 512, big), cut(seen, matrix, 512, big),
@@ -219,7 +218,7 @@ def cut_pair(truth: U8, seen: U8, matrix: F64) -> tuple[U8, U8, U8, U8]:
 
 
 def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: float = 0.0) -> tuple[int, Actor, Film]:
-    """A face's number, the actor and the film of one face that fills a canvas of 512 to 608 px, or of its own size."""
+    """Films a face that fills its canvas, 512 to 608 px. Returns its number, actor and film."""
     if kind == "native":
         return native_film(faces, r, lively)
     side = int(r.integers(32, 39)) * 16
@@ -232,10 +231,10 @@ def close_film(faces: list[Face], r: np.random.Generator, kind: str, lively: flo
 
 
 def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tuple[int, Actor, Film]:
-    """As `close_film`, of a face whose portrait was reduced by `REDUCED` or more."""
+    """Films a face like `close_film`, reducing its portrait at least by `MIN_REDUCTION`."""
     while True:
         px = float(np.exp(r.uniform(*np.log(NATIVE_PX))))
-        if faces[k := int(r.integers(len(faces)))].px >= px * REDUCED:
+        if faces[k := int(r.integers(len(faces)))].px >= px * MIN_REDUCTION:
             break
     side = 16 * int(np.ceil(px * r.uniform(1.0, 1.4) / 16))
     centre = (side / 2 + r.normal(0, 3), side / 2 + r.normal(0, 3))
@@ -245,7 +244,7 @@ def native_film(faces: list[Face], r: np.random.Generator, lively: float) -> tup
 
 
 def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Make one film of ``kind`` with two or three of ``faces`` (one of a kind in `CLOSE`) and cut its pairs."""
+    """Cuts the pairs of a new film. It shows two or three of ``faces``; one if ``kind`` is in `CLOSE`."""
     if kind in CLOSE:
         k, actor, film = close_film(faces, r, kind)
         return cut_film([(k, actor)], film, kind, r)
@@ -256,8 +255,8 @@ def film_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pai
 def cast(
     faces: list[Face], r: np.random.Generator, hidden: float = 0.0, lively: bool = False
 ) -> tuple[list[Picked], Film | None]:
-    """Two or three of ``faces`` on a canvas of 720p, each with an obstacle in front in a share ``hidden`` of the cases;
-    no film where none is large enough."""
+    """Places two or three of ``faces`` on a 720p canvas. A share ``hidden`` has an obstacle. Returns no film if no face
+    is large enough."""
     lo, hi, n = ((310, 490, 2), (490, 620, 2), (150, 320, 3))[int(r.choice(3, p=(0.67, 0.15, 0.18)))]
     picked: list[Picked] = []
     for i in range(n):
@@ -278,7 +277,7 @@ def cast(
 
 
 def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder | None:
-    """In a ``share`` of the cases an obstacle in front of ``actor``."""
+    """Puts an obstacle in front of ``actor`` in a ``share`` of cases."""
     if r.random() >= share:
         return None
     kind, outline = str(r.choice((*OCCLUDERS, "picture", "flesh", "flesh"))), str(r.choice(OUTLINES))
@@ -286,18 +285,18 @@ def obstacle_of(actor: Actor, r: np.random.Generator, share: float) -> Occluder 
 
 
 def liveliness(r: np.random.Generator) -> float:
-    """How much a face turns, blinks and speaks, 0..1."""
-    return float(r.random()) if r.random() < LIVELY else 0.0
+    """Draws how much a face turns, blinks and speaks, 0..1."""
+    return float(r.random()) if r.random() < LIVELY_SHARE else 0.0
 
 
 def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.random.Generator) -> list[Pair]:
-    """Degrade a film as ``kind`` says and cut four pairs of each of its faces."""
+    """Degrades a film by ``kind`` and cuts four pairs of each face."""
     rec = draw_recipe(kind, r)
     count = 11
     step = 1.0 if r.random() < 0.8 else 0.0
     keep = {int(r.integers(0, 3)), int(r.integers(3, 6)), int(r.integers(6, 9)), count - 1}
     out: list[Pair] = []
-    for i, clean, seen in degraded(film, rec, [step * j for j in range(count)], keep):
+    for i, clean, seen in degrade(film, rec, [step * j for j in range(count)], keep):
         for k, actor in picked:
             m = jitter(actor.matrix(step * i), r)
             out.append((*cut_pair(clean, seen, m), (KINDS.index(kind), actor.px, k, rec.crf)))
@@ -305,7 +304,7 @@ def cut_film(picked: list[tuple[int, Actor]], film: Film, kind: str, r: np.rando
 
 
 def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Four pairs of single pictures, straight from the source, at 512 px where the source has them."""
+    """Makes four pairs of single pictures, at 512 px if available."""
     out: list[Pair] = []
     while len(out) < 4:
         k = int(r.integers(len(faces)))
@@ -323,17 +322,17 @@ def still_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pa
 
 
 def make_pairs(faces: list[Face], r: np.random.Generator, kind: str) -> list[Pair]:
-    """Some pairs of ``kind``: those of one film, or four single pictures."""
+    """Makes pairs of ``kind``: of one film, or four single pictures."""
     return still_pairs(faces, r, kind) if kind in ("still", "clean") else film_pairs(faces, r, kind)
 
 
 def shards(p: argparse.ArgumentParser, what: str, size: int) -> Iterator[tuple[Any, list[Face], Any, Path]]:
-    """What the command line asks for, the faces, dice and the file's name of each shard that is not there yet.
+    """Yields arguments, faces, random generator and base path of each missing shard.
 
     Args:
-        p: with the options that are its own.
-        what: is in a shard, as the option is called that says how many.
-        size: how many.
+        p: with the caller's options.
+        what: content of a shard, and the option for its total number.
+        size: items per shard.
     """
     p.add_argument("--faces", type=Path, required=True)
     p.add_argument("--out", type=Path, required=True)

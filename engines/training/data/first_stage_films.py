@@ -1,4 +1,4 @@
-"""Films coded at their own size, as the face engine sees them: after the first stage."""
+"""Degrades films coded at their own size, up to the first stage."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from training.crop_space import F32, U8
 from training.data.coded_pairs import before_coding, coded
 from training.data.moving_face import Film
 
-HIDDEN = 0.3
-"""Share of the films whose quantiser steps are hidden."""
-SHARE = (0.4, 1.0)
-"""Of the first stage's correction, where it is expected to help."""
+HIDDEN_SHARE = 0.3
+"""Share of films with hidden quantiser steps."""
+SHARE_RANGE = (0.4, 1.0)
+"""Range of the share of the first stage's correction, if expected to help."""
 
 
-def degraded(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
-    """(frame number, clean, what the engine sees) of the frames in ``keep``; none where an encoder loses a frame."""
+def degrade(film: Film, times: list[float], keep: set[int]) -> Iterator[tuple[int, U8, U8]]:
+    """Yields (frame number, clean, engine input) of frames in ``keep``. Skips films that lose frames in coding."""
     r = film.rng
     truths, given, coding = before_coding([film.render(t) for t in times], r)
     seen = coded(given, coding)
     if len(seen) < len(times):
         return
-    hidden, share = bool(r.uniform() < HIDDEN), float(r.uniform(*SHARE))
+    hidden, share = bool(r.uniform() < HIDDEN_SHARE), float(r.uniform(*SHARE_RANGE))
     for i in sorted(keep):
         picture, steps = seen[i]
-        yield i, truths[i], cleaned(picture, None if hidden or not np.isfinite(steps).all() else steps, share)
+        yield i, truths[i], clean(picture, None if hidden or not np.isfinite(steps).all() else steps, share)
 
 
-def cleaned(picture: U8, steps: F32 | None, share: float) -> U8:
-    """The picture (sides multiples of 16) after a share of the first stage, rounded to code values."""
+def clean(picture: U8, steps: F32 | None, share: float) -> U8:
+    """Applies a share of the first stage to a picture. Sides: multiples of 16. Rounds to code values."""
     change, (before, after) = _network()(picture, steps)
     share *= expected_share(float(before.mean()), float(after.mean()))
     return np.rint(np.clip(picture + 255 * share * change.transpose(1, 2, 0), 0, 255)).astype(np.uint8)

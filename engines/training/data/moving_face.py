@@ -1,4 +1,4 @@
-"""Faces that move over a canvas: position, rotation, size, a little expression, in changing light."""
+"""Renders faces that move over a canvas, with expressions and changing light."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WIDTH, HEIGHT = 1280, 720
 
 @dataclass
 class Actor:
-    """A face with its smooth motion: ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``.
+    """A face with smooth motion.
 
-    ``lively`` 0..1: how much it turns, blinks and speaks.
+    ``matrix(t)`` maps a 512-px canonical crop to the canvas at frame ``t``. ``lively`` 0..1: turns, blinks, speech.
     """
 
     image: U8
@@ -50,19 +50,19 @@ class Actor:
         self.features = None if mesh is None else Features(mesh, r, self.lively)
 
     def _field(self) -> F32:
-        """A random smooth bend: SIDE×SIDE×2."""
+        """Draws a smooth warp: SIDE×SIDE×2."""
         rough = self.rng.normal(0, 1, (6, 6, 2)).astype(np.float32)
         return np.asarray(cv2.resize(rough, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
 
     def matrix(self, t: float) -> F64:
-        """2×3, 512-px canonical pixels → canvas pixels."""
+        """Returns 2×3 from 512-px canonical to canvas pixels."""
         x = self.centre[0] + self.speed[0] * t + self.sway * np.sin(self.pace * t + self.phase[0])
         y = self.centre[1] + self.speed[1] * t + self.sway * np.sin(0.8 * self.pace * t + self.phase[1])
         a = self.angle + self.turn * t + 0.02 * np.sin(self.pace * t + self.phase[2])
         return similarity(self.px / 512 * float(np.exp(self.zoom * t)), float(a), (float(x), float(y)), 512)
 
     def _source(self, scale: float) -> U8:
-        """The picture shrunk by area so that a step on the target is at most about a pixel of it."""
+        """Returns the picture, area-reduced to about one pixel per target pixel."""
         side = self.image.shape[0]
         want = min(side, max(32, int(np.ceil(512 * scale * 1.1 / 8)) * 8))
         if want not in self.scaled:
@@ -73,14 +73,13 @@ class Actor:
         return self.scaled[want]
 
     def _warp(self, t: float) -> F32:
-        """How its expression is bent at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
+        """Returns the warp at frame ``t``: 65×65×2 (x, y) over the crop, pixels of 512."""
         s = np.sin(self.pace * t + self.phase[:2]) * 5.0 * self.warp
         bend = self.field_a * np.float32(s[0]) + self.field_b * np.float32(s[1])
         return bend + self.expressions.field(t) if self.expressions else bend
 
     def origin(self, points: F64, t: float) -> F64:
-        """Which point of its picture (N×2, pixels of 512) places on the canvas (N×2) show at frame ``t``, as if lids,
-        irises and lips stood still."""
+        """Maps canvas places N×2 to picture points N×2, pixels of 512. Ignores motion of lids, irises and lips."""
         inv = cv2.invertAffineTransform(self.matrix(t))
         at = apply(np.asarray(inv, np.float64), points)
         where = np.ascontiguousarray(at[None] * (SIDE / 512), np.float32)
@@ -88,7 +87,7 @@ class Actor:
         return at + bend + (at[:, ::-1] - 256) * self.shear
 
     def draw(self, canvas: U8, t: float, k: float) -> None:
-        """Paint the face at frame ``t`` into ``canvas``, which is the 720p one scaled by ``k``."""
+        """Draws the face at frame ``t`` into ``canvas`` (720p, scaled by ``k``)."""
         m = self.matrix(t) * k
         m[:, 2] += (k - 1) / 2
         scale = float(np.hypot(m[0, 0], m[1, 0]))
@@ -120,25 +119,25 @@ class Actor:
 
 
 def shift(x: float, y: float) -> F64:
-    """3×3 translation."""
+    """Returns a 3×3 translation."""
     return np.array([[1, 0, x], [0, 1, y], [0, 0, 1]], np.float64)
 
 
 def inv_scaled(inv: F64, by: float) -> F64:
-    """3×3 form of a 2×3 matrix whose result is divided by ``by``."""
+    """Returns the 3×3 form of a 2×3 matrix divided by ``by``."""
     return np.array([*(inv / by), [0, 0, 1]], np.float64)
 
 
 class Drawn(Protocol):
-    """Something on the canvas: an actor, or what hides it."""
+    """An object on the canvas: an actor or an obstacle."""
 
     def draw(self, canvas: U8, t: float, k: float) -> None: ...
 
 
 class Film:
-    """A canvas with its actors and light; ``render(t, k)`` gives the clean frame at scale ``k``.
+    """A canvas with actors and light; ``render(t, k)`` returns clean frames.
 
-    ``size``: width and height of the canvas in pixels, both even.
+    ``size``: width and height of the canvas in pixels, both even; ``k`` scales it.
     """
 
     def __init__(self, actors: Sequence[Drawn], backdrop: U8, rng: np.random.Generator,
@@ -152,7 +151,7 @@ class Film:
         self.flick, self.phase = abs(rng.normal(0, 0.03)), rng.uniform(0, 6)
 
     def render(self, t: float, k: float = 1.0) -> U8:
-        """uint8 H×W×3 RGB of the clean frame."""
+        """Renders the clean frame, uint8 H×W×3 RGB."""
         if k not in self.back:
             size = (round(self.size[0] * k), round(self.size[1] * k))
             self.back[k] = np.asarray(cv2.resize(self.backdrop, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,4 +1,4 @@
-"""The training faces: which rows may be used, and which people are set aside."""
+"""Loads training faces, filters licences, and sets people aside."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ ALLOWED = (
     "GSA/digitalcorps.gsa.gov",
     "angular/angular.io",
 )
-"""Sources whose licence allows weights that ship: public domain, CC0, CC BY, MIT, BSD. Nothing else is read."""
+"""Sources with licences that allow shipped weights: public domain, CC0, CC BY, MIT, BSD. No others are read."""
 ADDED = ("CivilServiceUSA/us-governors", "presidential-innovation-fellows/", "GSA/", "angular/")
-"""Sources added later: of these, only people whom no earlier source shows are ranked by `split`."""
+"""Sources added later; `split` ranks only their people who are in no earlier source."""
 FORBIDDEN_WORDS = ("-nc", "non-commercial", "no licence file", "synthetic")
 HELD_OUT_SHARE = 0.08
 SPLIT_SEED = "rtface-split-1"
@@ -39,7 +39,7 @@ SPLIT_SEED = "rtface-split-1"
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """One aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``."""
+    """An aligned face picture: ``path``, side ``px``, ``source`` repository, normalised ``identity``, ``gray``."""
 
     path: Path
     px: int
@@ -48,7 +48,7 @@ class Face:
     gray: bool
 
     def load(self) -> U8:
-        """The picture as uint8 px×px×3 RGB."""
+        """Loads the picture as uint8 px×px×3 RGB."""
         bgr = cv2.imread(str(self.path), cv2.IMREAD_COLOR)
         if bgr is None:
             raise OSError(f"cannot read {self.path}")
@@ -56,7 +56,7 @@ class Face:
 
 
 def allowed(source: str, licence: str) -> bool:
-    """Whether a row's licence allows weights that ship."""
+    """Checks whether a row's licence allows shipped weights."""
     return source.startswith(ALLOWED) and not any(w in licence.lower() for w in FORBIDDEN_WORDS)
 
 
@@ -64,13 +64,13 @@ def _rank(identity: str) -> str:
     return hashlib.sha256(f"{SPLIT_SEED}:{identity}".encode()).hexdigest()
 
 
-def normalised(name: str) -> str:
-    """A person's name as identities are compared: lower case, letters and digits, joined by hyphens."""
+def normalise(name: str) -> str:
+    """Normalises a name for comparing identities: lower case, letters, digits, hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def load_faces(root: Path) -> list[Face]:
-    """All usable faces under ``root`` (folders ``train`` and ``train_192`` with a MANIFEST.csv each), sorted."""
+    """Loads usable faces under ``root``, sorted: folders ``train`` and ``train_192`` with a MANIFEST.csv."""
     faces: list[Face] = []
     for folder in ("train", "train_192"):
         manifest = root / folder / "MANIFEST.csv"
@@ -80,7 +80,7 @@ def load_faces(root: Path) -> list[Face]:
             for row in csv.DictReader(f):
                 if not allowed(row["source_repo"], row["licence"]):
                     continue
-                name = normalised(row["identity"] or row["file"])
+                name = normalise(row["identity"] or row["file"])
                 path = root / folder / row["file"]
                 faces.append(Face(path, int(row["crop_px"]), row["source_repo"], name, row["gray"] == "1"))
     if not faces:
@@ -89,29 +89,28 @@ def load_faces(root: Path) -> list[Face]:
 
 
 def split(faces: list[Face]) -> tuple[list[Face], list[Face]]:
-    """(training, held out), whole people only.
+    """Splits faces into (training, held out), by person.
 
-    In every source the people are ranked by a hash of their name, and the first 8 % (at least one) are set aside;
-    a person set aside in one source is set aside in all. Sources that were added later (`ADDED`) never move a person
-    of an earlier one to the other side.
+    In every source, people are ranked by a hash of their name, and the first 8 % (at least one) are set aside; a person
+    set aside in one source is set aside in all. Later sources (`ADDED`) never move a person of an earlier one.
     """
     earlier = {f.identity for f in faces if not f.source.startswith(ADDED)}
     people: dict[str, set[str]] = defaultdict(set)
     for f in faces:
         if not (f.source.startswith(ADDED) and f.identity in earlier):
             people[f.source].add(f.identity)
-    out: set[str] = set()
+    held_out: set[str] = set()
     for names in people.values():
         ranked = sorted(names, key=_rank)
-        out.update(ranked[: max(1, round(HELD_OUT_SHARE * len(ranked)))])
-    return [f for f in faces if f.identity not in out], [f for f in faces if f.identity in out]
+        held_out.update(ranked[: max(1, round(HELD_OUT_SHARE * len(ranked)))])
+    return [f for f in faces if f.identity not in held_out], [f for f in faces if f.identity in held_out]
 
 
 TUNING_PEOPLE = 20
 
 
 def tuning_people(faces: list[Face]) -> set[str]:
-    """Identities of the training side that rtface's thresholds are tuned on, and no network for coded video sees."""
+    """Returns training identities for tuning thresholds. Networks for coded video must not see them."""
     people = {f.identity for f in split(faces)[0] if f.px >= 384 and not f.gray}
     ranked = sorted(people, key=lambda p: hashlib.sha256(f"rtface-native-tuning:{p}".encode()).hexdigest())
     return set(ranked[:TUNING_PEOPLE])

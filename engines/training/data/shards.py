@@ -1,4 +1,4 @@
-"""Shards of training pairs, as ``film_pairs`` writes them: memory-mapped arrays, and random batches of them."""
+"""Reads shards of ``film_pairs`` as memory-mapped arrays, and draws batches."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CLEAN = KINDS.index("clean")
 
 
 class Shards:
-    """All shards of a folder, memory-mapped; ``refresh`` picks up those written since.
+    """All shards of a folder, memory-mapped; ``refresh`` adds new ones.
 
-    ``index`` says shard and row of every item, ``kinds`` its kind, ``shards`` holds each shard's arrays ``parts``.
+    ``index`` has shard and row of every item, ``kinds`` its kind, ``shards`` each shard's arrays ``parts``.
     """
 
     def __init__(self, root: Path, parts: tuple[str, ...], min_px: float = 0.0) -> None:
@@ -32,7 +32,7 @@ class Shards:
         self.refresh()
 
     def refresh(self) -> int:
-        """Looks for new shards; returns how many items there are now."""
+        """Adds new shards. Returns the number of items."""
         for path in sorted(self.root.glob("*.meta.npy")):
             name = path.name.removesuffix(".meta.npy")
             if name in self.names:
@@ -47,32 +47,32 @@ class Shards:
         return len(self.index)
 
     def draw(self, rng: np.random.Generator) -> int:
-        """A random item."""
+        """Draws a random item."""
         return int(rng.integers(len(self.index)))
 
 
 class Pairs(Shards):
-    """The pairs that ``film_pairs`` writes, at one crop size."""
+    """Pairs written by ``film_pairs``, at one crop size."""
 
     def __init__(self, root: Path, size: int, min_px: float = 0.0) -> None:
         super().__init__(root, (str(size),), min_px)
 
     def get(self, i: int) -> U8:
-        """Truth and input of pair ``i``: uint8 2×h×w×3 RGB."""
+        """Returns truth and input of pair ``i``: uint8 2×h×w×3 RGB."""
         shard, row = self.index[i]
         return self.shards[shard][0][row]
 
     def batch(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
-        """(truth, input): float32 N×3×h×w, 0..1."""
+        """Returns (truth, input): float32 N×3×h×w, 0..1."""
         both = torch.from_numpy(np.stack([self.get(i) for i in numbers])).permute(0, 1, 4, 2, 3).float() / 255
         return both[:, 0], both[:, 1]
 
 
 class Stream:
-    """Endless seeded batches, prepared in a thread: (truth, input, is_clean), mirrored half of the time.
+    """Endless seeded batches (truth, input, is_clean), prepared in a thread.
 
-    A share of the inputs is the truth itself, with at most a breath of noise, so that the network learns to leave a
-    clean face alone.
+    Half are mirrored. A share of the inputs is the truth with almost no noise, so that networks learn to leave clean
+    faces alone.
     """
 
     def __init__(

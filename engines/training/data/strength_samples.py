@@ -1,13 +1,13 @@
-"""What the strength of an engine's correction should have been: rows to fit `rtface.analysis.treatment.predicted` on.
+"""Measures best correction strengths, to fit `rtface.analysis.treatment.predicted`.
 
 ``python -m training.data.strength_samples --faces DIR --out strength.json --films 300``
 
-Films as in ``training.data.coded_pairs`` pass the first stage (the shipped network, as much of it as in a run), then
-the engine with all its shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, the
-correction d and the truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these
-products, those of the whole first stage, and what the run time knows beforehand: the analysis with the errors that the
-network expects, the quantiser step, the face's width. The people are those for tuning, whom the network has not seen:
-it knows the others by heart, and would look better on them than it is.
+Films as in ``training.data.coded_pairs`` pass the first stage (the shipped network, scaled as in a run), then the
+engine with all shaping at full strength, through ``rtface.Enhancer``. For a crop c after the first stage, correction d
+and truth t, the best strength is ⟨d, t − c⟩ / ⟨d, d⟩ inside the face's oval. Each row holds these products, those of
+the whole first stage, and the predictors: the analysis with the errors that the network expects, the quantiser step,
+and the face's width. Only tuning people are used: the network has learnt the others and would look too good on
+them.
 """
 
 from __future__ import annotations
@@ -35,41 +35,41 @@ from rtface.protocols import View
 from rtface.util.av_arrays import image_from_array
 from training.crop_space import F32, TEMPLATE_512, U8, oval_mask, similarity
 from training.data import coded_pairs
-from training.data.coded_pairs import CELL, render, toned
+from training.data.coded_pairs import CELL, change_tones, render
 from training.data.portraits import Face as Portrait
 from training.data.portraits import load_faces, split, tuning_people
 from training.evaluation.truths import FACE_BOX
 
 SIDE, FRAMES, JUDGED = 352, 8, (4, 7)
-ENLARGED = 0.35
-"""Share of films that are enlarged after they were coded."""
+ENLARGED_SHARE = 0.35
+"""Share of films that are enlarged after coding."""
 ENGINES = ("rtface-m", "rtface-s")
-SMALL = 150.0
-"""Width in pixels of the widest face that is shown to the small engine."""
+MAX_SMALL_PX = 150.0
+"""Maximum face width for the small engine, pixels."""
 
 
 def view_of(image: U8) -> View:
-    """An RGB picture as the analysis sees it."""
+    """Wraps an RGB picture in a view for the analysis."""
     frame = Frame(image_from_array(image, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
     return CpuDevice().view(frame)
 
 
 def products(mask: F32, d: F32, wanted: F32) -> list[float]:
-    """⟨d, w⟩, ⟨d, d⟩ and ⟨w, w⟩ under a mask."""
+    """Computes ⟨d, w⟩, ⟨d, d⟩ and ⟨w, w⟩ under a mask."""
     return [float((mask * a * b).sum()) for a, b in ((d, wanted), (d, d), (wanted, wanted))]
 
 
 def rows(
     number: int, face: Portrait, network: CodedNetwork, engines: dict[str, Any], r: np.random.Generator
 ) -> list[Any]:
-    """The rows of one film."""
-    enlarged = bool(r.uniform() < ENLARGED)
+    """Makes the rows of a film."""
+    enlarged = bool(r.uniform() < ENLARGED_SHARE)
     px = float(np.exp(r.uniform(*np.log((50, 260) if enlarged else (30, 200)))))
     scale = px / ((FACE_BOX[2] - FACE_BOX[0]) * 512)
     speed = 10 ** r.uniform(-1.5, 0.5)
     path = np.cumsum(r.normal(0, 1, (FRAMES, 4)) * [speed, speed, 0.004 * speed, 0.003 * speed], 0)
     places = [(SIDE / 2 + x, SIDE / 2 + y, float(a), float(np.exp(z))) for x, y, a, z in path]
-    image = toned(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
+    image = change_tones(np.asarray(cv2.resize(face.load(), (512, 512), interpolation=cv2.INTER_AREA), np.uint8), r)
     truths = render(image, scale, places, SIDE)
     truths, given, coding = coded_pairs.before_coding(truths, r)
     seen = (coded_pairs.enlarged_after if enlarged else lambda i, c, _: coded_pairs.coded(i, c))(given, coding, r)
@@ -78,15 +78,15 @@ def rows(
     hidden = bool(r.uniform() < 0.3)
     answers: list[tuple[F32, F32, F32]] = []
     for shown, steps in seen:
-        known = None if hidden or not np.isfinite(steps).all() else steps
-        change, errors = network(shown, known)
+        visible_steps = None if hidden or not np.isfinite(steps).all() else steps
+        change, errors = network(shown, visible_steps)
         change = 255 * change.transpose(1, 2, 0)
         answers.append((change, shown + INSIDE * change, errors.copy()))
     cleaned = [np.clip(c + r.uniform(0, 1, c.shape), 0, 255.99).astype(np.uint8) for _, c, _ in answers]
     matrices = [similarity(scale * zoom, angle, (x, y), 512) for x, y, angle, zoom in places]
-    found: list[Any] = []
+    samples: list[Any] = []
     for name, engine in engines.items():
-        if name == "rtface-s" and px > SMALL:
+        if name == "rtface-s" and px > MAX_SMALL_PX:
             continue
         engine.reset()
         shown = [engine(c, faces=[apply(m, TEMPLATE_512) + 0.5]) for c, m in zip(cleaned, matrices, strict=True)]
@@ -103,14 +103,14 @@ def rows(
             coded = {"compression": compression_of(step)} if step else {}
             truth, clean = truths[k].astype(np.float32), cleaned[k].astype(np.float32)
             raw = seen[k][0].astype(np.float32)
-            found.append({
+            samples.append({
                 "film": number, "person": face.identity, "engine": name, "codec": coding.codec, "px": px,
                 "grain": coding.grain, "enlarged": enlarged, "samples": 3 * float(mask.sum()),
                 "analysis": analysis | coded | {"error": before, "remaining": after, "step": step},
                 "engine_products": products(mask[..., None], np.asarray(shown[k], np.float32) - clean, truth - clean),
                 "first_products": products(mask[..., None], answers[k][0], truth - raw),
             })  # fmt: skip
-    return found
+    return samples
 
 
 def main() -> None:
@@ -126,15 +126,15 @@ def main() -> None:
     tuning = tuning_people(everyone)
     faces = [f for f in split(everyone)[0] if f.px >= 384 and f.identity in tuning]
     network = CodedNetwork(1)
-    found: list[Any] = []
+    samples: list[Any] = []
     engines = {name: rtface.Enhancer(engine=name, correct="always", threads=1) for name in ENGINES}
     for number in range(a.films):
         r = np.random.default_rng([a.seed, number])
-        found += rows(number, faces[int(r.integers(len(faces)))], network, engines, r)
+        samples += rows(number, faces[int(r.integers(len(faces)))], network, engines, r)
         if number % 25 == 24:
-            print(f"{number + 1} films, {len(found)} rows", flush=True)
-            a.out.write_text(json.dumps(found), encoding="utf-8")
-    a.out.write_text(json.dumps(found), encoding="utf-8")
+            print(f"{number + 1} films, {len(samples)} rows", flush=True)
+            a.out.write_text(json.dumps(samples), encoding="utf-8")
+    a.out.write_text(json.dumps(samples), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Ageing of film and tape: grain, scratches, dirt, flicker, copies of copies, fields, tape.
+"""Ages film and tape: grain, scratches, dirt, flicker, copies, fields, tape.
 
-Frames are uint8 H×W×3 RGB, as they lie on the film or tape (480 to 576 lines); sizes are pixels of them, strengths
-code values (0..255). What has a course over time is an object that is seeded once and gives frame ``t``, in any order.
-What tape does to a single frame (colour that bleeds, ringing, uneven lines) is in ``single_image``.
+Frames are uint8 H×W×3 RGB at the resolution of film or tape (480 to 576 lines); sizes are in their pixels, strengths in
+code values (0..255). Effects over time are objects, seeded once, that return frame ``t`` in any order. ``single_image``
+has tape's effects on single frames (colour bleeding, ringing, line jitter).
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from training.degradation.single_image import rounded
 
 Rng = np.random.Generator
 PERIOD = 40
-"""Frames after which the same scratches come again."""
+"""Frames after which scratches repeat."""
 
 
 def luma(frame: U8) -> F32:
-    """0.299 R + 0.587 G + 0.114 B: float32 H×W, 0..255."""
+    """Computes 0.299 R + 0.587 G + 0.114 B: float32 H×W, 0..255."""
     return frame.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def monochrome(frame: U8) -> U8:
-    """The luma in all three channels."""
+    """Copies luma to all three channels."""
     return np.repeat(rounded(luma(frame))[..., None], 3, 2)
 
 
 def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -> U8:
-    """Film grain of ``sigma`` code values in mid-grey; grains are about ``size`` pixels wide (1..3).
+    """Adds film grain of ``sigma`` code values in mid-grey.
 
-    Over a covered share u of the film the variance goes as u·(1 - u), so it is strongest in the mid-tones and nothing
-    in black and white (Newson et al., A Stochastic Film Grain Model for Resolution-Independent Rendering, 2017).
-    ``colour`` 0..1 is the share of the variance that each of the three layers has for itself.
+    Grains are about ``size`` pixels wide (1..3). With a covered share u of the film, variance is proportional to
+    u·(1 - u): strongest in mid-tones, zero in black and white (Newson et al., A Stochastic Film Grain Model for
+    Resolution-Independent Rendering, 2017). ``colour`` 0..1 is the share of variance independent in each layer.
     """
     z = rng.standard_normal((*frame.shape[:2], 4 if colour > 0 else 1), np.float32)
     z = np.asarray(cv2.GaussianBlur(z, (0, 0), size / 3.33), np.float32).reshape(*frame.shape[:2], -1)
@@ -50,7 +50,7 @@ def grain(frame: U8, sigma: float, size: float, rng: Rng, colour: float = 0.3) -
 
 
 class Scratches:
-    """Thin upright lines, light or dark, that stay for 4 to 30 frames and wander slowly; ``count`` in 40 frames."""
+    """Thin vertical lines, light or dark; ``count`` in 40 frames. They last 4 to 30 frames and drift."""
 
     def __init__(self, count: int, strength: float, rng: Rng) -> None:
         self.count, self.seed = count, int(rng.integers(2**31))
@@ -62,7 +62,7 @@ class Scratches:
         self.top, self.long = rng.uniform(-1.5, 0.5, count), rng.uniform(0.8, 3.0, count)
 
     def at(self, t: int) -> list[int]:
-        """Which of the scratches are there at frame ``t``."""
+        """Lists scratches that are visible at frame ``t``."""
         return [int(k) for k in np.flatnonzero((t - self.start) % PERIOD < self.life)]
 
     def __call__(self, frame: U8, t: int) -> U8:
@@ -71,7 +71,7 @@ class Scratches:
         for k in self.at(t):
             r = np.random.default_rng([self.seed, k, t])
             y = np.arange(h, dtype=np.float32) / h
-            # Film runs through the gate, so how deep a scratch is changes from frame to frame, where it is does not.
+            # Film runs through the gate: a scratch changes its depth between frames, not its place.
             deep = np.asarray(cv2.resize(r.uniform(0.3, 1, (9, 1)), (1, h), interpolation=cv2.INTER_CUBIC))[:, 0]
             deep = deep * np.clip((y - self.top[k]) * 8, 0, 1) * np.clip((self.top[k] + self.long[k] - y) * 8, 0, 1)
             x = self.place[k] * w + self.sway[k] * np.sin(self.pace[k] * t + k) + r.normal(0, 0.15) + self.lean[k] * y
@@ -83,9 +83,9 @@ class Scratches:
 
 
 class Dust:
-    """Specks and hairs, each on one frame only; ``density`` is how many a frame has, sizes are 0.6 to 3 px.
+    """Specks and hairs, each on one frame only; ``density`` per frame.
 
-    Dirt on the print is dark; what lay on the negative is light.
+    Sizes are 0.6 to 3 px. Dirt on the print is dark, dirt on the negative light.
     """
 
     def __init__(self, density: float, rng: Rng) -> None:
@@ -116,9 +116,9 @@ class Dust:
 
 
 class Flicker:
-    """Light that is not the same on any two frames: ``amount`` is the gain's standard deviation (0.02 is mild).
+    """Random light per frame: ``amount`` is the gain's standard deviation (0.02: mild).
 
-    The slope across the picture is a third of that; 2.5 code values of offset go with a gain of 0.1.
+    The slope across the picture is a third of that; an offset of 2.5 code values goes with a gain of 0.1.
     """
 
     def __init__(self, amount: float, rng: Rng) -> None:
@@ -133,7 +133,7 @@ class Flicker:
 
 
 def fade(frame: U8, contrast: float, lift: float) -> U8:
-    """Contrast ``contrast`` 0..1 about mid-grey, and ``lift`` code values more in black, none in white."""
+    """Scales contrast about mid-grey (0..1). Adds ``lift`` code values in black, none in white."""
     x = np.arange(256, dtype=np.float32)
     y = 127.5 + contrast * (x - 127.5) + lift * (1 - x / 255)
     table = rounded(np.asarray(y, np.float32))
@@ -141,29 +141,29 @@ def fade(frame: U8, contrast: float, lift: float) -> U8:
 
 
 def print_loss(frame: U8, sigma: float, contrast: float, lift: float = 0.0) -> U8:
-    """A print of a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
+    """Copies a print: Gaussian blur of ``sigma`` pixels, and ``fade``."""
     if sigma > 0:
         frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), sigma), np.uint8)
     return fade(frame, contrast, lift)
 
 
 def comb(frame: U8, later: U8) -> U8:
-    """Two fields woven into one picture: even lines of ``frame``, odd ones of ``later``."""
+    """Weaves two fields: even lines of ``frame``, odd ones of ``later``."""
     out = frame.copy()
     out[1::2] = later[1::2]
     return out
 
 
 def blend(frame: U8, later: U8, share: float = 0.5) -> U8:
-    """Two fields laid over each other, as simple deinterlacers do: ``share`` 0..1 of ``later``."""
+    """Blends two fields like a simple deinterlacer: ``share`` 0..1 of ``later``."""
     return np.asarray(cv2.addWeighted(frame, 1 - share, later, share, 0), np.uint8)
 
 
 def bob(frame: U8, double: bool) -> U8:
-    """One field only: its lines ``double``d, or the missing ones interpolated.
+    """Keeps one field: its lines ``double``d, or the missing ones interpolated.
 
-    A camera of fields adds up pairs of lines, so the field lies where the picture does. That the other field's pairs
-    are one line lower is left out: which of the two it is cannot be seen, and the truth would have to be between them.
+    An interlaced camera sums pairs of lines, so the field has the picture's position. The one-line offset of the other
+    field is ignored: the fields are indistinguishable, and the truth would lie between them.
     """
     h, w = frame.shape[:2]
     field = cv2.resize(frame, (w, h // 2), interpolation=cv2.INTER_AREA)
@@ -173,9 +173,9 @@ def bob(frame: U8, double: bool) -> U8:
 
 @dataclass(frozen=True)
 class Archive:
-    """How one film has aged; 0 and "none" leave a thing out. ``lines`` is its height in pixels.
+    """Ageing parameters of a film; 0 and "none" disable an effect.
 
-    ``half`` is how many frames lie between the two fields, ``fields`` one of none, comb, blend, bob, double.
+    ``lines``: height in pixels; ``half``: frames between the fields; ``fields``: none, comb, blend, bob, double.
     """
 
     medium: str
@@ -197,7 +197,7 @@ class Archive:
 
 
 def draw_archive(r: Rng) -> Archive:
-    """A 35 or 16 mm print, a broadcaster's tape or VHS, each with what belongs to it."""
+    """Draws a 35 or 16 mm print, broadcast tape or VHS."""
     medium = str(r.choice(["35 mm", "16 mm", "tape", "vhs"], p=(0.25, 0.3, 0.2, 0.25)))
     lines = int(r.choice([480, 540, 576]))
     if medium in ("35 mm", "16 mm"):
@@ -225,7 +225,7 @@ def draw_archive(r: Rng) -> Archive:
 
 
 class Ageing:
-    """One aged film: what each of its frames looks like, and what may be asked of a network that restores it."""
+    """An aged film: its degraded frames, and the truths for restoring them."""
 
     def __init__(self, archive: Archive, rng: Rng) -> None:
         self.archive, self.seed = archive, int(rng.integers(2**31))
@@ -233,14 +233,14 @@ class Ageing:
         self.flicker = Flicker(archive.flicker, rng)
 
     def tone(self, frame: U8, t: int) -> U8:
-        """The fading and the flicker alone."""
+        """Applies fading and flicker alone."""
         return self.flicker(fade(frame, self.archive.contrast, self.archive.lift), t)
 
     def truth(self, frame: U8, t: int) -> U8:
-        """The clean frame, grey where the film is, in the light that frame ``t`` has.
+        """Returns the clean frame in frame ``t``'s light, grey for mono.
 
-        The run time's colour lock keeps low frequencies as they are: what the network cannot mend must not be in its
-        loss, or the sign of that error drowns the details'.
+        A run's colour lock preserves low frequencies: errors that the network cannot correct must not be in its loss,
+        or they dominate the details'.
         """
         if self.archive.mono:
             frame = monochrome(frame)
@@ -250,7 +250,7 @@ class Ageing:
         return rounded(frame + cv2.resize(cv2.GaussianBlur(small, (0, 0), 0.8), (w, h), interpolation=cv2.INTER_LINEAR))
 
     def __call__(self, shoot: Callable[[float], U8], t: int) -> U8:
-        """Frame ``t``; ``shoot`` gives the clean picture so many frames after it (fields lie half before and after)."""
+        """Renders frame ``t``. ``shoot`` returns the clean picture at an offset in frames."""
         a, r = self.archive, np.random.default_rng([self.seed, t])
         if a.fields in ("comb", "blend"):
             frame = (comb if a.fields == "comb" else blend)(shoot(-a.half / 2), shoot(a.half / 2))

@@ -1,8 +1,8 @@
-"""Films and stills coded at their own size: named levels, files that any player opens, and their decoded frames.
+"""Codes films and stills at their own size, by named levels.
 
 A level is ``CODING/QUALITY``, such as ``h264/27``, ``vp8/200k`` or ``jpeg/70``; `LEVELS` lists the codings. Before
-coding, frames get the sensor noise that goes with the quality (`NOISE`), unless the name ends in a σ of its own, in
-code values: ``h264/27+n0``.
+coding, frames get sensor noise that matches the quality (`NOISE`), unless the name ends in another σ, in code values:
+``h264/27+n0``.
 
     data = io.BytesIO()
     coded_film(frames, level("h264/27"), data)      # or a path
@@ -29,25 +29,25 @@ from training.degradation.ycbcr import from_rgb, shown
 
 FPS = 25
 NOISE = {18: 0, 20: 0, 22: 1, 27: 2, 31: 3, 34: 2, 36: 3, 37: 3}
-"""crf of H.264 → σ in code values of the noise that is coded with it; others take their neighbour's below."""
+"""crf of H.264 → σ of the coded noise, code values; others use the next lower crf."""
 _LIMITED, _BT601 = 1, 6
 
 
 @dataclass(frozen=True)
 class Level:
-    """How a film is coded.
+    """Coding of a film.
 
     Attributes:
-        name: as `level` takes it.
-        encoder: FFmpeg's name; "jpeg" of stills.
+        name: see `level`.
+        encoder: FFmpeg's name; "jpeg" for stills.
         options: of the encoder.
-        suffix: of the file; it names the container.
+        suffix: of the file; selects the container.
         pixels: pixel format of the coded frames.
         sigma: of the noise before coding, code values.
         bit_rate: bits a second, or 0.
         quality: of stills.
-        first: a coding that comes before this one.
-        reduced: by how much frames are made smaller (by area) for that, and larger again (cubic) after it.
+        first: a coding before this one.
+        reduced: factor of reduction (by area) before `first`; frames are enlarged (cubic) after it.
     """
 
     name: str
@@ -63,17 +63,17 @@ class Level:
 
     @property
     def still(self) -> bool:
-        """Whether it codes single pictures."""
+        """True if it codes single pictures."""
         return self.encoder == "jpeg"
 
     @property
     def siting(self) -> str:
-        """Where chroma lies between its luma samples, as is usual for the coding: "left" or "center"."""
+        """Usual chroma siting of the coding: "left" or "center"."""
         return "center" if self.encoder in ("libvpx", "jpeg") else "left"
 
 
 def noise_of(crf: float) -> float:
-    """σ of the noise that goes with a crf of H.264."""
+    """Returns σ of the noise for a crf of H.264."""
     return float(NOISE[max((q for q in NOISE if q <= crf), default=18)])
 
 
@@ -86,11 +86,11 @@ _RATED: dict[str, tuple[str, dict[str, str], str]] = {
     "hevc": ("libx265", {"preset": "veryfast", "x265-params": "log-level=none:pools=1:frame-threads=1"}, ".mp4"),
     "vp8": ("libvpx", {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}, ".webm"),
 }
-"""Coding → encoder, its options, and the suffix of the file."""
+"""Coding → encoder, its options, and file suffix."""
 
 
 def _rated(name: str, quality: str) -> Level:
-    """A level by crf, or by bit rate where ``quality`` ends in k."""
+    """Builds a level by crf, or by bit rate as in 300k."""
     encoder, options, suffix = _RATED[name.partition("/")[0]]
     if not quality.endswith("k"):
         sigma = noise_of(float(quality)) if encoder != "libvpx" else 3.0
@@ -137,39 +137,39 @@ LEVELS: dict[str, tuple[Callable[[str, str], Level], str]] = {
     "jpeg": (_jpeg, "quality 1 to 100, a still"),
     "clean": (_clean, "σ of noise in code values: FFV1, not damaged by coding"),
 }
-"""Coding → how its levels are made, and what a quality is."""
+"""Coding → builder of its levels, and meaning of the quality."""
 
 
 def level(name: str) -> Level:
-    """A level by its name.
+    """Parses the name of a level.
 
     Raises:
-        ValueError: there is none of this name; the message lists the codings.
+        ValueError: no such level; the message lists the codings.
     """
-    found = re.fullmatch(r"([a-z0-9-]+)/([\w.-]+)(?:\+n(\d+(?:\.\d+)?))?", name)
-    coding = found[1] if found else ""
-    if not found or coding not in LEVELS:
+    match = re.fullmatch(r"([a-z0-9-]+)/([\w.-]+)(?:\+n(\d+(?:\.\d+)?))?", name)
+    coding = match[1] if match else ""
+    if not match or coding not in LEVELS:
         raise ValueError(
             f"no such level: {name}; levels are CODING/QUALITY with one of "
             + "; ".join(f"{n} ({text})" for n, (_, text) in LEVELS.items())
         )
-    make, text = LEVELS[coding]
+    build, text = LEVELS[coding]
     try:
-        made = make(name, found[2])
+        parsed = build(name, match[2])
     except (KeyError, ValueError):
         raise ValueError(f"no such level: {name}; {coding} takes {text}") from None
-    return replace(made, sigma=float(found[3])) if found[3] else made
+    return replace(parsed, sigma=float(match[3])) if match[3] else parsed
 
 
 # --- writing and reading ---
 
 
 def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed: int | Sequence[int] = 0) -> None:
-    """Add the level's noise to frames, code them and write a film, or a still of the first of them.
+    """Adds noise to frames, codes them and writes a film or still.
 
     Args:
         frames: uint8 H×W×3 RGB of one size, even sides.
-        target: a file name, or a file in memory, which is rewound.
+        target: a path, or a file in memory, which is rewound.
         seed: of the noise.
     """
     rng = np.random.default_rng(seed)
@@ -189,7 +189,7 @@ def coded_film(frames: Iterable[U8], how: Level, target: Path | IO[bytes], seed:
 
 
 def _resized(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
-    """Frames at a smaller size by area, or at a larger one by a cubic."""
+    """Resizes frames: smaller by area, larger by a cubic."""
     out: list[U8] = []
     for frame in frames:
         how = cv2.INTER_AREA if size[0] < frame.shape[1] else cv2.INTER_CUBIC
@@ -200,7 +200,7 @@ def _resized(frames: Iterable[U8], size: tuple[int, int]) -> list[U8]:
 
 
 def coded_frames(frames: Iterable[U8], how: Level, seed: int | Sequence[int] = 0) -> list[U8]:
-    """Frames as they look after a level, uint8 H×W×3 RGB each; nothing is written."""
+    """Codes and decodes frames in memory, uint8 H×W×3 RGB."""
     data = io.BytesIO()
     coded_film(frames, how, data, seed)
     return list(decoded(data, how.siting))
@@ -235,8 +235,8 @@ def _write(frames: Iterable[U8], how: Level, target: Path | IO[bytes]) -> None:
 
 
 def decoded(source: Path | IO[bytes], siting: str = "left") -> Iterator[U8]:
-    """The frames of a film, or a still, as uint8 H×W×3 RGB, converted by their colour tags; ``siting``: of the
-    chroma, `Level.siting`."""
+    """Decodes a film or still by its tags to uint8 H×W×3 RGB. ``siting``: of the chroma, see
+    `Level.siting`."""
     with av.open(str(source) if isinstance(source, Path) else source) as film:
         film.streams.video[0].thread_count = 1
         for frame in film.decode(video=0):

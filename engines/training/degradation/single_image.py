@@ -1,6 +1,6 @@
-"""Degradations of single images: noise through a simple ISP, blur, low light, JPEG, pixelation, video tape.
+"""Degrades single images: ISP noise, blur, low light, JPEG, pixelation, tape.
 
-All take and return uint8 H×W×3 RGB, and draw from the generator they are given.
+All functions take and return uint8 H×W×3 RGB, and draw from the given generator.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _BANK: dict[int, F32] = {}
 
 
 def _bank(blur: int) -> F32:
-    """Unit noise; ``blur`` 0 is white, more is that many thirds of a pixel of correlation (an ISP's)."""
+    """Returns unit noise: white, or blurred as by an ISP. ``blur``: correlation in thirds of a pixel."""
     if blur not in _BANK:
         z = np.random.default_rng(9 + blur).standard_normal((1400, 1600, 3)).astype(np.float32)
         if blur:
@@ -26,12 +26,12 @@ def _bank(blur: int) -> F32:
 
 
 def rounded(picture: F32) -> U8:
-    """float32 of code values → uint8, clipped."""
+    """Converts float32 code values to uint8, clipped."""
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
 def noise(image: U8, sigma: float, rng: Rng, blur: int = 0, gray: float = 0.0) -> U8:
-    """Add noise of ``sigma`` code values; ``gray`` 0..1 is the share that is the same in all three channels."""
+    """Adds noise of ``sigma`` code values. ``gray`` 0..1 is the share common to all channels."""
     if sigma <= 0:
         return image
     h, w = image.shape[:2]
@@ -46,7 +46,7 @@ def noise(image: U8, sigma: float, rng: Rng, blur: int = 0, gray: float = 0.0) -
 
 
 def defocus(image: U8, radius: float) -> U8:
-    """Disc blur of ``radius`` pixels."""
+    """Blurs with a disc of ``radius`` pixels."""
     k = int(np.ceil(radius)) * 2 + 1
     y, x = np.mgrid[:k, :k] - k // 2
     disc = np.clip(radius + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
@@ -54,9 +54,9 @@ def defocus(image: U8, radius: float) -> U8:
 
 
 def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -> F32:
-    """A Gaussian kernel float32 ``side``×``side`` of sum 1: standard deviations ``across`` and
-    ``along`` in pixels, turned by ``angle`` radians. Cut off at its side, as the kernels of blind
-    face restoration are (Wang et al. 2021, "GFP-GAN"): a σ of 10 acts like one of 5.6."""
+    """Returns a Gaussian kernel, float32 ``side``×``side``, of sum 1. Standard deviations are ``across`` and ``along``
+    in pixels, turned by ``angle`` radians. It is truncated, like the kernels of blind face restoration
+    (Wang et al. 2021, "GFP-GAN"): a σ of 10 acts like one of 5.6."""
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     kernel = np.exp(-0.5 * ((u / along) ** 2 + (v / across) ** 2))
@@ -64,7 +64,7 @@ def gaussian_kernel(across: float, along: float, angle: float, side: int = 21) -
 
 
 def motion_blur(image: U8, length: float, angle: float) -> U8:
-    """Straight motion blur of ``length`` pixels at ``angle`` radians."""
+    """Blurs by straight motion of ``length`` pixels at ``angle`` radians."""
     k = int(np.ceil(length / 2)) * 2 + 1
     kernel = np.zeros((k, k), np.float32)
     for t in np.linspace(-0.5, 0.5, 4 * k):
@@ -77,13 +77,13 @@ def motion_blur(image: U8, length: float, angle: float) -> U8:
 
 
 def low_light(image: U8, gain: float, sigma: float, rng: Rng) -> U8:
-    """Expose ``gain`` < 1 of the light, add the noise of that, and let the camera lift it back in 8 bit."""
+    """Underexposes by ``gain`` < 1, adds noise, and brightens again in 8 bit."""
     dark = noise(np.asarray(cv2.convertScaleAbs(image, alpha=gain), np.uint8), sigma, rng, blur=int(rng.integers(0, 3)))
     return np.asarray(cv2.convertScaleAbs(dark, alpha=1 / gain), np.uint8)
 
 
 def jpeg(image: U8, quality: int, full_chroma: bool = False) -> U8:
-    """Through a JPEG file and back."""
+    """Codes an image as JPEG and decodes it."""
     flags = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if full_chroma:
         flags += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -94,7 +94,7 @@ def jpeg(image: U8, quality: int, full_chroma: bool = False) -> U8:
 
 
 def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
-    """Shrink by ``factor`` > 1 with a filter that cameras and sites use; returns the picture and a way back up."""
+    """Shrinks by ``factor`` > 1 with a common filter. Returns the picture and an interpolation for enlarging it."""
     h, w = image.shape[:2]
     down = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[int(rng.integers(4))]
     small = cv2.resize(image, (max(8, round(w / factor)), max(8, round(h / factor))), interpolation=down)
@@ -103,7 +103,7 @@ def rescale(image: U8, factor: float, rng: Rng) -> tuple[U8, int]:
 
 
 def _luma_and_chroma(image: U8) -> tuple[F32, F32]:
-    """(luma H×W, Cr and Cb H×W×2), float32, code values, chroma about 0."""
+    """Splits luma H×W and Cr, Cb H×W×2 (about 0): float32 code values."""
     ycc = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2YCrCb), np.float32) * 255
     return ycc[..., 0], np.ascontiguousarray(ycc[..., 1:] - 127.5)
 
@@ -114,9 +114,10 @@ def _to_rgb(y: F32, chroma: F32) -> U8:
 
 
 def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) -> U8:
-    """VHS colour: a Gaussian of ``width`` pixels along the line, ``delay`` pixels to the right, mean of two lines.
+    """Degrades chroma as VHS does: some 50 samples a line (0.5 MHz).
 
-    VHS keeps about 0.5 MHz of chroma, some 50 samples a line. ``noise`` code values of it run along the lines.
+    Blurs along the line by a Gaussian of ``width`` pixels, delays by ``delay`` pixels, averages two lines, and adds
+    ``noise`` code values along lines.
     """
     h, w = image.shape[:2]
     y, chroma = _luma_and_chroma(image)
@@ -132,8 +133,8 @@ def chroma_bleed(image: U8, width: float, delay: float, noise: float, rng: Rng) 
 
 
 def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
-    """Luma as tape gives it back: a Gaussian of ``width`` pixels along the line, then an overshoot to the right of
-    edges that lasts ``distance`` pixels, and a fainter one the other way after it."""
+    """Degrades luma as tape does: a Gaussian of ``width`` pixels along the line. An overshoot of ``distance`` pixels
+    follows edges, then a weaker one of opposite sign."""
     y, chroma = _luma_and_chroma(image)
     x = np.arange(-int(3 * width + 2 * distance + 1), int(3 * width + 2 * distance + 1) + 1)
     g = [np.exp(-0.5 * ((x + k * distance) / width) ** 2) for k in range(3)]
@@ -145,7 +146,7 @@ def ringing(image: U8, width: float, overshoot: float, distance: float) -> U8:
 
 
 def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
-    """Lines that begin early or late by about ``amount`` pixels, neighbours alike (the tape's time base)."""
+    """Shifts lines by about ``amount`` pixels, neighbours alike (the tape's time base)."""
     h, w = image.shape[:2]
     z = cv2.GaussianBlur(rng.standard_normal((h, 1)), (1, 0), sigmaX=1, sigmaY=3.0) * 3 + rng.normal(0, 0.25, (h, 1))
     x = np.arange(w, dtype=np.float32)[None] + np.float32(amount) * np.asarray(z, np.float32).reshape(h, 1)
@@ -154,9 +155,9 @@ def line_jitter(image: U8, amount: float, rng: Rng) -> U8:
 
 
 def still(image: U8, rng: Rng, strength: float = 1.0) -> U8:
-    """The mix for single pictures: blur, scale, noise, JPEG (twice at times), pixelation; any side length.
+    """Applies random blur, scale, noise, JPEG (sometimes twice) and pixelation.
 
-    ``strength`` scales the sizes given for a 512-px crop (use 0.5 for a 256-px one).
+    ``strength`` scales sizes, which are for a 512-px crop (use 0.5 for a 256-px one).
     """
     h, w = image.shape[:2]
     out = image

@@ -1,4 +1,4 @@
-"""Frames through real video codecs in memory: packets go from the encoder straight into the decoder."""
+"""Codes frames in memory by real video codecs, and decodes them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _BT601 = 6
 
 
 def to_yuv(image: U8) -> av.VideoFrame:
-    """uint8 H×W×3 RGB (even sides) → yuv420p, BT.601, limited range."""
+    """Converts uint8 H×W×3 RGB (even sides) to yuv420p, BT.601, limited range."""
     return av.VideoFrame.from_ndarray(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420), np.uint8), "yuv420p")
 
 
 def packets(
     frames: Iterable[av.VideoFrame], codec: str, options: dict[str, str], fps: int, bit_rate: int = 0
 ) -> Iterator[Any]:
-    """Encodes yuv420p frames of one size; the packets for a decoder, of which the last is None."""
+    """Encodes yuv420p frames of one size. Yields packets for a decoder, None last."""
     encoder: Any = None
     for pts, frame in enumerate(frames):
         frame.pts, frame.time_base = pts, Fraction(1, fps)
@@ -47,7 +47,7 @@ def packets(
 
 
 def decoder_of(codec: str) -> Any:
-    """A decoder of what an encoder makes, with one thread."""
+    """Creates a decoder for an encoder's packets, with one thread."""
     decoder: Any = av.CodecContext.create(DECODERS[codec], "r")
     decoder.thread_count = 1
     return decoder
@@ -56,9 +56,9 @@ def decoder_of(codec: str) -> Any:
 def through(
     images: Iterable[U8], codec: str, options: dict[str, str], fps: int = 30, bit_rate: int = 0
 ) -> Iterator[av.VideoFrame]:
-    """Encode RGB pictures of one size with ``codec`` and yield the decoded frames in order, for `ycbcr.shown`.
+    """Encodes RGB pictures of one size and yields decoded frames for `ycbcr.shown`.
 
-    Their chroma lies in the middle of its luma samples.
+    Their chroma is centred between its luma samples.
     """
     decoder = decoder_of(codec)
     for packet in packets(map(to_yuv, images), codec, options, fps, bit_rate):
@@ -68,20 +68,20 @@ def through(
 
 
 def x264(crf: float, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
-    """Codec name and options as video calls use x264."""
+    """Returns codec name and options of x264 in video calls."""
     return "libx264", {"preset": preset, "tune": "zerolatency", "crf": f"{crf:.1f}"}
 
 
 def x265(qp: int) -> tuple[str, dict[str, str]]:
-    """Codec name and options of low-latency HEVC at a fixed quantiser, as a hardware encoder of a
-    call works: no B-frames, no look-ahead, one reference."""
+    """Returns codec name and options of low-latency HEVC. It resembles a call's hardware encoder: fixed quantiser, no
+    B-frames, no look-ahead, one reference."""
     options = f"qp={qp}:bframes=0:rc-lookahead=0:scenecut=0:ref=1:log-level=none:pools=1:frame-threads=1"
     return "libx265", {"preset": "veryfast", "tune": "zerolatency", "x265-params": options}
 
 
 def vp8(kbit: int) -> tuple[str, dict[str, str]]:
-    """Codec name and options as browsers' calls use VP8, at a fixed speed so that it repeats.
+    """Returns codec name and options of VP8 in browser calls, reproducible.
 
-    Give ``bit_rate`` = 1000 · ``kbit`` to ``through`` as well.
+    Pass ``bit_rate`` = 1000 · ``kbit`` to ``through``, too.
     """
     return "libvpx", {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0", "b": f"{kbit}k"}

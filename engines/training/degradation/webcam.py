@@ -1,8 +1,7 @@
-"""Webcams with soft lenses: blur, noise, noise reduction, sharpening and JPEG, as most films of people have before any
-call degrades them.
+"""Simulates webcams with soft lenses: blur, noise, noise reduction, sharpening, JPEG.
 
-Portraits are sharper than what webcams deliver. A network that learns from portraits only sharpens a call beyond what
-its camera saw: so the truth of these films is the camera's image.
+Portraits are sharper than webcam images. A network trained on portraits alone sharpens a call beyond its camera's
+detail, so the truth of these films is the camera's image.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ class Webcam:
     Attributes:
         blur: σ of a Gaussian, pixels of a 1280×720 frame.
         sigma: noise in code values.
-        smooth: range of the bilateral filter that takes noise away, code values; 0 for none.
-        sharpen: share that is added of the difference from a Gaussian of 1.2 pixels.
+        smooth: range of the bilateral denoising filter, code values; 0 for none.
+        sharpen: added share of the difference from a Gaussian of 1.2 pixels.
         quality: of JPEG, 0…100.
     """
 
@@ -35,7 +34,7 @@ class Webcam:
     quality: int
 
     def __call__(self, image: U8, rng: np.random.Generator) -> U8:
-        """The camera's image of a rendered frame, uint8 h×w×3."""
+        """Renders the camera's image of a frame, uint8 h×w×3."""
         image = np.asarray(cv2.GaussianBlur(image, (0, 0), self.blur), np.uint8)
         image = single_image.noise(image, self.sigma, rng, 1, 0.5)
         if self.smooth:
@@ -48,7 +47,7 @@ class Webcam:
 
 
 def draw_webcam(r: np.random.Generator) -> Webcam:
-    """Draw a webcam: half of them filter noise, and half sharpen."""
+    """Draws a webcam: half of them filter noise, and half sharpen."""
     blur, sigma = float(np.exp(r.uniform(np.log(0.6), np.log(2.2)))), r.uniform(0.5, 4)
     smooth, sharpen = float(r.integers(2)) * r.uniform(8, 30), float(r.integers(2)) * r.uniform(0.2, 1.0)
     return Webcam(blur, sigma, smooth, sharpen, int(r.integers(75, 96)))

@@ -1,4 +1,4 @@
-"""RGB to planar YCbCr frames and back, for any bit depth and subsampling, with the chroma where it lies."""
+"""Converts RGB to planar YCbCr and back, at any bit depth."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020": (0
 
 
 def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
-    """uint8 H×W×3 RGB → planar YCbCr of a pixel format, BT.601; ``yuvj…`` has full range, others limited.
+    """Converts uint8 H×W×3 RGB to planar YCbCr, BT.601.
 
-    Chroma is averaged over the pixels that share it, and not taken from one of them as OpenCV's I420 does: that moves
-    colour by half a pixel, which no camera or encoder does.
+    ``yuvj…`` has full range, other formats limited. Chroma is averaged over the pixels that share it. OpenCV's I420
+    takes it from one of them, which shifts colour by half a pixel, unlike cameras and encoders.
 
     Args:
-        siting: where chroma lies between its luma samples: "center", or "left" (in their middle vertically only).
+        siting: position of chroma between its luma samples: "center", or "left" (centred vertically only).
     """
     height, width = image.shape[:2]
     frame = av.VideoFrame(width, height, pixels)
@@ -43,18 +43,18 @@ def from_rgb(image: U8, pixels: str, siting: str = "left") -> av.VideoFrame:
 
 
 def _shared(chroma: F32, width: int, height: int, siting: str) -> F32:
-    """A plane of chroma made smaller by averaging."""
-    every = chroma.shape[1] // width
-    if siting == "left" and every > 1:  # a tent about the first of the columns that share it
-        kernel = np.concatenate([np.arange(1, every + 1), np.arange(every - 1, 0, -1)]).astype(np.float32) / every**2
-        chroma = cv2.filter2D(chroma, -1, kernel[None], borderType=cv2.BORDER_REPLICATE)[:, : every * width : every]
+    """Reduces a plane of chroma by averaging."""
+    step = chroma.shape[1] // width
+    if siting == "left" and step > 1:  # a tent around the first of the sharing columns
+        kernel = np.concatenate([np.arange(1, step + 1), np.arange(step - 1, 0, -1)]).astype(np.float32) / step**2
+        chroma = cv2.filter2D(chroma, -1, kernel[None], borderType=cv2.BORDER_REPLICATE)[:, : step * width : step]
     return np.asarray(cv2.resize(chroma, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
-    """A decoded frame as uint8 H×W×3 RGB, converted by its colour tags, in float32 and rounded once.
+    """Converts a decoded frame to uint8 H×W×3 RGB by its colour tags.
 
-    libswscale is not used: its default conversion darkens by about one code value a round trip.
+    Computes in float32 and rounds once. libswscale's default darkens by about one code value per round trip.
 
     Raises:
         ValueError: the frame is neither planar YCbCr nor RGB.
@@ -73,7 +73,7 @@ def shown(frame: av.VideoFrame, siting: str = "left") -> U8:
 
 
 def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame, siting: str) -> F32:
-    """A plane as float32 H×W of the frame, luma 0…1, chroma −0.5…0.5."""
+    """Upsamples a plane to float32 H×W: luma 0…1, chroma −0.5…0.5."""
     code = _samples(plane, bits)[:, : plane.width].astype(np.float32) / np.float32(1 << (bits - 8))
     black, span = (128 if chroma else 0, 255) if full else (128, 224) if chroma else (16, 219)
     unit = (code - np.float32(black)) / np.float32(span)
@@ -87,6 +87,6 @@ def _unit(plane: Any, bits: int, chroma: bool, full: bool, frame: av.VideoFrame,
 
 
 def _samples(plane: Any, bits: int) -> Any:
-    """A plane's samples, rows × (width and padding), writable."""
+    """Returns a plane's samples, rows × (width and padding), writable."""
     rows = plane_rows(plane)
     return rows if bits == 8 else rows.view(np.uint16)

@@ -1,1 +1,1 @@
-"""Evaluation: metrics, protocols of real clips and of films of stills, temporal stability."""
+"""Evaluation: metrics, protocols of clips and of films of stills."""

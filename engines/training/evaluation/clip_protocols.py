@@ -1,8 +1,8 @@
-"""Real clips as truth: the named sets, the face tracked through a clip, and two protocols that enlarge after coding.
+"""Loads real clips as truth, tracks faces, and degrades clips by protocols.
 
-``real/call``, ``real/heavy``: the clip's own frames, as if its crop had 400 px on a 720p canvas: area to 1/2 (1/4),
-noise σ 3 (6), x264 veryfast zerolatency crf 31 (33), cubic up. The noise comes from ``default_rng([7, clip, level])``,
-where ``clip`` is the CRC-32 of the file name without its suffix and ``level`` the protocol's place in `PROTOCOLS`.
+``real/call``, ``real/heavy``: the clip's frames, as if its crop had 400 px on a 720p canvas: area to 1/2 (1/4), noise
+σ 3 (6), x264 veryfast zerolatency crf 31 (33), cubic up. The noise comes from ``default_rng([7, clip, level])``.
+``clip`` is the CRC-32 of the file name without suffix, ``level`` the protocol's index in `PROTOCOLS`.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from training.degradation.ycbcr import shown
 
 TUNING = ("actress_closeup_512", "greenscreen_hq_512", "webcam_glasses_512x480", "hand_gestures_512",
           "obama_address_512x388")  # fmt: skip
-"""Clips whose figures may decide while an engine is developed."""
+"""Clips for decisions during development."""
 SET_ASIDE = ("extreme_expressions_480", "phone_selfie_glasses_720x1280", "press_two_men_crowd_720p", "dark_night_480",
              "webcam_streamer_mic")  # fmt: skip
-"""Clips that are measured when all is decided."""
+"""Clips for the final measurement."""
 SETS = {"tuning": TUNING, "set-aside": SET_ASIDE}
 
 PROTOCOLS = {"real/call": (0.5, 3.0, 31.0), "real/heavy": (0.25, 6.0, 33.0)}
 """Protocol → scale, σ of the noise in code values, and crf."""
-CROP = 400
-"""Side of the face crop in pixels as which every clip counts."""
-LEAST = 8
-"""Frames that a clip must show one face for."""
+CROP_PX = 400
+"""Assumed side of every clip's face crop, pixels."""
+MIN_FRAMES = 8
+"""Minimum number of frames with one face in a clip."""
 
 
-def chosen(paths: list[Path], which: str) -> list[Path]:
-    """Clip files: those named, and of folders the clips of the set ``which``, a key of `SETS`.
+def choose_clips(paths: list[Path], which: str) -> list[Path]:
+    """Lists clip files: given ones, and in folders the set ``which`` of `SETS`.
 
     Raises:
-        FileNotFoundError: a path that is not there, or a folder without one of the clips.
+        FileNotFoundError: a path does not exist, or a folder lacks a clip.
     """
-    found: list[Path] = []
+    clips: list[Path] = []
     for path in paths:
         if path.is_dir():
             files = {p.stem: p for p in sorted(path.iterdir()) if p.is_file()}
@@ -54,12 +54,12 @@ def chosen(paths: list[Path], which: str) -> list[Path]:
                 raise FileNotFoundError(
                     f"{path} lacks clips of the set {which}: {', '.join(missing)}; name files instead"
                 )
-            found += [files[n] for n in SETS[which]]
+            clips += [files[n] for n in SETS[which]]
         elif path.is_file():
-            found.append(path)
+            clips.append(path)
         else:
             raise FileNotFoundError(f"there is no clip {path}")
-    return found
+    return clips
 
 
 # --- the clip and its face ---
@@ -67,8 +67,8 @@ def chosen(paths: list[Path], which: str) -> list[Path]:
 
 @dataclass
 class Clip:
-    """The frames of a real clip that show one face: ``name``, ``digest`` (SHA-256 of the file), ``clean`` uint8 H×W×3
-    RGB, ``matrices`` 2×3 (512-px canonical → frame, pixel centres at integers)."""
+    """Frames of a real clip with one face: ``digest`` (SHA-256 of the file), ``clean`` uint8 H×W×3 RGB, ``matrices``
+    2×3 (512-px canonical → frame, pixel centres at integers)."""
 
     name: str
     digest: str
@@ -83,7 +83,7 @@ class Clip:
 
 @dataclass
 class Shot:
-    """Clean and degraded frames, and the matrix of every frame (512-px canonical → frame)."""
+    """Clean and degraded frames, with matrices (512-px canonical → frame)."""
 
     clean: list[U8] = field(default_factory=list)
     seen: list[U8] = field(default_factory=list)
@@ -91,20 +91,21 @@ class Shot:
 
 
 def decoded(path: Path) -> Iterator[U8]:
-    """The frames of a clip as uint8 H×W×3 RGB, converted by its colour tags, or by what players assume without."""
+    """Decodes a clip to uint8 H×W×3 RGB by tags or players' defaults."""
     with av.open(str(path)) as clip:
         for frame in clip.decode(video=0):
             yield shown(frame, "center")
 
 
-def watch(path: Path, frames: int, cache: Path | None = None) -> Clip:
-    """At most ``frames`` frames of a clip, from the first that shows a face on, while its largest face is tracked.
+def load_clip(path: Path, frames: int, cache: Path | None = None) -> Clip:
+    """Loads a clip from its first face, while the largest is tracked.
 
     Args:
-        cache: folder that keeps the face's matrices, so that the clip is tracked once.
+        frames: maximum number.
+        cache: folder for matrices, so that a clip is tracked once.
 
     Raises:
-        ValueError: fewer than `LEAST` such frames; the message names the clip.
+        ValueError: fewer than `MIN_FRAMES` such frames; the message names the clip.
     """
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     kept = cache / f"{path.stem}-{digest[:12]}-{frames}.npz" if cache else None
@@ -116,13 +117,13 @@ def watch(path: Path, frames: int, cache: Path | None = None) -> Clip:
         if kept:
             kept.parent.mkdir(parents=True, exist_ok=True)
             np.savez(kept, first=first, matrices=np.array(matrices).reshape(-1, 2, 3))
-    if len(matrices) < LEAST:
-        raise ValueError(f"{path.name} shows one face for {len(matrices)} frames, and {LEAST} are needed")
+    if len(matrices) < MIN_FRAMES:
+        raise ValueError(f"{path.name} shows one face for {len(matrices)} frames, and {MIN_FRAMES} are needed")
     return Clip(path.stem, digest, list(islice(decoded(path), first, first + len(matrices))), matrices)
 
 
 def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
-    """The number of the first frame with a face, and the matrices of its largest face until that is lost."""
+    """Finds the first frame with a face. Returns its number, and matrices until the face is lost."""
     first, matrices, track = 0, list[F64](), None
     with rtface.Enhancer(engine="rtface-s", format="rgb", device="cpu", strength=0) as e:
         for number, image in enumerate(decoded(path)):
@@ -140,12 +141,12 @@ def _tracked(path: Path, frames: int) -> tuple[int, list[F64]]:
 # --- protocols ---
 
 
-def shot_of(clip: Clip, protocol: str) -> Shot:
-    """The clip after one of `PROTOCOLS`."""
+def degrade_clip(clip: Clip, protocol: str) -> Shot:
+    """Degrades a clip by one of `PROTOCOLS`."""
     share, sigma, crf = PROTOCOLS[protocol]
     rng = np.random.default_rng([7, zlib.crc32(clip.name.encode()), list(PROTOCOLS).index(protocol)])
     size = clip.clean[0].shape[1::-1]
-    scale = min(1.0, share * CROP / clip.side)
+    scale = min(1.0, share * CROP_PX / clip.side)
     less = tuple(int(n * scale / 2) * 2 for n in size)
     small = (np.asarray(cv2.resize(f, less, interpolation=cv2.INTER_AREA), np.uint8) for f in clip.clean)
     frames = video_codec.through((single_image.noise(f, sigma, rng, 0, 0.3) for f in small), *video_codec.x264(crf))

@@ -1,7 +1,7 @@
-"""Identity by EdgeFace-S, a network that no training uses.
+"""Measures identity by EdgeFace-S, a network that no training uses.
 
-EdgeFace-S: George et al. 2024, "EdgeFace: efficient face recognition model for edge devices". For measuring only; its
-weights, BSD-3-Clause upstream but learnt from faces found on the web, are neither shipped nor trained with.
+EdgeFace-S: George et al. 2024, "EdgeFace: efficient face recognition model for edge devices". For measuring only: its
+weights, BSD-3-Clause upstream but learnt from faces on the web, are neither shipped nor used in training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], 
 
 
 class EdgeFace:
-    """Canonical faces → embeddings of length 1.
+    """Embeds canonical faces, with length 1.
 
     Raises:
         FileNotFoundError: no weights; the message says how to get them.
@@ -36,14 +36,14 @@ class EdgeFace:
         self.session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
     def embed(self, picture: F32 | U8) -> F32:
-        """float32 (512,) of a canonical S×S×3 RGB picture, uint8 or float 0..1."""
+        """Embeds a canonical S×S×3 RGB picture (uint8 or float 0..1): float32 (512,)."""
         size = picture.shape[0]
-        found, _ = cv2.estimateAffinePartial2D(ARCFACE, TEMPLATE_512 * (size / 512), method=cv2.LMEDS)
-        chip = cut(to_bytes(picture), np.asarray(found, np.float64), CHIP).astype(np.float32)
+        matrix, _ = cv2.estimateAffinePartial2D(ARCFACE, TEMPLATE_512 * (size / 512), method=cv2.LMEDS)
+        chip = cut(to_bytes(picture), np.asarray(matrix, np.float64), CHIP).astype(np.float32)
         x = ((chip - 127.5) / 127.5).transpose(2, 0, 1)[None]
         out = np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: x})[0][0], np.float32)
         return out / np.linalg.norm(out)
 
     def distance(self, a: F32 | U8, b: F32 | U8) -> float:
-        """1 − cosine of the embeddings of two canonical pictures: 0 for equal ones."""
+        """Returns 1 − cosine of two canonical pictures' embeddings; 0 if equal."""
         return float(1 - self.embed(a) @ self.embed(b))

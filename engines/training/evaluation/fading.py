@@ -1,8 +1,8 @@
-"""Fits what `--colour restore` knows of fading, and counts what it does: ``python -m training.evaluation.fading``.
+"""Fits and evaluates the network of `--colour restore`.
 
-``--faces DIR`` has folders with MANIFEST.csv. Colour portraits are faded by a model of dyes that lose density, and
-graded or lit in the ways of `LOOKS`, which are no fading. One part of them, by name, makes the network (``--weights``
-writes it), the other part is counted (``--out`` writes the counts).
+``python -m training.evaluation.fading --faces DIR``: DIR has folders with MANIFEST.csv. Colour portraits are faded by a
+model of dyes that lose density, or graded or lit by `LOOKS`, which are not fading. One part, by name, trains the
+network (``--weights`` writes it), the other evaluates it (``--out`` writes the counts).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from rtface.frame import FadingCurve
 Array = NDArray[np.float64]
 SIDE, HIDDEN, STEPS, DRAWS = 128, 24, 4000, 3
 SKIN = slice(round(0.42 * SIDE), round(0.6 * SIDE))
-"""Rows and columns of an aligned portrait that show skin."""
+"""Rows and columns of skin in an aligned portrait."""
 SHARES = {"strong": (0.7, 1.0), "weak": (0.4, 0.55)}
-"""How far a fade has gone."""
-FILMS, PICTURES = 200, (1, 12)
-"""Films that are counted of each kind, and the pictures of one."""
-ABSORBED = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
-"""Density that the cyan, magenta and yellow dye (columns) add in red, green and blue (rows)."""
+"""Ranges of a fade's progress."""
+FILM_COUNT, PICTURES = 200, (1, 12)
+"""Films per kind, and pictures per film."""
+ABSORPTION = np.array([[1, 0.12, 0.02], [0.22, 1, 0.08], [0.08, 0.28, 1]])
+"""Density of the cyan, magenta and yellow dye (columns) in red, green and blue (rows)."""
 LARGEST_DENSITY = 2.6
 FADES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "cyan": ((0.5, 0.85, 0.9), (0, 0, 0)),
@@ -42,7 +42,7 @@ FADES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] 
     "cyan and yellow": ((0.6, 0.8, 0.6), (0, 0, 0.08)),
     "magenta": ((0.85, 0.55, 0.9), (0, 0, 0)),
 }
-"""What is left of each dye, and the density of the stain in red, green and blue."""
+"""Remaining share of each dye, and density of the stain in red, green and blue."""
 LOOKS: dict[str, Callable[[Array], Array]] = {
     "matte": lambda v: 0.08 + 0.9 * v,
     "matte, warm": lambda v: np.array([0.12, 0.07, 0.05]) + v * [0.88, 0.9, 0.85],
@@ -52,9 +52,9 @@ LOOKS: dict[str, Callable[[Array], Array]] = {
     "red light": lambda v: encoded(linear(v) * [1.2, 0.4, 0.4]),
     "under water": lambda v: np.array([0, 0.06, 0.12]) + encoded(linear(v) * [0.4, 0.8, 0.9]) * 0.85,
 }
-"""Grades and light, by which sound pictures look like others."""
-LEARNT = ("teal and orange", "bleach bypass", "tungsten", "red light", "under water")
-"""Those of `LOOKS` that the network is shown; a matte one is what fading looks like."""
+"""Grades and light that change intact pictures."""
+TRAINING_LOOKS = ("teal and orange", "bleach bypass", "tungsten", "red light", "under water")
+"""Those of `LOOKS` in training; matte ones look like fading."""
 
 
 def linear(v: Array) -> Array:
@@ -65,27 +65,27 @@ def encoded(t: Array) -> Array:
     return np.where(t <= 0.0031308, 12.92 * t, 1.055 * np.maximum(t, 0.0031308) ** (1 / 2.4) - 0.055).clip(0, 1)
 
 
-def faded(v: Array, name: str, share: float) -> Array:
-    """A picture 0…1 whose dyes have lost density, with the rounding of 8 bits."""
+def fade(v: Array, name: str, share: float) -> Array:
+    """Fades the dyes of a picture 0…1, rounded to 8 bits."""
     kept, stain = (np.array(value) for value in FADES[name])
     least = 10**-LARGEST_DENSITY
     density = -np.log10(linear(v) * (1 - least) + least)
-    dyes = density @ np.linalg.inv(ABSORBED).T * (1 - (1 - kept) * share)
-    return np.rint(255 * encoded(10 ** -(dyes @ ABSORBED.T + stain * share))) / 255
+    dyes = density @ np.linalg.inv(ABSORPTION).T * (1 - (1 - kept) * share)
+    return np.rint(255 * encoded(10 ** -(dyes @ ABSORPTION.T + stain * share))) / 255
 
 
 def best_line(before: Array, after: Array) -> Array:
-    """The powers less 1, and gains, that turn one picture into another: 3×2."""
-    found = np.zeros((3, 2))
+    """Fits powers less 1, and gains, from one picture to another: 3×2."""
+    line = np.zeros((3, 2))
     for channel in range(3):
         x, y = (np.log(v[..., channel].ravel() + fading.FADED_FLOOR) for v in (before, after))
         power = np.clip((np.cov(x, y)[0, 1] + 1e-3) / (x.var() + 1e-3), 0.8, 2.5)
-        found[channel] = power - 1, y.mean() - power * x.mean()
-    return found
+        line[channel] = power - 1, y.mean() - power * x.mean()
+    return line
 
 
 def difference(a: Array, b: Array) -> float:
-    """Mean ΔE (CIE 1976) of two pictures."""
+    """Returns the mean ΔE (CIE 1976) of two pictures."""
     one, other = (cv2.cvtColor(v.astype(np.float32), cv2.COLOR_RGB2LAB) for v in (a, b))
     return float(np.linalg.norm(one - other, axis=-1).mean())
 
@@ -99,34 +99,34 @@ def measures(v: Array) -> Array:
 
 
 def portraits(root: Path) -> dict[str, Array]:
-    """The colour portraits by name, SIDE×SIDE, 0…1."""
-    found: dict[str, Array] = {}
+    """Loads colour portraits by name, SIDE×SIDE, 0…1."""
+    by_name: dict[str, Array] = {}
     for folder in sorted(root.iterdir()):
         for row in csv.DictReader((folder / "MANIFEST.csv").open()):
             if row["gray"] in ("", "0"):
                 image = cv2.imread(str(folder / row["file"]), cv2.IMREAD_COLOR)
                 assert image is not None, row["file"]
                 small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-                found[row["file"]] = small[..., ::-1] / 255
-    return found
+                by_name[row["file"]] = small[..., ::-1] / 255
+    return by_name
 
 
 def part_of(name: str) -> int:
-    """The part that a portrait belongs to."""
+    """Returns the part of a portrait, 0 or 1."""
     return hashlib.sha256(f"sound-1:{name}".encode()).digest()[0] % 2
 
 
 def fit(sound: Sequence[Array], rng: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-    """The weights of the network."""
+    """Trains the network. Returns its weights."""
     inputs: list[Array] = []
     lines: list[Array] = []
     for v in sound:
-        mine = measures(v)
-        look = LOOKS[str(rng.choice(LEARNT))](v).clip(0, 1)
-        inputs += [mine, mine, measures(look)]
+        intact = measures(v)
+        look = LOOKS[str(rng.choice(TRAINING_LOOKS))](v).clip(0, 1)
+        inputs += [intact, intact, measures(look)]
         lines += [np.zeros((3, 2))] * 3
         for _ in range(DRAWS):
-            old = faded(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
+            old = fade(v, str(rng.choice(list(FADES))), rng.uniform(0.4, 1))
             inputs.append(measures(old))
             lines.append(best_line(old, v))
     x, y = np.array(inputs), np.array(lines).reshape(-1, 6)
@@ -163,13 +163,13 @@ def curve_of(pictures: Sequence[Array]) -> FadingCurve | None:
 
 
 def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -> dict[str, Any]:
-    """How many films (of one picture: stills) get a curve, and ΔE to the truth of the first picture of these."""
+    """Counts films (one picture: stills) that get a curve. Measures ΔE of their first picture to the truth."""
     curves = [curve_of(film) for film in films]
-    found = [(film[0], t, curve) for film, t, curve in zip(films, truth, curves, strict=True) if curve]
-    before = [difference(v, t) for v, t, _ in found]
-    after = [difference(fading.values_through(v, curve), t) for v, t, curve in found]
-    row: dict[str, Any] = {"kind": kind, "pictures": len(films[0]), "of": len(curves), "found": len(found)}
-    if found:
+    corrected = [(film[0], t, curve) for film, t, curve in zip(films, truth, curves, strict=True) if curve]
+    before = [difference(v, t) for v, t, _ in corrected]
+    after = [difference(fading.values_through(v, curve), t) for v, t, curve in corrected]
+    row: dict[str, Any] = {"kind": kind, "pictures": len(films[0]), "of": len(curves), "found": len(corrected)}
+    if corrected:
         row["ΔE before, after, worst after"] = [
             round(float(v), 1) for v in (np.mean(before), np.mean(after), max(after))
         ]
@@ -178,17 +178,17 @@ def count(kind: str, films: Sequence[Sequence[Array]], truth: Sequence[Array]) -
     return row
 
 
-def counted(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Rows of films of so many pictures: sound ones, graded ones, faded ones."""
-    films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILMS)]
+def evaluate(kept: Sequence[Array], pictures: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Evaluates intact, graded and faded films of ``pictures`` pictures."""
+    films = [[kept[k] for k in rng.choice(len(kept), pictures)] for _ in range(FILM_COUNT)]
     truth = [film[0] for film in films]
     rows = [count("sound", films, truth)]
     for name, look in LOOKS.items():
         rows.append(count(f"sound, {name}", [[look(v).clip(0, 1) for v in film] for film in films], truth))
     for name in FADES:
         for word, (low, high) in SHARES.items():
-            shares = rng.uniform(low, high, FILMS)
-            old = [[faded(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
+            shares = rng.uniform(low, high, FILM_COUNT)
+            old = [[fade(v, name, share) for v in film] for film, share in zip(films, shares, strict=True)]
             rows.append(count(f"{name}, {word}", old, truth))
     return rows
 
@@ -209,7 +209,7 @@ def main() -> None:
     if args.out is None:
         return
     kept = [v for name, v in named.items() if part_of(name) == 1]
-    rows = [row for pictures in PICTURES for row in counted(kept, pictures, rng)]
+    rows = [row for pictures in PICTURES for row in evaluate(kept, pictures, rng)]
     args.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 

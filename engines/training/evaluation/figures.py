@@ -1,4 +1,4 @@
-"""Figures of restored film in the oval of the face, against its truth."""
+"""Measures restored films against their truth, in the face's oval."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from training.evaluation.truths import LUMA, Truth, oval_of
 from training.losses.weight_files import VARIABLE
 
 Row = dict[str, float]
-HARMED = -0.05
-"""dB below which a clip counts as harmed."""
+HARMED_DB = -0.05
+"""Gain in dB below which a clip counts as harmed."""
 FLOOR = 1e-2
-"""Least mean squared error that is told apart, code values²: 68 dB."""
-JUDGED = 3
-"""Frames whose identity and ST-LPIPS are measured."""
+"""Smallest mean squared error that counts, code values²: 68 dB."""
+IDENTITY_FRAMES = 3
+"""Frames for identity and ST-LPIPS."""
 
 
 def finest(image: F32) -> F32:
-    """The Laplacian of the luma of an RGB picture."""
+    """Computes the Laplacian of an RGB picture's luma."""
     return np.asarray(cv2.Laplacian(np.asarray(image @ LUMA.astype(np.float32), np.float32), cv2.CV_32F), np.float32)
 
 
 def decibel(error: float) -> float:
-    """PSNR of a mean squared error in code values²."""
+    """Converts a mean squared error in code values² to PSNR."""
     return float(10 * np.log10(255**2 / max(error, FLOOR)))
 
 
 class Judge:
-    """EdgeFace, which no network was trained with, and ST-LPIPS where torch is installed."""
+    """Compares by EdgeFace, unused in training, and with torch by ST-LPIPS."""
 
     def __init__(self) -> None:
         self.edgeface = self.st_lpips = None
@@ -48,25 +48,25 @@ class Judge:
                 self.st_lpips = StLpips()
 
     def row(self, truth: Truth, coded: Sequence[U8], default: Sequence[U8]) -> Row:
-        """Mean cosine and distance to the truth, and how much larger the default's cosine is, ``same``."""
+        """Returns mean cosine and distance to the truth. ``same``: the default's gain in cosine."""
         row: Row = {}
         last = len(truth.frames) - 1
-        for n in {int(v) for v in np.linspace(truth.first, last, JUDGED)} if self.edgeface else ():
+        for n in {int(v) for v in np.linspace(truth.first, last, IDENTITY_FRAMES)} if self.edgeface else ():
             want, *films = (cut(f[n], truth.matrices[n], 512) for f in (truth.frames, coded, default))
             for name, shown in zip(("input", "default"), films, strict=True):
                 row.setdefault(f"{name}_identity", 0.0)
-                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, want)) / JUDGED
+                row[f"{name}_identity"] += (1 - self.edgeface.distance(shown, want)) / IDENTITY_FRAMES
                 if self.st_lpips:
                     a, b = (picture.astype(np.float32) / 255 for picture in (shown, want))
                     row.setdefault(f"{name}_lpips", 0.0)
-                    row[f"{name}_lpips"] += self.st_lpips.distance(a, b, oval_mask(512)) / JUDGED
+                    row[f"{name}_lpips"] += self.st_lpips.distance(a, b, oval_mask(512)) / IDENTITY_FRAMES
         return row | ({"same": row["default_identity"] - row["input_identity"]} if row else {})
 
 
 class Ruler:
-    """The measured frames of one truth, and the figures of any film of them.
+    """Measures films against the measured frames of a truth.
 
-    Only the part of the frames that holds the face on all of them is looked at.
+    Only the part of the frames that contains the face in all of them counts.
     """
 
     def __init__(self, truth: Truth) -> None:
@@ -79,11 +79,11 @@ class Ruler:
         self._truth = self.seen(truth.frames)
 
     def seen(self, frames: Sequence[U8]) -> list[F32]:
-        """The measured part of the measured frames of a whole film, float32 h×w×3, code values."""
+        """Cuts the measured part of a film's measured frames: float32 h×w×3, code values."""
         return [frames[n][self.part].astype(np.float32) for n in self._numbers]
 
     def row(self, coded: Sequence[U8], default: Sequence[U8]) -> Row:
-        """All figures of one coded film, and what was made of it: uint8 H×W×3 RGB, as many as the truth has."""
+        """Measures a coded film and its restoration: uint8 H×W×3 RGB, as many frames as the truth."""
         c, d = self.seen(coded), self.seen(default)
         before, luma = self._decibel(c)
         after, better = self._decibel(d)
@@ -97,12 +97,12 @@ class Ruler:
         return row
 
     def _mean(self, values: list[F32]) -> float:
-        """Mean over the ovals, pooled over the frames."""
+        """Averages over the ovals of all frames."""
         total = sum(float((w * v).sum()) for w, v in zip(self._ovals, values, strict=True))
         return total / (values[0].shape[2] * sum(float(w.sum()) for w in self._ovals))
 
     def _decibel(self, film: list[F32]) -> tuple[float, float]:
-        """PSNR of all three colours, and of luma."""
+        """Returns PSNR of all colours, and of luma."""
         errors = [x - t for x, t in zip(film, self._truth, strict=True)]
         luma = [(e @ LUMA.astype(np.float32))[..., None] for e in errors]
         return decibel(self._mean([e**2 for e in errors])), decibel(self._mean([e**2 for e in luma]))
@@ -130,23 +130,23 @@ COLUMNS = {
     "identity": "{input_identity:.3f} > {default_identity:.3f}",
     "change (worst)": "{same:+.4f} ({worst same:+.4f})",
 }
-"""Head → form of the figures."""
+"""Column head → format of its figures."""
 _HIGHER_IS_WORSE = ("missed", "flicker", "change", "changed", "default_lpips")
 
 
 def summary(rows: Sequence[Row]) -> Row:
-    """Means over clips; ``worst …`` of each, ``count``, and ``harmed``: the share of clips that lost 0.05 dB."""
+    """Averages figures over clips. Adds ``worst …`` of each, ``count``, and ``harmed``: share that lost 0.05 dB."""
     out: Row = {"count": float(len(rows))}
     for key in dict.fromkeys(k for row in rows for k in row):
         values = [row[key] for row in rows if key in row]
         out[key] = float(np.mean(values))
         out[f"worst {key}"] = max(values) if key in _HIGHER_IS_WORSE else min(values)
-    out["harmed"] = float(np.mean([row["default"] < HARMED for row in rows]))
+    out["harmed"] = float(np.mean([row["default"] < HARMED_DB for row in rows]))
     return out
 
 
 def table(title: str, rows: Mapping[str, Row]) -> str:
-    """Markdown: one line for each of ``rows``; figures that a row lacks are left out, and columns that all lack."""
+    """Formats ``rows`` as a Markdown table. Omits missing figures, and columns without figures."""
     keys = {head: re.findall(r"{([^:]+):", form) for head, form in COLUMNS.items()}
     shown = [head for head in COLUMNS if any(row.keys() >= set(keys[head]) for row in rows.values())]
     lines = [[title, *shown], ["---", *("---:" for _ in shown)]]

@@ -1,21 +1,21 @@
-"""Measures what runs do to coded film and stills, with any engine: one table for portraits, one for clips.
+"""Measures runs on coded films and stills, with any engine.
 
 ``python -m training.evaluation.measure --faces DIR --clips DIR --cache runs/films --json runs/measure.json``
 
-Truths are those of `training.evaluation.truths`. Levels are those of `training.degradation.coded_film`, at the size at
-which films are coded, and for clips those of `training.evaluation.clip_protocols`, which enlarge afterwards. Each coded
-film is a file, of which ``rtface.run`` makes *default* (its defaults, and ``--option``) without loss. Figures
+Prints one table for portraits and one for clips. Truths come from `training.evaluation.truths`, levels at the coded
+size from `training.degradation.coded_film`, levels that enlarge clips from `training.evaluation.clip_protocols`. Each
+coded film is a file, which ``rtface.run`` restores without loss to *default* (its defaults, and ``--option``). Figures
 (`training.evaluation.figures`), in the feathered oval, pooled over a clip's measured frames:
 
-- **dB in**: PSNR of the coded film; **default**, **luma**: what is gained over it in dB, in all colours and in luma
-  alone, where errors are seen most; **harmed**: share of clips that lose more than 0.05 dB;
-- **expected**: the gain that the run's report says, and in brackets by how much it was off on average;
-- **changed**: share of the frames; **sharper**: energy of the luma's Laplacian by the coded film's; **flicker**: change
-  of the error from frame to frame by the coded film's;
-- with ``RTFACE_METRIC_WEIGHTS``, of three frames: **identity**, EdgeFace's cosine to the truth, and by how much it
-  changes; with torch **ST-LPIPS**.
+- **dB in**: PSNR of the coded film; **default**, **luma**: gain over it in dB, in all colours and in luma alone, where
+  errors are most visible; **harmed**: share of clips that lose more than 0.05 dB;
+- **expected**: the gain in the run's report, and in brackets its mean error;
+- **changed**: share of frames; **sharper**: energy of the luma's Laplacian, relative to the coded film; **flicker**:
+  change of the error between frames, relative to the coded film;
+- with ``RTFACE_METRIC_WEIGHTS``, of three frames: **identity**, EdgeFace's cosine to the truth, and its change; with
+  torch **ST-LPIPS**.
 
-A default run draws the grain that it matches, as users have it; ``--option grain=none`` leaves that out.
+A default run draws matching grain, as for users; ``--option grain=none`` omits it.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ import rtface
 from rtface.util.paths import CONFIG
 from training.data.portraits import Face, load_faces
 from training.degradation.coded_film import LEVELS, decoded, level
-from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, chosen, watch
+from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, choose_clips, load_clip
 from training.evaluation.figures import Judge, Ruler, summary, table
-from training.evaluation.runs import enhanced, film_of
-from training.evaluation.truths import SHARP, WIDTH, Truth, people, portrait, sharpness
+from training.evaluation.runs import enhance, level_film
+from training.evaluation.truths import MIN_SHARPNESS, WIDTH, Truth, people, portrait, sharpness
 
 DEFAULT = {
     "portraits": (*(f"h264/{crf}" for crf in (18, 22, 27, 31, 36)), "hevc/27", "vp8/200k", "mpeg2/4", "mpeg2/18",
                   "twice/27-23", "call/2", "heavy/4", "jpeg/95", "jpeg/70", "jpeg/30", "clean/0", "clean/2"),
     "clips": ("real/call", "real/heavy", *(f"h264/{crf}" for crf in (20, 27, 31, 34, 37))),
 }  # fmt: skip
-"""Kind → levels of a usual run."""
+"""Kind → default levels."""
 CLIP_FRAMES = 40
 
 
 def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator[Truth]:
-    """Films of the first ``count`` people whose portrait is sharp and large enough."""
+    """Films the first ``count`` people with sharp, large portraits."""
     for number, face in enumerate(faces):
         if not count:
             return
@@ -58,45 +58,45 @@ def sharp_portraits(faces: Iterable[Face], count: int, width: float) -> Iterator
             truth = portrait(face, width)
         except ValueError:
             continue
-        if sharpness(truth) >= SHARP:
+        if sharpness(truth) >= MIN_SHARPNESS:
             truth.name, count = f"face {number}", count - 1
             yield truth
 
 
 def sources(a: argparse.Namespace) -> Iterator[tuple[str, Truth | Clip]]:
-    """(kind, source) of all that is measured."""
+    """Yields (kind, source) of all measurements."""
     if a.faces:
         for truth in sharp_portraits(people(load_faces(a.faces), a.people), a.count, a.width):
             yield "portraits", truth
-    for path in chosen(a.clips, a.people)[: a.count]:
+    for path in choose_clips(a.clips, a.people)[: a.count]:
         try:
-            yield "clips", watch(path, CLIP_FRAMES, a.cache / "tracks" if a.cache else None)
+            yield "clips", load_clip(path, CLIP_FRAMES, a.cache / "tracks" if a.cache else None)
         except ValueError as error:
             print(f"left out: {error}", flush=True)
 
 
-def installed(folder: Path, scratch: Path) -> str:
-    """The name under which runs of this process find an engine's folder, through ``scratch`` as settings folder."""
+def install(folder: Path, scratch: Path) -> str:
+    """Links an engine's folder into ``scratch`` as settings folder. Returns its name for runs."""
     (scratch / "engines").mkdir(parents=True)
     (scratch / "engines" / "measured").symlink_to(folder.resolve())
     os.environ[CONFIG] = str(scratch)
     return "measured"
 
 
-def measured(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
-    """The row of a source and level."""
-    truth, how, film = film_of(source, name, cache / "coded")
-    # Stills are read by rtface itself, as decoders of JPEG differ in how they bring chroma up.
+def measure_at(source: Truth | Clip, name: str, options: dict[str, Any], judge: Judge, cache: Path) -> dict[str, Any]:
+    """Measures a source at a level."""
+    truth, how, film = level_film(source, name, cache / "coded")
+    # rtface reads stills, as JPEG decoders differ in chroma upsampling.
     untouched = {"correct": "never"}
-    coded = enhanced(film, cache, how, untouched)[0] if how.still else list(decoded(film, how.siting))
-    default, expected = enhanced(film, cache, how, options)
+    coded = enhance(film, cache, how, untouched)[0] if how.still else list(decoded(film, how.siting))
+    default, expected = enhance(film, cache, how, options)
     row = Ruler(truth).row(coded, default) | judge.row(truth, coded, default)
     row |= {"expected": expected, "missed": abs(expected - row["default"])}
     return {"clip": truth.name, "level": name, "width": truth.width, **row}
 
 
 def option_of(text: str) -> tuple[str, str]:
-    """For ``--option``: "region=head"; rtface checks and converts values."""
+    """Parses ``--option``, as in "region=head"; rtface checks and converts values."""
     key, equals, value = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(f"give KEY=VALUE, as in region=head, not {text}")
@@ -104,7 +104,7 @@ def option_of(text: str) -> tuple[str, str]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Builds the command line."""
     codings = "\n".join(f"  {name}/…  {text}" for name, (_, text) in LEVELS.items())
     p = argparse.ArgumentParser(
         description=__doc__,
@@ -139,23 +139,23 @@ def main() -> None:
             for name in set(asked) - set(PROTOCOLS):
                 level(name)
             if a.model:
-                options["engine"] = installed(a.model, Path(folder) / "settings")
+                options["engine"] = install(a.model, Path(folder) / "settings")
             judge = Judge()
             for kind, source in sources(a):
                 for name in asked or DEFAULT[kind]:
-                    row = measured(source, name, options, judge, a.cache or Path(folder))
+                    row = measure_at(source, name, options, judge, a.cache or Path(folder))
                     rows.setdefault(kind, []).append(row)
                     print(f"{kind} {row['clip']} {name}: {row['default']:+.2f}", file=sys.stderr, flush=True)
         except (rtface.RtfaceError, OSError, ValueError) as e:
             p.error(str(e))
-    for kind, found in rows.items():
-        figures = [{k: v for k, v in row.items() if k not in ("clip", "level")} for row in found]
-        means[kind] = {name: summary([f for f, row in zip(figures, found, strict=True) if row["level"] == name])
-                       for name in dict.fromkeys(row["level"] for row in found)}  # fmt: skip
+    for kind, kind_rows in rows.items():
+        figures = [{k: v for k, v in row.items() if k not in ("clip", "level")} for row in kind_rows]
+        means[kind] = {name: summary([f for f, row in zip(figures, kind_rows, strict=True) if row["level"] == name])
+                       for name in dict.fromkeys(row["level"] for row in kind_rows)}  # fmt: skip
         print(f"\n{table(f'{kind}, {a.people}', means[kind])}", flush=True)
     if a.json:
-        made = {"rtface": rtface.__version__, "people": a.people, "options": options, "means": means, "rows": rows}
-        a.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+        result = {"rtface": rtface.__version__, "people": a.people, "options": options, "means": means, "rows": rows}
+        a.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,19 @@
-"""Protocol *person*: what a run gains that has learnt the person of a clip, over the shipped engine.
+"""Protocol *person*: measures the gain of a learnt person over the shipped engine.
 
 ``python -m training.evaluation.person --clips DIR --work runs/person --python TORCH_PYTHON --protocols real/call,h264/22``
 
-`rtface_learn` learns from the first part of a clip; the last part, `GAP_S` later, is degraded, and ``rtface.run``
-restores it with its defaults: *shipped*; and *own*, with ``person=[NAME]``. A clip that is too short, or of which
-nothing is learnt or kept, counts as 0 dB and ×1.
+`rtface_learn` learns from the first part of a clip. The last part, `GAP_S` later, is degraded; ``rtface.run`` restores
+it with its defaults (*shipped*) and with ``person=[NAME]`` (*own*). A clip that is too short, or without a kept result,
+counts as 0 dB and ×1.
 
-| protocol | the film that is restored |
+| protocol | film to restore |
 | --- | --- |
 | ``real/call``, ``real/heavy`` | `clip_protocols`: enlarged after coding |
 | ``h264/22`` … | the clip halved by area and coded at that size |
 
 - **own**: dB over *shipped* in the feathered oval, all measured frames of a clip pooled;
-- **identity**: distance to the truth by that of *shipped*, mean of every `EVERY`-th frame: rtface's own recogniser, and
-  with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error from frame to frame, by that of *shipped*.
+- **identity**: distance to the truth relative to *shipped*, mean of every `IDENTITY_STEP`-th frame: rtface's
+  recogniser, and with ``RTFACE_METRIC_WEIGHTS`` EdgeFace; **flicker**: change of the error, likewise.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -33,28 +33,28 @@ import numpy as np
 
 from training.crop_space import TEMPLATE_512, U8, cut
 from training.degradation.coded_film import coded_film, decoded, level
-from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, chosen, watch
+from training.evaluation.clip_protocols import PROTOCOLS, SETS, Clip, choose_clips, load_clip
 from training.evaluation.figures import Ruler
-from training.evaluation.runs import enhanced, film_of
+from training.evaluation.runs import enhance, level_film
 
 GAP_S = 3.0
-"""Least seconds between what is learnt and what is tested."""
-LEARN_S, TEST_S, LEAST_TEST_S = 3.0, 1.2, 0.6
-"""Seconds that are learnt from, at the least; that are tested, at the most and at the least."""
-LEAST_TAKES = 3
-"""Takes that are enough here: the clips are shorter than the films that users are asked for."""
-WARM, EVERY, LONGEST = 12, 8, 1000
-"""Frames before the measured ones, that run with them; every which frame identity is judged on; frames of a clip."""
+"""Minimum seconds between learnt and tested parts."""
+LEARN_S, TEST_S, MIN_TEST_S = 3.0, 1.2, 0.6
+"""Minimum seconds to learn from; maximum and minimum seconds to test."""
+MIN_TAKES = 3
+"""Minimum number of takes here: the clips are shorter than users' films should be."""
+WARM, IDENTITY_STEP, MAX_FRAMES = 12, 8, 1000
+"""Frames before the measured ones; step between frames for identity; maximum frames of a clip."""
 LEVELS = ("real/call", "real/heavy", "h264/22", "h264/31", "mpeg2/18")
 
 Distance = Callable[[U8, U8, Any], float]
-"""Of two frames' faces, with the face's matrix (512-px canonical → frame)."""
+"""Distance of two frames' faces, given the face's matrix (512-px canonical → frame)."""
 
 
 @dataclass
 class Subject:
-    """One clip: the person's ``name``, the film that is learnt from, the frames to test (`WARM` of them before the
-    measured ones), and why nothing was learnt."""
+    """A clip's person: ``name``, film to learn from, frames to test (`WARM` of them before the measured ones), and the
+    reason if nothing was learnt."""
 
     name: str
     film: Path
@@ -64,22 +64,22 @@ class Subject:
 
 
 def parts(frames: int, fps: float) -> tuple[int, int]:
-    """Number of frames that are learnt from, and of the first that is tested.
+    """Returns the number of learning frames, and the first tested frame.
 
     Raises:
         ValueError: the clip is too short for both.
     """
     test = min(TEST_S, frames / fps - GAP_S - LEARN_S)
-    if test < LEAST_TEST_S - 1e-6:
-        least = LEARN_S + GAP_S + LEAST_TEST_S
+    if test < MIN_TEST_S - 1e-6:
+        least = LEARN_S + GAP_S + MIN_TEST_S
         raise ValueError(f"one face for {frames / fps:.1f} s, and {least:.1f} are needed")
     first = frames - round(test * fps)
     return first - int(np.ceil(GAP_S * fps)), first
 
 
 def subject_of(path: Path, work: Path) -> Subject:
-    """The clip's first part as a film without loss, and its last."""
-    clip = watch(path, LONGEST, work / "tracks")
+    """Splits a clip: the first part becomes a lossless film."""
+    clip = load_clip(path, MAX_FRAMES, work / "tracks")
     with av.open(str(path)) as file:
         fps = float(file.streams.video[0].average_rate or 25)
     name = "p" + "".join(c for c in path.stem if c.isalnum())
@@ -97,24 +97,24 @@ def subject_of(path: Path, work: Path) -> Subject:
 
 
 def learnt(subject: Subject, python: Path, minutes: float) -> None:
-    """Learns the person, or notes why the pictures are refused; what was learnt before is kept."""
+    """Learns the person unless done before. Stores why pictures are refused."""
     from rtface.engine import learned
     from rtface.errors import InputError
     from rtface_learn.learn import learn
 
     path = learned.path_of(subject.name)
-    said = path.with_suffix(".json")
-    if not said.is_file():
+    notes = path.with_suffix(".json")
+    if not notes.is_file():
         began = time.monotonic()
         try:
-            made = learn(subject.name, [subject.film], lambda: python, minutes=minutes, notify=lambda what, share: None)
-            result = {"told": made.gains, "takes": made.takes, "seconds": made.seconds,
-                      "all_seconds": time.monotonic() - began, "refused": "" if made.path else "no gain"}  # fmt: skip
-        except InputError as error:  # about the pictures; another is none of the person
+            done = learn(subject.name, [subject.film], lambda: python, minutes=minutes, notify=lambda what, share: None)
+            result = {"told": done.gains, "takes": done.takes, "seconds": done.seconds,
+                      "all_seconds": time.monotonic() - began, "refused": "" if done.path else "no gain"}  # fmt: skip
+        except InputError as error:  # pictures refused; other errors propagate
             result = {"told": {}, "refused": str(error)}
-        said.parent.mkdir(parents=True, exist_ok=True)
-        said.write_text(json.dumps(result))
-    result = json.loads(said.read_text())
+        notes.parent.mkdir(parents=True, exist_ok=True)
+        notes.write_text(json.dumps(result))
+    result = json.loads(notes.read_text())
     subject.told, subject.refused = result["told"], result["refused"]
 
 
@@ -122,7 +122,7 @@ def learnt(subject: Subject, python: Path, minutes: float) -> None:
 
 
 def judges() -> dict[str, Distance]:
-    """rtface's own recogniser, and EdgeFace where its weights are at hand."""
+    """Returns rtface's recogniser, and EdgeFace if its weights are available."""
     from fractions import Fraction
 
     from rtface.device.cpu.device import CpuDevice
@@ -136,40 +136,40 @@ def judges() -> dict[str, Distance]:
 
     network, device = PersonNetwork(), CpuDevice()
 
-    def own(a: U8, b: U8, matrix: Any) -> float:
-        face, found = own_face(apply(matrix, TEMPLATE_512) + 0.5, 0), []
+    def recogniser_distance(a: U8, b: U8, matrix: Any) -> float:
+        face, embeddings = own_face(apply(matrix, TEMPLATE_512) + 0.5, 0), []
         for picture in (a, b):
             frame = Frame(image_from_array(picture, "rgb"), 0, Fraction(1, 25), color=Color("rgb", True))
             chip = cut_chip(device.view(frame), face)
             if chip is None:
                 return float("nan")
-            found.append(network(chip))
-        return distance(*found)
+            embeddings.append(network(chip))
+        return distance(*embeddings)
 
-    made: dict[str, Distance] = {"identity": own}
+    distances: dict[str, Distance] = {"identity": recogniser_distance}
     if os.environ.get("RTFACE_METRIC_WEIGHTS"):
         from training.evaluation.edgeface import EdgeFace
 
         edge = EdgeFace()
-        made["edgeface"] = lambda a, b, matrix: edge.distance(cut(a, matrix, 512), cut(b, matrix, 512))
-    return made
+        distances["edgeface"] = lambda a, b, matrix: edge.distance(cut(a, matrix, 512), cut(b, matrix, 512))
+    return distances
 
 
 def measured(subject: Subject, protocol: str, judged: dict[str, Distance], work: Path) -> dict[str, Any]:
-    """The row of one person and protocol."""
+    """Measures a person by a protocol."""
     nothing = {"shipped": float("nan"), "own": 0.0, "flicker": 1.0, **dict.fromkeys(judged, 1.0)}
     row = {"clip": subject.clip.name, "protocol": protocol, "refused": subject.refused, **nothing}
     if subject.refused:
         return row
-    truth, how, film = film_of(subject.clip, protocol, work / "films", WARM)
+    truth, how, film = level_film(subject.clip, protocol, work / "films", WARM)
     coded, ruler = list(decoded(film, how.siting)), Ruler(truth)
-    films = [enhanced(film, work, how, options)[0] for options in ({}, {"person": (subject.name,)})]
-    shipped, own = (ruler.row(coded, frames) for frames in films)
-    row |= {"shipped": shipped["default"], "own": own["default"] - shipped["default"]}
-    row["flicker"] = own["flicker"] / shipped["flicker"]
+    films = [enhance(film, work, how, options)[0] for options in ({}, {"person": (subject.name,)})]
+    shipped, personal = (ruler.row(coded, frames) for frames in films)
+    row |= {"shipped": shipped["default"], "own": personal["default"] - shipped["default"]}
+    row["flicker"] = personal["flicker"] / shipped["flicker"]
     for name, judge in judged.items():
         far = [np.nanmean([judge(frames[n], truth.frames[n], truth.matrices[n])
-                           for n in range(WARM, len(truth.frames), EVERY)]) for frames in films]  # fmt: skip
+                           for n in range(WARM, len(truth.frames), IDENTITY_STEP)]) for frames in films]  # fmt: skip
         row[name] = float(far[1] / far[0])
     return row
 
@@ -178,7 +178,7 @@ def measured(subject: Subject, protocol: str, judged: dict[str, Distance], work:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown, one line a protocol: mean, median and worst of all people, those refused among them."""
+    """Formats a Markdown line per protocol: mean, median, worst of all people. Includes refused ones."""
     shares = [k for k in rows[0] if k not in ("clip", "protocol", "refused", "shipped", "own")]
     heads = [
         "protocol",
@@ -190,10 +190,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
     for protocol in dict.fromkeys(r["protocol"] for r in rows):
         part = [r for r in rows if r["protocol"] == protocol]
-        own = [r["own"] for r in part]
+        gains = [r["own"] for r in part]
         cells = [protocol, f"{len(part)} ({sum(bool(r['refused']) for r in part)})",
                  f"{np.nanmean([r['shipped'] for r in part]):+.2f}",
-                 f"{np.mean(own):+.2f}, {np.median(own):+.2f}, {min(own):+.2f}",
+                 f"{np.mean(gains):+.2f}, {np.median(gains):+.2f}, {min(gains):+.2f}",
                  *(f"×{np.mean([r[k] for r in part]):.2f}, ×{max(r[k] for r in part):.2f}"
                    for k in shares)]  # fmt: skip
         lines.append(" | ".join(cells))
@@ -213,7 +213,7 @@ def main() -> None:
     p.add_argument("--minutes", type=float, default=30.0, help="of training, at the most")
     p.add_argument("--json", type=Path)
     a = p.parse_args()
-    selection.LEAST = LEAST_TAKES
+    selection.MIN_TAKES = MIN_TAKES
     cv2.setNumThreads(1)
     a.work.mkdir(parents=True, exist_ok=True)
     os.environ["RTFACE_CONFIG_DIR"] = str(a.work.resolve() / f"learnt-{a.minutes:g}")
@@ -221,7 +221,7 @@ def main() -> None:
         protocols = [p.strip() for p in a.protocols.split(",") if p.strip()]
         for protocol in set(protocols) - set(PROTOCOLS):
             level(protocol)
-        subjects = [subject_of(path, a.work) for path in chosen(a.clips, a.people)]
+        subjects = [subject_of(path, a.work) for path in choose_clips(a.clips, a.people)]
         rows, judged = list[dict[str, Any]](), judges()
         for s in subjects:
             if not s.refused:

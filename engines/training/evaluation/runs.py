@@ -1,4 +1,4 @@
-"""Coded films, kept in a folder, and what rtface makes of them."""
+"""Caches coded films in a folder, and restores them by rtface."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from typing import Any
 
 from training.crop_space import U8
 from training.degradation.coded_film import Level, coded_film, decoded, level
-from training.evaluation.clip_protocols import PROTOCOLS, Clip, shot_of
-from training.evaluation.truths import Truth, halved
+from training.evaluation.clip_protocols import PROTOCOLS, Clip, degrade_clip
+from training.evaluation.truths import Truth, halve
 
 
-def film_of(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
-    """The truth of a level, how its film is coded, and the film, which the folder keeps.
+def level_film(source: Truth | Clip, name: str, folder: Path, first: int = 0) -> tuple[Truth, Level, Path]:
+    """Returns truth, level and cached coded film of a source.
 
     Args:
-        source: a portrait, or a clip: halved, or as it is for one of `clip_protocols.PROTOCOLS`.
-        name: the level's.
-        first: the first frame of a clip that is measured.
+        source: a portrait, or a clip: halved, or unchanged for `clip_protocols.PROTOCOLS`.
+        name: of the level.
+        first: first measured frame of a clip.
     """
     if isinstance(source, Clip) and name in PROTOCOLS:
-        shot = shot_of(source, name)
+        shot = degrade_clip(source, name)
         truth, how = Truth(source.name, shot.clean, shot.matrices, first), level("clean/0")
         return truth, how, film_file(replace(truth, frames=shot.seen), how, folder)
-    truth, how = replace(halved(source), first=first) if isinstance(source, Clip) else source, level(name)
+    truth, how = replace(halve(source), first=first) if isinstance(source, Clip) else source, level(name)
     if how.still:
         truth = replace(truth, frames=truth.frames[:1], matrices=truth.matrices[:1], first=0)
     return truth, how, film_file(truth, how, folder)
 
 
 def film_file(truth: Truth, how: Level, folder: Path) -> Path:
-    """The coded film of a truth in a folder, which keeps it by the content of all that makes it."""
+    """Codes a truth's film unless cached. The file name has a hash of inputs and code."""
     modules = Path(__file__).parents[1] / "degradation"
     code = b"".join((modules / name).read_bytes() for name in ("coded_film.py", "ycbcr.py"))
     key = _digest(*(f.tobytes() for f in truth.frames), astuple(how), code)
@@ -53,13 +53,13 @@ def _digest(*parts: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def enhanced(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
-    """The frames that ``rtface.run`` makes of a file, through a file without loss; and the gain in dB that its report
-    says is expected for the track that was seen most, 0 without one."""
+def enhance(film: Path, folder: Path, how: Level, options: dict[str, Any]) -> tuple[list[U8], float]:
+    """Restores a file by ``rtface.run``, through a lossless file. Also returns the report's expected gain in dB for the
+    longest track, 0 without one."""
     import rtface
 
     out = folder / ("out.png" if how.still else "out.mkv")
-    made = rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
-    longest = max(made.tracks, key=lambda track: track.frames, default=None)
+    report = rtface.run(film, out, overwrite=True, **({} if how.still else {"codec": "ffv1"}), **options)
+    longest = max(report.tracks, key=lambda track: track.frames, default=None)
     expected = longest.treatment.get("gain_db") if longest and longest.treatment.get("on") else None
     return list(decoded(out, how.siting)), expected or 0.0

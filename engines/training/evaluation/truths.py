@@ -1,13 +1,13 @@
-"""Truths: sharp portraits that move gently, and real clips, each at the size that is coded.
+"""Makes truths at the coded size: gently moving sharp portraits, and real clips.
 
 | kind | truth |
 | --- | --- |
-| ``portraits`` | a photograph of 512 px before a soft wall, made smaller by two or more, 24 frames, of which the last 12 are measured |
-| ``clips`` | a real clip halved by area, 40 frames; some are coded or soft themselves, mere smoothing looks good there, and a sharper answer counts as a loss |
+| ``portraits`` | a 512-px photograph on a soft background, reduced by two or more; 24 frames, the last 12 measured |
+| ``clips`` | a real clip halved by area, 40 frames; some are coded or soft, so that smoothing gains and sharpness loses |
 
-Each frame of a portrait is resampled once, from the photograph (bicubic samples half a pixel apart, averaged over the
-frame's pixel), so that the truth is as sharp as area reduction makes it. Portraits whose fine detail inside the oval
-is below `SHARP` are rejected.
+Each frame of a portrait is resampled once from the photograph (bicubic samples half a pixel apart, averaged over the
+frame's pixel), so that the truth is as sharp as after area reduction. Portraits with fine detail below `MIN_SHARPNESS`
+in the oval are rejected.
 """  # noqa: E501
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from training.evaluation.clip_protocols import Clip
 
 LUMA = np.array([0.299, 0.587, 0.114])
 FACE_BOX = (0.235, 0.265, 0.765, 0.92)
-"""x0, y0, x1, y1 of a face's box in its canonical crop, fractions of the side: means of what the tracker finds."""
+"""Mean x0, y0, x1, y1 of tracked face boxes in the canonical crop, fractions of the side."""
 WIDTH = 135.0
 FRAMES, WARM = 24, 12
-"""Frames of a portrait's film, and how many of them are not measured."""
+"""Frames of a portrait's film; unmeasured frames at its start."""
 REDUCTION = 2.0
-"""Least number of the photograph's pixels on a pixel of the truth."""
-SHARP = 4.0
-"""Least standard deviation of the truth's fine detail in code values of luma."""
-EDGE = 24
-"""Pixels of 512 along the photograph's border in which the wall takes over."""
-LEAST_PX = 384
+"""Minimum number of photograph pixels per pixel of the truth."""
+MIN_SHARPNESS = 4.0
+"""Minimum standard deviation of the truth's fine detail, code values of luma."""
+EDGE_PX = 24
+"""Width of the transition to the background along the photograph's border, pixels of 512."""
+MIN_PX = 384
 
 
 @dataclass
@@ -45,8 +45,8 @@ class Truth:
     Attributes:
         name: for the tables.
         frames: uint8 H×W×3 RGB.
-        matrices: 2×3 of every frame, 512-px canonical pixels → frame pixels, centres at integers.
-        first: number of the first frame that is measured.
+        matrices: 2×3 per frame, 512-px canonical → frame pixels, centres at integers.
+        first: first measured frame.
     """
 
     name: str
@@ -65,27 +65,27 @@ class Truth:
 
 
 def _pictures(faces: Iterable[Face], salt: str) -> list[Face]:
-    """One colour picture of each person, at least `LEAST_PX` px, in an order by hash that adding people keeps."""
+    """Picks a colour picture per person, of `MIN_PX` px or more. New people do not change the hash order."""
     first: dict[str, Face] = {}
-    for face in sorted((f for f in faces if f.px >= LEAST_PX and not f.gray), key=lambda f: f.path.name):
+    for face in sorted((f for f in faces if f.px >= MIN_PX and not f.gray), key=lambda f: f.path.name):
         first.setdefault(face.identity, face)
     return sorted(first.values(), key=lambda f: hashlib.sha256(f"rtface-native-{salt}:{f.identity}".encode()).digest())
 
 
 def people(faces: Sequence[Face], which: str) -> list[Face]:
-    """One picture of each person of "tuning" or "set-aside", in a fixed order."""
-    known, aside = split(list(faces))
-    return _pictures(known, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _pictures(aside, "set-aside")
+    """Picks a picture per person of "tuning" or "set-aside", in fixed order."""
+    candidates, aside = split(list(faces))
+    return _pictures(candidates, "tuning")[:TUNING_PEOPLE] if which == "tuning" else _pictures(aside, "set-aside")
 
 
 # --- portraits ---
 
 
 def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
-    """A film of one photograph; ``width`` of the face in pixels.
+    """Films a photograph; ``width`` of the face in pixels.
 
     Raises:
-        ValueError: the photograph has less than `REDUCTION` pixels on a pixel of such a film; a little less passes.
+        ValueError: the photograph has clearly fewer than `REDUCTION` pixels per pixel of the film.
     """
     picture = face.load()
     side = width / (FACE_BOX[2] - FACE_BOX[0])
@@ -95,7 +95,7 @@ def portrait(face: Face, width: float = WIDTH, frames: int = FRAMES) -> Truth:
 
 
 def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
-    """A canonical uint8 S×S×3 picture that moves gently; its crop has ``side`` px on the first frame."""
+    """Films a canonical uint8 S×S×3 picture with gentle motion. Its crop starts with ``side`` px."""
     size = _up(1.6 * side, 64), _up(1.25 * side, 32)
     rng = np.random.default_rng([5, int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)])
     speed, sway, pace = rng.normal(0, 0.0012, 2) * side, rng.uniform(0, 0.006) * side, rng.uniform(0.1, 0.45)
@@ -107,26 +107,26 @@ def film_of(picture: U8, name: str, side: float, frames: int = FRAMES) -> Truth:
     for t in range(frames):
         x, y = ((size[k] - 1) / 2 + _way(speed[k], sway, pace, phase[k], t) for k in (0, 1))
         matrix = similarity(side / 512 * float(np.exp(zoom * t)), float(angle + turn * t), (float(x), float(y)), 512)
-        truth.frames.append(resampled(picture, matrix, wall))
+        truth.frames.append(resample(picture, matrix, wall))
         truth.matrices.append(matrix)
     return truth
 
 
 def _way(speed: float, sway: float, pace: float, phase: float, t: int) -> float:
-    """Way of one coordinate from its start at frame ``t``."""
+    """Returns a coordinate's offset from its start at frame ``t``."""
     return float(speed * t + sway * (np.sin(pace * t + phase) - np.sin(phase)))
 
 
 def _up(pixels: float, step: int) -> int:
-    """The next multiple of a step: x264's macroblock tree does not repeat itself at some small sizes in between."""
+    """Rounds up to multiples of a step. x264's macroblock tree is not reproducible at some small sizes."""
     return step * int(np.ceil(max(pixels, 96) / step))
 
 
-def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
-    """A canonical picture over a ground of the frame's size, each pixel the mean of the picture over its area."""
+def resample(picture: U8, matrix: F64, ground: U8) -> U8:
+    """Renders a canonical picture over a background. Each pixel is the picture's mean over its area."""
     height, width = ground.shape[:2]
     source = len(picture)
-    step = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0])) * source / 512  # the picture's pixels a frame pixel
+    step = 1 / float(np.hypot(matrix[0, 0], matrix[1, 0])) * source / 512  # picture pixels per frame pixel
     dense = max(1, int(np.ceil(2 * step - 0.25)))  # samples along a side of a pixel
     m = matrix.copy()  # from the picture's pixels
     m[:, 2] += (m[:, 0] + m[:, 1]) * (512 / source - 1) / 2
@@ -134,7 +134,7 @@ def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
     m *= dense
     m[:, 2] += (dense - 1) / 2
     u, v = places(matrix, (width, height))
-    alpha = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / EDGE, 0, 1)[..., None]
+    alpha = np.clip(np.minimum(np.minimum(u, 511 - u), np.minimum(v, 511 - v)) / EDGE_PX, 0, 1)[..., None]
     x, y, w, h = cv2.boundingRect((alpha[..., 0] > 0).astype(np.uint8))
     m[:, 2] -= (x * dense, y * dense)
     big = cv2.warpAffine(picture, m, (w * dense, h * dense), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -145,7 +145,7 @@ def resampled(picture: U8, matrix: F64, ground: U8) -> U8:
 
 
 def places(matrix: F64, size: tuple[int, int]) -> tuple[F32, F32]:
-    """x and y in the 512-px canonical crop of every pixel of a frame, float32 H×W each."""
+    """Maps a frame's pixels to the 512-px canonical crop: x, y, float32 H×W."""
     inv = cv2.invertAffineTransform(matrix)
     y, x = np.mgrid[: size[1], : size[0]].astype(np.float32)
     u, v = (np.float32(r[0]) * x + np.float32(r[1]) * y + np.float32(r[2]) for r in inv)
@@ -153,29 +153,29 @@ def places(matrix: F64, size: tuple[int, int]) -> tuple[F32, F32]:
 
 
 def oval_of(matrix: F64, size: tuple[int, int]) -> F32:
-    """`crop_space.oval_mask` in a frame, float32 H×W, 0…1."""
+    """Warps `crop_space.oval_mask` to a frame, float32 H×W, 0…1."""
     u, v = places(matrix, size)
     return np.asarray(cv2.remap(oval_mask(512), u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT), np.float32)
 
 
-def fine(image: U8 | F32) -> F32:
-    """The fine detail of an RGB picture: its luma less a Gaussian of one pixel, code values."""
+def fine_detail(image: U8 | F32) -> F32:
+    """Extracts fine detail: luma less a Gaussian of one pixel, code values."""
     luma = np.asarray(image.astype(np.float32) @ LUMA.astype(np.float32), np.float32)
     return luma - np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.0), np.float32)
 
 
 def sharpness(truth: Truth) -> float:
-    """Standard deviation of the fine detail in the oval on the first measured frame, code values of luma."""
+    """Measures the deviation of fine detail in the first measured frame's oval."""
     image, matrix = truth.frames[truth.first], truth.matrices[truth.first]
     oval = oval_of(matrix, (image.shape[1], image.shape[0]))
-    return float(np.sqrt(np.average(fine(image) ** 2, weights=oval)))
+    return float(np.sqrt(np.average(fine_detail(image) ** 2, weights=oval)))
 
 
 # --- clips ---
 
 
-def halved(clip: Clip) -> Truth:
-    """The frames of a real clip, halved by area."""
+def halve(clip: Clip) -> Truth:
+    """Halves a real clip's frames by area."""
     height, width = (4 * (n // 4) for n in clip.clean[0].shape[:2])
     half = (width // 2, height // 2)
     small = [np.asarray(cv2.resize(f[:height, :width], half, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,1 +1,1 @@
-"""From a checkpoint to an engine folder: ONNX, golden crops, recipe, int8 ranges."""
+"""Exports checkpoints to engine folders: ONNX, golden crops, recipe, int8 ranges."""

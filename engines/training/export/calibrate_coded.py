@@ -1,10 +1,9 @@
-"""Measures ranges for int8 of the network for coded pictures: ``python -m training.export.calibrate_coded --pairs
-runs/coded``, after every export.
+"""Measures int8 ranges of the network for coded pictures.
 
-Runs training patches through the exported network in fp32 and writes ``int8.json`` beside it: for each convolution the
-range that holds 99.99 % of the input's values on every patch. What works at the full and at half the size of the
-picture stays exact: a correction of a good picture is a fraction of a code value, which 8 bits there would lose. So
-does what joins the levels below: 8 bits there cost a fifth of the gain.
+``python -m training.export.calibrate_coded --pairs runs/coded``, after every export, runs training patches through the
+exported network in fp32. It writes ``int8.json`` next to it: for each convolution the range with 99.99 % of the input's
+values on every patch. Layers at full and half size stay exact: a good picture's correction is a fraction of a code
+value, which 8 bits would lose. So do layers that join the levels below, where 8 bits cost a fifth of the gain.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ import torch
 
 from rtface.engine.coded_network import LIGHT, PATH
 from training.export.calibrate_int8 import bounds, show_inputs, write
-from training.loop.train_coded import UNKNOWN
+from training.loop.train_coded import UNKNOWN_SHARE
 from training.model.coded import step_planes
 
 EXACT = ("stem", "/head", "error", "up.0", "join.0", "dec.0", "up.1", "join.1", "down")
 
 
 def calibrate(network: Path, pairs: Path, count: int, seed: int) -> dict[str, Any]:
-    """What ``int8.json`` beside a network holds."""
+    """Returns the content of a network's ``int8.json``."""
     model: Any = ov.Core().read_model(network)
     names, which = show_inputs(model, EXACT)
     request: Any = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
-    ranges = np.zeros((len(names), 2))  # zero is inside: convolutions pad with it
+    ranges = np.zeros((len(names), 2))  # includes zero, with which convolutions pad
     r = np.random.default_rng(seed)
     shards = sorted(pairs.glob("*[0-9].npz"))
     for path in r.choice(np.array(shards), min(8, len(shards)), replace=False):
         with np.load(path) as data:
             for number in r.choice(len(data["seen"]), count // 8, replace=False):
                 steps = torch.from_numpy(data["steps"][number].astype(np.float32))[None]
-                steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN else steps
+                steps = torch.full_like(steps, np.nan) if r.uniform() < UNKNOWN_SHARE else steps
                 image = np.ascontiguousarray(data["seen"][number].transpose(2, 0, 1)[None], np.float32) / 255
                 request.infer({"image": image, "steps": step_planes(steps).numpy()})
                 for place, row in zip(which, ranges, strict=True):

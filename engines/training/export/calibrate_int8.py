@@ -1,11 +1,9 @@
 """Measures ranges for int8: ``python -m training.export.calibrate_int8 --engine rtface-s --pairs runs/pairs``.
 
-Runs training crops through the exported network in fp32, looks at the input of every convolution, and writes
-``int8.json`` beside the network: for each the range that holds 99.99 % of the values of every crop (the few beyond it
-are clipped; the range of all would be coarser for the rest). The goldens that these ranges hold are the ones that
-judge int8 on a user's machine. Pairs come from ``data.film_pairs``, which leaves out the people
-set aside unless ``--held-out`` is given.
-Repeat it after every export: the file names the weights that it belongs to, and is not used with others.
+Runs training crops through the exported network in fp32 and writes ``int8.json`` next to it: for each convolution the
+input range with 99.99 % of the values of every crop (outliers are clipped; the full range would be coarser). Goldens
+within these ranges judge int8 on users' machines. Pairs come from ``data.film_pairs``, which omits people set aside
+unless ``--held-out`` is given. Repeat it after every export: the file names its weights, and is not used with others.
 """
 
 from __future__ import annotations
@@ -29,28 +27,28 @@ from training.crop_space import F32, planes, whole
 from training.data.shards import Pairs
 from training.export.recipe_text import EXACT
 
-INSIDE = 0.9999
-"""Share of a crop's values that its range holds."""
+QUANTILE = 0.9999
+"""Quantile of a crop's values that bounds its range."""
 
-CLEAN = 8
-"""Of so many crops one is also shown as it was before it was degraded: sharp faces drive the networks further."""
+SHARP_STEP = 8
+"""Step between crops that are also shown undegraded: sharp faces give larger values."""
 
-MOST = 0.8
-"""Share of those whose values the ranges hold."""
+SHARP_SHARE = 0.8
+"""Share of undegraded crops within the ranges."""
 
-CLIPPED = 0.005
-"""Goldens of which more than this share of any convolution's input is clipped do not judge int8."""
+MAX_CLIPPED = 0.005
+"""Maximum clipped share of any convolution's input for goldens that judge int8."""
 
 
 def show_inputs(model: Any, exact: tuple[str, ...]) -> tuple[list[str], list[int]]:
-    """Makes a network give the inputs of its convolutions, too, but for those whose names hold one of ``exact``: the
-    names of the convolutions, and the number of the output that is the input of each."""
-    found = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
-    names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in found]
+    """Adds convolution inputs to a network's outputs. Skips names that contain one of ``exact``. Returns names of the
+    convolutions and the output index of each one's input."""
+    convolutions = [op for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
+    names = [op.get_friendly_name().removesuffix("/WithoutBiases") for op in convolutions]
     learnt = [i for i, name in enumerate(names) if not any(part in name for part in exact)]
-    sources = [found[i].input_value(0) for i in learnt]
+    sources = [convolutions[i].input_value(0) for i in learnt]
     keys = [(s.get_node().get_friendly_name(), s.get_index()) for s in sources]
-    # Convolutions that share an input share an output, and one may read what is an output already.
+    # Convolutions with a common input share an output, which may exist already.
     model.add_outputs([sources[keys.index(k)] for k in dict.fromkeys(keys)])
     shown = [result.input_value(0) for result in model.get_results()]
     places = {(s.get_node().get_friendly_name(), s.get_index()): i for i, s in enumerate(shown)}
@@ -58,63 +56,64 @@ def show_inputs(model: Any, exact: tuple[str, ...]) -> tuple[list[str], list[int
 
 
 class Probe:
-    """A network that also gives the input of each of its learnt convolutions."""
+    """A network that also outputs its learnt convolutions' inputs."""
 
     def __init__(self, folder: Path) -> None:
         self.recipe = load_recipe(folder / "recipe.toml")
         model: Any = read_network(self.recipe, "f32")
-        # Those that stay exact cost next to nothing.
+        # Exact ones cost almost nothing.
         self.names, self.which = show_inputs(model, EXACT)
         self.request: Any = (
             ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
         )
 
     def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
-        """As a plan of the run time."""
+        """Runs like a plan of rtface."""
         self.request.infer(dict(inputs))
         for name, value in outputs.items():
             value[:] = self.request.get_tensor(name).data
 
     def __call__(self, crop: F32, following: F32 | None = None) -> Iterator[list[F32]]:
-        """float32 3×S×S, 0..1 → the input of every convolution, in the order of ``names``; views until the next.
+        """Yields convolution inputs for float32 3×S×S, 0..1, in the order of ``names``.
 
-        A network with memory is also shown ``following`` (else the same again), knowing what it made of the first.
+        They are views, valid until the next step. A network with memory also sees ``following`` (default: the crop
+        again) with the memory of the first.
         """
-        known: Restored[F32] | None = None
+        memory: Restored[F32] | None = None
         steps = (crop,) if not self.recipe.recurrent else (crop, crop if following is None else following)
         plan: Any = self
         restorer = CropRunner(self.recipe, plan)
         for shown in steps:
             if self.recipe.recurrent:
-                # On a first frame the run time gives zeros. Nothing comes of them, so they must not widen the ranges.
-                known = known or Restored(shown[None], [first(self.recipe, shown)])
-                known = restorer.restore(shown[None], known)
+                # A run passes zeros on a first frame. They have no effect, so they must not widen the ranges.
+                memory = memory or Restored(shown[None], [first(self.recipe, shown)])
+                memory = restorer.restore(shown[None], memory)
             else:
                 restorer.restore(shown[None])
             yield [self.request.get_output_tensor(i).data for i in self.which]
 
 
 def first(recipe: Recipe, crop: F32) -> FaceMemory:
-    """A memory that is the crop itself."""
+    """Returns a memory of the crop itself."""
     seen = shrunk(crop, recipe.region, recipe.shrink)
     state = np.zeros(recipe.memory.shape, np.float32) if recipe.memory and recipe.memory.shape else None
     return FaceMemory(seen, state)
 
 
 def bounds(values: F32) -> tuple[float, float]:
-    """The range that holds ``INSIDE`` of the values on either side."""
+    """Returns the range between the ``QUANTILE`` quantiles on either side."""
     flat = values.ravel()
-    low, high = int((1 - INSIDE) * (flat.size - 1)), int(np.ceil(INSIDE * (flat.size - 1)))
+    low, high = int((1 - QUANTILE) * (flat.size - 1)), int(np.ceil(QUANTILE * (flat.size - 1)))
     ordered: npt.NDArray[np.float32] = np.partition(flat, (low, high))
     return float(ordered[low]), float(ordered[high])
 
 
 def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any]:
-    """What ``int8.json`` holds, for the engine in ``folder``."""
+    """Returns the content of ``int8.json`` for the engine in ``folder``."""
     probe = Probe(folder)
     data = Pairs(pairs, probe.recipe.input.size)
     numbers = np.random.default_rng(seed).choice(len(data.index), count, replace=False)
-    ranges = np.zeros((len(probe.names), 2))  # zero is inside: convolutions pad with it
+    ranges = np.zeros((len(probe.names), 2))  # includes zero, with which convolutions pad
     sharp: list[list[tuple[float, float]]] = []
     for place, number in enumerate(numbers):
         truth, seen = data.get(int(number))
@@ -122,12 +121,12 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
             for row, values in zip(ranges, inputs, strict=True):
                 low, high = bounds(values)
                 row[:] = min(row[0], low), max(row[1], high)
-        if place % CLEAN == 0:
+        if place % SHARP_STEP == 0:
             sharp += [[bounds(v) for v in inputs] for inputs in probe(planes(whole(truth, probe.recipe.input.size)))]
-    # The farthest of them would make the ranges several times as wide, and coarser for everything else.
-    low, high = np.quantile(sharp, 1 - MOST, 0)[:, 0], np.quantile(sharp, MOST, 0)[:, 1]
+    # The extremes would make the ranges several times as wide, and coarser for other values.
+    low, high = np.quantile(sharp, 1 - SHARP_SHARE, 0)[:, 0], np.quantile(sharp, SHARP_SHARE, 0)[:, 1]
     ranges[:, 0], ranges[:, 1] = np.minimum(ranges[:, 0], low), np.maximum(ranges[:, 1], high)
-    held: list[int] = []
+    judging: list[int] = []
     goldens = np.load(folder / "golden.npz")
     for number, golden in enumerate(goldens["crops"]):
         steps = [golden, goldens["next_crops"][number]] if probe.recipe.recurrent else [golden]
@@ -135,11 +134,11 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
         worst = max(float(np.mean((v < low) | (v > high)))
                     for inputs in probe(*steps) for v, (low, high) in zip(inputs, ranges, strict=True))  # fmt: skip
         print(f"golden {number}: {worst:.2%} clipped where most is")
-        if worst <= CLIPPED:
-            held.append(number)
+        if worst <= MAX_CLIPPED:
+            judging.append(number)
     return {
         "weights": hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest(),
-        "crops": held,
+        "crops": judging,
         "convolutions": [
             {"name": name, "low": round(float(low), 5), "high": round(float(high), 5)}
             for name, (low, high) in zip(probe.names, ranges, strict=True)
@@ -147,10 +146,10 @@ def calibrate(folder: Path, pairs: Path, count: int, seed: int) -> dict[str, Any
     }
 
 
-def write(path: Path, found: dict[str, Any]) -> None:
-    """Writes a calibration, a line for each convolution."""
-    rows = ",\n  ".join(json.dumps(c) for c in found.pop("convolutions"))
-    path.write_text(f'{{{json.dumps(found)[1:-1]},\n "convolutions": [\n  {rows}]}}\n', encoding="utf-8")
+def write(path: Path, calibration: dict[str, Any]) -> None:
+    """Writes a calibration, one line per convolution."""
+    rows = ",\n  ".join(json.dumps(c) for c in calibration.pop("convolutions"))
+    path.write_text(f'{{{json.dumps(calibration)[1:-1]},\n "convolutions": [\n  {rows}]}}\n', encoding="utf-8")
 
 
 def main() -> None:

@@ -1,8 +1,7 @@
-"""Checkpoint → ``engines/shipped/coded/model.onnx``: ``python -m training.export.export_coded --checkpoint
-runs/coded-net/coded-best.pt``.
+"""Exports a checkpoint to ``engines/shipped/coded/model.onnx``.
 
-The averaged weights are stored as fp16, as those of the engines; height and width stay free. The SHA-256 that is
-printed belongs into `rtface.engine.coded_network`.
+``python -m training.export.export_coded --checkpoint runs/coded-net/coded-best.pt`` stores averaged weights as fp16,
+like those of engines; height and width stay free. Copy the printed SHA-256 to `rtface.engine.coded_network`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ SIDES = (("image", 1), ("steps", CELL), ("correction", 1), ("errors", CELL))
 
 
 def load(checkpoint: Path, *, small: bool = False) -> CodedNet:
-    """The averaged weights of a checkpoint, rounded as they are stored."""
+    """Loads a checkpoint's averaged weights, rounded as stored."""
     net = CodedNet(*((SMALL_WIDTHS, SMALL_BLOCKS) if small else (WIDTHS, BLOCKS)))
     state = torch.load(checkpoint, map_location="cpu")["ema"]
     net.load_state_dict({k: v.half().float() if v.numel() > 16 else v for k, v in state.items()})
@@ -31,7 +30,7 @@ def load(checkpoint: Path, *, small: bool = False) -> CodedNet:
 
 
 def export(checkpoint: Path, out: Path, *, small: bool = False) -> str:
-    """Writes the network, whole or not at all; returns its SHA-256.
+    """Writes the network atomically. Returns its SHA-256.
 
     Raises:
         RuntimeError: ONNX Runtime's answers differ from torch's.
@@ -48,8 +47,8 @@ def export(checkpoint: Path, out: Path, *, small: bool = False) -> str:
         given = {"image": torch.rand(1, 3, h, w), "steps": torch.rand(1, 2, h // CELL, w // CELL)}
         with torch.no_grad():
             wanted = net(*given.values())
-        found = session.run(None, {name: value.numpy() for name, value in given.items()})
-        worst = max(float(np.abs(a.numpy() - np.asarray(b)).max()) for a, b in zip(wanted, found, strict=True))
+        actual = session.run(None, {name: value.numpy() for name, value in given.items()})
+        worst = max(float(np.abs(a.numpy() - np.asarray(b)).max()) for a, b in zip(wanted, actual, strict=True))
         if not worst < 2e-3:
             raise RuntimeError(f"ONNX differs from torch by {worst}")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Checkpoint → package: ``python -m training.export.export_engine --checkpoint runs/s/last.pt --engine rtface-s --out
-engines/shipped/rtface-s``.
+"""Exports a checkpoint to an engine folder.
 
-The averaged weights become an ONNX file whose initialisers are stored as fp16 and cast to fp32 by the graph, so that
-every backend loads it; the golden outputs come from the torch fp32 model with those same fp16-rounded weights. Each
-file is written beside its place and moved there at the end, the recipe last.
+``python -m training.export.export_engine --checkpoint runs/s/last.pt --engine rtface-s --out engines/shipped/rtface-s``
+writes averaged weights to an ONNX file. Its graph casts fp16 initialisers to fp32, so that every backend loads it.
+Golden outputs come from the torch fp32 model with the same fp16-rounded weights. Files are written next to their places
+and moved at the end, the recipe last.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from training.export.golden_crops import as_floats, golden_crops, in_steps
 from training.export.recipe_text import CONTROLLED, GRID, VERSION, memory_text, recipe_text
 from training.loop.initial_weights import HALF, weights
 from training.model.networks import DAMPING, Medium, Small, Whole, build
-from training.model.recurrence import STATE, Past, opening
+from training.model.recurrence import STATE_CHANNELS, Past, empty_past
 
 NAMES = ("rtface-s", "rtface-m", "rtface-m-vivid")
-FP16 = 55.0
-"""dB that the network must reach in fp16 throughout."""
+MIN_FP16_DB = 55.0
+"""Minimum dB of the network in fp16 throughout."""
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store float32 initialisers of more than 16 values as fp16 followed by a Cast to float32, equal ones once;
-    shape-infers nothing.
+    """Stores float32 initialisers as fp16 with a Cast to float32.
 
-    The places of ``recurrence.Carry`` stay as they are: rounded, they would be off by a twentieth of a pixel.
+    Affects those of more than 16 values; equal ones are stored once. Infers no shapes. ``recurrence.Carry`` keeps its
+    positions, which rounding would shift by a twentieth of a pixel.
     """
     graph = model.graph
     exact = {name for node in graph.node if "/carry/" in node.name for name in node.input}
@@ -69,15 +69,15 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, float]:
-    """Write ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``; returns a few figures.
+    """Writes ``model.onnx``, ``golden.npz`` and ``recipe.toml`` into ``out``. Returns a few figures.
 
     ``engine`` is one of `NAMES`.
     """
     state = weights(checkpoint)
     memory = any(name.startswith("core.trust.") for name in state)
     net = build(engine, memory=memory, like=state)
-    own = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
-    net.load_state_dict(own)
+    rounded = {k: state[k].half().float() if state[k].numel() > 16 else state[k] for k in net.state_dict()}
+    net.load_state_dict(rounded)
     net.core.damping = DAMPING
     whole = Whole(net).eval()
     size = net.size
@@ -87,7 +87,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     past = [2, 3, *reversed(roi(GRID)[2:])]
     shapes = {"crop": [2, 3, h, w]}
     if memory:
-        shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE, past[2] // 8, past[3] // 8]}
+        shapes |= {"past": past, "known": [2, 1, 1, 1], "state": [2, STATE_CHANNELS, past[2] // 8, past[3] // 8]}
         shapes |= {"shrunk": past} if size != GRID else {}
     if engine in CONTROLLED:
         shapes["fidelity"] = [2, 1]
@@ -122,7 +122,7 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
     if not plan.worst < 2e-3:
         raise RuntimeError(f"ONNX differs from torch by {plan.worst}")
     safe = in_half(net, crops)
-    if safe < FP16:
+    if safe < MIN_FP16_DB:
         raise RuntimeError(f"in fp16 it reaches {safe:.1f} dB only: TensorRT would have to keep layers in fp32")
     golden = out / "golden.npz.tmp"
     with golden.open("wb") as f:
@@ -140,13 +140,13 @@ def export(checkpoint: Path, engine: str, out: Path, data: str) -> dict[str, flo
 
 
 def in_half(net: Small | Medium, crops: U8) -> float:
-    """Worst PSNR in dB of what the network makes of crops in fp16 throughout, against fp32: whether its activations fit
-    into the 65,504 that fp16 holds, as TensorRT runs it."""
+    """Returns the worst PSNR in dB of fp16 throughout against fp32. It shows whether activations fit into fp16's
+    65,504, as TensorRT needs."""
     x, y, w, h = roi(net.size)
     given = torch.from_numpy(as_floats(crops))[:, :, y : y + h, x : x + w]
     past = None
     if net.core.trust is not None:
-        past = opening(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
+        past = empty_past(F.interpolate(given, size=roi(GRID)[3:1:-1], mode="area"))
         past = Past(past.picture, torch.ones_like(past.known), past.state)
     halved = None if past is None else Past(*(part.half() for part in past))
     with torch.no_grad():
@@ -155,7 +155,7 @@ def in_half(net: Small | Medium, crops: U8) -> float:
 
 
 class Both:
-    """A plan of the run time that answers with torch, and looks how far ONNX Runtime is from that."""
+    """An rtface plan that answers with torch, and compares ONNX Runtime."""
 
     identity: Any = None
 
@@ -165,14 +165,14 @@ class Both:
 
     def run(self, inputs: Mapping[str, F32], outputs: Mapping[str, F32]) -> None:
         with torch.no_grad():
-            found = self.whole(**{name: torch.from_numpy(v) for name, v in inputs.items()})
-        ours = [found.numpy()] if isinstance(found, torch.Tensor) else [t.numpy() for t in found]
-        theirs = self.session.run(None, dict(inputs))
-        for port, a, b in zip(self.session.get_outputs(), ours, theirs, strict=True):
+            output = self.whole(**{name: torch.from_numpy(v) for name, v in inputs.items()})
+        wanted = [output.numpy()] if isinstance(output, torch.Tensor) else [t.numpy() for t in output]
+        actual = self.session.run(None, dict(inputs))
+        for port, a, b in zip(self.session.get_outputs(), wanted, actual, strict=True):
             self.worst = max(self.worst, float(np.abs(a - b).max()))
             outputs[port.name][:] = a
         several = self.session.run(None, {name: np.repeat(v, 2, 0) for name, v in inputs.items()})
-        self.worst = max(self.worst, *(float(np.abs(a - b[1:]).max()) for a, b in zip(ours, several, strict=True)))
+        self.worst = max(self.worst, *(float(np.abs(a - b[1:]).max()) for a, b in zip(wanted, several, strict=True)))
 
     def close(self) -> None:
         pass

@@ -1,9 +1,8 @@
-"""dlib's face recognition network → ``engines/shipped/persons/model.onnx``: ``RTFACE_METRIC_WEIGHTS=DIR python -m
-training.export.export_persons``.
+"""Exports dlib's face recognition network to ``engines/shipped/persons/model.onnx``.
 
-The network is King's (see `training.losses.identity`); its weights are CC0-1.0. Filters are stored as int8 with one
-scale for each output channel, which divides the file by four; the arithmetic stays float32. The SHA-256 that is printed
-belongs into `rtface.persons.network`.
+``RTFACE_METRIC_WEIGHTS=DIR python -m training.export.export_persons``. The network is King's (see
+`training.losses.identity`); its weights are CC0-1.0. Filters are stored as int8 with a scale per output channel, which
+quarters the file; arithmetic stays float32. Copy the printed SHA-256 to `rtface.persons.network`.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class _Graph:
         return name
 
     def filters(self, name: str, value: F32, *, axis: int) -> str:
-        """A tensor as int8 with a scale for each index of ``axis``."""
+        """Stores a tensor as int8 with a scale per index of ``axis``."""
         others = tuple(k for k in range(value.ndim) if k != axis)
         scale = np.maximum(np.abs(value).max(axis=others), 1e-12) / 127
         shape = [-1 if k == axis else 1 for k in range(value.ndim)]
@@ -53,7 +52,7 @@ class _Graph:
         )
 
     def convolve(self, number: int, x: str, weights: tuple[F32, F32], stride: int = 1) -> str:
-        """dlib pads by half the kernel, but not at all where it strides."""
+        """Adds a convolution. dlib pads by half the kernel, but not with a stride."""
         kernel = weights[0].shape[2]
         pad = 0 if stride > 1 else kernel // 2
         w = self.filters(f"filters_{number}", weights[0], axis=0)
@@ -62,10 +61,10 @@ class _Graph:
 
 
 def build(data: bytes) -> onnx.ModelProto:
-    """The network of dlib's file: ``chip`` 1×3×150×150 RGB 0…1 → ``embedding`` 1×128.
+    """Builds dlib's network: ``chip`` 1×3×150×150 RGB 0…1 → ``embedding`` 1×128.
 
     Raises:
-        ValueError: the bytes are something else.
+        ValueError: the bytes are no such file.
     """
     convolutions, last = read_dlib(data)
     g = _Graph()
@@ -83,15 +82,15 @@ def build(data: bytes) -> onnx.ModelProto:
         if halves:
             skip = g.add("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
             side, skipped = (side - 3) // 2 + 1, side // 2
-        # Where two sizes or numbers of channels meet, dlib fills the smaller one with zeros.
+        # dlib pads the smaller size or channel count with zeros.
         out = two[0].shape[0]
         largest, width = max(side, skipped), max(out, channels)
         y = _filled(g, f"y{number}", y, (out, side), (width, largest))
         skip = _filled(g, f"skip{number}", skip, (channels, skipped), (width, largest))
         x, side, channels = g.add("Relu", [g.add("Add", [y, skip])]), largest, width
     x = g.add("Flatten", [g.add("GlobalAveragePool", [x])])
-    found = g.add("MatMul", [x, g.filters("last", last, axis=1)])
-    g.nodes.append(helper.make_node("Identity", [found], ["embedding"]))
+    embedding = g.add("MatMul", [x, g.filters("last", last, axis=1)])
+    g.nodes.append(helper.make_node("Identity", [embedding], ["embedding"]))
     graph = helper.make_graph(
         g.nodes,
         "persons",

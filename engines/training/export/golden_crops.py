@@ -1,4 +1,4 @@
-"""The golden crops: inputs whose restored outputs must be the same on every machine."""
+"""Makes golden crops: inputs with the same outputs on every machine."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ ASTRONAUT_POINTS = np.array(
 
 
 def astronaut() -> tuple[U8, Any]:
-    """scikit-image's public-domain portrait (uint8 512×512×3 RGB) and its matrix from the 512-px canonical crop."""
+    """Returns scikit-image's public-domain portrait, uint8 512×512×3 RGB. Also its matrix from the 512-px crop."""
     from skimage import data
 
     return np.asarray(data.astronaut(), np.uint8), fit(TEMPLATE_512, ASTRONAUT_POINTS)
 
 
 def golden_crops(size: int, following: bool = False) -> U8:
-    """N×size×size×3 uint8 RGB: the astronaut clean and degraded in several ways, and one synthetic pattern.
+    """Returns the astronaut, clean and degraded, and a synthetic pattern.
 
-    ``following``: the same a frame later, turned and shifted a little, with other noise.
+    uint8 N×size×size×3 RGB. ``following``: a frame later, slightly turned and shifted, with other noise.
     """
     picture, matrix = astronaut()
     if following:
@@ -51,10 +51,10 @@ def golden_crops(size: int, following: bool = False) -> U8:
 
 
 def as_floats(crops: U8) -> F32:
-    """uint8 N×S×S×3 → float32 N×3×S×S, 0..1."""
+    """Converts uint8 N×S×S×3 to float32 N×3×S×S, 0..1."""
     return np.stack([planes(crop) for crop in crops])
 
 
 def in_steps(restored: F32, crops: U8) -> Any:
-    """How far pictures N×3×S×S of 0..1 are from their crops N×S×S×3, int16 in half code values: that packs best."""
+    """Returns differences from crops as int16 half code values, which compress best. Pictures: N×3×S×S, 0..1."""
     return np.rint((restored - as_floats(crops)) * GOLDEN_STEPS).astype(np.int16)

@@ -1,4 +1,4 @@
-"""The recipe of an exported engine, as text."""
+"""Writes the recipe of an exported engine."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from training.crop_space import roi
 
 VERSION = "0.4.0"
 GRID = 256
-"""Side of the crop on which both networks remember."""
+"""Side of the crop that both networks remember."""
 MAPS = (48, 44)
 """Rows and columns of the heads' maps."""
 EXACT = ("/spread", "/enlarge", "/carry", "/low", "/mid_band", "/trust/Conv", "/recall", "/expect", "/sure",
          "/head_motion", "/unpatterned")  # fmt: skip
-"""In the names of convolutions that stay as they are: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
+"""Parts of names of convolutions without int8: those with fixed weights (``layers.Spread``, ``layers.Enlarge``,
 ``layers.LowPass``, ``layers.MidBand``, ``layers.Unpatterned``, ``recurrence.Carry``, the rule of
-``recurrence.Trust``), and those that work on the state of ``recurrence.Align``, which two frames do not show."""
+``recurrence.Trust``), and those on the state of ``recurrence.Align``, which two frames do not show."""
 CONTROLLED = ("rtface-m-vivid",)
-"""Engines whose network has the input ``fidelity``."""
+"""Engines with the input ``fidelity``."""
 PSNR = {"f32": 55.0, "bf16": 38.0, "fp16": 45.0, "int8": 32.0}
-"""What the goldens must reach on each backend: far above a broken plan, far below what was measured."""
+"""Minimum PSNR of goldens per precision: far above a broken plan, far below measurements."""
 
 
 def recipe_text(engine: str, size: int, size_bytes: int, digest: str, parameters: int, data: str) -> str:
-    """The recipe as TOML."""
+    """Formats the recipe as TOML."""
     grade = {
         "rtface-s": "small: real time beside anything else", "rtface-m": "medium: finer detail for larger faces",
         "rtface-m-vivid": "medium and vivid: sharper, and more of it invented",
@@ -84,7 +84,7 @@ int8 = {PSNR["int8"]}
 
 
 def memory_text(size: int, state: list[int]) -> str:
-    """The recipe's section for a network with memory; ``state``: the shape of its own state."""
+    """Formats the recipe's memory section; ``state``: shape of the state."""
     return f"""
 [memory]
 shape = {state}

@@ -1,8 +1,8 @@
-"""Weights between two networks: ``python -m training.loop.average engines/shipped/rtface-s runs/s/last.pt --out s.pt``.
+"""Averages two networks' weights: ``python -m training.loop.average OLD NEW --out s.pt``.
 
-A network that was trained on for another kind of film, averaged with the one it came from, keeps what that could do and
-most of what is new (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). ``--keep`` names parts that stay
-those of the first. With ``--into ENGINE`` (``rtface-m`` contains ``rtface-s``) the result is that engine with these.
+A network fine-tuned for another kind of film, averaged with its original, keeps the old abilities and most of the new
+(Wortsman et al., "Robust fine-tuning of zero-shot models", 2022). ``--keep`` names parts that keep the old weights.
+With ``--into ENGINE`` (``rtface-m`` contains ``rtface-s``), the result is that engine with these weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.loop.initial_weights import weights
 
 
 def between(old: Mapping[str, Tensor], new: Mapping[str, Tensor], share: float, keep: str = "") -> dict[str, Tensor]:
-    """The weights of ``old`` moved by ``share`` (0…1) towards ``new``; those with ``keep`` in their names are not."""
+    """Moves weights of ``old`` by ``share`` (0…1) towards ``new``. Names with ``keep`` stay."""
     return {k: v if keep and keep in k else torch.lerp(v, new[k], share) for k, v in old.items()}
 
 

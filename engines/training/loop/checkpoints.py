@@ -1,4 +1,4 @@
-"""Checkpoints: averaged weights, and what a run continues from."""
+"""Saves and restores checkpoints, with averaged weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 
 
 class Ema:
-    """Exponential moving average of the weights, with a short memory in the beginning."""
+    """An exponential moving average of weights, shorter at the start."""
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.decay, self.n = decay, 0
@@ -26,7 +26,7 @@ class Ema:
 
     @contextmanager
     def used(self, net: nn.Module) -> Iterator[None]:
-        """Inside, ``net`` has the averaged weights."""
+        """Gives ``net`` the averaged weights inside the context."""
         live = {k: v.clone() for k, v in net.state_dict().items()}
         net.load_state_dict(self.weights)
         try:
@@ -36,15 +36,15 @@ class Ema:
 
 
 def save(path: Path, net: nn.Module, opt: Any, ema: Ema, **more: Any) -> None:
-    """Writes a checkpoint, whole or not at all; ``more`` is given back by ``resume``."""
+    """Writes a checkpoint atomically; ``resume`` returns ``more``."""
     work = path.with_suffix(".tmp")
     torch.save({"net": net.state_dict(), "opt": opt.state_dict(), "ema": ema.weights, "ema_n": ema.n, **more}, work)
     work.replace(path)
 
 
 def resume(path: Path, net: nn.Module, opt: Any, ema: Ema) -> dict[str, Any]:
-    """Puts network, optimiser and average back to where a checkpoint left them; the rest of it, nothing where there is
-    none."""
+    """Restores network, optimiser and average from a checkpoint. Returns its other values; an empty dict without a
+    file."""
     if not path.exists():
         return {}
     c: dict[str, Any] = torch.load(path, map_location="cpu")

@@ -1,9 +1,9 @@
 """Revives dead channels: units whose ReLU never fires.
 
-Muon's steps have the same size however small the gradient is, and drive many of the ReLUs between a block's two
-convolutions below zero for every face: after 7,900 steps 399 of the 1,120 channels of ``rtface-s`` were dead, in one
-block 88 of 96. A dead channel gets no gradient and stays so. Here it starts anew: a fresh filter in front, zeros
-behind, so that the network's answers do not change by it.
+Muon's step size does not depend on the gradient's, which drives many ReLUs between a block's two convolutions below
+zero for all faces: after 7,900 steps 399 of the 1,120 channels of ``rtface-s`` were dead, in one block 88 of 96. A dead
+channel gets no gradient and stays dead. It is reset here: a fresh filter before it and zeros after it, so that the
+network's answers do not change.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from training.model.layers import Block
 
 @torch.no_grad()
 def dead_channels(net: nn.Module, run: Any) -> dict[str, Tensor]:
-    """Channels of every ``Block`` whose ReLU stayed at zero while ``run()`` showed the network faces: bool C each."""
+    """Finds channels of each ``Block`` with ReLUs at zero during ``run()``: bool C."""
     highest: dict[str, Tensor] = {}
     hooks: list[Any] = []
     for name, block in net.named_modules():
-        if isinstance(block, Block) and block.a.weight.requires_grad:  # what is frozen would gain nothing
+        if isinstance(block, Block) and block.a.weight.requires_grad:  # frozen blocks would gain nothing
 
             def look(_: nn.Module, __: Any, out: Tensor, name: str = name) -> None:
                 top = out.float().amax((0, 2, 3))
@@ -39,9 +39,9 @@ def dead_channels(net: nn.Module, run: Any) -> dict[str, Tensor]:
 def revive(
     net: nn.Module, optimiser: torch.optim.Optimizer, averaged: dict[str, Tensor], dead: dict[str, Tensor]
 ) -> int:
-    """Starts dead channels anew in the network and its averaged weights; what the optimiser knew of them is dropped.
+    """Resets dead channels in network, averaged weights and optimiser state.
 
-    Returns how many there were.
+    Returns their number.
     """
     blocks = dict(net.named_modules())
     for name, mask in dead.items():

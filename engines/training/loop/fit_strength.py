@@ -1,9 +1,9 @@
 """Fits `rtface.analysis.treatment.predicted`: ``python -m training.loop.fit_strength strength.json …``.
 
-The strength is linear in what is known before the engine is asked (`FEATURES`). It is fitted on rows of
-``training.data.strength_samples`` for the mean gain in dB over all of them, with a loss in dB counted `HARM` times; the
-engine's gain in dB likewise by least squares. Figures are for people who were left out of the fit, in eight folds. The
-coefficients that are printed belong into `rtface.analysis.treatment`.
+The strength is linear in features known before the engine runs (`FEATURES`). The fit maximises the mean gain in dB on
+rows of ``training.data.strength_samples``, with losses counted `HARM` times. The engine's gain in dB is fitted by least
+squares. Figures are for people left out of the fit, in eight folds. Copy the printed coefficients to
+`rtface.analysis.treatment`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from rtface.analysis.treatment import MAX_STRENGTH, features
 
 HARM = 4.0
 FLOOR = 0.1
-"""Squared error in code values that is added to both sides of a gain: what rounding costs."""
+"""Squared rounding error in code values, added to both sides of a gain."""
 FOLDS, STEPS = 8, 400
 
 
 def gains(s: Tensor, rows: Tensor) -> Tensor:
-    """dB gained with strengths ``s``; rows: ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩ and the number of samples."""
+    """Computes dB gained with strengths ``s``. Rows: ⟨d, w⟩, ⟨d, d⟩, ⟨w, w⟩, number of samples."""
     floor = FLOOR * rows[:, 3]
     after = rows[:, 2] - 2 * s * rows[:, 0] + s * s * rows[:, 1]
     return 10 * torch.log10((rows[:, 2] + floor) / (after.clamp(min=0) + floor))
 
 
 def fitted(x: Tensor, rows: Tensor) -> Tensor:
-    """Coefficients of the strength."""
+    """Fits coefficients of the strength."""
     w = torch.zeros(x.shape[1], requires_grad=True)
     with torch.no_grad():
         w[0] = 0.5
@@ -57,14 +57,14 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("rows", type=Path, nargs="+")
     a = p.parse_args()
-    found: list[Any] = [r for path in a.rows for r in json.loads(path.read_text(encoding="utf-8"))]
-    found = [r for r in found if r["engine_products"][1] > 1]
-    x = torch.tensor(np.array([features(Analysis(**r["analysis"]), r["px"]) for r in found]), dtype=torch.float32)
-    rows = torch.tensor(np.array([[*r["engine_products"], r["samples"]] for r in found]), dtype=torch.float32)
-    first = torch.tensor(np.array([[*r["first_products"], r["samples"]] for r in found]), dtype=torch.float32)
-    fold = torch.tensor([int(hashlib.md5(r["person"].encode()).hexdigest(), 16) % FOLDS for r in found])
-    told = torch.zeros(len(found))
-    expected = torch.zeros(len(found))
+    samples: list[Any] = [r for path in a.rows for r in json.loads(path.read_text(encoding="utf-8"))]
+    samples = [r for r in samples if r["engine_products"][1] > 1]
+    x = torch.tensor(np.array([features(Analysis(**r["analysis"]), r["px"]) for r in samples]), dtype=torch.float32)
+    rows = torch.tensor(np.array([[*r["engine_products"], r["samples"]] for r in samples]), dtype=torch.float32)
+    first = torch.tensor(np.array([[*r["first_products"], r["samples"]] for r in samples]), dtype=torch.float32)
+    fold = torch.tensor([int(hashlib.md5(r["person"].encode()).hexdigest(), 16) % FOLDS for r in samples])
+    strength = torch.zeros(len(samples))
+    expected = torch.zeros(len(samples))
 
     def gain_fit(x: Tensor, s: Tensor, g: Tensor) -> Tensor:
         y = torch.cat([s[:, None] * x, s[:, None] ** 2], 1)
@@ -75,21 +75,21 @@ def main() -> None:
 
     for k in range(FOLDS):
         w = fitted(x[fold != k], rows[fold != k])
-        told[fold == k] = (x[fold == k] @ w).clamp(0, MAX_STRENGTH)
+        strength[fold == k] = (x[fold == k] @ w).clamp(0, MAX_STRENGTH)
         s = (x[fold != k] @ w).clamp(0, MAX_STRENGTH)
         c = gain_fit(x[fold != k], s, gains(s, rows[fold != k]))
-        expected[fold == k] = gain_of(x[fold == k], told[fold == k], c)
-    engine, alone = gains(told, rows), gains(torch.ones(len(found)), first)
+        expected[fold == k] = gain_of(x[fold == k], strength[fold == k], c)
+    engine, alone = gains(strength, rows), gains(torch.ones(len(samples)), first)
     best = gains((rows[:, 0] / rows[:, 1]).clamp(0, MAX_STRENGTH), rows)
 
     total = engine + alone
     harmed, miss = (total < -0.05).float().mean(), (expected - engine).abs().mean()
-    print(f"{len(found)} rows: first stage {alone.mean():+.2f}, engine {engine.mean():+.2f} of {best.mean():+.2f}, "
-          f"both {total.mean():+.2f} (worst {total.min():+.2f}, {harmed:.1%} harmed); strength {told.mean():.2f}; "
+    print(f"{len(samples)} rows: first stage {alone.mean():+.2f}, engine {engine.mean():+.2f} of {best.mean():+.2f}, "
+          f"both {total.mean():+.2f} (worst {total.min():+.2f}, {harmed:.1%} harmed); strength {strength.mean():.2f}; "
           f"engine's gain predicted within {miss:.2f}")  # fmt: skip
     for k in range(FOLDS):
-        told[fold == k] = (x[fold == k] @ fitted(x[fold != k], first[fold != k])).clamp(0, 1)
-    g = gains(told, first)
+        strength[fold == k] = (x[fold == k] @ fitted(x[fold != k], first[fold != k])).clamp(0, 1)
+    g = gains(strength, first)
     for name, one in (("whole", alone), ("predicted", g)):
         print(f"first stage, strength {name}: {one.mean():+.2f} (worst {one.min():+.2f}, "
               f"{(one < -0.05).float().mean():.1%} harmed)")  # fmt: skip

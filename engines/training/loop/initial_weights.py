@@ -1,6 +1,6 @@
-"""Initial weights: a checkpoint's averaged ones, or those of an exported engine.
+"""Loads initial weights: averaged ones of a checkpoint, or an exported engine's.
 
-An engine holds all that training needs but the optimiser's memory, so a better one can start from what ships:
+An engine has all that training needs but the optimiser's state, so training can start from a shipped one:
 ``train --core engines/shipped/rtface-s``.
 """
 
@@ -15,19 +15,18 @@ from onnx import numpy_helper
 from torch import Tensor
 
 HALF = "_half"
-"""What ``export_engine.halve`` appends to the name of an initialiser that it stores as fp16."""
+"""Suffix by ``export_engine.halve`` for names of fp16 initialisers."""
 
 
 def weights(source: Path) -> dict[str, Tensor]:
-    """Parameters by their names in ``Small`` or ``Medium``, float32, of a checkpoint (a file of torch) or of an
-    engine's folder (its ``model.onnx``).
+    """Loads float32 parameters by name. ``source``: a torch checkpoint, or an engine's folder with ``model.onnx``.
 
     Raises:
-        FileNotFoundError: there is no such file, or no ``model.onnx`` in the folder.
+        FileNotFoundError: no such file, or no ``model.onnx`` in the folder.
     """
     if not source.is_dir():
         return torch.load(source, map_location="cpu")["ema"]
-    found: dict[str, Tensor] = {}
+    parameters: dict[str, Tensor] = {}
     nameless: list[Tensor] = []
     for stored in onnx.load(source / "model.onnx").graph.initializer:
         value = numpy_helper.to_array(stored)
@@ -35,10 +34,10 @@ def weights(source: Path) -> dict[str, Tensor]:
             continue
         name, tensor = stored.name.removesuffix(HALF), torch.from_numpy(value.astype(np.float32))
         if name.startswith("net."):
-            found[name.removeprefix("net.")] = tensor
+            parameters[name.removeprefix("net.")] = tensor
         elif name.startswith("onnx::Mul"):
             nameless.append(tensor)
-    # The tracer has reshaped this one on its way into the graph, and forgotten its name.
+    # The tracer reshapes this one and loses its name.
     (gate,) = nameless
-    found["core.gate.weight"] = gate.reshape(1, -1)
-    return found
+    parameters["core.gate.weight"] = gate.reshape(1, -1)
+    return parameters

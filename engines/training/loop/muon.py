@@ -1,4 +1,4 @@
-"""Muon (Jordan et al. 2024): momentum, made orthogonal, for the convolutions; Adam for everything else."""
+"""Muon (Jordan et al. 2024): orthogonalised momentum for convolutions, Adam for the rest."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 
 def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
-    """Roughly the nearest (semi-)orthogonal matrix of an m×n one (of each, of N×m×n), by a quintic Newton-Schulz
-    iteration.
+    """Approximates the nearest (semi-)orthogonal matrix of m×n (or each of N×m×n).
 
-    The iteration runs on the small Gram matrix, so that the long side is multiplied only twice.
+    A quintic Newton-Schulz iteration runs on the small Gram matrix, so that the long side is multiplied only twice.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = g.shape[-2] > g.shape[-1]
@@ -32,7 +31,7 @@ def orthogonal(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on the hidden convolutions, Adam on the rest; one learning rate for both (scaled as Liu et al. 2025)."""
+    """Muon on hidden convolutions, Adam on the rest. One learning rate for both (scaled as Liu et al. 2025)."""
 
     def __init__(
         self, net: nn.Module, lr: float, momentum: float = 0.95, decay: float = 1e-4, threads: int = 1

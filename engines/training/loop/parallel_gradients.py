@@ -1,8 +1,8 @@
-"""Gradients on several CPU cores without OpenMP's barriers.
+"""Computes gradients on several CPU cores without OpenMP's barriers.
 
-On a machine that others use too, one preempted core stalls every parallel loop of the other. Here each thread runs
-its own single-threaded copy of the network (same weights, own gradients) on small pieces of the batch, taken from
-a common pile, so that a slow core simply takes fewer.
+On a shared machine, one preempted core stalls every parallel loop. Here each thread runs a single-threaded copy of the
+network (shared weights, separate gradients) on small pieces of the batch from a common queue, so that a slow core takes
+fewer.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 Work = Callable[[nn.Module, Any], tuple[Tensor, Any]]
-"""(network, piece) → (loss to back-propagate, a result to hand back)."""
+"""(network, piece) → (loss to back-propagate, result to return)."""
 
 
 class Crew:
-    """``threads`` copies of ``net``; ``run`` back-propagates all pieces and leaves the summed gradients in ``net``."""
+    """Copies of ``net`` in threads. ``run`` back-propagates all pieces and sums gradients in ``net``."""
 
     def __init__(self, net: nn.Module, threads: int, work: Work) -> None:
         self.net, self.work = net, work
@@ -30,8 +30,8 @@ class Crew:
         self.copies: list[nn.Module] = []
         for _ in range(threads):
             twin = copy.deepcopy(net)
-            for mine, theirs in zip(net.parameters(), twin.parameters(), strict=True):
-                theirs.data = mine.data
+            for parameter, shared in zip(net.parameters(), twin.parameters(), strict=True):
+                shared.data = parameter.data
             self.copies.append(twin)
             threading.Thread(target=self._loop, args=(twin,), daemon=True).start()
 
@@ -47,7 +47,7 @@ class Crew:
                 self.done.put(e)
 
     def run(self, pieces: list[Any]) -> list[Any]:
-        """Results in the order in which they came."""
+        """Returns results in order of completion."""
         for twin in self.copies:
             twin.zero_grad(set_to_none=True)
         for piece in pieces:
@@ -56,9 +56,9 @@ class Crew:
         for r in results:
             if isinstance(r, Exception):
                 raise r
-        for mine, *theirs in zip(self.net.parameters(), *(t.parameters() for t in self.copies), strict=True):
-            grads = [t.grad for t in theirs if t.grad is not None]
-            mine.grad = None
+        for parameter, *copied in zip(self.net.parameters(), *(t.parameters() for t in self.copies), strict=True):
+            grads = [t.grad for t in copied if t.grad is not None]
+            parameter.grad = None
             for g in grads:
-                mine.grad = g if mine.grad is None else mine.grad + g
+                parameter.grad = g if parameter.grad is None else parameter.grad + g
         return results

@@ -2,9 +2,9 @@
 
 ``python -m training.loop.pretrain_alignment --clips DIR --run runs/align``
 
-Alignment is a tenth of the network, and wants more pictures than the rest. Here it sees nothing else: the input, and a
-past put together from what a restoration is like (a part of the way from input to truth) and carried along by its own
-flow; it is told the true motion. ``train --core runs/s/last.pt runs/align/last.pt`` takes the weights from there.
+Alignment is a tenth of the network, and needs more pictures than the rest. Here it sees only the input and a simulated
+past: a blend of input and truth, like a restoration, carried along by its own flow. It learns from the true motion.
+``train --core runs/s/last.pt runs/align/last.pt`` uses the weights.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from training.loop.checkpoints import Ema, resume, save
 from training.loop.initial_weights import weights
 from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
-from training.loop.sequences import Batch, Clips, joined, mirrored
+from training.loop.sequences import Batch, Clips, join, mirror
 from training.losses.restoration import Loss
-from training.model.recurrence import Align, Carry, Past, drift, opening
+from training.model.recurrence import Align, Carry, Past, drift, empty_past
 
-KEPT = (0.7, 0.95)
-"""How much of the past is kept from frame to frame."""
-RESTORED = (0.1, 0.5)
-"""Which part of the way to the truth an answer goes."""
+KEPT_SHARES = (0.7, 0.95)
+"""Range of the past's share kept between frames."""
+RESTORED_SHARES = (0.1, 0.5)
+"""Range of an answer's share of the truth."""
 DRIFTED = 0.6
-"""How often the past lies wrong from the beginning."""
+"""Share of clips with a misaligned past at the start."""
 PIECE = 4
-"""Clips that a thread works on at once: one by one they would take nearly twice as long."""
+"""Clips per piece of a thread: single clips would take nearly twice as long."""
 
 
 class Motion(nn.Module):
-    """``Align`` and ``Carry`` under the names that they have in a network."""
+    """``Align`` and ``Carry`` under their names in a network."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,45 +52,45 @@ class Motion(nn.Module):
         return self.core["carry"](past, flow)
 
 
-def varied(b: Batch, r: np.random.Generator) -> Batch:
-    """The same clips in grey, upside down or mirrored, elsewhere in the window, in other light: alignment learns a few
-    thousand clips by heart otherwise."""
+def augment_clip(b: Batch, r: np.random.Generator) -> Batch:
+    """Augments clips: grey, flipped, shifted, in other light. Otherwise, alignment memorises a few thousand
+    clips."""
     if r.random() < 0.5:
-        b = mirrored(b)
+        b = mirror(b)
     upside, (dy, dx) = bool(r.random() < 0.5), (int(v) for v in r.integers(-16, 17, 2))
     shares = torch.from_numpy(r.dirichlet((3, 6, 1)).astype(np.float32))
     gain, bias = float(np.exp(r.normal(0, 0.2))), float(r.normal(0, 0.08))
     pictures: list[Tensor] = []
     for picture in (b.truth, b.seen):
         grey = (picture * shares[:, None, None]).sum(2, keepdim=True) * gain + bias
-        pictures.append(shifted(grey.flip(3) if upside else grey, dy, dx))
+        pictures.append(shift(grey.flip(3) if upside else grey, dy, dx))
     flow = b.flow.flip(3) * torch.tensor([1.0, -1.0])[:, None, None] if upside else b.flow
-    return Batch(*pictures, shifted(flow, round(dy / 8), round(dx / 8)), b.cover, b.clean)
+    return Batch(*pictures, shift(flow, round(dy / 8), round(dx / 8)), b.cover, b.clean)
 
 
-def shifted(z: Tensor, dy: int, dx: int) -> Tensor:
-    """N×T×C×h×w, down and to the right by so much, with mirrors at the edges."""
+def shift(z: Tensor, dy: int, dx: int) -> Tensor:
+    """Shifts N×T×C×h×w down and right, mirrored at the edges."""
     a, c = abs(dy), abs(dx)
     h, w = z.shape[-2:]
     wide = F.pad(z.flatten(0, 1), (c, c, a, a), mode="reflect")
     return wide[..., a - dy : a - dy + h, c - dx : c - dx + w].reshape(z.shape)
 
 
-def stray(difference: Tensor, weight: Tensor) -> Tensor:
-    """Mean length of flow differences N×2×h/8×w/8, weighted by a map 1×1×h×w: N values, in pixels."""
+def flow_error(difference: Tensor, weight: Tensor) -> Tensor:
+    """Averages lengths of N×2×h/8×w/8, weighted by 1×1×h×w: N values, pixels."""
     length = torch.sqrt((difference * difference).sum(1, keepdim=True) + 1e-3)
     return (length * F.avg_pool2d(weight, 8)).mean((1, 2, 3))
 
 
-def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
-    """How far the flow of every frame but the first is off on average: N values, in pixels.
+def clip_error(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: Tensor | None = None) -> Tensor:
+    """Measures the mean flow error of all frames but the first: N values, pixels.
 
-    It is off where it does not bring the past to where the face is now: what earlier flows have misplaced, and is kept,
-    is to be put right. Told the true motion only, a network lets errors add up: by 0.9 px in ten frames of a call.
-    ``wrong``: how the past lies wrong as the clip begins (``recurrence.drift``).
+    The flow must move the past to the face's present position, and so correct the kept misalignment of earlier flows. A
+    network trained on true motion alone lets errors accumulate: 0.9 px in ten frames of a call. ``wrong``: initial
+    misalignment of the past (``recurrence.drift``).
     """
     answers = b.seen + way * (b.truth - b.seen)
-    past, misplaced = opening(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
+    past, misplaced = empty_past(answers[:, 0]), torch.zeros_like(b.flow[:, 0])
     off: list[Tensor] = []
     for t in range(b.seen.shape[1]):
         with torch.autocast(answers.device.type, torch.bfloat16):
@@ -102,7 +102,7 @@ def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: T
             past = Past(picture, torch.ones_like(past.known), state.float())
             continue
         flow = flow.float()
-        off.append(stray(flow - b.flow[:, t] + misplaced, weight))
+        off.append(flow_error(flow - b.flow[:, t] + misplaced, weight))
         flow = flow.detach()
         picture = keep * net.carry(past.picture, flow) + (1 - keep) * answers[:, t]
         past = Past(picture, past.known, state.float())
@@ -111,7 +111,7 @@ def follow(net: Any, b: Batch, weight: Tensor, keep: float, way: float, wrong: T
 
 
 class Stage:
-    """One run, with its folder."""
+    """A training run, with its folder."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         torch.manual_seed(a.seed)
@@ -119,8 +119,8 @@ class Stage:
         self.a, self.net, self.clips = a, Motion().to(memory_format=torch.channels_last), Clips(a.clips)
         if a.core:
             given = weights(a.core)
-            own = self.net.state_dict()
-            self.net.load_state_dict(own | {k: given[k] for k in own if k in given})
+            state = self.net.state_dict()
+            self.net.load_state_dict(state | {k: given[k] for k in state if k in given})
         self.opt = Muon(self.net, a.lr, threads=a.threads)
         self.ema, self.path = Ema(self.net, 0.998), a.run / "last.pt"
         left = resume(self.path, self.net, self.opt, self.ema)
@@ -129,16 +129,16 @@ class Stage:
         self.crew = Crew(self.net, a.threads, self.work)
 
     def work(self, net: nn.Module, piece: int) -> tuple[Tensor, float]:
-        """How far the flow is off on a few clips, ``piece`` being the seed of their choice."""
+        """Measures the flow error on a few clips; ``piece`` seeds their choice."""
         r = np.random.default_rng([self.a.seed, piece])
-        drawn = [varied(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
+        drawn = [augment_clip(self.clips.get(int(i)), r) for i in r.integers(len(self.clips.index), size=PIECE)]
         wrong = drift(PIECE, torch.Generator().manual_seed(int(r.integers(2**31)))) if r.random() < DRIFTED else None
-        how = float(r.uniform(*KEPT)), float(r.uniform(*RESTORED)), wrong
-        off = follow(net, joined(drawn), self.weight, *how).mean()
+        past_options = float(r.uniform(*KEPT_SHARES)), float(r.uniform(*RESTORED_SHARES)), wrong
+        off = clip_error(net, join(drawn), self.weight, *past_options).mean()
         return 100 * off * PIECE / self.a.batch, float(off.detach())
 
     def learn(self) -> float:
-        """One step; by how many pixels the flow was off."""
+        """Trains one step. Returns the flow error in pixels."""
         t = min(1.0, self.used / 60 / self.a.minutes)
         for g in self.opt.param_groups:
             g["lr"] = (self.a.lr * (0.5 + 0.5 * math.cos(math.pi * t)) + 1e-5) * min(1.0, (self.step + 1) / 50)
@@ -152,9 +152,9 @@ class Stage:
 
     @torch.no_grad()
     def judge(self, clips: Clips) -> float:
-        """By how many pixels the averaged weights are off on clips of people set aside."""
+        """Measures the averaged weights' flow error in pixels on people set aside."""
         with self.ema.used(self.net):
-            off = [follow(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
+            off = [clip_error(self.net, clips.get(i), self.weight, 0.85, 0.3) for i in range(len(clips.index))]
         return float(torch.cat(off).mean())
 
     def save(self) -> None:

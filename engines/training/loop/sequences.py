@@ -1,7 +1,7 @@
-"""Training on sequences: batches of successive frames, and the loss through several frames.
+"""Trains on sequences: batches of successive frames, and losses over them.
 
-The network sees its own restored crop of the frame before, as the run time shows it, and learns through several frames
-at once how to align it and what to keep of it.
+The network sees its restored crop of the previous frame, as in a run. It learns over several frames how to align it and
+which parts to keep.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from training.data.film_pairs import KINDS
 from training.data.shards import CLEAN, Pairs, Shards, Stream
 from training.losses.restoration import Loss
 from training.model.networks import Small
-from training.model.recurrence import Past, drift, opening
+from training.model.recurrence import Past, drift, empty_past
 
 
 @dataclass
 class Batch:
     """Clips: ``truth`` and ``seen`` N×T×3×h×w float32 0..1, ``flow`` N×T×2×h/8×w/8 pixels, ``cover`` N×T×h/4×w/4
-    0..1, ``clean`` N bool. The first ``warm`` frames only lead up to those that are learnt from."""
+    0..1, ``clean`` N bool. The first ``warm`` frames precede those in the loss."""
 
     truth: Tensor
     seen: Tensor
@@ -42,13 +42,13 @@ class Batch:
 
 
 class Clips(Shards):
-    """The sequences that ``data.film_sequences`` writes."""
+    """Sequences written by ``data.film_sequences``."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root, ("pictures", "flow", "cover"))
 
     def get(self, i: int, start: int = 0, length: int | None = None) -> Batch:
-        """Clip ``i`` as a batch of one; what an obstacle hides is to be left as it is, so it is its own truth."""
+        """Loads clip ``i`` as a batch of one. Obstacles must not change, so their input is the truth."""
         shard, row = self.index[i]
         end = None if length is None else start + length
         pictures, flow, cover = (part[row, start:end] for part in self.shards[shard])
@@ -62,29 +62,29 @@ class Clips(Shards):
         return Batch(truth[None], seen[None], motion[None], hidden[None], clean)
 
 
-def joined(clips: list[Batch]) -> Batch:
-    """Clips of one length, as one batch."""
+def join(clips: list[Batch]) -> Batch:
+    """Joins clips of one length to a batch."""
     parts = [(c.truth, c.seen, c.flow, c.cover, c.clean) for c in clips]
     return Batch(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def mirrored(b: Batch) -> Batch:
-    """The same clips seen in a mirror."""
+def mirror(b: Batch) -> Batch:
+    """Mirrors clips."""
     flow = b.flow.flip(4) * torch.tensor([-1.0, 1.0])[:, None, None]
     return Batch(b.truth.flip(4), b.seen.flip(4), flow, b.cover.flip(3), b.clean, b.warm)
 
 
-TREMBLES = 0.6
-"""Share of the clips that are cut as a tracker cuts them."""
+JITTER_SHARE = 0.6
+"""Share of clips with a tracker's jitter."""
 JITTER = (0.25, 0.003, 0.005)
-"""By how much a tracker's crop moves (pixels of 256), grows and turns (radians) from frame to frame without the face,
-measured on calls; standard deviations."""
+"""Standard deviations of a tracker's crop jitter between frames: shift (pixels of 256), scale, rotation (radians),
+measured on calls."""
 
 
-def trembling(b: Batch, r: np.random.Generator) -> Batch:
-    """The same clips, cut as a tracker cuts them: every frame moved, enlarged and turned by a little of its own.
+def add_jitter(b: Batch, r: np.random.Generator) -> Batch:
+    """Adds a tracker's jitter to clips: a small shift, scale and turn per frame.
 
-    Drawn each time that a clip is used, on top of the slower errors of ``film_sequences.Tremble``.
+    It is drawn for each use of a clip, in addition to the slower errors of ``film_sequences.TrackerErrors``.
     """
     n, length, _, h, w = b.seen.shape
     moves, grows, turns = JITTER
@@ -95,7 +95,7 @@ def trembling(b: Batch, r: np.random.Generator) -> Batch:
     turn = torch.stack([torch.stack([a, -c], -1), torch.stack([c, a], -1)], -2)  # n×T×2×2
 
     def moved(step: int) -> Tensor:
-        """Where the middles of cells of ``step`` pixels come to lie, n×T×h×w×2 (x, y), from the region's middle."""
+        """Moves centres of ``step``-px cells: n×T×h×w×2 (x, y), from the region's middle."""
         y, x = (torch.arange(0, size, step) + (step - 1) / 2 - (size - 1) / 2 for size in (h, w))
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
         return torch.einsum("ntij,yxj->ntyxi", turn, grid) + torch.stack([dx, dy], -1)[:, :, None, None]
@@ -103,7 +103,7 @@ def trembling(b: Batch, r: np.random.Generator) -> Batch:
     at = moved(1) * torch.tensor([2 / w, 2 / h])
     fetch = [F.grid_sample(p.flatten(0, 1), at.flatten(0, 1), "bicubic", "reflection", align_corners=False)
              .clamp(0, 1).reshape(p.shape) for p in (b.truth, b.seen)]  # fmt: skip
-    # From a place of this frame, through the old crops, to a place of the frame before (the first one's stays 0).
+    # From this frame through the old crops to the previous frame (the first one's flow stays 0).
     cells = moved(8)
     old = cells[:, 1:] + b.flow[:, 1:].permute(0, 1, 3, 4, 2) - torch.stack([dx, dy], -1)[:, :-1, None, None]
     new = torch.einsum("ntij,ntyxj->ntyxi", torch.linalg.inv(turn[:, :-1]), old)
@@ -114,7 +114,7 @@ def trembling(b: Batch, r: np.random.Generator) -> Batch:
 
 
 class ClipStream:
-    """Endless seeded steps, prepared in a thread: ``count`` clips of ``length`` frames and a piece of single pairs."""
+    """Endless seeded steps, prepared in a thread. Each has ``count`` clips of ``length`` frames and single pairs."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class ClipStream:
         threading.Thread(target=self._fill, daemon=True).start()
 
     def _some(self, count: int) -> Batch:
-        """Clips of one length; a third of them begin cold, the others in the middle of a film."""
+        """Draws clips of one length. A third begin cold, the others in mid-film."""
         r = self.rng
         most = self.clips.shards[0][0].shape[1] - self.length
         warm = max(0, int(r.integers(-(most // 2), most + 1)))
@@ -142,14 +142,14 @@ class ClipStream:
             b = self.clips.get(self.clips.draw(r), int(r.integers(0, most - warm + 1)), warm + self.length)
             if r.random() < self.clean_share:
                 b = Batch(b.truth, b.truth.clone(), b.flow, b.cover, torch.ones_like(b.clean))
-            drawn.append(mirrored(b) if r.random() < 0.5 else b)
-        b = joined(drawn)
+            drawn.append(mirror(b) if r.random() < 0.5 else b)
+        b = join(drawn)
         b.warm = warm
-        return trembling(b, r) if r.random() < TREMBLES else b
+        return add_jitter(b, r) if r.random() < JITTER_SHARE else b
 
     def _fill(self) -> None:
         while True:
-            step = [self._some(min(TOGETHER, self.count)) for _ in range(max(1, self.count // TOGETHER))]
+            step = [self._some(min(CLIPS_PER_PIECE, self.count)) for _ in range(max(1, self.count // CLIPS_PER_PIECE))]
             if self.singles is not None:
                 truth, seen, clean = next(self.singles)
                 n, _, h, w = truth.shape
@@ -161,9 +161,8 @@ class ClipStream:
         return self.queue.get()
 
 
-class Told(NamedTuple):
-    """What a network says of one frame: ``residual`` N×3×h×w, gate ``logit``, the past ``moved`` to this frame
-    N×3×h×w, and ``heads``."""
+class FrameOutput(NamedTuple):
+    """Network output for a frame: ``residual`` N×3×h×w, gate ``logit``, ``moved`` past N×3×h×w, and ``heads``."""
 
     residual: Tensor
     logit: Tensor
@@ -171,73 +170,74 @@ class Told(NamedTuple):
     heads: Tensor
 
 
-def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None) -> list[Told]:
+def unroll(net: Small, b: Batch, ahead: float = 0.0, wrong: Tensor | None = None) -> list[FrameOutput]:
     """Runs a network over clips, frame by frame.
 
-    ``ahead``: what is remembered of the first frame is so much of its way nearer to the truth, as if many frames had
-    come before it, and lies wrong by ``wrong`` (``recurrence.drift``). A clip is too short to learn from that the
-    past is worth more the longer it has lasted, and that it drifts.
+    ``ahead``: share by which the first frame's memory approaches the truth, as if many frames preceded it; ``wrong``:
+    its misalignment (``recurrence.drift``). Clips are too short to teach that the past gains value with time, and that
+    it drifts.
     """
-    out: list[Told] = []
-    past = opening(b.seen[:, 0])
+    out: list[FrameOutput] = []
+    past = empty_past(b.seen[:, 0])
     for t in range(b.seen.shape[1]):
         x = b.seen[:, t].contiguous(memory_format=torch.channels_last)
         learns = torch.is_grad_enabled() and t >= b.warm
         with torch.autocast(x.device.type, torch.bfloat16), torch.set_grad_enabled(learns):
             residual, logit, moved, heads, state = net(x, past)
-        told = Told(residual.float(), logit.float(), moved.float(), heads.float())
-        kept = (x + told.residual).clamp(0, 1)
+        output = FrameOutput(residual.float(), logit.float(), moved.float(), heads.float())
+        kept = (x + output.residual).clamp(0, 1)
         if not t:
             kept = kept.lerp(b.truth[:, 0], ahead)
             kept = kept if wrong is None else net.core.carry(kept, wrong)
         past = Past(kept, torch.ones_like(past.known), state.float())
-        out.append(told)
+        out.append(output)
     return out
 
 
 ALIGNMENT = 1.0
-"""Weight of how the past that was carried to a frame differs from the truth."""
+"""Weight of the carried past's difference from the truth."""
 
 TEMPORAL = 0.3
-"""Weight of the error's change between frames."""
+"""Weight of changes of the error between frames."""
 
-AHEAD = 0.4
-"""How far ahead of a single frame's answer the past is at most, as one of every two clips begins."""
+MAX_AHEAD = 0.4
+"""Maximum advance of the past over a single frame's answer, at the start of every other clip."""
 
-TOGETHER = 2
-"""Clips that a thread works on at once, a fifth faster than one by one."""
+CLIPS_PER_PIECE = 2
+"""Clips per piece of a thread, a fifth faster than single ones."""
 
-USUAL = 0.02
-"""The error (Charbonnier) of an ordinary input."""
+USUAL_ERROR = 0.02
+"""Usual error (Charbonnier) of an input."""
 
-OCCLUSION = 5.0
-"""Weight of what lies in front of the face beside the uncertainty, in the loss of the heads."""
+OCCLUSION_WEIGHT = 5.0
+"""Weight of occlusion relative to uncertainty in the heads' loss."""
 
 Look = Callable[[Tensor, Tensor], Tensor]
-"""How different two pictures N×3×h×w look, N values."""
+"""Perceptual distance of two pictures N×3×h×w, N values."""
 
 
 def weight_of(given: Tensor, clean: Tensor, clean_weight: float) -> Tensor:
-    """Weights of N samples by the error (Charbonnier) of their inputs ``given``: what counts is the share of it that is
-    left, because good material has as much to lose as bad has to gain. Clean samples weigh ``clean_weight`` more."""
-    return (1 + clean_weight * clean) * 2 * USUAL / (USUAL + given)
+    """Weights N samples by the error (Charbonnier) of their inputs ``given``. The remaining share counts, because good
+    material has as much to lose as bad has to gain. Clean samples weigh ``clean_weight`` more."""
+    return (1 + clean_weight * clean) * 2 * USUAL_ERROR / (USUAL_ERROR + given)
 
 
 def clip_loss(
     loss: Loss, net: Small, b: Batch, clean_weight: float, look: tuple[Look, float] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(summed loss of a batch over its frames, squared error N×T after the lock, the input's N×T).
+    """Returns (loss summed over frames, squared error N×T, the input's N×T).
 
-    ``look``: a perceptual distance and its weight, for one random frame of the batch (it costs as much as ten frames).
+    Errors are after the colour lock. ``look``: a perceptual distance and its weight, for one random frame of the batch
+    (it costs as much as ten frames).
     """
-    ahead = max(0.0, float(torch.rand(())) * 2 - 1) * AHEAD
+    ahead = max(0.0, float(torch.rand(())) * 2 - 1) * MAX_AHEAD
     film = unroll(net, b, ahead, drift(len(b.truth)).to(b.seen.device) if ahead else None)
     learnt = range(b.warm, b.truth.shape[1])
     given = torch.stack([loss.charbonnier(b.seen[:, t] - b.truth[:, t]) for t in learnt])
     weight = weight_of(given.mean(0), b.clean, clean_weight)
     total = b.seen.new_zeros(())
-    ours: list[Tensor] = []
-    theirs: list[Tensor] = []
+    squares: list[Tensor] = []
+    input_squares: list[Tensor] = []
     pictures: list[Tensor] = []
     before: Tensor | None = None
     for t in learnt:
@@ -252,33 +252,34 @@ def clip_loss(
         left = F.avg_pool2d((shown - truth).abs().mean(1, keepdim=True), 4).detach()
         each = each + 0.002 * head_loss(heads, left, b.cover[:, t : t + 1], F.avg_pool2d(loss.mask, 4))  # pyright: ignore
         total = total + (each * weight + 0.002 * gate).sum()
-        ours.append(square)
+        squares.append(square)
         pictures.append(shown)
-        theirs.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
+        input_squares.append(((seen - truth) ** 2 * loss.mask).mean((1, 2, 3)))  # pyright: ignore
     if look is not None:
         t = int(torch.randint(len(pictures), ()))
         total = total + look[1] * look[0](pictures[t].clamp(0, 1), b.truth[:, b.warm + t]).sum()
-    return total, torch.stack(ours, 1), torch.stack(theirs, 1)
+    return total, torch.stack(squares, 1), torch.stack(input_squares, 1)
 
 
 def head_loss(heads: Tensor, left: Tensor, cover: Tensor, oval: Tensor) -> Tensor:
-    """Per sample: negative log-likelihood of the error that is left (mean over 4×4 pixels and the colours) under a
-    Laplace distribution, and cross-entropy of what is hidden; N×1×h×w each, weighted with the oval."""
+    """Computes the heads' loss per sample, weighted by the oval. It sums the negative log-likelihood of the remaining
+    error ``left`` (mean over 4×4 pixels and colours; Laplace) and the cross-entropy of ``cover``; N×1×h×w each."""
     scale = heads[:, :1].clamp(-8, 0)
     doubt = left * torch.exp(-scale) + scale
     hidden = F.binary_cross_entropy_with_logits(heads[:, 1:], cover, reduction="none")
-    return ((doubt + OCCLUSION * hidden) * oval).mean((1, 2, 3))
+    return ((doubt + OCCLUSION_WEIGHT * hidden) * oval).mean((1, 2, 3))
 
 
 @torch.no_grad()
 def clip_figures(loss: Loss, net: Small, clips: Clips, most: int, skip: int = 3) -> dict[str, Any]:
-    """Gain in dB over the input by kind (frames from ``skip`` on), of first frames; flicker relative to the input."""
+    """Measures gain in dB over the input and relative flicker. Gain is by kind (frames from ``skip``) and of first
+    frames."""
     rows: list[tuple[int, float, float, float]] = []
     for i in range(min(most, len(clips.index))):
         b = clips.get(i)
         if b.clean.item():
             continue
-        shown = [loss(b.seen[:, t], told.residual, b.truth[:, t])[2] for t, told in enumerate(unroll(net, b))]
+        shown = [loss(b.seen[:, t], output.residual, b.truth[:, t])[2] for t, output in enumerate(unroll(net, b))]
         errors = (torch.stack(shown, 1) - b.truth)[0]
         plain = (b.seen - b.truth)[0]
         mask = loss.mask

@@ -1,9 +1,9 @@
-"""Train ``rtface-s`` or ``rtface-m`` on film pairs.
+"""Trains ``rtface-s`` or ``rtface-m`` on film pairs.
 
-``python -m training.loop.train --engine rtface-s --pairs DIR --run runs/s --minutes 60``; the same line again goes
-on from the last checkpoint. ``rtface-m`` starts from a trained ``rtface-s`` (``--core runs/s/last.pt``) and keeps
-training it: both networks come out of one run. A GPU is used where there is one. Seeded; the learning rate follows
-the minutes used (cosine), so that a run fits its time on any machine.
+``python -m training.loop.train --engine rtface-s --pairs DIR --run runs/s --minutes 60``; the same command resumes
+from the last checkpoint. ``rtface-m`` starts from a trained ``rtface-s`` (``--core runs/s/last.pt``) and continues
+training it: one run yields both networks. A GPU is used if there is one. Seeded; the learning rate follows the minutes
+used (cosine), so that a run fits its time on any machine.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def main() -> None:
     tick = images = 0
     while t.used < a.minutes * 60:
         if a.wake and t.step % a.wake == 0 and t.used < 0.7 * a.minutes * 60:
-            print(f"step {t.step}: {t.wake(pairs)} dead channels start anew", flush=True)
+            print(f"step {t.step}: {t.wake(pairs)} dead channels reset", flush=True)
         loss, gain = t.train_step(next(stream))
         images += t.images
         losses.append(loss)
         gains.append(gain)
         now = time.monotonic()
-        t.used, last = t.used + min(now - last, 3.0), now  # a pause from outside does not count
+        t.used, last = t.used + min(now - last, 3.0), now  # an external pause does not count
         if now - shown > 60 or t.used >= a.minutes * 60:
             row: dict[str, Any] = {
                 "step": t.step,

@@ -3,11 +3,11 @@
 ``python -m training.loop.train_coded --pairs runs/coded --valid runs/coded-valid --run runs/coded-net --minutes 60``
 
 Pairs come from ``training.data.coded_pairs``. The loss is the mean logarithm of each patch's squared error, of colours
-and of luma alike, so that a good picture counts as much as a poor one: leaving it alone is learnt, not added by a
-threshold. Several networks can learn from the same batches. A GPU is used where there is one: patches lie in its memory
-and are varied there, and a step is one CUDA graph. New shards are read while it trains. ``NAME-best.pt`` is the
-checkpoint with the best gain on people set aside for validation, less the error of the gain that it predicts: on few
-films the network learns them by heart.
+and of luma, so that a good picture counts as much as a poor one: networks learn to leave it alone without a threshold.
+Several networks can learn from the same batches. A GPU is used if there is one: patches are stored and augmented in its
+memory, and a step is one CUDA graph. New shards are read during training. ``NAME-best.pt`` is the checkpoint with the
+best gain on people set aside for validation, less the error of its predicted gain: with few films, networks memorise
+them.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from training.data.coded_pairs import CODECS, PATCH
 from training.loop.muon import orthogonal
 from training.model.coded import CELL, NETWORKS, CodedNet, step_planes
 
-FIRST, LAST = 2e-3, 2e-5
+FIRST_RATE, LAST_RATE = 2e-3, 2e-5
 SIDE = 128
-"""Of the parts of patches that are learnt from."""
+"""Side of the parts of patches in a batch."""
 EVERY_S = 60.0
-AVERAGE = 0.999
+AVERAGE_DECAY = 0.999
 """Decay of the averaged weights."""
-UNKNOWN = 0.3
-"""Share of the patches whose quantiser steps are hidden."""
+UNKNOWN_SHARE = 0.3
+"""Share of patches with hidden quantiser steps."""
 FLOOR = (0.4 / 255) ** 2
-"""Squared error added to each patch's before the logarithm: what rounding to code values costs."""
+"""Squared rounding error, added to each patch's before the logarithm."""
 LUMA = (0.299, 0.587, 0.114)
 LUMA_SHARE = 0.5
-"""Share of luma in the loss: eyes see errors of colour less."""
+"""Share of luma in the loss: colour errors are less visible."""
 ERROR_WEIGHT = 1.0
-GOOD, OFTEN = 5.0, 3
-"""Squared error in code values below which a patch counts as good, and how much more often those are drawn."""
-COARSE, MORE = 4.5, 2
-"""Mean log2 of quantiser steps from which on a patch counts as coarse, and how much more often those are drawn, and
-those of codecs that filter well (`FINE`): the mean over all patches hardly shows what is lost there."""
+GOOD_ERROR, GOOD_REPEATS = 5.0, 3
+"""Squared error in code values below which a patch is good; frequency factor of good patches."""
+COARSE_STEP, COARSE_REPEATS = 4.5, 2
+"""Mean log2 of quantiser steps from which a patch is coarse; frequency factor of coarse patches and of codecs that
+filter well (`FINE`): the mean over all patches hardly shows losses there."""
 FINE = [CODECS.index(name) for name in ("libx265", "libvpx-vp9", "libsvtav1")]
-AREA, LEAST = 4, (0.2 / 255) ** 2
-"""Cells along each side of the areas whose mean errors are predicted, and what is added to those."""
+AREA_CELLS, MIN_ERROR = 4, (0.2 / 255) ** 2
+"""Side in cells of areas with predicted mean errors; constant added to those errors."""
 
 
 class Pairs:
-    """All shards of a folder in the device's memory, up to ``room`` patches; ``refresh`` reads those written since."""
+    """Shards in device memory, up to ``room`` patches; ``refresh`` adds new ones."""
 
     def __init__(self, root: Path, room: int, device: torch.device, seed: int = 1) -> None:
         self.dice = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ class Pairs:
             if self.count == self.room:
                 break
             self.names.add(path.name)
-            with np.load(path) as data:  # each look at an array reads it from the disk
+            with np.load(path) as data:  # each access reads the array from disk
                 seen, truth, steps, meta = (data[name] for name in ("seen", "truth", "steps", "meta"))
             first, count = self.count, min(len(seen), self.room - self.count)
             pair = torch.from_numpy(np.stack([seen[:count], truth[:count]], 1)).to(self.device)
@@ -82,15 +82,15 @@ class Pairs:
             self.pictures[first : first + count], self.steps[first : first + count] = pair, step
             self.codecs[first : first + count] = meta[:count, 0].astype(np.int64)
             error = ((pair[:, 0].float() - pair[:, 1]) ** 2).mean((1, 2, 3))
-            coarse = (torch.isfinite(step).all((1, 2)) & (step.mean((1, 2)) > COARSE)).cpu().numpy()
+            coarse = (torch.isfinite(step).all((1, 2)) & (step.mean((1, 2)) > COARSE_STEP)).cpu().numpy()
             coarse |= np.isin(self.codecs[first : first + count], FINE)
-            often = np.where(error.cpu().numpy() < GOOD, OFTEN, np.where(coarse, MORE, 1))
+            often = np.where(error.cpu().numpy() < GOOD_ERROR, GOOD_REPEATS, np.where(coarse, COARSE_REPEATS, 1))
             self.count = first + count
             self.order = np.concatenate([self.order, np.repeat(np.arange(first, first + count), often)])
         return self.count
 
     def batch(self, r: torch.Generator, size: int, side: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Seen and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
+        """Draws seen and true patches N×3×side×side, 0..1, and steps N×side/8×side/8."""
         on: dict[str, Any] = {"generator": r, "device": self.device}
 
         def chance(share: float) -> Tensor:
@@ -109,8 +109,8 @@ class Pairs:
         ]
         cells = torch.arange(side // CELL, device=self.device)
         steps = self.steps[numbers.view(-1, 1, 1), (y + cells).unsqueeze(2), (x + cells).unsqueeze(1)]
-        steps = torch.where(chance(UNKNOWN).view(-1, 1, 1), math.nan, steps)
-        pair, steps = toned(pair.float(), steps, chance(0.5), r)
+        steps = torch.where(chance(UNKNOWN_SHARE).view(-1, 1, 1), math.nan, steps)
+        pair, steps = change_tones(pair.float(), steps, chance(0.5), r)
         colours = torch.argsort(torch.rand((size, 3), **on), 1)
         colours = torch.where(chance(0.25).unsqueeze(1), colours, torch.arange(3, device=self.device))
         pair = pair.gather(-1, colours.view(-1, 1, 1, 1, 3).expand_as(pair))
@@ -128,9 +128,8 @@ class Pairs:
         return seen, truth, steps
 
 
-def toned(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Both pictures N×2×h×w×3, 0…255, of ``those`` with another contrast, saturation and brightness; errors and steps
-    scale alike."""
+def change_tones(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Changes contrast, saturation and brightness of ``those`` pairs N×2×h×w×3, 0…255. Scales steps like errors."""
     size, device = len(pair), pair.device
     random = torch.rand((3, size), generator=r, device=device)
     saturation = torch.where(random[0] < 0.5, 0.6 + 0.65 * random[1], 1.0).view(-1, 1, 1, 1, 1)
@@ -146,38 +145,38 @@ def toned(pair: Tensor, steps: Tensor, those: Tensor, r: torch.Generator) -> tup
 
 
 def cell_error(a: Tensor, b: Tensor) -> Tensor:
-    """Squared error, mean over the colours and cells of 8×8: N×h/8×w/8."""
+    """Computes squared errors, mean over colours and 8×8 cells: N×h/8×w/8."""
     return F.avg_pool2d(((a - b) ** 2).mean(1, keepdim=True), CELL)[:, 0]
 
 
 def luma_error(a: Tensor, b: Tensor) -> Tensor:
-    """Squared error of luma by patch: N."""
+    """Computes the squared error of luma per patch: N."""
     d = a - b
     return ((LUMA[0] * d[:, 0] + LUMA[1] * d[:, 1] + LUMA[2] * d[:, 2]) ** 2).mean((1, 2))
 
 
 def infer(net: nn.Module, seen: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """The corrected picture, and the logarithms of the expected errors, float32."""
+    """Returns the corrected picture and log expected errors, float32."""
     with torch.autocast(seen.device.type, torch.bfloat16, cache_enabled=False):
         d, log_error = net(seen, step_planes(steps))
     return seen + d.float(), log_error.float()
 
 
 def losses(net: nn.Module, seen: Tensor, truth: Tensor, steps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mean logarithm of the patches' errors, loss of the predicted errors, and errors before and after by patch."""
+    """Computes mean log error, loss of predicted errors, patch errors (before, after)."""
     out, log_error = infer(net, seen, steps)
     before, after = cell_error(seen, truth), cell_error(out, truth)
     patch = after.mean((1, 2))
     picture = (1 - LUMA_SHARE) * torch.log(patch + FLOOR) + LUMA_SHARE * torch.log(luma_error(out, truth) + FLOOR)
-    wanted = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA) + LEAST
-    told = F.avg_pool2d(torch.exp(log_error), AREA) + LEAST
-    miss = F.smooth_l1_loss(torch.log(told), torch.log(wanted), beta=0.5)
+    wanted = F.avg_pool2d(torch.stack([before, after.detach()], 1), AREA_CELLS) + MIN_ERROR
+    predicted = F.avg_pool2d(torch.exp(log_error), AREA_CELLS) + MIN_ERROR
+    miss = F.smooth_l1_loss(torch.log(predicted), torch.log(wanted), beta=0.5)
     return picture.mean(), miss, before.mean((1, 2)), patch.detach()
 
 
 class Learner:
-    """One network with its optimiser (Muon on the hidden convolutions, those of one shape together; Adam on the rest)
-    and averaged weights. ``step`` learns from the batch in ``inputs``: as one CUDA graph on a GPU."""
+    """A network with optimiser and averaged weights. Muon trains hidden convolutions, grouped by shape, Adam the rest.
+    ``step`` learns from the batch in ``inputs``: as one CUDA graph on a GPU."""
 
     def __init__(self, net: nn.Module, rate: float, inputs: tuple[Tensor, Tensor, Tensor]) -> None:
         self.net, self.top, self.inputs = net, rate, inputs
@@ -202,8 +201,8 @@ class Learner:
 
     def _step(self) -> None:
         seen, truth, steps = self.inputs
-        loss, told, before, after = losses(self.net, seen, truth, steps)
-        grads = torch.autograd.grad(loss + ERROR_WEIGHT * told, self.params)
+        loss, miss, before, after = losses(self.net, seen, truth, steps)
+        grads = torch.autograd.grad(loss + ERROR_WEIGHT * miss, self.params)
         with torch.no_grad():
             norm = torch.stack([g.float().square().sum() for g in grads]).sum().sqrt()
             scale = torch.nan_to_num((1 / norm).clamp(max=1.0), 0.0)
@@ -225,19 +224,19 @@ class Learner:
             for kept, p in zip(self.ema, self.params, strict=True):
                 kept.add_((p - kept) * (1 - self.decay))
             gain = 10 * torch.log10((before + FLOOR) / (after + FLOOR))
-            self.figures.add_(torch.stack([loss, told, gain.mean()]))
+            self.figures.add_(torch.stack([loss, miss, gain.mean()]))
 
     def step(self, done: float) -> None:
-        """Learns from ``inputs``; ``done`` 0..1 of the whole time."""
+        """Learns from ``inputs``; ``done`` is the share of the time, 0..1."""
         self.steps += 1
-        rate = LAST + (self.top - LAST) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        rate = LAST_RATE + (self.top - LAST_RATE) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
         self.rate.fill_(rate * min(1.0, self.steps / 100))
-        self.decay.fill_(min(AVERAGE, (1 + self.steps) / (10 + self.steps)))
+        self.decay.fill_(min(AVERAGE_DECAY, (1 + self.steps) / (10 + self.steps)))
         if self.inputs[0].device.type != "cuda":
             self._step()
             return
         if self.graph is None:
-            if self.steps <= 3:  # libraries make their plans outside of the graph
+            if self.steps <= 3:  # libraries plan outside the graph
                 side = torch.cuda.Stream()
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side):
@@ -257,49 +256,49 @@ class Learner:
             self._step()
 
     def state(self) -> dict[str, Any]:
-        """The averaged weights by their names."""
+        """Returns averaged weights by name."""
         return {
             name: value.detach().cpu() for (name, _), value in zip(self.net.named_parameters(), self.ema, strict=True)
         }
 
     def averaged(self, look: Callable[[nn.Module], Any]) -> Any:
-        """What ``look`` returns of the network with its averaged weights."""
+        """Calls ``look`` on the network with averaged weights."""
         live = [p.detach().clone() for p in self.params]
         with torch.no_grad():
             for p, kept in zip(self.params, self.ema, strict=True):
                 p.copy_(kept)
-            found = look(self.net)
+            result = look(self.net)
             for p, kept in zip(self.params, live, strict=True):
                 p.copy_(kept)
-        return found
+        return result
 
 
-def validate(net: nn.Module, pairs: Pairs, known: bool) -> dict[str, float]:
-    """Gain in dB (mean, worst, of luma, by codec, of coarse codings), and mean error of the predicted gain."""
+def validate(net: nn.Module, pairs: Pairs, with_steps: bool) -> dict[str, float]:
+    """Measures gain in dB and the mean error of the predicted gain. Gain: mean, worst, luma, by codec, coarse."""
     rows: list[Tensor] = []
     with torch.no_grad():
         for number in range(0, pairs.count, 64):
             part = slice(number, min(number + 64, pairs.count))
             seen, truth = (pairs.pictures[part, k].permute(0, 3, 1, 2).float() / 255 for k in (0, 1))
             steps = pairs.steps[part]
-            out, log_error = infer(net, seen, steps if known else torch.full_like(steps, math.nan))
+            out, log_error = infer(net, seen, steps if with_steps else torch.full_like(steps, math.nan))
             before, after = (cell_error(z, truth).mean((1, 2)) + FLOOR for z in (seen, out))
             gain = 10 * torch.log10(before / after)
             luma = 10 * torch.log10((luma_error(seen, truth) + FLOOR) / (luma_error(out, truth) + FLOOR))
-            told = torch.exp(log_error).mean((2, 3)) + FLOOR
-            miss = (10 * torch.log10(told[:, 0] / told[:, 1]) - gain).abs()
+            predicted = torch.exp(log_error).mean((2, 3)) + FLOOR
+            miss = (10 * torch.log10(predicted[:, 0] / predicted[:, 1]) - gain).abs()
             rows.append(torch.stack([gain, luma, miss, steps.mean((1, 2))], 1))
     gain, luma, miss, steps = torch.cat(rows).cpu().numpy().T
     codecs = pairs.codecs[: pairs.count]
-    found = {
+    figures = {
         "gain": gain.mean(),
         "worst": gain.min(),
         "luma": luma.mean(),
         "miss": miss.mean(),
-        "coarse": gain[steps > COARSE].mean(),
+        "coarse": gain[steps > COARSE_STEP].mean(),
     }
-    found |= {name: gain[codecs == number].mean() for number, name in enumerate(CODECS) if (codecs == number).any()}
-    return {name: round(float(value), 3) for name, value in found.items()}
+    figures |= {name: gain[codecs == number].mean() for number, name in enumerate(CODECS) if (codecs == number).any()}
+    return {name: round(float(value), 3) for name, value in figures.items()}
 
 
 def main() -> None:
@@ -332,7 +331,7 @@ def main() -> None:
         cores = [path for path in a.core if path.name.startswith(f"{name}-")]
         for path in cores:
             net.load_state_dict(torch.load(path, map_location="cpu")["ema"])
-        learners[name] = Learner(net, FIRST * (0.5 if cores else 1.0), inputs)
+        learners[name] = Learner(net, FIRST_RATE * (0.5 if cores else 1.0), inputs)
         print(f"{name}: {sum(p.numel() for p in net.parameters())} weights{', continued' if cores else ''}", flush=True)
     best: dict[str, float] = defaultdict(lambda: -math.inf)
     looked, step = time.monotonic(), 0
@@ -344,7 +343,7 @@ def main() -> None:
             one.step(done)
         step += 1
         if step == 5:  # not while a graph is captured
-            threading.Thread(target=reading, args=(pairs, device), daemon=True).start()
+            threading.Thread(target=read_shards, args=(pairs, device), daemon=True).start()
         if device.type == "cuda" and step % 20 == 0:
             torch.cuda.synchronize()
         if done >= 1 or time.monotonic() - looked > EVERY_S:
@@ -356,7 +355,7 @@ def main() -> None:
                 torch.save({"ema": one.state(), "step": step}, a.run / f"{name}-last.pt")
                 if not valid.count:
                     continue
-                rows = [one.averaged(partial(validate, pairs=valid, known=known)) for known in (True, False)]
+                rows = [one.averaged(partial(validate, pairs=valid, with_steps=on)) for on in (True, False)]
                 print(f"  steps known: {rows[0]}\n  unknown: {rows[1]}", flush=True)
                 score = sum(row["gain"] + row["luma"] - row["miss"] for row in rows)
                 if score > best[name]:
@@ -366,8 +365,8 @@ def main() -> None:
             break
 
 
-def reading(pairs: Pairs, device: torch.device) -> None:
-    """Reads new shards for ever, on a stream of its own."""
+def read_shards(pairs: Pairs, device: torch.device) -> None:
+    """Reads new shards endlessly, on a separate stream."""
     with torch.cuda.stream(torch.cuda.Stream()) if device.type == "cuda" else torch.no_grad():
         while True:
             time.sleep(1.0)

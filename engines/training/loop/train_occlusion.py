@@ -1,11 +1,11 @@
-"""Trains what tells objects in front of a face: ``python -m training.loop.train_occlusion --core
-engines/shipped/rtface-s --clips runs/clips-hidden --pairs runs/pairs --valid runs/clips-hidden-valid --out
-runs/occlusion.pt --minutes 12``.
+"""Trains the detector of objects in front of a face.
 
-Only `networks.Occlusion` learns, on single frames, from the features of a finished core, which stay as they are. The
-sequences are those of ``film_sequences --hidden 0.75``, the pairs show faces without objects. Half of the frames are
-changed further (`changed`), because sequences of portraits hold too little of what looks like an object on real faces
-and is none: shadows, motion blur, turned heads. Writes a checkpoint with all weights of the given ones.
+``python -m training.loop.train_occlusion --core engines/shipped/rtface-s --clips runs/clips-hidden --pairs runs/pairs
+--valid runs/clips-hidden-valid --out runs/occlusion.pt --minutes 12``
+
+Only `networks.Occlusion` learns, on single frames, from features of a finished core, which stays fixed. Sequences come
+from ``film_sequences --hidden 0.75``; pairs show faces without objects. Half of the frames are augmented, because
+portraits lack lookalikes of objects: shadows, motion blur, turned heads. Writes a checkpoint of all weights.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from torch import Tensor, nn
 
 from training.data.shards import Pairs
 from training.loop.initial_weights import weights
-from training.loop.sequences import Clips, mirrored
+from training.loop.sequences import Clips, mirror
 from training.losses.restoration import Loss
 from training.model.networks import build
 
-FREE = 0.4
-"""Share of the frames from pairs, without an object."""
-OUTSIDE = 0.1
-"""Weight of places outside the face's oval."""
-SHADOWS = 0.3
-"""Share of the frames that get a shadow; blur and pasted objects are as frequent."""
+FREE_SHARE = 0.4
+"""Share of frames from pairs, without objects."""
+OUTSIDE_WEIGHT = 0.1
+"""Weight outside the face's oval."""
+SHADOW_SHARE = 0.3
+"""Share of frames with a shadow; blur and pasted objects are as frequent."""
 
 
 def smooth(r: np.random.Generator, cells: int, h: int, w: int) -> Tensor:
-    """A smooth random field 1×1×h×w of about −2..2."""
+    """Draws a smooth random field 1×1×h×w of about −2..2."""
     rough = torch.from_numpy(r.standard_normal((1, 1, cells, cells)).astype(np.float32))
     return F.interpolate(rough, size=(h, w), mode="bicubic", align_corners=False)
 
 
-def lit(image: Tensor, r: np.random.Generator) -> Tensor:
-    """1×3×h×w under another light: brighter and darker parts, sometimes the edge of a shadow, seldom grey."""
+def change_light(image: Tensor, r: np.random.Generator) -> Tensor:
+    """Changes the light of 1×3×h×w: brightness, sometimes a shadow, rarely grey."""
     *_, h, w = image.shape
     light = 0.35 * float(r.random()) * smooth(r, 3, h, w)
-    if r.random() < SHADOWS:
+    if r.random() < SHADOW_SHARE:
         y, x = torch.meshgrid(torch.arange(h) - h / 2, torch.arange(w) - w / 2, indexing="ij")
         angle = r.uniform(0, 2 * np.pi)
         along = x * np.cos(angle) + y * np.sin(angle) + 12 * smooth(r, 4, h, w)[0, 0]
@@ -52,8 +52,8 @@ def lit(image: Tensor, r: np.random.Generator) -> Tensor:
     return image.mean(1, keepdim=True).expand_as(image) if r.random() < 0.1 else image
 
 
-def moved(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Both turned, moved, enlarged and squeezed to one side, as by a head that turns away from the camera."""
+def move(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Rotates, shifts, scales and compresses both sideways, like a turning head."""
     angle, scale = np.deg2rad(r.normal(0, 7)), np.exp(r.normal(0, 0.08))
     dx, dy, turn = r.normal(0, 0.05), r.normal(0, 0.05), r.normal(0, 0.15)
 
@@ -67,8 +67,8 @@ def moved(image: Tensor, cover: Tensor, r: np.random.Generator) -> tuple[Tensor,
             F.grid_sample(cover, grid(*cover.shape[-2:]), "bilinear", "border", align_corners=False))  # fmt: skip
 
 
-def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
-    """1×3×h×w with motion blur of up to 15 pixels."""
+def blur_motion(image: Tensor, r: np.random.Generator) -> Tensor:
+    """Blurs 1×3×h×w by motion of up to 15 pixels."""
     length, angle = r.uniform(2, 15), r.uniform(0, np.pi)
     kernel = torch.zeros(17, 17)
     for t in np.linspace(-length / 2, length / 2, 33):
@@ -77,31 +77,31 @@ def streaked(image: Tensor, r: np.random.Generator) -> Tensor:
     return F.conv2d(padded, kernel.expand(3, 1, 17, 17), groups=3)
 
 
-def changed(
+def augment_frame(
     image: Tensor, cover: Tensor, other: Tensor, shape: Tensor, r: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A frame 1×3×h×w and what is hidden on it 1×1×h/4×w/4, under another light, moved, blurred by motion, or with a
-    part of the frame ``other``, enlarged, pasted where ``shape`` says."""
-    if r.random() < SHADOWS:
+    """Augments a frame 1×3×h×w and its cover 1×1×h/4×w/4: light, motion, blur. May paste an enlarged part of the frame
+    ``other`` at ``shape``."""
+    if r.random() < SHADOW_SHARE:
         hidden = F.interpolate(shape, scale_factor=4.0, mode="bilinear", align_corners=False)
         k, y, x = int(r.integers(2, 4)), int(r.integers(0, 80)), int(r.integers(0, 80))
         *_, h, w = image.shape
         part = F.interpolate(other[..., y : y + h // k + 1, x : x + w // k + 1], size=(h, w), mode="bicubic",
                              align_corners=False).clamp(0, 1)  # fmt: skip
-        part = lit(part, r)
+        part = change_light(part, r)
         image = image + hidden * (part - image)
         cover = torch.maximum(cover, shape)
     if r.random() < 0.6:
-        image, cover = moved(image, cover, r)
+        image, cover = move(image, cover, r)
     if r.random() < 0.6:
-        image = lit(image, r)
-    if r.random() < SHADOWS:
-        image = streaked(image, r)
+        image = change_light(image, r)
+    if r.random() < SHADOW_SHARE:
+        image = blur_motion(image, r)
     return image.clamp(0, 1), cover
 
 
 class Frames:
-    """Endless seeded batches of frames N×3×h×w and what is hidden on them N×1×h/4×w/4, 0..1."""
+    """Endless seeded batches of frames N×3×h×w and covers N×1×h/4×w/4, 0..1."""
 
     def __init__(self, clips: Clips, pairs: Pairs, seed: int) -> None:
         self.clips, self.pairs, self.rng = clips, pairs, np.random.default_rng(seed)
@@ -109,13 +109,13 @@ class Frames:
 
     def one(self) -> tuple[Tensor, Tensor]:
         r = self.rng
-        if r.random() < FREE:
+        if r.random() < FREE_SHARE:
             truth, seen = self.pairs.batch([self.pairs.draw(r)])
             image = truth if r.random() < 0.15 else seen
             cover = image.new_zeros(1, 1, image.shape[2] // 4, image.shape[3] // 4)
             return (image.flip(3), cover) if r.random() < 0.5 else (image, cover)
         b = self.clips.get(self.clips.draw(r), int(r.integers(self.clips.shards[0][0].shape[1])), 1)
-        b = mirrored(b) if r.random() < 0.5 else b
+        b = mirror(b) if r.random() < 0.5 else b
         return (b.truth if r.random() < 0.1 else b.seen)[:, 0], b.cover
 
     def batch(self, count: int) -> tuple[Tensor, Tensor]:
@@ -123,15 +123,15 @@ class Frames:
         for _ in range(count):
             image, cover = given = self.one()
             if self.other is not None and self.rng.random() < 0.5:
-                image, cover = changed(image, cover, *self.other, self.rng)
+                image, cover = augment_frame(image, cover, *self.other, self.rng)
             self.other = given if given[1].any() else self.other
             drawn.append((image, cover))
         return torch.cat([d[0] for d in drawn]), torch.cat([d[1] for d in drawn])
 
 
-def area(said: Tensor, hidden: Tensor) -> float:
-    """Area under the ROC curve: how often a hidden place has the larger logit than a free one; of N values each."""
-    on, off = said[hidden > 0.99], said[hidden < 0.01]
+def roc_area(logits: Tensor, hidden: Tensor) -> float:
+    """Computes the area under the ROC curve of N logits. ``hidden``: N covers, 0..1."""
+    on, off = logits[hidden > 0.99], logits[hidden < 0.01]
     rank = torch.cat([on, off]).argsort().argsort()[: len(on)].double()
     return float((rank.mean() - (len(on) - 1) / 2) / len(off))
 
@@ -158,10 +158,10 @@ def main() -> None:
     assert part is not None
     clips, pairs, valid = Clips(a.clips), Pairs(a.pairs, 256), Clips(a.valid)
     oval = F.avg_pool2d(Loss(256).get_buffer("mask"), 4)
-    weight = (oval / oval.max() + OUTSIDE).expand(a.batch, -1, -1, -1)
+    weight = (oval / oval.max() + OUTSIDE_WEIGHT).expand(a.batch, -1, -1, -1)
     frames, opt = Frames(clips, pairs, a.seed), torch.optim.AdamW(part.parameters(), a.lr, weight_decay=1e-3)
 
-    def told(image: Tensor) -> Tensor:
+    def predict(image: Tensor) -> Tensor:
         with torch.no_grad():
             x0, x1, x2, _ = core.encoded(image)
         return part(x0, x1, x2)
@@ -172,7 +172,7 @@ def main() -> None:
         for group in opt.param_groups:
             group["lr"] = a.lr * (0.01 + 0.99 * (1 + np.cos(np.pi * used)) / 2)
         image, cover = frames.batch(a.batch)
-        loss = F.binary_cross_entropy_with_logits(told(image), cover, weight)
+        loss = F.binary_cross_entropy_with_logits(predict(image), cover, weight)
         opt.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(part.parameters(), 1.0)
@@ -184,13 +184,13 @@ def main() -> None:
             print(f"step {step}, {used * a.minutes:.1f} minutes: {np.mean(losses):.4f}", flush=True)
             losses.clear()
     with torch.no_grad():
-        said, hidden = [], []
+        logits, hidden = [], []
         for i in range(len(valid.index)):
             b = valid.get(i, 4, 1)
             inside = (oval > 0.5 * oval.max()).expand_as(b.cover)
-            said.append(told(b.seen[:, 0])[inside])
+            logits.append(predict(b.seen[:, 0])[inside])
             hidden.append(b.cover[inside])
-    print(f"people set aside: area under the ROC curve {area(torch.cat(said), torch.cat(hidden)):.4f}")
+    print(f"people set aside: area under the ROC curve {roc_area(torch.cat(logits), torch.cat(hidden)):.4f}")
     a.out.parent.mkdir(parents=True, exist_ok=True)
     torch.save({"ema": state | {f"core.occlusion.{k}": v for k, v in part.state_dict().items()}}, a.out)
 

@@ -1,4 +1,4 @@
-"""One training run: network, losses and optimiser, with its checkpoints."""
+"""A training run: network, losses, optimiser, and checkpoints."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from training.loop.dead_channels import dead_channels, revive
 from training.loop.initial_weights import weights
 from training.loop.muon import Muon
 from training.loop.parallel_gradients import Crew
-from training.loop.sequences import AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
+from training.loop.sequences import MAX_AHEAD, Batch, Clips, clip_figures, clip_loss, weight_of
 from training.losses.adversarial import Adversary
-from training.losses.restoration import UNEVEN, Loss, uneven
+from training.losses.restoration import UNEVEN_WEIGHT, Loss, uneven
 from training.model.networks import Medium, Small, build
-from training.model.recurrence import Past, opening
+from training.model.recurrence import Past, empty_past
 
-AVERAGE, STEEPEST, JUDGED = 0.999, 20.0, 256
-"""Decay of the averaged weights, norm that gradients are cut to, and items that are validated on, at the most."""
-KNOWN = 0.75
-"""How often ``rtface-m`` learns its own part with a past."""
+AVERAGE_DECAY, MAX_NORM, MAX_VALIDATION = 0.999, 20.0, 256
+"""Decay of averaged weights; gradient clipping norm; maximum number of validation items."""
+PAST_SHARE = 0.75
+"""Share of samples with a past when ``rtface-m`` learns."""
 
 
 def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, truth: Tensor) -> Tensor:
-    """A perceptual distance of a random window of pictures N×3×h×w, N values: the whole would cost as much as four
-    training images, and a window's gradient is as good over the steps."""
+    """Computes a perceptual distance of a random window of N×3×h×w: N values. Whole pictures would cost as much as four
+    training images; over the steps, a window's gradient is as good."""
     _, _, h, w = shown.shape
     side = min(h, w) * 4 // 11
     y, x = int(dice.integers(h // 12, h - h // 12 - side)), int(dice.integers(w // 12, w - w // 12 - side))
@@ -44,12 +44,12 @@ def glimpse(judge: Any, mask: Tensor, dice: np.random.Generator, shown: Tensor, 
 
 
 def psnr(square: Tensor) -> Tensor:
-    """dB of a mean squared error of 0..1 values."""
+    """Converts a mean squared error of 0..1 values to dB."""
     return -10 * torch.log10(square.clamp_min(1e-10))
 
 
 class Trainer:
-    """One run: network, loss and optimiser, with its folder of checkpoints."""
+    """Network, loss and optimiser of a run, with its checkpoints."""
 
     def __init__(self, a: argparse.Namespace) -> None:
         self.a = a
@@ -61,16 +61,16 @@ class Trainer:
         net = build(a.engine, memory=memory, like={k: v for state in given for k, v in state.items()})
         self.net: Small | Medium = net.to(self.device, memory_format=torch.channels_last)
         for state in given:
-            own = self.net.state_dict()
-            fits = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
-            self.net.load_state_dict({**own, **fits})
+            current = self.net.state_dict()
+            fits = {k: v for k, v in state.items() if k in current and v.shape == current[k].shape}
+            self.net.load_state_dict({**current, **fits})
         self.loss = Loss(self.net.size).to(self.device)
         self.loss_s = Loss(256).to(self.device)
         for name, p in self.net.named_parameters():
             frozen = bool(a.freeze) and any(part in name for part in a.freeze.split(","))
             p.requires_grad_(not frozen and (not a.only or any(part in name for part in a.only.split(","))))
         self.opt = Muon(self.net, a.lr, threads=a.threads)
-        self.ema = Ema(self.net, AVERAGE)
+        self.ema = Ema(self.net, AVERAGE_DECAY)
         self.images, self.path = 0, a.run / "last.pt"
         left = resume(self.path, self.net, self.opt, self.ema)
         self.step, self.used = int(left.get("step", 0)), float(left.get("used", 0.0))
@@ -94,18 +94,18 @@ class Trainer:
         save(self.path, self.net, self.opt, self.ema, engine=self.a.engine, step=self.step, used=self.used, **more)
 
     def recalled(self, truth: Tensor, seen: Tensor) -> Past | None:
-        """What a remembering core may know when ``rtface-m`` learns from single pictures: something between the input
-        and the truth, as it is after some frames. Its own part is to add what the past does not hold."""
+        """Simulates a past for ``rtface-m`` on single pictures. It lies between input and truth, as after some frames.
+        ``rtface-m`` must add detail that the past lacks."""
         if not isinstance(self.net, Medium) or self.net.core.trust is None:
             return None
         half, right = F.avg_pool2d(seen, 2), F.avg_pool2d(truth, 2)
         way, dice = torch.rand(2, len(seen), 1, 1, 1, device=seen.device)
-        return Past(half.lerp(right, AHEAD * way), (dice < KNOWN).float(), opening(half).state)
+        return Past(half.lerp(right, MAX_AHEAD * way), (dice < PAST_SHARE).float(), empty_past(half).state)
 
     def run_net(
         self, net: torch.nn.Module, truth: Tensor, seen: Tensor, past: Past | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
-        """(loss per sample, squared error, gate logits, what is shown, squared error of the half-size core or None)."""
+        """Returns (loss, squared error, gate logits, shown, core's squared error or None)."""
         with torch.autocast(self.device.type, torch.bfloat16):
             out = net(seen.contiguous(memory_format=torch.channels_last), past)
         loss, square, shown = self.loss(seen, out[0].float(), truth)
@@ -117,14 +117,14 @@ class Trainer:
         return loss, square, out[1].float(), shown, square_s
 
     def work(self, net: Any, piece: Any) -> tuple[Tensor, tuple[float, Tensor]]:
-        """Loss of a piece of the batch (its share of it, times 100: that keeps Adam's epsilon out of play)."""
+        """Computes a piece's share of the loss, times 100. This makes Adam's epsilon negligible."""
         if isinstance(piece, Batch):
             look = None
-            if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # a frame stands for all
+            if (self.look or self.likeness) and piece.truth.shape[1] > 1:  # one frame represents all
                 look = (self.likenesses, piece.truth.shape[1] - piece.warm)
-            total, ours, theirs = clip_loss(self.loss, net, piece, self.a.clean_weight, look)
+            total, squares, input_squares = clip_loss(self.loss, net, piece, self.a.clean_weight, look)
             total = total / self.images
-            return 100 * total, (float(total.detach()), (psnr(ours) - psnr(theirs))[~piece.clean].flatten())
+            return 100 * total, (float(total.detach()), (psnr(squares) - psnr(input_squares))[~piece.clean].flatten())
         truth, seen, clean = (t.to(self.device, non_blocking=True) for t in piece)
         loss, square, logit, shown, _ = self.run_net(net, truth, seen, self.recalled(truth, seen))
         gate = F.binary_cross_entropy_with_logits(logit.mean((1, 2, 3)), (~clean).float(), reduction="none")
@@ -132,7 +132,7 @@ class Trainer:
         total = (loss * weight + 0.002 * gate).sum() / self.a.batch
         total = total + self.impression(shown, truth) * len(seen) / self.a.batch
         if self.adversary is not None:
-            total = total + UNEVEN * uneven(shown) * len(seen) / self.a.batch
+            total = total + UNEVEN_WEIGHT * uneven(shown) * len(seen) / self.a.batch
             total = total + self.adversary.pull(seen, shown, truth, total)
         with torch.no_grad():
             before = ((seen - truth) ** 2 * self.loss.mask).mean((1, 2, 3))  # pyright: ignore
@@ -140,7 +140,7 @@ class Trainer:
         return 100 * total, (float(total.detach()), gain.cpu())
 
     def likenesses(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Perceptual and identity distances of images N×3×h×w, weighted: N values."""
+        """Computes weighted perceptual and identity distances of N×3×h×w: N values."""
         total = shown.new_zeros(len(shown))
         if self.look is not None:
             total = total + self.a.perceptual * self.look(shown, truth)
@@ -150,8 +150,8 @@ class Trainer:
         return total
 
     def impression(self, shown: Tensor, truth: Tensor) -> Tensor:
-        """Perceptual and identity losses of one picture of every other piece, which stands for all: it costs
-        as much as several."""
+        """Computes perceptual and identity losses of one picture in every other piece. They represent all, because they
+        cost as much as several."""
         if self.dice.random() < 0.5:
             return shown.new_zeros(())
         i = int(self.dice.integers(len(shown)))
@@ -159,13 +159,13 @@ class Trainer:
         return 2 * self.likenesses(shown, truth).sum()
 
     def rate(self) -> float:
-        """Warm-up over 100 steps, then cosine over the run's minutes down to ``--lr-end``."""
+        """Returns the learning rate: warm-up over 100 steps, then cosine over the minutes."""
         t = min(1.0, self.used / 60 / self.a.minutes)
         lr = self.a.lr_end + 0.5 * (self.a.lr - self.a.lr_end) * (1 + math.cos(math.pi * t))
         return lr * min(1.0, (self.step + 1) / 100)
 
     def pieces(self, batch: Any) -> list[Any]:
-        """What the crew shares out."""
+        """Splits a batch for the crew."""
         if isinstance(batch, list):  # clips
             self.images = sum(len(b) for b in batch)
             return batch
@@ -177,7 +177,7 @@ class Trainer:
         for g in self.opt.param_groups:
             g["lr"] = self.rate()
         results = self.crew.run(self.pieces(batch))
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), STEEPEST)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), MAX_NORM)
         self.opt.step()
         if self.adversary is not None:
             self.adversary.learn()
@@ -187,7 +187,7 @@ class Trainer:
         return sum(r[0] for r in results), float(gain.mean()) if len(gain) else 0.0
 
     def wake(self, pairs: Pairs) -> int:
-        """Starts channels anew that never fire; see ``revive``."""
+        """Resets channels that never fire; see ``revive``."""
         numbers = torch.randint(len(pairs.index), (48,)).tolist()
         seen = pairs.batch(numbers)[1].to(self.device)
         dead = dead_channels(self.net, lambda: [self.net(part) for part in seen.split(8)])
@@ -195,17 +195,17 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, data: Pairs | Clips) -> dict[str, Any]:
-        """The averaged weights on people set aside: watched, never tuned on."""
+        """Measures the averaged weights on people set aside. Never tune on these."""
         with self.ema.used(self.net):
             if isinstance(data, Pairs):
                 return self.pair_figures(data)
             assert isinstance(self.net, Small)
-            return clip_figures(self.loss, self.net, data, JUDGED)
+            return clip_figures(self.loss, self.net, data, MAX_VALIDATION)
 
     def pair_figures(self, pairs: Pairs) -> dict[str, Any]:
-        """Gain in dB over the input, by kind; how well clean faces stay as they are."""
+        """Measures gain in dB by kind, and the preservation of clean faces."""
         gains, clean, small = np.zeros(0), [], []
-        count = min(JUDGED, len(pairs.index))
+        count = min(MAX_VALIDATION, len(pairs.index))
         kinds = pairs.kinds[:count]
         for i in range(0, count, 16):
             truth, seen = (t.to(self.device) for t in pairs.batch(list(range(i, min(i + 16, count)))))

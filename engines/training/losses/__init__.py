@@ -1,1 +1,1 @@
-"""Losses, and the networks that they compare images by."""
+"""Losses, and networks for comparing images."""

@@ -1,10 +1,10 @@
-"""The adversarial loss of the vivid networks: sharp where the faithful ones, unsure, average.
+"""The adversarial loss of vivid networks: sharp where faithful ones average.
 
-A patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") that sees nothing
-but the two finest octaves of an image, so that it can ask for texture and for sharp edges, never for another face. It
-learns from relativistic pairs with zero-centred gradient penalties on both sides (Huang et al. 2024, "The GAN is dead;
-long live the GAN!", R3GAN). It sees random windows, a quarter of the face each, and comes late and light: how hard it
-pulls is a share of how hard the other losses do (Esser et al. 2021, "Taming transformers").
+A patch critic (Isola et al. 2017, "Image-to-image translation with conditional adversarial networks") sees only the two
+finest octaves of an image, so that it can demand texture and sharp edges, but no other face. It learns from
+relativistic pairs with zero-centred gradient penalties on both sides (Huang et al. 2024, "The GAN is dead; long live
+the GAN!", R3GAN). It sees random windows, a quarter of the face each. It starts late, and its gradient is a fixed share
+of the other losses' (Esser et al. 2021, "Taming transformers").
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from training.losses.restoration import highpass
 from training.model.layers import fresh
 
 PENALTY = 0.5
-"""Weight of the squared gradient of the critic at true and at restored windows."""
+"""Weight of the critic's squared gradient at true and restored windows."""
 
 
 def octaves(image: Tensor) -> Tensor:
-    """The two finest octaves of images N×3×h×w of 0..1, eight times enlarged in value: N×6×h×w. What is coarser than
-    four pixels does not change them."""
+    """Extracts the two finest octaves of images N×3×h×w, 0..1, times eight: N×6×h×w. Structure coarser than four pixels
+    does not change them."""
     half = F.interpolate(highpass(F.avg_pool2d(image, 2)), scale_factor=2.0, mode="nearest")
     return 8 * torch.cat([highpass(image), half], 1)
 
 
 class Critic(nn.Module):
-    """N×12×n×n, the octaves of the input and of another image → N×1×n/8×n/8: high where that looks like the truth."""
+    """Scores octaves of the input and of another image, N×12×n×n: N×1×n/8×n/8. High values look true."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -47,13 +47,13 @@ class Critic(nn.Module):
 
 
 class Adversary:
-    """Critic and its optimiser. ``pull`` may be called from several threads; ``learn`` from one, between the steps."""
+    """A critic and its optimiser. ``pull`` is thread-safe; call ``learn`` from one thread between steps."""
 
     def __init__(self, size: int, share: float, seed: int, lr: float = 4e-4) -> None:
         _, _, w, h = roi(size)
         self.side, self.share = (min(w, h) * 4 // 11) // 8 * 8, share
         self.critic = Critic()
-        self.copy = Critic().requires_grad_(False)  # for `pull`: several threads ask it at once
+        self.copy = Critic().requires_grad_(False)  # for `pull`, in several threads
         self.renew()
         self.opt = torch.optim.Adam(self.critic.parameters(), lr, betas=(0.5, 0.99))
         self.dice = torch.Generator().manual_seed(seed)
@@ -61,45 +61,45 @@ class Adversary:
         self.shown = 0
 
     def windows(self, *pictures: Tensor) -> list[Tensor]:
-        """The same random window of every picture N×3×h×w."""
+        """Cuts the same random window from each picture N×3×h×w."""
         h, w = pictures[0].shape[2:]
         y, x = (int(torch.randint(n // 12, n - n // 12 - self.side, (), generator=self.dice)) for n in (h, w))
         return [p[..., y : y + self.side, x : x + self.side] for p in pictures]
 
     def pull(self, seen: Tensor, shown: Tensor, truth: Tensor, loss: Tensor) -> Tensor:
-        """What the critic adds to ``loss``, of what is shown, as a scalar; 0 in its first 200 steps."""
+        """Returns the critic's addition to ``loss`` of ``shown``. It is 0 in its first 200 steps."""
         a, b, c = self.windows(seen, shown, truth)
         given = octaves(a)
-        ours, theirs = (torch.cat([given, octaves(z)], 1) for z in (b, c))
-        self.heap.append((ours.detach(), theirs.detach()))
+        fake, real = (torch.cat([given, octaves(z)], 1) for z in (b, c))
+        self.heap.append((fake.detach(), real.detach()))
         if self.shown < 200:
             return loss.new_zeros(())
-        wanted = F.softplus(self.copy(theirs) - self.copy(ours)).mean()
-        rest = torch.autograd.grad(loss, shown, retain_graph=True)[0]
-        own = torch.autograd.grad(wanted, b, retain_graph=True)[0]
-        weight = self.share * self.windows_norm(rest) / own.norm().clamp_min(1e-8)
+        wanted = F.softplus(self.copy(real) - self.copy(fake)).mean()
+        loss_gradient = torch.autograd.grad(loss, shown, retain_graph=True)[0]
+        critic_gradient = torch.autograd.grad(wanted, b, retain_graph=True)[0]
+        weight = self.share * self.windows_norm(loss_gradient) / critic_gradient.norm().clamp_min(1e-8)
         return wanted * weight.clamp(max=1e3).detach()
 
     def windows_norm(self, gradient: Tensor) -> Tensor:
-        """The norm that a gradient over whole pictures has, on average, in a window."""
+        """Returns a window's mean share of a gradient norm over pictures."""
         share = self.side**2 / (gradient.shape[2] * gradient.shape[3])
         return gradient.norm() * share**0.5
 
     def renew(self) -> None:
-        """Brings the copy up to date."""
+        """Updates the copy."""
         self.copy.load_state_dict(self.critic.state_dict())
 
     def learn(self) -> float:
-        """One step of the critic on the windows since the last; its loss, log 2 for one that knows nothing."""
+        """Trains the critic on the windows since the last step. Returns its loss, log 2 if untrained."""
         if not self.heap:
             return 0.0
-        ours, theirs = (torch.cat(parts).requires_grad_() for parts in zip(*self.heap, strict=True))
+        fake, real = (torch.cat(parts).requires_grad_() for parts in zip(*self.heap, strict=True))
         self.heap.clear()
         self.shown += 1
         self.opt.zero_grad(set_to_none=True)
-        true, restored = self.critic(theirs), self.critic(ours)
+        true, restored = self.critic(real), self.critic(fake)
         loss = F.softplus(restored - true).mean()
-        slopes = torch.autograd.grad(true.mean((1, 2, 3)).sum() + restored.mean((1, 2, 3)).sum(), (theirs, ours),
+        slopes = torch.autograd.grad(true.mean((1, 2, 3)).sum() + restored.mean((1, 2, 3)).sum(), (real, fake),
                                      create_graph=True)  # fmt: skip
         penalty = sum((s * s).sum((1, 2, 3)).mean() for s in slopes)
         (loss + PENALTY * penalty).backward()

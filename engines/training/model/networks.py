@@ -1,9 +1,9 @@
 """The networks of ``rtface-s`` and ``rtface-m``: ``restored = crop + gate · residual``.
 
 A residual U-Net on a pixel-unshuffled crop (Shi et al. 2016, "Real-time single image and video super-resolution";
-Ronneberger et al. 2015, "U-Net"), modulated by a global code of the degradation that it estimates itself (Perez et
-al. 2018, "FiLM"). Both look at the region of interest of the canonical crop only (``crop_space.roi``); outside it the
-crop is returned untouched. ``rtface-m`` runs ``rtface-s`` at half resolution and refines at full resolution.
+Ronneberger et al. 2015, "U-Net"), modulated by a global code of the degradation, which it estimates (Perez et al. 2018,
+"FiLM"). Both process only the region of interest of the canonical crop (``crop_space.roi``); outside it the crop is
+unchanged. ``rtface-m`` runs ``rtface-s`` at half resolution and refines at full resolution.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.model.layers import Block, Bounded, Enlarge, MidBand, Spread, Unpatterned, Up, Window, fold, fresh, unfold
-from training.model.recurrence import MOTION, Align, Carry, Past, Trust
+from training.model.recurrence import MOTION_CHANNELS, Align, Carry, Past, Trust
 
 RESIDUAL_SCALE = 0.1
-"""The head's output is multiplied by this: a step of the optimiser then moves a pixel by little."""
+"""Factor of the head's output, so that an optimiser step changes pixels little."""
 
 HEAD_LIMIT = 5.0
-"""The head is cut off here. Faces stay inside all three limits (this, the code's and its scales'), whose only work
-is to keep pictures that are no face from blowing up."""
+"""Clamp of the head. Faces stay within all three limits (this, the code's and its scales'), which only prevent
+overflow in pictures without a face."""
 
 
 DAMPING = 0.4
-"""`Core.damping` of exported engines. Stills teach a larger correction of the middle band than real faces need, and
-that band is where identity lives: on real clips (*call*) so much damping moves faces less (the identity's distance
-falls by a hundredth) at no cost; on blurred ones the distance falls by a twelfth, for 0.07 dB."""
+"""`Core.damping` of exported engines. Training on stills yields a larger correction of the middle band, which carries
+identity, than real faces need. On real clips (*call*) this damping changes faces less (identity distance falls by a
+hundredth) at no cost; on blurred ones the distance falls by a twelfth, for 0.07 dB."""
 
 
 class Seen(NamedTuple):
-    """What ``Core`` makes of a crop: gated residual, folded, N×48×48×44, mixed with the past where there is one;
-    decoder features N×48×48×44, gate logits N×1×12×11; of a network with memory the past carried to this frame, the
-    heads and the next state.
+    """Outputs of ``Core``: gated folded residual N×48×48×44, mixed with any past.
 
-    ``heads`` N×2×48×44: the log of the scale of the error that is left (Laplace, of 0..1 values; Kendall and Gal 2017,
-    "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit that something lies
-    in front of the face.
+    Further: decoder features N×48×48×44, gate logits N×1×12×11; with memory the past carried to this frame, heads and
+    next state. ``heads`` N×2×48×44: log scale of the remaining error (Laplace, of 0..1 values; Kendall and Gal 2017,
+    "What uncertainties do we need in Bayesian deep learning for computer vision?"), and the logit of an object in front
+    of the face.
     """
 
     residual: Tensor
@@ -51,11 +50,10 @@ class Seen(NamedTuple):
 
 
 class Occlusion(nn.Module):
-    """What lies in front of the face: the logit of it, N×1×48×44, from what the encoder of `Core` makes of this frame
-    at 1/4, 1/8 and 1/16 of the crop's size.
+    """Predicts the logit of objects in front of the face, N×1×48×44.
 
-    The features are taken as they are: what is learnt here does not change the restoration, and a core that learns
-    from single frames without objects needs only this part to be trained again.
+    It uses encoder features of `Core` at 1/4, 1/8 and 1/16 of the crop's size, detached: training it does not change
+    the restoration, and a core trained on single frames without objects needs only this part retrained.
     """
 
     def __init__(self, widths: tuple[int, int, int], wide: int = 24, thin: int = 16) -> None:
@@ -78,8 +76,8 @@ class Occlusion(nn.Module):
 class Core(nn.Module):
     """``rtface-s`` inside its region of interest.
 
-    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``. ``damping`` 0..1 takes so much of the middle
-    band away from the residual: 0 in training, `DAMPING` in what ships.
+    Input N×3×192×176 float, RGB 0..1, and with ``memory`` the ``Past``. ``damping`` 0..1 removes a share of the
+    residual's middle band: 0 in training, `DAMPING` in shipped engines.
     """
 
     def __init__(
@@ -120,7 +118,7 @@ class Core(nn.Module):
         self.occlusion = Occlusion(widths) if memory else None
 
     def encoded(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Features of a crop at 1/4, 1/8 and 1/16 of its size, and the code of its degradation."""
+        """Encodes a crop: features at 1/4, 1/8 and 1/16 size, degradation code."""
         x0 = self.stem(fold(2 * x - 1))
         for b in self.enc0:
             x0 = b(x0)
@@ -150,19 +148,19 @@ class Core(nn.Module):
         if self.trust is None or self.align is None or self.doubt is None or self.occlusion is None or past is None:
             return Seen(residual, y0, logit)
         learns = any(p.requires_grad for p in self.align.parameters())
-        # Frozen, it would still be traced through for the sake of the past's picture.
+        # If frozen, autograd would still trace it, for the past's picture.
         with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
             flow, state = self.align(x, past)
         moved = self.carry(past.picture, flow)
         change = fold(moved - x)
-        trust = self.trust(y0, change, residual, state[:, -MOTION:], past.known)
+        trust = self.trust(y0, change, residual, state[:, -MOTION_CHANNELS:], past.known)
         heads = torch.cat([self.doubt(y0), self.occlusion(x0, x1, x2)], 1)
         return Seen(self.trust.blended(residual, change, trust), y0, logit, moved, heads, state)
 
 
 class Small(nn.Module):
-    """``rtface-s``: N×3×192×176 and the past → (residual, gate logits, the past carried, heads, state), the last
-    three None without memory."""
+    """``rtface-s``: maps N×3×192×176 and the past to (residual, gate logits, carried past, heads, state). The last
+    three are None without memory."""
 
     size = 256
 
@@ -179,11 +177,11 @@ class Small(nn.Module):
 
 
 class Medium(nn.Module):
-    """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid, with the context of a 48×44 one where
-    there are ``coarse`` blocks. ``vivid`` adds a branch of likely detail, which 1 - fidelity scales.
+    """``rtface-m``: ``rtface-s`` at half resolution, refined on a 96×88 grid.
 
-    N×3×384×352 and the core's past → (residual N×3×384×352, gate logits, the past carried, heads, state, the core's
-    residual N×3×192×176 and its input). Memory is the core's: what it adds at full size is this frame's own.
+    ``coarse`` blocks add context on a 48×44 grid. ``vivid`` adds a branch of likely detail, scaled by 1 - fidelity.
+    Maps N×3×384×352 and the core's past to (residual N×3×384×352, gate logits, carried past, heads, state, the core's
+    residual N×3×192×176 and its input). Only the core has memory: full-size detail comes from this frame alone.
     """
 
     size = 512
@@ -233,13 +231,12 @@ class Medium(nn.Module):
 
 
 class Whole(nn.Module):
-    """What is exported, see ``rtface.engine.recipe``: ``crop`` N×3×h×w float32 RGB 0..1, the region of interest of a
-    crop → ``residual`` of the same shape, what is to be added to it.
+    """The exported network, see ``rtface.engine.recipe``.
 
-    A network with memory also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``)
-    → ``log_scale`` and ``occlusion`` (0..1), N×1×48×44, and ``next``, the state.
-    ``rtface-m`` remembers what its core answers: it is also given ``shrunk``,
-    the crop at half the size, and gives ``kept``, the residual to that. ``fidelity`` N×1, 0..1, is of a vivid one.
+    Maps ``crop`` N×3×h×w float32 RGB 0..1, a crop's region of interest, to ``residual``, to be added to it. A network
+    with memory also takes ``past``, ``known`` and ``state`` (see ``recurrence.Past``) and returns ``log_scale`` and
+    ``occlusion`` (0..1), N×1×48×44, and ``next``, the state. ``rtface-m`` remembers its core's answer: it also takes
+    ``shrunk``, the crop at half size, and returns its residual ``kept``. A vivid one takes ``fidelity`` N×1, 0..1.
     """
 
     def __init__(self, net: Small | Medium) -> None:
@@ -264,8 +261,8 @@ class Whole(nn.Module):
 
 
 def build(name: str, *, memory: bool = False, like: Mapping[str, Tensor] | None = None) -> Small | Medium:
-    """The network of an engine by its name, ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``; with ``memory`` it takes
-    a ``Past`` and has heads. ``like``: weights by their names; ``rtface-m`` has as many blocks as they are of."""
+    """Builds ``rtface-s``, ``rtface-m`` or ``rtface-m-vivid``. With ``memory``, it takes a ``Past`` and has heads.
+    ``like``: weights by name, which set the number of blocks of ``rtface-m``."""
     if name == "rtface-s":
         return Small(memory=memory)
     blocks, coarse = (len({k.split(".")[1] for k in like or () if k.startswith(f"{part}.")})

@@ -1,11 +1,10 @@
-"""How a network takes in its answer for the frame before: it aligns that picture to this frame, and says how far it
-is to be trusted.
+"""Aligns a network's previous answer to this frame, and weighs it.
 
-A codec forgets: from one predicted frame to the next fine detail fades, and what an older frame still had is lost. Kept
-in the answer and carried along exactly, it is not. But carrying must be right to a third of a pixel, and the motion
-that a strongly compressed film shows is not the face's: blocks that were skipped stand still, and jump later. So the
-alignment is learnt, from the kept picture (which holds more than the frame before does) to this frame, with a state
-that remembers how the face has been moving and what the frame before looked like: what has not changed was skipped.
+Codecs lose detail: it fades from one predicted frame to the next. An answer that is carried along exactly keeps it, but
+must be aligned to a third of a pixel. In a strongly compressed film, the visible motion is not the face's: skipped
+blocks stand still, and jump later. So the alignment is learnt, from the kept picture (which has more detail than the
+previous frame) to this frame. A state remembers the face's motion and the previous frame, as unchanged parts were
+skipped.
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ from training.crop_space import roi
 from training.losses.restoration import luma
 from training.model.layers import Block, LowPass, Spread, Up, fold, fresh, magnifier
 
-REACH = 8.0
-"""Pixels of 256 that a face can move within its crop from one frame to the next, at most."""
+MAX_MOTION_PX = 8.0
+"""Maximum motion of a face within its crop between frames, pixels of 256."""
 
 
 class Past(NamedTuple):
-    """What a remembering network is told of the frame before.
+    """Memory of the previous frame.
 
-    ``picture`` N×3×192×176: the answer for it, in its own canonical space; ``known`` N×1×1×1: 1, and 0 on a face's
-    first frame, when the picture may be anything finite; ``state`` N×STATE×24×22: what ``Align`` gave, and 0 on a
-    face's first frame.
+    ``picture`` N×3×192×176: its answer, in its canonical space; ``known`` N×1×1×1: 1, or 0 on a face's first frame,
+    when the picture may be anything finite; ``state`` N×STATE×24×22: from ``Align``, 0 on a face's first frame.
     """
 
     picture: Tensor
@@ -37,25 +35,25 @@ class Past(NamedTuple):
     state: Tensor
 
 
-MOTION = 40
+MOTION_CHANNELS = 40
 """Channels of the state that remember motion."""
-STATE = 64 + MOTION
-"""Channels of the whole state: before these the frame before, grey, folded by 8."""
+STATE_CHANNELS = 64 + MOTION_CHANNELS
+"""Channels of the state: the previous frame, grey, folded by 8; then motion."""
 
 
-def opening(picture: Tensor) -> Past:
-    """What is known on a face's first frame, N×3×192×176: nothing."""
+def empty_past(picture: Tensor) -> Past:
+    """Returns the empty past of a face's first frame, N×3×192×176."""
     n, _, h, w = picture.shape
-    return Past(picture, picture.new_zeros(n, 1, 1, 1), picture.new_zeros(n, STATE, h // 8, w // 8))
+    return Past(picture, picture.new_zeros(n, 1, 1, 1), picture.new_zeros(n, STATE_CHANNELS, h // 8, w // 8))
 
 
 class Align(nn.Module):
-    """Where each part of this frame's crop was on the past picture: N×2×24×22 (x, y), in pixels of 256; and the state.
+    """Estimates flow to the past picture, N×2×24×22 (x, y), and the state.
 
-    A small U-Net at 1/4, 1/8 and 1/16 (after Sajjadi et al. 2018, "Frame-recurrent video super-resolution", which
-    learns its flow by what is restored with it) looks at both pictures and the frame before; a gated state at 1/8
-    (after Zhou et al. 2016, "Minimal gated unit for recurrent neural networks") remembers the motion. Crop and the
-    past's picture may be N×3×192×176 or grey, N×1×192×176.
+    Flow is in pixels of 256. A small U-Net at 1/4, 1/8 and 1/16 (after Sajjadi et al. 2018, "Frame-recurrent video
+    super-resolution", whose flow also learns from the restoration) sees both pictures and the previous frame. A gated
+    state at 1/8 (after Zhou et al. 2016, "Minimal gated unit for recurrent neural networks") remembers motion. Crop and
+    past picture may be N×3×192×176 or grey, N×1×192×176.
     """
 
     def __init__(self, widths: tuple[int, int, int] = (32, 40, 56)) -> None:
@@ -63,16 +61,16 @@ class Align(nn.Module):
         w0, w1, w2 = widths
         self.look = fresh(nn.Conv2d(48, w0, 3, padding=1), 2.0)
         self.down0 = fresh(nn.Conv2d(w0, w1, 2, stride=2), 2**0.5)
-        self.expect = fresh(nn.Conv2d(MOTION, w1, 1), 0.0)
+        self.expect = fresh(nn.Conv2d(MOTION_CHANNELS, w1, 1), 0.0)
         self.fine = nn.ModuleList(Block(w1, 0) for _ in range(2))
         self.down1 = fresh(nn.Conv2d(w1, w2, 2, stride=2))
         self.coarse = nn.ModuleList(Block(w2, 0) for _ in range(2))
         self.up = Up(w2, w1)
         self.both = Block(w1, 0)
-        self.recall = fresh(nn.Conv2d(w1 + MOTION, 2 * MOTION, 3, padding=1), 0.7)
+        self.recall = fresh(nn.Conv2d(w1 + MOTION_CHANNELS, 2 * MOTION_CHANNELS, 3, padding=1), 0.7)
         self.head_coarse = fresh(nn.Conv2d(w2, 2, 3, padding=1), 0.0)
         self.head_fine = fresh(nn.Conv2d(w1, 2, 3, padding=1), 0.0)
-        self.head_motion = fresh(nn.Conv2d(MOTION, 2, 3, padding=1), 0.0)
+        self.head_motion = fresh(nn.Conv2d(MOTION_CHANNELS, 2, 3, padding=1), 0.0)
 
     def forward(self, crop: Tensor, past: Past) -> tuple[Tensor, Tensor]:
         now, kept = (fold(2 * (p if p.shape[1] == 1 else luma(p)) - 1) for p in (crop, past.picture))
@@ -89,16 +87,16 @@ class Align(nn.Module):
         motion = motion + torch.sigmoid(gate) * (torch.tanh(fresher) - motion)
         flow = F.interpolate(self.head_coarse(z), scale_factor=2.0, mode="bilinear", align_corners=False)
         flow = flow + self.head_fine(y) + self.head_motion(motion)
-        # On a first frame there is nothing to compare with, and nothing to be learnt of motion.
+        # A first frame has nothing to compare with, so it says nothing about motion.
         state = torch.cat([F.pixel_unshuffle(now, 2), motion * past.known], 1)
-        return REACH * torch.tanh(flow / REACH), state
+        return MAX_MOTION_PX * torch.tanh(flow / MAX_MOTION_PX), state
 
 
 class Carry(nn.Module):
-    """The past N×3×192×176 fetched, by cubic interpolation, from where a flow N×2×24×22 says it was.
+    """Warps the past N×3×192×176 by a flow N×2×24×22, with cubic interpolation.
 
-    Bilinear interpolation would blur what is carried a little more with every frame. Everything is in full precision:
-    in bf16 a place would be off by half a pixel.
+    Bilinear interpolation would blur it more with every frame. It computes in full precision: bf16 would be off by half
+    a pixel.
     """
 
     across: Tensor
@@ -118,54 +116,52 @@ class Carry(nn.Module):
         self.register_buffer("fine", fine.reshape(128, 2, 3, 3), persistent=False)
 
     def forward(self, picture: Tensor, flow: Tensor) -> Tensor:
-        # Bilinear, as a fixed convolution: OpenVINO's own interpolation was among the slowest nodes of the network.
+        # Bilinear, by a fixed convolution: OpenVINO's interpolation was among the slowest nodes of the network.
         fine = F.pixel_shuffle(F.conv2d(F.pad(flow.float(), (1, 1, 1, 1), mode="replicate"), self.fine.float()), 8)
         at = (fine + self.across.float() + self.down.float()).permute(0, 2, 3, 1)
-        found = F.grid_sample(picture.float(), at, mode="bicubic", padding_mode="border", align_corners=False)
-        return found.to(picture.dtype)
+        warped = F.grid_sample(picture.float(), at, mode="bicubic", padding_mode="border", align_corners=False)
+        return warped.to(picture.dtype)
 
 
-DRIFT = 0.8
-"""By how many pixels of 256 the kept picture lies wrong after a minute, about."""
+DRIFT_PX = 0.8
+"""Approximate misalignment of the kept picture after a minute, pixels of 256."""
 
 
 def drift(n: int, dice: torch.Generator | None = None) -> Tensor:
-    """Where the kept picture may lie after many frames: small smooth displacements N×2×24×22 (x, y), in pixels of 256.
+    """Draws a drift of many frames: smooth N×2×24×22 (x, y), pixels of 256.
 
-    A clip of training is short; what adds up in a long film begins with it.
+    Training clips are short, so they begin with the drift of a long film.
     """
     _, _, w, h = roi(256)
-    far = DRIFT * torch.randn(n, 1, 1, 1, generator=dice).abs()
+    far = DRIFT_PX * torch.randn(n, 1, 1, 1, generator=dice).abs()
     rough = far * torch.randn(n, 2, 4, 4, generator=dice)
     return F.interpolate(rough, size=(h // 8, w // 8), mode="bicubic", align_corners=False)
 
 
-CALM, NOISY = 12 / 255, 24 / 255
-"""By how much the past and this frame differ where nothing happened, at least and at most."""
+MIN_DIFFERENCE, MAX_DIFFERENCE = 12 / 255, 24 / 255
+"""Bounds of the usual difference between past and frame, without events."""
 
 
 BAND = 1.5
-"""Standard deviation, in pixels of 256, of the Gaussian that parts the low band of what is carried from the high one.
-In the low band the codec delivers the face right, and a misplaced past costs more than it brings; what a codec
-forgets is the high band."""
+"""σ, in pixels of 256, of the Gaussian that separates low and high band of the carried picture. Codecs preserve the low
+band, where a misaligned past costs more than it gains; they lose the high band."""
 LOW_SHARE = 0.3
-"""How far the low band is trusted, as a share of the trust in the high one. Measured on eight real clips with weights
-that were trained for one trust in both: 1 loses 0.19 dB to no memory at all (*call*), 0 and 0.3 gain 0.06 and 0.05;
-in *heavy*, with blur and noise, and on moved stills 0.3 gains 0.02 to 0.09 more than 0."""
+"""Trust in the low band, relative to the high band. Measured on eight real clips with weights trained for equal trust:
+1 loses 0.19 dB against no memory (*call*), 0 and 0.3 gain 0.06 and 0.05; in *heavy*, with blur and noise, and on moved
+stills, 0.3 gains 0.02 to 0.09 more than 0."""
 
 
-MOST = 0.9
-"""How far the past is trusted at most, so that what is wrong in it is gone after some ten frames: clips of training are
-too short to learn that from."""
+MAX_TRUST = 0.9
+"""Maximum trust in the past, so that its errors fade after some ten frames: training clips are too short to teach
+that."""
 
 
 class Trust(nn.Module):
-    """How far the carried picture is to be trusted beside this frame's own restoration: N×1×48×44, 0..1.
+    """Weighs the carried picture against this frame's restoration: N×1×48×44, 0..1.
 
-    Sees the decoder's features N×C×48×44, by how much the carried picture differs from the crop, and what the state
-    remembers of the motion. Where it differs
-    from the restoration by clearly more than elsewhere, something has happened that alignment cannot follow (a blink, a
-    hand), and a rule that no training can unlearn lets the past go: learnt trust alone kept eyes half shut.
+    It sees the decoder's features N×C×48×44, the difference between carried picture and crop, and the state's motion.
+    Where the carried picture differs from the restoration clearly more than elsewhere, alignment cannot follow (a
+    blink, a hand). There, a fixed rule drops the past: learnt trust alone kept eyes half shut.
     """
 
     mean: Tensor
@@ -175,25 +171,25 @@ class Trust(nn.Module):
         self.here = fresh(nn.Conv2d(width, hidden, 1), 0.7)
         self.change = fresh(nn.Conv2d(48, hidden, 3, padding=1), 0.7)
         self.weigh = fresh(nn.Conv2d(hidden, 1, 3, padding=1), 0.0)
-        self.sure = fresh(nn.Conv2d(MOTION, hidden, 1), 0.0)
+        self.sure = fresh(nn.Conv2d(MOTION_CHANNELS, hidden, 1), 0.0)
         self.spread, self.low = Spread(), LowPass(BAND, LOW_SHARE - 1)
         shares = torch.tensor([0.299, 0.587, 0.114]).repeat_interleave(16) / 16
         self.register_buffer("mean", shares.reshape(1, 48, 1, 1), persistent=False)
 
-    def forward(self, features: Tensor, change: Tensor, residual: Tensor, motion: Tensor, known: Tensor) -> Tensor:
+    def forward(self, features: Tensor, change: Tensor, residual: Tensor, motion: Tensor, has_past: Tensor) -> Tensor:
         sure = F.interpolate(self.sure(motion), scale_factor=2.0, mode="nearest")
         trust = torch.sigmoid(self.weigh(F.relu(self.here(features) + self.change(8 * change) + sure)))
-        return MOST * trust * self.agreement((change - residual).detach()) * known
+        return MAX_TRUST * trust * self.agreement((change - residual).detach()) * has_past
 
     def agreement(self, way: Tensor) -> Tensor:
-        """Where two pictures, folded, whose difference is ``way``, show the same: N×1×48×44, 0..1."""
+        """Returns agreement of two folded pictures from their difference: N×1×48×44, 0..1."""
         differ = F.conv2d(way, self.mean).abs()
-        level = (2.5 * differ.mean((2, 3), keepdim=True)).clamp(CALM, NOISY)
+        level = (2.5 * differ.mean((2, 3), keepdim=True)).clamp(MIN_DIFFERENCE, MAX_DIFFERENCE)
         return -F.max_pool2d(-(3 - differ / level).clamp(0, 1), 3, 1, 1)
 
     def blended(self, residual: Tensor, change: Tensor, trust: Tensor) -> Tensor:
-        """A folded residual N×48×48×44, mixed with the way to the carried picture by ``trust``, its low band by
-        `LOW_SHARE` of that."""
+        """Mixes a folded residual N×48×48×44 with the carried picture by ``trust``. The low band takes `LOW_SHARE` of
+        that."""
         way = change - residual
-        # Added with a negative gain: OpenVINO would fuse a subtraction into the weights, under a name of its own.
+        # Added with a negative gain: OpenVINO would fuse a subtraction into the weights, under another name.
         return residual + (way + self.low(way)) * self.spread(trust)

@@ -1,12 +1,11 @@
 """CodeFormer (Zhou et al. 2022, Towards Robust Blind Face Restoration with Codebook Lookup Transformer).
 
-An encoder makes 16×16 features of a 512-px face. A transformer reads them as 256 tokens and says for each which entry
-of a learned book of 1024 codes it stands for; the generator paints the face from these codes alone. So what it paints
-is always a clean face, if not always this one: the encoder's own features, let into the generator at four sizes by the
-fidelity w, bring it back to what was seen.
+An encoder makes 16×16 features of a 512-px face. A transformer reads them as 256 tokens and predicts for each an entry
+of a learned codebook of 1024. The generator draws the face from these codes alone, which gives a clean face, but not
+always the same person. So encoder features enter the generator at four sizes, weighted by the fidelity w.
 
-Parameters carry the published names. The graph is static: sizes are those that the network is built for, and w is a
-tensor, so that every face of a batch may have its own.
+Parameters have the published names. The graph is static: sizes are fixed when the network is built. w is a tensor, so
+that each face of a batch can have another.
 """
 # torch is not there where pyright runs.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
@@ -23,19 +22,18 @@ from torch import Tensor, nn
 
 
 def build(*, size: int = 512, width: int = 64, layers: int = 9) -> CodeFormer:
-    """With random weights, in evaluation mode. `size`: side of the crop in pixels, a multiple of 32; `width`: channels
-    at full size, a multiple of 32; `layers`: of the transformer. Published: as they are; smaller ones are for tests."""
+    """Builds a network with random weights, in evaluation mode. `size`: side of the crop in pixels, a multiple of 32;
+    `width`: channels at full size, a multiple of 32; `layers`: of the transformer. Tests use smaller values."""
     return CodeFormer(size, width, layers).eval()
 
 
 class CodeFormer(nn.Module):
-    """crop N×3×S×S (RGB, −1…1) and fidelity N×1 (0…1: best looking … truest to the crop) → restored N×3×S×S, about
-    −1…1."""
+    """Restores crops N×3×S×S (RGB, −1…1) to about −1…1. Fidelity N×1: 0 looks best, 1 is truest to the crop."""
 
     multipliers = (1, 2, 2, 4, 4, 8)
-    """Channels at each size, from the largest, in widths."""
+    """Channels per size, from the largest, in multiples of the width."""
     fused = (4, 3, 2, 1)
-    """Levels (0: full size) at which the encoder's features are let in, in the generator's order."""
+    """Levels (0: full size) at which encoder features enter, in the generator's order."""
     codes, code_dim = 1024, 256
     token_dim, heads = 512, 8
 
@@ -64,7 +62,7 @@ class CodeFormer(nn.Module):
         return self.generator(painted, {level: partial(fuse, seen[level], w=w) for level, fuse in fusions.items()})
 
     def logits(self, features: Tensor) -> Tensor:
-        """features N×256×h×h → N×h²×1024: how much each token looks like each code. The largest counts."""
+        """Scores each token against each code: N×256×h×h to N×h²×1024. The largest wins."""
         tokens = self.feat_emb(features.reshape(-1, self.code_dim, self.side**2).transpose(1, 2))
         for layer in self.ft_layers:
             tokens = layer(tokens, self.position_emb)
@@ -72,20 +70,20 @@ class CodeFormer(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Codes N×h² (whole numbers) → their entries, N×C×h×h."""
+    """Looks up codes N×h² (integers): N×C×h×h."""
 
     def __init__(self, codes: int, dim: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(codes, dim)
 
     def forward(self, codes: Tensor, side: int) -> Tensor:
-        found: Tensor = self.embedding(codes)
-        return found.transpose(1, 2).reshape(-1, self.embedding.embedding_dim, side, side)
+        entries: Tensor = self.embedding(codes)
+        return entries.transpose(1, 2).reshape(-1, self.embedding.embedding_dim, side, side)
 
 
 class AdaIN(nn.Module):
-    """`x` with mean and deviation of `like`, per picture and channel (adaptive instance normalisation, Huang and
-    Belongie 2017): here the colours and the light that the encoder saw. Both N×C×H×W of `places` places."""
+    """Gives `x` the mean and deviation of `like`, per image and channel: the encoder's colours and light. Adaptive
+    instance normalisation, Huang and Belongie 2017. Both N×C×H×W with `places` = H·W."""
 
     def __init__(self, places: int) -> None:
         super().__init__()
@@ -103,8 +101,8 @@ class AdaIN(nn.Module):
 
 
 class Layer(nn.Module):
-    """One of the transformer's: attention, then two linear layers, each on normalised tokens and added to them
-    (N×T×C). The position is added where tokens are compared, not to what they give."""
+    """A transformer layer on N×T×C: attention, then two linear layers, both residual and pre-normalised. Queries and
+    keys include the position, values do not."""
 
     def __init__(self, dim: int, heads: int, tokens: int) -> None:
         super().__init__()
@@ -121,7 +119,7 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Of `places` to `places`, giving what is in `values`; both N×T×C."""
+    """Multi-head self-attention. `places` gives queries and keys; both N×T×C."""
 
     def __init__(self, dim: int, heads: int, tokens: int) -> None:
         super().__init__()
@@ -138,13 +136,13 @@ class Attention(nn.Module):
             for x, w, b in zip((places, places, values), self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3),
                                strict=True)
         )  # fmt: skip
-        # Scaled before the product: in fp16 the product could overflow.
+        # Scaled before the product, which could overflow in fp16.
         near = self.softmax((q * self.split[3] ** -0.5) @ k.transpose(2, 3))
         return self.out_proj((near @ v).transpose(1, 2).reshape(self.joined))
 
 
 class Fusion(nn.Module):
-    """Lets what the encoder saw into what the generator paints, by an affine map of the latter."""
+    """Modulates generator features by an affine map predicted with the encoder's."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -159,7 +157,7 @@ class Fusion(nn.Module):
 
 
 class Encoder(nn.Module):
-    """crop N×3×S×S → features N×`out`×S/32×S/32, and those on the way, by level: what each level ends with."""
+    """Maps crops N×3×S×S to features N×`out`×S/32×S/32. Also returns each level's last features."""
 
     def __init__(self, channels: Sequence[int], out: int, side: int) -> None:
         super().__init__()
@@ -187,7 +185,7 @@ class Encoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """features N×C×S/32×S/32 → N×3×S×S; what the first block of a level gives goes through that level's change."""
+    """Maps features N×C×S/32×S/32 to N×3×S×S. A level's change applies after its first block."""
 
     def __init__(self, channels: Sequence[int], given: int, side: int) -> None:
         super().__init__()
@@ -196,15 +194,15 @@ class Generator(nn.Module):
         self.starts: dict[int, int] = {}
         for level in range(deepest, -1, -1):
             after = channels[level]
-            made: list[nn.Module] = []
+            level_blocks: list[nn.Module] = []
             for first in (before, after):
-                made.append(ResBlock(first, after))
+                level_blocks.append(ResBlock(first, after))
                 if level == deepest:
-                    made.append(SelfAttention(after, side))
+                    level_blocks.append(SelfAttention(after, side))
             if level > 0:
-                made.append(Upsample(after))
+                level_blocks.append(Upsample(after))
             self.starts[len(blocks)] = level
-            blocks += made
+            blocks += level_blocks
             before = after
         self.blocks = nn.ModuleList([*blocks, norm(before), conv3(before, 3)])
 
@@ -231,7 +229,7 @@ class ResBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Every place of N×C×h×h looks at all others, with one head as wide as the features."""
+    """Single-head attention over all places of N×C×h×h."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -243,7 +241,7 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(x)
         q, k, v = (project(y).reshape(self.flat) for project in (self.q, self.k, self.v))
-        near = self.softmax((q * self.flat[1] ** -0.5).transpose(1, 2) @ k)  # N×(asks)×(is asked)
+        near = self.softmax((q * self.flat[1] ** -0.5).transpose(1, 2) @ k)  # N×queries×keys
         return x + self.proj_out((v @ near.transpose(1, 2)).reshape(self.square))
 
 

@@ -28,7 +28,7 @@ from tests.engines.common import (
     torch,
 )
 
-from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
+from engines.convert.graph import match_nodes  # isort: skip  # after what skips these tests where there is no torch
 
 FOLDER = Path(__file__).parents[1] / "rtface_codeformer"
 OFFER = offers(FOLDER)[0]
@@ -160,7 +160,7 @@ def test_onnx_equals_torch_and_lists_its_fp32_nodes() -> None:
         given = crops(count, SIZE, seed=count)
         assert margin(net, given) > MARGIN, "two codes are nearly as good somewhere: take another seed"
         assert onnx_gap(model, net, given, torch.linspace(0, 1, count)[:, None]) < ONNX
-    kept = set(named(model, OFFER.fp32_nodes))
+    kept = set(match_nodes(model, OFFER.fp32_nodes))
     choosing = {n.name for n in model.graph.node if n.op_type in ("ArgMax", "LayerNormalization", "Erf", "MatMul")}
     painting = {name for name in choosing if name.startswith(("/encoder/", "/generator/"))}
     assert choosing - painting <= kept and not painting & kept and not any("Conv" in name for name in kept)

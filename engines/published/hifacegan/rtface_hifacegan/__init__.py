@@ -1,4 +1,4 @@
-"""HiFaceGAN as an engine of rtface: the network, what is offered, and the published names of its weights.
+"""HiFaceGAN for rtface: network, offers, and the published names of its weights.
 
-The weights are not here, and those that are published must not be used commercially; see ``offers.toml``.
+It contains no weights. The published weights forbid commercial use; see ``offers.toml``.
 """

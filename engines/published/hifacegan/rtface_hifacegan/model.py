@@ -1,14 +1,14 @@
 """HiFaceGAN (Yang et al. 2020, HiFaceGAN: Face Renovation via Collaborative Suppression and Replenishment).
 
-An encoder makes features at six sizes. From the smallest a generator paints the face upwards; in each block the painted
-features are normalised and then scaled and shifted, at every place, by what the encoder has there (SPADE, Park et al.
-2019). The encoder halves by local importance (LIP, Gao et al. 2019): a weighted mean, with weights that it learns.
+An encoder makes features at six sizes. A generator builds the face upwards from the smallest. Each block normalises
+its features, then scales and shifts them at every place by the encoder's (SPADE, Park et al. 2019). The encoder halves
+by local importance (LIP, Gao et al. 2019): a mean with learned weights.
 
-The older form, whose weights are the published ones, guides the generator by the crop itself, made smaller.
+The older form, which has published weights, guides the generator by the downscaled crop.
 
-Parameters carry the published names, but spectral norms are folded into their weights and what is not used is left out:
-`restate` does both. The published code answers in training mode, one picture at a time, so that batch norms take their
-statistics from that picture: here they are instance norms.
+Parameters have the published names, but `restate` folds spectral norms into their weights and drops unused ones. The
+published code runs in training mode on one image, so its batch norms use that image's statistics: instance norms
+here.
 """
 # torch is not there where pyright runs.
 # pyright: reportMissingImports=false, reportUntypedBaseClass=false, reportUnknownParameterType=false
@@ -24,15 +24,15 @@ STEPS = 5
 
 
 def build(*, width: int = 64, nested: bool = True) -> HiFaceGAN:
-    """With random weights, in evaluation mode. `width`: channels at full size; `nested`: guided by features, not by the
-    crop."""
+    """Builds a network with random weights, in evaluation mode. `width`: channels at full size; `nested`: guided by
+    features, not by the crop."""
     return HiFaceGAN(width, nested).eval()
 
 
 def restate(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published state as this network has it: each ``weight_orig`` over its largest singular value, as the vectors
-    ``weight_u`` and ``weight_v`` beside it say; without the statistics of batch norms, the outputs at smaller sizes
-    and, where an encoder takes its place, ``fc``."""
+    """Converts the published state for this network. Divides each ``weight_orig`` by its largest singular value, from
+    the vectors ``weight_u`` and ``weight_v``. Drops batch norms' statistics, outputs at smaller sizes and, with a LIP
+    encoder, ``fc``."""
     unused = ("to_rgbs.0.", "to_rgbs.1.", "to_rgbs.2.") + (("fc.",) if "lip_encoder.model.0.weight" in state else ())
     ends = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
     kept: dict[str, Tensor] = {}
@@ -48,7 +48,7 @@ def restate(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 class HiFaceGAN(nn.Module):
-    """crop N×3×S×S (RGB, −1…1; S a multiple of 32) → restored N×3×S×S, −1…1."""
+    """Restores crops N×3×S×S (RGB, −1…1; S a multiple of 32) to −1…1."""
 
     def __init__(self, width: int, nested: bool) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class HiFaceGAN(nn.Module):
             self.fc = nn.Conv2d(3, channels[0], 3, padding=1)
         else:
             self.lip_encoder = LipEncoder(width)
-        # Of the features that guide each block; they are as many as it gives.
+        # Channels of each block's guide, as many as its output.
         guides = channels[1:] if nested else [3] * 6
         self.head_0, self.G_middle_0, self.G_middle_1 = (Block(channels[0], channels[0], guides[0]) for _ in range(3))
         self.ups = nn.ModuleList(Block(channels[i], channels[i + 1], guides[i]) for i in range(2, 6))
@@ -68,9 +68,9 @@ class HiFaceGAN(nn.Module):
     def forward(self, crop: Tensor) -> Tensor:
         if self.nested:
             guides = self.encoder(crop)
-            x = self.fc(every(crop, 2**STEPS))
+            x = self.fc(subsampled(crop, 2**STEPS))
         else:
-            guides = [every(crop, 2**n) for n in range(STEPS, -1, -1)]
+            guides = [subsampled(crop, 2**n) for n in range(STEPS, -1, -1)]
             x = self.lip_encoder(crop)
         x = doubled(self.head_0(x, guides[0]))
         x = self.G_middle_1(self.G_middle_0(x, guides[1]), guides[1])
@@ -80,7 +80,7 @@ class HiFaceGAN(nn.Module):
 
 
 class Encoder(nn.Module):
-    """crop → features, the smallest first."""
+    """Maps crops to features, smallest first."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -89,14 +89,14 @@ class Encoder(nn.Module):
             setattr(self, f"encoder_{i}", nn.Sequential(*step))
 
     def forward(self, crop: Tensor) -> list[Tensor]:
-        found = [self.head(crop)]
+        features = [self.head(crop)]
         for i in range(STEPS):
-            found.append(getattr(self, f"encoder_{i}")(found[-1]))
-        return found[::-1]
+            features.append(getattr(self, f"encoder_{i}")(features[-1]))
+        return features[::-1]
 
 
 class LipEncoder(nn.Module):
-    """crop → the smallest features."""
+    """Maps crops to the smallest features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -111,15 +111,15 @@ def first(width: int) -> list[nn.Module]:
 
 
 def steps(width: int) -> list[list[nn.Module]]:
-    """The layers of each step: halved and, up to sixteen times, doubled in channels."""
+    """Returns layers of each step: half side, double channels, at most sixteenfold."""
     channels = [width * min(2**n, 16) for n in range(STEPS + 1)]
-    made: list[list[nn.Module]] = []
+    layers: list[list[nn.Module]] = []
     for i in range(STEPS):
         before, after = channels[i : i + 2]
-        made.append([Lip(before), nn.Conv2d(before, after, 3, padding=1), nn.InstanceNorm2d(after)])
+        layers.append([Lip(before), nn.Conv2d(before, after, 3, padding=1), nn.InstanceNorm2d(after)])
         if i < STEPS - 1:
-            made[-1].append(nn.ReLU())
-    return made
+            layers[-1].append(nn.ReLU())
+    return layers
 
 
 class Lip(nn.Module):
@@ -140,14 +140,14 @@ class Pool(nn.Module):
     """Means over 3×3 places, every second one, weighted by exp(12 σ(logit))."""
 
     def forward(self, x: Tensor, logit: Tensor) -> Tensor:
-        # 6 less in every exponent leaves the quotient as it is: e¹² is more than fp16 holds, e⁻¹² it hardly resolves.
+        # Subtracting 6 keeps the quotient: e¹² exceeds fp16, which hardly resolves e⁻¹².
         weight = (torch.sigmoid(logit) * 12 - 6).exp()
         return F.avg_pool2d(x * weight, 3, 2, 1) / F.avg_pool2d(weight, 3, 2, 1)
 
 
 class Block(nn.Module):
-    """Two convolutions, each after a normalisation that the guide (of as many pixels) modulates, added to what came in,
-    which goes the same way through one where the number of channels changes."""
+    """A residual block of two convolutions, each after SPADE. The guide has its size. A third convolution adapts
+    the input if channels change."""
 
     def __init__(self, before: int, after: int, guide: int) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class Block(nn.Module):
 
 
 class Spade(nn.Module):
-    """Normalises each channel of each picture, then scales and shifts it at every place as the guide says."""
+    """Normalises channels per image, then modulates places by the guide."""
 
     def __init__(self, channels: int, guide: int) -> None:
         super().__init__()
@@ -185,6 +185,6 @@ def doubled(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def every(x: Tensor, step: int) -> Tensor:
-    """Every `step`-th pixel, the first included."""
+def subsampled(x: Tensor, step: int) -> Tensor:
+    """Takes every `step`-th pixel, from the first."""
     return x[:, :, ::step, ::step]

@@ -12,7 +12,7 @@ from tests.engines.common import ONNX, PARITY, exported, has_published_keys, off
 from tests.engines.drawn import drawn_crops
 from tests.engines.restoreformer_fixtures import apart
 
-from engines.convert.graph import named  # isort: skip  # after what skips these tests where there is no torch
+from engines.convert.graph import match_nodes  # isort: skip  # after what skips these tests where there is no torch
 
 HERE = Path(__file__).parent
 FOLDER = HERE.parent / "rtface_hifacegan"
@@ -69,7 +69,7 @@ def test_onnx_answers_as_torch(nested: bool) -> None:
     model = exported(net, [crops(2, 64)])
     for count in (1, 3):
         assert onnx_gap(model, net, crops(count, 64)) < ONNX
-    kept = named(model, OFFERS["hifacegan"].fp32_nodes)
+    kept = match_nodes(model, OFFERS["hifacegan"].fp32_nodes)
     kinds = {node.name: node.op_type for node in model.graph.node}
     assert {name for name, kind in kinds.items() if kind in ("Exp", "AveragePool", "Div", "Sigmoid")} <= set(kept)
     assert not {kinds[name] for name in kept} & {"Conv", "Resize"}
