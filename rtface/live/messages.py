@@ -118,7 +118,7 @@ class SoundPacketReady:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """State of a read worker, sent four times a second, even without data.
+    """Reports a read worker's state, four times a second even without data.
 
     Attributes:
         quiet: seconds since the source last gave data.

@@ -29,9 +29,9 @@ SLATE_S = 5.0
 
 
 class OutputScheduler:
-    """Writes frames to all sinks on a separate thread, at the run's delay if it has one.
+    """Writes frames to all sinks on a separate thread.
 
-    Frames in another format are scaled to the run's.
+    The run's delay, if any, is constant. Frames in another format are scaled to the run's.
     Without a viewer the last frame is repeated only every `REST_S` seconds, and at once when a viewer comes. The
     figures are the latency (delivered → handed to the sinks, plus the source's backlog beyond its jitter buffer) and
     counts of frames out and dropped.

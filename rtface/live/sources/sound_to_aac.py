@@ -1,4 +1,4 @@
-"""Converts sound to AAC of one rate and channel count with ADTS headers.
+"""Converts sound to AAC of one format, with ADTS headers.
 
 AAC of that format passes unchanged; other sound is decoded, resampled and encoded.
 """
