@@ -163,7 +163,7 @@ class AccessControl:
         return None
 
     def _is_own(self, name: str) -> bool:
-        """Tests for an allowed host. Another site's name can point here, but no address of its own."""
+        """Tests for an allowed host. Another site can point its name to this machine, but not an IP address."""
         with suppress(ValueError):
             return name in self._hosts or (self._login is not None and bool(ipaddress.ip_address(name)))
         return False

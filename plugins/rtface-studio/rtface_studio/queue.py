@@ -269,7 +269,7 @@ def _report(studio: Studio, request: Request) -> JsonObject:
 
 def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
     """Chooses the best moment to compare. It is that of the face with the largest gain times width, when it is turned
-    away least: "at_s", seconds of the input, and its "box", display pixels. None without notes of faces."""
+    away least: "at_s", seconds of the input, and its "box", display pixels. None if nothing was recorded."""
     seen = [one for one in tracks if one.get("frames_corrected") and one.get("doubts")]
     best = max(seen, key=lambda one: (one["treatment"].get("gain_db") or 0.0) * one["mean_width_px"], default=None)
     doubts: list[JsonObject] = best["doubts"] if best else []

@@ -51,8 +51,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def all_settings() -> JsonObject:
-    """Lists all options, and the path of the settings file. Rows have "name", "group", "flag", "help", "values",
-    "default", "value", "source", "locked" and "changeable"; values are not hidden."""
+    """Lists all options, and the path of the settings file. Rows have "name", "group", "flag", "help", "metavar",
+    "values", "default", "value", "source", "locked" and "changeable"; secrets are removed."""
     loaded = load({})
     groups = {
         name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__

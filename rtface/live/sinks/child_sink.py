@@ -142,7 +142,7 @@ class ChildSink(LiveSink):
         """Starts the child and waits until its sink is open.
 
         Raises:
-            OutputError, UsageError, MissingComponent: as the child says.
+            OutputError, UsageError, MissingComponent: the child's error, or no answer in time.
         """
         self._form = form
         self._start(job)
@@ -160,7 +160,7 @@ class ChildSink(LiveSink):
     def _start(self, job: object) -> None:
         assert self._form is not None
         samples = self._form.width * self._form.height
-        size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
+        size = samples * 8 + (1 << 20)  # enough for any format; unused memory costs nothing
         self._responses = queue.SimpleQueue()
         ring = FrameRing(max(3, min(self._slots, _MAX_WAITING_BYTES // (2 * samples))), size)
 
