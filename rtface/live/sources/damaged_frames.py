@@ -1,4 +1,4 @@
-"""Decodes a live source, and drops damaged frames if others allow."""
+"""Decodes a live source, and drops damaged frames of intra-only codecs."""
 
 from __future__ import annotations
 

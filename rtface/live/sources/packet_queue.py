@@ -151,7 +151,7 @@ class PacketQueue:
         return not (self._need_key or packet.is_disposable)
 
     def probe(self, opened: OpenedInput) -> Iterator[Arrival]:
-        """Returns the packets. Some sources are live or not by the arrival of their first packets."""
+        """Returns the packets. If needed, it first decides by their arrival whether the source is live."""
         self._received_at = time.monotonic()
         packets, stream = self._arrivals(opened), opened.video or opened.sound
         if not opened.probed or stream is None:
