@@ -1,9 +1,8 @@
-"""Brightens dark frames by one smooth tone curve, which follows the light of the scene slowly.
+"""Brightens dark frames by one smooth tone curve.
 
-Frames are brightened before faces are enhanced; both orders were compared on four dark clips. The
-limits of a correction on noise, contrast and colour then hold for what is shown: brightened
-afterwards, a correction grows with the curve, and so does every fault in it. The tracker also finds
-more faces.
+The curve follows the light of the scene slowly. Frames are brightened before faces are enhanced; both orders were
+compared on four dark clips. The limits of a correction on noise, contrast and colour then hold for the frame on
+screen. Brightening afterwards would amplify a correction and every fault in it. The tracker also finds more faces.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ from rtface.geometry.transforms import apply, plane_matrix
 MAX_LIFT = math.log2(3.0)
 """The largest lift: shadows at most three times as bright as they are coded."""
 
-# What a face, or a frame without one, is brought to; coded luma, 0…1. Low enough that dark skin stays dark.
+# Targets for a face, and for a frame without one; coded luma, 0…1. Low enough that dark skin stays dark.
 _FACE_TARGET, _FRAME_TARGET = 0.46, 0.36
-# Below this the curve comes from the diagonal, so that black and its noise stay; above this it goes back to it.
+# The curve leaves the diagonal below the first, so that black and its noise stay, and returns above the second.
 _SHADOW, _BRIGHT = 0.12, 0.6
 _MOST_CHROMA = 1.35
 
 # Adaptation. Lifts and brightness are in powers of two.
 _MEMORY_S, _HOLD_S, _GAP_S = 1.0, 3.0, 2.0
 _DEAD_BAND, ARRIVED = 0.15, 0.02
-_SLOW = (1.2, 0.5)  # time constant in seconds, most change a second
+_SLOW = (1.2, 0.5)  # time constant in seconds, largest change per second
 _FAST = (0.12, 6.0)
 _FAST_S = 0.6
 _LIGHTS_ON, _LIGHTS_ON_FRAMES = 0.5, 3
@@ -47,10 +46,12 @@ _WEIGHTS = {"y": 1.0, "r": 0.299, "g": 0.587, "b": 0.114}
 
 
 def curve(x: Float, lift: float) -> Float:
-    """Coded luma 0…1 after brightening; strictly monotonic, with black and white unchanged.
+    """Returns coded luma 0…1 after brightening.
+
+    The curve is strictly monotonic and leaves black and white unchanged.
 
     Args:
-        x: before, 0…1.
+        x: coded luma before, 0…1.
         lift: 0 changes nothing; the mid shadows become 2^lift times as bright.
     """
     a = 2.0**lift
@@ -59,18 +60,17 @@ def curve(x: Float, lift: float) -> Float:
 
 
 def lift_for(luma: float, target: float) -> float:
-    """The lift that brings a coded luma to a target; 0 where it is that bright, at most `MAX_LIFT`."""
+    """Returns the lift that brings a coded luma to a target, 0…`MAX_LIFT`."""
     luma = min(max(luma, 1e-3), 1 - 1e-3)
     return min(MAX_LIFT, max(0.0, math.log2(target * (1 - luma) / (luma * (1 - target)))))
 
 
 class BrightnessAdaptation:
-    """Decides the lift of each frame: it changes slowly, and only where the difference is visible.
+    """Decides the lift of each frame, with smoothing and a dead band.
 
-    The lift follows the median of the last second, so what passes quickly (a hand, a blink of the tracker) is not
-    seen, and moves only once it is off by more than a dead band. It goes there at once after a cut or a gap, and
-    quickly when the light is switched on (too bright is worse than too dark) or the
-    user asks for more or less.
+    The lift follows the median of the last second, so that a short event (a hand, a lost face) has no effect, and
+    moves only if it is off by more than a dead band. It jumps after a cut or a gap. It moves quickly when a light is
+    switched on (too bright is worse than too dark) or the user changes the amount.
     """
 
     def __init__(self) -> None:
@@ -81,13 +81,13 @@ class BrightnessAdaptation:
         self._amount, self._brighter = 0.0, 0
 
     def update(self, time: float, wanted: float, scene: float, amount: float, *, cut: bool = False) -> float:
-        """The lift for this frame.
+        """Returns the lift for this frame.
 
         Args:
-            time: of the frame in seconds.
-            wanted: lift that this frame by itself would have, at full amount.
+            time: time of the frame in seconds.
+            wanted: lift that this frame alone would get, at full amount.
             scene: mean coded luma of the whole frame, 0…1.
-            amount: 0…1.
+            amount: share of the lift to apply, 0…1.
             cut: whether a new scene begins.
         """
         before, self._last = self._last, time
@@ -104,21 +104,21 @@ class BrightnessAdaptation:
         self._seen.append((time, wanted, level))
         if amount != self._amount:
             self._amount, self._fast_until = amount, time + _FAST_S
-        usual = float(np.median([w for _, w, _ in self._seen]))
+        median = float(np.median([w for _, w, _ in self._seen]))
         fast = time < self._fast_until
-        if fast or abs(usual - self._target) > _DEAD_BAND:
+        if fast or abs(median - self._target) > _DEAD_BAND:
             self._moving = True
         if self._moving:
-            self._target = usual
-        passed, (constant, most) = time - before, _FAST if fast else _SLOW
-        step = (self._target * amount - self.lift) * (1.0 - math.exp(-passed / constant))
-        self.lift += min(most * passed, max(-most * passed, step))
+            self._target = median
+        elapsed, (constant, limit) = time - before, _FAST if fast else _SLOW
+        step = (self._target * amount - self.lift) * (1.0 - math.exp(-elapsed / constant))
+        self.lift += min(limit * elapsed, max(-limit * elapsed, step))
         if not fast and abs(self._target * amount - self.lift) < ARRIVED:
             self._moving = False
         return self.lift
 
     def restart(self) -> None:
-        """Forgets the measurements so far, and approaches the new lift quickly, but not at once."""
+        """Discards earlier measurements and approaches the next target quickly."""
         self._seen.clear()
         if self._last is not None:
             self._fast_until = self._last + _FAST_S
@@ -128,18 +128,17 @@ class BrightnessAdaptation:
             self._brighter += 1
         else:
             self._brighter = 0
-        if self._brighter >= _LIGHTS_ON_FRAMES:  # what was before does not count any more
+        if self._brighter >= _LIGHTS_ON_FRAMES:  # earlier measurements no longer count
             for _ in range(len(self._seen) - _LIGHTS_ON_FRAMES + 1):
                 self._seen.popleft()
             self._brighter, self._fast_until = 0, time + _FAST_S
 
 
 class Brightening:
-    """Brightens the frames of one run, in their own planes and in place.
+    """Brightens the frames of one run in place, in their native planes.
 
-    Luma (of RGB, each component) goes through `curve`; chroma grows a little, so that colours do not
-    wash out. The analysis finds nothing wrong with a dark face and would leave it as it is, so that
-    brightening it afterwards would bring out its noise.
+    Luma (for RGB, each component) passes through `curve`; chroma grows slightly, so that colours do not wash out. The
+    analysis finds no fault in a dark face and leaves it unchanged; brightening it afterwards would reveal its noise.
     """
 
     def __init__(self) -> None:
@@ -148,12 +147,12 @@ class Brightening:
         self._face_at = -math.inf
 
     def apply(self, frame: Frame, amount: float, faces: Sequence[Face]) -> Frame:
-        """The frame, brightened; the same object where that changes nothing.
+        """Returns the brightened frame; the same object if nothing changes.
 
         Args:
-            frame: any frame; one in a format that has no native planes here, or on a GPU, comes back in another.
-            amount: 0…1; 0 is bit for bit the input.
-            faces: on it or the one before, display space; what they are lit like decides, else the whole frame does.
+            frame: any frame. A GPU frame, or a pixel format without native planes here, is converted.
+            amount: share of the lift to apply, 0…1; 0 returns the input bit for bit.
+            faces: on it or the previous frame, display space. Their luma decides; without faces the whole frame's does.
         """
         if amount <= 0.0 and self.adaptation.lift < ARRIVED:
             self.adaptation = BrightnessAdaptation()
@@ -175,7 +174,7 @@ class Brightening:
         return frame
 
     def _measure(self, frame: Frame, image: av.VideoFrame, form: Layout, faces: Sequence[Face]) -> tuple[float, float]:
-        """The lift wanted and the mean luma of the frame."""
+        """Returns the wanted lift and the mean luma of the frame."""
         views = planes(image, form)
         legal = code_range(form.bits, full_range(form, frame.color), chroma=False)
 
@@ -186,18 +185,18 @@ class Brightening:
             return np.asarray((total - legal.offset) / legal.scale)
 
         whole = np.sort(luma(0, 0, image.width, image.height), axis=None)
-        scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # bars and lamps do not count
+        scene = float(whole[len(whole) * 3 // 10 : len(whole) * 9 // 10 + 1].mean())  # excludes bars and lamps
         levels: list[tuple[float, float]] = []
         size = image.width, image.height
         for face in faces:
             corners = apply(plane_matrix(size, frame.display), face.box.reshape(2, 2))
             low, high = corners.min(0), corners.max(0)
-            inset = 0.2 * (high - low)  # hair and background
+            inset = 0.2 * (high - low)  # excludes hair and background
             x0, y0, x1, y1 = map(int, (*np.maximum(low + inset, 0), *np.minimum(high - inset, size)))
             if x1 - x0 > 1 and y1 - y0 > 1:
                 levels.append((float(np.median(luma(x0, y0, x1, y1))), float(np.prod(high - low))))
         if levels:
-            if self._face is None:  # the tracker's first answer comes late
+            if self._face is None:  # the tracker's first result comes late
                 self.adaptation.restart()
             self._face = sum(level * size for level, size in levels) / sum(size for _, size in levels)
             self._face_at = frame.time
@@ -208,7 +207,7 @@ class Brightening:
 
 @lru_cache(maxsize=8)
 def tables(pix_fmt: str, full: bool, lift: float) -> tuple[Samples, Samples]:
-    """New storage words of luma, and of chroma, for each word."""
+    """Returns lookup tables of brightened storage words, for luma and chroma."""
     form = layout(pix_fmt)
     assert form is not None
     codes = np.arange(1 << form.bits, dtype=np.float64)
@@ -227,7 +226,7 @@ def _smoothstep(x: Float) -> Float:
 
 
 def _words(form: Layout, codes: NDArray[np.uint16]) -> Samples:
-    """A table of codes as one of storage words."""
+    """Converts a table of codes into one of storage words."""
     if form.dtype.itemsize == 1:
         return codes.astype(np.uint8)
     words = np.arange(1 << 16, dtype=np.uint16) >> form.shift

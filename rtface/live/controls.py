@@ -1,4 +1,4 @@
-"""Settings of a live run that may be changed while it runs, by keyboard or HTTP."""
+"""Settings of a live run that can change while it runs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ STEP = 0.1
 
 
 class LiveControls:
-    """Settings that the run reads before every frame; safe to use from several threads.
+    """Settings that the run reads before every frame; thread-safe.
+
+    The keyboard and HTTP change them.
 
     Args:
-        enabled, always: at the start.
         locked: settings that cannot be changed, with the reason.
-        stop: set to end the run; None makes one.
-        values: at the start, of the options that may be changed; the usual ones without.
+        stop: set to end the run; None creates one.
+        values: initial values of the attributes below; defaults for those left out.
 
     Attributes:
         enabled: whether faces are enhanced; if not, frames pass unchanged.
-        always: whether every face is corrected, whatever that gains.
-        strength: how much of the correction is added, 0…1.
-        light: how much a dark frame is brightened, 0…1.
-        cpu_budget: how much of the processor the run may use, 0…1 of all cores; 1 is no limit.
-        persons: how much of the strength single persons get, 0…1, by label in lower case; 1 for those that are not in
-            it. It is never changed, but replaced.
-        stop: as given.
+        always: whether every face is corrected, regardless of the expected gain.
+        strength: share of the correction that is added, 0…1.
+        light: amount by which a dark frame is brightened, 0…1.
+        cpu_budget: share of all cores that the run may use, 0…1; 1 is no limit.
+        persons: share of the strength for single persons, 0…1, by label in lower case; 1 for all others. The mapping is
+            replaced, never modified.
+        stop: the event as given.
     """
 
     enabled: bool
@@ -55,10 +56,10 @@ class LiveControls:
         self.stop = stop or threading.Event()
 
     def set_person(self, label: str, strength: float) -> None:
-        """Changes how much of the strength a person gets.
+        """Changes the share of the strength that a person gets.
 
         Raises:
-            UsageError: no person's name or number, or a policy that locks the strength.
+            UsageError: `label` is no person's name or number, or a policy locks the strength.
         """
         if not (is_person_number(label) or is_person_name(label)):
             raise UsageError(
@@ -71,22 +72,22 @@ class LiveControls:
             self.persons = {**self.persons, label.lower(): strength}
 
     def check_lock(self, name: str) -> None:
-        """Raises UsageError for an option that a policy sets."""
+        """Raises UsageError for an option that a policy locks."""
         if name in self._locked:
             raise UsageError(self._locked[name])
 
     def values(self) -> dict[str, float | bool]:
-        """All settings by name."""
+        """Returns all settings by name."""
         return {name: getattr(self, name) for name in self._names}
 
     def set(self, name: str, value: float | bool) -> None:
         """Changes one value.
 
         Raises:
-            UsageError: an unknown name, a locked one, or a value of another type or out of range.
+            UsageError: the name is unknown or locked, or the value has another type or is out of range.
         """
-        same = isinstance(self.values().get(name, ""), bool) == isinstance(value, bool)
-        if name not in self._names or not same or not 0.0 <= value <= 1.0:  # NaN too
+        same_type = isinstance(self.values().get(name, ""), bool) == isinstance(value, bool)
+        if name not in self._names or not same_type or not 0.0 <= value <= 1.0:  # NaN too
             raise UsageError(
                 "{name} cannot be {value}: enabled and always are true or false, and {names} numbers from 0 to 1",
                 code="control_value",
@@ -102,5 +103,5 @@ class LiveControls:
         self.set(name, not getattr(self, name))
 
     def nudge(self, steps: int, name: str = "strength") -> None:
-        """Changes strength (or light) by so many tenths, within 0…1."""
+        """Changes strength (or light) by a number of tenths, within 0…1."""
         self.set(name, min(1.0, max(0.0, round(getattr(self, name) + steps * STEP, 3))))

@@ -1,4 +1,4 @@
-"""Creates source and sinks of a live run from addresses and options, without opening them."""
+"""Creates the source and sinks of a live run, without opening them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from rtface.util import plugins
 
 
 def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, stats: Stats) -> Endpoints:
-    """What `run_live` takes.
+    """Creates the endpoints for `run_live`, without opening them.
 
     Raises:
-        UsageError: an end that cannot be what it is given as.
-        OutputError: a file that cannot be written there.
+        UsageError: an address cannot serve as a source or sink.
+        OutputError: a file cannot be written.
     """
     from rtface.live.sources.open_source import open_sound_source
 
@@ -39,7 +39,7 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
     if also is not None:
         named.append(LiveAddress("file", also))
     for number, end in enumerate(ends := [source, *named]):
-        if end.kind == "stream" and end in ends[:number]:  # files are compared by `_check_files`
+        if end.kind == "stream" and end in ends[:number]:  # `_check_files` compares files
             raise UsageError(
                 "{address} is given twice; what is read and what is written must be different",
                 code="end_twice",
@@ -51,26 +51,26 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
         check_persons(engines, learnt)
     if (unused := without_persons(engines, learnt)) is not None:
         stats.warn("person", unused)
-    done = describe(live_engine(options), __version__, options.strength, metadata_options(options))
+    content = describe(live_engine(options), __version__, options.strength, metadata_options(options))
     recorded = sink.kind == "file" or (sink.kind == "null" and also is not None)
     whole = {"whole": True} if source.kind == "stream" and recorded else {}
-    sinks: list[LiveSink] = [plugins.load("sink", one.kind)(one, options, metadata=done, **whole) for one in named]
-    own, buffer = options.audio is None, buffer_of(source, options)
+    sinks: list[LiveSink] = [plugins.load("sink", end.kind)(end, options, metadata=content, **whole) for end in named]
+    source_sound, buffer = options.audio is None, buffer_of(source, options)
     opened: LiveSource = plugins.load("source", source.kind)(
         replace(source, variant=options.variant),
         size=options.size,
         fps=options.fps,
-        sound=own,
+        sound=source_sound,
         buffer=buffer,
         stats=stats,
         **({"loop": True} if options.loop and source.kind == "file" else whole),
     )
-    sound = None if own else open_sound_source(resolve_address(str(options.audio)), stats=stats)
+    sound = None if source_sound else open_sound_source(resolve_address(str(options.audio)), stats=stats)
     return Endpoints(
         opened,
         sinks,
         sound,
-        silent=not own,
+        silent=not source_sound,
         names=(str(source), *map(str, named)),
         sound_name=f"sound {shown(str(options.audio))}",
         buffer=buffer if options.delay is not None and buffer else 0.0,
@@ -81,12 +81,12 @@ def make_endpoints(source: LiveAddress, sink: LiveAddress, options: Options, sta
 
 
 def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
-    """Seconds of the source's jitter buffer; None for as long as its jitter needs.
+    """Returns the source's jitter buffer in seconds; None adapts to its jitter.
 
-    With `--delay` frames wait in any case: all of that which is not kept for the work on a frame is the buffer's.
+    With `--delay` frames wait in any case: the buffer gets the part of the delay not reserved for processing.
     """
     network = source.kind == "stream" and not source.scheme.startswith("http")
-    if not network:  # one that turns out to be a film has none
+    if not network:  # a stream that turns out to be a film has no jitter buffer
         return None if options.delay is None and source.kind in ("stream", "file") else 0.0
     return None if options.delay is None else max(0.0, options.delay - options.latency) / 1e3
 
@@ -94,7 +94,7 @@ def buffer_of(source: LiveAddress, options: LiveOptions) -> float | None:
 def _check_files(
     source: LiveAddress, sink: LiveAddress, also: str | None, options: OutputOptions, stats: Stats
 ) -> None:
-    """Checks every file that the run writes against the others and the input; warns of what killed runs left."""
+    """Checks output files for conflicts, and warns of leftovers of killed runs."""
     written = [OutputPath(sink.name)] if sink.kind == "file" else []
     written += [OutputPath(path, name) for path, name in ((also, "--also"), (options.report, "--report")) if path]
     targets = check_outputs(written, inputs=[source.name] if source.kind == "file" else [], overwrite=options.overwrite)

@@ -21,24 +21,24 @@ class FrameFilters:
     """The filters of one run.
 
     Args:
-        options: of the run.
+        options: options of the run.
         stats: receives warnings and faults.
-        recorded: whether an output is a file. Its metadata name the stages that draw on it from its beginning.
+        recorded: whether an output is a file. Its metadata names the stages that draw at its beginning.
 
     Attributes:
         preview: before and after in a browser.
-        light: brightening of dark frames.
-        stages: the user's stages; `change` puts others in their place.
+        light: brightens dark frames.
+        stages: the user's stages; `change` replaces them.
 
     Raises:
-        UsageError, MissingComponent: a stage that does not exist, cannot be loaded or does not know an option.
+        UsageError, MissingComponent: a stage does not exist, cannot be loaded or does not support an option.
     """
 
     def __init__(self, options: Options, stats: Stats, *, recorded: bool = False) -> None:
         self.preview = Preview()
         self._turned = TurnedFaces(stats, int(options.turn), options.mirror)
         self._before: Frame | None = None
-        self._at_work, self._changing = threading.Lock(), threading.Lock()  # while stages draw, and are changed
+        self._drawing, self._changing = threading.Lock(), threading.Lock()  # while stages draw, and are changed
         self.light, self._options = Brightening(), options
         self._named = _names(options.stages) if recorded else None
         self.stages = runner.Stages.open(options.stages, stats, live=True, commercial_use=options.commercial_use)
@@ -55,21 +55,20 @@ class FrameFilters:
 
     @property
     def drawn(self) -> tuple[str, ...]:
-        """The stages that draw now, as `Options.stages`."""
+        """The active stages, as `Options.stages`."""
         return self._options.stages
 
     def change(self, stages: Sequence[str]) -> None:
-        """Has other stages draw, from one of the next two frames on; safe to use from several threads. One whose text
-        stays the same continues with what it remembers.
+        """Replaces the stages within the next two frames; thread-safe. A stage whose text stays the same keeps its
+        state.
 
         Args:
             stages: as `Options.stages`.
 
         Raises:
-            UsageError: one that does not exist or cannot be used; those that draw
-                continue.
-            RestartNeeded: a recording does not name one.
-            MissingComponent: one cannot be loaded.
+            UsageError: a stage does not exist or cannot be used; the active ones continue.
+            RestartNeeded: a recording's metadata does not name a stage.
+            MissingComponent: a stage cannot be loaded.
         """
         with self._changing:
             options = replace(self._options, stages=Options.of({"stages": list(stages)}).stages)
@@ -87,16 +86,16 @@ class FrameFilters:
             except RtfaceError:
                 changed.close(keep=before.stages)
                 raise
-            with self._at_work:
+            with self._drawing:
                 self.stages, self._options = changed, options
             before.close(keep=changed.stages)
 
     def before(self, frame: Frame, light: float | None, faces: tuple[Face, ...]) -> Frame:
-        """A frame from the source, brightened; with a copy of the original where a stage or the preview needs it.
+        """Brightens a frame from the source. Adds a copy of the original if a stage or the preview needs it.
 
         Args:
             light: amount of brightening, 0…1; None while enhancement is off.
-            faces: of the frame before.
+            faces: faces of the previous frame.
         """
         self._turned.see(faces)
         if self.stages.needs_before or self.preview.wanted:
@@ -104,13 +103,13 @@ class FrameFilters:
         return frame if light is None else self.light.apply(frame, light, faces)
 
     def after(self, frame: Frame) -> Frame:
-        """The enhanced frame, with the stages applied; with the original as long as the preview needs it."""
-        with self._at_work:
-            done = self.stages.process(frame)
-        return replace(done, before=frame.before) if self.preview.wanted else done
+        """Applies the stages to an enhanced frame. Keeps the original while the preview needs it."""
+        with self._drawing:
+            drawn = self.stages.process(frame)
+        return replace(drawn, before=frame.before) if self.preview.wanted else drawn
 
     def shown(self, frame: Frame) -> None:
-        """Gives the preview a frame that was written to the sinks, also a repeated one or a slate."""
+        """Passes a written frame, repeated ones and slates included, to the preview."""
         if not self.preview.wanted:
             return
         if frame.before is not None:

@@ -1,8 +1,8 @@
-"""The frame loop of a live run: every frame is tracked, enhanced as far as there is time, and passed on.
+"""The frame loop of a live run: tracks, enhances and forwards every frame.
 
-One thread tracks while another enhances the frame before; the tracker has a third (`rtface.live.live_tracker`). Frames
-that come in a burst, or while a step is late, wait in a short queue. A late frame gets a simpler correction, then none;
-a frame is dropped only where even passing it on is too slow.
+One thread tracks while another enhances the previous frame; the tracker has a third (`rtface.live.live_tracker`).
+Frames that come in a burst, or while a step is late, wait in a short queue. A late frame gets a simpler correction,
+then none. A frame is dropped only if even forwarding it is too slow.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rtface.live.run_state import RunState
 from rtface.protocols import Tracker
 from rtface.quality.governor import QualityGovernor
 
-# Seconds between two frames from which the second counts as a new scene.
+# Seconds between two frames after which the second counts as a new scene.
 _GAP_S = 1.0
 # Seconds of frames that may wait in the queue, at least.
 _QUEUE_S = 0.25
-# Multiple of the ceiling from which a frame passes uncorrected. Between one and this many ceilings the face's last
-# correction is carried along, which is quick and does not flicker.
+# Multiple of the ceiling beyond which a frame passes uncorrected. Between one and this many ceilings the face's last
+# correction is carried, which is fast and does not flicker.
 _UNCORRECTED_CEILINGS = 3
-# Tracked frames that may wait for enhancement: with one alone, the two threads would wait for each other on a busy
+# Tracked frames that may wait for enhancement. With only one, the two threads would wait for each other on a busy
 # computer.
 _WAITING_FRAMES = 4
 
@@ -39,14 +39,14 @@ class FrameLoop:
     """Tracks, filters and enhances frames as they come.
 
     Args:
-        state: of the run; frames that have no viewer pass uncorrected.
-        tracker: with its networks on the CPU, so that it survives a lost GPU.
+        state: state of the run; frames without a viewer pass uncorrected.
+        tracker: runs its networks on the CPU, so that it survives a lost GPU.
         enhance: the enhancement step, without look-ahead.
-        governor: of `enhance`. A frame older than its ceiling waits for no engine, from three times as old on it passes
-            uncorrected.
+        governor: governor of `enhance`. A frame older than its ceiling waits for no engine; one three times as old
+            passes uncorrected.
         filters: brightening, stages and preview.
         output: takes the finished frames.
-        clock: seconds, of the kind that `Frame.captured_at` counts.
+        clock: seconds, on the same clock as `Frame.captured_at`.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class FrameLoop:
         self._threads = [start_thread("track", self._track), start_thread("enhance", self._finish)]
 
     def put(self, frame: Frame) -> None:
-        """Takes a frame from the source; waits only where none may be dropped. Those that come while the run ends are
-        not counted as dropped."""
+        """Takes a frame; waits only if none may be dropped. Frames that come while the run ends do not count as
+        dropped."""
         if self._incoming.closed:
             return
         self._stats.count("frames_in")
@@ -88,13 +88,13 @@ class FrameLoop:
             self._incoming.put(frame)
 
     def drain(self, timeout: float) -> None:
-        """Takes no more frames, and waits until all are finished (at the end of a film)."""
+        """Finishes all frames and accepts no more (end of a film)."""
         self._incoming.close()
         for thread in self._threads:
             thread.join(timeout)
 
     def close(self, timeout: float = 0.5) -> None:
-        """Ends all threads after their current frame; a blocked one is left behind. Safe to call twice."""
+        """Ends all threads after their current frame. Abandons a blocked one. Safe to call twice."""
         self._incoming.close()
         self._tracked.close()
         for thread in self._threads:
@@ -144,13 +144,13 @@ class FrameLoop:
             frame = replace(frame, enhancing=False)
         elif frame.faces and self._state.watched:
             frame = self._enhanced(frame)
-        done = None
+        drawn = None
         with self._stats.tolerate("stages"):
-            done = self._filters.after(frame)
-        if done is None and self._filters.hides:  # it may show what was to be hidden: the frame before stays
+            drawn = self._filters.after(frame)
+        if drawn is None and self._filters.hides:  # it may show a face to hide: the previous frame stays
             self._stats.count("dropped:stages")
         else:
-            self._output.put(done or frame)
+            self._output.put(drawn or frame)
 
     def _enhanced(self, frame: Frame) -> Frame:
         age = 0.0 if frame.captured_at is None else self._clock() - frame.captured_at
@@ -158,11 +158,11 @@ class FrameLoop:
             self._stats.count("passed:late")
             self._enhance.passed(frame)
             return frame
-        if age > self._governor.ceiling:  # it waits for no engine: the last correction is carried along
+        if age > self._governor.ceiling:  # waits for no engine: the last correction is carried
             self._stats.count("frames_late")
         tracks, controls = self._enhance.tracks, self._controls
         self._enhance.strength, tracks.strengths, tracks.always = controls.strength, controls.persons, controls.always
-        with self._stats.tolerate("enhance"):  # a film ends after many faults in a row, a live run does not
+        with self._stats.tolerate("enhance"):  # a film job ends after many faults in a row, a live run does not
             return self._enhance.process(frame)
         self._enhance.reset()
         return frame

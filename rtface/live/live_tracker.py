@@ -1,7 +1,7 @@
-"""The tracker of a live run, on a separate thread.
+"""Runs the tracker of a live run on a separate thread.
 
-A frame that the tracker answers in time gets its own faces. All others pass at once with the faces of
-the last tracked frames, extrapolated by their motion: a slow tracker costs accuracy, never a frame.
+A frame that is tracked in time gets its own faces. All others pass at once with the faces of the last tracked frames,
+extrapolated by their motion. A slow tracker costs accuracy, never a frame.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from rtface.util.av_arrays import copy_image
 
 # Seconds after which faces are tracked again although newer frames wait.
 _FRESH_AGE_S = 0.2
-# Of the period, on average: what the tracker may take of a core, and what a frame waits for it at most.
+# Shares of the period: core time of the tracker on average, and the longest wait of a frame for it.
 _CORE_SHARE, _WAIT_SHARE = 0.4, 0.9
-# Seconds after which faces that were not seen again are unknown, and where a stage hides faces.
+# Seconds after which the last faces expire; the second if a stage hides faces.
 _MAX_AGE_S, _MAX_AGE_HIDING_S = 1.0, 0.5
-# From one tracked frame to the next: seconds, at most but for one frame; and frames where a stage hides faces.
+# Longest interval between tracked frames: in seconds (at least one frame), and in frames if a stage hides faces.
 _MAX_INTERVAL_S, _MAX_INTERVAL_HIDING_FRAMES = 0.14, 2
-_FACELESS_S = 10.0  # without a face, after which as few frames as may be are tracked
+_FACELESS_S = 10.0  # without a face for this long, as few frames as possible are tracked
 _AVERAGE_WEIGHT = 0.1  # weight of a new measurement
 
 
 @dataclass(frozen=True, slots=True)
 class TrackingResult:
-    """What the tracker found on a frame."""
+    """Faces that the tracker found on a frame."""
 
     time: float
     faces: tuple[Face, ...] = ()
@@ -45,17 +45,17 @@ class TrackingResult:
 
 
 class LiveTracker:
-    """Puts faces on frames. `faces_of` is for one thread.
+    """Adds faces to frames. Call `faces_of` from one thread only.
 
     Args:
-        state: of the run.
-        tracker: used by this class's thread alone.
-        enhance: has the device that makes views of frames.
+        state: state of the run.
+        tracker: used only by this class's thread.
+        enhance: provides the device that makes views of frames.
         period: seconds from one frame to the next.
-        clock: seconds, by which tracking is timed.
+        clock: seconds, for timing the tracker.
 
     Attributes:
-        every: frames from one tracked frame to the next, by what tracking costs.
+        every: frames from one tracked frame to the next, adapted to the cost of tracking.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class LiveTracker:
         self._given: Frame | None = None
         self._sparing = self._hides = self._closed = self._cut = False
         self._seen: deque[TrackingResult] = deque(maxlen=2)
-        self._scene = 0  # counts cuts: what was seen of another scene is of no use
-        self._seconds = 0.0  # that tracking takes lately
-        self._face_at: float | None = None  # time of the last frame with a face, at first of the first frame
+        self._scene = 0  # counts cuts: faces of another scene are of no use
+        self._seconds = 0.0  # recent average time of tracking
+        self._face_at: float | None = None  # time of the last frame with a face, initially of the first frame
         self._most = max(1, round(_MAX_INTERVAL_S / period))
         self._since = self._most
         self._submitted_at = 0.0  # time of the last frame that the tracker got
@@ -89,12 +89,12 @@ class LiveTracker:
         self._thread = start_thread("tracker", self._work)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the tracker has answered; False after `timeout` seconds."""
+        """Waits until the tracker is idle; returns False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._given is None, timeout)
 
     def close(self, timeout: float) -> None:
-        """Ends the thread after its current frame; a blocked one is left behind."""
+        """Ends the thread after its current frame. Abandons a blocked one."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -104,13 +104,13 @@ class LiveTracker:
     def faces_of(
         self, frame: Frame, *, every: int = 1, hurry: bool = False, sparing: bool = False, hides: bool = False
     ) -> Frame:
-        """The frame with its faces.
+        """Returns the frame with its faces.
 
         Args:
-            every: frames from one tracked frame to the next, at least.
-            hurry: newer frames wait: the tracker is not waited for, and is not used while its last answer is fresh.
-            sparing: the tracker is to use less of the processor.
-            hides: a stage hides faces: they are tracked often, and never taken over from another scene.
+            every: minimum number of frames from one tracked frame to the next.
+            hurry: newer frames wait: does not wait for the tracker, and skips it while its last result is fresh.
+            sparing: whether the tracker is to use less of the processor.
+            hides: a stage hides faces: tracks them often, and never reuses faces of another scene.
         """
         oldest = _MAX_AGE_HIDING_S if hides else _MAX_AGE_S
         if frame.time - self._came_at > oldest:
@@ -128,12 +128,12 @@ class LiveTracker:
         if frame.time - self._face_at > _FACELESS_S:
             every = self._most
         every = min(max(every, self.every), _MAX_INTERVAL_HIDING_FRAMES if hides else self._most)
-        # A camera's rate falls in the dark: then fewer frames are further apart.
+        # A camera's rate falls in the dark, and frames are further apart.
         due = self._since >= every or frame.time - self._submitted_at >= _MAX_INTERVAL_S
         if frame.cut or (due and not (hurry and self._fresh(frame))):
-            own = self._submit(frame, hides, sparing or (every > 1 and not hides), wait=not hurry)
-            if own is not None:
-                return replace(frame, faces=own.faces, unfollowed=own.unfollowed, failed=own.failed)
+            result = self._submit(frame, hides, sparing or (every > 1 and not hides), wait=not hurry)
+            if result is not None:
+                return replace(frame, faces=result.faces, unfollowed=result.unfollowed, failed=result.failed)
         with self._changed:
             if self._given is not None and self._given.image is frame.image:
                 frame = replace(frame, image=copy_image(frame.image))  # the tracker still reads its samples
@@ -141,7 +141,7 @@ class LiveTracker:
         carried = _carried(frame, seen, oldest)
         if carried is not None:
             return carried
-        if frame.time - self._began_at > oldest:  # before, the tracker only begins
+        if frame.time - self._began_at > oldest:  # not while the tracker starts up
             self._state.stats.count("frames_unseen")
         return replace(frame, faces=(), unfollowed=(), failed="tracker")
 
@@ -150,7 +150,7 @@ class LiveTracker:
             return bool(self._seen) and frame.time - self._seen[-1].time < _FRESH_AGE_S
 
     def _submit(self, frame: Frame, hides: bool, sparing: bool, *, wait: bool) -> TrackingResult | None:
-        """Gives the tracker a frame, unless it is still at another; its answer where that comes in time."""
+        """Submits a frame to the tracker, unless it is busy. Returns the result if it comes in time, else None."""
         patience = _WAIT_SHARE * self._period
         with self._changed:
             if self._given is not None or self._closed:
@@ -187,12 +187,12 @@ class LiveTracker:
     def _look(self, frame: Frame) -> TrackingResult:
         device, stats = self._enhance.runtime.device, self._state.stats
         with stats.tolerate("tracker"):
-            done = find_faces(frame, self._tracker, device, stats, watchful=self._hides, sparing=self._sparing)
-            return TrackingResult(frame.time, done.faces, done.unfollowed, done.failed)
+            tracked = find_faces(frame, self._tracker, device, stats, watchful=self._hides, sparing=self._sparing)
+            return TrackingResult(frame.time, tracked.faces, tracked.unfollowed, tracked.failed)
         return TrackingResult(frame.time, failed="tracker")
 
     def _cost(self, seconds: float) -> None:
-        """Adapts `every` to the time that tracking takes: above its share, fewer frames are tracked."""
+        """Adapts `every`, so that the cost of tracking stays within its share."""
         self._seconds += (_AVERAGE_WEIGHT if self._seconds else 1.0) * (min(seconds, 1.0) - self._seconds)
         needed = self._seconds / (_CORE_SHARE * self._period)
         if needed > self.every + 0.25:
@@ -202,7 +202,7 @@ class LiveTracker:
 
 
 def _carried(frame: Frame, seen: tuple[TrackingResult, ...], oldest: float) -> Frame | None:
-    """The frame with the faces of frames before it, the newest last; None where none is as young as `oldest`."""
+    """Adds extrapolated faces of `seen` (newest last); None if older than `oldest`."""
     newest = seen[-1] if seen else None
     if newest is None or not 0.0 <= frame.time - newest.time <= oldest:
         return None

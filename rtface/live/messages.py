@@ -1,7 +1,7 @@
-"""Messages between a live run and its child processes, which read sources and write sinks.
+"""Messages between a live run and its child processes.
 
-Times are seconds of `time.monotonic()`, which all processes of a machine share. Stamps are seconds of the
-source's own clock.
+The children read sources and write sinks. Times are seconds of `time.monotonic()`, which all processes of a machine
+share. Stamps are seconds of the source's own clock.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from rtface.media.marks.provenance import Change
 
 @dataclass(frozen=True, slots=True)
 class SourceRequest:
-    """Request to a read worker: the source to open. Sent again, it changes `resting`, and ends `held`.
+    """Asks a read worker to open a source. Sent again, it changes `resting`, and ends `held`.
 
     Attributes:
         kind: "camera", "stream", "file", or "microphone".
-        name: number, name or path of a device, URL, or path of a file. Holds secrets.
-        size: width and height asked of a camera, None for what suits a call.
-        fps: frames a second asked of a camera.
+        name: number, name or path of a device, URL, or path of a file. May contain secrets.
+        size: width and height requested from a camera, None for one suitable for calls.
+        fps: frames a second requested from a camera.
         seek: seconds of a film to skip.
-        variant: which of an HLS or DASH list is read (``--variant``).
-        format: FFmpeg's name of the device's format in place of the platform's own, "" for that.
+        variant: variant of an HLS or DASH list to read (``--variant``).
+        format: FFmpeg's name of the device's format, "" for the platform's own.
         video, sound: whether video and sound are wanted.
-        buffer: seconds of a network stream's jitter buffer, None for as long as its jitter needs.
-        sound_format: of the sound that is sent, None for what suits the source.
-        resting: whether no output has a viewer; it gives a frame now and then.
-        held: whether a film, or what is recorded whole, waits behind its first frame: outputs are not there yet.
+        buffer: seconds of a network stream's jitter buffer, None to adapt to its jitter.
+        sound_format: format of the sound to send, None for one that suits the source.
+        resting: whether no output has a viewer; the source then gives a frame now and then.
+        held: whether a film or a stream recorded whole waits behind its first frame, until the outputs are open.
         loop: whether a film begins again at its end.
-        live: whether it was a stream before, and is none the less for coming fast.
-        whole: whether no frame may be dropped, as all outputs are files.
+        live: whether it was a stream before, and remains one even if it comes fast.
+        whole: whether no frame may be dropped, because all outputs are files.
     """
 
     kind: str
@@ -65,13 +65,13 @@ class SourceRequest:
 
 @dataclass(frozen=True, slots=True)
 class SourceOpened:
-    """The source is open.
+    """Reports that the source is open.
 
     Attributes:
         described: codec, rate and sound, without the source's name and the frames' size: "mjpeg, 30 fps".
         rate: nominal frames a second; 0 without video.
-        notes: differences from what was asked for.
-        sound: format of the sound that comes with it, None where there is none yet.
+        notes: differences from the request.
+        sound: format of its sound, None if there is none yet.
         film: whether it has an end.
         label: the name a device gives itself, "" for other sources.
     """
@@ -86,15 +86,15 @@ class SourceOpened:
 
 @dataclass(frozen=True, slots=True)
 class VideoFrameReady:
-    """A decoded frame lies in shared memory.
+    """Reports a decoded frame in shared memory.
 
     Attributes:
         slot, layout: place and layout in the frame ring.
-        stamp: presentation time; None where the source has no clock, or its clock is the monotonic one.
-        captured: when the frame became available: a camera driver's own time; else when the packet was due
-            that let the decoder give the frame, which is its arrival plus the jitter buffer's delay.
-        color, display: how to read it.
-        quantisers: how coarsely it was quantised, where that is known.
+        stamp: presentation time; None if the source has no clock, or its clock is the monotonic one.
+        captured: time when the frame became available: a camera driver's timestamp; else the due time of the packet
+            that completed the frame, which is its arrival plus the jitter buffer's delay.
+        color, display: colour and orientation of the frame.
+        quantisers: how coarsely it was quantised, if known.
     """
 
     slot: int
@@ -108,7 +108,7 @@ class VideoFrameReady:
 
 @dataclass(frozen=True, slots=True)
 class SoundPacketReady:
-    """A frame of AAC with its ADTS header; `stamp` and `captured` as of `VideoFrameReady`."""
+    """A frame of AAC with its ADTS header. `stamp` and `captured` are as in `VideoFrameReady`."""
 
     data: bytes
     stamp: float | None
@@ -118,17 +118,17 @@ class SoundPacketReady:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """State of a read worker, sent four times a second even while the source gives nothing.
+    """Reports a read worker's state, four times a second even without data.
 
     Attributes:
         quiet: seconds since the source last gave data.
-        counts: since it opened, by name of the run's statistics: "bytes", "dropped:source" (frames, because newer ones
-            were there), "frames_corrupt" (damaged, whether they were shown or not), "frames_missing" (they did not
-            come), "packets_undecoded", "sounds_undecoded".
+        counts: counts since opening, by name in the run's statistics: "bytes", "dropped:source" (frames replaced by
+            newer ones), "frames_corrupt" (damaged, shown or not), "frames_missing" (never arrived),
+            "packets_undecoded", "sounds_undecoded".
         buffer: seconds that the jitter buffer adds now.
-        backlog: seconds by which what was delivered is behind its own clock, against the best since the opening.
+        backlog: seconds by which delivery lags the source's clock, relative to the best since opening.
         notes: conversions that its frames need, a line each.
-        over: whether a film came to its end.
+        over: whether a film reached its end.
     """
 
     quiet: float = 0.0
@@ -148,13 +148,13 @@ SourceMessage = SourceOpened | VideoFrameReady | SoundPacketReady | Heartbeat | 
 
 @dataclass(frozen=True, slots=True)
 class StreamJob:
-    """Job of a stream's worker: encode and publish.
+    """Asks a worker to encode and publish a stream.
 
     Attributes:
-        url: with its secrets.
+        url: address, secrets included.
         video: format of the frames.
         sound: format of the sound, None for none.
-        options: of the encoder: bitrate, preset, encode.
+        options: encoder options: bitrate, preset, encode.
         patient: whether to retry when the first connection fails.
     """
 
@@ -167,7 +167,7 @@ class StreamJob:
 
 @dataclass(frozen=True, slots=True)
 class RecordJob:
-    """Job of a recording's worker: encode into a file.
+    """Asks a worker to encode a recording into a file.
 
     Attributes:
         work: the file to write.
@@ -175,7 +175,7 @@ class RecordJob:
         container: FFmpeg's name of the container.
         video: format of the frames.
         sound: format of the sound, None for none.
-        options: of the encoder: codec, crf, preset.
+        options: encoder options: codec, crf, preset.
         metadata: tags of the film.
     """
 
@@ -190,7 +190,7 @@ class RecordJob:
 
 @dataclass(frozen=True, slots=True)
 class WriteFrame:
-    """A frame in shared memory, to be shown at `time` seconds of the run; `change`: what was changed on it."""
+    """A frame in shared memory, due at `time`. `change` says how it was changed."""
 
     time: float
     slot: int
@@ -200,7 +200,7 @@ class WriteFrame:
 
 @dataclass(frozen=True, slots=True)
 class SinkOpened:
-    """The sink is open: the encoder's name, and differences from what was asked for."""
+    """Reports an open sink: the encoder's name, and differences from the request."""
 
     encoder: str
     notes: tuple[str, ...]
@@ -211,8 +211,8 @@ class SinkReport:
     """State and counters of a sink; the fields are those of `rtface.live.protocols.EndpointHealth`.
 
     Attributes:
-        viewers: of a server of ours, how many are connected; None elsewhere.
-        dropped: frames given up, by cause.
+        viewers: number of connected viewers if the sink is a server, else None.
+        dropped: dropped frames, by cause.
     """
 
     state: EndpointState
@@ -224,7 +224,7 @@ class SinkReport:
     dropped: Counter[str] = field(default_factory=Counter[str])
 
     def after(self, before: SinkReport) -> SinkReport:
-        """The report with the counts of a child before added."""
+        """Returns the report with the counts of an earlier child added."""
         return replace(
             self,
             bytes=before.bytes + self.bytes,
@@ -236,8 +236,8 @@ class SinkReport:
 
 @dataclass(frozen=True, slots=True)
 class RecordingEnded:
-    """The recording is over: complete where `why` is empty; `path` is the file that is left, None for none, and
-    `changed` what was changed on which frames."""
+    """Reports the end of a recording, complete if `why` is empty. `path` is the file that is left, None for none;
+    `changed` lists the changes of each frame."""
 
     path: str | None
     why: str

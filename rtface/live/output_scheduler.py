@@ -1,4 +1,4 @@
-"""The last step of a live run: writes finished frames to the sinks when they are due, and fills gaps."""
+"""Writes finished frames to the sinks when due, and fills gaps."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rtface.live.protocols import REST_S, SoundPacket
 from rtface.live.reshape import Letterbox
 from rtface.live.run_state import RunState
 
-# After this many seconds, or periods of the source, without a new frame the last one is written again: viewers and
-# servers stay connected, and HLS players do not stop at a gap.
+# The last frame is repeated after this many seconds, or periods of the source, without a new one. Viewers and servers
+# then stay connected, and HLS players do not stop at a gap.
 _HOLD_S = 0.2
 _HOLD_PERIODS = 3.0
-# The longest wait of the thread, so that a clock that does not run evenly makes no frame late.
+# The longest wait of the thread, so that an uneven clock makes no frame late.
 _SLICE_S = 0.1
 
 SLATE_S = 5.0
@@ -29,16 +29,18 @@ SLATE_S = 5.0
 
 
 class OutputScheduler:
-    """Writes frames to all sinks on a separate thread, at the run's constant delay where it has one.
+    """Writes frames to all sinks on a separate thread.
+
+    The run's delay, if any, is constant. Frames in another format are scaled to the run's.
+    Without a viewer the last frame is repeated only every `REST_S` seconds, and at once when a viewer comes. The
+    figures are the latency (delivered → handed to the sinks, plus the source's backlog beyond its jitter buffer) and
+    counts of frames out and dropped.
 
     Args:
-        state: of the run. Frames of another format than its own are scaled to it. Without a viewer the last frame
-            is written again every `REST_S` seconds only, and at once when a viewer comes. Its figures are the latency
-            (delivered → handed to the sinks, and what waits at the source beyond its jitter buffer), and counts of
-            frames out and dropped.
-        filters: their preview is shown every frame that was given to the sinks.
+        state: state of the run.
+        filters: their preview receives every frame that was given to the sinks.
         status: counts the frames that went out.
-        clock: seconds, of the kind that `Frame.captured_at` counts.
+        clock: seconds, on the same clock as `Frame.captured_at`.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class OutputScheduler:
         self._fit = Letterbox(state.form)
         self._period = float(1 / state.form.rate)
         self._hold = max(_HOLD_S, _HOLD_PERIODS * self._period)
-        # Frames wait until they are due and no longer, so that this many always suffice.
+        # Frames wait no longer than until they are due, so this capacity always suffices.
         self._room = int((self._delay or 0.0) / self._period) + 8
         self._waiting: deque[Frame] = deque()
         self._changed = threading.Condition()
@@ -82,18 +84,18 @@ class OutputScheduler:
             self._changed.notify()
 
     def sound(self, packet: SoundPacket) -> None:
-        """Passes sound on at once. Its time is on the frames' clock, so the delay does not shift the two."""
+        """Forwards sound at once. Its time is on the frames' clock, so the delay keeps the two in sync."""
         for name, sink in self._sinks:
             with self._stats.tolerate(f"sink {name}", name):
                 sink.sound(packet)
 
     def drain(self, timeout: float) -> None:
-        """Waits until all frames that came are written (at the end of a film)."""
+        """Waits until all queued frames are written (end of a film)."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting, timeout)
 
     def close(self) -> None:
-        """Stops; frames that wait for their time are dropped. Safe to call twice."""
+        """Stops the thread and drops waiting frames. Safe to call twice."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -101,8 +103,8 @@ class OutputScheduler:
             self._thread.join(1.0)
 
     def write_due(self) -> None:
-        """Writes every frame that is due now; where none comes, the last one again or a slate. The thread that
-        `start` begins calls it; a caller that steps the clock itself may call it in place of that thread."""
+        """Writes every frame due now, or a repeated frame or slate. The thread that `start` begins calls it; a caller
+        that steps the clock itself may call it instead of starting the thread."""
         while (frame := self._next()) is not None:
             self._write(frame)
 
@@ -116,7 +118,7 @@ class OutputScheduler:
                     self._changed.wait(wait)
 
     def _next(self) -> Frame | None:
-        """The frame that is due now, None for none."""
+        """Returns the frame that is due now, or None."""
         with self._changed:
             if self._closing:
                 return None
@@ -126,40 +128,40 @@ class OutputScheduler:
             return self._replacement(now) if self._repeat_due() <= now else None
 
     def _due(self) -> float:
-        """When the next frame is to be shown."""
+        """Returns the time at which the next frame is due."""
         if not self._waiting:
             return inf
         captured = self._waiting[0].captured_at
         return 0.0 if self._delay is None or captured is None else captured + self._delay - self._state.ends.buffer
 
     def _repeat_due(self) -> float:
-        """When the last frame is to be shown once more."""
+        """Returns the time at which the last frame is to be repeated."""
         if self._last is None or (self._state.ends.whole and not self._state.lost):
-            return inf  # what is late is recorded at its own time
+            return inf  # a late frame is recorded at its own time
         if not self._state.watched:
-            return self._shown_at + 2 * REST_S  # a source that rests gives frames in time
+            return self._shown_at + 2 * REST_S  # a resting source delivers frames in time
         return self._shown_at + (self._hold if self._shown_at == self._last_at else self._period)
 
     def _replacement(self, now: float) -> Frame:
-        """What is shown while no frame comes: the last one, or the slate."""
+        """Returns the frame to show while none arrives: the last one, or the slate."""
         assert self._last is not None
         if self._slate is None and now - self._last_at > SLATE_S and self._state.lost:
             self._slate = replace(self._last, image=self._state.ends.slate(self._state.form), faces=(), before=None)
-        passed = max(1, round(1e6 * (now - self._shown_at)))
-        return replace(self._slate or self._last, pts=self._pts + passed, captured_at=None)
+        elapsed = max(1, round(1e6 * (now - self._shown_at)))
+        return replace(self._slate or self._last, pts=self._pts + elapsed, captured_at=None)
 
     def _write(self, frame: Frame) -> None:
         if frame.pts <= self._real_pts:
             self._stats.count("dropped:order")
             return
-        # Where the last frame was repeated in place of this one, this one comes half a period after the repetition,
-        # and so do the following ones until they have caught up.
+        # If the last frame was repeated instead of this one, this one comes half a period after the repetition, and so
+        # do the following ones until they have caught up.
         soonest, ahead = self._pts + round(5e5 * self._period), self._pts > self._real_pts
         if frame.captured_at is not None:
             self._real_pts = frame.pts
             if ahead and frame.pts < soonest:
                 frame = replace(frame, pts=soonest)
-        faces = tuple(face.track_id for face in frame.faces)  # a frame that is scaled to the outputs' format has none
+        faces = tuple(face.track_id for face in frame.faces)  # scaling to the outputs' format removes the faces
         fitted = None
         with self._stats.tolerate("fit", "a frame of another format cannot be converted for the outputs"):
             fitted = self._fit(frame)
@@ -170,7 +172,7 @@ class OutputScheduler:
             with self._stats.tolerate(f"sink {name}", name):
                 sink.write(frame)
                 continue
-            self._stats.count("dropped:sink")  # of itself it counts what it did not send
+            self._stats.count("dropped:sink")  # the sink counts only frames that it failed to send
         self._filters.shown(frame)
         now = self._clock()
         self._pts, self._shown_at = frame.pts, now

@@ -1,4 +1,4 @@
-"""The persons whom a live run sees now: recognised from when a user asks for it, each with a face and a strength."""
+"""Lists a live run's persons, each with face and strength."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from rtface.live.controls import LiveControls
 from rtface.persons.recogniser import PersonRecogniser
 
 _SIDE, _QUALITY = 128, 85
-"""Of a picture: pixels, and JPEG quality."""
+"""Side of a face image in pixels, and its JPEG quality."""
 _IN_VIEW_S = 1.0
 """Seconds without a face after which a person is out of view."""
 
 
 class PersonsInView:
-    """Safe to use from several threads.
+    """Recognises persons once a user asks for it; thread-safe.
 
     Args:
-        enhance: recognises persons already, or from `recognise` on.
-        load: loads what recognises them.
-        controls: have the strength of each person.
-        clock: seconds, as `Frame.time` counts.
+        enhance: recognises persons already, or after `recognise`.
+        load: loads the recogniser.
+        controls: hold the strength of each person.
+        clock: seconds, on the same clock as `Frame.time`.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class PersonsInView:
         """Recognises persons from now on.
 
         Raises:
-            UsageError: a policy sets it.
-            MissingComponent: the network is not there.
+            UsageError: a policy locks the option.
+            MissingComponent: the network is not installed.
         """
         self._controls.check_lock("person")
         with self._opening:
@@ -56,14 +56,14 @@ class PersonsInView:
                 self._enhance.use_persons(self._load())
 
     def listed(self) -> list[dict[str, Any]] | None:
-        """The persons of the last ten seconds, and those whose strength was changed, as `/status` says; None where
-        persons are not recognised."""
+        """Lists persons of the last ten seconds in the form of `/status`. Persons with a changed strength follow.
+        Returns None if recognition is off."""
         if (recogniser := self._enhance.persons) is None:
             return None
         strengths = dict(self._controls.persons)
         seen = recogniser.in_view(self._clock())
         self._labels |= {person.label.lower(): person.label for person in seen if person.label.lower() in strengths}
-        found = [
+        in_view = [
             {
                 "name": person.label,
                 "in_view": person.seconds <= _IN_VIEW_S,
@@ -71,14 +71,14 @@ class PersonsInView:
             }
             for person in seen
         ]
-        return found + [
+        return in_view + [
             {"name": self._labels.get(label, label), "in_view": False, "strength": strength}
             for label, strength in strengths.items()
             if strength < 1.0
         ]
 
     def face(self, name: str) -> bytes:
-        """A JPEG of a person's face, 128×128.
+        """Returns a JPEG of a person's face, 128×128.
 
         Raises:
             InputMissing: the person was not seen in the last ten seconds.

@@ -20,14 +20,14 @@ EndpointState = Literal["opening", "live", "away", "closed"]
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """Size, pixel format, rate and colour of the frames of a source or sink.
+    """Size, pixel format, rate and colour of a source's or sink's frames.
 
     Attributes:
         width, height: in samples.
         pix_fmt: FFmpeg's name.
         rate: nominal frames a second.
-        color: how to read them.
-        aspect: of one sample.
+        color: colour of the samples.
+        aspect: aspect ratio of one sample.
     """
 
     width: int
@@ -40,7 +40,7 @@ class VideoFormat:
 
 @dataclass(frozen=True, slots=True)
 class SoundFormat:
-    """Rate and channels of a run's sound, from its beginning to its end: AAC-LC in frames of 1024 samples.
+    """Constant rate and channels of a run's sound: AAC-LC in frames of 1024 samples.
 
     Attributes:
         rate: samples a second.
@@ -53,11 +53,13 @@ class SoundFormat:
 
 @dataclass(frozen=True, slots=True)
 class SoundPacket:
-    """One frame of AAC with its ADTS header: it can begin anywhere, and every sink takes it.
+    """One frame of AAC with its ADTS header.
+
+    A stream can begin with any packet, and every sink accepts them.
 
     Attributes:
         data: header and frame.
-        time: when it is to be heard.
+        time: time at which it is to be heard.
         duration: seconds.
     """
 
@@ -71,18 +73,18 @@ class EndpointHealth:
     """State and counters of a source or sink.
 
     Attributes:
-        state: "opening" until it was there once; "live"; "away" when it is lost and being opened again; "closed".
-        detail: in a few words, without secrets: what is wrong, or what is there.
-        since: when the state began.
-        frames: how many came from it, or were taken by it.
-        dropped: of them, those that were given up before the run or the peer had them.
-        bytes: what a network peer took or gave so far, None for devices.
-        reopened: how often it was lost and came back.
-        causes: of an output's dropped frames, where it knows them: "network" did not take them in time, "encoder" was
-            not done with those before, "away" while no one was connected.
+        state: "opening" until the first success; "live"; "away" while it is lost and being reopened; "closed".
+        detail: the fault, or the format, in a few words without secrets.
+        since: time at which the state began.
+        frames: number of frames received from it, or accepted by it.
+        dropped: number of them dropped before they reached the run or the peer.
+        bytes: bytes sent to or received from a network peer so far, None for devices.
+        reopened: number of times it was lost and came back.
+        causes: dropped frames of an output by cause, if known: "network" was too slow, "encoder" was still busy, "away"
+            while no peer was connected.
         buffer: seconds that its frames wait in a jitter buffer, before `Frame.captured_at`.
-        backlog: seconds by which a source's frames come later than at best since it was opened: they wait somewhere
-            before this run has them.
+        backlog: seconds by which a source's frames arrive later than at best since it was opened: they wait upstream of
+            this run.
         size: width and height of a virtual camera, once it is open.
     """
 
@@ -99,23 +101,23 @@ class EndpointHealth:
     size: tuple[int, int] | None = None
 
     def turned(self, state: EndpointState, detail: str, now: float | None = None) -> EndpointHealth:
-        """It in its next state, which begins `now` unless it is the same."""
+        """Returns a copy with a state, beginning `now` if it is new."""
         began = time.monotonic() if now is None else now
         return replace(self, state=state, detail=detail, since=self.since if state == self.state else began)
 
 
 @dataclass(frozen=True, slots=True)
 class MediaDevice:
-    """One device that a run can read, or one target that a sink can write to.
+    """A device that a run can read, or a sink's target.
 
     Attributes:
-        kind: what it is.
+        kind: type of the device.
         address: what to type, as "camera:0", "vcam:rtface".
-        name: its own.
-        node: its path, "" where it has none.
-        state: "free", "in use", "no permission" or another in a few words; "" where that is not known.
-        advice: what to do where it cannot be used, or not well; "" where it can.
-        users: who has it open: programs with their pid.
+        name: name that the device gives itself.
+        node: its path, "" if it has none.
+        state: "free", "in use", "no permission" or another in a few words; "" if unknown.
+        advice: remedy if it is unusable or works badly; "" if it is fine.
+        users: programs that have it open, with their pid.
         modes: a line for each size and format.
     """
 
@@ -130,24 +132,24 @@ class MediaDevice:
 
 
 BACKLOG_S = 1.0
-"""Seconds by which a source's frames come late from which on that is said."""
+"""Seconds of backlog above which a source's delay is reported."""
 REST_S = 0.5
 """Seconds from one frame to the next while no output has a viewer."""
 
 
 class Endpoint(Protocol):
-    """What every source and sink of a live run has. A class that derives from it, or from one of the
-    protocols below, inherits the answers of the simplest one."""
+    """Members of every source and sink of a live run. A class that derives from it, or from a protocol below, inherits
+    default implementations."""
 
     @property
     def described(self) -> str:
-        """The device or address and its format, without secrets: "camera 0 (Integrated Camera),
-        1280×720 mjpeg, 30 fps"."""
+        """The device or address, and its format. It has no secrets: "camera 0 (Integrated Camera), 1280×720 mjpeg,
+        30 fps"."""
         ...
 
     @property
     def notes(self) -> list[str]:
-        """What differs from what was asked for, a line each; once it is open."""
+        """Differences from the request, a line each; valid once it is open."""
         return []
 
     @property
@@ -155,90 +157,87 @@ class Endpoint(Protocol):
         return EndpointHealth("live", "", 0.0)
 
     def close(self) -> None:
-        """Ends it within a second, whatever it is waiting for; a sink gives out what it has. Safe to
-        call twice."""
+        """Closes it within a second, even while it waits. A sink flushes its queue. Safe to call twice."""
         ...
 
 
 class SoundSource(Endpoint, Protocol):
-    """Gives sound: a microphone, a stream, silence; and frames, if it is a `LiveSource`."""
+    """Provides sound: a microphone, a stream, silence; also frames, if a `LiveSource`."""
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Format of all sound that comes, whatever the source sends; None where none can come; after `start`."""
+        """Format of all its sound, even if the source's own changes. None if there is none. Valid after `start`."""
         return None
 
     def start(self, frame: Callable[[Frame], None], sound: Callable[[SoundPacket], None]) -> None:
-        """Opens it and begins; frames and sound go to the two, on threads of the source.
+        """Opens the source, and calls `frame` and `sound` on its own threads.
 
         Raises:
-            InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
+            InputMissing, InputError, MissingComponent: the source is not there, or cannot be used.
         """
         ...
 
 
 class LiveSource(SoundSource, Protocol):
-    """Gives frames and sound as they come, from its own threads or process.
+    """Provides live frames and sound, from its own threads or process.
 
-    `Frame.captured_at` is when the frame became available: captured, decoded from what came so far,
-    and out of the jitter buffer. `Frame.pts` counts `TIME_BASE` on the same clock, rises always, and
-    keeps the distance to the sound that came with it. When the source is lost it is opened again
-    until `close`; what comes then may have another size.
+    `Frame.captured_at` is the time when the frame became available: captured, decoded, and out of the jitter buffer.
+    `Frame.pts` counts `TIME_BASE` on the same clock, always rises, and keeps its distance to the sound that came with
+    it. A lost source is opened again until `close`; its frames may then have another size.
     """
 
     @property
     def video_format(self) -> VideoFormat:
-        """Format of the frames that came last; after `start`."""
+        """Format of the latest frames; valid after `start`."""
         ...
 
     @property
     def ended(self) -> bool:
-        """True when nothing comes any more: a film that was played to its end. Never of a camera or stream."""
+        """True once a film was played to its end. Never for a camera or stream."""
         return False
 
     def hold(self, held: bool) -> None:
-        """Before `start`: a film waits at its first frame until it is held no longer, and is then played from there.
-        Other sources do not wait."""
+        """Holds a film at its first frame until called with False. Call it before `start`. Other sources ignore it."""
         return
 
     def rest(self, resting: bool) -> None:
-        """No output has a viewer, or one has again. A source that rests gives a frame every `REST_S` seconds
-        where that takes less of the processor; its sound stays whole."""
+        """Rests the source while no output has a viewer. If that saves processor time, it gives a frame only every
+        `REST_S` seconds; its sound stays complete."""
         return
 
 
 class LiveSink(Endpoint, Protocol):
     """Takes frames and sound. `write` and `sound` never wait for a device or peer.
 
-    A sink is made of its address and the run's options, and of the run's description as the keyword `metadata`.
+    Its constructor takes the address, the run's options, and the run's description as the keyword `metadata`.
     """
 
     @classmethod
     def list(cls) -> Sequence[MediaDevice]:
-        """The targets that are there, of a sink that can tell; for ``rtface devices``, ``rtface doctor`` and the
-        studio."""
+        """Lists the available targets, if the sink can. ``rtface devices``, ``rtface doctor`` and the studio show
+        them."""
         return ()
 
     @classmethod
     def why_unusable(cls) -> str | None:
-        """Why no run on this machine can use it, and what to do, in one line; None where one can."""
+        """Returns why it is unusable here, and the remedy. One line; None if a run can use it."""
         return None
 
     @property
     def wanted(self) -> bool:
-        """False where it is known that the output has no viewer, so that work would be in vain."""
+        """False if the output certainly has no viewer, to save work."""
         return True
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Makes it ready for frames of a format, and for sound of a format or none.
+        """Opens it for a frame format, and a sound format or none.
 
         Raises:
-            OutputError, MissingComponent, UsageError: it is not there, is in use, or cannot take such frames.
+            OutputError, MissingComponent, UsageError: it is not there, is in use, or does not support the format.
         """
         ...
 
     def write(self, frame: Frame) -> None:
-        """Takes a frame of the format given. It is the caller's again when this returns."""
+        """Takes a frame of the opened format. The caller may reuse the frame when this returns."""
         ...
 
     def sound(self, packet: SoundPacket) -> None:

@@ -1,4 +1,4 @@
-"""Turns frames as they are displayed, and scales them to the format that the sinks were opened for."""
+"""Rotates frames for display, and scales them to the sinks' format."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtface.geometry.planes import layout, planes
 from rtface.live.protocols import VideoFormat
 from rtface.util.av_gpu import software
 
-# swscale's numbers of the matrices that frames come with; others are read as BT.709.
+# swscale's numbers of the colour matrices; others are read as BT.709.
 _SPACES = {
     "bt601": Colorspace.ITU601,
     "fcc": Colorspace.FCC,
@@ -25,17 +25,17 @@ _SPACES = {
 
 
 class Letterbox:
-    """Scales whole frames to a format, with black bars where the proportions differ."""
+    """Scales frames to a format, with black bars for other proportions."""
 
     def __init__(self, form: VideoFormat) -> None:
         self._form = form
         self._swscale, self._back = Swscale(), VideoReformatter()
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame in the sinks' format, without its faces; the frame itself where it fits."""
+        """Converts the frame to the format, without faces; itself if it fits."""
         image, form = frame.image, self._form
-        fitting = form.width, form.height, form.pix_fmt, form.color
-        if (image.width, image.height, image.format.name, frame.color) == fitting:
+        target = form.width, form.height, form.pix_fmt, form.color
+        if (image.width, image.height, image.format.name, frame.color) == target:
             return frame
         image = software(image)
         aspect = float(frame.display.aspect) / float(form.aspect)
@@ -55,7 +55,7 @@ class Letterbox:
         )
 
     def _converted(self, rgb: Bytes) -> av.VideoFrame:
-        """A uint8 height×width×3 RGB image as a frame of the format."""
+        """Converts a uint8 height×width×3 RGB image to a frame of the format."""
         source: Any = av.VideoFrame.from_ndarray(rgb, "rgb24")
         form = self._form
         return self._back.reformat(
@@ -77,15 +77,15 @@ def _full(color: Color) -> bool:
 class Rotation:
     """Rotates and mirrors frames as their display says.
 
-    Where chroma subsampling does not fit the rotated frame (4:2:2), it becomes 4:2:0, of 10 bits where there are more
-    than 8; chroma moves by half a sample at most.
+    If chroma subsampling does not fit the rotated frame (4:2:2), it becomes 4:2:0, with 10 bits for more than 8;
+    chroma moves by at most half a sample.
     """
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
 
     def __call__(self, image: av.VideoFrame, display: Display) -> tuple[av.VideoFrame, Display]:
-        """The frame as it is displayed, with its new display; both unchanged where no rotation is needed."""
+        """Returns the rotated frame and its new display; both unchanged if upright."""
         turns, mirror = display.quarter_turns % 4, display.mirror
         if not turns and not mirror:
             return image, display
@@ -108,10 +108,10 @@ class Rotation:
 
 
 class Turn:
-    """Turns and mirrors the frames of a live run as `--turn` and `--mirror` say.
+    """Applies `--turn` and `--mirror` to the frames of a live run.
 
     Args:
-        degrees: clockwise, 0, 90, 180 or 270.
+        degrees: clockwise rotation: 0, 90, 180 or 270.
         mirror: whether left and right are then swapped.
     """
 
@@ -119,7 +119,7 @@ class Turn:
         self._turns, self._mirror, self._rotation = degrees // 90, mirror, Rotation()
 
     def __call__(self, frame: Frame) -> Frame:
-        """The frame as it is to be seen, from an upright one; itself where nothing is asked."""
+        """Returns the turned frame, from an upright one; itself if nothing changes."""
         before, display = frame.image, replace(frame.display, quarter_turns=self._turns, mirror=self._mirror)
         image, display = self._rotation(before, display)
         if image is before:

@@ -1,4 +1,4 @@
-"""The ends of a live run, and what its steps read of it while it lasts."""
+"""Endpoints of a live run, and the state that its steps share."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from rtface.live.slate import Slate
 from rtface.stats import Stats
 
 CLOSE_S, FILE_S = 0.9, CLOSING_S + SETTLING_S + 0.5
-"""All ends are closed at once, and none may keep the program longer than this; a recording, whose file is completed and
-gets its name then, needs more on a busy machine."""
+"""Longest wait for all endpoints, which close at the same time, and for recordings. Completing and renaming a file
+takes longer on a busy machine."""
 
 
 @dataclass(slots=True)
@@ -27,16 +27,16 @@ class Endpoints:
     """Source and sinks of a live run.
 
     Attributes:
-        source: of frames, and of sound unless `sound` is given.
-        sinks: the output first, then what it is recorded to.
-        sound: where sound comes from instead; None is the source's own.
-        silent: no sound at all.
-        buffer: seconds of the run's delay that frames wait in the source's jitter buffer.
-        slate: what viewers see while the source is away.
-        names: of source and sinks as messages and metrics know them, without secrets.
-        sound_name: likewise of `sound`.
-        film: the source where it is a film in a file.
-        whole: whether no frame may be dropped: a stream is recorded, and nobody watches.
+        source: source of frames, and of sound unless `sound` is given.
+        sinks: the output first, then its recording.
+        sound: another source of sound; None uses the source's own.
+        silent: whether there is no sound at all.
+        buffer: part of the run's delay, in seconds, that frames wait in the source's jitter buffer.
+        slate: image for viewers while the source is away.
+        names: names of source and sinks in messages and metrics, without secrets.
+        sound_name: likewise for `sound`.
+        film: path of the source if it is a film in a file.
+        whole: whether no frame may be dropped, because a stream is recorded and has no viewers.
     """
 
     source: LiveSource
@@ -52,23 +52,23 @@ class Endpoints:
 
     @property
     def sound_format(self) -> SoundFormat | None:
-        """Format of the sound that the sinks get, None for none; once the source has begun."""
+        """Format of the sinks' sound, None for none. Valid after the source's start."""
         if self.sound is not None:
             return self.sound.sound_format
         return None if self.silent else self.source.sound_format
 
     @property
     def notes(self) -> list[str]:
-        """What differs from what was asked for, a line each."""
+        """Differences from the request, a line each."""
         return [note for end in self._all() for note in end.notes]
 
     @property
     def titles(self) -> Sequence[str]:
-        """The names of source and sinks; without any, what they say of themselves."""
+        """Names of source and sinks; their own descriptions if none were given."""
         return self.names or [end.described for end in (self.source, *self.sinks)]
 
     def close(self) -> None:
-        """Closes all at the same time, in at most a second; recordings once they are complete."""
+        """Closes all at the same time, within a second; recordings when complete."""
         closing = {end: call_in_thread("close", methodcaller("close"), end) for end in self._all()}
         done = wait(closing.values(), CLOSE_S).done
         done |= wait([closing[end] for end in self.sinks if isinstance(end, RecordSink)], FILE_S).done
@@ -83,15 +83,15 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What the steps of a live run read of it; safe to use from several threads.
+    """State that the steps of a live run share; thread-safe.
 
     Attributes:
-        ends: begun and open.
-        controls: what users may change meanwhile.
+        ends: open endpoints.
+        controls: settings that users can change during the run.
         stats: receives counters, stage times and warnings.
-        preview: its viewers count as those of an output.
-        form: of the frames that the sinks were opened for.
-        delay: seconds from capture to output, held constant; None is as soon as possible.
+        preview: its viewers count as an output's.
+        form: frame format that the sinks were opened with.
+        delay: constant seconds from capture to output; None is as soon as possible.
     """
 
     ends: Endpoints
@@ -103,7 +103,7 @@ class RunState:
 
     @property
     def watched(self) -> bool:
-        """True if an output, as far as that is known, or the preview has a viewer."""
+        """True if the preview has viewers, or an output may have some."""
         return self.preview.viewers > 0 or any(sink.wanted for sink in self.ends.sinks)
 
     @property

@@ -1,4 +1,4 @@
-"""A live run from source to sinks: opens all parts, runs until its user ends it, and reports."""
+"""Opens, runs and reports a live run."""
 
 from __future__ import annotations
 
@@ -56,29 +56,29 @@ from rtface.util.machine import cores
 class LiveSession:
     """A live run, from its construction until `close`.
 
-    Whatever fails after the beginning is worked around and counted: a source or sink that is lost is opened again, a
-    frame whose step fails passes unchanged.
+    Failures after the start are worked around and counted: a lost source or sink is opened again, and a frame whose
+    step fails passes unchanged.
 
     Args:
-        ends: not begun yet; closed with the run.
-        options: engine, device, tracker, latency, delay …; strength and light are the controls'.
+        ends: endpoints, not yet open; closed with the run.
+        options: engine, device, tracker, latency, delay …; strength and light come from the controls.
         stats: receives counters, stage times and warnings.
-        controls: what may be changed meanwhile.
+        controls: settings that can change during the run.
 
     Attributes:
         loop, enhance, scheduler: the steps.
-        governor: how faces are done under load.
+        governor: chooses the quality level of each face under load.
         filters: brightening, stages, preview.
-        persons: those in view, where they are recognised.
+        persons: persons in view, if they are recognised.
         status: state and figures for the status line and the control endpoint.
 
     Raises:
-        UsageError, InputError, OutputError, MissingComponent, EngineError: something cannot be used at the beginning.
+        UsageError, InputError, OutputError, MissingComponent, EngineError: a part cannot be opened.
     """
 
     def __init__(self, ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> None:
         self.ends, self.stats, self.controls = ends, stats, controls
-        # The controls have the word "always", so that it can be taken back.
+        # The controls hold "always", so that a user can turn it off again.
         correct = "auto" if controls.always else options.correct
         self.options = replace(options, max_faces=options.max_faces or LIVE_FACES, correct=correct)
         self._begun = self._resting = False
@@ -93,13 +93,13 @@ class LiveSession:
 
     def _begin(self) -> None:
         ends, options, stats, controls, closing = self.ends, self.options, self.stats, self.controls, self._closing
-        with ThreadPoolExecutor(1, "rtface-load") as beside:  # the engine takes as long as a camera does
-            loading = beside.submit(self._load)
-            if options.person:  # a photo that cannot serve ends the run before an output is opened
+        with ThreadPoolExecutor(1, "rtface-load") as loader:  # an engine takes as long to load as a camera to open
+            loading = loader.submit(self._load)
+            if options.person:  # an unusable photo ends the run before an output is opened
                 loading.result()
-            ends.source.hold(True)  # what a film showed while outputs and engine are being opened would be lost
-            own = ends.sound is None and not ends.silent
-            ends.source.start(self._take_frame, self._take_sound if own else lambda _: None)
+            ends.source.hold(True)  # else frames of a film would be lost while outputs and engine open
+            source_sound = ends.sound is None and not ends.silent
+            ends.source.start(self._take_frame, self._take_sound if source_sound else lambda _: None)
             if ends.sound is not None:
                 ends.sound.start(lambda _: None, self._take_sound)
             form, sound = self._enlarged(ends.source.video_format), ends.sound_format
@@ -107,7 +107,7 @@ class LiveSession:
                 sink.open(form, sound=sound)
             tracker, switch, persons, guard = loading.result()
         delay = None if options.delay is None else options.delay / 1e3
-        ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # within the delay, work may take its time
+        ceiling = max(options.latency / 1e3, (delay or 0.0) - ends.buffer)  # processing may use the whole delay
         period = float(1 / form.rate)
         budget = ProcessorBudget(controls, cores(), processor_seconds, period)
         self.governor = QualityGovernor(period, ceiling, light=LIGHT, budget=budget)
@@ -131,7 +131,7 @@ class LiveSession:
         self.scheduler.start()
         self.loop = FrameLoop(self._state, tracker, self.enhance, self.governor, self.filters, self.scheduler)
         closing.callback(self.loop.close)
-        gc.freeze()  # what is loaded stays: garbage collections skip it
+        gc.freeze()  # loaded objects stay: garbage collections skip them
         self.loop.start()
         if sound is not None:
             self._filler = SoundGapFiller(sound, ends.sound or ends.source, self.scheduler)
@@ -146,7 +146,7 @@ class LiveSession:
         return tracker, switch, persons, open_guard(self.options, self.stats, period=LIVE_S)
 
     def _take_frame(self, frame: Frame) -> None:
-        """From the source. What comes while outputs and engine are being opened is dropped."""
+        """Takes a frame from the source. Drops it while outputs and engine are opening."""
         if self._begun:
             if self._filler is not None:
                 self._filler.begin(frame.time)
@@ -157,7 +157,7 @@ class LiveSession:
             self.loop.put(frame)
 
     def _enlarged(self, form: VideoFormat) -> VideoFormat:
-        """The format of the source's frames once they are turned and enlarged."""
+        """Returns the format of the source's frames after turning and enlarging."""
         image, display = av.VideoFrame(form.width, form.height, form.pix_fmt), Display(aspect=form.aspect)
         large = self._enlarger(self._turn(Frame(image, 0, Fraction(1), color=form.color, display=display)))
         size, aspect = (large.image.width, large.image.height), large.display.aspect
@@ -168,16 +168,16 @@ class LiveSession:
             self._filler.put(packet)
 
     def follow_viewers(self) -> None:
-        """Lets the source rest while neither an output nor the preview has a viewer."""
+        """Rests the source while neither an output nor the preview has viewers."""
         resting = not (self._state.watched or self.filters.needs_faces)
         if resting != self._resting:
             self._resting = resting
             self.ends.source.rest(resting)
 
     def until_stopped(self, monitor: Callable[[LiveSession], None] | None = None) -> None:
-        """Waits until the controls say stop, or a film has ended and gone through; meanwhile calls `monitor`.
+        """Waits for a stop or a film's end; meanwhile calls `monitor`.
 
-        What a stream has sent until then goes through where it is recorded whole.
+        If a stream is recorded whole, all that it has sent by then is still written.
         """
         while not self.controls.stop.wait(0.2):
             self.follow_viewers()
@@ -187,15 +187,15 @@ class LiveSession:
                 return
             if monitor is not None:
                 monitor(self)
-        if self.ends.whole:  # what has come is written
+        if self.ends.whole:  # frames in the jitter buffer are still written
             time.sleep(self.ends.source.health.buffer)
 
-    def report(self, opened: tuple[str, str], **known: Any) -> Report:
-        """The figures of the run so far.
+    def report(self, opened: tuple[str, str], **values: Any) -> Report:
+        """Returns the figures of the run so far.
 
         Args:
-            opened: what source and output said of themselves at the beginning.
-            known: other values of the report.
+            opened: descriptions of source and output at the start.
+            values: other values of the report.
         """
         engine, device = self.enhance.runtime.engines.described
         shown = self.status.snapshot()
@@ -212,7 +212,7 @@ class LiveSession:
             ends=[end for end in (shown["source"], shown["sound"], *shown["sinks"]) if end],
             cpu_share=round(self.status.processor.run_share, 3),
             ladder=[asdict(step) for step in self.governor.steps],
-            **known,
+            **values,
         )
         report.fill(self.stats)
         report.dropped = {cause: n for cause, n in shown["dropped"].items() if n}
@@ -220,7 +220,7 @@ class LiveSession:
         return report
 
     def close(self) -> None:
-        """Ends everything within a second, or when the recordings are complete; safe to call twice."""
+        """Ends the run within a second, or when recordings are complete. Safe to call twice."""
         ends = start_thread("ends", self.ends.close)
         self._closing.close()
         ends.join(CLOSE_S + FILE_S)
@@ -234,19 +234,19 @@ def run_live(
     stop: threading.Event | None = None,
     monitor: Callable[[LiveSession], None] | None = None,
 ) -> Report:
-    """Enhances faces from a camera, stream or film into a virtual camera, stream or file, as they come, until `stop`
-    is set, a control says so, or a film has ended.
+    """Enhances the faces of a camera, stream or film live. Writes to a virtual camera, stream or file, until `stop` is
+    set, a control ends the run, or a film has ended.
 
     Args:
-        ends: what is read and written.
+        ends: source and sinks.
         options: see `rtface.Options`.
         stats: receives counters, stage times and warnings.
-        stop: ends the run when set, within a second.
-        monitor: called five times a second while the run lasts, for the first time when it has begun.
+        stop: ends the run within a second when set.
+        monitor: called when the run has begun, and then five times a second.
 
     Raises:
         as `LiveSession`, and `RecordingSigner.asked` before anything is opened; OutputError also for a recording that
-        cannot be signed, which the report says, too; Interrupted when it is stopped before it has begun.
+        cannot be signed, which the report states too; Interrupted if it is stopped before it has begun.
     """
     target = (
         check_outputs([OutputPath(options.report, "--report")], inputs=[], overwrite=options.overwrite)[0]
@@ -261,19 +261,19 @@ def run_live(
     )
     began = perf_counter()
     with closing(_started(ends, options, stats, controls)) as live:
-        pumping = perf_counter()
+        started = perf_counter()
         opened = ends.source.described, ends.sinks[0].described
         if monitor is not None:
             monitor(live)
         live.until_stopped(monitor)
         report = live.report(
             opened,
-            fps=round(stats.counters["frames_out"] / max(perf_counter() - pumping, 1e-3), 2),
-            first_frame_s=round(pumping - began, 3),
+            fps=round(stats.counters["frames_out"] / max(perf_counter() - started, 1e-3), 2),
+            first_frame_s=round(started - began, 3),
             options=report_options(options),
         )
     report.seconds = round(perf_counter() - began, 3)
-    report.notes += ends.notes  # also of what a recording left that was not whole
+    report.notes += ends.notes  # includes the remains of an incomplete recording
     try:
         if signer is not None:
             report.notes += signer.sign(ends.film or ends.titles[0], report)
@@ -287,7 +287,7 @@ def run_live(
 
 
 def _started(ends: Endpoints, options: Options, stats: Stats, controls: LiveControls) -> LiveSession:
-    """Starts a run. Opening may take ten seconds and loading as long; a stop does not wait for either."""
+    """Starts a run. Opening and loading may take ten seconds each; a stop does not wait for them."""
     promise = call_in_thread("begin", LiveSession, ends, options, stats, controls)
     while not wait([promise], 0.05).done:
         if controls.stop.is_set():

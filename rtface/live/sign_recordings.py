@@ -1,4 +1,4 @@
-"""Signs the recordings of a live run once they are whole: credentials inside, or a signed sidecar (docs/trust.md)."""
+"""Signs complete recordings of a live run: credentials inside, or a signed sidecar (docs/trust.md)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rtface.trust.signing import SigningKey
 
 @dataclass(frozen=True, slots=True)
 class RecordingSigner:
-    """What is to be signed, and how.
+    """Signs the recordings of one run.
 
     Attributes:
-        recordings: the sinks, each with its sidecar where the file holds no credentials.
+        recordings: the sinks, each with its sidecar if the file cannot hold credentials.
     """
 
     key: SigningKey
@@ -33,11 +33,11 @@ class RecordingSigner:
 
     @classmethod
     def asked(cls, options: Options, sinks: Sequence[LiveSink]) -> RecordingSigner | None:
-        """What the options ask for, before anything is opened; None where nothing is to be signed.
+        """Creates the signer before anything is opened; None if nothing is signed.
 
         Raises:
             MissingComponent, UsageError: as `signing_key`.
-            OutputError: a sidecar is there already, or cannot be written.
+            OutputError: a sidecar exists already, or cannot be written.
         """
         recordings = [sink for sink in sinks if isinstance(sink, RecordSink)]
         key = signing_key(options) if recordings else None
@@ -58,17 +58,17 @@ class RecordingSigner:
         )
 
     def sign(self, source: Path | str, report: Report) -> list[str]:
-        """Signs the recordings that are whole.
+        """Signs the complete recordings.
 
         Args:
             source: the film that was played, or the name of a camera or stream.
-            report: of the run.
+            report: report of the run.
 
         Returns:
             A line for each recording.
 
         Raises:
-            OutputError: one cannot be signed; it is whole, without credentials. The others are signed.
+            OutputError: one cannot be signed and stays complete without credentials. The others are signed.
         """
         lines: list[str] = []
         failure: OutputError | None = None
@@ -77,13 +77,15 @@ class RecordingSigner:
             if ended is None or ended.why:
                 lines.append(f"{sink.path.name}: not signed, because the recording is not whole")
                 continue
-            of, made = replace(report, output=str(sink.path)), Made(ended.changed)
+            file_report, changes = replace(report, output=str(sink.path)), Made(ended.changed)
             try:
                 if sidecar is None:
-                    sign_file(sink.path, manifest(source, self.options, of, made), source, self.key)
+                    sign_file(sink.path, manifest(source, self.options, file_report, changes), source, self.key)
                     lines.append(f"{sink.path.name}: signed")
                 else:
-                    lines.append(write_sidecar(sidecar, sink.path, source, self.options, of, made, key=self.key))
+                    lines.append(
+                        write_sidecar(sidecar, sink.path, source, self.options, file_report, changes, key=self.key)
+                    )
             except OutputError as error:
                 failure = failure or error
         if failure is not None:

@@ -1,4 +1,4 @@
-"""The slate: the image that viewers see while the source is away."""
+"""Renders the slate, which viewers see while the source is away."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from rtface.util.text import encodable
 WORDS = "back in a moment"
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _BACKGROUND, _INK = 24, (208, 208, 208)
-# Of the frame's height: a line, and all of them with their distances; of its width; characters of a line.
+# Shares of the frame's height: one line, and all lines with their spacing; share of its width; characters per line.
 _TEXT_SIZE, _TEXT_HEIGHT, _TEXT_WIDTH, _LINE = 0.07, 0.55, 0.86, 36
 
 
 class Slate:
-    """The image shown while the source is away: neutral words, or the user's text or image. It does not
-    name the source, whose address is private.
+    """Neutral words, or the user's text or image. They do not name the source, whose address is private.
 
     Args:
-        given: words, or the path of an image; None for the usual words.
+        given: words, or the path of an image; None for the default words.
 
     Raises:
-        UsageError: an image that is missing or cannot be read.
+        UsageError: the image is missing or cannot be read.
     """
 
     def __init__(self, given: str | None = None) -> None:
@@ -43,7 +42,7 @@ class Slate:
             self._image = _read(given)
 
     def __call__(self, form: VideoFormat) -> av.VideoFrame:
-        """The slate as a frame of a format; an image of other proportions is shown whole in the middle."""
+        """Renders the slate in a format. An image of other proportions is letterboxed."""
         image = self._image
         if image is None:
             image = np.full((form.height, round(form.width * form.aspect), 3), _BACKGROUND, np.uint8)
@@ -74,7 +73,7 @@ def _read(path: str) -> Bytes:
 
 
 def _write(words: str, canvas: Bytes) -> None:
-    """Words in the middle, as large as they fit."""
+    """Draws words in the middle, as large as they fit."""
     height, width = canvas.shape[:2]
     face, lines = cv2.FontFace("sans"), [part for line in words.splitlines() for part in wrap(encodable(line), _LINE)]
     size = max(8, round(min(_TEXT_SIZE, _TEXT_HEIGHT / max(1, len(lines))) * height))

@@ -10,22 +10,22 @@ from rtface.concurrency.threads import start_thread
 from rtface.live.output_scheduler import OutputScheduler
 from rtface.live.protocols import Endpoint, SoundFormat, SoundPacket
 
-# Seconds without a frame from which silence takes the place of sound, while its source is there: a network may hold
-# it back, and what comes late is still in its place. Viewers of HLS stop playing at a hole.
+# Seconds without a frame after which silence replaces sound, while its source is there. Network sound may be delayed,
+# and a late frame still fits in its place. HLS players stop at a hole.
 _GAP_WAIT_S = 1.0
-# The same before the first frame: frames and sound of a source do not begin with the same packet.
+# The same before the first sound: frames and sound of a source do not begin with the same packet.
 _START_WAIT_S = 0.3
 _TICK_S = 0.05
 
 
 class SoundGapFiller:
-    """Passes sound on and fills what is missing, from `begin` to `close`. Its times rise without holes and overlaps.
+    """Forwards sound and fills gaps, from `begin` to `close`. Times rise without holes and overlaps.
 
     Args:
-        form: of all frames.
-        source: of the sound; while it is away, silence begins at once.
+        form: format of all frames.
+        source: source of the sound; while it is away, silence begins at once.
         output: takes the frames.
-        clock: as the frames' times.
+        clock: clock of the frames' times.
     """
 
     def __init__(
@@ -41,25 +41,25 @@ class SoundGapFiller:
         self._source, self._output, self._clock = source, output, clock
         self._silence, self._step = silent_frame(form), FRAME / form.rate
         self._lock = threading.Lock()
-        self._end: float | None = None  # up to where sound went out
-        self._came: float | None = None  # when the source gave the last frame
+        self._end: float | None = None  # end of the sound written so far
+        self._came: float | None = None  # arrival of the source's last frame
         self._began = 0.0
         self._silent = False
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     def begin(self, at: float) -> None:
-        """Sound begins with the first frame, which is of `at`; later calls change nothing."""
+        """Sets the start of the sound, the first frame's time `at`. Later calls have no effect."""
         with self._lock:
             if self._end is None:
                 self._end, self._began = at, self._clock()
 
     def start(self) -> None:
-        """Calls `tick` many times a second, in a thread."""
+        """Starts a thread that calls `tick` many times a second."""
         self._thread = start_thread("silence", self._run)
 
     def put(self, sound: SoundPacket) -> None:
-        """A frame of the source; one for a time that is over already is left out."""
+        """Takes a frame of the source; drops one whose time has passed."""
         with self._lock:
             self._came, self._silent = self._clock(), False
             if self._end is None or sound.time + sound.duration / 2 < self._end:
@@ -69,7 +69,7 @@ class SoundGapFiller:
             self._end = sound.time + sound.duration
 
     def tick(self) -> None:
-        """Fills up to now where the source gives nothing; called many times a second."""
+        """Fills up to now in a gap; called many times a second."""
         with self._lock:
             if self._end is None:
                 return

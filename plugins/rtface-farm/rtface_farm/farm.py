@@ -1,8 +1,8 @@
 """Segments of a job on the workers of a Dask cluster.
 
-Dask finds the workers and carries results back. Which segment goes to which worker is decided here, because a task that
-Dask gave to a worker which stands still would wait for minutes. The first record of a segment counts, so that a worker
-that comes back does no harm.
+Dask finds the workers and returns results. This module assigns segments to workers, because a task that Dask assigned
+to a hanging worker would wait for minutes. The first record of a segment counts, so that a worker that comes back does
+no harm.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from rtface.util.text import printable
 from rtface_farm import task
 
 CONNECT_S = 10.0
-# A worker that the scheduler has not heard for so long gets no segment.
+# A worker without a heartbeat for this long gets no segment.
 SILENT_S = 15.0
 END_S = 5.0
-_ASSIGN_S = 1.0  # between two looks at the workers of the scheduler
-# One segment for every four threads of a worker, as far as this much of its memory for each goes.
+_ASSIGN_S = 1.0  # interval for polling the scheduler's workers
+# One segment for every four threads of a worker, if it has this much memory for each.
 _THREADS_EACH, _BYTES_EACH = 4, 2 << 30
 _ATTEMPTS = 3
 _LOCAL = re.compile(r"localhost|127(\.\d+){3}|\[?::1\]?")
 
 
 def scheduler_address(text: str) -> str:
-    """Dask's own address of a scheduler, such as "tcp://host:8786".
+    """Converts an address of ``--farm`` to Dask's, such as "tcp://host:8786".
 
     Args:
         text: "dask+tls://host:8786", "dask://localhost:8786", or "dask+insecure://host:8786" for one that is neither
             encrypted nor on this machine.
 
     Raises:
-        UsageError: it is none of them.
+        UsageError: the address has none of these forms.
     """
     match = re.fullmatch(r"dask(\+tls|\+insecure)?://([^\s/:\[\]]+|\[[0-9a-fA-F:.]+\])(?::(\d{1,5}))?/?", text)
     if match is None:
@@ -69,28 +69,30 @@ def scheduler_address(text: str) -> str:
 
 
 def open_to_others(address: str) -> bool:
-    """True if an address of `scheduler_address` is neither encrypted nor on this machine: Dask has no password, so that
-    whoever reaches the scheduler can run programs on its workers."""
+    """Tests whether a Dask address is neither encrypted nor on this machine. Dask has no password, so anyone who
+    reaches the scheduler can run programs on its workers."""
     return address.startswith("tcp:") and not _LOCAL.fullmatch(address.removeprefix("tcp://").rpartition(":")[0])
 
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """A segment in the hands of a worker."""
+    """A segment that is assigned to a worker."""
 
     worker: str
     number: int = -1
     future: Any = None
-    lost: bool = False  # the worker stands still, and another one gets the segment
+    lost: bool = False  # the worker hangs, and another one gets the segment
 
 
 class Farm:
-    """The workers of a Dask cluster, for one job; used as `rtface.jobs.local_workers.LocalWorkers` is.
+    """The workers of a Dask cluster for one job.
+
+    It has the interface of `rtface.jobs.local_workers.LocalWorkers`.
 
     Args:
-        folder: of the job, on a disk that all workers see under the same path.
-        plan: of the job.
-        address: of ``--farm``; see `scheduler_address`.
+        folder: folder of the job, on a disk that all workers see under the same path.
+        plan: plan of the job.
+        address: address of ``--farm``; see `scheduler_address`.
         notify: called with lines for the user.
 
     Raises:
@@ -106,11 +108,11 @@ class Farm:
     ) -> None:
         dask: Any = importlib.import_module("distributed")  # takes a second
         address = scheduler_address(address)
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # this class reports the important events
         self._folder, self._plan, self._address, self._show = folder, plan, address, notify
         try:
             self._client = dask.Client(address, timeout=CONNECT_S, set_as_default=False, name="rtface")
-        except Exception as error:  # of many kinds: no answer, no certificates, a wrong configuration
+        except Exception as error:  # many types: no answer, no certificates, a wrong configuration
             raise MissingComponent(
                 "the Dask scheduler {address} cannot be reached ({why}); start one with: dask scheduler",
                 code="dask_unreachable",
@@ -119,9 +121,9 @@ class Farm:
             ) from error
         self._run, self._segments = secrets.token_hex(6), HandOut(folder, len(plan))
         self._works: list[_Work] = []
-        self.steps: dict[str, Step] = {}  # what each worker finished last
-        self._refused: dict[str, str] = {}  # worker → why
-        self._used: set[str] = set()  # workers that were given a segment
+        self.steps: dict[str, Step] = {}  # worker → its last finished segment
+        self._refused: dict[str, str] = {}  # worker → reason
+        self._used: set[str] = set()  # workers that got a segment
         self._failed: Counter[int] = Counter()
         self._heartbeats: dict[str, tuple[object, float]] = {}
         self._changed = threading.Event()
@@ -130,15 +132,15 @@ class Farm:
 
     @staticmethod
     def check(address: str) -> None:
-        """UsageError where it is no address of a scheduler."""
+        """Raises UsageError unless `address` is that of a scheduler."""
         scheduler_address(address)
 
     def wait(self, timeout: float) -> bool:
-        """Hands out segments, and waits a little for results; whether any segment is missing.
+        """Assigns segments and waits for results; returns whether segments are missing.
 
         Raises:
             UsageError: none of the workers can take part.
-            OutputError: a segment failed again and again, or the scheduler is gone.
+            OutputError: a segment failed repeatedly, or the scheduler is gone.
         """
         self._changed.wait(timeout)
         self._changed.clear()
@@ -151,9 +153,9 @@ class Farm:
         return True
 
     def end(self) -> None:
-        """Ends the work on all workers, and the connection; waits for both no longer than `END_S`."""
+        """Ends the work on all workers, and the connection, within `END_S`."""
 
-        def leave() -> None:  # a worker that stands still never answers
+        def leave() -> None:  # a hanging worker never answers
             with suppress(Exception):
                 self._client.cancel([work.future for work in self._works])
             with suppress(Exception):
@@ -165,7 +167,7 @@ class Farm:
         start_thread("farm-end", leave).join(END_S if self._used else 2.0)
 
     def _collect(self) -> None:
-        """Takes in the results that came."""
+        """Processes the finished results."""
         for work in [work for work in self._works if work.future.done()]:
             self._works.remove(work)
             self._segments.give_back(work)
@@ -206,14 +208,14 @@ class Farm:
             )
 
     def _hand_out(self) -> None:
-        """Gives free segments to workers that have room."""
+        """Assigns free segments to workers with free slots."""
         workers = self._workers()
         self._drop_lost(workers)
         for work in self._works:
             if not work.lost and work.worker not in workers:
                 work.lost = True
                 self._segments.give_back(work)
-                log.info("segment %d: taken from %s, which stands still", work.number, work.worker)
+                log.info("segment %d: taken from %s, which hangs", work.number, work.worker)
         for address, threads, room in self._room(workers):
             for _ in range(room):
                 work = _Work(address)
@@ -246,10 +248,10 @@ class Farm:
         self._changed.set()
 
     def _workers(self) -> dict[str, dict[str, Any]]:
-        """Workers that the scheduler hears, by address."""
+        """Returns the workers with a recent heartbeat, by address."""
         try:
-            found: dict[str, dict[str, Any]] = dict(self._client.scheduler_info(n_workers=-1)["workers"])
-        except Exception as error:  # of Dask's many kinds
+            workers: dict[str, dict[str, Any]] = dict(self._client.scheduler_info(n_workers=-1)["workers"])
+        except Exception as error:  # Dask raises many types
             raise OutputError(
                 "the Dask scheduler {address} does not answer any more ({why}); what is finished stays, and the "
                 "same command continues",
@@ -258,10 +260,10 @@ class Farm:
                 why=" ".join(str(error).split()) or type(error).__name__,
             ) from error
         now = time.monotonic()
-        for address, info in found.items():
+        for address, info in workers.items():
             if (heartbeat := info.get("last_seen")) != self._heartbeats.get(address, (None, 0.0))[0]:
                 self._heartbeats[address] = heartbeat, now
-        return {address: info for address, info in found.items() if now - self._heartbeats[address][1] < SILENT_S}
+        return {address: info for address, info in workers.items() if now - self._heartbeats[address][1] < SILENT_S}
 
     def _drop_lost(self, workers: dict[str, dict[str, Any]]) -> None:
         usable = [address for address in workers if address not in self._refused]
@@ -275,7 +277,7 @@ class Farm:
             self._show(f"{self._address} has no workers yet; waiting for one (dask worker {self._address})")
 
     def _room(self, workers: dict[str, dict[str, Any]]) -> list[tuple[str, int, int]]:
-        """Address, threads of a segment, and segments that it can take, of every worker that has room."""
+        """Lists the workers with free slots: address, threads of a segment, and number of free slots."""
         busy = Counter(work.worker for work in self._works)
         rooms: list[tuple[str, int, int]] = []
         for address, info in workers.items():

@@ -1,8 +1,8 @@
 """Segments of a job on a worker of a Dask cluster.
 
-Segments are made in another process, as one of this machine's workers makes them: work that holds Python's lock for
-long would make Dask take its worker for gone, and a crash would end it. Such a process stays for the next segment of
-the same job, as loading Python and the engines takes seconds. After a crash or an error the next segment has a new one.
+Another process makes the segments, like a local worker: work that holds Python's lock for long would make Dask consider
+its worker lost, and a crash would end it. The process stays for the next segment of the same job, because loading
+Python and the engines takes seconds. After a crash or an error the next segment gets a new one.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rtface.jobs.planning import WorkerRefused
 
 Kind = Literal["done", "refused", "failed", "crashed", "stopped"]
 Result = tuple[Kind, str]
-"""How it ended, and one line for the user. "refused" is about this worker, "failed" about the job."""
+"""The outcome, and one line for the user. "refused" concerns this worker, "failed" the job."""
 
 _POLL_S = 0.25
-# Seconds after which a process without a segment ends, and in which it ends when it is asked to.
+# Seconds after which a process without a segment ends, and that it may take to end.
 _IDLE_S, _END_S = 60.0, 5.0
 
 _Key = tuple[str, Path, int]  # run, folder, threads
@@ -34,13 +34,13 @@ _idle: dict[_Key, list[_SegmentProcess]] = {}
 
 
 def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, run: str) -> Result:
-    """Makes a segment; safe to call again, and on several workers at the same time.
+    """Makes a segment. It is safe to repeat, also on several workers at the same time.
 
     Args:
-        folder, plan: of the job; the folder as this machine sees it.
-        number: of the segment.
+        folder, plan: folder of the job as this machine sees it, and its plan.
+        number: number of the segment.
         threads: CPU threads.
-        run: names the call of ``rtface run`` that wants it; see `stop`.
+        run: identifies the call of ``rtface run``; see `stop`.
     """
     if not folder.planned:
         return "refused", f"{folder.path}: the folder of the job is not there, or is another account's"
@@ -65,8 +65,7 @@ def make_segment(folder: JobFolder, plan: JobPlan, number: int, threads: int, ru
 
 
 def stop(run: str) -> None:
-    """Ends the segments that a call of ``rtface run`` wanted on this worker, and the processes that
-    wait for more of them."""
+    """Ends segments and idle processes of one ``rtface run`` on this worker."""
     with _lock:
         _stopped.add(run)
         processes = [process for key in list(_idle) if key[0] == run for process in _idle.pop(key)]
@@ -75,7 +74,7 @@ def stop(run: str) -> None:
 
 
 class _SegmentProcess:
-    """A worker of one job in a child process, which is given one segment after the other.
+    """A worker of one job in a child process, for successive segments.
 
     Raises:
         MissingComponent: no process could be started.
@@ -93,9 +92,9 @@ class _SegmentProcess:
         )
 
     def _told(self, message: object) -> None:
-        if message == (None,):  # it asks for any segment: the one before is finished
+        if message == (None,):  # it asks for any segment: the last one is finished
             self._results.put(("done", ""))
-        elif isinstance(message, tuple):  # for the one behind, which is another's
+        elif isinstance(message, tuple):  # it asks for the following one, which belongs to another worker
             self._child.send((None,))
         elif isinstance(message, RtfaceError):  # another worker may see the film
             refused = isinstance(message, WorkerRefused | InputError | MissingComponent)
@@ -103,7 +102,7 @@ class _SegmentProcess:
 
     @property
     def alive(self) -> bool:
-        """True if it runs."""
+        """True while it runs."""
         return self._child.alive
 
     def make(self, number: int, run: str) -> Result:
@@ -125,7 +124,7 @@ class _SegmentProcess:
                     return "stopped", ""
 
     def end_later(self, key: _Key) -> None:
-        """Ends the process where it gets no segment within a minute."""
+        """Ends the process if it gets no segment within a minute."""
         self._taken = threading.Event()
         start_thread("segments-idle", self._end_idle, key, self._taken)
 

@@ -1,4 +1,4 @@
-"""Which faces an overlay is for, and how it follows them without a tremble."""
+"""Selects the faces of an overlay, and follows them without jitter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FACE = 320.0
 
 
 def check_faces(value: object, shown: str) -> object:
-    """ "all", "largest", tracks and persons as "1,P2,anna", or "all but 2"."""
+    """Checks a choice of faces: "all", "largest", tracks and persons as "1,P2,anna", or "all but 2"."""
     text = " ".join(str(value).strip().lower().split())
     match = re.fullmatch(r"all but (.+)", text)
     if match and match[1] not in ("all", "largest"):
@@ -31,12 +31,11 @@ def check_faces(value: object, shown: str) -> object:
 
 
 class FaceChoice:
-    """The faces that `faces` names.
+    """Selects the faces that an option `faces` names.
 
     Args:
-        text: as `check_faces` gives it.
-        hides: whether faces of unknown persons count as chosen where persons are named: such a face may be the one that
-            is to be hidden.
+        text: result of `check_faces`.
+        hides: whether faces of unknown persons count as chosen if persons are named: one of them may be a face to hide.
     """
 
     def __init__(self, text: str, *, hides: bool = False) -> None:
@@ -47,14 +46,14 @@ class FaceChoice:
         self._held = HeldFaces()
 
     def __call__(self, frame: Frame) -> list[Face]:
-        found = frame.faces
+        faces = frame.faces
         if self._largest:
-            chosen = self._held.on(frame)(found, 1)
-            # Where the largest is lost, the widest that is seen is hidden as well: it may be the same.
-            return list(chosen or (HeldFaces().on(frame)(found, 1) if self._hides else ()))
+            chosen = self._held.on(frame)(faces, 1)
+            # If the largest is lost, the widest visible one is hidden as well: it may be the same.
+            return list(chosen or (HeldFaces().on(frame)(faces, 1) if self._hides else ()))
         if self._ids is None:
-            return list(found)
-        return [face for face in found if self._named(face) != self._but or (self._hides and self._unknown(face))]
+            return list(faces)
+        return [face for face in faces if self._named(face) != self._but or (self._hides and self._unknown(face))]
 
     def _named(self, face: Face) -> bool:
         return face.track_id in (self._ids or ()) or face.person.lower() in self._persons
@@ -63,7 +62,7 @@ class FaceChoice:
         return bool(self._persons) and face.person in ("", UNKNOWN_PERSON) and face.track_id not in (self._ids or ())
 
     def in_doubt(self, frame: Frame) -> list[Face]:
-        """Faces that are seen but not followed, and may be meant."""
+        """Returns untracked detections that may be chosen faces."""
         if (self._ids is None and not self._largest) or self._persons:
             return list(frame.unfollowed)
         followed = {face.track_id: face.width for face in frame.faces}
@@ -74,14 +73,14 @@ class FaceChoice:
         named: set[int] = self._ids or set()
         if self._but:
             return [face for face in frame.unfollowed if face.track_id not in named]
-        # A detection without a track may be a named face that is not followed at the moment.
+        # A detection without a track may be a named face that is not tracked at the moment.
         missing = not named <= followed.keys()
         return [face for face in frame.unfollowed if face.track_id in named or (missing and not face.track_id)]
 
 
 @dataclass(slots=True)
 class Spot:
-    """Where a face is, as an overlay sees it: display pixels.
+    """Position of a face for an overlay, in display pixels.
 
     Attributes:
         matrix: 2×3, from the face's square of 512 to display space.
@@ -105,17 +104,17 @@ class Spot:
 
     @property
     def roll(self) -> float:
-        """Radians, clockwise."""
+        """Rotation in radians, clockwise."""
         return math.atan2(self.matrix[1, 0], self.matrix[0, 0])
 
     def at(self, x: float, y: float) -> Float:
-        """A point of the square in display space, (2,)."""
+        """Maps a point of the square to display space, (2,)."""
         return self.matrix @ np.array([x, y, 1.0])
 
 
 @dataclass(slots=True)
 class Steady:
-    """A value that stands still until its measurement is more than `slack` away, and then stays that near to it."""
+    """A value with a dead band: it follows its measurement at a distance of `slack`."""
 
     slack: float
     value: Float | None = None
@@ -123,25 +122,25 @@ class Steady:
     def __call__(self, measured: Float) -> Float:
         if self.value is None or self.value.shape != measured.shape:
             self.value = measured.copy()
-        away = measured - self.value
-        self.value = self.value + away - np.clip(away, -self.slack, self.slack)
+        difference = measured - self.value
+        self.value = self.value + difference - np.clip(difference, -self.slack, self.slack)
         return self.value
 
 
 @dataclass(slots=True)
 class Fade:
-    """How visible something is that comes and goes: 0…1, over `seconds`."""
+    """Opacity 0…1 of an item that fades in and out over `seconds`."""
 
     seconds: float
     opacity: float = 0.0
     _then: float | None = field(default=None, init=False)
 
     def __call__(self, wanted: bool, time: float) -> float:
-        passed = 0.0 if self._then is None else time - self._then
+        elapsed = 0.0 if self._then is None else time - self._then
         self._then = time
-        if self.seconds <= 0 or not 0 <= passed < 1:
+        if self.seconds <= 0 or not 0 <= elapsed < 1:
             self.opacity = float(wanted)
         else:
-            step = passed / self.seconds
+            step = elapsed / self.seconds
             self.opacity = min(1.0, self.opacity + step) if wanted else max(0.0, self.opacity - step)
         return self.opacity

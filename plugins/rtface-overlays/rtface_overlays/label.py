@@ -1,4 +1,4 @@
-"""``label``: a disclosure that stands in the frame, such as "AI-enhanced"."""
+"""``label``: a fixed disclosure in the frame, such as "AI-enhanced"."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rtface_overlays.places import PLACES, stand
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
 PRESETS = {"none": ("AI-enhanced", "bottom-right"), "eu-modified": ("AI MODIFIED", "top-right")}
-"""Text and place by the name of a preset; eu-modified has those of the EU's code of practice for modified films."""
-# Seconds without a frame after which a live source was away.
+"""Text and place of each preset; eu-modified follows the EU's code of practice for modified films."""
+# Seconds without a frame after which a live source counts as paused.
 _PAUSE_S = 1.0
 
 
@@ -36,7 +36,7 @@ class Label:
     colour: Rgba = option("#ffffff", "of the text", check_colour)
     background: Rgba = option("#0000008c", "of the panel; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
-    _made: dict[tuple[float, float], Sprite] = state(dict)
+    _sprites: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)
     _since: float | None = state(lambda: None)
     _last: float = state(float)
@@ -44,20 +44,20 @@ class Label:
     def __post_init__(self) -> None:
         text, place = PRESETS[self.preset]
         self.text, self.place = self.text or text, place if self.place == "auto" else self.place
-        font_for(self.text, 20, self.font)  # a font that lacks a letter is said before the run
+        font_for(self.text, 20, self.font)  # reports a font that lacks a letter before the run
 
     def begin(self, run: Run) -> None:
-        """Takes the clock."""
+        """Stores the run, for its clock."""
         self._run = run
 
     def _shown(self, frame: Frame) -> bool:
-        """True if the label is true of a frame, and due on it."""
+        """Tests whether the label applies to a frame and is due."""
         if not frame.enhancing and not frame.generated and re.match(r"AI\b", self.text):
-            self._since = None  # it begins again with the correction
+            self._since = None  # restarts with the correction
             return False
         begins, paused = self._run.begins, self._run.live and frame.time - self._last > _PAUSE_S
         if begins is not None:
-            self._since = begins  # by the clock of the film, as a job begins in the middle of it
+            self._since = begins  # on the film's clock, because a job's segment begins in the middle of it
         elif self._since is None or paused:
             self._since = frame.time
         self._last = frame.time
@@ -68,15 +68,15 @@ class Label:
             return frame
         canvas = Canvas(frame)
         size = canvas.width, canvas.height
-        if size not in self._made:
+        if size not in self._sprites:
             height = self.size * canvas.height
             font = font_for(self.text, height, self.font)
-            self._made = {
+            self._sprites = {
                 size: Sprite(
                     panel([(self.text, font, self.colour)], self.background, padding=0.5 * height, radius=0.35 * height)
                 )
             }
-        sprite = self._made[size]
+        sprite = self._sprites[size]
         x, y = stand(self.place, (sprite.width, sprite.height), size, self.margin * canvas.height)
         canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height), self.opacity)
         return canvas.frame

@@ -1,4 +1,4 @@
-"""``lower-third``: a name and what somebody is, low in the frame, for a while."""
+"""``lower-third``: a name and a description low in the frame, for a while."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PLACES = {"left": "bottom-left", "center": "bottom", "right": "bottom-right"}
 
 @dataclass(frozen=True)
 class Template:
-    """What a lower third looks like. Lengths are shares of the title's height, but for `size`.
+    """Look of a lower third. Lengths are shares of the title's height, except `size`.
 
     Attributes:
         size: height of the title, share of the frame's height.
-        subtitle_size: of the title's.
+        subtitle_size: height of the subtitle.
         title, subtitle, background, accent: colours.
         bar: width of a bar in the accent colour on the side of the text.
-        padding, radius, gap: around the text, of the corners, between the lines.
+        padding, radius, gap: space around the text, radius of the corners, space between the lines.
     """
 
     size: float = 0.05
@@ -50,7 +50,7 @@ TEMPLATES = {
 
 @dataclass
 class LowerThird:
-    """A title and a subtitle near the bottom of the frame, from a template, for a limited time."""
+    """A title and subtitle near the bottom, for a limited time."""
 
     api = 1
     title: str = option(help="the upper line")
@@ -63,7 +63,7 @@ class LowerThird:
     fade: float = option(0.4, "seconds of fading in and out", number(0, 10))
     margin: float = option(0.07, "to the edges, share of the frame's height", number(0, 0.5))
     font: Path | None = option(None, "a .ttf or .otf file", path)
-    _made: dict[tuple[float, float], Sprite] = state(dict)
+    _sprites: dict[tuple[float, float], Sprite] = state(dict)
     _run: Run = state(Run)
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class LowerThird:
         self._lines(720.0)
 
     def begin(self, run: Run) -> None:
-        """Takes the clock."""
+        """Stores the run, for its clock."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -83,10 +83,10 @@ class LowerThird:
             return frame
         canvas = Canvas(frame)
         size = canvas.width, canvas.height
-        if size not in self._made:
+        if size not in self._sprites:
             look = TEMPLATES[self.template]
             unit = look.size * canvas.height
-            made = panel(
+            image = panel(
                 self._lines(canvas.height),
                 look.background,
                 padding=look.padding * unit,
@@ -95,8 +95,8 @@ class LowerThird:
                 align=self.place,
                 accent=(look.bar * unit, self.accent or look.accent) if look.bar else None,
             )
-            self._made = {size: Sprite(made)}
-        sprite = self._made[size]
+            self._sprites = {size: Sprite(image)}
+        sprite = self._sprites[size]
         shrink = min(1.0, (canvas.width - 2 * self.margin * canvas.height) / sprite.width)
         wide, high = sprite.width * shrink, sprite.height * shrink
         x, y = stand(_PLACES[self.place], (wide, high), size, self.margin * canvas.height)
@@ -114,7 +114,7 @@ class LowerThird:
     def _lines(self, height: float) -> list[tuple[str, Any, Rgba]]:
         look = TEMPLATES[self.template]
         unit = look.size * height
-        both = self.title + self.subtitle  # one font for the two
+        both = self.title + self.subtitle  # both use one font
         lines = [(self.title, font_for(both, unit, self.font), look.title)]
         if self.subtitle:
             lines.append((self.subtitle, font_for(both, unit * look.subtitle_size, self.font), look.subtitle))

@@ -1,4 +1,4 @@
-"""``picture``: an image with alpha, moving or not, that follows a face or stands in the frame."""
+"""``picture``: an image with alpha, animated or not, on a face or at a fixed place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtface.util.parse import boolean, choice, number, path
 from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import PLACES, stand
 
-# Points of the face's square of 512 on which an image is put, and which of its own points lies there.
+# Anchors in the face's square of 512, and the point of the image that lies there (shares of its size).
 _ANCHORS = {
     "eyes": ((256.0, 240.0), (0.5, 0.5)),
     "nose": ((257.0, 314.0), (0.5, 0.5)),
@@ -28,8 +28,8 @@ _ANCHORS = {
     "above": ((256.0, 40.0), (0.5, 1.0)),
     "below": ((256.0, 490.0), (0.5, 0.0)),
 }
-_SIDE = {False: 2048, True: 512}  # longest side that is kept, of a still and of one that moves
-_MOST = 600  # images of an animation
+_SIDE = {False: 2048, True: 512}  # maximum side of a still, and of an animation
+_MAX_IMAGES = 600  # of an animation
 _FADE_S, _GONE_S = 0.15, 1.0
 
 
@@ -70,7 +70,7 @@ class Picture:
         self._shown, self._sprite = 0, Sprite(self._images[0])
 
     def begin(self, run: Run) -> None:
-        """Takes the clock."""
+        """Stores the run, for its clock."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -89,7 +89,7 @@ class Picture:
     def _turn(self, seconds: float) -> None:
         """Selects the image that is due."""
         if self._ends:
-            # Times of images are rounded: what is due within a tenth of a millisecond is due.
+            # Times of images are rounded, hence a tolerance of a tenth of a millisecond.
             due = bisect_right(self._ends, max(seconds + 1e-4, 0.0) % self._ends[-1]) % len(self._images)
             if due != self._shown:
                 self._shown, self._sprite = due, Sprite(self._images[due])
@@ -111,44 +111,47 @@ class Picture:
                 del self._worn[track]
 
     def _place(self, spot: Spot, steady: Steady) -> Float:
-        """Sprite → display. What trembles is the far corner of the image, so it is the corners that are steadied."""
-        (ax, ay), (own_x, own_y) = _ANCHORS[self.at]
+        """Returns the matrix sprite → display. It steadies the corners, because the far corner jitters most."""
+        (ax, ay), (anchor_x, anchor_y) = _ANCHORS[self.at]
         wide = (self.size or 1.0) * spot.width
         high = wide * self._sprite.height / self._sprite.width
         angle = spot.roll if self.roll else 0.0
         right, down = np.array([math.cos(angle), math.sin(angle)]), np.array([-math.sin(angle), math.cos(angle)])
-        corner = spot.at(ax, ay) + right * wide * (self.x - own_x) + down * (self.y * wide - own_y * high)
-        # Three corners make the matrix; a similarity remains one but for the slack.
+        corner = spot.at(ax, ay) + right * wide * (self.x - anchor_x) + down * (self.y * wide - anchor_y * high)
+        # Two corners define a similarity.
         a, b = steady(np.stack([corner, corner + right * wide]))
         across = (b - a) / self._sprite.width
         return np.array([(across[0], -across[1], a[0]), (across[1], across[0], a[1])])
 
 
 def load(file: Path) -> tuple[list[Bytes], list[float]]:
-    """The images of a file, uint8 h×w×4, and when each ends, seconds; no times for a single one.
+    """Loads the images of a file, and when each ends.
+
+    Returns:
+        Images, uint8 h×w×4, and their end times in seconds; no times for a single image.
 
     Raises:
-        UsageError: it is not there, or no image that Pillow reads.
+        UsageError: the file is not there, or no image that Pillow reads.
     """
     try:
-        open_regular(file).close()  # a pipe would be waited for
+        open_regular(file).close()  # a pipe would block
         with Image.open(file) as image:
             moving = getattr(image, "n_frames", 1) > 1
             images: list[Bytes] = []
             seconds: list[float] = []
             for one in ImageSequence.Iterator(image):
-                rgba = one.convert("RGBA")  # only now does a WebP know its duration
-                # Browsers show what claims to be faster than 50 a second at 10.
+                rgba = one.convert("RGBA")  # a WebP has its duration only after this
+                # Browsers show images faster than 50 a second at 10.
                 wait = float(one.info.get("duration", 100)) / 1000
                 seconds.append(wait if wait > 0.01 else 0.1)
                 rgba.thumbnail((_SIDE[moving], _SIDE[moving]), reducing_gap=3.0)
                 images.append(np.array(rgba))
-                if len(images) > _MOST:
+                if len(images) > _MAX_IMAGES:
                     raise UsageError(
                         "file={path} has more than {most} images: make it shorter",
                         code="picture_long",
                         path=file,
-                        most=_MOST,
+                        most=_MAX_IMAGES,
                     )
     except UsageError:
         raise

@@ -1,4 +1,4 @@
-"""Where something stands that follows no face."""
+"""Places overlays that follow no face."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ PLACES = ("top-left", "top", "top-right", "left", "center", "right", "bottom-lef
 
 
 def stand(where: str, size: tuple[float, float], frame: tuple[float, float], margin: float) -> tuple[float, float]:
-    """The upper left corner of something of a size in a frame, whole and even, so that it stays sharp."""
+    """Returns the upper left corner of an overlay in a frame. It is whole and even, so that the overlay stays sharp."""
     x = margin if "left" in where else frame[0] - size[0] - margin if "right" in where else (frame[0] - size[0]) / 2
     y = margin if "top" in where else frame[1] - size[1] - margin if "bottom" in where else (frame[1] - size[1]) / 2
     return 2.0 * round(x / 2), 2.0 * round(y / 2)
 
 
 def inside(low: float, size: float, limit: float, margin: float = 4.0) -> float:
-    """Where a stretch begins once it was pushed into 0…limit; what is too long is centred."""
+    """Returns an interval's begin after moving it into 0…limit; centres longer ones."""
     if size + 2 * margin > limit:
         return (limit - size) / 2
     return min(max(low, margin), limit - size - margin)

@@ -1,8 +1,7 @@
-"""``blur`` and ``pixelate``: faces that nobody is to recognise.
+"""``blur`` and ``pixelate``: make faces unrecognisable.
 
-When in doubt they cover: a face that is lost for a moment stays covered where it was, by an ellipse that grows; a face
-that the detector sees and the tracker does not follow is covered, too; and where tracking fails, `rtface.stages` blurs
-the whole frame.
+When in doubt they cover. A face that is briefly lost stays covered at its last place by a growing ellipse. A face that
+is detected but not tracked is covered, too. If tracking fails, `rtface.stages` blurs the whole frame.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from rtface.stages import Canvas, Frame, covering, option
 from rtface.util.parse import number
 from rtface_overlays.follow import FaceChoice, Spot, Steady, check_faces
 
-# Of the face's width: eyes, nose and mouth run into each other, and a codec's rounding hides what is left of them.
+# Share of the face's width: eyes, nose and mouth merge, and a codec's rounding hides the rest.
 _SIGMA = 0.22
-_GROWS = 0.5  # a second of holding makes the veil so much larger
+_GROWTH = 0.5  # growth of the veil of a lost face per second
 
 
 @dataclass(slots=True)
 class _Veil:
-    """The last place of a face: unit disc → display, its width in display pixels, when."""
+    """Last place of a face: matrix unit disc → display, width in display pixels, time."""
 
     disc: Float
     width: float
@@ -35,53 +34,54 @@ class _Veil:
 
 
 class _Veils:
-    """The faces that are to be covered on each frame, those just lost among them."""
+    """Selects the faces to cover on each frame, including those just lost."""
 
     def __init__(self, chosen: str, margin: float, hold: float) -> None:
         self._choose, self._margin, self._hold = FaceChoice(chosen, hides=True), margin, hold
-        self._known: dict[int, _Veil] = {}
+        self._by_face: dict[int, _Veil] = {}
         self._last = 0  # key of the newest veil of a face without a track; those keys are negative
 
     def __call__(self, frame: Frame) -> Iterator[tuple[Float, float]]:
-        """For each the ellipse, and the face's width in display pixels, which changes in steps of a tenth."""
+        """Yields each ellipse, and the face's width. The width is in display pixels, with a dead band of a tenth."""
         now = frame.time
         if frame.cut or frame.new:
-            self._known.clear()
+            self._by_face.clear()
         for face in self._choose(frame):
             self._lift_unfollowed(face)
-            steady = self._known[face.track_id].steady if face.track_id in self._known else Steady(0.1)
+            steady = self._by_face[face.track_id].steady if face.track_id in self._by_face else Steady(0.1)
             width = math.exp(steady(np.log(np.array([Spot.of(face).width])))[0])
-            self._known[face.track_id] = _Veil(covering(face, self._margin), width, now, steady)
+            self._by_face[face.track_id] = _Veil(covering(face, self._margin), width, now, steady)
         for face in self._choose.in_doubt(frame):
-            # Its five points may make no sense (a profile), so the box alone says how large it is.
+            # Its five landmarks may be wrong (a profile), so its size comes from the box.
             side = float(max(face.box[2:] - face.box[:2]))
-            self._known[self._key(face)] = _Veil(covering(face, self._margin), side, now, Steady(0.1))
-        for track, veil in list(self._known.items()):
+            self._by_face[self._key(face)] = _Veil(covering(face, self._margin), side, now, Steady(0.1))
+        for track, veil in list(self._by_face.items()):
             age = now - veil.seen
             if not 0 <= age <= self._hold:
-                del self._known[track]
+                del self._by_face[track]
             else:
-                grown = 1.0 + _GROWS * age
+                grown = 1.0 + _GROWTH * age
                 yield compose(veil.disc, scaling(grown, grown)), veil.width
 
     def _key(self, face: Face) -> int:
-        """Key of a face that is not followed: its lost track's, else that of the veil where it is, else a new one."""
+        """Returns the key of an untracked face: its lost track's, else that of the veil at its place, else a new
+        one."""
         if face.track_id:
             return face.track_id
-        near = next((key for key, veil in self._known.items() if key < 0 and _over(veil, face)), None)
+        near = next((key for key, veil in self._by_face.items() if key < 0 and _over(veil, face)), None)
         if near is None:
             self._last -= 1
             near = self._last
         return near
 
     def _lift_unfollowed(self, face: Face) -> None:
-        """Ends the veils of detections where a face is followed now."""
-        for key in [key for key, veil in self._known.items() if key < 0 and _over(veil, face)]:
-            del self._known[key]
+        """Removes the veils of detections where a face is tracked now."""
+        for key in [key for key, veil in self._by_face.items() if key < 0 and _over(veil, face)]:
+            del self._by_face[key]
 
 
 def _over(veil: _Veil, face: Face) -> bool:
-    """True if the face's centre lies in the inner half of a veil."""
+    """Tests whether a face's centre lies in a veil's inner half."""
     centre = (face.box[:2] + face.box[2:]) / 2
     return bool(np.linalg.norm(apply(invert(veil.disc), centre[None])) < 0.5)
 

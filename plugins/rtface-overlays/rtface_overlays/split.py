@@ -1,4 +1,4 @@
-"""``split``: the frame as it came, a line, and the enhanced one."""
+"""``split``: the original frame, a line, and the enhanced one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtface.stages import Canvas, Frame, Run, Sprite, option, state
 from rtface.util.parse import number, path
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
-_SWEEP = 0.35  # share of the width by which a moving line goes to either side
+_SWEEP = 0.35  # amplitude of a moving line, share of the width
 
 
 @dataclass
@@ -28,14 +28,14 @@ class Split:
     colour: Rgba = option("#ffffff", "of line and labels", check_colour)
     background: Rgba = option("#0000008c", "of the labels; none for no panel", check_colour)
     font: Path | None = option(None, "a .ttf or .otf file", path)
-    _made: dict[tuple[float, float], list[Sprite | None]] = state(dict)
+    _sprites: dict[tuple[float, float], list[Sprite | None]] = state(dict)
     _run: Run = state(Run)
 
     def __post_init__(self) -> None:
         font_for(self.before + self.after, 20, self.font)
 
     def begin(self, run: Run) -> None:
-        """Takes the clock."""
+        """Stores the run, for its clock."""
         self._run = run
 
     def __call__(self, frame: Frame) -> Frame:
@@ -55,7 +55,7 @@ class Split:
         for sprite, left in zip(self._labels(canvas), (True, False), strict=True):
             room = line if left else canvas.width - line
             if sprite is not None and room > sprite.width + 2 * margin:
-                # Beside the line: the frame's corners are where labels stand.
+                # Next to the line, because other labels stand in the frame's corners.
                 x = 2.0 * round((line - margin - sprite.width if left else line + margin) / 2)
                 y = 2.0 * round(margin / 2)
                 canvas.draw(sprite, (x, y, x + sprite.width, y + sprite.height))
@@ -63,9 +63,9 @@ class Split:
 
     def _labels(self, canvas: Canvas) -> list[Sprite | None]:
         size = canvas.width, canvas.height
-        if size not in self._made:
+        if size not in self._sprites:
             height = self.size * canvas.height
-            self._made = {
+            self._sprites = {
                 size: [
                     Sprite(
                         panel(
@@ -80,4 +80,4 @@ class Split:
                     for text in (self.before, self.after)
                 ]
             }
-        return self._made[size]
+        return self._sprites[size]

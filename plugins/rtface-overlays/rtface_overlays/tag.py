@@ -16,11 +16,10 @@ from rtface_overlays.follow import FaceChoice, Fade, Spot, Steady, check_faces
 from rtface_overlays.places import inside
 from rtface_overlays.text import Rgba, check_colour, font_for, panel
 
-_DRAWN = 48.0  # size of the text on the sprite; it is shrunk or enlarged with the face
-_LEAST = 11.0  # pixels of text below which nobody can read it
+_DRAWN = 48.0  # size of the text on the sprite, which is scaled with the face
+_LEAST = 11.0  # minimum readable size of the text in pixels
 _FADE_S, _GONE_S = 0.25, 2.0
-# Points of the face's square of 512 beside which a tag is put, and which of its own points lies there (share of its
-# size).
+# Anchors in the face's square of 512, and the point of the tag that lies there (share of its size).
 _ANCHORS = {
     "below": ((256.0, 500.0), (0.5, 0.0)),
     "above": ((256.0, -25.0), (0.5, 1.0)),
@@ -31,7 +30,7 @@ _ANCHORS = {
 
 @dataclass(slots=True)
 class _Worn:
-    """A tag on a face: where it is, and how visible."""
+    """A tag on a face: its place and opacity."""
 
     text: str
     seen: float
@@ -108,14 +107,14 @@ class Tag:
         sprite = self._sprites[worn.text]
         scale = min(worn.scale, 0.95 * canvas.width / sprite.width)
         wide, high = scale * sprite.width, scale * sprite.height
-        own = _ANCHORS[self.place][1]
-        x = inside(worn.anchor[0] - own[0] * wide, wide, canvas.width)
-        y = inside(worn.anchor[1] - own[1] * high, high, canvas.height)
+        offset = _ANCHORS[self.place][1]
+        x = inside(worn.anchor[0] - offset[0] * wide, wide, canvas.width)
+        y = inside(worn.anchor[1] - offset[1] * high, high, canvas.height)
         canvas.draw(sprite, (x, y, x + wide, y + high), opacity)
 
 
 def _split(text: str) -> dict[int | str, str]:
-    """Names from ``1=Anna;P2=Ben``, by track number or person in lower case."""
+    """Splits ``1=Anna;P2=Ben`` into names by track number or person in lower case."""
     out: dict[int | str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         key, equals, name = (word.strip() for word in part.partition("="))
@@ -130,7 +129,7 @@ def _split(text: str) -> dict[int | str, str]:
 
 
 def _face(key: str) -> int | str | None:
-    """A track number, or a person in lower case; None for anything else."""
+    """Returns a track number, or a person in lower case; else None."""
     if re.fullmatch(r"[1-9]\d*", key):
         return int(key)
     return key.lower() if is_person_number(key) or is_person_name(key) else None

@@ -1,4 +1,4 @@
-"""Texts and panels as images with alpha."""
+"""Draws texts and panels as images with alpha."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtface.util.parse import hint
 Rgba = tuple[int, int, int, int]
 Font = Any  # ImageFont.FreeTypeFont; Pillow's `load_default` is typed as one of two
 
-# Where the built-in font (Aileron, ASCII) has no glyph: what systems usually bring.
+# Common system fonts, for glyphs that the built-in font (Aileron, ASCII) lacks.
 _FALLBACK = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -31,11 +31,11 @@ _FALLBACK = (
     "msyh.ttc",
     "PingFang.ttc",
 )
-_FINE = 4  # panels are drawn so much larger and shrunk, for smooth corners
+_FINE = 4  # supersampling of panels, for smooth corners
 
 
 def check_colour(value: object, shown: str) -> object:
-    """A colour as R, G, B, A of 0…255: #rgb, #rrggbb, #rrggbbaa, a CSS name, rgb(…), or none."""
+    """Parses a colour to R, G, B, A of 0…255: #rgb, #rrggbb, #rrggbbaa, a CSS name, rgb(…), or none."""
     text = str(value).strip().lower()
     if text == "none":
         return (0, 0, 0, 0)
@@ -52,15 +52,15 @@ def check_colour(value: object, shown: str) -> object:
 
 
 def font_for(text: str, size: float, path: Path | None = None) -> Font:
-    """A font that has every letter of a text.
+    """Finds a font that has every letter of a text.
 
     Raises:
-        UsageError: the file is no font, or no font at hand has the letters.
+        UsageError: the file is no font, or no available font has the letters.
     """
     size = max(size, 4.0)
     if path is not None:
         try:
-            open_regular(path).close()  # a pipe would be waited for
+            open_regular(path).close()  # a pipe would block
             return ImageFont.truetype(str(path), size)
         except OSError as error:
             raise UsageError(
@@ -75,12 +75,12 @@ def font_for(text: str, size: float, path: Path | None = None) -> Font:
         return built_in
     for name in _FALLBACK:
         try:
-            found = ImageFont.truetype(name, size)
+            font = ImageFont.truetype(name, size)
         except OSError:
             continue
-        missing = min(missing, lacking := _missing(found, text), key=len)  # what not even the best one has
+        missing = min(missing, lacking := _missing(font, text), key=len)  # the fewest of any font
         if not lacking:
-            return found
+            return font
     raise UsageError(
         "no font here has {letters!r}: name one that does with font=FILE.ttf", code="font_missing", letters=missing
     )
@@ -101,13 +101,13 @@ def panel(
     align: str = "left",
     accent: tuple[float, Rgba] | None = None,
 ) -> Bytes:
-    """Lines of text on a panel.
+    """Draws lines of text on a panel.
 
     Args:
         lines: text, font and colour of each.
-        background: of the panel; alpha 0 leaves the text alone.
+        background: colour of the panel; alpha 0 draws only the text.
         padding: pixels around the text; half of it above and below.
-        radius: of the corners in pixels.
+        radius: radius of the corners in pixels.
         gap: pixels between lines.
         align: "left", "right" or "center".
         accent: width and colour of a bar on the side to which lines are aligned.

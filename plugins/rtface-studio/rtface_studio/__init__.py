@@ -1,4 +1,4 @@
-"""The studio (``rtface app``): a local server and its page, for films, the queue, live runs, engines and health."""
+"""The studio (``rtface app``): a local server and its page."""
 
 import importlib.util
 

@@ -1,4 +1,4 @@
-"""Who may use the studio: a secret token or a password, known host names, requests of the studio's page only."""
+"""Controls access to the studio: token or password, host names, requests of its page only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rtface_studio.password import PasswordLogin
 
 _STYLE = "/page/style.css"
 _OPEN = ("/login", _STYLE)
-"""Paths that need no session where there is a login."""
+"""Paths that need no session if there is a login."""
 _SESSIONS = ("/login", "/api/logout")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _HEADERS = HEADERS | {
@@ -40,7 +40,7 @@ _HEADERS = HEADERS | {
     b"base-uri 'none'; frame-ancestors 'none'",
     b"cross-origin-opener-policy": b"same-origin",
 }
-# Of the page with the log-in: without a referrer policy of this kind browsers send its form with the origin "null".
+# For the log-in page: without such a referrer policy browsers send its form with the origin "null".
 _FORM_HEADERS = {
     b"content-security-policy": b"default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
     b"frame-ancestors 'none'",
@@ -50,20 +50,20 @@ _LOGIN_BYTES = 4096
 KEY = "x-rtface-key"
 """Header with the key of the page."""
 CHECK_S = 2.0
-"""A websocket is closed within so many seconds after its session."""
+"""Seconds within which a websocket closes after its session."""
 
 
 def new_token() -> str:
-    """A token of 32 random bytes, fit for an address."""
+    """Returns a token of 32 random bytes, suitable for a URL."""
     return secrets.token_urlsafe(32)
 
 
 def kept_token(path: Path) -> str:
-    """The token that an earlier start wrote to a file; where there is none, or where others may read it, a new one,
-    which is written there for the next start.
+    """Reads the token of an earlier start from a file. If there is none, or others may read it, creates a new one and
+    writes it there.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     with suppress(OSError), path.open("rb") as file:
         status = os.fstat(file.fileno())
@@ -85,21 +85,21 @@ def kept_token(path: Path) -> str:
 
 
 class AccessControl:
-    """ASGI middleware that answers a request only where its sender may use the studio.
+    """ASGI middleware that admits only requests of authorised users.
 
-    The address with ``?token=…`` sets a cookie that scripts cannot read, and leads to the same address without it.
-    After that the cookie is the proof, until the server ends: browsers send it to other ports of the machine, too, so
-    it is not the token, and opens the page without what lies below ``/api/``. That needs the key of the cookie, which
-    the page gets in its first address, keeps where only pages of this port can read it, and sends as the header `KEY`,
-    or where there can be none as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN`` instead.
-    With a `login` there is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
+    The address with ``?token=…`` sets a cookie that scripts cannot read, and redirects to the address without it. The
+    cookie is then the proof, until the server ends. Browsers send it to other ports of the machine, too; therefore it
+    is not the token, and opens only the page. Paths below ``/api/`` need the key of the cookie. The page gets the key
+    in its first address, and stores it where only pages of this port can read it. It sends the key as the header `KEY`,
+    or if headers are impossible as ``key=…`` in the address. Programs may send ``Authorization: Bearer TOKEN``. With a
+    `login` there is no token: a password at ``/login`` gives the cookie of a session, until ``/api/logout``.
 
     Args:
-        app: gets the requests that are let in.
+        app: receives the admitted requests.
         token: the secret.
-        hosts: host names, lower case and without port, by which the server may be called.
+        hosts: allowed host names of the server, lower case and without port.
         secure: whether it is reached by HTTPS.
-        login: checks passwords, in place of the token. Where there is one, every address of the machine may be used.
+        login: checks passwords instead of the token; all addresses of the machine are then allowed as hosts.
     """
 
     def __init__(
@@ -113,8 +113,8 @@ class AccessControl:
     ) -> None:
         self._app, self._token, self._hosts, self._secure, self._login = app, token, hosts, secure, login
         self._sessions = application([Route(at, self._session, methods=METHODS) for at in _SESSIONS])
-        self._given = new_token()
-        self._secret = secrets.token_bytes(32)  # keys of cookies are made with
+        self._cookie_value = new_token()
+        self._secret = secrets.token_bytes(32)  # for deriving the keys of cookies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -134,7 +134,7 @@ class AccessControl:
             return
         if self._login is not None and scope["path"] not in _OPEN:
             send = _until_closed(self._login, _cookie_of(headers), send)
-        # What another page leads here with is not stored as the page's key.
+        # A key in another page's link must not be stored as the page's key.
         if scope["path"] == "/" and "key" in (query := _query(scope)) and not self._is_key(query["key"][-1], headers):
             await RedirectResponse("/", HTTPStatus.SEE_OTHER)(scope, receive, with_headers(send, _HEADERS))
             return
@@ -144,26 +144,26 @@ class AccessControl:
         await self._app(scope, receive, with_headers(send, _HEADERS))
 
     def _refusal(self, scope: Scope, headers: Headers) -> UsageError | None:
-        """Why a request is refused; None where it is let in."""
-        # A link in another program or page may lead to the studio, but to nothing within it.
+        """Returns the reason for refusing a request, or None."""
+        # A link in another program or page may lead to the studio's first page, but to nothing within it.
         opened = scope["type"] == "http" and scope["path"] == "/" and headers.get("sec-fetch-mode") == "navigate"
         if (why := foreign(headers, self._is_own, secure=self._secure, opened=opened)) is not None:
             return UsageError(why)
         if scope["type"] == "http" and scope["method"] not in METHODS:
             return UsageError("{method} is not answered", code="method_unknown", method=scope["method"][:20])
         if self._login is not None:
-            known = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
-            if known or scope["path"] in _OPEN:
+            logged_in = self._login.knows(_cookie_of(headers)) and self._has_key(scope, headers)
+            if logged_in or scope["path"] in _OPEN:
                 return None
             return UsageError("log in first: the token of the session is missing", code="login")
-        if scope["type"] == "http" and scope["path"] == _STYLE:  # of the page that says that the token is missing
+        if scope["type"] == "http" and scope["path"] == _STYLE:  # for the page about a missing token
             return None
         if not (self._has_token(scope, headers) or (scope["type"] == "http" and self._in_address(scope))):
             return UsageError("the token is missing or wrong", code="token")
         return None
 
     def _is_own(self, name: str) -> bool:
-        """True if the studio may be called so. A page of another site can have its name lead here, but no address."""
+        """Tests for an allowed host. Another site can point its name to this machine, but not an IP address."""
         with suppress(ValueError):
             return name in self._hosts or (self._login is not None and bool(ipaddress.ip_address(name)))
         return False
@@ -171,10 +171,10 @@ class AccessControl:
     def _has_token(self, scope: Scope, headers: Headers) -> bool:
         if given := bearer(headers):
             return same(given, self._token)
-        return same(_cookie_of(headers), self._given) and self._has_key(scope, headers)
+        return same(_cookie_of(headers), self._cookie_value) and self._has_key(scope, headers)
 
     def _has_key(self, scope: Scope, headers: Headers) -> bool:
-        """True if a request with a cookie has its key, too, or needs none."""
+        """Tests whether a request with a cookie has any required key."""
         if not scope["path"].startswith("/api/"):
             return True
         return self._is_key(headers.get(KEY) or _query(scope).get("key", [""])[-1], headers)
@@ -185,8 +185,8 @@ class AccessControl:
     def _key(self, cookie: str) -> str:
         return hmac.new(self._secret, cookie.encode(), "sha256").hexdigest()
 
-    def _led(self, path: str, name: str, cookie: str) -> RedirectResponse:
-        """Sets a cookie, and leads to the page with its key."""
+    def _redirect(self, path: str, name: str, cookie: str) -> RedirectResponse:
+        """Sets a cookie, and redirects to the page with its key."""
         response = RedirectResponse(f"{path}?key={self._key(cookie)}", HTTPStatus.SEE_OTHER)
         response.set_cookie(name, cookie, httponly=True, samesite="strict", secure=self._secure)
         response.headers["cache-control"] = "no-store"
@@ -209,7 +209,7 @@ class AccessControl:
             form = (await body(request, _LOGIN_BYTES)).decode("utf-8", "replace")
             given = parse_qs(form).get("password", [""])[0]
             if (token := await run_in_threadpool(login.log_in, address, given)) is not None:
-                return self._led("/", name, token)
+                return self._redirect("/", name, token)
             refused, wait, status = True, login.wait_s(address), HTTPStatus.FORBIDDEN
         return HTMLResponse(
             login_page(language_of(request.headers), refused, wait), status, headers={"cache-control": "no-store"}
@@ -220,12 +220,12 @@ class AccessControl:
         return scope["method"] in ("GET", "HEAD") and len(given) == 1 and same(given[0], self._token)
 
     def _entrance(self, scope: Scope) -> RedirectResponse | None:
-        """Where the token is in the address: sets the cookie and leads to the address without it."""
+        """Sets the cookie and redirects if the address has the token."""
         if self._login is not None or not self._in_address(scope):
             return None
         host = Headers(scope=scope)["host"]
         path = scope["path"] if scope["path"].startswith("/") and not scope["path"].startswith("//") else "/"
-        return self._led(path, _cookie(host), self._given)
+        return self._redirect(path, _cookie(host), self._cookie_value)
 
     async def _refuse(self, why: UsageError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -246,7 +246,7 @@ def _query(scope: Scope) -> dict[str, list[str]]:
 
 
 def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
-    """`receive` of a websocket that says that the page has left once its session is closed."""
+    """Wraps a websocket's `receive` to disconnect when its session closes."""
     waiting: asyncio.Task[Message] | None = None
 
     async def received() -> Message:
@@ -269,7 +269,7 @@ def _while_open(login: PasswordLogin, token: str, receive: Receive) -> Receive:
 
 
 def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
-    """`send` that ends a long answer, such as a preview or a download, once its session is closed."""
+    """Wraps `send` to end long responses, as previews, when the session closes."""
 
     async def sending(message: Message) -> None:
         if not login.knows(token):
@@ -280,13 +280,13 @@ def _until_closed(login: PasswordLogin, token: str, send: Send) -> Send:
 
 
 def _cookie(host: str) -> str:
-    """Cookies do not know ports: two studios on one machine need two names."""
+    """Names the cookie by port: browsers share cookies between ports."""
     port = host.rpartition(":")[2]
     return f"rtface-{port if port.isdecimal() else 'app'}"
 
 
 def _cookie_of(headers: Headers) -> str:
-    """The value of the studio's cookie; "" without one."""
+    """Returns the value of the studio's cookie; "" without one."""
     try:
         cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie(headers["host"]))
     except CookieError:

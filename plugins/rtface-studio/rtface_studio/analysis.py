@@ -1,5 +1,5 @@
-"""What films hold: ``rtface analyze``, ``rtface try`` and ``rtface run`` of some seconds in separate processes, with
-progress while they run."""
+"""Runs analyses, contact sheets and clips of films in separate processes. They are ``rtface analyze``, ``rtface try``
+and ``rtface run`` of some seconds, with progress."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from rtface_studio.context import Studio
 from rtface_studio.film_settings import FilmSettings
 
 AT_ONCE = 2
-"""Processes of all films together; further ones wait."""
+"""Maximum processes of all films; further ones wait."""
 _NONE = {"state": "none"}
 _FOLDER, _LOCK = "rtface-studio-", "lock"
 _CLIP = ("--overwrite", "--codec", "libx264", "--preset", "superfast")
-"""Options of a clip's run: made to be played at once, by browsers."""
+"""Options of a clip's run: fast to encode, playable by browsers."""
 _ANALYSED = ("scale", "look")
 """Options of a run that the analysis needs, too."""
 _FACE = 128
 """Side of a face on the page, pixels."""
 _Work = Callable[[Callable[[JsonObject], None]], Coroutine[Any, Any, Any]]
-"""What a task does; it gets a function that takes its progress."""
+"""The work of a task; it receives a function for its progress."""
 
 
 class FilmTask:
-    """A command about one film: waits for its turn, tells its progress, and can be stopped.
+    """Runs a command about one film in turn, with progress and stop.
 
     Args:
-        publish: gets each new state, of one that is running what is new in it.
-        turn: limits how many run at once.
+        publish: receives each new state; while running, only the changes.
+        turn: limits the number of running tasks.
 
     Attributes:
-        state: the last one, as the page gets it: "state" is none, waiting, running, done, failed or stopped.
+        state: the last state as sent to the page: "state" is none, waiting, running, done, failed or stopped.
     """
 
     def __init__(self, publish: Callable[[JsonObject], None], turn: asyncio.Semaphore) -> None:
@@ -56,13 +56,13 @@ class FilmTask:
         self.state: JsonObject = _NONE
 
     def start(self, work: _Work) -> None:
-        """Starts the work where none is under way."""
+        """Starts the work unless some is running."""
         if self._task is None or self._task.done():
             self._set({"state": "waiting"})
             self._task = asyncio.create_task(self._run(work))
 
     async def restart(self, work: _Work) -> None:
-        """Ends the work that is under way, if any, and starts this, or what was asked for after it meanwhile."""
+        """Stops running work, and starts this, or newer work requested meanwhile."""
         self._next = work
         self.stop()
         if self._task is not None and not self._task.done():
@@ -70,16 +70,16 @@ class FilmTask:
         self.start(self._next)
 
     def stop(self) -> None:
-        """Ends the work, if any."""
+        """Stops the work, if any."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
     async def _run(self, work: _Work) -> None:
-        loop, own = asyncio.get_running_loop(), self._task
+        loop, task = asyncio.get_running_loop(), self._task
 
-        def progress(found: JsonObject) -> None:  # called on another thread
+        def progress(changes: JsonObject) -> None:  # called on another thread
             with suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(self._progress, own, found)
+                loop.call_soon_threadsafe(self._progress, task, changes)
 
         try:
             async with self._turn:
@@ -93,10 +93,10 @@ class FilmTask:
             log.exception("studio: a task about a film failed")
             self._set({"state": "failed", "error": FAILED.to_dict()})
 
-    def _progress(self, task: asyncio.Task[None] | None, found: JsonObject) -> None:
+    def _progress(self, task: asyncio.Task[None] | None, changes: JsonObject) -> None:
         if self._task is task and self.state["state"] == "running":  # it may have been stopped meanwhile, or replaced
-            self.state = {**self.state, **found}
-            self._publish({"state": "running", **found})
+            self.state = {**self.state, **changes}
+            self._publish({"state": "running", **changes})
 
     def _set(self, state: JsonObject) -> None:
         self.state = state
@@ -105,7 +105,7 @@ class FilmTask:
 
 @contextmanager
 def _pictures() -> Generator[Path]:
-    """A temporary folder, deleted at the end; those that studios left which were killed are deleted before."""
+    """Yields a temporary folder, and deletes it afterwards. Deletes those of killed studios before."""
     for left in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
         with suppress(OSError):  # another user's, or it has no lock yet
             with (left / _LOCK).open("r+b") as lock:
@@ -119,16 +119,16 @@ def _pictures() -> Generator[Path]:
 
 
 class FilmTasks:
-    """The analysis and the contact sheet of each opened film; their pictures are deleted when the server ends."""
+    """Analyses and contact sheets of opened films. Their pictures are deleted when the server ends."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._turn = studio, asyncio.Semaphore(AT_ONCE)
         self._folder = studio.closing.enter_context(_pictures())
         self._tasks: dict[tuple[int, str], FilmTask] = {}
-        self._options: dict[int, list[str]] = {}  # of the analysis that was asked for last: no other one starts
+        self._options: dict[int, list[str]] = {}  # of the last analysis: the same one does not start again
 
     def of(self, number: int, kind: str) -> FilmTask:
-        """The task of a film; kind is "analysis", "sheet" or "clip"."""
+        """Returns the task of a film; kind is "analysis", "sheet" or "clip"."""
 
         def publish(state: JsonObject) -> None:
             self._studio.events.publish(f"film/{number}/{kind}", state, keep=True)
@@ -138,40 +138,40 @@ class FilmTasks:
         return self._tasks[number, kind]
 
     def analysis(self, number: int) -> JsonObject:
-        """What the analysis of a film has found so far: its "tracks" and "persons"."""
+        """Returns the analysis of a film so far: its "tracks" and "persons"."""
         state = self.of(number, "analysis").state
         return state.get("result", state)
 
     def folder(self, number: int) -> Path:
-        """Where pictures of a film lie."""
-        (folder := self._folder / str(number)).mkdir(parents=True, exist_ok=True)  # the system may tidy up
+        """Returns the folder of a film's pictures."""
+        (folder := self._folder / str(number)).mkdir(parents=True, exist_ok=True)  # the system may have deleted it
         return folder
 
     def photos(self, number: int, label: str) -> tuple[Path, ...]:
-        """Photos of a person that the analysis has written so far, at most two."""
+        """Returns up to two photos of a person, written by the analysis."""
         return tuple(sorted((self.folder(number) / "faces" / label).glob("*.png"))[:2])
 
     async def analyse(self, number: int, path: Path, settings: Mapping[str, Any]) -> None:
-        """Starts the analysis of a film, in place of one with other options, so that it says what a run will say.
+        """Starts the analysis of a film; replaces one with other options. It uses a run's options, for equal results.
 
         Args:
-            number, path: of the film.
-            settings: of the film; without "scale" or "look" those of the settings file hold.
+            number, path: number and path of the film.
+            settings: settings of the film; "scale" and "look" default to the settings file.
         """
         photos, task = self.folder(number) / "faces", self.of(number, "analysis")
         options = [f"--{key}={settings[key]}" for key in _ANALYSED if settings.get(key) not in (None, "")]
 
-        def with_faces(found: JsonObject) -> JsonObject:
-            for label, person in found.get("persons", {}).items():
+        def with_faces(result: JsonObject) -> JsonObject:
+            for label, person in result.get("persons", {}).items():
                 person["face"] = f"/api/films/{number}/faces/{label}" if (photos / label / "1.png").is_file() else None
-            return found
+            return result
 
         async def work(progress: Callable[[JsonObject], None]) -> Any:
             def receive(event: Event) -> None:
                 if event["event"] == "progress":
                     progress(with_faces(event))
 
-            shutil.rmtree(photos, ignore_errors=True)  # those of other options
+            shutil.rmtree(photos, ignore_errors=True)  # of other options
             words = "--photos", str(photos), "--overwrite", *options, "--", str(path)
             return with_faces(await json_of("analyze", *words, receive=receive))
 
@@ -182,33 +182,33 @@ class FilmTasks:
             task.start(work)
 
     def draw_sheet(self, number: int, path: Path, settings: FilmSettings) -> None:
-        """Starts the contact sheet of a film, with the options of the whole film that ``rtface try`` knows."""
+        """Starts a film's contact sheet, with the options that ``rtface try`` supports."""
         names = ("look", "grain", "region", "scale")
-        known = {key: value for key, value in settings.run.items() if key in names}
+        options = {key: value for key, value in settings.run.items() if key in names}
         image = self.folder(number) / "sheet.png"
 
         async def work(progress: Callable[[JsonObject], None]) -> Any:
             image.unlink(missing_ok=True)
-            found = await json_of(
+            result = await json_of(
                 "try",
-                *(f"--{key}={value}" for key, value in known.items()),
+                *(f"--{key}={value}" for key, value in options.items()),
                 "--",
                 str(path),
                 str(image),
                 receive=lambda event: event["event"] == "progress" and progress(event),
             )
-            return {key: found[key] for key in ("command", "engines", "hint")} | {
+            return {key: result[key] for key in ("command", "engines", "hint")} | {
                 "image": f"/api/films/{number}/sheet.png"
             }
 
         self.of(number, "sheet").start(work)
 
     async def play(self, number: int, path: Path, words: Sequence[str]) -> None:
-        """Starts a clip of a few seconds with before and after side by side, in place of the one before.
+        """Starts a short clip with before and after side by side. Replaces the previous one.
 
         Args:
-            number, path: of the film.
-            words: options of ``rtface run``, with the range.
+            number, path: number and path of the film.
+            words: options of ``rtface run``, including the range.
         """
         clip = self.folder(number) / "clip.mp4"
 
@@ -230,11 +230,11 @@ class FilmTasks:
 
 
 def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> list[BaseRoute]:
-    """The routes of analyses and sheets below ``/api/films/ID``.
+    """Returns the routes of analyses and sheets below ``/api/films/ID``.
 
     Args:
-        tasks: of the opened films.
-        film: number and path of the film that a request names.
+        tasks: tasks of the opened films.
+        film: returns number and path of a request's film.
     """
 
     async def work(request: Request) -> Response:
@@ -255,7 +255,7 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
         photo = tasks.folder(film(request)[0]) / "faces" / label / "1.png" if is_person_number(label) else None
         return Response(await in_thread(_small, photo), media_type="image/jpeg", headers={"cache-control": "no-store"})
 
-    async def made(request: Request) -> Response:
+    async def picture(request: Request) -> Response:
         path = tasks.folder(film(request)[0]) / request.url.path.rpartition("/")[2]
         if not path.is_file():
             raise _missing()
@@ -265,15 +265,15 @@ def routes(tasks: FilmTasks, film: Callable[[Request], tuple[int, Path]]) -> lis
     return [
         Route(f"{at}/analysis", work, methods=["GET", "POST"]),
         Route(f"{at}/sheet", work, methods=["GET", "POST"]),
-        Route(f"{at}/sheet.png", made),
-        Route(f"{at}/clip.mp4", made),
+        Route(f"{at}/sheet.png", picture),
+        Route(f"{at}/clip.mp4", picture),
         Route(f"{at}/faces/{{label}}", face),
     ]
 
 
 def _small(photo: Path | None) -> bytes:
-    """A photo as JPEG of 128×128 pixels: some kilobytes."""
-    import cv2  # takes time, and not every page shows faces
+    """Returns a photo as JPEG of 128×128 pixels: some kilobytes."""
+    import cv2  # slow to load, and not every page shows faces
 
     image = cv2.imread(str(photo)) if photo is not None and photo.is_file() else None
     if image is None:

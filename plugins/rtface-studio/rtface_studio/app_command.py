@@ -1,4 +1,4 @@
-"""``rtface app``: the studio, a page in the browser for films, the queue, live runs, engines and health."""
+"""``rtface app``: starts the studio, a page in the browser."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def studio(
         if browser:
             open_in_browser(address, wait=True)
         return
-    typer.echo(server.address)  # with its secret, which the console's own functions remove
+    typer.echo(server.address)  # with its secret, which the console's functions would remove
     where = "of this machine" if remote is None else "of any machine that reaches this one, and log in"
     console.log(f"studio: open this address in a browser {where}; Ctrl-C ends it; jobs continue")
 
@@ -137,16 +137,16 @@ def studio(
             console.log("studio: there is no browser here to open it in")
 
     if browser:
-        start_thread("browser", show)  # the server has to answer it
+        start_thread("browser", show)  # the server must be running to answer it
     with found_at(server.address):
         server.run(stop.event)
 
 
 def remote_access(host: str, tls: str | None, password_file: Path | None, names: list[str]) -> RemoteAccess | None:
-    """What ``--tls`` and the password give; None without both.
+    """Returns remote access for ``--tls`` and the password; None without both.
 
     Raises:
-        UsageError: one without the other, or a password that is missing or too short.
+        UsageError: one is given without the other, or the password is missing or too short.
     """
     from rtface_studio.password import LEAST_LENGTH
     from rtface_studio.server import RemoteAccess, is_loopback
@@ -178,7 +178,7 @@ def remote_access(host: str, tls: str | None, password_file: Path | None, names:
             code="tls_password",
             least=LEAST_LENGTH,
         )
-    own = socket.gethostname()
+    node = socket.gethostname()
     return RemoteAccess(
-        password, Path(certificate), Path(key), frozenset(name.lower() for name in (*names, own, f"{own}.local"))
+        password, Path(certificate), Path(key), frozenset(name.lower() for name in (*names, node, f"{node}.local"))
     )

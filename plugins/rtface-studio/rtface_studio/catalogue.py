@@ -1,4 +1,4 @@
-"""The texts of the studio and of the tray, in English and German: the files of ``page/text``."""
+"""Reads texts of studio and tray in English and German from ``page/text``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VARIABLES = "LC_ALL", "LC_MESSAGES", "LANG"
 
 @cache
 def catalogue() -> dict[str, dict[str, str]]:
-    """The texts by key, as "films.title", each in English ("en") and German ("de")."""
+    """Returns the texts in "en" and "de" by key, as "films.title"."""
     texts: dict[str, dict[str, str]] = {}
     for file in sorted((PAGE / "text").glob("*.json")):
         texts |= {f"{file.stem}.{key}": value for key, value in json.loads(file.read_text("utf-8")).items()}
@@ -26,7 +26,7 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def translated(message: Message, language: str) -> str:
-    """A message in "en" or "de"; as it is where there is no text for its code."""
+    """Translates a message to "en" or "de" if its code is known."""
     text = catalogue().get(f"messages.{message.code}", {}).get(language)
     if text is None:
         return message
@@ -39,6 +39,6 @@ def translated(message: Message, language: str) -> str:
 
 
 def system_language() -> str:
-    """The language that the desktop of this user is set to, where there are texts in it; else "en"."""
+    """Returns the language of the user's desktop, "de" or "en" (default)."""
     name = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), "") or locale.getlocale()[0] or ""
     return "de" if name.lower().startswith(("de", "german")) else "en"

@@ -1,4 +1,4 @@
-"""Runs commands of rtface in separate processes: what is slow or may crash never stops the server."""
+"""Runs rtface commands in separate processes, so that none blocks the server."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T")
 
 
 class SharedResult(Generic[T]):
-    """Runs a coroutine once for all who ask while it runs.
+    """Runs a coroutine once for all callers while it runs.
 
     Args:
-        work: makes the coroutine.
+        work: creates the coroutine.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -29,7 +29,7 @@ class SharedResult(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     async def __call__(self) -> T:
-        """The result of the run that is under way, or of a new one."""
+        """Returns the result of the current run, or of a new one."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work())
         return await asyncio.shield(self._task)
@@ -41,21 +41,21 @@ async def run_command(
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
 ) -> str:
-    """What ``rtface WORDS`` writes to its output. The process ends with the task that waits for it.
+    """Runs ``rtface WORDS`` and returns its output. The process ends with the waiting task.
 
     Args:
         words: the command and its options.
-        receive: gets each event of the command while it runs, on another thread.
+        receive: called with each event of the command, on another thread.
         accept: exit codes that are no failure.
-        tidy: the process is asked to end, so that it removes what it must not leave; without, it is killed.
+        tidy: terminates the process, so that it can clean up; else kills it.
 
     Raises:
-        RtfaceError: another exit code; with the command's error.
+        RtfaceError: another exit code; has the command's error.
     """
     with tempfile.TemporaryFile() as out:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "rtface", *_with(TO_STDERR, words)],
-            stdin=subprocess.PIPE,  # closed when the studio dies, however it dies; the command ends then
+            stdin=subprocess.PIPE,  # closes when the studio ends in any way; this ends the command
             stdout=out,
             stderr=subprocess.PIPE,
             env={**os.environ, "RTFACE_STUDIO_PARENT": "stdin"},
@@ -71,7 +71,7 @@ async def run_command(
 
 
 def _follow(process: subprocess.Popen[bytes], receive: Callable[[Event], object]) -> Message:
-    """Result as of `read_events`, once the process has ended."""
+    """Reads events until the process ends; returns as `read_events`."""
     assert process.stdin is not None and process.stderr is not None
     with process.stdin, process.stderr as lines:
         error = read_events(lines, receive)
@@ -85,7 +85,7 @@ async def json_of(
     accept: tuple[int, ...] = (0,),
     tidy: bool = False,
 ) -> Any:
-    """The JSON that ``rtface WORDS --json`` prints; arguments and errors as of `run_command`."""
+    """Returns the JSON of ``rtface WORDS --json``. Arguments and errors are as in `run_command`."""
     text = await run_command(*_with("--json", words), receive=receive, accept=accept, tidy=tidy)
     try:
         return json.loads(text)
@@ -96,6 +96,6 @@ async def json_of(
 
 
 def _with(option: str, words: tuple[str, ...]) -> list[str]:
-    """The words of a command with one more option, before ``--``."""
+    """Adds an option to the words of a command, before ``--``."""
     end = words.index("--") if "--" in words else len(words)
     return [*words[:end], option, *words[end:]]

@@ -1,4 +1,4 @@
-"""What the routes of all areas share: the allowed folders, the event hub, and what has to be closed at the end."""
+"""State that the routes of all areas share."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Studio:
     """One start of the studio.
 
     Attributes:
-        folders: the folders that the page may read and write.
-        uploads: folder that uploaded films are written to; one of `folders`.
+        folders: folders that the page may read and write.
+        uploads: folder for uploaded films; one of `folders`.
         events: sends changes to every open page; `publish` may be called from any thread.
         runners: processes of the queue that this studio started; they outlast it.
         remote: whether other machines may reach it.
-        closing: closes what routes opened, when the server ends.
+        closing: closes resources of the routes when the server ends.
     """
 
     folders: AllowedFolders

@@ -1,4 +1,4 @@
-"""Engines in the studio: the list with licences and speeds, measuring, adding and removing."""
+"""Routes for engines: the list with licences and speeds, measuring, adding, removing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAULTY = (0, 1)  # 1: one of the engines is damaged, which its row says
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/engines``."""
+    """Returns the routes below ``/api/engines``."""
     working = asyncio.Lock()
 
     def publish(event: Event) -> None:
@@ -72,7 +72,7 @@ def _refuse_second(lock: asyncio.Lock) -> None:
 
 
 def _add_words(studio: Studio, body: JsonObject) -> list[str]:
-    """Options of ``rtface engines add`` for what the page asks.
+    """Returns options of ``rtface engines add`` for the page's request.
 
     Raises:
         UsageError: the licence was not accepted, a file is outside the folders, or there is neither name nor file.

@@ -1,4 +1,4 @@
-"""The two pages that the studio shows without a session: the log-in, and that the token is missing."""
+"""Pages without a session: the log-in, and one about a missing token."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CLOSED = """<div class="card stack login"><h1>{closed}</h1><p>{closed_hint}</p><
 
 
 def language_of(headers: Headers) -> str:
-    """The language in which a page answers a browser: "de" where that prefers German, else "en"."""
+    """Returns the language of a page: "de" if the browser prefers German, else "en"."""
     return "de" if headers.get("accept-language", "").strip().lower().startswith("de") else "en"
 
 
 def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str:
-    """HTML of the log-in.
+    """Returns the HTML of the log-in.
 
     Args:
         language: "en" or "de".
-        refused: whether a password was not accepted.
-        wait_s: seconds before the next one is looked at.
+        refused: whether the last password was refused.
+        wait_s: seconds until the next attempt.
     """
     message = ""
     if refused:
@@ -42,7 +42,7 @@ def login_page(language: str, refused: bool = False, wait_s: float = 0.0) -> str
 
 
 def entrance_page(language: str, content: str, **more: str) -> str:
-    """HTML of a page; `CLOSED` is for who opens the address without its token."""
+    """Returns the HTML of a page; `CLOSED` is for addresses without token."""
     texts = {
         key: escape(_text(key, language))
         for key in ("password", "log_in", "closed", "closed_hint", "closed_else", "closed_again")

@@ -12,11 +12,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from rtface.errors import log
 
 SEND_S = 10.0
-"""A page that does not take a message for so long is disconnected; it connects again by itself."""
+"""A page that takes no message for this long is disconnected; it reconnects by itself."""
 
 
 class _Subscriber:
-    """One open page: the newest value of each topic that it was not sent yet."""
+    """An open page, with the newest unsent value of each topic."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._lock = loop, threading.Lock()
@@ -42,8 +42,8 @@ class _Subscriber:
 class EventHub:
     """Sends values by topic to all open pages.
 
-    A slow page gets the newest value of a topic only: nothing is queued. A page that connects is sent the last value of
-    every topic that was published with `keep`.
+    A slow page gets only the newest value of a topic: nothing is queued. A new page gets the last value of every topic
+    that was published with `keep`.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class EventHub:
         Args:
             topic: what changed, such as "queue" or "film/3/analysis".
             value: anything that JSON can hold.
-            keep: send it to pages that connect later, too; a kept None is forgotten.
+            keep: sends it to later pages, too; None clears the kept value.
         """
         with self._lock:
             if value is None:
@@ -75,12 +75,12 @@ class EventHub:
             subscriber.put(topic, value)
 
     def follow(self, topic: str, look: Callable[[], Awaitable[Any]], every_s: float) -> None:
-        """From the first call for a topic on, publishes what `look` gives whenever it is another value than before.
-        Nothing is looked at while no page is open, and a look that fails is made again. Called from the server's loop.
+        """Polls a topic from now on, and publishes changed values. It does not poll while no page is open; a failure is
+        retried at the next poll. Called from the server's loop.
 
         Args:
-            look: gives the value; None for none.
-            every_s: seconds between two looks.
+            look: returns the value; None for none.
+            every_s: polling interval in seconds.
         """
         if topic not in self._following:
             self._following[topic] = asyncio.create_task(self._follow(topic, look, every_s))
@@ -93,7 +93,7 @@ class EventHub:
                 continue
             try:
                 now = await look()
-            except Exception as error:  # noqa: BLE001 - a full disk, say; the next look may work
+            except Exception as error:  # noqa: BLE001 - such as a full disk; the next poll may work
                 if str(error) != failure:
                     log.warning("studio: %s: %s", topic, error)
                 failure = str(error)
@@ -131,6 +131,6 @@ class EventHub:
 
 
 async def _until_gone(socket: WebSocket) -> None:
-    """Returns when the page has closed its connection; what it sends is ignored."""
+    """Waits until the page closes its connection; ignores its messages."""
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Routes of the file chooser: what is in the allowed folders, and uploads into one of them."""
+"""Routes of the file chooser: entries of allowed folders, and uploads."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from rtface_studio.frame_renderer import jpeg, untouched_frame
 
 UPLOAD_BYTES = 64 << 30
 SPARE_BYTES = 1 << 30
-"""Of a disk are left free by uploads."""
+"""Disk space that uploads leave free."""
 _PIECE = 1 << 20
 _SIDE = 96
 """Longest side of the picture of a file in the chooser, pixels."""
 _LARGE_STILL = 32 << 20
-"""Bytes; a still of more has no picture there, as all of it has to be decoded."""
+"""Bytes; a larger still has no picture there, because all of it would have to be decoded."""
 _COMING = "rtface-upload"
-"""Of this name are uploads until they are whole."""
+"""Name of unfinished uploads."""
 _NAME_BYTES = 200
-"""Of a file's name in UTF-8; file systems take 255, and a number may be added."""
+"""Maximum length of a file's name in UTF-8; file systems allow 255, and a number may be added."""
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/files``. Of an upload that is no film and no still nothing stays."""
+    """Returns the routes below ``/api/files``. Uploads that are neither film nor still are deleted."""
     turn = asyncio.Semaphore(1)
-    # Of a studio that was killed. Others write films to this folder, too.
+    # Remains of a killed studio. Others write films to this folder, too.
     remove_unfinished_files(sorted(studio.uploads.glob(f".{_COMING}.*.partial*")))
 
     async def files(request: Request) -> Response:
@@ -84,9 +84,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
         try:
             await in_thread(film_facts, path)
         except RtfaceError as error:
-            await in_thread(path.unlink, True)  # its sender has it still, and knows no folder of this machine
-            own, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
-            raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(own, sent)))) from None
+            await in_thread(path.unlink, True)  # the sender still has it, and must not see folders of this machine
+            old, sent = (json.dumps(name)[1:-1] for name in (str(path), request.query_params.get("name", "")[:200]))
+            raise type(error)(Message.of(json.loads(json.dumps(error.message.to_dict()).replace(old, sent)))) from None
         return JSONResponse({"path": str(path)})
 
     return [
@@ -98,8 +98,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def _folders(studio: Studio) -> JsonObject:
-    """The folders of the chooser: all, those of them that the page added, and where others may be; None for "places"
-    where the page may add none."""
+    """Returns the chooser's folders: all, those added by the page, and places for others. "places" is None if the page
+    may add none."""
     folders = studio.folders
     return {
         "folders": [str(root) for root in folders.roots],
@@ -109,16 +109,16 @@ def _folders(studio: Studio) -> JsonObject:
 
 
 def _places() -> list[str]:
-    """The home folder, and the disks that are mounted where systems mount a person's."""
-    home, found = Path.home(), list[str]()
+    """Lists the home folder, and disks at the usual mount points."""
+    home, disks = Path.home(), list[str]()
     for parent in (Path("/media", home.name), Path("/run/media", home.name), Path("/mnt"), Path("/Volumes")):
         with contextlib.suppress(OSError):
-            found += sorted(str(path) for path in parent.iterdir() if path.is_dir())
-    return [str(home), *found]
+            disks += sorted(str(path) for path in parent.iterdir() if path.is_dir())
+    return [str(home), *disks]
 
 
 def _picture(path: Path) -> bytes:
-    """A small picture of a film or a still; InputError where there is none."""
+    """Renders a small picture of a film or still; InputError without one."""
     if not path.is_file() or (is_image(path) and path.stat().st_size > _LARGE_STILL):
         raise InputMissing("{name}: has no picture", code="no_picture", name=path.name)
     check_no_playlist(path)
@@ -128,7 +128,7 @@ def _picture(path: Path) -> bytes:
 
 
 async def _receive(request: Request, folder: Path, name: str, size: int) -> Path:
-    """Writes an upload to a new file, which has its name once it is whole; nothing stays of one that is cut short."""
+    """Writes an upload to a new file, and renames it when complete. Deletes an incomplete one."""
     await in_thread(_check_size, folder, size)
     wanted = _wanted(folder, name)
     file: WorkFile | None = None
@@ -175,7 +175,7 @@ def _check_size(folder: Path, size: int) -> None:
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
-        return  # said when the file is made
+        return  # reported when the file is created
     if size > min(UPLOAD_BYTES, free - SPARE_BYTES):
         raise OutputError(
             "an upload of {size} MiB does not fit: {free} MiB may be used in {folder}; free some space, "
@@ -188,9 +188,9 @@ def _check_size(folder: Path, size: int) -> None:
 
 
 def _wanted(folder: Path, name: str) -> Path:
-    """The path that an upload's name asks for: its last part, without characters that paths give a meaning."""
+    """Returns the wanted path of an upload: the last part of its name, without special characters."""
     last = "".join(c if c.isprintable() and c not in '<>:"|?*' else "_" for c in re.split(r"[/\\]", name)[-1])
-    kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # the end, with its suffix
+    kept = last.encode()[-_NAME_BYTES:].decode("utf-8", "ignore")  # keeps the suffix
     wanted = folder / (kept.strip(" .") or "film")
     check_no_playlist(Path(wanted.name))  # before other requests could open it
     return wanted
@@ -205,7 +205,7 @@ def _new_file(wanted: Path) -> WorkFile:
 
 
 def _named(file: WorkFile, wanted: Path) -> Path:
-    """Gives an upload the first name that is free."""
+    """Renames an upload to the first free name."""
     for number in range(1, 1000):
         name = wanted.name if number == 1 else f"{wanted.stem} ({number}){wanted.suffix}"
         file.target = Target(wanted.with_name(name), wanted.name)

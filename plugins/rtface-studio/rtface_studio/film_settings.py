@@ -1,4 +1,4 @@
-"""Settings of one film in the studio: for the whole film, by shot and by person, kept on disk."""
+"""Stores settings of a film: for the whole film, by shot and by person."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ OPTIONS = having(Trait.FILM_PAGE)
 _SHOT = ("start_s", "end_s", "on", "strength")
 _PERSON = ("name", "on", "strength")
 _MOST, _LATEST_S = 1000, 1e7
-"""Shots, and persons, at most; and the latest end of a shot, seconds."""
+"""Maximum number of shots, and of persons; and the latest end of a shot in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilmSettings:
-    """What the page sets for a film, checked.
+    """Checked settings of the page for a film.
 
     Attributes:
         run: options for the whole film that differ from the defaults.
         shots: tables with "start_s" and "end_s" and some of "on" and "strength"; in order, without overlap.
-        persons: by label (P1, P2, …) tables with "on" (true without) and "strength", a factor; and "name": who that is
-            of those who were learnt.
+        persons: tables by label (P1, P2, …) with "on" (default true), the factor "strength", and "name": the learnt
+            person's name.
     """
 
     run: JsonObject = field(default_factory=JsonObject)
@@ -50,10 +50,10 @@ class FilmSettings:
 
     @classmethod
     def of(cls, values: object) -> FilmSettings:
-        """From a JSON object of the page: options by name, "shots" and "persons".
+        """Checks a JSON object of the page: options by name, "shots" and "persons".
 
         Raises:
-            UsageError: a name that the page does not set, or a value that cannot be used.
+            UsageError: the page does not set this name, or the value cannot be used.
         """
         table = _table(values, "settings")
         shots, persons = table.pop("shots", []), _table(table.pop("persons", {}), "persons")
@@ -80,57 +80,56 @@ class FilmSettings:
         return cls(run, tuple(rows), {label: _person(label, _table(value, label)) for label, value in persons.items()})
 
     def at(self, time: float, persons: Sequence[str] = ()) -> Options:
-        """The options for the frame at a time, for rendering that frame alone; those that are not set here are as the
-        settings file and variables have them.
+        """Returns the options for rendering one frame. The settings file and variables provide the rest.
 
         Args:
             time: seconds from the beginning of the film.
-            persons: labels of those on the frame. A person's settings are taken where only that person is.
+            persons: labels of the persons on the frame. A person's settings apply if it is the only one.
         """
-        usual = load({}).options
-        values: JsonObject = {**self.run, "person": self._named(usual)}
+        defaults = load({}).options
+        values: JsonObject = {**self.run, "person": self._named(defaults)}
         for shot in self.shots:
             if shot["start_s"] - 1e-4 <= time < shot["end_s"] - 1e-4:
-                values["strength"] = shot.get("strength", values.get("strength", usual.strength))
+                values["strength"] = shot.get("strength", values.get("strength", defaults.strength))
                 if "on" in shot:
                     values["correct"] = "always" if shot["on"] else "never"
         if len(persons) == 1 and (person := self._treated(persons[0])):
             values["correct"] = "always" if person.get("on", True) else "never"
-            values["strength"] = float(values.get("strength", usual.strength)) * float(person.get("strength", 1.0))
-        return replace(usual, **values)
+            values["strength"] = float(values.get("strength", defaults.strength)) * float(person.get("strength", 1.0))
+        return replace(defaults, **values)
 
     def treatment_of(self, person: str) -> Treatment | None:
-        """What was set for a person; None for nothing."""
-        own, why = self._treated(person), ("set for this person",)
-        return Treatment(bool(own.get("on", True)), float(own.get("strength", 1.0)), why) if own else None
+        """Returns the treatment set for a person, or None."""
+        table, why = self._treated(person), ("set for this person",)
+        return Treatment(bool(table.get("on", True)), float(table.get("strength", 1.0)), why) if table else None
 
     def for_run(self, folder: Path, source: Path) -> Options:
-        """The options of the whole run; lists of shots and persons are written to files in `folder`.
+        """Returns the options of the whole run. Writes shots and persons to files in `folder`.
 
-        The names of the files tell their contents: what a waiting run was started with never changes.
+        The files are named by a hash of their content, so that the input of a waiting run never changes.
 
         Raises:
-            OutputError: they cannot be written.
+            OutputError: a file cannot be written.
         """
         options = load(self.run).options
         options = replace(options, person=self._named(options))
         if any(_sets_something(shot) for shot in self.shots):
             options = replace(options, shots=_kept(folder, "shots", ".csv", self._csv()))
-        if by_person := {self.name_of(label) or label: own for label in self.persons if (own := self._treated(label))}:
+        if by_person := {self.name_of(label) or label: row for label in self.persons if (row := self._treated(label))}:
             table = {"version": VERSION, "input": source.name, "tracks": {}, "persons": by_person}
             options = replace(options, treatment=_kept(folder, "persons", ".json", json.dumps(table, indent=1)))
         return options
 
     def name_of(self, label: str) -> str:
-        """The name that was given to a person by hand; "" for none."""
+        """Returns the name given to a person by hand; "" for none."""
         return str(self.persons.get(label, {}).get("name", ""))
 
     def _treated(self, label: str) -> JsonObject:
-        """Gives a person's settings besides the name."""
+        """Returns a person's settings except the name."""
         return {key: value for key, value in self.persons.get(label, {}).items() if key != "name"}
 
     def _named(self, options: Options) -> tuple[str, ...]:
-        """``--person`` of these options, and who was named by hand."""
+        """Returns ``--person`` of these options, and the names given by hand."""
         names = dict.fromkeys(filter(None, map(self.name_of, self.persons)))
         by_hand = [
             f"{name}@{','.join(label for label in self.persons if self.name_of(label) == name)}" for name in names
@@ -139,7 +138,7 @@ class FilmSettings:
         return (*others, *by_hand)
 
     def to_json(self) -> JsonObject:
-        """Settings as `of` takes them."""
+        """Returns the settings in the form for `of`."""
         return {**self.run, "shots": list(self.shots), "persons": self.persons}
 
     def _csv(self) -> str:
@@ -155,22 +154,22 @@ class FilmSettings:
 
 
 class SettingsFolder:
-    """Where the settings of films are kept, one folder for each film, named by a hash of its samples: a film that is
-    moved or renamed keeps its settings."""
+    """A folder for the settings of one film. It is named by a hash of the film's samples, so that a moved or renamed
+    film keeps its settings."""
 
     def __init__(self, film: Path) -> None:
-        known = "still" if is_image(film) else ""
-        self.path = data_dir() / "studio" / (known + re.sub(r"\W", "", str(fingerprint(film)["samples_sha256"]))[:32])
+        prefix = "still" if is_image(film) else ""
+        self.path = data_dir() / "studio" / (prefix + re.sub(r"\W", "", str(fingerprint(film)["samples_sha256"]))[:32])
 
     def load(self) -> FilmSettings:
-        """The settings; none where none were kept, or where they cannot be used any more."""
+        """Reads the settings; returns empty ones if none are stored or usable."""
         try:
             return FilmSettings.of(json.loads((self.path / "settings.json").read_bytes()))
         except (OSError, ValueError, UsageError):
             return FilmSettings()
 
     def keep(self, settings: FilmSettings) -> None:
-        """Writes them; OutputError where that fails."""
+        """Writes the settings; raises OutputError on failure."""
         _written(self.path / "settings.json", json.dumps(settings.to_json(), indent=1))
 
 
@@ -181,7 +180,7 @@ def _table(value: object, what: str) -> JsonObject:
 
 
 def _row(row: JsonObject) -> JsonObject:
-    """One shot, checked."""
+    """Checks one shot."""
     for key in ("start_s", "end_s"):
         value = row.get(key)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _LATEST_S:

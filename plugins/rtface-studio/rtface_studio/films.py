@@ -1,4 +1,4 @@
-"""Films in the studio: opening, frames before and after on demand, analysis, and the start of a job."""
+"""Routes for films: opening, frames before and after, analysis, and jobs."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ from rtface_studio.frame_renderer import FrameRenderer, PersonOnFrame, RenderedF
 from rtface_studio.queue import ensure_runner, estimate
 
 SIDE = 2160
-"""Longest side of a picture for the page, pixels, at most."""
+"""Maximum longer side of a picture for the page, pixels."""
 _PICTURE = 320
-"""The same of a picture in the list."""
+"""The same for a picture in the list."""
 _TRIES = 3
-"""Attempts to render a frame while other pages look at other films, each of which closes the renderer of this one."""
+"""Attempts to render a frame: pages with other films close this film's renderer."""
 _MOST_KEPT = 50
-"""Open films that the next start has."""
+"""Maximum number of open films kept for the next start."""
 CLIP_S = 4.0
 """Seconds of film that the page plays before and after."""
 _ASKED = ("start", "end", "codec", "crf")
-"""Options that the dialog of a start asks for."""
+"""Options in the dialog of a start."""
 _AT_ONCE = 2
-"""Frames that are rendered or encoded at once. Further requests wait, and need no worker thread for that."""
+"""Frames that are rendered or encoded at once. Further requests wait without a worker thread."""
 
 
 class FilmFacts(TypedDict):
-    """What the page shows of a film or a still; "size" is that of the file, bytes."""
+    """Facts of a film or still for the page. "size" is the file's, in bytes."""
 
     kind: Literal["film", "still"]
     duration_s: float | None
@@ -74,11 +74,10 @@ class Film:
     """A film that the page has opened.
 
     Attributes:
-        id: number in its address. No other film of an earlier start of the studio has the same, which a page that
-            stayed open may still know.
+        id: number in its address. It differs from the films of earlier starts, because old pages may still use theirs.
         path: absolute, in an allowed folder.
-        stamp: what tells another film at this path: device, number, size and time of change of the file.
-        facts: what the page shows of it.
+        stamp: identifies the file at this path: device, number, size and time of change.
+        facts: facts for the page.
         settings: folder of its settings.
     """
 
@@ -90,7 +89,7 @@ class Film:
 
 
 class Films:
-    """The opened films, which the next start has, too, and the renderer of the one that is looked at."""
+    """The opened films, kept for the next start, and one film's renderer."""
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._lock = studio, threading.Lock()
@@ -102,11 +101,11 @@ class Films:
         studio.closing.callback(self.close)
 
     def open(self, name: object) -> Film:
-        """The film of a path; the same one where it is open already, and the file is the same.
+        """Opens the film of a path, or returns it if already open.
 
         Raises:
             UsageError: the path is outside the allowed folders.
-            InputError: it is no film and no still.
+            InputError: the file is neither film nor still.
         """
         path = self._studio.folders.path(name)
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -125,11 +124,11 @@ class Films:
             return film
 
     def leave(self, number: str, *, copy: bool) -> None:
-        """Takes a film out of the list; its settings stay, and its file unless `copy` asks to delete it.
+        """Removes a film from the list; its settings stay. `copy` also deletes its uploaded file.
 
         Raises:
-            UsageError: it is not one that was uploaded, or an item of the queue needs it.
-            OutputError: it cannot be deleted.
+            UsageError: the file was not uploaded, or an item of the queue needs it.
+            OutputError: the file cannot be deleted.
         """
         film = self.get(number)
         if copy:
@@ -186,18 +185,18 @@ class Films:
         return next((film for film in self._films.values() if (film.path, film.stamp) == (path, stamp)), None)
 
     def get(self, number: str) -> Film:
-        """An opened film; InputMissing where there is none of this number."""
+        """Returns an opened film; raises InputMissing for an unknown number."""
         film = self._films.get(path_number(number))
         if film is None:
             raise InputMissing("this film is not open any more; choose it again", code="film_closed")
         return film
 
     def all(self) -> Response:
-        """All opened films for the page, the newest first."""
+        """Returns all opened films for the page, newest first."""
         return JSONResponse({"films": [self.shown(film) for film in reversed(self._films.values())]})
 
     def shown(self, film: Film) -> dict[str, object]:
-        """A film as the page gets it; "copied" says whether it was uploaded."""
+        """Returns a film for the page; "copied" says whether it was uploaded."""
         return {
             "id": film.id,
             "path": str(film.path),
@@ -210,11 +209,11 @@ class Films:
         return film.path.parent == self._studio.uploads.resolve()
 
     def current(self, number: str) -> Film:
-        """An opened film whose file is still the one that was opened, in an allowed folder.
+        """Returns an opened film after checking that its file is unchanged.
 
         Raises:
-            InputMissing: there is none of this number, or its file has changed or is gone.
-            UsageError: its path leads out of the folders by now.
+            InputMissing: the number is unknown, or the file has changed or is gone.
+            UsageError: its path now leads out of the allowed folders.
         """
         film = self.get(number)
         if self._studio.folders.path(str(film.path)) != film.path or stamp_of(film.path) != film.stamp:
@@ -226,14 +225,14 @@ class Films:
         return film
 
     def render(self, film: Film, *asked: Any, corrected: bool) -> RenderedFrame:
-        """A frame of a film; see `FrameRenderer.render`."""
+        """Renders a frame of a film; see `FrameRenderer.render`."""
         for _ in range(_TRIES):
             with suppress(Closed):
                 return self._renderer_of(film).render(*asked, corrected=corrected)
         return self._renderer_of(film).render(*asked, corrected=corrected)
 
     def _renderer_of(self, film: Film) -> FrameRenderer:
-        """The renderer of a film; that of another one is closed."""
+        """Returns the renderer of a film, and closes another film's."""
         with self._lock:
             before = self._renderer
             if before is not None and before[0] == film.id:
@@ -251,7 +250,7 @@ class Films:
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/films``."""
+    """Returns the routes below ``/api/films``."""
     films, tasks, turn = Films(studio), FilmTasks(studio), asyncio.Semaphore(_AT_ONCE)
 
     async def current(request: Request) -> Film:
@@ -358,7 +357,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         )
 
     async def _run_request(request: Request) -> tuple[Film, Path, Options, list[str]]:
-        """Film, output, options and their names, of a request to start a run."""
+        """Reads a start request: film, output, options, and names of those given."""
         film, body = await current(request), await json_body(request)
         output = await in_thread(studio.folders.path, body.get("output"))
         wanted = FilmSettings.of(body.get("settings", {}))
@@ -367,8 +366,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
         options = replace(
             await in_thread(wanted.for_run, film.settings.path, film.path),
             overwrite=overwrite,
-            sidecar=True,  # the page shows what it says
-            # A quality in the settings is of another codec than one that is asked for here.
+            sidecar=True,  # the page shows its content
+            # A quality in the settings belongs to another codec than the requested one.
             **({"crf": None} if body.get("codec") else {})
             | {key: check(key, body[key], key) for key in _ASKED if body.get(key)},
         )
@@ -417,12 +416,12 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def command_line(source: Path, output: Path, options: Options, given: Iterable[str]) -> str:
-    """The command that does what a started item does."""
+    """Returns the command line of a started item."""
     return shlex.join(["rtface", "run", str(source), str(output), *option_words(options, given)])
 
 
 def option_words(options: Options, given: Iterable[str]) -> list[str]:
-    """Some options by name, as words of the command line; the first word of an option stands for None."""
+    """Formats named options as words of the command line. The first word of an option stands for None."""
     words = list[str]()
     for name in given:
         value = getattr(options, name)
@@ -432,7 +431,7 @@ def option_words(options: Options, given: Iterable[str]) -> list[str]:
 
 
 def output_of(path: Path, called: str = "enhanced") -> Path:
-    """A name for the output that is not there yet, next to the film; no copy is `called` enhanced."""
+    """Returns an unused output path next to the film, named with `called`."""
     kept = path.suffix.lower() in (*IMAGE_KINDS, ".mp4", ".mov", ".mkv", ".webm")
     suffix = path.suffix if kept else ".png" if is_image(path) else ".mkv"
     for wanted in itertools.islice(numbered(path.with_name(f"{path.stem}.{called}{suffix}")), 999):
@@ -447,7 +446,7 @@ def output_of(path: Path, called: str = "enhanced") -> Path:
 
 
 def film_facts(path: Path) -> FilmFacts:
-    """What the page shows of a film or still; InputError where it is neither, or names files outside the folders."""
+    """Reads facts of a film or still for the page. Raises InputError for other files, and for playlists."""
     check_no_playlist(path)
     if is_image(path):
         image = read_image(path).frame
@@ -483,15 +482,15 @@ def _list_file() -> Path:
     return data_dir() / "studio" / "open-films.json"
 
 
-def persons_at(found: JsonObject, time: float) -> list[str]:
-    """Labels of the persons that an analysis found on the frame at a time."""
+def persons_at(analysed: JsonObject, time: float) -> list[str]:
+    """Returns labels of the persons on the frame at a time."""
     tracks = {
         number
-        for number, track in found.get("tracks", {}).items()
+        for number, track in analysed.get("tracks", {}).items()
         if track["first_s"] - 0.1 <= time <= track["last_s"] + 0.1
     }
     return [
         label
-        for label, person in found.get("persons", {}).items()
+        for label, person in analysed.get("persons", {}).items()
         if tracks & {str(number) for number in person["tracks"]}
     ]

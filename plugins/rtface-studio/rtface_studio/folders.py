@@ -1,4 +1,4 @@
-"""The folders that the studio's page may see; no name leads out of them."""
+"""Restricts the studio's page to allowed folders."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ class AllowedFolders:
     """Checks paths against a list of folders.
 
     Args:
-        folders: existing folders; links in their names are followed once, here.
-        kept: file of the folders that the page adds, which the next start has, too; without it the page adds none.
+        folders: existing folders; links in their names are resolved once, here.
+        kept: file that stores folders added by the page for the next starts; without it the page may add none.
 
     Raises:
         InputMissing: one of them is not there, or is no folder.
     """
 
     def __init__(self, folders: Iterable[Path], kept: Path | None = None) -> None:
-        self._own = tuple(dict.fromkeys(_root(folder) for folder in folders))
+        self._fixed = tuple(dict.fromkeys(_root(folder) for folder in folders))
         self._kept = kept
-        self.added = () if kept is None else tuple(path for path in _read(kept) if path not in self._own)
+        self.added = () if kept is None else tuple(path for path in _read(kept) if path not in self._fixed)
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """All folders; those that the page added come last."""
-        return *self._own, *self.added
+        """All folders; those added by the page come last."""
+        return *self._fixed, *self.added
 
     @property
     def may_grow(self) -> bool:
@@ -62,12 +62,12 @@ class AllowedFolders:
         return self._kept is not None
 
     def add(self, name: object) -> Path:
-        """Allows one more folder, for the next starts, too; ``~`` is the home folder.
+        """Allows another folder, also for the next starts. ``~`` is the home folder.
 
         Raises:
-            UsageError: it is no full path, or the page may add none.
-            InputMissing: there is no such folder, or it cannot be read.
-            OutputError: it cannot be kept.
+            UsageError: the path is not absolute, or the page may add none.
+            InputMissing: the folder does not exist, or cannot be read.
+            OutputError: the list cannot be stored.
         """
         if not isinstance(name, str) or not fits(name, FilePath):
             raise _no_path()
@@ -81,7 +81,7 @@ class AllowedFolders:
         return path
 
     def remove(self, name: object) -> None:
-        """Takes back `add`; UsageError, OutputError as there."""
+        """Reverts `add`; raises UsageError, OutputError as there."""
         self._keep(tuple(path for path in self.added if str(path) != name))
 
     def _keep(self, added: tuple[Path, ...]) -> None:
@@ -94,16 +94,16 @@ class AllowedFolders:
         self.added = added
 
     def path(self, name: object) -> Path:
-        """The absolute path that `name` means, with its links followed.
+        """Returns the absolute path of `name`, with links resolved.
 
         Raises:
-            UsageError: it is no path, or lies outside the folders. The message is the same whether it exists or not.
+            UsageError: it is no path, or lies outside the folders. The message does not reveal whether it exists.
         """
         if not isinstance(name, str) or not fits(name, FilePath) or len(name) > 4096:
             raise _no_path()
         try:
             path = Path(name).resolve()
-            path.exists()  # a name that is too long for the disk cannot be asked about
+            path.exists()  # raises if the name is too long for the disk
         except (OSError, RuntimeError):
             path = None
         if path is None or not Path(name).is_absolute() or not self.holds(path):
@@ -121,13 +121,12 @@ class AllowedFolders:
         return path
 
     def holds(self, path: Path) -> bool:
-        """True if a resolved path lies in one of the folders, or is one."""
+        """Tests whether a resolved path is or lies in an allowed folder."""
         return any(path == root or root in path.parents for root in self.roots)
 
     def entries(self, name: object) -> list[Entry]:
-        """What is in an allowed folder: folders first, by name; no hidden entries, no links that lead outside, and
-        nothing unfinished: folders of jobs, and parts that ended runs left; none whose name is no text, which no page
-        can name.
+        """Lists an allowed folder, folders first, by name. It omits hidden entries, links that lead outside, unfinished
+        files (folders of jobs, and parts of ended runs), and names that are no valid text.
 
         Raises:
             UsageError: see `path`.
@@ -135,10 +134,10 @@ class AllowedFolders:
         """
         folder = self.path(name)
         try:
-            found = [entry for child in folder.iterdir() if (entry := self._entry(child))]
+            entries = [entry for child in folder.iterdir() if (entry := self._entry(child))]
         except OSError as error:
             raise _unreadable(folder, error) from error
-        return sorted(found, key=lambda entry: (not entry.folder, entry.name.casefold()))
+        return sorted(entries, key=lambda entry: (not entry.folder, entry.name.casefold()))
 
     def _entry(self, path: Path) -> Entry | None:
         if path.name.startswith(".") or not fits(path.name, Text) or _UNFINISHED.search(path.name):
@@ -153,7 +152,7 @@ class AllowedFolders:
 
 
 def write_kept(path: Path, data: bytes, *, private: bool = True) -> None:
-    """`write_atomically` of what the page keeps; OutputError where that fails."""
+    """Writes a file of the studio atomically; raises OutputError on failure."""
     try:
         write_atomically(path, data, private=private)
     except OSError as error:
@@ -172,7 +171,7 @@ def _root(folder: Path) -> Path:
 
 
 def _read(kept: Path) -> tuple[Path, ...]:
-    """The folders that pages have added; one whose disk is away may come back."""
+    """Reads the added folders. It keeps missing ones, because their disk may come back."""
     try:
         names = json.loads(kept.read_bytes())
         return tuple(Path(name) for name in names if fits(name, FilePath) and Path(name).is_absolute())
@@ -199,7 +198,7 @@ def _unreadable(folder: object, error: OSError | RuntimeError) -> InputMissing:
 
 
 def stamp_of(path: Path) -> tuple[int, ...]:
-    """What tells another file at a path: device, number, size and time of change; () where there is no file."""
+    """Returns a file's identity: device, number, size and time of change; () without a file."""
     try:
         state = path.stat()
     except OSError:
@@ -208,9 +207,9 @@ def stamp_of(path: Path) -> tuple[int, ...]:
 
 
 def check_no_playlist(path: Path) -> None:
-    """InputError for a playlist: it may name any file of this machine. Under a film's name it is refused anyway."""
+    """Raises InputError for a playlist. It may name any file of this machine. Renaming it does not help."""
     if is_playlist(path):
-        if path.suffix.lower() in (".txt", ".xml"):  # which need not be one
+        if path.suffix.lower() in (".txt", ".xml"):  # these need not be playlists
             raise InputError("{path}: is no film by its name; choose a film", code="no_film_name", path=path)
         raise InputError(
             "{path}: is a playlist, which may name files outside the folders of this studio; choose the film itself, "

@@ -1,4 +1,4 @@
-"""Reads the frames of a film around a time, and keeps those near it."""
+"""Reads frames of a film around a time, and caches them."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ from rtface.stats import Stats
 from rtface.util.av_arrays import copy_image
 
 _BEHIND_S = 0.7
-"""Seconds before the first wanted frame that a step back reads, too, so that the next needs no reading."""
+"""Seconds before the first wanted frame that a step back also reads, so that the next step needs no reading."""
 _STEP_S = 0.1
-"""The same of a jump, so that a first step back needs none."""
+"""The same for a jump, so that a first step back needs none."""
 _AHEAD_S = 1.0
-"""Up to this distance the film is read on from where it was left; a seek may have to decode more than that."""
+"""Up to this distance reading continues at the current position; a seek may have to decode more."""
 _ROUNDING_S = 1e-4
 
 
 class FrameReader:
-    """Reads untouched frames of one film, or a still; not safe to call from two threads at once.
+    """Reads original frames of one film, or a still. Not thread-safe.
 
-    The frames near the last time and the place in the film are kept, so that steps from there decode nothing or little.
+    The frames near the last time and the position in the film are cached, so that steps decode nothing or little.
 
     Args:
         path: a film or a still.
-        threads: for the decoder.
-        memory: bytes for frames that are kept; of large frames a lead-in is shorter, too.
+        threads: threads of the decoder.
+        memory: bytes for cached frames; large frames shorten the lead-in, too.
     """
 
     def __init__(self, path: Path, threads: Threads | None = None, *, memory: int = 256 << 20) -> None:
         self._path, self._threads, self._stack = path, threads or Threads.for_film(None), ExitStack()
         self._frames: deque[Frame] = deque()  # without a gap
         self._bytes, self._memory = 0, memory
-        self._from = math.inf  # seconds of the film from which on `_frames` has all that memory allows
-        self._begin = 0.0  # seconds of the film's beginning on its own clock
+        self._from = math.inf  # time in seconds from which on `_frames` is complete, as far as memory allows
+        self._begin = 0.0  # beginning of the film on its own clock, in seconds
         self._items: Iterator[Item] = iter(())
         self._scale: str | None = None
 
     def read(self, time: float, lead_in: float = 0.3, scale: str | None = None) -> list[Frame]:
-        """The frame that is shown at a time, and before it those of a lead-in. Their images must not be changed.
+        """Returns the frames of a lead-in, and the frame at a time. Their images must not be changed.
 
         Args:
             time: seconds from the beginning of the film.
             lead_in: seconds.
-            scale: the size that frames are enlarged to; None for their own.
+            scale: size of enlarged frames; None for their own.
 
         Raises:
             InputError: the film cannot be read there.
@@ -87,7 +87,7 @@ class FrameReader:
         return [frame for frame in wanted if self._time(frame) <= time + _ROUNDING_S] or wanted[:1]
 
     def close(self) -> None:
-        """Closes the film and releases the frames; `read` opens it again."""
+        """Closes the film and releases the frames; `read` reopens it."""
         self._stack.close()
         self._frames.clear()
         self._from, self._bytes, self._items = math.inf, 0, iter(())
@@ -101,7 +101,7 @@ class FrameReader:
 
     def _seek(self, start: float, time: float) -> None:
         self.close()
-        # Whole microseconds, rounded down: the frame that begins there is among them.
+        # Rounded down to microseconds, so that a frame that begins there is included.
         start = math.floor(start * 1_000_000) / 1_000_000
         try:
             options = Options(start=start or None, scale=self._scale)
@@ -109,18 +109,18 @@ class FrameReader:
         except UsageError as error:
             if error.code.startswith("scale"):
                 raise
-            raise self._beyond(time) from None  # it names an option
+            raise self._beyond(time) from None  # its message is about a CLI option
         self._begin, self._items, self._from = float(source.info.clock_start), iter(source), start
 
     def _read_until(self, time: float, start: float) -> None:
-        """Keeps frames up to the first that is shown after a time: so it is known which is shown then. Those long
-        before `start` are released; where memory does not hold those from there on either, the lead-in is shorter."""
+        """Caches frames up to the first after a time. That one determines the frame at the time. Frames long before
+        `start` are released. If memory is too small, the lead-in is shorter."""
         while self._reached <= time + _ROUNDING_S:
             item = next(self._items, None)
             if item is None:
                 return
             if isinstance(item, Frame):
-                # A copy: a frame of a decoder keeps the memory of all its frames until it is released.
+                # A copy, because a decoder's frame keeps the memory of all its frames alive.
                 self._frames.append(replace(item, image=copy_image(item.image)))
                 self._bytes += bytes_of(item)
             while len(self._frames) > 2 and (

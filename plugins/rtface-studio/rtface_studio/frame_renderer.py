@@ -1,4 +1,4 @@
-"""Renders any frame of a film before and after, as a run with the given options makes it."""
+"""Renders any frame of a film before and after a run."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from rtface_studio.frame_reader import FrameReader
 Stamps = tuple[tuple[int, ...], ...]
 
 LEAD_IN_S, CORRECTED_LEAD_IN_S = 0.3, 0.1
-"""Seconds before the shown frame from which faces are tracked, and from which they are corrected, so that tracks,
-filters and recurrent engines settle. On 60 frames of three films, corrections differ by 0.38 of 255 levels on average
-from those after 1.5 s; so they do after 0.35 s and 0.2 s, which take a third more time."""
+"""Seconds before the shown frame from which faces are tracked, and corrected, so that tracks, filters and recurrent
+engines settle. On 60 frames of three films, corrections differ by 0.38 of 255 levels on average from those after 1.5 s.
+With 0.35 s and 0.2 s the difference is the same, but takes a third more time."""
 _JPEG_QUALITY = 90
 _ENGINES = 2
 """Engines that stay loaded; a further one replaces the first."""
@@ -51,13 +51,13 @@ class RenderedFrame:
     """One frame, before and after.
 
     Attributes:
-        time: of the frame, seconds from the beginning of the film.
+        time: seconds from the beginning of the film.
         before, after: uint8 RGB h×w×3, upright, of the same size.
-        seconds: that reading and enhancing took.
-        faces: number of faces that were found on it.
-        nose: where the nose of its largest face is, and that face's width: shares of the picture's width, height and
+        seconds: time of reading and enhancing.
+        faces: number of detected faces.
+        nose: position of the largest face's nose, and the face's width: shares of the picture's width, height and
             width; None without a face.
-        left_alone: of each face that was not corrected: why, as a run's report says it.
+        left_alone: for each uncorrected face the reason, as in a run's report.
     """
 
     time: float
@@ -71,13 +71,13 @@ class RenderedFrame:
 
 @dataclass(frozen=True, slots=True)
 class PersonOnFrame:
-    """One of several persons whom the analysis found on a frame.
+    """One of several persons on a frame.
 
     Attributes:
-        label: as the analysis has it.
-        photos: of the person's face.
-        treatment: what is done with it; None as with everybody else.
-        name: who that is of those who were learnt, by hand; empty for as recognised.
+        label: label in the analysis.
+        photos: photos of the person's face.
+        treatment: the person's treatment; None for the default.
+        name: name of a learnt person, assigned by hand; empty for the recognised one.
     """
 
     label: str
@@ -87,10 +87,10 @@ class PersonOnFrame:
 
 
 class FrameRenderer:
-    """Renders frames of one film, or a still; one at a time, safe to call from several threads.
+    """Renders frames of one film or still, one at a time; thread-safe.
 
-    The untouched frames near the last time are kept, so that another strength or engine needs no reading, and a step
-    to the next frame or the one before little.
+    The original frames near the last time are cached, so that another strength or engine needs no reading, and a step
+    to the next or previous frame needs little.
 
     Args:
         path: a film or a still.
@@ -98,7 +98,7 @@ class FrameRenderer:
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock, self._stack = path, threading.Lock(), ExitStack()
-        threads = Threads.for_film(None)  # a core is left for an encoder, which nothing needs here
+        threads = Threads.for_film(None)  # reserves a core for an encoder, which is not needed here
         self._threads = replace(threads, engines=replace(threads.engines, engine=threads.encode))
         self._reader = FrameReader(path, threads)
         self._tracker: Tracker | None = None
@@ -106,7 +106,7 @@ class FrameRenderer:
         self._closed = False
         self._last: tuple[tuple[object, ...], RenderedFrame] | None = None
         self._embed: Embedder | None = None
-        self._known: dict[tuple[tuple[Path, int], ...], list[Float32]] = {}  # by photos and the times of their change
+        self._embeddings: dict[tuple[tuple[Path, int], ...], list[Float32]] = {}  # by photos and their change times
 
     def render(
         self,
@@ -117,18 +117,17 @@ class FrameRenderer:
         *,
         corrected: bool = True,
     ) -> RenderedFrame:
-        """The frame that is shown at a time.
+        """Renders the frame at a time.
 
         Args:
             time: seconds from the beginning of the film.
-            side: longest side of the pictures in pixels, at most.
-            options: of the run.
-            persons: those on the frame, where they are treated differently; photos say which face is whose.
-            corrected: False gives the frame before in place of that after, without its faces, at a small part of the
-                cost.
+            side: maximum longer side of the pictures in pixels.
+            options: options of the run.
+            persons: persons on the frame, if they are treated differently; photos identify their faces.
+            corrected: False returns the original also as `after`, without faces, at a fraction of the cost.
 
         Raises:
-            UsageError: options do not go together, or frames cannot have that size.
+            UsageError: options are incompatible, or frames cannot have that size.
             InputError: the film cannot be read there.
             MissingComponent, EngineError: the engine cannot be used.
             Closed: after `close`.
@@ -140,8 +139,8 @@ class FrameRenderer:
                     code="film_other",
                     name=self._path.name,
                 )
-            made = tuple(stamp_of(path_of(name)) for name in learnt_persons(options.person))
-            request = time, side, options, persons, made
+            stamps = tuple(stamp_of(path_of(name)) for name in learnt_persons(options.person))
+            request = time, side, options, persons, stamps
             if self._last is not None and self._last[0] == request:
                 return self._last[1]
             began = perf_counter()
@@ -150,7 +149,7 @@ class FrameRenderer:
                 shown = self._reader.read(time, LEAD_IN_S, options.scale)[-1]
                 before = CpuDevice().view(shown).thumbnail(side)[0]
                 return RenderedFrame(shown.time, before, before, perf_counter() - began, 0)
-            runtime = self._runtime(options, made)
+            runtime = self._runtime(options, stamps)
             assert self._tracker is not None
             frames = self._reader.read(time, LEAD_IN_S, options.scale)
             shown = frames[-1]
@@ -166,7 +165,7 @@ class FrameRenderer:
                     by_person={
                         (one.name or one.label).lower(): one.treatment
                         for one in persons
-                        if one.treatment and len(persons) > 1  # else the options have it
+                        if one.treatment and len(persons) > 1  # else the options include it
                     },
                 ),
             )
@@ -179,11 +178,11 @@ class FrameRenderer:
                 begins=shown.time - CORRECTED_LEAD_IN_S,
             )
             copies = (replace(frame, image=copy_image(frame.image)) for frame in frames)
-            # Not on a thread as in a run: the enhancement waits for the faces of nearly all of these few frames.
+            # No thread as in a run, because the enhancement waits for the faces of nearly all of these few frames.
             tracked = track(split_fields(copies), self._tracker, runtime.device, stats)
-            done = steps.enhanced(tracked)
+            enhanced = steps.enhanced(tracked)
             faces, left, nose = 0, list[str](), None
-            for item in show_invented(done, options.look_name) if options.invented == "show" else done:
+            for item in show_invented(enhanced, options.look_name) if options.invented == "show" else enhanced:
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     after, faces = runtime.device.view(item).thumbnail(side)[0], len(item.faces)
                     if item.faces:
@@ -213,39 +212,39 @@ class FrameRenderer:
     def _recogniser(
         self, persons: tuple[PersonOnFrame, ...], learnt: Sequence[str], tracker: Tracker, stats: Stats
     ) -> PersonRecogniser | None:
-        """What tells the persons apart; None where none is treated differently and nothing was learnt. Those without
-        a usable photo stay unknown; in a run one who was learnt has that name, and no number."""
-        known = {name: list(read(path_of(name)).embeddings) for name in learnt}
+        """Creates the recogniser; None without learnt or differently treated persons. Persons without a usable photo
+        stay unknown. In a run a learnt person has a name, and no number."""
+        gallery = {name: list(read(path_of(name)).embeddings) for name in learnt}
         if not any(one.treatment or one.name for one in persons):
             persons = ()
-        if not (persons or known):
+        if not (persons or gallery):
             return None
         if self._embed is None:
             from rtface.persons.network import PersonNetwork  # loads OpenVINO
 
             self._embed = PersonNetwork()
-        own = [mean(found) for found in known.values()]
+        means = [mean(embeddings) for embeddings in gallery.values()]
         for one in persons:
             try:
                 key = tuple((photo, photo.stat().st_mtime_ns) for photo in one.photos)
-                if key not in self._known:
-                    self._known[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
+                if key not in self._embeddings:
+                    self._embeddings[key] = embeddings_of(one.label, one.photos, tracker, self._embed)
             except (OSError, InputError):  # an analysis is writing them
                 continue
-            if one.name or all(distance(mean(self._known[key]), other) > JOIN for other in own):
-                known[one.label] = self._known[key]
+            if one.name or all(distance(mean(self._embeddings[key]), other) > JOIN for other in means):
+                gallery[one.label] = self._embeddings[key]
         assigned = {one.label: one.name for one in persons if one.name}
-        return PersonRecogniser(self._embed, Gallery(known, several=False, assigned=assigned), stats)
+        return PersonRecogniser(self._embed, Gallery(gallery, several=False, assigned=assigned), stats)
 
-    def _runtime(self, options: Options, made: Stamps) -> Runtime:
-        """The loaded engine of these options; it and the tracker are opened where they are not yet. `made` says when
-        the files of persons were written."""
+    def _runtime(self, options: Options, stamps: Stamps) -> Runtime:
+        """Returns the engine of these options. Loads it and the tracker if needed. `stamps` identify the files of
+        learnt persons."""
         request = engine_request(options)
-        key = request, made
+        key = request, stamps
         if key in self._runtimes:
             return self._runtimes[key][0]
         stats = Stats()
-        with ExitStack() as tracker_stack, ExitStack() as engine_stack:  # where the engine cannot be used, both end
+        with ExitStack() as tracker_stack, ExitStack() as engine_stack:  # if the engine cannot be used, both close
             if self._tracker is None:
                 self._tracker, runtime = open_networks(options, self._threads, stats, tracker_stack, engine_stack)
             else:
@@ -264,18 +263,19 @@ class FrameRenderer:
 
 
 def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, int]:
-    """A frame of a film, or a still, as it is, the seconds that it is shown (0 where that is not known), and its
-    longest side in display pixels.
-
-    The picture is uint8 RGB h×w×3, upright, its longest side ≤ `side`. No engine is loaded.
+    """Reads an original frame of a film or still, without an engine.
 
     Args:
-        path: of the film or still.
+        path: path of the film or still.
         time: seconds from its beginning.
-        side: pixels.
+        side: maximum longer side in pixels.
+
+    Returns:
+        The picture, uint8 RGB h×w×3, upright; its duration in seconds (0 if unknown); the frame's longest side in
+        display pixels.
 
     Raises:
-        InputError: it cannot be read there.
+        InputError: the file cannot be read there.
     """
     reader = FrameReader(path)
     try:
@@ -287,6 +287,6 @@ def untouched_frame(path: Path, time: float, side: int) -> tuple[Bytes, float, i
 
 
 def jpeg(image: Bytes) -> bytes:
-    """JPEG of an RGB picture (uint8 h×w×3)."""
+    """Encodes an RGB picture (uint8 h×w×3) as JPEG."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return data.tobytes()

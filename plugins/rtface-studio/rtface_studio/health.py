@@ -1,4 +1,4 @@
-"""Health in the studio: the findings of ``rtface doctor``."""
+"""Route for health: the findings of ``rtface doctor``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface_studio.context import Studio
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The route ``/api/health``."""
+    """Returns the route ``/api/health``."""
     doctor = SharedResult(lambda: json_of("doctor", accept=(0, 1)))  # 1: it found faults
 
     async def health(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Live runs in the studio: devices, start and stop, settings while it runs, the preview, and presets by name."""
+"""Routes for live runs: devices, start and stop, settings, preview, and presets."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from rtface_studio.live_run import LivePlan, LiveRun, live_options, plan_live_ru
 
 _POLL_S = 0.5
 _HEAD_S = 10.0
-"""Until the run's preview answers."""
+"""Time limit for the response of the run's preview."""
 _PIECE = 32 * 1024
-"""Bytes of the preview that wait here, at most: a page that reads slowly gets fewer pictures, not older ones."""
+"""Maximum buffered bytes of the preview: a page that reads slowly gets fewer pictures, not older ones."""
 _VIEWERS_S = 1.0
-"""Between two looks whether a run has a viewer."""
+"""Interval for polling whether a run has a viewer."""
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/live``."""
+    """Returns the routes below ``/api/live``."""
     live = _Live(studio)
 
-    async def found(request: Request) -> Response:
+    async def listed(request: Request) -> Response:
         return JSONResponse(await in_thread(_devices))
 
     async def state(request: Request) -> Response:
@@ -80,7 +80,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
                 if await request.is_disconnected():
                     return Response(status_code=HTTPStatus.NO_CONTENT)
                 await asyncio.sleep(0.1)
-        except InputMissing:  # it has ended, which the page is told elsewhere
+        except InputMissing:  # it has ended; the page learns that from the state
             return Response(status_code=HTTPStatus.NO_CONTENT)
         return await _preview(port, run.authorization)
 
@@ -93,7 +93,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     return [
         Route("/api/live", state),
-        Route("/api/live/devices", found),
+        Route("/api/live/devices", listed),
         *(Route(f"/api/live/{name}", start, methods=["POST"]) for name in starts),
         *(Route(f"/api/live/{name}", change, methods=["POST"]) for name in changes),
         Route("/api/live/face", face),
@@ -119,18 +119,18 @@ class _Live:
         studio.closing.callback(self.stop)
 
     def running(self) -> LiveRun:
-        """The run; InputMissing without one."""
+        """Returns the run; raises InputMissing without one."""
         if self._run is None or not self._run.alive:
             raise InputMissing("there is no live run; start one", code="no_run")
         return self._run
 
     def state(self) -> JsonObject:
-        """The run as the page gets it, or that there is none."""
+        """Returns the state of the run, or "none", for the page."""
         now = self._run.state() if self._run is not None else {"state": "none"}
         return now | {"films_wait": self.films_wait}
 
     def start(self, body: JsonObject) -> None:
-        """Starts a run; UsageError where one runs."""
+        """Starts a run; raises UsageError if one is running."""
         plan = plan_live_run(self._studio.folders, body.get("source"), body.get("output"), body.get("settings", {}))
         with self._starting, self._lock:
             if self._run is not None and self._run.alive:
@@ -142,7 +142,7 @@ class _Live:
         start_thread("live viewers", self._hold_queue, self._run)
 
     def _hold_queue(self, run: LiveRun) -> None:
-        """Has the queue wait while a run has a viewer, until the run ends."""
+        """Pauses the queue while a run has viewers, until the run ends."""
         held = None
         try:
             store = Queue().store
@@ -166,8 +166,8 @@ class _Live:
         self.films_wait = value
 
     def restart(self, body: JsonObject) -> None:
-        """Ends the run and starts it with other settings, between the same source and output; where `stop` is called
-        meanwhile, it does not start."""
+        """Restarts the run with other settings. Source and output stay. It does not start if `stop` is called
+        meanwhile."""
         options = live_options(self._studio.folders, body.get("settings"))
         with self._starting:
             run, stops = self.running(), self._stops
@@ -187,7 +187,7 @@ class _Live:
             run.stop()
 
     def watch(self) -> None:
-        """Publishes the run's state from now on, while a page is open."""
+        """Publishes the run's state while a page is open."""
         self._studio.events.follow("live", self._changed, _POLL_S)
 
     async def _changed(self) -> JsonObject | None:
@@ -195,7 +195,7 @@ class _Live:
 
 
 def _devices() -> JsonObject:
-    """Sources and targets of runs, and the overlays that are installed, each with its options."""
+    """Lists sources and targets of runs, and installed overlays with their options."""
     return {
         "devices": [asdict(device) for device in devices()[0]],
         "overlays": [
@@ -206,7 +206,7 @@ def _devices() -> JsonObject:
 
 
 async def _preview(port: int, authorization: str) -> Response:
-    """The preview of a run's control server, passed on as it comes; UsageError where the run refuses."""
+    """Streams the preview of a run's control server; UsageError on refusal."""
     with ExitStack() as unused:
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
@@ -257,7 +257,7 @@ def _file() -> Path:
 def _presets() -> JsonObject:
     try:
         value = parse_json(read_regular(_file()))
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # what cannot be written again is no preset
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # raises if it cannot be written again
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
@@ -268,10 +268,10 @@ def _presets() -> JsonObject:
 
 
 def _keep(name: str, preset: JsonObject | None) -> None:
-    """Keeps a preset under a name, replacing one of that name; None removes it.
+    """Stores a preset under a name, or replaces it; None removes it.
 
     Raises:
-        UsageError: no usable name, or an address with a password or key in it, which is never written down.
+        UsageError: the name is unusable, or an address has a password or key, which is never stored.
     """
     if preset is not None and (not 1 <= len(name) <= 60 or not name.isprintable()):
         raise UsageError("a preset needs a name of 1 to 60 characters", code="preset_name")

@@ -1,4 +1,4 @@
-"""A live run in a separate process, driven over its control server."""
+"""Starts a live run in another process, and controls it by HTTP."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from rtface_studio.folders import AllowedFolders, check_no_playlist
 
 _SWITCHES = ("enabled", "always")
 SETTINGS = having(Trait.LIVE_PAGE)
-"""The options of a live run that the page sets."""
+"""Options of a live run that the page sets."""
 _ANSWER_S, _QUIT_S = 2.0, 10.0
 TERMINATE_S = 20.0  # a busy machine takes long to finish a recording
 
 
 @dataclass(frozen=True, slots=True)
 class LivePlan:
-    """What a live run is started with, checked.
+    """Checked arguments of a live run.
 
     Attributes:
-        source, output: with their secrets; `str()` shows them without.
-        options: those that the page set, by name.
-        words: further options, as the command line has them.
+        source, output: addresses, secrets included; `str()` hides them.
+        options: options set by the page, by name.
+        words: further options, as words of the command line.
     """
 
     source: LiveAddress
@@ -45,7 +45,7 @@ class LivePlan:
     words: tuple[str, ...] = ()
 
     def command(self) -> tuple[list[str], dict[str, str]]:
-        """The command line, and the environment variables that keep addresses out of it."""
+        """Returns the command line, and environment variables that hide addresses."""
         words, given = list(self.words), dict[str, str]()
         for name, value in self.options.items():
             flag = OPTIONS[name].flag
@@ -61,22 +61,22 @@ class LivePlan:
                 else end.name
                 if end.kind == "file"
                 else f"{end.kind}:{end.name}"
-            )  # str() leaves the kind of a device's path out
+            )  # str() omits the kind of a device's path
             if end.kind == "stream":
                 given[variable] = end.name
         return [sys.executable, "-P", "-m", "rtface", "run", TO_STDERR, *words, "--control=0", "--", *ends], given
 
 
 def plan_live_run(folders: AllowedFolders, source: object, output: object, settings: object) -> LivePlan:
-    """Checks what the page asks for.
+    """Checks the page's request.
 
     Args:
-        folders: that films and recordings have to lie in.
-        source, output: addresses as the command line takes them; no ``env:NAME`` and no ``@FILE``.
-        settings: of `SETTINGS`.
+        folders: allowed folders for films and recordings.
+        source, output: addresses as on the command line; no ``env:NAME`` and no ``@FILE``.
+        settings: values of `SETTINGS`.
 
     Raises:
-        UsageError: an address, a path or a setting that cannot be used.
+        UsageError: an address, a path or a setting cannot be used.
     """
     plan = LivePlan(_end(folders, source, "source"), _end(folders, output, "output"), live_options(folders, settings))
     check_addresses(plan.source, plan.output)
@@ -89,7 +89,7 @@ def plan_live_run(folders: AllowedFolders, source: object, output: object, setti
 
 
 def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
-    """The options that the page's settings mean; raises as `plan_live_run`."""
+    """Converts the page's settings to options; raises as `plan_live_run`."""
     if not isinstance(settings, dict):
         raise UsageError("{what} must be a JSON object", code="no_object", what="settings")
     options: dict[str, Any] = {str(key): value for key, value in settings.items() if value not in (None, "", [])}
@@ -105,7 +105,7 @@ def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
     if "person" in options:
         if not isinstance(options["person"], list):
             raise UsageError("person must be a list of texts, as NAME=PHOTO", code="person_list")
-        # The run reads the photos, so they have to lie in the folders, too.
+        # The run reads the photos, so they must lie in the folders, too.
         given = Options.of({"person": options["person"]}).person
         options["person"] = [
             f"{one.partition('=')[0]}={','.join(str(folders.path(str(photo))) for photo in photos)}" if photos else one
@@ -114,7 +114,7 @@ def live_options(folders: AllowedFolders, settings: object) -> JsonObject:
     checked = Options.of(options)
     if "stages" in options:
         options["stages"] = list(checked.stages)
-        for stage in checked.stages:  # one that is not installed, lacks what it needs, or reads a file elsewhere
+        for stage in checked.stages:  # raises if it is not installed, lacks a component, or reads a file elsewhere
             for path in file_options(stage).values():
                 folders.path(path)
             check_needed(Spec.parse(stage))
@@ -145,35 +145,35 @@ class LiveRun:
     """One live run; its process ends with `stop`, or with the studio.
 
     Attributes:
-        plan: what it was started with, and the overlays that draw now.
+        plan: its arguments, with the current overlays.
     """
 
     def __init__(self, plan: LivePlan) -> None:
         self.plan = plan
-        self._error = Message()  # the last one
+        self._error = Message()  # the last error
         self._port: int | None = None
         self._stopped = self._killed = False
-        self._status: JsonObject | None = None  # the last one
-        self._key = secrets.token_urlsafe(32)  # without it the run answers no program of this machine
+        self._status: JsonObject | None = None  # the last status
+        self._key = secrets.token_urlsafe(32)  # required from every program of this machine
         command, given = plan.command()
-        # The pipe to its stdin closes when this process dies, however it dies; the run ends then.
+        # The pipe to its stdin closes when this process ends in any way; this ends the run.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env={**os.environ, **given, "RTFACE_STUDIO_PARENT": "stdin", "RTFACE_CONTROL_KEY": self._key},
-            start_new_session=True,  # a Ctrl-C of the studio's terminal is not for it
+            start_new_session=True,  # keeps Ctrl-C of the studio's terminal away
         )
         self._reader = start_thread("live run", self._read)
 
     @property
     def alive(self) -> bool:
-        """True if its process runs."""
+        """True while its process runs."""
         return self._process.poll() is None
 
     def ends(self, seconds: float) -> bool:
-        """True if its process has ended within some seconds."""
+        """Waits up to some seconds for the process; returns whether it ended."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -182,16 +182,16 @@ class LiveRun:
 
     @property
     def authorization(self) -> str:
-        """The header of this name that its control server wants."""
+        """Authorization header for its control server."""
         return f"Bearer {self._key}"
 
     @property
     def port(self) -> int | None:
-        """Port of its control server on this machine; None before that answers, and after the end."""
+        """Port of its control server; None before its start and afterwards."""
         return self._port if self.alive else None
 
     def state(self) -> JsonObject:
-        """The run as the page gets it: "state" is starting, running, ended or failed; "status" as `/status` says."""
+        """Returns the run for the page: "state" is starting, running, ended or failed; "status" is as in `/status`."""
         code = self._process.poll()
         state = {
             "source": str(self.plan.source),
@@ -201,7 +201,7 @@ class LiveRun:
             "error": None,
         }
         if code is None:
-            self._status = self._try_request("GET", "/status") or self._status  # it may be too busy, or is ending
+            self._status = self._try_request("GET", "/status") or self._status  # it may be busy or ending
             return state | {"state": "running" if self._status else "starting", "status": self._status}
         self._reader.join(1.0)
         if self._killed:
@@ -214,14 +214,14 @@ class LiveRun:
         if code == 0 or self._stopped:
             return state | {"state": "ended"}
         died = Message("the run ended by itself (code {exit}); start it again", code="run_died", exit=code)
-        error = (code > 0 and self._error) or died  # below 0 it was killed
+        error = (code > 0 and self._error) or died  # a negative code means killed
         return state | {"state": "failed", "error": error.to_dict()}
 
     def set(self, name: object, value: object) -> JsonObject:
-        """Changes enabled, always or one of the controls; gives them all.
+        """Changes enabled, always or one of the controls; returns them all.
 
         Raises:
-            UsageError: another name, a value out of range, or no run.
+            UsageError: the name is unknown, the value is out of range, or there is no run.
         """
         if not (isinstance(value, bool) if name in _SWITCHES else name in having(Trait.CONTROL) and _is_share(value)):
             raise UsageError(
@@ -232,26 +232,26 @@ class LiveRun:
         return self._request("/set", {str(name): value})
 
     def set_overlays(self, folders: AllowedFolders, stages: object) -> list[str]:
-        """Has other overlays draw; gives them. Raises UsageError where they cannot be used, RestartNeeded where the run
-        would have to be started again for them."""
+        """Replaces the overlays, and returns them. Raises UsageError if they cannot be used, RestartNeeded if they need
+        a restart of the run."""
         options = live_options(folders, {"stages": stages})
         now = self._request("/stages", {"stages": options.get("stages", [])})["stages"]
         self.plan = replace(self.plan, options={**self.plan.options, "stages": now})
         return now
 
     def recognise(self) -> list[JsonObject]:
-        """Recognises persons from now on; gives those in view, as `/status` lists them. Raises UsageError where that
-        cannot be."""
+        """Recognises persons from now on, and returns those in view. The form is that of `/status`. Raises UsageError
+        if the run refuses."""
         return self._persons("/persons")
 
     def set_person(self, name: object, strength: object) -> list[JsonObject]:
-        """Changes how much of the strength a person gets; gives the persons in view. Raises UsageError as `set`."""
+        """Changes a person's share of the strength; returns persons in view. Raises UsageError as `set`."""
         if not isinstance(name, str) or not _is_share(strength):
             raise UsageError("a person has a name and a strength from 0 to 1", code="person_strength")
         return self._persons("/persons?" + urlencode({"name": name, "strength": float(strength)}))
 
     def face(self, name: str) -> bytes:
-        """A JPEG of a person in view; InputMissing where there is none."""
+        """Returns a JPEG of a person in view; raises InputMissing without one."""
         response = self._fetch("GET", "/person.jpeg?" + urlencode({"name": name}))
         if response is None or response[0] != HTTPStatus.OK:
             raise InputMissing("{name} is not in view", code="not_in_view", name=name[:40])
@@ -261,7 +261,7 @@ class LiveRun:
         return self._request(path)["persons"] or []
 
     def stop(self) -> None:
-        """Ends the run as `q` does, and by force where it does not end within some seconds."""
+        """Ends the run as `q` does, by force after some seconds."""
         self._stopped = True
         self._try_request("POST", "/quit")
         for end, seconds in (
@@ -283,7 +283,7 @@ class LiveRun:
             self._port = urlsplit(event["values"]["address"]).port
 
     def _request(self, path: str, body: JsonObject | None = None) -> JsonObject:
-        """The answer of the control server; UsageError where it refuses, or does not answer."""
+        """Sends a command to the control server; raises UsageError on failure."""
         if (response := self._try_request("POST", path, body)) is None:
             if self.alive and self._port is None:
                 raise UsageError(
@@ -296,14 +296,14 @@ class LiveRun:
         return response
 
     def _try_request(self, method: str, path: str, body: JsonObject | None = None) -> JsonObject | None:
-        """The JSON of the control server; None where it does not answer."""
+        """Returns JSON of the control server; None without an answer."""
         try:
             return json.loads(response[1]) if (response := self._fetch(method, path, body)) else None
         except ValueError:
             return None
 
     def _fetch(self, method: str, path: str, body: JsonObject | None = None) -> tuple[int, bytes] | None:
-        """Status and body of the control server's answer; None where it does not answer."""
+        """Returns status and body of the control server's answer, or None."""
         if (port := self.port) is None:
             return None
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)

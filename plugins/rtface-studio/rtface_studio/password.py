@@ -1,4 +1,4 @@
-"""Log-in by password, for a studio that other machines may reach: sessions, and limits on attempts."""
+"""Log-in by password for a remote studio: sessions, and limits on attempts."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable
 
 LEAST_LENGTH = 12
-"""Characters of a password, at least."""
+"""Minimum characters of a password."""
 IDLE_S = 12 * 3600.0
-"""A session ends after so long without a request and without an open page."""
+"""A session ends after this time without requests and open pages."""
 _FREE, _LONGEST_S = 3, 300.0
 
 
 class PasswordLogin:
-    """Checks a password and keeps sessions; safe to use from several threads.
+    """Checks a password and keeps sessions; thread-safe.
 
     After three wrong passwords an address waits 1, 2, 4, … 300 seconds for the next attempt.
 
     Args:
-        password: at least 12 characters; only a salted hash of it is kept.
+        password: at least 12 characters; only its salted hash is stored.
         clock: monotonic time in seconds.
     """
 
@@ -31,17 +31,17 @@ class PasswordLogin:
         self._salt = secrets.token_bytes(16)
         self._hash, self._clock = self._digest(password), clock
         self._lock, self._attempt = threading.Lock(), threading.Lock()
-        self._sessions: dict[bytes, float] = {}  # hash of the token: when it was last used
-        self._wrong: dict[str, tuple[int, float]] = {}  # by address: number, and when the next attempt is allowed
+        self._sessions: dict[bytes, float] = {}  # hash of the token → time of last use
+        self._wrong: dict[str, tuple[int, float]] = {}  # address → failed attempts, time of the next allowed one
 
     def wait_s(self, address: str) -> float:
-        """Seconds until this address may try again."""
+        """Returns the seconds until this address may try again."""
         with self._lock:
             return max(0.0, self._wrong.get(address, (0, 0.0))[1] - self._clock())
 
     def log_in(self, address: str, given: str) -> str | None:
-        """A new session's token; None for a wrong password, or where the address has to wait."""
-        with self._attempt:  # one by one: attempts at the same time would all find that none has failed yet
+        """Returns a session's token; None for a wrong password or early attempt."""
+        with self._attempt:  # one by one, because simultaneous attempts would all see no failed one
             if self.wait_s(address) > 0:
                 return None
             if hmac.compare_digest(self._digest(given), self._hash):
@@ -57,7 +57,7 @@ class PasswordLogin:
             return None
 
     def knows(self, token: str) -> bool:
-        """True if a session with this token is open; that counts as use of it."""
+        """Tests for an open session with this token, and renews it."""
         with self._lock:
             now, key = self._clock(), _key(token)
             if now - self._sessions.get(key, -math.inf) >= IDLE_S:
@@ -76,5 +76,5 @@ class PasswordLogin:
 
 
 def _key(token: str) -> bytes:
-    """Hash by which a session is found: how long that takes says nothing of the token."""
+    """Hashes a token, so that lookup times reveal nothing about it."""
     return hashlib.sha256(token.encode()).digest()

@@ -1,4 +1,4 @@
-"""Persons who were learnt, in the studio: the list, learning one with a guide before the camera, and removing."""
+"""Routes for learnt persons: list, learning with guidance at the camera, and removal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rtface_studio.folders import AllowedFolders, check_no_playlist
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/persons``."""
+    """Returns the routes below ``/api/persons``."""
     task = FilmTask(lambda state: studio.events.publish("persons", state, keep=True), asyncio.Semaphore(1))
 
     def listed() -> JsonObject:
@@ -55,7 +55,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
             try:
                 return await json_of("learn", *words, receive=receive, tidy=True)
             except RtfaceError:
-                if nothing:  # it was learnt, and is not better
+                if nothing:  # the person was learnt, but without improvement
                     raise RtfaceError(nothing[0]) from None
                 raise
 
@@ -82,11 +82,11 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def learn_words(folders: AllowedFolders, body: JsonObject) -> list[str]:
-    """Arguments of ``rtface learn`` for what the page asks.
+    """Returns arguments of ``rtface learn`` for the page's request.
 
     Raises:
-        UsageError: nobody agreed, a name or source that cannot be used, or a file outside the folders.
-        InputError: a playlist.
+        UsageError: consent is missing, the name or source cannot be used, or a file is outside the folders.
+        InputError: the source is a playlist.
     """
     name, source = body.get("name"), body.get("source")
     if body.get("agreed") is not True:

@@ -1,4 +1,4 @@
-"""The queue in the studio: items with their progress, verbs, the media of finished ones; the process that runs it."""
+"""Routes for the queue: items, progress, actions, and results; starts its runner."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from rtface_studio.frame_renderer import jpeg, untouched_frame
 
 _POLL_S = 1.0
 _START_S, _STILL_S = 3.0, 4.0
-"""Until a run has its first frame, and of a whole still, most of which its process takes to start."""
+"""Seconds until a run's first frame, and for a whole still, which is mostly the start of its process."""
 _MEASURED = 1.25
-"""Once a run has shown how fast it is, the rest may take so many times as long."""
+"""Safety factor for the remaining time, once the speed of a run is measured."""
 _DETACHED = 0x00000208  # DETACHED_PROCESS and CREATE_NEW_PROCESS_GROUP, on Windows
 _SIDE = 2160
-"""Longest side of a frame for the page, pixels, at most."""
+"""Maximum longer side of a frame for the page, pixels."""
 _VERBS: dict[str, Callable[[Queue, int], None]] = {
     "pause": Queue.pause,
     "resume": Queue.resume,
@@ -55,7 +55,7 @@ _VERBS: dict[str, Callable[[Queue, int], None]] = {
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/queue``."""
+    """Returns the routes below ``/api/queue``."""
     times, verifying = _Times(), asyncio.Semaphore(1)
 
     async def changed() -> JsonObject:
@@ -94,7 +94,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
     async def media(request: Request) -> Response:
         path = await in_thread(_file, studio, request)
         kind = mimetypes.guess_type(path.name)[0] or ""
-        # A browser shows nothing else: the name of a film may be that of a page or of a drawing with scripts.
+        # A browser may show nothing else: a file's name may make it a page or a drawing with scripts.
         shown = kind.startswith(("video/", "image/")) and "svg" not in kind
         return FileAnswer(
             path,
@@ -124,7 +124,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def verify(request: Request) -> Response:
         output, source = await in_thread(lambda: (_file(studio, request, "result"), _file(studio, request, "source")))
-        # 1: something cannot be checked, 3: something differs; both are results.
+        # 1: a check is impossible, 3: a difference; both are results.
         async with verifying:
             return JSONResponse(await json_of("verify", "--input", str(source), "--", str(output), accept=(0, 1, 3, 4)))
 
@@ -142,10 +142,9 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def ensure_runner(studio: Studio) -> bool:
-    """Starts ``rtface queue run`` where no runner is at work; it ends by itself when nothing waits any more.
+    """Starts ``rtface queue run`` unless it runs; returns whether it did.
 
-    Returns:
-        Whether one was started.
+    The runner ends by itself when no items wait.
     """
     if Queue().store.held("runner"):
         return False
@@ -157,7 +156,7 @@ def ensure_runner(studio: Studio) -> bool:
         start_new_session=True,
         creationflags=_DETACHED if os.name == "nt" else 0,
     )
-    studio.runners.append(process)  # so that its end is collected while the studio runs
+    studio.runners.append(process)  # so that the studio collects its exit
     return True
 
 
@@ -168,41 +167,43 @@ _FADING = Message(
 
 
 def estimate(source: Path, output: Path, options: Options) -> JsonObject:
-    """How many "seconds" a run takes on this machine where that does nothing else, and "most" where it goes on with
-    what it does now; how many "bytes" its output has, and the "crf" of its encoder; None for what is not known, or
-    where the run would be refused. And the "messages" that the run would warn with."""
-    found = JsonObject(seconds=None, most=None, bytes=None, crf=None, messages=[])
+    """Estimates the cost of a run on this machine.
+
+    "seconds" is for an idle machine, "most" under its current load. "bytes" is the output's size, "crf" the encoder's
+    quality. Values are None if unknown, or if the run would be refused. "messages" are the run's warnings.
+    """
+    result = JsonObject(seconds=None, most=None, bytes=None, crf=None, messages=[])
     with suppress(RtfaceError):
         run, film = plan_file(source, output, replace(options, dry_run=True))
-        found["messages"] = [Message(line).to_dict() for line in run.warnings.values()]
+        result["messages"] = [Message(line).to_dict() for line in run.warnings.values()]
         if options.colour == "restore":
-            found["messages"].append(_FADING.to_dict())
+            result["messages"].append(_FADING.to_dict())
         if isinstance(film, FilmPlan):
             alone, size = cost_of(film.info, film.streams, options)
             seconds = None if alone is None else _START_S + max(1, round(alone))
             most = None if seconds is None else seconds * slowed()
             family = FAMILIES.get(film.streams.video.encoder) if film.streams else None
             crf = (options.crf if options.crf is not None else float(family.quality)) if family and family.crf else None
-            return found | {"seconds": seconds, "most": most, "bytes": size, "crf": crf}
-    return found
+            return result | {"seconds": seconds, "most": most, "bytes": size, "crf": crf}
+    return result
 
 
 def slowed() -> float:
-    """How many times as long as alone a run may take, at most, where others go on as in the last minute."""
+    """Returns the maximum slow-down factor of a run by the current load."""
     load = os.getloadavg()[0] if sys.platform != "win32" else 0.0
     return max(1.5, 1 + load / (os.cpu_count() or 1))
 
 
 class _Times:
-    """About how long items take; found out by a thread of its own, as that opens their films."""
+    """Estimates the times of items. It runs on its own thread, because it opens their films."""
 
     def __init__(self) -> None:
-        self._whole = dict[int, float | None]()  # seconds by id; None where that is not known
+        self._whole = dict[int, float | None]()  # seconds by id; None if unknown
         self._finding: Future[None] | None = None
 
     def left(self, items: Iterable[Item]) -> JsonObject:
-        """How many "seconds" the items take that run or wait, one after the other, "most" where the machine is as busy
-        as now, and whether that is "all" of them. One that runs says by its own time left how fast all are."""
+        """Sums the "seconds" of running and waiting items. "most" is the sum under the current load, and "all" tells
+        whether all items are included. The measured speed of the running item applies to all."""
         todo = [item for item in items if item.state in ("running", "waiting", "interrupted")]
         new = [item for item in todo if item.id not in self._whole]
         if new and (self._finding is None or self._finding.done()):
@@ -224,9 +225,9 @@ class _Times:
 
 
 def seconds_of(item: Item) -> float | None:
-    """About how many seconds an item takes from its beginning; None where that is not known."""
+    """Estimates the seconds of a whole item; None if unknown."""
     source = Path(item.input)
-    with suppress(RtfaceError, OSError):  # its folder may not be read, say
+    with suppress(RtfaceError, OSError):  # such as an unreadable folder
         if is_image(source):
             return _STILL_S
         return estimate(source, Path(item.output), Options.of(item.options))["seconds"] if source.is_file() else None
@@ -246,7 +247,7 @@ def _items(studio: Studio, times: _Times) -> JsonObject:
 
 
 def _result(studio: Studio, output: str) -> dict[str, bool]:
-    """Whether the page may see a result: items of the command line may be anywhere."""
+    """Tells whether the page may show a result: CLI items may lie anywhere."""
     shown = False
     with suppress(UsageError, OSError):
         shown = studio.folders.path(output).is_file()
@@ -254,7 +255,7 @@ def _result(studio: Studio, output: str) -> dict[str, bool]:
 
 
 def _report(studio: Studio, request: Request) -> JsonObject:
-    """What the sidecar says of how the result was made; {} where there is none."""
+    """Reads the sidecar of a result; returns {} without one."""
     sidecar = _sidecar(studio, request)
     if not sidecar.is_file():
         return {}
@@ -267,8 +268,8 @@ def _report(studio: Studio, request: Request) -> JsonObject:
 
 
 def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
-    """Where a look at the result shows most, of the face that gained most, by the expected gain times its width, when
-    it is turned away least: "at_s", seconds of the input, and its "box", display pixels. None where none was noted."""
+    """Chooses the best moment to compare. It is that of the face with the largest gain times width, when it is turned
+    away least: "at_s", seconds of the input, and its "box", display pixels. None if nothing was recorded."""
     seen = [one for one in tracks if one.get("frames_corrected") and one.get("doubts")]
     best = max(seen, key=lambda one: (one["treatment"].get("gain_db") or 0.0) * one["mean_width_px"], default=None)
     doubts: list[JsonObject] = best["doubts"] if best else []
@@ -276,7 +277,7 @@ def moment_of(tracks: list[JsonObject]) -> JsonObject | None:
 
 
 def _sidecar(studio: Studio, request: Request) -> Path:
-    """Where the report of an item lies, if it has one."""
+    """Returns the path of an item's sidecar, which may not exist."""
     return studio.folders.path(str(sidecar_path(_file(studio, request, "result"))))  # it may be a link
 
 
@@ -289,7 +290,7 @@ def _file(studio: Studio, request: Request, which: str | None = None) -> Path:
 
 
 def _present(path: Path) -> Path:
-    """The path itself; InputMissing where no file is there."""
+    """Returns the path; raises InputMissing if it is no file."""
     if not path.is_file():
         raise InputMissing(
             "{name} is not there; put it back, or take the item out of the queue", code="file_gone", name=path.name

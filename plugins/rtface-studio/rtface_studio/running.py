@@ -1,4 +1,4 @@
-"""Where the studio of this user runs now, so that a second start opens it: in a file that only its user can read."""
+"""Stores the running studio's address in a file for its user only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rtface.util.paths import data_dir
 
 
 def _files() -> tuple[Path, Path]:
-    """The file with the address, and the one whose lock is held while the studio runs."""
+    """Returns the file with the address, and the running studio's lock file."""
     return data_dir() / "studio-address", data_dir() / "studio-address.lock"
 
 
 @contextmanager
 def found_at(address: str) -> Generator[None]:
-    """Lets `running_address` find this studio inside the block, unless another one can be found already."""
+    """Publishes this studio for `running_address` inside the block, unless another runs."""
     file, lock = _files()
     with ExitStack() as stack:
         try:
@@ -33,7 +33,7 @@ def found_at(address: str) -> Generator[None]:
 
 
 def running_address() -> str | None:
-    """The address of a studio of this user that runs now."""
+    """Returns the address of this user's running studio, or None."""
     file, lock = _files()
     try:
         with lock.open("r+b") as held:

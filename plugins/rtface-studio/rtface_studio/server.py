@@ -59,12 +59,12 @@ _AREAS = (
 
 @dataclass(frozen=True, slots=True)
 class RemoteAccess:
-    """What a studio needs that other machines may reach.
+    """Requirements of a studio that other machines may reach.
 
     Attributes:
-        password: for the log-in.
+        password: password of the log-in.
         certificate, key: PEM files for TLS.
-        names: host names by which it is called, lower case; all its addresses may be used, too.
+        names: allowed host names, lower case; all its addresses are allowed, too.
     """
 
     password: str
@@ -81,14 +81,14 @@ def build_app(
     secure: bool = False,
     login: PasswordLogin | None = None,
 ) -> ASGIApp:
-    """The studio as an ASGI application.
+    """Builds the studio as an ASGI application.
 
     Args:
-        studio: what the routes share.
+        studio: state that the routes share.
         token: secret of this start.
-        hosts: names by which the server may be called.
+        hosts: allowed host names of the server.
         secure: whether it is served by HTTPS.
-        login: checks passwords, in place of the token.
+        login: checks passwords instead of the token.
     """
     areas, start = _Areas(studio), secrets.token_hex(8)
 
@@ -111,11 +111,11 @@ def build_app(
 
 
 class _Areas:
-    """The routes of all areas. They are loaded on a thread with the first page: their libraries take most of the time
+    """The routes of all areas. A thread loads them with the first page, because their libraries take most of the time
     of a start, and the page's files need none of them.
 
     Args:
-        studio: what the routes share.
+        studio: state that the routes share.
     """
 
     def __init__(self, studio: Studio) -> None:
@@ -123,11 +123,11 @@ class _Areas:
         self._loaded: Future[ASGIApp] | None = None
 
     def load(self) -> Future[ASGIApp]:
-        """Begins to load, where that has not begun."""
+        """Starts loading, if not yet started."""
         with self._lock:
             if self._loaded is None:
                 self._loaded = call_in_thread("studio areas", self._routes)
-                self._studio.closing.callback(wait, [self._loaded])  # what they open is closed with the server
+                self._studio.closing.callback(wait, [self._loaded])  # closing then includes their resources
             return self._loaded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -140,8 +140,8 @@ class _Areas:
 
 
 async def _page_file(request: Request) -> Response:
-    """A file of the page. It is read here: to wait for a thread takes longer, most of all while the areas load. A
-    browser asks each time whether one has changed."""
+    """Serves a file of the page. It reads without a thread, because waiting for one takes longer, especially while the
+    areas load. A browser revalidates it each time."""
     path = _page_files().get(request.path_params.get("path", "index.html"))
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND)
@@ -152,13 +152,13 @@ async def _page_file(request: Request) -> Response:
 
 @functools.cache
 def _page_files() -> dict[str, Path]:
-    """The files that a browser may have, by name; nothing else is looked up."""
+    """Lists the files that a browser may get, by name."""
     return {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in _KINDS}
 
 
 @functools.cache
 def _texts() -> tuple[bytes, str]:
-    """The texts, and what tells them from those of another version."""
+    """Returns the texts, and a tag of their version."""
     texts = bytes(JSONResponse(catalogue()).body)
     return texts, f'"{hashlib.sha256(texts).hexdigest()[:32]}"'
 
@@ -169,15 +169,15 @@ async def _text(request: Request) -> Response:
 
 
 def _tagged(request: Request, tag: str, make: Callable[[], Response]) -> Response:
-    """An answer that a browser keeps, and asks each time whether it has changed."""
-    known = request.headers.get("if-none-match") == tag
-    response = Response(status_code=HTTPStatus.NOT_MODIFIED) if known else make()
+    """Returns a response that a browser caches and revalidates each time."""
+    cached = request.headers.get("if-none-match") == tag
+    response = Response(status_code=HTTPStatus.NOT_MODIFIED) if cached else make()
     response.headers.update({"cache-control": "no-cache", "etag": tag})
     return response
 
 
 def is_loopback(host: str) -> bool:
-    """True if only this machine reaches an address."""
+    """Tests whether only this machine reaches an address."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -187,7 +187,7 @@ def is_loopback(host: str) -> bool:
 def _check_certificate(remote: RemoteAccess) -> None:
     try:
         for path in (remote.certificate, remote.key):
-            open_regular(path).close()  # a pipe would be waited for
+            open_regular(path).close()  # a pipe would block
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(remote.certificate, remote.key)
     except (OSError, ssl.SSLError) as error:
         raise UsageError(
@@ -200,18 +200,18 @@ def _check_certificate(remote: RemoteAccess) -> None:
 
 
 class StudioServer:
-    """The studio on a socket.
+    """Serves the studio on a socket.
 
     Args:
-        studio: what the routes share; closed with the server.
-        host: address to listen at.
-        port: 0 takes a free one.
-        remote: for a `host` beyond loopback.
-        token: secret of the address; "" makes one.
+        studio: state that the routes share; closed with the server.
+        host: address to listen on.
+        port: port to listen on; 0 chooses a free one.
+        remote: required for a `host` beyond loopback.
+        token: secret of the address; "" creates one.
 
     Raises:
-        UsageError: the port is taken, the certificate or key cannot be used, or a host beyond loopback without
-            `remote`.
+        UsageError: the port is taken, the certificate or key cannot be used, or `remote` is missing for a host beyond
+            loopback.
     """
 
     def __init__(
@@ -248,8 +248,8 @@ class StudioServer:
 
     @property
     def address(self) -> str:
-        """URL of the page, by the machine's name where all its addresses are listened at; with the token, where there
-        is no password."""
+        """URL of the page, with the token unless there is a password. The host is the machine's name if the server
+        listens on all addresses."""
         name = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
         host = f"[{name}]" if ":" in name else name
         return (
@@ -264,4 +264,4 @@ class StudioServer:
         try:
             await self._server.serve_on(self._socket, stop)
         finally:
-            await in_thread(self._studio.closing.close)  # ends what handlers on threads wait for
+            await in_thread(self._studio.closing.close)  # releases handlers that wait on threads

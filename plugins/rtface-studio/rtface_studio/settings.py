@@ -1,4 +1,4 @@
-"""Settings in the studio: every option with its default, its value, and where that comes from; changes of the file."""
+"""Routes for settings: options with default, value and source; changes of the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _writing = threading.Lock()
 
 
 def routes(studio: Studio) -> list[BaseRoute]:
-    """The routes below ``/api/settings``."""
+    """Returns the routes below ``/api/settings``."""
 
     async def settings(request: Request) -> Response:
         return JSONResponse(await in_thread(all_settings))
@@ -51,8 +51,8 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
 
 def all_settings() -> JsonObject:
-    """Options, not hidden, with "name", "group", "flag", "help", "values", "default", "value", "source", "locked" and
-    "changeable"; and the path of the settings file."""
+    """Lists all options, and the path of the settings file. Rows have "name", "group", "flag", "help", "metavar",
+    "values", "default", "value", "source", "locked" and "changeable"; secrets are removed."""
     loaded = load({})
     groups = {
         name: group.__name__.removesuffix("Options").lower() for group in GROUPS for name in group.__dataclass_fields__
@@ -83,17 +83,17 @@ def all_settings() -> JsonObject:
 
 
 def settings_file() -> Path | None:
-    """The user's settings file, whether it exists or not; None where the system has no place for it."""
+    """Returns the user's settings file; None if the system has no place."""
     folder = config_dir()
     return folder / "rtface.toml" if folder else None
 
 
 def change_setting(name: str, value: object) -> None:
-    """Writes one value into the settings file, or takes it out (None); all other lines stay.
+    """Writes a value into the settings file, or removes it (None). All other lines stay.
 
     Raises:
-        UsageError: an unknown option, a value that cannot be used, alone or with the others, a secret that would be
-            lost, or a file that cannot be changed line by line.
+        UsageError: the option is unknown; the value cannot be used, alone or with the others; a secret would be lost;
+            or the file cannot be changed line by line.
         OutputError: the file cannot be written.
     """
     key, path = check_key(name, name), settings_file()
@@ -110,7 +110,7 @@ def change_setting(name: str, value: object) -> None:
         raise UsageError("{name}: give the value as text, as the command line takes it", code="as_text", name=name)
     if key == "stages" and value is not None:
         for stage in Options.of({key: value}).stages:
-            file_options(stage)  # raises for a class of a module, which every later run would import
+            file_options(stage)  # raises for a class of a module, because every later run would import it
     line = None if value is None else f"{key} = {toml_value(check(key, value, name), str(value))}"
     with _writing:
         before = dict(read_file(path)) if path.is_file() else {}
@@ -131,7 +131,7 @@ def change_setting(name: str, value: object) -> None:
                 path=path,
                 line=line or Message("no line with {key}", code="no_line", key=key),
             )
-        if usable:  # all values together, too; else the page could neither show nor take back what it wrote
+        if usable:  # checks all values together; else the page could neither show nor revert its change
             Options.of(file_values(changed, path))
         write_kept(path.resolve(), changed.encode(), private=False)  # it may be a link into another folder
 
@@ -145,16 +145,16 @@ def _usable(values: Mapping[str, object]) -> bool:
 
 
 def _reads_as(text: str, path: Path, key: str, there: bool, others: Mapping[str, object]) -> bool:
-    """True if the text of a settings file has the key, or has it not, and else exactly these values."""
+    """Tests for `key` (if `there`) and exactly `others` in a settings file."""
     try:
-        found = file_values(text, path)
+        values = file_values(text, path)
     except UsageError:
         return False
-    return (found.pop(key, None) is not None) == there and found == others
+    return (values.pop(key, None) is not None) == there and values == others
 
 
 def toml_value(value: object, text: str) -> str:
-    """A checked value in TOML; where it is no plain type, the text that it came from."""
+    """Formats a checked value in TOML; uses `text` for complex types."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -165,10 +165,10 @@ def toml_value(value: object, text: str) -> str:
 
 
 def _with_line(text: str, key: str, line: str | None) -> str:
-    """The file with the line of a key replaced, added at its end or taken out."""
+    """Replaces the line of a key, appends it, or removes it."""
     lines = text.splitlines()
-    mine = re.compile(rf"\s*[\"']?{re.escape(key).replace('_', '[-_]')}[\"']?\s*=")
-    at = next((n for n, old in enumerate(lines) if mine.match(old)), None)
+    pattern = re.compile(rf"\s*[\"']?{re.escape(key).replace('_', '[-_]')}[\"']?\s*=")
+    at = next((n for n, old in enumerate(lines) if pattern.match(old)), None)
     if at is not None:
         lines[at : at + 1] = [line] if line is not None else []
     elif line is not None:
@@ -177,7 +177,7 @@ def _with_line(text: str, key: str, line: str | None) -> str:
 
 
 def _shown(value: object, unset: str) -> str:
-    """A value as a person writes it."""
+    """Formats a value as a person writes it."""
     if value is None:
         return unset
     if isinstance(value, tuple):

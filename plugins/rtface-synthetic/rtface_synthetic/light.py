@@ -1,4 +1,4 @@
-"""The light of the scene on another skin."""
+"""Transfers the light of the scene to another skin."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 
 from rtface.frame import Bytes, Float32
 
-_SIGMA = 0.15  # of the side: light is smooth, features are not
+_SIGMA = 0.15  # share of the side: light is smooth, features are not
 _LEAST, _MOST = 0.25, 3.0
-_DARK = 6.0  # code values: where there is hardly any light its colour says nothing
-_STEP = 4  # what is smooth is worked out so much smaller
+_DARK = 6.0  # code values: the colour of very weak light is noise
+_STEP = 4  # smooth images are computed at this reduction
 
 
 def relight(skin: Bytes, scene: Bytes, mask: Float32) -> Bytes:
-    """A skin in the light, and of the complexion, of the face that it replaces.
+    """Gives a skin the light and complexion of the replaced face.
 
-    The smooth part of one image is what is left after a Gaussian within the mask; their ratio, per channel, is
-    what the other is multiplied with.
+    The skin is multiplied, per channel, by the ratio of the two images' smooth parts (a Gaussian within the mask).
 
     Args:
-        skin, scene: uint8 S×S×3, one on the other.
+        skin, scene: uint8 S×S×3, aligned with each other.
         mask: float32 S×S, 0…1, where both show a face.
     """
     size = len(skin)

@@ -1,4 +1,4 @@
-"""Whose bones: the wearer's pose and expression on a shape between the wearer's and the actor's."""
+"""Blends the wearer's face shape with the actor's; pose and expression stay."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rtface.frame import Float
 from rtface.geometry.alignment import RIGID
 from rtface_synthetic.actor import Actor
 
-_LEARN_S = 3.0  # in which the wearer's mean shape is learnt
+_LEARN_S = 3.0  # time for learning the wearer's mean shape
 
 
 class Shape:
-    """What is known of one wearer's own shape.
+    """Learns one wearer's shape, and replaces it.
 
     Args:
         amount: 0 leaves the wearer's shape, 1 makes it the actor's.
@@ -21,18 +21,18 @@ class Shape:
     def __init__(self, actor: Actor, amount: float) -> None:
         self._actor, self._amount = actor, amount
         self._mean: Float | None = None
-        self._known = 0.0
+        self._learnt_s = 0.0
 
     def __call__(self, mesh: Float, elapsed: float) -> Float:
-        """A mesh on its crop, (478, 3), in the new shape; `elapsed` seconds after the last."""
+        """Returns a mesh on its crop in the new shape, (478, 3). `elapsed` is in seconds since the last call."""
         actor = self._actor
         turn, scale, shift = _rigid(mesh[RIGID], actor.mesh[RIGID])
         straight = scale * mesh @ turn.T + shift
         if self._mean is None:
             self._mean = straight
         else:
-            self._known = min(self._known + elapsed, _LEARN_S)
-            self._mean = self._mean + min(1.0, elapsed / max(self._known, 1e-3)) * (straight - self._mean)
+            self._learnt_s = min(self._learnt_s + elapsed, _LEARN_S)
+            self._mean = self._mean + min(1.0, elapsed / max(self._learnt_s, 1e-3)) * (straight - self._mean)
         change = actor.mesh - self._mean
         for group in actor.groups:
             change[group] = change[group].mean(0)
@@ -41,7 +41,7 @@ class Shape:
 
 
 def _rigid(source: Float, target: Float) -> tuple[Float, float, Float]:
-    """Rotation, scale and shift that map (N, 3) onto (N, 3), least squares (Umeyama 1991)."""
+    """Fits rotation, scale and shift between (N, 3) points. Least squares by Umeyama 1991."""
     a, b = source.mean(0), target.mean(0)
     p, q = source - a, target - b
     u, s, v = np.linalg.svd(q.T @ p)

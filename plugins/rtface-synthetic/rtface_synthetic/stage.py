@@ -1,7 +1,6 @@
-"""``synthetic``: a face that does not exist instead of the real one, with its pose, expression and light.
+"""``synthetic``: a synthetic face with the real one's pose, expression and light.
 
-For privacy where a blur would say too little. When in doubt it blurs: a face without a mesh, from the side, or lost a
-moment ago.
+For privacy if a blur would show too little. When in doubt it blurs: a face without a mesh, from the side, or just lost.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ from rtface_synthetic.topology import INNER_LIPS, mouth
 
 _SMALL, _LARGE = 256, 512  # sides of the crop; a face wider than 160 pixels gets the large one
 _WIDE = 160.0
-_SIDE = 50.0  # degrees: seen more from the side a face is blurred
-_SIGMA = 0.22  # of the face's width, as the stage blur
-_FEATHER = 0.06  # of the crop's side
-_HOLD_S, _GROWS = 0.5, 0.5
-_SEEDS = 1000  # from one actor's seed to the next
+_SIDE = 50.0  # maximum yaw in degrees; beyond it a face is blurred
+_SIGMA = 0.22  # share of the face's width, as in the stage blur
+_FEATHER = 0.06  # share of the crop's side
+_HOLD_S, _GROWTH = 0.5, 0.5
+_SEEDS = 1000  # difference between the actors' seeds
 
 
 @dataclass(slots=True)
 class _Worn:
-    """Who wears what: the actor, the wearer's shape, and where the face was last."""
+    """An actor on a face: the wearer's shape, and the face's last place."""
 
     actor: Actor
     shape: Shape
@@ -73,7 +72,7 @@ class Synthetic:
         self._device = CpuDevice(1)
 
     def begin(self, run: Run) -> None:
-        """Makes the actors, a second each; a second call finds them there."""
+        """Creates the actors, a second each, on the first call."""
         if self._cast:
             return
         generator, tracker = Generator(self._networks), create_tracker(max_faces=1, cuts=False)
@@ -90,7 +89,7 @@ class Synthetic:
         view = self._device.view(frame)
         done: list[tuple[Bytes, Float]] = []
         chosen = self._choose(frame.faces, self._held.on(frame))
-        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # in doubt who is lost, one is covered
+        for face in chosen or self._choose(frame.faces, HeldFaces().on(frame)):  # if all held ones are lost
             worn = self._wear(face)
             elapsed, worn.seen = max(0.0, now - worn.seen), now
             worn.disc, worn.width = covering(face, 0.2), face.width
@@ -108,7 +107,7 @@ class Synthetic:
         for rgba, place in done:
             canvas.draw(Sprite(rgba), place)
         self._cover_lost(canvas, now)
-        for face in frame.unfollowed:  # one without a track may be a face that was asked for: in doubt it is covered
+        for face in frame.unfollowed:  # an untracked one may be a chosen face: covers it
             if self._choose.ids is None or face.track_id in {0, *self._choose.ids}:
                 canvas.blur(covering(face, 0.2), _SIGMA * float(max(face.box[2:] - face.box[:2])))
         return replace(canvas.frame, generated=True) if done else canvas.frame
@@ -120,14 +119,14 @@ class Synthetic:
         return self._worn[face.track_id]
 
     def _replace(self, worn: _Worn, mesh: Float, scene: Bytes, elapsed: float) -> Bytes:
-        """The actor on one face's crop, uint8 S×S×4."""
+        """Draws the actor on one face's crop, uint8 S×S×4."""
         actor, size = worn.actor, len(scene)
         to_actor = len(actor.skin.pixels) / size
         onto = worn.shape(mesh * to_actor, elapsed if elapsed < 1.0 else 0.0) / to_actor
         skin, drawn = draw(onto, size, ((actor.skin, actor.triangles),))
         mask = _mask(onto, drawn)
         lit = relight(skin, scene, mask)
-        # The wearer's own mouth, moved to where the lips are now: teeth and tongue are expression.
+        # The wearer's own mouth, moved to the new place of the lips: teeth and tongue are expression.
         inner, _ = draw(onto, size, ((Skin(scene, mesh), mouth()),))
         opening = _opening(onto, size)[..., None]
         rgb = (lit * (1.0 - opening) + inner * opening + 0.5).astype(np.uint8)
@@ -137,14 +136,14 @@ class Synthetic:
         for track, worn in list(self._worn.items()):
             age = now - worn.seen
             if not 0 <= age <= 60.0:
-                del self._worn[track]  # a face that comes back within a minute wears the same
+                del self._worn[track]  # a face that returns within a minute keeps its actor
             elif 0 < age <= _HOLD_S:
-                grown = 1.0 + _GROWS * age
+                grown = 1.0 + _GROWTH * age
                 canvas.blur(compose(worn.disc, scaling(grown, grown)), _SIGMA * worn.width)
 
 
 def _mask(onto: Float, drawn: Bytes) -> Float32:
-    """1 on the face, falling to 0 at its outline."""
+    """Returns the face's mask, 1 inside, falling to 0 at its outline."""
     size = len(drawn)
     hull: Any = cv2.convexHull(np.rint(onto[list(FACE_OVAL), :2] * 16.0).astype(np.int32))
     filled = np.zeros_like(drawn)
@@ -157,7 +156,7 @@ def _mask(onto: Float, drawn: Bytes) -> Float32:
 
 
 def _opening(onto: Float, size: int) -> Float32:
-    """1 in the mouth's opening, softly."""
+    """Returns a soft mask of the mouth's opening, 0…1."""
     out = np.zeros((size, size), np.uint8)
     corners = np.rint(onto[list(INNER_LIPS), :2] * 16.0).astype(np.int32)
     cv2.fillPoly(out, [corners], 255, shift=4)

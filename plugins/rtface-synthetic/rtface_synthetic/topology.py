@@ -1,6 +1,6 @@
-"""The face mesh as a surface: which points make a triangle, and which lie in the mouth.
+"""Triangulates the face mesh, without the mouth's opening.
 
-MediaPipe's 478 points come without triangles. They are found here (Delaunay 1934) on a face whose mouth is pulled open
+MediaPipe's 478 points come without triangles. This computes them (Delaunay 1934) on a face whose mouth is pulled open
 first, so that no triangle joins upper and lower lip.
 """
 
@@ -22,12 +22,12 @@ Triangles = NDArray[np.int32]
 UPPER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 INNER_LIPS = UPPER + LOWER[1:-1][::-1]
-"""Round the mouth's opening, in order."""
-_PULL = 0.2  # of the face's height, by which the lower lip and all below is moved down
+"""Outline of the mouth's opening, in order."""
+_PULL = 0.2  # share of the face's height by which the lower lip and all below moves down
 
 
 def triangulate(mesh: Float) -> Triangles:
-    """The triangles of a face that looks at the camera, (T, 3), without the mouth's opening.
+    """Returns the triangles of a frontal face, (T, 3), without mouth opening.
 
     Args:
         mesh: (478, 2 or more), any pixels.
@@ -41,7 +41,7 @@ def triangulate(mesh: Float) -> Triangles:
     lower[list(LOWER[1:-1])] = True
     points[lower, 1] += _PULL
     points[[78, 308], 1] += _PULL / 2
-    # cv2 takes every point once, in some order: found again by where they are. Two at one place would be one point.
+    # cv2 returns points in any order: they are matched by position. Noise keeps equal points apart.
     points += np.random.default_rng(0).normal(0, 1e-4, points.shape)
     scaled = (points * 800.0 + 100.0).astype(np.float32)
     search: Any = cv2.Subdiv2D((0, 0, 1200, 1300))
@@ -49,16 +49,16 @@ def triangulate(mesh: Float) -> Triangles:
     corners = np.asarray(search.getTriangleList(), np.float32).reshape(-1, 3, 2)
     corners = corners[((corners > 0) & (corners < 1300)).all((1, 2))]
     distance = np.abs(corners[:, :, None] - scaled[None, None]).max(3)
-    found = distance.argmin(2)
-    found = found[np.take_along_axis(distance, found[..., None], 2).max((1, 2)) < 0.5]
+    indices = distance.argmin(2)
+    indices = indices[np.take_along_axis(distance, indices[..., None], 2).max((1, 2)) < 0.5]
     inner, oval = set(INNER_LIPS), set(FACE_OVAL)
-    kept = [t for t in found.tolist() if not set(t) <= inner and not set(t) <= oval]
+    kept = [t for t in indices.tolist() if not set(t) <= inner and not set(t) <= oval]
     return np.array(kept, np.int32)
 
 
 @cache
 def mouth() -> Triangles:
-    """The triangles of the mouth's opening, (18, 3)."""
+    """Returns the triangles of the mouth's opening, (18, 3)."""
     out: list[tuple[int, int, int]] = []
     for k in range(len(UPPER) - 1):
         a, b, c, d = UPPER[k], UPPER[k + 1], LOWER[k], LOWER[k + 1]

@@ -1,4 +1,4 @@
-"""Opens pages of a live run, and the studio, in the user's browser."""
+"""Opens pages of a live run or the studio in a browser."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _START_S = 10.0
 
 
 def open_in_browser(url: str, *, wait: bool = False) -> bool:
-    """Opens a page in the user's browser; False where there is no browser with windows.
+    """Opens a page in the user's graphical browser; returns False without one.
 
     Args:
-        url: of the page.
-        wait: until the browser has been started, for who ends next.
+        url: address of the page.
+        wait: waits until the browser has started, for callers that exit next.
     """
     try:
         browser = webbrowser.get()
     except webbrowser.Error:
         return False
-    if type(browser) is webbrowser.GenericBrowser:  # a browser in the terminal would take ours, and wait
+    if type(browser) is webbrowser.GenericBrowser:  # a text browser would take over our terminal and block
         return False
     started = start_thread("browser", browser.open, url)
     if wait:

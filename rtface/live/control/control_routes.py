@@ -1,4 +1,4 @@
-"""Control of a live run by HTTP: its settings as by the keys, the status, and the preview page."""
+"""Controls a live run over HTTP: settings, status, and preview page."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _Handler = Callable[[_Values], Response]
 def control_routes(
     status: LiveStatus, persons: PersonsInView, filters: FrameFilters, *, files: bool = False
 ) -> list[BaseRoute]:
-    """Routes for a `LocalHttpServer` (docs/control.md lists the paths).
+    """Returns routes for a `LocalHttpServer` (docs/control.md lists the paths).
 
     Args:
-        status: of the run; POST requests change its controls.
-        persons: those in view.
-        filters: have the stages that draw, and the preview.
-        files: whether a request may give stages that read files.
+        status: status of the run; POST requests change its controls.
+        persons: persons in view.
+        filters: hold the active stages and the preview.
+        files: whether a request may name stages that read files.
     """
     controls = status.controls
 
@@ -92,13 +92,13 @@ def control_routes(
 
 
 def _json(value: object) -> Response:
-    """A response in JSON, ASCII only."""
+    """Returns a response in JSON, ASCII only."""
     return Response(json.dumps(value) + "\n", media_type="application/json")
 
 
 def _with_values(handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Gives `handler` the values of the query and of a JSON object in the body; commands, which may take long, are
-    done on a thread."""
+    """Wraps a handler, which gets the values of query and JSON body. POST requests, which may take long, run on a
+    thread."""
 
     async def handle(request: Request) -> Response:
         values = dict(request.query_params) | await json_body(request, BODY_BYTES)
@@ -136,7 +136,7 @@ def _name(values: _Values) -> str:
 
 
 def _new_value(name: str, now: float | bool, given: Any) -> Any:
-    """A setting's new value: a number, or a step with its sign, which stays within 0…1; a switch is also toggled."""
+    """Returns a setting's new value. `given` is a number, or a signed step within 0…1; for a switch also "toggle"."""
     text = str(given).lower()
     if isinstance(now, bool):
         return {"true": True, "false": False, "toggle": not now}.get(text, given)

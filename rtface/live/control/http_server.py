@@ -1,6 +1,6 @@
-"""The HTTP server of a live run, for programs of this machine; web pages of other sites are refused.
+"""Serves HTTP for a live run to programs of this machine.
 
-`rtface.live.control.control_routes` has what it answers.
+Refuses web pages of other sites. `rtface.live.control.control_routes` defines the routes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _CLOSE_S = 1.0
 
 
 class LocalHttpServer:
-    """HTTP server on 127.0.0.1, on a separate thread, until `close`.
+    """Runs an HTTP server on 127.0.0.1, on a separate thread, until `close`.
 
-    A request must name this machine as its host (a foreign DNS name that points here does not), and none is answered
-    that a page of another site makes in a browser.
+    A request must name this machine as its host (a foreign DNS name that points here does not). Requests that a page
+    of another site makes in a browser are refused.
 
     Args:
-        routes: of all paths; HEAD uses those of GET.
-        port: 0 takes a free one.
-        key: every request needs it, as ``Authorization: Bearer KEY``; "" lets every program of this machine in.
+        routes: routes of all paths; HEAD uses those of GET.
+        port: port to listen on; 0 chooses a free one.
+        key: required in every request as ``Authorization: Bearer KEY``; "" admits every program of this machine.
 
     Raises:
         UsageError: the port is taken.
@@ -49,17 +49,17 @@ class LocalHttpServer:
 
     @property
     def address(self) -> str:
-        """Its URL, without a slash at the end."""
+        """Its URL, without a trailing slash."""
         return f"http://{ADDRESS}:{self.server_port}"
 
     def close(self) -> None:
-        """Stops; safe to call twice. What is still being answered after a second ends with the process."""
+        """Stops the server; safe to call twice. Requests still running after a second end with the process."""
         self._stop.set()
         self._thread.join(_CLOSE_S)
 
 
 def _guarded(app: ASGIApp, key: str) -> ASGIApp:
-    """The application for requests of this machine that have the key."""
+    """Wraps `app` to admit only requests of this machine with the key."""
     added = HEADERS | {b"cache-control": b"no-store"}
     asked = "send the key of RTFACE_CONTROL_KEY, as Authorization: Bearer KEY"
 

@@ -1,4 +1,4 @@
-"""Keyboard control of a live run: enhancement on and off, strength, light, end."""
+"""Controls a live run by keyboard: enhancement on and off, strength, light, end."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if sys.platform != "win32":
 
 HELP = "keys: space on/off, + - strength, l L light down/up, a all faces, q end, ? this"
 
-# Seconds between two looks: for another key, and at whether the terminal is this process's.
+# Polling interval for keys, and for whether this process is in the terminal's foreground.
 _WAIT_S = 0.1
 
 
 class KeyBindings:
-    """The actions of the keys.
+    """Maps keys to actions.
 
     Args:
-        controls: what is changed.
-        log: is given `HELP` when it is asked for, and why a setting cannot be changed.
+        controls: settings to change.
+        log: receives `HELP` on request, and the reason why a setting cannot be changed.
 
     Attributes:
-        closed: set to read no more keys; none are read either once the run is to stop.
+        closed: set to read no more keys; reading also ends when the run stops.
     """
 
     def __init__(self, controls: LiveControls, log: Callable[[str], None]) -> None:
@@ -66,17 +66,17 @@ class KeyBindings:
 
 @contextmanager
 def read_keys(controls: LiveControls, log: Callable[[str], None], stream: TextIO | None = None) -> Generator[None]:
-    """Reads keys on a thread while the block runs; does nothing where `stream` is no terminal.
+    """Reads keys of a terminal on a thread while the block runs.
 
-    Ctrl-C and Ctrl-Z keep their meaning; a shell sets its terminal back where a process is stopped. It has its earlier
-    settings once the run is to stop, which a first signal asks for, after the block, and after an exception.
+    Ctrl-C and Ctrl-Z keep their meaning; a shell resets its terminal when a process is stopped. The terminal's settings
+    are restored when the run stops (as a first signal requests), after the block, and after an exception.
 
     Args:
-        controls: what the keys change.
+        controls: settings that the keys change.
         log: shows a line.
-        stream: None is stdin.
+        stream: where keys come from, None for stdin; without a terminal nothing is read.
     """
-    source: TextIO | None = sys.stdin if stream is None else stream  # None where a program has no console
+    source: TextIO | None = sys.stdin if stream is None else stream  # None if a program has no console
     if source is None or source.closed or not source.isatty():
         yield
         return
@@ -107,14 +107,14 @@ def read_windows(keys: KeyBindings) -> None:
 if sys.platform != "win32":
 
     def _read_terminal(keys: KeyBindings, fd: int) -> None:
-        """Reads the keys of a terminal, without Enter and echo, whenever this process is in front."""
+        """Reads a terminal's keys without Enter and echo, while in foreground."""
         saved = termios.tcgetattr(fd)
         with suppress(OSError, ValueError, termios.error):  # hung up
             while not keys.over:
                 if not _in_front(fd):
                     keys.closed.wait(_WAIT_S)
                     continue
-                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also where a shell set it back: Ctrl-Z, fg
+                if termios.tcgetattr(fd)[3] & termios.ICANON:  # also after a shell reset it: Ctrl-Z, fg
                     tty.setcbreak(fd, termios.TCSANOW)
                 if select.select([fd], [], [], _WAIT_S)[0] and _in_front(fd):
                     if not (data := os.read(fd, 256)):
@@ -125,8 +125,8 @@ if sys.platform != "win32":
                 termios.tcsetattr(fd, termios.TCSANOW, saved)
 
     def _in_front(fd: int) -> bool:
-        """True if this process is in the foreground; else SIGTTOU and SIGTTIN would stop it."""
+        """Tests for the foreground; elsewhere SIGTTOU and SIGTTIN would stop the process."""
         try:
             return os.tcgetpgrp(fd) == os.getpgrp()
-        except OSError:  # no controlling terminal: one that was handed to us
+        except OSError:  # not our controlling terminal, but a descriptor passed to us
             return True

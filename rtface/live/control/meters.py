@@ -1,4 +1,4 @@
-"""Meters of a live run over its last seconds: latency and rate, dropped frames, processor time."""
+"""Measures latency, rate, dropped frames and processor time over the last seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rtface.stats import Histogram
 
 
 class DropShares:
-    """Shares of an output's frames dropped in the last ten seconds, by cause."""
+    """Computes an output's share of dropped frames over ten seconds, by cause."""
 
     SECONDS = 10.0
 
@@ -18,20 +18,19 @@ class DropShares:
         self._seen: deque[tuple[float, int, dict[str, int]]] = deque()
 
     def update(self, now: float, frames: int, causes: dict[str, int]) -> dict[str, float]:
-        """Takes the counts at `now`; shares (0…1) of the causes that there were lately."""
+        """Takes the counts at `now`; returns the recent shares (0…1) by cause."""
         while len(self._seen) > 1 and self._seen[1][0] <= now - self.SECONDS:
             self._seen.popleft()
         if not self._seen or now - self._seen[-1][0] >= 0.5:
             self._seen.append((now, frames, dict(causes)))
-        _, taken, before = self._seen[0]
+        _, frames_before, before = self._seen[0]
         lost = {cause: n - before.get(cause, 0) for cause, n in causes.items()}
-        came = frames - taken + sum(lost.values())
-        return {cause: n / came for cause, n in lost.items() if n > 0 and came > 0}
+        total = frames - frames_before + sum(lost.values())
+        return {cause: n / total for cause, n in lost.items() if n > 0 and total > 0}
 
 
 class LatencyWindow:
-    """Durations of the last ten seconds, and how many a second there were in the last three. Safe to use from several
-    threads."""
+    """Durations of the last ten seconds, and their rate over three. Thread-safe."""
 
     SECONDS, RATE_SECONDS = 10.0, 3.0
 
@@ -40,11 +39,11 @@ class LatencyWindow:
         self._taken: deque[tuple[float, float]] = deque(maxlen=4096)
 
     def add(self, seconds: float) -> None:
-        """One duration, now."""
+        """Adds one duration, now."""
         self._taken.append((self._clock(), seconds))
 
     def histogram(self) -> Histogram:
-        """Counts of the last ten seconds."""
+        """Counts the durations of the last ten seconds."""
         oldest, merged = self._clock() - self.SECONDS, Histogram()
         for at, seconds in self._taken.copy():
             if at > oldest:
@@ -53,22 +52,22 @@ class LatencyWindow:
 
     @property
     def rate(self) -> float:
-        """How many a second lately; falls to 0 when none come."""
+        """Durations per second lately; falls to 0 when none come."""
         now = self._clock()
         times = [at for at, _ in self._taken.copy() if at >= now - self.RATE_SECONDS]
         if len(times) < 2:
             return 0.0
         n, span, quiet = len(times) - 1, times[-1] - times[0], now - times[-1]
-        # Between two of them the silence says nothing; one that lasts longer counts.
+        # The normal interval since the last one is no silence; a longer one counts.
         return n / max(1e-6, span + (quiet if quiet > 2.0 * span / n else 0.0))
 
 
 class ProcessorMeter:
-    """The share of all cores that is in use, over the last ten seconds in which it was asked for.
+    """Measures the share of all cores in use over ten seconds.
 
     Args:
-        spent: gives seconds of processor time.
-        cores: that there are.
+        spent: returns the seconds of processor time used so far.
+        cores: number of cores.
         clock: seconds.
     """
 
@@ -81,7 +80,7 @@ class ProcessorMeter:
 
     @property
     def share(self) -> float:
-        """0…1, lately."""
+        """Recent share, 0…1."""
         now = self._clock()
         if now - self._read[-1][0] >= self.APART:
             self._read.append((now, self._spent()))
@@ -91,7 +90,7 @@ class ProcessorMeter:
 
     @property
     def run_share(self) -> float:
-        """0…1, since the beginning."""
+        """Share since the beginning, 0…1."""
         return self._between(self._began, (self._clock(), self._spent()))
 
     def _between(self, first: tuple[float, float], last: tuple[float, float]) -> float:

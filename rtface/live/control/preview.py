@@ -1,4 +1,4 @@
-"""Preview in a browser: the newest frame before and after enhancement, as JPEG."""
+"""Shows the newest frame before and after enhancement in a browser."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rtface.geometry.transforms import display_size
 from rtface.util.av_gpu import software
 
 FPS, SIDE = 30.0, 640
-"""Pairs a second, and the longer side of each half in pixels, at most: every frame of a call."""
+"""Maximum pairs a second (every frame of a call), and maximum longer side of each half in pixels."""
 _QUALITY = 80
 
 
@@ -32,15 +32,14 @@ class _Viewer:
 
 
 class Preview:
-    """Pairs of the untouched and the finished frame.
+    """Publishes pairs of the original and the finished frame as JPEG.
 
-    The loop keeps a copy of the untouched frame where one is `wanted`, which is 30 times a second at most and only
-    while there are viewers, and gives both to `show`. Scaling and JPEG are done on a thread that has only ever the
-    newest pair.
+    The loop keeps a copy of the original if a frame is `wanted` (at most 30 times a second, and only with viewers), and
+    passes both to `show`. A thread scales and encodes only the newest pair.
 
     Args:
         clock: monotonic time in seconds.
-        pairs: carries the frames to that thread; a new one by default.
+        pairs: passes the frames to that thread; a new mailbox by default.
     """
 
     def __init__(
@@ -57,24 +56,24 @@ class Preview:
 
     @property
     def viewers(self) -> int:
-        """How many there are."""
+        """Number of viewers."""
         return len(self._viewers)
 
     @property
     def wanted(self) -> bool:
-        """True if there are viewers, and it is time for another frame."""
+        """True if there are viewers and another frame is due."""
         return bool(self._viewers) and self._clock() >= self._due
 
     def show(self, before: Frame, after: Frame) -> None:
-        """Takes an untouched and a finished frame, whose samples must not change any more."""
+        """Takes an original and a finished frame, both unchanged from now on."""
         if self.wanted:
             period = 1.0 / FPS
             self._due = max(self._due + period, self._clock() - period)
             self._pairs.put((before, after))
 
     async def watch(self) -> AsyncGenerator[bytes | None]:
-        """None once the viewer counts, then every pair that is the newest when it is asked for, until `close`: a JPEG,
-        before on the left, after on the right."""
+        """Yields None once the viewer counts, then the newest pairs until `close`. A pair is a JPEG, before on the
+        left, after on the right."""
         viewer = _Viewer(asyncio.get_running_loop())
         with self._lock:
             if self._closed:
@@ -104,20 +103,20 @@ class Preview:
             self._give(self._encode(before, after, SIDE))
 
     def _give(self, pair: bytes | None) -> None:
-        with self._lock:  # the loop of a viewer who is there runs
+        with self._lock:  # the event loop of a listed viewer is running
             for viewer in self._viewers:
                 viewer.newest = pair
                 viewer.loop.call_soon_threadsafe(viewer.ready.set)
 
 
 class PairEncoder:
-    """Two frames side by side as one JPEG."""
+    """Encodes two frames side by side as one JPEG."""
 
     def __init__(self) -> None:
         self._shrink, self._swscale = VideoReformatter(), Swscale()
 
     def __call__(self, before: Frame, after: Frame, side: int) -> bytes:
-        """Both frames with the longer side of each ≤ `side`; the second is scaled to the first."""
+        """Encodes both frames, each with its longer side ≤ `side`. Scales the second to the first."""
         width, height = display_size(before.image.width, before.image.height, before.display)
         scale = min(1.0, side / max(width, height))
         size = max(2, round(width * scale)), max(2, round(height * scale))
@@ -125,7 +124,7 @@ class PairEncoder:
         return simplejpeg.encode_jpeg(pair, quality=_QUALITY, colorspace="RGB", colorsubsampling="420")
 
     def _rgb(self, frame: Frame, size: tuple[int, int]) -> Bytes:
-        """A frame at a size; shrunk before its samples become RGB, which takes half the time."""
+        """Scales a frame to a size as RGB. Scaling before the conversion takes half the time."""
         small = self._shrink.reformat(software(frame.image), *size, interpolation="AREA", threads=1)
         full = frame.color.full_range or frame.color.matrix == "rgb"
         return np.asarray(

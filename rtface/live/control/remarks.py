@@ -1,6 +1,7 @@
-"""What a live run says where it changes nothing, or could show more: for the status line, pages and docks.
+"""Explains why a live run changes nothing, or could show more.
 
-Programs know a remark by its code; pages translate it, and offer what helps (docs/control.md).
+The status line, pages and docks show these remarks. Programs identify a remark by its code; pages translate it, and
+offer a remedy (docs/control.md).
 """
 
 from __future__ import annotations
@@ -16,23 +17,23 @@ from rtface.frame import Face
 from rtface.stats import Stats
 
 _DIM = 0.3
-"""Score of under-exposure from which on a picture is dim: the brightest parts of the face are below 105 of 255."""
+"""Under-exposure score of a dim picture: the brightest parts of the face are below 105 of 255."""
 _OTHERS = 0.25
-"""Share of the processor that other programs take from which on they are named."""
+"""Processor share of other programs above which the remark names them."""
 
-# Degrees beyond which a face lies turned, and the number of frames with a face that are looked at together.
+# Degrees beyond which a face lies turned, and the number of frames with a face in the window.
 _TURNED, _FRAMES = 60.0, 300
 
 Seen = tuple[Treatment, Analysis]
-"""What is decided for a face, and what was measured of it lately."""
+"""The treatment of a face, and its latest analysis."""
 
 
 def pause_of(why: str, others: float) -> Message:
-    """The remark of a run that enhances nothing.
+    """Returns the remark of a run that enhances nothing.
 
     Args:
         why: as `LiveStatus.paused`.
-        others: share of the processor that other programs take, 0…1; 0 where that is not why.
+        others: processor share of other programs, 0…1; 0 if they are not the reason.
     """
     if others >= _OTHERS:
         percent = round(100 * others)
@@ -41,37 +42,37 @@ def pause_of(why: str, others: float) -> Message:
 
 
 def remarks_of(seen: Sequence[Seen], *, always: bool, light: float) -> list[Message]:
-    """The remarks about the faces of a picture.
+    """Returns the remarks about the faces of a picture.
 
     Args:
         seen: its faces.
-        always: whether every face is corrected, whatever that gains.
-        light: how much the picture is brightened, 0…1.
+        always: whether every face is corrected, regardless of the expected gain.
+        light: amount by which the picture is brightened, 0…1.
     """
-    found: list[Message] = []
+    remarks: list[Message] = []
     if not always and seen and all(not treatment.on and treatment.reasons for treatment, _ in seen):
         reasons = [treatment.reasons[0] for treatment, _ in seen]
         why = next((reason for reason in reasons if reason != "nothing to gain"), "")
-        found.append(
+        remarks.append(
             Message("faces are left as they are: {why}", code="live_left", why=why)
             if why
             else Message("your picture is clear: nothing to gain", code="live_clear")
         )
     if not light and any(analysis.under_exposure >= _DIM for _, analysis in seen):
-        found.append(Message("the picture is dim: Light brightens it", code="live_dim"))
-    return found
+        remarks.append(Message("the picture is dim: Light brightens it", code="live_dim"))
+    return remarks
 
 
 NO_FACE = Message("no face is seen", code="live_no_face")
 
 
 class TurnedFaces:
-    """Says once that the picture may be turned: on most frames of the last ten seconds with a face the largest one lies
-    on one side, or upside down.
+    """Warns once that the picture may be turned. On most of the last frames with a face (ten seconds), the largest one
+    lies on its side or upside down.
 
     Args:
         stats: receives the warning.
-        degrees, mirror: by which frames are turned and mirrored already.
+        degrees, mirror: rotation and mirroring applied already.
     """
 
     def __init__(self, stats: Stats, degrees: int, mirror: bool) -> None:

@@ -1,4 +1,4 @@
-"""Status of a live run, for the terminal and HTTP."""
+"""Collects the status of a live run, for the terminal and HTTP."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ from rtface.util.machine import busy_seconds, cores
 
 # Share of dropped frames from which an output is reported.
 _LOSS_SHARE = 0.02
-# Share of frames that come too late to be enhanced from which enhancement counts as paused.
+# Share of frames too late for enhancement above which enhancement counts as paused.
 _PAUSE_SHARE = 0.9
-# Seconds without a face after which that is said.
+# Seconds without a face after which a remark says so.
 _NO_FACE_S = 3.0
 
 
 class LiveStatus:
-    """Rates, latency, drops and endpoint states of a live run. All its texts are without secrets.
+    """Rates, latency, drops and endpoint states of a live run. No text contains secrets.
 
     Args:
-        state: of the run; of its counters `frames_in`, `frames_out`, `dropped:…`, `passed:…` and `faults` are read, and
+        state: state of the run. Reads the counters `frames_in`, `frames_out`, `dropped:…`, `passed:…` and `faults`, and
             the stage `latency`.
-        governor: knows how faces are done now.
-        persons: those in view.
-        tracks: know what is decided for each face; None where faces are not enhanced.
-        guard: knows how many corrections it weakens now; None where there is no guard.
-        processor, machine: the processor time of the run, and of all programs; None measures it from now on.
-        clock: seconds, of the kind that `EndpointHealth.since` counts.
+        governor: provides the current quality levels.
+        persons: persons in view.
+        tracks: hold the treatment of each face; None if faces are not enhanced.
+        guard: counts the corrections that it weakens now; None without a guard.
+        processor, machine: processor time of the run, and of all programs; None measures it from now on.
+        clock: seconds, on the same clock as `EndpointHealth.since`.
 
     Attributes:
-        source, sound, sinks: each with the name that messages and metrics know it by, as ``camera:0``; `sound` is empty
-            where the sound is the source's.
+        source, sound, sinks: each with its name in messages and metrics, as ``camera:0``; `sound` is empty if the
+            source provides it.
         ends: all of them.
         window: latency of the last frames.
-        faces: on the last frame.
+        faces: number of faces on the last frame.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class LiveStatus:
         ends = state.ends
         source, *sinks = zip(ends.titles, (ends.source, *ends.sinks), strict=True)
         sound = [(ends.sound_name, ends.sound)] if ends.sound else []
-        self.ends = _told_apart([source, *sound, *sinks])
+        self.ends = _unique_names([source, *sound, *sinks])
         first = 1 + len(sound)
         self.source, self.sound, self.sinks = self.ends[0], self.ends[1:first], self.ends[first:]
         self._losses = {name: DropShares() for name, _ in self.sinks}
@@ -81,7 +81,7 @@ class LiveStatus:
         self.faces = 0
 
     def wrote(self, latency: float, tracks: Sequence[int]) -> None:
-        """Counts a frame handed to the sinks `latency` seconds after its capture, with the faces of these tracks."""
+        """Counts a frame written `latency` seconds after capture, with its tracks."""
         self.window.add(latency)
         self.faces, self._seen = len(tracks), tracks
         if tracks:
@@ -90,14 +90,14 @@ class LiveStatus:
         self._missed()
 
     def _missed(self) -> dict[str, float]:
-        """Shares of the frames of the last ten seconds that came too "late" to be enhanced, or were "unseen": there was
-        no time to look for faces on them, nor on those of the second before."""
+        """Returns the recent shares of "late" and "unseen" frames (ten seconds). A late one missed its enhancement. An
+        unseen one was not tracked, nor was any frame of the second before it."""
         counters = self.stats.counters
         counts = {"late": counters["passed:late"], "unseen": counters["frames_unseen"]}
         return self._late.update(self._clock(), counters["frames_out"] - sum(counts.values()), counts)
 
     def _lost_lately(self) -> dict[str, dict[str, float]]:
-        """Shares of dropped frames of each output."""
+        """Returns the shares of dropped frames of each output."""
         now = self._clock()
         return {name: self._losses[name].update(now, end.health.frames, end.health.causes) for name, end in self.sinks}
 
@@ -113,7 +113,7 @@ class LiveStatus:
 
     @property
     def paused(self) -> str:
-        """Why no face is enhanced though enhancement is on, "" where that is not so."""
+        """Reason why enhancement is on but enhances no face, else ""."""
         if not self.controls.enabled:
             return ""
         if not self.state.watched:
@@ -126,19 +126,19 @@ class LiveStatus:
 
     @property
     def levels(self) -> str:
-        """Names the levels of quality; "" where all faces have the full one."""
+        """Quality levels in use; "" if all faces have the full one."""
         levels = self._governor.levels
         return ", ".join(levels) if set(levels) - {FULL} else ""
 
     @property
     def remarks(self) -> list[Message]:
-        """What to say where nothing is done though enhancement is on, and what would show more."""
+        """Reasons why enhancement is on but changes nothing, and possible improvements."""
         controls, tracks = self.controls, self._tracks
         if not controls.enabled or tracks is None:
             return []
         if why := self.paused:
-            own = self.processor.share * cores() / (cpu_count() or 1)
-            return [pause_of(why, self._machine.share - own if self.state.watched else 0.0)]
+            run_share = self.processor.share * cores() / (cpu_count() or 1)
+            return [pause_of(why, self._machine.share - run_share if self.state.watched else 0.0)]
         if not self._seen:
             return [NO_FACE] if self._clock() - self._seen_at >= _NO_FACE_S else []
         analyzers = [track.analyzer for number in self._seen if (track := tracks.states.get(number))]
@@ -146,7 +146,7 @@ class LiveStatus:
         return remarks_of(seen, always=controls.always, light=controls.light)
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything, as plain dictionaries, lists, numbers and strings."""
+        """Returns the whole status as plain dictionaries, lists, numbers and strings."""
         counters, delay, recent, source = self.stats.counters, self.state.delay, self.window.histogram(), self.source[1]
         buffer = source.health.buffer
         # Seconds by which to delay the sound of another program; None before the first frame.
@@ -162,7 +162,7 @@ class LiveStatus:
             "frames_in": counters["frames_in"],
             "frames_out": counters["frames_out"],
             "damaged": counters["frames_corrupt"],
-            # The usual causes also where there were none; "sink" is of all outputs together.
+            # The usual causes are always listed; "sink" is the sum of all outputs.
             "dropped": {"late": 0, "source": 0}
             | self._counted("dropped:")
             | {"sink": counters["dropped:sink"] + sum(end.health.dropped for _, end in self.sinks)},
@@ -201,8 +201,8 @@ class LiveStatus:
         }
 
 
-def _told_apart(ends: Sequence[tuple[str, Endpoint]]) -> list[tuple[str, Endpoint]]:
-    """Numbers ends of one name, as a source and an output without secrets."""
+def _unique_names(ends: Sequence[tuple[str, Endpoint]]) -> list[tuple[str, Endpoint]]:
+    """Numbers endpoints with equal names, such as addresses without secrets."""
     shown = [redacted(name) for name, _ in ends]
     names = (f"{name} #{n + 1}" if (n := shown[:k].count(name)) else name for k, name in enumerate(shown))
     return [(name, end) for name, (_, end) in zip(names, ends, strict=True)]

@@ -1,4 +1,4 @@
-"""The status of a live run in one line, and in the text format of Prometheus."""
+"""Formats a live run's status as one line and for Prometheus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StatusScreen(LineOutput, Protocol):
 class StatusLine:
     """Shows the line: five times a second on a terminal, every 10 s elsewhere.
 
-    Call it as often as you like, also while no frames come.
+    Callers may call it more often, also while no frames come.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class StatusLine:
 
 
 def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = None) -> str:
-    """The run in one line of at most `width` characters: what is wrong first, what matters least last, where it is cut
-    if there is no room. `screen` colours it."""
+    """Formats the run as one line of at most `width` characters. Faults come first, and the least important last, where
+    the line is cut. `screen` colours it."""
     parts: list[str] = []
     for kind, text in _parts(status):
         if width < 2:
@@ -55,7 +55,7 @@ def line_of(status: LiveStatus, width: int = 79, screen: StatusScreen | None = N
 
 
 def _parts(status: LiveStatus) -> Iterator[tuple[str, str]]:
-    """The kind of each part's colour, and its text."""
+    """Yields each part as the kind of its colour, and its text."""
     shown = status.snapshot()
     for end in filter(None, (shown["source"], shown["sound"], *shown["sinks"])):
         if end["state"] != "live":
@@ -110,7 +110,7 @@ _FIGURES = {
 
 
 def metrics(status: LiveStatus) -> str:
-    """The answer to GET /metrics (docs/control.md)."""
+    """Returns the response to GET /metrics (docs/control.md)."""
     return "".join(f"rtface_{line}\n" for line in _lines(status))
 
 

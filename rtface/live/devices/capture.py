@@ -1,4 +1,4 @@
-"""Opening of cameras, each in the most suitable mode, and microphones: V4L2, ALSA, AVFoundation and DirectShow."""
+"""Opens cameras and microphones by V4L2, ALSA, AVFoundation and DirectShow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtface.live.devices.v4l2 import USUAL_RATE, USUAL_SIZE, CameraMode, choose,
 from rtface.live.messages import SourceRequest
 from rtface.live.sources.open_stream import OpenedInput
 
-# PyAV's wheel searches ALSA's configuration and plugins in the folders of its build machine.
+# PyAV's wheel searches for ALSA's configuration and plugins in the folders of its build machine.
 _ALSA = {"ALSA_CONFIG_PATH": "/usr/share/alsa/alsa.conf", "ALSA_CONFIG_DIR": "/usr/share/alsa"}
 
 
@@ -27,8 +27,8 @@ def open_camera(request: SourceRequest) -> OpenedInput:
     """Opens a camera by number, name or device file.
 
     Raises:
-        InputMissing: it is not there, or may not be opened.
-        InputError: it is in use, or gives no frames.
+        InputMissing: the camera is not there, or access is denied.
+        InputError: the camera is in use, or gives no frames.
     """
     if request.format:  # a stand-in
         container = av.open(request.name, "r", format=request.format)
@@ -40,8 +40,8 @@ def open_camera(request: SourceRequest) -> OpenedInput:
 
 
 def device_of(name: str) -> str:
-    """The device file of a Linux camera by number, file or (part of) its name; "" and "0" are the first one that is no
-    virtual camera.
+    """Returns the device file of a Linux camera. `name` is its number, file or (part of) its name; "" and "0" are the
+    first one that is no virtual camera.
 
     Raises:
         InputMissing: there is none.
@@ -66,12 +66,12 @@ def _gone(name: str) -> InputMissing:
 
 
 def _captures(device: str) -> bool:
-    """True if frames can be read from it; a camera has a second device for its metadata."""
+    """Tests whether a device gives frames; a camera's second one gives metadata."""
     try:
         with v4l2.opened(device) as file:
             return bool(formats(file))
     except PermissionError:
-        return True  # then its opening says why not
+        return True  # opening it later reports the reason
     except OSError:
         return False
 
@@ -120,7 +120,7 @@ def _open_v4l2(request: SourceRequest) -> OpenedInput:
 
 
 def _v4l2_options(mode: CameraMode | None, request: SourceRequest) -> dict[str, str]:
-    if mode is None:  # formats that are not known here; FFmpeg may know them
+    if mode is None:  # FFmpeg may support formats that are not listed here
         width, height = request.size or USUAL_SIZE
         return {"video_size": f"{width}x{height}", "framerate": str(request.fps or USUAL_RATE)}
     options = {"input_format": mode.format, "video_size": f"{mode.width}x{mode.height}"}
@@ -147,7 +147,7 @@ def _input(
 
 
 def _open_elsewhere(request: SourceRequest) -> InputContainer:
-    """Opens a camera of macOS or Windows with the first options that it accepts."""
+    """Opens a macOS or Windows camera with the first options it accepts."""
     width, height = request.size or USUAL_SIZE
     size, rate = {"video_size": f"{width}x{height}"}, {"framerate": str(float(request.fps or USUAL_RATE))}
     if sys.platform == "darwin":
@@ -173,21 +173,21 @@ def _open_elsewhere(request: SourceRequest) -> InputContainer:
 
 
 def direct_show_name(name: str, media: str, device: str) -> str:
-    """DirectShow's name of a device by number or part of its name; raises InputMissing."""
-    found = [known for known, types in ffmpeg_devices() if media in types]
+    """Finds DirectShow's device by number or part of its name; raises InputMissing."""
+    listed = [entry for entry, types in ffmpeg_devices() if media in types]
     if not name.isdigit():
-        return next((known for known in found if name.lower() in known.lower()), name)
-    if int(name) >= len(found):
+        return next((entry for entry in listed if name.lower() in entry.lower()), name)
+    if int(name) >= len(listed):
         raise _gone(f"{device} {name}")
-    return found[int(name)]
+    return listed[int(name)]
 
 
 def open_microphone(request: SourceRequest) -> OpenedInput:
-    """Opens a microphone by number, name, or as its platform writes it.
+    """Opens a microphone by number, name, or its platform's own notation.
 
     Raises:
-        InputMissing: it is not there, or may not be opened.
-        InputError: it is in use.
+        InputMissing: the microphone is not there, or access is denied.
+        InputError: the microphone is in use.
     """
     if request.format:  # a stand-in
         container = av.open(request.name, "r", format=request.format)
@@ -203,19 +203,19 @@ def open_microphone(request: SourceRequest) -> OpenedInput:
 
 
 def alsa_device(name: str, cards: str) -> str:
-    """What ALSA calls a microphone.
+    """Returns ALSA's name of a microphone.
 
     Args:
         name: "" for the default, a card's number or (part of) its name, or ALSA's own name as "plughw:1,0".
-        cards: what /proc/asound/cards says.
+        cards: content of /proc/asound/cards.
 
     Raises:
         InputMissing: no card has that number or name.
     """
     if name in ("", "default"):
         return "default"
-    found = re.findall(r"^\s*(\d+) \[(\S+)\s*\]: (.*)$", cards, re.MULTILINE)
-    for number, short, long in found:
+    entries = re.findall(r"^\s*(\d+) \[(\S+)\s*\]: (.*)$", cards, re.MULTILINE)
+    for number, short, long in entries:
         if name == number or name.lower() in f"{short} {long}".lower():
             return f"plughw:{number}"
     if ":" in name or name in ("pulse", "pipewire", "sysdefault"):
@@ -231,7 +231,7 @@ def _open_alsa(name: str) -> InputContainer:
     try:
         return _open(name, device, "alsa", {"channels": "2", "sample_rate": "48000"})
     except InputError:
-        return _open(name, device, "alsa", {"channels": "1", "sample_rate": "48000"})  # hw: converts nothing
+        return _open(name, device, "alsa", {"channels": "1", "sample_rate": "48000"})  # "hw:" devices convert nothing
 
 
 def _open(name: str, device: str, kind: str, options: dict[str, str]) -> InputContainer:

@@ -1,4 +1,4 @@
-"""List of what a live run can read and write: cameras, microphones, and the targets of sinks, those of plugins too."""
+"""Lists cameras, microphones, and the targets of sinks, including plugins' ones."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def _cameras() -> Iterator[MediaDevice]:
             offered, state, advice = None, v4l2.FORBIDDEN, v4l2.JOIN
         except OSError:
             continue
-        if offered != []:  # a webcam has a second device, for its statistics
+        if offered != []:  # a webcam has a second device, for metadata
             lines = shown(offered or ())
             yield MediaDevice("camera", f"camera:{node.name[5:]}", name, str(node), state, advice, users, lines)
 
 
 def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
-    """A line for each format: "mjpeg: 1280×720 (30 fps), 640×480 (30 fps)"."""
+    """Formats the modes, a line for each format: "mjpeg: 1280×720 (30 fps), 640×480 (30 fps)"."""
     lines: dict[str, list[str]] = {}
     for mode in offered:
         lines.setdefault(mode.format, []).append(
@@ -47,7 +47,7 @@ def shown(offered: Iterable[CameraMode]) -> tuple[str, ...]:
 
 
 def _microphones() -> Iterator[MediaDevice]:
-    """Microphones of Linux: ALSA's, by sound card and device."""
+    """Yields ALSA's microphones on Linux, by sound card and device."""
     # A line is "00-00: ALC257 Analog : ALC257 Analog : playback 1 : capture 1".
     for line in v4l2.read_text(ASOUND / "pcm").splitlines():
         parts = [part.strip() for part in line.split(":")]
@@ -58,17 +58,17 @@ def _microphones() -> Iterator[MediaDevice]:
             yield MediaDevice("microphone", f"hw:{card},{number}", name)
 
 
-def _outside() -> Iterator[MediaDevice]:
-    """Devices of Windows and macOS."""
-    found = ffmpeg_devices()
+def _other_platforms() -> Iterator[MediaDevice]:
+    """Yields the devices of Windows and macOS."""
+    entries = ffmpeg_devices()
     numbered = platform.system() == "Darwin"
-    for number, name in enumerate(name for name, types in found if "video" in types):
+    for number, name in enumerate(name for name, types in entries if "video" in types):
         yield MediaDevice("camera", f"camera:{number if numbered else name}", name)
-    yield from (MediaDevice("microphone", name, name) for name, types in found if "audio" in types)
+    yield from (MediaDevice("microphone", name, name) for name, types in entries if "audio" in types)
 
 
 def ffmpeg_devices() -> list[tuple[str, list[str]]]:
-    """Names of the devices that FFmpeg lists on Windows and macOS, each with its types of media."""
+    """Lists FFmpeg's device names on Windows and macOS, with their media types."""
     import av
     from av.error import FFmpegError
 
@@ -80,13 +80,13 @@ def ffmpeg_devices() -> list[tuple[str, list[str]]]:
 
 
 def devices() -> tuple[list[MediaDevice], list[plugins.Extension]]:
-    """All sources and targets that can be queried, and the sinks that cannot be used here. Opens devices for the query,
-    never starts one."""
+    """Lists all sources and targets, and the sinks that are unusable here. Opens devices to query them, but starts
+    none."""
     linux, unusable = platform.system() == "Linux", list[plugins.Extension]()
-    found = [*_cameras(), *_microphones()] if linux else [*_outside()]
+    listed = [*_cameras(), *_microphones()] if linux else [*_other_platforms()]
     for sink in plugins.extensions("sink"):
         targets, fault = (None, None) if sink.unusable else plugins.ask("sink", sink.name, "list")
-        found += targets or ()
+        listed += targets or ()
         if sink.unusable or fault:
             unusable.append(replace(sink, unusable=sink.unusable or fault))
-    return found, unusable
+    return listed, unusable

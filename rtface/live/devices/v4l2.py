@@ -1,4 +1,4 @@
-"""Queries of Linux video devices: what they can do, their modes, and the processes that use them."""
+"""Queries Linux video devices: capabilities, modes, and the processes that use them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEVICES, CLASS, MODULE, PROC = Path("/dev"), Path("/sys/class/video4linux"), Pat
 
 QUERYCAP = 0x80685600
 CAPTURE, OUTPUT = 1, 2
-"""Bits of what a device can do; V4L2's numbers of its two kinds of stream too."""
+"""Capability bits of a device, and V4L2's numbers of its two stream types."""
 
 ADD = "sudo usermod -aG video $USER"
 JOIN = Message("{line}, then log in again", code="repair_join", line=ADD)
@@ -31,10 +31,12 @@ FREE = Message("free", code="device_free")
 
 
 class DeviceCapability(NamedTuple):
-    """Answer of VIDIOC_QUERYCAP: the device's bus, and whether frames can be read from it and written to it.
+    """Answer of VIDIOC_QUERYCAP.
 
-    Of a loopback device, the first is True while it has a writer, and the second, with exclusive_caps=1, while it has
-    none.
+    Attributes:
+        bus: the device's bus.
+        captures: whether frames can be read; for a loopback device True while it has a writer.
+        outputs: whether frames can be written; with exclusive_caps=1 True while it has no writer.
     """
 
     bus: str
@@ -44,7 +46,7 @@ class DeviceCapability(NamedTuple):
 
 @contextlib.contextmanager
 def opened(node: Path | str) -> Generator[int]:
-    """Opens a video device for a block, without waiting for it; OSError where that fails."""
+    """Opens a video device for a block, non-blocking; raises OSError on failure."""
     assert sys.platform == "linux"
     fd = os.open(node, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -54,7 +56,7 @@ def opened(node: Path | str) -> Generator[int]:
 
 
 def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
-    """The ioctl's answer; OSError as the driver gives it."""
+    """Returns the ioctl's answer; raises the driver's OSError."""
     assert sys.platform == "linux"
     import fcntl
 
@@ -62,7 +64,7 @@ def ioctl(fd: int, request: int, data: bytes | bytearray) -> bytes:
 
 
 def read_text(path: Path, otherwise: str = "") -> str:
-    """What a file of the kernel says; `otherwise` where it cannot be read."""
+    """Reads a kernel file; returns `otherwise` if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:
@@ -70,47 +72,47 @@ def read_text(path: Path, otherwise: str = "") -> str:
 
 
 def nodes() -> list[Path]:
-    """All video devices by number; empty where there are none."""
-    found = [path for path in DEVICES.glob("video*") if re.fullmatch(r"video\d+", path.name)]
-    return sorted(found, key=lambda path: int(path.name[5:]))
+    """Lists all video devices by number."""
+    paths = [path for path in DEVICES.glob("video*") if re.fullmatch(r"video\d+", path.name)]
+    return sorted(paths, key=lambda path: int(path.name[5:]))
 
 
 def label(node: Path) -> str:
-    """The name that programs show; read without opening the device. Empty where it is not known."""
+    """Returns the name that programs show, without opening the device; "" if unknown."""
     return read_text(CLASS / node.name / "name")
 
 
 def query(node: Path) -> DeviceCapability:
-    """Capabilities of a device; OSError where it cannot be opened, or is no video device."""
+    """Queries a device; raises OSError if that is no accessible video device."""
     with opened(node) as fd:
         return capability(fd)
 
 
 def capability(fd: int) -> DeviceCapability:
-    """Capabilities of an open device; OSError where it is no video device."""
+    """Queries an open device; raises OSError if it is no video device."""
     bus, _, all_bits, bits = struct.unpack_from("=32sIII", ioctl(fd, QUERYCAP, bytes(104)), 48)
     can = bits if all_bits & 0x80000000 else all_bits
     return DeviceCapability(bus.split(b"\0")[0].decode(errors="replace"), bool(can & CAPTURE), bool(can & OUTPUT))
 
 
 def users(node: Path) -> tuple[str, ...]:
-    """Other processes that hold a device open, as "zoom (pid 8)", as far as this one may see: those of the same user,
-    all for root."""
+    """Lists other processes that hold a device open, as "zoom (pid 8)". It sees those of the same user; root sees
+    all."""
     return tuple(user for user, path in open_files() if path == str(node))
 
 
 def open_files() -> Iterator[tuple[str, str]]:
-    """Each other process that has a video device open, with the device's path."""
-    prefix, own = str(DEVICES / "video"), str(os.getpid())
+    """Yields other processes with an open video device, and the device's path."""
+    prefix, this_pid = str(DEVICES / "video"), str(os.getpid())
     for link in glob.iglob(f"{PROC}/[0-9]*/fd/*"):  # noqa: PTH207 - no Path for each of thousands
         pid = link.split("/")[-3]
         with contextlib.suppress(OSError):  # it ended
-            if pid != own and (path := os.readlink(link)).startswith(prefix):  # noqa: PTH115
+            if pid != this_pid and (path := os.readlink(link)).startswith(prefix):  # noqa: PTH115
                 yield f"{read_text(PROC / pid / 'comm', '?')} (pid {pid})", path
 
 
 def is_loopback(node: Path) -> bool:
-    """True if a device is v4l2loopback's; found out without opening it."""
+    """Tests whether a device is v4l2loopback's, without opening it."""
     with contextlib.suppress(OSError):
         target = (CLASS / node.name).resolve(strict=True)
         return "/virtual/video4linux/" in f"{target}" and (target / "max_openers").exists()
@@ -118,14 +120,14 @@ def is_loopback(node: Path) -> bool:
 
 
 def why(error: OSError) -> str:
-    """What the kernel said, in words of the field."""
+    """Describes a kernel error in a few words."""
     return {errno.ENOENT: "it is not there", errno.ENODEV: "it is gone", errno.ENXIO: "it is gone"}.get(
         error.errno or 0, error.strerror or str(error)
     )
 
 
 _ENUM_FMT, _ENUM_SIZES, _ENUM_RATES = 0xC0405602, 0xC02C564A, 0xC034564B
-# What FFmpeg's v4l2 calls the formats, the ones wanted most first: what needs no conversion, then 4:2:2, then RGB.
+# FFmpeg's v4l2 names of the formats, in order of preference: those without conversion, then 4:2:2, then RGB.
 RAW = {
     "NV12": "nv12",
     "YU12": "yuv420p",
@@ -137,7 +139,7 @@ RAW = {
     "GREY": "gray",
 }
 JPEG = {"MJPG": "mjpeg", "JPEG": "mjpeg"}
-# Sizes that are offered of a device that takes any.
+# Sizes to offer for a device that accepts any.
 _COMMON = (
     (160, 120),
     (320, 180),
@@ -152,7 +154,7 @@ _COMMON = (
     (2560, 1440),
     (3840, 2160),
 )
-# What is asked of a camera where the user asks for nothing: what calls show.
+# The default request to a camera: the mode that calls show.
 USUAL_SIZE, USUAL_RATE = (1280, 720), Fraction(30)
 
 
@@ -163,8 +165,8 @@ class CameraMode:
     Attributes:
         format: FFmpeg's name for `input_format`: a pixel format, or "mjpeg".
         width, height: in samples.
-        rate: frames a second, the highest of them; 0 where the driver does not say.
-        rates: all that it names.
+        rate: highest frames a second; 0 if the driver does not say.
+        rates: all that the driver lists.
     """
 
     format: str
@@ -174,38 +176,38 @@ class CameraMode:
     rates: tuple[Fraction, ...] = ()
 
     def nearest(self, rate: Fraction) -> Fraction:
-        """The rate to ask for: the slowest that reaches `rate`, else the highest."""
+        """Returns the slowest rate that reaches `rate`, else the highest."""
         return min((r for r in self.rates if r >= rate * Fraction(99, 100)), default=self.rate)
 
 
 def modes(fd: int) -> list[CameraMode]:
-    """All that the camera behind an open device offers in formats that can be read, in the driver's order; of sizes in
-    steps, the usual ones. Empty where it is no camera."""
-    known = RAW | JPEG
+    """Lists an open camera's modes in readable formats, in the driver's order. For sizes in steps, it lists the usual
+    ones. Empty if the device is no camera."""
+    readable = RAW | JPEG
     return [
-        CameraMode(known[code], width, height, max(rates, default=Fraction(0)), rates)
+        CameraMode(readable[code], width, height, max(rates, default=Fraction(0)), rates)
         for code in formats(fd)
-        if code in known
+        if code in readable
         for width, height in sizes(fd, code)
         for rates in [rates_of(fd, code, width, height)]
     ]
 
 
 def formats(fd: int) -> list[str]:
-    """The four letters of every pixel format that a device captures in; none of a codec, which converts frames."""
+    """Lists a capture device's pixel formats as four letters. A codec, which converts frames, has none."""
     entries = list(_each(fd, _ENUM_FMT, struct.pack("=I", CAPTURE), 64))
     captures = bool(entries) and capability(fd).captures
     return [data[44:48].decode("latin-1").rstrip() for data in entries if captures]
 
 
 def sizes(fd: int, code: str) -> list[tuple[int, int]]:
-    """Widths and heights in which a format comes."""
-    found: list[tuple[int, int]] = []
+    """Lists the widths and heights of a format."""
+    offered: list[tuple[int, int]] = []
     for data in _each(fd, _ENUM_SIZES, _code(code), 44):
         kind, *numbers = struct.unpack("=I6I", data[8:36])
         if kind != 1:
             low_w, high_w, step_w, low_h, high_h, step_h = numbers
-            found += [
+            offered += [
                 (w, h)
                 for w, h in _COMMON
                 if low_w <= w <= high_w
@@ -214,26 +216,26 @@ def sizes(fd: int, code: str) -> list[tuple[int, int]]:
                 and (h - low_h) % max(1, step_h) == 0
             ]
             break
-        found.append((numbers[0], numbers[1]))
-    return found
+        offered.append((numbers[0], numbers[1]))
+    return offered
 
 
 def rates_of(fd: int, code: str, width: int, height: int) -> tuple[Fraction, ...]:
-    """Frames a second that a format of a size comes at, fastest first; of a range its ends."""
-    found: set[Fraction] = set()
+    """Returns a mode's frame rates, fastest first; for a range its ends."""
+    rates: set[Fraction] = set()
     for data in _each(fd, _ENUM_RATES, _code(code) + struct.pack("=2I", width, height), 52):
         kind, *numbers = struct.unpack("=I6I", data[16:44])
         for above, below in ((0, 1),) if kind == 1 else ((0, 1), (2, 3)):
             if numbers[above] and numbers[below]:
-                found.add(Fraction(numbers[below], numbers[above]))
+                rates.add(Fraction(numbers[below], numbers[above]))
         if kind != 1:
             break
-    return tuple(sorted(found, reverse=True))
+    return tuple(sorted(rates, reverse=True))
 
 
 def choose(offered: Iterable[CameraMode], size: tuple[int, int] | None, rate: Fraction | None) -> CameraMode | None:
-    """The mode to ask for: near the size that was asked for, then fast enough, then raw rather than JPEG, which costs a
-    core and detail. Where no size was asked for, fast enough comes first. None where nothing is offered."""
+    """Chooses the mode to request, None if none is offered. The best is nearest in size, then fast enough, then raw
+    rather than JPEG, which costs a core and detail. Without a requested size, speed comes first."""
     width, height = size or USUAL_SIZE
     wanted = rate or USUAL_RATE
     ranks = [*RAW.values(), *JPEG.values()]
@@ -252,7 +254,7 @@ def _code(code: str) -> bytes:
 
 
 def _each(fd: int, request: int, question: bytes, size: int) -> Iterator[bytes]:
-    """Answers to index 0, 1, … until the driver has no more."""
+    """Yields the driver's answers to index 0, 1, … until the last."""
     for index in range(256):
         try:
             yield ioctl(fd, request, (struct.pack("=I", index) + question).ljust(size, b"\0"))

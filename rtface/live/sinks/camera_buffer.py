@@ -1,7 +1,7 @@
-"""Frames packed as a virtual camera takes them: I420, even sizes, BT.601 of limited range.
+"""Packs frames for a virtual camera: I420, even sizes, limited-range BT.601.
 
-A virtual camera carries no word on colour, and what reads one takes BT.601 of limited range for granted (V4L2 defines
-it so for such devices). Frames that are so already are copied sample for sample; others are converted, once.
+A virtual camera carries no colour description, and its readers assume limited-range BT.601 (V4L2 defines it for such
+devices). Frames in this form are copied sample for sample; others are converted once.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _I420 = "yuv420p"
 
 
 def even(size: float | Fraction) -> int:
-    """The nearest even number that is not smaller, 2 at least."""
+    """Rounds up to the nearest even number, at least 2."""
     return max(2, 2 * -(-round(size) // 2))
 
 
 class CameraBuffer:
-    """Buffer for one frame.
+    """A buffer for one frame.
 
     Attributes:
-        width, height: even.
+        width, height: size in samples, both even.
         data: uint8 of width · height · 3/2, the planes one after another.
     """
 
@@ -57,12 +57,12 @@ class CameraBuffer:
             plane[:] = 128
 
     def draw(self, image: av.VideoFrame, color: Color, aspect: Fraction = Fraction(1)) -> None:
-        """Writes a frame: as it is or an odd side padded by one sample, else scaled, on black.
+        """Writes a frame unchanged, padded by a sample, or scaled on black.
 
         Args:
-            image: in any format that swscale reads.
-            color: how to read it.
-            aspect: of one sample; readers know square ones only.
+            image: a frame in any format that swscale reads.
+            color: its colour.
+            aspect: aspect ratio of one sample; readers assume square ones.
         """
         image = software(image)
         if (
@@ -88,14 +88,13 @@ class CameraBuffer:
             rows, columns = source.height, source.width
             inner = plane[top // step : (top + height) // step, left // step : (left + width) // step]
             inner[:rows, :columns] = plane_rows(source)[:rows, :columns]
-            inner[:rows, columns:] = inner[:rows, columns - 1 : columns]  # of luma only: chroma is rounded up already
+            inner[:rows, columns:] = inner[:rows, columns - 1 : columns]  # only luma: chroma is rounded up already
             inner[rows:] = inner[rows - 1]
 
     def _change_matrix(self, image: av.VideoFrame, matrix: str) -> None:
-        """Converts the matrix alone. swscale goes over RGB for that: five times the time,
-        and less exact."""
+        """Converts only the matrix. swscale would convert through RGB: less exact, and five times as slow."""
         (_, yu, yv), (_, uu, uv), (_, vu, vv) = ycbcr_from_rgb("bt601") @ np.linalg.inv(ycbcr_from_rgb(matrix))
-        yu, yv = yu * 219 / 224, yv * 219 / 224  # of code values
+        yu, yv = yu * 219 / 224, yv * 219 / 224  # in code values
         luma, u, v = (
             plane_rows(plane)[:, : out.shape[1]] for plane, out in zip(image.planes, self._planes, strict=True)
         )
@@ -105,7 +104,7 @@ class CameraBuffer:
             plane[:] = cv2.addWeighted(u, a, v, b, 128 * (1 - a - b))
 
     def _fit(self, width: Fraction, height: int) -> tuple[int, int, int, int]:
-        """Left, top, width, height of a frame's place, all even."""
+        """Returns left, top, width and height of the frame's area, all even."""
         if (even(width), even(height)) == (self.width, self.height):
             return 0, 0, self.width, self.height
         scale = min(self.width / width, Fraction(self.height, height))
@@ -114,7 +113,7 @@ class CameraBuffer:
 
     def _converted(self, image: av.VideoFrame, color: Color, size: tuple[int, int] | None) -> av.VideoFrame:
         source = _SWS.get(color.matrix, Colorspace.ITU601)
-        # Changing the matrix, swscale is 4 dB off without exact rounding; elsewhere that would only cost time.
+        # Without exact rounding swscale's change of matrix is 4 dB off; elsewhere exact rounding only costs time.
         exact = 0 if source == Colorspace.ITU601 else Interpolation.ACCURATE_RND
         return self._context.reformat(
             image,

@@ -1,4 +1,4 @@
-"""Base class of the sinks that encode and write in a child process."""
+"""Base class of sinks that encode and write in a child process."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from rtface.live.messages import SinkOpened, SinkReport, WriteFrame
 from rtface.live.protocols import EndpointHealth, EndpointState, LiveSink, SoundPacket, VideoFormat
 from rtface.media.marks.provenance import Change
 
-# Seconds for the child to start, which takes long on a busy machine, and for its sink to open.
-OPENING = 30.0
-# Most bytes of frames that may wait for the child.
+# Time for the child to start, which takes long on a busy machine, and for its sink to open.
+OPENING_S = 30.0
+# Maximum bytes of frames that wait for the child.
 _MAX_WAITING_BYTES = 64 << 20
-# Seconds by which sound of the same time may come here before the first frame: a frame of it, and what rounding adds.
+# Sound of the same time may come here earlier than the first frame: by one frame of sound and a rounding error.
 _TOGETHER_S = 0.03
 
 
 class ChildSink(LiveSink):
-    """A sink that sends `WriteFrame` and `SoundPacket` to a child process, which encodes and writes them. Their times
-    are seconds of the run. The child answers with `SinkOpened` or an error, then `SinkReport`.
+    """Sends `WriteFrame` and `SoundPacket` to a child process, which encodes them. Their times are seconds of the run.
+    The child answers with `SinkOpened` or an error, then `SinkReport`.
 
     Args:
         target: the child's function.
         shown: the output's name, without secrets.
-        slots: most frames that may wait for the child.
+        slots: maximum number of frames that wait for the child.
 
     Attributes:
-        began: `Frame.time` or time of the sound with which the output begins; None before.
-        patience: seconds that a frame waits for a child that has not taken those before.
+        began: time of the output's first frame or sound; None before.
+        patience: seconds that a frame waits for a slow child.
     """
 
     patience = 0.0
@@ -55,7 +55,7 @@ class ChildSink(LiveSink):
         self._health = EndpointHealth("opening", "not opened yet")
         self.ready = False  # the child's sink is open
         self.put_at = time.monotonic()  # when the child last took a frame, or started
-        self._stuck_at: float | None = None  # since when it takes nothing
+        self._stuck_at: float | None = None  # when it stopped taking messages
         self._notes: list[str] = []
         self.encoder = ""
 
@@ -72,13 +72,13 @@ class ChildSink(LiveSink):
 
     @property
     def pid(self) -> int | None:
-        """Process ID of the child; None where there is none."""
+        """Process ID of the child; None without one."""
         child = self._child
         return None if child is None else child.pid
 
     @property
     def health(self) -> EndpointHealth:
-        """Health as of `rtface.live.protocols.LiveSink`."""
+        """Health, as in `rtface.live.protocols.LiveSink`."""
         report = self._report.after(self._before)
         causes = report.dropped + self._given_up
         counted = {"frames": report.frames, "bytes": report.bytes, "reopened": report.reopened}
@@ -86,11 +86,11 @@ class ChildSink(LiveSink):
 
     @property
     def wanted(self) -> bool:
-        """False while a server of ours has no viewer."""
+        """False while this sink is a server without viewers."""
         return self._report.viewers != 0
 
     def write(self, frame: Frame) -> None:
-        """Copies a frame for the child; drops it where the child has not taken those before in time."""
+        """Copies a frame for the child; drops it if that is late."""
         slot: int | None = None
         seconds = self._since(frame.time)
         if -_TOGETHER_S < seconds < 0:
@@ -101,7 +101,7 @@ class ChildSink(LiveSink):
                 try:
                     while (slot := ring.put(frame.image)) is None and self._may_wait(child):
                         time.sleep(0.005)
-                except UsageError:  # larger than was agreed
+                except UsageError:  # larger than the agreed size
                     slot = None
                 if slot is not None and not self._send(
                     child, WriteFrame(seconds, slot, FrameLayout.of(frame.image), Change.of(frame))
@@ -133,7 +133,7 @@ class ChildSink(LiveSink):
             self._send(child, replace(packet, time=seconds))
 
     def _since(self, at: float) -> float:
-        """Seconds since the first frame or sound."""
+        """Returns the seconds since the first frame or sound."""
         if self.began is None:
             self.began = at
         return at - self.began
@@ -142,14 +142,14 @@ class ChildSink(LiveSink):
         """Starts the child and waits until its sink is open.
 
         Raises:
-            OutputError, UsageError, MissingComponent: as the child says.
+            OutputError, UsageError, MissingComponent: the child's error, or no answer in time.
         """
         self._form = form
         self._start(job)
         try:
-            response = self._responses.get(timeout=OPENING)
+            response = self._responses.get(timeout=OPENING_S)
         except queue.Empty:
-            response = OutputError("it was not there within {seconds} s", code="sink_late", seconds=round(OPENING))
+            response = OutputError("it was not there within {seconds} s", code="sink_late", seconds=round(OPENING_S))
         if isinstance(response, SinkOpened):
             self._notes, self.encoder = list(response.notes), response.encoder
             return
@@ -160,7 +160,7 @@ class ChildSink(LiveSink):
     def _start(self, job: object) -> None:
         assert self._form is not None
         samples = self._form.width * self._form.height
-        size = samples * 8 + (1 << 20)  # of any format; what no frame reaches costs nothing
+        size = samples * 8 + (1 << 20)  # enough for any format; unused memory costs nothing
         self._responses = queue.SimpleQueue()
         ring = FrameRing(max(3, min(self._slots, _MAX_WAITING_BYTES // (2 * samples))), size)
 

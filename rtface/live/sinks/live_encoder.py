@@ -1,4 +1,4 @@
-"""The H.264 encoder of a stream: constant bit rate, I-frames by time, nothing held back."""
+"""Encodes a stream as H.264: constant bit rate, I-frames by time, no delay."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from rtface.media.cuda import driver
 from rtface.media.formats.color import ColorTags
 
 TICKS = Fraction(1, 90_000)
-"""Unit of time of what is written."""
+"""Time base of written packets."""
 I_FRAMES_S = 2.0
-"""Seconds between I-frames, as platforms ask."""
+"""Seconds between I-frames, as platforms require."""
 
-# Samples a second, and the bits a second that platforms ask for them: 360p30, 480p30, 720p30, 720p60, 1080p30, 1080p60,
+# Samples a second, and the bits a second that platforms recommend: 360p30, 480p30, 720p30, 720p60, 1080p30, 1080p60,
 # 1440p60, 2160p60 of H.264.
 _SAMPLES = (0, 6.9e6, 12.3e6, 27.6e6, 55.3e6, 62.2e6, 124.4e6, 221.2e6, 497.7e6)
 _BITS = (400e3, 1000e3, 1500e3, 3000e3, 4500e3, 4500e3, 6000e3, 12000e3, 30000e3)
-# Encoders of hardware by platform, best first.
+# Hardware encoders by platform, best first.
 _HARDWARE = {
     "darwin": ("h264_videotoolbox",),
     "win32": ("h264_nvenc", "h264_qsv", "h264_amf"),
@@ -42,12 +42,12 @@ _NO_GOP = 1_000_000  # I-frames are set by time, not by number
 
 
 def usual_bitrate(form: VideoFormat) -> int:
-    """Bits a second that streaming platforms recommend for frames like these."""
+    """Returns the bits a second that streaming platforms recommend for a format."""
     return int(round(np.interp(form.width * form.height * float(form.rate), _SAMPLES, _BITS), -4))
 
 
 def tags_for(color: Color) -> ColorTags:
-    """What an output is tagged with: limited range, and never "unspecified"."""
+    """Returns the colour tags of an output: limited range, and never "unspecified"."""
     matrix = _MATRIX.get(color.matrix, 1)
     by_matrix = matrix if matrix in (1, 6, 9) else 1
     primaries = color.primaries if color.primaries != 2 else by_matrix
@@ -56,7 +56,7 @@ def tags_for(color: Color) -> ColorTags:
 
 
 class EncoderScaler:
-    """Brings frames to an encoder's size and format, in limited range."""
+    """Converts frames to an encoder's size and format, in limited range."""
 
     def __init__(self, form: VideoFormat, pix_fmt: str) -> None:
         self.width, self.height, self.pix_fmt = form.width & ~1, form.height & ~1, pix_fmt
@@ -85,15 +85,15 @@ class EncoderScaler:
 
 
 class LiveEncoder:
-    """Encodes frames one by one; what comes out can be sent at once.
+    """Encodes frames one by one; packets can be sent at once.
 
     Attributes:
         name: FFmpeg's name of the encoder.
         bitrate: bits a second.
-        notes: what differs from what was asked for.
+        notes: differences from the request.
 
     Raises:
-        UsageError: no encoder opens like this.
+        UsageError: no encoder opens with these options.
     """
 
     def __init__(self, form: VideoFormat, wanted: EncodeOptions) -> None:
@@ -111,12 +111,12 @@ class LiveEncoder:
         self.width, self.height, self.rate = self._fit.width, self._fit.height, form.rate
 
     def encode(self, image: av.VideoFrame, seconds: float, *, key: bool) -> list[av.Packet[Any]]:
-        """The packets of a frame; mostly one, hardware may keep some back.
+        """Returns the packets of a frame, mostly one; hardware may delay some.
 
         Args:
-            image: of any size and format.
-            seconds: when it is shown; what does not rise is moved by a tick.
-            key: makes it an I-frame, as it is anyway every so many seconds.
+            image: a frame of any size and format.
+            seconds: presentation time; a time that does not rise is moved by a tick.
+            key: makes it an I-frame, in addition to one every `I_FRAMES_S`.
         """
         pts = round(seconds / TICKS)
         if self._last is not None and pts <= self._last:

@@ -1,4 +1,4 @@
-"""The sink ``null:``, which discards frames: for measurements and previews."""
+"""Implements ``null:``, which discards frames, for measurements and previews."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The virtual cameras of Windows and macOS (OBS, Unity Capture), through pyvirtualcam."""
+"""Writes to virtual cameras of Windows and macOS (OBS, Unity Capture)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtface.live.devices.listing import ffmpeg_devices
 from rtface.live.protocols import MediaDevice
 
 BACKENDS = {"Windows": {"obs": "OBS", "unitycapture": "Unity Capture"}, "Darwin": {"obs": "OBS"}}
-"""pyvirtualcam's names, and those that users know them by."""
+"""pyvirtualcam's names, and the products' names."""
 
 INSTALL = {
     "Windows": "install OBS Studio 28 or newer (or Unity Capture)",
@@ -25,7 +25,7 @@ ONE = "OBS has one virtual camera only, so one program can feed it: stop 'Start 
 
 
 def present() -> list[MediaDevice]:
-    """The virtual cameras that are installed."""
+    """Lists the installed virtual cameras."""
     names = [name for name, _ in ffmpeg_devices()]
     return [
         MediaDevice("virtual camera", f"vcam:{key}", f"{shown} ({name})")
@@ -35,7 +35,7 @@ def present() -> list[MediaDevice]:
 
 
 def why_none() -> Message | None:
-    """How to get a virtual camera, where there is none."""
+    """Explains how to install a virtual camera; None if there is one."""
     system = platform.system()
     if system not in BACKENDS:
         return Message(
@@ -49,21 +49,22 @@ def why_none() -> Message | None:
 
 
 class PyvirtualcamOutput:
-    """A virtual camera of another program.
+    """A virtual camera of another program, through pyvirtualcam.
 
     Attributes:
-        name: as programs show it.
-        width, height: of the frames that it takes.
-        notes: what a user should know, a line each.
+        name: name that programs show.
+        width, height: size of the frames that it takes.
+        notes: notes for the user, a line each.
     """
 
     def __init__(self, name: str, width: int, height: int, rate: Fraction) -> None:
-        """
+        """Opens the camera.
+
         Args:
-            name: "obs", "unitycapture", the name of a camera, or "" for the first that is available.
+            name: "obs", "unitycapture", the name of a camera, or "" for the first available one.
 
         Raises:
-            MissingComponent, OutputError: it is not available; the message says why and what to do.
+            MissingComponent, OutputError: it is not available; the message has the reason and a remedy.
         """
         system = platform.system()
         try:
@@ -101,17 +102,17 @@ class PyvirtualcamOutput:
         self.notes = [f"{self.name}: {ONE.split(':')[0]}"] if "OBS" in self.name else []
 
     def write(self, frame: Bytes) -> None:
-        """Hands over one frame; OSError when it cannot be. Never waits."""
+        """Submits one frame without waiting; raises OSError on failure."""
         try:
             self._camera.send(np.asarray(frame))
         except RuntimeError as error:
             raise OSError(str(error)) from None
 
     def watch(self, seconds: float, stop: threading.Event) -> bool | None:
-        """Waits; whether a program reads the camera is not known here."""
+        """Waits, and returns None: readers are unknown here."""
         stop.wait(seconds)
         return None
 
     def close(self) -> None:
-        """Lets it go."""
+        """Releases the camera."""
         self._camera.close()

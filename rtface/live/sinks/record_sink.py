@@ -1,4 +1,4 @@
-"""The sink of a recording: ``--also FILE``, or a live INPUT and a file as OUTPUT."""
+"""Records to a file: ``--also FILE``, or a live INPUT with a file as OUTPUT."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from rtface.media.write.stream_plan import FORMATS
 
 # Frames that may wait to be encoded.
 _SLOTS = 16
-# A recording has no other chance to be whole; its file is closed in this time or kept as a part.
+# Longest time for completing the file; after it the recording is kept as a part.
 CLOSING_S = 9.5
-# Seconds that frames wait for the encoder where none may be dropped.
+# Seconds that frames wait for the encoder if none may be dropped.
 _PATIENCE_S = 5.0
 SETTLING_S = 5.0
-"""Most seconds until what a killed child left has its name: milliseconds, unless the machine is busy."""
+"""Longest wait until the file of a killed child is renamed: milliseconds, unless the machine is busy."""
 
 
 class RecordSink(ChildSink):
-    """Records into a file that gets its name when it is complete; until then a hidden file in the same folder can be
-    played at any time. A full disk ends the recording and nothing else.
+    """Records into a file that gets its name when it is complete.
+
+    Until then a hidden file in the same folder is playable at any time. A full disk ends only the recording.
 
     Args:
-        endpoint: the file, Matroska, MP4 or what else its extension says.
-        options: of the run.
+        endpoint: the file: Matroska, MP4 or another format by its extension.
+        options: options of the run.
         metadata: tags of the film.
         whole: whether frames wait for the encoder.
 
     Raises:
-        OutputError, UsageError: nothing can be written there under that name.
+        OutputError, UsageError: a file with that name cannot be written.
 
     Attributes:
-        recorded: how the recording ended; None while it lasts.
+        recorded: the result of the recording; None while it lasts.
     """
 
     def __init__(
@@ -52,13 +53,13 @@ class RecordSink(ChildSink):
         self.patience = _PATIENCE_S if whole else 0.0
         super().__init__("rtface.live.sinks.record_worker:record", path, _SLOTS)
         suffix = Path(path).suffix.lower()
-        known = [name for name in FORMATS if name not in (".webm", ".mxf")]
-        if suffix not in known:
+        suffixes = [name for name in FORMATS if name not in (".webm", ".mxf")]
+        if suffix not in suffixes:
             raise UsageError(
                 "{path}: a live run is recorded as {known}; .mkv is the safest",
                 code="record_kind",
                 path=path,
-                known=", ".join(known),
+                known=", ".join(suffixes),
             )
         self._format = FORMATS[suffix]
         self._target_file = check_target(path, inputs=[], overwrite=options.overwrite)
@@ -66,15 +67,15 @@ class RecordSink(ChildSink):
         self._work = work_name(self.path)
         self._options, self._metadata = options, metadata
         self.recorded: RecordingEnded | None = None
-        self._settled = threading.Event()  # the child has ended, and what it left has its name
+        self._settled = threading.Event()  # the child has ended, and its file is renamed
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens as `rtface.live.protocols.LiveSink`."""
+        """Starts the child; as in `rtface.live.protocols.LiveSink`."""
         job = RecordJob(self._work, self._target_file, self._format, form, sound, self._options, self._metadata)
         self._open(form, job)
 
     def close(self) -> None:
-        """Completes the file and gives it its name; safe to call twice."""
+        """Completes and renames the file; safe to call twice."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -98,7 +99,7 @@ class RecordSink(ChildSink):
         self._settled.set()
 
     def _note(self, ended: RecordingEnded) -> None:
-        """Keeps how the recording ended; a note says what is left of one that is not whole."""
+        """Stores the result; a note names the remains of an incomplete recording."""
         if ended.why:
             where = Message("; what was done is in {path}", code="done_is_in", path=ended.path)
             ended = replace(ended, why=Message(ended.why) + (where if ended.path else "; nothing was left"))
@@ -111,7 +112,7 @@ class RecordSink(ChildSink):
             self._state("closed", recorded.why or f"recorded to {self._shown}")
 
     def _kept(self) -> str | None:
-        """Gives the working file of a child that was killed the name of a part."""
+        """Renames the working file of a killed child as a part."""
         if not self._work.exists():
             return None
         try:

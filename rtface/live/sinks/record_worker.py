@@ -1,4 +1,4 @@
-"""Child process of a recording: encodes for quality and writes the file."""
+"""Encodes a recording in a child process, and writes its file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rtface.media.write.stream_plan import supported_encoders
 from rtface.redaction import redacted
 
 _STATUS_S = 0.25
-_GRACE_S = 20.0  # more than `RecordSink` waits, which ends this process then
+_GRACE_S = 20.0  # longer than `RecordSink` waits before it ends this process
 _PIECE = {"max_interleave_delta": "1000000"}
 _FRAGMENTS = {
     "movflags": "hybrid_fragmented+delay_moov+use_metadata_tags",
@@ -43,7 +43,7 @@ _OPTIONS = {"mp4": _FRAGMENTS, "mov": _FRAGMENTS, "matroska": _CLUSTERS}
 
 
 class Recording:
-    """A recording that is being written. Methods raise OSError or av.FFmpegError where the file cannot be written.
+    """Writes a recording. Methods raise OSError or av.FFmpegError if the file cannot be written.
 
     Attributes:
         encoder: FFmpeg's name of the encoder.
@@ -52,8 +52,8 @@ class Recording:
         changed: which of them were changed.
 
     Raises:
-        UsageError: the encoder does not open like this.
-        OSError: the file cannot be made.
+        UsageError: the encoder does not open with these options.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, job: RecordJob) -> None:
@@ -80,7 +80,7 @@ class Recording:
         self._sound = SoundTrack(self._container, job.sound) if job.sound is not None else None
 
     def write_frame(self, image: av.VideoFrame, seconds: float, change: Change = Change.NOTHING) -> None:
-        """Writes the next frame, on which this was changed."""
+        """Writes the next frame, and notes its changes."""
         self.changed.change |= change
         self.changed.extend(1, [(0, None)] if change else ())
         image = self._fit(image)
@@ -93,12 +93,12 @@ class Recording:
             self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes the next packet of AAC; the film begins with its first frame."""
+        """Writes the next packet of AAC; drops sound before the first frame."""
         if self._sound is not None and self.frames:
             self._sound.write(sound, self._rising(1, seconds))
 
     def finish(self) -> None:
-        """Completes the file and gives it its name."""
+        """Completes and renames the file."""
         for packet in self._video.encode(None):
             self._container.mux_one(packet)
         self._container.close()
@@ -107,11 +107,11 @@ class Recording:
             if job.container in ("mp4", "mov"):
                 reach_last_frame(file)
             self._mark(file)
-        # The parent waits for a second only: the disk is waited for where an older file would be lost without.
+        # Syncing to disk takes time, so only if an older file would be lost without it.
         self.file.publish(sync=job.target.path.exists())
 
     def give_up(self) -> str | None:
-        """Closes the file early and leaves the part that plays; its path, or None."""
+        """Closes the file early and returns the playable part's path, or None."""
         self.file.seal()  # keeps PyAV from writing the trailer
         with suppress(OSError, av.FFmpegError, ValueError):
             self._container.close()
@@ -127,7 +127,7 @@ class Recording:
         return str(self.file.path)
 
     def _mark(self, file: BinaryIO) -> None:
-        """Puts what turned out to be true in the place of what the header says, and the XMP behind the film."""
+        """Replaces the header's tags by the actual ones, and appends the XMP."""
         job = self._job
         if not job.metadata:
             return
@@ -156,7 +156,7 @@ def _plan(job: RecordJob) -> VideoPlan:
     set_quality(
         plan, options.crf, options.preset or ("veryfast" if name.startswith(("libx26", "h264_", "hevc_")) else None)
     )
-    if name == "libx264":  # what is held back is lost when the process is killed
+    if name == "libx264":  # delayed frames are lost when the process is killed
         plan.options |= {"bf": "0", "rc-lookahead": "10"}
     if job.container in ("mp4", "mov") and name in ("libx265", "hevc_nvenc"):
         plan.tag = "hvc1"
@@ -169,7 +169,7 @@ def _plan(job: RecordJob) -> VideoPlan:
 
 
 def record(parent: ParentProcess, job: RecordJob) -> None:
-    """What the child of a `rtface.live.sinks.record_sink.RecordSink` runs until its parent asks it to end."""
+    """Records as the child of a `RecordSink` until its parent ends it."""
     parent.grace = _GRACE_S
     try:
         recording = Recording(job)
@@ -216,7 +216,7 @@ def _take(parent: ParentProcess, recording: Recording) -> None:
 
 
 def _failure(recording: Recording, error: Exception) -> str:
-    """Why a recording ends before its time."""
+    """Explains why a recording ends early."""
     cause = recording.file.fault or error
     spent = full(cause)
     if spent is not None:

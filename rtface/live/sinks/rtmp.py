@@ -1,4 +1,4 @@
-"""Publishing to an RTMP server by FFmpeg's own client, which writes in a thread and is left alone where it hangs."""
+"""Publishes to an RTMP server with FFmpeg's client, on a thread."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, SendQueue, reaso
 from rtface.redaction import keep_secret, redacted
 
 SILENT_S = 5.0
-"""Seconds for each answer of the server, and for which it may take nothing."""
-# What FFmpeg says where its error does not tell what is wrong.
-_SAID = {
+"""Time limit for each answer of the server, and for it to take data."""
+# Causes by words of FFmpeg's log, for errors that do not name them.
+_LOG_CAUSES = {
     "resolve hostname": "the host is not known",
     "owner does not match": "its certificate is for another host",
     "certificate": "its certificate is not trusted",
     "tls:": "no TLS with it",
     "handshake": "it closed the connection; is it an RTMP server?",
 }
-# Bytes that are given on at once.
-_PIECE = 8 << 10
+_CHUNK_BYTES = 8 << 10
 
 
 def checked_url(url: str) -> str:
-    """An RTMP URL as FFmpeg takes it; UsageError where it names no application or stream."""
+    """Returns an RTMP URL for FFmpeg; raises UsageError without application or stream."""
     keep_secret(url)  # servers repeat it
     parts = urlsplit(url)
     try:
@@ -58,14 +57,14 @@ def checked_url(url: str) -> str:
 
 
 class RtmpLink(SendQueue):
-    """A stream that an RTMP server has agreed to take, published to until it is lost or closed.
+    """Publishes a stream to an RTMP server until lost or closed.
 
-    FFmpeg's "fifo" connects and writes in its own thread, without Python's lock, and gives the protocol its
-    options, which PyAV does not.
+    FFmpeg's "fifo" connects and writes in its own thread, without Python's lock, and passes the protocol its options,
+    which PyAV does not. A thread that hangs is abandoned.
 
     Args:
-        url: of `checked_url`.
-        bitrate: bits a second; the kernel holds half a second of them.
+        url: result of `checked_url`.
+        bitrate: bits a second; the kernel buffers half a second of them.
 
     Raises:
         ConnectionLost: the server is not there, does not answer, or refuses.
@@ -93,13 +92,13 @@ class RtmpLink(SendQueue):
         self._lost = threading.Event()
         self._ending = False
         self._why = ""
-        with av.logging.Capture(local=False) as said:
+        with av.logging.Capture(local=False) as lines:
             av.logging.set_level(av.logging.ERROR)
             try:
                 self._write(b"")
-                self._write(b"")  # waits until FFmpeg took the first: once the server had agreed
+                self._write(b"")  # waits until FFmpeg took the first, after the server accepted
             except (av.FFmpegError, OSError) as error:
-                raise ConnectionLost(_refusal(error, " ".join(line[2] for line in said))) from None
+                raise ConnectionLost(_refusal(error, " ".join(line[2] for line in lines))) from None
             finally:
                 av.logging.set_level(None)
         self._moved = time.monotonic()
@@ -131,37 +130,37 @@ class RtmpLink(SendQueue):
     def _send(self) -> None:
         try:
             while not self._ending:
-                if head := self._head(_PIECE):
+                if head := self._head(_CHUNK_BYTES):
                     self._write(bytes(head))
                     self._sent(len(head))
                     self.accepted, self._moved = self.accepted + len(head), time.monotonic()
                 else:
                     self._moved = time.monotonic()
                     self._wait()
-            if self.waiting_bytes:  # FFmpeg would go on sending; the process ends
+            if self.waiting_bytes:  # FFmpeg would continue sending; the process ends
                 return
         except (av.FFmpegError, OSError) as error:
             self._why = "it takes nothing any more" if isinstance(error, TimeoutError) else _reason(error)
             self._lost.set()
-            time.sleep(4 * SILENT_S)  # PyAV closes with Python's lock held: once FFmpeg's thread has ended
+            time.sleep(4 * SILENT_S)  # PyAV closes with Python's lock held, so wait for FFmpeg's thread to end
         with suppress(av.FFmpegError, OSError):
             self._container.close()
 
 
 def _trusted() -> str | None:
-    """File of the certificates that Python trusts; None leaves it to the system."""
+    """Returns the file of Python's trusted certificates; None uses the system's default."""
     paths = ssl.get_default_verify_paths()
     files = [paths.cafile, paths.capath and f"{paths.capath}/ca-certificates.crt"]
     return next((file for file in files if file and Path(file).is_file()), None)
 
 
-def _refusal(error: Exception, said: str) -> str:
-    """Why a server was not reached, by FFmpeg's error and what it said."""
-    if refused := re.search(r"Server error: ([^\n]*)", said):
+def _refusal(error: Exception, log: str) -> str:
+    """Explains why a server was not reached, by FFmpeg's error and log."""
+    if refused := re.search(r"Server error: ([^\n]*)", log):
         return f"it refuses the stream: {redacted(refused[1].strip())[:200]}; check application and key"
     if isinstance(error, ConnectionRefusedError | TimeoutError):
         return reason(error)
-    return next((why for word, why in _SAID.items() if word in said), _reason(error))
+    return next((why for word, why in _LOG_CAUSES.items() if word in log), _reason(error))
 
 
 def _reason(error: Exception) -> str:

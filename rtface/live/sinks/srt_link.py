@@ -1,4 +1,4 @@
-"""A connection over SRT, to a listener or to whoever calls; the library drops what would come too late."""
+"""Sends a stream over SRT; libsrt drops late data."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from rtface.live.sinks.tcp_channel import ConnectionLost, SendQueue
 from rtface.live.sources.srt import MESSAGE, SrtConnection
 from rtface.redaction import shown
 
-# A peer confirms what it got within milliseconds. One that has confirmed nothing of the last so many seconds, for so
-# many, is away; the library itself would wait for about five, and throws away what is late meanwhile.
-_CONFIRMED, _SILENT = 0.9, 1.2
+# A peer confirms messages within milliseconds. It is away if, for the second time, it confirms nothing of the last
+# (the first time). The library would wait for about five seconds, and drop late messages meanwhile.
+_CONFIRMED_S, _SILENT_S = 0.9, 1.2
 
 
 class SrtLink(SendQueue):
-    """A connection to one peer, used as a `rtface.live.sinks.rtmp.RtmpLink`.
+    """A connection to one peer, used like a `rtface.live.sinks.rtmp.RtmpLink`.
 
     Args:
-        url: with its passphrase.
+        url: address, passphrase included.
 
     Raises:
         ConnectionLost: there is no peer.
-        UsageError, MissingComponent: there cannot be any.
+        UsageError, MissingComponent: the address or libsrt cannot be used.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,10 +51,10 @@ class SrtLink(SendQueue):
             self._recent.append(time.monotonic())
             self._sent(len(head))
         now, unsent = time.monotonic(), self._peer.unsent
-        while self._recent and now - self._recent[0] > _CONFIRMED:
+        while self._recent and now - self._recent[0] > _CONFIRMED_S:
             self._recent.popleft()
         self._silent = (self._silent or now) if 0 < len(self._recent) <= unsent else None
-        if self._silent is not None and now - self._silent > _SILENT:
+        if self._silent is not None and now - self._silent > _SILENT_S:
             raise ConnectionLost("it takes nothing any more")
         self.accepted = max(self.accepted, self._handed - unsent * MESSAGE)
 

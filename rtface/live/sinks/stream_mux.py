@@ -1,4 +1,4 @@
-"""Muxer of encoded frames and sound into FLV or MPEG-TS, whose bytes can be sent at once."""
+"""Muxes encoded frames and sound into FLV or MPEG-TS without delay."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from rtface.live.sinks.transports import Transport
 from rtface.live.sources.sound_to_aac import silent_frame
 from rtface.media.formats.adts_headers import adts_config, config_for
 
-# Bytes that are given on at once, at most: whole packets of MPEG-TS.
-_BUFFER = 350 * 188
-# A frame waits this long at most for sound that belongs in front of it.
+# Maximum size of a write: whole packets of MPEG-TS.
+_BUFFER_BYTES = 350 * 188
+# Longest wait of a frame for sound that belongs before it.
 _WAIT_US = 200_000
 _OPTIONS = {
     "flv": {"flvflags": "no_duration_filesize"},
-    # Seconds between tables, besides those before every I-frame; milliseconds between clocks: TR 101 290 allows
+    # Seconds between tables, in addition to those before every I-frame; milliseconds between clocks. TR 101 290 allows
     # half a second and 100 ms.
     "mpegts": {"pes_payload_size": "0", "pat_period": "0.2", "sdt_period": "0.5", "pcr_period": "40"},
 }
 
 
 class SoundTrack:
-    """A stream of AAC in a container; packets keep their ADTS headers in MPEG-TS only."""
+    """An AAC stream in a container; only MPEG-TS keeps ADTS headers."""
 
     def __init__(self, container: OutputContainer, form: SoundFormat) -> None:
         self._container, self._bare = container, container.format.name != "mpegts"
@@ -50,13 +50,13 @@ class SoundTrack:
 
 
 class StreamMux:
-    """One run of a container, from its header on.
+    """Writes one container, from its header on.
 
     Args:
-        transport: gets the bytes.
-        generation: of the transport that they are of.
-        encoder: of the frames, H.264 with its parameter sets in I-frames.
-        sound: form of the sound, None where there is none.
+        transport: receives the bytes.
+        generation: the transport's generation that the bytes belong to.
+        encoder: encoder of the frames: H.264 with its parameter sets in I-frames.
+        sound: format of the sound, None for none.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class StreamMux:
         encoder: LiveEncoder,
         sound: SoundFormat | None,
     ) -> None:
-        sent: Any = SimpleNamespace(write=partial(transport.write, generation))
+        output: Any = SimpleNamespace(write=partial(transport.write, generation))
         self._container = av.open(
-            sent,
+            output,
             "w",
             format=transport.format,
-            buffer_size=_BUFFER,
+            buffer_size=_BUFFER_BYTES,
             container_options={"max_interleave_delta": str(_WAIT_US)} | _OPTIONS[transport.format],
         )
         self._container.flags |= Flags.flush_packets.value
@@ -82,19 +82,19 @@ class StreamMux:
         self._last: int | None = None
 
     def write_frame(self, packet: av.Packet[Any]) -> None:
-        """Writes an encoded frame; the first has to be an I-frame."""
+        """Writes an encoded frame; the first must be an I-frame."""
         packet.stream = self._video
         if self._last is None:
             self._last = (packet.dts or 0) - 1
         self._container.mux_one(packet)
 
     def sound(self, sound: SoundPacket, seconds: float) -> None:
-        """Writes a packet of AAC, unless it comes before the first frame, or is not later than the packet before."""
+        """Writes a packet of AAC; drops unordered ones and early ones."""
         pts = round(seconds / TICKS)
         if self._sound is not None and self._last is not None and pts > self._last:
             self._last = pts
             self._sound.write(sound, pts)
 
     def close(self) -> None:
-        """Writes what waits."""
+        """Flushes the muxer."""
         self._container.close()

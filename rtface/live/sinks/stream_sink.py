@@ -1,4 +1,4 @@
-"""Network outputs: each in a child process, so that no server, encoder or library can block the frame loop."""
+"""Sends streams in child processes, so that none blocks the frame loop."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rtface.config.options import EncodeOptions
 from rtface.errors import OutputError, RtfaceError, UsageError
 from rtface.live.messages import SinkReport, StreamJob
 from rtface.live.protocols import SoundFormat, VideoFormat
-from rtface.live.sinks.child_sink import OPENING, ChildSink
+from rtface.live.sinks.child_sink import OPENING_S, ChildSink
 
-# Most frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
+# Frames that may wait for the child: more than wait there (`rtface.live.sinks.stream_worker.BEHIND_S`) at 60 fps.
 _SLOTS = 12
-# Seconds after which a child that takes no frame is replaced, and before the next one is started.
-STUCK_S, _AGAIN = 3.0, 1.0
-_CLOSING = 0.9
+# Seconds after which a child that takes no frame is stopped, and then until the next one starts.
+STUCK_S, _RESTART_S = 3.0, 1.0
+_CLOSING_S = 0.9
 
 
 class StreamSink(ChildSink):
     """Publishes to a server, or serves viewers (rtmp, rtmps, tcp, udp, srt). Once open, only `close` ends it.
 
     Args:
-        endpoint: a stream.
-        options: of the run: bitrate, preset, encode.
+        endpoint: address of the stream.
+        options: options of the run: bitrate, preset, encode.
         metadata: not used.
     """
 
@@ -36,7 +36,7 @@ class StreamSink(ChildSink):
         self._ended = threading.Event()
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens as `rtface.live.protocols.LiveSink`."""
+        """Starts the child; as in `rtface.live.protocols.LiveSink`."""
         job = StreamJob(self._endpoint.name, form, sound, self._options)
         try:
             self._open(form, job)
@@ -53,12 +53,12 @@ class StreamSink(ChildSink):
         start_thread("sink-keeper", self._keep, replace(job, patient=True))
 
     def close(self) -> None:
-        """Sends what waits, and ends within a second; safe to call twice."""
+        """Flushes the stream and ends within a second; safe to call twice."""
         if self._closing.is_set():
             return
         self._closing.set()
         self._ended.set()
-        self._stop(_CLOSING)
+        self._stop(_CLOSING_S)
         self._state("closed", "closed")
 
     def _end(self, why: str) -> None:
@@ -66,11 +66,11 @@ class StreamSink(ChildSink):
         self._ended.set()
 
     def _keep(self, job: StreamJob) -> None:
-        """Starts another child when one is lost, or takes no frames though some come."""
+        """Restarts the child when it is lost, or stops taking frames."""
         while not self._closing.is_set():
             given_up = self._given_up.total()
             lost = self._ended.wait(0.5)
-            limit_s = STUCK_S if self.ready else OPENING
+            limit_s = STUCK_S if self.ready else OPENING_S
             stuck = self._given_up.total() > given_up and time.monotonic() - self.put_at > limit_s
             if self._closing.is_set() or not (lost or stuck):
                 continue
@@ -78,7 +78,7 @@ class StreamSink(ChildSink):
             self._state("away", "the writing process was lost" if lost else "the writing process hangs")
             total = self._report.after(self._before)
             self._before, self._report = replace(total, reopened=total.reopened + 1), SinkReport("away")
-            self._closing.wait(_AGAIN)
+            self._closing.wait(_RESTART_S)
             self._ended.clear()
             if not self._closing.is_set():
                 try:

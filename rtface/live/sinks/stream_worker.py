@@ -1,7 +1,7 @@
-"""Child process of a stream's sink: encodes, muxes, and passes the bytes to a transport.
+"""Encodes, muxes and sends a stream, in a child process.
 
-Frames come in slots of shared memory (`WriteFrame`), sound in messages (`SoundPacket`). Frames that come in a burst
-are encoded one after the other; none are encoded while no peer takes them.
+Frames come in slots of shared memory (`WriteFrame`), sound in messages (`SoundPacket`). Frames of a burst are encoded
+one after the other; none are encoded while no peer takes them.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from rtface.live.sinks.tcp_channel import ConnectionLost
 from rtface.live.sinks.transports import ListenTransport, Reports, ServerTransport, Transport
 
 _STATUS_S = 0.25
-# Seconds of frames that may wait for the encoder, as after a stall they come in a burst.
+# Seconds of frames that may wait for the encoder: after a stall they come in a burst.
 BEHIND_S = 0.15
-# Seconds in which what waits may still go out at the end.
-CLOSING = 0.6
+# Time limit for sending the rest at the end.
+CLOSING_S = 0.6
 
 
 class StreamWriter:
-    """Takes frames and sound in the order they come, and gives bytes to a transport.
+    """Encodes and muxes frames and sound for a transport.
 
     Args:
-        encoder: for the frames.
-        transport: started.
-        sound: form of the sound, None for none.
+        encoder: encoder of the frames.
+        transport: a started transport.
+        sound: format of the sound, None for none.
 
     Attributes:
-        frames: frames encoded.
-        dropped: frames given up, by the causes of `rtface.live.protocols.EndpointHealth`.
+        frames: number of encoded frames.
+        dropped: dropped frames, by the causes of `rtface.live.protocols.EndpointHealth`.
     """
 
     def __init__(self, encoder: LiveEncoder, transport: Transport, *, sound: SoundFormat | None) -> None:
@@ -58,11 +58,11 @@ class StreamWriter:
         self.dropped: Counter[str] = Counter()
 
     def write_frame(self, image: Callable[[], av.VideoFrame], seconds: float) -> bool:
-        """Encodes and sends a frame where a peer takes it; `image` is called only then. Whether it was."""
+        """Encodes and sends a frame if a peer takes it. Calls `image` only then. Returns whether it did."""
         transport = self._transport
         generation, key = transport.generation, transport.wants_key()
         if not generation or transport.behind:
-            if transport.status.viewers != 0:  # a server of ours without viewers drops nothing
+            if transport.status.viewers != 0:  # as a server without viewers it drops nothing
                 self.dropped["network" if generation else "away"] += 1
             return False
         if generation != self._generation:
@@ -84,22 +84,22 @@ class StreamWriter:
             self._mux.sound(sound, seconds)
 
     def close(self) -> None:
-        """Sends what waits in the container."""
+        """Flushes the container."""
         mux, self._mux = self._mux, None
         if mux is not None:
             mux.close()
 
 
 def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
-    """The transport for a URL, not yet started.
+    """Creates the transport for a URL, not yet started.
 
     Args:
-        url: with its secrets.
-        reports: get its status, as of `Transport`.
+        url: address, secrets included.
+        reports: receives its status, as in `Transport`.
         bitrate: bits a second.
 
     Raises:
-        UsageError: nothing can be sent there.
+        UsageError: the address cannot be sent to.
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
@@ -120,7 +120,7 @@ def open_transport(url: str, reports: Reports, bitrate: int) -> Transport:
 
 
 def stream(parent: ParentProcess, job: StreamJob) -> None:
-    """What the child of a `rtface.live.sinks.stream_sink.StreamSink` runs until its parent asks it to end."""
+    """Publishes as the child of a `StreamSink` until its parent ends it."""
     reports = Reports()
     try:
         encoder = LiveEncoder(job.video, job.options)
@@ -138,13 +138,13 @@ def stream(parent: ParentProcess, job: StreamJob) -> None:
     assert parent.frames is not None
     take_all(parent, parent.frames, writer)
     writer.close()
-    transport.close(CLOSING)
+    transport.close(CLOSING_S)
     reports.put(None)
     reporting.join()
 
 
 def report(parent: ParentProcess, writer: StreamWriter, transport: Transport, reports: Reports) -> None:
-    """Reports at every new status and several times a second: always the newest, as `reports` may hold older ones."""
+    """Reports every new status, and several times a second. It sends the newest; `reports` may hold older ones."""
     more: object = True
     while more is not None:
         parent.send(_report_now(writer, transport))
@@ -158,8 +158,8 @@ def _report_now(writer: StreamWriter, transport: Transport) -> SinkReport:
 
 
 def take_all(parent: ParentProcess, frames: FrameRing, writer: StreamWriter) -> None:
-    """Gives a writer what the parent sends, until it asks to end: all sound, and the frames in order. Where the
-    encoder does not keep up, the oldest frame is given up once those that wait are too far apart."""
+    """Writes the parent's sound and frames in order until it ends. If the encoder does not keep up, it drops the oldest
+    frame once the waiting ones span more than `BEHIND_S`."""
     waiting: deque[WriteFrame] = deque()
     while True:
         message = parent.receive(0 if waiting else None)

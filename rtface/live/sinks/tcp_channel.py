@@ -1,4 +1,4 @@
-"""Sends a stream: a queue of bytes, and a TCP connection with short waits."""
+"""Sends queued bytes of a stream over TCP, with short waits."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from contextlib import suppress
 
 from rtface.errors import Message
 
-# Most unsent bytes in the kernel: more would only be late when they are sent.
+# Maximum unsent bytes in the kernel: more would be late when they are sent.
 _MAX_UNSENT_BYTES = 32 << 10
 _SEND_BYTES = 64 << 10
 TICK = 0.1
-"""Seconds that a thread of a stream waits at most before it looks around."""
+"""Longest wait in seconds of a stream's thread before it checks its state."""
 
 
 class ConnectionLost(Exception):
-    """The peer cannot be reached any more; the message says why in a few words, without secrets."""
+    """Raised when the peer is lost. The message has the reason, without secrets."""
 
 
 class SendQueue:
-    """The bytes of a connection that wait. One thread puts them in; another sends them.
+    """The waiting bytes of a connection. One thread puts them in; another sends them.
 
     Attributes:
-        waiting_bytes: put in, and not sent yet.
-        accepted: bytes that the peer has taken, or the kernel, which keeps few.
-        idle: seconds for which none of those that wait were taken; 0 where that is not known.
+        waiting_bytes: queued bytes, not sent yet.
+        accepted: bytes accepted by the peer, or by the kernel, which buffers few.
+        idle: seconds without progress while bytes wait; 0 if unknown.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class SendQueue:
         self.idle = 0.0
 
     def put(self, data: bytes) -> None:
-        """Queues bytes, and wakes the thread that sends."""
+        """Queues bytes, and wakes the sending thread."""
         with self._lock:
             self._waiting.append((time.monotonic(), memoryview(data)))
             self.waiting_bytes += len(data)
@@ -52,22 +52,22 @@ class SendQueue:
 
     @property
     def age(self) -> float:
-        """Seconds that the oldest of what waits has waited."""
+        """Seconds that the oldest queued bytes have waited."""
         with self._lock:
             return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
 
     @property
     def unsent(self) -> int:
-        """How much the end of the stream has to wait for; 0 when all is out."""
+        """Amount of data that a close must wait for; 0 for none."""
         return self.waiting_bytes
 
-    def _head(self, most: int) -> memoryview:
-        """The next bytes to send, at most so many; none where nothing waits."""
+    def _head(self, limit: int) -> memoryview:
+        """Returns the next bytes to send, at most `limit`; may be empty."""
         with self._lock:
-            return self._waiting[0][1][:most] if self._waiting else memoryview(b"")
+            return self._waiting[0][1][:limit] if self._waiting else memoryview(b"")
 
     def _sent(self, count: int) -> None:
-        """Takes bytes that were sent out of the queue."""
+        """Removes sent bytes from the queue."""
         with self._lock:
             self.waiting_bytes -= count
             since, data = self._waiting.popleft()
@@ -76,10 +76,10 @@ class SendQueue:
 
 
 class TcpChannel(SendQueue):
-    """A connected socket that waits for its peer for `TICK` at most; the peer takes a container's bytes.
+    """Sends a container's bytes to a connected peer; waits at most `TICK`.
 
     Args:
-        peer: connected; the channel's to close.
+        peer: a connected socket; the channel closes it.
     """
 
     def __init__(self, peer: socket.socket) -> None:
@@ -96,7 +96,7 @@ class TcpChannel(SendQueue):
                 peer.setsockopt(socket.IPPROTO_TCP, low_water, _MAX_UNSENT_BYTES)
 
     def step(self) -> None:
-        """Receives and sends what can be; waits up to `TICK` for bytes to send, or until they are taken.
+        """Receives and sends available bytes, waiting up to `TICK` for each.
 
         Raises:
             ConnectionLost: the connection is gone.
@@ -121,7 +121,7 @@ class TcpChannel(SendQueue):
 
 
 def reason(error: OSError) -> str:
-    """Why a connection is not there, in a few words; no address."""
+    """Explains a connection error in a few words, without the address."""
     if isinstance(error, socket.gaierror):
         return "the host is not known"
     if isinstance(error, TimeoutError):

@@ -1,6 +1,6 @@
 """Transports of a stream: a connection to one peer, and a TCP server.
 
-A transport carries a container's bytes: to a peer that is connected again whenever it is lost, or to viewers that
+A transport carries a container's bytes to a peer, which it connects to again whenever it is lost, or to viewers that
 connect and leave. Its `write` never waits: a thread of the transport sends the bytes.
 """
 
@@ -23,28 +23,28 @@ from rtface.live.sinks.rtmp import RtmpLink
 from rtface.live.sinks.srt_link import SrtLink
 from rtface.live.sinks.tcp_channel import TICK, ConnectionLost, TcpChannel, reason
 
-# Seconds without a byte taken after which a peer counts as away.
-STALLED = 2.0
+# Seconds without an accepted byte after which a peer counts as away.
+STALLED_S = 2.0
 # Seconds that bytes may wait. While some wait longer, frames are dropped before they are encoded.
-LATE = 0.5
-# The same of one viewer of several, who is let go then.
-SLOW = 2.0
+LATE_S = 0.5
+# The same for one of several viewers, who is then disconnected.
+SLOW_S = 2.0
 
 
 Reports = SimpleQueue[SinkReport | None]
-"""Of a transport's status, in order; None ends them."""
+"""A transport's reports in order; None ends them."""
 
 
 class Transport:
     """Sends the bytes of a container to one or more peers.
 
     Args:
-        status: the first.
-        reports: gets every status that differs from the one before in more than its bytes.
+        status: the first status.
+        reports: receives every status that differs from the last in more than its bytes.
 
     Attributes:
         format: FFmpeg's name of the container.
-        generation: rises with every peer that needs the container from its header on; 0 while no peer takes data.
+        generation: increases with every peer that needs a new container; 0 while no peer takes data.
         status: state of the connection.
     """
 
@@ -60,24 +60,24 @@ class Transport:
         return False
 
     def start(self, *, patient: bool) -> None:
-        """Begins; what does not work the first time is an error unless `patient`.
+        """Starts the transport; raises if the first attempt fails, unless `patient`.
 
         Raises:
-            ConnectionLost: it does not work.
+            ConnectionLost: the first attempt failed.
             UsageError: the address cannot be used.
         """
         raise NotImplementedError
 
     def wants_key(self) -> bool:
-        """True if a viewer waits for an I-frame; true once for each request."""
+        """Tests for a viewer waiting for an I-frame; resets the request."""
         return False  # every generation begins with one
 
     def write(self, generation: int, data: bytes) -> None:
-        """Queues bytes of a generation; those of an older one are dropped."""
+        """Queues bytes of a generation; drops those of an older one."""
         raise NotImplementedError
 
     def close(self, seconds: float) -> None:
-        """Sends what waits, for `seconds` at most, and closes the connection."""
+        """Sends waiting bytes for at most `seconds`, and closes the connection."""
         raise NotImplementedError
 
     def _set(self, *, quiet: bool = False, **fields: Any) -> None:
@@ -88,13 +88,13 @@ class Transport:
 
 
 class ServerTransport(Transport):
-    """Publishes to one peer, and connects again when it is lost or stalls.
+    """Publishes to one peer, and reconnects when it is lost or stalls.
 
     Args:
         format: FFmpeg's name of the container.
-        connect: reaches the peer, or waits for it; ConnectionLost where there is none.
-        reports: as of `Transport`.
-        listens: whether the peer calls: then nothing is wrong without one.
+        connect: connects to the peer, or waits for it; raises ConnectionLost without one.
+        reports: as in `Transport`.
+        listens: whether the peer calls; a missing peer is then no fault.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ServerTransport(Transport):
     @property
     def behind(self) -> bool:
         link = self._link
-        return link is not None and link.age > LATE
+        return link is not None and link.age > LATE_S
 
     def start(self, *, patient: bool) -> None:
         if self._listens:
@@ -158,14 +158,14 @@ class ServerTransport(Transport):
                 self._serve()
             except (ConnectionLost, RtfaceError, OSError, ValueError, RuntimeError) as error:
                 if self._link is not None:
-                    if time.monotonic() - began > 5:  # a server that ends the stream at once is not reached
+                    if time.monotonic() - began > 5:  # a server that ends the stream at once does not count as reached
                         retry.reached()
                     self._end()
                 if self._listens and self._count:
                     self._set(state="live", detail="nobody watches", viewers=0)
                 else:
-                    known = isinstance(error, ConnectionLost | RtfaceError)
-                    self._set(state="away", detail=str(error) if known else "the connection was lost")
+                    readable = isinstance(error, ConnectionLost | RtfaceError)
+                    self._set(state="away", detail=str(error) if readable else "the connection was lost")
             retry.wait(self._closing)
         self._end()
 
@@ -176,7 +176,7 @@ class ServerTransport(Transport):
         while not self._closing.is_set():
             link.step()
             self._set(quiet=True, bytes=self._bytes + link.accepted)
-            if link.idle > STALLED:
+            if link.idle > STALLED_S:
                 self._set(state="away", detail=f"it has taken nothing for {link.idle:.0f} s")
             elif self.status.state != "live":
                 self._set(state="live", detail="connected")
@@ -189,13 +189,13 @@ class ServerTransport(Transport):
 
 
 class ListenTransport(Transport):
-    """Listens, and sends MPEG-TS to every viewer that connects. Each begins with the tables and an I-frame, and none
-    waits for another. A viewer that is too slow is let go, and may come again."""
+    """Listens, and sends MPEG-TS to every viewer that connects. Each starts with the tables and an I-frame, and none
+    waits for another. A viewer that is too slow is disconnected, and may come again."""
 
     def __init__(self, place: tuple[str, int], reports: Reports) -> None:
         super().__init__(SinkReport("opening", viewers=0), reports)
         self._place = place
-        self._viewers: dict[TcpChannel, bool] = {}  # and whether it has begun
+        self._viewers: dict[TcpChannel, bool] = {}  # whether it has begun
         self._lock = threading.Lock()
         self._key = False
         self._bytes = 0
@@ -247,7 +247,7 @@ class ListenTransport(Transport):
         with suppress(ConnectionLost):
             while not self._closing.is_set():
                 viewer.step()
-                if viewer.age > SLOW:
+                if viewer.age > SLOW_S:
                     break
                 with self._lock:
                     self._bytes, taken = self._bytes + viewer.accepted - taken, viewer.accepted
@@ -269,8 +269,8 @@ class ListenTransport(Transport):
 
 
 def tables(data: bytes) -> int | None:
-    """Where a viewer can begin in whole packets of MPEG-TS: at the programme's tables in front of an I-frame; None
-    where there are none."""
+    """Finds where a viewer can begin in whole packets of MPEG-TS. That is at the programme's tables before an I-frame;
+    None without them."""
     begin: int | None = None
     for at in range(0, len(data) - 187, 188):
         packet = data[at : at + 188]

@@ -1,4 +1,4 @@
-"""Output to a v4l2loopback device (docs/design.md says why not through pyvirtualcam)."""
+"""Writes to a v4l2loopback device (docs/design.md explains why not through pyvirtualcam)."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _FORMAT = 8  # where the frame's fields begin in struct v4l2_format
 
 
 def present() -> list[MediaDevice]:
-    """All loopback devices with their state; repairs nothing."""
+    """Lists all loopback devices with their state; repairs nothing."""
     labels = {node: v4l2.label(node) for node in _nodes()}
-    found = list(labels.values())
+    names = list(labels.values())
     return [
         MediaDevice(
             "virtual camera",
-            f"vcam:{label if label and found.count(label) == 1 else node}",
+            f"vcam:{label if label and names.count(label) == 1 else node}",
             label,
             str(node),
             *_state(node),
@@ -47,7 +47,7 @@ def present() -> list[MediaDevice]:
 
 
 def _state(node: Path) -> tuple[str, str]:
-    """State of a loopback device, and what to do about it."""
+    """Returns the state of a loopback device, and a remedy."""
     try:
         can = v4l2.query(node)
     except PermissionError:
@@ -70,7 +70,7 @@ def _state(node: Path) -> tuple[str, str]:
 
 
 def why_none() -> Message | None:
-    """The line that makes a loopback device, where there is none."""
+    """Returns the command that creates a loopback device; None with one."""
     if _nodes():
         return None
     installed = "v4l2loopback.ko" in v4l2.read_text(MODULES / platform.release() / "modules.dep")
@@ -79,14 +79,14 @@ def why_none() -> Message | None:
 
 
 def find(name: str) -> list[Path]:
-    """The loopback devices that a name can mean, best first.
+    """Finds the loopback devices that match a name, best first.
 
     Args:
         name: a label, ``/dev/videoN``, a number, or "" for any: one labelled "rtface" first.
 
     Raises:
-        MissingComponent: there is none at all.
-        UsageError: there are some, but not of this name.
+        MissingComponent: there is no loopback device.
+        UsageError: none has this name.
     """
     labels = {node: v4l2.label(node) for node in _nodes()}
     if not labels and (why := why_none()) is not None:
@@ -110,19 +110,19 @@ def _nodes() -> list[Path]:
 
 
 def _mixes(can: v4l2.DeviceCapability) -> bool:
-    """True if a device shows both sides for good (exclusive_caps=0). An exclusive one of v4l2loopback 0.12 does so
-    only while a program reads it that its writer has left."""
+    """Tests whether a device permanently shows both sides (exclusive_caps=0). An exclusive one of v4l2loopback 0.12
+    does so only while a program still reads it after its writer has left."""
     number = re.search(r"-(\d+)$", can.bus)
     flags = v4l2.read_text(v4l2.MODULE / "v4l2loopback" / "parameters" / "exclusive_caps").split(",")
     return can.captures and can.outputs and not (number and flags[int(number[1]) :][:1] == ["Y"])
 
 
 def repair(node: Path) -> bool:
-    """Gives a v4l2loopback 0.12 device its output side back, which it forgets when a program that wrote without having
-    asked to stream closes it. Only for a device that has neither side; True where it worked.
+    """Restores the output side of a v4l2loopback 0.12 device; True on success.
 
-    To have asked to stream marks an opener as the writer, and the writer's close restores the device. That the asking
-    itself is refused (EINVAL) is normal when nothing was written.
+    The device loses it when a program that wrote without a STREAMON request closes it. Only for a device that has
+    neither side. A STREAMON request marks an opener as the writer, and the writer's close restores the device. The
+    request itself fails (EINVAL) if nothing was written; that is normal.
     """
     with contextlib.suppress(OSError):
         with v4l2.opened(node) as fd, contextlib.suppress(OSError):
@@ -132,20 +132,21 @@ def repair(node: Path) -> bool:
 
 
 class V4l2LoopbackOutput:
-    """A loopback device, open for writing and, as readers see it, streaming.
+    """A loopback device, open for writing and streaming to its readers.
 
     Attributes:
         name: "rtface (/dev/video10)".
-        width, height: of the frames that it takes. Those asked for, but where a program still reads it: then
-            the driver keeps what it had.
-        notes: what a user should know, a line each.
-        watch: of its readers, as `ReaderWatch.wait`.
+        width, height: size of the frames that it takes: the requested one, unless a program still reads it; the driver
+            then keeps the old size.
+        notes: notes for the user, a line each.
+        watch: watches for readers, as `ReaderWatch.wait`.
     """
 
     def __init__(self, node: Path, width: int, height: int, rate: Fraction) -> None:
-        """
+        """Opens the device and sets its format.
+
         Raises:
-            OutputError: it cannot be used; the message says why and what to do.
+            OutputError: it cannot be used; the message has the reason and a remedy.
         """
         self._node = node
         self.name = f"{v4l2.label(node) or 'virtual camera'} ({node})"
@@ -177,7 +178,7 @@ class V4l2LoopbackOutput:
             ) from None
 
     def _claim(self, can: v4l2.DeviceCapability) -> None:
-        """OutputError where another writes to it."""
+        """Locks the device; raises OutputError if another program writes to it."""
         assert sys.platform == "linux"
         import fcntl
 
@@ -217,11 +218,11 @@ class V4l2LoopbackOutput:
         parm = bytearray(204)
         struct.pack_into("IIIII", parm, 0, v4l2.OUTPUT, 0, 0, rate.denominator, rate.numerator)
         try:
-            with contextlib.suppress(OSError):  # only what readers are told of the rate
+            with contextlib.suppress(OSError):  # only informs readers of the rate
                 v4l2.ioctl(self._fd, _S_PARM, parm)
             granted = v4l2.ioctl(self._fd, _S_FMT, form)
         except OSError as error:
-            if error.errno == errno.EBUSY:  # 0.14 and newer keep a second writer out
+            if error.errno == errno.EBUSY:  # 0.14 and newer refuse a second writer
                 raise self._in_use() from None
             raise OutputError(
                 "{name} refuses {width}×{height}: {why}",
@@ -246,16 +247,16 @@ class V4l2LoopbackOutput:
                 f"it{self._by()}: frames of {width}×{height} are fitted in"
             )
         with contextlib.suppress(OSError):
-            # From here on readers see a camera, and the close, however it comes, leaves a device that can be used
-            # again. 0.14 and newer refuse this: there the first write does it.
+            # Readers now see a camera, and any close leaves a reusable device. 0.14 and newer refuse this request; with
+            # them the first write has the same effect.
             v4l2.ioctl(self._fd, STREAMON, struct.pack("i", v4l2.OUTPUT))
         return got_width, got_height
 
     def write(self, frame: Bytes) -> None:
-        """Hands over one frame; OSError when the device does not take it. Never waits."""
+        """Submits one frame without waiting; raises OSError on failure."""
         if os.write(self._fd, frame.data) != frame.nbytes:
             raise OSError(errno.EIO, "the device takes another size now")
 
     def close(self) -> None:
-        """Lets it go, and leaves it usable."""
+        """Releases the device, and leaves it usable."""
         os.close(self._fd)

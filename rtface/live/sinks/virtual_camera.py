@@ -1,4 +1,4 @@
-"""A virtual camera as the end of a live run: v4l2loopback on Linux, OBS's or Unity Capture's elsewhere."""
+"""Writes to a virtual camera: v4l2loopback on Linux, OBS or Unity Capture elsewhere."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from rtface.live.sinks.v4l2_loopback import V4l2LoopbackOutput
 CameraOutput = V4l2LoopbackOutput | PyvirtualcamOutput
 
 POLL = 0.25
-"""Seconds between two checks for readers, where the driver does not report them."""
+"""Seconds between two checks for readers, if the driver does not report them."""
 _HELD_POLL, _HELD_RATE = 1.0, Fraction(30)
 
 
 def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -> None:
-    """Holds a virtual camera open with a black frame, so that programs list it, until one of them reads it or `stop`
-    is set. Returns at once where the system does not tell of readers.
+    """Holds a virtual camera open until it is read, or until `stop`.
+
+    It shows a black frame, so that programs list it. Returns at once if the system does not report readers.
 
     Raises:
-        MissingComponent, UsageError, OutputError: there is none, none of that name, or it is in use.
+        MissingComponent, UsageError, OutputError: there is none, none has that name, or it is in use.
     """
     output = _open_black(name, width, height, _HELD_RATE)
     try:
@@ -44,8 +45,8 @@ def wait_for_reader(name: str, width: int, height: int, stop: threading.Event) -
 
 
 def _open_black(name: str, width: int, height: int, rate: Fraction) -> CameraOutput:
-    """The first virtual camera of that name that is available, with a black frame, so that readers find a camera where
-    no other comes."""
+    """Opens the first available virtual camera of a name. It writes a black frame, so that readers find a camera before
+    the first real frame."""
     output = _open(name, width, height, rate)
     try:
         output.write(CameraBuffer(output.width, output.height).data)
@@ -77,10 +78,10 @@ class VirtualCamera(LiveSink):
     """
 
     def __init__(self, endpoint: LiveAddress, *_: object, **__: object) -> None:
-        """
+        """Creates the sink, not yet open.
+
         Args:
-            endpoint: with a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first
-                available one.
+            endpoint: a label, ``/dev/videoN``, "obs", "unitycapture", a camera's name, or "" for the first available.
         """
         self._name = endpoint.name
         self._lock = threading.Lock()  # never held while a device is opened, closed or waited for
@@ -111,10 +112,10 @@ class VirtualCamera(LiveSink):
         return self._wanted
 
     def open(self, form: VideoFormat, *, sound: SoundFormat | None) -> None:
-        """Opens the device; readers see black until the first frame, and hear nothing.
+        """Opens the device; readers see black until the first frame.
 
         Raises:
-            MissingComponent, UsageError, OutputError: it is not available; the message says what to do.
+            MissingComponent, UsageError, OutputError: it is not available; the message has a remedy.
         """
         output = self._connect(form)
         self._notes += output.notes
@@ -135,14 +136,14 @@ class VirtualCamera(LiveSink):
             self._canvas.draw(frame.image, frame.color, frame.display.aspect)
             try:
                 self._output.write(self._canvas.data)
-            except OSError as error:  # the watcher closes and opens
+            except OSError as error:  # the watcher closes and reopens it
                 self._causes["away"] += 1
                 self._output = None
                 self._set("away", f"the virtual camera takes no frames: {error.strerror or error}")
                 log.warning("%s: %s", self._described, self._health.detail)
 
     def close(self) -> None:
-        """Lets the device go, usable for the next."""
+        """Releases the device, and leaves it usable."""
         with self._lock:
             self._output = None
             if self._health.state != "closed":
@@ -168,7 +169,7 @@ class VirtualCamera(LiveSink):
         self._health = self._health.turned(state, detail)
 
     def _watch(self, output: CameraOutput, form: VideoFormat) -> None:
-        """Watches for readers; closes a device that takes no frames, and opens it again."""
+        """Watches for readers; reopens a device that takes no frames."""
         while True:
             while self._health.state == "live":
                 self._wanted = output.watch(POLL, self._stop) is not False
@@ -188,10 +189,10 @@ class VirtualCamera(LiveSink):
 
     @classmethod
     def list(cls) -> Sequence[MediaDevice]:
-        """The virtual cameras that are there, with their state."""
+        """Lists the virtual cameras with their state."""
         return v4l2_loopback.present() if platform.system() == "Linux" else pyvirtualcam_output.present()
 
     @classmethod
     def why_unusable(cls) -> str | None:
-        """How to get a virtual camera where there is none."""
+        """Explains how to get a virtual camera; None if there is one."""
         return v4l2_loopback.why_none() if platform.system() == "Linux" else pyvirtualcam_output.why_none()

@@ -1,4 +1,4 @@
-"""Decodes a live source without showing frames that are damaged, where others can do without them."""
+"""Decodes a live source, and drops damaged frames of intra-only codecs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from av.video.stream import VideoStream
 from rtface.media.read.concealment import Concealment
 
 _RECENT_FRAMES, _MAX_LEFT_OUT_FRAMES = 30, 15
-"""Of so many frames at most so many are left out; a source that is mostly damaged is shown all the same."""
+"""Window, and the maximum of dropped frames in it; a source that is mostly damaged is shown nevertheless."""
 
 
 class DamageFilter:
-    """Decodes packets. Damaged frames of a source whose frames stand alone are left out; of others they are shown, for
-    the frames behind them are made from them.
+    """Decodes packets. Damaged frames of an intra-only source are dropped; those of others are shown, because later
+    frames refer to them.
 
     Args:
-        video: not decoded yet.
-        counts: receives "frames_corrupt", whether they were shown or not, and "frames_missing", which did not come, or
-            which the decoder left out.
+        video: a stream of which nothing is decoded yet.
+        counts: receives "frames_corrupt", shown or not, and "frames_missing": lost, or skipped by the decoder.
     """
 
     def __init__(self, video: VideoStream, counts: Counter[str]) -> None:
@@ -31,7 +30,7 @@ class DamageFilter:
         self._counts = counts
 
     def decode(self, packet: av.Packet[Any]) -> list[av.VideoFrame]:
-        """The frames to show; raises av.FFmpegError where a packet cannot be decoded at all."""
+        """Returns the frames to show; raises av.FFmpegError for an undecodable packet."""
         self._concealment.note(packet)
         try:
             images: list[av.VideoFrame] = packet.decode()

@@ -1,4 +1,4 @@
-"""Deinterlaces frames and tone-maps HDR to SDR in the read worker: live outputs take neither."""
+"""Deinterlaces frames and tone-maps HDR to SDR; live outputs take neither."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _HDR: dict[int, Transfer] = {16: "pq", 18: "hlg"}
 _BT709, _LIMITED, _BT2020 = 1, 1, 9
 _BWDIF = {"mode": "send_frame", "deint": "interlaced"}
 _MATRIX_2020 = (9, 10)
-# `rtface.geometry.color_curves.engine_curve` in FFmpeg's words, of code values of R'G'B': a table
-# made once. The first half stores light in units of the reference white.
+# `rtface.geometry.color_curves.engine_curve` as FFmpeg expressions for code values of R'G'B', evaluated once into a
+# table. The first half stores light in units of the reference white.
 _ROLLED = "maxval*pow(if(lte(ld(0),0.75),ld(0),0.75+0.25*(1-exp((0.75-ld(0))/0.25))),1/2.2)"
 _CURVES: dict[Transfer, str] = {
     "pq": (
@@ -34,32 +34,32 @@ _CURVES: dict[Transfer, str] = {
 
 
 class DeinterlaceToneMap:
-    """Deinterlaces and tone-maps frames where they need it; others go through as they are.
+    """Deinterlaces and tone-maps frames that need it; others pass unchanged.
 
-    Interlaced frames go through FFmpeg's bwdif, one out for one in: it needs the next frame, so they come one
-    frame later. HDR (PQ, HLG) goes through the curve of `rtface.geometry.color_curves.engine_curve`: light
-    up to three quarters of BT.2408's reference white stays, what is brighter is rolled off towards white.
+    FFmpeg's bwdif deinterlaces, one frame out for one in. It needs the next frame, which adds a delay of one frame. HDR
+    (PQ, HLG) is mapped by the curve of `rtface.geometry.color_curves.engine_curve`: light up to three quarters of
+    BT.2408's reference white stays, and brighter light is rolled off towards white.
     """
 
     def __init__(self) -> None:
-        self._graphs: dict[str, Graph | None] = {}  # None where FFmpeg cannot make one: frames stay as they are
+        self._graphs: dict[str, Graph | None] = {}  # None if FFmpeg cannot create one: frames pass unchanged
         self._like: tuple[object, ...] = ()
         self.notes: list[str] = []
 
     def __call__(self, image: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """The progressive SDR frames for a decoded frame: one, or none yet, with their own times."""
+        """Yields the progressive SDR frames for a decoded frame: one, or none yet, with their own times."""
         like = (image.width, image.height, image.format.name, int(image.color_trc), int(image.color_range))
         if like != self._like:
             self._like = like
             self._graphs.clear()
         for note, needed in ((HDR, int(image.color_trc) in _HDR), (INTERLACED, image.interlaced_frame)):
             if needed and note not in self._graphs:
-                self._make(note, image)
+                self._add_graph(note, image)
         deinterlacer, tone_mapper = self._graphs.get(INTERLACED), self._graphs.get(HDR)
         for one in [image] if deinterlacer is None else _through(deinterlacer, image):
             yield from [one] if tone_mapper is None else _mapped(tone_mapper, one)
 
-    def _make(self, note: str, image: av.VideoFrame) -> None:
+    def _add_graph(self, note: str, image: av.VideoFrame) -> None:
         self._graphs[note] = None
         with suppress(av.FFmpegError, ValueError):
             self._graphs[note] = _tone_mapper(image) if note == HDR else filter_for(image, "bwdif", **_BWDIF)

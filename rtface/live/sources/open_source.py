@@ -1,4 +1,4 @@
-"""Opens what a live run reads: frames with their sound, or sound that does not come with them."""
+"""Opens sources of a live run: frames with sound, or separate sound."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def open_live_source(
     whole: bool = False,
     stats: Stats | None = None,
 ) -> LiveSource:
-    """A camera, stream or film as the source of a live run; its `start` opens it.
+    """Creates the source for a camera, stream or film, not yet open.
 
     Args:
-        address: of kind "camera", "stream" or "file".
-        size, fps: asked of a camera.
-        sound: whether the sound that comes with it is wanted.
-        buffer: seconds of a stream's jitter buffer; None measures the jitter and takes what that needs.
+        address: address of kind "camera", "stream" or "file".
+        size, fps: size and rate requested from a camera.
+        sound: whether its own sound is wanted.
+        buffer: seconds of a stream's jitter buffer; None measures the jitter and adapts.
         loop: whether a film begins again at its end.
-        whole: whether no frame of a stream may be dropped, as all outputs are files.
+        whole: whether no frame of a stream may be dropped, because all outputs are files.
         stats: receives ``dropped:source``, ``packets_lost`` and ``frames_corrupt``.
     """
     number = address.kind == "camera" and not address.name.startswith("/dev/")
@@ -55,12 +55,12 @@ def open_live_source(
 
 
 def open_sound_source(name: str, *, stats: Stats | None = None, format: str = "") -> SoundSource | None:
-    """What ``--audio`` names; None for "none".
+    """Creates the source for ``--audio``; None for "none".
 
     Args:
         name: a microphone's number or name, "default", a URL, "silent" or "none".
         stats: receives ``packets_lost``.
-        format: FFmpeg's name of a device's format instead of the platform's own.
+        format: FFmpeg's name of a device's format, "" for the platform's own.
     """
     if name == "none":
         return None
@@ -71,8 +71,8 @@ def open_sound_source(name: str, *, stats: Stats | None = None, format: str = ""
 
 
 class SilentSource:
-    """Silence, for services that refuse a stream without sound. `rtface.live.sound_gap_filler.SoundGapFiller` makes it,
-    as wherever a source gives no sound."""
+    """Silence, for services that refuse a stream without sound. `rtface.live.sound_gap_filler.SoundGapFiller` produces
+    it, as for any source without sound."""
 
     described, sound_format = "silence", SoundFormat()
 

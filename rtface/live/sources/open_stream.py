@@ -1,4 +1,4 @@
-"""Opens streams and films for a live run, with one-line reasons where they cannot be opened."""
+"""Opens streams and films for a live run, with one-line error messages."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from rtface.util.av_input import open_input
 
 # Formats whose frames come in batches, a playlist's pieces.
 _PIECES = ("hls", "dash")
-# Not "nobuffer": that throws away what the opening read, and with it the I-frame that it waited for.
+# Not "nobuffer": that discards the packets read while opening, and with them the I-frame that it waited for.
 _QUICK = {"analyzeduration": "1000000"}
-# Microseconds without an answer, for what the watch over the process does not see first: FFmpeg takes up to twice as
-# long, and gives a last packet that it had kept. RTMP must never get "timeout": that makes it a server.
+# Microseconds without an answer, in addition to the watch over the process. FFmpeg takes up to twice as long, and
+# returns a last buffered packet. RTMP must never get "timeout": that makes it a server.
 _TIMEOUT_US = "5000000"
 _OPTIONS: dict[str, dict[str, str]] = {
-    # Without a count of its frames, which the stream's head names, it is open with its first I-frame.
+    # The header names the frame rate; without counting frames it is open with its first I-frame.
     "rtmp": {
         "analyzeduration": "3000000",
         "fpsprobesize": "3",
@@ -56,31 +56,31 @@ _OPTIONS: dict[str, dict[str, str]] = {
     "rtp": _QUICK,
     "http": _QUICK | {"rw_timeout": "10000000", "formatprobesize": "65536", "fpsprobesize": "3", "http_multiple": "0"},
 }
-# Of a pipe: half a second of it, by its own clock.
+# Half a second of a pipe, by its own clock.
 _PIPE = {"analyzeduration": "500000", "fpsprobesize": "3", "formatprobesize": "65536"}
-# Microseconds of a second analysis where only sound was found (RTMP does not announce video before its I-frame), or a
+# Microseconds of a second analysis, if only sound was found (RTMP does not announce video before its I-frame) or a
 # film's sound begins later.
-_LONGER = "6000000"
-# Answers of what lets RTSP through within HTTP only, as some cameras' own servers and proxies do.
+_LONGER_US = "6000000"
+# Errors of hosts that accept RTSP only within HTTP, as some cameras and proxies do.
 _NOT_RTSP = (av.InvalidDataError, av.EOFError, ConnectionResetError)
-# Frames a second of a source without a plausible rate.
+# Frames a second for a source without a plausible rate.
 _RATE = Fraction(30)
 
 
 @dataclass(slots=True)
 class OpenedInput:
-    """What was opened.
+    """An opened source.
 
     Attributes:
-        container, video, sound: of PyAV; the streams that are wanted and there.
+        container, video, sound: PyAV's container, and the wanted streams that exist.
         rate: nominal frames a second.
-        by_arrival: its frames come when they are made; others are read at the pace of their time stamps.
-        probed: whether it may turn out, by how fast it comes, that `by_arrival` is wrong.
-        timed: its format has times; frames of others are stamped when they come.
+        by_arrival: frames arrive in real time; other sources are paced by their timestamps.
+        probed: whether the arrival of packets may prove `by_arrival` wrong.
+        timed: the format has times; frames of other formats are stamped on arrival.
         pieces: it comes in pieces, as a playlist does.
-        film: it has an end, and can be opened again at any place.
+        film: it has an end, and can be opened again at any position.
         monotonic: its clock should be the monotonic one.
-        notes: what differs from what was asked for.
+        notes: differences from the request.
         label: the name a device gives itself.
     """
 
@@ -99,17 +99,17 @@ class OpenedInput:
 
     @property
     def played(self) -> bool:
-        """Whether it waits until it is read, and ends: what has begun elsewhere does neither."""
+        """Whether it waits for its reader and has an end."""
         return self.film or not (self.by_arrival or self.pieces)
 
     @property
     def alone(self) -> bool:
-        """Whether each frame can be decoded without others."""
+        """Whether each frame is decodable without others."""
         return self.video is not None and self.video.codec_context.codec.intra_only
 
     @property
     def described(self) -> str:
-        """What was got but for the size, which may change: "h264, 30 fps, sound aac"."""
+        """Description without the size, which may change: "h264, 30 fps, sound aac"."""
         parts: list[str] = []
         if self.video is not None:
             context = self.video.codec_context
@@ -121,10 +121,10 @@ class OpenedInput:
 
 
 def open_stream(request: SourceRequest) -> OpenedInput:
-    """Opens a stream or a film; may take as long as it likes, in a process that can be killed.
+    """Opens a stream or a film. It may block, in a process that can be killed.
 
     Raises:
-        InputMissing, InputError, MissingComponent: it is not there, or cannot be used.
+        InputMissing, InputError, MissingComponent: the source is not there, or cannot be used.
     """
     if request.kind != "file":
         opened = _open_url(request)
@@ -134,7 +134,7 @@ def open_stream(request: SourceRequest) -> OpenedInput:
     else:
         opened = _streams(open_container(request.name), request, live=False)
     if opened.film and request.seek:
-        with suppress(av.FFmpegError):  # then it begins at its start
+        with suppress(av.FFmpegError):  # else it begins at its start
             opened.container.seek(round(request.seek * 1e6))
     return opened
 
@@ -152,34 +152,34 @@ def _open_url(request: SourceRequest) -> OpenedInput:
             request.video and scheme.startswith("rtmp") and not container.streams.video
         ):
             container.close()
-            container = open_input(source, options=options | {"analyzeduration": _LONGER})
+            container = open_input(source, options=options | {"analyzeduration": _LONGER_US})
     except av.FFmpegError as error:
         with suppress(av.FFmpegError):
             if scheme == "rtsp" and isinstance(error, _NOT_RTSP):
                 return _streams(open_input(source, options=options | {"rtsp_transport": "http"}), request, live=True)
         raise _refusal(request.name, error) from None
-    # What is no playlist, and whose length the server does not know, cannot be sought in and has no end yet. Cameras
-    # name some length for the endless parts of motion JPEG. Senders of other schemes may send as fast as they are read.
+    # A source that is no playlist, and whose length the server does not know, is not seekable and has no end yet.
+    # Cameras give some length for endless motion JPEG. Senders of other schemes may send as fast as they are read.
     sent, endless = scheme in LIVE_SCHEMES, container.size <= 0 or container.format.name == "mpjpeg"
     return _streams(container, request, live=sent or endless, probed=not sent)
 
 
 def _streams(container: InputContainer, request: SourceRequest, *, live: bool, probed: bool = False) -> OpenedInput:
-    """The streams of an opened container that are wanted; it is `live` unless it comes in pieces."""
+    """Selects the wanted streams of a container. It is `live` unless it comes in pieces."""
     name, video, notes, streams = shown(request.name), None, list[str](), list(container.streams)
     if request.video:
         video, note = choose_video(container, name, variant=request.variant)
         streams = kept_streams(container, video)
-        if getattr(note, "code", "") == "variant_read":  # of other videos none is copied here
+        if getattr(note, "code", "") == "variant_read":  # no other videos are copied here
             notes = [str(note).removeprefix(f"{name}: ")]
         context = video.codec_context
-        # Frame threads are fast because they are late: each of them holds a frame back.
+        # Frame threads would delay the output: each of them holds a frame.
         context.thread_type, context.thread_count = "SLICE", 2
     sound = None
     if request.sound:
-        known = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
-        sound = next(known, None)
-    for stream in container.streams:  # of a list no other is fetched; a damaged caption would stop it
+        usable = (s for s in streams if isinstance(s, AudioStream) and s.codec_context and s.codec_context.sample_rate)
+        sound = next(usable, None)
+    for stream in container.streams:  # else all of a list are fetched, and a damaged caption would stop it
         stream.discard = Discard.default if stream in (video, sound) else Discard.all
     if video is None and sound is None:
         raise InputError("{name}: has no sound", code="stream_no_sound", name=name)
@@ -190,10 +190,10 @@ def _streams(container: InputContainer, request: SourceRequest, *, live: bool, p
     return OpenedInput(container, video, sound, rate, live, probed, timed, pieces, film, notes=notes)
 
 
-def plausible(rate: Fraction, known: bool) -> Fraction:
-    """A stream's rate, or the usual one in place of one that no source has: some give their time base for it. What was
-    counted from a few frames goes to the rate that was meant."""
-    if not known or not 1 <= rate <= 240:
+def plausible(rate: Fraction, trusted: bool) -> Fraction:
+    """Corrects a stream's frame rate. An impossible one, as a time base instead of a rate, becomes the default; one
+    counted from a few frames is rounded to the nominal rate."""
+    if not trusted or not 1 <= rate <= 240:
         return _RATE
     whole = Fraction(round(rate))
     slower = whole * 1000 / 1001
@@ -203,7 +203,7 @@ def plausible(rate: Fraction, known: bool) -> Fraction:
 
 
 def _refusal(url: str, error: av.FFmpegError) -> InputError:
-    """Why a stream did not open."""
+    """Explains why a stream did not open."""
     name, parts = shown(url), urlsplit(url)
     why: Any = error.strerror
     if isinstance(error, av.ConnectionRefusedError):

@@ -1,4 +1,4 @@
-"""The packets of an opened source: taken as they come, kept in the jitter buffer, and given once they are due."""
+"""Queues packets of a source in the jitter buffer until due."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from rtface.concurrency.threads import call_in_thread
 from rtface.live.messages import SoundPacketReady, SourceRequest
 from rtface.live.protocols import REST_S
 from rtface.live.sources.open_stream import OpenedInput
-from rtface.live.sources.playback_pace import CUSHION, BurstDetector, PlaybackPace, as_sent, longest_wait, repeated
+from rtface.live.sources.playback_pace import CUSHION_S, BurstDetector, PlaybackPace, as_sent, longest_wait, repeated
 from rtface.live.sources.sound_to_aac import AacConverter
 from rtface.live.sources.source_times import Backlog, JitterBuffer
 from rtface.media.read.arrivals import Arrival, is_sent_at_once, look_at, rate_of_arrivals, stamp_of
 from rtface.media.read.container import is_unsized_end
 
-# Seconds that a packet may be overdue before frames are given up to catch up.
+# Seconds that a packet may be overdue before frames are dropped to catch up.
 _MAX_LATE_S = 0.4
 # Packets that may be overdue: some sources are as fast as they are read.
 _MAX_OVERDUE_PACKETS = 60
-# Video packets that may wait where none is dropped; then the sender has to.
+# Video packets that may wait if none may be dropped; beyond it the sender has to wait.
 _MAX_WAITING = 3000
 # Seconds that a paced source is read ahead: its frames and sound may lie apart in the file.
 _READ_AHEAD_S = 1.5
-# What a server had kept of a live source comes faster than its clock runs, as a film does: seconds of its clock,
-# packets and seconds for which more is looked at until it comes slower, and seconds of each look.
+# Packets that a server had buffered come faster than real time, as a film does. The probe continues until they slow
+# down, up to these seconds of their clock, packets and seconds, in steps of the last.
 _KEPT_S, _KEPT_PACKETS, _KEPT_PROBE_S, _LOOK_ON_S = 20.0, 600, 3.0, 0.1
 
 
@@ -43,8 +43,8 @@ class QueuedPacket:
     """A video packet that waits until it is due.
 
     Attributes:
-        due: when it is decoded, as `PacketQueue.now` counts.
-        fresh: False for what the opening read ahead: it is decoded and not shown.
+        due: time of decoding, on the clock of `PacketQueue.now`.
+        fresh: False for packets read while opening: they are decoded, but not shown.
     """
 
     packet: av.Packet[Any]
@@ -61,28 +61,28 @@ class QueuedSound:
 
 
 class PacketQueue:
-    """Takes packets as they come, on a thread, and gives them once they are due.
+    """Reads packets on a thread, and returns them once they are due.
 
     Args:
-        parent: gets the sound that need not wait.
-        request: what is read.
-        counts: of `rtface.live.messages.Heartbeat`.
+        parent: receives sound that need not wait.
+        request: the source.
+        counts: counters of `rtface.live.messages.Heartbeat`.
 
     Attributes:
         resting: whether no output has a viewer.
-        playing: set once frames and sound are not held any more.
-        held_s: seconds by which a film is played later, as it was held.
-        buffer, backlog: of the source.
+        playing: set once frames and sound are no longer held.
+        held_s: seconds by which a film is played later because it was held.
+        buffer, backlog: jitter buffer and backlog of the source.
     """
 
     def __init__(self, parent: ParentProcess, request: SourceRequest, counts: Counter[str]) -> None:
         self._parent, self._request, self._counts = parent, request, counts
-        self._pictures, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # as they are coded
+        self._pictures, self._sounds = deque[QueuedPacket](), deque[QueuedSound]()  # in coding order
         self._changed = threading.Condition()
         self._demuxing: Future[None] = Future()
         self._received_at = time.monotonic()
         self._need_key = False
-        self._shown_from = -inf  # what came before is only decoded
+        self._shown_from = -inf  # earlier packets are only decoded
         self.resting, self.playing = request.resting, threading.Event()
         if not request.held:
             self.playing.set()
@@ -95,18 +95,18 @@ class PacketQueue:
         return max(0.0, time.monotonic() - self._received_at - self.buffer.seconds - self.held_s)
 
     def now(self) -> float:
-        """The time that packets are due by, which stands still while a film is held."""
+        """Returns the playback time, which stands still while a film is held."""
         return min(time.monotonic() - self.held_s, self._held_at)
 
     def hold(self, due: float) -> None:
-        """Waits at a frame until a film is to be played; it is played later by as much."""
+        """Holds a film at a frame until it plays, and delays it."""
         self._held_at = due
         while not self.playing.wait(0.2) and not self._parent.gone:
             self._received_at = time.monotonic()
         self.held_s, self._held_at = time.monotonic() - due, inf
 
     def next(self) -> QueuedPacket | QueuedSound | None:
-        """What is due next, once it is due; None at the end of the source or of the parent.
+        """Waits for the next due packet; None once source or parent ended.
 
         Raises:
             av.FFmpegError: reading failed.
@@ -125,14 +125,14 @@ class PacketQueue:
         return None
 
     def overdue(self) -> int:
-        """Number of video packets that wait although they are due."""
+        """Counts the waiting video packets that are due already."""
         now = self.now()
         with self._changed:
             return sum(one.due <= now for one in self._pictures)
 
     def is_decoded(self, waiting: QueuedPacket) -> bool:
-        """True if a packet is to be decoded: from one that is overdue for too long, all up to the newest I-frame that
-        is due are dropped, and where there is none, all up to the next."""
+        """Decides whether to decode a packet. If it is overdue for too long, all up to the newest due I-frame are
+        dropped, or without one all up to the next."""
         packet = waiting.packet
         if self._need_key and not packet.is_keyframe:
             return False
@@ -151,22 +151,22 @@ class PacketQueue:
         return not (self._need_key or packet.is_disposable)
 
     def probe(self, opened: OpenedInput) -> Iterator[Arrival]:
-        """The packets; where only that can tell, the first of them say how the source comes."""
+        """Returns the packets. If needed, it first decides by their arrival whether the source is live."""
         self._received_at = time.monotonic()
         packets, stream = self._arrivals(opened), opened.video or opened.sound
         if not opened.probed or stream is None:
             return packets
         look_at(packets, stream, first := deque[Arrival]())
-        looked, until = 0, time.monotonic() + _KEPT_PROBE_S
+        count, until = 0, time.monotonic() + _KEPT_PROBE_S
         while True:
             leading = [(packet, arrived) for packet, arrived in first if packet.stream is stream]
             stamps, arrivals = [stamp_of(packet) for packet, _ in leading], [arrived for _, arrived in leading]
             at_once = bool(leading) and not self._request.live and is_sent_at_once(stamps, arrivals, timed=opened.timed)
             times = [stamp for stamp in stamps if stamp is not None] or [0.0]
             much = max(times) - min(times) > _KEPT_S or len(leading) > _KEPT_PACKETS or time.monotonic() > until
-            if not at_once or self._request.whole or much or len(first) == looked:
+            if not at_once or self._request.whole or much or len(first) == count:
                 break
-            looked = len(first)
+            count = len(first)
             look_at(packets, stream, first, _LOOK_ON_S)
         opened.by_arrival = bool(leading) and not at_once
         if opened.by_arrival:
@@ -176,15 +176,15 @@ class PacketQueue:
         return chain(first, packets)
 
     def start(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
-        """Begins to take packets, and to make AAC of those of sound."""
+        """Starts reading packets, and converting sound to AAC."""
         self._demuxing = call_in_thread("demux", self._demux, packets, opened, track)
 
     def send_sound(self, sound: SoundPacketReady) -> None:
-        """Gives sound to the run."""
+        """Sends sound to the run."""
         self._parent.send(replace(sound, captured=sound.captured + self.held_s))
 
     def _arrivals(self, opened: OpenedInput) -> Iterator[Arrival]:
-        """Packets, and when each came."""
+        """Yields packets with their arrival times."""
         streams = [s for s in (opened.video, opened.sound) if s is not None]
         try:
             for packet in (
@@ -201,8 +201,8 @@ class PacketQueue:
                 raise
 
     def _demux(self, packets: Iterator[Arrival], opened: OpenedInput, track: AacConverter | None) -> None:
-        """Takes packets as they come; those of sound go to the run from here."""
-        pace = None if opened.by_arrival else PlaybackPace(CUSHION if opened.pieces and not opened.film else 0.0)
+        """Queues packets as they arrive, and sends sound to the run."""
+        pace = None if opened.by_arrival else PlaybackPace(CUSHION_S if opened.pieces and not opened.film else 0.0)
         burst = BurstDetector() if opened.by_arrival and opened.timed and not opened.monotonic else None
         leading = opened.video or opened.sound
         if burst is not None and leading is not None and self._request.whole and not self._request.live:
@@ -238,9 +238,9 @@ class PacketQueue:
                 self._counts["sounds_undecoded"] = track.errors
 
     def _take_sound(self, received: SoundPacketReady, arrived: float) -> None:
-        """Sound waits as long as video does, so that both reach the outputs together."""
+        """Delays sound as much as video, so that they stay in sync."""
         due = self.buffer.sound_due(received.stamp, arrived)
-        waits = self._request.whole and not self.playing.is_set()  # for the frame beside it, which is held
+        waits = self._request.whole and not self.playing.is_set()  # for the frame of the same time, which is held
         if waits or due > self.now() or self._sounds:
             with self._changed:
                 self._sounds.append(QueuedSound(received, due))

@@ -1,4 +1,4 @@
-"""Paces packets of films and playlists, repeats films, and detects the end of a stream's initial burst."""
+"""Paces films and playlists, repeats films, and detects a stream's initial burst."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from rtface.live.sources.source_times import LONGEST_S
 from rtface.media.read.arrivals import LEAST_PACKETS, Arrival, stamp_of
 from rtface.media.read.container import open_container
 
-CUSHION = 0.5
-"""Seconds by which a playlist is played later after a late piece, so that its next ones come in time."""
-# Seconds by which a film, and a playlist, may be late before its clock is set again.
-_STALL, _PIECE_LATE = 0.5, 0.1
-# Seconds after the first packet in which what the opening read ahead, or the server had kept, is only decoded.
-_BURST = 3.0
+CUSHION_S = 0.5
+"""Extra delay of a playlist after a late piece, so that its next ones come in time."""
+# Seconds by which a film, and a playlist, may be late before its clock is reset.
+_STALL_S, _PIECE_LATE_S = 0.5, 0.1
+# Longest time after the first packet in which buffered packets (of opening, or of the server) are only decoded.
+_BURST_S = 3.0
 # Seconds of the longest bunches, as of fragments, that a jitter buffer spreads.
 _LONGEST_BUNCH_S = 10.0
 
 
 class PlaybackPace:
-    """When the packets of a film or playlist are due: as its own clock runs, from its first packet on.
+    """Schedules packets of a film or playlist by its own clock.
 
     Args:
-        cushion: seconds by which it is played later after it stood still.
+        cushion: extra delay in seconds after a stall.
     """
 
     def __init__(self, cushion: float = 0.0) -> None:
-        self._cushion, self._late = cushion, _PIECE_LATE if cushion else _STALL
+        self._cushion, self._late = cushion, _PIECE_LATE_S if cushion else _STALL_S
         self._base: float | None = None
-        self._last = self._newest = self._ahead = 0.0  # most that a picture is decoded ahead of its time
+        self._last = self._newest = self._ahead = 0.0  # longest time from decoding to presentation
 
     def due(self, packet: av.Packet[Any], now: float) -> float:
-        """`time.monotonic()` at which a packet that was read at `now` is due."""
-        if (stamp := stamp_of(packet)) is None:  # of a format without times: the next
+        """Returns the due time (`time.monotonic()`) of a packet read at `now`."""
+        if (stamp := stamp_of(packet)) is None:  # the format has no times: follows the last
             stamp = self._newest + float((packet.duration or 0) * packet.time_base)
         elif packet.pts is not None:
             shown = float(packet.pts * packet.time_base)
             self._ahead = max(self._ahead, shown - stamp)
-            stamp -= self._ahead if packet.dts is None else 0  # the first ones of an MKV have no time of decoding
+            stamp -= self._ahead if packet.dts is None else 0  # an MKV's first ones have no decoding time
         if self._base is None or abs(stamp - self._last) > 10:  # the clock jumped
             self._base, self._newest = now - stamp, stamp
-        elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stood still
+        elif stamp >= self._newest and self._base + stamp < now - self._late:  # the source stalled
             self._base = now - stamp + self._cushion
         self._last, self._newest = stamp, max(stamp, self._newest)
         return self._base + stamp
 
 
 def longest_wait(stamps: Sequence[float | None], arrivals: Sequence[float]) -> float:
-    """How long a jitter buffer may become for what came so: longer where the probe had to wait for a second bunch."""
+    """Returns the limit of a jitter buffer: higher if the probe waited for a second bunch."""
     packets = pairwise(zip(stamps, arrivals, strict=True))
     waits = [at - then - (new - old) for (old, then), (new, at) in packets if old is not None and new is not None]
     return _LONGEST_BUNCH_S if max(waits, default=0.0) > LONGEST_S else LONGEST_S
 
 
 def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
-    """Yields packets of a burst as if each had come when its clock says, the last ones when they did."""
+    """Yields a burst's packets at their clock's pace, and the rest unchanged."""
     burst, first = BurstDetector(), list[Arrival]()
     for packet, arrived in packets:
         first.append((packet, arrived))
@@ -71,7 +71,7 @@ def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
     timed = ((stamp_of(packet), at) for packet, at in first if packet.stream is leading)
     delay = min((at - stamp for stamp, at in timed if stamp is not None), default=inf)
     came, sent = inf, deque[Arrival]()
-    for packet, arrived in reversed(first):  # RTSP's first packet has no time: it comes no later than the next
+    for packet, arrived in reversed(first):  # RTSP's first packet has no time: no later than the next
         stamp = stamp_of(packet)
         came = min(came, arrived, inf if stamp is None else stamp + delay)
         sent.appendleft((packet, came))
@@ -80,17 +80,17 @@ def as_sent(packets: Iterator[Arrival], leading: Stream) -> Iterator[Arrival]:
 
 
 class BurstDetector:
-    """Detects packets that come faster than their own clock runs: old ones that a server had kept."""
+    """Detects packets that a server had buffered: they arrive faster than real time."""
 
     def __init__(self) -> None:
         self._last: deque[tuple[float, float]] = deque(maxlen=LEAST_PACKETS)
         self._began: float | None = None
 
     def over(self, packet: av.Packet[Any], arrived: float) -> bool:
-        """Takes every packet of one stream; true once packets arrive at the pace of their clock."""
+        """Takes every packet of one stream; returns True after the burst."""
         stamp, self._began = stamp_of(packet), self._began or arrived
-        if stamp is None or arrived - self._began > _BURST:  # RTSP's first packet has no time
-            return arrived - self._began > _BURST
+        if stamp is None or arrived - self._began > _BURST_S:  # RTSP's first packet has no time
+            return arrived - self._began > _BURST_S
         self._last.append((stamp, arrived))
         if len(self._last) < LEAST_PACKETS:
             return False
@@ -101,32 +101,33 @@ class BurstDetector:
 def repeated(
     path: str, container: InputContainer, *streams: av.VideoStream | av.AudioStream
 ) -> Iterator[av.Packet[Any]]:
-    """The packets of some streams, without end; all begin again at the same time, where the first stream ended.
+    """Yields the packets of some streams in an endless loop.
 
-    The film is opened again each time: going back in an open one would have its decoders drop their last frames.
+    All streams begin again at the same time, when the first one ended. The film is opened again each time, because
+    seeking in the open one would make its decoders drop their last frames.
 
     Args:
-        path: of the film.
-        container: it, open for the first time.
+        path: path of the film.
+        container: the film, opened once.
 
     Raises:
-        InputError, av.FFmpegError: it cannot be read any more.
+        InputError, av.FFmpegError: the film is no longer readable.
     """
     leading, begin, unit, shift = streams[0], streams[0].start_time or 0, streams[0].time_base or 1, 0
     opened = {stream.index: stream for stream in streams}
     end, first = begin - 1, container
-    while end != begin:  # there are none
+    while end != begin:  # equal if there are no packets
         for stream in container.streams:  # else other variants of a list are fetched
             stream.discard = Discard.default if stream.index in opened else Discard.all
         end, packets = begin, container.demux(*(container.streams[index] for index in opened))
-        for packet in filter(lambda one: one.size, packets):  # without the last ones, which would end the decoders
-            packet.stream = opened[packet.stream_index]  # whose decoder continues
+        for packet in filter(lambda one: one.size, packets):  # empty ones would end the decoders
+            packet.stream = opened[packet.stream_index]  # keeps its decoder
             if packet.stream is leading:
                 end = max(end, (packet.pts or 0) + (packet.duration or 0))
             ticks = round(shift * unit / packet.time_base)
             packet.pts, packet.dts = (None if at is None else at + ticks for at in (packet.pts, packet.dts))
             yield packet
         shift += end - begin
-        if container is not first:  # whose decoders continue; else its file stays open until garbage is collected
+        if container is not first:  # its decoders continue; others would keep their file open until collected
             container.close()
         container = open_container(path)

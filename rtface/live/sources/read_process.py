@@ -1,4 +1,4 @@
-"""Starts and watches the child process that reads a source, and passes on its messages."""
+"""Starts and watches the process that reads a source."""
 
 from __future__ import annotations
 
@@ -25,59 +25,57 @@ from rtface.live.messages import (
     VideoFrameReady,
 )
 
-# Slots for frames, and the bytes of the largest: 8K in 4:2:0, 16 bits a sample. Memory that no frame reaches costs
-# nothing.
+# Slots for frames, and the bytes of the largest: 8K in 4:2:0, 16 bits a sample. Unused memory costs nothing.
 _SLOTS, _BYTES = 8, 7680 * 4320 * 3
-# Seconds in which the first frame has to come; the longer limit holds while data comes: some streams have an I-frame
-# every ten seconds only.
-OPENING = 10.0
-_FIRST_FRAME = 20.0
-# Seconds without data after which a source counts as lost; playlists come in pieces, disks have to wake up.
-_QUIET = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
-_QUIET_PIECES = 15.0
-# Seconds without data after which a playlist is shown as away, though it is not opened again yet.
-_HUSH = 2.5
+# Time limits for the first frame. The longer one applies while data arrives: some streams have an I-frame only every
+# ten seconds.
+OPENING_S = 10.0
+_FIRST_FRAME_S = 20.0
+# Seconds without data after which a source counts as lost; playlists come in pieces, and disks have to wake up.
+_QUIET_S = {"stream": 3.5, "camera": 3.5, "microphone": 3.5, "file": 30.0}
+_QUIET_PIECES_S = 15.0
+# Seconds without data after which a playlist is shown as away, although it is not reopened yet.
+_STALL_S = 2.5
 # Seconds without a frame after which a source counts as lost.
-_NO_FRAME = 10.0
+_NO_FRAME_S = 10.0
 # Seconds without a message of the process, and until its first one: a busy machine takes long to start it.
 MUTE_S = 3.5
 START_S = 30.0
-# Seconds that the process may take to end.
-_END = 0.3
+# Time that the process may take to end.
+_END_S = 0.3
 
 
-def _with_own(request: SourceRequest) -> tuple[SourceRequest, int | None]:
-    """The request, and the file or pipe to give to the process where its name says one that is open in this one, as
-    stdin."""
+def _with_descriptor(request: SourceRequest) -> tuple[SourceRequest, int | None]:
+    """Duplicates a descriptor that the request names, as stdin, for the child. Without one it is None."""
     match = re.fullmatch(r"/dev/(?:stdin|fd/(\d+))", request.name) if request.kind == "file" else None
     if match is None or sys.platform == "win32":
         return request, None
     try:
-        own = os.dup(int(match[1] or 0))
+        descriptor = os.dup(int(match[1] or 0))
     except (OSError, OverflowError) as error:
         raise InputMissing(
             "{name}: is not open in this process; let another program write into it, or name a file or a FIFO",
             code="input_closed",
             name=request.name,
         ) from error
-    return replace(request, name=f"/dev/fd/{own}"), own
+    return replace(request, name=f"/dev/fd/{descriptor}"), descriptor
 
 
 class ReadProcess:
-    """Runs the process once, and calls back with what it sends, on a thread of the process.
+    """Runs the process once; a thread calls back with its messages.
 
     Args:
-        request: what it opens.
+        request: the source to open.
         frame: called with every video frame.
         sound: called with every frame of sound.
-        hush: called with a reason where nothing has come for long, though the source is not lost yet.
+        stalled: called with a reason if data stalls, although the source is not lost yet.
         clock: seconds.
-        start: makes the process.
+        start: starts the process.
 
     Attributes:
         opened: description of the source, None until it is open.
-        refusal: error with which the source could not be opened.
-        frames, sounds: how many came.
+        refusal: error of the failed opening.
+        frames, sounds: number received.
         heartbeat: the last heartbeat.
     """
 
@@ -86,12 +84,12 @@ class ReadProcess:
         request: SourceRequest,
         frame: Callable[[VideoFrameReady, av.VideoFrame], None],
         sound: Callable[[SoundPacketReady], None],
-        hush: Callable[[str], None],
+        stalled: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.monotonic,
         start: Callable[..., ChildProcess] = ChildProcess,
     ) -> None:
-        self._request, self._frame, self._sound, self._hush = request, frame, sound, hush
+        self._request, self._frame, self._sound, self._stalled = request, frame, sound, stalled
         self._clock, self._start = clock, start
         self.opened: SourceOpened | None = None
         self.refusal: RtfaceError | None = None
@@ -99,24 +97,24 @@ class ReadProcess:
         self.heartbeat = Heartbeat()
         self._ring = FrameRing(_SLOTS, _BYTES) if request.video else None
         self._word_at = self._frame_at = clock()
-        self._began: float | None = None  # when the process was ready to open it
+        self._began: float | None = None  # time when the process was ready to open it
         self._reason: str | None = None
         self._ended = threading.Event()
         self._abandoned = False
         self._child: ChildProcess | None = None
 
     def hold(self, closed: threading.Event) -> str:
-        """Runs until the source is lost or `closed` is set; gives the reason in a few words.
+        """Runs until the source is lost, or until `closed`. Returns the reason.
 
         Raises:
             MissingComponent: no process could be started.
         """
-        request, own = _with_own(self._request)
+        request, descriptor = _with_descriptor(self._request)
         try:
             child = self._start(
                 "rtface.live.sources.read_worker:read",
                 request,
-                files=[] if own is None else [own],
+                files=[] if descriptor is None else [descriptor],
                 name="reader",
                 frames=self._ring,
                 on_message=self._take,
@@ -126,16 +124,16 @@ class ReadProcess:
             self._free()
             raise
         finally:
-            if own is not None:
-                os.close(own)
+            if descriptor is not None:
+                os.close(descriptor)
         self._child = child
-        child.send(self._request)  # which may have changed
+        child.send(self._request)  # it may have changed
         why = ""
         while not closed.is_set() and not self._ended.wait(0.05):
             if why := self._watch():
                 break
         self._abandoned = True
-        child.kill(_END)
+        child.kill(_END_S)
         if not child.alive:
             self._free()
         if self.refusal is not None:
@@ -144,7 +142,7 @@ class ReadProcess:
         return why or (f"reading it failed ({self._reason})" if self._reason else ended)
 
     def follow(self, request: SourceRequest) -> None:
-        """Rests, and ends the hold of a film, as another request says."""
+        """Applies another request: rests, and ends the hold of a film."""
         if not request.held:
             self._frame_at = self._clock() if self._request.held else self._frame_at
         self._request = request
@@ -152,9 +150,9 @@ class ReadProcess:
             self._child.send(request)
 
     def _watch(self) -> str:
-        """Why the source counts as lost, "" while it does not."""
+        """Returns why the source counts as lost, "" if it does not."""
         now = self._clock()
-        patience = START_S if self._began is None else OPENING if self.opened is None else MUTE_S
+        patience = START_S if self._began is None else OPENING_S if self.opened is None else MUTE_S
         if now - self._word_at > patience:
             return Message("the process that reads it does not answer", code="reader_silent")
         if self._began is None:
@@ -163,16 +161,16 @@ class ReadProcess:
         if not (self.frames if self._request.video else self.sounds):
             waited = now - self._began
             flows = self.opened is not None and quiet < 2 and self.heartbeat.counts["bytes"] > 0
-            if waited > (_FIRST_FRAME if flows else OPENING):
+            if waited > (_FIRST_FRAME_S if flows else OPENING_S):
                 what = "frame" if self._request.video else "sound"
                 return f"no {what} came within {waited:.0f} s; check that something is sent there"
             return ""
-        patience = _QUIET_PIECES if self._request.name.lower().startswith("http") else _QUIET[self._request.kind]
-        if _HUSH < quiet <= patience == _QUIET_PIECES:
-            self._hush(f"nothing came for {quiet:.1f} s")
+        patience = _QUIET_PIECES_S if self._request.name.lower().startswith("http") else _QUIET_S[self._request.kind]
+        if _STALL_S < quiet <= patience == _QUIET_PIECES_S:
+            self._stalled(f"nothing came for {quiet:.1f} s")
         if quiet > patience:
             return f"nothing came for {quiet:.1f} s"
-        if self._request.video and not self._request.held and now - self._frame_at > max(_NO_FRAME, patience):
+        if self._request.video and not self._request.held and now - self._frame_at > max(_NO_FRAME_S, patience):
             return f"no frame came for {now - self._frame_at:.0f} s"
         return ""
 
@@ -185,17 +183,17 @@ class ReadProcess:
             case VideoFrameReady():
                 assert self._ring is not None
                 self.frames += 1
-                self._word_at = inf  # it may wait
+                self._word_at = inf  # the callback may wait
                 self._frame(message, self._ring.get(message.slot, message.layout))
                 self._word_at = self._frame_at = self._clock()
             case SoundPacketReady():
                 self.sounds += 1
                 self._sound(message)
             case Heartbeat():
-                # One built before the end may come after that of the end.
+                # A heartbeat built before the end may arrive after the last one.
                 self.heartbeat = replace(message, over=message.over or self.heartbeat.over)
             case SourceOpened():
-                self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # opening it does not count
+                self.opened, self.heartbeat = message, replace(self.heartbeat, quiet=0.0)  # the opening does not count
             case RtfaceError():
                 self.refusal = message
 

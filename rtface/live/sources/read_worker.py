@@ -1,9 +1,7 @@
 """The child process that reads a camera, stream, film or microphone.
 
-It sends frames through shared memory, and sound as AAC.
-
-One thread takes packets as they arrive (`rtface.live.sources.packet_queue`). The main thread decodes. A third thread
-sends a heartbeat several times a second.
+It sends frames through shared memory, and sound as AAC. One thread takes packets as they arrive
+(`rtface.live.sources.packet_queue`). The main thread decodes. A third thread sends a heartbeat several times a second.
 """
 
 from __future__ import annotations
@@ -37,17 +35,16 @@ from rtface.media.read.quantiser import QuantiserReader
 
 # FFmpeg's numbers of the matrices that a frame may name.
 _TAGGED = {1, 4, 5, 6, 7, 9, 10}
-# Seconds between beats.
 _HEARTBEAT_S = 0.25
-# Seconds of overdue packets behind a frame from which it is not worth handing over, and their least number.
-_BEHIND_S, _BEHIND = 0.2, 3
-# Seconds that a driver's time may lie before a frame's arrival to be believed.
+# A frame is dropped if overdue packets of this many seconds wait behind it, and at least this many packets.
+_BEHIND_S, _BEHIND_PACKETS = 0.2, 3
+# Largest plausible difference of a driver's timestamp to a frame's arrival.
 _PLAUSIBLE_AGE_S = 0.5
 
 
 def read(parent: ParentProcess, request: SourceRequest) -> None:
-    """Runs in the child process: sends `SourceOpened` or an error, then `VideoFrameReady` and
-    `SoundPacketReady`, with a `Heartbeat` several times a second."""
+    """Runs in the child process. It sends `SourceOpened` or an error, then `VideoFrameReady` and `SoundPacketReady`,
+    with a `Heartbeat` several times a second."""
     av.logging.set_libav_level(av.logging.FATAL)
     reader = ReadWorker(parent, request)
     start_thread("beat", reader.follow)
@@ -64,10 +61,10 @@ def read(parent: ParentProcess, request: SourceRequest) -> None:
 
 
 class ReadWorker:
-    """One opened source; `run` reads it to its end.
+    """Reads one opened source to its end.
 
     Attributes:
-        queue: its packets.
+        queue: queue of its packets.
     """
 
     def __init__(self, parent: ParentProcess, request: SourceRequest) -> None:
@@ -92,7 +89,7 @@ class ReadWorker:
         )
 
     def follow(self) -> None:
-        """Sends heartbeats, and follows what the parent requests, until it is gone."""
+        """Sends heartbeats and follows the parent's requests, until it is gone."""
         while not self._parent.gone:
             self._parent.send(self._heartbeat())
             if (request := self._parent.receive(_HEARTBEAT_S)) is not None:
@@ -101,7 +98,7 @@ class ReadWorker:
                     self.queue.playing.set()
 
     def run(self, opened: OpenedInput) -> None:
-        """Until the source ends or fails, or the parent is gone.
+        """Reads until the source ends or fails, or the parent is gone.
 
         Raises:
             av.FFmpegError: reading failed.
@@ -117,7 +114,7 @@ class ReadWorker:
             if opened.by_arrival:
                 video.codec_context.flags |= Flags.low_delay
         queue.start(packets, opened, track)
-        behind = max(_BEHIND, round(_BEHIND_S * opened.rate))
+        behind = max(_BEHIND_PACKETS, round(_BEHIND_S * opened.rate))
         while (waiting := queue.next()) is not None:
             if isinstance(waiting, QueuedSound):
                 queue.send_sound(waiting.sound)
@@ -134,8 +131,8 @@ class ReadWorker:
                 if (opened.played or whole) and not queue.playing.is_set():  # the first frame of a film is shown
                     self._hand_over(image, quantisers, waiting.due, opened)
                     queue.hold(waiting.due)
-                # The decoder gives frames in another order than packets come. What a frame has to wait for in the
-                # stream is no delay of this run, so its age counts from the packet that let the decoder give it.
+                # The decoder reorders frames. A frame's wait for other frames of the stream is no delay of this run, so
+                # its age counts from the packet that made the decoder output it.
                 if fresh and (whole or queue.overdue() <= behind):
                     self._hand_over(image, quantisers, waiting.due + queue.held_s, opened)
                 elif fresh:
@@ -144,11 +141,11 @@ class ReadWorker:
             self._parent.send(replace(self._heartbeat(), over=True))
 
     def _decoded(self, packet: av.Packet[Any]) -> list[tuple[av.VideoFrame, Quantisers | None]]:
-        """Frames decoded from a packet, progressive and SDR, with their quantisers."""
+        """Decodes a packet to progressive SDR frames, with their quantisers."""
         assert self._quantisers is not None and self._decoder is not None
         self._quantisers.note(packet)
         try:
-            # Deinterlacing keeps what the decoder says of a frame; in a tone-mapped one other code values count.
+            # Quantisers stay valid after deinterlacing, but not after tone mapping, which changes code values.
             return [
                 (one, self._quantisers.of(one) if one.color_trc == image.color_trc else None)
                 for image in self._decoder.decode(without_profile(packet))
@@ -178,7 +175,7 @@ class ReadWorker:
         )
 
     def _describe(self, image: av.VideoFrame, opened: OpenedInput) -> None:
-        """Finds colour and display of frames like this one, again whenever they change."""
+        """Finds colour and display of frames, again whenever they change."""
         like = (
             image.width,
             image.height,
@@ -197,7 +194,7 @@ class ReadWorker:
         turns, mirror = orientation(matrix) if matrix is not None else (0, False)
         self._color = color_of(image, siting=siting, codec=opened.video.codec_context.codec.canonical_name)
         if self._request.kind == "camera" and int(image.colorspace) not in _TAGGED and self._color.matrix == "bt709":
-            # What says nothing is a film by its size; a camera's own frames are what V4L2 and UVC call the default.
+            # An untagged film gets its matrix by size; a camera's frames have the default of V4L2 and UVC.
             self._color = replace(self._color, matrix="bt601")
         self._display = display_of(
             turns, mirror, opened.video.sample_aspect_ratio, fields if image.interlaced_frame else "progressive"

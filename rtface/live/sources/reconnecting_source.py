@@ -1,4 +1,4 @@
-"""Live sources that are read in a child process and opened again after every loss."""
+"""Reads live sources in child processes, and reopens them after losses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rtface.stats import Stats
 from rtface.util.machine import give_memory_back
 
 _BRIEF_S = 20.0
-"""Seconds from the start in which a stream that ended before its first frame is opened again."""
+"""Seconds from the start within which a stream that ended before its first frame is reopened."""
 _WARNINGS = {
     "backlog": partial(
         Message,
@@ -54,14 +54,14 @@ _WARNINGS = {
 
 
 class ReconnectingSource:
-    """A `LiveSource` of any kind; with a request without frames, the source of `rtface.live.sources.open_source`.
+    """A `LiveSource` of any kind; a `SoundSource` if the request excludes video.
 
     Args:
-        request: what to open.
+        request: the source to open.
         title: its name in messages.
         stats: receives ``dropped:source``, ``packets_lost``, ``frames_corrupt`` and warnings.
-        clock: seconds, as of `ReadProcess`.
-        process: makes the process that reads it.
+        clock: seconds, as in `ReadProcess`.
+        process: creates the process that reads it.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ class ReconnectingSource:
         self._frame, self._sound = frame, sound
         self._thread = start_thread("source", self._keep)
         try:
-            while not self._settled.wait(0.2):  # in slices: on some platforms a wait without end holds signals up
+            while not self._settled.wait(0.2):  # in slices: on some platforms an endless wait delays signals
                 pass
         except BaseException:
             self.close()
@@ -149,7 +149,7 @@ class ReconnectingSource:
         self._request = replace(self._request, held=held)
         if not held and (connection := self._connection) is not None:
             if self._request.whole or (connection.opened is not None and connection.opened.film):
-                self._clock, self._frames = self._new_clock(), 0  # its first frame comes again, later
+                self._clock, self._frames = self._new_clock(), 0  # its first frame will come again
             connection.follow(self._request)
 
     def rest(self, resting: bool) -> None:
@@ -164,14 +164,14 @@ class ReconnectingSource:
         self._report_state("closed", self._health.detail)
 
     def _keep(self) -> None:
-        """Opens the source, and again whenever it is lost, until `close`."""
+        """Opens the source, and reopens it whenever it is lost, until `close`."""
         retry, began = Retry(self._now), self._now()
         while not self._closed.is_set():
             self._clock = self._new_clock()
             connection = self._connection = self._process(
                 self._request, self._take_frame, self._take_sound, partial(self._report_state, "away")
             )
-            connection.follow(self._request)  # it may have changed since it was taken
+            connection.follow(self._request)  # it may have changed meanwhile
             try:
                 why = connection.hold(self._closed)
             except RtfaceError as error:
@@ -193,19 +193,19 @@ class ReconnectingSource:
                 break
             if self._settled.is_set():
                 self._report_state("away", why)
-            if getattr(why, "code", "") == "no_variant":  # the list has others now
+            if getattr(why, "code", "") == "no_variant":  # the list has other variants now
                 self._request = replace(self._request, variant="best")
             self._lost = self._settled.is_set()
             if connection.frames or connection.sounds:
                 retry.reached()
-                give_memory_back()  # of each connection a little more would stay
+                give_memory_back()  # else each connection would leave some
             retry.wait(self._closed)
         if self.ended:
             self._report_state("closed", "it came to its end")
         self._settled.set()
 
     def _is_brief(self, connection: ReadProcess, why: str, began: float) -> bool:
-        """Whether a source that showed nothing yet is opened again: it was there, and ended before its first frame."""
+        """Decides whether to reopen a source that ended before its first frame."""
         if connection.opened is not None and getattr(why, "code", "") == "source_ended" and not self.ended:
             line = "{name}: it ended before its first frame; it is opened again for up to {seconds} s"
             self._stats.warn("brief", Message(line, code="source_brief", name=self._title, seconds=f"{_BRIEF_S:.0f}"))
@@ -218,7 +218,7 @@ class ReconnectingSource:
         self._health = self._health.turned(state, detail, self._now())
 
     def _count(self) -> None:
-        """Adds what the process has counted since the last call."""
+        """Adds the process's counts since the last call."""
         with self._counting:
             if self._connection is None:
                 return
@@ -243,7 +243,7 @@ class ReconnectingSource:
         self._report_state("live", self._got)
 
     def _take_description(self) -> None:
-        """Takes over the description of the source. The format of its sound stays that of the first opening."""
+        """Updates the description of the source. Its sound format stays that of the first opening."""
         connection, request = self._connection, self._request
         if connection is None or connection.opened is None:
             return
@@ -263,11 +263,11 @@ class ReconnectingSource:
         self._form = form
         self._live()
         pts = round(1e6 * self._clock.time("video", shot.stamp, shot.captured))
-        self._pts = pts = max(pts, self._pts + 1)  # it rises always
+        self._pts = pts = max(pts, self._pts + 1)  # always rises
         duration = round(1e6 / form.rate)
         image.pts, image.time_base, image.duration = pts, TIME_BASE, duration
         if self._opened.film and shot.stamp is not None and not self._request.loop:
-            self._request = replace(self._request, seek=shot.stamp)  # where it would continue
+            self._request = replace(self._request, seek=shot.stamp)  # continues there after a loss
         self._frames += 1
         self._frame(
             Frame(

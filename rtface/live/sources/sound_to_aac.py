@@ -1,4 +1,4 @@
-"""Converts a source's sound to frames of AAC with ADTS headers, all of one rate and channel count.
+"""Converts sound to AAC of one format, with ADTS headers.
 
 AAC of that format passes unchanged; other sound is decoded, resampled and encoded.
 """
@@ -28,11 +28,11 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1"}
 
 
 def form_of(source: AudioStream) -> SoundFormat:
-    """The form in which a source's sound needs no encoding, where AAC has it; else 48 kHz, mono or stereo."""
+    """Returns an AAC source's own format, else 48 kHz, mono or stereo."""
     context = source.codec_context
     rate, channels = context.sample_rate, context.channels
     if context.codec.canonical_name != "aac":
-        # Devices do not name their speakers, and viewers of a stream have two.
+        # Devices do not name their channels, and stream viewers have two speakers.
         return SoundFormat(_USUAL.rate, min(2, channels))
     if context.extradata and (config := plain_config(context.extradata)):
         rate, channels = of_config(config)
@@ -41,11 +41,11 @@ def form_of(source: AudioStream) -> SoundFormat:
 
 
 class AacConverter:
-    """Packets of one sound stream in, `SoundPacketReady` of one form out, also where the stream's own form changes.
+    """Converts packets to `SoundPacketReady` of one format. The stream's own format may change.
 
     Args:
         source: stream of an opened container.
-        form: of what comes out; None is what suits the source.
+        form: output format; None is the best for the source.
     """
 
     def __init__(self, source: AudioStream, form: SoundFormat | None = None) -> None:
@@ -59,15 +59,15 @@ class AacConverter:
 
     @property
     def errors(self) -> int:
-        """Packets that could not be decoded."""
+        """Number of packets that could not be decoded."""
         return self._stats.counters["sound_packets_lost"]
 
     def push(self, packet: av.Packet[Any], captured: float) -> Iterator[SoundPacketReady]:
-        """Frames of AAC from a packet; none from a damaged one.
+        """Yields frames of AAC from a packet; none from a damaged one.
 
         Args:
-            packet: of the source.
-            captured: `time.monotonic()` when it was there.
+            packet: packet of the source.
+            captured: `time.monotonic()` of its arrival.
         """
         if self._aac:
             if not packet.size or packet.is_corrupt:
@@ -80,11 +80,11 @@ class AacConverter:
                 return
         if self._encoder is None:
             self._encoder = _encoder(self._source, self.form, self._stats)
-        for made in self._encoder.push(packet):
-            yield self._packet(adts_frame(self._wanted, bytes(made)), made, captured)
+        for encoded in self._encoder.push(packet):
+            yield self._packet(adts_frame(self._wanted, bytes(encoded)), encoded, captured)
 
     def _passed(self, packet: av.Packet[Any]) -> bytes:
-        """A packet of AAC with its header, b"" where it is not of the form."""
+        """Returns a packet of AAC with header, b"" for another format."""
         data = bytes(packet)
         config = adts_config(data)[0]
         if config and not self._source.codec_context.extradata:
@@ -98,7 +98,7 @@ class AacConverter:
 
 
 def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTranscoder:
-    """Decodes a stream and encodes it as AAC of a form, without headers."""
+    """Creates a transcoder from a stream to AAC, without headers."""
     container = av.open(io.BytesIO(), "w", format="adts")  # nothing is written: a stream needs a container
     target: AudioStream = container.add_stream("aac", rate=form.rate)
     AudioTranscoder.configure(source, target)
@@ -110,7 +110,7 @@ def _encoder(source: AudioStream, form: SoundFormat, stats: Stats) -> AudioTrans
 
 @lru_cache
 def silent_frame(form: SoundFormat = _USUAL) -> bytes:
-    """One frame of silence with its ADTS header; any number of them is silence. b"" where AAC has no such form."""
+    """Returns an AAC frame of silence with ADTS header. It may be repeated. b"" for an unsupported format."""
     config = config_for(form.rate, form.channels)
     if not config or form.channels not in _LAYOUTS:
         return b""
@@ -119,7 +119,7 @@ def silent_frame(form: SoundFormat = _USUAL) -> bytes:
     context.sample_rate, context.layout, context.format = form.rate, _LAYOUTS[form.channels], "fltp"
     context.time_base = Fraction(1, form.rate)
     data = b""
-    for count in range(4):  # the first ones hold the encoder's own beginning
+    for count in range(4):  # the first ones contain the encoder's start-up
         silence = av.AudioFrame("fltp", _LAYOUTS[form.channels], FRAME)
         silence.sample_rate = form.rate
         for plane in silence.planes:

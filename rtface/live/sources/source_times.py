@@ -1,4 +1,4 @@
-"""The jitter buffer of a network source, and the map of its clock to the monotonic one."""
+"""Buffers a network source's jitter, and maps its clock to ours."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 from math import inf
 
 LONGEST_S = 1.0
-"""Seconds that the buffer may grow to by itself."""
-# Differences between arrivals that need no buffer: the live loop takes in a few frames at once.
+"""Longest adaptive buffer in seconds."""
+# Jitter that needs no buffer: the live loop accepts a few frames at once.
 _TOLERATED_S = 0.05
-# Seconds of arrivals by which jitter is measured. The buffer keeps its length for as long after the last late packet.
+# Window for measuring jitter. The buffer keeps its length for as long after the last late packet.
 _WINDOW_S = 20.0
 # Seconds that the buffer shrinks in one second, so that faster playback is not noticed.
 _SHRINK = 0.02
 _MARGIN_S = 0.01
-# A packet later than this begins a new measurement: the source stood still or restarted. So does one that is later than
+# A packet later than this begins a new measurement: the source stalled or restarted. So does one that is later than
 # any buffer, unless another was so within the window: then it is jitter.
 _RESET_S = 2.0
-# Seconds that two clocks may drift apart in one second: 30 frames a second are 29.97 at times.
+# Seconds that two clocks may drift apart in one second: 30 frames a second are sometimes 29.97.
 _DRIFT = 1.5e-3
 
 
 class Backlog:
-    """Tells how much later a source's packets come than at best since its beginning: so much of it waits on the way.
-    What comes late in a bunch with later packets does not wait there.
+    """Measures how much later a source's packets arrive than at best. That much data waits on the way. Packets that are
+    late in a bunch with later ones do not count.
 
     Attributes:
-        seconds: how much later packets come now.
+        seconds: current backlog.
     """
 
     def __init__(self) -> None:
@@ -35,44 +35,44 @@ class Backlog:
         self._best, self._last, self._arrived = inf, inf, inf
 
     def note(self, stamp: float | None, arrived: float) -> None:
-        """Takes every packet of one stream, with its time on the source's clock, and when it came."""
+        """Takes every packet of one stream: its timestamp and arrival time."""
         if stamp is None:
             return
-        if abs(stamp - self._last) > _RESET_S:  # another clock, or frames were left out
+        if abs(stamp - self._last) > _RESET_S:  # another clock, or missing frames
             self._best = inf
         delay, self._last = arrived - stamp, stamp
-        passed, self._arrived = max(0.0, arrived - self._arrived), arrived
-        self._best = min(delay, self._best + _DRIFT * passed)
-        self.seconds = min(delay - self._best, self.seconds + passed / 2)
+        elapsed, self._arrived = max(0.0, arrived - self._arrived), arrived
+        self._best = min(delay, self._best + _DRIFT * elapsed)
+        self.seconds = min(delay - self._best, self.seconds + elapsed / 2)
 
 
 class JitterBuffer:
-    """Decides when packets are given to the decoder: as their own time stamps run, `seconds` after the quickest.
+    """Schedules packets for decoding by their timestamps, `seconds` after the quickest.
 
     Args:
-        seconds: length of the buffer; None measures the jitter and takes what that needs, up to `longest`.
-        longest: seconds.
+        seconds: length of the buffer; None adapts it to the jitter, up to `longest`.
+        longest: maximum seconds.
 
     Attributes:
-        seconds: its length now.
+        seconds: current length.
     """
 
     def __init__(self, seconds: float | None = None, longest: float = LONGEST_S) -> None:
         self._fixed, self._longest = seconds is not None, longest
         self.seconds = seconds or 0.0
-        # Arrival times, oldest first, with the least delays (arrival minus stamp), rising, and with the most by which a
-        # delay was above the least of its time, falling: delays that fall steadily, behind a stall or since the
-        # source's clock is fast, are no jitter.
+        # Arrival times, oldest first: with the minimum delays (arrival minus stamp), rising, and with the maximum
+        # excess of a delay over the minimum of its time, falling. Delays that fall steadily, after a stall or because
+        # the source's clock is fast, are no jitter.
         self._least: deque[tuple[float, float]] = deque()
         self._most: deque[tuple[float, float]] = deque()
         self._arrived = self._due = self._stalled = float("-inf")
 
     def due(self, stamp: float | None, arrived: float) -> float:
-        """When a packet is to be decoded, in seconds of the clock that `arrived` is of.
+        """Returns a packet's time of decoding, on the clock of `arrived`.
 
         Args:
-            stamp: its decoding time on the source's clock, None where that is unknown.
-            arrived: when it came; not earlier than that of the packet before.
+            stamp: its decoding time on the source's clock, None if unknown.
+            arrived: its arrival time; not earlier than that of the previous packet.
         """
         if stamp is None:
             self._due = max(self._due, arrived)
@@ -93,7 +93,7 @@ class JitterBuffer:
         return self._due
 
     def sound_due(self, stamp: float | None, arrived: float) -> float:
-        """When a sound packet, whose stamps are on the same clock, is to be passed on."""
+        """Returns a sound packet's due time; `stamp` is on the same clock."""
         if stamp is None or not self._least or not self.seconds:
             return arrived
         return max(arrived, min(stamp + self._least[0][1], arrived) + self.seconds)
@@ -115,27 +115,27 @@ class JitterBuffer:
         if needed >= self.seconds:
             self.seconds = needed
         else:
-            passed = max(0.0, arrived - self._arrived) if self._arrived > float("-inf") else 0.0
-            self.seconds = max(needed, self.seconds - _SHRINK * passed)
+            elapsed = max(0.0, arrived - self._arrived) if self._arrived > float("-inf") else 0.0
+            self.seconds = max(needed, self.seconds - _SHRINK * elapsed)
 
 
-# Seconds between a stamp and its arrival from which the source's clock counts as reset.
-JUMP = 1.0
-# Seconds of arrivals from which the offset is taken: the quickest of them, since a network only ever delays.
-_WINDOW = 2.0
-# Seconds by which the offset may move in one second, so that the change is not noticed; in a recording it stays, and
-# follows no more than two clocks that differ.
+# Difference between a stamp and its arrival from which the source's clock counts as reset.
+JUMP_S = 1.0
+# Window for measuring the offset by the quickest arrival, because a network only delays.
+_OFFSET_WINDOW_S = 2.0
+# Seconds that the offset may move in one second, so that the change is not noticed; in a recording it only follows the
+# drift of two clocks.
 _SLEW, _RECORDED_SLEW = 0.01, 0.0005
 
 
 @dataclass(slots=True)
 class _Epoch:
-    """A stretch in which the source's clock ran on.
+    """A period without a jump of the source's clock.
 
     Attributes:
         offset: monotonic minus source's time.
-        moved: when it was last brought nearer to what is measured.
-        seen: arrival and measured offset, oldest first.
+        moved: time when the offset was last adjusted.
+        seen: arrivals with measured offsets, oldest first.
     """
 
     offset: float
@@ -144,11 +144,11 @@ class _Epoch:
 
 
 class SourceClock:
-    """Times of one connection, for its frames ("video") and sound ("sound") together.
+    """Maps times of one connection, for frames ("video") and sound ("sound") together.
 
-    Both keep the distance that they have at the source: they share one offset. It follows the drift between the two
-    clocks slowly. Where the source's clock jumps, whichever comes first begins a new offset, and the other follows when
-    it jumps as well. Not for several threads.
+    Both share one offset, and so keep their distance. It follows the drift between the two clocks slowly. If the
+    source's clock jumps, the first of the two begins a new offset, and the other follows when it jumps as well. Not
+    thread-safe.
 
     Args:
         recorded: whether all outputs are files.
@@ -161,12 +161,12 @@ class SourceClock:
         self._newest: _Epoch | None = None
 
     def time(self, track: str, stamp: float | None, arrived: float) -> float:
-        """When something is to be seen or heard.
+        """Returns the presentation time of a frame or packet.
 
         Args:
             track: "video" or "sound".
-            stamp: the source's time of it, None where that is unknown: then it is the arrival.
-            arrived: when it was there.
+            stamp: its time on the source's clock; None, if unknown, returns the arrival.
+            arrived: its arrival time.
         """
         if stamp is None:
             return arrived
@@ -174,7 +174,7 @@ class SourceClock:
         epoch = self._epochs.get(track)
         if epoch is None or self._jumped(track, stamp, arrived):
             newest = self._newest
-            if newest is not None and newest is not epoch and abs(measured - newest.offset) < JUMP:
+            if newest is not None and newest is not epoch and abs(measured - newest.offset) < JUMP_S:
                 epoch = newest
             else:
                 epoch = self._newest = _Epoch(measured, arrived)
@@ -185,21 +185,21 @@ class SourceClock:
         return stamp + epoch.offset
 
     def _jumped(self, track: str, stamp: float, arrived: float) -> bool:
-        """True if the source's clock jumped. After a stall it did not: packets come late, but in order."""
+        """Tests for a jump of the source's clock. A stall is none: packets come late, but in order."""
         before, then = self._last[track]
         step = stamp - before
-        return abs(step - (arrived - then)) > JUMP and not -0.5 < step < JUMP
+        return abs(step - (arrived - then)) > JUMP_S and not -0.5 < step < JUMP_S
 
     def _follow(self, epoch: _Epoch, arrived: float, measured: float) -> None:
         seen = epoch.seen
         seen.append((arrived, measured))
-        while seen[0][0] < arrived - _WINDOW:
+        while seen[0][0] < arrived - _OFFSET_WINDOW_S:
             seen.popleft()
-        off = min(m for _, m in seen) - epoch.offset
-        # Where all of it has been late for long, the source stood still, and its clock with it.
-        if off < -JUMP or (off > JUMP and arrived - seen[0][0] > _WINDOW * 0.8):
-            epoch.offset += off
+        error = min(m for _, m in seen) - epoch.offset
+        # If all packets have been late for long, the source stalled, and its clock with it.
+        if error < -JUMP_S or (error > JUMP_S and arrived - seen[0][0] > _OFFSET_WINDOW_S * 0.8):
+            epoch.offset += error
         else:
-            most = self._slew * max(0.0, arrived - epoch.moved)
-            epoch.offset += min(most, max(-most, off))
+            limit = self._slew * max(0.0, arrived - epoch.moved)
+            epoch.offset += min(limit, max(-limit, error))
         epoch.moved = arrived

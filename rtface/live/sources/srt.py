@@ -1,8 +1,8 @@
-"""SRT through the system's libsrt: PyAV's wheel has none.
+"""Connects over SRT with the system's libsrt; PyAV's wheel has none.
 
-The library is called in the process that reads or writes the stream, so that no bridge with its passphrase and stream
-key on its command line is needed, and no second copy of the stream goes over a local port. Calls wait in the library
-without Python's lock, in a process that can be killed.
+The library is called in the process that reads or writes the stream. This needs no bridge process with passphrase and
+stream key on its command line, and no second copy of the stream over a local port. Calls wait in the library without
+Python's lock, in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ from urllib.parse import parse_qsl, urlsplit
 from rtface.errors import InputError, InputMissing, MissingComponent, UsageError
 from rtface.redaction import shown
 
-# Bytes of one message: seven packets of a transport stream, as everybody sends them.
+# Bytes of one message: the customary seven packets of a transport stream.
 MESSAGE = 1316
 # Numbers of libsrt's options (srt.h); they have not changed since version 1.3.
 _SENDING, _CONNECT_MS, _IDLE_MS, _LATENCY, _PASSPHRASE, _KEY, _STREAM_ID, _UNSENT = 21, 36, 55, 23, 26, 27, 46, 19
 _INVALID = -1
-# Milliseconds to reach a peer, and without a word of it.
+# Milliseconds to reach a peer, and without data from it.
 _TIMEOUT_MS = 3000
-# From here on a latency is taken as microseconds, as FFmpeg and OBS write it; below as milliseconds, as SRT's own
-# tools do.
+# Latencies from this value on are microseconds, as in FFmpeg and OBS; smaller ones milliseconds, as in SRT's own tools.
 _MICROSECONDS = 10_000
 _BAD_SECRET, _NO_SECRET = 10, 11
 LIBRARY_NAMES = (
@@ -50,18 +49,18 @@ LIBRARY_NAMES = (
 
 @lru_cache(maxsize=1)
 def library() -> Any:
-    """libsrt, started.
+    """Loads and starts libsrt.
 
     Raises:
         MissingComponent: it is not installed.
     """
     for name in LIBRARY_NAMES:
         with suppress(OSError):
-            found = ctypes.CDLL(name)
-            found.srt_getlasterror_str.restype = found.srt_rejectreason_str.restype = ctypes.c_char_p
-            found.srt_startup()
-            found.srt_setloglevel(0)
-            return found
+            loaded = ctypes.CDLL(name)
+            loaded.srt_getlasterror_str.restype = loaded.srt_rejectreason_str.restype = ctypes.c_char_p
+            loaded.srt_startup()
+            loaded.srt_setloglevel(0)
+            return loaded
     how = {"Linux": "sudo apt install libsrt1.5-openssl", "Darwin": "brew install srt"}.get(
         platform.system(), "put srt.dll on PATH (it comes with OBS Studio and FFmpeg builds)"
     )
@@ -69,7 +68,7 @@ def library() -> Any:
 
 
 class SrtConnection:
-    """One connection, also as a file for PyAV to `read`.
+    """One connection; PyAV can `read` it as a file.
 
     Args:
         url: "srt://host:port?mode=…&passphrase=…&streamid=…&latency=…"; the mode is "caller" or "listener", the latency
@@ -80,7 +79,7 @@ class SrtConnection:
         InputMissing: no peer answers.
         InputError: the peer refuses.
         MissingComponent: libsrt is not installed.
-        UsageError: the URL makes no sense.
+        UsageError: the URL is invalid.
     """
 
     def __init__(self, url: str, *, sending: bool) -> None:
@@ -120,13 +119,13 @@ class SrtConnection:
             raise
 
     def read(self, size: int = MESSAGE) -> bytes:
-        """The next message, once it comes, whatever size is asked for; b"" when the peer is gone."""
+        """Waits for the next message of any size; b"" without a peer."""
         buffer = ctypes.create_string_buffer(2048)
         size = self._library.srt_recv(self._socket, buffer, len(buffer))
         return buffer.raw[:size] if size > 0 else b""
 
     def send(self, data: bytes) -> None:
-        """Sends one message of at most `MESSAGE` bytes; waits while the buffer is full.
+        """Sends one message of at most `MESSAGE` bytes. Waits while the buffer is full.
 
         Raises:
             ConnectionError: the peer is gone.
@@ -136,13 +135,13 @@ class SrtConnection:
 
     @property
     def unsent(self) -> int:
-        """Messages that the peer has not confirmed yet."""
+        """Number of messages that the peer has not confirmed yet."""
         value, size = ctypes.c_int(), ctypes.c_int(4)
         self._library.srt_getsockflag(self._socket, _UNSENT, ctypes.byref(value), ctypes.byref(size))
         return value.value
 
     def close(self) -> None:
-        """Ends the connection, and every `read` and `send` that waits. Safe to call twice."""
+        """Ends the connection and every waiting `read` and `send`. Safe to call twice."""
         if self._socket != _INVALID:
             self._library.srt_close(self._socket)
             self._socket = _INVALID
@@ -180,9 +179,9 @@ class SrtConnection:
         self._checked(self._library.srt_setsockflag(self._socket, option, ctypes.byref(ctypes.c_int(value)), 4))
 
     def _address(self, host: str, port: int) -> bytes:
-        """A socket's address as C has it."""
+        """Returns a socket address as the C structure."""
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+            info = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         except (OSError, UnicodeError):
             raise InputMissing(
                 "{name}: the host {host} cannot be found; check its name and the network",
@@ -190,7 +189,7 @@ class SrtConnection:
                 name=self._name,
                 host=host,
             ) from None
-        family, place = found[0], tuple[Any, ...](found[4])
+        family, place = info[0], tuple[Any, ...](info[4])
         head = (
             struct.pack("BB", 16 if family == socket.AF_INET else 28, family)
             if sys.platform == "darwin"

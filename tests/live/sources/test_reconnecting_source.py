@@ -23,7 +23,7 @@ from rtface.live.messages import (
     VideoFrameReady,
 )
 from rtface.live.protocols import SoundFormat
-from rtface.live.sources.read_process import OPENING, ReadProcess
+from rtface.live.sources.read_process import OPENING_S, ReadProcess
 from rtface.live.sources.reconnecting_source import ReconnectingSource
 from rtface.stats import Stats
 from tests.live.live_fakes import SteppedClock, flat_image
@@ -258,7 +258,7 @@ class Watch:
 def test_a_process_that_says_nothing_is_killed():
     watch = Watch()
     watch.send(Heartbeat())
-    watch.clock.step(OPENING + 1)
+    watch.clock.step(OPENING_S + 1)
     assert watch.reason.get(timeout=5) == "the process that reads it does not answer" and watch.killed
 
 

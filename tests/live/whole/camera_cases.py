@@ -21,7 +21,7 @@ from tests.live.watching import Watched
 
 CAMERA = "/dev/video20"
 # An emulated machine, on a busy one, takes long to start a process.
-read_process.START_S, read_process.OPENING = 200.0, 60.0  # pyright: ignore
+read_process.START_S, read_process.OPENING_S = 200.0, 60.0  # pyright: ignore
 
 
 def control(name: str, value: int) -> None:

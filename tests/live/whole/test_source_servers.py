@@ -239,7 +239,7 @@ def test_long_waits_for_a_key_frame_are_no_loss(tmp_path: Path):
 
 
 def test_a_server_that_accepts_and_says_nothing(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(read_process, "OPENING", 1.5)
+    monkeypatch.setattr(read_process, "OPENING_S", 1.5)
 
     def refused(scheme: str) -> None:
         with (

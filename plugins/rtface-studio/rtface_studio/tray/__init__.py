@@ -1,1 +1,1 @@
-"""The icon in the desktop's tray, which keeps a virtual camera ready (``rtface tray``)."""
+"""A tray icon that keeps a virtual camera ready (``rtface tray``)."""

@@ -1,4 +1,4 @@
-"""What the icon does: the state of the camera as a view, and the entries of its menu."""
+"""Connects the icon's view and menu to the camera."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from rtface_studio.tray.view import IconState, MenuItem, TrayIcon, TrayView
 
 _STUDIO_S = 20.0  # it may have to end a live run, which takes up to 15
 _TITLE = 100
-"""Characters of the title at most."""
+"""Maximum characters of the title."""
 
 
 class StudioProcess:
-    """The studio as a process of the icon, started when it is first asked for."""
+    """The studio as a process of the icon, started on demand."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -29,7 +29,7 @@ class StudioProcess:
         self._lock = threading.Lock()
 
     def open(self) -> None:
-        """Opens its page in the browser, and starts it where it does not run; OutputError where it cannot."""
+        """Opens its page in the browser; starts it if needed. Raises OutputError on failure."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = subprocess.Popen(
@@ -60,14 +60,14 @@ class TrayApp:
     """Connects the camera, the menu and the icon.
 
     Args:
-        camera: not begun yet.
+        camera: a run that has not begun.
         words: the command line that starts this icon at login.
-        show: gets errors of the menu's actions.
-        language: of the menu, "en" or "de".
+        show: receives errors of the menu's actions.
+        language: language of the menu, "en" or "de".
 
     Attributes:
         stop: set by Quit.
-        icon: gets every change of the view, once it is set.
+        icon: receives every change of the view, once it is set.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class TrayApp:
         self.icon: TrayIcon | None = None
 
     def view(self) -> TrayView:
-        """What the icon shows now."""
+        """Returns the current view of the icon."""
         camera = self._camera
         state: IconState = "working" if camera.enabled else "off"
         title = self._text(
@@ -106,7 +106,7 @@ class TrayApp:
         )
 
     def refresh(self) -> None:
-        """Shows the view again; called after every change."""
+        """Updates the icon's view; called after every change."""
         if self.icon is not None:
             self.icon.show(self.view())
 

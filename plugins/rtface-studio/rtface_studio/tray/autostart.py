@@ -1,4 +1,4 @@
-"""Starting the icon when the user logs in: a desktop entry, a value in Windows' registry, or a launch agent."""
+"""Starts the icon at login: desktop entry, Windows registry, or launch agent."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _WINDOWS_NAME = "rtface tray"
 
 
 def entry_path() -> Path | None:
-    """The file that starts the icon at login, whether or not it is there; None on Windows, which uses its registry."""
+    """Returns the path of the file that starts the icon. None on Windows, which uses its registry."""
     if platform.system() == "Windows":
         return None
     if platform.system() == "Darwin":
         return Path.home() / "Library" / "LaunchAgents" / "org.rtface.tray.plist"
-    given = os.environ.get("XDG_CONFIG_HOME", "")  # a relative path does not count
+    given = os.environ.get("XDG_CONFIG_HOME", "")  # a relative path is ignored
     config = Path(given) if given.startswith("/") else Path.home() / ".config"
     return config / "autostart" / "rtface-tray.desktop"
 
 
 def starts_at_login() -> bool:
-    """True if the icon starts when the user logs in."""
+    """Tests whether the icon starts at login."""
     if (path := entry_path()) is not None:
         return path.is_file()
     return _registry_value() is not None
 
 
 def set_start_at_login(words: list[str] | None) -> None:
-    """Makes the icon start at login by that command line, or no more (None).
+    """Sets the command line for starting the icon at login, or None.
 
     Raises:
-        OutputError: it cannot be written; the message says where.
+        OutputError: the entry cannot be written; the message names its place.
     """
     path = entry_path()
     try:
@@ -62,7 +62,7 @@ def set_start_at_login(words: list[str] | None) -> None:
 
 
 def _desktop_entry(words: list[str]) -> bytes:
-    """As the Desktop Entry Specification asks for, whose strings are escaped once more than the quoted arguments."""
+    """Formats a desktop entry. The Desktop Entry Specification escapes strings once more than quoted arguments."""
 
     def quoted(word: str) -> str:
         inner = "".join(f"\\{letter}" if letter in '"`$\\' else letter for letter in word.replace("%", "%%"))

@@ -1,4 +1,4 @@
-"""A virtual camera whose live run exists only while a program reads the camera."""
+"""Runs a virtual camera only while a program reads it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,29 @@ POLL_S = 1.0
 UNWATCHED_S = 20.0
 """Seconds without a reader after which the run ends."""
 RETRY_S = (10.0, 30.0, 120.0)
-"""Seconds before a run that failed is started again; the last for all later ones."""
+"""Seconds before a failed run is restarted; the last applies to all later ones."""
 _ENDING_S = 10.0
 
 
 class CameraRun:
-    """Starts a live run into a virtual camera, ends it when no program has read it for a while, and starts it for the
-    next reader. The first run is started at once: from it the size of the camera is known.
+    """Starts and ends live runs of a virtual camera by its readers.
+
+    A run ends when no program has read the camera for a while. The first run starts at once, to learn the camera's
+    size.
 
     Args:
         start: starts a live run.
-        wait: returns when a program reads the virtual camera, which it holds open at that width and height meanwhile,
-            or when the event is set; raises RtfaceError where it cannot.
-        poll: seconds between two looks at the run.
+        wait: holds the virtual camera open at a width and height until a program reads it or the event is set; raises
+            RtfaceError on failure.
+        poll: interval in seconds for polling the run.
         retry: see `RETRY_S`.
         clock: seconds.
 
     Attributes:
-        state: what the camera does.
-        error: why there is no run, where the state is "failed".
-        enabled: whether faces are enhanced; lasts from run to run.
-        changed: called, on any thread, when one of the others has changed.
+        state: state of the camera.
+        error: reason of the state "failed".
+        enabled: whether faces are enhanced; kept from run to run.
+        changed: called, on any thread, when another attribute has changed.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class CameraRun:
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
-        """Starts to work, on a thread."""
+        """Starts working on a thread."""
         self._thread = start_thread("camera", self._work)
 
     def close(self) -> None:
-        """Ends the run and lets the camera go."""
+        """Ends the run and releases the camera."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(_ENDING_S)
@@ -83,7 +85,7 @@ class CameraRun:
         self.changed()
 
     def _apply(self, run: LiveRun) -> None:
-        """Sets in a run whether faces are enhanced; where it refuses, as a policy may ask, its own value stays."""
+        """Applies `enabled` to a run. If a policy refuses, the run keeps its value."""
         try:
             run.set("enabled", self.enabled)
         except UsageError as error:
@@ -103,7 +105,7 @@ class CameraRun:
                 self._failed(message_of(error))
 
     def _once(self) -> None:
-        """A wait for a reader, and a run."""
+        """Waits for a reader, and then runs once."""
         if self._size is not None:
             self._set("asleep")
             self._wait(*self._size, self._stop)
@@ -120,7 +122,7 @@ class CameraRun:
             self._failed(failure)
 
     def _until_unwatched(self, run: LiveRun) -> Message | None:
-        """Waits until no program has read it for a while; gives the reason where the run has ended by itself."""
+        """Waits until the camera has no reader for a while. Returns the reason if the run has ended by itself."""
         watched, self._applied = self._clock(), False
         while not self._stop.wait(self._poll):
             now = run.state()
@@ -134,7 +136,7 @@ class CameraRun:
                 if status["enabled"] != self.enabled:
                     self._apply(run)
                 self._applied = True
-            elif status["enabled"] != self.enabled:  # changed on another way, such as the page
+            elif status["enabled"] != self.enabled:  # changed elsewhere, such as on the page
                 self.enabled = status["enabled"]
                 self.changed()
             if size := status["sinks"][0]["size"]:

@@ -1,11 +1,11 @@
-"""The icon on Windows and macOS, by pystray; written after its documentation and not tried on either."""
+"""Shows the icon on Windows and macOS by pystray; untested on both."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-import pystray  # pyright: ignore[reportMissingImports]  # of the extra elsewhere than on Linux
+import pystray  # pyright: ignore[reportMissingImports]  # not installed on Linux
 from PIL import Image
 
 from rtface.concurrency.threads import start_thread
@@ -13,7 +13,7 @@ from rtface_studio.tray.view import MenuItem, TrayView, draw_icon
 
 
 class PystrayIcon:
-    """A `TrayIcon` of Windows or macOS, whose `run` has to be called on the main thread."""
+    """A `TrayIcon` of Windows or macOS. Call `run` on the main thread."""
 
     def __init__(self, view: TrayView) -> None:
         self._view = view

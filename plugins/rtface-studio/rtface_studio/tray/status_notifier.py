@@ -1,10 +1,10 @@
-"""The icon on Linux, over D-Bus: StatusNotifierItem, and com.canonical.dbusmenu for the menu.
+"""Shows the icon on Linux over D-Bus: StatusNotifierItem and com.canonical.dbusmenu.
 
 KDE, Xfce, Cinnamon, MATE, LXQt and panels of Wayland compositors show these icons; GNOME does with its extension
 AppIndicator. Specifications: freedesktop.org's StatusNotifierItem, and libdbusmenu's dbus-menu.xml.
 """
 
-# Annotations are not postponed here: dbus_fast reads the signatures from them, and knows None as no value only then.
+# Annotations are not postponed, because dbus_fast reads signatures from them, and recognises None only in this form.
 import asyncio
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from rtface.errors import MissingComponent, UsageError
 from rtface_studio.tray.view import IconState, MenuItem, TrayView, draw_icon
 
 NAME = "org.rtface.Tray"
-"""Name on the session's bus; whoever has it is the one icon of this session."""
+"""Name on the session's bus; its owner is the only icon of this session."""
 WATCHER, WATCHER_PATH = "org.kde.StatusNotifierWatcher", "/StatusNotifierWatcher"
 ITEM_PATH, MENU_PATH = "/StatusNotifierItem", "/MenuBar"
 _SIZES = (22, 48)
@@ -43,7 +43,7 @@ Revision = Annotated[list[int], DBusSignature("ui")]
 
 
 def pixmaps(state: IconState) -> list[list[Any]]:
-    """The icon in all sizes as D-Bus carries it: width, height, and ARGB in network byte order."""
+    """Returns the icon in all sizes for D-Bus: width, height, and ARGB in network byte order."""
     images = [draw_icon(state, size) for size in _SIZES]
     return [[image.shape[1], image.shape[0], np.roll(image, 1, axis=2).tobytes()] for image in images]
 
@@ -52,8 +52,8 @@ class StatusNotifier:
     """A `TrayIcon` on the session's bus.
 
     Args:
-        view: shown at first.
-        show: gets a line where the desktop shows no such icons.
+        view: the first view.
+        show: receives a line if the desktop shows no such icons.
     """
 
     def __init__(self, view: TrayView, show: Callable[[str], None]) -> None:
@@ -65,7 +65,7 @@ class StatusNotifier:
         """Shows the icon until `stop` is set.
 
         Raises:
-            MissingComponent: there is no session's bus.
+            MissingComponent: there is no session bus.
             UsageError: this session has the icon already.
         """
         asyncio.run(self._serve(stop))
@@ -102,7 +102,7 @@ class StatusNotifier:
             stopped = asyncio.Event()
             start_thread("stop", lambda: (stop.wait(), loop.call_soon_threadsafe(stopped.set)))
             waiting = {asyncio.ensure_future(stopped.wait()), asyncio.ensure_future(bus.wait_for_disconnect())}
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # the bus goes with the session
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)  # the bus ends with the session
             for task in waiting:
                 task.cancel()
         finally:
@@ -110,7 +110,7 @@ class StatusNotifier:
             bus.disconnect()
 
     async def _register(self, bus: MessageBus) -> None:
-        """Tells the desktop of the icon, now and whenever its tray begins again."""
+        """Registers the icon, now and whenever the desktop's tray restarts."""
         tasks = set[asyncio.Task[bool]]()
 
         def owner_changed(message: Message) -> None:
@@ -292,16 +292,16 @@ class _Menu(ServiceInterface):
 
 
 def _properties(item: MenuItem) -> dict[str, Variant]:
-    found = {
-        "label": Variant("s", item.label.replace("_", "__")),  # a single one would mark the next letter
+    properties = {
+        "label": Variant("s", item.label.replace("_", "__")),  # a single one would mark a mnemonic
         "enabled": Variant("b", item.action is not None),
         "visible": Variant("b", True),
     }
     if item.checked is not None:
-        found |= {"toggle-type": Variant("s", "checkmark"), "toggle-state": Variant("i", int(item.checked))}
-    return found
+        properties |= {"toggle-type": Variant("s", "checkmark"), "toggle-state": Variant("i", int(item.checked))}
+    return properties
 
 
 def _choose(item: MenuItem) -> None:
     if item.action is not None:
-        start_thread("menu", item.action)  # it may wait for the run; the icon may not
+        start_thread("menu", item.action)  # it may wait for the run, but the icon must not

@@ -1,4 +1,4 @@
-"""What the icon shows: its state, a line of text, and the menu; independent of the desktop that draws it."""
+"""Describes the icon's state, text and menu, independent of the desktop."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class MenuItem:
     """An entry of the menu.
 
     Attributes:
-        label: what it says.
-        action: called on a thread when it is chosen; None is a line that only informs.
-        checked: whether it has a tick; None is an entry without one.
+        label: its text.
+        action: called on a thread when it is chosen; None for a mere text.
+        checked: whether it is ticked; None for an entry without a tick.
     """
 
     label: str
@@ -38,10 +38,10 @@ class MenuItem:
 
 @dataclass(frozen=True, slots=True)
 class TrayView:
-    """All that the icon shows at one time.
+    """The icon's content at one time.
 
     Attributes:
-        state: the colour of the icon.
+        state: determines the colour of the icon.
         title: one line, shown at the icon and first in the menu.
         items: the menu below the title; a click on the icon chooses the first.
     """
@@ -64,7 +64,7 @@ class TrayIcon(Protocol):
 
 
 def draw_icon(state: IconState, size: int = 32) -> Bytes:
-    """A face in a circle as RGBA, (`size`, `size`, 4) uint8, not premultiplied; its colour tells the state."""
+    """Draws a face in a circle, in the state's colour. RGBA, (`size`, `size`, 4) uint8, not premultiplied."""
     y, x = (np.mgrid[:size, :size] + 0.5) / size
 
     def disc(at_x: float, at_y: float, radius: float) -> Bytes:
