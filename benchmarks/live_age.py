@@ -173,11 +173,11 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
         if way == "pipe":
             os.mkfifo(url)
         if way == "rtsp":
-            python, inner, seen = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
+            python, inner, rtsp = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
             start(*sender, f"rtp://127.0.0.1:{inner}", form, str(rate))
-            start(python, "-c", RTSP, str(seen if form == "http" else port), str(inner))
+            start(python, "-c", RTSP, str(rtsp if form == "http" else port), str(inner))
             if form == "http":
-                start(sys.executable, "-c", PROXY, str(port), str(seen))
+                start(sys.executable, "-c", PROXY, str(port), str(rtsp))
         else:
             start(*sender, url + ("?pkt_size=1316" if way == "udp" else ""), form, str(rate))
         time.sleep(2.5)

@@ -38,7 +38,7 @@ class CropRunner:
         self.recipe, self.plan = recipe, plan
         # New buffers for every crop would cost up to a tenth of the network's time.
         *_, w, h = recipe.region
-        self._given, self._output = np.empty((2, 1, 3, h, w), np.float32)
+        self._input, self._output = np.empty((2, 1, 3, h, w), np.float32)
         self._constants = {name: np.full((1, 1), value, np.float32) for name, value in recipe.constants.items()}
 
     def restore(self, crops: Float32, before: Restored[Float32] | None = None) -> Restored[Float32]:
@@ -70,16 +70,16 @@ class CropRunner:
 
     def _infer(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
         """Restores one crop (float32 3×S×S, 0…1) to a new array. `inputs` and `outputs` are additional tensors."""
-        recipe, given, output = self.recipe, self._given, self._output
+        recipe, input_, output = self.recipe, self._input, self._output
         x, y, w, h = recipe.region
         part = crop[None, :, y : y + h, x : x + w]
         low, high = recipe.input.range
-        np.copyto(given, part)
+        np.copyto(input_, part)
         if (low, high) != (0.0, 1.0):
-            given *= np.float32(high - low)
-            given += np.float32(low)
+            input_ *= np.float32(high - low)
+            input_ += np.float32(low)
         more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
-        self.plan.run({recipe.input.name: given, **more}, {recipe.output.name: output, **outputs})
+        self.plan.run({recipe.input.name: input_, **more}, {recipe.output.name: output, **outputs})
         for values in (output, *outputs.values()):
             with np.errstate(invalid="ignore", over="ignore"):  # raised below as our error
                 total = float(values.sum())

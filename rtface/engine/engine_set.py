@@ -71,9 +71,9 @@ def recipe_named(name: str) -> Recipe:
     name, _, person = name.partition(MARK)
     if person:
         return of_person(recipe_named(name), read(path_of(person)))
-    wanted = DEFAULT if name == "default" else name
-    if wanted in recipes:
-        return load_recipe(recipes[wanted])
+    real = DEFAULT if name == "default" else name
+    if real in recipes:
+        return load_recipe(recipes[real])
     if name == "default":
         raise MissingComponent(
             "the default engine {name} is missing; repair it with: {repair}, or choose {--engine}",
@@ -233,7 +233,7 @@ class EngineSet:
         if MARK in name:
             raise unknown_engine(name)
         try:
-            self._chosen = tuple(self.named(wanted) for wanted in names)
+            self._chosen = tuple(self.named(each) for each in names)
             self._open_persons(*self._chosen)
         except BaseException:
             self.close()

@@ -126,7 +126,7 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
     crops, expected = judged_golden(recipe, plan.identity.precision)
     if not len(crops):
         return GoldenResult(-200.0, required, 0.0)
-    idle = min(psnr(crop, wanted) for crop, wanted in zip(crops, expected, strict=True))
+    idle = min(psnr(crop, answer) for crop, answer in zip(crops, expected, strict=True))
     if idle < _UNCHANGED_DB and recipe.learned is None:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
@@ -190,18 +190,18 @@ def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = Fal
     recipe's default and fallback are for devices that cannot. Those may use bf16 even if nodes should stay in fp32: it
     has fp32's range, so nothing overflows and the gate can judge the rest. They never use fp16 then.
     """
-    wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
+    order: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
     if recipe.precision.default != "f32":
         halves: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
-        wanted = halves + wanted[1:]
+        order = halves + order[1:]
     if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
-        wanted.insert(0, "int8")
+        order.insert(0, "int8")
     if mixed:
-        wanted = [p for p in supported if p != "int8" or p in wanted]
+        order = [p for p in supported if p != "int8" or p in order]
     elif recipe.precision.fp32_nodes:
         # With int8 convolutions, the rest runs in 16 bits.
-        wanted = [p for p in wanted if p != "fp16" and not (p == "int8" and "fp16" in supported)]
-    return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
+        order = [p for p in order if p != "fp16" and not (p == "int8" and "fp16" in supported)]
+    return [p for p in dict.fromkeys(order) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 
 def open_plan(

@@ -177,14 +177,14 @@ class CpuDevice:
             view = self.view(frame)
             for patch in patches:
                 h, w = patch.support.shape
-                seen = view.rgb(patch.matrix, (w, h), native=True)
-                native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), seen)
+                source = view.rgb(patch.matrix, (w, h), native=True)
+                native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), source)
                 patch.correction = np.ascontiguousarray(native.transpose(1, 2, 0))
         frame.make_writable()
         parity = field_parity(frame.display, frame.field)
         views = planes(image, form, parity)
         full = full_range(form, frame.color)
-        wanted = rows(form, frame.color)
+        weights = rows(form, frame.color)
         groups = [[patches[n] for n in numbers] for numbers in overlapping([patch.display_box() for patch in patches])]
         colourless = False
         if form.kind == "rgb":
@@ -192,10 +192,10 @@ class CpuDevice:
             colourless = all(
                 neutral_rgb(views, Placement(group, to_plane, views["r"].shape).box, form) for group in groups
             )
-            wanted = gray_rows(form, frame.color) if colourless else wanted
+            weights = gray_rows(form, frame.color) if colourless else weights
         for group in groups:
             placements: dict[tuple[int, int], Placement] = {}
-            for role in wanted:
+            for role in weights:
                 sub = form.role_subsampling(role)
                 if sub not in placements:
                     to_plane = plane_matrix(
@@ -208,7 +208,7 @@ class CpuDevice:
                     placements[sub] = Placement(group, to_plane, views[role].shape)
             chroma_box = placements[form.subsampling].box
             gray = form.kind == "yuv" and all(neutral(views[role], chroma_box, form) for role in ("u", "v"))
-            for role, row in wanted.items():
+            for role, row in weights.items():
                 placement = placements[form.role_subsampling(role)]
                 if placement.empty or (gray and role != "y"):
                     continue

@@ -88,7 +88,7 @@ class GpuAverager:
         self._steps.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
         base = at = stage.on_gpu().address
         at += rows.nbytes
-        mixed = [(*seen, blend, keep) for seen, blend, keep in zip(faces, blends, kept, strict=True) if blend]
+        mixed = [(*face, blend, keep) for face, blend, keep in zip(faces, blends, kept, strict=True) if blend]
         for row, (face, place, box, blend, keep) in zip(rows, mixed, strict=True):
             x0, y0, x1, y1 = low_box(box)
             row["r"], row["mean"], row["size"] = place.restored, keep.at[0], place.size

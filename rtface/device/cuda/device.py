@@ -186,11 +186,11 @@ class CudaDevice:
         slots = here[0].slots
         try:
             self._steps.check(slots.frame)
-            seen = [c for c in here if c.box is not None]
-            if not seen:
+            visible = [c for c in here if c.box is not None]
+            if not visible:
                 return frame
             assert slots.gpu_frame is not None
-            return self._paste(frame, seen, slots, slots.gpu_frame)
+            return self._paste(frame, visible, slots, slots.gpu_frame)
         finally:
             self._steps.release(slots)
 

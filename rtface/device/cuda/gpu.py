@@ -57,7 +57,7 @@ def aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def failure(text: str, doing: str) -> EngineError:
+def failure(text: str, action: str) -> EngineError:
     """Returns the exception for a message of CUDA. Its text contains a CUresult or cudaError_t name."""
     match = re.search(r"(?:CUDA_ERROR|cudaError)\w*", text)
     name = match.group() if match else text.strip().splitlines()[0] if text.strip() else "no reason given"
@@ -67,33 +67,33 @@ def failure(text: str, doing: str) -> EngineError:
         return OutOfDeviceMemory(
             "the GPU has no memory left to {action}; close what else uses it, or choose a light engine",
             code="gpu_memory",
-            action=doing,
+            action=action,
         )
     if code in _LOST:
         return DeviceLost(
             "the GPU stopped answering ({name}) when rtface wanted to {action}",
             code="gpu_lost",
             name=name,
-            action=doing,
+            action=action,
         )
-    return EngineError("the GPU could not {action}: {name}", code="gpu_failed", action=doing, name=name)
+    return EngineError("the GPU could not {action}: {name}", code="gpu_failed", action=action, name=name)
 
 
 @contextlib.contextmanager
-def _doing(what: str) -> Generator[None]:
+def _cuda_errors(action: str) -> Generator[None]:
     try:
         yield
     except Exception as error:
         if type(error).__name__ != "CUDAError":  # cuda.core's for every CUresult; it has no public name
             raise
-        raise failure(str(error), what) from error
+        raise failure(str(error), action) from error
 
 
-def _called(result: tuple[Any, ...], doing: str) -> list[Any]:
+def _checked(result: tuple[Any, ...], action: str) -> list[Any]:
     """Returns the results of a `cuda.bindings.driver` call. Raises unless its CUresult is success."""
     code, *values = result
     if int(code) != 0:
-        raise failure(getattr(code, "name", str(code)), doing)
+        raise failure(getattr(code, "name", str(code)), action)
     return values
 
 
@@ -113,7 +113,7 @@ class Memory:
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_called(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
+        self.address = int(_checked(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
 
     def close(self) -> None:
         """Frees the memory. All work that uses it must have ended. Safe to call twice."""
@@ -127,7 +127,7 @@ class Pinned(Memory):
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_called(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
+        self.address = int(_checked(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
         self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
 
     def bytes(self) -> Bytes:
@@ -150,7 +150,7 @@ class Event:
     def synchronize(self) -> None:
         """Waits until the work before the event has ended. Any thread. Raises DeviceLost and EngineError."""
         self._enter()
-        with _doing("finish its work"):
+        with _cuda_errors("finish its work"):
             self.event.sync()
 
 
@@ -169,7 +169,7 @@ class Stream:
     def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         """Copies bytes between pinned memory and the GPU, or within the GPU."""
         # Addresses are unified: the driver derives the direction from them.
-        _called(
+        _checked(
             _driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle), "copy"
         )
 
@@ -184,7 +184,7 @@ class Stream:
     ) -> None:
         """Runs a kernel. `args` are numpy scalars: uint64 for an address, int32, float32."""
         core = _core()
-        with _doing(f"run {kernel}"):
+        with _cuda_errors(f"run {kernel}"):
             core.launch(self._into, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
 
     def call(
@@ -194,17 +194,17 @@ class Stream:
         enqueue(self.handle)
 
     def record(self, event: Event) -> None:
-        with _doing("record an event"):
+        with _cuda_errors("record an event"):
             self._stream.record(event.event)
 
     def wait(self, event: Event) -> None:
         """Makes later work of this stream wait for an event. The host does not wait."""
-        with _doing("wait for an event"):
+        with _cuda_errors("wait for an event"):
             self._stream.wait(event.event)
 
     def capture(self, build: Callable[[], None]) -> Graph:
         """Captures the work that `build` puts on this stream, without running it."""
-        with _doing("capture a graph"):
+        with _cuda_errors("capture a graph"):
             builder = self._stream.create_graph_builder()
             try:
                 self._into = builder.begin_building("relaxed")
@@ -219,7 +219,7 @@ class Stream:
 
     def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
         """Runs captured work. `reads` and `writes` add memory that it accesses through addresses in memory."""
-        with _doing("run a graph"):
+        with _cuda_errors("run a graph"):
             graph.launch(self._stream)
 
     def close(self) -> None:
@@ -241,7 +241,7 @@ class Gpu:
     def __init__(self, ordinal: int = 0, programs: Mapping[str, Iterable[str]] | None = None) -> None:
         self.ordinal = ordinal
         core = _core()
-        with _doing("start"):
+        with _cuda_errors("start"):
             self._device = core.Device(ordinal)
             self._device.set_current()
             capability = self._device.compute_capability
@@ -249,7 +249,7 @@ class Gpu:
         self._kernels: dict[str, Any] = {}
         for source, names in (programs or {}).items():
             code = nvrtc.compile(source, self.capability)
-            with _doing("load its kernels"):
+            with _cuda_errors("load its kernels"):
                 cubin = core.ObjectCode.from_cubin(code)
                 self._kernels |= {name: cubin.get_kernel(name) for name in names}
         self._streams: list[Stream] = []
@@ -261,7 +261,7 @@ class Gpu:
     @property
     def driver(self) -> str:
         """The highest CUDA version that the driver supports, such as "13.0"."""
-        version = int(_called(_driver().cuDriverGetVersion(), "say its version")[0])
+        version = int(_checked(_driver().cuDriverGetVersion(), "say its version")[0])
         return f"{version // 1000}.{version % 1000 // 10}"
 
     def enter(self) -> None:
@@ -269,7 +269,7 @@ class Gpu:
         self._device.set_current()
 
     def free_bytes(self) -> int:
-        return int(_called(_driver().cuMemGetInfo(), "say how much memory is free")[0])
+        return int(_checked(_driver().cuMemGetInfo(), "say how much memory is free")[0])
 
     def allocate(self, nbytes: int) -> Memory:
         """Raises OutOfDeviceMemory."""
@@ -281,8 +281,8 @@ class Gpu:
     def stream(self, priority: int = 0) -> Stream:
         """Creates a stream. Work on streams of higher priority starts first; 0 is the lowest. Limited to the highest
         priority of the GPU."""
-        lowest, highest = _called(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
-        with _doing("make a stream"):
+        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
+        with _cuda_errors("make a stream"):
             options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = Stream(self._device.create_stream(options=options), self._kernels)
         self._streams.append(stream)
@@ -291,12 +291,12 @@ class Gpu:
     def event(self, *, timed: bool = False) -> Event:
         # Waiting threads sleep: a spinning thread would take a core from the decoder.
         options = _core().EventOptions(timing_enabled=timed, blocking_sync=True)
-        with _doing("make an event"):
+        with _cuda_errors("make an event"):
             return Event(self._device.create_event(options), self.enter)
 
     def close(self) -> None:
         """Ends its streams. Owners free their memory."""
-        with _doing("end its streams"):
+        with _cuda_errors("end its streams"):
             for stream in self._streams:
                 stream.close()
         self._streams.clear()

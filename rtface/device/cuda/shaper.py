@@ -51,37 +51,37 @@ class GpuShaper:
         ]
         if averaged:
             self._averager.average(slots, averaged)
-        seen = [
+        active = [
             (face, place, area)
             for face, place, area in zip(faces, places, areas, strict=True)
             if area is not None and face.shaping.strength > 0.0 and face.restored is not None
         ]
-        if seen:
-            self._shape(slots, seen)
-        shaped = {id(face) for face, *_ in seen}
+        if active:
+            self._shape(slots, active)
+        shaped = {id(face) for face, *_ in active}
         return [
             GpuCorrection(slots, place, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
             for face, place, area in zip(faces, places, areas, strict=True)
         ]
 
-    def _shape(self, slots: FrameSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
-        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in seen}.values())
-        largest, count = max(place.size for _, place, _ in seen), len(seen)
-        match = any(face.shaping.grain != "none" for face, *_ in seen)
-        detail = any(face.shaping.detail for face, *_ in seen)
-        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
+    def _shape(self, slots: FrameSlots, active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
+        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in active}.values())
+        largest, count = max(place.size for _, place, _ in active), len(active)
+        match = any(face.shaping.grain != "none" for face, *_ in active)
+        detail = any(face.shaping.detail for face, *_ in active)
+        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in active]
         self._steps.pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
-        masks, data, steps = self._masks(seen), list[bytes](), count * FACE.itemsize
-        on_host = [
+        masks, data, steps = self._masks(active), list[bytes](), count * FACE.itemsize
+        local = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
-            for face, *_ in seen
-        ]
-        hidden = [out.occlusion if out and isinstance(out.occlusion, np.ndarray) else None for out in on_host]
+            for face, *_ in active
+        ]  # answers on the host
+        hidden = [out.occlusion if out and isinstance(out.occlusion, np.ndarray) else None for out in local]
         self._steps.pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
-        for n, (face, place, area) in enumerate(seen):
+        for n, (face, place, area) in enumerate(active):
             mask = masks[n]
             if mask is None:  # the template's mask is a constant on the GPU
                 size, region = place.size, face.shaping.region
@@ -102,7 +102,7 @@ class GpuShaper:
                 figures.address + sum(measured[:n]),
                 place.scratch,
             )
-            if on_host[n] is not None:
+            if local[n] is not None:
                 if (occlusion := hidden[n]) is not None:
                     addresses = replace(
                         addresses,
@@ -116,10 +116,10 @@ class GpuShaper:
                 addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
         outputs = [
-            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(seen, on_host, strict=True) if output
+            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(active, local, strict=True) if output
         ]
         outputs += self._without_stronger_spots(
-            slots, [(place, area) for face, place, area in seen if face.shaping.still]
+            slots, [(place, area) for face, place, area in active if face.shaping.still]
         )
         self._measure(
             slots,
@@ -132,7 +132,7 @@ class GpuShaper:
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
-        for n, (face, _, area) in enumerate(seen):
+        for n, (face, _, area) in enumerate(active):
             measures: Float32 = values[sum(measured[:n]) : sum(measured[: n + 1])].view(np.float32)
             decided = decide(
                 shaping.unpack(measures, area, face.shaping),
@@ -210,11 +210,11 @@ class GpuShaper:
         self._averager.close()
 
     @staticmethod
-    def _masks(seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
+    def _masks(active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
         """Draws the masks of faces with a mesh, at their small size."""
         return [
             None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
-            for face, place, _ in seen
+            for face, place, _ in active
         ]
 
 

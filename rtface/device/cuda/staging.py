@@ -150,15 +150,15 @@ class StagedSamples(SampleMap):
 
     def _cut(self, piece: PlaneRect, boxes: Mapping[Role, Box]) -> Box | None:
         """Returns the byte columns and rows of a piece that boxes cover."""
-        wanted: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
-        if not wanted:
+        inside: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
+        if not inside:
             return None
-        spans = [self._bytes(role, piece.roles[0], box) for role, box in wanted.items()]
+        spans = [self._bytes(role, piece.roles[0], box) for role, box in inside.items()]
         return (
             min(s[0] for s in spans),
-            min(b[1] for b in wanted.values()),
+            min(b[1] for b in inside.values()),
             max(s[1] for s in spans),
-            max(b[3] for b in wanted.values()),
+            max(b[3] for b in inside.values()),
         )
 
     def load(self, views: Mapping[Role, Samples], block: Bytes) -> None:

@@ -115,8 +115,8 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
         low, high = (
             opset13.constant(np.full((1, 1, 1, 1), v, np.float32)) for v in (convolution.low, convolution.high)
         )
-        seen = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
-        op.input(0).replace_source_output(seen.output(0))
+        quantised = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
+        op.input(0).replace_source_output(quantised.output(0))
         weights = _constant(op.input_value(1))
         top = np.float32(2**spare) * np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), np.float32(1e-9))
         low, high = opset13.constant(-top), opset13.constant(top)

@@ -99,8 +99,8 @@ def _profile(recipe: Recipe, builder: Any, network: Any) -> Any:
     batch = recipe.batch
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
     outputs = {network.get_output(i).name: network.get_output(i) for i in range(network.num_outputs)}
-    for wanted, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
-        for name, shape in wanted.items():
+    for ports, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
+        for name, shape in ports.items():
             first, *rest = tensors[name].shape if name in tensors else (0,)
             # An output's size may be dynamic until it runs.
             fits = len(rest) == len(shape) and all(a in (-1, b) for a, b in zip(rest, shape, strict=True))

@@ -107,14 +107,14 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
     )
 
 
-def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:
-    """Lists precisions to try on a GPU, starting with `wanted` if supported.
+def precisions(capability: Capability, first: Precision | None = None) -> tuple[Precision, ...]:
+    """Lists precisions to try on a GPU, starting with `first` if supported.
 
     fp16 is first: it is as fast as bf16 and closer to fp32. int8 is omitted: these networks are small, and no
     measurement shows a gain on GPUs.
     """
     order: tuple[Precision, ...] = ("fp16", "bf16", "f32") if capability >= (8, 0) else ("fp16", "f32")
-    return order[order.index(wanted) :] if wanted in order else order
+    return order[order.index(first) :] if first in order else order
 
 
 _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.DEBUG, "INFO": logging.DEBUG}

@@ -59,7 +59,7 @@ _EXACT = frozenset(
 """Operations that stay in fp32: positions in an image, sums of many values, quotients. They cost little compared to
 convolutions."""
 
-_OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
+_INDEPENDENT_INPUTS = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
 """Indices of inputs whose type is independent of the other inputs."""
 
 
@@ -191,7 +191,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
     # A tensor has its original name in fp32 and another one in `low`; casts supply those read but not computed.
     floats = {name for name, kind in types.items() if kind == _FLOAT}
     for node in graph.node:
-        independent = _OWN_TYPE.get(node.op_type, ())
+        independent = _INDEPENDENT_INPUTS.get(node.op_type, ())
         lowerable = {i for i, name in enumerate(node.input) if name in floats and i not in independent}
         if not lowerable or node.op_type in _EXACT or node.op_type == "Cast" or node.output[0] in exact:
             continue
