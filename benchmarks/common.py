@@ -1,6 +1,6 @@
-"""What every benchmark shares: reference clips, the machine's description, result files.
+"""Shared parts of the benchmarks: reference clips, the machine's description, result files.
 
-Machines are noisy: each benchmark runs its baseline and its subject in turn in one session and reports ratios.
+Machines are noisy: each benchmark alternates between baseline and subject in one session and reports ratios.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CACHE = Path(__file__).parent.parent / "out" / "bench"
 
 
 def machine() -> dict[str, Any]:
-    """Date, processor, cores, and the versions that matter."""
+    """Returns date, processor, cores, and relevant versions."""
     cpu = platform.processor() or platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
                 cpu = line.split(":", 1)[1].strip()
                 break
     except OSError:
-        pass  # not Linux: the platform's own word for it stands
+        pass  # not Linux: the platform's name is used
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return {
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -55,7 +55,7 @@ def save(name: str, result: dict[str, Any]) -> None:
 
 
 def quantiles(seconds: Sequence[float]) -> dict[str, float]:
-    """min, p50, p95, p99, max in milliseconds."""
+    """Returns min, p50, p95, p99, max in milliseconds."""
     ms = np.asarray(seconds) * 1e3
     return {
         "min": round(float(ms.min()), 3),
@@ -67,7 +67,7 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 def median_ratio(a: Sequence[float], b: Sequence[float]) -> dict[str, float]:
-    """Ratios a/b pair by pair: min, median, max."""
+    """Computes the pairwise ratios a/b: min, median, max."""
     r = np.asarray(a) / np.asarray(b)
     return {"min": round(float(r.min()), 3), "median": round(float(np.median(r)), 3), "max": round(float(r.max()), 3)}
 
@@ -82,9 +82,9 @@ def clip(
     rate: int = 30,
     clean: bool = False,
 ) -> Path:
-    """A clip of `faces` moving copies of scikit-image's public-domain portrait, made once.
+    """Creates a cached clip of `faces` moving copies of scikit-image's public-domain portrait.
 
-    Unless `clean`, it went through a call: half size, sensor noise, x264 at crf 31, and back up.
+    Unless `clean`, it is degraded like a call: half size, sensor noise, x264 at crf 31, and enlarged again.
     """
     path = CACHE / f"{width}x{height}_{faces}x{face_px}px_{frames}f_{rate}fps_{'clean' if clean else 'call'}.mp4"
     if path.exists():
@@ -142,7 +142,7 @@ def _moving_portraits(width: int, height: int, face_px: int, faces: int, frames:
             zoom = scale * (1 + 0.05 * np.sin(t / 31 + k))
             matrix = cv2.getRotationMatrix2D((223.0, 120.0), 4 * np.sin(t / 19 + k), zoom)
             matrix[:, 2] += (centre[0] - 223.0, centre[1] - 120.0)
-            # each copy keeps to its own column
+            # one column per copy
             left, right = int(width * (k + 0.5) / (faces + 1)), int(width * (k + 1.5) / (faces + 1))
             layer = cv2.warpAffine(
                 portrait, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
@@ -166,7 +166,7 @@ def _encode(path: Path, pictures: Iterable[np.ndarray], rate: int, options: dict
 
 
 def timed(command: Sequence[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of one whole process; its output is shown when it fails."""
+    """Measures wall and CPU seconds of a process. Prints its output if it fails."""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,14 +1,14 @@
-"""Measures the memory that a program keeps of each event.
+"""Measures how much memory a program keeps after each event.
 
-Events: a source, sound or viewer that goes and comes back, an item of the queue.
+Events: a source, sound or viewer that disconnects and reconnects, or an item of the queue.
 
 usage: python -m benchmarks.growth [--events 60] [--film FILM] [KIND ...]
 
-Kinds: source (a stream that hangs up), sound (the stream of `--audio` that hangs up), sink (an RTMP server that ends,
-by ffmpeg), viewer (of the output), page (a viewer of the preview), queue (items whose process ends at once). Figures
-are MB for each event from the 20th to the last one: the median of the slopes between any two, so that what is used for
-the first time late does not count; more than 0.1 is a fault. Of sinks and viewers those of the run and the processes
-that write are added up. Saves results/growth.json.
+Kinds: source (a stream that disconnects), sound (the stream of `--audio` that disconnects), sink (an RTMP server of
+ffmpeg that ends), viewer (of the output), page (a viewer of the preview), queue (items whose process ends at once).
+Figures are MB per event from the 20th to the last one: the median of the slopes between any two, which ignores
+allocations on late first use; more than 0.1 is a fault. For sinks and viewers, the run and its writer processes are
+added up. Saves results/growth.json.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ import numpy as np
 
 from benchmarks.common import clip, save
 
-_FROM = 20
-_HOLD_S = 1.2
+_FIRST_EVENT = 20
+_CONNECTION_S = 1.2
 
 
 def resident(process: int | str = "self", *, children: bool = False) -> float:
-    """Reads the memory of a process, with its children where asked, MB."""
+    """Reads the memory of a process in MB, optionally with its children."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    own = int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+    memory = int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
     if children:
         started = "".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
-        own += sum(resident(child) for child in started.split())
-    return own
+        memory += sum(resident(child) for child in started.split())
+    return memory
 
 
 def free_port() -> int:
-    """A port of this machine that is free now."""
+    """Finds an unused loopback port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 
 
 def stream(film: Path, *, sound: bool) -> bytes:
-    """MPEG-TS of `_HOLD_S` seconds of a film, or of a tone."""
+    """Returns `_CONNECTION_S` seconds of a film, or of a tone, as MPEG-TS."""
     out = io.BytesIO()
     with av.open(str(film)) as reader, av.open(out, "w", format="mpegts") as writer:
         if sound:
             tone: Any = writer.add_stream("aac", rate=48_000)
-            for _ in range(round(_HOLD_S * 48_000 / 1024)):
+            for _ in range(round(_CONNECTION_S * 48_000 / 1024)):
                 frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
                 frame.sample_rate = 48_000
                 writer.mux(tone.encode(frame))
             writer.mux(tone.encode(None))
         else:
-            taken = reader.streams.video[0]
-            video: Any = writer.add_stream_from_template(taken)
-            for packet in reader.demux(taken):
-                if packet.size and float(packet.dts * packet.time_base) < _HOLD_S:
+            source = reader.streams.video[0]
+            video: Any = writer.add_stream_from_template(source)
+            for packet in reader.demux(source):
+                if packet.size and float(packet.dts * packet.time_base) < _CONNECTION_S:
                     packet.stream = video
                     writer.mux(packet)
     return out.getvalue()
@@ -77,13 +77,13 @@ def stream(film: Path, *, sound: bool) -> bytes:
 
 @contextmanager
 def hanging_up(data: bytes) -> Iterator[tuple[str, list[float]]]:
-    """Serves this and hangs up, repeatedly; gives address and times of hanging up."""
-    door, ended = socket.create_server(("127.0.0.1", 0)), list[float]()
+    """Serves data and disconnects, repeatedly. Yields the address and the disconnection times."""
+    server, ended = socket.create_server(("127.0.0.1", 0)), list[float]()
 
     def serve() -> None:
         while True:
             try:
-                peer, _ = door.accept()
+                peer, _ = server.accept()
             except OSError:
                 return
             with peer:
@@ -92,17 +92,17 @@ def hanging_up(data: bytes) -> Iterator[tuple[str, list[float]]]:
                         peer.sendall(data[len(data) * part // 10 : len(data) * (part + 1) // 10])
                     except OSError:
                         break
-                    time.sleep(_HOLD_S / 10)
+                    time.sleep(_CONNECTION_S / 10)
             ended.append(time.monotonic())
 
     threading.Thread(target=serve, daemon=True).start()
-    yield f"tcp://127.0.0.1:{door.getsockname()[1]}", ended
-    door.close()
+    yield f"tcp://127.0.0.1:{server.getsockname()[1]}", ended
+    server.close()
 
 
 @contextmanager
 def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A live run."""
+    """Starts a live run, and terminates it at the end."""
     with subprocess.Popen([sys.executable, "-m", "rtface", "run", *words], stderr=subprocess.DEVNULL) as run:
         try:
             yield run
@@ -111,7 +111,7 @@ def live(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def of_source(events: int, film: Path, *, sound: bool = False) -> list[float]:
-    """After each reconnection of the source, or of its sound alone."""
+    """Measures after each reconnection of the source, or of its sound only."""
     with hanging_up(stream(film, sound=sound)) as (address, ended):
         words = [str(film), "null:", "--loop", "--audio", address] if sound else [address, "null:"]
         with live(*words, "--control", str(free_port())) as run:
@@ -119,7 +119,7 @@ def of_source(events: int, film: Path, *, sound: bool = False) -> list[float]:
 
 
 def of_viewer(events: int, film: Path) -> list[float]:
-    """After each viewer of the output, which takes half a megabyte at most."""
+    """Measures after each viewer of the output. A viewer reads half a megabyte at most."""
     port = free_port()
 
     def view(_: int) -> None:
@@ -132,13 +132,13 @@ def of_viewer(events: int, film: Path) -> list[float]:
 
 
 def of_sink(events: int, film: Path) -> list[float]:
-    """After each end of the server that the output goes to."""
+    """Measures each time the output's server ends."""
     address = f"rtmp://127.0.0.1:{free_port()}/live/key"
 
     def serve(_: int) -> None:
         quick = ["-analyzeduration", "100000", "-probesize", "5000"]
-        taken = [*quick, "-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
-        subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *taken], stderr=subprocess.DEVNULL, timeout=60)
+        options = [*quick, "-listen", "1", "-f", "flv", "-i", address, "-t", "0.5", "-f", "null", "-"]
+        subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *options], stderr=subprocess.DEVNULL, timeout=60)
 
     server = threading.Thread(target=serve, args=(0,))
     server.start()
@@ -149,7 +149,7 @@ def of_sink(events: int, film: Path) -> list[float]:
 
 
 def of_page(events: int, film: Path) -> list[float]:
-    """After each viewer of the preview."""
+    """Measures after each viewer of the preview."""
     port = free_port()
 
     def view(_: int) -> None:
@@ -163,7 +163,7 @@ def of_page(events: int, film: Path) -> list[float]:
 
 
 def of_queue(events: int, film: Path) -> list[float]:
-    """After each item of a queue that this process runs."""
+    """Measures after each item of a queue that this process runs."""
     from rtface.jobs.queue.api import Queue
     from rtface.jobs.queue.runner import Runner
 
@@ -177,7 +177,7 @@ def of_queue(events: int, film: Path) -> list[float]:
 
 
 def ended(parent: Any, start: Any) -> None:
-    """The process of an item that has nothing to do."""
+    """Ends an item's process at once."""
     from rtface.errors import Message
     from rtface.jobs.queue.item import Ended
 
@@ -187,7 +187,7 @@ def ended(parent: Any, start: Any) -> None:
 def after(
     events: int, run: subprocess.Popen[bytes], event: Callable[[int], None], *, children: bool = False
 ) -> Iterator[float]:
-    """Memory of a run after each event."""
+    """Yields the memory of a run after each event."""
     for number in range(events):
         event(number)
         time.sleep(0.2)
@@ -196,14 +196,14 @@ def after(
 
 @contextmanager
 def closing_socket(port: int) -> Iterator[socket.socket]:
-    """A connection to a port, once something listens there."""
+    """Connects to a port as soon as it is listening."""
     wait_for(lambda: answers(port))
     with socket.create_connection(("127.0.0.1", port), 30) as peer:
         yield peer
 
 
 def answers(port: int) -> bool:
-    """Says whether something listens on a port."""
+    """Returns whether a port is listening."""
     try:
         socket.create_connection(("127.0.0.1", port), 1).close()
     except OSError:
@@ -212,7 +212,7 @@ def answers(port: int) -> bool:
 
 
 def wait_for(done: Callable[[], bool]) -> None:
-    """Waits until it is so; TimeoutError after a minute."""
+    """Waits until `done` returns True. Raises TimeoutError after a minute."""
     until = time.monotonic() + 60
     while not done():
         if time.monotonic() > until:
@@ -242,7 +242,7 @@ def main() -> None:
         parser.error(f"no such kind: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     for kind in a.kinds or KINDS:
         figures = KINDS[kind](a.events, film)
-        slope = median((b - a) / (n - m) for (m, a), (n, b) in combinations(list(enumerate(figures))[_FROM:], 2))
+        slope = median((b - a) / (n - m) for (m, a), (n, b) in combinations(list(enumerate(figures))[_FIRST_EVENT:], 2))
         result[kind] = {"mb_each": round(slope, 3), "mb": [round(figure, 1) for figure in figures[::5]]}
         print(kind, result[kind], flush=True)
     save("growth", {"what": __doc__.splitlines()[0], "events": a.events, "kinds": result})

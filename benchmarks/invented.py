@@ -1,14 +1,14 @@
-"""How often the map of what was invented is right: coverage of its bound, and the share that became worse.
+"""Measures the accuracy of the map of invented detail: coverage of its bound, and share of worse samples.
 
 usage: python -m benchmarks.invented {calibrate,measure} --clips DIR --faces DIR [--engine NAME,...] [--cache DIR]
 
 Clips and people are those of `training.evaluation` (engines/training/README.md): real clips and films of stills are
-degraded, go through `rtface.Enhancer`, and are compared with what they were. ``calibrate`` fits the constants of
-`rtface.correct.expected_error` on the tuning clips and on people who were trained on, and prints them; groups
-whose coverage is off more count more. ``measure`` uses clips and people that were set aside: of
-the samples that a correction changed, the share whose luma lies within the map's value of the truth (asked: 0.90,
-within 0.05), and the share that is farther from the truth than the input was, by 2 of 255 or more, as expected and as
-it is. ``still`` is the first frame of each film alone, ``half`` is ``--strength 0.5``.
+degraded, restored by `rtface.Enhancer`, and compared with the originals. ``calibrate`` fits the constants of
+`rtface.correct.expected_error` on the tuning clips and on people of the training set, and prints them; groups with a
+larger coverage error get more weight. ``measure`` uses clips and people that were set aside: of the samples that a
+correction changed, the share whose luma is within the map's value of the truth (required: 0.90, within 0.05), and the
+share that is farther from the truth than the input, by 2 of 255 or more, expected and real. ``still`` is only the first
+frame of each film, ``half`` is ``--strength 0.5``.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from training.evaluation.truths import portrait
 
 FILMS = {"call": "call/2", "heavy": "heavy/4"}
 COVERAGE = 0.9
-"""Share of the samples that lie within the bound."""
+"""Share of the samples within the bound."""
 ASKED = ("real/call", "real/heavy", "film/call", "film/heavy", "still/call", "still/heavy")
-"""The protocols for which the gap of coverage is asked for."""
+"""The protocols with a required coverage."""
 FIRST, EVERY, SAMPLES = 10, 3, 2500
 WORSE = 2.0  # code values by which a sample counts as worse than the input's
 FEATURES = 5  # columns of a sample before its errors
@@ -46,7 +46,7 @@ Samples = Any
 
 
 class _Watched(InventedMaps):
-    """Maps whose faces are kept until the next frame."""
+    """Maps that keep their faces until the next frame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Watched(InventedMaps):
 
 
 def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
-    """The degraded films by protocol."""
+    """Yields degraded films with their protocols."""
     for path in choose_clips(a.clips, "tuning" if a.what == "calibrate" else "set-aside"):
         clip = load_clip(path, a.frames, a.cache)
         for protocol in PROTOCOLS:
@@ -71,14 +71,14 @@ def shots(a: argparse.Namespace) -> Iterator[tuple[str, Shot]]:
     people = [face for face in split(load_faces(a.faces))[int(a.what == "measure")] if face.px >= 384]
     for number, place in enumerate(np.random.default_rng(11).permutation(len(people))[: a.count]):
         truth = portrait(people[int(place)], frames=FIRST + 8)
-        for protocol, how in FILMS.items():
-            seen = coded_frames(truth.frames, level(how), number)
+        for protocol, coding in FILMS.items():
+            seen = coded_frames(truth.frames, level(coding), number)
             yield f"film/{protocol}", Shot(truth.frames, seen, truth.matrices)
 
 
 def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: bool = False) -> Samples:
-    """Some of the changed samples of a film: n×8, five features as in `ErrorCalibration`, error of output and input,
-    and the map's value."""
+    """Picks changed samples of a film: n×8, five features as in `ErrorCalibration`, error of output and input, and the
+    map's value."""
     enhancer.reset()
     rows: list[Samples] = []
     weights = np.array(LUMA, np.float32)
@@ -109,8 +109,8 @@ def samples(enhancer: rtface.Enhancer, maps: _Watched, shot: Shot, *, still: boo
 
 
 def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Shot]]) -> dict[str, Samples]:
-    """The samples of an engine by protocol."""
-    found: dict[str, list[Samples]] = {}
+    """Collects the samples of an engine by protocol."""
+    by_protocol: dict[str, list[Samples]] = {}
     for strength in (1.0, 0.5) if a.what == "measure" else (1.0,):
         with rtface.Enhancer(engine=engine, format="rgb", device="cpu", strength=strength) as enhancer:
             maps = _Watched()
@@ -119,23 +119,23 @@ def collected(engine: str, a: argparse.Namespace, films: Sequence[tuple[str, Sho
                 if strength < 1.0 and protocol not in PROTOCOLS:
                     continue
                 name = protocol if strength == 1.0 else f"half {protocol}"
-                found.setdefault(name, []).append(samples(enhancer, maps, shot))
+                by_protocol.setdefault(name, []).append(samples(enhancer, maps, shot))
                 if strength == 1.0 and protocol.startswith("film/"):
-                    found.setdefault(protocol.replace("film", "still"), []).append(
+                    by_protocol.setdefault(protocol.replace("film", "still"), []).append(
                         samples(enhancer, maps, shot, still=True)
                     )
     print(f"{engine}: seen", flush=True)
-    return {name: np.concatenate(parts) for name, parts in found.items() if sum(map(len, parts))}
+    return {name: np.concatenate(parts) for name, parts in by_protocol.items() if sum(map(len, parts))}
 
 
 # -- calibrate ------------------------------------------------------------------------------------------------------
 
 
 def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tuple[Any, float]:
-    """Factor and exponents of `ErrorCalibration`, and the largest gap of coverage of a group.
+    """Fits factor and exponents of `ErrorCalibration`. Also returns the largest coverage error of a group.
 
-    Quantile regression of the logarithm, by Adam; after each round groups whose coverage is off get more weight. At the
-    end the factor is moved so that the largest gaps above and below are equal.
+    Quantile regression of the logarithm, by Adam; after each round, groups with a coverage error get more weight. At
+    the end the factor is shifted so that the largest errors above and below are equal.
     """
     weight = dict.fromkeys(groups, 1.0)
     best: tuple[float, Any] = (1.0, None)
@@ -155,21 +155,21 @@ def fitted(groups: dict[str, Samples], rounds: int = 8, steps: int = 800) -> tup
             step = -(np.where(y[s] > z @ w, COVERAGE, COVERAGE - 1.0)[:, None] * z).mean(0)
             m, v = 0.9 * m + 0.1 * step, 0.99 * v + 0.01 * step * step
             w = w - 0.03 * (1 - t / steps + 0.02) * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.99**t)) + 1e-8)
-        found = w / deviation
-        found[0] = w[0] - (w[1:] * mean[1:] / deviation[1:]).sum()
+        fit = w / deviation
+        fit[0] = w[0] - (w[1:] * mean[1:] / deviation[1:]).sum()
         off = {
-            name: abs(float((ys <= xs @ found).mean()) - COVERAGE)
+            name: abs(float((ys <= xs @ fit).mean()) - COVERAGE)
             for name, (xs, ys) in ((name, _regression(part)) for name, part in groups.items())
         }
-        found[0] += _centred([y - x @ found for x, y in map(_regression, groups.values())])
-        covered = [float((y <= x @ found).mean()) for x, y in map(_regression, groups.values())]
-        best = min(best, (max(abs(c - COVERAGE) for c in covered), found), key=lambda one: one[0])
+        fit[0] += _centred([y - x @ fit for x, y in map(_regression, groups.values())])
+        covered = [float((y <= x @ fit).mean()) for x, y in map(_regression, groups.values())]
+        best = min(best, (max(abs(c - COVERAGE) for c in covered), fit), key=lambda one: one[0])
         weight = {name: value * (np.exp(8 * off[name]) if off[name] > 0.02 else 1.0) for name, value in weight.items()}
     return np.array([np.exp(best[1][0]), *best[1][1:]]), best[0]
 
 
 def _centred(errors: Sequence[Any]) -> float:
-    """What to add to a bound so that the groups that are covered most and least are off by the same."""
+    """Returns a bound's shift that balances the highest and lowest coverage."""
     shifts = np.linspace(-0.3, 0.3, 61)
     covered = np.array([[(one <= shift).mean() for one in errors] for shift in shifts]) - COVERAGE
     return float(shifts[np.abs(covered.max(1) + covered.min(1)).argmin()])
@@ -186,7 +186,7 @@ def _regression(part: Samples) -> tuple[Any, Any]:
 
 
 def figures(part: Samples) -> dict[str, float]:
-    """Coverage and shares of one protocol."""
+    """Computes coverage and shares of one protocol."""
     error, before, within = part[:, FEATURES:].T
     return {
         "samples": len(part),
@@ -210,8 +210,8 @@ def main() -> None:
     a = p.parse_args()
     cv2.setNumThreads(1)
     films = list(shots(a))
-    known = RESULTS / "invented.json"
-    result: dict[str, Any] = json.loads(known.read_text())["engines"] if known.exists() else {}
+    earlier = RESULTS / "invented.json"
+    result: dict[str, Any] = json.loads(earlier.read_text())["engines"] if earlier.exists() else {}
     for engine in a.engine.split(","):
         groups = collected(engine, a, films)
         if a.what == "calibrate":
@@ -224,7 +224,7 @@ def main() -> None:
         rows = {name: figures(part) for name, part in sorted(groups.items())}
         gap = max(abs(rows[name]["covered"] - COVERAGE) for name in ASKED if name in rows)
         result[engine] = {"frames": a.frames, "people": a.count, "largest_gap": round(gap, 3), "protocols": rows}
-        # After each engine, because one takes minutes.
+        # Save after each engine, because one takes minutes.
         save("invented", {"coverage_asked": COVERAGE, "asked_of": ASKED, "engines": result})
 
 

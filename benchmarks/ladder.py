@@ -1,7 +1,7 @@
-"""Quality levels under scripted loads: ten minutes of a live run in a simulation with a clock of its own.
+"""Simulates the quality levels of a live run under scripted loads.
 
-One face, 30 frames a second. What a frame costs is scripted: a keyframe and a carried one as measured on two cores,
-made slower by the load, with noise and stalls. `benchmarks.live.loads` measures a real run.
+One face, 30 frames a second. Costs of frames are scripted: a keyframe and a carried one as measured on two cores,
+slowed down by the load, with noise and stalls. `benchmarks.live.loads` measures a real run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CEILING_S = 0.1
 
 @dataclass
 class Outcome:
-    """What a simulated run showed."""
+    """The result of a simulated run."""
 
     frames: int = 0
     enhanced: int = 0
@@ -32,7 +32,7 @@ class Outcome:
     seen: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
     def figures(self, seconds: float) -> dict[str, Any]:
-        """Rates a minute, percent of the frames that were enhanced, and latencies."""
+        """Returns rates per minute, percentage of enhanced frames, and latencies."""
         p50, p95 = np.percentile(self.latency, [50, 95]) * 1e3
         return {
             "steps_a_minute": round(60 * len(self.steps) / seconds, 1),
@@ -46,7 +46,7 @@ class Outcome:
 def simulate(
     seconds: float, slow: Callable[[float], float], noise: float, stalls: float, *, rate: float = 30.0, seed: int = 1
 ) -> Outcome:
-    """One run. `slow` says how much longer everything takes at a time."""
+    """Simulates one run. `slow` returns the factor by which everything takes longer at a time."""
     random, period, out = np.random.default_rng(seed), 1.0 / rate, Outcome()
     governor = QualityGovernor(period, CEILING_S)
     governor.costs.learn("s", KEY_S - 0.0045)

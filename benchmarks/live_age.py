@@ -2,12 +2,12 @@
 
 usage: python -m benchmarks.live_age [--seconds 30] [--rates 5,12,30,60] [--save NAME] [CASE ...]
 
-A case is a way and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS behind two seconds that the
-server had kept), http-pieces (fragmented MP4 of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg, pipe-ts,
-pipe-mkv, pipe-raw. Each frame of 320×240 has the time painted into it at which it was made; the sender makes none while
-it has to wait for its receiver, as phones do. `rtface run SOURCE tcp://…?listen --correct never --tracker none` passes
-them on, and the age of every frame is read where it comes out. Holds: the median of the last five seconds is at most
-that around second 5 + 0.1 s. Saves results/NAME.json. rtsp needs gst-rtsp-server's Python (RTFACE_TEST_GST_PYTHON).
+A case is a transport and a format: http-mjpeg, http-ts, http-flv, http-raw, http-kept (MPEG-TS after two seconds that
+the server had buffered), http-pieces (fragmented MP4 of two seconds), rtsp, rtsp-http, udp-ts, udp-raw, pipe-mjpeg,
+pipe-ts, pipe-mkv, pipe-raw. Each frame of 320×240 shows its creation time; like phones, the sender creates none while
+it waits for its receiver. `rtface run SOURCE tcp://…?listen --correct never --tracker none` forwards them, and the age
+of each frame is read from the output. A case holds if the median of the last five seconds is at most that around second
+5 + 0.1 s. Saves results/NAME.json. rtsp needs gst-rtsp-server's Python (RTFACE_TEST_GST_PYTHON).
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ MULTIPART = f"multipart/x-mixed-replace; boundary={BOUNDARY.decode()}"
 
 
 def send(target: Any, form: str, rate: float) -> None:
-    """Makes frames at their times until the receiver is gone.
+    """Sends frames at their times until the receiver disconnects.
 
-    `target` is a name or takes bytes.
+    `target` is a name or accepts bytes.
     """
     muxed = form != "mjpeg"
     options = {"flush_packets": "1"}
@@ -77,9 +77,9 @@ def send(target: Any, form: str, rate: float) -> None:
     with suppress(OSError):
         while True:
             time.sleep(max(0.0, begin + number / rate - time.monotonic()))
-            made = begin + number / rate if number < 0 else time.monotonic()
-            image = stamped_image(*SIZE, made)
-            image.pts, image.time_base = round((made - begin + KEPT_S) * 1000), Fraction(1, 1000)
+            created = begin + number / rate if number < 0 else time.monotonic()
+            image = stamped_image(*SIZE, created)
+            image.pts, image.time_base = round((created - begin + KEPT_S) * 1000), Fraction(1, 1000)
             for packet in video.encode(image if muxed else image.reformat(format="yuvj420p")):
                 if muxed:
                     box.mux(packet)
@@ -91,14 +91,14 @@ def send(target: Any, form: str, rate: float) -> None:
 
 
 class Body:
-    """The body of an HTTP answer."""
+    """The body of an HTTP response."""
 
     def __init__(self, file: Any) -> None:
         self.write = file.write
 
 
 def serve(port: int, form: str, rate: float) -> None:
-    """An HTTP server whose answer has no length."""
+    """Runs an HTTP server that sends responses of unknown length."""
 
     class Camera(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,7 +129,7 @@ server.get_mount_points().add_factory("/live", factory)
 server.attach(None)
 GLib.MainLoop().run()
 """
-# Passes on only what begins as HTTP does, like the proxies that RTSP is put into HTTP for.
+# Forwards only connections that begin like HTTP, as the proxies do for which RTSP is tunnelled through HTTP.
 PROXY = """
 import socket, sys, threading
 def passed(a, b):
@@ -152,20 +152,20 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 
 
 def free_port() -> int:
-    """A port of loopback that nothing uses now."""
+    """Finds an unused loopback port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
 
 
 @contextmanager
 def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
-    """A sender in processes of its own; its address."""
+    """Runs a sender in separate processes and yields its address."""
     port, running = free_port(), list[subprocess.Popen[bytes]]()
 
     def start(*command: str) -> None:
         running.append(subprocess.Popen([*command], stderr=subprocess.DEVNULL))
 
-    own = (sys.executable, "-m", "benchmarks.live_age", "--send")
+    sender = (sys.executable, "-m", "benchmarks.live_age", "--send")
     url = {"http": f"http://127.0.0.1:{port}/video", "udp": f"udp://127.0.0.1:{port}", "pipe": f"{folder}/pipe"}.get(
         way, f"rtsp://127.0.0.1:{port}/live"
     )
@@ -173,13 +173,13 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
         if way == "pipe":
             os.mkfifo(url)
         if way == "rtsp":
-            python, inner, seen = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
-            start(*own, f"rtp://127.0.0.1:{inner}", form, str(rate))
-            start(python, "-c", RTSP, str(seen if form == "http" else port), str(inner))
+            python, inner, rtsp = os.environ.get("RTFACE_TEST_GST_PYTHON", "/usr/bin/python3"), free_port(), free_port()
+            start(*sender, f"rtp://127.0.0.1:{inner}", form, str(rate))
+            start(python, "-c", RTSP, str(rtsp if form == "http" else port), str(inner))
             if form == "http":
-                start(sys.executable, "-c", PROXY, str(port), str(seen))
+                start(sys.executable, "-c", PROXY, str(port), str(rtsp))
         else:
-            start(*own, url + ("?pkt_size=1316" if way == "udp" else ""), form, str(rate))
+            start(*sender, url + ("?pkt_size=1316" if way == "udp" else ""), form, str(rate))
         time.sleep(2.5)
         yield url
     finally:
@@ -189,7 +189,7 @@ def sending(way: str, form: str, rate: float, folder: str) -> Iterator[str]:
 
 
 def watched(port: int, seconds: float) -> list[tuple[float, float]]:
-    """When frames came out, in seconds from the first, and their ages."""
+    """Receives frames. Returns their arrival in seconds from the first, and their ages."""
     until, box = time.monotonic() + 40, None
     options = {"fflags": "nobuffer", "probesize": "50000", "analyzeduration": "200000", "fpsprobesize": "0"}
     while box is None:
@@ -212,7 +212,7 @@ def watched(port: int, seconds: float) -> list[tuple[float, float]]:
 
 
 def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
-    """Ages of one case at one rate."""
+    """Measures the ages of one case at one rate."""
     way, _, form = case.partition("-")
     with tempfile.TemporaryDirectory() as folder, sending(way, form, rate, folder) as url:
         port = free_port()
@@ -225,11 +225,11 @@ def measured(case: str, rate: float, seconds: float) -> dict[str, Any]:
         )
         ages = watched(port, seconds)
         run.send_signal(2)
-        said = "".join(run.communicate(timeout=20)).strip().splitlines()
+        messages = "".join(run.communicate(timeout=20)).strip().splitlines()
     ages = [(at, age) for at, age in ages if 0 <= age < 120]
     early = [age for at, age in ages if 4 <= at < 6]
     late = [age for at, age in ages if at >= seconds - 5]
-    result: dict[str, Any] = {"case": case, "rate": rate, "said": said[-1:], "load": os.getloadavg()[0]}
+    result: dict[str, Any] = {"case": case, "rate": rate, "said": messages[-1:], "load": os.getloadavg()[0]}
     if early and late:
         grown = median(late) - median(early)
         fresh = len({round(at - age, 3) for at, age in ages})

@@ -1,4 +1,4 @@
-"""Frames a second of the whole chain without encoding, and what each stage takes, against decoding alone.
+"""Measures the whole chain without encoding, and each stage, against decoding alone.
 
 usage: python -m benchmarks.pipeline [--frames 300] [--rounds 3] [--input CLIP]
 """
@@ -25,7 +25,7 @@ from rtface.stats import Stats
 
 
 def decode_only(path: Path) -> float:
-    """Seconds to decode the clip."""
+    """Measures the seconds to decode a clip."""
     start = perf_counter()
     source = FileSource(path, threads=Threads.for_film(None).decode)
     for _ in source:
@@ -35,7 +35,7 @@ def decode_only(path: Path) -> float:
 
 
 def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
-    """Seconds, statistics and frames of one pass; loading the engine is not counted."""
+    """Measures one pass: seconds without loading the engine, statistics, frames."""
     stats = Stats()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def through_chain(path: Path, options: Options) -> tuple[float, Stats, int]:
 
 
 def main() -> None:
-    """Runs every case `rounds` times, each beside a decode-only pass, and saves results/pipeline.json."""
+    """Runs each case `rounds` times. Pairs each run with a decode-only pass, and saves results/pipeline.json."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)

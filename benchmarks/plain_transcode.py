@@ -1,4 +1,4 @@
-"""The baseline: a plain PyAV transcode of the video stream, the codec and its settings as given.
+"""The baseline: a plain PyAV transcode of the video stream with given codec settings.
 
 usage: plain_transcode.py INPUT OUTPUT [CODEC PRESET CRF]
 """
@@ -11,8 +11,8 @@ import av
 
 
 def main(source: str, target: str, codec: str = "libx264", preset: str = "veryfast", crf: str = "20") -> None:
-    """Decodes, encodes, muxes; nothing else."""
-    sys.setswitchinterval(0.0005)  # as rtface's command line does
+    """Decodes, encodes and muxes, nothing else."""
+    sys.setswitchinterval(0.0005)  # like rtface's command line
     with av.open(source) as reader, av.open(target, "w") as writer:
         stream = reader.streams.video[0]
         stream.thread_type = "AUTO"

@@ -1,4 +1,4 @@
-"""How much longer `rtface run` takes than a plain transcode with the same codec settings (whole processes, in pairs).
+"""Compares the time of `rtface run` with a plain transcode. Pairs of whole processes, same codec settings.
 
 usage: python -m benchmarks.transcode [--pairs 5] [--preset veryfast] [--input CLIP] [--engines rtface-s,rtface-m]
 """

@@ -1,15 +1,14 @@
-"""Runs an old and a new checkout over the same inputs and compares their outputs to the bit.
+"""Compares the outputs of two checkouts bit by bit.
 
 usage: python -m benchmarks.equality --old DIR [--new DIR] [--only NAME ...] [--keep FOLDER]
 
-DIR is a checkout with its `.venv`. Every case is a process of its own in each checkout. Compared
-are the samples, times and colour tags of every video stream, the packets of the others, the
-metadata, still files as they are, and reports without times, paths and wording. In place of the
-old checkout --old takes the `old.json` or `new.json` that an earlier run left with --keep: its
-hashes are valid on the same machine. The exit code is 1 where anything differs.
+DIR is a checkout with its `.venv`. Each case is a separate process in each checkout. Compared are the samples, times
+and colour tags of video streams, the packets of other streams, the metadata, still files byte by byte, and reports
+without times, paths and wording. Instead of the old checkout, --old accepts the `old.json` or `new.json` that an
+earlier run saved with --keep: its hashes are valid on the same machine. The exit code is 1 if anything differs.
 
-Not covered: GPUs, cameras, virtual cameras, network streams, and of a live run what depends on the
-clock: its quality levels and its correction are driven by scripted costs, its tracker is not run.
+Not covered: GPUs, cameras, virtual cameras, network streams, and the parts of a live run that depend on the clock:
+scripted costs drive its quality levels and its correction, its tracker does not run.
 """
 
 from __future__ import annotations
@@ -39,19 +38,19 @@ class Side:
     """One of the two checkouts.
 
     Attributes:
-        checkout: its folder; None where `known` holds everything.
+        checkout: its folder; None if `hashes` has all cases.
         work: folder for its outputs and its cache.
-        known: hashes of the parts by case.
+        hashes: of the parts, by case.
     """
 
     checkout: Path | None
     work: Path
-    known: dict[str, hashing.Parts]
+    hashes: dict[str, hashing.Parts]
 
     def parts(self, case: Case, source: Path) -> hashing.Parts:
-        """The hashes of a case, known from an earlier run, or made by a process now."""
+        """Returns a case's hashes, from an earlier run or a new process."""
         if self.checkout is None:
-            return self.known.get(case.name, {})
+            return self.hashes.get(case.name, {})
         out = self.work / case.name.replace(" ", "-")
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
@@ -81,12 +80,12 @@ class Side:
                 check=False,
             )
         parts = {"exit code": str(run.returncode)} | hashing.parts_of(out, case.timed)
-        self.known[case.name] = parts
+        self.hashes[case.name] = parts
         return parts
 
 
 def main() -> int:
-    """Parses the command line and compares; the exit code."""
+    """Parses the command line and compares. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.equality", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
         "--old", type=Path, required=True, metavar="DIR", help="a checkout, or the old.json of an earlier run"
@@ -105,18 +104,18 @@ def main() -> int:
 
 
 def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
-    """Runs the cases on both sides and prints the table; 1 where anything differs, else 0."""
+    """Runs the cases on both sides and prints the table. Returns 1 if anything differs, else 0."""
     source = folder / "inputs"
     if not (source / "made").exists():
         shutil.rmtree(source, ignore_errors=True)
         inputs.make(source)
         (source / "made").touch()
     digest = hashing.parts_of(source)
-    known = json.loads(old.read_text()) if old.is_file() else None
-    if known and known["inputs"] != digest:
+    saved = json.loads(old.read_text()) if old.is_file() else None
+    if saved and saved["inputs"] != digest:
         sys.exit(f"{old}: is of other inputs; run the old checkout again")
     sides = {
-        "old": Side(None if known else old, folder / "old", known["cases"] if known else {}),
+        "old": Side(None if saved else old, folder / "old", saved["cases"] if saved else {}),
         "new": Side(new, folder / "new", {}),
     }
     print(ROW.format("case", "old", "new", "equal", "seconds"), flush=True)
@@ -142,7 +141,7 @@ def compare(old: Path, new: Path, cases: list[Case], folder: Path) -> int:
                 print(f"    {part}: {before.get(part)} {after.get(part)}", flush=True)
     for name, side in sides.items():
         if side.checkout:
-            text = json.dumps({"inputs": digest, "cases": side.known}, indent=1)
+            text = json.dumps({"inputs": digest, "cases": side.hashes}, indent=1)
             (folder / f"{name}.json").write_text(text)
     names = f"{len(different)} different: {', '.join(different)}"
     print(f"{len(cases)} cases, {names if different else 'all equal'}")

@@ -1,10 +1,9 @@
 """The cases of the equality check: each is one process in each checkout.
 
-IN/ and OUT/ stand for the folder of the inputs and the case's own folder. Each format, engine and
-option occurs at least once, not every product of them; inputs, containers with codecs, options, and
-whether a film is made in one piece or as a job of two segments, are combined pairwise
-(`PAIRS`). Where libx264 is lossy its preset is one without macroblock trees, which are not
-deterministic with AVX-512, and its films have 8 bits: with 10, no preset is.
+IN/ and OUT/ stand for the folders of the inputs and of the case. Each format, engine and option occurs at least once,
+but not every combination; inputs, containers with codecs, options, and processing in one piece or as a job of two
+segments are combined pairwise (`PAIRS`). Lossy libx264 uses a preset without macroblock trees, which are not
+deterministic with AVX-512, and 8 bits: with 10 bits no preset is deterministic.
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ class Case:
     Attributes:
         name: the name in the table.
         command: words of the `rtface` command, or "python" and a function of the `worker` module.
-        timed: False for a live run, where times and the report depend on the clock: only the
-            frames are compared.
-        refused: whether the command has to end with an error.
+        timed: False for a live run, whose times and report depend on the clock: only frames are compared.
+        refused: whether the command must fail.
     """
 
     name: str
@@ -35,7 +33,7 @@ class Case:
 
 
 def _run(name: str, words: str) -> Case:
-    """A run with a report; `words` are input, output and options."""
+    """Creates a run with a report. `words` are input, output and options."""
     source, out, *options = shlex.split(words)
     report = ("--report", "OUT/report.json")
     return Case(name, ("run", f"IN/{source}", f"OUT/{out}", *options, *report))
@@ -46,7 +44,7 @@ def _other(name: str, words: str, timed: bool = True) -> Case:
 
 
 def _pairwise(*factors: dict[str, str]) -> Iterator[tuple[str, ...]]:
-    """Rows of keys, one of each factor, in which any two of different factors occur together."""
+    """Yields rows of one key per factor. Any two keys of different factors share a row."""
 
     def pairs(row: tuple[str, ...]) -> set[tuple[int, str, int, str]]:
         return {(i, a, j, b) for (i, a), (j, b) in combinations(enumerate(row), 2)}
@@ -60,7 +58,7 @@ def _pairwise(*factors: dict[str, str]) -> Iterator[tuple[str, ...]]:
         yield best
 
 
-# Films of one frame a second, so that a job has two segments.
+# At one frame per second, jobs have two segments.
 _INPUTS = {
     "8 bit": "slow.mp4",
     "422 10 bit": "slow-10.mkv",

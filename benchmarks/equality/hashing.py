@@ -1,4 +1,4 @@
-"""Hashes of the files that a case wrote, one for each part: a difference then says where it is."""
+"""Hashes the files of a case, part by part, to locate differences."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 import av
 
-# Keys of a report or sidecar that depend on time, version or, in a live run, on the clock; and hashes of
-# whole files, as Matroska's have random identifiers.
+# Keys of a report or sidecar that depend on time, version or, in a live run, on the clock; and hashes of whole files,
+# because Matroska has random identifiers.
 _TIMED = {
     *("rtface_version", "seconds", "fps", "latency_ms", "stages_ms", "first_frame_s", "peak_rss_mb", "ends"),
     *("finished", "sha256"),
 }
-# Lists of sentences, which may be reworded: only their number is compared. Likewise one sentence.
+# Lists of sentences, and one sentence, which may be reworded: only their number is compared.
 _WORDED = {"warnings", "notes", "reasons"}
 _SENTENCE = "error"
 _FILMS = {".mp4", ".mkv", ".mov", ".webm", ".ts"}
@@ -32,16 +32,15 @@ def _hash(*parts: bytes | str) -> str:
 
 
 def together(parts: Parts) -> str:
-    """One hash over all parts."""
+    """Returns one hash over all parts."""
     return _hash(*(f"{name}={value}" for name, value in sorted(parts.items())))
 
 
 def parts_of(folder: Path, timed: bool = True) -> Parts:
-    """The hashes of every file in a case's folder, by "FILE" or "FILE: PART".
+    """Hashes all files in a case's folder, by "FILE" or "FILE: PART".
 
     Args:
-        timed: False where times depend on the clock (live): of films only the samples are hashed,
-            reports not at all.
+        timed: False if times depend on the clock (live): hashes only the samples of films, and no reports.
     """
     parts: Parts = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -61,7 +60,7 @@ def parts_of(folder: Path, timed: bool = True) -> Parts:
 
 
 def _json(path: Path) -> list[str]:
-    """JSON, or lines of it, without what may differ; the number of lines of any other text."""
+    """Normalises JSON or JSON lines without variable values. Other text becomes its number of lines."""
     text = path.read_text()
     try:
         whole = [json.loads(text)]
@@ -88,7 +87,7 @@ def _clean(value: Any) -> Any:
 
 
 def _film(path: Path) -> Parts:
-    """Samples, times and colour of the video streams, packets of the others, tags, container."""
+    """Hashes video samples, times and colour, packets of others, tags, container."""
     with av.open(str(path)) as box:
         chapters = [(c["start"], c["end"], c["time_base"], c["metadata"]) for c in box.chapters()]
         parts = {
@@ -146,7 +145,7 @@ def _tags(stream: Any) -> list[str]:
 
 
 def _frame_tags(frame: av.VideoFrame) -> str:
-    """Time, fields, colour and side data (rotation, HDR) of a frame, without the encoder's name."""
+    """Describes a frame: time, fields, colour, and side data (rotation, HDR) except the encoder's name."""
     side = [(s.type.name, bytes(s)) for s in frame.side_data if s.type.name != "SEI_UNREGISTERED"]
     return str(
         (
@@ -164,7 +163,7 @@ def _frame_tags(frame: av.VideoFrame) -> str:
 
 
 def _rows(frame: av.VideoFrame, plane: Any) -> bytes:
-    """A plane's samples without the padding at the end of its rows."""
+    """Returns a plane's samples without the padding of its rows."""
     form = frame.format
     if form.is_planar or len(form.components) == 1:
         size = plane.width * (2 if max(c.bits for c in form.components) > 8 else 1)

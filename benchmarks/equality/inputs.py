@@ -1,7 +1,6 @@
 """The inputs of the equality check: small films and stills of scikit-image's portrait (NASA).
 
-They are the same every time, and written with PyAV, OpenCV and Pillow alone: no code under test
-has a part in them.
+They are always the same, and written only with PyAV, OpenCV and Pillow, without code under test.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ CALL = {"preset": "veryfast", "tune": "zerolatency", "crf": "33"}
 FINE = {"preset": "superfast", "crf": "12"}
 
 
-# Frames of one a second, of which a job has two segments.
+# At one frame per second, a job has two segments.
 SLOW = 38
 
 
@@ -57,12 +56,12 @@ def scene(
     noise: float = 0.0,
     mirror: bool = False,
 ) -> Rgb:
-    """A frame with copies of the portrait side by side that move slowly.
+    """Renders a frame with slowly moving portraits, side by side.
 
     Args:
         t: time in frames.
-        zoom: of the portrait, in which the face is about 95 px wide.
-        blur, noise: standard deviations, of px and of values 0…1.
+        zoom: of the portrait, whose face is about 95 px wide.
+        blur, noise: standard deviations, in px and in values 0…1.
     """
     portrait = _portrait()[:, ::-1] if mirror else _portrait()
     eye = 512.0 - 226.0 if mirror else 226.0
@@ -90,13 +89,13 @@ def _empty(t: float) -> Rgb:
 
 
 def _pq(image: Rgb) -> Rgb:
-    """SMPTE ST 2084 of the image with its white at 203 cd/m²."""
+    """Encodes the image in SMPTE ST 2084, with white at 203 cd/m²."""
     y = (np.power(image, 2.2) * 0.0203) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
 
 
 def _hlg(image: Rgb) -> Rgb:
-    """ARIB STD-B67 of the image at a quarter of its light."""
+    """Encodes the image in ARIB STD-B67, at a quarter of its light."""
     light = np.power(image, 2.2) * 0.26
     bright = 0.17883277 * np.log(np.maximum(12 * light - 0.28466892, 1e-6)) + 0.55991073
     return np.where(light <= 1 / 12, np.sqrt(3 * light), bright).astype(np.float32)
@@ -139,10 +138,10 @@ def film(
     """Writes a film.
 
     Args:
-        picture: the image at a time in frames; for `fields` it is asked at half frames too.
+        picture: the image at a time in frames; with `fields` also at half frames.
         fields: "top" or "bottom" first: rows of two times in one frame.
-        pts_ms: times of the frames; evenly spaced at `rate` without.
-        matrix: the display matrix; `picture` is then what is stored.
+        pts_ms: times of the frames; by default evenly spaced at `rate`.
+        matrix: the display matrix; `picture` is then the stored image.
         sound: encoder of a stereo tone.
     """
     tags = tags or {}
@@ -214,13 +213,13 @@ def _noisy(t: float) -> Rgb:
 
 
 def _two(t: float) -> Rgb:
-    """Two faces, a cut, and two others."""
+    """Renders two faces, a cut, and two others."""
     after = t >= 9
     return scene(t, 480, 270, faces=2, zoom=1.4 if after else 1.1, mirror=after)
 
 
 def _leaves(t: float) -> Rgb:
-    """A face, none, a face."""
+    """Renders a face that leaves and returns."""
     return _empty(t) if 6 <= t < 10 else scene(t)
 
 
@@ -396,13 +395,13 @@ def stills(folder: Path) -> None:
     scans = folder / "slow-scans"
     scans.mkdir()
     for t in range(SLOW):
-        if t != 30:  # it is repeated
+        if t != 30:  # the missing one is repeated
             cv2.imwrite(str(scans / f"{t:03}.png"), deep(float(t))[..., ::-1])
     (scans / "033.png").write_bytes(b"damaged")
 
 
 def texts(folder: Path) -> None:
-    """Writes a treatment, a configuration, and a stage that notes the faces that it is given."""
+    """Writes a treatment, a configuration, and a stage that records faces."""
     (folder / "treatment.json").write_text(
         '{"version": 1, "tracks": {"1": {"on": true, "strength": 0.6}, '
         '"2": {"on": false}, "3": {"on": true, "strength": 1.0}}}'

@@ -1,8 +1,7 @@
-"""Cases that call Python; a checkout's own interpreter runs `worker.py FUNCTION IN OUT` in it.
+"""Cases that call Python. The checkout's interpreter runs `worker.py FUNCTION IN OUT`.
 
-Nothing internal of rtface is imported, so that it runs in every version. The exceptions are the two
-live cases, `quality_levels` and `live_correction`: a live run depends on the clock, so they have to
-drive parts of it.
+It imports nothing internal of rtface, so that it runs in every version. The exceptions are the two live cases,
+`quality_levels` and `live_correction`: a live run depends on the clock, so they have to drive parts of it.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ def _save(out: Path, frames: Iterable[Any], results: list[Any]) -> None:
 
 def _make_segment(job: FilmJob, number: int) -> None:
     worker: Any = importlib.import_module("rtface.jobs.worker")
-    if hasattr(worker, "do_segment"):  # of versions before 30 November 2026
+    if hasattr(worker, "do_segment"):  # versions before 30 November 2026
         worker.do_segment(job.folder.path, number)
         return
     with worker.Worker(job.folder, job.plan) as one:
-        given = iter((number,))
-        one.work(lambda wanted: next(given, None) if wanted is None else None)
+        numbers = iter((number,))
+        one.work(lambda wanted: next(numbers, None) if wanted is None else None)
 
 
 def _results(enhance: rtface.Enhancer) -> list[Any]:
@@ -45,7 +44,7 @@ def _results(enhance: rtface.Enhancer) -> list[Any]:
 
 
 def whole_file(source: Path, out: Path) -> None:
-    """`rtface.run` with what only Python has: a function that is called after every frame."""
+    """Calls `rtface.run` with a progress callback, which only Python has."""
     calls: list[Any] = []
     report = rtface.run(
         source / "two.mkv",
@@ -60,7 +59,7 @@ def whole_file(source: Path, out: Path) -> None:
 
 
 def continued_job(source: Path, out: Path) -> None:
-    """A job whose second segment is there, continued by `rtface.run`."""
+    """Continues a job that has its second segment, with `rtface.run`."""
     options: Any = {"codec": "ffv1", "correct": "always", "crf": 0, "compare": out / "both.mkv"}
     job = FilmJob.open(source / "slow-10.mkv", out / "out.mkv", rtface.Options.of(options))
     assert isinstance(job, FilmJob) and len(job.plan) == 2
@@ -70,14 +69,14 @@ def continued_job(source: Path, out: Path) -> None:
 
 
 def analysis(source: Path, out: Path) -> None:
-    """`rtface.analyze`."""
+    """Calls `rtface.analyze`."""
     tracks = rtface.analyze(source / "three.mp4", faces="all", max_faces=2)
     (out / "tracks.json").write_text(json.dumps([asdict(t) for t in tracks]))
 
 
 def enhancer_rgb(source: Path, out: Path) -> None:
-    """Arrays, with what may change between frames: strength, off and on, reset, a still."""
-    made: list[Any] = []
+    """Enhances arrays, with changes between frames: strength, off and on, reset, a still."""
+    outputs: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(engine="rtface-s", fps=25) as enhance:
         for i, frame in enumerate(np.load(source / "frames.npy")):
@@ -85,63 +84,63 @@ def enhancer_rgb(source: Path, out: Path) -> None:
             enhance.enabled = i != 5
             if i == 7:
                 enhance.reset()
-            made.append(enhance(frame, still=i == 9))
+            outputs.append(enhance(frame, still=i == 9))
             results.append(_results(enhance))
-    _save(out, made, results)
+    _save(out, outputs, results)
 
 
 def enhancer_bgr(source: Path, out: Path) -> None:
-    """Blue first, two faces and a cut, times of the caller's own, stages."""
-    made: list[Any] = []
+    """Enhances BGR frames with two faces, a cut, given times, and stages."""
+    outputs: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(
         engine="rtface-m-vivid", format="bgr", analysis=False, grain="none", stages=["blur:faces=2", "label"]
     ) as enhance:
         for i, frame in enumerate(np.load(source / "two.npy")):
-            made.append(enhance(np.ascontiguousarray(frame[..., ::-1]), time=i / 24))
+            outputs.append(enhance(np.ascontiguousarray(frame[..., ::-1]), time=i / 24))
             results.append(_results(enhance))
-    _save(out, made, results)
+    _save(out, outputs, results)
 
 
 def enhancer_keyframes(source: Path, out: Path) -> None:
-    """The large engine on every third frame, without frames ahead."""
+    """Runs the large engine on every third frame, without look-ahead."""
     with rtface.Enhancer(engine="rtface-m", keyframe=3, correct="always") as enhance:
-        made = [enhance(frame) for frame in np.load(source / "two.npy")]
-        _save(out, made, [_results(enhance)])
+        outputs = [enhance(frame) for frame in np.load(source / "two.npy")]
+        _save(out, outputs, [_results(enhance)])
 
 
 def enhancer_video_frames(source: Path, out: Path) -> None:
-    """`av.VideoFrame` in several formats, each with an Enhancer of its own."""
+    """Enhances `av.VideoFrame` objects in several formats, each with a separate Enhancer."""
     results: list[Any] = []
     for name in ("yuv422p10le.mkv", "nv12.nut", "gray.mkv"):
         samples: list[bytes] = []
         with rtface.Enhancer(engine="rtface-m", strength=0.8) as enhance, av.open(str(source / name)) as film:
             for _, frame in zip(range(6), film.decode(video=0), strict=False):
-                made = enhance(frame)
-                samples += [made.to_ndarray().tobytes()]
-                results.append([made.format.name, _results(enhance)])
+                image = enhance(frame)
+                samples += [image.to_ndarray().tobytes()]
+                results.append([image.format.name, _results(enhance)])
         (out / f"{name}.samples").write_bytes(b"".join(samples))
     (out / "results.json").write_text(json.dumps(results))
 
 
 def enhancer_own_faces(source: Path, out: Path) -> None:
-    """Faces of the caller's own: five points, and those that a tracker found."""
+    """Enhances with the caller's faces: five points, and faces of a tracker."""
     frames = np.load(source / "frames.npy")
     points = np.array([[138.0, 70.6], [180.2, 67.5], [163.2, 94.5], [143.8, 115.6], [182.0, 113.0]])
     with rtface.Enhancer(engine="rtface-s") as enhance:
         enhance(frames[0])
-        found = list(enhance.faces)
-    made: list[Any] = []
+        tracked = list(enhance.faces)
+    outputs: list[Any] = []
     results: list[Any] = []
     with rtface.Enhancer(engine="rtface-s", tracker="none", correct="always") as enhance:
         for i, frame in enumerate(frames):
-            made.append(enhance(frame, found if i % 2 else [points]))
+            outputs.append(enhance(frame, tracked if i % 2 else [points]))
             results.append(_results(enhance))
-    _save(out, made, results)
+    _save(out, outputs, results)
 
 
 def quality_levels(source: Path, out: Path) -> None:
-    """The quality levels of a live run under scripted loads, in the checkout's own simulation."""
+    """Runs the checkout's simulation of quality levels under scripted loads."""
     sys.path.insert(0, str(Path.cwd()))
     simulate: Any = importlib.import_module("benchmarks.ladder").simulate
     runs: list[Any] = []
@@ -152,7 +151,7 @@ def quality_levels(source: Path, out: Path) -> None:
 
 
 class _Scripted:
-    """The cost model of a governor, which gets scripted costs in place of measured ones."""
+    """Replaces the measured costs of a governor's model by scripted ones."""
 
     def __init__(self, model: Any, costs: Iterator[float]) -> None:
         object.__setattr__(self, "_model", model)
@@ -165,25 +164,25 @@ class _Scripted:
         setattr(self._model, name, value)
 
     def learn(self, engine: str, seconds: float) -> None:
-        """The time of an engine for a crop: `seconds` are measured, and replaced."""
+        """Learns a fixed time per crop instead of the measured `seconds`."""
         self._model.learn(engine, 0.01)
 
     def spent(self, seconds: float, *rest: Any) -> None:
-        """The time of a frame: likewise."""
+        """Replaces the measured time of a frame by the next scripted one."""
         self._model.spent(next(self._costs), *rest)
 
 
 def live_correction(source: Path, out: Path) -> None:
-    """The correction as a live run does it, at quality levels that scripted costs bring about.
+    """Corrects like a live run, at quality levels from scripted costs.
 
-    An Enhancer gets the governor of a live run. Its period of a second is so long that no engine
-    answers late, so the levels depend on the script alone.
+    An Enhancer gets the governor of a live run. Its period of one second is so long that no engine is late, so the
+    levels depend only on the script.
     """
     from rtface.enhance.corrector import Helpers
     from rtface.enhance.live import LiveEnhancer
     from rtface.quality.governor import QualityGovernor
 
-    made: list[Any] = []
+    outputs: list[Any] = []
     results: list[Any] = []
     for engine in ("rtface-s", "rtface-m"):
         costs = iter([0.1] * 5 + [1.9] * 20 + [0.1] * 200)
@@ -195,9 +194,9 @@ def live_correction(source: Path, out: Path) -> None:
             helpers = Helpers(light="rtface-s")
             enhance._enhance = LiveEnhancer(step.switch, step._options, step._stats, governor, helpers=helpers)
             for i, frame in enumerate([*np.load(source / "frames.npy")] * 6):
-                made.append(enhance(frame, time=0.2 * i))
+                outputs.append(enhance(frame, time=0.2 * i))
                 results.append(_results(enhance))
-    _save(out, made, results)
+    _save(out, outputs, results)
 
 
 if __name__ == "__main__":

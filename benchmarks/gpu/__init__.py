@@ -1,1 +1,1 @@
-"""What a machine with an NVIDIA GPU is measured by; see `__main__`."""
+"""Benchmarks for machines with an NVIDIA GPU; see `__main__`."""

@@ -1,9 +1,9 @@
-"""Measures one part of rtface on an NVIDIA GPU, against a baseline of the same run: benchmarks/results/gpu_PART.json.
+"""Measures one part of rtface on an NVIDIA GPU, with a baseline.
 
 usage: python -m benchmarks.gpu PART [--dry] [--out FOLDER]
 
---dry runs it on the tests' own GPU, with small counts, to show that it runs. `benchmarks.gpu.first_contact` runs all
-parts, each in a process of its own.
+Saves benchmarks/results/gpu_PART.json. --dry runs it on the tests' emulated GPU, with small counts, to show that it
+runs. `benchmarks.gpu.first_contact` runs all parts, each in a separate process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PARTS = ("tensorrt", "in_place", "latency", "path", "host")
 
 
 def main() -> int:
-    """0 when the part gave its figures."""
+    """Measures the part. Returns 0 if it succeeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS, help="what to measure")
     parser.add_argument("--dry", action="store_true", help="on the tests' own GPU, with small counts")
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         result = modules[args.part].measure(bench, args)
         bench.save(args.part, {**result, "seconds": round(time.perf_counter() - started, 1)})
-    except Exception as error:  # noqa: BLE001 - whatever it is, the last line tells it
+    except Exception as error:  # noqa: BLE001 - the last line reports any error
         traceback.print_exc()
         print(f"without figures: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -1,11 +1,11 @@
-"""First contact with an NVIDIA GPU: every test and benchmark that needs one, the deciding questions first.
+"""Runs all tests and benchmarks for NVIDIA GPUs, the decisive ones first.
 
 usage: python -m benchmarks.gpu.first_contact [PART …] [--seconds N] [--out FOLDER] [--dry]
 
-Each part runs in a process of its own with a limit of its own, so one that crashes, hangs or loses the GPU costs only
-itself. What it prints goes to FOLDER/PART.log as it comes, its figures to FOLDER/gpu_*.json, and a line about it to
-FOLDER/summary.txt when it ends. A part for which no time is left is named and left out. Only the standard library is
-needed to begin; a part whose packages are missing fails and says so. --dry rehearses all of it on the tests' own GPU.
+Each part runs in a separate process with a time limit, so a crash, hang or lost GPU affects no other part. Its output
+goes to FOLDER/PART.log immediately, its figures to FOLDER/gpu_*.json, and at its end a line to FOLDER/summary.txt. If
+no time is left, the remaining parts are listed and skipped. Only the standard library is needed to start; a part whose
+packages are missing fails and says so. --dry rehearses everything on the tests' emulated GPU.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LEAST_S = 15  # a part is not begun with less
-_KILLED_S = 5  # between asking a part to end and killing it
+LEAST_S = 15  # minimum time to start a part
+_KILLED_S = 5  # between terminating a part and killing it
 
 
 @dataclass(frozen=True)
 class Part:
-    """A name, the seconds that it may take, and the command; `dry` is what rehearses it without a GPU. `networks`: it
-    has nothing to do where neither TensorRT nor PyTorch runs any."""
+    """A part: its name, time limit in seconds, and command. `dry` is the command to rehearse it without a GPU.
+    `networks`: it needs TensorRT or PyTorch."""
 
     name: str
     limit: int
@@ -96,7 +96,7 @@ PARTS = (
 
 
 def run(part: Part, out: Path, seconds: float, *, dry: bool = False) -> str:
-    """Runs a part for so long at most; a line about what came of it."""
+    """Runs a part for at most `seconds` and returns a summary line."""
     command = part.dry if dry else part.command
     if command[1:3] == ("-m", "benchmarks.gpu"):
         command = (*command, "--out", str(out))
@@ -131,17 +131,17 @@ def run(part: Part, out: Path, seconds: float, *, dry: bool = False) -> str:
 
 
 def no_networks() -> str:
-    """Why no network runs on the GPU that is here; "" where some do, or that cannot be told."""
-    asking = (sys.executable, "-m", "tests.gpu.torch_plan")
+    """Returns why no network runs on this GPU. "" if some do, or if it is unknown."""
+    command = (sys.executable, "-m", "tests.gpu.torch_plan")
     try:
-        asked = subprocess.run(asking, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=90)
     except subprocess.TimeoutExpired:
         return ""
-    return asked.stdout.strip() if asked.returncode == 0 else ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process with all that it started, and waits; what hangs in the driver is left."""
+    """Ends a process group and waits. Abandons processes that hang in the driver."""
     for signal in (15, 9):
         if os.name == "posix":
             os.killpg(process.pid, signal)
@@ -155,7 +155,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every part that was asked for ended well."""
+    """Runs the requested parts. Returns 0 if all succeeded."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [part.name for part in PARTS]
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to run: {', '.join(names)}; all without one")

@@ -1,4 +1,4 @@
-"""Frames in memory, without PyAV: pictures of portraits that move, and where their faces are."""
+"""Frames in memory, without PyAV: moving portraits, and their faces."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from rtface.frame import Color, Face, Frame
 
-# Eye centres, nose tip and mouth corners of scikit-image's astronaut, in its own 512 pixels.
+# Eye centres, nose tip and mouth corners of scikit-image's astronaut (512 pixels).
 _POINTS = np.array([[201.5, 106.5], [248.5, 103.0], [229.5, 133.0], [208.0, 156.5], [250.5, 153.5]])
 RATE = 30
 
 
 class _Plane(bytearray):
-    """One plane, as PyAV's are seen by the frame path."""
+    """A plane with the PyAV attributes that the frame path uses."""
 
     line_size = 0
     width = 0
@@ -25,7 +25,7 @@ class _Plane(bytearray):
 
 
 class Picture:
-    """A picture in I420 or NV12, as much of an av.VideoFrame as the frame path reads and writes."""
+    """A picture in I420 or NV12. Has the part of av.VideoFrame that the frame path uses."""
 
     def __init__(self, width: int, height: int, name: str, planes: list[np.ndarray]) -> None:
         self.width, self.height, self.format = width, height, SimpleNamespace(name=name)
@@ -37,27 +37,27 @@ class Picture:
             self.planes.append(plane)
 
     def make_writable(self) -> None:
-        """It is."""
+        """Does nothing: it is writable."""
 
     def copy(self) -> Picture:
-        """Another one with the same samples."""
+        """Copies the picture and its samples."""
         out = Picture(self.width, self.height, self.format.name, [])
         for plane in self.planes:
-            made = _Plane(plane)
-            made.width, made.height, made.line_size = plane.width, plane.height, plane.line_size
-            out.planes.append(made)
+            copied = _Plane(plane)
+            copied.width, copied.height, copied.line_size = plane.width, plane.height, plane.line_size
+            out.planes.append(copied)
         return out
 
 
 class Film:
-    """A short scene that is played again and again, each frame with samples of its own.
+    """A short scene that repeats. Each frame has separate samples.
 
     Args:
         width, height: in pixels.
         faces: copies of the portrait, side by side.
         face_px: width of a face's box.
         name: "yuv420p" or "nv12".
-        length: pictures before it begins again.
+        length: pictures per repetition.
     """
 
     def __init__(self, width: int, height: int, faces: int, face_px: int, name: str = "nv12", length: int = 8) -> None:
@@ -70,7 +70,7 @@ class Film:
         columns = [int(width * k / faces) for k in range(faces + 1)]
         for t in range(length):
             rgb = np.zeros((height, width, 3), np.uint8)
-            found: list[Face] = []
+            detected: list[Face] = []
             for k in range(faces):
                 middle = (columns[k] + columns[k + 1]) / 2 + 4 * np.sin(t * 0.8 + k)
                 matrix = cv2.getRotationMatrix2D((225.0, 130.0), 4 * np.sin(t * 0.5 + k), scale)
@@ -79,20 +79,20 @@ class Film:
                 rgb[:, columns[k] : columns[k + 1]] = layer[:, columns[k] : columns[k + 1]]
                 points = _POINTS @ matrix[:, :2].T + matrix[:, 2]
                 centre = points.mean(0)
-                found.append(Face(k + 1, np.concatenate([centre - face_px / 2, centre + face_px / 2]), points))
+                detected.append(Face(k + 1, np.concatenate([centre - face_px / 2, centre + face_px / 2]), points))
             noisy = np.clip(rgb + rng.normal(0, 2, rgb.shape), 0, 255).astype(np.uint8)
             self._clean.append(_picture(noisy, name))
-            self._faces.append(tuple(found))
+            self._faces.append(tuple(detected))
 
     def frame(self, n: int) -> Frame:
-        """The n-th frame."""
+        """Returns the n-th frame."""
         k = n % len(self._clean)
         image: Any = self._clean[k].copy()
         return Frame(image, n, Fraction(1, RATE), 1, color=Color("bt601"), faces=self._faces[k])
 
 
 def video_frame(picture: Any, pts: int) -> Any:
-    """A `Picture` in NV12 as an av.VideoFrame."""
+    """Converts a `Picture` in NV12 to an av.VideoFrame."""
     import av
 
     image = av.VideoFrame(picture.width, picture.height, "nv12")
@@ -108,7 +108,7 @@ def _portrait() -> np.ndarray:
         from skimage import data
 
         return data.astronaut()
-    except ImportError:  # shapes do for speed
+    except ImportError:  # shapes suffice to measure speed
         picture = np.full((512, 512, 3), 90, np.uint8)
         cv2.ellipse(picture, (228, 130), (55, 75), 0, 0, 360, (200, 160, 140), -1)
         return cv2.GaussianBlur(picture, (0, 0), 3.0)

@@ -1,7 +1,7 @@
-"""What the host works on a 1080p frame: the enhance step on a GPU that takes no time.
+"""Measures the host's work on a 1080p frame: the enhance step on a GPU that takes no time.
 
-Every call of the GPU returns at once and does nothing, so the figures are the processor time of the loop's own thread
-and of the thread that owns the GPU. Trackers, codecs and analysis are left out. Runs anywhere.
+Every GPU call returns at once and does nothing, so the figures are the CPU time of the loop's thread and of the thread
+that owns the GPU. Trackers, codecs and analysis are excluded. Runs anywhere.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 class _Memory:
-    """Pinned memory holds figures between 0.3 and 0.7, so that what is decided by them takes its usual way."""
+    """Memory of the instant GPU. Pinned memory contains values between 0.3 and 0.7, for typical decisions."""
 
     _next = count(1 << 40, 1 << 32)
 
@@ -50,11 +50,11 @@ class _Memory:
         return self._bytes
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Does nothing: there is no GPU memory."""
 
 
 class InstantGpu:
-    """A GPU that does nothing and takes no time (`gpu.Gpu`); it is its own stream, event and graph."""
+    """A GPU that does nothing and takes no time (`gpu.Gpu`). It also replaces stream, event and graph."""
 
     name, ordinal, capability, driver, handle = "instant GPU", 0, (9, 0), "13.0", 0
 
@@ -83,7 +83,7 @@ class InstantGpu:
 
 
 class _Plan:
-    """A network that gives no answers."""
+    """A network that returns no answers."""
 
     scratch = None
 
@@ -118,7 +118,7 @@ class _Golden:
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
-    """See the module."""
+    """Measures this part."""
     frames = bench.count(args.host_frames, 4)
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "aim_ms": AIM_MS}
     for faces in AIM_MS:
@@ -127,24 +127,24 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def opened(engine: str) -> tuple[Any, Any, Any]:
-    """A stream thread, a device and an engine on an instant GPU."""
+    """Opens stream thread, device and engine on an instant GPU."""
     recipe = engine_recipe(engine, 16)
     streams = StreamThread(InstantGpu)  # type: ignore[arg-type]
     real, gpu_engine.GoldenBatch = gpu_engine.GoldenBatch, _Golden  # type: ignore[misc,assignment]
     try:
-        made = gpu_engine.GpuEngine(streams, recipe, _Plan(recipe), GoldenResult(100.0, 50.0, 0.0), "")
+        loaded = gpu_engine.GpuEngine(streams, recipe, _Plan(recipe), GoldenResult(100.0, 50.0, 0.0), "")
     finally:
         gpu_engine.GoldenBatch = real  # type: ignore[misc]
-    return streams, CudaDevice(streams), made
+    return streams, CudaDevice(streams), loaded
 
 
 def _measure(bench: Bench, faces: int, engine: str, frames: int) -> dict[str, Any]:
-    streams, device, made = opened(engine)
+    streams, device, loaded = opened(engine)
     film = Film(1920, 1080, faces, 250) if not bench.dry else Film(320, 180, faces, 60, length=2)
     rounds: dict[str, list[float]] = {"loop": [], "owner": []}
     step: Any = SimpleNamespace()
     for n in range(bench.count(6, 2)):
-        step = FilmEnhancer(Runtime(device, One(made), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False)
+        step = FilmEnhancer(Runtime(device, One(loaded), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False)
         pictures = [film.frame(k) for k in range(frames)]
         gc.collect()
         owner, begun = streams.run(time.thread_time).result(), time.thread_time()
@@ -154,8 +154,8 @@ def _measure(bench: Bench, faces: int, engine: str, frames: int) -> dict[str, An
         if n:
             rounds["loop"].append(1e3 * spent / frames)
             rounds["owner"].append(1e3 * (streams.run(time.thread_time).result() - owner) / frames)
-    found = {"processor_ms_a_frame": {name: quantiles(ms) for name, ms in rounds.items()}, "stages_ms": stages(step)}
-    made.close()
+    figures = {"processor_ms_a_frame": {name: quantiles(ms) for name, ms in rounds.items()}, "stages_ms": stages(step)}
+    loaded.close()
     device.close()
     streams.close()
-    return found
+    return figures

@@ -1,7 +1,7 @@
-"""Frames that the GPU decodes and corrects in place, against the same frames from the host's memory; and how fast.
+"""Compares frames decoded and corrected on the GPU with host frames. Measures speed.
 
-The faces are given. Where OpenVINO is installed, a whole `rtface run` follows on each device. What is known is saved
-after each comparison.
+The faces are given. If OpenVINO is installed, a whole `rtface run` follows on each device. Results are saved after each
+comparison.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from rtface.stats import Stats
 from rtface.util.av_gpu import native_format, on_gpu, software
 
 WORST, SHARE, CHANGED = 1, 1e-3, 0.005
-"""In place against the host's: code values that a sample may differ by, the share that may; and the share of samples
-that a correction changes at the least."""
+"""In place against host: maximum difference in code values, maximum share of different samples; and the minimum share
+of samples that a correction changes."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
-    """See the module. Raises RuntimeError where frames differ."""
+    """Measures this part. Raises RuntimeError if frames differ."""
     count, wrong = bench.count(args.in_place_frames, 4), list[str]()
     result: dict[str, Any] = {"what": __doc__.splitlines()[0]}
     loop = Loop(bench, "rtface-m", 16 if not bench.dry else 2)
@@ -44,10 +44,10 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
             film = Film(1920, 1080, faces, 250) if not bench.dry else Film(320, 180, faces, 60, length=2)
             path = bench.folder / f"{faces}.mp4"
             _write(film, path, count)
-            result[f"{faces} faces"] = found = compare(bench, loop, film, path)
+            result[f"{faces} faces"] = seen = compare(bench, loop, film, path)
             bench.save("in_place", result)
-            if found["worst"] > WORST or found["share"] > SHARE or found["changed"] < CHANGED or not found["on_gpu"]:
-                wrong.append(f"{faces} faces: {found}")
+            if seen["worst"] > WORST or seen["share"] > SHARE or seen["changed"] < CHANGED or not seen["on_gpu"]:
+                wrong.append(f"{faces} faces: {seen}")
     finally:
         loop.close()
     if not bench.dry:
@@ -55,27 +55,27 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
     if wrong:
         raise RuntimeError("frames in place are not as they should be: " + "; ".join(wrong))
     result["in_short"] = "in place as from the host; " + ", ".join(
-        f"{name}: {found['fps']} fps, from the host {found['fps_host_frames']}"
-        for name, found in result.items()
+        f"{name}: {figures['fps']} fps, from the host {figures['fps_host_frames']}"
+        for name, figures in result.items()
         if name.endswith("faces")
     )
     return result
 
 
 def compare(bench: Bench, loop: Loop, film: Film, path: Path) -> dict[str, Any]:
-    """Both ways over one film: how far samples are apart, and frames a second."""
-    there, decoder = _read(bench, film, path, True)
-    before = _samples(software(there[-1].image) if not bench.dry else there[-1].image.host())
-    mine, fps = _enhance(loop, there, 2)
-    theirs, host_fps = _enhance(loop, _read(bench, film, path, False)[0], 2)
-    after = [_samples(f.image.host() if bench.dry else software(f.image)) for f in mine]
-    apart = [np.abs(a.astype(int) - _samples(software(b.image))) for a, b in zip(after, theirs, strict=True)]
+    """Processes a film both ways. Returns the differences of samples, and frames per second."""
+    decoded, decoder = _read(bench, film, path, True)
+    before = _samples(software(decoded[-1].image) if not bench.dry else decoded[-1].image.host())
+    in_place, fps = _enhance(loop, decoded, 2)
+    host_frames, host_fps = _enhance(loop, _read(bench, film, path, False)[0], 2)
+    after = [_samples(f.image.host() if bench.dry else software(f.image)) for f in in_place]
+    apart = [np.abs(a.astype(int) - _samples(software(b.image))) for a, b in zip(after, host_frames, strict=True)]
     speeds = {
         str(ahead): round(_enhance(loop, _read(bench, film, path, True)[0], ahead)[1], 1) for ahead in (0, 1, 2, 4)
     }
     return {
         "decoder": decoder,
-        "on_gpu": all(on_gpu(f.image) for f in mine),
+        "on_gpu": all(on_gpu(f.image) for f in in_place),
         "worst": max(int(d.max()) for d in apart),
         "share": float(np.mean([np.mean(d > 0) for d in apart])),
         "changed": float(np.mean(after[-1] != before)),
@@ -97,7 +97,7 @@ def _write(film: Film, path: Path, count: int) -> None:
 
 
 def _read(bench: Bench, film: Film, path: Path, keep: bool) -> tuple[list[Frame], str]:
-    """The frames with their faces, kept on the GPU or brought to the host as NV12, and what decoded them."""
+    """Decodes frames with faces, to the GPU or the host (NV12). Also returns the decoder's name."""
     from rtface.media.read.hardware import Decoding
     from rtface.media.read.source import FileSource
 
@@ -117,7 +117,7 @@ def _read(bench: Bench, film: Film, path: Path, keep: bool) -> tuple[list[Frame]
 
 
 def _enhance(loop: Loop, frames: Sequence[Frame], ahead: int) -> tuple[list[Frame], float]:
-    """The corrected frames, and frames a second."""
+    """Corrects frames. Also returns the frames per second."""
     stats = Stats()
     runtime = Runtime(loop.device, One(loop.engine), ahead=ahead)
     step = FilmEnhancer(runtime, Options(max_faces=16), stats, analysis=False)

@@ -1,6 +1,6 @@
-"""What the enhance step adds to a live 720p frame with one face: from having the frame to having it corrected.
+"""Measures the latency of the enhance step for live 720p frames.
 
-The baseline is the same step on the CPU.
+Each frame has one face; its latency ends with its correction. The baseline is the same step on the CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
-    """See the module."""
+    """Measures this part."""
     count = bench.count(args.latency_frames, 4)
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "aim_p99_ms": AIM_P99_MS, "frames": count}
     film = Film(1280, 720, 1, 250, "yuv420p", 8) if not bench.dry else Film(320, 180, 1, 60, "yuv420p", 2)
@@ -41,7 +41,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(step: Any, film: Film, count: int, rate: int | None) -> list[float]:
-    """Milliseconds of each frame; with a rate the next one comes when its time has come."""
+    """Measures each frame in milliseconds. A `rate` paces the frames."""
     out: list[float] = []
     gc.collect()
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The enhance step on a GPU, and what its streams are busy with."""
+"""Runs the enhance step on a GPU, and watches its streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rtface.stats import Stats
 
 STREAMS = ("up", "compute", "finish", "down")
 AHEAD = 2
-"""Frames that may be on the GPU while the next is prepared, as `rtface.pipeline.runtime` has it."""
+"""Frames on the GPU while the next one is prepared, as in `rtface.pipeline.runtime`."""
 
 
 class One:
@@ -36,8 +36,8 @@ class One:
 
 
 class Marked:
-    """A stream whose work is put between two marks: what it does from a wait, or the mark before, to the next mark of
-    its user. Everything else is the stream's own."""
+    """A stream that records a pair of events around its work: from a wait, or the previous event, to the user's next
+    event. Everything else is forwarded to the stream."""
 
     def __init__(self, gpu: Any, stream: Any) -> None:
         self._gpu, self._stream = gpu, stream
@@ -90,9 +90,9 @@ class Loop:
     """A device, an engine, and an enhance step over them.
 
     Args:
-        bench: whose GPU.
+        bench: provides the GPU.
         engine: its name.
-        most: crops in one run of the engine.
+        most: maximum crops per run of the engine.
     """
 
     def __init__(self, bench: Bench, engine: str, most: int) -> None:
@@ -104,7 +104,7 @@ class Loop:
         self.device = CudaDevice(bench.streams)
 
     def step(self) -> FilmEnhancer:
-        """A new one, which remembers no face yet."""
+        """Creates an enhance step without state of faces."""
         return FilmEnhancer(
             Runtime(self.device, One(self.engine), ahead=AHEAD), Options(max_faces=16), Stats(), analysis=False
         )
@@ -119,8 +119,8 @@ class Watch:
     """Marks the work of all streams while it is entered.
 
     Attributes:
-        spans: per stream the begin and end of each piece of work, milliseconds from the first mark; after the exit.
-        seconds: it was entered.
+        spans: begin and end of each piece of work by stream, in milliseconds from the first mark; set at exit.
+        seconds: time between entry and exit.
     """
 
     def __init__(self, bench: Bench) -> None:
@@ -161,11 +161,11 @@ class Watch:
         return merged([span for name in names for span in self.spans[name]])
 
     def busy(self, *names: str) -> float:
-        """The share of the time in which any of these streams did something."""
+        """Returns the share of time with any of these streams busy."""
         return _length(self._times(*names)) / 1e3 / self.seconds
 
     def overlap(self) -> float:
-        """The share of the copies' time in which the GPU computed, too."""
+        """Returns the share of copying time during which the GPU also computed."""
         copies = self._times("up", "down")
         total = _length(copies)
         return _length(common(copies, self._times("compute", "finish"))) / total if total else 0.0
@@ -175,7 +175,7 @@ Spans = Sequence[tuple[float, float]]
 
 
 def merged(spans: Spans) -> list[tuple[float, float]]:
-    """The same times, in order and apart."""
+    """Sorts spans and merges overlapping ones."""
     out: list[tuple[float, float]] = []
     for begin, end in sorted(spans):
         if out and begin <= out[-1][1]:
@@ -186,7 +186,7 @@ def merged(spans: Spans) -> list[tuple[float, float]]:
 
 
 def common(a: Spans, b: Spans) -> list[tuple[float, float]]:
-    """The times that are in both of two lists that are each in order and apart."""
+    """Intersects two lists of sorted spans. Spans of one list must not overlap."""
     out: list[tuple[float, float]] = []
     i = j = 0
     while i < len(a) and j < len(b):
@@ -205,7 +205,7 @@ def _length(spans: Spans) -> float:
 
 
 def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
-    """Seconds of the loop as a run has it."""
+    """Measures the seconds of the loop, as in a run."""
     start = time.perf_counter()
     done = sum(frame.touched for frame in step(frames))  # type: ignore[union-attr]
     seconds = time.perf_counter() - start
@@ -214,7 +214,7 @@ def overlapped(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
 
 
 def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
-    """Seconds when each frame is waited for before the next begins."""
+    """Measures the seconds when each frame waits for the previous one."""
     start = time.perf_counter()
     for frame in frames:
         assert step.collect(step.submit(frame)).touched, step._stats.warnings
@@ -222,7 +222,7 @@ def serial(step: FilmEnhancer, frames: Sequence[Frame]) -> float:
 
 
 def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
-    """The same step where there is no GPU: milliseconds a frame, by ONNX Runtime in fp32 on all cores."""
+    """Measures the step on the CPU: milliseconds per frame, with ONNX Runtime in fp32 on all cores."""
     from rtface.device.cpu.device import CpuDevice
     from rtface.engine.host_engine import HostEngine
     from rtface.engine.recipe import find_recipes, load_recipe
@@ -237,7 +237,7 @@ def on_cpu(engine: str, film: Film, count: int) -> dict[str, float]:
 
 
 def stages(step: FilmEnhancer) -> dict[str, float]:
-    """Milliseconds a frame that the host spent in each stage."""
-    found = step._stats.stages
-    count = found["added"].count if "added" in found else 1
-    return {name: round(1e3 * histogram.total / count, 4) for name, histogram in sorted(found.items())}
+    """Returns the host's milliseconds per frame in each stage."""
+    histograms = step._stats.stages
+    count = histograms["added"].count if "added" in histograms else 1
+    return {name: round(1e3 * histogram.total / count, 4) for name, histogram in sorted(histograms.items())}

@@ -1,4 +1,4 @@
-"""What every part shares: the GPU (or the tests' own), clocks, rounds, and result files."""
+"""Shared by all parts: the GPU (or the tests' emulated one), clocks, rounds, and result files."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _PACKAGES = (
 
 @dataclass
 class Bench:
-    """One session of measuring.
+    """One measurement session.
 
     Attributes:
-        dry: on the tests' own GPU, with small counts: shows that everything runs, and nothing else.
+        dry: on the tests' emulated GPU, with small counts: only shows that everything runs.
         out: folder for the result files.
-        command: as it was given.
-        stood_in: what runs the networks in TensorRT's place, and why; "" where it runs them.
+        command: the command line.
+        stood_in: the replacement of TensorRT, and the reason; "" if TensorRT runs the networks.
     """
 
     dry: bool
@@ -57,7 +57,7 @@ class Bench:
 
     @cached_property
     def streams(self) -> StreamThread:
-        """Of the GPU, which is opened when it is first asked for."""
+        """The GPU's stream thread. The first access opens the GPU."""
         return StreamThread(self._open)
 
     def _open(self) -> Any:
@@ -76,19 +76,19 @@ class Bench:
 
     @property
     def folder(self) -> Path:
-        """For what is made on the way."""
+        """A folder for temporary files."""
         return Path(self._folder.name)
 
     def count(self, real: int, dry: int = 2) -> int:
-        """So many of something."""
+        """Returns `real`, or `dry` in a dry run."""
         return dry if self.dry else real
 
     def run(self, step: Callable[[], Any]) -> Any:
-        """On the thread that owns the GPU."""
+        """Runs `step` on the thread that owns the GPU."""
         return self.streams.run(step).result()
 
     def settle(self) -> None:
-        """Waits for all that is on the GPU's streams."""
+        """Waits for all work on the GPU's streams."""
 
         def go() -> None:
             for stream in (self.streams.up, self.streams.compute, self.streams.finish, self.streams.down):
@@ -99,7 +99,7 @@ class Bench:
         self.run(go)
 
     def plan(self, recipe: Recipe, *, precision: Any = None) -> tuple[Any, GoldenResult, str]:
-        """A plan for the GPU, the gate's verdict, and what runs it."""
+        """Opens a plan for the GPU. Also returns the gate's verdict and the library that runs it."""
 
         def make() -> tuple[Any, GoldenResult, str]:
             if self.dry:
@@ -109,21 +109,21 @@ class Bench:
                 return plan, GoldenResult(100.0, 50.0, 0.0), "dry"
             from rtface.engine import tensorrt
 
-            how = self.stood_in or "TensorRT takes the GPU"
-            return *tensorrt.open_tensorrt(recipe, self.streams.gpu, precision=precision), how
+            library = self.stood_in or "TensorRT takes the GPU"
+            return *tensorrt.open_tensorrt(recipe, self.streams.gpu, precision=precision), library
 
         return self.run(make)
 
     def describe(self) -> dict[str, Any]:
-        """Date, GPU, driver, versions, command."""
+        """Returns date, GPU, driver, versions and command."""
         gpu: dict[str, Any] = {}
         if "streams" in vars(self):
-            there = self.streams.gpu
+            opened = self.streams.gpu
             gpu = {
                 "networks": "the tests' own" if self.dry else self.stood_in or "TensorRT",
-                "gpu": there.name,
-                "sm": "".join(map(str, there.capability)),
-                "cuda": there.driver,
+                "gpu": opened.name,
+                "sm": "".join(map(str, opened.capability)),
+                "cuda": opened.driver,
             }
         versions: dict[str, str] = {}
         for name in _PACKAGES:
@@ -143,7 +143,7 @@ class Bench:
         }
 
     def save(self, name: str, result: Mapping[str, Any]) -> None:
-        """Writes gpu_NAME.json, and prints it."""
+        """Writes and prints gpu_NAME.json."""
         self.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"machine": self.describe(), **result}, indent=1)
         (self.out / f"gpu_{name}.json").write_text(text + "\n")
@@ -156,7 +156,7 @@ class Bench:
 
 
 def engine_recipe(name: str, most: int) -> Recipe:
-    """A shipped engine for batches of up to `most` crops."""
+    """Loads a shipped engine's recipe, for batches of up to `most` crops."""
     from dataclasses import replace
 
     recipe = load_recipe(find_recipes()[name])
@@ -184,6 +184,6 @@ def _processor() -> str:
 
 
 def quantiles(values: Sequence[float], digits: int = 3) -> dict[str, float]:
-    """min, p50, p95, p99, max, in the unit of the values."""
-    found = np.percentile(np.asarray(values, np.float64), [0, 50, 95, 99, 100])
-    return {name: round(float(v), digits) for name, v in zip(("min", "p50", "p95", "p99", "max"), found, strict=True)}
+    """Returns min, p50, p95, p99, max, in the unit of the values."""
+    points = np.percentile(np.asarray(values, np.float64), [0, 50, 95, 99, 100])
+    return {name: round(float(v), digits) for name, v in zip(("min", "p50", "p95", "p99", "max"), points, strict=True)}

@@ -1,8 +1,8 @@
-"""A 1080p film with four faces through the enhance step on the GPU: frames a second, how busy the GPU is, the bound.
+"""Measures the enhance step on the GPU, 1080p with four faces: frames per second, GPU load, bottleneck.
 
-What works: the GPU, the thread that owns it, and the loop's own thread, each by its own clock. Faces are given; where
-OpenVINO is installed the tracker is timed on its own, and where PyAV is, decoding and encoding. The baseline is the
-same step on the CPU, some frames of it.
+The GPU, the thread that owns it, and the loop's thread are timed by separate clocks. Faces are given; the tracker (with
+OpenVINO) and decoding and encoding (with PyAV) are timed separately. The baseline is the same step on the CPU, for some
+frames.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
-    """See the module."""
+    """Measures this part."""
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "faces": 4 if not bench.dry else 1}
-    result["beside_the_gpu"] = beside = _beside(bench)
+    result["beside_the_gpu"] = other = _other_work(bench)
     for name in ("rtface-m", "rtface-s")[: bench.count(2, 1)]:
         loop = Loop(bench, name, 16 if not bench.dry else 2)
         try:
             result[name] = {"plan": loop.plan, "on the CPU": {"ms": on_cpu(name, _film(bench), bench.count(20, 1))}}
             for films in map(int, args.films.split(",")):
-                result[name][f"{films} at a time"] = _films(bench, loop, min(films, bench.count(99, 2)), beside)
+                result[name][f"{films} at a time"] = _films(bench, loop, min(films, bench.count(99, 2)), other)
                 bench.save("path", result)
         finally:
             loop.close()
@@ -45,8 +45,8 @@ def _film(bench: Bench) -> Film:
     return Film(1920, 1080, 4, 250, "nv12", 8) if not bench.dry else Film(320, 180, 1, 60, "nv12", 3)
 
 
-def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict[str, Any]:
-    """Frames a second of all together, over some rounds, and one more round with the streams marked."""
+def _films(bench: Bench, loop: Loop, films: int, other: dict[str, Any]) -> dict[str, Any]:
+    """Measures the frames per second of all films together. One more round marks the streams."""
     count = bench.count(100, 3)
     scene = _film(bench)
     cpu = {"loop": 0.0, "owner": 0.0}
@@ -64,7 +64,7 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
             try:
                 overlapped(steps[n], frames[n])
                 spent[n] = time.thread_time() - begun
-            except BaseException as error:  # noqa: BLE001 - told below
+            except BaseException as error:  # noqa: BLE001 - raised below
                 errors.append(error)
 
         threads = [threading.Thread(target=go, args=(n,)) for n in range(films)]
@@ -78,7 +78,7 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
         if errors:
             raise errors[0]
         cpu["owner"] = 1e3 * (bench.run(time.thread_time) - streams) / (films * count)
-        cpu["loop"] = 1e3 * max(spent) / count / films  # the loops run beside each other
+        cpu["loop"] = 1e3 * max(spent) / count / films  # the loops run in parallel
         return seconds, steps[0]
 
     run(prepare())
@@ -96,9 +96,9 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
         "gpu": 1e3 * watch.busy("compute", "finish") * watch.seconds / (films * count),
         "loop": host["loop"],
         "owner": host["owner"],
-        **{name: ms for name, ms in beside.items() if isinstance(ms, float)},
+        **{name: ms for name, ms in other.items() if isinstance(ms, float)},
     }
-    own = {name: each[name] for name in ("gpu", "loop", "owner")}
+    step_ms = {name: each[name] for name in ("gpu", "loop", "owner")}
     whole = 1e3 / float(np.median(rates))
     return {
         "fps": quantiles(rates, 1),
@@ -107,13 +107,13 @@ def _films(bench: Bench, loop: Loop, films: int, beside: dict[str, Any]) -> dict
         "copies_beside_computing": round(watch.overlap(), 4),
         "stages_ms_with_waiting": stages(step),
         "work_ms_a_frame": {name: round(ms, 3) for name, ms in each.items()},
-        "step_bound_by": max(own, key=lambda n: own[n]) if max(own.values()) > 0.7 * whole else "waiting",
+        "step_bound_by": max(step_ms, key=lambda n: step_ms[n]) if max(step_ms.values()) > 0.7 * whole else "waiting",
         "run_bound_by": max({**each, "step": whole}.items(), key=lambda item: item[1])[0],
     }
 
 
-def _beside(bench: Bench) -> dict[str, Any]:
-    """Milliseconds a frame of what a run does beside the step, where the packages are there."""
+def _other_work(bench: Bench) -> dict[str, Any]:
+    """Measures a run's other work (ms per frame), if packages are installed."""
     out: dict[str, Any] = {}
     count = bench.count(90, 3)
     try:

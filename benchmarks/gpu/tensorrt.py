@@ -1,8 +1,8 @@
-"""Whether each installed TensorRT builds, loads, passes its golden gate and is captured here, and what its graphs give.
+"""Checks each installed TensorRT: build, load, golden gate, capture, and the answers of its graphs.
 
-In every precision; where none takes the GPU, the same by PyTorch. Then how long a run waits for the weights of a
-person, whose plan is built at each start, and whether they give what a CPU makes of them. What is known is saved after
-each.
+In every precision; if no TensorRT supports the GPU, PyTorch replaces it. Then measures how long a run waits for a
+person's weights, whose plan is built at each start, and compares their answers with a CPU's. Results are saved after
+each step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtface.engine.recipe import Recipe, of_person
 from rtface.engine.tensorrt.library import installed
 
 CROPS = (1, 2, 3, 5, 8, 16)
-"""Numbers of crops in a batch; some leave rows of it empty."""
+"""Numbers of crops in a batch; some leave rows empty."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -30,17 +30,17 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
-    """See the module. Raises RuntimeError where nothing runs."""
+    """Measures this part. Raises RuntimeError if no network runs."""
     recipe = engine_recipe(args.tensorrt_engine if not bench.dry else "rtface-s", 16 if not bench.dry else 4)
     result: dict[str, Any] = {"what": __doc__.splitlines()[0], "ways": {}}
     for name, opened in _ways(bench, recipe):
-        found: dict[str, Any] = {}
-        result["ways"][name] = found
+        figures: dict[str, Any] = {}
+        result["ways"][name] = figures
         try:
-            _judge(bench, recipe, opened, found)
-        except Exception as error:  # noqa: BLE001 - the other ways are still worth their time
+            _judge(bench, recipe, opened, figures)
+        except Exception as error:  # noqa: BLE001 - the other ways are still measured
             traceback.print_exc()
-            found["error"] = f"{type(error).__name__}: {error}"
+            figures["error"] = f"{type(error).__name__}: {error}"
         bench.save("tensorrt", result)
     result["persons"] = {}
     for library in [] if bench.dry or bench.stood_in else installed():
@@ -50,20 +50,20 @@ def measure(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
             traceback.print_exc()
             result["persons"][library.name] = f"{type(error).__name__}: {error}"
         bench.save("tensorrt", result)
-    if all("error" in found for found in result["ways"].values()):
+    if all("error" in way for way in result["ways"].values()):
         raise RuntimeError(
             "nothing runs networks on this GPU: "
-            + "; ".join(f"{name}: {found['error']}" for name, found in result["ways"].items())
+            + "; ".join(f"{name}: {way['error']}" for name, way in result["ways"].items())
         )
     result["in_short"] = "; ".join(
-        f"{name}: " + (found["error"] if "error" in found else f"{found['golden_db']} dB, graphs {found['graphs']}")
-        for name, found in result["ways"].items()
+        f"{name}: " + (way["error"] if "error" in way else f"{way['golden_db']} dB, graphs {way['graphs']}")
+        for name, way in result["ways"].items()
     )
     return result
 
 
 def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
-    """Names, and what opens a plan and judges it; the latter for the thread that owns the GPU."""
+    """Yields names, and functions that open and judge a plan. The functions use the thread that owns the GPU."""
     if bench.dry:
         yield "the tests' own", lambda: (bench.plan(recipe)[0], GoldenResult(100.0, 50.0, 0.0))
         return
@@ -88,9 +88,11 @@ def _ways(bench: Bench, recipe: Recipe) -> Iterator[tuple[str, Any]]:
 
 
 def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
-    """Seconds until a network with the weights of a made person is there, and until that of everybody is; and dB
-    between its answer and those that ONNX Runtime gives with these weights and with everybody's, of which the first is
-    to be the larger."""
+    """Measures a plan with a synthetic person's weights.
+
+    Returns the seconds to open it and the shared plan, and the dB of its answer against ONNX Runtime's with the same
+    and with the shared weights. The first dB has to be larger.
+    """
     from rtface.engine.host_engine import HostEngine
     from rtface.engine.learned import read
     from rtface.engine.tensorrt import open_as
@@ -99,31 +101,31 @@ def _person(bench: Bench, recipe: Recipe, library: Any) -> dict[str, Any]:
 
     gpu, crop = bench.streams.gpu, load_golden(recipe)[0][:1]
     choice = choose(gpu.capability, (library,), gpu.name)
-    own = of_person(recipe, read(learnt(bench.folder / "anna.person", ANNA)))
-    found: dict[str, Any] = {}
+    personal = of_person(recipe, read(learnt(bench.folder / "anna.person", ANNA)))
+    figures: dict[str, Any] = {}
 
     def timed(name: str, recipe: Recipe) -> Any:
         started = time.perf_counter()
         plan = open_as(recipe, gpu, choice, "fp16")
-        found[name] = round(time.perf_counter() - started, 2)
+        figures[name] = round(time.perf_counter() - started, 2)
         return plan
 
-    everybodys, plan = timed("everybody_s", recipe), timed("person_s", own)
-    answer = CropRunner(own, plan).restore(crop).pixels
-    for opened in (everybodys, plan):
+    shared, plan = timed("everybody_s", recipe), timed("person_s", personal)
+    answer = CropRunner(personal, plan).restore(crop).pixels
+    for opened in (shared, plan):
         opened.close()
-    for name, wanted in (("own_db", own), ("everybodys_db", recipe)):
-        engine = HostEngine(wanted, device="onnx", threads=2)
-        found[name] = round(psnr(answer, engine.submit(crop).result().pixels), 2)
+    for name, reference in (("own_db", personal), ("everybodys_db", recipe)):
+        engine = HostEngine(reference, device="onnx", threads=2)
+        figures[name] = round(psnr(answer, engine.submit(crop).result().pixels), 2)
         engine.close()
-    return found
+    return figures
 
 
-def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> None:
-    """Opens one plan, makes an engine of it, and compares batches of its graphs with the golden answers."""
+def _judge(bench: Bench, recipe: Recipe, opened: Any, figures: dict[str, Any]) -> None:
+    """Opens an engine with one plan, and compares its graphs with goldens."""
     started = time.perf_counter()
     plan, verdict = opened()
-    found |= {"opened_s": round(time.perf_counter() - started, 2), "golden_db": verdict.psnr, "ms": verdict.ms}
+    figures |= {"opened_s": round(time.perf_counter() - started, 2), "golden_db": verdict.psnr, "ms": verdict.ms}
     if not verdict.passed:
         bench.run(plan.close)
         raise RuntimeError(f"{verdict.psnr:.1f} dB against its golden crops, {verdict.required:.1f} needed")
@@ -132,7 +134,7 @@ def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> 
     try:
         batches = engine.batches
         assert batches is not None
-        found |= {
+        figures |= {
             "warm_up_s": round(time.perf_counter() - started, 2),
             "sizes": list(batches.sizes),
             "graphs": sorted(batches.graphs),
@@ -155,7 +157,7 @@ def _judge(bench: Bench, recipe: Recipe, opened: Any, found: dict[str, Any]) -> 
                 if places is not None:
                     places.close()
 
-        found["worst_db_by_crops"] = worst = bench.run(compare)
+        figures["worst_db_by_crops"] = worst = bench.run(compare)
         if min(worst.values()) < verdict.required:
             raise RuntimeError(f"a batch gives {min(worst.values()):.1f} dB, {verdict.required:.1f} needed")
     finally:

@@ -1,11 +1,11 @@
-"""Kills a process of a job at a random time, again and again; each time the next call has to finish the film.
+"""Repeatedly kills a process of a job at a random time.
 
     python -m benchmarks.jobs.kill_test FILM --kills 100 [--workers 2] [--length 2] [--seconds 5]
 
-The film is processed without faces into FFV1, so that it can be compared bit for bit with the output of a run in one
-piece. With `--workers N` the process that dies is chosen among the command and its workers; where a worker dies the
-command continues by itself. Kills that come too late, after the end of the process, do not count. A line of JSON for
-each kill, and a summary; exit code 1 when a film was not finished, or was another.
+The next call has to finish the film. It is processed without faces into FFV1, so that it can be compared bit for bit
+with the output of a run in one piece. With `--workers N` the victim is the command or one of its workers; if a worker
+dies, the command continues by itself. Kills after the end of the process do not count. Prints a line of JSON for each
+kill, and a summary; the exit code is 1 if a film was not finished, or differed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPTIONS = {"tracker": "none", "codec": "ffv1"}
 
 
 def content(path: Path) -> list[str]:
-    """Of every stream a hash: times and samples of the frames, or times and bytes of the packets."""
+    """Hashes each stream: times and samples of frames, or times and bytes of packets."""
     with av.open(str(path)) as film:
         digests = [hashlib.sha256() for _ in film.streams]
         for packet in film.demux():
@@ -50,17 +50,17 @@ def call(film: Path, output: Path, workers: int, length: str) -> subprocess.Pope
 
 
 def children(process: int) -> list[int]:
-    """The processes that a process has started."""
-    found: list[int] = []
+    """Lists the child processes of a process."""
+    started: list[int] = []
     for task in Path(f"/proc/{process}/task").glob("*/children"):
-        found += map(int, task.read_text().split())
-    return found
+        started += map(int, task.read_text().split())
+    return started
 
 
 def kill_once(
     film: Path, folder: Path, workers: int, length: str, seconds: float, expected: list[str]
 ) -> dict[str, object]:
-    """One call that is killed at a random time, and calls until the film is whole."""
+    """Kills one call at a random time, then finishes the film."""
     output = folder / "out.mkv"
     output.unlink(missing_ok=True)
     process = call(film, output, workers, length)
@@ -103,7 +103,7 @@ def kill_once(
 
 
 def run(film: str, output: str, workers: str, length: str) -> None:
-    """What a killed process runs."""
+    """Runs the job in a process that may be killed."""
     from rtface.config.options import Options
     from rtface.jobs.job import FilmJob
 

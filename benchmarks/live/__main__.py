@@ -1,12 +1,12 @@
-"""The latency contract of a live run.
+"""Measures the latency of live runs.
 
 usage: python -m benchmarks.live [--seconds 60] [--engine NAME] [CASE ...]
 
-Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face beside a process that burns a
-core), slow (one face, and an engine that cannot keep up, named by --engine).
+Cases: one (one face), four (four faces), large (two faces, 1080p), loaded (one face, while another process burns a
+core), slow (one face, and a too slow engine, given by --engine).
 
-The source is a clip of 30 frames a second, 720p except in large, sent at its own pace over TCP; each frame carries its
-number, so that latency is measured from the moment it was due until the sink has it: network, decoding, tracking, all.
+The source is a clip of 30 frames per second, 720p except in large, sent in real time over TCP. Each frame contains its
+number, so latency is measured from its due time until the sink receives it, including network, decoding and tracking.
 Saves results/live_CASE.json.
 """
 
@@ -36,7 +36,7 @@ CLIPS: dict[str, dict[str, int]] = {
 
 
 def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -> dict[str, Any]:
-    """A live run on the clip for so long; `tree` is a folder with other versions of rtface and benchmarks."""
+    """Measures a live run on a clip. `tree` is a folder with other versions of rtface and benchmarks."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     with av.open(str(path)) as reader:
@@ -77,7 +77,7 @@ def measured(path: Path, seconds: float, *more: str, tree: Path | None = None) -
 
 
 def wait_for_listener(port: int) -> None:
-    """Until the sender listens, without taking its only connection."""
+    """Waits until the sender listens, without using its only connection."""
     for _ in range(200):
         listening = Path("/proc/net/tcp").read_text() if Path("/proc/net/tcp").exists() else ""
         if f"0100007F:{port:04X} 00000000:0000 0A" in listening:
@@ -88,7 +88,7 @@ def wait_for_listener(port: int) -> None:
 
 @contextmanager
 def burning() -> Iterator[None]:
-    """A process beside that takes a whole core."""
+    """Runs a process that uses a whole core."""
     process = subprocess.Popen([sys.executable, "-c", BURN])
     try:
         yield

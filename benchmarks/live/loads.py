@@ -1,9 +1,9 @@
-"""A live run beside processes that burn cores: this version and an older one by turns, on the same stream.
+"""Measures live runs while other processes burn cores. This version and an older one alternate.
 
 usage: python -m benchmarks.live.loads [--seconds 200] [--old COMMIT] [--rate 30] [--height 720] [--loads 0,1,2]
 
-For each number of busy cores both versions run once on a clip with one face. Without --old only this one runs. The old
-version is taken from git into a temporary folder. Prints a table and saves results/live_loads_HEIGHTpRATE.json.
+For each number of busy cores, both versions run once on the same clip with one face. Without --old only this one runs.
+The old version is checked out to a temporary folder. Prints a table and saves results/live_loads_HEIGHTpRATE.json.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ROW = "{:>6} {:>8} {:>6} {:>9} {:>12} {:>8} {:>22} {:>8}"
 
 
 def old_tree(commit: str, folder: Path) -> Path:
-    """A folder with rtface of a commit and the benchmarks of this one."""
+    """Creates a folder with an older rtface and the current benchmarks."""
     subprocess.run(
         ["git", "-C", str(HERE), "worktree", "add", "--detach", str(folder / "old"), commit],
         check=True,
@@ -37,24 +37,24 @@ def old_tree(commit: str, folder: Path) -> Path:
     return tree
 
 
-def row(load: int, version: str, found: dict[str, Any]) -> str:
-    """One line of the table."""
-    latency = "/".join(f"{found['latency_ms'][k]:.0f}" for k in ("p50", "p95", "p99"))
-    lost = sum(n for name, n in found["dropped"].items() if name.startswith("dropped"))
+def row(load: int, version: str, figures: dict[str, Any]) -> str:
+    """Formats one line of the table."""
+    latency = "/".join(f"{figures['latency_ms'][k]:.0f}" for k in ("p50", "p95", "p99"))
+    lost = sum(n for name, n in figures["dropped"].items() if name.startswith("dropped"))
     return ROW.format(
         load,
         version,
-        found["fps"],
-        found["enhanced_percent"],
-        found["on_and_off_a_minute"],
-        found["steps_a_minute"],
+        figures["fps"],
+        figures["enhanced_percent"],
+        figures["on_and_off_a_minute"],
+        figures["steps_a_minute"],
         latency,
         lost,
     )
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=200.0)
     parser.add_argument("--old", metavar="COMMIT")
@@ -84,8 +84,8 @@ def main() -> None:
                 with ExitStack() as busy:
                     for _ in range(load):
                         busy.enter_context(burning())
-                    found = result[f"{load} busy, {version}"] = measured(path, a.seconds, tree=tree)
-                table.append(row(load, version, found))
+                    figures = result[f"{load} busy, {version}"] = measured(path, a.seconds, tree=tree)
+                table.append(row(load, version, figures))
                 print(table[-1], flush=True)
     result["table"] = table
     save(f"live_loads_{a.height}p{a.rate}", result)

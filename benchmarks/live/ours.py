@@ -1,4 +1,4 @@
-"""rtface on a stream, into a sink that reads each frame's number.
+"""Runs rtface on a stream, with a sink that reads frame numbers.
 
     python -m benchmarks.live.ours URL TIMES COUNT SECONDS [ENGINE]
 
@@ -30,7 +30,7 @@ from rtface.stats import Stats
 
 
 class Reading:
-    """A sink that notes when each frame comes."""
+    """A sink that records the arrival of each frame."""
 
     described, notes, wanted = "nothing", [], True
 
@@ -39,10 +39,10 @@ class Reading:
         self.health = EndpointHealth("live", "", time.monotonic())
 
     def open(self, form: VideoFormat, *, sound: bool) -> None:
-        """Nothing to open."""
+        """Does nothing."""
 
     def write(self, frame: Frame) -> None:
-        """Reads the frame's number."""
+        """Reads the frame's number and records its latency."""
         plane = frame.image.planes[0]
         rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
         now, number = time.monotonic(), number_of(rows)
@@ -53,26 +53,26 @@ class Reading:
             self.latencies.append(self._due.latency(number, now))
 
     def sound(self, packet: SoundPacket) -> None:
-        """Not measured."""
+        """Ignores sound, which is not measured."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Does nothing."""
 
 
 class Steps(logging.Handler):
-    """Counts the changes of the quality level in the log."""
+    """Counts changes of the quality level in the log."""
 
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line of the log."""
+        """Counts a log message if it reports a change."""
         self.count += " goes from " in record.getMessage()
 
 
 def cpu() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """Returns CPU seconds of this process and its ended children."""
     return sum(
         u.ru_utime + u.ru_stime
         for u in (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
@@ -80,7 +80,7 @@ def cpu() -> float:
 
 
 def main() -> None:
-    """See the module."""
+    """Runs the live run and prints the figures."""
     url, times, count, seconds = sys.argv[1:5]
     engine = sys.argv[5] if len(sys.argv) > 5 else "default"
     sys.setswitchinterval(0.0005)
@@ -92,14 +92,14 @@ def main() -> None:
     options = Options(engine=engine)
     started: list[float] = []
 
-    def look(live: LiveSession) -> None:
+    def monitor(live: LiveSession) -> None:
         if not started:
             started.extend((time.monotonic(), cpu()))
         elif time.monotonic() - started[0] >= float(seconds):
             stop.set()
 
     source = open_live_source(parse_address(url), stats=stats)
-    run_live(Endpoints(source, [sink]), options, stats=stats, stop=stop, monitor=look)
+    run_live(Endpoints(source, [sink]), options, stats=stats, stop=stop, monitor=monitor)
     spent = time.monotonic() - started[0]
     steady = [t for t in sink.times if t >= sink.times[0] + 1]
     latencies, touched = sink.latencies[30:], sink.touched[30:]

@@ -1,10 +1,10 @@
-"""A camera that goes over the network: a clip at its own pace, whatever the receiver does, each frame numbered.
+"""Simulates a network camera: sends a clip in real time, with numbered frames.
 
     python -m benchmarks.live.sender CLIP PORT TIMES SECONDS
 
-Sends MPEG-TS to whoever connects to PORT of loopback and writes into the file TIMES (float64 seconds of
-`time.monotonic()`, one for each frame of the clip) when the frame of that number was due last. A receiver that does
-not keep up makes the sender late, as a broken line does; due times do not wait for it.
+Sends MPEG-TS to the client of PORT on loopback, and writes each frame's last due time to the file TIMES (float64
+seconds of `time.monotonic()`, one for each frame of the clip). A receiver that is too slow delays the sender, like a
+broken connection; due times do not wait for it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np
 from benchmarks.common import CACHE, clip
 
 BITS, SIDE = 12, 16
-"""A frame's number stands in its first rows: one square a bit, the highest first, and one that is always white."""
+"""A frame's number in its first rows: one square per bit, highest bit first, then one that is always white."""
 
 
 def numbered(rate: int = 30, **what: int) -> Path:
-    """The clip of `benchmarks.common.clip`, each frame with its number, as a camera's encoder would send it."""
+    """Creates the clip of `benchmarks.common.clip` with numbered frames. Encodes it like a camera."""
     plain = clip(rate=rate, **what)
     path = CACHE / f"numbered_{plain.name}"
     if path.exists():
@@ -55,13 +55,13 @@ def numbered(rate: int = 30, **what: int) -> Path:
 
 
 def number_of(luma: np.ndarray) -> int | None:
-    """The number in a frame's first rows (uint8 h×w of its luma, or of any channel); None where there is none."""
+    """Reads a frame's number from one channel (uint8 h×w), None without one."""
     middles = luma[SIDE // 2, SIDE // 2 : (BITS + 1) * SIDE : SIDE] > 126
     return sum(int(bit) << (BITS - 1 - place) for place, bit in enumerate(middles[:BITS])) if middles[BITS] else None
 
 
 class Times:
-    """When each frame of the clip was due last, shared between processes."""
+    """Last due times of the clip's frames, shared between processes."""
 
     def __init__(self, path: Path, count: int) -> None:
         if not path.exists():
@@ -69,12 +69,12 @@ class Times:
         self.due = np.memmap(path, np.float64, "r+", shape=(count,))
 
     def latency(self, number: int, now: float) -> float:
-        """Seconds since the frame was due."""
+        """Returns the seconds since the frame was due."""
         return now - float(self.due[number])
 
 
 def main() -> None:
-    """See the module."""
+    """Sends the clip."""
     path, port, times, seconds = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])
     with av.open(str(path)) as reader:
         stream = reader.streams.video[0]
@@ -101,7 +101,7 @@ def main() -> None:
             try:
                 out.mux(sent)
             except (OSError, av.FFmpegError):
-                return  # the receiver has gone
+                return  # the receiver disconnected
 
 
 if __name__ == "__main__":

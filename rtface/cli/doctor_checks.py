@@ -79,7 +79,7 @@ def check_engines() -> Iterator[Finding]:
     for name, path in recipes.items():
         try:
             recipe = load_recipe(path)
-            fault = recipe.fault(anew=True)
+            fault = recipe.fault(reread=True)
         except RtfaceError as error:
             own = not path.is_relative_to(Path(__file__).parents[1])
             repair = f"rtface engines remove {name}" if own else reinstall_line(path)

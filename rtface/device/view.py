@@ -1,4 +1,4 @@
-"""What every view of a frame has in common, wherever its samples are."""
+"""The base class of views of frames in host or GPU memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface.geometry.transforms import display_size, scaling
 
 
 class FrameView(ABC):
-    """A frame (or field) as a tracker or analyser sees it (`protocols.View`): RGB, display space, made on demand."""
+    """A frame (or field) for trackers and analysers (`protocols.View`). RGB in display space, made on demand."""
 
     def __init__(self, frame: Frame) -> None:
         self._size = display_size(frame.image.width, frame.image.height, frame.display)
@@ -28,9 +28,10 @@ class FrameView(ABC):
         return self._size[1]
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Whole frame as RGB uint8 h×w×3, longer side ≤ max_side, and display pixels per thumbnail pixel in x and y.
+        """Returns the whole frame as RGB uint8 h×w×3, and its scales.
 
-        Never enlarged. The array is kept for the next call with the same size: do not write into it.
+        The longer side is ≤ `max_side`; the scales are display pixels per thumbnail pixel in x and y. Never enlarges.
+        The array is cached for the next call with the same size: do not write into it.
         """
         if max_side not in self._thumbnails:
             scale = min(1.0, max_side / max(self._size))
@@ -39,19 +40,19 @@ class FrameView(ABC):
         return self._thumbnails[max_side]
 
     def _whole(self, width: int, height: int) -> Bytes:
-        """The whole frame at this size."""
+        """Returns the whole frame at this size."""
         return self.crop(scaling(width / self._size[0], height / self._size[1]), (width, height))
 
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """Brightness uint8 h×w of such a region as `crop` gives, to compare regions of one film with each other.
+        """Returns a region's brightness (uint8 h×w), to compare regions of one film.
 
-        Area-filtered where it shrinks; what is outside the frame, and the scale of the values, depend on the format.
+        Area-filtered where it shrinks. The scale of the values, and those outside the frame, depend on the format.
         """
         return cv2.cvtColor(self.crop(matrix, size), cv2.COLOR_RGB2GRAY)  # type: ignore[return-value]
 
     @abstractmethod
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """RGB uint8 h×w×3 of the region that `matrix` (2×3, display → region) maps to `size` (w, h).
+        """Returns the region that `matrix` maps to `size` (w, h).
 
-        Area-filtered where it shrinks, black outside the frame.
+        RGB uint8 h×w×3. `matrix` is 2×3, display → region. Area-filtered where it shrinks, black outside the frame.
         """

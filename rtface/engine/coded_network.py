@@ -1,7 +1,8 @@
-"""The network that takes coding artefacts and noise out of pictures at their coded size (``engines/shipped/coded``, and
-``coded-light`` at 0.6 of the cost), run by OpenVINO on the CPU.
+"""Removes coding artefacts and noise from pictures at their coded size.
 
-Both are trained by ``engines/training/loop/train_coded.py``; ``engines/training/MODEL_CARD.md`` describes them.
+It runs on the CPU through OpenVINO.
+``engines/training/loop/train_coded.py`` trains ``engines/shipped/coded``, and ``coded-light`` at 0.6 of its cost;
+``engines/training/MODEL_CARD.md`` describes them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class CodedNetwork:
     """A `rtface.protocols.CodedNetwork` on the CPU.
 
     Args:
-        threads: of OpenVINO; None leaves it the choice.
+        threads: of OpenVINO; None leaves the choice to OpenVINO.
         path, sha256: of its ONNX file.
 
     Raises:
@@ -51,10 +52,10 @@ class CodedNetwork:
 
 @lru_cache(maxsize=4)
 def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
-    """The network, compiled once in a process: segments of a film are processed in several threads.
+    """Compiles the network once per process. Several threads process segments of a film.
 
-    In bf16 where the CPU computes in it, else in fp32; but its calibrated convolutions in int8, where that is faster:
-    not on CPUs that multiply matrices of bf16 (AMX).
+    It computes in bf16 if the CPU does, else in fp32, but calibrated convolutions use int8 where that is faster: not on
+    CPUs with bf16 matrix multiplication (AMX).
     """
     half = halves("CPU")
     options: CompileOptions = {"INFERENCE_PRECISION_HINT": half or "f32"}
@@ -69,7 +70,7 @@ def _opened(threads: int | None, path: Path, sha256: str) -> CompiledModel:
 
 
 def _multiplies_matrices() -> bool:
-    """True if the CPU has AMX, as far as Linux says so."""
+    """Returns whether the CPU has AMX (on Linux; False elsewhere)."""
     try:
         return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Runs crops through a plan, one by one, with the recurrent state of a face where the engine has one."""
+"""Runs crops through a plan, with the state of recurrent engines."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class FaceMemory:
     """The state of a recurrent engine for one face after a frame.
 
     Attributes:
-        kept: float32 3×h×w, 0…1, its answer over the region that it looks at, on its grid.
-        state: float32 C×h'×w', the network's own; None where it has none.
+        kept: float32 3×h×w, 0…1, its answer over its input region, on its grid.
+        state: float32 C×h'×w', the network's internal state; None if it has none.
     """
 
     kept: Float32
@@ -36,9 +36,9 @@ class CropRunner:
 
     def __init__(self, recipe: Recipe, plan: Plan) -> None:
         self.recipe, self.plan = recipe, plan
-        # Fresh memory for every crop would cost as much as a tenth of the network.
+        # New buffers for every crop would cost up to a tenth of the network's time.
         *_, w, h = recipe.region
-        self._given, self._output = np.empty((2, 1, 3, h, w), np.float32)
+        self._input, self._output = np.empty((2, 1, 3, h, w), np.float32)
         self._constants = {name: np.full((1, 1), value, np.float32) for name, value in recipe.constants.items()}
 
     def restore(self, crops: Float32, before: Restored[Float32] | None = None) -> Restored[Float32]:
@@ -46,21 +46,21 @@ class CropRunner:
 
         Args:
             crops: float32 N×3×S×S, 0…1.
-            before: the answer to the same faces' last crops, for a recurrent engine; None for new faces.
+            before: the answer for the same faces' previous crops, for a recurrent engine; None for new faces.
 
         Returns:
-            New arrays, clipped to 0…1; `state` is one `FaceMemory` a crop, None for an engine without.
+            New arrays, clipped to 0…1; `state` is one `FaceMemory` per crop, None for a stateless engine.
 
         Raises:
-            EngineError: an answer holds NaN or infinity.
+            EngineError: an answer contains NaN or infinity.
         """
-        # One crop at a time: a larger batch gains nothing on a CPU (measured), and each size would be one more plan.
+        # One crop at a time: larger batches are no faster on a CPU (measured), and each size would need another plan.
         if not self.recipe.recurrent:
             return Restored(_stack([self._infer(crop, {}, {}) for crop in crops]))
-        known = cast("list[FaceMemory]", before.state) if before is not None and before.state else []
-        if len(known) != len(crops):
+        memories = cast("list[FaceMemory]", before.state) if before is not None and before.state else []
+        if len(memories) != len(crops):
             return self._joined([self._next(crop, None) for crop in crops])
-        return self._joined([self._next(crop, memory) for crop, memory in zip(crops, known, strict=True)])
+        return self._joined([self._next(crop, memory) for crop, memory in zip(crops, memories, strict=True)])
 
     @staticmethod
     def _joined(results: list[tuple[Float32, FaceMemory, Float32 | None, Float32 | None]]) -> Restored[Float32]:
@@ -69,19 +69,19 @@ class CropRunner:
         return Restored(_stack(pixels), [*memories], *(_stack(head) if head else None for head in maps))
 
     def _infer(self, crop: Float32, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> Float32:
-        """Runs one crop (float32 3×S×S, 0…1), with further `inputs` and `outputs`; the restored one, a new array."""
-        recipe, given, output = self.recipe, self._given, self._output
+        """Restores one crop (float32 3×S×S, 0…1) to a new array. `inputs` and `outputs` are additional tensors."""
+        recipe, input_, output = self.recipe, self._input, self._output
         x, y, w, h = recipe.region
         part = crop[None, :, y : y + h, x : x + w]
         low, high = recipe.input.range
-        np.copyto(given, part)
+        np.copyto(input_, part)
         if (low, high) != (0.0, 1.0):
-            given *= np.float32(high - low)
-            given += np.float32(low)
+            input_ *= np.float32(high - low)
+            input_ += np.float32(low)
         more = {name: np.require(value, requirements=["C", "W"]) for name, value in inputs.items()} | self._constants
-        self.plan.run({recipe.input.name: given, **more}, {recipe.output.name: output, **outputs})
+        self.plan.run({recipe.input.name: input_, **more}, {recipe.output.name: output, **outputs})
         for values in (output, *outputs.values()):
-            with np.errstate(invalid="ignore", over="ignore"):  # said below, in our words
+            with np.errstate(invalid="ignore", over="ignore"):  # raised below as our error
                 total = float(values.sum())
             if not math.isfinite(total):
                 raise EngineError(
@@ -102,20 +102,20 @@ class CropRunner:
     def _next(
         self, crop: Float32, memory: FaceMemory | None
     ) -> tuple[Float32, FaceMemory, Float32 | None, Float32 | None]:
-        """Restores one crop (float32 3×S×S) by a recurrent engine; `memory` of the face is None for a new one.
+        """Restores one crop (float32 3×S×S) with a recurrent engine. `memory` is None for a new face.
 
         Returns:
-            The restored crop, the memory for the next one, and of an engine with heads the occlusion (S×S, 0…1) and
+            The restored crop, the memory for the next one, and for an engine with heads the occlusion (S×S, 0…1) and
             the log of the error's scale (rows×columns over the engine's region).
         """
         recipe, ports = self.recipe, self.recipe.memory
         assert ports is not None
         k = recipe.shrink
         x, y, w, h = (v // k for v in recipe.region)
-        # What is not known may be anything finite.
+        # The network ignores the values of `past` for a new face, but they must be finite.
         past = np.zeros((1, 3, h, w), np.float32) if memory is None else memory.kept[None]
-        known = np.full((1, 1, 1, 1), memory is not None, np.float32)
-        inputs: dict[str, Float32] = {ports.past: past, ports.known: known}
+        has_past = np.full((1, 1, 1, 1), memory is not None, np.float32)
+        inputs: dict[str, Float32] = {ports.past: past, ports.known: has_past}
         heads = (ports.occlusion, ports.log_scale) if ports.heads else ()
         outputs: dict[str, Float32] = {name: np.empty((1, 1, *ports.maps), np.float32) for name in heads}
         if ports.shape:
@@ -131,22 +131,22 @@ class CropRunner:
             if recipe.output.residual:
                 kept += inputs[ports.shrunk][0]
             np.clip(kept, 0.0, 1.0, out=kept)
-        else:  # a copy: the caller may write into what it is given
+        else:  # a copy, because the caller may write into the image
             kept = image[:, y : y + h, x : x + w].copy()
-        known_next = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
+        next_memory = FaceMemory(kept, outputs[ports.next][0] if ports.shape else None)
         if not ports.heads:
-            return image, known_next, None, None
+            return image, next_memory, None, None
         hidden = spread(outputs[ports.occlusion][0, 0], recipe.input.size, recipe.region)
-        return image, known_next, hidden, outputs[ports.log_scale][0, 0]
+        return image, next_memory, hidden, outputs[ports.log_scale][0, 0]
 
 
 def _stack(parts: Sequence[Float32]) -> Float32:
-    """np.stack, without the copy where there is one part only."""
+    """Stacks arrays like np.stack, without a copy for a single one."""
     return np.stack(parts) if len(parts) > 1 else parts[0][None]
 
 
 def shrunk(crop: Float32, region: CropRegion, factor: int) -> Float32:
-    """`region` of a crop (float32 3×S×S), smaller by `factor`: float32 3×h/factor×w/factor."""
+    """Shrinks `region` of a crop (float32 3×S×S) to float32 3×h/factor×w/factor."""
     x, y, w, h = region
     out = np.empty((3, h // factor, w // factor), np.float32)
     for plane, target in zip(crop, out, strict=True):
@@ -155,7 +155,7 @@ def shrunk(crop: Float32, region: CropRegion, factor: int) -> Float32:
 
 
 def spread(values: Float32, size: int, region: CropRegion) -> Float32:
-    """A head's map over the whole crop, S×S; 0 outside the region."""
+    """Enlarges a head's map to the whole crop, S×S. Outside the region it is 0."""
     x, y, w, h = region
     out = np.zeros((size, size), np.float32)
     cv2.resize(values, (w, h), dst=out[y : y + h, x : x + w], interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""Engines by name: loading one ready to run, those of a run, and which one suits a face."""
+"""Loads engines by name, and chooses the engine for a face."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ RunningEngine: TypeAlias = "HostEngine | GpuEngine"
 DEFAULT = "rtface-m"
 LIGHT = "rtface-s"
 VIVID = "rtface-m-vivid"
-"""What takes the place of `DEFAULT` where a run asks for a fidelity below `_VIVID_BELOW`."""
+"""Replaces `DEFAULT` in a run with a fidelity below `_VIVID_BELOW`."""
 _VIVID_BELOW = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """Which engine a run asks for.
+    """The engine that a run requests.
 
     Attributes:
         name: an engine's name, "default" or "auto".
-        fidelity: of the look, 0…1, which the control of an engine that has one is turned to; None leaves it at the
-            engine's own. With "default" and "auto" a value below a half chooses `VIVID`.
-        commercial_use: whether engines that may not be used commercially are refused.
-        persons: files of persons whose faces get own weights.
+        fidelity: fidelity of the look, 0…1, the setting for engines with that control; None means the engine's default.
+            With "default" and "auto", a value below a half chooses `VIVID`.
+        commercial_use: whether to refuse engines that forbid commercial use.
+        persons: files of persons whose faces get their own weights.
     """
 
     name: str = "default"
@@ -48,32 +48,32 @@ class EngineRequest:
 
 
 def load_engine(name: str = "default", *, device: str = "auto", threads: int | None = None) -> HostEngine:
-    """Loads an engine, checks it against its golden crops and warms it up.
+    """Loads an engine, checks it against its golden crops, and warms up.
 
     Args:
         name: an engine's name, or "default" (`DEFAULT`).
-        device: where it runs, one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops that lie on the
-            GPU (`EngineSet` with `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
-        threads: cores it may use; all of this process when None.
+        device: one of `rtface.util.parse.DEVICES` but "cuda", whose engines take crops on the GPU (`EngineSet` with
+            `rtface.engine.cuda.open`); "auto" is OpenVINO on the CPU, else ONNX Runtime.
+        threads: cores it may use; None means all cores of this process.
 
     Raises:
         UsageError: unknown name or device.
-        MissingComponent: weights, golden crops or the device's package are not there.
-        EngineError: the network does not give its reference's answers in any precision.
+        MissingComponent: weights, golden crops or the device's package are missing.
+        EngineError: the network does not match its reference in any precision.
     """
     return HostEngine(recipe_named(name), device=device, threads=threads)
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of that engine, or of the default one; of one for a person ("rtface-m@anna") with that person's
-    weights. Raises as `load_engine`; InputError where nothing was learnt of the person."""
+    """Loads the recipe of an engine, by name or "default". A name like "rtface-m@anna" selects that person's weights.
+    Raises as `load_engine`, and InputError if nothing was learnt of the person."""
     recipes = find_recipes()
     name, _, person = name.partition(MARK)
     if person:
         return of_person(recipe_named(name), read(path_of(person)))
-    wanted = DEFAULT if name == "default" else name
-    if wanted in recipes:
-        return load_recipe(recipes[wanted])
+    real = DEFAULT if name == "default" else name
+    if real in recipes:
+        return load_recipe(recipes[real])
     if name == "default":
         raise MissingComponent(
             "the default engine {name} is missing; repair it with: {repair}, or choose {--engine}",
@@ -90,13 +90,13 @@ def recipe_named(name: str) -> Recipe:
 
 
 def engine_names(name: str, fidelity: float | None = None) -> tuple[str, ...]:
-    """The engines that a run with ``--engine`` `name` chooses from, by the fidelity of its look."""
+    """Returns the engines for ``--engine`` `name` and the look's fidelity."""
     large = VIVID if fidelity is not None and fidelity < _VIVID_BELOW else DEFAULT
     return {"auto": (large, LIGHT), "default": (large,)}.get(name, (name,))
 
 
 def is_here(engine: str) -> bool:
-    """True if `recipe_named` finds that engine here, and of one for a person what was learnt."""
+    """Returns whether an engine exists here, with its person's weights if any."""
     name, _, person = engine.partition(MARK)
     return name in find_recipes() and (not person or person in learned_names())
 
@@ -106,18 +106,18 @@ _OF_PERSONS = (DEFAULT, LIGHT)
 
 
 def names_of_persons(engines: Iterable[str], persons: Iterable[str]) -> list[str]:
-    """The names of engines with the weights of persons, for those of `engines` that take them."""
+    """Returns names of engines with persons' weights. Skips `engines` that do not support these."""
     taking = [name for name in _real(engines) if name in _OF_PERSONS]
     return [f"{name}{MARK}{person.lower()}" for name in taking for person in persons]
 
 
 def _real(engines: Iterable[str]) -> list[str]:
-    """Names of engines, each once; "default" stands for one."""
+    """Returns distinct engine names, with "default" resolved."""
     return list(dict.fromkeys(DEFAULT if name == "default" else name for name in engines))
 
 
 def check_persons(engines: Iterable[str], persons: Iterable[str]) -> None:
-    """Raises as a run where what was learnt of persons is not here, or fits none of `engines` any more."""
+    """Raises like a run if persons' weights are missing or unfit."""
     named, engines = list(persons), list(engines)
     for name in named:
         read(path_of(name))
@@ -126,11 +126,11 @@ def check_persons(engines: Iterable[str], persons: Iterable[str]) -> None:
 
 
 def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message | None:
-    """What to say where what was learnt of persons changes nothing with some of `engines`; None where it does."""
+    """Returns a note if some `engines` ignore persons' weights, else None."""
     if not persons or not (others := [name for name in _real(engines) if name not in _OF_PERSONS]):
         return None
     return Message(
-        "what was learnt of {person} changes nothing on faces that {engine} restores: it fits {fits}; choose one "
+        "the weights learnt of {person} change nothing on faces that {engine} restores: they fit {fits}; choose one "
         "of these by {--engine}, without {--look:vivid}",
         code="person_unused",
         person=", ".join(persons),
@@ -140,7 +140,7 @@ def without_persons(engines: Iterable[str], persons: Sequence[str]) -> Message |
 
 
 def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
-    """Raises UsageError for an engine that `commercial_use` refuses, naming its licence and allowed engines."""
+    """Raises UsageError for an engine that `commercial_use` forbids. It names the licence and allowed engines."""
     licence = recipe.licence
     if licence.commercial_use or not commercial_use:
         return
@@ -155,52 +155,52 @@ def check_allowed(recipe: Recipe, *, commercial_use: bool) -> None:
 
 
 def _turned(recipe: Recipe, fidelity: float | None) -> Recipe:
-    """A recipe with its control, where it has one, turned by the fidelity of a look: `VIVID` has only the lower half of
-    that scale."""
+    """Sets a recipe's control, if any, by the fidelity of a look. `VIVID` covers only the lower half of that scale."""
     if recipe.controls.fidelity is None or fidelity is None:
         return recipe
     return replace(recipe, fidelity=min(1.0, fidelity / _VIVID_BELOW) if recipe.name == VIVID else fidelity)
 
 
 def inventive_engines() -> frozenset[str]:
-    """Names of the engines here that invent faces rather than filter them, by the family of their recipes."""
+    """Returns names of engines that invent faces, according to their family."""
     return frozenset(recipe.name for recipe in _readable() if recipe.family != "CNN")
 
 
 def _readable() -> list[Recipe]:
-    """The recipes of all engines here, without those that are broken."""
-    found: list[Recipe] = []
+    """Loads the recipes of all engines except broken ones."""
+    recipes: list[Recipe] = []
     for path in find_recipes().values():
         with suppress(EngineError):
-            found.append(load_recipe(path))
-    return found
+            recipes.append(load_recipe(path))
+    return recipes
 
 
-# A face's box is about 2.26 times as wide as its eyes are apart, and in the FFHQ template they are 126/512 of the crop
-# apart: a face up to 142 px wide fits into a 256 crop without being made smaller. A little more is not seen.
-_SMALL_FACE = 160.0
-# What engines may take of a frame under "auto": twenty frames a second, with everything else that runs.
+# A face's box is about 2.26 times as wide as the distance of its eyes, which is 126/512 of the crop in the FFHQ
+# template: a face up to 142 px wide fits into a 256 crop without shrinking. A little more is invisible.
+_SMALL_FACE_PX = 160.0
+# Time per frame for engines under "auto": twenty frames per second, with everything else that runs.
 _BUDGET_S = 0.05
 
 
 def needs_large_engine(face_width: float, faces: int, ms: float, *, large: bool | None = None) -> bool:
-    """True if a face gets the larger of two engines under ``--engine auto``: not where it is small, and live not where
-    time is short.
+    """Returns whether a face gets the larger engine under ``--engine auto``.
+
+    Small faces do not, nor do faces in live runs when time is short.
 
     Args:
         face_width: of the face's box, display pixels.
-        faces: how many faces share a live frame's budget; 0 where measured speed must not count, as in films, whose
-            bits would depend on the computer's load.
-        ms: milliseconds a crop of the large engine.
-        large: whether this face has the large engine now, None for a new face: it keeps its engine until its width is
-            15 % past the border.
+        faces: number of faces that share a live frame's budget; 0 ignores measured speed, as for films, whose bits
+            would depend on the computer's load.
+        ms: milliseconds per crop of the large engine.
+        large: whether this face has the large engine now, None for a new face. It keeps its engine until its width is
+            15 % past the threshold.
     """
-    border = _SMALL_FACE * (1.0 if large is None else 0.85 if large else 1.15)
+    border = _SMALL_FACE_PX * (1.0 if large is None else 0.85 if large else 1.15)
     return face_width > border and 1e-3 * ms * faces <= _BUDGET_S
 
 
 class EngineSet:
-    """The `engines` of one run by name: one, or for "auto" the small and the large one, chosen face by face."""
+    """The `engines` of one run by name: one, or for "auto" two, chosen for each face."""
 
     def __init__(
         self,
@@ -212,10 +212,10 @@ class EngineSet:
         at_once: int = 1,
         opener: Callable[[Recipe], RunningEngine] | None = None,
     ) -> None:
-        """Loads what `request` needs, by `opener` where one is given (engines on a GPU).
+        """Loads the engines of `request`, with `opener` if given (GPU engines).
 
-        On `threads` cores for each of `at_once` crops; engines that are not recurrent one crop at a time on
-        `background_threads`, where given: live, a heavy one works in the background.
+        Recurrent engines use `threads` cores for each of `at_once` crops. Others process one crop at a time on
+        `background_threads`, if given: in live runs a heavy one works in the background.
 
         Raises as `load_engine` and `check_allowed`.
         """
@@ -233,14 +233,14 @@ class EngineSet:
         if MARK in name:
             raise unknown_engine(name)
         try:
-            self._chosen = tuple(self.named(wanted) for wanted in names)
+            self._chosen = tuple(self.named(each) for each in names)
             self._open_persons(*self._chosen)
         except BaseException:
             self.close()
             raise
 
     def named(self, name: str) -> RunningEngine:
-        """The engine of that name, loaded when it is not yet; raises as `load_engine` and `check_allowed`."""
+        """Returns the engine of that name, loaded if necessary. Raises as `load_engine` and `check_allowed`."""
         name = DEFAULT if name == "default" else name
         if MARK in name:  # persons are those of the request
             raise unknown_engine(name)
@@ -252,11 +252,11 @@ class EngineSet:
         return self.engines[name]
 
     def prepare(self, name: str) -> None:
-        """Loads the engine of that name, and its weights of persons, for faces that get it later; raises as `named`."""
+        """Loads an engine in advance, with persons' weights. Raises as `named`."""
         self._open_persons(self.named(name))
 
     def _open_persons(self, *engines: RunningEngine) -> None:
-        """Loads the engines of persons before the first frame, which is not to wait for them."""
+        """Loads the engines of persons before the first frame."""
         for path in self._request.persons:
             learned = read(path)
             for engine in (e for e in engines if e.name in _OF_PERSONS):
@@ -268,11 +268,11 @@ class EngineSet:
                 log.info("%s", self.engines[recipe.name].reason)
 
     def of_person(self, engine: Engine, person: str) -> Engine:
-        """The engine with the weights of a person, where these were loaded; else as it is."""
+        """Returns the engine with a person's weights if loaded, else `engine`."""
         return self.engines.get(f"{engine.name}{MARK}{person.lower()}", engine)
 
     def pick(self, face_width: float, faces: int = 0, current: str | None = None) -> RunningEngine:
-        """The engine for one face of the frame; see `needs_large_engine`."""
+        """Chooses the engine for one face of the frame (`needs_large_engine`)."""
         if len(self._chosen) == 1:
             return self._chosen[0]
         large, small = self._chosen
@@ -281,19 +281,19 @@ class EngineSet:
 
     @property
     def described(self) -> tuple[str, str]:
-        """Names and device for the report, as ("rtface-m", "cpu (openvino 2026.4.1, bf16, 3 threads)")."""
+        """Names and device for the report: ("rtface-m", "cpu (openvino 2026.4.1, bf16, 3 threads)")."""
         devices = dict.fromkeys(
             f"{e.device} ({', '.join(filter(None, (e.backend, e.precision, e.threads)))})" for e in self._chosen
         )
         return "+".join(e.name for e in self._chosen), ", ".join(devices)
 
     def close(self) -> None:
-        """Closes all; safe to call twice."""
+        """Closes all engines. Safe to call twice."""
         for engine in self.engines.values():
             engine.close()
 
 
 def open_light(engines: Engines) -> None:
-    """Loads the light engine, which stands in where time is short; with weights of persons where the chosen one has
-    such."""
+    """Loads the light engine, the substitute when time is short. Includes persons' weights if the chosen engine has
+    them."""
     (engines.prepare if engines.pick(0.0).name in _OF_PERSONS else engines.named)(LIGHT)

@@ -1,9 +1,9 @@
-"""The gate that a plan has to pass, and the choice of the first precision that does.
+"""The golden gate for plans, and the choice of their precision.
 
-A plan can be wrong without failing: reduced precision has been seen to collapse restorers to one grey, finite
-image, so looking for NaN is not enough. A plan that has not been seen here before therefore restores the recipe's
-golden crops, and is refused below the recipe's PSNR; the next safer precision is tried then. What came out is
-remembered in the cache folder under the plan's identity, so that a second start does not repeat it.
+A plan can be wrong without an error: reduced precision can collapse a restorer to one grey, finite image, so a check
+for NaN is not enough. Therefore a new plan restores the recipe's golden crops and is refused below the recipe's PSNR;
+then the next safer precision is tried. The verdict is cached under the plan's identity, so that a second start does not
+repeat the check.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ P = TypeVar("P", bound=Plan)
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """What the golden gate found: PSNR in dB (worst crop), the least allowed, and the least milliseconds of a crop."""
+    """A verdict of the golden gate: PSNR in dB of the worst crop, required PSNR, and minimum milliseconds per crop."""
 
     psnr: float
     required: float
@@ -48,7 +48,7 @@ class GoldenResult:
 
 
 def psnr(a: Float32, b: Float32) -> float:
-    """Peak signal-to-noise ratio in dB of two images of range 0…1; -inf when either holds NaN or infinity."""
+    """Returns the PSNR of two images (0…1) in dB. -inf if either contains NaN or infinity."""
     error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
     if not math.isfinite(error):
         return -math.inf
@@ -57,19 +57,19 @@ def psnr(a: Float32, b: Float32) -> float:
 
 
 GOLDEN_STEPS = 510
-"""Goldens in whole numbers are differences from their crops, in half code values of 8 bits."""
+"""Integer goldens are differences from their crops, in half 8-bit code values."""
 
 
 def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
-    """Golden crops and the reference's answers, float32 N×3×S×S, 0…1; with "next_" for `step` those of the frames
-    after them (recurrent engines)."""
+    """Loads golden crops and the reference's answers, float32 N×3×S×S, 0…1. For recurrent engines, `step` "next_" loads
+    the following frames."""
     try:
         if recipe.golden.sha256 and hashlib.sha256(recipe.golden_path.read_bytes()).hexdigest() != recipe.golden.sha256:
             raise ValueError("they are not those of the recipe (SHA-256 differs)")
         with np.load(recipe.golden_path, allow_pickle=False) as file:
             crops = np.asarray(file[f"{step}crops"]).astype(np.float32).transpose(0, 3, 1, 2) / np.float32(255)
             expected = np.asarray(file[f"{step}restored"])
-            if expected.dtype.kind == "i" and expected.shape == crops.shape:  # packs into a quarter of the size
+            if expected.dtype.kind == "i" and expected.shape == crops.shape:  # compresses to a quarter of the size
                 expected = crops + expected.astype(np.float32) / np.float32(GOLDEN_STEPS)
             expected = expected.astype(np.float32)
     except FileNotFoundError as error:
@@ -102,8 +102,8 @@ def load_golden(recipe: Recipe, step: str = "") -> tuple[Float32, Float32]:
 
 
 def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float32]:
-    """`load_golden` for a plan of that precision: one in int8, or with the weights of a person, is judged by the crops
-    that the calibration names, which are faces, and by none where these are not among the golden ones."""
+    """Loads the golden crops that judge plans of a precision. For int8 or a person's weights, these are the calibrated
+    crops, which are faces; none if the calibration names no golden crop."""
     crops, expected = load_golden(recipe)
     if (precision == "int8" or recipe.learned) and (calibration := load_calibration(recipe)):
         judged = [i for i in calibration.crops if 0 <= i < len(crops)]
@@ -111,27 +111,27 @@ def judged_golden(recipe: Recipe, precision: Precision) -> tuple[Float32, Float3
     return crops, expected
 
 
-# Goldens this close to their own input (dB) ask the network for nothing.
-_NOTHING_TO_DO = 60.0
+# The network need not change goldens this close to their input.
+_UNCHANGED_DB = 60.0
 
 
 def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
-    """Restores the golden crops and compares; also times the plan (the least of at least 5 runs).
+    """Compares a plan's golden crops with the reference. Also times it (minimum of 5 runs or more).
 
-    Required is the recipe's PSNR, and at the crop that the reference changes most half the error of leaving it as it
-    is: a plan that does nothing at all must not get through either. Of a person's weights, which are to differ from
-    the reference, it is the recipe's PSNR alone.
+    The recipe's PSNR is required, and on the crop that the reference changes most, half the error of the unchanged crop
+    or less: a plan that does nothing must fail. A person's weights, which have to differ from the reference, need only
+    the recipe's PSNR.
     """
     required: float = getattr(recipe.golden.psnr, plan.identity.precision)
     crops, expected = judged_golden(recipe, plan.identity.precision)
     if not len(crops):
         return GoldenResult(-200.0, required, 0.0)
-    idle = min(psnr(crop, wanted) for crop, wanted in zip(crops, expected, strict=True))
-    if idle < _NOTHING_TO_DO and recipe.learned is None:
+    idle = min(psnr(crop, answer) for crop, answer in zip(crops, expected, strict=True))
+    if idle < _UNCHANGED_DB and recipe.learned is None:
         required = max(required, idle + 6.0)
     worst, times = 200.0, list[float]()
     try:
-        restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens are made with its default
+        restorer = CropRunner(replace(recipe, fidelity=None), plan)  # goldens use its default
         if recipe.recurrent:
             worst = _second_frames(restorer, crops)
         for i in range(max(6, len(crops))):
@@ -143,15 +143,14 @@ def gate(recipe: Recipe, plan: Plan) -> GoldenResult:
             worst = min(worst, psnr(output, expected[k]))
     except (OutOfDeviceMemory, DeviceLost):  # says nothing about the plan
         raise
-    except EngineError:  # not a number: as bad as it gets, and the next precision may do better
+    except EngineError:  # NaN: the worst verdict, so that the next precision is tried
         return GoldenResult(-200.0, required, 0.0)
-    # Other programs can only make it slower: the least is nearest to the truth, and it takes no longer than the time of
-    # all processors.
+    # Other programs can only slow it down: the minimum is the best estimate, and CPU time is an upper bound.
     return GoldenResult(round(max(worst, -200.0), 3), required, round(1e3 * min(times[1:]), 3))
 
 
 def _second_frames(restorer: CropRunner, crops: Float32) -> float:
-    """The worst PSNR of a recurrent engine on the frames after the golden crops given."""
+    """Returns a recurrent engine's worst PSNR on the frames after golden crops."""
     following, expected = load_golden(restorer.recipe, "next_")
     firsts = {crop.tobytes(): i for i, crop in enumerate(load_golden(restorer.recipe)[0])}
     worst = 200.0
@@ -163,17 +162,17 @@ def _second_frames(restorer: CropRunner, crops: Float32) -> float:
 
 
 def recall(identity: PlanIdentity) -> GoldenResult | None:
-    """What an earlier start found about this plan, or None."""
+    """Returns the cached verdict on a plan, or None."""
     try:
         table = parse_json(identity.path.read_text())
         return from_table(GoldenResult, table["verdict"], "") if table["identity"] == asdict(identity) else None
-    except (OSError, ValueError, KeyError, TypeError, UsageError):  # never written, or damaged: find out again
+    except (OSError, ValueError, KeyError, TypeError, UsageError):  # missing or damaged: the gate runs again
         return None
 
 
 def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
-    """Writes the verdict for the next start; a cache that cannot be written costs time only, so it is just logged. Of a
-    person's weights nothing is left in the cache."""
+    """Caches the verdict for the next start. An unwritable cache only costs time, so it is logged. Nothing about a
+    person's weights is cached."""
     if MARK in identity.engine:
         return
     text = json.dumps({"identity": asdict(identity), "verdict": asdict(verdict)}, indent=1)
@@ -184,32 +183,32 @@ def remember(identity: PlanIdentity, verdict: GoldenResult) -> None:
 
 
 def candidates(recipe: Recipe, supported: Sequence[Precision], mixed: bool = False) -> list[Precision]:
-    """Precisions that device and recipe allow, in the order to try: int8 where the engine is calibrated for it, the
-    recipe's default (for a half one, those of 16 bits that the device has, fastest first), its fallback, fp32.
+    """Lists precisions that device and recipe allow, in the order to try: int8 if the engine is calibrated, the
+    recipe's default (if 16 bits, all 16-bit ones of the device, fastest first), its fallback, fp32.
 
-    `mixed`: the device can keep single nodes in fp32 beside those of lower precision, and has `supported` in the order
-    to try; the recipe's default and fallback are for those that cannot. Where nodes have to stay in fp32 these may
-    still take bf16, which has fp32's range, so that nothing overflows and the gate can judge the rest; never fp16.
+    `mixed`: the device can keep single nodes in fp32 next to lower precisions, and `supported` is the order to try; the
+    recipe's default and fallback are for devices that cannot. Those may use bf16 even if nodes should stay in fp32: it
+    has fp32's range, so nothing overflows and the gate can judge the rest. They never use fp16 then.
     """
-    wanted: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
+    order: list[Precision] = [recipe.precision.default, recipe.precision.fallback, "f32"]
     if recipe.precision.default != "f32":
         halves: list[Precision] = [p for p in supported if p in ("fp16", "bf16")]
-        wanted = halves + wanted[1:]
+        order = halves + order[1:]
     if "int8" in supported and recipe.golden.psnr.int8 is not None and load_calibration(recipe):
-        wanted.insert(0, "int8")
+        order.insert(0, "int8")
     if mixed:
-        wanted = [p for p in supported if p != "int8" or p in wanted]
+        order = [p for p in supported if p != "int8" or p in order]
     elif recipe.precision.fp32_nodes:
-        # Beside convolutions in int8 the rest runs in 16 bits.
-        wanted = [p for p in wanted if p != "fp16" and not (p == "int8" and "fp16" in supported)]
-    return [p for p in dict.fromkeys(wanted) if p in supported and getattr(recipe.golden.psnr, p) is not None]
+        # With int8 convolutions, the rest runs in 16 bits.
+        order = [p for p in order if p != "fp16" and not (p == "int8" and "fp16" in supported)]
+    return [p for p in dict.fromkeys(order) if p in supported and getattr(recipe.golden.psnr, p) is not None]
 
 
 def open_plan(
     recipe: Recipe, supported: Sequence[Precision], build: Callable[[Precision], P], mixed: bool = False
 ) -> tuple[P, GoldenResult]:
-    """Builds the first plan that passes the gate; `mixed` as for `candidates`. Raises EngineError when none does."""
-    found: list[str] = []
+    """Builds the first plan that passes the gate. `mixed` as for `candidates`. Raises EngineError if none does."""
+    refusals: list[str] = []
     failed: EngineError | None = None
     for precision in candidates(recipe, supported, mixed):
         try:
@@ -220,7 +219,7 @@ def open_plan(
             if precision != "int8" and not mixed:
                 raise
             failed = failed or error
-            found.append(f"{precision} cannot be built")
+            refusals.append(f"{precision} cannot be built")
             log.warning("%s; running without %s", error, precision)
             continue
         try:
@@ -234,11 +233,11 @@ def open_plan(
         if verdict.passed:
             return plan, verdict
         plan.close()
-        found.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
+        refusals.append(f"{precision} {verdict.psnr:.1f} dB, {verdict.required:.1f} needed")
         log.warning(
-            "engine %s: %s against its golden crops; refused on %s", recipe.name, found[-1], plan.identity.device
+            "engine %s: %s against its golden crops; refused on %s", recipe.name, refusals[-1], plan.identity.device
         )
-    if failed and all("built" in what for what in found):
+    if failed and all("built" in refusal for refusal in refusals):
         raise failed
     learned = recipe.learned
     remedy = (
@@ -250,6 +249,6 @@ def open_plan(
         "engine {name} does not give its reference's answers on this machine ({found}); {advice}",
         code="golden_machine",
         name=recipe.name,
-        found="; ".join(found) or Message("no precision that it allows", code="no_precision"),
+        found="; ".join(refusals) or Message("no precision that it allows", code="no_precision"),
         advice=remedy,
     ) from failed

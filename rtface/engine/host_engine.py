@@ -1,4 +1,4 @@
-"""An engine ready to run: a recipe, plans that passed their gate on a chosen device, and the threads they run on."""
+"""A loaded engine on the host: a recipe, plans that passed the gate, and worker threads."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from rtface.protocols import Restored
 from rtface.util.machine import cores
 
 _CLOSE_S = 0.5
-_BACK = 10  # niceness of an engine that nobody waits for
+_BACKGROUND_NICENESS = 10
 
 
 class HostEngine(EngineBase):
-    """A restorer ready to run (`rtface.protocols.Engine`): first come, first served.
+    """A loaded restorer (`rtface.protocols.Engine`) that answers requests in order.
 
     Args:
         recipe: of the engine.
         device: as for `rtface.engine.engine_set.load_engine`.
-        threads: cores that one crop may use; all of this process when None.
-        at_once: answers that are computed at the same time, each by a worker thread with a plan for itself.
+        threads: cores per crop; None means all cores of this process.
+        at_once: number of worker threads, each with its own plan.
     """
 
     def __init__(self, recipe: Recipe, *, device: str = "auto", threads: int | None = None, at_once: int = 1) -> None:
@@ -51,13 +51,13 @@ class HostEngine(EngineBase):
         grey = np.full((1, 3, self.size, self.size), 0.5, np.float32)
         last: Restored[Float32] | None = None
         times = list[float]()
-        for _ in range(3):  # the first runs allocate; the first frame must not wait for that
+        for _ in range(3):  # the first runs allocate memory; the first frame must not wait for that
             start = time.perf_counter()
             last = restorer.restore(grey, last)
             times.append(round(1e3 * (time.perf_counter() - start), 3))
-        # Other work on the machine can only make it slower: the least is the truth.
+        # Other work on the machine can only slow it down: the minimum is the best estimate.
         self.ms = min(verdict.ms, *times)
-        # Further plans have the identity that has just passed the gate: none of them is judged again.
+        # Further plans have the identity that just passed the gate, so they are not judged again.
         more = [open_engine(recipe, device, threads)[1] for _ in range(at_once - 1)] if backend.threads else []
         self._idle = SimpleQueue[tuple[CropRunner, Plan]]()
         self._idle.put((restorer, self._plan))
@@ -70,29 +70,28 @@ class HostEngine(EngineBase):
         self._freed: list[Future[None]] = []
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
-        """Restores float32 N×3×S×S RGB 0…1; `after` is what was promised for the same faces' frame before.
+        """Restores float32 N×3×S×S RGB 0…1. `after` is the future for the same faces' previous frame.
 
-        `crops` is read until the future is done, so it must not change before. The answer's `pixels` are a new array
-        each time and the caller's to keep. The future raises EngineError when the network fails; what comes after a
-        failure begins without memory.
+        Do not change `crops` before the future is done. The answer's `pixels` are a new array that belongs to the
+        caller. The future raises EngineError if the network fails; the next request then starts without memory.
         """
-        given: Any = crops
-        future = self._workers.submit(self._infer, given, cast("Any", after))
+        pixels: Any = crops
+        future = self._workers.submit(self._infer, pixels, cast("Any", after))
         self._submitted.add(future)
         return cast("Any", future)
 
     def _infer(self, crops: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
-        restorer, plan = self._idle.get()  # before it waits: `close` frees what is idle
+        restorer, plan = self._idle.get()  # before waiting, because `close` frees idle plans
         try:
-            # Workers begin in order: what was promised before is done by now, or another worker is at it.
+            # Workers start in order: earlier requests are done, or another worker is processing them.
             before = after.result() if after is not None and self.recurrent and after.exception() is None else None
             return restorer.restore(crops, before)
         finally:
             self._idle.put((restorer, plan))
 
     def stand_back(self) -> None:
-        """Its worker threads yield to others, where the system (Linux) has a priority for threads."""
-        self._niceness = _BACK
+        """Lowers the priority of its worker threads, if the system can (Linux)."""
+        self._niceness = _BACKGROUND_NICENESS
         for thread in tuple(self._thread_ids):
             self._set_priority(thread)
 
@@ -105,8 +104,8 @@ class HostEngine(EngineBase):
             os.setpriority(os.PRIO_PROCESS, thread, self._niceness)
 
     def measure(self, runs: int = 20) -> float:
-        """The least milliseconds of one crop, now, of so many runs or of what fits into two seconds; remembered for
-        `list_engines`."""
+        """Measures and caches the minimum milliseconds of a crop, for `list_engines`. Stops after `runs` runs or two
+        seconds."""
         crop = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
         times = list[float]()
         last: Future[Restored[Float32]] | None = None
@@ -122,8 +121,8 @@ class HostEngine(EngineBase):
         return self.ms
 
     def close(self) -> None:
-        """Drops what waits, and frees the network after the crop in hand, for which it waits half a second at most: a
-        heavy engine takes minutes for one. Safe to call twice."""
+        """Drops queued crops, and frees the network after the current one. Waits half a second at most, because a heavy
+        engine takes minutes per crop. Safe to call twice."""
         if not self._freed:
             for future in list(self._submitted):
                 future.cancel()

@@ -1,9 +1,8 @@
-"""What was learnt of a person: a difference to an engine's weights, with the person's embeddings, in one file.
+"""A person's learnt weights: differences to an engine's, with the person's embeddings, in one file.
 
 The file is an npz without pickled objects: ``meta`` (JSON as bytes), ``embeddings`` (float32 N×128), ``places`` (int64
-K×4: where a tensor lies in the network file, its bytes a number, rows, columns) and ``delta`` (fp16), what is added to
-each of its numbers, tensor after tensor. A tensor of `rtface-s` lies in `rtface-m` too, byte for byte, so one file
-serves both.
+K×4: offset of a tensor in the network file, bytes per number, rows, columns) and ``delta`` (fp16), the change of each
+number, tensor by tensor. `rtface-m` contains the tensors of `rtface-s` byte for byte, so one file serves both.
 """
 
 from __future__ import annotations
@@ -28,19 +27,19 @@ from rtface.util.paths import config_dir
 from rtface.util.text import brief
 from rtface.util.toml_dataclass import parse_json
 
-if TYPE_CHECKING:  # names of engines are looked up before anything large is imported
+if TYPE_CHECKING:  # looking up engine names must not import large packages
     import numpy as np
 
     from rtface.frame import Float32
 
 BASE = "rtface-s"
-"""The engine whose weights a difference is of."""
+"""The engine that differences apply to."""
 SUFFIX = ".person"
 MARK = "@"
-"""Between an engine's name and the person's, as in "rtface-m@anna"."""
+"""Separates the names of engine and person, as in "rtface-m@anna"."""
 PAIRS, KEY = "pairs.npz", "key"
-"""The files of `unfinished` that is learnt from, and that says of what; empty where it is not to be continued."""
-_MOST_BYTES = 16 << 20
+"""Files of `unfinished`: training pairs, and the key of their sources, empty if it must not be continued."""
+_MAX_BYTES = 16 << 20
 _FORMAT = 3
 
 
@@ -49,13 +48,13 @@ class Learned:
     """One person.
 
     Attributes:
-        name: of the person, as the file is called.
+        name: of the person, and of the file.
         digest: SHA-256 (hex) of the file.
-        meta: `base` (SHA-256 of the weights that the difference belongs to), `made` (date), `sources` (SHA-256 and kind
-            of each), `figures` (what a run gained on pictures that it had not learnt from), and `format`.
+        meta: `base` (SHA-256 of the base weights), `made` (date), `sources` (SHA-256 and kind of each), `figures`
+            (measured gains on pictures that were not used for learning), and `format`.
         embeddings: float32 N×128, each of length 1.
         places: see the module.
-        delta: the change of each number of the places, one after the other.
+        delta: the change of each number of the places, in order.
     """
 
     name: str
@@ -66,14 +65,14 @@ class Learned:
     delta: np.ndarray[Any, np.dtype[np.float16]]
 
     def adapted(self, model: bytes, base: bytes) -> bytes:
-        """A network with the weights of this person.
+        """Applies this person's weights to a network.
 
         Args:
-            model: the network file of an engine that holds the tensors of `BASE`.
+            model: the network file of an engine that contains the tensors of `BASE`.
             base: the network file of `BASE`.
 
         Raises:
-            EngineError: a tensor is not there, or there twice.
+            EngineError: a tensor is missing, or occurs twice.
         """
         import numpy as np
 
@@ -82,7 +81,7 @@ class Learned:
             old = base[offset : offset + item * rows * columns]
             if not old or model.count(old) != 1:
                 raise EngineError(
-                    "what was learnt of {person} does not fit this engine; learn again with: rtface learn {person} "
+                    "the weights learnt of {person} do not fit this engine; learn again with: rtface learn {person} "
                     "SOURCE {--overwrite=True}",
                     code="learnt_unfit",
                     person=self.name,
@@ -108,7 +107,7 @@ _META = defstruct(
 
 
 def folder() -> Path:
-    """Where the persons' files lie. UsageError where there is no home folder."""
+    """Returns the folder of the persons' files. Raises UsageError without a home folder."""
     settings = config_dir()
     if settings is None:
         raise UsageError(
@@ -119,12 +118,12 @@ def folder() -> Path:
 
 
 def shipped_name(engine: str) -> str:
-    """The name of an engine without the person whose weights it has."""
+    """Returns an engine's name without the person's name."""
     return engine.partition(MARK)[0]
 
 
 def path_of(name: str) -> Path:
-    """The file of a person. Raises UsageError where that cannot be a name."""
+    """Returns the file of a person. Raises UsageError for an invalid name."""
     if not is_person_name(name):
         raise UsageError(
             "{name} cannot name a person; give the name that rtface learn was given",
@@ -135,7 +134,7 @@ def path_of(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """The persons who were learnt here, in order."""
+    """Lists the learnt persons, sorted."""
     if config_dir() is None:
         return []
     return sorted(
@@ -144,50 +143,50 @@ def names() -> list[str]:
 
 
 def unfinished() -> Path:
-    """Where `rtface learn` keeps, in a folder for each person, what it continues with after an interruption."""
+    """Returns the folder for interrupted `rtface learn` runs, by person."""
     return folder() / "unfinished"
 
 
 def unfinished_names() -> list[str]:
-    """The persons of whom something is kept there."""
+    """Lists the persons whose learning can be continued."""
     return [] if config_dir() is None else sorted(path.name for path in unfinished().glob("*/") if continues(path))
 
 
 def continues(folder: Path) -> bool:
-    """True if the next `rtface learn` can continue what lies in a folder of `unfinished`."""
+    """Returns whether `rtface learn` can continue a folder of `unfinished`."""
     key = folder / KEY
     return (folder / PAIRS).is_file() and key.is_file() and key.stat().st_size > 0
 
 
 def write(name: str, meta: dict[str, Any], embeddings: Float32, places: Any, delta: Any, path: Path) -> None:
-    """Writes a person's file, readable by its owner alone, whole or not at all. Raises OSError."""
+    """Writes a person's file atomically, readable only by its owner. Raises OSError."""
     import numpy as np
 
-    held = io.BytesIO()
-    told = json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
+    buffer = io.BytesIO()
+    header = json.dumps({**meta, "format": _FORMAT, "name": name}, sort_keys=True).encode()
     np.savez_compressed(
-        held,
-        meta=np.frombuffer(told, np.uint8),
+        buffer,
+        meta=np.frombuffer(header, np.uint8),
         embeddings=np.asarray(embeddings, np.float32),
         places=np.asarray(places, np.int64).reshape(-1, 4),
         delta=np.asarray(delta, np.float16),
     )
-    write_atomically(path, held.getvalue(), private=True)
+    write_atomically(path, buffer.getvalue(), private=True)
 
 
 def read(path: Path) -> Learned:
-    """Reads a person's file, without running anything in it.
+    """Reads a person's file without executing its contents.
 
     Raises:
-        InputError: it cannot be read, or is no such file.
+        InputError: it cannot be read, or is not such a file.
     """
     import numpy as np
 
     try:
-        data = read_regular(path, _MOST_BYTES)
-        with np.load(io.BytesIO(data), allow_pickle=False) as held:
-            meta = parse_json(bytes(held["meta"]), dict[str, Any])
-            embeddings, places, delta = (held[name] for name in ("embeddings", "places", "delta"))
+        data = read_regular(path, _MAX_BYTES)
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            meta = parse_json(bytes(arrays["meta"]), dict[str, Any])
+            embeddings, places, delta = (arrays[name] for name in ("embeddings", "places", "delta"))
         if (
             meta.get("format") != _FORMAT
             or (embeddings.dtype, embeddings.shape[1:]) != (np.float32, (128,))
@@ -209,7 +208,7 @@ def read(path: Path) -> Learned:
         ) from None
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(
-            "{path} cannot be used as what was learnt of a person: {why}; copy it anew, or learn again with: rtface "
+            "{path} cannot be used as weights learnt of a person: {why}; copy it again, or learn again with: rtface "
             "learn {person} SOURCE {--overwrite=True}",
             code="learnt_unusable",
             path=path,

@@ -1,4 +1,4 @@
-"""``rtface engines``: every engine here, what it may be used for, whether it is whole, and how fast it is."""
+"""``rtface engines``: lists all engines with licence, integrity and speed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class EngineInfo:
 
     Attributes:
         name, version, summary: from the recipe.
-        licence_code, licence_weights, commercial_use, data: what it may be used for.
+        licence_code, licence_weights, commercial_use, data: see `Licence`.
         size: side of the crop in pixels.
         parameters, bytes: of the weights.
-        fault: None when the weights are there and unchanged, else what is wrong with them or with the recipe.
-        default: whether ``--engine default`` means this one.
-        ms: least milliseconds of a crop on this machine, None when not measured yet.
-        device, precision: how that was run, None with it.
-        family: what kind of network it is: CNN, GAN, transformer, codebook or diffusion.
-        terms: more about its licence.
-        origin: where it comes from: "rtface", the host or the file that it was added from, or the user's folder.
+        fault: None if the weights exist and are unchanged, else the fault of weights or recipe.
+        default: whether ``--engine default`` selects it.
+        ms: minimum milliseconds per crop on this machine, None if not measured yet.
+        device, precision: of that measurement, None with it.
+        family: kind of network: CNN, GAN, transformer, codebook or diffusion.
+        terms: further terms of its licence.
+        origin: "rtface", the host or file that it was added from, or the user's folder.
     """
 
     name: str
@@ -58,22 +58,22 @@ class EngineInfo:
 
     @property
     def licence(self) -> str:
-        """Licence of code and weights, as `Licence.shown`."""
+        """Licence of code and weights, like `Licence.shown`."""
         return Licence(self.licence_code, self.licence_weights, self.commercial_use, self.data).shown
 
     def to_json(self) -> dict[str, Any]:
-        """All attributes as a table."""
+        """Returns all attributes as a table."""
         return asdict(self)
 
 
 def list_engines(
     *, measure: bool = False, device: str = "auto", threads: int | None = None, commercial_use: bool = False
 ) -> list[EngineInfo]:
-    """Every engine found here; a broken one is a row with its `fault`, not an error. With `commercial_use` those that
-    may not be used so are left out.
+    """Lists every engine. A broken engine is a row with its `fault`, not an error. `commercial_use` omits engines that
+    forbid it.
 
-    With `measure` each is loaded and timed now; without, speed is what the last load on this machine found. Raises
-    UsageError and MissingComponent for a `device` that cannot be used.
+    With `measure`, each engine is loaded and timed now; otherwise the speed is that of its last load on this machine.
+    Raises UsageError and MissingComponent for an unusable `device`.
     """
     if device != "auto":
         if not check_device(device).startswith("cuda"):
@@ -141,7 +141,7 @@ def _speed(recipe: Recipe, device: str, threads: int | None) -> _Speed:
 
 
 def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
-    """Opens the GPU for it: the kernels, the engine's plan (built where there is none kept), and a warm-up."""
+    """Measures an engine on a GPU. Opens the GPU, its kernels and the engine's plan (built if not cached)."""
     from rtface.engine.cuda.open import open_gpu_engine
 
     with ExitStack() as stack:
@@ -153,18 +153,18 @@ def _speed_on_gpu(recipe: Recipe, device: str) -> _Speed:
 
 
 def _known_speed(recipe: Recipe, device: str) -> _Speed | None:
-    """What an earlier load remembered; the same order of choice as `rtface.engine.backends.choose.open_engine`."""
-    if device.startswith("cuda"):  # only the GPU could say
+    """Returns the cached speed, in the order of `rtface.engine.backends.choose.open_engine`."""
+    if device.startswith("cuda"):  # needs the GPU
         return None
     for name in order(device):
         try:
             backend = find(name)
         except MissingComponent:
             continue
-        found = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported())}
-        for precision, verdict in found.items():
+        verdicts = {p: recall(backend.identify(recipe, p)) for p in candidates(recipe, backend.supported())}
+        for precision, verdict in verdicts.items():
             if verdict is not None and verdict.passed:
                 return verdict.ms, backend.device, precision
-        if None in found.values():  # not tried yet
+        if None in verdicts.values():  # not tried yet
             return None
     return None

@@ -1,4 +1,4 @@
-"""Plans: a network made ready for one device in one precision, and what it is known by."""
+"""Plans: networks compiled for one device and precision, and their identity."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Plan(Protocol):
     def identity(self) -> PlanIdentity: ...
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Computes `outputs` (written to) from `inputs`: C-contiguous float32 of batch 1 by tensor name, images
-        RGB in the network's own value ranges."""
+        """Computes `outputs` in place from `inputs`: C-contiguous float32 of batch 1 by tensor name. Images are RGB in
+        the network's value ranges."""
         ...
 
     def close(self) -> None: ...
@@ -32,7 +32,7 @@ class Plan(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlanIdentity:
-    """All that decides what a plan computes; two plans with the same identity give the same image."""
+    """Everything that determines a plan's results. Plans with the same identity give the same image."""
 
     engine: str
     version: str
@@ -57,8 +57,8 @@ class PlanIdentity:
         driver: str = "",
         profile: str = "",
     ) -> PlanIdentity:
-        """The identity of `recipe` (its digest and weights) on that library, device and precision; of a GPU also its
-        driver, and what the network was prepared for."""
+        """Creates the identity of a recipe on a library, device and precision. `driver` and `profile` (how the network
+        was prepared) are for GPUs."""
         calibration = load_calibration(recipe) if precision == "int8" else None
         return PlanIdentity(
             recipe.name,
@@ -76,11 +76,11 @@ class PlanIdentity:
 
     @property
     def key(self) -> str:
-        """A name for files: the precision, and 20 hex digits of a hash over everything."""
+        """A file name: the precision, and 20 hex digits of a hash of all fields."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
         return f"{self.precision}-{digest[:20]}"
 
     @property
     def path(self) -> Path:
-        """Where the verdict on this plan is remembered."""
+        """The cache file of the verdict on this plan."""
         return cache_dir() / "engines" / f"{self.engine}-{self.key}.json"

@@ -1,8 +1,8 @@
-"""Recipes: everything rtface has to know about an engine before it runs it, as data.
+"""Recipes: all that rtface needs to know about an engine, as data.
 
-A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). The shipped ones lie in
-``engines/shipped/<name>``, a user's own in ``<config folder>/engines/<name>``. Keys are strict: an unknown one is
-refused with the nearest valid name, a missing one by its name.
+A recipe is a folder with ``recipe.toml``, the network (ONNX) and its golden crops (npz). The shipped ones are in
+``engines/shipped/<name>``, the user's in ``<config folder>/engines/<name>``. Keys are strict: the error for an unknown
+key gives the nearest valid name, the error for a missing key its name.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from rtface.util.text import brief
 from rtface.util.toml_dataclass import from_table, parse_toml
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}"
-"""What an engine may be called: its name is a part of paths."""
+"""Valid names of engines, which become parts of paths."""
 _PACKAGE = Path(__file__).resolve().parent.parent
 SHIPPED = packed if (packed := _PACKAGE / "models").is_dir() else _PACKAGE.parent / "engines" / "shipped"
-"""Our engines: in a wheel's package, or beside it in a clone."""
+"""The shipped engines: inside the package of a wheel, next to it in a clone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One engine; see the module.
 
-    Not in the file: `folder` is where its files lie, `digest` the SHA-256 of ``recipe.toml``, `fidelity` what that
-    control is turned to (None: its default), `learned` the person whose weights it has (see `of_person`).
+    Not in the file: `folder` contains its files, `digest` is the SHA-256 of ``recipe.toml``, `fidelity` the setting of
+    that control (None: its default), `learned` the person whose weights it has (see `of_person`).
     """
 
     name: str
@@ -76,22 +76,22 @@ class Recipe:
 
     @property
     def recurrent(self) -> bool:
-        """True if it remembers a face from frame to frame."""
+        """True if it keeps state of a face between frames."""
         return self.memory is not None
 
     @property
     def vivid(self) -> bool:
-        """True if it makes up detail: how much can be turned, or its family does."""
+        """True if it invents detail: it has a fidelity control, or its family does."""
         return self.family != "CNN" or self.controls.fidelity is not None
 
     @property
     def region(self) -> CropRegion:
-        """What the network is given and answers for, on the crop."""
+        """The part of the crop that is the network's input and output."""
         return self.input.region or (0, 0, self.input.size, self.input.size)
 
     @property
     def shrink(self) -> int:
-        """How much smaller than the crop its memory is."""
+        """The factor by which its memory is smaller than the crop."""
         return self.input.size // self.memory.grid if self.memory is not None and self.memory.grid else 1
 
     @property
@@ -110,7 +110,7 @@ class Recipe:
 
     @property
     def constants(self) -> dict[str, float]:
-        """Inputs that are the same for every crop, N×1: values by tensor name."""
+        """Inputs that are equal for all crops (N×1): values by tensor name."""
         control = self.controls.fidelity
         if control is None:
             return {}
@@ -118,7 +118,7 @@ class Recipe:
 
     @property
     def outputs(self) -> dict[str, tuple[int, ...]]:
-        """Its float32 outputs likewise."""
+        """The network's float32 outputs, like `inputs`."""
         *_, w, h = self.region
         shapes: dict[str, tuple[int, ...]] = {self.output.name: (3, h, w)}
         if (memory := self.memory) is not None:
@@ -136,7 +136,7 @@ class Recipe:
 
     @property
     def network(self) -> Path | bytes:
-        """The network, as a file or, with the weights of a person, its bytes."""
+        """The network: a file or, with a person's weights, its bytes."""
         if self.learned is None:
             return self.model_path
         base = load_recipe(SHIPPED / BASE / "recipe.toml")
@@ -147,18 +147,17 @@ class Recipe:
     def golden_path(self) -> Path:
         return self.folder / self.golden.file
 
-    def fault(self, *, anew: bool = False) -> str | None:
-        """None when the weights are there, whole and unchanged, else what is wrong with them; `anew` as for
-        `weights_fault`."""
-        return weights_fault(self.model_path, self.weights.bytes, self.weights.sha256, anew=anew)
+    def fault(self, *, reread: bool = False) -> str | None:
+        """Checks that the weights exist and are unchanged. Returns and takes `reread` like `weights_fault`."""
+        return weights_fault(self.model_path, self.weights.bytes, self.weights.sha256, reread=reread)
 
     @property
     def repair_line(self) -> str:
-        """The command that brings damaged weights back."""
+        """The command that restores damaged weights."""
         return f"rtface engines add {self.name} --overwrite" if self.source else reinstall_line(self.model_path)
 
     def check_weights(self) -> None:
-        """Raises MissingComponent when the weights are not the file that the recipe names."""
+        """Raises MissingComponent if the weights differ from the recipe's."""
         if fault := self.fault():
             raise MissingComponent(
                 "engine {name}: weights {path} {fault}; repair it with: {repair}, or put the right file there",
@@ -171,19 +170,19 @@ class Recipe:
 
 
 LEARNED_PSNR = 30.0
-"""Least PSNR in dB of a person's weights against the golden answers of the engine that they are of: other people's
-faces are to be restored as before. Networks that collapse in reduced precision lie below 20 dB."""
+"""Minimum PSNR in dB of a person's weights against the engine's golden answers: they must not change other people's
+faces. Networks that collapse in reduced precision are below 20 dB."""
 
 
 def of_person(recipe: Recipe, learned: Learned) -> Recipe:
-    """An engine with the weights of a person.
+    """Returns an engine with the weights of a person.
 
     Raises:
-        UsageError: it was learnt for other weights, or the engine is none of those shipped.
+        UsageError: they were learnt for other weights, or the engine is not a shipped one.
     """
     if recipe.folder.parent != SHIPPED:
         raise UsageError(
-            "what was learnt of {person} is for the engines of rtface, and {folder} hides {engine}; remove that "
+            "the weights learnt of {person} are for the engines of rtface, and {folder} hides {engine}; remove that "
             "folder, or leave out {--person}",
             code="learnt_engine",
             person=learned.name,
@@ -193,7 +192,7 @@ def of_person(recipe: Recipe, learned: Learned) -> Recipe:
     base = load_recipe(SHIPPED / BASE / "recipe.toml")
     if learned.meta.get("base") != base.weights.sha256:
         raise UsageError(
-            "what was learnt of {person} belongs to another version of {base}; learn again with: "
+            "the weights learnt of {person} belong to another version of {base}; learn again with: "
             "rtface learn {person} SOURCE {--overwrite=True}",
             code="learnt_old",
             person=learned.name,
@@ -236,7 +235,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def _misfit(recipe: Recipe) -> str | None:
-    """What does not fit together in a recipe, or None."""
+    """Returns the first inconsistency in a recipe, or None."""
     size, (x, y, w, h) = recipe.input.size, recipe.region
     for name, (low, high) in (("input.range", recipe.input.range), ("output.range", recipe.output.range)):
         if not high > low:
@@ -261,7 +260,7 @@ def _misfit(recipe: Recipe) -> str | None:
 
 
 def unknown_engine(name: str) -> UsageError:
-    """The error for an engine's name that is none."""
+    """Returns the error for an unknown engine name."""
     valid = ["auto", "default", *find_recipes()]
     return UsageError(
         "unknown engine {name!r}{hint}; there is: {names}; if others published it, add it with: rtface engines "
@@ -274,10 +273,10 @@ def unknown_engine(name: str) -> UsageError:
 
 
 def find_recipes() -> dict[str, Path]:
-    """Name → ``recipe.toml`` of every engine here; a user's own hides a shipped one of the same name."""
-    found: dict[str, Path] = {}
+    """Returns the ``recipe.toml`` of every engine, by name. A user's engine hides a shipped one of that name."""
+    recipes: dict[str, Path] = {}
     settings = config_dir()
     for folder in (SHIPPED, *([settings / "engines"] if settings else [])):
         for path in sorted(folder.glob("*/recipe.toml")):
-            found[path.parent.name] = path
-    return found
+            recipes[path.parent.name] = path
+    return recipes

@@ -1,4 +1,4 @@
-"""The tables of a ``recipe.toml``, key by key (docs/engines.md shows them); `rtface.engine.recipe` reads it whole."""
+"""The tables of a ``recipe.toml`` (see docs/engines.md), which `rtface.engine.recipe` reads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Family = Literal["CNN", "GAN", "transformer", "codebook", "diffusion"]
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """Who may use the engine and for what: SPDX names of code and weights, where the training data came from, and what
-    more there is to say to who wants to use it."""
+    """The licence of an engine: SPDX names of code and weights, origin of the training data, and further terms for
+    users."""
 
     code: str
     weights: str
@@ -29,7 +29,7 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """The network's file (relative to the recipe), its size in bytes, SHA-256 (hex) and number of parameters."""
+    """The network's file: path relative to the recipe, bytes, SHA-256 (hex), number of parameters."""
 
     file: str
     bytes: int
@@ -43,8 +43,8 @@ CropRegion = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """The image that the network takes: tensor name, side of the crop in pixels, layout, value range, colour order;
-    and the `region` of the crop that it is given and answers for, where that is not all of it."""
+    """The network's input image: tensor name, side of the crop in pixels, layout, value range, colour order. `region`
+    is the part of the crop that it takes and returns, if not all of it."""
 
     name: str
     size: int
@@ -56,8 +56,8 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What the network gives: tensor name and value range; size and colour are the input's. `residual`: not the
-    restored image, but what is to be added to the input."""
+    """The network's output: tensor name and value range. Size and colour are the input's. `residual`: the output is the
+    difference to the input, not the restored image."""
 
     name: str
     range: tuple[float, float] = (0.0, 1.0)
@@ -68,16 +68,15 @@ class Output:
 class RecurrentTensors:
     """Tensors of a recurrent network besides the crop.
 
-    It remembers its answer for the input's region on a crop of side `grid`: the crop itself, or, where given, one
-    smaller by a whole factor. Then the region of that smaller crop is the input `shrunk`, and the answer to it the
-    output `kept`, both 1×3×h×w.
+    It keeps its answer for the input's region on a crop of side `grid`: the crop itself, or, if given, one smaller by a
+    whole factor. The region of that smaller crop is the input `shrunk`, and its answer the output `kept`, both 1×3×h×w.
 
-    Inputs: `past`, 1×3×h×w, 0…1, the answer for the frame before, as it was (to align it is the network's affair);
-    `known`, 1×1×1×1, is 1, and 0 on a face's first frame. A network's own state, 1×`shape`, is the input `state` and
-    the output `next`.
+    Inputs: `past`, 1×3×h×w, 0…1, the unaligned answer for the previous frame (the network aligns it); `known`, 1×1×1×1,
+    0 on a face's first frame, else 1. The network's internal state, 1×`shape`, is the input `state` and the output
+    `next`.
 
-    A network with `heads` also gives `log_scale` (of the error left) and `occlusion` (0…1), each 1×1×`maps` (rows,
-    columns), over the region.
+    A network with `heads` also returns `log_scale` (of the remaining error) and `occlusion` (0…1), each 1×1×`maps`
+    (rows, columns), over the region.
     """
 
     shape: tuple[int, int, int] | None = None
@@ -96,15 +95,15 @@ class RecurrentTensors:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Which template the crop is aligned to (see `rtface.geometry.alignment`)."""
+    """The template that the crop is aligned to (see `rtface.geometry.alignment`)."""
 
     template: Literal["ffhq"] = "ffhq"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Smallest and largest number of crops in one run of the network, for backends that gain by batching; `opt` is the
-    number that a backend tunes for which tunes for one (no more than `max` counts)."""
+    """Minimum and maximum number of crops per run, for backends that batch. Backends that tune for one size tune for
+    `opt` (limited to `max`)."""
 
     min: int = 1
     opt: int = 4
@@ -113,7 +112,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Precisions:
-    """Arithmetic to use where a CPU has it, what to fall back to, and the ONNX nodes that stay in fp32 everywhere."""
+    """Preferred precision of a CPU, fallback, and ONNX nodes that stay fp32."""
 
     default: FloatPrecision = "f32"
     fallback: FloatPrecision = "f32"
@@ -122,11 +121,11 @@ class Precisions:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A number of 0…1 that the network takes besides the crop.
+    """A number (0…1) that the network takes besides the crop.
 
     Attributes:
         name: of its float32 input, N×1.
-        default: its value unless the user sets another; also that of the golden crops.
+        default: its value unless the user sets another; also used for the golden crops.
     """
 
     name: str
@@ -135,8 +134,8 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class EngineControls:
-    """What a user may turn: `strength` scales the correction; `fidelity`, of some networks, is how near the answer has
-    to stay to the crop (1) instead of being beautiful (0)."""
+    """The controls for users. `strength` scales the correction; `fidelity`, of some networks, keeps the answer close to
+    the crop (1) or makes it beautiful (0)."""
 
     strength: bool = True
     fidelity: Control | None = None
@@ -144,7 +143,7 @@ class EngineControls:
 
 @dataclass(frozen=True, slots=True)
 class Psnr:
-    """Least PSNR in dB against the golden outputs, by precision; None where the recipe does not allow it."""
+    """Minimum PSNR in dB against the golden outputs, by precision. None forbids a precision."""
 
     f32: float
     bf16: float | None = None
@@ -154,10 +153,11 @@ class Psnr:
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """An npz with ``crops`` (uint8 N×S×S×3 RGB) and the reference's answers ``restored`` (float N×3×S×S, 0…1).
+    """The golden crops and the reference's answers, in an npz file.
 
-    Of a recurrent engine also ``next_crops`` and ``next_restored``: the frames after those, with what it remembers.
-    `sha256` (hex) of the file, where it is given, is part of what a verdict is remembered by, as all of a recipe is.
+    Arrays: ``crops`` (uint8 N×S×S×3 RGB) and ``restored`` (float N×3×S×S, 0…1); for a recurrent engine also
+    ``next_crops`` and ``next_restored``, the frames after those, restored with its state. An optional `sha256` (hex) of
+    the file identifies a cached verdict, like the rest of the recipe.
     """
 
     file: str
@@ -167,8 +167,8 @@ class Golden:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """The published file that an engine was made of (``rtface engines add``): its name, size in bytes and SHA-256
-    (hex), and the address that it was fetched from, "" for a file of the user's own."""
+    """The published file that an engine was converted from (``rtface engines add``): name, size in bytes, SHA-256
+    (hex), and download URL, "" for the user's file."""
 
     file: str
     bytes: int

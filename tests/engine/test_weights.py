@@ -33,8 +33,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def fault(path: Path, *, anew: bool = False) -> str | None:
-    return weights_fault(path, len(DATA), SHA256, anew=anew)
+def fault(path: Path, *, reread: bool = False) -> str | None:
+    return weights_fault(path, len(DATA), SHA256, reread=reread)
 
 
 def flip(path: Path) -> None:
@@ -46,7 +46,7 @@ def flip(path: Path) -> None:
 
 def test_what_was_right_is_not_read_again(path: Path, reads: list[str]) -> None:
     assert [fault(path) for _ in range(3)] == [None] * 3 and len(reads) == 1
-    assert fault(path, anew=True) is None and len(reads) == 2
+    assert fault(path, reread=True) is None and len(reads) == 2
     assert weights_fault(path, len(DATA), "0" * 64) == CHANGED  # another recipe
 
 

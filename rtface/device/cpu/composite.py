@@ -1,8 +1,7 @@
-"""Adding corrections to native planes, sample by sample, and nothing anywhere else.
+"""Adds corrections to native planes and leaves all other samples unchanged.
 
-For every face and every component: the correction in the component's own code values is low-passed where the map
-shrinks it, warped to the plane, dithered, added in float, rounded once, and clipped to the wider of the legal range
-and the source sample.
+For each face and component, the correction is converted to code values, low-passed where the map shrinks it, warped to
+the plane, dithered, added in float, rounded once, and clipped to the wider of the legal range and the source sample.
 
 Dither. Before rounding, a sample at column x, row y of its plane (of its field's rows, for a field) gets
 
@@ -10,8 +9,8 @@ Dither. Before rounding, a sample at column x, row y of its plane (of its field'
     h = mix(mix(pts mod 2³²) + 8·p + component)                    ox = h & 255, oy = (h >> 8) & 255
 
 component is 0, 1, 2 for y, u, v and for r, g, b (0 for all three where they are gray); p is 0 for a whole frame, 1 +
-the field's parity for a field; mix is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so that a
-sample whose correction is 0 rounds to itself.
+the field's parity for a field; mix is MurmurHash3's 32-bit finaliser of its argument + 0x9E3779B9. |t| < 0.5, so a
+sample with a correction of 0 rounds to itself.
 """
 
 from __future__ import annotations
@@ -54,24 +53,24 @@ class Patch:
     matrix: Float
 
     def display_box(self) -> tuple[float, float, float, float]:
-        """The upright box around the patch in display space."""
+        """Returns the axis-aligned bounding box of the patch in display space."""
         h, w = self.support.shape
         x0, y0, x1, y1 = bounds(invert(self.matrix), (0.0, 0.0, w, h))
         return float(x0), float(y0), float(x1), float(y1)
 
 
 def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None:
-    """The part of a correction (h×w×3) under its mask (h×w), or None where it changes nothing.
+    """Cuts a correction (h×w×3) to its mask (h×w). Returns None if it changes nothing.
 
     Raises:
-        EngineError: the correction holds NaN or infinity.
+        EngineError: the correction contains NaN or infinity.
     """
-    none: Any = 0.0  # cv2 takes a scalar, its annotations do not say so
-    support: Any = cv2.compare(mask, none, cv2.CMP_GT)
+    zero: Any = 0.0  # cv2 accepts a scalar here, but its annotations do not
+    support: Any = cv2.compare(mask, zero, cv2.CMP_GT)
     x, y, w, h = cv2.boundingRect(support)
     if w == 0:
         return None
-    # One sample of zeros around it, so that interpolation fades to 0 where the mask does.
+    # A border of one zero sample lets interpolation fade to 0 where the mask does.
     x0, y0, x1, y1 = clip_box((x - 1, y - 1, x + w + 1, y + h + 1), mask.shape[1], mask.shape[0])
     part = correction[y0:y1, x0:x1]
     total = cv2.norm(part, cv2.NORM_L1)
@@ -83,10 +82,10 @@ def cut_patch(correction: Float32, mask: Float32, matrix: Float) -> Patch | None
 
 
 def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list[int]]:
-    """Numbers of patches, grouped by their `display_box` so that those in different groups lie apart."""
+    """Groups patch indices by `display_box`. Patches in different groups do not overlap."""
     groups: list[tuple[list[float], list[int]]] = []
     for n, (x0, y0, x1, y1) in enumerate(boxes):
-        box = [x0 - 8, y0 - 8, x1 + 8, y1 + 8]  # a subsampled sample reaches further than its own place
+        box = [x0 - 8, y0 - 8, x1 + 8, y1 + 8]  # a subsampled sample covers more than one pixel
         members = [n]
         apart: list[tuple[list[float], list[int]]] = []
         for other, others in groups:
@@ -100,7 +99,7 @@ def overlapping(boxes: Sequence[tuple[float, float, float, float]]) -> list[list
 
 
 def rows(form: Layout, color: Color) -> dict[Role, Float]:
-    """Per component the row of 3 that turns an RGB correction (1 = full scale) into its code values."""
+    """Returns each component's 3 weights, from RGB (1 = full scale) to codes."""
     full = full_range(form, color)
     luma = code_range(form.bits, full, chroma=False).scale
     if form.kind == "rgb":
@@ -114,15 +113,15 @@ def rows(form: Layout, color: Color) -> dict[Role, Float]:
 
 
 def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tuple[Float32, bool]:
-    """One component of a patch (float32 h×w) on the samples of `box` of its plane (`to_plane`: display → plane).
+    """Warps one component of a patch (float32 h×w) to its plane's `box`.
 
-    The flag says whether a filter may have carried the correction past the edge of its mask.
+    `to_plane` is display → plane. The flag is True if filtering may have spread the correction beyond its mask.
     """
     forward = compose(to_plane, invert(patch.matrix))
     shrink = footprint(invert(forward))
     cubic = min(shrink) < 1.0 / SMOOTH_FROM
     values, undo = lowpass(values, shrink, border=cv2.BORDER_CONSTANT)
-    if cubic:  # doubled by a separable cubic, then warped linearly: within 3 % of a cubic warp, in a third of its time
+    if cubic:  # doubling by a separable cubic before a linear warp: within 3 % of a cubic warp in a third of the time
         values = cv2.resize(values, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
         undo = compose(undo, scaling(0.5, 0.5))
     forward = compose(translation(-box[0], -box[1]), forward, undo)
@@ -138,7 +137,7 @@ def warp_patch(patch: Patch, values: Samples, to_plane: Float, box: Box) -> tupl
 
 
 def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples:
-    """The mask or its support at the very positions of the samples of `box`; no low-pass, so that it does not grow."""
+    """Resamples a mask (or its support) at the samples of `box`. Skips the low-pass, which would enlarge it."""
     forward = compose(translation(-box[0], -box[1]), to_plane, invert(patch.matrix))
     return cv2.warpAffine(
         mask,
@@ -151,14 +150,14 @@ def warp_mask(patch: Patch, mask: Samples, to_plane: Float, box: Box) -> Samples
 
 
 def patch_box(patch: Patch, to_plane: Float, shape: tuple[int, int]) -> Box | None:
-    """The samples of a plane (height, width) that a patch can reach, or None."""
+    """Returns the box of samples that a patch can change, or None."""
     h, w = patch.support.shape
     box = clip_box(bounds(compose(to_plane, invert(patch.matrix)), (0.0, 0.0, w, h), margin=1.0), shape[1], shape[0])
     return box if box[2] > box[0] and box[3] > box[1] else None
 
 
 class Placement:
-    """Where a group of patches meets one plane; shared by the components that lie on the same grid (u and v)."""
+    """Places a group of patches on one plane. Components on the same grid (u and v) share it."""
 
     def __init__(self, group: list[Patch], to_plane: Float, shape: tuple[int, int]) -> None:
         self._group, self._to_plane = group, to_plane
@@ -174,17 +173,17 @@ class Placement:
         return self.box[2] <= self.box[0]
 
     def gate(self) -> Bytes:
-        """Above 0 where a mask at the very position of a sample is above 0; uint8."""
+        """Returns uint8 h×w, above 0 where a mask exceeds 0."""
         if self._gate is None:
             gates = [warp_mask(p, p.support, self._to_plane, self.box) for p in self._group]
             self._gate = np.asarray(np.maximum.reduce(gates) if len(gates) > 1 else gates[0], np.uint8)
         return self._gate
 
     def place(self, row: Float) -> tuple[Float32, Bytes | None]:
-        """The correction of one component in code values, and where it may be written (None: wherever it is not 0).
+        """Returns one component's correction in code values, and its gate.
 
-        Where masks overlap their sum counts as 1 at most: d = Σ dᵢ / max(1, Σ mᵢ), so that two faces never correct a
-        sample twice.
+        A gate of None allows writes wherever the correction is not 0. The sum of overlapping masks is limited to 1:
+        d = Σ dᵢ / max(1, Σ mᵢ), so two faces never correct a sample twice.
         """
         kernel = row.astype(np.float32)[None]
         if len(self._group) == 1:
@@ -203,13 +202,13 @@ class Placement:
 
 
 def gray_rows(form: Layout, color: Color) -> dict[Role, Float]:
-    """`rows` of RGB without colour: each component gets the luma of a correction."""
+    """Returns `rows` for colourless RGB. Each component receives the luma of a correction."""
     luma = code_range(form.bits, full_range(form, color), chroma=False).scale * ycbcr_from_rgb("bt601")[0]
     return {"r": luma, "g": luma, "b": luma}
 
 
 def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
-    """True if all RGB in a box is gray, give or take one code of 8 bits."""
+    """Returns whether a box has only gray RGB within one 8-bit code."""
 
     def gray(step: int) -> bool:
         r, g, b = (
@@ -218,18 +217,18 @@ def neutral_rgb(views: Mapping[Role, Samples], box: Box, form: Layout) -> bool:
         )
         return r.size == 0 or int(max(np.abs(r - g).max(), np.abs(b - g).max())) <= 1 << (form.bits - 8)
 
-    return gray(8) and gray(1)  # most have colour, which a few samples show
+    return gray(8) and gray(1)  # a few samples suffice to reject most boxes
 
 
 def neutral(view: Samples, box: Box, form: Layout) -> bool:
-    """True if all chroma in a box is gray, give or take one code of 8 bits."""
+    """Returns whether a box has only gray chroma within one 8-bit code."""
     part = view[box[1] : box[3], box[0] : box[2]] >> form.shift
     unit = 1 << (form.bits - 8)
     return bool(part.size == 0 or (part.min() >= 127 * unit and part.max() <= 129 * unit))
 
 
 def _mix(value: _T) -> _T:
-    """An int, or an array of uint64."""
+    """Hashes an int or an array of uint64 (see the module's docstring)."""
     x: Any = value
     x = (x + 0x9E3779B9) & 0xFFFFFFFF
     x = ((x ^ (x >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
@@ -239,13 +238,13 @@ def _mix(value: _T) -> _T:
 
 @lru_cache(maxsize=8)
 def _dither_sheet(width: int) -> Float32:
-    """The 256×256 tile repeated to 512 rows and at least `width` columns; values (k + 0.5)/128 − 0.5."""
+    """Repeats the 256×256 tile to 512 rows and at least `width` columns. Values are (k + 0.5)/128 − 0.5."""
     tile = (_mix(np.arange(65536, dtype=np.uint64)) >> 25).astype(np.float32).reshape(256, 256)
     return np.tile((tile + 0.5) / 128.0 - 0.5, (2, width // 256)).astype(np.float32)
 
 
 class Dither:
-    """Rounding offsets of one component of one frame; see the module's text.
+    """Rounding offsets of one component of one frame (see the module's docstring).
 
     Attributes:
         offset: ox and oy.
@@ -256,13 +255,13 @@ class Dither:
         self.offset = h & 255, (h >> 8) & 255
 
     def of(self, x: int, y: int, width: int, height: int) -> Float32:
-        """float32 height × width, |t| < 0.5, for the samples from column x and row y on; at most 256 rows."""
+        """Returns the offsets from column x and row y: float32 height × width, |t| < 0.5. At most 256 rows."""
         x, y = (x + self.offset[0]) & 255, (y + self.offset[1]) & 255
-        sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # few widths, so that few sheets are ever made
+        sheet = _dither_sheet(((x + width) // 512 + 1) * 512)  # multiples of 512 keep the number of sheets small
         return sheet[y : y + height, x : x + width]
 
 
-_STRIP = 65536  # samples at a time: source, sum and result then stay in the core's own cache
+_STRIP_SAMPLES = 65536  # source, sum and result of one strip fit into a core's cache
 
 
 def write(
@@ -274,10 +273,10 @@ def write(
     form: Layout,
     legal: tuple[int, int],
 ) -> None:
-    """Adds `values` (code values, overwritten) to the samples of `box`, where `gate` is above 0 if given, in place."""
+    """Adds `values` to the samples of `box` in place. Overwrites `values`; where `gate` is 0, samples stay."""
     depth = cv2.CV_8U if form.dtype.itemsize == 1 else cv2.CV_16U
     x0, y0, x1, y1 = box
-    strip = min(max(_STRIP // (x1 - x0), 1), 256)
+    strip = min(max(_STRIP_SAMPLES // (x1 - x0), 1), 256)
     direct = not form.shift and view.strides[1] == view.itemsize and form.dtype.isnative
     for top in range(y0, y1, strip):
         bottom = min(top + strip, y1)
@@ -291,10 +290,10 @@ def write(
         if gate is not None:
             new = cv2.copyTo(new, gate[top - y0 : bottom - y0], old.copy())
         if new.min() < legal[0] or new.max() > legal[1]:
-            # cv2 takes a scalar beside an array, its annotations do not say so
+            # cv2 accepts an array with a scalar, but its annotations do not
             low, high = np.array(legal, np.float64)
             cv2.min(new, cv2.max(old, high), dst=new)
             cv2.max(new, cv2.min(old, low), dst=new)
         if form.shift:
-            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; keeps whatever the low bits held
+            new = source + ((new - old) << form.shift)  # modulo 2¹⁶; preserves the low bits
         target[...] = new

@@ -1,4 +1,4 @@
-"""From native planes to RGB at crop resolution: low-pass, warp, convert."""
+"""Converts native planes to RGB at crop resolution: low-pass, warp, convert."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ BLUR_FROM = 1.08  # residual shrink below which bilinear sampling alone is clean
 
 
 def smoothing(shrink: tuple[float, float]) -> tuple[tuple[int, int], tuple[int, int], tuple[float, float]]:
-    """What `lowpass` does for a shrink in x and y: whole factors, then a Gaussian's size (1, 1: none) and sigmas."""
+    """Returns the filters for a shrink in x and y: area factors, Gaussian size (1, 1: none) and sigmas."""
     nx, ny = max(1, int(shrink[0] + 0.05)), max(1, int(shrink[1] + 0.05))
     rest = (shrink[0] / nx, shrink[1] / ny)
     if max(rest) <= BLUR_FROM:
         return (nx, ny), (1, 1), (0.0, 0.0)
-    # The variance that a box of `rest` samples has beyond a box of one.
+    # The variance of a box of `rest` samples minus that of a box of one.
     sx, sy = (float(np.sqrt(max(r * r - 1.0, 0.0) / 4.0)) for r in rest)
     size = [1 if s < 0.2 else 3 if s < 0.6 else 5 for s in (sx, sy)]
     return (nx, ny), (size[0], size[1]), (max(sx, 0.01), max(sy, 0.01))
 
 
 def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tuple[Samples, Float]:
-    """Filters an image that is about to be shrunk by `shrink` (source samples per target sample in x and y).
+    """Filters an image before it shrinks by `shrink`.
 
-    Whole factors by area averaging, the remainder (below 2) by a Gaussian; `warpAffine` itself has no area filter.
+    Whole factors of `shrink` (source samples per target sample) are area-averaged, and the remainder (below 2) is
+    blurred: `warpAffine` has no area filter.
 
     Returns:
-        The filtered image, smaller where whole factors were taken, and the matrix from its coordinates to those of the
-        image given (corner convention).
+        The filtered image, reduced by the whole factors, and the matrix from its coordinates to those of the input
+        (corner convention).
     """
     (nx, ny), size, sigma = smoothing(shrink)
     if nx > 1 or ny > 1:
@@ -62,28 +63,28 @@ def lowpass(image: Samples, shrink: tuple[float, float], *, border: int) -> tupl
 
 
 def halved(shrink: tuple[float, float], size: tuple[int, int]) -> bool:
-    """True if chroma is sampled at half the target's size first: magnified, it holds nothing finer."""
+    """Returns True if chroma is first sampled at half size. Magnified chroma has no finer detail."""
     return max(shrink) < HALF_BELOW and size[0] % 2 == 0 and size[1] % 2 == 0
 
 
 @lru_cache(maxsize=16)
 def _reach(matrix: bytes, shape: tuple[int, ...], size: tuple[int, int]) -> tuple[Box, tuple[float, float]]:
-    """The samples of a plane of this shape that `sample` reads, and its footprint; u's are those of v."""
+    """Returns the box of a plane that `sample` reads, and the footprint. Cached, because u and v share it."""
     back = invert(np.frombuffer(matrix).reshape(2, 3))
     shrink = footprint(back)
     height, width = shape
     box = bounds(back, (0, 0, size[0], size[1]), margin=2.0 * max(1.0, *shrink) + 1.0)
     x0, y0, x1, y1 = clip_box(box, width, height)
-    # A region wholly outside still shows the nearest edge.
+    # A region entirely outside the plane shows the nearest edge.
     x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
     return (x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)), shrink
 
 
 def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0, *, chroma: bool = False) -> Samples:
-    """One component resampled through `matrix` (plane → target, corner convention) to size (w, h); edges replicate.
+    """Resamples one component through `matrix` to size (w, h). Edges replicate.
 
-    Returns:
-        h×w code values, uint8 or (for more than 8 bits) float32, shifted down to their value.
+    `matrix` is plane → target (corner convention). Returns h×w code values, shifted down: uint8, or float32 above 8
+    bits.
     """
     (x0, y0, x1, y1), shrink = _reach(matrix.tobytes(), plane.shape, size)
     image = plane[y0:y1, x0:x1]
@@ -92,7 +93,7 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
     if shift:
         image = image >> shift
     if image.dtype != np.uint8:
-        image = image.astype(np.float32)  # exact, and OpenCV filters it three times as fast as 16 bits
+        image = image.astype(np.float32)  # exact, and OpenCV filters float three times as fast as 16 bits
     image, unshrink = lowpass(image, shrink, border=cv2.BORDER_REPLICATE)
     forward = compose(matrix, translation(x0, y0), unshrink)
     half = chroma and halved(shrink, size)
@@ -109,14 +110,14 @@ def sample(plane: Samples, matrix: Float, size: tuple[int, int], shift: int = 0,
 
 
 def full_range(form: Layout, color: Color) -> bool:
-    """True if black is code 0: what the format itself says first, then the stream."""
+    """Returns True if black is code 0. The format takes precedence over the stream."""
     return form.full_range or color.full_range
 
 
 def from_planes(
     form: Layout, color: Color, size: tuple[int, int], display: Display, field: Field | None
 ) -> dict[Role, Float]:
-    """Per component the matrix from its samples to display space."""
+    """Returns for each component the matrix from its samples to display space."""
     return {
         role: invert(
             plane_matrix(size, display, subsampling=form.role_subsampling(role), siting=color.siting, field=field)
@@ -129,7 +130,7 @@ def from_planes(
 def rgb_rows(
     kind: str, bits: int, full: bool, matrix: str, white: float
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """For R, G and B: the factors of y, u, v code values and a constant, so that white becomes `white`."""
+    """Returns the matrix from y, u, v codes to RGB, by rows. Its last column is added; white maps to `white`."""
     luma = code_range(bits, full, chroma=False)
     if kind != "yuv":
         return ((white / luma.scale, 0.0, 0.0, -white * luma.offset / luma.scale),) * 3
@@ -151,7 +152,7 @@ def sample_planes(
     white: float = 1.0,
     depth: int = cv2.CV_32F,
 ) -> Samples:
-    """A region as R'G'B' planes, HDR values as they are coded.
+    """Resamples a region to R'G'B' planes. HDR values stay as coded.
 
     Args:
         views: `planes()` of the frame or field.
@@ -166,21 +167,21 @@ def sample_planes(
         3×h×w float32 or uint8; float values are not clipped.
     """
     out = np.empty((3, size[1], size[0]), np.uint8 if depth == cv2.CV_8U else np.float32)
-    got = {
+    samples = {
         role: sample(view, compose(matrix, places[role]), size, form.shift, chroma=role in ("u", "v"))
         for role, view in views.items()
     }
     rows = rgb_rows(form.kind, form.bits, full_range(form, color), color.matrix, white)
     for k, (ky, ku, kv, zero) in enumerate(rows):
         if form.kind != "yuv":
-            plane = got["y"] if form.kind == "gray" else got["rgb"[k]]  # pyright: ignore[reportArgumentType]
+            plane = samples["y"] if form.kind == "gray" else samples["rgb"[k]]  # pyright: ignore[reportArgumentType]
             cv2.addWeighted(plane, ky, plane, 0.0, zero, dst=out[k], dtype=depth)
         elif abs(ku) < 1e-9 or abs(kv) < 1e-9:
             other, factor = ("v", kv) if abs(ku) < 1e-9 else ("u", ku)
-            cv2.addWeighted(got["y"], ky, got[other], factor, zero, dst=out[k], dtype=depth)
+            cv2.addWeighted(samples["y"], ky, samples[other], factor, zero, dst=out[k], dtype=depth)
         else:
-            part = cv2.addWeighted(got["y"], ky, got["u"], ku, zero, dtype=cv2.CV_32F)
-            cv2.addWeighted(part, 1.0, got["v"], kv, 0.0, dst=out[k], dtype=depth)
+            part = cv2.addWeighted(samples["y"], ky, samples["u"], ku, zero, dtype=cv2.CV_32F)
+            cv2.addWeighted(part, 1.0, samples["v"], kv, 0.0, dst=out[k], dtype=depth)
     return out
 
 
@@ -194,7 +195,7 @@ def sample_rgb(
     *,
     native: bool = False,
 ) -> Float32:
-    """A region as an engine knows it, float32 3×h×w, 0…1; with `native`, HDR values as they are coded."""
+    """Resamples a region to an engine's RGB (float32 3×h×w, 0…1). With `native`, HDR values stay as coded."""
     out = sample_planes(views, form, color, places, matrix, size)
     curve = None if native else curve_of(color)
     if curve is not None:
@@ -210,7 +211,7 @@ def sample_bytes(
     matrix: Float,
     size: tuple[int, int],
 ) -> Bytes:
-    """A region as an engine knows it, uint8 h×w×3."""
+    """Resamples a region to an engine's RGB (uint8 h×w×3)."""
     if curve_of(color) is not None:
         rgb = sample_rgb(views, form, color, places, matrix, size) * np.float32(255.0) + np.float32(0.5)
         return np.ascontiguousarray(rgb.transpose(1, 2, 0).astype(np.uint8))

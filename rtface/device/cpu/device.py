@@ -1,4 +1,4 @@
-"""The frame path on the CPU: crops out of native planes, corrections into them (numpy and OpenCV)."""
+"""The frame path on the CPU: cuts crops and adds corrections (numpy and OpenCV)."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def _log_warning(key: str, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HostCorrection:
-    """What is to be added to a frame for one face (`protocols.Correction`), in the host's memory.
+    """One face's correction in host memory (`protocols.Correction`).
 
     Attributes:
         pixels: float32 h×w×3, RGB, −1…1 (1 = white), masked: the crop, or the part of it that is not 0.
         mask: float32 h×w, 0…1.
         matrix: float64 2×3, display → pixels of that part.
-        dithered: whether sums are dithered before they are rounded; without, equal frames stay equal.
+        dithered: whether sums are dithered before rounding; without dither, equal frames stay equal.
     """
 
     pixels: Float32
@@ -58,7 +58,7 @@ class HostCorrection:
 
 
 def host_array(pixels: Pixels) -> Float32:
-    """Pixels in the host's memory as an array."""
+    """Casts pixels in host memory to an array."""
     assert isinstance(pixels, np.ndarray)
     return cast(Float32, pixels)
 
@@ -67,9 +67,9 @@ class CpuDevice:
     """Crops and composites on the CPU (`protocols.Device`).
 
     Args:
-        threads: what OpenCV may use in this process; None leaves it as it is (the pipeline's thread budget decides).
-        warn: called with a key and a message when something is done that the user should know, once per frame; the
-            default logs.
+        threads: limit of OpenCV's threads in this process; None leaves it to the pipeline's thread budget.
+        warn: called with a key and a message, once per frame, when the user should know about something; logs by
+            default.
     """
 
     name = "cpu"
@@ -82,23 +82,22 @@ class CpuDevice:
         self._swscale = Swscale()
 
     def view(self, frame: Frame) -> CpuView:
-        """The frame (or field) for tracker, analysis and crops; one view, until `Frame.make_writable`."""
+        """Returns the view of a frame (or field), cached until `Frame.make_writable`."""
         key = frame.field, frame.color, frame.display
         view: CpuView | None = frame.views.made.get(key)
         if view is None:
             view = CpuView(frame, self._swscale)
-            # A converted image is not kept: frames that wait would take twice the memory or more.
+            # A converted image is not cached: it would at least double the memory of queued frames.
             if view.image is frame.image:
                 frame.views.made[key] = view
         return view
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[Crops[Float32]]:
-        """One crop of a frame or field for each place: float32 1×3×S×S, RGB 0…1.
+        """Cuts one crop per place: float32 1×3×S×S, RGB 0…1.
 
         Args:
-            frame: SDR, PQ or HLG; HDR values are mapped by `color_curves.engine_curve`. Its edge is
-                replicated outside it.
-            places: `matrix`, 2×3, display → crop pixels, and S.
+            frame: SDR, PQ or HLG; HDR values are mapped by `color_curves.engine_curve`. Its edges replicate.
+            places: `matrix` (2×3, display → crop pixels) and S.
         """
         view = self.view(frame) if places else None
         return (
@@ -114,23 +113,23 @@ class CpuDevice:
         )
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[HostCorrection]:
-        """`rtface.correct.shape_part` of each face."""
+        """Applies `rtface.correct.shape_part` to each face."""
         return [_shaped(face) for face in faces]
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
-        """The correction's own array."""
+        """Returns the correction's array and matrix."""
         assert isinstance(correction, HostCorrection)
         return correction.pixels, correction.matrix
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
-        """The same crops: they are in the host's memory."""
+        """Returns the same crops, which are in host memory."""
         return [Crops(host_array(c.pixels), c.matrices) for c in crops]
 
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
-        """Nothing: crops hold no memory of the device."""
+        """Does nothing: crops use no device memory."""
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> Sequence[Crops[Pixels]]:
-        """The same crops: `drop` left them."""
+        """Returns the same crops, which `drop` did not release."""
         return crops
 
     def warn_converted(self, frame: Frame) -> None:
@@ -142,26 +141,26 @@ class CpuDevice:
         )
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
-        """Adds corrections to the frame's own planes; samples where every mask is 0 stay bit for bit.
+        """Adds corrections to the frame's planes. Samples under no mask stay bit-identical.
 
         Args:
-            frame: its image is written to after `make_writable()`, and only where there is something to write.
+            frame: its image is written to after `make_writable()`, only where there is something to write.
             corrections: `HostCorrection` objects, which may differ in size.
 
         Returns:
-            The frame itself where nothing changes, else the frame marked `touched`. A frame whose pixel format has to
-            be converted first comes back with another image, and a warning is counted.
+            The same frame if nothing changes, else the frame marked `touched`. If the pixel format has to be converted
+            first, the returned frame has another image, and a warning is counted.
 
         Raises:
-            EngineError: a correction holds NaN or infinity; nothing was written then.
+            EngineError: a correction contains NaN or infinity; nothing was written then.
         """
-        found: list[Patch | None] = []
+        cuts: list[Patch | None] = []
         dithered = False
         for c in corrections:
             assert isinstance(c, HostCorrection)
-            found.append(cut_patch(c.pixels, c.mask, c.matrix))
+            cuts.append(cut_patch(c.pixels, c.mask, c.matrix))
             dithered |= c.dithered
-        patches = [patch for patch in found if patch is not None]
+        patches = [patch for patch in cuts if patch is not None]
         if not patches:
             return frame
         image = software(frame.image)
@@ -178,14 +177,14 @@ class CpuDevice:
             view = self.view(frame)
             for patch in patches:
                 h, w = patch.support.shape
-                seen = view.rgb(patch.matrix, (w, h), native=True)
-                native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), seen)
+                source = view.rgb(patch.matrix, (w, h), native=True)
+                native = curve.backward(np.ascontiguousarray(patch.correction.transpose(2, 0, 1)), source)
                 patch.correction = np.ascontiguousarray(native.transpose(1, 2, 0))
         frame.make_writable()
         parity = field_parity(frame.display, frame.field)
         views = planes(image, form, parity)
         full = full_range(form, frame.color)
-        wanted = rows(form, frame.color)
+        weights = rows(form, frame.color)
         groups = [[patches[n] for n in numbers] for numbers in overlapping([patch.display_box() for patch in patches])]
         colourless = False
         if form.kind == "rgb":
@@ -193,10 +192,10 @@ class CpuDevice:
             colourless = all(
                 neutral_rgb(views, Placement(group, to_plane, views["r"].shape).box, form) for group in groups
             )
-            wanted = gray_rows(form, frame.color) if colourless else wanted
+            weights = gray_rows(form, frame.color) if colourless else weights
         for group in groups:
             placements: dict[tuple[int, int], Placement] = {}
-            for role in wanted:
+            for role in weights:
                 sub = form.role_subsampling(role)
                 if sub not in placements:
                     to_plane = plane_matrix(
@@ -209,7 +208,7 @@ class CpuDevice:
                     placements[sub] = Placement(group, to_plane, views[role].shape)
             chroma_box = placements[form.subsampling].box
             gray = form.kind == "yuv" and all(neutral(views[role], chroma_box, form) for role in ("u", "v"))
-            for role, row in wanted.items():
+            for role, row in weights.items():
                 placement = placements[form.role_subsampling(role)]
                 if placement.empty or (gray and role != "y"):
                     continue

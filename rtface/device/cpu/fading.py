@@ -1,6 +1,6 @@
-"""Takes the fading out of frames: one smooth, rising curve for each of R, G and B, the same on every sample of a film.
+"""Removes fading from frames: one smooth, rising curve each for R, G and B of a whole film.
 
-Computed in steps that give the same bits on every machine, so that `rtface verify` can do the same to the input.
+Each step gives the same bits on every machine, so that `rtface verify` can repeat it on the input.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from rtface.geometry.planes import Layout, Role, Samples, layout, planes
 from rtface.protocols import Item
 
 _CHROMA: tuple[Role, ...] = ("u", "v")
-_STEPS, _ROWS = (1 << 16) - 1, 64  # of a curve's table; luma rows that are worked on together
+_STEPS, _ROWS = (1 << 16) - 1, 64  # intervals of a curve's table; luma rows processed together
 
 
 def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
-    """A frame without its fading, in its own format; its samples are written to, as it has no other owner. One that is
-    gray shows no dyes, and stays as it is.
+    """Removes the fading from a frame in place, in its own format. The frame must have no other owner.
+
+    Returns gray frames unchanged: they have no dyes.
 
     Raises:
         InputError: a pixel format that cannot be converted.
@@ -48,20 +49,20 @@ def unfaded(frame: Frame, curve: FadingCurve) -> Frame:
 
 
 def all_unfaded(items: Iterable[Item], curve: FadingCurve | None) -> Iterator[Item]:
-    """The items of a film, its frames without their fading; raises as `unfaded`."""
+    """Yields a film's items, with the fading of frames removed. Raises like `unfaded`."""
     for item in items:
         yield unfaded(item, curve) if curve is not None and isinstance(item, Frame) else item
 
 
 @lru_cache(maxsize=16)
 def _table(power: float, gain: float) -> Float32:
-    """A curve at `_STEPS` + 1 values."""
-    made = without_fading(np.linspace(0.0, 1.0, _STEPS + 1), power, gain)
-    return (np.rint(made * (1 << 22)) / (1 << 22)).astype(np.float32)
+    """Tabulates a curve at `_STEPS` + 1 values."""
+    curve = without_fading(np.linspace(0.0, 1.0, _STEPS + 1), power, gain)
+    return (np.rint(curve * (1 << 22)) / (1 << 22)).astype(np.float32)
 
 
 def _through(table: Float32, values: Float32) -> Float32:
-    """Values through a curve; what lies outside 0…1 stays as far outside."""
+    """Maps values through a curve. Values outside 0…1 keep their distance from the range."""
     inside: Float32 = np.clip(values, 0, 1, dtype=np.float32)
     return np.asarray(table[np.rint(inside * np.float32(_STEPS)).astype(np.int32)] + (values - inside), np.float32)
 
@@ -106,7 +107,7 @@ def _sum(weights: Any, parts: Any) -> Float32:
 
 
 def _mean(values: Float32, down: int, across: int) -> Float32:
-    """The means of the samples that share a sample of chroma."""
+    """Averages the samples that share one chroma sample."""
     height, width = values.shape
     values = np.pad(values, ((0, -height % down), (0, -width % across)), mode="edge")
     parts = [values[y::down, x::across] for y in range(down) for x in range(across)]

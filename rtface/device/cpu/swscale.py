@@ -1,4 +1,4 @@
-"""Whole frames in RGB, at another size, by FFmpeg's swscale."""
+"""Scales whole frames to RGB with FFmpeg's swscale."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _MATRIX = {"bt601": "ITU601", "bt709": "ITU709", "bt2020": "BT2020", "smpte240m"
 
 
 class Swscale:
-    """One scaling context, kept from frame to frame. PyAV is imported when it is first wanted: the rest of the frame
-    path does without."""
+    """A scaling context that is reused for each frame. PyAV is imported on first use: the rest of the frame path does
+    not need it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._context: VideoReformatter | None = None
 
     def rgb(self, image: av.VideoFrame, size: tuple[int, int], matrix: str, *, full: bool, area: bool) -> av.VideoFrame:
-        """The frame in rgb24.
+        """Converts the frame to rgb24.
 
         Args:
             image: any format that swscale reads.
             size: w, h.
             matrix: as `Color.matrix`.
-            full: whether its samples are of full range.
-            area: filter by area (it shrinks) instead of bilinearly.
+            full: whether its samples have full range.
+            area: filter by area (for shrinking) instead of bilinearly.
         """
         from av.video.reformatter import Colorspace, VideoReformatter
 

@@ -1,4 +1,4 @@
-"""A frame whose samples are in the host's memory, as tracker, analysis and crops see it."""
+"""Views of frames in host memory, for tracker, analysis and crops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _EDGE = 1e-6  # display pixels that rounding may move a corner by
 
 
 def native_image(image: av.VideoFrame) -> av.VideoFrame:
-    """The image itself where the frame path works in its format, else converted to `planes.fallback` of it.
+    """Converts an image to `planes.fallback` if the frame path lacks its format.
 
     Raises:
         InputError: swscale cannot read the format (raw Bayer).
@@ -45,7 +45,7 @@ def native_image(image: av.VideoFrame) -> av.VideoFrame:
 
 
 class CpuView(FrameView):
-    """A frame whose samples are in the host's memory, or are brought there."""
+    """A view of a frame in host memory. Frames in GPU memory are copied to the host."""
 
     def __init__(self, frame: Frame, swscale: Swscale) -> None:
         super().__init__(frame)
@@ -53,7 +53,7 @@ class CpuView(FrameView):
         form = layout(self.image.format.name)
         assert form is not None
         self._form: Layout = form
-        # Not the frame itself: it holds this view, and a cycle would free its memory late.
+        # No reference to the frame, which holds this view: a cycle would free its memory late.
         self._color, self._display = frame.color, frame.display
         self._field: Field | None = frame.field
         self._parity = field_parity(frame.display, frame.field)
@@ -61,7 +61,7 @@ class CpuView(FrameView):
         self._swscale = swscale
 
     def _whole(self, width: int, height: int) -> Bytes:
-        """By FFmpeg's scaler, which is faster, but knows neither fields nor HDR curves."""
+        """Scales with swscale, which is faster, except for fields and HDR curves."""
         if self._parity is not None or curve_of(self._color) is not None:
             return super()._whole(width, height)
         display, color = self._display, self._color
@@ -82,9 +82,9 @@ class CpuView(FrameView):
         return self._samples
 
     def rgb(self, matrix: Float, size: tuple[int, int], *, native: bool = False) -> Float32:
-        """float32 3×h×w RGB 0…1 of the region that `matrix` (display → region) maps to `size` (w, h); edges replicate.
+        """Returns the region that `matrix` (display → region) maps to `size` (w, h).
 
-        `native` leaves HDR values as they are coded.
+        RGB float32 3×h×w, 0…1; edges replicate. `native` leaves HDR values as coded.
         """
         return sample_rgb(*self._read(), matrix, size, native=native)
 
@@ -99,7 +99,7 @@ class CpuView(FrameView):
         return out
 
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """Without the work of colour: YUV and gray keep the codes they are stored in (upper 8 bits)."""
+        """Returns the luma without colour conversion. YUV and gray keep the upper 8 bits of their codes."""
         if self._form.kind == "rgb":
             return super().luma(matrix, size)
         views, form, _, places = self._read()
@@ -108,8 +108,7 @@ class CpuView(FrameView):
 
 
 def _within(matrix: Float, size: tuple[int, int], width: float, height: float) -> bool:
-    """True if the region that `matrix` (display → region) maps to `size` lies inside a frame of that width and
-    height."""
+    """Returns whether a region lies inside the frame. `matrix` (display → region) maps it to `size`."""
     (a, b, tx), (c, d, ty) = invert(matrix).tolist()
     corners = [(a * x + b * y + tx, c * x + d * y + ty) for x in (0, size[0]) for y in (0, size[1])]
     return all(-_EDGE <= x <= width + _EDGE and -_EDGE <= y <= height + _EDGE for x, y in corners)

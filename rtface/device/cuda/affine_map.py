@@ -1,4 +1,4 @@
-"""Maps between samples as the kernels want them."""
+"""Affine maps between samples, in the kernels' format."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Map = tuple[float, float, float, float, float, float]
 
 
 def between_centres(back: Float, source: Sequence[float], target: Sequence[float], scale: Sequence[float]) -> Map:
-    """The map from target samples to source samples, both counted from sample centres, as the kernels want it.
+    """Returns the map from target to source samples, relative to sample centres.
 
     Args:
         back: target → source, 2×3, corner convention.
         source, target: x and y of the first sample of each.
-        scale: in x and y, samples held for each of `back`'s source samples (below 1 where the source was shrunk).
+        scale: in x and y, stored samples per source sample of `back` (below 1 if the source was shrunk).
     """
     (a, b, x), (c, d, y) = back.tolist()
     (u, v), (p, q) = target, scale
@@ -31,6 +31,6 @@ def between_centres(back: Float, source: Sequence[float], target: Sequence[float
 
 
 def union(boxes: Iterable[Box]) -> Box:
-    """The bounding box x0, y0, x1, y1 of one box or more."""
+    """Returns the bounding box of boxes: x0, y0, x1, y1. At least one."""
     x0, y0, x1, y1 = zip(*boxes, strict=True)
     return min(x0), min(y0), max(x1), max(y1)

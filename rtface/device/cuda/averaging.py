@@ -1,9 +1,9 @@
-"""The average over time of faces on a GPU, for engines without memory (`rtface.correct.temporal`).
+"""Averages faces over time on a GPU, for non-recurrent engines (`rtface.correct.temporal`).
 
-A reduced copy of each crop is made when it is cut (`Submission.put_crops`) and downloaded on the `urgent` stream while
-the network works on the crop. From it the host finds motion and gate, at a quarter of the side: only this is waited
-for. They are uploaded; then the average, which stays on the GPU, is followed, mixed with the answer and kept, on the
-`finish` stream after the network. Memory is reserved only for new faces.
+Each crop gets a reduced copy when it is cut (`Submission.put_crops`), which is downloaded on the `urgent` stream while
+the network processes the crop. From it the host computes motion and gate at a quarter of the side: the only wait. Both
+are uploaded; then the average, which stays on the GPU, is warped, mixed with the answer and stored, on the `finish`
+stream after the network. Memory is allocated only for new faces.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rtface.frame import Box, Bytes, Float32
 from rtface.protocols import ShapeTask
 
 Averaged = tuple[ShapeTask, FaceSlot, Box]
-"""A face, its slot, and the part of its crop that counts."""
+"""A face, its slot, and the relevant part of its crop."""
 
 
 class GpuAverager:
@@ -37,7 +37,7 @@ class GpuAverager:
 
     def __init__(self, steps: Submission) -> None:
         self._streams, self._steps = steps.streams, steps
-        self._places: dict[int, StatePool] = {}
+        self._state_pools: dict[int, StatePool] = {}
 
     def average(self, slots: FrameSlots, faces: Sequence[Averaged]) -> None:
         """Enqueues the averaging of one frame's answers, in place."""
@@ -51,13 +51,13 @@ class GpuAverager:
         self._mix(slots, faces, kept, blends)
 
     def _reduced(self, slots: FrameSlots, faces: Sequence[Averaged]) -> tuple[dict[int, Float32], list[FaceState]]:
-        """The reduced crops by the id of their faces' slots, waited for; and the states of the faces' averages."""
+        """Downloads reduced crops, by the id of their slots. Also returns the states of the faces' averages."""
         streams, slot = self._streams, slots.frame
         sizes = [shaping.small_floats(place.size) for place in slots.faces]
         nbytes = 4 * sum(sizes)
 
         def down() -> list[FaceState]:
-            kept = [self._place(face, place) for face, place, _ in faces]
+            kept = [self._state(face, place) for face, place, _ in faces]
             streams.urgent.wait(slot.cropped)
             streams.urgent.copy(slot.small.on_host(), slot.small.on_gpu(), nbytes)
             streams.urgent.record(slot.fetched)
@@ -68,27 +68,27 @@ class GpuAverager:
         parts = np.split(slot.small.on_host().bytes()[:nbytes].view(np.float32), np.cumsum(sizes)[:-1])
         return {id(place): part for place, part in zip(slots.faces, parts, strict=True)}, kept
 
-    def _place(self, face: ShapeTask, place: FaceSlot) -> FaceState:
-        """Where the average of a face is kept, or will be."""
+    def _state(self, face: ShapeTask, place: FaceSlot) -> FaceState:
+        """Returns the state for a face's average, a new one if necessary."""
         size = place.size
-        if size not in self._places:
-            self._places[size] = StatePool(self._streams.gpu, 12 * size * size)
+        if size not in self._state_pools:
+            self._state_pools[size] = StatePool(self._streams.gpu, 12 * size * size)
         kept = state_of(face).average.kept
-        if isinstance(kept, FaceState) and kept.home is self._places[size]:
+        if isinstance(kept, FaceState) and kept.home is self._state_pools[size]:
             return kept
-        return self._places[size].take()
+        return self._state_pools[size].take()
 
     def _mix(
         self, slots: FrameSlots, faces: Sequence[Averaged], kept: Sequence[FaceState], blends: Sequence[Blend | None]
     ) -> None:
-        """Uploads and runs the blends; then keeps the averages."""
+        """Uploads and runs the blends, then stores the averages."""
         slot, finish = slots.frame, self._streams.finish
         stage, parts = slot.steps["average"], list[Bytes]()
         rows = np.zeros(sum(map(bool, blends)), AVERAGE)
         self._steps.pools.grow(stage, rows.nbytes + sum(blend.nbytes for blend in blends if blend) + 1)
         base = at = stage.on_gpu().address
         at += rows.nbytes
-        mixed = [(*seen, blend, keep) for seen, blend, keep in zip(faces, blends, kept, strict=True) if blend]
+        mixed = [(*face, blend, keep) for face, blend, keep in zip(faces, blends, kept, strict=True) if blend]
         for row, (face, place, box, blend, keep) in zip(rows, mixed, strict=True):
             x0, y0, x1, y1 = low_box(box)
             row["r"], row["mean"], row["size"] = place.restored, keep.at[0], place.size
@@ -101,7 +101,7 @@ class GpuAverager:
                     parts.append(np.ascontiguousarray(part, np.float32).reshape(-1).view(np.uint8))
                     at += len(parts[-1])
 
-        def keep_all() -> None:
+        def store_averages() -> None:
             for (_, place, _), keep in zip(faces, kept, strict=True):
                 finish.copy(
                     keep.memory, place.memory, 12 * place.size**2, source_at=place.restored - place.memory.address
@@ -114,20 +114,20 @@ class GpuAverager:
             shaping.average_launches(rows, base) if mixed else [],
             reads=[keep.memory for keep in kept],
             writes=[place.memory for _, place, _ in faces],
-            after=keep_all,
+            after=store_averages,
             waits=slots.inferred,
         )
         done.add_done_callback(lambda done: _forget(faces) if done.exception() is not None else None)
 
     def close(self) -> None:
         """Frees all; the GPU must be idle. The stream thread only."""
-        for places in self._places.values():
-            places.close()
-        self._places.clear()
+        for pool in self._state_pools.values():
+            pool.close()
+        self._state_pools.clear()
 
 
 def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
-    """A reduced crop, 3×n×n, and the rows, as they were downloaded; copies."""
+    """Copies a reduced crop (3×n×n) and its rows from downloaded values."""
     cells = size // SHRINK
     return (
         values[: 3 * cells * cells].reshape(3, cells, cells).copy(),
@@ -136,6 +136,6 @@ def small_of(values: Float32, size: int) -> tuple[Float32, Float32]:
 
 
 def _forget(faces: Sequence[Averaged]) -> None:
-    """Nothing was kept of these."""
+    """Resets the averages of faces after a failure."""
     for face, *_ in faces:
         state_of(face).average.reset()

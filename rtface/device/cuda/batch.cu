@@ -1,34 +1,34 @@
-// Crops and what is remembered of their faces into a network's batch, and its answers out of it. One thread a value,
-// x over the values of a row, z over the rows; no thread needs another, so the tests run the same text on the host.
+// Gathers crops and their faces' states into a network's batch, and scatters its answers. One thread per value, x over
+// the values of a row, z over the rows; threads are independent, so the tests run this file on the host.
 
 typedef unsigned long long Address;
 
-// One crop of a batch; addresses on the GPU, 0 where there is nothing. Without a crop the row is empty: the network works
-// on what is left there, and its answer is not used.
+// One crop of a batch; addresses on the GPU, 0 if absent. A row without a crop is empty: the network processes old
+// values there, and its answer is ignored.
 struct Row {
   Address crop;        // 3*S*S, 0..1
   Address restored;    // 3*S*S, written
-  Address kept;        // what is remembered of the frame before: 3*(h/k)*(w/k) ...
-  Address state;       // ... and the network's own state
+  Address kept;        // answer for the previous frame: 3*(h/k)*(w/k)
+  Address state;       // the network's internal state
   Address kept_next;   // the same after this frame, written
   Address state_next;
   Address occlusion;   // a head's map, written
   Address log_scale;
 };
 
-// What is fixed for an engine.
+// The constants of an engine.
 struct Network {
-  int size, x, y, w, h;  // S, and the region that the network is given
-  int shrink;            // k: how much smaller its memory is
-  int state;             // values of the network's own state
+  int size, x, y, w, h;  // S, and the network's input region
+  int shrink;            // k: factor by which its memory is smaller
+  int state;             // values of the network's internal state
   int map;               // values of a head's map
-  int residual;          // whether the answer is to be added to the crop
-  int remembers;         // whether there is a memory at all
+  int residual;          // whether to add the answer to the crop
+  int remembers;         // whether the engine is recurrent
   float low, high;       // value range of the input ...
   float out_low, out_high;
 };
 
-// Clips, and lets what is not a number through: it is looked for later, and must not turn into black.
+// Clips, but passes NaN through: a later check reports it, and it must not become black.
 static __device__ float clip(float v) { return v < 0.0f ? 0.0f : v > 1.0f ? 1.0f : v; }
 
 extern "C" __global__ void gather(const Row* rows, const Network* network, float* crop, float* past, float* known,

@@ -1,6 +1,6 @@
 """Reusable GPU buffers: one for each frame and each face in progress.
 
-Nothing is reserved once a run has seen its largest frame and its most faces: what a slot has it keeps.
+Slots keep their memory: after the largest frame and the most faces of a run, nothing more is allocated.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rtface.device.cuda.stream_thread import StreamThread
 
 
 class GrowingBuffer:
-    """A GPU buffer that grows on demand, with a pinned host buffer of the same size where wanted.
+    """A growing GPU buffer, optionally with an equal pinned host buffer.
 
     Attributes:
         memory, pinned: None until the first `need`.
@@ -27,12 +27,12 @@ class GrowingBuffer:
         self.nbytes = 0
 
     def need(self, nbytes: int) -> None:
-        """Makes it at least so large; what it held is lost where it grows. The stream thread only."""
+        """Grows the buffer to `nbytes` or more. Growing loses the contents. The stream thread only."""
         if nbytes <= self.nbytes:
             return
         before = self.nbytes
         self.close()
-        nbytes = aligned(max(nbytes + nbytes // 8, 2 * before))  # rarely: growing waits for the whole GPU
+        nbytes = aligned(max(nbytes + nbytes // 8, 2 * before))  # headroom, because growing waits for the whole GPU
         if self._with_device:
             self.memory = self._gpu.allocate(nbytes)
         if self._with_pinned:
@@ -59,11 +59,11 @@ S = TypeVar("S")
 
 
 class SlotPool(Generic[S]):
-    """A pool of slots of one kind, for any thread; return one when no GPU work uses it any more.
+    """A thread-safe pool of slots of one kind. Return slots that no GPU work uses.
 
     Args:
-        streams: of the GPU.
-        make, free: of one slot; the stream thread calls them.
+        streams: the GPU's stream thread.
+        make, free: create and free one slot; called by the stream thread.
     """
 
     def __init__(self, streams: StreamThread, make: Callable[[], S], free: Callable[[S], None]) -> None:
@@ -73,14 +73,14 @@ class SlotPool(Generic[S]):
         self._lock = threading.Lock()
 
     def take(self) -> S:
-        """An idle slot, or a new one. Raises OutOfDeviceMemory."""
+        """Takes an idle slot, or creates one. Raises OutOfDeviceMemory."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        made = self._streams.run(self._make).result()
+        slot = self._streams.run(self._make).result()
         with self._lock:
-            self._all.append(made)
-        return made
+            self._all.append(slot)
+        return slot
 
     def give(self, slot: S) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Corrections into native planes on a GPU: which samples may change, and the job that changes them."""
+"""Plans corrections of native planes on a GPU: the affected samples, and the job."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rtface.geometry.planes import Layout, Role
 from rtface.geometry.transforms import bounds, clip_box, compose, field_parity, invert
 
 _NO_TARGET: tuple[float, ...] = (0,) * 23
-"""The values of a `TARGET` that a paste does not have."""
-_UNMIXED = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]  # a correction that `area` has made of three channels
+"""The values of a `TARGET` that a paste does not use."""
+_UNMIXED = [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)]  # for corrections already mixed by `area`
 _COMPONENTS: dict[Role, int] = {"y": 0, "u": 1, "v": 2, "r": 0, "g": 1, "b": 2}
 
 
@@ -33,14 +33,14 @@ class PastePlan:
         matrices: N×2×3, display → crop pixels.
         sizes: S of each face.
         supports: per face x0, y0, x1, y1 in crop pixels outside of which its mask is 0; None for the whole crop.
-        neutral: says of a box of chroma samples whether all of it is gray (`composite.neutral`): chroma stays bit for
-            bit there, and RGB stays gray where all boxes are. None: it is not asked for.
-        probe: have the GPU find that out by itself, for samples that the host does not have.
+        neutral: returns whether a box of chroma samples is all gray (`composite.neutral`). Gray chroma stays
+            bit-identical, and RGB stays gray if all boxes are gray. None skips the check.
+        probe: let the GPU check it, for samples that are not on the host.
 
     Attributes:
-        boxes: per component the samples that may change, over all faces; none where nothing can.
+        boxes: per component the samples that may change, over all faces; empty if none can.
         parts: the same for each face.
-        scratch: bytes of scratch memory that `job` wants; 0 unless a correction is shrunk.
+        scratch: bytes of scratch memory that `job` needs; 0 unless a correction is shrunk.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class PastePlan:
         probe: bool,
         scratch: Scratch,
     ) -> list[Spot]:
-        """Spots as of `composite.Placement` and `warp_patch`; `place` leads from the plane to the display."""
+        """Returns spots like those of `composite.Placement` and `warp_patch`. `place` maps the plane to the display."""
         height, width = plane_shape(self._frame, self._form, roles[0])
         backs = [compose(face.m, place) for face in faces]
         boxes: list[Box | None] = []
@@ -122,10 +122,10 @@ class PastePlan:
         """Adds the corrections to the samples on the GPU.
 
         Args:
-            surface: holds `boxes`.
+            surface: contains `boxes`.
             base: address of its block on the GPU.
-            corrections: per face the address of float32 3×S×S, RGB, already masked, native units (`uncurve_job`); what
-                is not finite counts as 0.
+            corrections: per face the address of float32 3×S×S, RGB, already masked, native units (`uncurve_job`);
+                non-finite values count as 0.
             masks: per face the address of float32 S×S, 0…1.
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
@@ -136,7 +136,7 @@ class PastePlan:
             [self._source(spot, roles, corrections[spot.face.number], filters) for spot in spots]
             for roles, spots in self._spots
         ]
-        found = self._probe(job, surface, base) if self._tints else 0
+        tints_at = self._probe(job, surface, base) if self._tints else 0
         filters.launch(job)
         patches, near = list[bytes](), list[int]()
         for target, ((_, spots), values) in enumerate(zip(self._spots, sources, strict=True)):
@@ -148,7 +148,7 @@ class PastePlan:
                     for n, (a0, b0, a1, b1) in enumerate(other.box for other in spots)
                     if x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1
                 ]
-                coloured = found + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
+                coloured = tints_at + TINT.itemsize * (spot.tint - 1) - job.nbytes if spot.tint else 0
                 patches.append(
                     self._patch(spot, target, value, masks[spot.face.number], (len(near), len(nears)), coloured)
                 )
@@ -164,7 +164,7 @@ class PastePlan:
         return job
 
     def _probe(self, job: LaunchList, surface: SampleMap, base: int) -> int:
-        """Has the GPU find out which boxes of chroma have colour; where in the job it says so of the first."""
+        """Makes the GPU check chroma boxes for colour. Returns the offset of the first result in the job."""
         form, component = self._form, surface.maps["u"]
         unit = 1 << (form.bits - 8)
         rows = [
@@ -195,23 +195,23 @@ class PastePlan:
     def _source(
         self, spot: Spot, roles: tuple[Role, ...], correction: int, filters: Filters
     ) -> tuple[int, int, int, int, int, int]:
-        """Where the correction is taken from, the address of `correction` being that of the whole crop: address, plane,
-        pitch, width, height and channels of a `PATCH`."""
-        face, how = spot.face, spot.lowpass
+        """Returns address, plane, pitch, width, height and channels of a `PATCH`. `correction` is the address of the
+        whole crop."""
+        face, lowpass = spot.face, spot.lowpass
         size = face.size
         at = correction + 4 * (face.top * size + face.left)
-        if how is None:
+        if lowpass is None:
             return at, size * size, size, face.width, face.height, 3
-        found = filters.add(
-            how,
+        addresses = filters.add(
+            lowpass,
             [at] * len(roles),
             Image(4 * size, 1, 4, 0, face.width, face.height),
             [self._weights[role] for role in roles],
             plane=4 * size * size,
         )
-        to = how.result
-        plane = (found[1] - found[0]) // 4 if len(found) > 1 else 0
-        return found[0], plane, to.pitch // 4, to.width, to.height, len(roles)
+        to = lowpass.result
+        plane = (addresses[1] - addresses[0]) // 4 if len(addresses) > 1 else 0
+        return addresses[0], plane, to.pitch // 4, to.width, to.height, len(roles)
 
     def _patch(
         self,
@@ -222,7 +222,7 @@ class PastePlan:
         near: tuple[int, int],
         coloured: int,
     ) -> bytes:
-        """A `PATCH`; `mask` is the address of the whole mask."""
+        """Packs a `PATCH`. `mask` is the address of the whole mask."""
         face, (values, plane, pitch, width, height, channels) = spot.face, source
         weights = [self._weights[role] for role in self._spots[target][0]] if spot.lowpass is None else _UNMIXED
         weights = [*weights, *[(0.0, 0.0, 0.0)] * (3 - len(weights))]
@@ -252,7 +252,7 @@ class PastePlan:
         )
 
     def _aim(self, surface: SampleMap, base: int, roles: tuple[Role, ...]) -> tuple[float, ...]:
-        """The values of a `TARGET`."""
+        """Returns the values of a `TARGET`."""
         form, frame = self._form, self._frame
         x, y, *_ = self.boxes[roles[0]]
         component, none = surface.maps[roles[0]], (0,) * (3 - len(roles))

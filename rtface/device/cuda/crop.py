@@ -1,4 +1,4 @@
-"""Crops on a GPU: which samples they are made of, and the job that makes them."""
+"""Plans crops on a GPU: the samples they need, and the job that cuts them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rtface.geometry.transforms import bounds, compose, footprint, invert, scali
 
 _KINDS = {"yuv": 0, "rgb": 1, "gray": 2}
 _NO_SOURCE = (0,) * 17
-"""The values of a `SOURCE` that a crop does not have."""
+"""The values of a `SOURCE` that a crop does not use."""
 
 
 class _Cut(NamedTuple):
-    """One crop on one grid: the box of samples it is made of, and the map from its pixels to the samples after low-pass
-    and halving."""
+    """One crop on one grid: the box of its samples, and the map from its pixels to the samples after low-pass and
+    halving."""
 
     box: Box
     lowpass: Lowpass | None
@@ -42,9 +42,8 @@ class CropPlan:
         size: S.
 
     Attributes:
-        parts: for each face, per component the samples that its crop is made of and that a paste inside it changes; not
-            empty.
-        scratch: bytes of scratch memory that `job` wants; 0 unless a crop shrinks the frame.
+        parts: for each face and component, the samples that its crop reads and a paste inside it changes; not empty.
+        scratch: bytes of scratch memory that `job` needs; 0 unless a crop shrinks the frame.
     """
 
     def __init__(self, frame: Frame, form: Layout, matrices: Float, size: int) -> None:
@@ -74,13 +73,13 @@ class CropPlan:
         tables: int = 0,
         scratch: int = 0,
     ) -> LaunchList:
-        """Makes N crops, each float32 3×S×S, RGB 0…1.
+        """Cuts N crops, each float32 3×S×S, RGB 0…1.
 
         Args:
-            surface: holds `parts`.
+            surface: contains `parts`.
             base: address of its block on the GPU, 0 for a frame in GPU memory.
-            pixels: where each crop goes; multiples of 8.
-            native: where the same goes with HDR values as they are coded; None: nowhere.
+            pixels: addresses of the crops; multiples of 8.
+            native: addresses of the same crops in coded HDR values, if needed.
             tables: address of `curve_tables` of the frame's colour.
             scratch: address of `self.scratch` bytes; a multiple of 256.
         """
@@ -123,33 +122,33 @@ class CropPlan:
 def _cut(
     back: Float, size: int, width: int, height: int, form: Layout, roles: tuple[Role, ...], scratch: Scratch
 ) -> _Cut:
-    """Samples as `device.cpu.crop.sample`; `back` leads from the crop to a plane of `width` × `height` samples."""
+    """Plans a cut like `device.cpu.crop.sample`. `back` maps the crop to a plane of `width` × `height` samples."""
     shrink = footprint(back)
     most = max(shrink)
     x0, y0, x1, y1 = bounds(back, (0, 0, size, size), 2.0 * max(most, 1.0) + 1.0)
-    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region wholly outside shows the nearest edge
+    x0, y0 = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)  # a region outside shows the nearest edge
     x1, y1 = max(min(x1, width), x0 + 1), max(min(y1, height), y0 + 1)
     wide, high = x1 - x0, y1 - y0
-    factors, how = (1, 1), None
+    factors, lowpass = (1, 1), None
     if most > BLUR_FROM:
-        how = plan_lowpass(shrink, wide, high, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
-        if how is not None:
-            factors, wide, high = how.factors, how.result.width, how.result.height
+        lowpass = plan_lowpass(shrink, wide, high, len(roles), 1 if form.dtype.itemsize == 1 else 4, scratch)
+        if lowpass is not None:
+            factors, wide, high = lowpass.factors, lowpass.result.width, lowpass.result.height
     half = "u" in roles and halved((most, most), (size, size))
     if half:
         back = compose(back, scaling(2.0, 2.0))
     m = between_centres(back, (x0, y0), (0.0, 0.0), (1.0 / factors[0], 1.0 / factors[1]))
-    # With half a sample to spare for what single precision loses.
+    # The margin of half a sample allows for single precision.
     end = (size // 2 if half else size) - 1
     inside = all(
         first + end * (min(i, 0.0) + min(j, 0.0)) >= 0.5 and first + end * (max(i, 0.0) + max(j, 0.0)) <= side - 1.5
         for i, j, first, side in ((*m[:3], wide), (*m[3:], high))
     )
-    return _Cut((x0, y0, x1, y1), how, half, inside, m)
+    return _Cut((x0, y0, x1, y1), lowpass, half, inside, m)
 
 
 def _source(cut: _Cut, roles: tuple[Role, ...], surface: SampleMap, base: int, filters: Filters) -> tuple[Any, ...]:
-    """The values of a `SOURCE`."""
+    """Returns the values of a `SOURCE`."""
     form, component = surface.form, surface.maps[roles[0]]
     x0, y0, x1, y1 = cut.box
     image = Image(component.pitch, form.components[roles[0]][2], form.dtype.itemsize, form.shift, x1 - x0, y1 - y0)

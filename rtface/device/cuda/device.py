@@ -1,7 +1,7 @@
-"""The CUDA device: cuts crops out of a frame's native planes and composites corrections into them on a GPU.
+"""The CUDA device: cuts crops from native planes and composites corrections on a GPU.
 
-A frame in GPU memory is read and written in place. Of a frame in host memory only the rows of its
-faces are uploaded, and only rows that may have changed are downloaded.
+A frame in GPU memory is read and written in place. For a frame in host memory, only the rows of its faces are uploaded,
+and only rows that may have changed are downloaded.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class CudaDevice:
     """The CUDA device (`protocols.Device`).
 
     Args:
-        streams: of the GPU.
+        streams: the GPU's stream thread.
         warn: as for `CpuDevice`.
     """
 
     name = "cuda"
     carries = False
-    """A correction stays where it was made, and is not moved to the next frame."""
+    """Corrections stay on the GPU and are not carried to the next frame."""
 
     def __init__(self, streams: StreamThread, warn: Callable[[str, str], None] | None = None) -> None:
         self._streams = streams
@@ -60,12 +60,12 @@ class CudaDevice:
         self._closed = False
 
     def view(self, frame: Frame) -> CpuView | GpuView:
-        """The frame (or field) for a tracker, from host or GPU memory; valid until the frame is written to."""
-        # Not shared in GPU memory: crops are cut there without a view, and it is written to in place.
+        """Returns a view of a frame (or field) in either memory. Valid until the frame is written to."""
+        # Views of GPU memory are not cached: crops are cut without them, and the frame is written to in place.
         return GpuView(self._regions, frame) if self._here(frame.image) else self._cpu.view(frame)
 
     def _here(self, image: av.VideoFrame) -> bool:
-        """True if an image is in the memory of this GPU, in a format that the kernels know."""
+        """Returns whether an image is on this GPU, in a supported format."""
         return (
             av_gpu.on_gpu(image)
             and av_gpu.native_format(image) in av_gpu.FORMATS
@@ -73,7 +73,7 @@ class CudaDevice:
         )
 
     def cut(self, frame: Frame, places: Sequence[tuple[Float, int]]) -> list[GpuCrops]:
-        """One crop for each matrix and size; put on its way, not waited for."""
+        """Enqueues one crop for each matrix and size. Does not wait for them."""
         if not places:
             return []
         slots = self._steps.pools.take([size for _, size in places])
@@ -94,9 +94,9 @@ class CudaDevice:
         slot, steps = slots.frame, self._steps
         plans: list[tuple[CropPlan, list[FaceSlot]]] = []
         for size in dict.fromkeys(size for _, size in places):
-            same = [n for n, (_, s) in enumerate(places) if s == size]
-            matrices = np.stack([places[n][0] for n in same])
-            plans.append((CropPlan(frame, form, matrices, size), [slots.faces[n] for n in same]))
+            numbers = [n for n, (_, s) in enumerate(places) if s == size]
+            matrices = np.stack([places[n][0] for n in numbers])
+            plans.append((CropPlan(frame, form, matrices, size), [slots.faces[n] for n in numbers]))
         upload: Callable[[Stream], None] | None = None
         if av_gpu.on_gpu(frame.image):
             samples = GpuSamples(frame, form)
@@ -130,7 +130,7 @@ class CudaDevice:
     def _load(
         self, frame: Frame, form: Layout, parts: Sequence[Mapping[Role, Box]], slot: FrameSlot
     ) -> tuple[GpuFrame, Callable[[Stream], None]]:
-        """The samples around the faces of a frame in host memory, pinned, and the step that uploads them."""
+        """Copies samples around the faces of a host frame to pinned memory. Also returns the upload step."""
         surface = StagedSamples(form, parts)
         self._steps.pools.grow(slot.block, surface.nbytes)
         block = slot.block.on_gpu()
@@ -143,7 +143,7 @@ class CudaDevice:
         return GpuFrame(frame.image, form, surface, block.address, (block,)), upload
 
     def to_host(self, crops: Sequence[Crops[Pixels]]) -> list[Crops[Float32]]:
-        """Copies; see `Device.to_host`. Raises EngineError and DeviceLost."""
+        """Downloads crops; see `Device.to_host`. Raises EngineError and DeviceLost."""
         if not crops:
             return []
         slots = _slots_of(crops[0])
@@ -152,11 +152,11 @@ class CudaDevice:
         return [Crops(p[None], c.matrices) for p, c in zip(pixels, crops, strict=True)]
 
     def cut_again(self, frame: Frame, crops: Sequence[Crops[Pixels]]) -> list[GpuCrops]:
-        """`cut`, at the same places."""
+        """Cuts the same places again (`cut`)."""
         return self.cut(frame, [(c.matrices[0], c.size) for c in crops])
 
     def shape(self, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
-        """`rtface.correct` of each face of one frame."""
+        """Shapes the correction of each face of one frame (`rtface.correct`)."""
         if not faces:
             return []
         slots = _slots_of(faces[0].crops)
@@ -164,7 +164,7 @@ class CudaDevice:
         return self._shaper.shape(slots, faces)
 
     def read(self, correction: Correction) -> tuple[Float32, Float]:
-        """A copy; waits for the kernels before it. Raises EngineError and DeviceLost."""
+        """Downloads a correction after waiting for its kernels. Raises EngineError and DeviceLost."""
         assert isinstance(correction, GpuCorrection)
         size = correction.face.size
         if correction.box is None:
@@ -172,13 +172,13 @@ class CudaDevice:
         slots = correction.slots
         pixels = correction_to_host(self._steps, slots, correction.face)
         self._steps.check(slots.frame)
-        x0, y0, x1, y1 = correction.box  # what lies outside was not written
+        x0, y0, x1, y1 = correction.box  # pixels outside were not written
         return np.ascontiguousarray(pixels[y0:y1, x0:x1]), compose(translation(-x0, -y0), correction.matrix)
 
     def paste(self, frame: Frame, corrections: Sequence[Correction]) -> Frame:
-        """Adds all corrections to the frame, and gives its slots back.
+        """Adds all corrections to the frame and releases its slots.
 
-        Raises EngineError and DeviceLost; nothing was written then, except that a frame in GPU memory may have been.
+        Raises EngineError and DeviceLost. After an error, only a frame in GPU memory may have been written to.
         """
         if not corrections:
             return frame
@@ -186,11 +186,11 @@ class CudaDevice:
         slots = here[0].slots
         try:
             self._steps.check(slots.frame)
-            seen = [c for c in here if c.box is not None]
-            if not seen:
+            visible = [c for c in here if c.box is not None]
+            if not visible:
                 return frame
             assert slots.gpu_frame is not None
-            return self._paste(frame, seen, slots, slots.gpu_frame)
+            return self._paste(frame, visible, slots, slots.gpu_frame)
         finally:
             self._steps.release(slots)
 
@@ -231,7 +231,7 @@ class CudaDevice:
         memories = list({id(f.memory): f.memory for f in faces}.values())
 
         def end() -> None:
-            """Downloads what may have changed; of a frame in GPU memory nothing has to be."""
+            """Downloads samples that may have changed, except for frames in GPU memory."""
             streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
             for at, nbytes in samples.spans(plan.parts) if isinstance(samples, StagedSamples) else []:
@@ -259,12 +259,12 @@ class CudaDevice:
         return replace(frame, touched=True)
 
     def drop(self, crops: Sequence[Crops[Pixels]]) -> None:
-        """Gives their slots back when the GPU has done with them."""
+        """Releases the crops' slots when the GPU has finished with them."""
         for slots in {id(c.slots): c.slots for c in crops if isinstance(c, GpuCrops) and c.slots}.values():
             self._steps.release(slots)
 
     def close(self) -> None:
-        """Frees what it holds, frames in hand too; safe to call twice. The stream thread stays."""
+        """Frees all memory, including frames in progress. Safe to call twice. The stream thread stays."""
         if self._closed:
             return
         self._closed = True

@@ -1,4 +1,4 @@
-"""GPU memory of one face in progress: its crop, the engine's answer and its correction."""
+"""GPU memory of one face in progress: crop, answer and correction."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from rtface.device.cuda.gpu import Event, Gpu, Memory, aligned
 from rtface.device.cuda.shaping import scratch_floats
 
 MAP_VALUES = 128 * 128
-"""The most values that an engine's head may have."""
+"""The maximum number of values of an engine's head."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSlot:
-    """One face of side S in one piece of memory; addresses of float32 arrays.
+    """A face of side S in one block of memory: addresses of float32 arrays.
 
     Attributes:
         size: S.
-        inferred: the last network that ran over it has ended.
+        inferred: event after the last network that ran on it.
         crop, native, restored, correction: 3×S×S; `native` is the crop in coded HDR values.
         mask: S×S.
         occlusion, log_scale: maps of an engine's heads, `MAP_VALUES` at most.
-        scratch: what shaping keeps from measuring to applying (`shaping.scratch_floats`).
+        scratch: results that shaping keeps from measuring to applying (`shaping.scratch_floats`).
     """
 
     memory: Memory
@@ -38,23 +38,23 @@ class FaceSlot:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Shape as a batch of one, (1, 3, S, S)."""
+        """The shape as a batch of one: (1, 3, S, S)."""
         return (1, 3, self.size, self.size)
 
     @staticmethod
     def bytes_of(size: int) -> int:
-        """What a face of side `size` takes."""
+        """Returns the bytes for a face of side `size`."""
         return sum(_parts(size))
 
     @classmethod
     def reserve(cls, gpu: Gpu, size: int) -> FaceSlot:
-        """A slot on the GPU. Raises OutOfDeviceMemory."""
+        """Allocates a slot on the GPU. Raises OutOfDeviceMemory."""
         parts = _parts(size)
         memory = gpu.allocate(sum(parts))
         return cls(memory, size, gpu.event(), *(memory.address + sum(parts[:n]) for n in range(len(parts))))
 
 
 def _parts(size: int) -> list[int]:
-    """Bytes of each array of a slot, in order."""
+    """Returns the bytes of each array of a slot, in order."""
     image, plane, head = (aligned(4 * n) for n in (3 * size * size, size * size, MAP_VALUES))
     return [image] * 4 + [plane] + [head] * 2 + [aligned(4 * scratch_floats(size))]

@@ -19,7 +19,7 @@ Weights = tuple[float, ...]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """How the components of an image lie in memory: fields of the struct Filter in kernels.cu."""
+    """The memory layout of an image's components: fields of the struct Filter in kernels.cu."""
 
     pitch: int
     step: int
@@ -31,13 +31,13 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Lowpass:
-    """What an image of one or more components becomes on its way, and where in the scratch memory.
+    """A plan to low-pass an image of one or more components.
 
     Attributes:
-        factors: whole ones, in x and y.
-        kernel: weights in x and y, 5 each; None where nothing is left to blur.
+        factors: whole factors in x and y.
+        kernel: weights in x and y, 5 each; None without a blur.
         result: uint8 or float32.
-        means, blurs: offsets of the components' images after each step, empty where there is none.
+        means, blurs: offsets in scratch memory of each component after each step, empty if the step is skipped.
     """
 
     factors: tuple[int, int]
@@ -57,14 +57,14 @@ def plan_lowpass(
     *,
     mixed: bool = False,
 ) -> Lowpass | None:
-    """None where the map does not shrink the image enough to need one.
+    """Plans a low-pass, or returns None for too small a shrink.
 
     Args:
         shrink: source samples per target sample in x and y.
         width, height, components: of the image.
         word: bytes of a sample of the result, 1 or 4.
-        scratch: where the results go.
-        mixed: the components are to be made of three channels first (which `area` does).
+        scratch: memory for the results.
+        mixed: the components are first computed from three channels (by `area`).
     """
     (nx, ny), size, sigma = smoothing((shrink[0], shrink[1]))
     if nx == ny == 1 and size == (1, 1):
@@ -73,8 +73,8 @@ def plan_lowpass(
     pitch = -(-width * word // 64) * 64
     kernel = None if size == (1, 1) else (_gaussian(size[0], sigma[0], word), _gaussian(size[1], sigma[1], word))
 
-    def images(wanted: bool) -> list[int]:
-        return [scratch.take(pitch * height) for _ in range(components if wanted else 0)]
+    def images(step: bool) -> list[int]:
+        return [scratch.take(pitch * height) for _ in range(components if step else 0)]
 
     return Lowpass(
         (nx, ny),
@@ -86,11 +86,11 @@ def plan_lowpass(
 
 
 def _gaussian(size: int, sigma: float, word: int) -> Weights:
-    """A Gaussian of 1, 3 or 5 weights in the middle of 5, as cv2.GaussianBlur has it."""
+    """Returns a Gaussian of `size` weights like cv2.GaussianBlur's, centred in 5."""
     half = size // 2
     weights = [math.exp(-0.5 * (i / sigma) ** 2) for i in range(-half, half + 1)]
     weights = [w / sum(weights) for w in weights]
-    if word == 1:  # in 256ths, the error of each carried on to the next
+    if word == 1:  # in 256ths, with error diffusion
         error, left = 0.0, 256
         for i in range(half):
             exact = weights[i] * 256.0 + error
@@ -103,7 +103,7 @@ def _gaussian(size: int, sigma: float, word: int) -> Weights:
 
 
 class Filters:
-    """Collects the low-passes of a job; `area` runs before `blur`, each once for all of them."""
+    """Collects the low-passes of a job. `area` and then `blur` run once for all."""
 
     def __init__(self, scratch: int) -> None:
         self._scratch = scratch
@@ -111,27 +111,27 @@ class Filters:
         self._blur: list[tuple[Any, ...]] = []
 
     def add(
-        self, how: Lowpass, sources: Sequence[int], image: Image, weights: Sequence[Weights] = (), plane: int = 0
+        self, lowpass: Lowpass, sources: Sequence[int], image: Image, weights: Sequence[Weights] = (), plane: int = 0
     ) -> list[int]:
-        """Low-passes the components of one image.
+        """Filters the components of one image.
 
         Args:
-            how: the plan.
+            lowpass: the plan.
             sources: address of each component.
-            image: how they lie there; beyond it the edge is repeated, or zeros follow where there are weights.
-            weights: three for each component where it is made of three channels, `plane` bytes apart.
+            image: their layout. Outside it the edge repeats; with `weights`, zeros follow.
+            weights: three per component if it is computed from three channels, `plane` bytes apart.
 
         Returns:
             The addresses of the results.
         """
-        found, to = list(sources), how.result
-        kx, ky = how.kernel or (_NONE, _NONE)
-        for rows, offsets in ((self._area, how.means), (self._blur, how.blurs)):
+        addresses, to = list(sources), lowpass.result
+        kx, ky = lowpass.kernel or (_NONE, _NONE)
+        for rows, offsets in ((self._area, lowpass.means), (self._blur, lowpass.blurs)):
             for n, offset in enumerate(offsets):
                 mixed = bool(weights) and rows is self._area
                 rows.append(
                     (
-                        found[n],
+                        addresses[n],
                         self._scratch + offset,
                         plane,
                         image.pitch,
@@ -143,7 +143,7 @@ class Filters:
                         bool(weights),
                         3 if mixed else 1,
                         weights[n] if mixed else (0.0, 0.0, 0.0),
-                        *how.factors,
+                        *lowpass.factors,
                         to.pitch,
                         to.width,
                         to.height,
@@ -152,13 +152,13 @@ class Filters:
                         0,
                     )
                 )
-                found[n] = self._scratch + offset
+                addresses[n] = self._scratch + offset
             if offsets:
                 image = to
-        return found
+        return addresses
 
     def launch(self, job: LaunchList) -> None:
-        """Puts them into a job."""
+        """Adds the collected low-passes to a job."""
         for kernel, rows in (("area", self._area), ("blur", self._blur)):
             if rows:
                 head, entries = np.zeros(1, FILTER_JOB), np.array(rows, FILTER)

@@ -1,4 +1,4 @@
-"""Buffers of a frame in progress on a GPU: its samples, its faces, and each step's descriptors."""
+"""GPU buffers of a frame in progress: samples, faces, and descriptors of each step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ class FrameSlot:
 
     Attributes:
         block: its samples (`staging.StagedSamples`), on the GPU and pinned.
-        steps: descriptors by step. Each step has its own, because the one before may still be on its way up.
-        scratch: what its kernels have in between.
-        exchange: pinned memory for crops that the host cuts or looks at, or corrections that it pastes; `outputs`: for
-            what it makes of them.
+        steps: descriptors by step; separate, because the previous step's upload may still run.
+        scratch: intermediate results of its kernels.
+        exchange: pinned memory for crops and corrections that the host reads; `outputs`: for answers that it uploads.
         small: reduced copies of its crops (`shaping.small_job`), in the order of its faces.
-        uploaded, computed, done: events of its streams; `cropped`: its crops and their reduced copies are there,
+        uploaded, computed, done: events of its streams; `cropped`: its crops and reduced copies are complete,
             `fetched`: the reduced copies are on the host.
-        failure: what a step met on its way, until someone asks.
+        failure: the error of an earlier step, until `Submission.check` raises it.
     """
 
     def __init__(self, gpu: Gpu) -> None:
@@ -66,13 +65,13 @@ class GpuCrops(Crops[FaceSlot]):
 
 @dataclass(frozen=True, slots=True)
 class GpuFrame:
-    """A frame whose samples, or those around its faces, are on the GPU.
+    """A frame on the GPU: all samples, or those around its faces.
 
     Attributes:
         image: the frame's image; kept until the GPU no longer uses it.
-        form: how it is laid out.
-        samples: where its samples are, counted from address `base`.
-        memory: that they are in.
+        form: its layout.
+        samples: positions of its samples, relative to address `base`.
+        memory: memory that contains them.
     """
 
     image: av.VideoFrame
@@ -84,11 +83,11 @@ class GpuFrame:
 
 @dataclass(slots=True, eq=False)
 class FrameSlots:
-    """The slots of one frame in progress, and of its faces, until they are released.
+    """The slots of one frame in progress and of its faces.
 
     Attributes:
         gpu_frame: None until its crops are cut.
-        settled: whether the host has waited for the last work with them.
+        settled: whether the host has waited for the last GPU work that uses them.
     """
 
     frame: FrameSlot
@@ -99,7 +98,7 @@ class FrameSlots:
 
     @property
     def inferred(self) -> list[Event]:
-        """What work with its faces' crops and answers waits for on the GPU."""
+        """Events to wait for before using the faces' crops and answers."""
         return [self.frame.cropped, *(face.inferred for face in self.faces)]
 
 
@@ -108,8 +107,8 @@ class GpuCorrection:
     """A correction on the GPU (`protocols.Correction`).
 
     Attributes:
-        slots, face: that hold it.
-        box: of its mask; None where that is 0 all over.
+        slots, face: the slots that contain it.
+        box: of its mask; None if the mask is 0 everywhere.
         matrix: float64 2×3, display → crop pixels.
     """
 
@@ -120,7 +119,7 @@ class GpuCorrection:
 
 
 class SlotPools:
-    """All slots of a GPU: what a run has seen most of stays reserved, so that its loop reserves nothing."""
+    """All slots of a GPU. Released slots stay reserved, so a run in progress allocates nothing."""
 
     def __init__(self, streams: StreamThread) -> None:
         self._streams = streams
@@ -128,7 +127,7 @@ class SlotPools:
         self._faces: dict[int, SlotPool[FaceSlot]] = {}
 
     def take(self, sizes: list[int]) -> FrameSlots:
-        """Slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
+        """Takes the slots for one frame with faces of these sides. Raises OutOfDeviceMemory."""
         slots = FrameSlots(self._frames.take())
         try:
             for size in sizes:
@@ -140,21 +139,21 @@ class SlotPools:
 
     def _of(self, size: int) -> SlotPool[FaceSlot]:
         streams = self._streams
-        if size not in self._faces:  # of two threads that come at once, one pool stays
+        if size not in self._faces:  # if two threads arrive at once, one pool stays
             self._faces.setdefault(
                 size, SlotPool(streams, lambda: FaceSlot.reserve(streams.gpu, size), lambda slot: slot.memory.close())
             )
         return self._faces[size]
 
     def give(self, slots: FrameSlots) -> None:
-        """Gives a frame's slots back; everything on the GPU that uses them must have ended."""
+        """Returns a frame's slots. All GPU work that uses them must have ended."""
         faces, slots.faces = slots.faces, []
         for face in faces:
             self._faces[face.size].give(face)
         self._frames.give(slots.frame)
 
     def grow(self, piece: GrowingBuffer, nbytes: int) -> None:
-        """Makes a piece at least so large; nothing on the GPU may use it. Raises OutOfDeviceMemory."""
+        """Grows a buffer to `nbytes` or more. No GPU work may use it. Raises OutOfDeviceMemory."""
         if nbytes > piece.nbytes:
             self._streams.run(lambda: piece.need(nbytes)).result()
 

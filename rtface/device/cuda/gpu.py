@@ -1,13 +1,11 @@
-"""An NVIDIA GPU through cuda-python: `cuda.core` for streams, events, kernels and graphs, the driver itself for memory
-and copies.
+"""An NVIDIA GPU through cuda-python: `cuda.core`, and the driver for memory and copies.
 
-The tests have a GPU of their own with the same attributes, which runs the same kernels on the host, as late as order
-allows, and fails on a use before ready, a double use of a slot and a leak; so everything built on it is proven without
-a GPU.
+The tests have an emulated GPU with the same attributes. It runs the same kernels on the host, as late as the order
+allows, and fails on use before ready, double use of a slot, and leaks; so all code built on it is tested without a GPU.
 
-Work is put on a stream in order and runs later. Nothing here waits but `Event.synchronize`. One thread puts work on
-a stream; any thread may wait for an event. `reads` and `writes` name the memory that a step touches: the GPU ignores
-them, the tests check by them. Every call raises EngineError, and DeviceLost once the GPU stops answering.
+Work is put on a stream in order and runs later. Only `Event.synchronize` waits. One thread puts work on a stream; any
+thread may wait for an event. `reads` and `writes` name the memory that a step touches: the GPU ignores them, the tests
+check them. Every call raises EngineError, and DeviceLost once the GPU stops responding.
 """
 
 from __future__ import annotations
@@ -29,8 +27,8 @@ Shape3 = tuple[int, int, int]
 Graph = Any
 """Captured work; see `Stream.capture`."""
 
-# After these the context answers nothing any more (CUDA's documentation of CUresult: "the process must be terminated
-# and relaunched", or the context is gone).
+# The context is unusable after these (CUDA's documentation of CUresult: "the process must be terminated and
+# relaunched", or the context is gone).
 _LOST = {
     "CUDA_ERROR_ILLEGAL_ADDRESS",
     "CUDA_ERROR_LAUNCH_TIMEOUT",
@@ -55,47 +53,47 @@ ALIGNMENT = 256
 
 
 def aligned(nbytes: int) -> int:
-    """Rounds a size up to the alignment of addresses on the GPU, bytes."""
+    """Rounds a size in bytes up to the alignment of GPU addresses."""
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
 
-def failure(text: str, doing: str) -> EngineError:
-    """The error for what CUDA said, a text that holds the name of a CUresult or cudaError_t."""
-    found = re.search(r"(?:CUDA_ERROR|cudaError)\w*", text)
-    name = found.group() if found else text.strip().splitlines()[0] if text.strip() else "no reason given"
+def failure(text: str, action: str) -> EngineError:
+    """Returns the exception for a message of CUDA. Its text contains a CUresult or cudaError_t name."""
+    match = re.search(r"(?:CUDA_ERROR|cudaError)\w*", text)
+    name = match.group() if match else text.strip().splitlines()[0] if text.strip() else "no reason given"
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removeprefix("cudaError")).upper()
     code = name if name.startswith("CUDA_ERROR") else f"CUDA_ERROR_{snake}"
     if code in ("CUDA_ERROR_OUT_OF_MEMORY", "CUDA_ERROR_MEMORY_ALLOCATION"):
         return OutOfDeviceMemory(
             "the GPU has no memory left to {action}; close what else uses it, or choose a light engine",
             code="gpu_memory",
-            action=doing,
+            action=action,
         )
     if code in _LOST:
         return DeviceLost(
             "the GPU stopped answering ({name}) when rtface wanted to {action}",
             code="gpu_lost",
             name=name,
-            action=doing,
+            action=action,
         )
-    return EngineError("the GPU could not {action}: {name}", code="gpu_failed", action=doing, name=name)
+    return EngineError("the GPU could not {action}: {name}", code="gpu_failed", action=action, name=name)
 
 
 @contextlib.contextmanager
-def _doing(what: str) -> Generator[None]:
+def _cuda_errors(action: str) -> Generator[None]:
     try:
         yield
     except Exception as error:
         if type(error).__name__ != "CUDAError":  # cuda.core's for every CUresult; it has no public name
             raise
-        raise failure(str(error), what) from error
+        raise failure(str(error), action) from error
 
 
-def _called(result: tuple[Any, ...], doing: str) -> list[Any]:
-    """What a call of `cuda.bindings.driver` gave; raises for any CUresult but success."""
+def _checked(result: tuple[Any, ...], action: str) -> list[Any]:
+    """Returns the results of a `cuda.bindings.driver` call. Raises unless its CUresult is success."""
     code, *values = result
     if int(code) != 0:
-        raise failure(getattr(code, "name", str(code)), doing)
+        raise failure(getattr(code, "name", str(code)), action)
     return values
 
 
@@ -108,32 +106,32 @@ def _core() -> Any:
 
 
 class Memory:
-    """A piece of memory on the GPU, or memory of the host that the GPU copies from and to."""
+    """A block of GPU memory, or of host memory for GPU copies."""
 
     address: int
     nbytes: int
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_called(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
+        self.address = int(_checked(_driver().cuMemAlloc(nbytes), f"reserve {nbytes / 2**20:.0f} MiB")[0])
 
     def close(self) -> None:
-        """Frees it; everything that uses it must have ended. Safe to call twice."""
+        """Frees the memory. All work that uses it must have ended. Safe to call twice."""
         if self.address:
             address, self.address = self.address, 0
             _driver().cuMemFree(address)
 
 
 class Pinned(Memory):
-    """Page-locked memory of the host."""
+    """Page-locked host memory."""
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.address = int(_called(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
+        self.address = int(_checked(_driver().cuMemAllocHost(nbytes), f"pin {nbytes / 2**20:.0f} MiB of the host's")[0])
         self._view: Bytes | None = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.address))
 
     def bytes(self) -> Bytes:
-        """All of it as uint8, to read or to write now: ask again each time, when the GPU's work with it has ended."""
+        """Returns the memory as uint8. Call it each time, after the GPU's work with the memory has ended."""
         assert self._view is not None
         return self._view
 
@@ -144,15 +142,15 @@ class Pinned(Memory):
 
 
 class Event:
-    """A mark in a stream; `event` is cuda.core's."""
+    """A point in a stream; `event` is the cuda.core object."""
 
     def __init__(self, event: Any, enter: Callable[[], None]) -> None:
         self.event, self._enter = event, enter
 
     def synchronize(self) -> None:
-        """Waits until the work before the mark has ended; any thread. Raises DeviceLost and EngineError."""
+        """Waits until the work before the event has ended. Any thread. Raises DeviceLost and EngineError."""
         self._enter()
-        with _doing("finish its work"):
+        with _cuda_errors("finish its work"):
             self.event.sync()
 
 
@@ -165,13 +163,13 @@ class Stream:
 
     @property
     def handle(self) -> int:
-        """The library's own handle (cudaStream_t), for libraries that put work on it themselves."""
+        """The stream's cudaStream_t handle, for libraries that submit work themselves."""
         return int(self._stream.handle)
 
     def copy(self, to: Memory, source: Memory, nbytes: int, *, to_at: int = 0, source_at: int = 0) -> None:
         """Copies bytes between pinned memory and the GPU, or within the GPU."""
-        # Addresses are unified: the driver sees by them which way to copy.
-        _called(
+        # Addresses are unified: the driver derives the direction from them.
+        _checked(
             _driver().cuMemcpyAsync(to.address + to_at, source.address + source_at, nbytes, self._stream.handle), "copy"
         )
 
@@ -184,9 +182,9 @@ class Stream:
         reads: Sequence[Memory] = (),
         writes: Sequence[Memory] = (),
     ) -> None:
-        """Runs a kernel; `args` are numpy scalars (uint64 for an address, int32, float32)."""
+        """Runs a kernel. `args` are numpy scalars: uint64 for an address, int32, float32."""
         core = _core()
-        with _doing(f"run {kernel}"):
+        with _cuda_errors(f"run {kernel}"):
             core.launch(self._into, core.LaunchConfig(grid=grid, block=block), self._kernels[kernel], *args)
 
     def call(
@@ -196,17 +194,17 @@ class Stream:
         enqueue(self.handle)
 
     def record(self, event: Event) -> None:
-        with _doing("record an event"):
+        with _cuda_errors("record an event"):
             self._stream.record(event.event)
 
     def wait(self, event: Event) -> None:
-        """What comes after this waits for what came before the event's mark, on the GPU."""
-        with _doing("wait for an event"):
+        """Makes later work of this stream wait for an event. The host does not wait."""
+        with _cuda_errors("wait for an event"):
             self._stream.wait(event.event)
 
     def capture(self, build: Callable[[], None]) -> Graph:
-        """Records what `build` puts on this stream, without running it."""
-        with _doing("capture a graph"):
+        """Captures the work that `build` puts on this stream, without running it."""
+        with _cuda_errors("capture a graph"):
             builder = self._stream.create_graph_builder()
             try:
                 self._into = builder.begin_building("relaxed")
@@ -220,8 +218,8 @@ class Stream:
                 builder.close()
 
     def replay(self, graph: Graph, *, reads: Sequence[Memory] = (), writes: Sequence[Memory] = ()) -> None:
-        """Runs captured work. `reads` and `writes`: what it touches besides, by addresses that it finds in memory."""
-        with _doing("run a graph"):
+        """Runs captured work. `reads` and `writes` add memory that it accesses through addresses in memory."""
+        with _cuda_errors("run a graph"):
             graph.launch(self._stream)
 
     def close(self) -> None:
@@ -229,11 +227,11 @@ class Stream:
 
 
 class Gpu:
-    """One NVIDIA GPU; `capability` as (9, 0) for a H200.
+    """One NVIDIA GPU; `capability` is (9, 0) for an H200.
 
     Args:
-        ordinal: which one, as the driver counts; `rtface.engine.cuda.driver.unusable` knows whether it is there.
-        programs: sources in CUDA C++, compiled for the GPU, and the names of their kernels.
+        ordinal: the driver's device number; `rtface.engine.cuda.driver.unusable` checks that it exists.
+        programs: CUDA C++ sources to compile for the GPU, and the names of their kernels.
 
     Raises:
         MissingComponent: a package is not installed.
@@ -243,7 +241,7 @@ class Gpu:
     def __init__(self, ordinal: int = 0, programs: Mapping[str, Iterable[str]] | None = None) -> None:
         self.ordinal = ordinal
         core = _core()
-        with _doing("start"):
+        with _cuda_errors("start"):
             self._device = core.Device(ordinal)
             self._device.set_current()
             capability = self._device.compute_capability
@@ -251,7 +249,7 @@ class Gpu:
         self._kernels: dict[str, Any] = {}
         for source, names in (programs or {}).items():
             code = nvrtc.compile(source, self.capability)
-            with _doing("load its kernels"):
+            with _cuda_errors("load its kernels"):
                 cubin = core.ObjectCode.from_cubin(code)
                 self._kernels |= {name: cubin.get_kernel(name) for name in names}
         self._streams: list[Stream] = []
@@ -262,16 +260,16 @@ class Gpu:
 
     @property
     def driver(self) -> str:
-        """The highest CUDA version that the driver knows, as "13.0"."""
-        version = int(_called(_driver().cuDriverGetVersion(), "say its version")[0])
+        """The highest CUDA version that the driver supports, such as "13.0"."""
+        version = int(_checked(_driver().cuDriverGetVersion(), "say its version")[0])
         return f"{version // 1000}.{version % 1000 // 10}"
 
     def enter(self) -> None:
-        """Makes the GPU's context the calling thread's own, before that puts work on a stream."""
+        """Sets the GPU's context for the calling thread, before it submits work."""
         self._device.set_current()
 
     def free_bytes(self) -> int:
-        return int(_called(_driver().cuMemGetInfo(), "say how much memory is free")[0])
+        return int(_checked(_driver().cuMemGetInfo(), "say how much memory is free")[0])
 
     def allocate(self, nbytes: int) -> Memory:
         """Raises OutOfDeviceMemory."""
@@ -281,24 +279,24 @@ class Gpu:
         return Pinned(nbytes)
 
     def stream(self, priority: int = 0) -> Stream:
-        """A new one. What waits on a stream of higher priority begins first; 0 is the lowest. A GPU that knows fewer
-        takes its highest."""
-        lowest, highest = _called(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
-        with _doing("make a stream"):
+        """Creates a stream. Work on streams of higher priority starts first; 0 is the lowest. Limited to the highest
+        priority of the GPU."""
+        lowest, highest = _checked(_driver().cuCtxGetStreamPriorityRange(), "say what its streams may be")  # as 0, -5
+        with _cuda_errors("make a stream"):
             options = _core().StreamOptions(nonblocking=True, priority=max(int(lowest) - priority, int(highest)))
             stream = Stream(self._device.create_stream(options=options), self._kernels)
         self._streams.append(stream)
         return stream
 
     def event(self, *, timed: bool = False) -> Event:
-        # Waiting threads sleep: one that spins would take a core from the decoder.
+        # Waiting threads sleep: a spinning thread would take a core from the decoder.
         options = _core().EventOptions(timing_enabled=timed, blocking_sync=True)
-        with _doing("make an event"):
+        with _cuda_errors("make an event"):
             return Event(self._device.create_event(options), self.enter)
 
     def close(self) -> None:
-        """Ends its streams; memory is freed by who reserved it."""
-        with _doing("end its streams"):
+        """Ends its streams. Owners free their memory."""
+        with _cuda_errors("end its streams"):
             for stream in self._streams:
                 stream.close()
         self._streams.clear()

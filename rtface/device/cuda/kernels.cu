@@ -1,11 +1,11 @@
-// The frame path on a GPU: crops out of native planes, corrections into them, sample for sample as cpu.py has it.
+// The frame path on a GPU: cuts crops from native planes and adds corrections, with the same samples as device/cpu.
 //
-// Each thread works alone: no shared memory, no barrier, no atomic, no header, so that the tests run this very file on
-// the host. A kernel takes the address of one descriptor that kernels.py builds; a grid larger than the descriptor's
-// counts does no harm. Coordinates count from sample centres (the first sample is 0, 0), as in cv2's warps.
+// Threads are independent: no shared memory, barriers, atomics or headers, so the tests run this file on the host. A
+// kernel takes the address of one descriptor that kernels.py builds; a grid larger than the descriptor's counts is
+// harmless. Coordinates are relative to sample centres (the first sample is 0, 0), as in cv2's warps.
 //
-// Roundings are OpenCV's, operation by operation: fmaf where its warps fuse, plain products elsewhere (compile without
-// contraction), 8-bit intermediates where it keeps 8 bits.
+// Each operation rounds like OpenCV: fmaf where its warps fuse, plain products elsewhere (compile without contraction),
+// 8-bit intermediates where it keeps 8 bits.
 
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -32,14 +32,14 @@ template <typename T> __device__ __forceinline__ const T* behind(const void* hea
 
 // ---- crop
 
-// Components that lie on one grid, and the map from crop pixels (half: from pixels of a crop half as large) to it.
+// Components on one grid, and the map from crop pixels (half: from pixels of a half-size crop) to it.
 struct Source {
-    u64 at[3];          // first sample held
+    u64 at[3];          // first sample in memory
     int pitch, step;    // bytes, words
-    int word, shift;    // 1: uint8, 2: uint16, 4: float32; bits the value is shifted up by
-    int width, height;  // samples held; beyond them the edge is repeated
+    int word, shift;    // 1: uint8, 2: uint16, 4: float32; left shift of the value in bits
+    int width, height;  // samples in memory; outside, the edge repeats
     int half;
-    int inside;         // no crop pixel reaches past the edge
+    int inside;         // no crop pixel needs samples outside
     float m[6];
 };
 
@@ -84,11 +84,11 @@ __device__ __forceinline__ void bilinear(const Source& s, int px, int py, float*
     }
 }
 
-// A thread makes COLUMNS x ROWS pixels of a crop, from an even column and an odd row on: so they share the samples of
-// halved chroma.
+// A thread computes COLUMNS x ROWS pixels of a crop, from an even column and an odd row: they share samples of halved
+// chroma.
 enum { COLUMNS = 2, ROWS = 4 };
 
-// cv2.warpAffine's result: whole in 8 bits.
+// cv2.warpAffine's result: integers for 8 bits.
 template <typename Word> struct Warped {
     typedef float Type;
     static __device__ __forceinline__ float of(float value) { return value; }
@@ -98,7 +98,7 @@ template <> struct Warped<u8> {
     static __device__ __forceinline__ int of(float value) { return (int)rintf(value); }
 };
 
-// Between two samples of halved chroma, 3/4 of the nearer one; cv2.resize keeps few bits between its two passes.
+// Interpolates two samples of halved chroma, 3/4 of the nearer one; cv2.resize keeps few bits between its two passes.
 __device__ __forceinline__ float across(float far, float near) { return far * 0.25f + near * 0.75f; }
 __device__ __forceinline__ float down(float far, float near) { return across(far, near); }
 __device__ __forceinline__ int across(int far, int near) { return far + 3 * near; }
@@ -179,7 +179,7 @@ struct alignas(8) Pair {
     float left, right;
 };
 
-// Two pixels side by side, at `place` of a crop; in one piece where every row of the crop is aligned for it.
+// Two adjacent pixels at `place` of a crop; one access if every row of the crop is aligned for it.
 __device__ __forceinline__ void put_two(u64 crop, int size, int x, int y, float (*rgb)[3]) {
     float* to = (float*)crop + ((i64)y * size + x);
     i64 plane = (i64)size * size;
@@ -235,14 +235,14 @@ struct SeenJob {
     u64 pixels, to;     // float32 3 x size x size; uint8 height x width x 3
     int width, height;
     float m[6];         // from pixels to display space
-    float low[2], high[2];  // the frame there
-    u64 input;          // of a network, float32, 3 planes or 3 values a pixel; 0 where there is none
+    float low[2], high[2];  // bounds of the frame there
+    u64 input;          // of a network, float32, 3 planes or 3 values per pixel; 0 if none
     int planar, bgr;
-    float divisor;      // of the bytes
+    float divisor;      // of the byte values
     int unused;
 };
 
-// The upper left of a crop as bytes, black outside the frame; the same into a network's input.
+// Writes the upper left of a crop as bytes, black outside the frame, and optionally to a network's input.
 extern "C" __global__ void seen(const SeenJob* __restrict__ job) {
     int x = column(), y = line();
     if (x >= job->width || y >= job->height || blockIdx.z > 0) return;
@@ -271,11 +271,11 @@ struct Filter {
     i64 plane;          // bytes between channels
     int pitch, step;    // bytes, words
     int word, shift;    // as in Source
-    int width, height;  // of `from`; beyond it zeros where `zeros`, else the edge repeated
+    int width, height;  // of `from`; outside, zeros if `zeros`, else the edge repeats
     int zeros, channels;
-    float weights[3];   // area: the value is their weighted sum, where there are 3 channels
+    float weights[3];   // area: weights of the sum, if there are 3 channels
     int nx, ny;
-    int to_pitch, to_width, to_height;  // bytes, samples; uint8 where `from` is, else float32
+    int to_pitch, to_width, to_height;  // bytes, samples; uint8 if `from` is, else float32
     float kx[5], ky[5];
     int unused;
 };
@@ -305,7 +305,7 @@ template <typename Word> __device__ __forceinline__ float sum_of(const Filter& f
     return sum;
 }
 
-// The mean of nx x ny samples; also what makes one component of three channels.
+// Averages nx x ny samples; also mixes three channels to one component.
 extern "C" __global__ void area(const FilterJob* __restrict__ job) {
     int x = column(), y = line();
     if ((int)blockIdx.z >= job->count) return;
@@ -359,7 +359,7 @@ extern "C" __global__ void blur(const FilterJob* __restrict__ job) {
     else put(f, x, y, f.word == 2 ? blurred<u16>(f, x, y) : blurred<float>(f, x, y));
 }
 
-// ---- corrections back through a curve
+// ---- inverse curve for corrections
 
 struct UncurveFace {
     u64 from, native, to;  // float32 3 x size x size; `to` may be `from`
@@ -391,9 +391,9 @@ extern "C" __global__ void uncurve(const UncurveJob* __restrict__ job) {
     }
 }
 
-// ---- where chroma is gray, give or take one code of 8 bits
+// ---- check for gray chroma, within one 8-bit code
 
-enum { TINT_ROWS = 8 };  // that one thread looks at
+enum { TINT_ROWS = 8 };  // per thread
 
 struct Tint {
     u64 at[2];          // first samples of u and v
@@ -401,7 +401,7 @@ struct Tint {
     int word, shift;    // as in Source
     int width, height;
     int low, high;      // codes that count as gray
-    int coloured;       // 0; set where any sample is not
+    int coloured;       // 0; set if any sample is not gray
     int unused;
 };
 
@@ -411,13 +411,13 @@ struct TintJob {
 };
 
 template <typename Word> __device__ __forceinline__ bool tinted(const Tint& t, int x, int y0) {
-    bool found = false;
+    bool coloured = false;
     for (int y = y0; y < y0 + TINT_ROWS && y < t.height; ++y) {
         int a = (int)behind<Word>((const void*)t.at[0], (i64)y * t.pitch)[x * t.step] >> t.shift;
         int b = (int)behind<Word>((const void*)t.at[1], (i64)y * t.pitch)[x * t.step] >> t.shift;
-        found |= a < t.low || a > t.high || b < t.low || b > t.high;
+        coloured |= a < t.low || a > t.high || b < t.low || b > t.high;
     }
-    return found;
+    return coloured;
 }
 
 extern "C" __global__ void tint(TintJob* job) {
@@ -425,18 +425,18 @@ extern "C" __global__ void tint(TintJob* job) {
     if ((int)blockIdx.z >= job->count) return;
     Tint& t = ((Tint*)(job + 1))[blockIdx.z];
     if (x >= t.width || y >= t.height) return;
-    // All that find colour write the same.
+    // Concurrent writes store the same value.
     if (t.word == 1 ? tinted<u8>(t, x, y) : tinted<u16>(t, x, y)) t.coloured = 1;
 }
 
 // ---- paste
 
-// Components that lie on one grid, to be written.
+// Components on one grid, to write.
 struct Target {
     u64 at[3];
     int pitch, step, word, shift;  // as in Source
     int parts;
-    int x, y;                     // of the first sample held, in its plane
+    int x, y;                     // of the first sample in memory, in its plane
     int dither_x[3], dither_y[3];
     float low[3], high[3];        // legal code values
     int unused;
@@ -446,17 +446,17 @@ struct Target {
 struct Patch {
     u64 values, mask;                // float32
     i64 plane;                       // words between channels of the values
-    int pitch, width, height;        // words, samples; zeros beyond
+    int pitch, width, height;        // words, samples; zeros outside
     int channels;
     int mask_pitch, mask_width, mask_height;
-    int gated;                       // nothing is written where the mask is 0
-    int cubic;                       // m leads to values doubled by a cubic
+    int gated;                       // no writes where the mask is 0
+    int cubic;                       // m maps to values doubled by a cubic
     int target;
     int box[4];                      // samples of the plane that may change: x0, y0, x1, y1
-    int near, nears;                 // the list of patches whose boxes meet this one, itself among them
+    int near, nears;                 // the list of patches whose boxes overlap this one, including itself
     float weights[3][3];             // from channels to components
-    float m[6], k[6];                // from samples, counted from the box's first, to values and to the mask
-    i64 coloured;                    // bytes from the job to an int, 0 where nothing is to be written; or 0
+    float m[6], k[6];                // from samples, relative to the box's first, to values and to the mask
+    i64 coloured;                    // offset in bytes from the job to an int that is 0 to skip the patch; or 0
 };
 
 // Followed by `count` Patch, then by the lists of ints.
@@ -511,11 +511,11 @@ __device__ __forceinline__ float blend(const Corner& c, const float* v) {
     return lerp(lerp(v[0], v[1], c.ax), lerp(v[2], v[3], c.ax), c.ay);
 }
 
-// Weights of five neighbours from floor((k - 1) / 2) - 1 on, that make sample k + a of a line doubled by a cubic.
+// Weights of five neighbours from floor((k - 1) / 2) - 1, for sample k + a of a line doubled by a cubic.
 __device__ __forceinline__ void cubic_weights(int k, float a, int doubled, float* w) {
     const float outer = -0.10546875f, inner = 0.87890625f, next = 0.26171875f, far = -0.03515625f;
     float p = k >= 0 && k < doubled ? 1.0f - a : 0.0f, q = k >= -1 && k < doubled - 1 ? a : 0.0f;
-    if (k & 1) {  // samples k, k + 1 lie at +1/4, -1/4 of their nearest ones
+    if (k & 1) {  // samples k, k + 1 are at +1/4, -1/4 from their nearest ones
         w[0] = p * outer + q * far, w[1] = p * inner + q * next, w[2] = p * next + q * inner;
         w[3] = p * far + q * outer, w[4] = 0.0f;
     } else {
@@ -524,7 +524,7 @@ __device__ __forceinline__ void cubic_weights(int k, float a, int doubled, float
     }
 }
 
-// The channels of a patch's values at a sample; false where it has none.
+// Reads the channels of a patch's values at a sample; false if it has none.
 __device__ __forceinline__ bool values_at(const Patch& p, float x, float y, float* v) {
     const float* values = (const float*)p.values;
     if (!p.cubic) {
@@ -567,7 +567,7 @@ __device__ __forceinline__ bool stays(const PasteJob* job, const Patch& p) {
     return p.coloured && !*behind<int>(job, p.coloured);
 }
 
-// A thread changes one sample of every component on a grid; blockIdx.z counts patches. Where boxes meet, the first
+// A thread changes one sample of each component on a grid; blockIdx.z counts patches. Where boxes overlap, the first
 // patch's thread adds all of them.
 extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
     if ((int)blockIdx.z >= job->count) return;
@@ -600,7 +600,7 @@ extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
         for (int k = 0; k < 3; ++k) {
             if (k >= target.parts) continue;
             float d = p.weights[k][0] * v[0] + p.weights[k][1] * v[1] + p.weights[k][2] * v[2];
-            total[k] += fabsf(d) < 1e30f ? d : 0.0f;  // also what is not a number
+            total[k] += fabsf(d) < 1e30f ? d : 0.0f;  // also for NaN
         }
     }
     float share = fmaxf(weight, 1.0f);
@@ -614,7 +614,7 @@ extern "C" __global__ void paste(const PasteJob* __restrict__ job) {
         float old = (float)(word >> target.shift);
         float now = clip(rintf(old + add), fminf(old, target.low[k]), fmaxf(old, target.high[k]));
         if (now == old) continue;
-        word += ((int)now - (int)old) * (1 << target.shift);  // whatever the low bits held stays
+        word += ((int)now - (int)old) * (1 << target.shift);  // preserves the low bits
         if (target.word == 1) *at = (u8)word;
         else *(u16*)at = (u16)word;
     }

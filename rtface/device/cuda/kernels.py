@@ -1,6 +1,6 @@
 """The interface of the kernels in `kernels.cu`: names, argument types, launches.
 
-Every kernel takes the address of one descriptor: a head, then entries (`structs`).
+Each kernel takes the address of one descriptor: a header, then entries (`structs`).
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = dict.fromkeys(
 )
 """Argument types of every kernel: the descriptor's address."""
 BLOCK: Shape3 = (32, 8, 1)
-CROP_COLUMNS, CROP_ROWS = 2, 4  # pixels of a crop to a thread, from row -1 on
-TINT_ROWS = 8  # samples below each other that one thread looks at
+CROP_COLUMNS, CROP_ROWS = 2, 4  # crop pixels per thread, from row -1
+TINT_ROWS = 8  # rows of samples that one thread checks
 
 
 class KernelCall(NamedTuple):
@@ -38,11 +38,11 @@ class KernelCall(NamedTuple):
 
 @dataclass(slots=True)
 class LaunchList:
-    """Descriptors to be copied to the GPU, and the launches that read them, in order.
+    """Descriptors for the GPU, and the launches that read them, in order.
 
     Attributes:
-        descriptors: uint8; wants an address that is a multiple of 16.
-        launches: the kernel, its grid, and where in the descriptors its own begins.
+        descriptors: uint8; needs an address that is a multiple of 16.
+        launches: the kernel, its grid, and the offset of its descriptor.
     """
 
     parts: list[bytes] = field(default_factory=list[bytes])
@@ -54,7 +54,7 @@ class LaunchList:
         return np.frombuffer(b"".join(self.parts), np.uint8)
 
     def add(self, kernel: str, extent: tuple[int, int], count: int, *arrays: bytes | np.ndarray[Any, Any]) -> None:
-        """One launch over `count` entries of `extent` threads in x and y, whose descriptor is these bytes."""
+        """Adds a launch over `count` entries of `extent` (x, y) threads. `arrays` are its descriptor."""
         if not count or not extent[0] or not extent[1]:
             return
         grid = (-(-extent[0] // BLOCK[0]), -(-extent[1] // BLOCK[1]), count)
@@ -65,42 +65,42 @@ class LaunchList:
         self.nbytes += nbytes + -nbytes % 16
 
     def steps(self, base: int) -> list[KernelCall]:
-        """The launches, where the descriptors begin at address `base`."""
+        """Returns the launches for descriptors at address `base`."""
         return [KernelCall(kernel, grid, BLOCK, (np.uint64(base + at),)) for kernel, grid, at in self.launches]
 
     def extend(self, other: LaunchList) -> None:
-        """What another job does, after this one's launches."""
+        """Appends the launches of another job."""
         self.launches += [(kernel, grid, self.nbytes + at) for kernel, grid, at in other.launches]
         self.parts += other.parts
         self.nbytes += other.nbytes
 
 
 class Scratch:
-    """Places in a block of memory, one after the other."""
+    """Assigns consecutive offsets in a block of memory."""
 
     def __init__(self) -> None:
         self.nbytes = 0
 
     def take(self, nbytes: int) -> int:
-        """The first byte of so many."""
+        """Returns the offset of the next `nbytes` bytes."""
         at = self.nbytes
         self.nbytes += -(-nbytes // 256) * 256
         return at
 
 
 def curve_tables(color: Color) -> Float32:
-    """The table that `crop` and then the one that `uncurve` reads, to be copied to the GPU; empty without a curve."""
+    """Returns the tables for `crop` and `uncurve`, in this order. Empty without a curve."""
     curve = curve_of(color)
     return np.zeros(0, np.float32) if curve is None else np.concatenate([curve.table, curve.inverse_slope])
 
 
 def uncurve_job(color: Color, faces: Sequence[tuple[int, int, int, int]], tables: int) -> LaunchList:
-    """Takes corrections (float32 3×S×S, engine units) back to native units; nothing for plain SDR.
+    """Converts corrections (float32 3×S×S) from engine to native units. Does nothing for SDR.
 
     Args:
         color: of the frame.
-        faces: addresses of a correction, of its native crop (`CropPlan.job(native=…)`) and of the result (may be the
-            first), and S.
+        faces: addresses of a correction, its native crop (`CropPlan.job(native=…)`) and the result (may be the
+            correction), and S.
         tables: address of `curve_tables(color)`.
     """
     job, curve = LaunchList(), curve_of(color)

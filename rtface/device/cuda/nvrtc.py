@@ -1,4 +1,4 @@
-"""CUDA C++ compiled for a GPU by NVRTC, and kept in the cache folder: compiling takes some seconds."""
+"""Compiles CUDA C++ for a GPU with NVRTC. Caches the result, because compiling takes seconds."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from rtface.util.checksummed_file import read_checksummed, write_checksummed
 from rtface.util.install import extra_line
 from rtface.util.paths import cache_dir
 
-# Products and sums are fused where the source says so, so that a GPU rounds as the CPU does.
+# Products and sums are fused only where the source says so, so that a GPU rounds like the CPU.
 _OPTIONS: dict[str, Any] = {"std": "c++17", "fma": False}
 
 
 def compile(source: str, capability: tuple[int, int]) -> bytes:
-    """A cubin of a whole source for one compute capability ((9, 0): sm_90); needs no GPU.
+    """Compiles a source to a cubin for one compute capability ((9, 0): sm_90). Needs no GPU.
 
     Raises:
-        MissingComponent: cuda-core, cuda-bindings or NVRTC is not there.
-        EngineError: the source does not compile, or NVRTC does not know such a GPU.
+        MissingComponent: cuda-core, cuda-bindings or NVRTC is not installed.
+        EngineError: the source does not compile, or NVRTC does not support the GPU.
     """
     version = _version()
     arch = f"sm_{capability[0]}{capability[1]}"
     key = hashlib.sha256(repr((source, version, arch, sorted(_OPTIONS.items()))).encode()).hexdigest()[:20]
-    kept = cache_dir() / "kernels" / f"{arch}-{key}.cubin"
-    found = read_checksummed(kept)
-    if found is None:
-        found, _ = build(source, arch)
-        write_checksummed(kept, found)
-    return found
+    path = cache_dir() / "kernels" / f"{arch}-{key}.cubin"
+    cubin = read_checksummed(path)
+    if cubin is None:
+        cubin, _ = build(source, arch)
+        write_checksummed(path, cubin)
+    return cubin
 
 
 def build(source: str, arch: str, *, verbose: bool = False) -> tuple[bytes, str]:
-    """Compiles, whatever is kept; with `verbose` the text is the assembler's account of registers and spills."""
+    """Compiles without the cache. With `verbose`, the text reports the assembler's registers and spills."""
     try:
         core: Any = importlib.import_module("cuda.core")
     except ImportError as error:

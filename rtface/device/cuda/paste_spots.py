@@ -1,4 +1,4 @@
-"""The faces of a paste, and where each meets the grids of a frame's planes."""
+"""The faces of a paste and their areas on a frame's planes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rtface.geometry.transforms import bounds, compose, footprint, invert, trans
 
 
 class PasteFace(NamedTuple):
-    """The part of a crop that may be written: under the mask, and one sample of zeros around it.
+    """The writable part of a crop: under the mask, with a border of one zero sample.
 
     Attributes:
-        number: of the caller's faces.
+        number: index among the caller's faces.
         size: S.
-        left, top: where the part begins in its crop.
+        left, top: position of the part in its crop.
         width, height: of the part.
         m: display → part.
     """
@@ -35,16 +35,16 @@ class PasteFace(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """A face that meets a grid.
+    """The area of a face on a grid.
 
     Attributes:
-        face: which.
+        face: the face.
         box: the samples that may change.
-        shared: whether other faces' parts meet its own.
-        tint: of the boxes of chroma that may be gray the one that it is in, from 1 on; 0: none.
-        lowpass: what its correction goes through first.
+        shared: whether parts of other faces overlap this one.
+        tint: number of the probed chroma box that contains it, from 1; 0: none.
+        lowpass: filter that its correction passes first.
         cubic: whether it is interpolated with a cubic.
-        spread: whether it is shrunk, so that it reaches beyond its mask.
+        spread: whether it is shrunk, so that filtering extends it beyond its mask.
         m, k: the maps from samples to the correction, and to the mask.
     """
 
@@ -62,8 +62,8 @@ class Spot(NamedTuple):
 def faces_of(
     matrices: Float, sizes: Sequence[int], supports: Sequence[Box | None] | None
 ) -> tuple[list[PasteFace], list[list[int]]]:
-    """Faces as of `composite.cut_patch`, those without a mask left out; groups as of `overlapping`, of numbers of those
-    that are left."""
+    """Returns faces (as `composite.cut_patch`) and groups of their indices (as `overlapping`). Skips faces without a
+    mask."""
     faces: list[PasteFace] = []
     for n, (matrix, size) in enumerate(zip(matrices, sizes, strict=True)):
         x0, y0, x1, y1 = (supports[n] if supports else None) or (0, 0, size, size)
@@ -75,17 +75,17 @@ def faces_of(
 
 
 def spot_of(face: PasteFace, box: Box, back: Float, shared: bool, tint: int, components: int, scratch: Scratch) -> Spot:
-    """Where a face meets a grid; `back` leads from the plane to the face's part."""
+    """Returns the spot of a face on a grid. `back` maps the plane to the face's part."""
     shrink = footprint(back)
     cubic, spread = min(shrink) < 1.0 / SMOOTH_FROM, max(shrink) > BLUR_FROM
-    how = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
-    factors, step = how.factors if how is not None else (1, 1), 2.0 if cubic else 1.0
+    lowpass = plan_lowpass(shrink, face.width, face.height, components, 4, scratch, mixed=True) if spread else None
+    factors, step = lowpass.factors if lowpass is not None else (1, 1), 2.0 if cubic else 1.0
     return Spot(
         face,
         box,
         shared,
         tint,
-        how,
+        lowpass,
         cubic,
         spread,
         between_centres(back, (0.0, 0.0), box[:2], (step / factors[0], step / factors[1])),

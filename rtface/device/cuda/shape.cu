@@ -1,9 +1,9 @@
-// The shaping of corrections on a GPU: figures of an engine's answer and its crop for rtface.correct.controls, and what
-// that decides done, as rtface.correct.shape does both.
+// Shapes corrections on a GPU like rtface.correct.shape: measures an engine's answer and its crop for
+// rtface.correct.controls, then applies the decisions.
 //
-// Each thread works alone: no shared memory, no barrier, no atomic, no header, so that the tests run this very file on
-// the host. blockIdx.z is the face; a face of size 0 is left out, and a grid larger than a face does no harm.
-// shaping.py builds the structs.
+// Threads are independent: no shared memory, barriers, atomics or headers, so the tests run this file on the host.
+// blockIdx.z is the face; faces of size 0 are skipped, and a grid larger than a face is harmless. shaping.py builds the
+// structs.
 
 typedef unsigned long long u64;
 
@@ -14,19 +14,19 @@ struct ShapeFace {
     u64 correction, final;   // the results: float32 3 x size x size, and size x size
     u64 mask, occlusion;     // float32 mask_side x mask_side; rows x columns over the region, or 0
     u64 across, own, power, soft;  // scratch: size x size twice, then size/4 x size/4 twice; own and soft are kept
-    u64 fine;                // so is this, size x size, which lies where `across` did
+    u64 fine;                // kept too, size x size, in the memory of `across`
     u64 cells, crop_cells, samples, texture, change, irises, grain, middle, above, below, detail;  // the measures
-    int size, step, side;    // side: samples a side
+    int size, step, side;    // side: samples per side
     int mask_side, rows, columns, region[4];
     int box[4], part[4];     // x0, y0, x1, y1
-    int detail_box[4];       // where detail is scaled, whole cells; empty where it is not
-    int windows[2][4];       // of the irises; empty where there is none
+    int detail_box[4];       // where detail is scaled, whole cells; empty if nowhere
+    int windows[2][4];       // of the irises; empty if there is none
     float eyes[2][3];        // x, y, 1/radius
     int wide, own_wide;      // taps to each side
-    int first, lines;        // the middle rows of the part: the first, and how many
+    int first, lines;        // the middle rows of the part: the first, and their number
     int above_rows[MIDDLE], below_rows[MIDDLE];  // of the cells of power
-    float taps[TAPS], own_taps[TAPS];  // of the Gaussians that the high-passes take away, from the middle one on
-    int match, detail_step;  // detail_step: from one sample that counts to the next
+    float taps[TAPS], own_taps[TAPS];  // of the Gaussians that the high-passes subtract, centre first
+    int match, detail_step;  // detail_step: distance of measured samples
 };
 
 struct ShapeControl {
@@ -45,8 +45,8 @@ struct ShapeSmall {
 
 struct ShapeAverage {
     u64 r, mean;     // float32 3 x size x size: the answer, which becomes the average; the average before
-    u64 flow, gate;  // float32 2 x rows x columns, or 0 where nothing moves; rows x columns
-    int size, x, y, columns, rows, cubic;  // x, y: where in the crop these lie, SHRINK samples to each of theirs
+    u64 flow, gate;  // float32 2 x rows x columns, or 0 without motion; rows x columns
+    int size, x, y, columns, rows, cubic;  // x, y: their position in the crop, at SHRINK samples for each of theirs
 };
 
 __device__ __forceinline__ int column() { return blockIdx.x * blockDim.x + threadIdx.x; }
@@ -81,7 +81,7 @@ struct Change {
     }
 };
 
-// The mean of at(x, y) over the cell i, j of those that cut width x height samples into columns x rows.
+// Averages at(x, y) over cell i, j of a division of width x height samples into columns x rows.
 template <typename At>
 __device__ float average(const At& at, int i, int j, int columns, int rows, int width, int height) {
     float sx = (float)width / columns, sy = (float)height / rows;
@@ -97,7 +97,7 @@ __device__ float average(const At& at, int i, int j, int columns, int rows, int 
     return total / ((right - left) * (bottom - top));
 }
 
-// Between which two of n samples, spread over `size`, the sample x lies, and how far from the first.
+// The two of n samples, spread over `size`, around sample x, and the distance from the first.
 struct Between {
     int a, b;
     float t;
@@ -121,7 +121,7 @@ __device__ float luma_of_cells(u64 cells, int x, int y, int size) {
            (bilinear(at, CELLS, u, v) * 0.299f + bilinear(at + CELLS * CELLS, CELLS, u, v) * 0.587f);
 }
 
-// What a Gaussian along one direction makes of at(0), whose neighbours are at(-1), at(1), ...
+// Applies a Gaussian along one direction to at(0), whose neighbours are at(-1), at(1), ...
 template <typename At> __device__ float gaussian(const At& at, const float* taps, int wide) {
     float total = at(0) * taps[0];
     for (int k = 1; k <= wide; ++k) total += (at(-k) + at(k)) * taps[k];
@@ -192,7 +192,7 @@ extern "C" __global__ void shape_rows(const ShapeFace* __restrict__ faces) {
         gaussian([&](int k) { return c.luma(limit(x + k, part[0], part[2] - 1), y); }, face.own_taps, face.own_wide);
 }
 
-// The same along the columns, and that taken from the luma: the crop's own grain.
+// The same along the columns, subtracted from the luma: the crop's grain.
 extern "C" __global__ void shape_columns(const ShapeFace* __restrict__ faces) {
     const ShapeFace& face = faces[blockIdx.z];
     const int* part = face.part;
@@ -219,7 +219,7 @@ extern "C" __global__ void shape_power(const ShapeFace* __restrict__ faces) {
                                                        i, j, columns, rows, width, height);
 }
 
-// The mean of 3 x 3 of those cells, mirrored at the part's edge.
+// Averages 3 x 3 of those cells, mirrored at the part's edge.
 extern "C" __global__ void shape_soften(const ShapeFace* __restrict__ faces) {
     const ShapeFace& face = faces[blockIdx.z];
     const int* part = face.part;
@@ -236,7 +236,7 @@ extern "C" __global__ void shape_soften(const ShapeFace* __restrict__ faces) {
     ((float*)face.soft)[j * pitch + i] = total * (1.0f / 9.0f);
 }
 
-// size x (side + 48) threads: that grain at every step-th sample, in the middle rows, and its power beside those.
+// size x (side + 48) threads: that grain at every step-th sample, in the middle rows, and its power next to those.
 extern "C" __global__ void shape_pick(const ShapeFace* __restrict__ faces) {
     const ShapeFace& face = faces[blockIdx.z];
     int i = column(), j = line(), size = face.size, side = face.side, pitch = size / 4;
@@ -391,7 +391,7 @@ extern "C" __global__ void shape_small(const ShapeSmall* __restrict__ faces) {
     to[line_at * n + i] = total / (SHRINK * SHRINK);
 }
 
-// The weights of four samples, of which the second lies t before the place that is asked for (Keys 1981, a = -0.75).
+// Weights of four samples, the second at distance t before the requested position (Keys 1981, a = -0.75).
 __device__ __forceinline__ void cubic(float t, float (&weights)[4]) {
     const float a = -0.75f;
     weights[0] = ((a * (t + 1.0f) - 5.0f * a) * (t + 1.0f) + 8.0f * a) * (t + 1.0f) - 4.0f * a;
@@ -400,7 +400,7 @@ __device__ __forceinline__ void cubic(float t, float (&weights)[4]) {
     weights[3] = 1.0f - weights[0] - weights[1] - weights[2];
 }
 
-// r <- r + (average - r) * gate at x, y; the average out of N x N samples from left, top on.
+// r <- r + (average - r) * gate at x, y; the average is interpolated from N x N samples at left, top.
 template <int N> __device__ __forceinline__ void mix(const ShapeAverage& face, int x, int y, int left, int top,
                                                      const float (&wide)[N], const float (&high)[N], float gate) {
     int size = face.size;
@@ -420,7 +420,7 @@ template <int N> __device__ __forceinline__ void mix(const ShapeAverage& face, i
     }
 }
 
-// A thread for each sample of the part; the average is fetched from where the flow says it was.
+// A thread for each sample of the part; the average is read at its earlier position according to the flow.
 extern "C" __global__ void shape_average(const ShapeAverage* __restrict__ faces) {
     const ShapeAverage& face = faces[blockIdx.z];
     int u = column(), v = line(), columns = face.columns, rows = face.rows;
@@ -434,7 +434,7 @@ extern "C" __global__ void shape_average(const ShapeAverage* __restrict__ faces)
         return;
     }
     const float* flow = (const float*)face.flow;
-    float most = 2.0f * face.size;  // far outside is outside: no overflow of the whole numbers
+    float most = 2.0f * face.size;  // limits positions far outside: no integer overflow
     float to_x = fminf(fmaxf(bilinear(flow, columns, a, b) * SHRINK + x, -most), most);
     float to_y = fminf(fmaxf(bilinear(flow + columns * rows, columns, a, b) * SHRINK + y, -most), most);
     float left = floorf(to_x), top = floorf(to_y), s = to_x - left, t = to_y - top;

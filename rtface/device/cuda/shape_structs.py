@@ -72,4 +72,4 @@ CONTROL = _struct(
 SMALL = _struct(("c", "to"), size=_INT, unused=_INT)
 AVERAGE = _struct(("r", "mean", "flow", "gate"), size=_INT, x=_INT, y=_INT, columns=_INT, rows=_INT, cubic=_INT)
 STRUCTS = {"ShapeFace": FACE, "ShapeControl": CONTROL, "ShapeSmall": SMALL, "ShapeAverage": AVERAGE}
-"""By the names that the structs have in `shape.cu`."""
+"""The structs by their names in `shape.cu`."""

@@ -1,7 +1,7 @@
-"""Shapes corrections (`rtface.correct`) on a GPU: measured there, decided on the host, applied there.
+"""Shapes corrections (`rtface.correct`) on a GPU; the host only decides.
 
-Of each face some 250 kB of measures are downloaded and 45 kB of controls uploaded; its images stay on the GPU. Answers
-that were made on the host (`rtface.enhance.keyframes.scheduler`), and those of stills, are uploaded first.
+For each face, about 250 kB of measures are downloaded and 45 kB of controls uploaded; its images stay on the GPU.
+Answers computed on the host (`rtface.enhance.keyframes.scheduler`), and those of stills, are uploaded first.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class GpuShaper:
         self._steps, self._averager = steps, GpuAverager(steps)
 
     def shape(self, slots: FrameSlots, faces: Sequence[ShapeTask]) -> list[GpuCorrection]:
-        """Corrections of the faces of one frame. Raises EngineError where an answer holds NaN or infinity."""
+        """Shapes the corrections of one frame's faces. Raises EngineError if an answer has NaN or infinity."""
         places = [slot_of(face) for face in faces]
         areas = [_area(face) for face in faces]
         averaged = [
@@ -51,39 +51,39 @@ class GpuShaper:
         ]
         if averaged:
             self._averager.average(slots, averaged)
-        seen = [
+        active = [
             (face, place, area)
             for face, place, area in zip(faces, places, areas, strict=True)
             if area is not None and face.shaping.strength > 0.0 and face.restored is not None
         ]
-        if seen:
-            self._shape(slots, seen)
-        shaped = {id(face) for face, *_ in seen}
+        if active:
+            self._shape(slots, active)
+        shaped = {id(face) for face, *_ in active}
         return [
             GpuCorrection(slots, place, area.box if area and id(face) in shaped else None, face.crops.matrices[0])
             for face, place, area in zip(faces, places, areas, strict=True)
         ]
 
-    def _shape(self, slots: FrameSlots, seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
-        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in seen}.values())
-        largest, count = max(place.size for _, place, _ in seen), len(seen)
-        match = any(face.shaping.grain != "none" for face, *_ in seen)
-        detail = any(face.shaping.detail for face, *_ in seen)
-        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in seen]
+    def _shape(self, slots: FrameSlots, active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> None:
+        slot, memories = slots.frame, list({id(place.memory): place.memory for _, place, _ in active}.values())
+        largest, count = max(place.size for _, place, _ in active), len(active)
+        match = any(face.shaping.grain != "none" for face, *_ in active)
+        detail = any(face.shaping.detail for face, *_ in active)
+        measured = [4 * shaping.measure_floats(place.size) for _, place, _ in active]
         self._steps.pools.grow(slot.measures, sum(measured))
         figures = slot.measures.on_gpu()
-        masks, data, steps = self._masks(seen), list[bytes](), count * FACE.itemsize
-        made = [
+        masks, data, steps = self._masks(active), list[bytes](), count * FACE.itemsize
+        local = [
             face.restored if face.restored and not isinstance(face.restored.pixels, FaceSlot) else None
-            for face, *_ in seen
-        ]  # on the host
-        hidden = [output.occlusion if output and isinstance(output.occlusion, np.ndarray) else None for output in made]
+            for face, *_ in active
+        ]  # answers on the host
+        hidden = [out.occlusion if out and isinstance(out.occlusion, np.ndarray) else None for out in local]
         self._steps.pools.grow(slot.steps["measure"], steps + sum(m.nbytes for m in (*masks, *hidden) if m is not None))
         base = slot.steps["measure"].on_gpu().address
         rows, constants = list[bytes](), list[Memory]()
-        for n, (face, place, area) in enumerate(seen):
+        for n, (face, place, area) in enumerate(active):
             mask = masks[n]
-            if mask is None:  # the template's, which is there already
+            if mask is None:  # the template's mask is a constant on the GPU
                 size, region = place.size, face.shaping.region
                 kept = self._steps.constants.of((f"{region} mask", size), partial(small_mask, size, None, region))
                 constants.append(kept)
@@ -102,7 +102,7 @@ class GpuShaper:
                 figures.address + sum(measured[:n]),
                 place.scratch,
             )
-            if made[n] is not None:
+            if local[n] is not None:
                 if (occlusion := hidden[n]) is not None:
                     addresses = replace(
                         addresses,
@@ -116,10 +116,10 @@ class GpuShaper:
                 addresses = replace(addresses, occlusion=place.occlusion, maps=head.shape, region=head.region)
             rows.append(shaping.face_of(area, face.shaping, addresses))
         outputs = [
-            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(seen, made, strict=True) if output
+            (place, host_array(output.pixels)[0]) for (_, place, _), output in zip(active, local, strict=True) if output
         ]
         outputs += self._without_stronger_spots(
-            slots, [(place, area) for face, place, area in seen if face.shaping.still]
+            slots, [(place, area) for face, place, area in active if face.shaping.still]
         )
         self._measure(
             slots,
@@ -132,10 +132,10 @@ class GpuShaper:
         )
         values = slot.measures.on_host().bytes()
         controls: list[bytes] = []
-        for n, (face, _, area) in enumerate(seen):
-            got: Float32 = values[sum(measured[:n]) : sum(measured[: n + 1])].view(np.float32)
+        for n, (face, _, area) in enumerate(active):
+            measures: Float32 = values[sum(measured[:n]) : sum(measured[: n + 1])].view(np.float32)
             decided = decide(
-                shaping.unpack(got, area, face.shaping),
+                shaping.unpack(measures, area, face.shaping),
                 area,
                 state_of(face),
                 face.shaping,
@@ -162,14 +162,14 @@ class GpuShaper:
     def _without_stronger_spots(
         self, slots: FrameSlots, faces: Sequence[tuple[FaceSlot, FaceRegion]]
     ) -> list[tuple[FaceSlot, Float32]]:
-        """Answers of stills, in which spots are looked for on the host."""
-        brought = outputs_to_host(self._steps, slots, [place for place, _ in faces]) if faces else []
-        held: list[tuple[FaceSlot, Float32]] = []
-        for (place, area), (crop, output) in zip(faces, brought, strict=True):
+        """Limits spots in answers of stills, on the host."""
+        images = outputs_to_host(self._steps, slots, [place for place, _ in faces]) if faces else []
+        limited: list[tuple[FaceSlot, Float32]] = []
+        for (place, area), (crop, output) in zip(faces, images, strict=True):
             output -= crop
             hold_spots(output, crop, area)
-            held.append((place, output + crop))
-        return held
+            limited.append((place, output + crop))
+        return limited
 
     def _measure(
         self,
@@ -181,11 +181,11 @@ class GpuShaper:
         nbytes: int,
         before: Callable[[Stream], None] | None,
     ) -> None:
-        """Runs the measuring and waits for its figures; `before` goes up with it."""
+        """Runs the measuring kernels and waits for their results. `before` joins the upload."""
         streams, slot = self._steps.streams, slots.frame
         figures = slot.measures.on_gpu()
 
-        def bring_down() -> None:
+        def download() -> None:
             streams.finish.record(slot.computed)
             streams.down.wait(slot.computed)
             streams.down.copy(slot.measures.on_host(), figures, nbytes)
@@ -199,27 +199,27 @@ class GpuShaper:
             before=before,
             reads=constants,
             writes=[figures, *memories],
-            after=bring_down,
+            after=download,
             waits=slots.inferred,
         )
         done.result()
         slot.done.synchronize()
 
     def close(self) -> None:
-        """Frees what is remembered of faces; the GPU must be idle. The stream thread only."""
+        """Frees the state kept for faces. The GPU must be idle. The stream thread only."""
         self._averager.close()
 
     @staticmethod
-    def _masks(seen: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
-        """Masks that belong to a face's own mesh, as small as they are drawn."""
+    def _masks(active: Sequence[tuple[ShapeTask, FaceSlot, FaceRegion]]) -> list[Float32 | None]:
+        """Draws the masks of faces with a mesh, at their small size."""
         return [
             None if face.mesh is None else np.ascontiguousarray(small_mask(place.size, face.mesh, face.shaping.region))
-            for face, place, _ in seen
+            for face, place, _ in active
         ]
 
 
 def slot_of(face: ShapeTask) -> FaceSlot:
-    """The slot that a face's crop addresses in."""
+    """Returns the slot that contains a face's crop."""
     pixels = face.crops.pixels
     assert isinstance(pixels, FaceSlot)
     return pixels

@@ -2,18 +2,18 @@
 
 For a batch of faces, each with its own side S:
 
-    faces = b"".join([face_of(area, options, places), …])           # known before the engine answers; to the GPU
+    faces = b"".join([face_of(area, options, places), …])           # before the engine answers; to the GPU
     measure_launches(…)                                               # figures into each face's `measures`; to the host
     controls = b"".join([control_of(decide(unpack(…), …), …), …])   # to the GPU
     apply_launches(…)                                                 # corrections and final masks
 
-and for engines without memory, before all that, their average over time:
+and before that, for engines without memory, their average over time:
 
     small_job(…)                    # a reduced copy of each crop; to the host, for `TemporalAverage.follow`
-    blends, average_launches(…)     # what that says, to the GPU; answers become averages
+    blends, average_launches(…)     # its results, to the GPU; answers become averages
 
-All of it has sizes that are known ahead: `FACE.itemsize` and `CONTROL.itemsize` a face, `measure_floats(S)` and
-`scratch_floats(S)`. An entry whose `size` is 0 is left out, so that the same launches do for fewer faces.
+All sizes are fixed in advance: `FACE.itemsize` and `CONTROL.itemsize` per face, `measure_floats(S)` and
+`scratch_floats(S)`. Kernels skip entries with `size` 0, so the same launches serve fewer faces.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KERNELS: dict[str, tuple[type[np.generic], ...]] = {
 }
 """Argument types of every kernel: the addresses of the faces and of the controls."""
 BLOCK: Shape3 = (32, 8, 1)
-MIN_CROP_SIDE_PX = 64  # pixels: the least side of a crop
+MIN_CROP_SIDE_PX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,10 @@ class FaceAddresses:
     Attributes:
         r, c: float32 3×S×S, the engine's answer and its crop.
         correction, final: float32 3×S×S and S×S, the results; `correction` may be `r`.
-        mask: float32 n×n, the area's mask, n = S or smaller; `mask_side` is n.
+        mask: float32 n×n, the area's mask, n ≤ S; `mask_side` is n.
         measures: `measure_floats(S)` floats.
         scratch: `scratch_floats(S)` floats, kept from measuring to applying.
-        occlusion: float32 rows×columns (`maps`) over `region` (x, y, width, height), 1 = something lies in front;
-            0 without.
+        occlusion: float32 rows×columns (`maps`) over `region` (x, y, width, height), 1 = occluded; address 0: none.
     """
 
     r: int
@@ -83,7 +82,7 @@ class FaceAddresses:
 
 @lru_cache(maxsize=16)
 def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """What is measured of a crop, in the order in which it lies: the first float, the one after the last, the shape."""
+    """Returns the layout of a crop's measures: start and end in floats, and shape, by name in order."""
     side = samples_of(size)
     shapes: dict[str, tuple[int, ...]] = {
         "cells": (3, CELLS, CELLS),
@@ -103,33 +102,33 @@ def _measured(size: int) -> dict[str, tuple[int, int, tuple[int, ...]]]:
 
 
 def samples_of(size: int) -> int:
-    """Samples that are looked at along a side."""
+    """Returns the number of samples measured along a side."""
     return -(-size // max(2, size // CELLS))
 
 
 def measure_floats(size: int) -> int:
-    """Floats that are measured of a crop of side S."""
+    """Returns the number of floats measured for a crop of side S."""
     return max(end for _, end, _ in _measured(size).values())
 
 
 def scratch_floats(size: int) -> int:
-    """Floats of scratch memory that a crop of side S wants."""
+    """Returns the floats of scratch memory for a crop of side S."""
     return 2 * size * size + 2 * (size // 4) ** 2
 
 
 def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) -> bytes:
-    """Describes one face as a `FACE`.
+    """Packs one face as a `FACE`.
 
     S is `MIN_CROP_SIDE_PX` or more and a multiple of 4.
     """
     size, part = area.size, area.part
-    own, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
+    texture, power = places.scratch + 4 * size * size, places.scratch + 8 * size * size
     windows, eyes = list[int](), list[float]()
     for iris, (x, y, radius) in zip(area.irises, area.eyes.tolist(), strict=True):
         windows += iris.window if iris is not None else (0, 0, 0, 0)
         eyes += (x, y, 1.0 / radius) if iris is not None else (0.0, 0.0, 0.0)
     wide, taps = _taps(area.scale)
-    own_wide, own_taps = _taps(2.0 * max(area.scale, 1.0))
+    texture_wide, texture_taps = _taps(2.0 * max(area.scale, 1.0))
     return packed(
         FACE,
         places.r,
@@ -139,7 +138,7 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         places.mask,
         places.occlusion,
         places.scratch,
-        own,
+        texture,
         power,
         power + 4 * (size // 4) ** 2,
         places.scratch,
@@ -156,17 +155,17 @@ def face_of(area: FaceRegion, options: ShapingOptions, places: FaceAddresses) ->
         *windows,
         *eyes,
         wide,
-        own_wide,
+        texture_wide,
         *_lines_of(part[3] - part[1]),
         *taps,
-        *own_taps,
+        *texture_taps,
         options.grain != "none",
         step_of(size),
     )
 
 
 def _taps(scale: float) -> tuple[int, list[float]]:
-    """How far the Gaussian that `highpass` takes away reaches, and half of it, from the middle on."""
+    """Returns the radius and half the taps (centre first) of `highpass`'s Gaussian."""
     side, sigma = gaussian(scale)
     half = np.asarray(cv2.getGaussianKernel(side, sigma, cv2.CV_32F)).ravel()[side // 2 :].tolist()
     return side // 2, [*half, *[0.0] * (TAPS - len(half))]
@@ -174,52 +173,52 @@ def _taps(scale: float) -> tuple[int, list[float]]:
 
 @lru_cache(maxsize=256)
 def _lines_of(height: int) -> tuple[int, ...]:
-    """`first`, `lines`, `above_rows` and `below_rows` of a part of so many rows."""
+    """Returns `first`, `lines`, `above_rows` and `below_rows` for a part's height."""
     above, below, nearer = cell_rows(height)
     rest = (0,) * (MIDDLE - len(nearer))
     return middle_rows(height).start, len(nearer), *above.tolist(), *rest, *below.tolist(), *rest
 
 
 def unpack(data: Float32, area: FaceRegion, options: ShapingOptions) -> Measures:
-    """What was measured of a face: float32, at least `measure_floats(S)`, of which the measures are views."""
-    found: dict[str, Float32] = {
+    """Returns a face's measures as views of `data`, `measure_floats(S)` floats or more."""
+    measured: dict[str, Float32] = {
         name: data[start:end].reshape(shape) for name, (start, end, shape) in _measured(area.size).items()
     }
-    sums = found["irises"].sum(axis=1)
+    sums = measured["irises"].sum(axis=1)
     means = sums[:, :6] / np.maximum(sums[:, 6:], np.float32(1e-9))
     part = area.rows, area.columns
 
-    def own() -> OwnTexture:
+    def texture() -> OwnTexture:
         width, height = area.part[2] - area.part[0], area.part[3] - area.part[1]
         lines, cells = len(area.middle), max(1, width // 4)
         assert lines == len(cell_rows(height)[2])
         return OwnTexture(
-            found["grain"][part],
-            np.ascontiguousarray(found["middle"][:lines, :width]),
-            found["above"][:lines, :cells],
-            found["below"][:lines, :cells],
+            measured["grain"][part],
+            np.ascontiguousarray(measured["middle"][:lines, :width]),
+            measured["above"][:lines, :cells],
+            measured["below"][:lines, :cells],
         )
 
     return Measures(
-        found["cells"],
-        found["crop_cells"],
-        found["samples"],
+        measured["cells"],
+        measured["crop_cells"],
+        measured["samples"],
         means[:, :3],
         means[:, 3:],
-        Texture(found["texture"], found["change"][part], own) if options.grain != "none" else None,
-        found["detail"] if options.detail else None,
+        Texture(measured["texture"], measured["change"][part], texture) if options.grain != "none" else None,
+        measured["detail"] if options.detail else None,
     )
 
 
 def control_of(controls: Controls, sheet: int) -> bytes:
-    """What was decided for one face, a `CONTROL`.
+    """Packs the decisions for one face as a `CONTROL`.
 
     Args:
         controls: of `decide`.
-        sheet: the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32; 0 without synthetic grain.
+        sheet: address of the tile `grain.sheet(coarseness)[:512, :512]`, float32; 0 without synthetic grain.
     """
     grain = controls.grain
-    own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
+    strengths = (grain.own, grain.deviation, grain.made) if grain else (0.0, 0.0, 0.0)
     gate, detail = (
         bytes(4 * CELLS * CELLS) if cells is None else np.asarray(cells, np.float32).tobytes()
         for cells in (controls.gate, controls.detail)
@@ -233,12 +232,9 @@ def control_of(controls: Controls, sheet: int) -> bytes:
             struct.pack(
                 "<10f3i4x",
                 *controls.colours.ravel().tolist(),
-                own,
-                deviation,
-                made,
+                *strengths,
                 controls.strength,
-                x,
-                y,
+                *(grain.at if grain else (0, 0)),
                 controls.gate is not None,
             ),
         )
@@ -246,8 +242,11 @@ def control_of(controls: Controls, sheet: int) -> bytes:
 
 
 def measure_launches(size: int, count: int, faces: int, *, match: bool = True, detail: bool = True) -> list[KernelCall]:
-    """What measures up to `count` faces of sides up to `size`; `faces` is the address of their descriptors, `match`
-    whether any of them gets grain, `detail` whether any gets scaled detail."""
+    """Returns launches that measure at most `count` faces of side ≤ `size`.
+
+    `faces` is the address of their descriptors, `match` whether any gets grain, `detail` whether any gets scaled
+    detail.
+    """
     side, cells = max(samples_of(size), 2 * CELLS), size // 4
     extents = {
         "shape_cells": (CELLS, 3 * CELLS),
@@ -266,17 +265,17 @@ def measure_launches(size: int, count: int, faces: int, *, match: bool = True, d
 
 
 def apply_launches(size: int, count: int, faces: int, controls: int) -> list[KernelCall]:
-    """What corrects them; `controls` is the address of as many `CONTROL`."""
+    """Returns launches that correct `count` faces. `controls` is the address of their `CONTROL`s."""
     return [_launch("shape_apply", (size, size), count, (np.uint64(faces), np.uint64(controls)))]
 
 
 def small_floats(size: int) -> int:
-    """Floats of the reduced copy of a crop of side S: 3×n×n, n = S/4, and every 16th row of its green."""
+    """Returns the floats of a crop's reduced copy: 3×n×n, n = S/4, and every 16th row of green."""
     return 3 * (size // SHRINK) ** 2 + -(-size // ROWS) * size
 
 
 def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
-    """Makes the reduced copies of crops (address and side), one behind the other from address `to` on."""
+    """Reduces crops (address and side) to consecutive copies from address `to`."""
     job, rows = LaunchList(), np.zeros(len(crops), SMALL)
     for row, (crop, size) in zip(rows, crops, strict=True):
         row["c"], row["to"], row["size"] = crop, to, size
@@ -288,7 +287,7 @@ def small_job(crops: Sequence[tuple[int, int]], to: int) -> LaunchList:
 
 
 def average_launches(averages: Struct, at: int) -> list[KernelCall]:
-    """What makes averages of answers; `at` is the address of the descriptors `averages`, `AVERAGE`."""
+    """Returns launches that average answers over time. `at` is the address of `averages` (`AVERAGE`)."""
     extent = tuple(SHRINK * int(averages[name].max()) for name in ("columns", "rows"))
     return [_launch("shape_average", (extent[0], extent[1]), len(averages), (np.uint64(at),))]
 

@@ -1,5 +1,4 @@
-"""Addresses of a frame's samples in GPU memory: rectangles of its planes staged in one block, or whole planes in
-place."""
+"""Addresses of a frame's samples in GPU memory: rectangles staged in one block, or planes in place."""
 
 from __future__ import annotations
 
@@ -15,17 +14,17 @@ from rtface.geometry.planes import Layout, Role, Samples
 from rtface.geometry.transforms import field_parity
 from rtface.util import av_gpu
 
-_ROW = 64  # bytes that the pitch of a piece is a multiple of
-_PIECE = 256  # and where a piece begins
+_PITCH_BYTES = 64  # a piece's pitch is a multiple
+_PIECE_BYTES = 256  # a piece's offset is a multiple
 
 
 def grids(form: Layout) -> list[tuple[Role, ...]]:
-    """Components that are sampled together: y, then u and v; or r, g, b."""
+    """Groups components on the same grid: y, then u and v; or r, g, b."""
     return {"yuv": [("y",), ("u", "v")], "gray": [("y",)], "rgb": [("r", "g", "b")]}[form.kind]  # pyright: ignore
 
 
 def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
-    """Height and width in samples of a component; of the field's rows, for a field."""
+    """Returns a component's height and width in samples. A field counts its own rows only."""
     sx, sy = form.role_subsampling(role)
     height, width = -(-frame.image.height // sy), -(-frame.image.width // sx)
     parity = field_parity(frame.display, frame.field)
@@ -34,7 +33,7 @@ def plane_shape(frame: Frame, form: Layout, role: Role) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class ComponentMap:
-    """The place of one component in the block: `at` is the byte of sample (box[0], box[1]) of its plane."""
+    """Locates one component in the block. `at` is the byte of sample (box[0], box[1]) of its plane."""
 
     at: int
     pitch: int
@@ -43,8 +42,8 @@ class ComponentMap:
 
 @dataclass(frozen=True, slots=True)
 class PlaneRect:
-    """A rectangle of one native plane: bytes `left` to `right` (counted from its lowest component's first sample) of
-    rows `top` to `bottom`, from byte `at` of the block on."""
+    """A rectangle of one native plane, at byte `at` of the block: rows `top` to `bottom`, bytes `left` to `right`
+    relative to the first sample of its lowest component."""
 
     roles: tuple[Role, ...]
     top: int
@@ -56,7 +55,7 @@ class PlaneRect:
 
 
 class SampleMap:
-    """Maps samples of components to addresses, relative to a base address that is given later (or 0).
+    """Maps samples of components to addresses relative to a base address.
 
     Attributes:
         form: the layout.
@@ -67,7 +66,7 @@ class SampleMap:
     maps: dict[Role, ComponentMap]
 
     def address(self, role: Role, base: int, x: int, y: int) -> int:
-        """Address of a sample of a plane, where the memory begins at address `base`."""
+        """Returns the address of a plane's sample in memory at `base`."""
         component, step = self.maps[role], self.form.components[role][2]
         x0, y0, *_ = component.box
         return base + component.at + (y - y0) * component.pitch + (x - x0) * step * self.form.dtype.itemsize
@@ -82,11 +81,11 @@ class ExternalMemory(Memory):
     owner: object
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Does nothing: the owner frees the memory."""
 
 
 class GpuSamples(SampleMap):
-    """The samples of a frame (or field) in GPU memory that FFmpeg owns; addresses are absolute.
+    """A frame's (or field's) samples in GPU memory owned by FFmpeg. Addresses are absolute.
 
     Attributes:
         memory: its planes.
@@ -108,18 +107,18 @@ class GpuSamples(SampleMap):
 
 
 class StagedSamples(SampleMap):
-    """The samples of a frame that are staged in one block of memory, and their places.
+    """Samples of a frame that are staged in one block of memory.
 
     Args:
-        form: `planes.layout` of the frame. In the block words are little-endian, whatever they are in the frame.
-        parts: what is held; each a box per component, x0, y0, x1, y1 in samples of its plane (of the field's rows, for
-            a field), not empty. At least one.
+        form: `planes.layout` of the frame. Words in the block are little-endian, in any frame.
+        parts: the staged samples, at least one part. Each is a non-empty box per component, x0, y0, x1, y1 in samples
+            of its plane (in rows of the field, for a field).
 
     Attributes:
-        parts: these.
+        parts: as given.
         maps: per component.
         pieces: per native plane.
-        nbytes: of the block.
+        nbytes: size of the block.
     """
 
     def __init__(self, form: Layout, parts: Sequence[Mapping[Role, Box]]) -> None:
@@ -136,12 +135,12 @@ class StagedSamples(SampleMap):
             spans = [self._bytes(role, roles[0], boxes[role]) for role in roles]
             left, right = min(s[0] for s in spans), max(s[1] for s in spans)
             top, bottom = min(boxes[r][1] for r in roles), max(boxes[r][3] for r in roles)
-            pitch = -(-(right - left) // _ROW) * _ROW
+            pitch = -(-(right - left) // _PITCH_BYTES) * _PITCH_BYTES
             self.pieces.append(PlaneRect(tuple(roles), top, bottom, left, right, self.nbytes, pitch))
             for role, (start, _) in zip(roles, spans, strict=True):
                 at = self.nbytes + (boxes[role][1] - top) * pitch + start - left
                 self.maps[role] = ComponentMap(at, pitch, boxes[role])
-            self.nbytes += -(-(bottom - top) * pitch // _PIECE) * _PIECE
+            self.nbytes += -(-(bottom - top) * pitch // _PIECE_BYTES) * _PIECE_BYTES
 
     def _bytes(self, role: Role, lowest: Role, box: Box) -> tuple[int, int]:
         _, first, step = self.form.components[role]
@@ -150,44 +149,44 @@ class StagedSamples(SampleMap):
         return (first + box[0] * step) * item, (first + (box[2] - 1) * step + 1) * item
 
     def _cut(self, piece: PlaneRect, boxes: Mapping[Role, Box]) -> Box | None:
-        """Byte columns and rows of a piece's plane that the boxes reach."""
-        wanted: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
-        if not wanted:
+        """Returns the byte columns and rows of a piece that boxes cover."""
+        inside: dict[Role, Box] = {r: boxes[r] for r in piece.roles if r in boxes}
+        if not inside:
             return None
-        spans = [self._bytes(role, piece.roles[0], box) for role, box in wanted.items()]
+        spans = [self._bytes(role, piece.roles[0], box) for role, box in inside.items()]
         return (
             min(s[0] for s in spans),
-            min(b[1] for b in wanted.values()),
+            min(b[1] for b in inside.values()),
             max(s[1] for s in spans),
-            max(b[3] for b in wanted.values()),
+            max(b[3] for b in inside.values()),
         )
 
     def load(self, views: Mapping[Role, Samples], block: Bytes) -> None:
-        """Copies what is held from a frame (`planes.planes`) to a block of uint8."""
-        for held, rows in self._rows(views, block, self.parts):
-            held[...] = rows
+        """Copies the staged samples from a frame (`planes.planes`) to a block."""
+        for words, rows in self._rows(views, block, self.parts):
+            words[...] = rows
 
     def store(self, views: Mapping[Role, Samples], block: Bytes, parts: Sequence[Mapping[Role, Box]]) -> None:
-        """Copies the samples of `parts` (within what is held) from a block back into the frame."""
-        for held, rows in self._rows(views, block, parts):
-            rows[...] = held
+        """Copies the samples of `parts` from a block back into the frame. They must be staged."""
+        for words, rows in self._rows(views, block, parts):
+            rows[...] = words
 
     def _rows(
         self, views: Mapping[Role, Samples], block: Bytes, parts: Sequence[Mapping[Role, Box]]
     ) -> Iterator[tuple[Samples, Samples]]:
-        """The words of each part in the block, and the same in the frame."""
+        """Yields each part's words in the block and in the frame."""
         word = self.form.dtype
         for piece in self.pieces:
             cuts = [cut for part in parts if (cut := self._cut(piece, part)) is not None]
             if not cuts:
                 continue
-            held, rows = _block_rows(piece, block), _rows_of(views[piece.roles[0]], piece.right)
+            words, rows = _block_rows(piece, block), _rows_of(views[piece.roles[0]], piece.right)
             for left, top, right, bottom in cuts:
-                part = held[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
+                part = words[top - piece.top : bottom - piece.top, left - piece.left : right - piece.left]
                 yield part.view(word.newbyteorder("<")), rows[top:bottom, left:right].view(word)
 
     def spans(self, parts: Sequence[Mapping[Role, Box]]) -> list[tuple[int, int]]:
-        """First byte and number of bytes of the runs of a block that hold the samples of `parts`; none overlap."""
+        """Returns the byte ranges of a block with the samples of `parts`: offsets and lengths without overlap."""
         out: list[tuple[int, int]] = []
         for piece in self.pieces:
             for _, top, _, bottom in sorted(
@@ -201,7 +200,7 @@ class StagedSamples(SampleMap):
 
 
 def _around(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
-    """Per component the smallest box that holds both."""
+    """Returns the bounding box of two boxes, for each component."""
     return {
         role: (min(x0, b[role][0]), min(y0, b[role][1]), max(x1, b[role][2]), max(y1, b[role][3]))
         for role, (x0, y0, x1, y1) in a.items()
@@ -209,7 +208,7 @@ def _around(a: Mapping[Role, Box], b: Mapping[Role, Box]) -> dict[Role, Box]:
 
 
 def _rows_of(view: Samples, nbytes: int) -> Bytes:
-    """The first bytes of every row of a plane, from the view's first sample on, as a writable view."""
+    """Returns a writable view of the first `nbytes` bytes of each row."""
     return np.lib.stride_tricks.as_strided(view[:, :1].view(np.uint8), (view.shape[0], nbytes), (view.strides[0], 1))
 
 

@@ -1,4 +1,4 @@
-"""GPU memory for the state that recurrent engines keep of each face between frames."""
+"""GPU memory for the recurrent state of faces between frames."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rtface.device.cuda.gpu import Gpu, Memory, aligned
 
 @dataclass(slots=True, weakref_slot=True)
 class FaceState:
-    """The recurrent state of one face on a GPU; its memory returns to the pool with the last reference.
+    """A face's recurrent state on a GPU. The memory returns to the pool with the last reference.
 
     Attributes:
-        home: the pool it belongs to.
+        home: its pool.
         memory: its memory.
         at: addresses of its arrays.
     """
@@ -28,7 +28,7 @@ class StatePool:
 
     Args:
         gpu: the GPU.
-        arrays: bytes of each array of a place.
+        arrays: bytes of each array of a state.
     """
 
     def __init__(self, gpu: Gpu, *arrays: int) -> None:
@@ -37,20 +37,20 @@ class StatePool:
         self._free: list[Memory] = []
 
     def take(self) -> FaceState:
-        """A free place, or a new one. Raises OutOfDeviceMemory."""
+        """Takes free memory, or allocates more. Raises OutOfDeviceMemory."""
         if self._free:
             memory = self._free.pop()
         else:
             memory = self._gpu.allocate(sum(self._arrays))
             self._all.append(memory)
         state = FaceState(self, memory, tuple(memory.address + sum(self._arrays[:n]) for n in range(len(self._arrays))))
-        # It is written again by work that comes later on the same stream: no need to wait for the GPU. A list, not a
-        # Pool: this may run wherever the interpreter clears up, also where this thread holds a lock.
+        # Only later work on the same stream overwrites it: no need to wait for the GPU. A list, not a SlotPool: garbage
+        # collection may run this anywhere, even while this thread holds a lock.
         weakref.finalize(state, self._free.append, memory).atexit = False
         return state
 
     def close(self) -> None:
-        """Frees all; nothing on the GPU may use them any more. The stream thread only."""
+        """Frees all. No GPU work may use them. The stream thread only."""
         for memory in self._all:
             memory.close()
         self._all.clear()

@@ -1,13 +1,13 @@
-"""The thread that owns a GPU: all work on the GPU's streams is enqueued by this thread, in order.
+"""The thread that owns a GPU: it enqueues all work on the GPU's streams, in order.
 
-Four streams: `up` copies to the GPU, `compute` cuts crops and runs networks, `finish` corrects and pastes, `down`
-copies from it. Events order them, so that the copies of neighbouring frames overlap with the computing, and a frame is
-finished while the network already works on the next ones. A fifth, `urgent`, is for small downloads that someone waits
-for (trackers, the average over time): they do not queue behind the networks.
+Four streams: `up` uploads, `compute` cuts crops and runs networks, `finish` corrects and pastes, `down` downloads.
+Events order them, so copies of neighbouring frames overlap with computation, and a frame is finished while the network
+works on the next ones. A fifth, `urgent`, is for small downloads that a thread waits for (trackers, the average over
+time): they do not queue behind the networks.
 
-Crops for networks wait here until the GPU has room for another batch. A batch is made of all crops that wait then; no
-crop waits for a batch to fill. A second thread waits for room on the GPU, so that this one goes on with copies and
-corrections. All that a batch waits for on the GPU was enqueued before it, so the wait ends. Engines whose answers go to
+Crops for networks are queued here until the GPU has room for another batch. A batch takes all queued crops; no crop
+waits for a batch to fill. A second thread waits for room on the GPU, so that this one can continue with copies and
+corrections. All GPU work that a batch depends on was enqueued before it, so the wait ends. Engines that send answers to
 the host have their own streams and threads (`engine.cuda.hosted`).
 """
 
@@ -29,11 +29,11 @@ from rtface.protocols import Restored
 T = TypeVar("T")
 
 USUAL, FINISH, URGENT = 1, 2, 3
-"""Priorities of streams: of frames, of the frame that the loop waits for, and of small downloads. Below them is 0, for
-what no frame waits for."""
+"""Stream priorities: for frames, for the frame that the loop waits for, and for small downloads. 0 is for work that no
+frame waits for."""
 
-# Batches on the GPU at a time: one that runs, one that is ready to. More would only make small batches.
-_IN_FLIGHT = 2
+# One batch runs and one is ready. More would only make batches smaller.
+_MAX_BATCHES = 2
 
 
 @dataclass(slots=True)
@@ -41,9 +41,9 @@ class CropRequest:
     """A crop that waits for a network.
 
     Attributes:
-        network: a `rtface.engine.cuda.engine.GpuEngine`, which runs batches of them.
-        face: the `FaceSlot` that it lies in.
-        after: the answer of the frame before, where the network remembers.
+        network: a `rtface.engine.cuda.engine.GpuEngine`, which runs batches of requests.
+        face: the `FaceSlot` of the crop.
+        after: the answer for the previous frame, if the network is recurrent.
         future: its answer.
     """
 
@@ -54,12 +54,12 @@ class CropRequest:
 
     @property
     def ready(self) -> bool:
-        """True if what it needs of the frame before is on its way."""
+        """True if the previous frame's answer, if needed, is enqueued."""
         return self.after is None or self.after.done()
 
 
 class StreamThread:
-    """Enqueues all work on one GPU's streams (see the module), and forms batches of crop requests.
+    """Enqueues all work on one GPU's streams, and batches crop requests.
 
     Attributes:
         gpu: the GPU.
@@ -98,26 +98,26 @@ class StreamThread:
             raise
 
     def run(self, step: Callable[[], T]) -> Future[T]:
-        """Calls `step` on this thread; the future carries its result or error."""
+        """Calls `step` on this thread. The future returns its result or error."""
         promise: Future[T] = Future()
 
         def do() -> None:
             try:
                 promise.set_result(self._guarded(step))
-            except BaseException as error:  # noqa: BLE001 - handed to who asked
+            except BaseException as error:  # noqa: BLE001 - passed to the caller
                 promise.set_exception(error)
 
         self._put(do)
         return promise
 
     def settle(self, stream: Stream) -> None:
-        """Waits for all that is on a stream. The stream thread only, and never while frames go through."""
+        """Waits for all work on a stream. The stream thread only, and never while frames are processed."""
         done = self.gpu.event()
         stream.record(done)
         done.synchronize()
 
     def submit(self, request: CropRequest) -> None:
-        """Gives a crop to its network; the answer, or why there is none, comes through the request."""
+        """Queues a crop for its network. The request's future returns the answer or error."""
         self._put(lambda: self._waiting.append(request))
 
     def _put(self, item: Callable[[], None]) -> None:
@@ -138,8 +138,8 @@ class StreamThread:
         while not (self._ending and not self._waiting):
             self._do(self._inbox.get())
             while self._waiting and not self._making_room:
-                self._take_in()  # what came meanwhile joins the batch
-                if len(self._in_flight) < _IN_FLIGHT:
+                self._drain_inbox()  # requests that arrived meanwhile join the batch
+                if len(self._in_flight) < _MAX_BATCHES:
                     self._flush()
                 else:
                     self._making_room = True
@@ -147,7 +147,7 @@ class StreamThread:
         self._marks.put(None)
         try:
             self._last()
-        except EngineError as error:  # nobody is left to be told
+        except EngineError as error:  # no caller is left to report it to
             log.debug("the GPU was not closed: %s", error)
 
     def _do(self, item: Callable[[], None] | None) -> None:
@@ -156,7 +156,7 @@ class StreamThread:
         else:
             item()
 
-    def _take_in(self) -> None:
+    def _drain_inbox(self) -> None:
         while True:
             try:
                 self._do(self._inbox.get_nowait())
@@ -164,12 +164,12 @@ class StreamThread:
                 return
 
     def _wait(self) -> None:
-        """The other thread: tells the stream thread when a batch has ended."""
+        """Notifies the stream thread when a batch has ended. Runs on the second thread."""
         while (event := self._marks.get()) is not None:
             failure: BaseException | None = None
             try:
                 event.synchronize()
-            except BaseException as error:  # noqa: BLE001 - handed to the stream thread
+            except BaseException as error:  # noqa: BLE001 - passed to the stream thread
                 failure = error
             self._inbox.put(partial(self._has_room, failure))
 
@@ -177,11 +177,11 @@ class StreamThread:
         self._making_room = False
         if failure is not None:
             self._in_flight.clear()
-        if isinstance(failure, DeviceLost):  # else the next batch meets it too, and says so
+        if isinstance(failure, DeviceLost):  # other errors recur in the next batch, which reports them
             self._lost = failure
 
     def _flush(self) -> None:
-        """Puts one batch on the GPU: the oldest request, and whatever waits for the same network."""
+        """Submits one batch: the oldest request and others for the same network."""
         network = self._waiting[0].network
         batch = [r for r in self._waiting if r.network is network and r.ready][: network.max_batch] or [
             self._waiting[0]
@@ -190,12 +190,12 @@ class StreamThread:
         self._waiting = deque(r for r in self._waiting if id(r) not in taken)
         try:
             self._in_flight.append(self._guarded(lambda: network.enqueue(batch)))
-        except BaseException as error:  # noqa: BLE001 - handed to who asked
+        except BaseException as error:  # noqa: BLE001 - passed to the callers
             for request in batch:
                 request.future.set_exception(error)
 
     def close(self) -> None:
-        """Does what waits, then ends the threads and the GPU; safe to call twice."""
+        """Finishes queued work, then ends the threads and the GPU. Safe to call twice."""
         if self._closed:
             return
         self._last = self.gpu.close

@@ -12,7 +12,7 @@ Struct = np.ndarray[Any, np.dtype[np.void]]
 
 
 def struct_type(**fields: Any) -> np.dtype[np.void]:
-    """A C struct: a field by each name, of a type or of a type and a shape."""
+    """Creates a C struct's dtype. Each field is a type, or a type and a shape."""
     return np.dtype(
         [(name, *(kind if isinstance(kind, tuple) else (kind,))) for name, kind in fields.items()], align=True
     )
@@ -153,7 +153,7 @@ STRUCTS = {
     "Tint": TINT,
     "TintJob": TINT_JOB,
 }
-"""By the names that the structs have in `kernels.cu`."""
+"""The structs by their names in `kernels.cu`."""
 
 
 _CODES: dict[Any, str] = {np.dtype(_ADDRESS): "Q", np.dtype(_LONG): "q", np.dtype(_INT): "i", np.dtype(_FLOAT): "f"}
@@ -161,7 +161,7 @@ _CODES: dict[Any, str] = {np.dtype(_ADDRESS): "Q", np.dtype(_LONG): "q", np.dtyp
 
 @lru_cache(maxsize=64)
 def _format(dtype: np.dtype[Any]) -> struct.Struct:
-    """The layout of a structured dtype, padding between and behind its fields included."""
+    """Returns the layout of a structured dtype, including padding."""
     return struct.Struct("<" + _codes(dtype))
 
 
@@ -172,13 +172,13 @@ def _codes(dtype: np.dtype[Any]) -> str:
     if dtype.fields is None:
         return _CODES[dtype]
     codes, at = "", 0
-    for kind, offset in (given[:2] for given in dtype.fields.values()):
+    for kind, offset in (field[:2] for field in dtype.fields.values()):
         codes += "x" * (offset - at) + _codes(kind)
         at = offset + kind.itemsize
     return codes + "x" * (dtype.itemsize - at)
 
 
 def packed(dtype: np.dtype[Any], *values: float) -> bytes:
-    """One struct, of the values of all its fields in order; for a few structs faster than an array. Raises struct.error
-    where values are missing or too large."""
+    """Packs one struct from its fields' values in order. Faster than an array for few structs. Raises struct.error if
+    values are missing or too large."""
     return _format(dtype).pack(*values)

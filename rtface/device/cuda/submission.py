@@ -1,4 +1,4 @@
-"""Submits the work on a frame to its GPU: descriptors are uploaded, then kernels are launched."""
+"""Submits the work on a frame to its GPU: uploads descriptors, then launches kernels."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from rtface.geometry.color_curves import curve_of
 
 
 class Submission:
-    """Submits kernels for the frames of one device, and owns their buffers and constant tables.
+    """Submits kernels for one device's frames. Owns their buffers and constant tables.
 
     Attributes:
-        streams: of the GPU.
-        pools: of the device's frames.
+        streams: the GPU's stream thread.
+        pools: slots of the device's frames.
         constants: tables on the GPU.
     """
 
@@ -42,9 +42,9 @@ class Submission:
         writes: Sequence[Memory] = (),
         before: Callable[[Stream], None] | None = None,
     ) -> Future[None]:
-        """`put_job` of what makes a frame's crops; their reduced copies, and the event `slot.cropped`, follow.
+        """Submits the job that cuts a frame's crops and their reduced copies. Records `slot.cropped` after them.
 
-        Whether an engine will want the average over time is not known yet; a reduced copy costs one read of its crop.
+        It is not yet known whether an engine needs the average over time; a reduced copy costs one read of its crop.
         """
         slot, faces, stream = slots.frame, slots.faces, self.streams.compute
         self.pools.grow(slot.small, sum(4 * small_floats(face.size) for face in faces))
@@ -80,11 +80,11 @@ class Submission:
         waits: Sequence[Event] = (),
         stream: Stream | None = None,
     ) -> Future[None]:
-        """Has a step's data copied up and its kernels run after that and after `waits`, on the `finish` stream or the
-        given one; `before` goes up with the data, `after` follows the kernels.
+        """Uploads a step's data, then runs its kernels on a stream. They also wait for `waits`.
 
-        Where a step of the frame failed before this one, nothing is put: it would work on what the slot's memory holds
-        of another frame. The future then carries that failure.
+        The default stream is `finish`. `before` joins the upload, `after` follows the kernels. If an earlier step of
+        the frame failed, nothing is submitted, because the slot's memory still contains another frame's data: the
+        future raises that failure.
         """
         streams, stage, to = self.streams, slot.steps[step], stream or self.streams.finish
         memory = stage.on_gpu()
@@ -103,8 +103,8 @@ class Submission:
             for event in (slot.uploaded, *waits):
                 to.wait(event)
             for k in kernels:
-                own = [memory] if k.kernel == "tint" else []  # notes in its descriptors what it found
-                to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=[*own, *writes])
+                notes = [memory] if k.kernel == "tint" else []  # it writes its results into its descriptors
+                to.launch(k.kernel, k.grid, k.block, *k.args, reads=[memory, *reads], writes=[*notes, *writes])
             if after is not None:
                 after()
 
@@ -119,7 +119,7 @@ class Submission:
             raise failure
 
     def release(self, slots: FrameSlots) -> None:
-        """Returns a frame's slots, and lets go of its image, once the GPU no longer uses them; safe to call twice."""
+        """Releases a frame's slots and image once the GPU is done. Safe to call twice."""
         if slots.released:
             return
         slots.released = True
@@ -137,26 +137,26 @@ class Submission:
                 streams.run(settle).result()
                 for event in (slot.uploaded, slot.computed, slot.done):
                     event.synchronize()
-        except EngineError:  # a lost GPU: its slots are lost with it
+        except EngineError:  # the GPU is lost, and its slots with it
             return
         slots.gpu_frame, slot.failure = None, None
         self.pools.give(slots)
 
     def scratch(self, slot: FrameSlot, nbytes: int) -> Memory | None:
-        """A frame's memory for what its kernels have in between; nothing on the GPU may use it now."""
+        """Returns memory for intermediate results of a frame's kernels. No GPU work may use it now."""
         if not nbytes:
             return None
         self.pools.grow(slot.scratch, nbytes)
         return slot.scratch.on_gpu()
 
     def tables_of(self, color: Color) -> Memory | None:
-        """The curve of a frame's colour, on the GPU; None for plain SDR."""
+        """Returns a colour's curve tables on the GPU, None for SDR."""
         if curve_of(color) is None:
             return None
         return self.constants.of((color.transfer, color.primaries == 9), lambda: curve_tables(color))
 
     def close(self) -> None:
-        """Frees all, frames in hand too. The stream thread only."""
+        """Frees all, including frames in progress. The stream thread only."""
         for stream in (
             self.streams.up,
             self.streams.compute,
@@ -175,14 +175,14 @@ def _note(slot: FrameSlot, error: BaseException | None) -> None:
 
 
 class Constants:
-    """Arrays by name, copied to the GPU when they are first asked for, by any thread."""
+    """Named arrays on the GPU, uploaded on first use by any thread."""
 
     def __init__(self, streams: StreamThread) -> None:
         self._streams, self._lock = streams, threading.Lock()
         self._pieces: dict[Hashable, GrowingBuffer] = {}
 
     def of(self, name: Hashable, make: Callable[[], NDArray[Any]]) -> Memory:
-        """The array's place on the GPU; waits for the copy the first time. Raises OutOfDeviceMemory."""
+        """Returns the array's GPU memory. Waits for its upload on first use. Raises OutOfDeviceMemory."""
         with self._lock:
             if name not in self._pieces:
                 self._pieces[name] = self._bring(np.ascontiguousarray(make()).reshape(-1).view(np.uint8))

@@ -1,4 +1,4 @@
-"""Copies between a frame's slots on a GPU and the host: crops, corrections and restored crops."""
+"""Copies crops, answers and corrections between GPU slots and the host."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rtface.device.cuda.submission import Submission
 from rtface.frame import Float32
 
 FaceFloats = tuple[FaceSlot, int, int]
-"""A face, the address of some of its floats, and how many."""
+"""A face, the address of some of its floats, and their number."""
 
 
 def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[Float32]:
-    """Crops of a frame, float32 3×S×S, copied; waits for them, and for no network."""
+    """Downloads crops of a frame, float32 3×S×S. Waits for them, not for networks."""
     slot, urgent = slots.frame, steps.streams.urgent
-    brought = _bring(
+    crops = _download(
         steps,
         slot,
         [(face, face.crop, 3 * face.size**2) for face in faces],
@@ -28,38 +28,38 @@ def crops_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot
         lambda: urgent.wait(slot.cropped),
         slot.fetched,
     )
-    return [values.reshape(3, face.size, face.size) for face, values in zip(faces, brought, strict=True)]
+    return [values.reshape(3, face.size, face.size) for face, values in zip(faces, crops, strict=True)]
 
 
 def correction_to_host(steps: Submission, slots: FrameSlots, face: FaceSlot) -> Float32:
-    """A correction, float32 S×S×3; waits for it."""
+    """Downloads a correction, float32 S×S×3, and waits for it."""
     slot, streams = slots.frame, steps.streams
-    slot.uploaded.synchronize()  # the same memory may still be on its way up
+    slot.uploaded.synchronize()  # an upload may still read the same memory
 
     def begin() -> None:
         streams.finish.record(slot.computed)
         streams.down.wait(slot.computed)
 
-    (pixels,) = _bring(steps, slot, [(face, face.correction, 3 * face.size**2)], streams.down, begin, slot.done)
+    (pixels,) = _download(steps, slot, [(face, face.correction, 3 * face.size**2)], streams.down, begin, slot.done)
     return np.ascontiguousarray(pixels.reshape(3, face.size, face.size).transpose(1, 2, 0))
 
 
 def outputs_to_host(steps: Submission, slots: FrameSlots, faces: Sequence[FaceSlot]) -> list[tuple[Float32, Float32]]:
-    """Crops and engines' answers, float32 3×S×S; waits for them."""
+    """Downloads crops and engines' answers, float32 3×S×S, and waits for them."""
     slot, streams = slots.frame, steps.streams
-    slot.uploaded.synchronize()  # the same memory may still be on its way up
+    slot.uploaded.synchronize()  # an upload may still read the same memory
 
     def begin() -> None:
         for event in slots.inferred:
             streams.down.wait(event)
 
     pieces = [(face, at, 3 * face.size**2) for face in faces for at in (face.crop, face.restored)]
-    brought = _bring(steps, slot, pieces, streams.down, begin, slot.done)
+    images = _download(steps, slot, pieces, streams.down, begin, slot.done)
     shapes = [(3, face.size, face.size) for face in faces]
-    return [(c.reshape(s), r.reshape(s)) for c, r, s in zip(brought[::2], brought[1::2], shapes, strict=True)]
+    return [(c.reshape(s), r.reshape(s)) for c, r, s in zip(images[::2], images[1::2], shapes, strict=True)]
 
 
-def _bring(
+def _download(
     steps: Submission,
     slot: FrameSlot,
     pieces: Sequence[FaceFloats],
@@ -67,7 +67,7 @@ def _bring(
     begin: Callable[[], None],
     done: Event,
 ) -> list[Float32]:
-    """Copies of pieces, made on a stream after what `begin` puts there."""
+    """Downloads pieces on a stream, after the work that `begin` puts there."""
     steps.pools.grow(slot.exchange, 4 * sum(count for *_, count in pieces))
     pinned, ends = slot.exchange.on_host(), np.cumsum([0, *(count for *_, count in pieces)])
 
@@ -86,7 +86,7 @@ def _bring(
 def outputs_to_gpu(
     steps: Submission, slot: FrameSlot, outputs: Sequence[tuple[FaceSlot, Float32]]
 ) -> Callable[[Stream], None]:
-    """The step that uploads answers of the host, float32 3×S×S, to the addresses of an engine's answers."""
+    """Returns a step that uploads answers (float32 3×S×S) to faces' slots."""
     steps.pools.grow(slot.outputs, sum(output.nbytes for _, output in outputs))
     pinned, at = slot.outputs.on_host(), 0
     copies, view = list[tuple[FaceSlot, int, int]](), pinned.bytes()
@@ -96,7 +96,7 @@ def outputs_to_gpu(
         at += values.nbytes
 
     def upload(up: Stream) -> None:
-        up.wait(slot.cropped)  # the crop is in the same piece of memory
+        up.wait(slot.cropped)  # the crop is in the same block of memory
         for face, source_at, nbytes in copies:
             up.copy(face.memory, pinned, nbytes, to_at=face.restored - face.memory.address, source_at=source_at)
 

@@ -1,8 +1,7 @@
 """Views of frames in GPU memory for trackers and analysers: only small RGB crops are downloaded.
 
-The same crops as an engine's, in 8 bits. Trackers run in
-another thread, so there are separate slots for them, and the urgent stream: they neither wait for the networks nor
-delay them.
+They equal an engine's crops, in 8 bits. Trackers run in another thread, so they have separate slots and use the urgent
+stream: they neither wait for the networks nor delay them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from rtface.util import av_gpu
 
 
 class RegionReader:
-    """Renders regions of frames in GPU memory as small RGB images; for any thread.
+    """Renders regions of frames in GPU memory as small RGB images. Thread-safe.
 
     Args:
         steps: of the device.
@@ -37,15 +36,15 @@ class RegionReader:
         self._slots = SlotPool(streams, lambda: FrameSlot(streams.gpu), FrameSlot.close)
 
     def read(self, frame: Frame, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """RGB uint8 h×w×3 of the region that `matrix` (display → region) maps to `size` (w, h); waits for it.
+        """Downloads the region that `matrix` (display → region) maps to `size` (w, h).
 
-        Raises EngineError and DeviceLost.
+        Returns RGB uint8 h×w×3. Raises EngineError and DeviceLost.
         """
         form = layout(av_gpu.native_format(frame.image))
         assert form is not None
         w, h = size
         side = max(size)
-        if side % 2 == 0 and (w % 2 or h % 2):  # an odd one's chroma is sampled at full size
+        if side % 2 == 0 and (w % 2 or h % 2):  # an odd side would sample chroma at full size
             side += 1
         plan = CropPlan(frame, form, matrix[None], side)
         samples, tables = GpuSamples(frame, form), self._steps.tables_of(frame.color)
@@ -57,25 +56,25 @@ class RegionReader:
             raise
         streams, nbytes = self._streams, 3 * w * h
         step, out = slot.steps["crop"].on_gpu(), slot.block
-        told = slot.steps["crop"].on_host()
-        told.bytes()[: job.nbytes] = job.descriptors
+        descriptors = slot.steps["crop"].on_host()
+        descriptors.bytes()[: job.nbytes] = job.descriptors
         reads = [step, *samples.memory, *([tables] if tables else [])]
         writes = [slot.scratch.on_gpu(), out.on_gpu()]
 
         def put() -> None:
             urgent = streams.urgent
-            urgent.copy(step, told, job.nbytes)
+            urgent.copy(step, descriptors, job.nbytes)
             for k in job.steps(step.address):
                 urgent.launch(k.kernel, k.grid, k.block, *k.args, reads=reads, writes=writes)
             urgent.copy(out.on_host(), out.on_gpu(), nbytes)
             urgent.record(slot.done)
 
-        # What fails here leaves its slot to `close`: the GPU may still use it.
+        # After a failure the slot stays in use until `close`: the GPU may still access it.
         streams.run(put).result()
         slot.done.synchronize()
-        seen = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
+        pixels = out.on_host().bytes()[:nbytes].reshape(h, w, 3).copy()
         self._slots.give(slot)
-        return seen
+        return pixels
 
     def _job(
         self,
@@ -88,15 +87,15 @@ class RegionReader:
         side: int,
         size: tuple[int, int],
     ) -> LaunchList:
-        grow, held = self._steps.pools.grow, aligned(12 * side * side)  # the crop, and behind it what comes in between
+        grow, crop_bytes = self._steps.pools.grow, aligned(12 * side * side)
         grow(slot.block, 3 * size[0] * size[1])
-        grow(slot.scratch, held + plan.scratch)
+        grow(slot.scratch, crop_bytes + plan.scratch)  # the crop, then intermediate results
         pixels = slot.scratch.on_gpu().address
-        job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=pixels + held)
+        job = plan.job(samples, 0, [pixels], tables=tables.address if tables else 0, scratch=pixels + crop_bytes)
         head = np.zeros(1, SEEN_JOB)
         head["count"], head["size"], head["pixels"], head["to"] = 1, side, pixels, slot.block.on_gpu().address
         head["width"], head["height"] = size
-        # Every pixel that covers any part of the frame shows.
+        # A pixel is visible if it covers any part of the frame.
         back, (w, h) = invert(matrix), display_size(frame.image.width, frame.image.height, frame.display)
         reach = 0.5 * np.abs(back[:, :2]).sum(1)
         head["m"] = compose(back, translation(0.5, 0.5)).reshape(6)
@@ -111,12 +110,12 @@ class RegionReader:
 
 
 class GpuView(FrameView):
-    """A frame whose samples are on the GPU."""
+    """A view of a frame in GPU memory."""
 
     def __init__(self, regions: RegionReader, frame: Frame) -> None:
         super().__init__(frame)
         self._frame, self._regions = frame, regions
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """The crop as of `FrameView.crop`."""
+        """Downloads a crop, like `FrameView.crop`."""
         return self._regions.read(self._frame, matrix, size)

@@ -1,1 +1,1 @@
-"""Backends that run a network on the CPU, and the choice between them."""
+"""Backends that run networks, and the choice between them."""

@@ -1,4 +1,4 @@
-"""Where engines can run: a name of a device (``--device``) → the backend that runs there, or why it cannot."""
+"""Maps device names (``--device``) to backends, or explains why none is usable."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from rtface.util import parse, plugins
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A way to run engines that can be used on this machine.
+    """A way to run engines on this machine.
 
     Attributes:
-        device: its name as ``--device`` takes it, "openvino:gpu.1".
-        where: what computes, for messages: "this CPU", "this GPU".
+        device: its name for ``--device``, such as "openvino:gpu.1".
+        where: the hardware, for messages: "this CPU", "this GPU".
         supported: precisions that it computes in, fastest first.
-        identify: what a plan is remembered by.
-        open: makes a plan; the last argument is the number of threads. Raises EngineError.
-        threads: whether it computes on the CPU, so that their number matters.
+        identify: returns the identity of a plan.
+        open: creates a plan; the last argument is the number of threads. Raises EngineError.
+        threads: whether it computes on the CPU, where their number matters.
     """
 
     device: str
@@ -38,57 +38,57 @@ class Backend:
 
 
 def check_device(device: str) -> str:
-    """The name in its usual form. Raises UsageError that names the nearest where no backend has it."""
+    """Normalises a device name. The UsageError for an unknown name gives the nearest one."""
     return parse.device(device, "device")
 
 
 def find(device: str) -> Backend:
-    """The backend of one device (not "auto"). Raises UsageError, and MissingComponent saying in one line what is not
-    here: a package, with the line that gets it, or the device, with those that are here."""
+    """Returns the backend of one device (not "auto"). Raises UsageError, and MissingComponent with one line on what is
+    missing: a package, with the command to install it, or the device, with the available ones."""
     device = check_device(device)
     kind, number = parse.device_kind(device)
     return plugins.load("backend", kind)(device, number)
 
 
 def why_unusable(name: str) -> str | None:
-    """Why no engine runs on the first device of that name here; None where one does."""
+    """Returns why engines cannot run on a device, None if they can."""
     try:
         find(name)
     except MissingComponent as error:
         return str(error)
     except UsageError:
-        pass  # engines on an NVIDIA GPU take crops that lie there
+        pass  # engines on an NVIDIA GPU take crops in its memory
     return None
 
 
 def order(device: str) -> tuple[str, ...]:
-    """The devices to try for a ``--device`` for crops in the host's memory: for "auto" OpenVINO on the CPU, ONNX
-    Runtime. (Whether a run takes a GPU instead, `rtface.pipeline.runtime` decides.)"""
+    """Lists the devices to try for crops in host memory. For "auto": OpenVINO on the CPU, then ONNX Runtime
+    (`rtface.pipeline.runtime` decides whether a run uses a GPU instead)."""
     device = check_device(device)
     return ("cpu", "onnx") if device == "auto" else (device,)
 
 
 def open_engine(recipe: Recipe, device: str, threads: int) -> tuple[Backend, Plan, GoldenResult, str]:
-    """The first backend for `device` whose plan passes the gate, the plan, the verdict, and one line saying why this
-    one. Raises UsageError, MissingComponent and EngineError (the first, where none passes)."""
-    passed: list[str] = []
+    """Opens the first plan for `device` that passes the gate. Also returns its backend, its verdict, and one line on
+    the choice. Raises UsageError, MissingComponent and EngineError (the first, if none passes)."""
+    skipped: list[str] = []
     failed: EngineError | MissingComponent | None = None
     for name in order(device):
         try:
             backend = find(name)
         except MissingComponent as error:
             failed = failed if isinstance(failed, EngineError) else error
-            passed.append(str(error).split(";")[0])
+            skipped.append(str(error).split(";")[0])
             continue
         try:
             plan, verdict = open_plan(recipe, backend.supported(), partial(_build, backend, recipe, threads))
         except EngineError as error:
             failed = failed if isinstance(failed, EngineError) else error
-            passed.append(f"device {name} gave no usable answer")
+            skipped.append(f"device {name} gave no usable answer")
             if device == "auto":
                 log.warning("device %s: %s", name, error)
             continue
-        return backend, plan, verdict, "; ".join([_why(recipe, plan.identity.precision, backend), *passed])
+        return backend, plan, verdict, "; ".join([_why(recipe, plan.identity.precision, backend), *skipped])
     assert failed is not None
     raise failed
 
@@ -108,14 +108,14 @@ def _why(recipe: Recipe, precision: Precision, backend: Backend) -> str:
 
 
 def cpu_backend(device: str, number: int) -> Backend:
-    """OpenVINO on the CPU."""
+    """Creates the backend for OpenVINO on the CPU."""
     from rtface.engine.backends import openvino  # takes 0.2 s
 
     return Backend(device, "this CPU", openvino.supported, openvino.identify, openvino.OpenVinoPlan, threads=True)
 
 
 def openvino_backend(device: str, number: int) -> Backend:
-    """OpenVINO on a GPU or NPU."""
+    """Creates the backend for OpenVINO on a GPU or NPU."""
     from rtface.engine.backends import openvino  # takes 0.2 s
 
     name = device.removeprefix("openvino:").upper()
@@ -130,7 +130,7 @@ def openvino_backend(device: str, number: int) -> Backend:
 
 
 def onnx_backend(device: str, number: int) -> Backend:
-    """ONNX Runtime on the CPU."""
+    """Creates the backend for ONNX Runtime on the CPU."""
     onnx_runtime.runtime()
     return Backend(
         device,
@@ -143,7 +143,7 @@ def onnx_backend(device: str, number: int) -> Backend:
 
 
 def cuda_backend(device: str, number: int) -> NoReturn:
-    """TensorRT on an NVIDIA GPU: always raises, as `find` is for crops in the host's memory."""
+    """Raises an error: `find` is for host crops, and TensorRT takes crops in GPU memory."""
     from rtface.engine.cuda import driver
 
     driver.check(number)

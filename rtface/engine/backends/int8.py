@@ -1,8 +1,8 @@
-"""Calibrations: the ranges that let convolutions run in 8-bit integers, measured before and kept as data.
+"""Calibrations: measured input ranges of convolutions, which allow int8.
 
-The package holds one set of weights. Beside it lies ``int8.json``: the convolutions to run in int8 and the range that
-the input of each takes on faces (`engines/training/export/calibrate_int8.py` writes it). Each backend
-uses them in its own way.
+The package contains one set of weights. Next to it, ``int8.json`` lists the convolutions to run in int8 and the range
+of each one's input on faces (`engines/training/export/calibrate_int8.py` writes it). How they are used depends on the
+backend.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "int8.json"
 
 @dataclass(frozen=True, slots=True)
 class Convolution:
-    """The range of one convolution's input, in that input's own unit; values outside are clipped. `name` is ONNX's."""
+    """The range of a convolution's input. Values outside are clipped. `name` is its ONNX name."""
 
     name: str
     low: float
@@ -31,13 +31,13 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What ``int8.json`` holds.
+    """The contents of ``int8.json``.
 
     Attributes:
-        weights: SHA-256 (hex) of the network that was measured.
-        convolutions: those to run in int8; all others stay in the precision of the rest.
-        crops: numbers of an engine's golden crops that the ranges hold. An image that is no face drives a network far
-            beyond them; wide enough for it, they would be too coarse for faces.
+        weights: SHA-256 (hex) of the measured network.
+        convolutions: those to run in int8; all others keep the precision of the rest.
+        crops: indices of golden crops within the ranges. Images without a face exceed these by far; wider ranges would
+            be too coarse for faces.
         digest: SHA-256 (hex) of the file.
     """
 
@@ -48,17 +48,16 @@ class Calibration:
 
 
 def load_calibration(recipe: Recipe) -> Calibration | None:
-    """The engine's calibration; None where there is none, and, with a line in the log, where it cannot be used."""
-    found = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
-    if found is not None and not found.crops:
+    """Loads an engine's calibration, None without one. Logs a warning and returns None if it is unusable."""
+    calibration = read_calibration(recipe.folder, recipe.weights.sha256, f"engine {recipe.name}")
+    if calibration is not None and not calibration.crops:
         log.warning("engine %s runs without int8: %s names no golden crops", recipe.name, recipe.folder / FILE)
         return None
-    return found
+    return calibration
 
 
 def read_calibration(folder: Path, weights: str, name: str) -> Calibration | None:
-    """The calibration in a network's folder; None where there is none, and, with a line in the log, where it
-    cannot be used.
+    """Reads the calibration in a network's folder, None without one. Logs a warning and returns None if it is unusable.
 
     Args:
         folder: of the network.
@@ -67,10 +66,10 @@ def read_calibration(folder: Path, weights: str, name: str) -> Calibration | Non
     """
     path = folder / FILE
     try:
-        found = _parse(path.read_bytes())
-        if found.weights != weights:
+        calibration = _parse(path.read_bytes())
+        if calibration.weights != weights:
             raise ValueError("it was measured on other weights")
-        return found
+        return calibration
     except FileNotFoundError:
         return None
     except (OSError, ValueError, UsageError) as error:
@@ -78,16 +77,16 @@ def read_calibration(folder: Path, weights: str, name: str) -> Calibration | Non
         return None
 
 
-@lru_cache(maxsize=4)  # it is asked for several times while an engine is opened
+@lru_cache(maxsize=4)  # opening an engine needs it several times
 def _parse(text: bytes) -> Calibration:
     table = parse_json(text)
     if not isinstance(table, dict) or "digest" in table:
         raise ValueError("not a calibration")
-    found = from_table(Calibration, table | {"digest": hashlib.sha256(text).hexdigest()}, "")
-    if not found.convolutions:
+    calibration = from_table(Calibration, table | {"digest": hashlib.sha256(text).hexdigest()}, "")
+    if not calibration.convolutions:
         raise ValueError("it names no convolutions")
-    for c in found.convolutions:
-        # Zero has to be inside: convolutions pad with it.
+    for c in calibration.convolutions:
+        # The range must contain zero, because convolutions pad with it.
         if not (math.isfinite(c.low) and math.isfinite(c.high) and c.low <= 0 <= c.high and c.low < c.high):
             raise ValueError(f"the range of {c.name} must hold 0, got [{c.low}, {c.high}]")
-    return found
+    return calibration

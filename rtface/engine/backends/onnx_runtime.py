@@ -1,4 +1,4 @@
-"""Networks through ONNX Runtime on the CPU, in fp32: the second opinion, and the way where OpenVINO has no build."""
+"""Runs networks with ONNX Runtime on the CPU in fp32: an alternative to OpenVINO."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rtface.util.install import extra_line
 
 
 def supported() -> tuple[Precision, ...]:
-    """ONNX Runtime's CPU kernels gain nothing from bf16."""
+    """Returns fp32 only: ONNX Runtime's CPU kernels gain nothing from bf16."""
     return ("f32",)
 
 
 def runtime() -> ModuleType:
-    """The package. Raises MissingComponent."""
+    """Imports the package. Raises MissingComponent."""
     try:
-        import onnxruntime  # an extra: loaded when asked for only
+        import onnxruntime  # an extra, imported on demand
     except ImportError as error:
         raise MissingComponent(
             "ONNX Runtime is not installed, which device onnx needs; get it with: {repair}",
@@ -36,13 +36,13 @@ def runtime() -> ModuleType:
 
 
 def identify(recipe: Recipe, precision: Precision) -> PlanIdentity:
-    """What a plan of `recipe` on this machine is remembered by. Raises MissingComponent."""
+    """Returns the identity of a plan on this machine. Raises MissingComponent."""
     device = platform.processor() or platform.machine()
     return PlanIdentity.of(recipe, "onnxruntime", str(runtime().__version__), device, precision)
 
 
 class OnnxPlan:
-    """One session; see `rtface.engine.plan.Plan`."""
+    """An ONNX Runtime session (`rtface.engine.plan.Plan`)."""
 
     def __init__(self, recipe: Recipe, precision: Precision, threads: int) -> None:
         ort: Any = runtime()
@@ -50,8 +50,8 @@ class OnnxPlan:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # it writes to stderr by itself; what matters is raised
-        # Waiting threads that spin take the cores from the decoder and the encoder.
+        options.log_severity_level = 4  # it writes to stderr; errors are raised anyway
+        # Spinning threads would take cores from the decoder and the encoder.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         network = recipe.network
         try:

@@ -1,15 +1,17 @@
-"""Networks through OpenVINO: convolutions in int8 where the engine is calibrated for it and the device has
-instructions for it, the rest in fp32 on a CPU; otherwise all in 16 bits where the device computes in them (bf16 on a
-CPU, fp16 on a GPU or NPU), else in fp32.
+"""Runs networks with OpenVINO.
 
-int8 with the rest in fp32, and fp32, give the same bits with one thread and with two; with the rest in bf16 they
-differed by up to 3 code values. A crop takes 1.01 to 1.05 times the processor time that it took with bf16.
+If the engine is calibrated for int8 and the device has instructions for it, convolutions run in int8, and on a CPU the
+rest in fp32. Otherwise everything runs in 16 bits if the device computes in them (bf16 on a CPU, fp16 on a GPU or NPU),
+else in fp32.
 
-Devices are called by OpenVINO's own names here: "CPU", "GPU", "GPU.1", "NPU".
+fp32, and int8 with the rest in fp32, give the same bits with one thread and with two; with the rest in bf16 they
+differed by up to 3 code values. A crop takes 1.01 to 1.05 times the CPU time that it took with bf16.
 
-Measured on two cores (a 1.7 M parameter U-Net at 512): bf16 takes half the time of fp32; a fixed batch of one, run in
-a loop, is as fast per crop as a batch of four and faster than a graph of open size; pinning threads to cores gains
-nothing alone and loses beside a decoder and an encoder.
+Device names are OpenVINO's: "CPU", "GPU", "GPU.1", "NPU".
+
+Measured on two cores (a 1.7 M parameter U-Net at 512): bf16 takes half the time of fp32; a fixed batch of one in a loop
+is as fast per crop as a batch of four and faster than a graph of dynamic size; pinning threads to cores gains nothing
+alone, and loses next to a decoder and an encoder.
 """
 
 from __future__ import annotations
@@ -36,66 +38,66 @@ _HINTS: dict[Precision, str] = {"fp16": "f16", "bf16": "bf16", "f32": "f32"}
 
 
 def devices() -> dict[str, str]:
-    """OpenVINO's name of every device here → what it is."""
+    """Returns the full name of each device, by OpenVINO's short name."""
     core = openvino_core.core()
     return {name: str(core.get_property(name, "FULL_DEVICE_NAME")) for name in core.available_devices}
 
 
 def check_here(device: str) -> None:
-    """Raises MissingComponent, naming the devices that are here, when `device` is not one of them."""
+    """Raises MissingComponent if `device` does not exist. The message lists those that do."""
     here = devices()
     if device not in here and f"{device}.0" not in here and device.removesuffix(".0") not in here:
         raise MissingComponent(
             "OpenVINO finds no {device} here (is its driver installed?); there is: {devices}",
             code="openvino_device",
             device=device,
-            devices=", ".join((f"{name} ({what})" for name, what in here.items())) or "none",
+            devices=", ".join((f"{name} ({full_name})" for name, full_name in here.items())) or "none",
         )
 
 
 def supported(device: str = "CPU") -> tuple[Precision, ...]:
-    """Precisions that the device computes in natively, fastest first."""
-    found: list[Precision] = []
+    """Lists the precisions that a device computes in natively, fastest first."""
+    precisions: list[Precision] = []
     if (
         "INT8" in openvino_core.core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         and spare_bits(device) is not None
     ):
-        found.append("int8")
-    found += _HALF[openvino_core.halves(device)]
-    if device != "NPU":  # an NPU takes fp32 and computes in fp16 all the same
-        found.append("f32")
-    return tuple(found)
+        precisions.append("int8")
+    precisions += _HALF[openvino_core.halves(device)]
+    if device != "NPU":  # an NPU accepts fp32 but computes in fp16
+        precisions.append("f32")
+    return tuple(precisions)
 
 
-_AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, which the Python module does not name
+_AVX2, AVX512_VNNI = 11, 23  # CV_CPU_…, missing in the Python module
 
 
 def spare_bits(device: str = "CPU") -> int | None:
-    """Bits of int8 weights that have to stay unused; None for CPUs on which int8 gains nothing (OpenVINO names it on
-    every one). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 does not fit, 2 · 255 · 64 does."""
+    """Returns the number of unused bits in int8 weights. None on CPUs where int8 gains nothing (OpenVINO reports it on
+    all). Without VNNI two products are summed in 16 bits: 2 · 255 · 127 overflows, 2 · 255 · 64 does not."""
     if device != "CPU" or cv2.checkHardwareSupport(AVX512_VNNI):
         return 0
     return 1 if cv2.checkHardwareSupport(_AVX2) else None
 
 
 def identify(recipe: Recipe, precision: Precision, device: str = "CPU") -> PlanIdentity:
-    """What a plan of `recipe` on this device of this machine is remembered by."""
-    what = str(openvino_core.core().get_property(device, "FULL_DEVICE_NAME"))
+    """Returns the identity of a plan on a device of this machine."""
+    name = str(openvino_core.core().get_property(device, "FULL_DEVICE_NAME"))
     if precision == "int8" and spare_bits(device):
-        what += " without VNNI"  # which the same name may have elsewhere
+        name += " without VNNI"  # another machine with the same CPU name may have it
     return PlanIdentity.of(
-        recipe, "openvino", openvino.get_version(), what if device == "CPU" else f"{device}: {what}", precision
+        recipe, "openvino", openvino.get_version(), name if device == "CPU" else f"{device}: {name}", precision
     )
 
 
 def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) -> None:
-    """Makes convolutions of `model` run in int8, in place: FakeQuantize operations on their inputs (one range each,
-    the calibration's) and on their weights (a symmetric range for each output channel, found here, of whose 8 bits
-    `spare` stay unused).
+    """Makes convolutions of `model` run in int8, in place.
 
-    OpenVINO turns such a pair into a convolution of 8-bit integers and leaves everything else as it was (Jacob et al.
-    2018, "Quantization and training of neural networks for efficient integer-arithmetic-only inference"). Raises
-    EngineError when the model lacks a convolution that the calibration names.
+    Adds FakeQuantize operations to their inputs (one range each, from the calibration) and to their weights (a
+    symmetric range per output channel, computed here; `spare` of the 8 bits stay unused). OpenVINO turns each such pair
+    into an int8 convolution and leaves the rest unchanged (Jacob et al. 2018, "Quantization and training of neural
+    networks for efficient integer-arithmetic-only inference"). Raises EngineError if a calibrated convolution is
+    missing.
     """
     here = {
         op.get_friendly_name().removesuffix("/WithoutBiases"): op
@@ -113,8 +115,8 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
         low, high = (
             opset13.constant(np.full((1, 1, 1, 1), v, np.float32)) for v in (convolution.low, convolution.high)
         )
-        seen = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
-        op.input(0).replace_source_output(seen.output(0))
+        quantised = opset13.fake_quantize(op.input_value(0), low, high, low, high, 256)
+        op.input(0).replace_source_output(quantised.output(0))
         weights = _constant(op.input_value(1))
         top = np.float32(2**spare) * np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), np.float32(1e-9))
         low, high = opset13.constant(-top), opset13.constant(top)
@@ -123,7 +125,7 @@ def quantise(model: openvino.Model, calibration: Calibration, spare: int = 0) ->
 
 
 def _constant(source: openvino.Output) -> Float32:
-    """A weight as float32, through the conversion from the fp16 that it is stored in."""
+    """Returns a weight as float32, even if stored as converted fp16."""
     node = source.get_node()
     if node.get_type_name() == "Convert":
         node = node.input_value(0).get_node()
@@ -137,7 +139,7 @@ def _constant(source: openvino.Output) -> Float32:
 
 
 def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> openvino.Model:
-    """The engine's network for one crop. Raises EngineError, and RuntimeError where OpenVINO cannot read it."""
+    """Reads the engine's network for one crop. Raises EngineError, and RuntimeError if OpenVINO cannot read it."""
     model = openvino_core.core().read_model(recipe.network)
     model.reshape({name: [1, *shape] for name, shape in recipe.inputs.items()})
     if precision == "int8":
@@ -153,7 +155,7 @@ def read_network(recipe: Recipe, precision: Precision, device: str = "CPU") -> o
 
 
 class OpenVinoPlan:
-    """One compiled network, one infer request; see `rtface.engine.plan.Plan`."""
+    """A compiled network with one infer request (`rtface.engine.plan.Plan`)."""
 
     def __init__(self, recipe: Recipe, precision: Precision, threads: int, device: str = "CPU") -> None:
         *_, w, h = recipe.region
@@ -174,7 +176,7 @@ class OpenVinoPlan:
                 keep=recipe.learned is None,
             )
             shape = list(network.output(recipe.output.name).shape)
-        except RuntimeError as error:  # everything that OpenVINO raises
+        except RuntimeError as error:  # all errors of OpenVINO
             raise EngineError(
                 "engine {name}: OpenVINO cannot use {file}: {why}",
                 code="openvino_load",
@@ -198,10 +200,10 @@ class OpenVinoPlan:
         request = self._request
         assert request is not None, "the engine is closed"
         try:
-            # Both tensors are views: nothing is copied on the way in or out.
+            # Both tensors are views: no copies of inputs or outputs.
             for name, value in (*inputs.items(), *outputs.items()):
                 request.set_tensor(name, openvino.Tensor(value, shared_memory=True))
-            request.infer(share_outputs=True)  # else it copies the answers for a result that is not read
+            request.infer(share_outputs=True)  # else it copies the answers to an unused result
         except RuntimeError as error:
             raise EngineError(
                 "engine {name}: OpenVINO failed: {why}",

@@ -1,11 +1,11 @@
-"""Batches of an engine on a GPU: buffers at fixed addresses, and a graph of everything for each batch size.
+"""Batches of an engine on a GPU: buffers at fixed addresses, and CUDA graphs.
 
-A batch is: the rows' addresses are uploaded, `gather` fills the network's input, the network runs, `scatter` takes its
-answers out (``device/cuda/batch.cu``). All but the upload is captured once for every batch size, so that a batch costs
-one copy and one launch.
+A batch uploads the rows' addresses; `gather` fills the network's input, the network runs, and `scatter` distributes its
+answers (``device/cuda/batch.cu``). All but the upload is captured once per batch size, so a batch costs one copy and
+one launch.
 
-Sizes are powers of two and the engine's largest: each one is compiled, captured and judged when the engine starts, and
-keeps memory. Rows that a batch lacks to the next size are empty.
+Sizes are powers of two and the engine's maximum. Each one is compiled, captured and judged when the engine starts, and
+uses memory. Smaller batches are padded with empty rows.
 """
 
 from __future__ import annotations
@@ -27,31 +27,31 @@ from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt.plan import TensorRtPlan
 from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
-_RINGS = 3  # rows on their way: one more than there are batches in flight
+_UPLOAD_BUFFERS = 3  # one more than there are batches in flight
 
 
 def batch_sizes(most: int) -> tuple[int, ...]:
-    """The sizes that batches of up to `most` crops have: as (1, 2, 4, 8, 12)."""
+    """Returns the sizes for batches of up to `most` crops: (1, 2, 4, 8, 12) for 12."""
     return (*(1 << k for k in range((most - 1).bit_length())), most)
 
 
 class Batches:
-    """Everything of one engine whose size follows from the largest batch. The thread that owns the GPU uses it, and
-    others, one at a time, for `run` only.
+    """The buffers and graphs of one engine, sized for its largest batch. For the thread that owns the GPU; others may
+    call only `run`, one at a time.
 
     Attributes:
-        sizes: of a batch, in order (`batch_sizes`).
+        sizes: of batches, in order (`batch_sizes`).
         graphs: by batch size; the other sizes run without one.
     """
 
     def __init__(self, streams: StreamThread, recipe: Recipe, plan: TensorRtPlan, most: int) -> None:
-        """Reserves. Raises OutOfDeviceMemory."""
+        """Allocates all memory. Raises OutOfDeviceMemory."""
         self.sizes, self._rows = batch_sizes(most), most
         self._streams, self._recipe, self._plan, self._ports = streams, recipe, plan, _ports_of(recipe)
         self._network = _network_of(recipe)
         self._buffers: dict[str, Memory] = {}
         self.graphs: dict[int, Graph] = {}
-        self._rings: list[tuple[Pinned, Event]] = []
+        self._uploads: list[tuple[Pinned, Event]] = []
         self._turn = 0
         self._before: tuple[Stream, Event] | None = None
         gpu, ports = streams.gpu, plan.ports
@@ -61,8 +61,8 @@ class Batches:
                 self._buffers[name] = gpu.allocate(aligned(most * int(np.prod(shape)) * dtype.itemsize))
             self._buffers["rows"] = gpu.allocate(ROW.itemsize * most)
             self._buffers["network"] = gpu.allocate(NETWORK.itemsize)
-            for _ in range(_RINGS):
-                self._rings.append((gpu.pin(max(ROW.itemsize * most, NETWORK.itemsize)), gpu.event()))
+            for _ in range(_UPLOAD_BUFFERS):
+                self._uploads.append((gpu.pin(max(ROW.itemsize * most, NETWORK.itemsize)), gpu.event()))
             plan.bind({name: self._buffers[name] for name in ports}, self.sizes)
         except BaseException:
             self.close()
@@ -75,29 +75,30 @@ class Batches:
             self._put(name, np.full(self._rows, value, np.float32))
 
     def _put(self, name: str, values: NDArray[Any]) -> None:
-        """Fills a buffer, once and for all."""
-        pinned, done = self._next_ring()
+        """Uploads constant values to a buffer."""
+        pinned, done = self._next_upload()
         pinned.bytes()[: values.nbytes] = np.frombuffer(values.tobytes(), np.uint8)
         self._streams.compute.copy(self._buffers[name], pinned, values.nbytes)
         self._streams.compute.record(done)
 
-    def _next_ring(self) -> tuple[Pinned, Event]:
-        pinned, done = self._rings[self._turn]
-        self._turn = (self._turn + 1) % _RINGS
-        done.synchronize()  # ended long ago: only so many batches are on the GPU at a time
+    def _next_upload(self) -> tuple[Pinned, Event]:
+        pinned, done = self._uploads[self._turn]
+        self._turn = (self._turn + 1) % _UPLOAD_BUFFERS
+        done.synchronize()  # usually no wait, because the number of batches on the GPU is limited
         return pinned, done
 
     def warm_up(self, golden: GoldenBatch) -> float:
-        """Runs every batch size over golden crops, captures it right after that run, and judges its answers, so that
-        neither compiling nor a wrong graph nor a wrong batch size is left for the first frames.
+        """Runs, captures and judges each batch size on golden crops.
+
+        The first frames then neither wait for compilation nor meet a wrong graph or batch size.
 
         Returns:
-            The least milliseconds of a batch of one.
+            The minimum milliseconds of a batch of one.
 
         Raises:
-            EngineError: a batch is answered wrongly.
+            EngineError: the answers for a batch are wrong.
         """
-        self._put_constants(replace(self._recipe, fidelity=None))  # goldens are made with its default
+        self._put_constants(replace(self._recipe, fidelity=None))  # goldens use its default
         for n in reversed(self.sizes):
             self._run_golden(golden, n)
             self._capture(n)
@@ -114,9 +115,9 @@ class Batches:
         return min(times)
 
     def _capture(self, batch: int) -> None:
-        """Keeps a graph of a batch size whose last run was the one before.
+        """Captures the graph of a batch size. The previous run must have had this size.
 
-        A network without a graph is slower, no more: a capture that fails is logged and must not cost the GPU.
+        Without a graph a network is only slower: a failed capture is logged, and the GPU stays in use.
         """
         stream = self._streams.compute
         try:
@@ -128,7 +129,7 @@ class Batches:
             log.warning("%s: batches of %d run without a CUDA graph, slower: %s", self._recipe.name, batch, error)
 
     def _run_golden(self, golden: GoldenBatch, count: int) -> float:
-        """Runs one batch of golden crops and waits for it; its milliseconds."""
+        """Runs a batch of golden crops. Returns its milliseconds."""
         start = time.perf_counter()
         self.run(golden.rows[:count], [], golden.memories).synchronize()
         return 1e3 * (time.perf_counter() - start)
@@ -136,21 +137,21 @@ class Batches:
     def run(
         self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory], stream: Stream | None = None
     ) -> Event:
-        """Puts one batch on a stream, the compute stream without one; the event marks its end.
+        """Submits one batch to a stream. The returned event marks its end.
 
         Args:
             rows: `ROW` for each crop; at most the largest of `sizes`.
-            reads, writes: the memory that the rows' addresses lie in.
-            stream: see above.
+            reads, writes: the memory that contains the rows' addresses.
+            stream: the compute stream if None.
         """
-        stream, (pinned, done) = stream or self._streams.compute, self._next_ring()
-        if self._before is not None and self._before[0] is not stream:  # the buffers are the same
+        stream, (pinned, done) = stream or self._streams.compute, self._next_upload()
+        if self._before is not None and self._before[0] is not stream:  # both use the same buffers
             stream.wait(self._before[1])
         self._before = stream, done
         batch = next(size for size in self.sizes if size >= len(rows))
-        given = pinned.bytes()[: ROW.itemsize * batch]
-        given[: rows.nbytes], given[rows.nbytes :] = rows.view(np.uint8), 0
-        stream.copy(self._buffers["rows"], pinned, len(given))
+        upload = pinned.bytes()[: ROW.itemsize * batch]
+        upload[: rows.nbytes], upload[rows.nbytes :] = rows.view(np.uint8), 0
+        stream.copy(self._buffers["rows"], pinned, len(upload))
         if (graph := self.graphs.get(batch)) is not None:
             stream.replay(graph, reads=reads, writes=writes)
         else:
@@ -161,7 +162,7 @@ class Batches:
     def _steps(self, stream: Stream, batch: int, reads: Sequence[Memory], writes: Sequence[Memory]) -> None:
         buffers, (inputs, outputs) = self._buffers, self._ports
         fixed = [buffers["rows"], buffers["network"]]
-        given, got = ([buffers[name] for name in side.values()] for side in self._ports)
+        read, written = ([buffers[name] for name in side.values()] for side in self._ports)
 
         def at(side: Mapping[str, str], role: str) -> np.uint64:
             return np.uint64(buffers[side[role]].address if role in side else 0)
@@ -174,11 +175,11 @@ class Batches:
             *head,
             *(at(inputs, role) for role in ("crop", "past", "known", "state", "shrunk")),
             reads=[*fixed, *reads, *writes],
-            writes=given,
+            writes=read,
         )
-        own = [self._plan.scratch] if self._plan.scratch is not None else []
+        scratch = [self._plan.scratch] if self._plan.scratch is not None else []
         constant = [buffers[name] for name in self._constants]
-        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=[*given, *constant], writes=[*got, *own])
+        stream.call(lambda handle: self._plan.enqueue(handle, batch), reads=read + constant, writes=written + scratch)
         stream.launch(
             "scatter",
             scatter_grid(self._network, batch),
@@ -190,36 +191,36 @@ class Batches:
             at(outputs, "state"),
             at(outputs, "occlusion"),
             at(outputs, "log_scale"),
-            reads=[*fixed, *given, *got],
+            reads=[*fixed, *read, *written],
             writes=writes,
         )
 
     def close(self) -> None:
-        """Frees everything; what was put on the stream must have ended."""
+        """Frees everything. All submitted work must have ended."""
         for graph in self.graphs.values():
             graph.close()
-        for piece in (*self._buffers.values(), *(pinned for pinned, _ in self._rings)):
+        for piece in (*self._buffers.values(), *(pinned for pinned, _ in self._uploads)):
             piece.close()
-        self.graphs, self._buffers, self._rings = {}, {}, []
+        self.graphs, self._buffers, self._uploads = {}, {}, []
 
 
 def _ports_of(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
-    """The network's inputs and its outputs: what they are to `batch.cu` → their names."""
+    """Returns names of the network's inputs and outputs, by role in `batch.cu`."""
     memory = recipe.memory
-    given, got = {"crop": recipe.input.name}, {"output": recipe.output.name}
+    inputs, outputs = {"crop": recipe.input.name}, {"output": recipe.output.name}
     if memory is not None:
-        given |= {"past": memory.past, "known": memory.known}
+        inputs |= {"past": memory.past, "known": memory.known}
         if memory.shape:
-            given["state"], got["state"] = memory.state, memory.next
+            inputs["state"], outputs["state"] = memory.state, memory.next
         if recipe.shrink > 1:
-            given["shrunk"], got["kept"] = memory.shrunk, memory.kept
+            inputs["shrunk"], outputs["kept"] = memory.shrunk, memory.kept
         if memory.heads:
-            got |= {"occlusion": memory.occlusion, "log_scale": memory.log_scale}
-    return given, got
+            outputs |= {"occlusion": memory.occlusion, "log_scale": memory.log_scale}
+    return inputs, outputs
 
 
 def _network_of(recipe: Recipe) -> np.ndarray[Any, np.dtype[Any]]:
-    """What `batch.cu` has to know of an engine, one `NETWORK`."""
+    """Returns the constants of an engine for `batch.cu`, one `NETWORK`."""
     memory = recipe.memory
     x, y, w, h = recipe.region
     shape = memory.shape if memory else None

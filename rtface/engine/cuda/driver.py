@@ -1,4 +1,4 @@
-"""Finds the NVIDIA driver, its GPUs, and the packages that CUDA engines need."""
+"""Finds the NVIDIA driver, its GPUs, and the packages for CUDA engines."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rtface.util.install import extra_line
 
 NEEDED = {"cuda.core": "cuda-core", "cuda.bindings": "cuda-bindings", "onnx": "onnx"}
 TENSORRT = {"tensorrt_rtx": "tensorrt-rtx-cu13-bindings", "tensorrt": "tensorrt-cu13"}
-"""Modules → the packages that bring them; of the second table one is enough."""
+"""Packages by the modules that they provide. One of the second table suffices."""
 
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """The NVIDIA driver: the newest CUDA it runs, as "13.1", and the GPUs' names in CUDA's order."""
+    """The NVIDIA driver: its newest CUDA version ("13.1"), and GPU names in CUDA's order."""
 
     cuda: str
     gpus: tuple[str, ...]
@@ -27,7 +27,7 @@ class Driver:
 
 @functools.cache
 def driver() -> Driver:
-    """Asks the driver itself, which needs no package. Raises MissingComponent saying what is not there."""
+    """Queries the driver, without any package. Raises MissingComponent with the missing part."""
     library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         cuda = ctypes.CDLL(library)
@@ -61,7 +61,7 @@ def driver() -> Driver:
 
 
 def missing() -> list[str]:
-    """Packages that CUDA engines need and that are not installed."""
+    """Lists packages that CUDA engines need and that are not installed."""
     absent = [package for module, package in NEEDED.items() if not installed(module)]
     if not any(map(installed, TENSORRT)):
         absent.append(" or ".join(TENSORRT.values()))
@@ -69,15 +69,15 @@ def missing() -> list[str]:
 
 
 def installed(module: str) -> bool:
-    """True if a module can be imported, without importing it."""
+    """Returns whether a module can be imported, without importing it."""
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # the package above it
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 def unusable(number: int) -> str | None:
-    """Why engines cannot run on GPU `number` (CUDA's order) of this machine; None where they can."""
+    """Returns why GPU `number` (CUDA's order) is unusable, else None."""
     try:
         gpus = driver().gpus
     except MissingComponent as error:
@@ -92,15 +92,15 @@ def unusable(number: int) -> str | None:
 
 
 def check(number: int) -> None:
-    """Raises MissingComponent where GPU `number` cannot be used."""
+    """Raises MissingComponent if GPU `number` is unusable."""
     if (reason := unusable(number)) is not None:
         raise MissingComponent("CUDA is not usable here because {why}", code="cuda_reason", why=reason)
 
 
 def take(device: str) -> tuple[StreamThread, int]:
-    """Opens the GPU that ``--device cuda`` or ``cuda:1`` names, with all kernels; the caller closes the thread.
+    """Opens a GPU ("cuda" or "cuda:1") with all kernels. The caller closes the thread.
 
-    Raises MissingComponent where it cannot be used; EngineError: a kernel does not compile.
+    Raises MissingComponent if it is unusable, and EngineError if a kernel does not compile.
     """
     number = int(device.partition(":")[2] or 0)
     check(number)

@@ -1,7 +1,7 @@
-"""Engines on a GPU: crops of many faces, frames and streams in one batch, and what is remembered of them kept there.
+"""Engines on a GPU: batches crops of many faces, frames and streams.
 
-What is remembered of a face never leaves the GPU; whoever holds its `FaceState` holds its memory. Crops of the host are
-answered there (`hosted`), one at a time.
+The state of a face never leaves the GPU; a reference to its `FaceState` keeps its memory. Crops in host memory get
+their answers there (`hosted`), one at a time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtface.device.cuda.stream_thread import CropRequest, StreamThread
 from rtface.engine.base import EngineBase
 from rtface.engine.cuda.batch import Batches
 from rtface.engine.cuda.golden import GoldenBatch, row_of
-from rtface.engine.cuda.hosted import Hosted, known
+from rtface.engine.cuda.hosted import Hosted, state_after
 from rtface.engine.golden import GoldenResult
 from rtface.engine.recipe import Recipe
 from rtface.engine.tensorrt.plan import TensorRtPlan
@@ -35,8 +35,8 @@ class GpuEngine(EngineBase):
     """A restorer on a GPU (`protocols.Engine`).
 
     Attributes:
-        max_batch: crops in one run; fewer where the GPU lacks memory for more when the engine is opened.
-        batches: what a run of them needs; None before and after.
+        max_batch: maximum crops per run; lower if the GPU has too little memory when the engine is opened.
+        batches: buffers and graphs for runs; None before opening and after closing.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class GpuEngine(EngineBase):
         why: str,
         device: str = "cuda",
     ) -> None:
-        """Reserves, warms up and captures; the stream thread does it. Raises EngineError, OutOfDeviceMemory."""
+        """Allocates, warms up and captures on the stream thread. Raises EngineError, OutOfDeviceMemory."""
         if recipe.input.size < MIN_CROP_SIDE_PX or recipe.input.size % 4:
             raise EngineError(
                 "engine {name} takes crops of {size}, and on a GPU they have to be {least} or more and a multiple "
@@ -65,7 +65,7 @@ class GpuEngine(EngineBase):
         self._head = HeadMap(heads, recipe.region) if heads else None
         self._places = places_of(streams.gpu, recipe) if recipe.recurrent else None
         self.batches: Batches | None = None
-        self._running = threading.RLock()  # `batches`, by the stream thread and by that of `hosted`
+        self._running = threading.RLock()  # guards `batches`: the stream thread and that of `hosted` use it
         self.hosted = Hosted(streams, recipe, self._run, self._places)
         self._closed = False
         try:
@@ -75,36 +75,36 @@ class GpuEngine(EngineBase):
             raise
 
     def submit(self, crops: PixelsT, after: Future[Restored[PixelsT]] | None = None) -> Future[Restored[PixelsT]]:
-        """Restores the crop of a face where it lies. The future is done when that is on its way: what waits for the
-        slot's event `inferred` on the GPU finds the answer there.
+        """Restores the crop in a face's slot. The future is done when the work is enqueued; GPU work that waits for the
+        slot's event `inferred` then finds the answer there.
 
-        A crop of the host's, float32 1×3×S×S, is answered in the host's memory; the future is done when it is there.
+        The answer to a host crop, float32 1×3×S×S, is in host memory; the future is done when it is complete.
         """
-        given: Any = crops
+        crop: Any = crops
         if self._closed:
             raise EngineError("engine {name} is closed", code="engine_closed", name=self.name)
         before: Any = after if self.recurrent else None
-        if not isinstance(given, FaceSlot):
-            return cast("Any", self.hosted.submit(given, before))
-        request = CropRequest(self, given, before)
+        if not isinstance(crop, FaceSlot):
+            return cast("Any", self.hosted.submit(crop, before))
+        request = CropRequest(self, crop, before)
         self._streams.submit(request)
         return cast("Any", request.future)
 
     def stand_back(self) -> None:
-        """Crops of the host's give way on the GPU to all that frames wait for; called before the first of them."""
+        """Gives host crops the lowest priority on the GPU. Call it before the first one."""
         self.hosted.priority = 0
 
     def enqueue(self, batch: list[CropRequest]) -> Event:
-        """Puts a batch on the compute stream (the stream thread calls it)."""
+        """Submits a batch to the compute stream. Called by the stream thread."""
         next_ = [self._places.take() if self._places else None for _ in batch]
-        before = [known(request.after, self._places) for request in batch]
+        before = [state_after(request.after, self._places) for request in batch]
         rows = np.concatenate(
             [row_of(request.face, old, new) for request, old, new in zip(batch, before, next_, strict=True)]
         )
         faces = list({id(request.face.memory): request.face.memory for request in batch}.values())
         event = self._run(rows, [old.memory for old in before if old], [*faces, *(new.memory for new in next_ if new)])
         for request, new in zip(batch, next_, strict=True):
-            # The batch's own event would not do: a later batch marks it again before the faces are finished.
+            # Not the batch's event: a later batch records it again before the faces are finished.
             self._streams.compute.record(request.face.inferred)
             request.future.set_result(Restored(request.face, new, self._head, self._head))
         return event
@@ -112,13 +112,13 @@ class GpuEngine(EngineBase):
     def _run(
         self, rows: NDArray[Any], reads: Sequence[Memory], writes: Sequence[Memory], stream: Stream | None = None
     ) -> Event:
-        """Puts a batch on a stream as `Batches.run`; any thread."""
+        """Submits a batch like `Batches.run`, from any thread."""
         assert self.batches is not None
         with self._running:
             return self.batches.run(rows, reads, writes, stream)
 
     def _built(self) -> Batches:
-        """Reserves for `max_batch`, or for as much as there is memory for; warms up and captures."""
+        """Allocates for `max_batch` or what fits into memory, warms up and captures."""
         while True:
             try:
                 return self._reserved()
@@ -142,7 +142,7 @@ class GpuEngine(EngineBase):
                 self._streams, self.recipe, self._plan.identity.precision, self._required, self.max_batch, self._places
             )
             self.ms = round(batches.warm_up(golden), 3)
-            room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in work, one on its way
+            room = 2 * FaceSlot.bytes_of(self.size)  # for each crop of a batch: one in progress, one queued
             golden.close()
             if self._streams.gpu.free_bytes() < room * self.max_batch:
                 raise OutOfDeviceMemory(
@@ -157,7 +157,7 @@ class GpuEngine(EngineBase):
         return batches
 
     def close(self) -> None:
-        """Ends after what is on its way; safe to call twice."""
+        """Closes the engine after its queued work. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -179,6 +179,6 @@ class GpuEngine(EngineBase):
 
 
 def places_of(gpu: Gpu, recipe: Recipe) -> StatePool:
-    """Places for `crop_runner.FaceMemory`'s arrays, `kept` and `state`, float32."""
+    """Creates a pool for the arrays of `crop_runner.FaceMemory`: `kept` and `state`, float32."""
     *_, w, h = (v // recipe.shrink for v in recipe.region)
     return StatePool(gpu, 12 * w * h, 4 * int(np.prod((recipe.memory.shape if recipe.memory else None) or (0,))))

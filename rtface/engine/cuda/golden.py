@@ -1,4 +1,4 @@
-"""Golden crops on a GPU, one in each row of a batch: what batch sizes and their CUDA graphs are judged by."""
+"""Golden crops on a GPU, to judge batch sizes and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rtface.engine.recipe_tables import Precision
 
 
 class GoldenBatch:
-    """Golden crops, in turn, in as many face slots as a batch has rows. For the thread that owns the GPU.
+    """Golden crops in face slots, repeated to fill a batch. For the thread that owns the GPU.
 
     Attributes:
-        rows: a `ROW` for each, of faces that nothing is remembered of.
-        memories: what the rows' addresses lie in.
-        required: the PSNR in dB that each answer has to reach against its reference.
+        rows: a `ROW` for each, without state of earlier frames.
+        memories: memory that contains the rows' addresses.
+        required: minimum PSNR in dB of each answer against its reference.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class GoldenBatch:
         count: int,
         places: StatePool | None,
     ) -> None:
-        """Reserves and fills the slots.
+        """Allocates and fills the slots.
 
         Args:
             streams: of the GPU.
             recipe: the engine.
-            precision: of its plan, which tells the crops to judge by.
+            precision: of its plan, which selects the crops to judge.
             required: see the class.
             count: rows.
-            places: where recurrent engines put what they remember.
+            places: pool for the state of recurrent engines.
 
         Raises:
             MissingComponent, EngineError: the golden crops are missing or damaged.
@@ -73,7 +73,7 @@ class GoldenBatch:
         self.memories: list[Memory] = [piece.memory for piece in (*self._faces, *self._remembered)]
 
     def worst(self, count: int) -> float:
-        """The least PSNR, in dB, of the answers of the first `count` rows, whose run has ended."""
+        """Returns the minimum PSNR (dB) of the first `count` answers. Their run must have ended."""
         worst, streams = 200.0, self._streams
         for face, expected in zip(self._faces[:count], self._expected, strict=False):
             streams.compute.copy(
@@ -84,7 +84,7 @@ class GoldenBatch:
         return worst
 
     def close(self) -> None:
-        """Frees the slots; nothing on the GPU may use them any more."""
+        """Frees the slots. No GPU work may use them."""
         for face in self._faces:
             face.memory.close()
         self._pinned.close()
@@ -92,7 +92,7 @@ class GoldenBatch:
 
 
 def row_of(face: FaceSlot, old: FaceState | None, new: FaceState | None) -> NDArray[Any]:
-    """One `ROW`: a face, and what is remembered of it before and after."""
+    """Returns a `ROW` with a face and its states before and after."""
     none = (0, 0)
     return np.array(
         [

@@ -1,7 +1,7 @@
-"""Crops of the host through an engine on a GPU: up, through the network, and down again.
+"""Runs host crops through an engine on a GPU: upload, network, download.
 
-For keyframes (`rtface.enhance.keyframes.scheduler`), whose answers are joined on the host. Each engine has a stream and
-a thread for it, so that other work on the GPU does not wait for it, however long the network takes.
+It serves keyframes (`rtface.enhance.keyframes.scheduler`), whose answers are needed on the host. Each engine has its
+own stream and thread, so that other GPU work need not wait for a slow network.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from rtface.frame import Float32
 from rtface.protocols import Restored
 
 Run = Callable[[NDArray[Any], Sequence[Memory], Sequence[Memory], Stream], Event]
-"""`rtface.engine.cuda.batch.Batches.run`, of any thread."""
+"""`rtface.engine.cuda.batch.Batches.run`, callable from any thread."""
 
 
-def known(after: Future[Restored[Any]] | None, places: StatePool | None) -> FaceState | None:
-    """What is remembered of a face after an answer, where these are the places. What comes after a failure, or after an
-    answer that is not there, begins without memory."""
+def state_after(after: Future[Restored[Any]] | None, places: StatePool | None) -> FaceState | None:
+    """Returns a face's state after an answer, if from this pool. After a failed or missing answer the face starts
+    without state."""
     if after is None or not after.done() or after.cancelled() or after.exception() is not None:
         return None
     state = after.result().state
@@ -41,7 +41,7 @@ def known(after: Future[Restored[Any]] | None, places: StatePool | None) -> Face
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is reserved: a slot on the GPU, and memory that its copies go through."""
+    """A slot on the GPU and pinned memory for its copies."""
 
     stream: Stream
     done: Event
@@ -50,13 +50,13 @@ class _Kept:
 
 
 class Hosted:
-    """Runs crops of the host through an engine on a GPU, one by one; reserves memory with the first.
+    """Runs host crops through an engine on a GPU, one by one. The first one allocates memory.
 
     Args:
         streams: of the GPU.
         recipe: of the engine.
         run: see `Run`.
-        places: for what a recurrent engine remembers; None without memory.
+        places: pool for a recurrent engine's state; None for others.
 
     Attributes:
         priority: of its stream; may be changed before the first crop.
@@ -69,27 +69,27 @@ class Hosted:
         self.kept: _Kept | None = None
 
     def submit(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Future[Restored[Float32]]:
-        """Restores a crop, float32 1×3×S×S, 0…1, which is read until the answer is there. The answer's arrays are the
-        caller's to keep. The future raises EngineError, OutOfDeviceMemory and DeviceLost."""
+        """Restores a crop, float32 1×3×S×S, 0…1. Do not change it before the answer is complete. The answer's arrays
+        belong to the caller. The future raises EngineError, OutOfDeviceMemory and DeviceLost."""
         return self._worker.submit(self._answer, crop, after)
 
     def _answer(self, crop: Float32, after: Future[Restored[Float32]] | None) -> Restored[Float32]:
         if after is not None:
-            wait([after])  # answered by this worker before, or by the stream thread, which never waits for this one
+            wait([after])  # this worker answered it, or the stream thread will, which never waits for this one
         streams, places = self._streams, self._places
         streams.gpu.enter()
         if self.kept is None:
             self.kept = streams.run(self._reserve).result()
         stream, face, pinned = self.kept.stream, self.kept.face, self.kept.pinned
-        old, new = known(after, places), streams.run(places.take).result() if places else None
-        given = np.ascontiguousarray(crop, np.float32).reshape(-1).view(np.uint8)
+        old, new = state_after(after, places), streams.run(places.take).result() if places else None
+        pixels = np.ascontiguousarray(crop, np.float32).reshape(-1).view(np.uint8)
         try:
-            pinned.bytes()[: given.nbytes] = given
-            stream.copy(face.memory, pinned, given.nbytes, to_at=face.crop - face.memory.address)
+            pinned.bytes()[: pixels.nbytes] = pixels
+            stream.copy(face.memory, pinned, pixels.nbytes, to_at=face.crop - face.memory.address)
             writes = [face.memory, *([new.memory] if new else [])]
             self.run(row_of(face, old, new), [old.memory] if old else [], writes, stream)
-            self._fetch(face, pinned, given.nbytes, stream)
-        finally:  # of a failure too: the next crop uses the same memory
+            self._fetch(face, pinned, pixels.nbytes, stream)
+        finally:  # even after a failure, because the next crop uses the same memory
             stream.record(self.kept.done)
             self.kept.done.synchronize()
         return self._restored(pinned.bytes().view(np.float32), crop.shape, new)
@@ -107,7 +107,7 @@ class Hosted:
 
     @staticmethod
     def _fetch(face: FaceSlot, pinned: Pinned, size: int, stream: Stream) -> None:
-        """What the network made of a crop of so many bytes, and behind it the maps of its heads."""
+        """Downloads the answer for a crop (`size` bytes), then the heads' maps."""
         stream.copy(pinned, face.memory, size, source_at=face.restored - face.memory.address)
         part, at = (pinned.nbytes - size) // 2, size
         for head in (face.occlusion, face.log_scale) if part else ():
@@ -130,7 +130,7 @@ class Hosted:
         return Restored(pixels, state, spread(occlusion, recipe.input.size, recipe.region)[None], log_scale[None])
 
     def end(self) -> None:
-        """Waits for the crop in hand and drops what waits; not on the stream thread."""
+        """Waits for the current crop and drops queued ones. Not on the stream thread."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def close(self) -> None:

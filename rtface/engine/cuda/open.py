@@ -9,16 +9,18 @@ from rtface.engine.tensorrt import open_tensorrt
 
 
 def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> GpuEngine:
-    """Opens the plan that is kept, or builds it, lets it pass the golden gate, warms up and captures.
+    """Opens an engine with its cached plan, or builds one.
+
+    The plan has to pass the golden gate; then the engine warms up and captures its graphs.
 
     Args:
         streams: of the GPU.
         recipe: the engine.
-        ordinal: the GPU's number, as the driver counts.
+        ordinal: the driver's number of the GPU.
 
     Raises:
-        MissingComponent: the engine's files are not there, or no TensorRT that runs on this GPU.
-        EngineError: no precision gives the reference's answers.
+        MissingComponent: the engine's files, or a TensorRT for this GPU, are missing.
+        EngineError: no precision matches the reference.
         OutOfDeviceMemory, DeviceLost.
     """
     plan, verdict = streams.run(lambda: open_tensorrt(recipe, streams.gpu)).result()
@@ -29,5 +31,5 @@ def open_gpu_engine(streams: StreamThread, recipe: Recipe, ordinal: int = 0) -> 
     except BaseException:
         streams.run(plan.close)
         raise
-    streams.run(plan.keep_kernels).result()  # what the library compiled while it was warmed up
+    streams.run(plan.keep_kernels).result()  # compiled by the library during the warm-up
     return engine

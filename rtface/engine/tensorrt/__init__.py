@@ -1,6 +1,6 @@
-"""Networks on NVIDIA GPUs through TensorRT, the full one or TensorRT for RTX.
+"""Runs networks on NVIDIA GPUs with TensorRT or TensorRT for RTX.
 
-Needs one of the extras ``rtx`` and ``tensorrt``; what they bring is imported when it is first asked for.
+Needs one of the extras ``rtx`` and ``tensorrt``, whose packages are imported on first use.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from rtface.errors import DeviceLost, EngineError, OutOfDeviceMemory, log
 
 
 def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = None) -> tuple[TensorRtPlan, GoldenResult]:
-    """A plan of `recipe` on `gpu` that passed the golden gate, built where there is none kept.
+    """Opens a plan that passed the golden gate, or builds one.
 
     Args:
         recipe: the engine.
-        gpu: current in this thread, as whenever the plan is used.
-        precision: the one to try first, and safer ones after it; fp16 when None.
+        gpu: must be current in this thread, here and whenever the plan is used.
+        precision: the first to try, before safer ones; fp16 when None.
 
     Raises:
-        MissingComponent: the engine's files, TensorRT or the ``onnx`` package are not there.
-        EngineError: no precision can be built, or gives the reference's answers on this GPU.
+        MissingComponent: the engine's files, TensorRT or the ``onnx`` package are missing.
+        EngineError: no precision can be built, or none matches the reference on this GPU.
     """
     recipe.check_weights()
     library = choose(gpu.capability, installed(), gpu.name)
@@ -41,10 +41,10 @@ def open_tensorrt(recipe: Recipe, gpu: Gpu, *, precision: Precision | None = Non
 
 
 def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) -> TensorRtPlan:
-    """A plan by that library, not judged yet: the one that is kept, built where there is none or it is refused.
-    With the weights of a person it is built at each start, and nothing of it is kept.
+    """Opens a plan without judging it. Builds it if it is not cached, or refused. A plan with a person's weights is
+    built at each start and never cached.
 
-    Raises EngineError where library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
+    Raises EngineError if library or GPU refuse it, OutOfDeviceMemory, DeviceLost.
     """
     identity = PlanIdentity.of(
         recipe,
@@ -55,18 +55,18 @@ def open_as(recipe: Recipe, gpu: Gpu, library: Library, precision: Precision) ->
         driver=gpu.driver,
         profile=profile(recipe),
     )
-    kept, kernels = store.plan_path(identity), store.kernels_path(identity)
+    path, kernels = store.plan_path(identity), store.kernels_path(identity)
     if recipe.learned is not None:
         return TensorRtPlan(
             recipe, identity, Execution(library, build(recipe, precision, library, gpu.capability)), gpu
         )
-    if (blob := store.recall(kept)) is not None:
+    if (blob := store.recall(path)) is not None:
         try:
             return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)
         except (OutOfDeviceMemory, DeviceLost):
             raise
         except EngineError as error:
-            log.info("the kept plan %s cannot be used and is built again: %s", kept, error)
+            log.info("the cached plan %s cannot be used and is built again: %s", path, error)
     blob = build(recipe, precision, library, gpu.capability)
-    store.keep(kept, blob)
+    store.keep(path, blob)
     return TensorRtPlan(recipe, identity, Execution(library, blob, kernels), gpu)

@@ -12,23 +12,23 @@ from rtface.errors import EngineError, MissingComponent, log
 from rtface.util.install import extra_line
 
 REVISION = 1
-"""Of what is done here and in `network`; plans of another revision are built again."""
+"""Revision of this module and `network`. Plans of another revision are built again."""
 
-_WORKSPACE = 8 << 30
-"""Bytes that one operation of the network may use beside its tensors. Fused parts count as one: a restorer of 512
-pixels at batch 16 wants 1.2 GB (GFPGAN) to 4.4 (RestoreFormer), and with less the build fails."""
+_WORKSPACE_BYTES = 8 << 30
+"""Memory that one operation of the network may use besides its tensors. Fused parts count as one: a restorer of 512
+pixels at batch 16 needs 1.2 GB (GFPGAN) to 4.4 (RestoreFormer); with less the build fails."""
 
 
 def profile(recipe: Recipe) -> str:
-    """What a plan is prepared for beside its precision, for its identity."""
+    """Describes a plan's preparation besides its precision, for its identity."""
     batch = recipe.batch
     return f"batch {batch.min}-{min(batch.opt, batch.max)}-{batch.max}, preparation {REVISION}"
 
 
 def prepare(recipe: Recipe, precision: Precision) -> Any:
-    """The engine's network as ONNX in the types of `precision`.
+    """Loads the engine's network as ONNX in the types of `precision`.
 
-    Raises EngineError when the network cannot be read or typed, MissingComponent without the ``onnx`` package.
+    Raises EngineError if the network cannot be read or converted, MissingComponent without the ``onnx`` package.
     """
     try:
         import onnx
@@ -47,7 +47,7 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
             precision,
             recipe.precision.fp32_nodes,
         )
-    except Exception as error:  # protobuf's, the checker's, shape inference's and ours share no base but Exception
+    except Exception as error:  # those of protobuf, checker, shape inference and rtface share no other base
         raise EngineError(
             "engine {name}: TensorRT cannot take {file}: {why}",
             code="tensorrt_load",
@@ -58,13 +58,13 @@ def prepare(recipe: Recipe, precision: Precision) -> Any:
 
 
 def build(recipe: Recipe, precision: Precision, library: Library, capability: Capability) -> bytes:
-    """The serialised plan. Raises EngineError when the library refuses the network."""
+    """Builds a serialised plan. Raises EngineError if the library refuses the network."""
     trt = library.module
     log.info("a plan of %s is built for %s, which may take minutes", recipe.name, sm(capability))
     what = f"engine {recipe.name}: {library.name} cannot build it in {precision} for {sm(capability)}"
     logger(library).faults.clear()
     builder: Any = trt.Builder(logger(library))
-    network = builder.create_network(0)  # strongly typed, as every one of these libraries is
+    network = builder.create_network(0)  # strongly typed, like all networks of these libraries
     parser: Any = trt.OnnxParser(network, logger(library))
     if not parser.parse(prepare(recipe, precision).SerializeToString()):
         raise EngineError(
@@ -74,12 +74,12 @@ def build(recipe: Recipe, precision: Precision, library: Library, capability: Ca
             why=_refusal(parser.get_error(0)) if parser.num_errors else fault(library),
         )
     config: Any = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE)
-    config.clear_flag(trt.BuilderFlag.TF32)  # what is to be fp32 is
-    config.max_aux_streams = 0  # all of it on the stream that it is given, and in the graph that this is recorded to
-    config.add_optimization_profile(_shaped(recipe, builder, network))
+    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, _WORKSPACE_BYTES)
+    config.clear_flag(trt.BuilderFlag.TF32)  # fp32 must stay fp32
+    config.max_aux_streams = 0  # run everything on the given stream, and in the graph captured from it
+    config.add_optimization_profile(_profile(recipe, builder, network))
     if library.kind == "rtx":
-        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # without it, graphs may not be recorded
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # required to capture graphs
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm(capability)[3:]}"), 0)
     blob = builder.build_serialized_network(network, config)
@@ -89,20 +89,20 @@ def build(recipe: Recipe, precision: Precision, library: Library, capability: Ca
 
 
 def _refusal(error: Any) -> str:
-    """Text such as "GridSample /carry/GridSample: unsupported node (mode)"."""
+    """Returns text such as "GridSample /carry/GridSample: unsupported node (mode)"."""
     why = f"{error.code().name.lower().replace('_', ' ')} ({error.desc()})"
     return " ".join(f"{error.node_operator()} {error.node_name()}: {why}".split())
 
 
-def _shaped(recipe: Recipe, builder: Any, network: Any) -> Any:
-    """The optimisation profile, after comparing what the network takes and gives with the recipe."""
+def _profile(recipe: Recipe, builder: Any, network: Any) -> Any:
+    """Checks a network's ports against the recipe and returns its optimisation profile."""
     batch = recipe.batch
     inputs = {network.get_input(i).name: network.get_input(i) for i in range(network.num_inputs)}
     outputs = {network.get_output(i).name: network.get_output(i) for i in range(network.num_outputs)}
-    for wanted, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
-        for name, shape in wanted.items():
+    for ports, tensors, side in ((recipe.inputs, inputs, "input"), (recipe.outputs, outputs, "output")):
+        for name, shape in ports.items():
             first, *rest = tensors[name].shape if name in tensors else (0,)
-            # An output's size may be open until it runs; then the plan says it.
+            # An output's size may be dynamic until it runs.
             fits = len(rest) == len(shape) and all(a in (-1, b) for a, b in zip(rest, shape, strict=True))
             if not fits or (first != -1 and (first, first) != (batch.min, batch.max)):
                 raise EngineError(

@@ -1,10 +1,10 @@
-"""Chooses the full TensorRT or TensorRT for RTX, by the GPU and by what is installed, and takes over its log.
+"""Chooses TensorRT or TensorRT for RTX, and receives its log.
 
 Both have nearly the same Python interface. The full one times its kernels on the GPU that it builds for, so it builds
-on that GPU alone. TensorRT for RTX compiles for named compute capabilities, with or without a GPU, and finishes the
+only on that GPU. TensorRT for RTX compiles for given compute capabilities, with or without a GPU, and finishes the
 kernels on the GPU when a plan is first used.
 
-Nothing is imported before it is asked for; either package takes a quarter of a second.
+Both are imported on demand, because either takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LibraryKind = Literal["rtx", "full"]
 
 
 def sm(capability: Capability) -> str:
-    """Name such as "sm_89"."""
+    """Returns a name such as "sm_89"."""
     return f"sm_{capability[0]}{capability[1]}"
 
 
@@ -35,10 +35,10 @@ class Library:
     """One TensorRT that can be imported.
 
     Attributes:
-        kind: which of the two.
-        version: as "1.7.1.116".
+        kind: full or for RTX.
+        version: such as "1.7.1.116".
         module: the imported package.
-        targets: the compute capabilities that it compiles for by name; None of the full one, which takes the GPU's.
+        targets: compute capabilities that it compiles for; None for the full one, which uses the GPU's.
     """
 
     kind: LibraryKind
@@ -53,17 +53,17 @@ class Library:
 
 @functools.cache
 def installed() -> tuple[Library, ...]:
-    """The libraries that can be imported here; one that is there and cannot be is in the log."""
-    found: list[Library] = []
+    """Lists importable libraries. Logs a warning if an installed one cannot be imported."""
+    usable: list[Library] = []
     packages: tuple[tuple[LibraryKind, str], ...] = (("rtx", "tensorrt_rtx_bindings"), ("full", "tensorrt"))
     for kind, package in packages:
         try:
             module: Any = importlib.import_module(package)
-            found.append(Library(kind, str(module.__version__), module, _targets(module) if kind == "rtx" else None))
+            usable.append(Library(kind, str(module.__version__), module, _targets(module) if kind == "rtx" else None))
         except (ImportError, OSError, RuntimeError) as error:
             if not isinstance(error, ModuleNotFoundError) or error.name != package:
                 log.warning("%s is installed but cannot be used: %s", package, str(error).strip().splitlines()[0])
-    return tuple(found)
+    return tuple(usable)
 
 
 def _targets(module: Any) -> frozenset[Capability]:
@@ -72,21 +72,21 @@ def _targets(module: Any) -> frozenset[Capability]:
 
 
 def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> Library:
-    """The library for a GPU of that compute capability.
+    """Chooses the library for a GPU of that compute capability.
 
-    TensorRT for RTX takes the capabilities that it names; others, as sm_90, it refuses however a plan was compiled.
+    TensorRT for RTX supports the capabilities that it lists. It refuses plans on others, such as sm_90.
 
     Args:
-        capability: as (8, 9).
+        capability: such as (8, 9).
         libraries: see `installed`.
         gpu: the GPU's name.
 
     Raises:
-        MissingComponent: no library that is installed computes on such a GPU.
+        MissingComponent: no installed library supports the GPU.
     """
     where = f"{gpu} ({sm(capability)})"
-    found = {library.kind: library for library in libraries}
-    rtx, full = found.get("rtx"), found.get("full")
+    by_kind = {library.kind: library for library in libraries}
+    rtx, full = by_kind.get("rtx"), by_kind.get("full")
     targets: frozenset[Capability] = (rtx.targets if rtx else None) or frozenset()
     if rtx and capability in targets and ("GeForce" in gpu or not full):
         return rtx
@@ -107,14 +107,14 @@ def choose(capability: Capability, libraries: tuple[Library, ...], gpu: str) -> 
     )
 
 
-def precisions(capability: Capability, wanted: Precision | None = None) -> tuple[Precision, ...]:
-    """Precisions to try on such a GPU, in this order, from `wanted` on where that is given and the GPU has it.
+def precisions(capability: Capability, first: Precision | None = None) -> tuple[Precision, ...]:
+    """Lists precisions to try on a GPU, starting with `first` if supported.
 
-    fp16 is first: it is as fast as bf16 and nearer to fp32. Not int8: these networks are small, and nothing that was
-    measured says that a GPU gains by it.
+    fp16 is first: it is as fast as bf16 and closer to fp32. int8 is omitted: these networks are small, and no
+    measurement shows a gain on GPUs.
     """
     order: tuple[Precision, ...] = ("fp16", "bf16", "f32") if capability >= (8, 0) else ("fp16", "f32")
-    return order[order.index(wanted) :] if wanted in order else order
+    return order[order.index(first) :] if first in order else order
 
 
 _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": logging.DEBUG, "INFO": logging.DEBUG}
@@ -122,11 +122,11 @@ _LEVELS = {"INTERNAL_ERROR": logging.INFO, "ERROR": logging.INFO, "WARNING": log
 
 @functools.cache
 def logger(library: Library) -> Any:
-    """The library's ILogger, one for the process as it demands: writes to `rtface.tensorrt`.
+    """Returns the library's ILogger, which writes to `rtface.tensorrt`. The library requires a single one per process.
 
-    Lower than the library's own levels: what fails is raised, with its words (`fault`), and its warnings are about
-    choices of its own, one line for each operation of a network. Its attribute `faults` holds the errors since `fault`
-    was last asked.
+    It lowers the library's levels: errors are raised with the library's message (`fault`), and warnings concern the
+    library's choices, one line for each operation of a network. `faults` contains the errors since the last call of
+    `fault`.
     """
     trt = library.module
 
@@ -138,7 +138,7 @@ def logger(library: Library) -> Any:
         def log(self, severity: Any, msg: str) -> None:
             if "ERROR" in severity.name and len(self.faults) < 8:
                 self.faults.append(msg)
-            level = _LEVELS.get(severity.name)  # VERBOSE: hundreds of lines that nobody reads
+            level = _LEVELS.get(severity.name)  # drops VERBOSE, which is hundreds of lines
             if level is not None and log.isEnabledFor(level):
                 log.log(level, "%s", msg.strip())
 
@@ -146,9 +146,9 @@ def logger(library: Library) -> Any:
 
 
 def fault(library: Library) -> str:
-    """What the library last said about an error, in a few words; forgotten then."""
+    """Returns the library's last error in one line, and clears it."""
     faults: list[str] = logger(library).faults
-    # The first of several is the cause; the others come up through its layers.
+    # The first error is the cause; the library's layers add the others.
     line = " ".join(faults[0].split()) if faults else "it gives no reason"
     faults.clear()
     return line if len(line) <= 300 else f"{line[:297]}..."

@@ -1,15 +1,15 @@
-"""The network in the types that it is to be computed in.
+"""Converts a network to the types that it will be computed in.
 
-TensorRT takes every type from the network it is given: precision is decided here, in the ONNX, and nowhere else. The
-shipped networks compute in fp32 from weights that are kept in fp16. What leaves here computes in fp16 or bf16, takes
-and gives fp32, and has casts where parts of it stay in fp32.
+TensorRT takes all types from the network, so precision is decided only here, in the ONNX. The shipped networks compute
+in fp32 from weights stored in fp16. The converted network computes in fp16 or bf16, has fp32 inputs and outputs, and
+casts where parts of it stay in fp32.
 
 Measured on the goldens with every result rounded (worst of all crops): rtface-s 67.4 dB in fp16 and 57.8 in bf16,
 rtface-m 67.7 and 58.4; without the fp32 between the author's casts, where positions are computed, rtface-s falls to
-63.5 and 47.2. The single operations of `_EXACT` change nothing there: what they guard against, sums that overflow
-inside a kernel, a CPU does not show.
+63.5 and 47.2. The operations of `_EXACT` change nothing there: they prevent sums from overflowing inside a kernel,
+which a CPU does not show.
 
-Needs the ``onnx`` package, which is not there where only the CPU is used: `builder` imports this when it builds.
+Needs the ``onnx`` package, which CPU-only installations lack: `builder` imports this module to build.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from rtface.engine.recipe_tables import Precision
 from rtface.errors import EngineError
 
 OPSET = 22
-"""The first in which a convolution may be bf16."""
+"""The first opset with bf16 convolutions."""
 
 _IR = 4
-"""The first version of ONNX's file format in which an initialiser need not be an input."""
+"""The first version of ONNX's file format whose initialisers need not be inputs."""
 
 _FLOAT = 1  # TensorProto.FLOAT
 
@@ -56,24 +56,24 @@ _EXACT = frozenset(
         "LpNormalization",
     }
 )
-"""Operations that stay in fp32: positions in an image, sums of many values, quotients. They are small beside the
+"""Operations that stay in fp32: positions in an image, sums of many values, quotients. They cost little compared to
 convolutions."""
 
-_OWN_TYPE = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
-"""Inputs, by number, whose type does not have to be that of the rest."""
+_INDEPENDENT_INPUTS = {"Resize": (1, 2), "Upsample": (1,), "Shape": (0,), "Size": (0,)}
+"""Indices of inputs whose type is independent of the other inputs."""
 
 
 def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = ()) -> Any:
-    """`model` (onnx.ModelProto that computes in fp32, left as it is) for TensorRT: computes in `precision`, takes and
-    gives what it did.
+    """Converts an onnx.ModelProto from fp32 to `precision` for TensorRT. Returns a copy with the same inputs and
+    outputs.
 
-    In fp32 stay the nodes named in `fp32_nodes`, operations that need it (`_EXACT`), and what the network's author put
-    between two casts to fp32. Casts of constants are folded; integers stay as they are. Raises EngineError for a
-    network that holds branches or loops, or that lacks a node of `fp32_nodes`.
+    The nodes of `fp32_nodes`, operations that need it (`_EXACT`), and nodes between two casts to fp32 by the network's
+    author stay in fp32. Casts of constants are folded; integers do not change. Raises EngineError for a network that
+    contains branches or loops, or lacks a node of `fp32_nodes`.
     """
-    given, model = model, ModelProto()
-    model.CopyFrom(given)
-    # An initialiser that an old file (IR version 3) lists among the inputs as well is a constant.
+    source, model = model, ModelProto()
+    model.CopyFrom(source)
+    # Old files (IR version 3) also list initialisers, which are constants, among the inputs.
     model.ir_version = max(model.ir_version, _IR)
     stored = {tensor.name for tensor in model.graph.initializer}
     replace_all(model.graph.input, [port for port in model.graph.input if port.name not in stored])
@@ -104,7 +104,7 @@ def typed(model: Any, precision: Precision, fp32_nodes: Sequence[str] = ()) -> A
 
 
 def _fold_constants(graph: Any) -> None:
-    """Constant nodes, and casts of constants, become initialisers."""
+    """Replaces constant nodes, and casts of constants, by initialisers."""
     constants = {i.name: i for i in graph.initializer}
     kept: list[Any] = []
     for node in graph.node:
@@ -125,7 +125,7 @@ def _fold_constants(graph: Any) -> None:
 
 
 def keep_used(graph: Any, constants: Iterable[Any]) -> None:
-    """Makes those of `constants` the graph's initialisers that it reads or gives."""
+    """Sets the graph's initialisers to the `constants` that it reads or outputs."""
     used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
     replace_all(graph.initializer, [c for c in constants if c.name in used])
 
@@ -135,25 +135,25 @@ def _is_float_cast(node: Any) -> bool:
 
 
 def _between_casts(nodes: Sequence[Any]) -> set[str]:
-    """First outputs of the nodes on the way from one cast to fp32 to another: what an exporter leaves of ``.float()``
-    and of the way back."""
+    """Returns the first outputs of nodes between two casts to fp32. An exporter leaves such casts for ``.float()`` and
+    the conversion back."""
     inside: set[str] = set()  # tensors after an odd number of casts
-    for node in nodes:  # in the order of computation, as ONNX demands
+    for node in nodes:  # ONNX requires the order of computation
         if _is_float_cast(node) != any(name in inside for name in node.input):
             inside.update(node.output)
-    leads: set[str] = set()  # tensors of those that end at a cast
-    found: set[str] = set()
+    leads: set[str] = set()  # of these, the tensors that lead to a cast
+    outputs: set[str] = set()
     for node in reversed(nodes):
         if _is_float_cast(node):
             leads.update(node.input)
         elif inside.intersection(node.output) and leads.intersection(node.output):
             leads.update(node.input)
-            found.add(node.output[0])
-    return found
+            outputs.add(node.output[0])
+    return outputs
 
 
 def _drop_casts(model: Any) -> None:
-    """Casts from fp32 to fp32 go, except those that name an output."""
+    """Removes casts from fp32 to fp32, except those that name an output."""
     types = _types(model)
     outputs = {o.name for o in model.graph.output}
     source: dict[str, str] = {}
@@ -173,29 +173,29 @@ def _rename(names: Any, new: dict[str, str]) -> None:
 
 
 def _types(model: Any) -> dict[str, int]:
-    """ONNX's number of each tensor's type."""
+    """Returns the ONNX type number of each tensor."""
     graph = shape_inference.infer_shapes(model, strict_mode=True).graph
-    found: dict[str, int] = {i.name: i.data_type for i in graph.initializer}
+    types: dict[str, int] = {i.name: i.data_type for i in graph.initializer}
     for value in (*graph.input, *graph.output, *graph.value_info):
-        found[value.name] = value.type.tensor_type.elem_type
-    return found
+        types[value.name] = value.type.tensor_type.elem_type
+    return types
 
 
 def _retype(model: Any, low: int, exact: set[str]) -> None:
-    """Lets the graph's nodes compute in type `low`, except those whose first output is in `exact`."""
+    """Makes nodes compute in type `low`, except those with outputs in `exact`."""
     graph, types = model.graph, _types(model)
 
     def lowered(name: str) -> str:
         return f"{name}.low"
 
-    # A tensor has its own name in fp32 and another one in `low`; whichever of both is read and not computed is cast.
+    # A tensor has its original name in fp32 and another one in `low`; casts supply those read but not computed.
     floats = {name for name, kind in types.items() if kind == _FLOAT}
     for node in graph.node:
-        own = _OWN_TYPE.get(node.op_type, ())
-        given = {i for i, name in enumerate(node.input) if name in floats and i not in own}
-        if not given or node.op_type in _EXACT or node.op_type == "Cast" or node.output[0] in exact:
+        independent = _INDEPENDENT_INPUTS.get(node.op_type, ())
+        lowerable = {i for i, name in enumerate(node.input) if name in floats and i not in independent}
+        if not lowerable or node.op_type in _EXACT or node.op_type == "Cast" or node.output[0] in exact:
             continue
-        for i in given:
+        for i in lowerable:
             node.input[i] = lowered(node.input[i])
         _rename(node.output, {name: lowered(name) for name in node.output if name in floats})
     constants = {i.name: i for i in graph.initializer}
@@ -204,7 +204,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
         if node.op_type in ("Shape", "Size") and lowered(node.input[0]) in computed:
             node.input[0] = lowered(node.input[0])
     read = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
-    casts: dict[str, Any] = {}  # by the tensor that is cast
+    casts: dict[str, Any] = {}  # by source tensor
     for name in floats:
         if lowered(name) in computed and name in read:
             casts[lowered(name)] = helper.make_node("Cast", [lowered(name)], [name], f"{name}/exact", to=_FLOAT)
@@ -221,7 +221,7 @@ def _retype(model: Any, low: int, exact: set[str]) -> None:
 
 
 def replace_all(field: Any, values: Sequence[Any]) -> None:
-    """Puts `values` in the place of a repeated field's, of which they may be."""
+    """Replaces the values of a repeated field. `values` may belong to it."""
     kept = [type(v)() for v in values]
     for copy, value in zip(kept, values, strict=True):
         copy.CopyFrom(value)

@@ -1,4 +1,4 @@
-"""A plan on the GPU: bound to memory that stays where it is, and put on a stream without waiting."""
+"""A plan on the GPU, with fixed memory and asynchronous runs."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from rtface.frame import Float32
 
 
 class TensorRtPlan:
-    """One network on one GPU. Not for use from several threads; the GPU is current in the one that uses it.
+    """One network on one GPU. Not thread-safe; the GPU must be current in the calling thread.
 
-    It is used in one of two ways: from memory of the GPU (`bind`, then `enqueue` as often as wanted), or from arrays
-    of the host with `run`, one crop at a time, which the golden gate does.
+    There are two ways to use it: with GPU memory (`bind`, then any number of `enqueue`), or with host arrays and `run`,
+    one crop at a time, as the golden gate does.
 
-    Each batch size has an execution context of its own, whose shapes and addresses never change after `bind`: TensorRT
-    leaves undefined what a CUDA graph does once the context that it was captured from has been changed. The contexts
-    share one piece of scratch memory, so only one run may be on the GPU at a time.
+    Each batch size has a separate execution context, whose shapes and addresses never change after `bind`: after a
+    change to its context, a captured CUDA graph has undefined behaviour in TensorRT. The contexts share one block of
+    scratch memory, so only one run may be on the GPU at a time.
 
     Attributes:
         identity: see `rtface.engine.plan.Plan`.
-        ports: of each input and output, its dtype and its shape for one crop, by tensor name. Memory bound to a port
-            holds `max_batch` crops one behind the other.
-        max_batch: the largest number of crops in one run.
-        scratch: the network's own memory on the GPU, which each run writes to; None where it needs none.
+        ports: dtype and shape for one crop of each input and output, by tensor name. Memory bound to a port contains
+            `max_batch` consecutive crops.
+        max_batch: maximum number of crops in one run.
+        scratch: the network's working memory on the GPU, which each run writes to; None if it needs none.
     """
 
     def __init__(self, recipe: Recipe, identity: PlanIdentity, execution: Execution, gpu: Gpu) -> None:
-        """Takes `execution` over, whose network has the recipe's tensors."""
+        """Takes ownership of `execution`. Its network must have the recipe's tensors."""
         self.identity = identity
         self.ports = {name: (np.dtype(np.float32), shape) for name, shape in (recipe.inputs | recipe.outputs).items()}
         self.max_batch = recipe.batch.max
@@ -48,15 +48,15 @@ class TensorRtPlan:
         self._host: _Host | None = None
 
     def nbytes(self, name: str, batch: int) -> int:
-        """Bytes of a port's memory for that many crops."""
+        """Returns the bytes of a port's memory for `batch` crops."""
         dtype, shape = self.ports[name]
         return batch * math.prod(shape) * dtype.itemsize
 
     def bind(self, buffers: Mapping[str, Memory], sizes: Sequence[int] | None = None) -> None:
-        """Sets where each port is read from or written to, from now on: all of them, each for the largest of `sizes`,
-        the numbers of crops in one run (1 to `max_batch` when None). What was put on a stream before must have ended.
+        """Sets the memory of all ports, each for the largest of `sizes`. Submitted work must have ended.
 
-        Raises EngineError, and OutOfDeviceMemory where the GPU lacks the scratch memory of such a batch.
+        `sizes` are the numbers of crops per run, 1 to `max_batch` when None. Raises EngineError, and OutOfDeviceMemory
+        if the GPU lacks scratch memory for such a batch.
         """
         self._release_host()
         self._bind(buffers, sizes or range(1, self.max_batch + 1))
@@ -68,7 +68,7 @@ class TensorRtPlan:
         self._contexts = contexts
 
     def _context(self, buffers: Mapping[str, Memory], batch: int) -> Any:
-        """An execution context for batches of one size."""
+        """Creates an execution context for batches of one size."""
         context = self._execution.new_context()
         for name in self.ports:
             if not context.set_tensor_address(name, buffers[name].address):
@@ -91,7 +91,7 @@ class TensorRtPlan:
         return context
 
     def _share_scratch(self, contexts: Mapping[int, Any]) -> None:
-        """Gives all contexts the scratch memory that the most demanding of them needs."""
+        """Sets shared scratch memory for all contexts, as large as any needs."""
         need = max(int(context.update_device_memory_size_for_shapes()) for context in contexts.values())
         if self.scratch is None or self.scratch.nbytes != need:
             self._free_scratch()
@@ -109,29 +109,28 @@ class TensorRtPlan:
             )
 
     def enqueue(self, handle: int, batch: int) -> None:
-        """Puts a run over the first `batch` crops of the bound memory on the stream with that handle.
+        """Submits a run over the first `batch` bound crops to a stream.
 
-        Allocates nothing and waits for nothing, except that TensorRT for RTX compiles its kernels when a batch size
-        first comes: let each one come once before it counts, and before it is recorded. Raises EngineError.
+        Neither allocates nor waits, except that TensorRT for RTX compiles kernels in the first run of a batch size: run
+        each size once before timing matters and before it is captured. Raises EngineError.
         """
         if not self._contexts[batch].execute_async_v3(handle):
             why = self._execution.fault()
             raise EngineError("engine {name}: TensorRT failed: {why}", code="tensorrt_failed", name=self._name, why=why)
 
     def capturable(self, handle: int, batch: int) -> bool:
-        """True if `enqueue` with that batch can be recorded to a graph on that stream, having run there once."""
+        """Returns whether `enqueue` can be captured. The batch must have run once on that stream."""
         return self._execution.capturable(self._contexts[batch], handle)
 
     def run(self, inputs: Mapping[str, Float32], outputs: Mapping[str, Float32]) -> None:
-        """Runs crops as `rtface.engine.plan.Plan`, before memory of the GPU is bound: copies to the GPU, runs, copies
-        back and waits."""
+        """Runs crops like `rtface.engine.plan.Plan`, before `bind`: copies to the GPU, runs, copies back and waits."""
         if self._host is None:
             self._host = _Host(self, self._gpu)
             self._bind(self._host.memory, (1,))
         self._host.run(inputs, outputs)
 
     def keep_kernels(self) -> None:
-        """Keeps what the library compiled on this GPU, for the next start; cheap where there is nothing new."""
+        """Caches kernels compiled on this GPU for the next start. Cheap if there are no new ones."""
         self._execution.keep_kernels()
 
     def _release_host(self) -> None:
@@ -146,8 +145,8 @@ class TensorRtPlan:
             scratch.close()
 
     def close(self) -> None:
-        """Frees the network and its memory; what was put on a stream must have ended. Safe to call twice."""
-        self._contexts = {}  # the library wants them gone before their engine
+        """Frees the network and its memory. Submitted work must have ended. Safe to call twice."""
+        self._contexts = {}  # must be released before their engine
         self._execution.close()
         self._release_host()
         self._free_scratch()

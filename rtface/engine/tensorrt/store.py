@@ -1,7 +1,7 @@
-"""Plans kept in the cache folder, a folder for each engine: building one takes from a second to minutes.
+"""Caches plans, by engine: building one takes from a second to minutes.
 
-A plan lies under the name that its whole identity makes, so whatever changes, another one is looked for. Beside it lie
-the kernels that TensorRT for RTX compiled from it on one GPU. Of each the `KEEP` last used stay.
+A plan's file name is a hash of its whole identity, so any change selects another file. Next to it are the kernels that
+TensorRT for RTX compiled from it on one GPU. The `KEEP` most recently used of each kind stay.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ KEEP = 8
 
 
 def plan_path(identity: PlanIdentity) -> Path:
-    """Where the plan of that identity is kept."""
+    """Returns the cache file of a plan."""
     return cache_dir() / "plans" / identity.engine / f"{identity.key}.plan"
 
 
 def kernels_path(identity: PlanIdentity) -> Path:
-    """Where the kernels are that the GPU of that identity runs it with."""
+    """Returns the cache file of a plan's compiled kernels."""
     return plan_path(identity).with_suffix(".kernels")
 
 
 def recall(path: Path) -> bytes | None:
-    """What is kept there, as `read_checksummed`; counts as used now."""
+    """Reads a cache file like `read_checksummed`, and marks it as used."""
     blob = read_checksummed(path)
     if blob is not None:
         with contextlib.suppress(OSError):
@@ -38,11 +38,11 @@ def recall(path: Path) -> bytes | None:
 
 
 def keep(path: Path, blob: bytes) -> None:
-    """Keeps a plan or its kernels, and removes those of their kind that were not used for longest."""
+    """Caches a plan or its kernels. Removes the least recently used of the same kind."""
     if not write_checksummed(path, blob):
         return
-    with contextlib.suppress(OSError):  # another process may be at the same
-        kept = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda p: p.stat().st_mtime, reverse=True)
-        for old in kept[KEEP:]:
-            log.debug("%s was not used for longest and is removed", old)
+    with contextlib.suppress(OSError):  # another process may do the same
+        files = sorted(path.parent.glob(f"*{path.suffix}"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for old in files[KEEP:]:
+            log.debug("%s is the least recently used and is removed", old)
             old.unlink(missing_ok=True)
