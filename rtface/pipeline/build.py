@@ -29,7 +29,7 @@ from rtface.engine.engine_set import LIGHT
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import Helpers, InventedMeter
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.track_store import Known, TrackRules
+from rtface.enhance.track_store import StateLookup, TrackRules
 from rtface.errors import InputError, Interrupted
 from rtface.frame import Transfer
 from rtface.media.read.frame_form import Fields, Size
@@ -200,14 +200,14 @@ def film_parts(
     *,
     shots: ShotList = NO_SHOTS,
     invented: InventedMeter | None = None,
-    known: Known | None = None,
+    state_of: StateLookup | None = None,
     begins: float = -inf,
 ) -> FilmEnhancer:
     """The enhancement of a film, of stills, or of a segment, whose tracks have no past.
 
     Args:
         shots: settings by shot, which replace those of the run.
-        invented, known: as of `FaceCorrector`.
+        invented, state_of: as of `FaceCorrector`.
         begins: as of `FilmEnhancer`.
 
     Raises:
@@ -219,7 +219,7 @@ def film_parts(
         networks.runtime,
         plan.options,
         stats,
-        rules=TrackRules(plan.treatments, shots, known, networks.person_of),
+        rules=TrackRules(plan.treatments, shots, state_of, networks.person_of),
         helpers=Helpers(LIGHT, networks.persons, coded, guard, invented),
         begins=begins,
     )

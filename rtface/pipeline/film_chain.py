@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from math import inf
 
 from rtface.device.cpu.fading import all_unfaded
-from rtface.enhance.track_store import Known
+from rtface.enhance.track_store import StateLookup
 from rtface.errors import InputError
 from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, join_fields
@@ -31,7 +31,7 @@ class FilmChain:
         networks: of the run.
         stats: receives counters and times.
         stack: closes the stages.
-        known, begins: as of `rtface.pipeline.build.film_parts`.
+        state_of, begins: as of `rtface.pipeline.build.film_parts`.
 
     Attributes:
         runtime: the device and the engines of the next frame.
@@ -50,7 +50,7 @@ class FilmChain:
         stats: Stats,
         stack: ExitStack,
         *,
-        known: Known | None = None,
+        state_of: StateLookup | None = None,
         begins: float = -inf,
     ) -> None:
         options, origin = plan.options, None if film is None else float(film.info.clock_start)
@@ -64,7 +64,7 @@ class FilmChain:
             plan,
             stats,
             shots=shots,
-            known=known,
+            state_of=state_of,
             begins=begins,
             invented=measure_invented(networks.runtime, plan),
         )
