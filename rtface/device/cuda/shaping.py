@@ -219,7 +219,7 @@ def control_of(controls: Controls, sheet: int) -> bytes:
         sheet: the address of the tile `grain.sheet(coarseness)[:512, :512]`, float32; 0 without synthetic grain.
     """
     grain = controls.grain
-    own, deviation, made, x, y = (grain.own, grain.deviation, grain.made, *grain.at) if grain else (0.0, 0.0, 0.0, 0, 0)
+    strengths = (grain.crop_share, grain.deviation, grain.synthetic) if grain else (0.0, 0.0, 0.0)
     gate, detail = (
         bytes(4 * CELLS * CELLS) if cells is None else np.asarray(cells, np.float32).tobytes()
         for cells in (controls.gate, controls.detail)
@@ -233,12 +233,9 @@ def control_of(controls: Controls, sheet: int) -> bytes:
             struct.pack(
                 "<10f3i4x",
                 *controls.colours.ravel().tolist(),
-                own,
-                deviation,
-                made,
+                *strengths,
                 controls.strength,
-                x,
-                y,
+                *(grain.at if grain else (0, 0)),
                 controls.gate is not None,
             ),
         )
