@@ -366,7 +366,7 @@ class FaceCorrector(ABC):
         return replace(frame, corrected=True)
 
     def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
-        """Returns the answer to show, or None if it is late or missing."""
+        """Returns the answer to show, or None if late or missing."""
         if face.sample is not None:
             box = self._box(face)
             face.track.keys.prepare(face.sample, box)
