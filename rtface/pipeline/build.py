@@ -203,7 +203,7 @@ def film_parts(
     state_of: StateLookup | None = None,
     begins: float = -inf,
 ) -> FilmEnhancer:
-    """Makes the enhancement of a film, stills or a segment, without tracks.
+    """Makes the enhancement of a film, stills or segment; resets the tracker.
 
     Args:
         shots: settings by shot, which replace those of the run.

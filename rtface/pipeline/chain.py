@@ -153,13 +153,13 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         step = item.failed
         faults += bool(step)
         if faults >= (FAULTS_IN_A_ROW if not size else max(MIN_HELD_FRAMES, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
-            what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
+            action, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
             raise EngineError(
                 "{faults} frames in a row could not be {action}, the last because of: {why}; rtface doctor checks "
                 "trackers and engines, {option} chooses another",
                 code="frames_failed_tracking",
                 faults=faults,
-                action=what,
+                action=action,
                 why=stats.last_fault,
                 option=OptionFlag(other),
             )

@@ -38,11 +38,11 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOpti
 
 def _fate(plan: StreamPlan) -> str:
     stream = plan.stream
-    what = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
-    what += f", {stream.language})" if stream.language else ")"
+    text = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
+    text += f", {stream.language})" if stream.language else ")"
     sound = "keeps its samples" if plan.encoder == stream.codec else f"becomes {plan.encoder}"
     return (
-        f"{what} "
+        f"{text} "
         + {
             "copy": "is copied",
             "sound": sound,

@@ -227,15 +227,15 @@ def _plan_copy(
     copy, why = (None, packets) if isinstance(packets, Message | None) else (packets, None)
     if copy is not None and (why := fit_copy(copy, info, video)) is not None:
         copy = None
-    if (what := why if copy is None else copy.partly) is None:
+    if (reason := why if copy is None else copy.partly) is None:
         return copy
     if frames.options.copy == "require":
         raise UsageError(
             "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
             code="copy_required",
-            why=what,
+            why=reason,
         )
-    notes.append(what if copy is not None else Message("no packet is copied: {why}", code="copy_none", why=what))
+    notes.append(reason if copy is not None else Message("no packet is copied: {why}", code="copy_none", why=reason))
     return copy
 
 

@@ -107,11 +107,11 @@ def finish(
     options, outputs = plan.options, plan.outputs
     unsigned: OutputError | None = None
 
-    def show(what: str, done: float) -> None:
+    def show(step: str, done: float) -> None:
         if stop.is_set():
             raise Interrupted
         if building is not None:
-            building(what, done)
+            building(step, done)
 
     inside = plan.stills if plan.folder else can_hold(outputs["film"].path)
     if plan.key is not None and isinstance(plan.input, Path) and inside and details is not None:
@@ -144,7 +144,7 @@ def finish(
                 report,
                 details,
                 key=plan.key,
-                doing=lambda what, done: show(f"sidecar ({what})", done),
+                doing=lambda step, done: show(f"sidecar ({step})", done),
             )
         )
     if unsigned is not None:
