@@ -1,1 +1,1 @@
-"""What is wrong with a face: measures on a patch of its pixels, and the treatment that follows."""
+"""Measures the degradation of faces, and decides their treatment."""

@@ -1,4 +1,4 @@
-"""The analysis of each track over time: what is wrong with its face, and the treatment that follows."""
+"""Analyzes tracks over time: the degradation of a face, and its treatment."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ _FIELDS = tuple(f.name for f in fields(cast(Any, Analysis)))
 
 
 def analyze_face(view: View, face: Face, one_field: Callable[[], View] | None = None) -> Analysis:
-    """Analyses a face in its frame, on the frame's own grid. Too small a face reads as clean.
+    """Analyzes a face in its frame, on the frame's own grid. A face that is too small counts as clean.
 
     Args:
-        one_field: the view of one field, for a face that is combed: combs read as motion blur. None for a field.
+        one_field: returns the view of one field, for a combed face, as combs look like motion blur. None for a field.
     """
     patch = patch_of_view(view, face)
     if patch is None:
         return Analysis()
     if one_field is not None and is_combed(patch[2]):
         patch = patch_of_view(one_field(), face) or patch
-    found = measure(*patch)
-    soft = found.low_resolution + found.motion_blur >= _SOFT
-    return replace(found, hidden=hidden_by(view, face, soft=soft))
+    analysis = measure(*patch)
+    soft = analysis.low_resolution + analysis.motion_blur >= _MIN_SOFTNESS
+    return replace(analysis, hidden=hidden_by(view, face, soft=soft))
 
 
 _SAMPLE_S, _LATER_S = 0.2, 0.4
-"""Seconds from one measurement to the next, until a track is decided and then: on the first frame of each such period
-of the film's time, so that the frames that are measured do not depend on where a run began."""
+"""Period of measurements until a track is decided, and afterwards. The first frame of each period of the film's time is
+measured, so that the measured frames do not depend on where a run began."""
 SETTLED_S = 1.2
-"""Seconds after which a track is decided by what was measured until then."""
+"""Time after which a track is decided by its measurements so far."""
 _EVIDENCE_S, MEMORY_S, _FIRM_S = 5.0, 8.0, 10.0
-"""A decided track is decided again by the median of at least 5 and at most 8 seconds, and at most once in ten."""
-_TOTALS = 64  # measurements of a track after which its mean is known: more than frames in work have
+"""A decision is reviewed by the median of at least 5 and at most 8 seconds, and changes at most once in 10 seconds."""
+_MAX_TOTALS = 64  # running sums that are kept for a track: more measurements than frames in flight have
 _HIDDEN, _LIKELY_HIDDEN, _STILL_HIDDEN = 0.35, 0.07, 0.03
-"""`Analysis.hidden` from which one measurement makes a face count as hidden at once, from which the median of three to
-five does, and down to which that of three keeps it so."""
-_SOFT = 0.05
-"""Low resolution and motion blur from which a blur may have been laid over a face."""
+"""Values of `Analysis.hidden`: one measurement above the first hides a face at once, a median of three to five above
+the second does, and a median of three above the third keeps it hidden."""
+_MIN_SOFTNESS = 0.05
+"""Low resolution plus motion blur from which a face may be covered by a blur."""
 _RAMP_S = 1.0
-"""Seconds in which a strength changes by 1, where frames are not few."""
+"""Time in which a strength changes by 1, at usual frame rates."""
 
 
 class _Decided(TypedDict):
@@ -65,14 +65,14 @@ class _Decided(TypedDict):
 
 
 class FaceState(_Decided, total=False):
-    """What is known of a face at a time, for a process that continues from there; JSON but for the treatment.
+    """State of a face at a time, for another process. All is JSON but the treatment.
 
     Attributes:
-        treatment, decided, applied, time: as of the `Analyzer`.
-        changed: when the decision changed last; None where it did not.
+        treatment, decided, applied, time: as in `Analyzer`.
+        changed: time of the last change of the decision, or None.
         recent: time, width and values of each measurement.
-        fades, chosen: of `rtface.enhance.track_store.TrackState`.
-        drift, kept: of the identity guard.
+        fades, chosen: as in `rtface.enhance.track_store.TrackState`.
+        drift, kept: state of the identity guard.
     """
 
     recent: list[tuple[float, float, tuple[float, ...]]]
@@ -83,29 +83,29 @@ class FaceState(_Decided, total=False):
 
 
 class Analyzer:
-    """One track's analysis over time and the treatment that follows; it never jumps from one frame to the next.
+    """Analyzes one track over time, and decides its treatment without sudden changes.
 
-    A new track is measured every fifth of a second, and decided after 1.2 seconds by the median. A film holds its
+    A new track is measured every 0.2 seconds, and decided after 1.2 seconds by the median. A film holds its
     frames back for that (`rtface.analysis.look_ahead`). Where frames cannot wait, the first one decides until then.
-    Later, another decision needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds;
-    what is applied (`strength`) moves to it by at most 1 a second and 0.05 a frame. A face that somebody hid is off at
-    once.
+    Later, a change needs the median of five seconds beyond a hysteresis, and comes at most once in ten seconds. The
+    applied `strength` then moves by at most 1 a second and 0.05 a frame. A face that was hidden on purpose is switched
+    off at once.
 
     Attributes:
-        forced: the user's decision, analysed but not overruled; None where there is none.
-        treatment: what is decided now.
+        forced: the user's decision, which the analysis does not overrule, or None.
+        treatment: the current decision.
         decided: whether that holds for longer than until the next measurement.
-        strength: of the engine's correction on the frame just seen; 0 means that it changes nothing.
-        first, ring: strength of the first stage on that frame in the face and round it, likewise, 0…1.
-        time: of that frame; None before the first.
-        until: time of the last frame on which the strengths that were taken over hold.
+        strength: strength of the engine's correction on the last frame; 0 changes nothing.
+        first, ring: strength of the first stage on that frame, in the face and round it, 0…1.
+        time: time of that frame; None before the first.
+        until: time of the last frame on which strengths from another process hold.
     """
 
     def __init__(self, *, forced: Treatment | None = None) -> None:
         self.forced = forced
         self._recent: deque[tuple[float, float, tuple[float, ...]]] = deque()  # time, width, values
-        # Time of a measurement; sums and number of all up to it.
-        self._totals = deque([(-math.inf, np.zeros(len(_FIELDS)), 0)], _TOTALS)
+        # Times of measurements, with the sums and the count of all up to each.
+        self._totals = deque([(-math.inf, np.zeros(len(_FIELDS)), 0)], _MAX_TOTALS)
         self._axis = 0j
         self._first: float | None = None
         self.time: float | None = None
@@ -117,11 +117,11 @@ class Analyzer:
 
     @property
     def analysis(self) -> Analysis:
-        """Mean over the whole track; the motion's angle is the mean axis, weighted by its blur."""
+        """Mean over the track. The motion's angle is the mean axis, weighted by the blur."""
         return self.analysis_before(math.inf)
 
     def analysis_before(self, time: float) -> Analysis:
-        """`analysis` of what was measured before this time."""
+        """Returns `analysis` of the measurements before this time."""
         totals = tuple(self._totals)
         _, sums, measured = next((one for one in reversed(totals) if one[0] < time), totals[0])
         mean = Analysis(*(sums / max(1, measured)).tolist())
@@ -133,21 +133,21 @@ class Analyzer:
         return self._recent[-1][0] if self._recent else -math.inf
 
     def due(self, time: float) -> bool:
-        """True if the face is to be measured on the frame of this time."""
+        """Returns whether the face should be measured at this time."""
         period, before = _LATER_S if self.decided else _SAMPLE_S, self.last_s
         if not before <= time or not math.isfinite(before):  # a step back in time, or the first
             return True
         return math.floor(time / period + 1e-6) != math.floor(before / period + 1e-6)
 
-    def learn(self, found: Analysis, width: float, time: float) -> None:
-        """Takes what was measured on one frame, and decides where it is time for that."""
-        values = tuple(getattr(found, name) for name in _FIELDS)
-        if not time > self.last_s:  # a seek back, or another frame of the same time
+    def learn(self, analysis: Analysis, width: float, time: float) -> None:
+        """Adds a measurement, and decides if a decision is due."""
+        values = tuple(getattr(analysis, name) for name in _FIELDS)
+        if not time > self.last_s:  # a seek back, or another frame with the same time
             self._recent.clear()
         self._recent.append((time, width, values))
         _, sums, measured = self._totals[-1]
         self._totals.append((time, sums + values, measured + 1))
-        self._axis += found.motion_blur * cmath.exp(2j * math.radians(found.motion_angle))
+        self._axis += analysis.motion_blur * cmath.exp(2j * math.radians(analysis.motion_angle))
         self._first = time if self._first is None else self._first
         while self._recent[0][0] < time - 2 * MEMORY_S:
             self._recent.popleft()
@@ -163,20 +163,20 @@ class Analyzer:
             self.treatment = new
 
     def settle(self) -> None:
-        """Decides by what is known now: nothing more will come before the first frame of the track is shown."""
+        """Decides by the measurements so far. No more come before the track's first frame is shown."""
         if not self.decided and self._recent:
             self.treatment = self._chosen(on=False)
         self.decided = True
 
     def rest(self, *, totals: bool = True) -> None:
-        """Decides for good and drops what was measured: the track was not seen for a while. The mean of the whole track
-        stays; where `totals`, those of its beginnings, too."""
+        """Decides for good, and drops the measurements of an unseen track. The mean of the track is kept; with `totals`
+        also the means up to earlier times."""
         self.settle()
         self._recent.clear()
-        self._totals = self._totals if totals else deque([self._totals[-1]], _TOTALS)
+        self._totals = self._totals if totals else deque([self._totals[-1]], _MAX_TOTALS)
 
     def advance(self, time: float) -> float:
-        """Advances the ramps to the frame at this time; returns `strength`."""
+        """Advances the ramps to the frame at this time, and returns `strength`."""
         if time <= self.until:
             return self.strength
         targets = self.treatment.applied
@@ -190,11 +190,11 @@ class Analyzer:
 
     @property
     def applied(self) -> tuple[float, float, float]:
-        """Strengths as `Treatment.applied`, on the frame just seen."""
+        """Strengths on the last frame, as in `Treatment.applied`."""
         return self.strength, self.first, self.ring
 
     def state(self) -> FaceState:
-        """What holds on the frame just seen, for `handed_over`."""
+        """Returns the state on the last frame, for `handed_over`."""
         return {
             "treatment": self.treatment,
             "decided": self.decided,
@@ -204,14 +204,14 @@ class Analyzer:
         }
 
     def handed_over(self, time: float, state: FaceState | None = None, since: float = -math.inf) -> FaceState:
-        """What another process needs to continue from this time on, as JSON values: the decision, and what was measured
-        before, from `since` on."""
+        """Returns the state for another process to continue from, as JSON values. It has the decision, and the
+        measurements before this time, from `since` on."""
         state = state or self.state()
         recent = [entry for entry in tuple(self._recent) if since <= entry[0] < time]
         return {**state, "treatment": asdict(state["treatment"]), "recent": recent}
 
     def take_over(self, state: FaceState) -> None:
-        """Continues from what `handed_over` returned; a decision of the user stays."""
+        """Continues from a state of `handed_over`. A decision of the user stays."""
         if self.forced is not None:
             return
         treatment = state["treatment"]
@@ -224,7 +224,7 @@ class Analyzer:
         self._first = self._recent[0][0] if self._recent else None
 
     def _evidence(self) -> list[tuple[float, float, tuple[float, ...]]]:
-        """What decides, of what was measured."""
+        """Returns the measurements that decide."""
         recent = tuple(self._recent)
         return [entry for entry in recent if entry[0] >= recent[-1][0] - MEMORY_S]
 
@@ -235,7 +235,7 @@ class Analyzer:
         return Analysis(*np.median(np.array([one[2] for one in evidence]), axis=0).tolist()) if evidence else Analysis()
 
     def _hidden(self) -> bool:
-        """True if somebody hid the face: one sure measurement says so at once, several that are less sure together."""
+        """Returns whether the face was hidden on purpose. One sure measurement, or several likely ones, say so."""
         lately = [values[_FIELDS.index("hidden")] for *_, values in tuple(self._recent)[-5:]]
         if lately[-1] >= _HIDDEN or (self.treatment.hidden and median(lately[-3:]) >= _STILL_HIDDEN):
             return True

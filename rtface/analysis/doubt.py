@@ -1,4 +1,4 @@
-"""How doubtful a correction is: figures of a face on one frame, and one score of them ."""
+"""Scores how doubtful a face's correction is on a frame."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass, fields, replace
 from rtface.analysis.measure import ramp
 
 EVERY_S = 0.5
-"""Seconds of a track of which the most doubtful frame is kept."""
+"""Length of the parts of a track of which the most doubtful frame is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The most doubtful frame of up to half a second of a track.
+    """The most doubtful frame in a part of a track.
 
     Attributes:
         from_s, to_s: times of the first and the last frame of that part on which the face was corrected, seconds in the
             input.
-        at_s: of the most doubtful one, whose figures these are.
-        box: of the face, display pixels x0, y0, x1, y1.
-        strength: of the correction, 0…1.5.
-        error: absolute error that the engine expects of its answer, of 255; 0 where it does not say that.
+        at_s: time of the most doubtful frame, to which the figures belong.
+        box: the face, display pixels x0, y0, x1, y1.
+        strength: strength of the correction, 0…1.5.
+        error: absolute error that the engine expects of its answer, of 255; 0 where it predicts none.
         change: mean absolute change of the face's luma, of 255.
-        fine: by which share the correction amplifies the input's fine detail; negative where it takes it away.
+        fine: share by which the correction amplifies the input's fine detail; negative where it removes it.
         flicker: mean absolute difference of that change to the one on the frame before, of 255.
-        drift: distance to the person in the input that the identity guard saw last; 0 where it has not looked.
+        drift: last distance of the identity guard to the person in the input; 0 where it has none.
         hidden: share of the face, 0…1, that the engine takes for something in front of it.
-        step: of the codec's quantiser in the face (`Analysis.step`); 0 where unknown.
-        turned: degrees by which the face is turned to a side.
-        unsteady: how far the tracker's points lie from where they were expected, in widths of the face.
-        unsure: what the tracker lacks to be sure of the face's points, 0…1.
+        step: quantiser step of the codec in the face (`Analysis.step`); 0 where unknown.
+        turned: yaw of the face, degrees.
+        unsteady: mean distance of the tracker's points from their expected positions, in widths of the face.
+        unsure: 1 minus the tracker's score, 0…1.
     """
 
     from_s: float
@@ -51,28 +51,28 @@ class Doubt:
     unsure: float = 0.0
 
     def terms(self) -> dict[str, float]:
-        """The share of each reason, 0…1: the figure between the values of `TERMS`, weighed."""
+        """Returns the share of each reason, 0…1: its figure on the ramp in `TERMS`, weighted."""
         return {name: most * ramp(value(self), low, high) for name, (value, low, high, most, _) in TERMS.items()}
 
     @property
     def score(self) -> float:
-        """How doubtful it is, 0…1: reasons add up as chances do."""
+        """How doubtful it is, 0…1. Reasons combine like independent probabilities."""
         return 1.0 - math.prod(1.0 - share for share in self.terms().values())
 
     @property
     def reasons(self) -> list[str]:
-        """Why, the weightiest first; at least one."""
-        found = sorted(((share, name) for name, share in self.terms().items()), reverse=True)
-        named = [name for share, name in found if share >= _NAMED] or [found[0][1]]
+        """The reasons, the weightiest first; at least one."""
+        shares = sorted(((share, name) for name, share in self.terms().items()), reverse=True)
+        named = [name for share, name in shares if share >= _MIN_SHARE] or [shares[0][1]]
         return [TERMS[name][4].format(TERMS[name][0](self)) for name in named]
 
     def joined(self, other: Doubt) -> Doubt:
-        """The more doubtful of two of the same part, with the times of both."""
+        """Returns the more doubtful of two doubts, with their joint times."""
         worst = max(self, other, key=lambda one: one.score)
         return replace(worst, from_s=min(self.from_s, other.from_s), to_s=max(self.to_s, other.to_s))
 
     def since(self, origin: float) -> Doubt:
-        """The same with times that count from `origin`, rounded as a report has them."""
+        """Returns a copy with times relative to `origin`, rounded for a report."""
         values = {each.name: round(getattr(self, each.name), 4) for each in fields(self) if each.name != "box"}
         values |= {name: round(getattr(self, name) - origin, 3) + 0.0 for name in _TIMES}  # no -0.0
         x0, y0, x1, y1 = (round(side, 1) for side in self.box)
@@ -82,8 +82,8 @@ class Doubt:
 TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "hidden": (lambda d: d.hidden, 0.02, 0.3, 0.4, "{:.0%} of it lies behind something"),
     "drift": (lambda d: d.drift, 0.05, 0.15, 0.5, "may be another person (distance {:.2f})"),
-    # Coding takes away detail of up to its step (40: unknown). A change that is large compared to it, and amplifies
-    # what is there, sharpens what was soft before it was coded.
+    # Coding removes detail of up to its step (40: unknown). A change that is large compared to it, and amplifies
+    # existing detail, sharpens a face that was soft before it was coded.
     "sharpening": (
         lambda d: max(0.0, d.fine + 0.1) * d.change / (d.step or 40.0),
         *(0.002, 0.025, 0.9),
@@ -96,8 +96,8 @@ TERMS: dict[str, tuple[Callable[[Doubt], float], float, float, float, str]] = {
     "unsure": (lambda d: d.unsure, 0.1, 0.6, 0.2, "the tracker is not sure of it ({:.0%})"),
     "turned": (lambda d: d.turned, 5.0, 45.0, 0.3, "turned by {:.0f}°"),
 }
-"""Reasons: the figure, up to which value it counts nothing and from which on all, its weight, and the words for it."""
-_NAMED, _MOST_PLACES = 0.05, 20
+"""Reasons by name: the figure, the values at which it counts 0 and fully, its weight, and its text."""
+_MIN_SHARE, _MAX_PLACES = 0.05, 20
 _TIMES = ("from_s", "to_s", "at_s")
 
 
@@ -107,9 +107,9 @@ class DoubtfulPlace:
 
     Attributes:
         doubt: score of its most doubtful frame, 0…1.
-        track, person: number of the track, and whom it shows, where that is known.
-        at_s, from_s, to_s: as of `Doubt`.
-        reasons: the weightiest first.
+        track, person: number of the track, and its person where known.
+        at_s, from_s, to_s: as in `Doubt`.
+        reasons: the reasons, the weightiest first.
     """
 
     doubt: float
@@ -122,14 +122,14 @@ class DoubtfulPlace:
 
 
 def most_doubtful(tracks: Iterable[tuple[int, str, Iterable[Doubt]]]) -> list[DoubtfulPlace]:
-    """The most doubtful places of a run, the first the worst.
+    """Returns the most doubtful places of a run, the worst first.
 
     Args:
-        tracks: number, person and doubts of each.
+        tracks: number, person and doubts of each track.
     """
     places = [
         DoubtfulPlace(round(one.score, 3), track, person, one.at_s, one.from_s, one.to_s, one.reasons)
         for track, person, doubts in tracks
         for one in doubts
     ]
-    return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:_MOST_PLACES]
+    return sorted(places, key=lambda place: (-place.doubt, place.track, place.at_s))[:_MAX_PLACES]

@@ -1,9 +1,9 @@
-"""Whether a print or film has faded, and the curve that takes the fading out.
+"""Detects a faded print or film, and estimates the curve against it.
 
 Dyes that lose density turn dark tones into coloured, lighter ones. A power and a gain for each of R, G and B undo that.
-A small network says them from nine levels of each channel, the skin, the darkest and the lightest samples of a
-picture; it was fitted on portraits that were faded by a model, sound ones, and sound ones in coloured light. A curve is
-used only where it is strong, and leaves the skin like skin.
+A small network predicts them from nine levels of each channel, the skin, and the darkest and the lightest samples of a
+picture. It was fitted on portraits: faded by a model, unfaded, and unfaded in coloured light. A curve is used only
+where it is strong, and leaves a plausible skin colour.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from rtface.geometry.color_curves import FADED_FLOOR, without_fading
 
 LEVELS = (0.002, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 0.998)
 _POWERS, _GAINS = (0.6, 1.9), (-0.3, 0.6)
-# From how much more than 1 of the largest power on a picture counts as faded: so do 0.4 % of sound portraits.
-_FADED = 0.7
-# Below this spread of chroma round one curve against lightness (ΔE) a picture is monochrome, toned or not.
-_MONOCHROME = 4.0
-# Logarithms of red and blue against green of skin under white light: their mean, and how far skin may be from it.
+# A picture counts as faded if its largest power exceeds 1 by more than this, as in 0.4 % of unfaded portraits.
+_MIN_FADING = 0.7
+# Below this spread of chroma round one curve over lightness (ΔE) a picture is monochrome, toned or not.
+_MIN_CHROMA_SPREAD = 4.0
+# Logarithms of red and blue against green of skin under white light: their mean, scale, and largest distance.
 _SKIN = ((0.34, -0.14), (0.13, 0.12), 1.8)
 
 
 def line_of(picture: Bytes, skin: Float) -> Float | None:
-    """What one picture says of the curve: 3×2, powers less 1 and gains. None of one that is monochrome.
+    """Returns a picture's estimate of the curve, 3×2: powers less 1, and gains. None if it is monochrome.
 
     Args:
-        picture: uint8 RGB h×w×3, some 128 px a side.
+        picture: uint8 RGB h×w×3, about 128 px a side.
         skin: RGB 0…1 of the skin on it.
     """
     rgb = picture.astype(np.float32) / np.float32(255)
-    if _spread(rgb) < _MONOCHROME:
+    if _spread(rgb) < _MIN_CHROMA_SPREAD:
         return None
     measures, fitted = measures_of(rgb, skin), _fitted()
     hidden = measures @ fitted["into"] + fitted["hidden"]
@@ -45,7 +45,8 @@ def line_of(picture: Bytes, skin: Float) -> Float | None:
 
 
 def measures_of(rgb: Float32, skin: Float) -> Float:
-    """What is measured of a picture h×w×3 (0…1): logarithms of levels of each channel, of skin, and of extremes."""
+    """Returns the network's input for a picture h×w×3 (0…1). It has logarithms of levels of each channel, of skin, and
+    of extremes."""
     samples = rgb.reshape(-1, 3)
     luma, few = samples @ np.array([0.299, 0.587, 0.114], np.float32), len(samples) // 400 + 1
     order = np.argsort(luma)
@@ -54,22 +55,22 @@ def measures_of(rgb: Float32, skin: Float) -> Float:
 
 
 def curve_of(lines: Sequence[Float], skins: Sequence[Float]) -> FadingCurve | None:
-    """The curve of a film (or still) whose pictures say `lines`, and show such skins; None where it has not faded."""
+    """Returns the curve of a film or still, or None without fading. `lines` and `skins` are those of its pictures."""
     if not lines:
         return None
-    said = np.mean(lines, axis=0)
-    line = said * min(1.0, (_POWERS[1] - 1) / max(1e-6, float(said[:, 0].max()))) + [1, 0]
+    mean_line = np.mean(lines, axis=0)
+    line = mean_line * min(1.0, (_POWERS[1] - 1) / max(1e-6, float(mean_line[:, 0].max()))) + [1, 0]
     curve = tuple(
         (round(float(np.clip(power, *_POWERS)), 3), round(float(np.clip(gain, *_GAINS)), 3)) for power, gain in line
     )
     after = np.array([values_through(skin, curve) for skin in skins])
     mean, scale, most = (np.array(value) for value in _SKIN)
     ratios = np.median(np.log((after[:, [0, 2]] + FADED_FLOOR) / (after[:, 1:2] + FADED_FLOOR)), axis=0)
-    return curve if said[:, 0].max() > _FADED and np.linalg.norm((ratios - mean) / scale) < most else None
+    return curve if mean_line[:, 0].max() > _MIN_FADING and np.linalg.norm((ratios - mean) / scale) < most else None
 
 
 def values_through(values: Float, curve: FadingCurve) -> Float:
-    """RGB values 0…1 through a curve."""
+    """Applies a curve to RGB values 0…1."""
     power, gain = np.array(curve).T
     return without_fading(values, power, gain)
 
@@ -84,5 +85,5 @@ def _spread(rgb: Any) -> float:
 
 @cache
 def _fitted() -> dict[str, Float]:
-    with files("rtface.analysis").joinpath("fading.npz").open("rb") as file, np.load(file) as found:
-        return {name: np.asarray(found[name], np.float64) for name in found.files}
+    with files("rtface.analysis").joinpath("fading.npz").open("rb") as file, np.load(file) as arrays:
+        return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}

@@ -1,8 +1,8 @@
-"""Tells faces that somebody has hidden, by a blur or a mosaic laid over them, from faces that are soft.
+"""Detects faces hidden on purpose, by a blur or a mosaic.
 
-A laid-over blur ends at an edge that no head has: the face is soft, and hair, ears, neck and ground at a box or ellipse
-round it are sharp. Of a person out of focus, hair and shoulders are soft as well. A small network sees that on maps of
-how strong fine and coarse gradients are, across and down, in and round the face (trained by
+An added blur ends at an edge that no head has: the face is soft, and hair, ears, neck and background outside a box or
+ellipse round it are sharp. If a person is out of focus, hair and shoulders are soft too. A small network decides by
+maps of fine and coarse gradients, horizontal and vertical, in and round the face (trained by
 engines/training/loop/train_hidden.py of 3a1a3492). A mosaic is a comb of steps in the face, and none round it.
 """
 
@@ -19,20 +19,20 @@ import numpy as np
 from rtface.frame import Bytes, Face, Float32
 from rtface.protocols import View
 
-_WIDTH, _REACH, CELLS = 112.0, 1.393, 52
-"""Width in pixels that a larger face is shrunk to; half the side of what is looked at, in widths of the face; its cells
-in a row."""
-_BLUR = 0.018  # of the second blur, by which sharpness is measured: what is soft already loses little; of the width
-_ROUNDING = 0.3  # squared gradient: of rounding
-_EDGE = 1.2  # cells along the frame's edge that are no evidence
-_COMB, _AROUND = 0.15, 0.4  # share of all steps that lie on a mosaic's comb; and at most round it, of that share
-_PLAIN_AROUND, _SURE = 0.2, 0.45  # of a face's steps round it, below which that is plain; the comb that suffices then
-_POINTS = 1024  # of a spectrum
+_MAX_WIDTH_PX, _REACH_WIDTHS, CELLS = 112.0, 1.393, 52
+"""Width to which a larger face is reduced; half the side of the measured square, in widths of the face; cells in a row
+of it."""
+_BLUR_SHARE = 0.018  # sigma, in widths, of the second blur, which measures sharpness: soft images lose little by it
+_ROUNDING = 0.3  # squared gradient due to rounding
+_EDGE_CELLS = 1.2  # cells along the frame's edge that are not used
+_MIN_COMB, _MAX_AROUND = 0.15, 0.4  # share of all steps on a mosaic's comb; and round the face, as a share of that
+_PLAIN_AROUND, _SURE_COMB = 0.2, 0.45  # surroundings with a smaller share of steps are plain; then this comb suffices
+_SPECTRUM_POINTS = 1024
 
 
 def hidden_by(view: View, face: Face, *, soft: bool) -> float:
-    """Measures how surely a face was hidden on purpose, 0…1; by a blur only where it is soft."""
-    return 1.0 if _mosaic(view, face) else max(0.0, _laid_over(view, face)) if soft else 0.0
+    """Measures how surely a face was hidden on purpose, 0…1. A blur is considered only for a soft face."""
+    return 1.0 if _mosaic(view, face) else max(0.0, _added_blur(view, face)) if soft else 0.0
 
 
 def _mosaic(view: View, face: Face) -> bool:
@@ -40,7 +40,7 @@ def _mosaic(view: View, face: Face) -> bool:
     half = min(0.45 * face.width, 128.0)
     lines = _lines(_cut(view, (x - half, y - half, x + half, y + half)))
     comb = min(_comb(line, half / 2) for line in lines)
-    if comb < _COMB:
+    if comb < _MIN_COMB:
         return False
     reach = min(0.9 * face.width, 256.0)
     x0, y0 = max(0.0, face.box[0] - reach), max(0.0, face.box[1] - reach)
@@ -51,11 +51,11 @@ def _mosaic(view: View, face: Face) -> bool:
     for line, inner, start in zip(around, _lines(whole[top:bottom, left:right]), (left, top), strict=True):
         line[start : start + inner.size] -= inner
     plain = sum(line.sum() for line in around) < _PLAIN_AROUND * sum(line.sum() for line in lines)
-    return comb > _SURE if plain else min(_comb(line, half / 2) for line in around) < _AROUND * comb
+    return comb > _SURE_COMB if plain else min(_comb(line, half / 2) for line in around) < _MAX_AROUND * comb
 
 
 def _cut(view: View, box: tuple[float, ...]) -> Bytes:
-    """Luma of the part of a box (x0, y0, x1, y1) that lies inside the frame, on its own grid; may be empty."""
+    """Returns luma of a box, cut at the frame's edges. The box is x0, y0, x1, y1; the luma may be empty."""
     left, top = (round(max(0.0, v)) for v in box[:2])
     size = max(0, round(min(view.width, box[2])) - left), max(0, round(min(view.height, box[3])) - top)
     if min(size) < 16:
@@ -64,7 +64,7 @@ def _cut(view: View, box: tuple[float, ...]) -> Bytes:
 
 
 def _lines(luma: Bytes) -> list[Float32]:
-    """Sums of the steps from each column, and from each row, to the next."""
+    """Sums the steps from each column and each row to the next."""
     if min(luma.shape) < 2:
         return [np.zeros(0, np.float32)] * 2
     steps = cv2.absdiff(luma[:, 1:], luma[:, :-1]), cv2.absdiff(luma[1:], luma[:-1])
@@ -73,48 +73,48 @@ def _lines(luma: Bytes) -> list[Float32]:
 
 
 def _comb(line: Float32, longest: float) -> float:
-    """Share of the steps that lie on the teeth of the best comb, whose teeth are 5 pixels apart or more."""
-    spectrum = np.abs(np.fft.rfft(line, _POINTS)) if line.size else np.zeros(_POINTS // 2 + 1)
-    first = np.arange(math.ceil(_POINTS / max(longest, 5.0)), _POINTS // 5 + 1)
-    third = np.where(3 * first <= _POINTS // 2, spectrum[np.minimum(3 * first, _POINTS // 2)], np.inf)
+    """Returns the share of steps on the best comb. Its teeth are 5 or more pixels apart."""
+    spectrum = np.abs(np.fft.rfft(line, _SPECTRUM_POINTS)) if line.size else np.zeros(_SPECTRUM_POINTS // 2 + 1)
+    first = np.arange(math.ceil(_SPECTRUM_POINTS / max(longest, 5.0)), _SPECTRUM_POINTS // 5 + 1)
+    third = np.where(3 * first <= _SPECTRUM_POINTS // 2, spectrum[np.minimum(3 * first, _SPECTRUM_POINTS // 2)], np.inf)
     teeth = np.minimum(np.minimum(spectrum[first], spectrum[2 * first]), third)
     return float(teeth.max(initial=0.0) / (spectrum[0] + 1e-6))
 
 
-def _laid_over(view: View, face: Face) -> float:
-    """Measures how surely a blur was laid over the face, 0…1."""
-    fitted, found = _fitted(), maps_of(view, face)
+def _added_blur(view: View, face: Face) -> float:
+    """Measures how surely a blur was added to the face, 0…1."""
+    fitted, maps = _fitted(), maps_of(view, face)
     for k in range(3):
-        parts = np.lib.stride_tricks.sliding_window_view(found, (4, 4), axis=(1, 2))[:, ::2, ::2]
-        found = np.tensordot(fitted[f"kernel{k}"], parts, ((1, 2, 3), (0, 3, 4))) + fitted[f"bias{k}"][:, None, None]
-        found = np.maximum(found, 0.0)
-    return 1.0 / (1.0 + math.exp(-float((found * fitted["out"]).sum() + fitted["bias"])))
+        parts = np.lib.stride_tricks.sliding_window_view(maps, (4, 4), axis=(1, 2))[:, ::2, ::2]
+        maps = np.tensordot(fitted[f"kernel{k}"], parts, ((1, 2, 3), (0, 3, 4))) + fitted[f"bias{k}"][:, None, None]
+        maps = np.maximum(maps, 0.0)
+    return 1.0 / (1.0 + math.exp(-float((maps * fitted["out"]).sum() + fitted["bias"])))
 
 
 def maps_of(view: View, face: Face) -> Float32:
     """Maps gradients in cells round a face, (5, `CELLS`, `CELLS`).
 
-    Their logarithms across and down, fine and coarse; and 1 within the frame. What lies outside the frame is no
-    evidence, and neither is its edge; both are 0.
+    The maps are their logarithms, horizontal and vertical, fine and coarse, and a map that is 1 within the frame. All
+    are 0 outside the frame and at its edge, which are not used.
     """
-    scale = min(1.0, _WIDTH / face.width)
-    side = round(2 * _REACH * scale * face.width)
+    scale = min(1.0, _MAX_WIDTH_PX / face.width)
+    side = round(2 * _REACH_WIDTHS * scale * face.width)
     shift = np.rint(side / 2 - scale * (face.box[:2] + face.box[2:]) / 2)
     more = shift + 1  # a pixel on each side, for gradients
     size = side + 2, side + 2
     picture = view.luma(np.array([[scale, 0.0, more[0]], [0.0, scale, more[1]]]), size).astype(np.float32)
-    blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR * scale * face.width))
+    blurred = cast(Float32, cv2.GaussianBlur(picture, (0, 0), _BLUR_SHARE * scale * face.width))
     squares = [one for each in (picture, blurred) for one in _squares(each)]
     cell = side / CELLS
     places = (np.arange(CELLS) + 0.5) * cell - shift[:, None]
     ends = scale * view.width, scale * view.height
-    x, y = ((at > _EDGE * cell) & (at < end - _EDGE * cell) for at, end in zip(places, ends, strict=True))
+    x, y = ((at > _EDGE_CELLS * cell) & (at < end - _EDGE_CELLS * cell) for at, end in zip(places, ends, strict=True))
     within = (y[:, None] & x).astype(np.float32)
     return np.stack([*(0.5 * np.log(np.array(squares) + _ROUNDING) * within), within]).astype(np.float32)
 
 
 def _squares(picture: Float32) -> list[Float32]:
-    """Mean squared gradients of each cell, across and down."""
+    """Returns mean squared gradients of each cell, horizontal and vertical."""
     inner = slice(1, -1)
     steps = cv2.subtract(picture[inner, 2:], picture[inner, :-2]), cv2.subtract(picture[2:, inner], picture[:-2, inner])
     cells = (cv2.resize(cv2.multiply(one, one), (CELLS, CELLS), interpolation=cv2.INTER_AREA) for one in steps)
@@ -123,5 +123,5 @@ def _squares(picture: Float32) -> list[Float32]:
 
 @cache
 def _fitted() -> dict[str, Float32]:
-    with files("rtface.analysis").joinpath("hidden.npz").open("rb") as file, np.load(file) as found:
-        return {name: np.asarray(found[name], np.float32) for name in found.files}
+    with files("rtface.analysis").joinpath("hidden.npz").open("rb") as file, np.load(file) as arrays:
+        return {name: np.asarray(arrays[name], np.float32) for name in arrays.files}

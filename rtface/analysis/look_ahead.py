@@ -12,17 +12,17 @@ from rtface.protocols import Item
 from rtface.util.av_gpu import on_gpu
 
 FRAMES, BYTES = 48, 128 << 20
-"""So many frames, or frames of so many bytes, wait at most; then what is known decides."""
-_FRAMES_ON_GPU = 16  # where the decoder has so many surfaces to spare
-# A track that was not measured for so long has ended; what was measured of it decides.
+"""Largest number of waiting frames, and of their bytes; then the measurements so far decide."""
+_FRAMES_ON_GPU = 16  # as many surfaces as the decoder can spare
+# A track that is not measured for this long has ended, and its measurements so far decide.
 _GONE_S = 0.5
 
 
 class Undecided(Protocol):
-    """What frames wait for: the treatment of a track (`rtface.analysis.analyzer.Analyzer`), or its person.
+    """Blocks frames until decided: a track's treatment (`rtface.analysis.analyzer.Analyzer`) or person.
 
     Attributes:
-        last_s: time of the last frame that told something about it, seconds.
+        last_s: time of the last frame with a measurement, seconds.
     """
 
     @property
@@ -32,18 +32,18 @@ class Undecided(Protocol):
     def decided(self) -> bool: ...
 
     def settle(self) -> None:
-        """Decides by what is known."""
+        """Decides by the measurements so far."""
 
 
 def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undecided]]) -> Iterator[Item]:
-    """The items in order, each as soon as all faces on the frames up to it are decided.
+    """Yields the items in order, each once its faces are decided.
 
-    A frame waits only while a track on it is new (`Analyzer`): a shot begins with about a second of waiting, and goes
-    through without after that. A scene change, a still and the end of the film decide what is open.
+    A frame waits only while a track on it is new (`Analyzer`): the beginning of a shot waits for about a second, and
+    the rest does not. A scene change, a still and the end of the film force open decisions.
 
     Args:
         items: frames with their faces, and packets.
-        examine: measures the faces of a frame and gives what it waits for.
+        examine: measures the faces of a frame, and returns the decisions that it waits for.
     """
     waiting: deque[tuple[Item, Sequence[Undecided]]] = deque()
     frames = size = 0
@@ -54,7 +54,7 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undeci
             item = next(iterator)
         except StopIteration:
             break
-        except Exception as error:  # noqa: BLE001 - raised below, behind the frames that came before it
+        except Exception as error:  # noqa: BLE001 - raised below, after the frames before it
             failure = error
             break
         if not isinstance(item, Frame):
@@ -82,14 +82,14 @@ def look_ahead(items: Iterable[Item], examine: Callable[[Frame], Sequence[Undeci
 def _examined(frame: Frame, examine: Callable[[Frame], Sequence[Undecided]]) -> Sequence[Undecided]:
     try:
         return examine(frame)
-    except MissingComponent:  # what decides about all faces is not there: no frame would be corrected
+    except MissingComponent:  # a component for all faces: no frame would be corrected
         raise
-    except Exception:  # noqa: BLE001 - `examine` counts it, or the correction of this frame meets it and says it
+    except Exception:  # noqa: BLE001 - `examine` counts it, or the correction of this frame reports it
         return ()
 
 
 def _settle(waiting: Iterable[tuple[Item, Sequence[Undecided]]], before: float | None = None) -> None:
-    """Decides tracks that were last measured `before` this time; all of them without."""
+    """Decides tracks that were last measured `before` a time, or all tracks."""
     for _, analyzers in waiting:
         for analyzer in analyzers:
             if not analyzer.decided and (before is None or analyzer.last_s < before):
@@ -100,5 +100,5 @@ def _bytes(frame: Frame) -> int:
     image = frame.image
     if frame.field == 1:  # it shares the first field's frame
         return 0
-    own = 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)
-    return own + (_bytes(frame.source) if frame.source is not None else 0)
+    size = 2 * image.width * image.height if on_gpu(image) else sum(p.line_size * p.height for p in image.planes)
+    return size + (_bytes(frame.source) if frame.source is not None else 0)

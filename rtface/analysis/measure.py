@@ -1,12 +1,12 @@
-"""Degradation scores of one face, from the luma of its core (eyes to mouth) on the grid it was stored on.
+"""Scores the degradation of a face, from the luma of its core.
 
-Everything is measured on the *native* grid, before any resampling: an 8×8 block, a repeated row or a pixel's noise
-only exist there. A face whose core is larger than `SIDE` is shrunk to it for all but the grid's own measures,
-because no engine works on more detail than that.
+The core spans eyes to mouth. Everything is measured on the *native* grid, before any resampling: 8×8 blocks, repeated
+rows and the noise of pixels only exist there. A face whose core is larger than `SIDE` is reduced to it for all but the
+block and row measures, because no engine works on more detail than that.
 
-Each score is 0 for what a clean face shows and 1 for what leaves little of it; 0.2 is about where one begins to see
-it beside the original. All are robust statistics of band-pass energies, in the tradition of Immerkær's noise and
-Wang, Sheikh and Bovik's blockiness estimators; the constants come from some 1,900 portraits and their degradations.
+Each score is 0 for a clean face and 1 if little is left of it; at about 0.2 a difference to the original becomes
+visible. All are robust statistics of band-pass energies, in the tradition of Immerkær's noise and Wang, Sheikh and
+Bovik's blockiness estimators; the constants come from some 1,900 portraits and their degradations.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rtface.frame import Bytes, Float32
 P = TypeVar("P", Float32, NDArray[np.uint8])
 
 SIDE = 256
-"""Largest side in pixels of the patch that is measured: a core this large fills a 512 crop."""
+"""Largest side of the measured patch in pixels: a core this large fills a 512 crop."""
 
 CORE = 0.9
 """Side of the core as a fraction of the face's width."""
@@ -33,28 +33,28 @@ CORE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What is wrong with a face, each 0 (nothing) … 1 (little is left).
+    """Degradation of a face, each score 0 (none) … 1 (little is left).
 
     Attributes:
         motion_blur: detail is missing along one direction only.
         low_resolution: detail is missing in all directions: upscaled or out of focus.
-        compression: by the codec's quantiser step where that is known (10 of 255 reads 0.2, 40 reads 0.6); else by
-            block edges, and flat blocks beside sharp edges.
+        compression: from the codec's quantiser step where that is known (10 of 255 gives 0.2, 40 gives 0.6); else from
+            block edges, and flat blocks next to sharp edges.
         pixelation: rows and columns of pixels repeat (mosaic, nearest-neighbour scaling).
-        missing: share of the core in flat patches with a hard edge: dropouts, tape, stickers, torn paper.
-        noise: grain and sensor noise; a standard deviation of 2 of 255 reads 0.2, of 6 a half, of 20 0.9; less on a
+        missing: from the share of the core in flat patches with a hard edge: dropouts, tape, stickers, torn paper.
+        noise: grain and sensor noise; a standard deviation of 2 of 255 gives 0.2, of 6 0.5, of 20 0.9; less on a
             small face, whose texture hides it.
         under_exposure: even the brightest parts are dark.
         over_exposure: highlights are clipped.
         low_contrast: even the darkest parts are light.
-        motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; only of use with motion_blur.
-        detail: width in pixels that the face would need to hold the detail it has.
-        error, remaining: mean squared errors that are expected in the face's oval, in squared code values of 8 bits,
-            as it is and after the first stage (`rtface.enhance.coded_stage`); 0 where that was not measured.
-        ring_error, ring_remaining: the same round the oval: hair, ears, neck and ground.
+        motion_angle: direction of the motion, degrees 0…180, 0 along x, 90 along y; meaningful only with motion_blur.
+        detail: width in pixels that would be enough for the face's detail.
+        error, remaining: expected mean squared errors in the face's oval, in squared code values of 8 bits, before and
+            after the first stage (`rtface.enhance.coded_stage`); 0 where not measured.
+        ring_error, ring_remaining: the same round the oval: hair, ears, neck and background.
         step: geometric mean of the codec's quantiser steps in the face (`rtface.frame.Quantisers`); 0 where unknown.
-        unreached: share of the gain that errors and step promise which is not reached with this codec, 0…1.
-        shown: how many times as large the face is made (``--scale``) as it was measured.
+        unreached: share of the gain predicted from errors and step that this codec does not reach, 0…1.
+        shown: factor by which the face is enlarged (``--scale``) from the size at which it was measured.
         hidden: how surely it was hidden on purpose (`rtface.analysis.hidden`), 0…1.
     """
 
@@ -79,7 +79,7 @@ class Analysis:
     hidden: float = 0.0
 
     def scores(self) -> dict[str, float]:
-        """The nine scores by name."""
+        """Returns the nine scores by name."""
         return {name: value for name, value in asdict(self).items() if name in SCORES}
 
 
@@ -88,24 +88,24 @@ SCORES: tuple[str, ...] = tuple(f.name for f in fields(cast(Any, Analysis)) if f
 
 
 def compression_of(step: float) -> float:
-    """The score of compression by the codec's quantiser step (`rtface.frame.Quantisers`)."""
+    """Returns the compression score for a quantiser step (`rtface.frame.Quantisers`)."""
     return 1 - math.exp(-step / 40.0)
 
 
 def luma(rgb: Bytes) -> Float32:
-    """H×W×3 uint8 → H×W float32, 0…255 (BT.601, not rounded: rounding would look like flat blocks)."""
+    """Converts H×W×3 uint8 to H×W float32, 0…255. BT.601, not rounded, as rounding would look like flat blocks."""
     return cast(Float32, cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2GRAY))
 
 
 def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analysis:
-    """All scores of one patch.
+    """Measures all scores of a patch.
 
     Args:
         patch: luma of the face's core, float32 h×w, 0…255, not rounded; 24…`SIDE` px a side. On the native grid, or
-            shrunk to `SIDE` where the core is larger.
-        width: of the face in the patch's pixels.
-        grid: what lies around the face on the native grid, where `patch` was shrunk or is small; the block and row
-            measures look there, because they need many blocks.
+            reduced to `SIDE` where the core is larger.
+        width: width of the face in the patch's pixels.
+        grid: luma around the face on the native grid, where `patch` was reduced or is small, for the block and row
+            measures, which need many blocks.
     """
     steps = _steps(patch)
     lines = [_lines(step, axis) for axis, step in enumerate(steps if grid is None else _steps(grid))]
@@ -120,7 +120,7 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
 
     motion = sum(ramp(c, 0.3, 0.8) for c in coherence) / 3
     factor = 2 ** (0.53 * lost)
-    # A smaller face has more texture in every cell, and fewer cells to average over: what a clean one shows was
+    # A smaller face has more texture in every cell, and fewer cells to average over. Values of clean faces were
     # measured at nine widths from 45 to 285 px.
     busy = (width / 285) ** 0.3
     low_resolution = (1 - 1 / factor) * (1 - motion)
@@ -128,10 +128,10 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     # Grain may be coarser than a pixel: upscaled, or smoothed by a camera.
     expected = (1.3 + 185 / width, 3.1 + 24e3 / width**2, 2.2 + 125e3 / width**2)
     noise = max(
-        math.sqrt(max(0.0, (1.12 * found) ** 2 - clean**2))
-        for found, clean, level in zip(smooth, expected, levels, strict=False)
+        math.sqrt(max(0.0, (1.12 * deviation) ** 2 - clean**2))
+        for deviation, clean, level in zip(smooth, expected, levels, strict=False)
         if level is patch or min(level.shape) >= 48
-    )  # below, every cell holds a feature of the face
+    )  # at smaller sizes every cell holds a feature of the face
     sample = patch[::4, ::4].ravel()
     count = sample.size // 100
     ordered = np.partition(sample, (count, -1 - count))
@@ -139,8 +139,8 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
     clipped = np.count_nonzero(patch > 250.0) / patch.size
     over = 1 - math.exp(-max(0.0, clipped - 0.04) / 0.3)
     repeated = max(min(_repeated(line) for line in lines), min(_combed(line) for line in lines))
-    pixelation = repeated * (1 - over)  # clipped rows repeat as well
-    seen = ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # of mostly clipped pixels nothing can be said
+    pixelation = repeated * (1 - over)  # clipped rows repeat too
+    seen = ramp(np.count_nonzero(usable) / usable.size, 0.1, 0.5)  # mostly clipped pixels allow no statement
     return Analysis(
         motion_blur=motion,
         low_resolution=low_resolution,
@@ -150,27 +150,27 @@ def measure(patch: Float32, width: float, grid: Float32 | None = None) -> Analys
         noise=1 - math.exp(-noise / 9),
         under_exposure=ramp(-bright, -130.0, -45.0),
         over_exposure=over,
-        # Blur and too much light lighten pupils too.
+        # Blur and overexposure lighten pupils too.
         low_contrast=ramp(dark, 25.0, 95.0) * (1 - motion) * (1 - low_resolution) * (1 - over),
         motion_angle=angle,
         detail=width / factor,
     )
 
 
-# Smallest hole, as a share of the patch; and the edge that a hole has all round. Light that clips, and a white wall
-# behind a cheek, were seen with edges of up to 93.
-_HOLE, _EDGE, _WHITE_EDGE = 0.002, 20.0, 110.0
+# Smallest hole, as a share of the patch; and the smallest edge that a hole has all round, also for a white one: clipped
+# light, and a white wall behind a cheek, have edges of up to 93.
+_MIN_HOLE_SHARE, _MIN_EDGE, _MIN_WHITE_EDGE = 0.002, 20.0, 110.0
 
 # log2 of the band energy of one octave over that of the next coarser one: the lower tenth of clean faces.
 _CLEAN_STEP = -1.55
-# Energy of grain over that of the calmest tenth of so many 8×8 cells or more, where a face has next to none itself;
-# least share of an octave that is not grain; how many octaves are forgiven one of nothing but grain: what subtraction
-# leaves of it is unsure.
-_GRAIN, _CELLS, _LEAST, _UNSURE = 1.3, 36, 0.03, 0.9
+# Energy of grain over that of the calmest tenth of at least so many 8×8 cells, where the face itself has almost none;
+# smallest share of an octave that is not grain; octaves of tolerance for an octave of only grain, as the rest after
+# subtraction is uncertain.
+_GRAIN, _MIN_CELLS, _MIN_REST_SHARE, _GRAIN_OCTAVES = 1.3, 36, 0.03, 0.9
 
 
 def ramp(x: float, low: float, high: float) -> float:
-    """0 up to `low`, 1 from `high` on, linear between."""
+    """Returns 0 up to `low`, 1 from `high` on, linear between."""
     return float(min(1.0, max(0.0, (x - low) / (high - low))))
 
 
@@ -180,21 +180,21 @@ def _half(level: Float32) -> Float32:
 
 
 def _cells(values: P, n: int) -> P:
-    """Means over n×n cells."""
+    """Returns means over n×n cells."""
     h, w = values.shape[0] // n, values.shape[1] // n
     return cast(P, cv2.resize(values[: h * n, : w * n], (w, h), interpolation=cv2.INTER_AREA))
 
 
 def _fit(mask: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The mask of cells at another size."""
+    """Returns the mask of cells at another size."""
     return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
 
 
 def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
-    """Mask (0 or 1) of the 8×8 cells that carry frame, neither clipped nor missing; and the score for missing.
+    """Returns a mask of usable 8×8 cells (0 or 1), and `missing`.
 
-    Missing is a flat patch whose whole rim is a hard edge: a clipped highlight or a black background fades into its
-    surroundings somewhere, a hole does not.
+    Cells are usable if neither clipped nor missing. Missing is a flat patch whose whole rim is a hard edge: a clipped
+    highlight or a black background fades into its surroundings somewhere, a hole does not.
     """
     whole = patch[: patch.shape[0] // 8 * 8, : patch.shape[1] // 8 * 8]
     inside = ((whole > 5.0) & (whole < 250.0)).view(np.uint8) * np.uint8(255)
@@ -203,21 +203,21 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
     spread = cv2.subtract(cv2.dilate(codes, kernel), cv2.erode(codes, kernel))
     flat = (spread == 0).view(np.uint8)
     share = 0.0
-    least = max(24.0, _HOLE * flat.size)
-    if cv2.countNonZero(flat) >= least:
+    smallest = max(24.0, _MIN_HOLE_SHARE * flat.size)
+    if cv2.countNonZero(flat) >= smallest:
         count, labels, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=4)
         for i in range(1, count):
             x, y, w, h, area = (int(v) for v in stats[i])
-            if area < least:
+            if area < smallest:
                 continue
             box = np.s_[max(0, y - 6) : y + h + 6, max(0, x - 6) : x + w + 6]
             hole = (labels[box] == i).view(np.uint8)
-            # `flat` is eroded by two pixels: the edge of the hole itself lies two to four pixels outside.
+            # `flat` is eroded by two pixels, so the edge of the hole is two to four pixels outside.
             white = codes[box][hole > 0][0] > 250
             reach = np.ones((7, 7) if white else (11, 11), np.uint8)
             rim = cv2.dilate(hole, reach) - cv2.dilate(hole, np.ones((3, 3), np.uint8))
             edge = np.sort(spread[box][rim > 0])
-            if edge.size and edge[edge.size // 5] > (_WHITE_EDGE if white else _EDGE):
+            if edge.size and edge[edge.size // 5] > (_MIN_WHITE_EDGE if white else _MIN_EDGE):
                 grown = cv2.dilate(hole, kernel)
                 share += cv2.countNonZero(grown) / flat.size
                 inside[box][grown > 0] = 0
@@ -225,23 +225,25 @@ def _usable(patch: Float32) -> tuple[NDArray[np.uint8], float]:
 
 
 def _smooth_cell(level: Float32, usable: NDArray[np.uint8]) -> float:
-    """Standard deviation of the diagonal Haar band in a smooth 8×8 cell (25th percentile): noise, not texture."""
+    """Returns the deviation of the diagonal Haar band in smooth cells. The 25th percentile of 8×8 cells is noise, not
+    texture."""
     if min(level.shape) < 16:
         return 0.0
     a, b, c, d = level[:-1:2, :-1:2], level[:-1:2, 1::2], level[1::2, :-1:2], level[1::2, 1::2]
     diagonal = cast(Float32, a - b - c + d)
     cells = _cells(diagonal * diagonal, 4) / np.float32(4)
     values = cells[_fit(usable, cells.shape)]
-    # Cells left out were smooth ones as a rule: without counting them as such, what is left reads as noise.
+    # Unusable cells are mostly smooth, and count as such; otherwise texture in the rest would count as noise.
     quarter = max(0, cells.size // 4 - (cells.size - values.size))
     return math.sqrt(np.partition(values, quarter)[quarter]) if values.size >= 8 else 0.0
 
 
 def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: float) -> float:
-    """Share of neighbouring pixels that are (nearly) equal: a codec that drops residuals copies or extends blocks.
+    """Returns the share of neighbouring pixels that are almost equal.
 
-    Nearly means half a code value at a usual face's contrast (band energy 150 at 1/8 of the size), less at a lower
-    one; below a third of it the frame's own rounding makes pixels equal, and nothing is said.
+    A codec that drops residuals copies or extends blocks. Almost equal means half a code value at a usual face's
+    contrast (band energy 150 at 1/8 of the size), and less at a lower one. Below a third of it rounding makes pixels
+    equal, and the share is 0.
     """
     relative = min(1.0, math.sqrt(contrast / 150.0))
     mask = _fit(usable, (steps[0].shape[0] + 1, steps[0].shape[1]))
@@ -255,12 +257,12 @@ def _still(steps: tuple[Float32, Float32], usable: NDArray[np.uint8], contrast: 
 def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, list[float], float]:
     """Measures octaves: how many are lost, energy, coherence, and the blur's angle.
 
-    The energy is that of the coarsest one's gradients, the coherence that of the others. An octave is judged by its
-    energy less that of white noise, and less that of grain of any size, which the calmest cells show: grain lies
-    everywhere, detail at a face's features. The one that finds more lost counts.
-    Coherence is (λ1 − λ2)/(λ1 + λ2) of the structure tensor: motion leaves gradients across its path only.
+    The energy is that of the coarsest octave's gradients, the coherence that of the others. An octave is judged by its
+    energy minus white noise, and minus grain of any size, which the calmest cells show: grain is everywhere, detail
+    only at a face's features. The result with more loss counts.
+    Coherence is (λ1 − λ2)/(λ1 + λ2) of the structure tensor: motion leaves only gradients across its path.
     """
-    energies: list[tuple[float, float, float]] = []  # less white noise, less grain, share of grain
+    energies: list[tuple[float, float, float]] = []  # minus white noise, minus grain, share of grain
     coherences: list[float] = []
     sxx = syy = sxy = 0.0
     for i, level in enumerate(levels):
@@ -272,13 +274,13 @@ def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, lis
         spent = noise[i] ** 2 if i < len(noise) else 0.0
         energy = max(whole - spent, 0.05 * whole, 1e-6)
         coherences.append(math.hypot(xx - yy, 2 * xy) / energy)
-        if i < len(noise) and min(dx.shape) >= 8 and (cells := _cells(dx * dx + dy * dy, 8)).size >= _CELLS:
+        if i < len(noise) and min(dx.shape) >= 8 and (cells := _cells(dx * dx + dy * dy, 8)).size >= _MIN_CELLS:
             spent = max(spent, _GRAIN / 4 * float(np.partition(cells.ravel(), cells.size // 10)[cells.size // 10]))
-        rest = max(whole - spent, _LEAST * whole, 1e-6)
+        rest = max(whole - spent, _MIN_REST_SHARE * whole, 1e-6)
         energies.append((energy, rest, 1.0 - rest / max(whole, 1e-6)))
         sxx, syy, sxy = sxx + xx / (whole + 1e-6), syy + yy / (whole + 1e-6), sxy + xy / (whole + 1e-6)
     lost = sum(
-        max(0.0, _CLEAN_STEP - math.log2(a / b), _CLEAN_STEP - _UNSURE * grain - math.log2(c / d))
+        max(0.0, _CLEAN_STEP - math.log2(a / b), _CLEAN_STEP - _GRAIN_OCTAVES * grain - math.log2(c / d))
         for (a, c, grain), (b, d, _) in pairwise(energies)
     )
     across = 0.5 * math.degrees(math.atan2(2 * sxy, sxx - syy))
@@ -286,19 +288,19 @@ def _bands(levels: list[Float32], noise: list[float]) -> tuple[float, float, lis
 
 
 def _steps(patch: Float32) -> tuple[Float32, Float32]:
-    """Absolute differences down the columns and along the rows."""
+    """Returns absolute differences down the columns and along the rows."""
     return (cast(Float32, cv2.absdiff(patch[1:], patch[:-1])), cast(Float32, cv2.absdiff(patch[:, 1:], patch[:, :-1])))
 
 
 def _lines(step: Float32, axis: int) -> Float32:
-    """Mean step from each row (axis 0) or column (1) to the next."""
+    """Returns mean steps from each row (axis 0) or column (1)."""
     return cast(Float32, cv2.reduce(step, 1 - axis, cv2.REDUCE_AVG)).ravel()
 
 
 def _repeated(line: Float32) -> float:
-    """1 − 1/f where whole rows (columns) repeat f times, 0 where they do not.
+    """Returns 1 − 1/f if rows (columns) repeat f times, else 0.
 
-    Repeated rows have steps of (nearly) nothing between large ones; no texture, blur or transform codec does that
+    Repeated rows have steps of almost 0 between large ones; no texture, blur or transform codec does that
     over the whole width of a face.
     """
     large = np.partition(line, -1 - line.size // 20)[-1 - line.size // 20] + 0.05
@@ -307,15 +309,15 @@ def _repeated(line: Float32) -> float:
 
 
 def _combed(line: Float32) -> float:
-    """1 − 1/f where steps tower at regular distances f, though a codec has stirred the rows between; else 0.
+    """Returns 1 − 1/f if steps peak at regular distances f, else 0.
 
-    Distances that are codecs' own block sizes are left to the measure of blocks.
+    The rows between may differ after coding. Codecs' block sizes are left to the measure of blocks.
     """
     peaks = 1 + np.flatnonzero(line[1:-1] > 2.0 * np.maximum(line[:-2], line[2:]) + 0.2)
     if peaks.size < 6:
         return 0.0
     gaps = np.diff(peaks)
-    apart = np.maximum(1.0, np.rint(gaps / np.median(gaps)))  # in blocks: here and there a step is too small to tower
+    apart = np.maximum(1.0, np.rint(gaps / np.median(gaps)))  # in blocks, as some steps are too small to peak
     factor = float(gaps.sum() / apart.sum())
     regular = np.count_nonzero(np.abs(gaps - factor * apart) <= 1.0) >= 0.8 * gaps.size
     if not regular or factor * peaks.size < 0.5 * line.size or min(abs(factor - n) for n in (4, 8, 16)) < 0.1:
@@ -324,10 +326,10 @@ def _combed(line: Float32) -> float:
 
 
 def _blockiness(line: Float32) -> float:
-    """log2 of the step at the strongest phase of an 8-pixel grid over the others (after Wang, Sheikh, Bovik 2002)."""
+    """Returns log2 of the strongest phase's step over the others. By Wang, Sheikh, Bovik 2002, on an 8-pixel grid."""
     n = line.size // 8
     if n < 3:
         return 0.0
-    phases = np.sort(line[: 8 * n].reshape(n, 8), axis=0)[n // 2]  # the median: one hard edge is no grid
+    phases = np.sort(line[: 8 * n].reshape(n, 8), axis=0)[n // 2]  # the median, as a single hard edge is no grid
     peak = float(phases.max())
     return math.log2(max(1.0, peak / ((float(phases.sum()) - peak) / 7 + 0.1)))

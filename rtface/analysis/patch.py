@@ -1,4 +1,4 @@
-"""The luma patch that is measured, cut from the frame."""
+"""Cuts the luma patch to measure from the frame."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rtface.frame import Face, Float32
 from rtface.protocols import View
 
 SMALLEST = 24
-"""Side in pixels of the smallest patch that says anything."""
+"""Side in pixels of the smallest useful patch."""
 
-_COMBED = 0.25  # likeness from which on rows are combed; whole frames have up to 0.15, in rows that were doubled
+_MIN_COMBED = 0.25  # correlation from which rows are combed; progressive frames have up to 0.15, in doubled rows
 
 SMALLEST_FACE = 20.0
-"""Width in pixels of the smallest face that is measured; the patch of one below 27 px shows more than its core."""
+"""Width in pixels of the smallest face that is measured; below 27 px the patch is larger than its core."""
 
 
 def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | None:
-    """Luma of a face's core on the native grid; arguments for `measure`, None where the face is too small.
+    """Returns the arguments of `measure` for a face; None if too small.
 
-    The cuts are shifts by whole pixels, so nothing is resampled; only a core above `SIDE` is shrunk.
+    The luma is cut on the native grid without resampling; only a core above `SIDE` is reduced.
     """
     side = max(round(CORE * face.width), SMALLEST)
     if face.width < SMALLEST_FACE or min(int(view.width), int(view.height)) < SMALLEST:
@@ -35,14 +35,14 @@ def patch_of_view(view: View, face: Face) -> tuple[Float32, float, Float32] | No
 
 
 def is_combed(grid: Float32) -> bool:
-    """Tells rows of two fields: every other one differs from its neighbours as what is shifted sideways does."""
+    """Detects rows of two fields: every other row is shifted sideways against its neighbours."""
     apart, along = grid[1:-1, 1:-1] - (grid[:-2, 1:-1] + grid[2:, 1:-1]) / 2, grid[1:-1, 2:] - grid[1:-1, :-2]
     apart[::2] *= -1
-    return abs(float(np.vdot(apart, along))) > _COMBED * float(np.linalg.norm(apart) * np.linalg.norm(along))
+    return abs(float(np.vdot(apart, along))) > _MIN_COMBED * float(np.linalg.norm(apart) * np.linalg.norm(along))
 
 
 def _cut(view: View, x: float, y: float, side: int) -> Float32:
-    """Luma of about side×side pixels around a point, moved and shrunk to lie inside the frame."""
+    """Returns luma of side×side pixels around a point. The square is moved and reduced to lie inside the frame."""
     w, h = min(side, int(view.width)), min(side, int(view.height))
     left = min(max(0, round(x - w / 2)), int(view.width) - w)
     top = min(max(0, round(y - h / 2)), int(view.height) - h)

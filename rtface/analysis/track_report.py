@@ -1,4 +1,4 @@
-"""Tracks and persons of a run in figures."""
+"""Reports tracks and persons of a run in figures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Span:
     Attributes:
         from_s, to_s: times of its first and last frame, seconds in the input.
         on: whether the face was to be corrected.
-        strength: what was decided, 0…1.5; 0 where it is off. The run's own strength multiplies it.
-        reasons: why.
-        frames: with the face on them.
-        first, ring: strength of the first stage in the face and round it, likewise, by the last decision that had one.
-        gain_db: what that one expected in the face; None where none predicted it.
-        detail: share of the look's detail, likewise.
+        strength: decided strength, 0…1.5, before the run's own; 0 where it is off.
+        reasons: reasons of the decision.
+        frames: number of frames with the face.
+        first, ring: strength of the first stage in the face and round it, by the last decision that had one.
+        gain_db: expected gain of that decision in the face; None where no decision predicted it.
+        detail: share of the look's detail, by that decision.
     """
 
     from_s: float
@@ -42,22 +42,22 @@ class Span:
 
     @property
     def kind(self) -> tuple[bool, bool]:
-        """Whether the face was to be corrected, and whether it was hidden on purpose."""
+        """Whether the face was to be corrected, and was hidden on purpose."""
         return self.on, [*HIDDEN.reasons] == self.reasons
 
     def extend(self, later: Span) -> None:
-        """Extends this span to the end of a later one; the decision stays."""
+        """Extends this span to the end of a later one. Its decision stays."""
         self.to_s, self.frames = later.to_s, self.frames + later.frames
         self.keep_first(later)
 
     def keep_first(self, other: Span) -> None:
-        """Takes over what a span that becomes a part of this one says of the first stage, where this says nothing."""
+        """Takes over a merged span's first-stage values, if this has none."""
         if self.gain_db is None and not self.first and not self.ring:
             self.first, self.ring, self.gain_db, self.detail = other.first, other.ring, other.gain_db, other.detail
 
 
 def hidden_line(faces: int, track: int, from_s: float) -> str:
-    """The warning of faces that were hidden on purpose; track and time of the first."""
+    """Returns the warning about faces hidden on purpose. `track` and `from_s` are those of the first."""
     return Message(
         "{count} left as hidden by a blur or a mosaic, the first from {time} s on (track {track}); {--correct:always} "
         "corrects them all the same",
@@ -69,13 +69,13 @@ def hidden_line(faces: int, track: int, from_s: float) -> str:
 
 
 class TrackTreatment(TypedDict):
-    """What was done with a track.
+    """The treatment of a track in a run.
 
     Attributes:
         on: whether it was corrected on any frame.
-        strength: the mean one that was applied.
-        engine: the last one, None where none was used.
-        first, ring, detail, gain_db, reasons: those that held longest; as of `Span`.
+        strength: mean applied strength.
+        engine: the last engine; None where none was used.
+        first, ring, detail, gain_db, reasons: those that held longest, as in `Span`.
     """
 
     on: bool
@@ -98,14 +98,14 @@ class TrackReport:
         frames: number of frames it was seen on.
         mean_width_px: mean width of its box in display pixels.
         analysis: degradation scores 0…1 by name (see `rtface.analysis.analyzer`).
-        treatment: what was done.
-        strength: the mean strength 0…1.5 that was applied where it was corrected.
+        treatment: its treatment.
+        strength: mean applied strength 0…1.5, where it was corrected.
         frames_corrected: number of frames on which it was corrected; `share_of_time`: their share of `frames`, 0…1.
         frames_guarded: of those, the frames on which the identity guard weakened the correction (`--guard`).
         spans: the decisions over time.
-        person: whom it shows: a name, P and a number, or "unknown"; empty where persons were not asked for.
-        doubts: of a film or still, the most doubtful frame of each half second on which the face was corrected.
-        factors: the mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
+        person: its person: a name, P and a number, or "unknown"; empty where persons were not asked for.
+        doubts: for a film or still, the most doubtful frame of each half second on which the face was corrected.
+        factors: mean of each factor of its strength (`rtface.enhance.strength`), where it was to be corrected.
     """
 
     id: int
@@ -126,7 +126,7 @@ class TrackReport:
 
     @property
     def verdict(self) -> Verdict:
-        """What is said of it, wherever it is said."""
+        """Its verdict, for all outputs."""
         return verdict_on(
             self.treatment,
             applied=self.strength,
@@ -137,7 +137,7 @@ class TrackReport:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """The track as plain values, with its verdict."""
+        """Returns the track as plain values, with its verdict."""
         return {**asdict(self), "verdict": self.verdict.to_dict()}
 
 
@@ -149,7 +149,7 @@ class PersonReport:
         person: name, or P and a number.
         tracks: ids of the person's tracks.
         first_s, last_s: first and last time the person was seen, seconds in the input.
-        seconds: how long the tracks are together.
+        seconds: total duration of the tracks.
     """
 
     person: str
@@ -160,11 +160,11 @@ class PersonReport:
 
 
 def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
-    """The persons of tracks, in order of appearance; tracks of unknown persons are left out."""
-    found: dict[str, list[TrackReport]] = {}
+    """Returns the persons of tracks, in order of appearance. Unknown persons are left out."""
+    by_person: dict[str, list[TrackReport]] = {}
     for track in sorted(tracks, key=lambda track: (track.first_s, track.id)):
         if track.person not in ("", UNKNOWN_PERSON):
-            found.setdefault(track.person, []).append(track)
+            by_person.setdefault(track.person, []).append(track)
     return [
         PersonReport(
             person,
@@ -173,5 +173,5 @@ def persons_of(tracks: Iterable[TrackReport]) -> list[PersonReport]:
             max(track.last_s for track in of),
             round(sum(track.last_s - track.first_s for track in of), 3),
         )
-        for person, of in found.items()
+        for person, of in by_person.items()
     ]

@@ -1,8 +1,8 @@
-"""The JSON file of treatments, in which a user can change them.
+"""Reads and writes the JSON file of treatments, which users may edit.
 
-It has ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys
-of a track (what the analysis found) are for the reader only; other keys at the top are left alone. ``"persons"`` may
-have the same keys by name or number of a person, ``{"P2": {"strength": 0.5}}``, and then goes before tracks.
+Its form is ``{"version": 1, "tracks": {"3": {"on": true, "strength": 0.8}}}``. Other keys of a track (results of the
+analysis) are only for readers; other keys at the top are ignored. ``"persons"`` may have the same keys by name or
+number of a person, ``{"P2": {"strength": 0.5}}``, and takes precedence over tracks.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VERSION = 1
 def treatments_table(
     tracks: Mapping[int, Treatment], notes: Mapping[int, Mapping[str, Any]] | None = None
 ) -> dict[str, object]:
-    """The treatment file as a table."""
+    """Returns the treatment file as a table."""
     return {
         "version": VERSION,
         "tracks": {
@@ -51,12 +51,12 @@ def treatments_table(
 
 @dataclass(frozen=True, slots=True)
 class Treatments:
-    """What a treatment file says.
+    """The content of a treatment file.
 
     Attributes:
         by_track: the treatments of tracks.
-        by_person: those of persons, by label in lower case; those without a key that a treatment has are left out.
-        made_for: the input that the file was made for; None where it says none.
+        by_person: the treatments of persons, by label in lower case; entries without a key of a treatment are left out.
+        made_for: the input of the file; None where the file names none.
     """
 
     by_track: Mapping[int, Treatment] = field(default_factory=dict[int, Treatment])
@@ -64,7 +64,7 @@ class Treatments:
     made_for: str | None = None
 
     def other_than(self, input: str | os.PathLike[str]) -> str | None:
-        """The input that the file was made for, where that is not `input` by name."""
+        """Returns the file's input, if its name differs from that of `input`."""
         made_for = self.made_for
         return None if made_for is None or PurePath(made_for).name == PurePath(str(input)).name else made_for
 
@@ -76,7 +76,7 @@ _FILE = defstruct(
 
 
 def read_treatments(path: Path) -> Treatments:
-    """Reads a treatment file. Raises UsageError naming file and key, InputMissing when it is not there."""
+    """Reads a treatment file. Raises UsageError with file and key, InputMissing if there is none."""
     where = f"treatment file {path}"
     try:
         table: Any = parse_json(read_regular(path).decode("utf-8"), _FILE)
@@ -106,12 +106,12 @@ _KEYS: Mapping[str, tuple[bool | float, Check[Any]]] = {
     "ring": (0.0, number(0, 1)),
     "detail": (1.0, number(0, 1)),
 }
-"""Keys that may be edited, with the value that holds without each."""
+"""Editable keys, each with its default."""
 _GONE = ("engine", "region", "colour", "color")
 
 
 def _entries(table: Mapping[str, Any], name: str, where: str) -> Iterator[tuple[str, Treatment]]:
-    """The treatments of tracks, or of persons who have one."""
+    """Yields the treatments of tracks, or of persons who have one."""
     for key, value in table.get(name, {}).items():
         track = re.fullmatch("[1-9][0-9]{0,8}", key) is not None
         if not isinstance(value, dict) or not (
@@ -135,7 +135,7 @@ def _treatment(table: dict[str, object], where: str) -> Treatment:
     for key in table:
         if key in _GONE and table[key] is not None and (removed := gone("by_part", f"{where}.{key}")):
             raise removed
-        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # a time is no strength
+        if key not in (*_KEYS, "first_s") and (near := hint(key, _KEYS)):  # "first_s" is no misspelt "first"
             raise UsageError(
                 "{where}.{key} is not a key{hint}", code="treatment_unknown", where=where, key=key, hint=near
             )

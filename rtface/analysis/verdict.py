@@ -1,4 +1,4 @@
-"""Says how well a face's correction is seen, what was asked for and applied, and why."""
+"""Judges how visible a face's correction is, and why it is weaker."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 from rtface.errors import Message
 
 VISIBLE, CLEARLY_VISIBLE = 0.32, 0.69
-"""Predicted changes from which on one is called visible, and clearly so: chosen by eye on 13 clips, and judged since
-by readers of blind pairs (benchmarks/README.md, "Looks")."""
+"""Predicted changes from which a correction is called visible, and clearly visible: chosen by eye on 13 clips, and
+judged since by readers of blind pairs (benchmarks/README.md, "Looks")."""
 SEEN_WHOLE_PX = 80.0
-"""Width of a face below which less is seen of a change."""
+"""Width of a face below which a change is less visible."""
 MEAN_SHARE = 0.5
-"""Share of the change that is seen of the mean of what may be true, without added detail."""
+"""Visible share of the change without added detail, for the mean of plausible faces."""
 LEFT_ALONE, CORRECTED = "left alone", "corrected"
 """The words for a face that is left alone, and for one whose gain was not predicted."""
 SOUGHT = 0.1
-"""Score from which on a fault is worth a word."""
+"""Score from which a fault is mentioned."""
 _MILD, _NAMES = 0.35, {"missing": "missing regions", "combed": "combed frames"}
 UNCHANGED = ("under exposure", "over exposure", "low contrast")
-"""Faults that no correction of a face changes, so that they are no reason for one."""
+"""Faults that no correction of a face changes, and thus no reasons for one."""
 _WEAKER = {
     "decided": Message("more would harm it", code="because_decided"),
     "vivid": Message("more made-up detail would harm it", code="because_vivid"),
@@ -32,7 +32,7 @@ _WEAKER = {
     "level": Message("the computer was too busy", code="because_level"),
     "guard": Message("the person would change", code="because_guard"),
 }
-"""Why a correction is weaker, by the factor of `rtface.enhance.strength.Strength` that says it most."""
+"""Why a correction is weaker, by the smallest factor of `rtface.enhance.strength.Strength`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Verdict:
         word: *hardly visible*, *visible*, *clearly visible*, `CORRECTED` or `LEFT_ALONE`.
         asked, applied: strengths, 0…1 and 0…1.5.
         because: why less was applied than asked for, or why the face is left alone.
-        share_of_time: of the face's frames on which it is corrected, 0…1.
+        share_of_time: share of the face's frames on which it is corrected, 0…1.
     """
 
     word: str
@@ -53,16 +53,16 @@ class Verdict:
     share_of_time: float = 1.0
 
     def sentence(self) -> str:
-        """The verdict as a person reads it."""
+        """Returns the verdict as a sentence."""
         why = "; ".join(self.because)
         if self.word == LEFT_ALONE:
             return f"{self.word}: {why}" if why else self.word
         often = f" on {_percent(self.share_of_time)} of its frames" if round(self.share_of_time, 2) < 1.0 else ""
-        said = f"{self.word}{often}: asked {_percent(self.asked)}, applied {_percent(self.applied)}"
-        return f"{said}, because {why}" if why else said
+        text = f"{self.word}{often}: asked {_percent(self.asked)}, applied {_percent(self.applied)}"
+        return f"{text}, because {why}" if why else text
 
     def to_dict(self) -> dict[str, object]:
-        """The verdict as JSON has it; a reason that has a code is as `Message.to_dict` says."""
+        """Returns the verdict as JSON values. A reason with a code is as in `Message.to_dict`."""
         because = [one.to_dict() if isinstance(one, Message) else {"code": "", "message": one} for one in self.because]
         return {
             "word": self.word,
@@ -86,29 +86,29 @@ def verdict_on(
     width: float,
     share_of_time: float = 1.0,
 ) -> Verdict:
-    """The verdict by what is known of a face.
+    """Returns the verdict on a face.
 
     Args:
         treatment: "on" (it is corrected), "gain_db", "reasons" and "engine".
-        applied: the strength that is applied where it is corrected.
-        factors: of that strength, by name (`rtface.enhance.strength.Strength`).
-        scores: of what is wrong with it, by name.
+        applied: the applied strength, where it is corrected.
+        factors: factors of that strength, by name (`rtface.enhance.strength.Strength`).
+        scores: scores of its degradation, by name.
         width: display pixels.
     """
     asked, detail = factors.get("asked", 1.0), factors.get("detail", 1.0)
     factors = {name: value for name, value in factors.items() if name != "detail"}
     detail = detail if str(treatment.get("engine") or "rtface").startswith("rtface") else 1.0  # others draw their own
-    known = {name: factors.get(name, 1.0) for name in _WEAKER}
-    weakest = min(known, key=lambda name: known[name])
-    why = (_WEAKER[weakest],) if known[weakest] < 1.0 else ()
+    weaker = {name: factors.get(name, 1.0) for name in _WEAKER}
+    weakest = min(weaker, key=lambda name: weaker[name])
+    why = (_WEAKER[weakest],) if weaker[weakest] < 1.0 else ()
     if not treatment.get("on"):
-        if factors:  # something was decided, and came to nothing
+        if factors:  # the decided strength came to 0
             because = why if asked else (Message("the strength asked for is 0", code="because_asked"),)
         else:
             because = (*(reasons := treatment.get("reasons", ())), *_stay(reasons, scores))
         return Verdict(LEFT_ALONE, asked, 0.0, because)
     gain = treatment.get("gain_db")
-    share = asked * math.prod(value for name, value in known.items() if name != "decided")
+    share = asked * math.prod(value for name, value in weaker.items() if name != "decided")
     change = (gain or 0.0) * (MEAN_SHARE + detail) * min(1.0, share) * min(1.0, width / SEEN_WHOLE_PX)
     seen = "clearly visible" if change >= CLEARLY_VISIBLE else "visible" if change >= VISIBLE else "hardly visible"
     if not applied:
@@ -119,16 +119,16 @@ def verdict_on(
 
 
 def faults_of(scores: Mapping[str, float]) -> list[tuple[str, float]]:
-    """The faults that are worth a word, the worst first: the name as a person reads it, and the score."""
+    """Returns the faults to mention, the worst first: readable name and score."""
     worst = sorted(((value, name) for name, value in scores.items() if value >= SOUGHT), reverse=True)
     return [(_NAMES.get(name, name.replace("_", " ")), value) for value, name in worst]
 
 
 def _stay(reasons: Sequence[str], scores: Mapping[str, float]) -> list[str]:
-    """What becomes of the faults of a face of which nothing is gained."""
+    """Returns messages about faults of a face without expected gain."""
     if "nothing to gain" not in reasons:
         return []
-    found = [(fault, score) for fault, score in faults_of(scores) if fault not in UNCHANGED]
-    mild = [Message("{fault} is mild", code="because_mild", fault=fault) for fault, score in found if score < _MILD]
-    stay = [fault for fault, score in found if score >= _MILD]
+    faults = [(fault, score) for fault, score in faults_of(scores) if fault not in UNCHANGED]
+    mild = [Message("{fault} is mild", code="because_mild", fault=fault) for fault, score in faults if score < _MILD]
+    stay = [fault for fault, score in faults if score >= _MILD]
     return [*(Message("no correction here lessens {fault}", code="because_stays", fault=one) for one in stay), *mild]

@@ -1,9 +1,9 @@
-"""Faults that one sees in the whole picture of a film: grain, dust, scratches, flicker, low contrast.
+"""Measures faults of a film's whole picture: grain, dust, scratches, flicker, low contrast.
 
-Three frames in a row are looked at now and then, in the middle of the picture, on the grid on which they are stored.
-Grain is what the mean of its neighbours lacks of the middle one, in the calmer quarter of the picture. Dust is a spot,
-and a scratch a thin upright line, that neither neighbour shows near it, where these are alike; a longer scratch is
-a thin line from top to bottom that trembles. Flicker is light that comes and goes alike in all parts of the picture.
+From time to time three frames in a row are measured, in the middle of the picture, on their stored grid. Grain is the
+difference of the middle frame to the mean of its neighbours, in the calmer quarter of the picture. Dust is a spot, and
+a scratch a thin vertical line, that neither neighbour shows nearby, where the neighbours agree; a longer scratch is a
+thin line from top to bottom that jitters. Flicker is a change of light that is equal in all parts of the picture.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from rtface.geometry.transforms import compose, plane_matrix, translation
 from rtface.protocols import Device, Item
 
 FAULTS = ("grain", "dust", "scratches", "flicker", "low_contrast")
-_SIDE, _LEAST = 512, 200  # samples: side of the part that is looked at; of pictures in which flecks and lines are
-_FRAMES, _GAP = 3, 8  # in a row; and from the first such row to the next, which grows by one from row to row
+_SIDE, _MIN_SIDE = 512, 200  # samples: side of the measured part; smallest side for flecks and lines
+_ROW_FRAMES, _GAP_FRAMES = 3, 8  # frames in a row; first distance of rows, which grows by one from row to row
 _CELL, _COARSE = 8, 8  # side of the cells for grain; cells along each side for flicker
-_FLASHES = 0.15  # share of the light from which on lamps are switched
-_AREA = 1e5  # samples that flecks and lines are counted in
-_AROUND, _LINE = (21, 21), 25  # samples around a fleck that must be alike in all three; rows of a line, at least
+_SWITCHED_SHARE = 0.15  # change of the light from which lamps are switched, rather than flicker
+_AREA_SAMPLES = 1e5  # flecks and lines are counted per this area
+_AROUND, _LINE_ROWS = (21, 21), 25  # samples around a fleck that must agree in all three; fewest rows of a line
 _NEAR = np.ones((3, 3), np.uint8)
 
 
@@ -36,12 +36,12 @@ class PictureMeter:
 
     def __init__(self) -> None:
         self._row: list[Bytes] = []
-        self._wait, self._gap = 0, _GAP
-        self._seen: list[list[float]] = []  # as of `_compared`
+        self._wait, self._gap = 0, _GAP_FRAMES
+        self._seen: list[list[float]] = []  # results of `_compared`
         self._ends: list[Any] = []  # levels of the darkest and the lightest hundredth of each picture
 
     def noted(self, items: Iterable[Item], device: Device) -> Iterator[Item]:
-        """The items as they come; some of the frames are looked at with `device`."""
+        """Yields the items unchanged, and measures some of the frames with `device`."""
         for item in items:
             if isinstance(item, Frame):
                 self._note(item, device)
@@ -51,22 +51,22 @@ class PictureMeter:
         if self._wait <= 0 or frame.new:
             self._row, self._wait, self._gap = [], self._gap, self._gap + 1
         self._wait -= 1
-        if len(self._row) < _FRAMES:
+        if len(self._row) < _ROW_FRAMES:
             try:
                 luma = _middle(frame, device)
-            except Exception:  # noqa: BLE001 - it cannot be viewed, which the tracker meets too, counts and reports
+            except Exception:  # noqa: BLE001 - it cannot be viewed, which the tracker counts and reports
                 return
             if self._row and self._row[0].shape != luma.shape:
                 self._row.clear()
             self._row.append(luma)
             if len(self._row) == 1:
                 self._ends.append(np.percentile(luma[::2, ::2], (1, 99)))
-            elif len(self._row) == _FRAMES and (seen := _compared(*self._row)) is not None:
+            elif len(self._row) == _ROW_FRAMES and (seen := _compared(*self._row)) is not None:
                 self._seen.append(seen)
 
     @property
     def scores(self) -> dict[str, float]:
-        """By the names in `FAULTS`, each 0 (none of it) … 1; of stills there is low contrast alone."""
+        """Scores by the names in `FAULTS`, 0 (none) … 1. Stills have only low contrast."""
         scores = dict.fromkeys(FAULTS, 0.0)
         if self._ends:
             dark, bright = np.median(self._ends, axis=0).tolist()
@@ -77,12 +77,12 @@ class PictureMeter:
             scores["grain"] = 1 - math.exp(-max(0.0, grain - 1.0) / 6.0)
             scores["dust"] = 1 - math.exp(-flecks)
             scores["scratches"] = max(ramp(lines, 0.5, 5.0), float(np.mean(seen[:, 4] > 0.9)))
-            scores["flicker"] = ramp(light, 0.0015, 0.025) * bool(np.percentile(seen[:, 1], 75) < _FLASHES)
+            scores["flicker"] = ramp(light, 0.0015, 0.025) * bool(np.percentile(seen[:, 1], 75) < _SWITCHED_SHARE)
         return {name: round(score, 3) for name, score in scores.items()}
 
 
 def _middle(frame: Frame, device: Device) -> Bytes:
-    """Brightness of the middle of a picture, uint8 h×w, on its own grid; of one field of an interlaced one."""
+    """Returns the brightness of a picture's middle, uint8 h×w, on its grid. For an interlaced picture, of one field."""
     frame = frame.source or frame
     frame = replace(frame, field=None if frame.display.fields == "progressive" else 0)
     size = frame.image.width, frame.image.height
@@ -96,8 +96,9 @@ def _middle(frame: Frame, device: Device) -> Bytes:
 
 
 def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
-    """The figures of b between a and c: the grain's deviation in code values, by what share the light differs, flecks
-    and short lines in each `_AREA`, the share of the height that the longest line has. None of a black or white one."""
+    """Measures b against its neighbours a and c. Returns deviation of the grain in code values, relative change of the
+    light, flecks and short lines per `_AREA_SAMPLES`, and the longest line as a share of the height; None if b is black
+    or white."""
     if min(b.shape) < _CELL:
         return None
     coarse = [
@@ -114,7 +115,7 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
     rest = cv2.subtract(rest, cv2.blur(rest, (9, 9)))
     power = cv2.resize(cv2.multiply(rest, rest), shape, interpolation=cv2.INTER_AREA)[usable]
     grain = math.sqrt(2 / 3 * float(np.percentile(power, 25)))
-    if min(b.shape) < _LEAST:
+    if min(b.shape) < _MIN_SIDE:
         return [grain, abs(light), 0.0, 0.0, 0.0]
     steady = cv2.convertScaleAbs(steady)
     sides = (
@@ -129,23 +130,23 @@ def _compared(a: Bytes, b: Bytes, c: Bytes) -> list[float] | None:
     spots = sum(3 <= area <= 400 and max(w, h) <= 3 * min(w, h) + 1 for *_, w, h, area in _parts(flecks & still))
     lines, longest = 0, 0.0
     for side, sign in zip(sides, (1, -1), strict=True):
-        alone: Any = cv2.blur((side > 0).astype(np.float32), (1, _LINE)) > 0.6
-        thin = _thin(steady, _LINE, 3, sign, max(4.0, 0.6 * grain)) & alone & still
+        alone: Any = cv2.blur((side > 0).astype(np.float32), (1, _LINE_ROWS)) > 0.6
+        thin = _thin(steady, _LINE_ROWS, 3, sign, max(4.0, 0.6 * grain)) & alone & still
         lines += sum(h >= 8 and w <= 6 for *_, w, h, _ in _parts(thin))
         thin = cv2.dilate((_thin(steady, 9, 4, sign, 4.0) & restless).view(np.uint8), np.ones((1, 3), np.uint8))
         x, y = max(8, b.shape[1] // 32), b.shape[0] // 16
         longest = max(longest, float(thin[y:-y, x:-x].mean(0).max()))
-    return [grain, abs(light), spots * _AREA / b.size, lines * _AREA / b.size, longest]
+    return [grain, abs(light), spots * _AREA_SAMPLES / b.size, lines * _AREA_SAMPLES / b.size, longest]
 
 
 def _parts(mask: Any) -> list[list[int]]:
-    """x, y, width, height and area of each connected part of a mask."""
+    """Returns x, y, width, height and area of a mask's connected parts."""
     return np.asarray(cv2.connectedComponentsWithStats(mask.view(np.uint8), connectivity=8)[2])[1:].tolist()
 
 
 def _thin(luma: Bytes, rows: int, columns: int, sign: int, least: float) -> Any:
-    """Where the mean over so many rows is by `least` lighter (sign 1) or darker (−1) than so many columns to its left
-    and right, whose own difference is less than twice that."""
+    """Returns where thin vertical lines are, lighter (sign 1) or darker (−1). Their mean over `rows` differs by `least`
+    from that `columns` to the left and right, which differ by less than twice as much."""
     mean: Any = cv2.blur(luma, (1, rows)).astype(np.float32)
     left, right = np.roll(mean, columns, 1), np.roll(mean, -columns, 1)
     out = np.minimum(sign * (mean - left), sign * (mean - right))

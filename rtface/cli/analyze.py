@@ -87,7 +87,7 @@ def analyze(
     wanted = [OutputPath(scenes, "--scenes")] if scenes is not None else []
     (target,) = check_outputs(wanted, inputs=[source], overwrite=overwrite) or (None,)
     show = AnalysisEvents(source, found, photos, console) if console.events else ProgressLine(console, source.name)
-    tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, found=found)
+    tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, findings=found)
     console.clear()
     if target is not None:
         write_whole(target, scenes_text(target.path, found.scenes, source.name).encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""The operations on a restored crop `r` and the correction `d = r − c`, in canonical face space (numpy and OpenCV)."""
+"""Turns a restored crop `r` into a correction `d = r − c`. Works in canonical face space, with numpy and OpenCV."""
 
 from rtface.correct.colour import cells_of, lock_colour, low_frequencies, luma_of
 from rtface.correct.controls import Controls, CorrectionState, Measures, decide, state_of

@@ -16,18 +16,18 @@ from rtface.frame import Box, Float32
 GRID, CELLS = 32, 64
 LUMA_LIMIT = 6.0 / 255.0
 CHROMA_LIMIT = 1.0 / 255.0
-COLOURLESS = 0.2  # of its own mean chroma an image's chroma may be moved: a grey film keeps its grey
+COLOURLESS = 0.2  # share of its mean chroma by which an image's chroma may move: a grey film stays grey
 LUMA = (0.299, 0.587, 0.114)
 
 
 def luma_of(rgb: Float32) -> Float32:
-    """h×w luma (BT.601 weights, as in the training loss) of 3×h×w."""
+    """Returns h×w luma of 3×h×w (BT.601 weights, as in the training loss)."""
     out: Any = cv2.addWeighted(rgb[0], LUMA[0], rgb[1], LUMA[1], 0.0)
     return cv2.scaleAdd(rgb[2], LUMA[2], out, dst=out)
 
 
 def cells_of(image: Float32, side: int = CELLS) -> Float32:
-    """3×side×side: area averages of 3×S×S."""
+    """Returns area averages of 3×S×S, 3×side×side."""
     out = np.empty((3, side, side), np.float32)
     for plane, cells in zip(image, out, strict=True):
         cv2.resize(plane, (side, side), dst=cells, interpolation=cv2.INTER_AREA)
@@ -35,9 +35,9 @@ def cells_of(image: Float32, side: int = CELLS) -> Float32:
 
 
 def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
-    """3×grid×grid: area average onto a grid, then a 5-tap Gaussian of sigma 1 with the border replicated.
+    """Returns low frequencies, 3×grid×grid: area averages, then a 5-tap Gaussian of sigma 1 with replicated border.
 
-    `image` is 3×S×S, or `cells_of` it: area averages of area averages are the same.
+    `image` is 3×S×S, or its `cells_of`, which gives the same.
     """
     small = cells_of(image, grid)
     for plane in small:
@@ -46,8 +46,8 @@ def low_frequencies(image: Float32, grid: int = GRID) -> Float32:
 
 
 def chroma_limit(c: Float32) -> float:
-    """How far the low frequencies of the chroma of a crop, float32 3×S×S, may be moved: below one code value of 8 bits,
-    which is less than what a codec does to them, and next to nothing where the crop has no colour."""
+    """Returns how far a crop's low chroma frequencies may move. The crop is float32 3×S×S. The limit is below one code
+    value of 8 bits, less than a codec's own change, and almost 0 where the crop has no colour."""
     step = max(1, c.shape[1] // GRID)
     sample = np.ascontiguousarray(c[:, ::step, ::step])
     return min(CHROMA_LIMIT, COLOURLESS * float(np.abs(sample - luma_of(sample)).mean()))
@@ -56,16 +56,16 @@ def chroma_limit(c: Float32) -> float:
 def lock_colour(d: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
     """Limits the low frequencies of a correction, in place.
 
-    On the grid of `low_frequencies`, with y the luma of low(d), z the rest of it and m the largest |z| of its channels,
+    On the grid of `low_frequencies`, with y the luma of low(d), z = low(d) − y and m the largest |z| of its channels,
 
         kept = L·tanh(y/L) + z·chroma/m·tanh(m/chroma)        d ← d − up(low(d) − kept)
 
     where L is `LUMA_LIMIT` and up is bilinear (half-pixel centres). The training loss contains the same operation, so
-    that nothing is trained that is thrown away here.
+    that networks learn nothing that is removed here.
 
     Args:
         d: float32 3×S×S.
-        chroma: how far each channel of the chroma may be moved, see `chroma_limit`.
+        chroma: how far each channel of the chroma may move, see `chroma_limit`.
 
     Returns:
         d.
@@ -74,7 +74,7 @@ def lock_colour(d: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
 
 
 def excess(low: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
-    """low − kept of `lock_colour`: 3×32×32."""
+    """Returns low − kept of `lock_colour`, 3×32×32."""
     light = luma_of(low)
     removed = low - light
     if chroma > 1e-5:
@@ -86,7 +86,7 @@ def excess(low: Float32, chroma: float = CHROMA_LIMIT) -> Float32:
 
 
 def subtract_low_frequencies(d: Float32, cells: Float32, box: Box) -> Float32:
-    """d − up(cells) in the box, in place: `d` 3×S×S, `cells` 3×n×n."""
+    """Subtracts up(cells) from d in the box, in place: `d` 3×S×S, `cells` 3×n×n."""
     size = int(d.shape[1])
     x0, y0, x1, y1 = box
     for plane, few in zip(d, cells, strict=True):
@@ -97,18 +97,18 @@ def subtract_low_frequencies(d: Float32, cells: Float32, box: Box) -> Float32:
 
 @lru_cache(maxsize=16)
 def enlarging(side: int, size: int) -> Float32:
-    """size×side: what makes `size` samples of `side` by linear interpolation (half-pixel centres)."""
+    """Returns the matrix size×side that interpolates `side` samples to `size`. Linear, with half-pixel centres."""
     out: Any = cv2.resize(np.eye(side, dtype=np.float32), (side, size), interpolation=cv2.INTER_LINEAR)
     out.flags.writeable = False
     return out
 
 
 def enlarged(cells: Float32, size: int, box: Box) -> Float32:
-    """The part `box` of n×n cells, enlarged to `size` as by `enlarging`."""
+    """Returns the part `box` of n×n cells, enlarged to `size` like `enlarging`."""
     n, (x0, y0, x1, y1) = len(cells), box
     k = size // n
     left = top = 0
-    if size == k * n:  # the cells around the box will do
+    if size == k * n:  # the cells around the box are enough
         left, top = max(0, x0 // k - 1), max(0, y0 // k - 1)
         cells = cells[top : -(-y1 // k) + 1, left : -(-x1 // k) + 1]
         h, w = cells.shape[0] * k, cells.shape[1] * k

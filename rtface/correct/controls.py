@@ -1,7 +1,7 @@
-"""Decides the parameters of a correction from a few measurements of it, the same on every device.
+"""Decides the parameters of a correction from measurements, equally on every device.
 
-`shape` in three steps: a device measures an engine's answer and its crop in full resolution (`Measures`), this decides
-(`Controls`), and the device does it. `CpuShaper` does the first and the last step on the CPU.
+Shaping takes three steps: a device measures an engine's answer and its crop in full resolution (`Measures`), `decide`
+sets the parameters (`Controls`), and the device applies them. `CpuShaper` does the first and the last step on the CPU.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ class CorrectionState:
     time: float = 0.0
 
     def reset(self) -> None:
-        """Forgets everything: after a cut, a seek, a long gap."""
+        """Resets everything, after a cut, a seek, or a long gap."""
         CorrectionState.__init__(self)
 
 
 def state_of(task: ShapeTask) -> CorrectionState:
-    """The state of a face's track, as the correction made it."""
+    """Returns the correction state of a face's track."""
     assert isinstance(task.state, CorrectionState)
     return task.state
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Figures of an engine's answer r and its crop c, of side S, for one `FaceRegion`; d = r − c.
+    """Measurements of an engine's answer r and crop c in one `FaceRegion`. Their side is S, and d = r − c.
 
     Attributes:
         cells: float32 3×64×64, averages of d.
         crop_cells: float32 3×64×64, averages of c.
         samples: float32 3×n×n, c at every `step`-th sample in both directions.
-        irises, changes: float32 2×3, the mean colour in c of both irises, and that in d.
+        irises, changes: float32 2×3, the mean colour of both irises in c, and in d.
         texture: the fine structure; None where `grain` is "none".
         detail: float32 2×64×64, `detail.products(…)`; None where no detail is scaled.
     """
@@ -82,21 +82,21 @@ class Measures:
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """Parameters of the full-resolution step: with m the mask, g the gate (bilinear) and o what lies in front,
+    """Parameters of the full-resolution step: with mask m, gate g (bilinear) and occlusion o,
 
         d ← (r − c) − up(excess) + the irises' colours + grain + scaled detail
         final mask = m·g·(1 − o)        correction = strength·d·final mask        in the box; 0 outside it
 
     Attributes:
         size: S.
-        box, part: x0, y0, x1, y1; own grain and synthetic grain are laid out in the part, see `FaceRegion`.
+        box, part: x0, y0, x1, y1; grain of the crop and synthetic grain cover the part, see `FaceRegion`.
         strength: 0…1.
         excess: float32 3×32×32, enlarged bilinearly.
-        irises: where they are.
-        colours: float32 2×3, what to add to them, see `eyes.lost_colour`.
-        grain: None for none.
+        irises: the irises in the box.
+        colours: float32 2×3, colours to add to the irises, see `eyes.lost_colour`.
+        grain: the grain to add, or None.
         gate: float32 64×64; None where it is open everywhere.
-        detail: float32 64×64, weights of `detail.add_scaled`; None where no detail is scaled.
+        detail: float32 64×64, weights for `detail.add_scaled`; None where no detail is scaled.
     """
 
     size: int
@@ -117,12 +117,12 @@ def decide(
     """Decides the parameters of one face's correction.
 
     Args:
-        measures: of the answer and the crop.
+        measures: measurements of the answer and the crop.
         area: the face in its crop.
-        state: of the face's track, changed.
-        options: what the user asked for.
+        state: state of the face's track; changed.
+        options: the user's settings.
         time: seconds, rising within a track.
-        seed: any number that belongs to this track and frame (synthetic grain).
+        seed: a number for this track and frame (synthetic grain).
 
     Raises:
         EngineError: the engine's answer holds NaN or infinity; `state` is reset.
@@ -144,7 +144,7 @@ def decide(
     grain: Grain | None = None
     if options.grain != "none":
         assert measures.texture is not None
-        texture = _left(measures.texture, area, removed)
+        texture = _without_excess(measures.texture, area, removed)
         grain = state.grain.decide(texture, measures.samples, area, time=time, seed=seed)
     detail = None
     if measures.detail is not None:
@@ -164,24 +164,24 @@ def decide(
     )
 
 
-_RELEASE = 0.25  # seconds in which a closed gate opens again; it closes at once
+_RELEASE_S = 0.25  # in which a closed gate opens again; it closes at once
 
 
 def _gate(cells: Float32, weight: Float32, state: CorrectionState, time: float) -> Float32 | None:
-    """The residual gate, closing at once and opening slowly; None where it is open everywhere."""
+    """Returns the residual gate, or None if open everywhere. It closes at once and opens slowly."""
     gate = residual_gate(cells, weight)
     before = state.gate
     if before is not None:
-        step = np.float32(max(time - state.time, 0.0) / _RELEASE)
+        step = np.float32(max(time - state.time, 0.0) / _RELEASE_S)
         np.minimum(gate, before + step, out=gate)
     state.gate = gate
     return None if float(gate.min()) >= 1.0 else gate
 
 
-def _left(texture: Texture, area: FaceRegion, removed: Float32) -> Texture:
-    """The correction's texture after removal of the excess."""
+def _without_excess(texture: Texture, area: FaceRegion, removed: Float32) -> Texture:
+    """Returns the correction's texture without the excess."""
     x0, y0, x1, y1 = area.part
     larger = enlarging(GRID, area.size)
     lines = highpass(np.ascontiguousarray(larger[x0:x1].T), area.scale, rows=True)[:, :: area.step]
     change: Any = texture.change - larger[y0 : y1 : area.step] @ luma_of(removed) @ lines
-    return Texture(texture.crop, change, texture.own)
+    return Texture(texture.crop, change, texture.crop_grain)

@@ -1,9 +1,9 @@
-"""Correspondence between two frames of one track: optical flow, and a gate where both frames agree.
+"""Matches two frames of a track: optical flow, and a gate for agreement.
 
-Dense flow counts only as far as it explains the change better than what was expected does
-(`motion.reliable_flow`); in a film that is that every sample goes on at its own speed
-(`speed_of`, a line through the flows to the frames around). A film's flow is found
-twice: on the answers as they are, and then, finer, on those averaged over some frames.
+Dense flow counts only as far as it explains the change better than the expected flow
+(`motion.reliable_flow`). In a film the expectation is that every sample keeps its speed
+(`speed_of`, a line through the flows to neighbouring frames). A film's flow is estimated
+twice: on the answers as they are, and then, finer, on answers averaged over some frames.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from rtface.frame import Box, Float32
 SIDE = 128
 """Side in samples of the images on which optical flow and agreement are computed."""
 FACE = face_mask(SIDE)
-"""float32 SIDE×SIDE, weighs what belongs to a face."""
-_WELL = np.flatnonzero(FACE > 0.5)
+"""float32 SIDE×SIDE, weight of the face."""
+_INSIDE = np.flatnonzero(FACE > 0.5)
 _ROWS, _COLUMNS = np.mgrid[:SIDE, :SIDE].astype(np.float32)
 # Root mean square difference at which the gate starts to close, and its upper bound.
 _MIN_GATE_RMS, _MAX_GATE_RMS = 6.0 / 255.0, 14.0 / 255.0
-_MEAN_SD_SAMPLES = 2.0  # samples: standard deviation of the local mean square
-_MIN_FLOW_SAMPLES = 0.01  # samples: flow below this is treated as no motion
+_MEAN_SD_SAMPLES = 2.0  # standard deviation of the local mean square
+_MIN_FLOW_SAMPLES = 0.01  # flow below this is treated as no motion
 
 
 @dataclass(slots=True)
@@ -38,15 +38,15 @@ class FaceFeatures:
 
     Attributes:
         time: seconds.
-        guide: float32 3×n×n, 0…1, what motion and agreement go by: the light engine's answer, which
+        guide: float32 3×n×n, 0…1, input for motion and agreement: the light engine's answer, which
             is cleaner than its crop, or that crop where the answer is not waited for.
         light: float32 3×n×n, 0…1, the light engine's answer to its own crop; None until it is
-            known.
+            available.
         key: float32 3×S×S, the heavy engine's answer as used; None between keyframes.
-        added: float32 3×n×n, what that engine itself added to `light`, with `key`.
+        added: float32 3×n×n, the heavy engine's full answer minus `light`; set with `key`.
         changed: float32 SIDE×SIDE, mean square difference between `key` and the output without it;
             set with `key`.
-        speed: float32 SIDE×SIDE×2, samples a frame, where it is known.
+        speed: float32 SIDE×SIDE×2, samples per frame, once estimated.
         few, luma, grey: `guide` at SIDE×SIDE.
     """
 
@@ -72,21 +72,21 @@ class FaceFeatures:
         if self.key.shape[1] == side:
             return
         self.key = resized(self.key, side)
-        if self.light.shape[1] == side:  # and without a keyframe that is shown: finer than it was in larger crops
+        if self.light.shape[1] == side:  # the output without a keyframe is finer than in larger crops
             self.changed = energy(self.key - self.light)
 
 
 @dataclass(frozen=True, slots=True)
 class Warp:
-    """Optical flow from one frame's face to another's, SIDE×SIDE×2 (None where nothing moves), and
-    where both show the same: the gate, SIDE×SIDE, 0…1."""
+    """Optical flow from one frame's face to another's, and a gate. The flow is SIDE×SIDE×2, None
+    without motion; the gate, SIDE×SIDE, 0…1, is open where both frames agree."""
 
     flow: Float32 | None
     gate: Float32
 
     def fetch(self, image: Float32, box: Box = (0, 0, SIDE, SIDE)) -> Float32:
-        """The part `box` (samples of SIDE×SIDE) of an image, float32 3×m×m, of the frame that the
-        warp leads to, moved to the frame that it begins at."""
+        """Returns the part `box` of the target frame's image, moved back. The image is float32 3×m×m,
+        the box in samples of SIDE×SIDE."""
         k, (x0, y0, x1, y1) = image.shape[1] // SIDE, box
         if self.flow is None:
             return image[:, y0 * k : y1 * k, x0 * k : x1 * k]
@@ -96,12 +96,12 @@ class Warp:
 def warp_between(
     here: FaceFeatures, there: FaceFeatures, expected: Float32 | None = None, *, fine: bool = False
 ) -> Warp:
-    """Estimates the warp from `here` to `there`, two frames of one track, by dense optical flow (DIS).
+    """Estimates the warp between two frames by dense optical flow (DIS).
 
     Args:
-        expected: float32 SIDE×SIDE×2, the flow that is believed where no other explains the
-            change better; None as for `reliable_flow`.
-        fine: as for `dense_flow`: a fifth less wrong on averaged answers; on others it follows their noise.
+        expected: float32 SIDE×SIDE×2, the flow that is trusted where no other explains the
+            change better; None as in `reliable_flow`.
+        fine: as in `dense_flow`: errors are a fifth smaller on averaged answers; on others it follows their noise.
     """
     flow: Float32 | None = reliable_flow(dense_flow(here.grey, there.grey, fine=fine), here.luma, there.luma, expected)
     if expected is None and float(np.abs(flow).max()) < _MIN_FLOW_SAMPLES:
@@ -111,12 +111,12 @@ def warp_between(
 
 
 def speed_of(features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]], *, fine: bool) -> Float32:
-    """Samples a frame, SIDE×SIDE×2: the slope of the line through the flows to other frames.
+    """Returns the speed in samples per frame, SIDE×SIDE×2. It is the slope of a line through the flows to other frames.
 
     Args:
-        features: of this frame.
-        around: distance in frames (negative before it), and features.
-        fine: as of `warp_between`.
+        features: features of this frame.
+        around: distances in frames (negative before it), and features.
+        fine: as in `warp_between`.
     """
     slope = np.zeros((SIDE, SIDE, 2), np.float32)
     for distance, other in around:
@@ -126,8 +126,8 @@ def speed_of(features: FaceFeatures, around: Sequence[tuple[int, FaceFeatures]],
 
 
 def flow_along(sequence: Sequence[FaceFeatures]) -> Float32:
-    """The flow from the first frame to the last, by the speeds of those between (all but the
-    last)."""
+    """Returns the flow from the first frame to the last. It follows the speeds of all but the
+    last."""
     forth = sequence[-1].time >= sequence[0].time
     x, y = _COLUMNS.copy(), _ROWS.copy()
     for features in sequence[:-1]:
@@ -139,7 +139,7 @@ def flow_along(sequence: Sequence[FaceFeatures]) -> Float32:
 
 
 def resized(image: Float32, side: int) -> Float32:
-    """An image, c×n×n, at side×side."""
+    """Returns an image, c×n×n, at side×side."""
     shrinks = image.shape[1] > side
     return np.stack(
         [
@@ -150,8 +150,8 @@ def resized(image: Float32, side: int) -> Float32:
 
 
 def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SIDE, SIDE)) -> Float32:
-    """float32 of a size (width, height): local mean square of a difference of images, three planes
-    float32 h×w."""
+    """Returns the local mean square of an image difference, at `size`. The size is width, height; the
+    difference has three planes float32 h×w."""
     square: Any = cv2.multiply(difference[0], difference[0])
     for plane in difference[1:]:
         square += cv2.multiply(plane, plane)
@@ -161,14 +161,14 @@ def energy(difference: Sequence[Float32] | Float32, size: tuple[int, int] = (SID
 
 
 def _gate(change: Sequence[Float32]) -> Float32:
-    """Gate: 1 where two frames agree, 0 where they differ; a change of light on the whole face does
-    not count."""
+    """Returns the gate: 1 where two frames agree, 0 where they differ. A change of light on the whole
+    face does not count."""
     error: Any = np.zeros((SIDE, SIDE), np.float32)
     for plane in change:
-        rest = plane - np.float32(median_of(plane.ravel()[_WELL]))
+        rest = plane - np.float32(median_of(plane.ravel()[_INSIDE]))
         cv2.max(error, cv2.boxFilter(rest * rest, -1, (5, 5)), dst=error)
     error = np.sqrt(error)
-    least = np.float32(min(max(_MIN_GATE_RMS, 3.0 * median_of(error.ravel()[_WELL])), _MAX_GATE_RMS))
-    x = np.clip(np.float32(2.0) - error / least, 0.0, 1.0)
+    threshold = np.float32(min(max(_MIN_GATE_RMS, 3.0 * median_of(error.ravel()[_INSIDE])), _MAX_GATE_RMS))
+    x = np.clip(np.float32(2.0) - error / threshold, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (5, 5), 1.2))

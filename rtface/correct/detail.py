@@ -1,15 +1,15 @@
-"""Scales the fine detail of a correction beyond the mean of what may be true (``--look``).
+"""Amplifies the fine detail of a correction (``--look``).
 
-An engine's answer is the mean of what may be true, so its detail is weaker than a face's. With b the fine part of the
-luma of the correction d, and h that of the crop (both less their averages over 64×64 cells, enlarged, and b without the
-finest structure), h + b is the fine part of the answer, and
+An engine's answer is the mean of all plausible faces, so its detail is weaker than a face's. Let b be the fine luma of
+the correction d, and h that of the crop (both minus their averages over 64×64 cells, enlarged, and b without the finest
+structure). Then h + b is the fine part of the answer, and
 
     w = amount·min(SLOPE·⟨b, h + b⟩ / ⟨b, b⟩, MOST)        d ← d + w·b / (1 + w·√⟨b, b⟩ / LIMIT)
 
-⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens what is there (lids, irises, lips), b
-agrees with the answer and w is large; where it removes blocks or noise, b opposes what it removes and w is 0. So the
-detail that is added lies along what the crop and the engine agree on: its energy grows by a quarter and more at a
-third of the error that scaling all of b alike costs, which trembles, too (benchmarks/README.md, "Looks").
+⟨,⟩ are averages over a cell and its neighbours. Where the correction sharpens existing detail (lids, irises, lips), b
+agrees with the answer and w is large. Where it removes blocks or noise, b opposes them and w is 0. So detail is added
+where crop and engine agree. Its energy grows by a quarter and more, at a third of the error of scaling all of b
+equally, which also flickers (benchmarks/README.md, "Looks").
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from rtface.frame import Box, Float32
 
 SLOPE, MOST = 1.9, 3.5
 LIMIT = 12.0 / 255.0
-"""The root mean square, luma of 0…1, that the added detail of a cell approaches: rims are not overdrawn."""
-_SAME = 1e-7  # mean square of detail that cannot be seen, luma of 0…1
-_SECONDS = 0.12  # time constant of the weights
+"""The root mean square, luma of 0…1, that the added detail of a cell approaches, so that rims are not exaggerated."""
+_UNSEEN_MEAN_SQUARE = 1e-7  # of detail, luma of 0…1
+_WEIGHTS_S = 0.12  # time constant of the weights
 
 
 def cell_box(box: Box, size: int) -> Box:
-    """The box, in whole cells; all of S×S where cells are no whole samples."""
+    """Returns the box extended to whole cells. It is all of S×S where a cell is not a whole number of samples."""
     k = size // CELLS
     if size != k * CELLS:
         return 0, 0, size, size
@@ -39,7 +39,7 @@ def cell_box(box: Box, size: int) -> Box:
 
 
 def fine(image: Float32, cells: Float32, box: Box) -> Float32:
-    """The fine part of the luma of a box: float32 h×w.
+    """Returns the fine part of the luma in a box, float32 h×w.
 
     Args:
         image: float32 3×S×S.
@@ -55,15 +55,15 @@ def fine(image: Float32, cells: Float32, box: Box) -> Float32:
 
 
 def smoothing(size: int) -> tuple[int, float]:
-    """Taps and sigma of the Gaussian that takes the finest structure out of b, in crops of S×S.
+    """Returns taps and sigma of the Gaussian against b's finest structure.
 
-    Engines answer there with a weave of 4×4 samples rather than a face's structure.
+    There, in crops of S×S, engines draw a weave of 4×4 samples rather than a face's structure.
     """
     return (5, 1.3) if size >= 384 else (3, 0.65)
 
 
 def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
-    """float32 2×64×64: averages over cells of h·b and b·b, by every `step_of`-th sample; 0 outside the box.
+    """Returns cell averages of h·b and b·b, float32 2×64×64. They use every `step_of`-th sample; 0 outside the box.
 
     Args:
         b: float32 h×w, the fine part of the correction in the box.
@@ -86,7 +86,7 @@ def products(b: Float32, crop: Float32, cells: Float32, box: Box) -> Float32:
 
 
 def step_of(size: int) -> int:
-    """From one sample that `products` counts to the next, in both directions: 16 and more a cell."""
+    """Returns the sampling step of `products`, in both directions: 16 or more samples a cell."""
     return max(1, size // (4 * CELLS))
 
 
@@ -98,20 +98,20 @@ class DetailWeights:
         self._time = 0.0
 
     def update(self, averages: Float32, amount: float, time: float) -> Float32:
-        """The weights of one frame, float32 64×64.
+        """Returns the weights of one frame, float32 64×64.
 
         Args:
             averages: `products(…)` of the correction and its crop.
-            amount: how much detail is asked for, 0…1.5.
+            amount: the requested amount of detail, 0…1.5.
             time: seconds, rising within a track.
         """
-        both, own = (cv2.GaussianBlur(cells, (5, 5), 1.0) for cells in averages)
-        ratio = both / (own + np.float32(_SAME)) + np.float32(1.0)
+        both, square = (cv2.GaussianBlur(cells, (5, 5), 1.0) for cells in averages)
+        ratio = both / (square + np.float32(_UNSEEN_MEAN_SQUARE)) + np.float32(1.0)
         now: Any = np.clip(ratio * np.float32(SLOPE), 0.0, MOST) * np.float32(amount)
-        now /= 1.0 + now * np.sqrt(np.maximum(own, 0.0)) * np.float32(1.0 / LIMIT)
+        now /= 1.0 + now * np.sqrt(np.maximum(square, 0.0)) * np.float32(1.0 / LIMIT)
         elapsed, self._time = time - self._time, time
         if self._before is not None and 0.0 <= elapsed <= 1.0:
-            keep = float(np.exp(-elapsed / _SECONDS))
+            keep = float(np.exp(-elapsed / _WEIGHTS_S))
             now = cv2.addWeighted(self._before, keep, now, 1.0 - keep, 0.0)
         self._before = now
         return now
@@ -123,7 +123,7 @@ def add_scaled(d: Float32, b: Float32, weights: Float32, box: Box) -> None:
     Args:
         d: float32 3×S×S.
         b: float32 h×w, its fine part in the box; changed.
-        weights: float32 64×64, of `DetailWeights.update`.
+        weights: float32 64×64, from `DetailWeights.update`.
         box: x0, y0, x1, y1, a `cell_box`.
     """
     x0, y0, x1, y1 = box

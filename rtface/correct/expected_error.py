@@ -1,9 +1,9 @@
-"""How far a shown face may be from the truth: a bound fitted to measured errors.
+"""Bounds the error of a shown face, as fitted to measurements.
 
-A recurrent engine says for each part of a face how large it expects its error to be (`Restored.log_scale`). Alone that
-figure is too low where the input is poor, and it is about the engine's answer, not about what is shown. `bound`
-combines it with what is seen in the output; `python -m benchmarks.invented calibrate` fits it on tuning clips and
-films of stills, `measure` counts how often it holds on clips and people that were set aside.
+A recurrent engine predicts its error for each part of a face (`Restored.log_scale`). By itself that figure is too low
+where the input is poor, and it concerns the engine's answer, not the output. `bound` combines it with measurements of
+the output. `python -m benchmarks.invented calibrate` fits it on tuning clips and films of stills; `measure` counts how
+often it holds on clips and people that were set aside.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ErrorCalibration:
     """Exponents of the bound of one engine; see `bound`.
 
     Attributes:
-        weights: SHA-256 of the network that they were fitted to.
+        weights: SHA-256 of the network to which they were fitted.
     """
 
     weights: str
@@ -47,12 +47,12 @@ CALIBRATIONS = {
         "e9e42b226fb8f0f2f8865a7ec6feb4d31943dc2c302f878983f3b8318d79fa3a", 1.61, 0.46, 0.22, 0.45, 0.71, 0.13
     ),
 }
-"""The engines that say how large they expect their error to be."""
+"""Calibrations of the engines that predict their error."""
 
 
 def check_calibrated(engine: str, weights: str) -> None:
-    """UsageError for an engine that does not say how sure it is, or whose network (`weights`: its SHA-256) is not the
-    one that was calibrated."""
+    """Raises UsageError for an engine that predicts no error. Likewise for a network (`weights`: its SHA-256) that is
+    not the calibrated one."""
     if engine not in CALIBRATIONS:
         raise UsageError(
             "the engine {engine} does not say how large its error may be, so what it invents is not known; use "
@@ -73,17 +73,17 @@ def check_calibrated(engine: str, weights: str) -> None:
 def bound(
     engine: str, log_scale: Float32, change: Float32, contrast: Float32, *, overall: float, scale: float
 ) -> Float32:
-    """The distance from the truth that 90 % of such samples keep, in luma:
+    """Returns the error in luma that 90 % of such samples stay below:
 
         factor · b^expected · (1 + c)^change · (1 + k)^contrast · (m + 0.2)^overall · s^scale − 0.3
 
     Args:
         engine: a key of `CALIBRATIONS`.
         log_scale: h×w, log of b/255, the absolute error that the engine expects.
-        change: h×w, c: mean absolute change around each sample, at full strength, of 255. With less strength the
-            face is not nearer to the truth.
-        contrast: h×w, k: standard deviation around each sample of what is shown, of 255.
-        overall: m: the mean of the absolute change over the face, at full strength, of 255.
+        change: h×w, c: mean absolute change around each sample, at full strength, of 255. Less strength does not bring
+            the face nearer to the truth.
+        contrast: h×w, k: standard deviation of the output around each sample, of 255.
+        overall: m: mean absolute change over the face, at full strength, of 255.
         scale: s: crop pixels per frame pixel.
 
     Returns:

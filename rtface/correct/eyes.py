@@ -1,8 +1,8 @@
-"""The colour of the eyes: a feature of the person that a restorer must not exchange for another.
+"""Keeps the colour of eyes, which a restorer must not change.
 
-Codecs wash the skin's red into small irises and blur what is left, and a network is nearer to the truth on average: in
-32 eyes of strongly compressed films its mean colour is 4.5 code values off, the input's 10.4. But where hardly anything
-is left of a brown eye it can paint a green one. So an iris's colour may fade, and not turn into another.
+Codecs wash the skin's red into small irises and blur the rest. A network is nearer to the truth on average: in 32 eyes
+of strongly compressed films its mean colour is 4.5 code values off, the input's 10.4. But where little is left of a
+brown eye, it can paint a green one. So an iris's colour may fade, but not turn into another.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from rtface.geometry.transforms import FFHQ_512
 # MediaPipe's iris points: centre, then four on its rim.
 _IRISES = np.array(((468, 469, 470, 471, 472), (473, 474, 475, 476, 477)))
 # Radius of an iris in an aligned crop without a mesh, as a fraction of its side.
-_RADIUS = 0.021
-_MIN_COLOUR_SHARE = 0.6  # how much of its own mean colour an iris has to keep
-REACH = 1.9  # in radii: where its colour is the correction's own again
+_RADIUS_SHARE = 0.021
+_MIN_COLOUR_SHARE = 0.6  # share of its mean colour that an iris has to keep
+REACH = 1.9  # in radii: beyond it, the correction's colour is unchanged
 
 
 def irises(size: int, mesh: Float | None = None) -> Float:
-    """Centre x, y and radius of both irises in crop pixels, (2, 3).
+    """Returns centre x, y and radius of both irises, (2, 3).
 
     Args:
-        size: S.
+        size: S; all figures are in crop pixels.
         mesh: 478 points in crop pixels, (478, 2|3); None (or one of 468) for the alignment template's eye centres.
     """
     if mesh is None or len(mesh) < 478:
         centres = FFHQ_512[:2] * (size / 512.0)
-        return np.column_stack([centres, np.full(2, _RADIUS * size)])
-    found: list[tuple[float, float, float]] = []
+        return np.column_stack([centres, np.full(2, _RADIUS_SHARE * size)])
+    circles: list[tuple[float, float, float]] = []
     for (x, y), *rim in np.asarray(mesh)[_IRISES, :2].tolist():
-        found.append((x, y, sum(math.hypot(u - x, v - y) for u, v in rim) / len(rim)))
-    return np.array(found)
+        circles.append((x, y, sum(math.hypot(u - x, v - y) for u, v in rim) / len(rim)))
+    return np.array(circles)
 
 
 @dataclass(frozen=True, slots=True)
 class Iris:
-    """One iris, as far as it lies in a box.
+    """The part of an iris inside a box.
 
     Attributes:
-        window: x0, y0, x1, y1, where its colour may be changed.
-        square: float32 h×w, the squared distance of each sample of the window from its middle, in radii.
-        share: float32 h×w, what each sample counts for in its mean colour; their sum is 1.
+        window: x0, y0, x1, y1, where its colour may change.
+        square: float32 h×w, squared distance of the window's samples from the iris's centre, in radii.
+        share: float32 h×w, weights of the samples in its mean colour; their sum is 1.
     """
 
     window: Box
@@ -57,20 +57,20 @@ class Iris:
     share: Float32
 
     def of(self, image: Float32) -> Float32:
-        """The window of an image 3×S×S."""
+        """Returns the window of an image 3×S×S."""
         x0, y0, x1, y1 = self.window
         return image[:, y0:y1, x0:x1]
 
 
 def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
-    """`irises(…)` in a box; None for one that lies outside."""
-    found: list[Iris | None] = []
+    """Returns `irises(…)` in a box; None for one outside."""
+    parts: list[Iris | None] = []
     for x, y, radius in eyes.tolist():
         reach = REACH * radius
         x0, y0 = max(box[0], int(x - reach)), max(box[1], int(y - reach))
         x1, y1 = min(box[2], int(x + reach) + 2), min(box[3], int(y + reach) + 2)
         if radius <= 0.0 or x1 <= x0 or y1 <= y0:
-            found.append(None)
+            parts.append(None)
             continue
         u, v = (
             (np.arange(low, high, dtype=np.float32) + (0.5 - middle)) * (1.0 / radius)
@@ -78,12 +78,12 @@ def irises_in(eyes: Float, box: Box) -> tuple[Iris | None, ...]:
         )
         square: Any = (u * u)[None] + (v * v)[:, None]
         inside: Any = np.maximum(1.0 - square, 1e-6)
-        found.append(Iris((x0, y0, x1, y1), square, inside / inside.sum()))
-    return tuple(found)
+        parts.append(Iris((x0, y0, x1, y1), square, inside / inside.sum()))
+    return tuple(parts)
 
 
 def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
-    """The mean colour of each iris of an image 3×S×S: float32 2×3, 0 for one that lies outside."""
+    """Returns each iris's mean colour in an image 3×S×S, float32 2×3. It is 0 for an iris outside."""
     means = np.zeros((len(places), 3), np.float32)
     for mean, place in zip(means, places, strict=True):
         if place is not None:
@@ -92,7 +92,7 @@ def iris_means(image: Float32, places: tuple[Iris | None, ...]) -> Float32:
 
 
 def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -> Float32:
-    """The same of 3×n×n cells, enlarged to `size`."""
+    """Returns `iris_means` of 3×n×n cells, enlarged to `size`."""
     larger, means = enlarging(cells.shape[1], size), np.zeros((len(places), 3), np.float32)
     for mean, place in zip(means, places, strict=True):
         if place is not None:
@@ -102,10 +102,10 @@ def means_of_cells(cells: Float32, size: int, places: tuple[Iris | None, ...]) -
     return means
 
 
-def lost_colour(own: Float32, change: Float32) -> Float32:
-    """What to give back to irises of the mean colour `own` that a correction changes by `change`: each and it 2×3."""
+def lost_colour(colours: Float32, change: Float32) -> Float32:
+    """Returns the colour to give back to irises, 2×3. Their mean colour and its change by the correction are 2×3."""
     lost = np.zeros((2, 3), np.float32)
-    for k, (colour, moved) in enumerate(zip(own.tolist(), change.tolist(), strict=True)):
+    for k, (colour, moved) in enumerate(zip(colours.tolist(), change.tolist(), strict=True)):
         chroma, turn = _chroma(colour), _chroma(moved)
         kept = 1.0 + sum(map(mul, chroma, turn)) / max(sum(map(mul, chroma, chroma)), 1e-9)
         if kept < _MIN_COLOUR_SHARE:
@@ -119,7 +119,7 @@ def _chroma(rgb: list[float]) -> list[float]:
 
 
 def restore_iris_colour(d: Float32, places: tuple[Iris | None, ...], colours: Float32) -> Float32:
-    """Adds a colour (of 2×3) to each iris of a correction, in place, fading out towards `REACH` radii."""
+    """Adds a colour of 2×3 to each iris, in place. It fades out towards `REACH` radii."""
     for place, colour in zip(places, colours, strict=True):
         if place is not None and colour.any():
             fall = np.clip((REACH - np.sqrt(place.square)) / (REACH - 1.0), 0.0, 1.0)

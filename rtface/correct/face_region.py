@@ -1,4 +1,4 @@
-"""The region of a face in its crop: everything known before the engine has answered."""
+"""Describes a face's region in its crop, before the engine has answered."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rtface.frame import Box, Float, Float32
 
 @dataclass(frozen=True, slots=True)
 class FaceRegion:
-    """A face's mask in reduced form, its irises, and the scale of its crop.
+    """A face's reduced mask, its irises, and the scale of its crop.
 
     Attributes:
         size: S, the side of the crop.
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
-        step: from one sample that is looked at to the next; about 64 a side.
+        step: distance of measured samples; about 64 a side.
         box: the part of the mask above 0.
-        part: that, and to its left and above it as much as it takes to begin on a sample that is looked at.
+        part: the box, extended to the left and up to begin on a measured sample.
         weight: float32 64×64, the mask's averages.
         samples: float32 n×n, the mask at every `step`-th sample in both directions, from 0 on.
         middle: float32 m×w, the mask in `middle_rows` of the part.
         eyes: `irises(…)`, (2, 3).
-        irises: those in the box.
+        irises: the irises in the box.
         openings: `openings_of(…)`: eyes and mouth; empty without a mesh.
     """
 
@@ -59,7 +59,7 @@ class FaceRegion:
 def face_region_of(
     mask: Float32, size: int, eyes: Float, scale: float, openings: tuple[Opening, ...] = ()
 ) -> FaceRegion | None:
-    """The figures of a mask: S×S, or smaller and to be enlarged to that; None where it is 0 all over."""
+    """Returns the region of a mask; None if it is 0 everywhere. The mask is S×S, or smaller and enlarged."""
     if len(mask) != size:
         mask = enlarged_mask(mask, size)
     box = support_box(mask)
@@ -84,5 +84,5 @@ def face_region_of(
 
 
 def middle_rows(height: int) -> slice:
-    """Every 4th of 64 rows in the middle of a part."""
+    """Returns every 4th of 64 rows in the middle of a part."""
     return slice(max(0, height // 2 - 32), min(height // 2 + 32, height), 4)

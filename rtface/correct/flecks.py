@@ -1,8 +1,8 @@
-"""Dust, flecks and scratches, which no correction sharpens.
+"""Keeps corrections from sharpening dust, flecks and scratches.
 
-In films a crop shows what stands on one frame only (`FleckLimit`). A spot is no fleck where the frame before has its
+In a film a fleck appears on one frame only (`FleckLimit`). A spot is not a fleck where the frame before has its
 brightness within a cell around it, or where it is large: a hand that comes in, a lid that closes, light that changes.
-A still does not tell a fleck from a mole or a glint: none of them becomes stronger there (`hold_spots`).
+In a still, flecks cannot be told from moles or glints, so none of these becomes stronger (`hold_spots`).
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from rtface.correct.face_region import FaceRegion
 from rtface.correct.mask import median_of
 from rtface.frame import Bytes, Float32
 
-# Luma outside what the frame before shows there, from which on it is none of the face's own motion.
+# Luma beyond the range of the frame before, from which it is not due to the face's own motion.
 _MIN_DIFFERENCE_LUMA = 0.03
 _MIN_DIFFERENCE_NOISES = 4.0  # likewise, times the usual difference of the two frames
-_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # cells of a fleck, and of all; above that the face moves faster than can be told
-_MAX_GAP_S = 0.2  # seconds between two frames that are compared
+_MAX_FLECK_CELLS, _MAX_CELLS = 40, 96  # cells of one fleck, and of all; beyond it is fast motion
+_MAX_GAP_S = 0.2  # between two frames that are compared
 
-_SIDE = 256  # of a crop's grid on which spots are looked for
+_SIDE = 256  # of the grid on a crop for the search of spots
 _WIDTH, _WIDTHS = 11.0, (5, 11)  # of the largest spot in pixels of the image, and its limits in cells of that grid
-_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # luma by which a spot stands out: held not at all, and wholly
-_SURROUND_WIDTHS = 1.5  # side of the square that a spot's change is compared with, in widths
+_MIN_CONTRAST_LUMA, _FULL_CONTRAST_LUMA = 0.01, 0.03  # contrast of a spot that is not limited, and fully limited
+_SURROUND_WIDTHS = 1.5  # side of the square with which a spot's change is compared, in widths
 
 
 class FleckLimit:
-    """Finds the flecks on a track's crops, one after the other."""
+    """Finds the flecks on a track's crops, one by one."""
 
     def __init__(self) -> None:
         self._before: Float32 | None = None
         self._time = 0.0
 
     def update(self, crop: Float32, time: float) -> Float32 | None:
-        """Factors for one frame's correction.
+        """Returns factors for one frame's correction.
 
         Args:
             crop: float32 3×64×64, averages of the crop.
             time: seconds, rising within a track.
 
         Returns:
-            float32 64×64, 0 on flecks and 1 elsewhere; None where there is none.
+            float32 64×64, 0 on flecks and 1 elsewhere; None without flecks.
         """
         now, before, elapsed = luma_of(crop), self._before, time - self._time
         if before is not None and elapsed == 0.0:
-            return None  # a field, or the same frame again
+            return None  # another field, or the same frame again
         self._before, self._time = now, time
         if before is None or not 0.0 < elapsed <= _MAX_GAP_S:
             return None
@@ -71,12 +71,12 @@ class FleckLimit:
 
 
 def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
-    """Changes a correction so that no small spot stands out more than in the crop.
+    """Limits a correction so that no small spot gains contrast.
 
-    A spot is what the largest of four openings of the luma by lines (or the smallest closing) takes away: it is short
-    in all directions, as hair, lashes, wrinkles and rims are not. Where the correction makes it lighter, or a dark one
-    darker, than it makes what is around it, the excess is taken out; all else keeps its correction, and a spot too
-    where it becomes weaker.
+    A spot is removed by the largest of four openings of the luma by lines (or the smallest closing), as it is short in
+    all directions. Hair, lashes, wrinkles and rims are not. Where the correction lightens a light spot, or darkens a
+    dark one, more than its surroundings, the excess is removed. Everything else keeps its correction, and so do spots
+    that become weaker.
 
     Args:
         d: float32 3×S×S, the correction.
@@ -109,7 +109,7 @@ def hold_spots(d: Float32, c: Float32, area: FaceRegion) -> None:
 
 
 def _spots(luma: Float32, width: int) -> tuple[Float32, Float32]:
-    """By how much each sample of n×n luma lies in a spot lighter, and in one darker, than what is around it; n×n."""
+    """Returns the contrast of light and dark spots at each sample, n×n."""
     levels = np.clip(np.rint(luma * np.float32(255.0)), 0, 255).astype(np.uint8)
     opened, closed = np.zeros_like(levels), np.full_like(levels, 255)
     for line in _lines(width):
@@ -124,7 +124,7 @@ def _spots(luma: Float32, width: int) -> tuple[Float32, Float32]:
 
 @lru_cache(maxsize=8)
 def _lines(width: int) -> tuple[Bytes, ...]:
-    """Four lines of so many samples: across, down and along both diagonals."""
+    """Returns four lines of `width` samples: horizontal, vertical and both diagonals."""
     diagonal = np.eye(width, dtype=np.uint8)
     return (
         np.ones((1, width), np.uint8),

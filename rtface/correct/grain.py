@@ -1,4 +1,4 @@
-"""The film's texture: noise inside the mask brought back to the level of the skin around it."""
+"""Restores grain inside the mask to the level of the surrounding skin."""
 
 from __future__ import annotations
 
@@ -15,47 +15,49 @@ from rtface.correct.face_region import FaceRegion, middle_rows
 from rtface.correct.mask import median_of, medians_of, smooth_ramp
 from rtface.frame import Float32
 
-# Standard deviation that is synthesised: none below the first figure, all from the second on. At a threshold two runs
-# that differ by next to nothing would differ by the grain of a whole face.
-_VISIBLE = 0.4 / 255.0, 0.8 / 255.0
-# Standard deviation of the crop's texture: up to the first figure it is what rounding to 8 bits and
-# the codec leave (clips in calls at crf 31 and 37 have 0.23 to 0.36), from the second on it is
+# Standard deviation that is synthesised: none below the first figure, all above the second. With a hard threshold, two
+# runs that hardly differ could differ by the grain of a whole face.
+_VISIBLE_SD = 0.4 / 255.0, 0.8 / 255.0
+# Standard deviation of the crop's texture: up to the first figure it is due to rounding to 8 bits and
+# the codec (clips in calls at crf 31 and 37 have 0.23 to 0.36); from the second on it is
 # texture of the film or the skin (0.40 and more in television and old films).
-_ROUNDING, _TEXTURE = 0.34 / 255.0, 0.42 / 255.0
-_GRAINY = 1.0 / 255.0, 1.6 / 255.0  # likewise of a film whose grain all comes back: skin and codecs have less
-_COARSER = 0.15  # more of such grain makes up for what is coarser in it than what can be given back
-_FINE = 0.8 / 255.0  # texture of this standard deviation is kept, though the skin around has less
-# Largest difference from the face's median colour, of a sample and in the mean of 5×5, that still counts as the skin
-# around it: in leaves, stripes or text single samples have any colour.
-_SKIN = 0.14
-_MAX_SYNTHETIC = 12.0 / 255.0
+_ROUNDING_SD, _TEXTURE_SD = 0.34 / 255.0, 0.42 / 255.0
+_GRAINY_SD = 1.0 / 255.0, 1.6 / 255.0  # likewise of a film whose grain is all restored: skin and codecs have less
+_COARSE_SHARE = 0.15  # more of such grain, as its coarser part cannot be restored
+_FINE_SD = 0.8 / 255.0  # texture up to this is kept, even if the surrounding skin has less
+# Largest difference from the face's median colour, of a sample and in the mean of 5×5, that still counts as
+# surrounding skin: in leaves, stripes or text single samples have any colour.
+_SKIN_DIFFERENCE = 0.14
+_MAX_SYNTHETIC_SD = 12.0 / 255.0
 _LEVELS_S = 0.4  # time constant of the measured levels
 SHEET = 512  # the side of a tile of synthetic grain
 
 
 @dataclass(frozen=True, slots=True)
 class Texture:
-    """The fine structure of a crop c and its correction d, at every `step`-th sample.
+    """Fine structure of crop c and correction d, at every `step`-th sample.
 
     Attributes:
-        crop: float32 n×n, what a high-pass along the rows leaves of the luma of c.
-        change: float32, the same of d in the area's part, whose edges it sees as the crop's: there on `rows`×`columns`.
-        own: what could be given back of the crop's own grain; asked for where there is a need only, because on the CPU
-            it costs as much as everything else.
+        crop: float32 n×n, the luma of c after a high-pass along the rows.
+        change: float32, the same of d, on `rows`×`columns` of the area's part, whose edges count as the crop's.
+        crop_grain: measures the crop's grain that could be restored; called only where needed, as on the CPU it costs
+            as much as everything else.
     """
 
     crop: Float32
     change: Float32
-    own: Callable[[], OwnTexture]
+    crop_grain: Callable[[], OwnTexture]
 
 
 @dataclass(frozen=True, slots=True)
 class OwnTexture:
-    """A crop's own grain: what a high-pass of twice the width (in both directions) leaves of its luma, in the part.
+    """A crop's grain in the part: its luma after a wider high-pass.
+
+    The high-pass has twice the width, in both directions.
 
     Attributes:
-        grain: float32, at the samples, rows×columns.
-        middle: float32 m×w, itself in `middle_rows`.
+        grain: float32, the grain at the samples, rows×columns.
+        middle: float32 m×w, the grain in `middle_rows`.
         above, below: float32 m×⌊w/4⌋, the local power in the `cell_rows` next to each of those rows.
     """
 
@@ -67,33 +69,33 @@ class OwnTexture:
 
 @dataclass(frozen=True, slots=True)
 class Grain:
-    """What to add to a correction.
+    """Grain to add to a correction.
 
     Attributes:
-        own: times the crop's own grain; 0 for none of it.
-        deviation: the standard deviation of that, by which edges are told from it.
-        made: standard deviation of the synthetic grain; 0 for none.
-        coarseness: 1, 2, 4 or 8: which `sheet`.
+        crop_share: factor of the crop's grain; 0 for none.
+        deviation: standard deviation of the crop's grain, by which edges are told from it.
+        synthetic: standard deviation of the synthetic grain; 0 for none.
+        coarseness: number of the `sheet`: 1, 2, 4 or 8.
         at: x, y on the sheet of the first sample of the area's part.
     """
 
-    own: float = 0.0
+    crop_share: float = 0.0
     deviation: float = 0.0
-    made: float = 0.0
+    synthetic: float = 0.0
     coarseness: int = 1
     at: tuple[int, int] = (0, 0)
 
 
 class GrainMatcher:
-    """Returns to a correction the grain that the engine took away; the levels are smoothed over a track.
+    """Restores the grain that an engine removed, with levels smoothed over time.
 
-    Grain is what a high-pass leaves of the luma. Three figures are measured: σ_in of the crop inside the mask, σ_ref
-    of the skin around it (outside the mask, of the face's own colour; σ_in where there is none), and how much of the
-    crop's own grain survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. What lacks comes from the
-    crop's own residual, faded out where that is an edge or an artefact. Where the crop itself holds less
-    than the skin around it (a codec smoothed the face) synthetic grain fills up, spatially correlated like the
-    source's and fixed by a seed. Faint texture of the crop is returned although the skin around holds
-    less, once it is more than rounding and codecs leave. An engine that amplifies the noise is
+    Grain is the luma after a high-pass. Three figures are measured: σ_in of the crop inside the mask; σ_ref of the
+    surrounding skin (outside the mask, of the face's colour; σ_in where there is none); and the share of the crop's
+    grain that survives the correction, f = 1 + ⟨hp(d), hp(c)⟩ / ⟨hp(c), hp(c)⟩. The missing grain comes from the
+    crop's residual, faded out where that is an edge or an artefact. Where the crop has less grain
+    than the surrounding skin (a codec smoothed the face), synthetic grain is added, spatially correlated like the
+    source's and fixed by a seed. Faint texture of the crop is restored even if the surrounding skin
+    has less, where it is more than rounding and codecs leave. An engine that amplifies noise is
     damped the same way (f > 1).
     """
 
@@ -104,10 +106,10 @@ class GrainMatcher:
     def decide(
         self, texture: Texture, samples: Float32, area: FaceRegion, *, time: float, seed: int = 0
     ) -> Grain | None:
-        """What to add to a correction; None for nothing.
+        """Returns the grain to add to a correction, or None.
 
         Args:
-            texture: of the crop and the correction, as it is without grain.
+            texture: texture of the crop, and of the correction without grain.
             samples: float32 3×n×n, the crop's colours at every `step`-th sample.
             area: the face in its crop.
             time: seconds, for the smoothing.
@@ -115,20 +117,20 @@ class GrainMatcher:
         """
         levels, calm = _levels_of(texture, samples, area)
         sigma, reference, kept = self._smoothed(levels, time)
-        # A face that is noisier than its surroundings keeps no more than those have, but in a film of strong grain.
-        grainy = smooth_ramp(sigma, *_GRAINY)
-        level = max(reference, _FINE, sigma * grainy)
-        missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * smooth_ramp(sigma, _ROUNDING, _TEXTURE)
-        missing *= 1.0 + _COARSER * grainy
-        own = deviation = 0.0
+        # A face that is noisier than its surroundings keeps only their level, unless the film has strong grain.
+        grainy = smooth_ramp(sigma, *_GRAINY_SD)
+        level = max(reference, _FINE_SD, sigma * grainy)
+        missing = (min(1.0, level / max(sigma, 1e-6)) - kept) * smooth_ramp(sigma, _ROUNDING_SD, _TEXTURE_SD)
+        missing *= 1.0 + _COARSE_SHARE * grainy
+        share = deviation = 0.0
         if abs(missing) > 0.02 and calm.any():
-            own, deviation = _own_share(texture.own(), calm, area, sigma, missing)
+            share, deviation = _crop_share(texture.crop_grain(), calm, area, sigma, missing)
         lacking = float(np.sqrt(max(reference**2 - (1.15 * sigma) ** 2, 0.0)))
-        made = min(lacking, _MAX_SYNTHETIC) * smooth_ramp(lacking, *_VISIBLE)
-        if made > 0.0:
+        synthetic = min(lacking, _MAX_SYNTHETIC_SD) * smooth_ramp(lacking, *_VISIBLE_SD)
+        if synthetic > 0.0:
             coarseness = int(np.clip(2.0 ** round(np.log2(max(area.scale, 1.0))), 1.0, 8.0))
-            return Grain(own, deviation, made, coarseness, _place(seed))
-        return Grain(own, deviation) if own else None
+            return Grain(share, deviation, synthetic, coarseness, _place(seed))
+        return Grain(share, deviation) if share else None
 
     def _smoothed(self, levels: tuple[float, float, float], time: float) -> tuple[float, float, float]:
         before = self._levels
@@ -146,9 +148,9 @@ class GrainMatcher:
 def _levels_of(
     texture: Texture, samples: Float32, area: FaceRegion
 ) -> tuple[tuple[float, float, float], NDArray[np.bool_]]:
-    """σ_in, σ_ref, f of one crop, in the calmer half of each region, where there is grain and little else.
+    """Measures σ_in, σ_ref and f in the calmer half of each region.
 
-    Also where in the part that calm half is.
+    There is little but grain there. Also returns where in the part the face's calm half is.
     """
     grid = texture.crop
     power: Any = cv2.blur(cv2.multiply(grid, grid), (5, 5))
@@ -164,7 +166,7 @@ def _levels_of(
     apart: Any = np.zeros(face.shape, np.float32)
     for plane, middle in zip(samples, medians_of(samples, np.flatnonzero(inside)), strict=True):
         cv2.max(apart, cv2.absdiff(plane, middle), dst=apart)
-    skin = (cv2.max(apart, cv2.blur(apart, (5, 5))) < _SKIN) & (face == 0.0)
+    skin = (cv2.max(apart, cv2.blur(apart, (5, 5))) < _SKIN_DIFFERENCE) & (face == 0.0)
     reference = sigma
     if np.count_nonzero(skin) >= max(48, a.size // 8):
         skin &= power <= median_of(power[skin])
@@ -172,32 +174,32 @@ def _levels_of(
     return (sigma, reference, float(np.clip(kept, 0.0, 2.0))), within
 
 
-def _own_share(
-    own: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float, missing: float
+def _crop_share(
+    texture: OwnTexture, calm: NDArray[np.bool_], area: FaceRegion, sigma: float, missing: float
 ) -> tuple[float, float]:
-    """Times what the crop's own grain has to be taken to bring its high-pass up by `missing` · sigma; and its
-    standard deviation."""
-    deviation = max(_deviation(np.abs(own.grain[calm])), 1e-6)
-    above, below = _grainy(own.above, deviation), _grainy(own.below, deviation)
+    """Returns the factor of the crop's grain, and the grain's standard deviation. The factor raises its high-pass by
+    `missing` · sigma."""
+    deviation = max(_deviation(np.abs(texture.grain[calm])), 1e-6)
+    above, below = _grain_weight(texture.above, deviation), _grain_weight(texture.below, deviation)
     *_, nearer = cell_rows(area.part[3] - area.part[1])
     rows = above + (below - above) * nearer[:, None]
-    weight: Any = cv2.resize(rows, own.middle.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    cv2.multiply(own.middle, weight, dst=weight)
+    weight: Any = cv2.resize(rows, texture.middle.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    cv2.multiply(texture.middle, weight, dst=weight)
     seen = highpass(weight, area.scale, rows=True)[area.middle > 0.5]
     effect = max(_deviation(np.abs(seen)) / sigma, 0.5)
     return float(np.clip(missing / effect, -1.0, 1.3)), deviation
 
 
 class OwnGrain:
-    """A crop's own grain in full resolution, on the CPU: in the part of an area.
+    """A crop's grain in full resolution, in an area's part (CPU).
 
     Args:
-        luma: float32 h×w, of the part.
+        luma: float32 h×w, luma of the part.
         scale: crop pixels per image pixel.
     """
 
     def __init__(self, luma: Float32, scale: float) -> None:
-        # A wider band than is measured: real grain is correlated, and its coarse part is taken away as well.
+        # The band is wider than the measured one: real grain is correlated, and engines remove its coarse part too.
         self._grain = highpass(luma, 2.0 * max(scale, 1.0))
         h, w = luma.shape
         power: Any = cv2.multiply(self._grain, self._grain)
@@ -205,52 +207,52 @@ class OwnGrain:
         self._power: Any = cv2.blur(cv2.resize(power, cells, interpolation=cv2.INTER_AREA), (3, 3))
 
     def texture(self, step: int) -> OwnTexture:
-        """What is looked at."""
+        """Returns the measured part of the grain."""
         h = len(self._grain)
         above, below, _ = cell_rows(h)
         return OwnTexture(
             self._grain[::step, ::step], self._grain[middle_rows(h)], self._power[above], self._power[below]
         )
 
-    def share(self, own: float, deviation: float) -> Float32:
-        """`own` times the grain where its local power is that of grain; edges and artefacts, of many times that power,
-        fade out."""
-        weight = _grainy(self._power, deviation)
+    def share(self, factor: float, deviation: float) -> Float32:
+        """Returns the grain times `factor`, weighted by its local power. Edges and artefacts, with many times the power
+        of grain, fade out."""
+        weight = _grain_weight(self._power, deviation)
         full: Any = cv2.resize(weight, self._grain.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        cv2.multiply(self._grain, full, dst=full, scale=own)
-        most = abs(own) * 4.0 * deviation
+        cv2.multiply(self._grain, full, dst=full, scale=factor)
+        most = abs(factor) * 4.0 * deviation
         return np.clip(full, -most, most, out=full)
 
 
 @lru_cache(maxsize=16)
 def cell_rows(height: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
-    """The rows of cells (a quarter as many) whose middles are next above and below each of the `middle_rows`, and how
-    near it is to the one below, 0…1."""
+    """Returns the cell rows above and below each of the `middle_rows`. Also returns how near each row is to the one
+    below, 0…1. There are a quarter as many cell rows as rows."""
     cells = max(1, height // 4)
     at = (np.arange(height)[middle_rows(height)] + 0.5) * (cells / height) - 0.5
     above = np.floor(at).astype(np.intp)
     return np.maximum(above, 0), np.minimum(above + 1, cells - 1), (at - above).astype(np.float32)
 
 
-def _grainy(power: Float32, deviation: float) -> Float32:
-    """1 where the local power is nothing, 1/2 where it is 2.5 times that of grain."""
+def _grain_weight(power: Float32, deviation: float) -> Float32:
+    """Returns 1 where local power is 0, 1/2 at 2.5 times grain's."""
     ratio = power * np.float32(1.0 / (2.5 * deviation * deviation))
     return np.reciprocal(ratio * ratio + np.float32(1.0))
 
 
 def _deviation(absolute: NDArray[np.float32]) -> float:
-    # Of a Gaussian the median of |x| is 0.6745 σ.
+    # The median of |x| of a Gaussian is 0.6745 σ.
     return median_of(absolute) / 0.6745 if absolute.size else 0.0
 
 
 def gaussian(scale: float) -> tuple[int, float]:
-    """Taps and sigma of the Gaussian that `highpass` takes away."""
+    """Returns taps and sigma of the Gaussian that `highpass` subtracts."""
     sigma = min(max(scale, 1.0), 6.0)
     return 5 if sigma < 1.3 else 9 if sigma < 2.5 else 17 if sigma < 4.5 else 25, sigma
 
 
 def highpass(luma: Float32, scale: float, *, rows: bool = False) -> Float32:
-    """What a Gaussian of `scale` samples leaves over, in both directions or along the rows only."""
+    """Subtracts a Gaussian of `scale` samples, in both directions or along rows."""
     side, sigma = gaussian(scale)
     smooth: Any = cv2.GaussianBlur(luma, (side, 1 if rows else side), sigma, borderType=cv2.BORDER_REPLICATE)
     cv2.subtract(luma, smooth, dst=smooth)
@@ -259,7 +261,7 @@ def highpass(luma: Float32, scale: float, *, rows: bool = False) -> Float32:
 
 @lru_cache(maxsize=4)
 def sheet(coarseness: float) -> Float32:
-    """Correlated Gaussian noise whose high-pass has standard deviation 1: a tile of 512×512, four times."""
+    """Returns correlated Gaussian noise: a tile of 512×512, four times. Its high-pass has standard deviation 1."""
     white = np.random.default_rng(0).standard_normal((SHEET, SHEET)).astype(np.float32)
     soft: Any = cv2.GaussianBlur(np.tile(white, (3, 3)), (0, 0), 0.5 * max(coarseness, 1.0))
     passed = highpass(soft, coarseness, rows=True)[SHEET : 2 * SHEET, SHEET : 2 * SHEET]
@@ -267,7 +269,7 @@ def sheet(coarseness: float) -> Float32:
 
 
 def sheet_part(shape: tuple[int, ...], coarseness: int, at: tuple[int, int]) -> Float32:
-    """h×w of synthetic grain of standard deviation 1, from column and row `at` of its sheet on."""
+    """Returns synthetic grain, h×w, of standard deviation 1. It begins at column and row `at` of its sheet."""
     (h, w), (x, y), whole = shape, at, sheet(coarseness)
     return (
         whole[y : y + h, x : x + w]

@@ -1,31 +1,30 @@
-"""Blends a heavy engine's keyframes with a light engine's answers on every frame.
+"""Blends a heavy engine's keyframes with a light engine's answers between them.
 
-The light engine's answer s is there on every frame, steadied by its own memory. The heavy engine's r is there on
-keyframes k, and is carried to the others along the motion that s shows (s is cleaner than the input, so the motion is):
+Every frame has an answer s of the light engine, which its memory keeps steady. Keyframes k have an answer r of the
+heavy engine. It is carried to other frames along the motion of s, which is cleaner than the input:
 
     h = warp(r_k) + low(s − warp(s_k))          r̂ = g·h + (1 − g)·s
 
-where low are the frequencies that light and a codec move, taken from the steadier of the two engines, and the gate g
-falls to 0 where s and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
+Here low are the frequencies that light and codecs change, taken from the steadier engine. The gate g falls to 0 where s
+and the warped s_k differ: blink, mouth, a hand. r̂ is then shaped like any engine's answer.
 
-What is carried is wrong where motion was not found to the pixel, and what is shown without it, b = c + s − c↓, is wrong
-where the heavy engine would change it. With the local mean squares E = (r_k − b_k)² of that change and W = (h − b)² of
-the change that is carried, which is E and what the motion got wrong, E/W of it counts (Wiener's weight of two
-estimates): all of it on a degraded film, next to nothing on a clean one, which keeps its own detail.
+The carried answer is wrong where motion is not exact to the pixel. The output without it, b = c + s − c↓, is wrong
+where the heavy engine would change it. E = (r_k − b_k)² is the local mean square of that change. W = (h − b)² is that
+of the carried change, which is E plus the error of the motion. The share E/W of it counts (Wiener's weight of two
+estimates): all of it on a degraded film, almost nothing on a clean one, which keeps its detail.
 
-In a film h comes from the two keyframes before and the one after, by distance and by their gates,
-which leaves no step at a keyframe; and both s and what the heavy engine is shown of a keyframe
-are averages of some frames before and after, along their motion and gated (`temporally_averaged`).
-Motion that is found again on those averages, which tremble less, is nearer to the truth, so r_k is
-carried along that; and r̂ itself is averaged once more along it with those of the neighbouring frames, as
-far as they differ less than the film itself does (`flicker_ratio`): what is left is what is wrong
-with each alone.
+In a film h comes from the two keyframes before and the one after, by distance and by their gates, so
+that there is no step at a keyframe. Both s and the heavy engine's crop at a keyframe are gated
+averages of some frames before and after, along their motion (`temporally_averaged`). Motion
+estimated again on those averages, which are steadier, is nearer to the truth, so r_k is carried
+along that. r̂ is averaged once more along it with the neighbouring frames' r̂, as far as these differ
+less than the film itself does (`flicker_ratio`): that removes errors of single frames.
 
-What the heavy engine adds to the light one's answer, r − s, counts as far as it is more than chance: a network without
-memory decides again on every frame. In two bands of middle and low frequencies it is held against what the keyframe
-before added; with P the local mean of their product and T that of their squares, three quarters of P/T of it are kept
-(`take_key_output`): there the light engine, which remembers, is the nearer to the truth. The
-finest structure is kept as it is.
+The heavy engine's addition to the light one's answer, r − s, counts as far as it is consistent, as a network without
+memory decides again on every frame. Two bands of middle and low frequencies are compared with those that the keyframe
+before added. With P the local mean of their product and T that of their squares, three quarters of P/T of the
+addition are kept (`take_key_output`); in these bands the light engine, which has a memory, is nearer to the
+truth. The finest structure is kept as it is.
 """
 
 from __future__ import annotations
@@ -46,25 +45,25 @@ AVERAGED_FRAMES, SHOWN_FRAMES = 3, 2
 """Half widths, in frames, of the temporal averages of the light engine's answers and of the output."""
 AHEAD_FRAMES = SHOWN_FRAMES + 2 * AVERAGED_FRAMES
 """Look-ahead of a film in frames: the output window plus twice the input window."""
-_WEIGHT_SD_FRAMES = 2.0  # frames: standard deviation of their weights
+_WEIGHT_SD_FRAMES = 2.0  # standard deviation of their weights
 _BAND_CELLS = (32, 128)  # cells a side down to which frequencies are low, and middle
-_CHANGE_SHARE = 0.75  # of what both keyframes add
-_MEAN_SD_SAMPLES = 5.0  # samples: standard deviation of the local mean over a small crop
+_CHANGE_SHARE = 0.75  # kept of the additions on which both keyframes agree
+_MEAN_SD_SAMPLES = 5.0  # standard deviation of the local mean over a small crop
 _AVERAGING_RATIO = 1.0  # ratio of input to output frame difference at which temporal averaging of the output starts
-_UNSEEN_MEAN_SQUARE = 1e-7  # mean square of a difference that cannot be seen
+_UNSEEN_MEAN_SQUARE = 1e-7  # of a difference that cannot be seen
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A keyframe that is shown on another frame, or on its own.
+    """A keyframe that is shown on its frame or another.
 
     Attributes:
-        share: of the keyframes shown; they add up to 1.
-        features: with its `key`.
-        light: float32 3×n×n, what is taken for the light engine's answer there.
-        warp: there; None on its own frame.
-        moved: float32 3×h×w, `features.key` moved along it, in the box that is shown; None where that is
-            still to be done.
+        share: share of this keyframe; shares of all keyframes shown add up to 1.
+        features: its features, with `key`.
+        light: float32 3×n×n, the light engine's answer there, as used.
+        warp: the warp to it; None on its own frame.
+        moved: float32 3×h×w, `features.key` moved along the warp, in the shown box; None if it is not
+            moved yet.
     """
 
     share: float
@@ -77,16 +76,16 @@ class Key:
 def temporally_averaged(
     image: Float32, others: Sequence[tuple[int, Float32, Warp]], error: Float32, box: Box = (0, 0, SIDE, SIDE)
 ) -> Float32:
-    """float32 3×n×n: an image of a face, averaged with those of the frames around it.
+    """Averages a face's image with those of neighbouring frames, float32 3×n×n.
 
-    An image counts as far as it differs from this one no more than two would that are both as wrong as this one is:
-    a clean film is not blurred by motion that was not found to the pixel.
+    Other images count as far as they differ no more from this one than two images with this one's error would. So
+    motion that is not exact to the pixel does not blur a clean film.
 
     Args:
         image: float32 3×n×n; not changed.
-        others: distance in frames, image, and the warp there.
-        error: float32 SIDE×SIDE, mean square, how wrong the image is as far as is known.
-        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest stays as it is.
+        others: distance in frames, image, and the warp to it.
+        error: float32 SIDE×SIDE, mean square, estimated error of the image.
+        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part to average; the rest stays as it is.
     """
     (x0, y0, x1, y1), k = box, image.shape[1] // SIDE
     few, size = (x1 - x0, y1 - y0), (k * (x1 - x0), k * (y1 - y0))
@@ -107,12 +106,12 @@ def temporally_averaged(
 
 
 def flicker_ratio(seen: Float32, left: Float32) -> Float32:
-    """0…1, how far two frames of a face differ by what trembles, and not by motion that was not found to the pixel: an
-    enhanced film has as much of the latter as the film that was seen, and less of the former.
+    """Returns how far two frames differ by flicker, 0…1. The rest is due to inexact motion: enhancement reduces
+    flicker, but keeps differences by motion.
 
     Args:
-        seen, left: float32 SIDE×SIDE, mean square by which two frames differ along their motion, as they were seen and
-            as they would be shown.
+        seen, left: float32 SIDE×SIDE, mean square difference of two frames along their motion, in the input and in the
+            output.
     """
     return cast(
         Float32,
@@ -123,13 +122,13 @@ def flicker_ratio(seen: Float32, left: Float32) -> Float32:
 def take_key_output(
     features: FaceFeatures, output: Float32, base: Float32, earlier: tuple[FaceFeatures, Warp] | None
 ) -> None:
-    """Stores the heavy engine's answer, float32 3×S×S, of a keyframe: sets `key`, `added`, `changed`.
+    """Stores the heavy engine's answer of a keyframe: sets `key`, `added`, `changed`.
 
     Args:
-        features: of a keyframe, its `light` known.
-        output: not changed.
+        features: features of a keyframe, with `light`.
+        output: the answer, float32 3×S×S; not changed.
         base: float32 3×S×S, see `base_image`.
-        earlier: the keyframe before, and the warp there; None to keep the whole answer.
+        earlier: the keyframe before, and the warp to it; None to keep the whole answer.
     """
     assert features.light is not None
     size = features.light.shape[1]
@@ -140,21 +139,21 @@ def take_key_output(
 
 
 def _chance(added: Float32, before: Float32, warp: Warp) -> Float32:
-    """The part of the added detail that disagrees with that of the previous keyframe."""
+    """Returns the part of the addition that disagrees with the previous keyframe's."""
     size = added.shape[1]
     gate: Any = cv2.resize(warp.gate, (size, size), interpolation=cv2.INTER_LINEAR)
     chance = np.zeros_like(added)
     for here, there in zip(_bands(added), _bands(warp.fetch(before)), strict=True):
         both: Any = sum(_around(a * b * gate) for a, b in zip(here, there, strict=True))
         each: Any = sum(_around((a * a + b * b) * (0.5 * gate)) for a, b in zip(here, there, strict=True))
-        # Where the gate is shut nothing is known, and it is believed as if both agreed.
+        # Where the gate is closed there is no comparison, and the addition is trusted as if both agreed.
         chance += (1.0 - np.float32(_CHANGE_SHARE) * _explained(both, each)) * here
     return chance
 
 
 def base_image(crop: Float32, light_crop: Float32, light: Float32) -> Float32:
-    """float32 3×h×w: the output without a keyframe: the crop plus the light engine's own change; the arguments
-    are the same part of each."""
+    """Returns the output without a keyframe: crop plus the light engine's change. It is float32 3×h×w; the
+    arguments are the same part of each image."""
     out, size = np.empty(crop.shape, np.float32), (crop.shape[2], crop.shape[1])
     for to, c, a, b in zip(out, crop, light, light_crop, strict=True):
         cv2.add(c, cv2.resize(cv2.subtract(a, b), size, interpolation=cv2.INTER_LINEAR), dst=to)
@@ -169,15 +168,15 @@ def blended_with_keys(
     weight: float = 1.0,
     box: Box = (0, 0, SIDE, SIDE),
 ) -> Float32:
-    """r̂ of the module's text.
+    """Returns r̂ of the module's docstring.
 
     Args:
         crop: float32 3×S×S, the heavy engine's crop of this frame.
         light_crop: float32 3×n×n, the light engine's crop of it.
-        light: float32 3×n×n, what is taken for the light engine's answer on this frame.
+        light: float32 3×n×n, the light engine's answer on this frame, as used.
         keys: see `Key`.
-        weight: 0…1, how much of them there is to be.
-        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part that matters; the rest of the answer is the crop.
+        weight: weight of all keyframes, 0…1.
+        box: x0, y0, x1, y1 in samples of SIDE×SIDE: the part to blend; the rest of the result is the crop.
 
     Returns:
         float32 3×S×S.
@@ -201,7 +200,7 @@ def blended_with_keys(
         moved = key.moved
         if moved is None:
             moved = key.features.key[part] if key.warp is None else key.warp.fetch(key.features.key, box)
-        # In place, plane by plane: as whole arrays these few lines are bound by memory, and take three times as long.
+        # In place, plane by plane: on whole arrays these lines are bound by memory, and take three times as long.
         change = np.empty_like(base)
         for to, there, here in zip(change, moved, base, strict=True):
             cv2.subtract(there, here, dst=to)
@@ -217,13 +216,13 @@ def blended_with_keys(
     return out
 
 
-def _explained(expected: Float32, found: Float32) -> Float32:
-    """Ratio of expected to measured mean square, 0…1."""
-    return cast(Float32, np.clip((expected + _UNSEEN_MEAN_SQUARE) / (found + _UNSEEN_MEAN_SQUARE), 0.0, 1.0))
+def _explained(expected: Float32, measured: Float32) -> Float32:
+    """Returns the ratio of expected to measured mean square, 0…1."""
+    return cast(Float32, np.clip((expected + _UNSEEN_MEAN_SQUARE) / (measured + _UNSEEN_MEAN_SQUARE), 0.0, 1.0))
 
 
 def _bands(image: Float32) -> list[Float32]:
-    """Low and middle frequencies of an image."""
+    """Returns low and middle frequencies of an image."""
     low, middle = (resized(low_frequencies(image, cells), image.shape[1]) for cells in _BAND_CELLS)
     return [low, middle - low]
 

@@ -1,4 +1,4 @@
-"""Where a correction may act: the feathered face or head, less what lies in front of it."""
+"""Draws masks of face and head, to which corrections are limited."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtface.frame import CorrectedRegion, Float, Float32
 
-# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead over the
+# MediaPipe's FACEMESH_FACE_OVAL, in order round the face, from the top of the forehead towards the
 # image's right.
 FACE_OVAL = (
     10,
@@ -52,22 +52,22 @@ FACE_OVAL = (
     109,
 )
 
-# The oval of an FFHQ-aligned face, as fractions of the crop's side, and between which radii (in
-# half axes) the mask falls from 1 to 0. The same oval weights the training loss
-# (engines/training/crop_space.py): a smaller one here would throw away what was learnt at the rim (0.07 dB
+# The oval of an FFHQ-aligned face, as fractions of the crop's side, and the radii (in half axes)
+# between which the mask falls from 1 to 0. The same oval weights the training loss
+# (engines/training/crop_space.py): a smaller one here would discard detail learnt at the rim (0.07 dB
 # of the film protocol).
 _OVAL_CENTRE = (0.5, 0.605)
 _OVAL_AXES = (0.293, 0.322)
 _OVAL_FALL = (0.85, 1.10)
-_FEATHER = 0.06  # of the side
-_OUTWARD = 0.05  # of the side: how far the mask reaches beyond the mesh, whose outline lies inside the face
-# A head beside its face's oval: how much wider and higher, how far its centre lies above, in half
-# axes of the oval; the power of its superellipse, and from which radius it falls. It ends before
-# the crop does, by fractions of the side.
+_FEATHER_SHARE = 0.06  # of the side
+_OUTWARD_SHARE = 0.05  # of the side by which the mask extends beyond the mesh, whose outline lies inside the face
+# A head compared with its face's oval: how much wider and higher, and how far above its centre, in half
+# axes of the oval; the power of its superellipse, and the radius where it begins to fall. It falls
+# to 0 before the crop's edge, by fractions of the side.
 _HEAD, _HEAD_UP, _HEAD_POWER, _HEAD_FALL = (1.5, 1.5), 0.25, 2.5, 0.7
 _BORDER = (0.03, 0.15)
-_BLUR = 4  # samples to each side
-_WORK = 128  # masks are drawn this small and scaled up: they are smooth
+_BLUR_SAMPLES = 4  # to each side
+_WORK_SIDE = 128  # masks are drawn at this size and enlarged, as they are smooth
 
 
 @lru_cache(maxsize=8)
@@ -81,18 +81,18 @@ def _template_mask(size: int) -> Float32:
 
 
 def face_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
-    """The feathered face oval in a crop: 1 inside, exactly 0 from a little (1/20 of the side)
-    outside the oval on.
+    """Returns the feathered face oval in a crop: 1 inside, 0 outside. It reaches exactly 0 at 1/20 of
+    the side outside the oval.
 
     Args:
         size: S.
         mesh: MediaPipe's points in crop pixels, (468 or more)×2 or ×3 (`transforms.apply(W,
             face.mesh[:, :2])`); None for the oval of the alignment template.
-        region: "head" is also hair, ears and neck, as far as the crop shows them: a wider, softer
+        region: "head" adds hair, ears and neck, as far as the crop shows them: a wider, softer
             oval that ends well within the crop.
 
     Returns:
-        float32 S×S, 0…1. Without `mesh` the array is shared: read only.
+        float32 S×S, 0…1. Without `mesh` the array is shared and read-only.
     """
     return enlarged_mask(small_mask(size, mesh, region), size)
 
@@ -103,14 +103,14 @@ def _ellipse(side: int) -> NDArray[np.uint8]:
 
 
 def enlarged_mask(mask: Float32, size: int) -> Float32:
-    """A `small_mask` at S×S."""
+    """Returns a `small_mask` at S×S."""
     if len(mask) == size:
         return mask
     return cast(Float32, cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR))
 
 
 def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "face") -> Float32:
-    """`face_mask` as it is drawn: S×S, or smaller and to be enlarged bilinearly to that."""
+    """Returns `face_mask` as drawn: S×S, or smaller and to be enlarged bilinearly."""
     if region == "head":
         if mesh is None:
             return _template_head(size)
@@ -120,15 +120,15 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
         return _headed(face, (low + high) / 2, (high - low) / 2)
     if mesh is None:
         return _template_mask(size)
-    work = min(_WORK, size)
+    work = min(_WORK_SIDE, size)
     oval = np.asarray(mesh)[list(FACE_OVAL), :2] * (work / size)
-    # The hull: seen from the side the oval folds over itself.
+    # The hull, as the oval of a face seen from the side folds over itself.
     hull: Any = cv2.convexHull(np.rint((np.clip(oval, -work, 2 * work) + 0.5) * 16.0).astype(np.int32))
-    reach = round(_OUTWARD * work)
-    # Drawn on a window around the face, of which no filter sees the edge, in a square with a rim of zeros: the crop's
-    # edge is an edge of the mask too.
+    reach = round(_OUTWARD_SHARE * work)
+    # Drawn in a window around the face whose edge no filter reaches, in a square with a rim of zeros: the crop's edge
+    # is an edge of the mask too.
     side, (x, y, w, h) = work + 2, cv2.boundingRect(hull)
-    margin = reach + _BLUR
+    margin = reach + _BLUR_SAMPLES
     x0, y0, x1, y1 = (
         min(max(v, 0), side)
         for v in ((x >> 4) - margin, (y >> 4) - margin, (x + w >> 4) + margin + 2, (y + h >> 4) + margin + 2)
@@ -143,12 +143,12 @@ def small_mask(size: int, mesh: Float | None = None, region: CorrectedRegion = "
     filled[:, : max(1 - x0, 0)] = filled[:, max(side - 1 - x0, 0) :] = 0
     inner = slice(max(1 - y0, 0), side - 1 - y0), slice(max(1 - x0, 0), side - 1 - x0)
     distance: Any = cv2.distanceTransform(filled, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[inner]
-    # The distance has a crease at every corner of the polygon; smoothed, and held off the edge by
-    # what that spreads.
-    distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR + 1, 2 * _BLUR + 1), 2.0), distance)
+    # The distance has a crease at every corner of the polygon. It is smoothed, without a rise
+    # at the edge.
+    distance = cv2.min(cv2.GaussianBlur(distance, (2 * _BLUR_SAMPLES + 1, 2 * _BLUR_SAMPLES + 1), 2.0), distance)
     left, top = max(x0 - 1, 0), max(y0 - 1, 0)
     h, w = distance.shape
-    out[top : top + h, left : left + w] = _smoothstep((distance - 1.0) / (_FEATHER * work))
+    out[top : top + h, left : left + w] = _smoothstep((distance - 1.0) / (_FEATHER_SHARE * work))
     return out
 
 
@@ -160,8 +160,8 @@ def _template_head(size: int) -> Float32:
 
 
 def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
-    """A face's mask with the head about its oval, whose centre and half axes (x, y) are fractions
-    of the side."""
+    """Adds the head round a face's oval to the face's mask. The oval's centre and half axes (x, y) are
+    fractions of the side."""
     a = (np.arange(len(face)) + 0.5) / len(face)
     none, full = _BORDER
     border = _smoothstep((np.minimum(a, 1.0 - a) - none) / (full - none))
@@ -169,8 +169,8 @@ def _headed(face: Float32, centre: Float, axes: Float) -> Float32:
 
 
 def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
-    """The soft oval of a head at columns `x` and rows `y`, about a face's oval with this centre and these half axes,
-    all in fractions of the side: float32 len(y)×len(x)."""
+    """Returns a head's soft oval at columns `x` and rows `y`. It is float32 len(y)×len(x). `centre` and half `axes` are
+    those of the face's oval. All are fractions of the side."""
     u = np.abs(x[None] - centre[0]) / (_HEAD[0] * axes[0])
     v = np.abs(y[:, None] - (centre[1] - _HEAD_UP * axes[1])) / (_HEAD[1] * axes[1])
     radius = (u**_HEAD_POWER + v**_HEAD_POWER) ** (1.0 / _HEAD_POWER)
@@ -178,21 +178,21 @@ def _head_oval(x: Float, y: Float, centre: Float, axes: Float) -> Float32:
 
 
 _HEAD_BOX, HEAD_EDGE = 2.0, (0.94, 1.14)
-"""Sides of a head, by those of its face's box; between which radii, in half sides, its shape falls from 1 to 0."""
+"""Sides of a head, in those of its face's box; radii, in half sides, between which its shape falls from 1 to 0."""
 
 
 def head_shape(
     size: tuple[int, int], box: tuple[float, float, float, float], edge: tuple[float, float] = HEAD_EDGE
 ) -> Float32:
-    """A soft shape of twice a face's box around that box, for `--region head`: hair, ears, neck and what is near them.
+    """Returns a soft shape of twice a face's box, for `--region head`. It covers hair, ears, neck and nearby pixels.
 
     Args:
         size: width and height of the picture.
         box: x0, y0, x1, y1 of the face in its pixels.
-        edge: between which radii, in half sides, it falls from 1 to 0.
+        edge: radii, in half sides, between which it falls from 1 to 0.
 
     Returns:
-        float32 height×width, 0…1; 0 at the picture's own edge, where more of the frame follows.
+        float32 height×width, 0…1; 0 at the picture's edge, beyond which the frame continues.
     """
     x0, y0, x1, y1 = box
     columns, rows = np.arange(size[0], dtype=np.float32) + 0.5, np.arange(size[1], dtype=np.float32) + 0.5
@@ -204,14 +204,14 @@ def head_shape(
 
 
 def support_box(mask: Float32) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 of the part of a mask above 0, or None."""
+    """Returns the box of a mask's non-zero part: x0, y0, x1, y1; or None."""
     x, y, w, h = cv2.boundingRect((mask > 0.0).view(np.uint8))
     return (x, y, x + w, y + h) if w else None
 
 
 def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion = "face") -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1, on `side` samples a side, outside of which `face_mask(size, mesh, region)` is
-    0; as fast as can be, and a little too large."""
+    """Returns the box outside of which `face_mask(size, mesh, region)` is 0. It is x0, y0, x1, y1 on
+    `side` samples a side, computed fast and a little too large."""
     if mesh is None:
         low, high = np.array(_OVAL_CENTRE) - _OVAL_AXES, np.array(_OVAL_CENTRE) + _OVAL_AXES
     else:
@@ -221,7 +221,7 @@ def shown_box(side: int, mesh: Float | None, size: int, region: CorrectedRegion 
         centre, axes = (low + high) / 2, (high - low) / 2
         centre[1] -= _HEAD_UP * axes[1]
         low, high = np.minimum(low, centre - _HEAD * axes), np.maximum(high, centre + _HEAD * axes)
-    low, high = low - _OUTWARD - 0.03, high + _OUTWARD + 0.03
+    low, high = low - _OUTWARD_SHARE - 0.03, high + _OUTWARD_SHARE + 0.03
     x0, y0 = np.clip(np.floor(low * side), 0, side - 1).astype(int).tolist()
     x1, y1 = np.clip(np.ceil(high * side), 1, side).astype(int).tolist()
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
@@ -232,15 +232,14 @@ GATE_FLOOR, GATE_CEILING = 16.0 / 255.0, 36.0 / 255.0
 
 
 def residual_gate(cells: Float32, weight: Float32) -> Float32:
-    """Fades a correction out where the engine and the image disagree about what is there.
+    """Fades a correction out where engine and image disagree about the content.
 
     A restorer sharpens and denoises: averaged over 1/64 of the crop's side that changes little, and
-    alike all over the face. Where it paints a mouth over a hand or skin over a microphone, the
+    equally all over the face. Where it paints a mouth over a hand or skin over a microphone, the
     average itself changes. Per cell: e = max over the channels of |mean d − its median over the
-    face|, smoothed; the gate falls from 1 to 0 between t and 2t with t = 4·median of e over the
+    face|, smoothed. The gate falls from 1 to 0 between t and 2t with t = 4·median of e over the
     face, 16/255 to 36/255. Changes of the whole face's exposure or colour cancel with the medians.
-    A hand in the colour of the cheek in front of the cheek is not seen by this, and needs no
-    protection from it.
+    A hand of the cheek's colour in front of the cheek is not detected, and needs no protection.
 
     Args:
         cells: float32 3×64×64, `cells_of` the correction before `lock_colour`.
@@ -254,18 +253,18 @@ def residual_gate(cells: Float32, weight: Float32) -> Float32:
         return np.ones(weight.shape, np.float32)
     error: Any = np.zeros(weight.shape, np.float32)
     for plane, middle in zip(cells, medians_of(cells, inside), strict=True):
-        # Less its median after the Gaussian, which leaves it as it is.
+        # The median is subtracted after the Gaussian, which does not change it.
         cv2.max(error, cv2.absdiff(cv2.GaussianBlur(plane, (5, 5), 1.0), middle), dst=error)
     threshold = min(max(GATE_FLOOR, 4.0 * median_of(error.take(inside))), GATE_CEILING)
     if float(error.max()) <= threshold:
         return np.ones(weight.shape, np.float32)
     gate = 1.0 - _smoothstep((error - threshold) / threshold)
-    # One cell wider, so that the rim of an object is left alone too.
+    # One cell wider, to protect the rim of an object too.
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, _RIM), (3, 3), 0.8))
 
 
 def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:
-    """The (upper) median of each of 3×h×w planes at the flat indices `where`: floats, as cv2 takes them for scalars."""
+    """Returns the upper median of each of 3×h×w planes, at flat indices. As floats, which cv2 takes for scalars."""
     values = planes.reshape(len(planes), -1).take(where, axis=1)
     middle = values.shape[1] // 2
     values.partition(middle, axis=1)
@@ -273,13 +272,13 @@ def medians_of(planes: Float32, where: NDArray[np.intp]) -> list[Any]:
 
 
 def median_of(values: NDArray[np.float32]) -> float:
-    """The (upper) median; np.median without its checks, which cost more than the sorting here."""
+    """Returns the upper median. np.median's checks would cost more than the sorting here."""
     middle = values.size // 2
     return float(np.partition(values, middle, axis=None)[middle])
 
 
 def smooth_ramp(value: float, none: float, full: float) -> float:
-    """0 below `none`, 1 above `full`, smooth between them."""
+    """Returns 0 below `none`, 1 above `full`, with a smooth ramp between."""
     t = min(max((value - none) / (full - none), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 

@@ -1,7 +1,7 @@
-"""What moved within a face between two of its crops, and where the two still show the same.
+"""Estimates motion within a face between two crops, and their agreement.
 
-The crops are aligned to each other by the track's own similarity. What moves within the face (the head turning, the
-jaw) is followed by dense inverse search flow (Kroeger et al. 2016) between the small inputs; all that costs is paid at
+The crops are aligned to each other by the track's similarity transform. Motion within the face (the head turning, the
+jaw) is followed by dense inverse search flow (Kroeger et al. 2016) between the small inputs. All costly steps run on
 1/16 of the samples.
 """
 
@@ -18,36 +18,37 @@ from rtface.correct.mask import median_of
 from rtface.frame import Bytes, Float32
 
 SHRINK = 4
-"""Motion and agreement are worked out on crops this much smaller."""
+"""Factor by which crops are reduced for motion and agreement."""
 ROWS = 16
-"""From one row of a crop that noise is measured on to the next."""
+"""Distance of the crop's rows on which noise is measured."""
 FINE = 1.4
-"""Crop pixels per image pixel from which on bilinear warping costs no sharpness that the image shows."""
-_NOISE_FLOOR = 4.0 / 255.0  # what a codec makes of a face that does not change
+"""Crop pixels per image pixel from which bilinear warping costs no visible sharpness."""
+_NOISE_FLOOR = 4.0 / 255.0  # difference that a codec makes on a still face
 _MIN_FLOW_SAMPLES = 0.06  # mean flow, in samples of the small crop, below which nothing is warped
-_MIN_RELIABLE_FLOW_SAMPLES = 0.01  # likewise, once what is not believed is gone
-_EXPLAINS, _NO_CHANGE = 0.1, 0.3 / 255.0  # flow has to take away so much of the difference before it counts
-_MAX_CHANGE_SHARE = 0.8  # so much of the change is left at most where all of the image is believed to move
-_NEIGHBOURHOOD_SAMPLES = 3.0  # samples that are looked at together for that
-# From so many times the noise on two inputs differ, and from so much less on they begin to.
+_MIN_RELIABLE_FLOW_SAMPLES = 0.01  # likewise, for the reliable part of the flow
+_MIN_EXPLAINED, _MIN_RMS = 0.1, 0.3 / 255.0  # flow must remove this share of the difference before it counts
+_MAX_CHANGE_SHARE = 0.8  # largest remaining share of the change for which the whole image is taken to move
+_NEIGHBOURHOOD_SAMPLES = 3.0  # standard deviation of the mean for that
+# Two inputs differ from the first multiple of the noise on; the second is the width of the ramp below it.
 _DIFFERENCE_NOISES, _DIFFERENCE_RAMP_NOISES = 3.0, 1.5
 
 
 def small_of(c: Float32) -> Float32:
-    """3×S/4×S/4: area averages of a crop."""
+    """Returns area averages of a crop, 3×S/4×S/4."""
     return cells_of(c, c.shape[1] // SHRINK)
 
 
-_searches = threading.local()  # each holds buffers of a few hundred kB: those of a track would stay when it has ended
+_searches = threading.local()  # for all tracks: each search holds a few hundred kB, which would outlive a track
 
 
 def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
-    """Where in the earlier picture (uint8 h×w) each sample of the later one was, float32 h×w×2.
+    """Returns where each sample was in the earlier picture, float32 h×w×2.
 
     Args:
-        fine: one octave finer, and refined: 1 ms a pair instead of a quarter.
+        now, before: the later and the earlier picture, uint8 h×w.
+        fine: search one octave finer, with refinement: 1 ms a pair instead of a quarter.
     """
-    # At other sizes OpenCV's search remembers samples of the pair before, which may be another face's.
+    # At other sizes OpenCV's search keeps samples of the pair before, which may be of another face.
     name = f"{now.shape} {fine}"
     if (search := getattr(_searches, name, None)) is None or now.shape[0] % 32:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -59,7 +60,7 @@ def dense_flow(now: Bytes, before: Bytes, *, fine: bool = False) -> Float32:
 
 
 def motion_between(now: Float32, before: Float32) -> Float32 | None:
-    """Where in the earlier small input each sample of this one was, n×n×2; None where nothing moves."""
+    """Returns where each sample was in the earlier small input, n×n×2. None without motion."""
     small: list[Any] = [cv2.convertScaleAbs(p[1], alpha=255.0) for p in (now, before)]
     flow = dense_flow(*small)
     if float(np.abs(flow).mean()) <= _MIN_FLOW_SAMPLES:
@@ -69,32 +70,32 @@ def motion_between(now: Float32, before: Float32) -> Float32 | None:
 
 
 def reliable_flow(flow: Float32, now: Float32, before: Float32, expected: Float32 | None = None) -> Float32:
-    """Flow weighted by how much better it explains the change of an image than the expected flow.
+    """Weights a flow by how much better than expected it explains change.
 
-    Dense flow of a compressed face trembles by some tenths of a pixel, and what is warped by it would be seen to.
+    Dense flow of a compressed face jitters by some tenths of a pixel, and so would images warped by it.
 
     Args:
         flow: float32 n×n×2, from `now` to `before`.
         now, before: float32 n×n, 0…1.
-        expected: float32 n×n×2, the flow that is believed where no other is better; None for standing still,
-            or going on as a whole where that explains clearly more.
+        expected: float32 n×n×2, the flow that is trusted where no other is better; None for no motion,
+            or uniform motion where that explains clearly more.
     """
     base: Any = expected
     if expected is None:
         whole: Any = np.full(flow.shape, cv2.mean(flow)[:2], np.float32)
-        goes = cv2.norm(now, shifted(before, whole), cv2.NORM_L1) < _MAX_CHANGE_SHARE * cv2.norm(
+        moves = cv2.norm(now, shifted(before, whole), cv2.NORM_L1) < _MAX_CHANGE_SHARE * cv2.norm(
             now, before, cv2.NORM_L1
         )
-        base = whole if goes else np.zeros_like(flow)
+        base = whole if moves else np.zeros_like(flow)
     usual = _rms(now - shifted(before, base))
     left = _rms(now - shifted(before, flow))
-    counts = np.clip((usual - left) / (left + np.float32(_NO_CHANGE)) - np.float32(_EXPLAINS), 0.0, 1.0)
+    counts = np.clip((usual - left) / (left + np.float32(_MIN_RMS)) - np.float32(_MIN_EXPLAINED), 0.0, 1.0)
     counts = cv2.GaussianBlur(counts, (0, 0), 2.0)[..., None]
     return base + counts * (flow - base)
 
 
 def shifted(plane: Float32, flow: Float32) -> Float32:
-    """An image, float32 n×n, fetched from where the flow says it was."""
+    """Returns an image, float32 n×n, fetched along the flow."""
     x, y = sampling_coordinates(flow, (slice(0, len(flow)), slice(0, len(flow))), 1)
     return cast(Float32, cv2.remap(plane, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
@@ -104,7 +105,7 @@ def _rms(difference: Float32) -> Float32:
 
 
 def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolation: int) -> Float32:
-    """The part `low` (in samples of the flow) of an image 3×n×n, fetched from where the flow says it was."""
+    """Returns a part of an image 3×n×n, fetched along the flow. `low`: the part, in samples of the flow."""
     x, y = sampling_coordinates(flow, low, image.shape[1] // flow.shape[0])
     return cast(
         Float32, np.stack([cv2.remap(plane, x, y, interpolation, borderMode=cv2.BORDER_REPLICATE) for plane in image])
@@ -112,7 +113,7 @@ def warped(image: Float32, flow: Float32, low: tuple[slice, slice], interpolatio
 
 
 def sampling_coordinates(flow: Float32, low: tuple[slice, slice], factor: int) -> tuple[Float32, Float32]:
-    """The columns and rows (for `cv2.remap`) in an image `factor` times as large as the flow of the part `low`."""
+    """Returns columns and rows for `cv2.remap` of the part `low`. The image is `factor` times as large as the flow."""
     rows, columns = (np.arange(s.start * factor, s.stop * factor, dtype=np.float32) for s in low)
     moved: Any = (
         cv2.resize(flow[low], (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR)
@@ -126,7 +127,7 @@ def sampling_coordinates(flow: Float32, low: tuple[slice, slice], factor: int) -
 
 
 def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
-    """1 where two small inputs agree within the noise, 0 where they do not.
+    """Returns 1 where two small inputs agree within noise, 0 elsewhere.
 
     The noise level is the calm part (20th percentile) of the difference, at most `ceiling` (`noise_of` the crop's
     rows), so that motion all over the crop is not taken for noise.
@@ -136,7 +137,7 @@ def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
         difference: Any = cv2.subtract(a, b)
         square = np.maximum(square, cv2.boxFilter(cv2.multiply(difference, difference), -1, (3, 3)))
     difference = np.sqrt(square)
-    # The larger of three channels, each the root mean square of 9: its 20th percentile is close to sigma.
+    # Of the largest of three channels, each the root mean square of 9, the 20th percentile is close to sigma.
     some = difference[::2, ::2].ravel()
     calm = float(np.partition(some, some.size // 5)[some.size // 5])
     level = max(min(calm, ceiling), _NOISE_FLOOR)
@@ -149,10 +150,10 @@ def agreement(now: Float32, before: Float32, ceiling: float) -> Float32:
 
 
 def noise_of(rows: Float32, scale: float) -> float:
-    """The largest difference that noise can make between two small inputs, from second differences along rows of the
-    crop (every `ROWS`-th of its green, m×S); `scale` is crop pixels per image pixel."""
+    """Estimates the largest difference of two small inputs by noise. It uses second differences along the crop's `rows`
+    (every `ROWS`-th of its green, m×S). `scale` is crop pixels per image pixel."""
     lag = max(1, round(scale))
     second = np.abs(rows[:, lag:-lag] - np.float32(0.5) * (rows[:, 2 * lag :] + rows[:, : -2 * lag]))
     sigma = median_of(second) / 0.6745 / np.sqrt(1.5)
-    # Of two images: √2. Averaging 4×4 leaves 1/4 of white noise and all of very coarse noise; between the two.
+    # √2 for two images. Averaging 4×4 leaves 1/4 of white noise, all of very coarse noise: 0.6 is between them.
     return 0.6 * float(np.sqrt(2.0)) * sigma

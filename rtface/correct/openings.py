@@ -1,7 +1,7 @@
-"""Openings of the eyes and the mouth, and the limits that they set to a correction.
+"""Limits a correction in the openings of eyes and mouth.
 
-On a lowered lid a network may draw an iris, and in an open mouth it may make lips out of teeth. An
-eye is therefore corrected as far as the mesh shows it open, and the interior of an open mouth as
+A network may draw an iris on a lowered lid, and turn teeth in an open mouth into lips. So an
+eye is corrected only as far as the mesh shows it open, and the interior of an open mouth only as
 far as the correction keeps its contrast.
 """
 
@@ -48,19 +48,19 @@ _POINTS = [
     317,
 ]
 # Gap of the lids in widths of the eye, the eye aspect ratio of Soukupová and Čech (2016), as a share
-# of the gap of that eye when it is open: closed below the first figure, open above the second.
-# Between them only a slit of the iris can be seen, which networks complete to a round one.
-_SHUT, _OPEN = 0.35, 0.9
+# of that eye's gap when it is open: closed below the first figure, open above the second.
+# Between them only a slit of the iris is visible, which networks complete to a round one.
+_CLOSED, _OPEN = 0.35, 0.9
 # The gap of an open eye. Of 229 portraits with open eyes 10 % have less than 0.217 and 2 % less than
-# 0.16, most of these people of Asian descent: a track that shows a narrower gap for some seconds has
-# such eyes. Never below the second figure, so that lids that stay lowered are not taken for open.
-_USUAL, _NARROWEST = 0.25, 0.15
-_ADAPT = 8.0  # seconds in which the difference to a narrower gap falls to a third
-# Gap of the lips in widths of the mouth: interior shows from the first figure on, and surely from
-# the second.
+# 0.16, most of these people of Asian descent. A track that shows a narrower gap for some seconds has
+# such eyes. The gap never falls below the second figure, so that lowered lids do not count as open.
+_USUAL_GAP, _MIN_GAP = 0.25, 0.15
+_ADAPT_S = 8.0  # in which the difference to a narrower gap falls to a third
+# Gap of the lips in widths of the mouth: the interior may show from the first figure on, and surely
+# shows from the second.
 _MIN_LIP_GAP, _SURE_LIP_GAP = 0.03, 0.08
-_LOSS = 0.05  # share of the contrast in the mouth that a correction may take
-_RELEASE = 0.25  # seconds in which a limit is lifted; it is set at once
+_MAX_LOSS_SHARE = 0.05  # of the contrast in the mouth that a correction may remove
+_RELEASE_S = 0.25  # in which a limit is lifted; it is set at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class Opening:
     """An eye or the mouth: an ellipse in units of the 64×64 cells of a crop.
 
     Attributes:
-        centre, along: x, y; and the unit vector from corner to corner.
+        centre, along: its centre x, y; and the unit vector from corner to corner.
         axes: half axes, along and across.
-        gap: distance of the edges, in widths from corner to corner.
+        gap: distance of the edges, as a share of the width from corner to corner.
         lips: whether this is the mouth.
     """
 
@@ -82,31 +82,31 @@ class Opening:
 
 
 def openings_of(mesh: Float | None, size: int) -> tuple[Opening, ...]:
-    """Both eyes and the mouth of a mesh, 468 or more points in pixels of a crop of side `size`; none without a mesh."""
+    """Returns both eyes and the mouth; none without a mesh. It has 468 or more points, in pixels of a crop."""
     if mesh is None:
         return ()
     places = np.asarray(mesh)[_POINTS, :2].astype(np.float64) * (CELLS / size)
-    found: list[Opening] = []
+    openings: list[Opening] = []
     for k, (a, b, *edges) in enumerate(places.reshape(3, 8, 2).tolist()):
         width = max(math.dist(a, b), 1e-6)
         gap = sum(math.dist(upper, lower) for upper, lower in zip(edges[::2], edges[1::2], strict=True)) / 3 / width
         axes = (0.55 * width, max(0.6 * gap, 0.12) * width if k == 2 else 0.35 * width)
         along = (b[0] - a[0]) / width, (b[1] - a[1]) / width
-        found.append(Opening(((a[0] + b[0]) / 2, (a[1] + b[1]) / 2), along, axes, gap, k == 2))
-    return tuple(found)
+        openings.append(Opening(((a[0] + b[0]) / 2, (a[1] + b[1]) / 2), along, axes, gap, k == 2))
+    return tuple(openings)
 
 
 class OpeningLimit:
-    """Limits of one track's corrections in its eyes and mouth: set at once, lifted within a quarter of a second."""
+    """Limits a track's corrections in eyes and mouth. A limit is set at once, and lifted within `_RELEASE_S`."""
 
     def __init__(self) -> None:
-        self._gaps: list[tuple[float, float]] = []  # the last gap of each opening, and the other one before it
+        self._gaps: list[tuple[float, float]] = []  # of each opening, the last gap and the one before it that differed
         self._limits: list[float] = []
         self._widest: list[float] = []  # gap of each opening when open
         self._time = 0.0
 
     def update(self, openings: Sequence[Opening], change: Float32, crop: Float32, time: float) -> Float32 | None:
-        """Factors for one frame's correction.
+        """Returns factors for one frame's correction.
 
         Args:
             openings: `openings_of(…)`.
@@ -119,7 +119,7 @@ class OpeningLimit:
         """
         if len(self._limits) != len(openings):
             self._gaps, self._limits = [], [1.0] * len(openings)
-            self._widest = [_USUAL] * len(openings)
+            self._widest = [_USUAL_GAP] * len(openings)
         gaps = [opening.gap for opening in openings]
         if not self._gaps:
             self._gaps = [(gap, gap) for gap in gaps]
@@ -128,20 +128,20 @@ class OpeningLimit:
                 last if gap == last[0] else (gap, last[0]) for gap, last in zip(gaps, self._gaps, strict=True)
             ]
         elapsed = max(time - self._time, 0.0)
-        released = elapsed / _RELEASE
-        narrowed = 1.0 - math.exp(-elapsed / _ADAPT)
+        released = elapsed / _RELEASE_S
+        narrowed = 1.0 - math.exp(-elapsed / _ADAPT_S)
         self._widest = [
-            min(max(gap, old + narrowed * (max(gap, _NARROWEST) - old)), _USUAL)
+            min(max(gap, old + narrowed * (max(gap, _MIN_GAP) - old)), _USUAL_GAP)
             for gap, old in zip(gaps, self._widest, strict=True)
         ]
         self._time = time
         out: Float32 | None = None
         for k, opening in enumerate(openings):
-            # The tracker follows a closing lid late: the gap that is next at this speed.
+            # The tracker follows a closing lid late, so the next gap is extrapolated.
             limit = (
                 _mouth_limit(opening, change, crop)
                 if opening.lips
-                else smooth_ramp(min(gaps[k], 2.0 * gaps[k] - self._gaps[k][1]) / self._widest[k], _SHUT, _OPEN)
+                else smooth_ramp(min(gaps[k], 2.0 * gaps[k] - self._gaps[k][1]) / self._widest[k], _CLOSED, _OPEN)
             )
             limit = self._limits[k] = min(limit, self._limits[k] + released) if released else limit
             if limit < 0.995:
@@ -152,7 +152,7 @@ class OpeningLimit:
 
 
 def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
-    """The share of a correction that leaves the mouth's interior its contrast, by linear regression on the crop."""
+    """Returns the share of a correction that keeps the mouth's contrast. By linear regression on the crop."""
     parted = smooth_ramp(opening.gap, _MIN_LIP_GAP, _SURE_LIP_GAP)
     if parted <= 0.0:
         return 1.0
@@ -163,18 +163,18 @@ def _mouth_limit(opening: Opening, change: Float32, crop: Float32) -> float:
     luma: Any = luma_of(crop)
     if luma.shape != (CELLS, CELLS):
         luma = cv2.resize(luma, (CELLS, CELLS), interpolation=cv2.INTER_NEAREST)
-    # A sample lies at the corner of its cell: the mean of four is that at its middle.
-    own = cv2.blur(luma, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)[rows, columns]
-    own = own - float((share * own).sum())
-    spread = float((share * own * own).sum())
+    # A sample lies at the corner of its cell: the mean of four is the value at the cell's centre.
+    interior = cv2.blur(luma, (2, 2), anchor=(0, 0), borderType=cv2.BORDER_REPLICATE)[rows, columns]
+    interior = interior - float((share * interior).sum())
+    spread = float((share * interior * interior).sum())
     if spread < 1e-6:
         return 1.0
-    lost = -float((share * own * luma_of(np.ascontiguousarray(change[:, rows, columns]))).sum()) / spread
-    return 1.0 - parted * (1.0 - _LOSS / lost) if lost > _LOSS else 1.0
+    lost = -float((share * interior * luma_of(np.ascontiguousarray(change[:, rows, columns]))).sum()) / spread
+    return 1.0 - parted * (1.0 - _MAX_LOSS_SHARE / lost) if lost > _MAX_LOSS_SHARE else 1.0
 
 
 def _ellipse(opening: Opening) -> tuple[tuple[slice, slice], Float32]:
-    """A window of the cells, and in it 1 inside the ellipse, falling to 0 at 1.4 of its half axes."""
+    """Returns a window of the cells, and the ellipse's weight in it. That is 1 inside, and 0 from 1.4 half axes on."""
     (x, y), (u, v), (a, b) = opening.centre, opening.along, opening.axes
     reach_x, reach_y = 1.4 * (a * abs(u) + b * abs(v)), 1.4 * (a * abs(v) + b * abs(u))
     x0, x1 = (min(max(int(w), 0), CELLS) for w in (x - reach_x, x + reach_x + 1))

@@ -1,19 +1,19 @@
-"""Reprojection between keyframes: the last keyframe's correction, warped to the current frame.
+"""Warps the last keyframe's correction to frames between keyframes.
 
-A keyframe leaves the image that its correction D makes of its crop c under the weight a (mask times strength),
+A keyframe stores the image that its correction D makes of its crop c under the weight a (mask times strength),
 premultiplied: p = D + a·c. On a frame between keyframes
 
     D = g·(warp(p) − warp(a)·(c + up(e)))
 
-so that the noise of this very frame goes, as with an engine. The crops are aligned by the track's own similarity; warp
-follows what moves within the face by flow (`rtface.correct.motion`). e are the low frequencies by which the input
-changed: light that wanders stays the image's own. The gate g falls to 0 where the warped key input and the input
-differ: blink, mouth, hand. It closes at once and opens within `_RELEASE` seconds, on keyframes too, or an eye that
-blinks would be shown by turns with the correction and without.
+so that this frame's noise is removed, as by an engine. The crops are aligned by the track's similarity transform; warp
+follows motion within the face by flow (`rtface.correct.motion`). e are the low frequencies by which the input
+changed, so that changing light stays as in the image. The gate g falls to 0 where the warped key input and the input
+differ: blink, mouth, hand. It closes at once and opens within `_RELEASE_S`, on keyframes too, or a blinking eye would
+be shown with and without correction by turns.
 
-Alternatives that were measured on films with known truth: D itself, carried along, costs the same
-and adds a second noise to each frame's own (flicker up by 3 %); the mesh instead of flow, or the
-similarity alone, leave half the face's gate open only; the mesh as the search's first guess changes
+Alternatives were measured on films with known truth. Carrying D itself costs the same, and adds a
+second noise to that of each frame (3 % more flicker). The mesh instead of flow, or the similarity
+transform alone, leave only half the face's gate open. The mesh as the search's first guess changes
 nothing.
 """
 
@@ -30,13 +30,13 @@ from rtface.correct.mask import median_of, support_box
 from rtface.correct.motion import FINE, ROWS, SHRINK, motion_between, noise_of, sampling_coordinates, small_of, warped
 from rtface.frame import Float32
 
-_RELEASE = 0.1  # seconds
+_RELEASE_S = 0.1
 # Root mean square difference of inputs from which the gate falls, as values of 0…1 and in units of the noise; at twice
 # that it is closed.
-_DIFFERENT, _NOISY = 5.0 / 255.0, 3.0
-_MAX_BRIGHTNESS_CHANGE = 12.0 / 255.0  # by so much the whole face may become lighter or darker with the gate open
-_MAX_KEYFRAME_AGE_S = 2.0  # seconds after which a keyframe says nothing any more
-_REACH = 2  # samples of the small crop by which a face may outgrow its keyframe's box
+_MIN_DIFFERENCE, _MIN_DIFFERENCE_NOISES = 5.0 / 255.0, 3.0
+_MAX_BRIGHTNESS_CHANGE = 12.0 / 255.0  # of the whole face, for which the gate stays open
+_MAX_KEYFRAME_AGE_S = 2.0  # after which a keyframe is no longer used
+_REACH_SAMPLES = 2  # of the small crop, by which a face may outgrow its keyframe's box
 
 Shaped = tuple[Float32, Float32]
 
@@ -47,9 +47,9 @@ class _Carried:
 
     Attributes:
         small: float32 3×S/4×S/4, its crop.
-        target: float32 h×w×4, p and a of the module's text in the box.
+        target: float32 h×w×4, p and a of the module's docstring in the box.
         box: x0, y0, x1, y1, whole samples of the small crop; a is 0 outside it.
-        inside: numbers of the samples of the small crop that are well inside the mask.
+        inside: flat indices of the small crop's samples well inside the mask.
     """
 
     small: Float32
@@ -64,21 +64,21 @@ class Reprojection:
     def __init__(self) -> None:
         self._key: tuple[Float32, Float32, Float32, float] | None = None
         self._carried: _Carried | None = None
-        self._before: _Carried | None = None  # what was shown when a fade from one engine into another began
+        self._before: _Carried | None = None  # shown when a fade between two engines began
         self._share = 1.0  # of the engine, in the last key
         self._gate: Float32 | None = None
-        self._made = self._time = 0.0
+        self._key_time = self._time = 0.0
 
     def ready(self, time: float) -> bool:
-        """True if there is a keyframe that is not too old."""
-        return self._key is not None and time - self._made <= _MAX_KEYFRAME_AGE_S
+        """Returns whether there is a keyframe that is not too old."""
+        return self._key is not None and time - self._key_time <= _MAX_KEYFRAME_AGE_S
 
     def key(self, c: Float32, shaped: Shaped, strength: float, time: float, scale: float, share: float = 1.0) -> Shaped:
-        """Takes in a keyframe: its crop, its shaped correction (neither may change any more) and the strength in it.
+        """Stores a keyframe: its crop, its shaped correction, and that one's strength.
 
-        Returns what is to be shown of it: the same, but where the gate has just been closed; and where `share` is
-        below 1, so much of it only, and the rest of what was shown before `share` fell: of another engine, or of the
-        same one with other weights.
+        Crop and correction must not change afterwards. Returns the correction to show: the same, except where the gate
+        was closed just before. With a `share` below 1, the rest is the correction shown before `share` fell: that of
+        another engine, or of the same one with other weights.
         """
         if strength <= 0.0:
             self._key = self._carried = None
@@ -92,8 +92,8 @@ class Reprojection:
             d, m = self._moved(self._before, c, strength, scale, None)
             mixed: Any = cv2.addWeighted(shaped[0], share, d, 1.0 - share, 0.0)
             shaped = mixed, np.maximum(shaped[1], m)
-        # As it is carried to frames between, where the gate comes on top.
-        self._key, self._carried, self._made = (c, *shaped, strength), None, time
+        # Stored without the gate, which is applied again on the frames between.
+        self._key, self._carried, self._key_time = (c, *shaped, strength), None, time
         gate = self._released(time)
         if gate is not None:
             full: Any = cv2.resize(gate, shaped[1].shape[::-1], interpolation=cv2.INTER_LINEAR)
@@ -101,16 +101,16 @@ class Reprojection:
         return shaped
 
     def carry(self, c: Float32, strength: float, time: float, scale: float) -> Shaped:
-        """The correction of a frame between keyframes; only when `ready`.
+        """Returns the correction of a frame between keyframes. Only when `ready`.
 
         Args:
-            c: float32 3×S×S, its crop; where S is another than the key's, nothing is added.
+            c: float32 3×S×S, its crop; if S differs from the key's, nothing is added.
             strength: 0…1.5.
             time: seconds, rising.
             scale: crop pixels per image pixel.
 
         Returns:
-            As `shape` does: the masked correction, float32 S×S×3, and the mask, S×S.
+            The masked correction, float32 S×S×3, and the mask, S×S.
         """
         size = c.shape[1]
         key = self._prepared()
@@ -119,7 +119,7 @@ class Reprojection:
         return self._moved(key, c, strength, scale, time)
 
     def _prepared(self) -> _Carried:
-        """Keyframes themselves pay nothing for this."""
+        """Returns the prepared keyframe, computed only when it is first carried."""
         if self._carried is None:
             assert self._key is not None
             c, correction, mask, strength = self._key
@@ -134,7 +134,7 @@ class Reprojection:
             )
             part = np.s_[box[1] : box[3], box[0] : box[2]]
             weight = mask[part]
-            # For strength 1: the strength of the frame that it is carried to is put in there.
+            # For strength 1, as `_moved` applies the strength of the current frame.
             added = cv2.split(correction[part])
             planes = [
                 cv2.scaleAdd(d, 1.0 / strength, cv2.multiply(plane[part], weight))
@@ -146,7 +146,7 @@ class Reprojection:
         return self._carried
 
     def _moved(self, key: _Carried, c: Float32, strength: float, scale: float, time: float | None) -> Shaped:
-        """A keyframe moved to another crop; `time` None leaves the gate that is remembered alone."""
+        """Moves a keyframe to another crop. With `time` None the stored gate is not used or changed."""
         size, now, before = c.shape[1], small_of(c), key.small
         n = now.shape[1]
         out, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
@@ -157,13 +157,13 @@ class Reprojection:
         gate = _gate(change, key.inside, noise_of(c[1, ::ROWS], scale))
         if time is not None:
             released: Any = self._released(time)
-            if released is not None:  # of another engine's crop where that has just changed
+            if released is not None:  # its size differs if the engine has just changed
                 gate = np.minimum(gate, cv2.resize(released, (n, n), interpolation=cv2.INTER_LINEAR))
             self._gate = gate
         x0, y0, x1, y1 = key.box
         low = (
-            slice(max(0, y0 // SHRINK - _REACH), min(n, y1 // SHRINK + _REACH)),
-            slice(max(0, x0 // SHRINK - _REACH), min(n, x1 // SHRINK + _REACH)),
+            slice(max(0, y0 // SHRINK - _REACH_SAMPLES), min(n, y1 // SHRINK + _REACH_SAMPLES)),
+            slice(max(0, x0 // SHRINK - _REACH_SAMPLES), min(n, x1 // SHRINK + _REACH_SAMPLES)),
         )
         rows, columns = (slice(s.start * SHRINK, s.stop * SHRINK) for s in low)
         height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -178,7 +178,7 @@ class Reprojection:
             borderValue=0.0,
         )
         *images, weight = cv2.split(target)
-        np.maximum(weight, 0.0, out=weight)  # a cubic may go below
+        np.maximum(weight, 0.0, out=weight)  # cubic interpolation may undershoot
         full: Any = cv2.resize(gate[low], (width, height), interpolation=cv2.INTER_LINEAR)
         light = low_frequencies(change)
         factor = size // light.shape[1]
@@ -197,25 +197,25 @@ class Reprojection:
         return out, mask
 
     def _released(self, time: float) -> Float32 | None:
-        """The gate of the frame before, opened by the time that has passed; None where it is open everywhere."""
+        """Opens the last gate by the elapsed time. Returns None if fully open."""
         elapsed, self._time = max(time - self._time, 0.0), time
         if self._gate is not None:
-            self._gate = np.minimum(self._gate + np.float32(elapsed / _RELEASE), np.float32(1.0))
+            self._gate = np.minimum(self._gate + np.float32(elapsed / _RELEASE_S), np.float32(1.0))
             if float(self._gate.min()) >= 1.0:
                 self._gate = None
         return self._gate
 
 
 def _gate(change: Float32, inside: Any, noise: float) -> Float32:
-    """1 where two small inputs, float32 3×n×n apart, show the same; 0 where they do not. Light on the whole face is no
-    difference."""
+    """Returns 1 where two small inputs agree, 0 where they do not. Their difference is float32 3×n×n; light on the
+    whole face does not count."""
     error: Any = np.zeros(change.shape[1:], np.float32)
     for plane in change:
         light = median_of(plane.ravel()[inside]) if inside.size else 0.0
         rest = plane - np.float32(min(max(light, -_MAX_BRIGHTNESS_CHANGE), _MAX_BRIGHTNESS_CHANGE))
         cv2.max(error, cv2.boxFilter(cv2.multiply(rest, rest), -1, (3, 3)), dst=error)
-    least = np.float32(max(_DIFFERENT, _NOISY * noise))
-    x = np.clip(np.float32(2.0) - cv2.sqrt(error) / least, 0.0, 1.0)
+    threshold = np.float32(max(_MIN_DIFFERENCE, _MIN_DIFFERENCE_NOISES * noise))
+    x = np.clip(np.float32(2.0) - cv2.sqrt(error) / threshold, 0.0, 1.0)
     gate = x * x * (np.float32(3.0) - 2 * x)
-    # One sample wider, so that the rim of an object is left alone too.
+    # One sample wider, to protect the rim of an object too.
     return cast(Float32, cv2.GaussianBlur(cv2.erode(gate, np.ones((3, 3), np.uint8)), (3, 3), 0.8))

@@ -1,4 +1,4 @@
-"""Shapes an engine's answer into the correction that is added to the frame, for one face; on the CPU."""
+"""Shapes an engine's answer for a face into a correction (CPU)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from rtface.protocols import ShapingOptions
 
 
 class CpuShaper:
-    """One engine's answer r and its crop c (float32 3×S×S, not changed): measured once, then corrected once.
+    """Measures an engine's answer r and its crop c, then corrects once. Both are float32 3×S×S and not changed.
 
     Args:
-        still: no small spot becomes stronger, see `hold_spots`.
+        still: whether no small spot may become stronger, see `hold_spots`.
     """
 
     def __init__(self, r: Float32, c: Float32, area: FaceRegion, *, still: bool = False) -> None:
@@ -32,11 +32,11 @@ class CpuShaper:
         self._d: Any = cv2.subtract(r, c)
         if still:
             hold_spots(self._d, c, area)
-        self._own: OwnGrain | None = None
+        self._grain: OwnGrain | None = None
         self._fine: tuple[Float32, Box] | None = None
 
     def measure(self, options: ShapingOptions) -> Measures:
-        """The figures that `decide` needs for these options."""
+        """Returns the measurements that `decide` needs for these options."""
         c, d, area = self._c, self._d, self._area
         every = slice(None, None, area.step)
         cells, crop_cells = cells_of(d), cells_of(c)
@@ -57,7 +57,7 @@ class CpuShaper:
         return products(b, self._c, crop_cells, box)
 
     def _texture(self) -> Texture:
-        # Only every `step`-th row is looked at, filtered along itself.
+        # Only every `step`-th row is measured, and filtered along itself.
         area = self._area
         every = slice(None, None, area.step)
         x0, y0, x1, y1 = area.part
@@ -67,22 +67,22 @@ class CpuShaper:
 
     def _own_texture(self) -> OwnTexture:
         x0, y0, x1, y1 = self._area.part
-        self._own = OwnGrain(luma_of(self._c[:, y0:y1, x0:x1]), self._area.scale)
-        return self._own.texture(self._area.step)
+        self._grain = OwnGrain(luma_of(self._c[:, y0:y1, x0:x1]), self._area.scale)
+        return self._grain.texture(self._area.step)
 
     def apply(
         self, controls: Controls, mask: Float32, occlusion: Float32 | None = None
     ) -> tuple[Float32, Float32, Box]:
-        """The masked correction, and the mask that it was multiplied with, where they are not 0.
+        """Returns the masked correction and its mask, where they are not 0.
 
         Args:
-            controls: what was decided.
-            mask: float32 S×S, the area's.
+            controls: the decided parameters.
+            mask: float32 S×S, the area's mask.
             occlusion: float32 S×S, 1 = something lies in front.
 
         Returns:
-            float32 h×w×3, float32 h×w, and which part of the crop that is: the area's box and, as far as the crop
-            reaches, one sample more to each side.
+            float32 h×w×3, float32 h×w, and their part of the crop: the area's box with one sample more to each side,
+            inside the crop.
         """
         d, size = self._d, controls.size
         x0, y0, x1, y1 = controls.box
@@ -108,11 +108,11 @@ class CpuShaper:
             return
         x0, y0, x1, y1 = controls.part
         added: Any = None
-        if grain.own and self._own is not None:
-            added = self._own.share(grain.own, grain.deviation)
-        if grain.made:
-            made = sheet_part((y1 - y0, x1 - x0), grain.coarseness, grain.at) * np.float32(grain.made)
-            added = made if added is None else cv2.add(added, made, dst=added)
+        if grain.crop_share and self._grain is not None:
+            added = self._grain.share(grain.crop_share, grain.deviation)
+        if grain.synthetic:
+            sheet = sheet_part((y1 - y0, x1 - x0), grain.coarseness, grain.at) * np.float32(grain.synthetic)
+            added = sheet if added is None else cv2.add(added, sheet, dst=added)
         if added is None:
             return
         for plane in self._d:
@@ -134,24 +134,24 @@ def shape_part(
     eyes: Float | None = None,
     openings: tuple[Opening, ...] = (),
 ) -> tuple[Float32, Float32, Box] | None:
-    """Shapes one restored crop into the correction for `Device.paste`: measures, decides and applies on the CPU.
+    """Shapes a restored crop into the correction for `Device.paste`, on the CPU.
 
     Args:
-        r: float32 3×S×S, what the engine made; not changed.
-        c: float32 3×S×S, the crop it was made from; not changed, and with `ShapingOptions.keep` kept.
+        r: float32 3×S×S, the engine's answer; not changed.
+        c: float32 3×S×S, its crop; not changed, and with `ShapingOptions.keep` kept.
         mask: float32 S×S, `face_mask(…)`.
-        state: of the face's track, changed.
-        shaping: what the user asked for, strength included.
+        state: state of the face's track; changed.
+        shaping: the user's settings, with the strength.
         time: seconds, rising within a track.
-        seed: any number that belongs to this track and frame (synthetic grain).
+        seed: a number for this track and frame (synthetic grain).
         scale: crop pixels per image pixel, `sqrt(|det W|)`.
-        occlusion: float32 S×S, 1 = something lies in front, from an engine that has such a head.
-        eyes: `irises(…)`, whose colour is kept from turning; None for those of the alignment template.
+        occlusion: float32 S×S, 1 = something lies in front, from an engine with such a head.
+        eyes: `irises(…)`, whose hue is kept; None for those of the alignment template.
         openings: `openings_of(…)`, eyes and mouth, which limit the correction; empty for no such limit.
 
     Returns:
-        Where it is not 0 the masked correction, float32 h×w×3, the mask that it was multiplied with, h×w, and x0, y0,
-        x1, y1 of that part of the crop. None where there is none, as with strength 0.
+        The masked correction, float32 h×w×3, and its final mask, h×w, where they are not 0, and x0, y0, x1, y1 of that
+        part of the crop. None without a correction, as with strength 0.
 
     Raises:
         EngineError: `r` holds NaN or infinity; `state` is reset.
@@ -167,13 +167,13 @@ def shape_part(
     part = pixels.apply(controls, mask, occlusion)
     if not shaping.keep:
         return part
-    own = whole(part, size)
-    shown = state.key.key(c, own, shaping.strength, time, scale, shaping.share)
-    return part if shown is own else (*shown, (0, 0, size, size))
+    full = whole(part, size)
+    shown = state.key.key(c, full, shaping.strength, time, scale, shaping.share)
+    return part if shown is full else (*shown, (0, 0, size, size))
 
 
 def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32, Float32]:
-    """The correction S×S×3 and the mask S×S of a `shape_part`: 0 where there is none."""
+    """Returns the correction S×S×3 and mask S×S of a `shape_part`, 0 elsewhere."""
     pixels, mask = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
     if part is not None:
         x0, y0, x1, y1 = part[2]
@@ -184,8 +184,8 @@ def whole(part: tuple[Float32, Float32, Box] | None, size: int) -> tuple[Float32
 def carried(
     c: Float32, state: CorrectionState, shaping: ShapingOptions, *, time: float, scale: float = 1.0
 ) -> tuple[Float32, Float32]:
-    """The correction of a crop that no engine has seen: that of the last keyframe (`ShapingOptions.keep`), moved to it
-    (`rtface.correct.reproject`). Arguments as for `shape_part`, answer as of `whole`; 0 where there is no keyframe."""
+    """Moves the last keyframe's correction (`ShapingOptions.keep`) to a crop (`rtface.correct.reproject`). Arguments as
+    in `shape_part`, result as in `whole`; 0 without a keyframe."""
     if shaping.strength > 0.0 and state.key.ready(time):
         return state.key.carry(c, shaping.strength, time, scale)
     return whole(None, int(c.shape[1]))

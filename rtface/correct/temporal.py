@@ -1,4 +1,4 @@
-"""Temporal filter for engines without a recurrent state: a gated average of the restored crop."""
+"""Averages restored crops over time, gated, for engines without recurrent state."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from rtface.correct.motion import FINE, ROWS, SHRINK, agreement, motion_between, noise_of, small_of, warped
 from rtface.frame import Float32
 
-_SECONDS, _GAP_S = 0.12, 0.5
-"""τ, the time constant; and the pause after which the average starts again."""
+_TAU_S, _MAX_GAP_S = 0.12, 0.5
+"""Time constant τ, and the gap after which the average restarts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blend:
-    """How the running average is blended into the next frame, of S/4 samples a side.
+    """Blend of the running average into the next frame, at n = S/4.
 
     Attributes:
-        flow: float32 n×n×2, from where in the average (x and y, in samples of n×n); None where nothing moves.
-        gate: float32 n×n, 0…1, how much of it.
+        flow: float32 n×n×2, position in the average (x and y, in samples of n×n); None without motion.
+        gate: float32 n×n, 0…1, weight of the average.
     """
 
     flow: Float32 | None
@@ -33,18 +33,18 @@ class Blend:
 
 
 class TemporalAverage:
-    """r̄ₜ = g·warp(r̄ₜ₋₁) + (1 − g)·rₜ for one track, with a gate g per pixel.
+    """Averages one track: r̄ₜ = g·warp(r̄ₜ₋₁) + (1 − g)·rₜ, with a gate g per pixel.
 
-    What moves within the face is followed (`rtface.correct.motion`). g is exp(−Δt/τ) where the warped average of the
+    Motion within the face is followed (`rtface.correct.motion`). g is exp(−Δt/τ) where the warped average of the
     previous inputs agrees with this one within the noise, and falls to 0 where it does not: blink, mouth, light, a
-    hand. The input is averaged with the same gate, so that slow drifts add up and are seen.
+    hand. The input is averaged with the same gate, so that slow drifts add up and are detected.
 
-    Averaging r instead of d = r − c: an average of d would leave the noise of this very frame in the image.
+    r is averaged rather than d = r − c: an average of d would leave this frame's noise in the image.
 
-    `update` is all of it on the CPU. A GPU keeps the average itself and asks `follow` for the rest.
+    `update` does everything on the CPU. A GPU keeps the average itself and calls `follow` for the rest.
 
     Attributes:
-        kept: the average so far, where the device keeps it; None for none, and free to be what a device likes.
+        kept: the average so far, in any form that suits the device; None for none.
     """
 
     def __init__(self) -> None:
@@ -54,27 +54,27 @@ class TemporalAverage:
         self._time = 0.0
 
     def reset(self) -> None:
-        """Forgets the track: after a cut or a seek."""
+        """Resets the average, after a cut or a seek."""
         self.kept = self._spare = self._input = None
 
     def update(
         self, r: Float32, c: Float32, time: float, scale: float = 1.0, box: tuple[int, int, int, int] | None = None
     ) -> Float32:
-        """Takes in one restored crop.
+        """Adds one restored crop, and returns the average.
 
         Args:
             r: float32 3×S×S, the restored crop; not changed.
-            c: float32 3×S×S, the crop it was made from.
+            c: float32 3×S×S, the engine's input.
             time: seconds, rising.
-            scale: crop pixels per image pixel; noise in an enlarged crop is as coarse.
-            box: x0, y0, x1, y1 of the part that matters (the mask's support); the rest of the answer is `r` itself.
+            scale: crop pixels per image pixel, by which noise is coarser.
+            box: x0, y0, x1, y1 of the part to average (the mask's support); the rest of the result is `r`.
 
         Returns:
             float32 3×S×S, the average; valid until the next call.
         """
         now = small_of(c)
         mean: Float32 | None = self.kept if isinstance(self.kept, np.ndarray) and self.kept.shape == r.shape else None
-        blend = self.follow(now, c[1, ::ROWS], time, scale, known=mean is not None)
+        blend = self.follow(now, c[1, ::ROWS], time, scale, has_average=mean is not None)
         if mean is None or blend is None:
             self.kept, self._spare = r.copy(), np.empty_like(r)
             return self.kept
@@ -96,24 +96,24 @@ class TemporalAverage:
         self.kept, self._spare = average, mean
         return average
 
-    def follow(self, now: Float32, rows: Float32, time: float, scale: float, *, known: bool) -> Blend | None:
-        """Takes in the small input of the next frame: how the average goes into it; None where it starts again.
+    def follow(self, now: Float32, rows: Float32, time: float, scale: float, *, has_average: bool) -> Blend | None:
+        """Adds the next small input, and returns its blend. None for a restart.
 
         Args:
-            now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. Kept.
+            now: float32 3×n×n, n = S/4: c averaged over 4×4 samples. It is kept.
             rows: float32 m×S, every 16th row of c's green.
-            time, scale: as for `update`.
-            known: whether `kept` is an average of such crops.
+            time, scale: as in `update`.
+            has_average: whether `kept` is an average of such crops.
         """
         size, before = now.shape[1], self._input
         elapsed, self._time = time - self._time, time
-        if not known or before is None or before.shape != now.shape or not 0.0 <= elapsed <= _GAP_S:
+        if not has_average or before is None or before.shape != now.shape or not 0.0 <= elapsed <= _MAX_GAP_S:
             self._input = now
             return None
         flow = motion_between(now, before)
         if flow is not None:
             before = warped(before, flow, (slice(0, size), slice(0, size)), cv2.INTER_LINEAR)
-        gate = agreement(now, before, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / _SECONDS))
+        gate = agreement(now, before, noise_of(rows, scale)) * np.float32(np.exp(-elapsed / _TAU_S))
         for new, old in zip(now, before, strict=True):
             old -= new
             old *= gate
@@ -123,6 +123,6 @@ class TemporalAverage:
 
 
 def low_box(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    """The samples of a small input in which a box of the crop lies, x0, y0, x1, y1."""
+    """Returns the samples of a small input that a crop's box covers."""
     x0, y0, x1, y1 = box
     return x0 // SHRINK, y0 // SHRINK, -(-x1 // SHRINK), -(-y1 // SHRINK)

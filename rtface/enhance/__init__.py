@@ -1,1 +1,1 @@
-"""The enhancement step: crops, engine, correction, composite; which faces, by which engine, and keyframes."""
+"""Enhances frames: selects faces and engines, cuts crops, shapes and composites corrections."""

@@ -1,4 +1,4 @@
-"""Where the first stage looks at a face: part of a frame on its own grid, its picture, and its masks there."""
+"""Cuts out parts of a frame for the first stage, with masks."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from rtface.geometry.transforms import (
 from rtface.protocols import View
 
 CELL, MULTIPLE = 8, 16
-"""Side of the cells that the network answers for, and what sides of its pictures are multiples of, in samples."""
+"""Side of a cell of the network's output, and the divisor of the sides of its input, in samples."""
 LARGEST = 512
 """Longest side in samples of a picture that is corrected; larger heads and faces are left as they are."""
-_MASK = 128
-_CALM = (9.0, 14.0)
-"""Mean fine detail in code values up to which what surrounds a face is corrected, and from which on it is not: there
-are text, line art and test charts, which the network takes for coding artefacts."""
+_MASK_SIDE = 128
+_CALM_CODE_VALUES = (9.0, 14.0)
+"""Mean fine detail up to which the surroundings of a face are fully corrected, and from which they are not corrected.
+More detail means text, line art or test charts, which the network takes for coding artefacts."""
 _BLUR_SAMPLES = 16
-_FACE, HEAD = 1.3, 2.3
-"""Sides of the picture of a face and of its head, by those of the face's box."""
+_FACE_SIDES, HEAD = 1.3, 2.3
+"""Side of the picture of a face and of its head, in sides of the face's box."""
 
 
 class CodecTraits(NamedTuple):
-    """How a codec differs from H.264.
+    """Describes how a codec differs from H.264.
 
     Attributes:
-        finer: by how much log2 of the step with which H.264 leaves the same error is smaller than that of the codec,
-            which predicts and filters better; measured on people of the training side, AV1's and HEVC's raised once
-            more for films that were set aside.
-        unreached: share of the expected gain that is not reached: the networks saw less of the codec, and errors of
-            stills are overrated where they have no noise; by eight tuning people.
-        face_alone: whether nothing round a face is corrected: the network has seen too little of the codec to better
-            smooth grounds.
+        finer: log2 of the codec's quantiser step minus log2 of the step with which H.264 leaves the same error. The
+            codec predicts and filters better. Measured on people of the training side; those of AV1 and HEVC were
+            raised again for films that were set aside.
+        unreached: share of the expected gain that is not reached, measured on eight tuning people: the networks saw
+            less of the codec, and overrate the errors of stills without noise.
+        face_alone: whether nothing round a face is corrected: the network has seen too little of the codec to improve
+            smooth backgrounds.
     """
 
     finer: float = 0.0
@@ -61,7 +61,7 @@ CODEC_TRAITS = {
     "vp9": CodecTraits(0.6, 0.55),
     "jpeg": CodecTraits(unreached=0.5),
 }
-"""By `Quantisers.codec`; others are as H.264."""
+"""Traits by `Quantisers.codec`; other codecs are treated as H.264."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ class Place:
 
     Attributes:
         matrix: display → its pixels, float64 2×3; an integer shift of the stored samples.
-        x, y: of its first sample in the stored rows and columns (of the field, for a field); multiples of `CELL`.
-        width, height: in samples, multiples of `MULTIPLE`.
-        seen: x0, y0, x1, y1 of the part that lies inside the frame, in its pixels.
+        x, y: position of its first sample in the stored columns and rows of the frame or field; multiples of `CELL`.
+        width, height: size in samples, multiples of `MULTIPLE`.
+        seen: x0, y0, x1, y1 of the part inside the frame, in its pixels.
     """
 
     matrix: Float
@@ -83,11 +83,11 @@ class Place:
     seen: Box
 
     def steps(self, quantisers: Quantisers | None, rows: int) -> Float32 | None:
-        """log2 of the quantiser step of each cell, as of H.264, float32 height/8 × width/8; None where unknown.
+        """Returns log2 of each cell's H.264 quantiser step, or None if unknown. float32 height/8 × width/8.
 
         Args:
-            quantisers: of the frame.
-            rows: stored rows of the frame for each of this place's: 2 for a field.
+            quantisers: quantisers of the frame.
+            rows: stored rows of the frame per row of this place: 2 for a field.
         """
         if quantisers is None:
             return None
@@ -99,7 +99,7 @@ class Place:
 
 
 def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
-    """Where `around` times the box of a face lies on the frame's own grid; at most `largest` samples a side."""
+    """Returns the place of a face's box enlarged `around` times. Its sides are at most `largest` samples."""
     size = frame.image.width, frame.image.height
     to_plane = plane_matrix(size, frame.display, field=frame.field)
     x0, y0, x1, y1 = bounds(to_plane, face.box.tolist())
@@ -111,25 +111,25 @@ def place_of(frame: Frame, face: Face, around: float, largest: int) -> Place:
 
 
 def _span(centre: float, length: float, whole: int, largest: int) -> tuple[int, int]:
-    """First sample and number of samples of at least `length` around a centre, on the grid; inside where they fit."""
-    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # it is moved onto the grid
+    """Returns first sample and length of a span around a centre. It lies on the grid, and inside `whole` if it fits."""
+    count = MULTIPLE * min(largest // MULTIPLE, max(2, -int(-(length + CELL) // MULTIPLE)))  # a cell more to snap to it
     first = CELL * round((centre - count / 2) / CELL)
     last = CELL * max(0, -(-(whole - count) // CELL))
     return min(max(first, 0), last), count
 
 
 def place_within(frame: Frame, face: Face, inside: bool, around: bool) -> tuple[Place | None, bool]:
-    """Where the network looks at a face, or its head; and whether it is the head: not where that is too large. None
-    where nothing is wanted, or what is wanted is too large."""
+    """Returns the place to correct, and whether it is a head. The head is used with `around`, unless it is too large.
+    Otherwise it is the face with `inside`; None where neither is wanted, or both are too large."""
     for head in [True] * around + [False] * inside:
-        place = place_of(frame, face, HEAD if head else _FACE, LARGEST + MULTIPLE)
+        place = place_of(frame, face, HEAD if head else _FACE_SIDES, LARGEST + MULTIPLE)
         if max(place.width, place.height) <= LARGEST:
             return place, head
     return None, False
 
 
 def picture_of(view: View, place: Place) -> Bytes:
-    """The samples of a place, uint8 height×width×3 RGB; the frame's edge does not look like one in it."""
+    """Returns the samples of a place, uint8 height×width×3 RGB. The frame's edge is replicated."""
     picture = view.crop(place.matrix, (place.width, place.height))
     x0, y0, x1, y1 = place.seen
     if (x1 - x0, y1 - y0) == (place.width, place.height):
@@ -144,11 +144,11 @@ def rows_of(frame: Frame) -> int:
 
 
 def masks_of(face: Face, place: Place, edge: tuple[float, float] = HEAD_EDGE) -> tuple[Float32, Float32]:
-    """The oval of a face and the shape of its head on a place's pixels, float32 height×width, 0…1."""
-    aligned = crop_matrix(face, _MASK)
+    """Returns masks of a face's oval and its head, float32 height×width, 0…1."""
+    aligned = crop_matrix(face, _MASK_SIDE)
     mesh = None if face.mesh is None else apply(aligned, face.mesh[:, :2])
     onto = to_cv2(compose(place.matrix, invert(aligned)))
-    oval: Any = cv2.warpAffine(face_mask(_MASK, mesh), onto, (place.width, place.height), flags=cv2.INTER_LINEAR)
+    oval: Any = cv2.warpAffine(face_mask(_MASK_SIDE, mesh), onto, (place.width, place.height), flags=cv2.INTER_LINEAR)
     x0, y0, x1, y1 = (float(v) for v in face.box)
     corners = apply(place.matrix, np.array([(x0, y0), (x1, y1)]))
     (left, top), (right, bottom) = corners.min(0).tolist(), corners.max(0).tolist()
@@ -160,11 +160,11 @@ def masks_of(face: Face, place: Place, edge: tuple[float, float] = HEAD_EDGE) ->
 
 
 def calm_of(picture: Bytes) -> Float32:
-    """How far the surroundings of each pixel have no more fine detail than hair, cloth and leaves; float32 h×w, 0…1."""
+    """Returns how calm each pixel's surroundings are, float32 h×w, 0…1. Hair, cloth and leaves are calm, at 1."""
     fine: Any = cv2.absdiff(picture, cv2.GaussianBlur(picture, (0, 0), 1.0))
     mean: Any = cv2.blur(fine, (_BLUR_SAMPLES, _BLUR_SAMPLES), borderType=cv2.BORDER_REPLICATE).mean(
         2, dtype=np.float32
     )
     around = cv2.dilate(mean, np.ones((CELL + 1, CELL + 1), np.uint8))
-    full, none = _CALM
+    full, none = _CALM_CODE_VALUES
     return np.asarray(np.clip((none - around) / (none - full), 0.0, 1.0), np.float32)

@@ -1,8 +1,8 @@
-"""The first stage: takes coding artefacts and noise out of the face, or the head, at the size at which it was coded.
+"""Removes coding artefacts and noise from a face or head: the first stage.
 
-It works on the frame's own samples before anything is scaled, where the grid of the codec's blocks can be seen; the
-engine for the face then sees the corrected frame. Its network (`rtface.protocols.CodedNetwork`) also says how large it
-expects the error to be before and after, which is what `rtface.analysis.treatment` decides by.
+It works on the frame's samples at the coded size, before anything is scaled, where the codec's block grid is intact.
+The face engine then gets the corrected frame. The stage's network (`rtface.protocols.CodedNetwork`) also predicts the
+error before and after, by which `rtface.analysis.treatment` decides.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from rtface.util.av_gpu import on_gpu
 
 MEASURED = 256
 """Longest side of the part of a face that is measured."""
-_LARGEST_GRAIN, _GRAIN_EDGE, _KEPT_GRAIN = 2048, (0.8, 1.14), 0.9
-"""Longest side in samples of a head whose grain is taken out; from where to where it fades out, as of `head_shape`;
-share of its power that it keeps from frame to frame."""
-_UNUSED = 2
-"""Frames that are begun and not processed, after which none is begun: the first stage is no longer wanted there."""
-_ON_GPU = Message(
+_LARGEST_GRAIN_SAMPLES, _GRAIN_EDGE, _KEPT_GRAIN_SHARE = 2048, (0.8, 1.14), 0.9
+"""Longest side of a head whose grain is removed; where the removal fades out, as for `head_shape`; share of the
+estimated power that is kept from frame to frame."""
+_MAX_UNUSED_FRAMES = 2
+"""Frames that may be begun in a row and not processed; then none is begun, as the first stage is no longer used."""
+_GPU_WARNING = Message(
     "frames that stay on the GPU pass without the first stage, and how coarsely each block was coded is not known "
     "there, so faces are corrected less; leave out {--decode:cuda} for the full correction",
     code="first_stage_gpu",
@@ -62,39 +62,39 @@ _ON_GPU = Message(
 
 
 class StageStrength(NamedTuple):
-    """How strongly the luma, and what is not luma, are corrected, each 0…1."""
+    """Strengths of the correction of luma and of colour, each 0…1."""
 
     luma: float = 0.0
     colour: float = 0.0
 
 
 Cleaned = tuple[Face, StageStrength, StageStrength]
-"""A face with the strengths of its correction inside its oval and round it."""
+"""A face with the strengths inside its oval and round it."""
 
 
 MakeCorrection = Callable[[Float32, Float32, Float], Correction]
-"""Makes a correction of what to add (float32 h×w×3, masked), its mask h×w and the matrix display → its pixels."""
+"""Makes a correction from a change (float32 h×w×3, masked), its mask h×w and the matrix display → its pixels."""
 
 
-Begun = tuple[float, int, int | None, Box]
+PlaceKey = tuple[float, int, int | None, Box]
 """Time, image (`id`) and field of a frame, and a place on it: x, y, width, height."""
 Output = Future[tuple[Bytes, tuple[Float32, Float32]]]
 """The picture of a place, and the network's output for it."""
-Grainy = tuple[Place, Bytes, float | None]
-"""Where a head was on the frame before, its picture, and the power that its grain had at most."""
+HeadGrain = tuple[Place, Bytes, float | None]
+"""Place of a head on the frame before, its picture, and the upper bound of its grain's power."""
 
 
 class CodedStage:
-    """Corrects the faces of frames, one frame after the other, and measures what they would gain.
+    """Corrects the faces of each frame, in order, and measures their gain.
 
     Not for use from several threads.
 
     Args:
-        network: takes coding artefacts out of a picture.
-        light: the same at 0.6 of the cost, for live runs that have no time for it.
+        network: removes coding artefacts from a picture.
+        light: a network at 0.6 of the cost, for live runs that have no time for `network`.
         device: composites in the host's memory.
-        make_correction: makes what `device` composites.
-        stats: counts `crops:coded`, `crops:coded-light`; warned of frames that pass without it.
+        make_correction: makes corrections for `device`.
+        stats: counts `crops:coded`, `crops:coded-light`; gets a warning for frames that skip this stage.
     """
 
     def __init__(
@@ -108,16 +108,16 @@ class CodedStage:
         self._network, self._light = network, light or network
         self._device, self._make, self._stats = device, make_correction, stats
         self._one_at_a_time, self._unused = Lock(), 0
-        self._last: dict[int, tuple[bool, bool]] = {}  # of the last frame's tracks, whether face and head were wanted
-        self._grain = dict[int, Grainy]()  # of the last frame's tracks
-        self._begun, self._next = dict[Begun, Output](), dict[Begun, Output]()  # of the two frames begun last
+        self._last: dict[int, tuple[bool, bool]] = {}  # by track of the last frame: face, head corrected
+        self._grain = dict[int, HeadGrain]()  # by track of the last frame
+        self._begun, self._next = dict[PlaceKey, Output](), dict[PlaceKey, Output]()  # of the two frames begun last
 
-    def measure(self, view: View, frame: Frame, face: Face, found: Analysis) -> Analysis:
-        """What was found, with the errors that are expected on a face and round it, before and after this stage."""
-        return self.measurement(view, frame, face, found)()
+    def measure(self, view: View, frame: Frame, face: Face, analysis: Analysis) -> Analysis:
+        """Adds the predicted errors to an analysis: on a face and round it, before and after."""
+        return self.measurement(view, frame, face, analysis)()
 
-    def measurement(self, view: View, frame: Frame, face: Face, found: Analysis) -> Callable[[], Analysis]:
-        """A function that returns what `measure` does, and may be called in any thread: the network runs there."""
+    def measurement(self, view: View, frame: Frame, face: Face, analysis: Analysis) -> Callable[[], Analysis]:
+        """Returns `measure` as a function for any thread, which runs the network."""
         self._passes(frame)
         place = place_of(frame, face, HEAD, MEASURED)
         infer = self._inference(self._network, view, frame, place)
@@ -129,16 +129,16 @@ class CodedStage:
             picture, (_, (before, after)) = infer()
             oval, head, calm = map(_cells, (*masks_of(face, place), calm_of(picture)))
             ring: Any = head * (np.float32(1.0) - oval)
-            step, compression = 0.0, found.compression
+            step, compression = 0.0, analysis.compression
             if steps is not None:
                 step = float(2.0 ** _mean(steps, oval))
                 compression = compression_of(step)
-            else:  # beside text the network expects errors that are not there
+            else:  # next to text the network predicts errors that are not there
                 share = np.float32(_mean(calm, ring) if ring.any() else 1.0)
                 before, after = before * share, after * share
             ring *= calm
             return replace(
-                found,
+                analysis,
                 compression=compression,
                 step=step,
                 unreached=codec.unreached,
@@ -151,15 +151,15 @@ class CodedStage:
         return measure
 
     def begin(self, frame: Frame) -> bool:
-        """Starts the network, in a thread of its own, on what `process` will need of this frame, the one after the next
-        that is processed: the faces that were corrected last. What turns out otherwise is inferred again.
+        """Starts the network in a thread, on faces that were corrected last. `process` will need this frame after the
+        next one; it runs the network again where the places differ then.
 
         Returns:
-            Whether something has begun.
+            Whether anything was started.
         """
         self._begun, self._next, self._unused = self._next, {}, self._unused + 1
         faces = [face for face in frame.faces if face.track_id in self._last]
-        if not faces or self._unused > _UNUSED or on_gpu(frame.image):
+        if not faces or self._unused > _MAX_UNUSED_FRAMES or on_gpu(frame.image):
             return False
         try:
             for face in faces:
@@ -168,19 +168,19 @@ class CodedStage:
                 if place is not None:
                     picture = picture_of(self._device.view(read), place)
                     steps = place.steps(read.quantisers, rows_of(read))
-                    self._next[_begun(read, place)] = call_in_thread(
+                    self._next[_place_key(read, place)] = call_in_thread(
                         "first-stage", self._inferred, self._network, picture, steps, awaited=True
                     )
-        except Exception:  # noqa: BLE001 - `process` meets it, too, and fails the frame that it belongs to
+        except Exception:  # noqa: BLE001 - `process` raises it too, for the right frame
             self._next = {}
         return bool(self._next)
 
     def process(self, frame: Frame, faces: Sequence[Cleaned], *, light: bool = False) -> Frame:
-        """The frame with its faces corrected.
+        """Returns the frame with its faces corrected.
 
         Args:
-            faces: to correct.
-            light: by the light network.
+            faces: faces to correct.
+            light: whether the light network corrects them.
         """
         if self._passes(frame):
             return frame
@@ -197,7 +197,7 @@ class CodedStage:
             oval, head = masks_of(there, place)
             ring: Any = head * (np.float32(1.0) - oval) * calm_of(picture) if head_too else 0.0
             luma, colour = (oval * np.float32(a) + ring * np.float32(b) for a, b in zip(inside, around, strict=True))
-            shared = cv2.multiply(luma_of(change), luma - colour)  # what the luma gets beside the rest
+            shared = cv2.multiply(luma_of(change), luma - colour)  # added to luma alone
             pixels: Any = cv2.merge([cv2.add(cv2.multiply(plane, colour), shared) for plane in change])
             matrix = compose(place.matrix, to_read)
             corrections.append(self._make(pixels, np.maximum(luma, colour), matrix))
@@ -208,11 +208,11 @@ class CodedStage:
         return self._pasted(frame, corrections, boxes)
 
     def take_grain(self, frame: Frame, faces: Sequence[Cleaned]) -> Frame:
-        """The frame with grain taken out over the heads of faces by the strength round them, hair and all, so that its
-        border crosses no forehead."""
+        """Returns the frame with grain removed by the strength round faces. It is removed from heads with their hair,
+        so that no border crosses a forehead."""
         before, self._grain = self._grain, {}
-        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one after the other: heads overlap
-            place = place_of(frame, face, HEAD, _LARGEST_GRAIN)
+        for face, *_, (share, _) in faces if not self._passes(frame) else ():  # one by one, as heads overlap
+            place = place_of(frame, face, HEAD, _LARGEST_GRAIN_SAMPLES)
             picture = picture_of(self._device.view(frame), place)
             most = None if frame.new else _most_grain(place, picture, before.get(face.track_id))
             self._grain[face.track_id] = place, picture, most
@@ -230,16 +230,16 @@ class CodedStage:
         return replace(pasted, changed=changed, quantisers=frame.quantisers)
 
     def _passes(self, frame: Frame) -> bool:
-        """True if the frame is left as it is, on a GPU; warns of that."""
+        """Returns whether the frame is on a GPU and skips this stage. Warns if so."""
         if there := on_gpu(frame.image):
-            self._stats.warn("first_stage", _ON_GPU)
+            self._stats.warn("first_stage", _GPU_WARNING)
         return there
 
     def _inference(
         self, network: CodedNetwork, view: View, frame: Frame, place: Place
     ) -> Callable[[], tuple[Bytes, tuple[Float32, Float32]]]:
-        """What returns the picture of a place, and the network's output for it, in any thread."""
-        key = _begun(frame, place)
+        """Returns a function for any thread, for a place's picture and output."""
+        key = _place_key(frame, place)
         if network is self._network and (begun := self._begun.get(key) or self._next.get(key)) is not None:
             return begun.result
         picture, steps = picture_of(view, place), place.steps(frame.quantisers, rows_of(frame))
@@ -253,12 +253,12 @@ class CodedStage:
             return picture, (change.copy(), errors.copy())
 
 
-def _begun(frame: Frame, place: Place) -> Begun:
+def _place_key(frame: Frame, place: Place) -> PlaceKey:
     return frame.time, id(frame.image), frame.field, (place.x, place.y, place.width, place.height)
 
 
-def _most_grain(place: Place, picture: Bytes, before: Grainy | None) -> float | None:
-    """The power that a head's grain has at most, by the frame before; a frame that repeats it keeps most of that."""
+def _most_grain(place: Place, picture: Bytes, before: HeadGrain | None) -> float | None:
+    """Returns the highest power of a head's grain, from the frame before. It decays slowly over repeated frames."""
     if before is None:
         return None
     there, then, most = before
@@ -270,11 +270,11 @@ def _most_grain(place: Place, picture: Bytes, before: Grainy | None) -> float | 
         return None
     (x0, y0), (x1, y1) = low.tolist(), high.tolist()
     parts = (image[y0 - at.y : y1 - at.y, x0 - at.x : x1 - at.x] for at, image in ((place, picture), (there, then)))
-    return max(power_between(*parts), _KEPT_GRAIN * (most or 0.0))
+    return max(power_between(*parts), _KEPT_GRAIN_SHARE * (most or 0.0))
 
 
 def _cells(mask: Float32) -> Float32:
-    """Means over the network's cells."""
+    """Returns means over the network's cells."""
     return cast(Float32, cv2.resize(mask, (mask.shape[1] // CELL, mask.shape[0] // CELL), interpolation=cv2.INTER_AREA))
 
 

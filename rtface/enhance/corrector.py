@@ -1,8 +1,8 @@
-"""The correction of one frame: crop, restore, shape, composite.
+"""Corrects single frames: crop, restore, shape, composite.
 
-It sees devices, engines and trackers only through `rtface.protocols`. The work on a frame is split
-in two, so that an engine can compute while the next frame's crops are being cut: `submit` starts
-it, `collect` ends it, in order. A fault in one frame passes that frame through, is counted, and does
+It uses devices, engines and trackers only through `rtface.protocols`. The work on a frame is split
+in two, so that an engine can compute while the next frame's crops are cut: `submit` starts
+it, `collect` ends it, in order. A frame with a fault passes through; the fault is counted, and does
 not end the run.
 """
 
@@ -40,32 +40,32 @@ from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 
 _GRAIN_SHARES: dict[GrainMode, float] = {"match": 0.0, "less": 0.5, "none": 1.0}
-_SEEN_AROUND = 0.3
-"""Strength of the first stage round a face from which on `--region auto` includes that."""
+_MIN_RING_STRENGTH = 0.3
+"""Strength of the first stage round a face from which `--region auto` includes the surroundings."""
 
 
 class InventedMeter(Protocol):
     """Measures what corrections invent (`rtface.pipeline.invented.InventedMaps`)."""
 
     def original(self, frame: Frame) -> object:
-        """A copy of the frame's image, before anything is written to it."""
+        """Returns a copy of the frame's image. Called before anything is written to it."""
         ...
 
     def measured(self, frame: Frame, original: object, faces: Sequence[FaceTask]) -> Frame:
-        """The corrected frame, or field, with its map; the faces' tracks count the share."""
+        """Returns the corrected frame or field with its map. Counts the share in the faces' tracks."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Helpers:
-    """What a correction has besides its device and engines; None for what it does without.
+    """Optional parts of a correction, besides its device and engines.
 
     Attributes:
         light: name of the engine that runs between the keyframes of a heavy one.
         persons: recognises the persons of tracks.
-        coded: the first stage; without it no face is decided by what it would gain.
+        coded: the first stage; without it the expected gain decides about no face.
         guard: weakens corrections that change the person.
-        invented: makes the map of what was invented.
+        invented: makes the map of invented detail.
     """
 
     light: str | None = None
@@ -76,7 +76,7 @@ class Helpers:
 
 
 class FaceCorrector(ABC):
-    """Corrects the faces of frames that carry them, one frame after the other.
+    """Corrects the faces of tracked frames, one frame at a time.
 
     A run uses one of its subclasses: `film.FilmEnhancer`, `live.FrameEnhancer` or
     `live.LiveEnhancer`. Not for use from several threads.
@@ -85,15 +85,15 @@ class FaceCorrector(ABC):
         runtime: the device and the engines.
         options: grain, strength, faces, max_faces, keyframe, region, correct.
         stats: counters and step times.
-        rules: what decides about tracks, besides their analysis.
+        rules: decisions about tracks that do not come from their analysis.
         analysis: False corrects every face fully; True decides by `options.correct`.
-        helpers: what the run has.
+        helpers: optional parts of the run.
 
     Attributes:
-        strength: 0…1, may be changed between frames.
+        strength: strength of the run, 0…1; may be changed between frames.
         tracks: the state of every track.
-        switch: the runtime of the next frame.
-        persons, guard, invented: as of `Helpers`.
+        switch: holds the runtime of the next frame.
+        persons, guard, invented: as in `Helpers`.
     """
 
     mode: ClassVar[Mode]
@@ -114,9 +114,9 @@ class FaceCorrector(ABC):
         self.strength, self.shots = options.strength, rules.shots
         self.tracks = TrackStore(rules, mode=self.mode, correct=options.correct if analysis else "always")
         self.use_persons(helpers.persons)
-        self.switch.moved = self.tracks.leave_engines  # another device: engines' answers stay behind
+        self.switch.moved = self.tracks.leave_engines  # another device cannot use the engines' answers
         self._filter = FaceFilter.parse(options.faces, options.max_faces)
-        self._holds = {known: HeldFaces() for known in (False, True)}  # each sees all frames in their order
+        self._holds = {persons: HeldFaces() for persons in (False, True)}  # each needs all frames in order
         self._repeats = RepeatedFrames()
         self._measure = TrackMeasurement(self.tracks.track_of, self._coded, stats, waits=self.mode is not Mode.LIVE)
         self._select = self._selector(helpers.light)
@@ -126,15 +126,14 @@ class FaceCorrector(ABC):
         """The device and the engines of the next frame."""
         return self.switch.runtime
 
-    def chosen(self, frame: Frame, *, known: bool = True) -> tuple[Face, ...]:
-        """The faces of a frame that the options leave.
+    def chosen(self, frame: Frame, *, persons_known: bool = True) -> tuple[Face, ...]:
+        """Returns the faces of a frame that the options select. Called for every frame, in order.
 
         Args:
-            known: whether the persons are known; else all whom a filter by person may leave. To be asked for every
-                frame, in order.
+            persons_known: False before persons are recognised: returns all faces that a filter by person may select.
         """
-        chosen = self._filter if known else self._filter.before_persons
-        return chosen(frame.faces, self._holds[known].on(frame))
+        chosen = self._filter if persons_known else self._filter.before_persons
+        return chosen(frame.faces, self._holds[persons_known].on(frame))
 
     def use_persons(self, persons: PersonRecogniser | None) -> None:
         """Recognises persons from now on, before the first frame; None recognises none."""
@@ -143,32 +142,32 @@ class FaceCorrector(ABC):
             self.tracks.person_of = persons.gallery.label_of
 
     def reset(self) -> None:
-        """Forgets what corrections remember of the frames before."""
+        """Drops the state of corrections from earlier frames."""
         for track in self.tracks.states.values():
             track.forget()
 
-    # -- first half: which faces, which engine, crops, the engine's work begins -----------------------
+    # -- first half: selects faces and engines, cuts crops, starts the engines ------------------------
 
     def submit(self, frame: Frame) -> FrameTask:
-        """Selects the faces to correct, cuts their crops and hands them to their engines."""
+        """Selects the faces to correct, and submits their crops to engines."""
         started = perf_counter()
         self.switch.update()
         task = FrameTask(frame, self.runtime.device)
         try:
             if self.persons is not None:
-                if self.mode is not Mode.FILM:  # of a film, the look-ahead has
+                if self.mode is not Mode.FILM:  # the look-ahead of a film has done so
                     self.persons(frame, self.runtime.device.view)
                 task.frame = frame = self.persons.label(frame)
             if self.switch.works:
                 self.submit_faces(task, self.chosen(frame))
-        except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
+        except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and reported
             self._failed(error, task)
             task.frame = replace(task.frame, failed=task.frame.failed or "enhance")
         task.seconds = perf_counter() - started
         return task
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
-        """`submit` for the faces that the user's filter leaves; what it raises fails the frame."""
+        """Submits the faces that the user's filter selects. Its errors fail the frame."""
         frame = task.frame
         if frame.faces:
             self._stats.count("frames_with_faces", int(frame.field != 1 and not frame.lead_in))
@@ -187,10 +186,10 @@ class FaceCorrector(ABC):
         self.tracks.sweep(frame.time)
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
-        """Takes coding artefacts out of the frame, where that is expected to help, before the engines see it.
+        """Removes coding artefacts from the frame where that is expected to help.
 
         Args:
-            light: by the light network.
+            light: whether the light network is used.
         """
         frame = task.frame
         chosen = [
@@ -204,7 +203,7 @@ class FaceCorrector(ABC):
             for face in faces
             if self._coded is not None and (share := self._grain_share(face, frame.time, strength)) > UNSEEN_STRENGTH
         ]
-        # With keyframes of a live run better answers follow, also to the same image.
+        # In a live run with keyframes a better answer may come for the same image.
         if self.mode is not Mode.LIVE or not any(face.light or face.track.keys.samples for face in task.faces):
             task.shown = self._repeats.of(frame, task.faces, [*chosen, *grainy])
         if self._coded is None or not (chosen or grainy):
@@ -222,12 +221,12 @@ class FaceCorrector(ABC):
                     self.tracks.states[face.track_id].figures.apply(None, frame.time)
 
     def _first_strengths(self, face: Face, time: float, strength: float) -> tuple[StageStrength, StageStrength]:
-        """Strengths of the first stage inside the oval of a face and round it."""
+        """Returns the first stage's strengths inside a face's oval and round it."""
         if (track := self.tracks.states.get(face.track_id)) is None:
             return StageStrength(), StageStrength()
         inside, ring = track.first
         region = self._options.region
-        around = 0.0 if region == "face" or (region == "auto" and ring < _SEEN_AROUND) else ring
+        around = 0.0 if region == "face" or (region == "auto" and ring < _MIN_RING_STRENGTH) else ring
         strength = self.tracks.strength_of(face, time, strength).wanted
         within = track.faded("first colour", of_colours(inside, INSIDE), time)
         beyond = track.faded("ring colour", of_colours(around, 1.0), time)
@@ -235,8 +234,8 @@ class FaceCorrector(ABC):
         return StageStrength(inside * strength, within * strength), StageStrength(around * strength, beyond * strength)
 
     def _grain_share(self, face: Face, time: float, strength: float) -> float:
-        """Share of the grain that is taken out over a head: also of one that is otherwise left alone, but not where the
-        user wants that."""
+        """Returns the share of a head's grain to remove. Grain is removed even where the head is otherwise left alone,
+        unless the user forces that."""
         track = self.tracks.states.get(face.track_id)
         wanted = self.tracks.forced(face, time) or (
             track.analyzer.treatment if track and track.analyzer.forced else None
@@ -268,10 +267,10 @@ class FaceCorrector(ABC):
                 face.output = self._submit(face, face.engine, face.crops)
 
     def _submit_both(self, face: FaceTask, light: Engine, crops: Crops[Float32], light_crops: Crops[Float32]) -> None:
-        """The light engine, and on a keyframe the heavy one too.
+        """Submits to the light engine, on keyframes also to the heavy one.
 
         Args:
-            crops, light_crops: crops of the heavy and of the light engine, on the host.
+            crops, light_crops: crops for the heavy and for the light engine, on the host.
         """
         track = face.track
         face.output = self._submit(face, light, light_crops)
@@ -284,7 +283,7 @@ class FaceCorrector(ABC):
         track.keys.add(sample)
 
     def _submit(self, face: FaceTask, engine: Engine, crops: Crops[PixelsT]) -> Future[Restored[PixelsT]]:
-        """Submits a crop to an engine, and keeps its answer for the track's next frame."""
+        """Submits a crop to an engine. The track keeps its answer for the next frame."""
         self._stats.count(f"crops:{engine.name}")
         return face.track.ask(engine, crops.pixels, face.time)
 
@@ -292,10 +291,10 @@ class FaceCorrector(ABC):
         return ShapingOptions(
             face.strength.applied,
             self._options.grain,
-            # A recurrent engine, and the blend of keyframes, are steady without the temporal average.
+            # Recurrent engines and blended keyframes are steady without the temporal average.
             average=not (face.light or face.engine.recurrent or task.frame.new),
             keep=task.device.carries and (self.mode is Mode.LIVE or bool(learnt_persons(self._options.person))),
-            # An engine that restores the face only never changes the head.
+            # An engine that restores only the face never changes the head.
             region="head" if face.engine.whole and self._options.region == "head" else "face",
             share=face.share if face.light is None else 1.0,
             still=task.frame.new,
@@ -303,10 +302,10 @@ class FaceCorrector(ABC):
             detail=face.strength.detail,
         )
 
-    # -- second half: answers, corrections, the corrected frame ------------------------------------------
+    # -- second half: collects answers, shapes corrections, composites the frame -------------------------
 
     def collect(self, task: FrameTask) -> Frame:
-        """Waits for the engines, shapes their answers into corrections, and adds them to the frame."""
+        """Waits for the engines, and composites their corrections into the frame."""
         started = perf_counter()
         frame = task.frame
         try:
@@ -334,7 +333,7 @@ class FaceCorrector(ABC):
                 face.restored = self._restored(task, face)
         with stats.time("correct"):
             corrections = self.guard.shape(task) if self.guard is not None else task.device.shape(task.faces)
-        if self.mode is Mode.FILM:  # a live run has no end, and its figures none
+        if self.mode is Mode.FILM:  # a live run is endless, and reports no doubts
             note_doubts(task.faces, corrections, task.device)
         shown = [face for face in task.faces if face.strength.seen]
         for face in shown:
@@ -362,12 +361,12 @@ class FaceCorrector(ABC):
         return self._counted(frame) if frame is not before or task.cleaned else frame
 
     def _counted(self, frame: Frame) -> Frame:
-        """A corrected frame, with the correction noted and counted."""
+        """Counts a corrected frame, and returns it marked as corrected."""
         self._stats.count("frames_corrected", int(frame.field != 1 and not frame.lead_in))
         return replace(frame, corrected=True)
 
     def _restored(self, task: FrameTask, face: FaceTask) -> Restored[Pixels] | None:
-        """The answer to be shown; None where the engine was not asked, or is late."""
+        """Returns the answer to show, or None if late or missing."""
         if face.sample is not None:
             box = self._box(face)
             face.track.keys.prepare(face.sample, box)
@@ -375,11 +374,11 @@ class FaceCorrector(ABC):
         return None if face.output is None else face.output.result()
 
     def _box(self, face: FaceTask) -> Box:
-        """The part of the crop that is shown, in samples of SIDE×SIDE."""
+        """Returns the shown part of the crop, in samples of SIDE×SIDE."""
         return shown_box(SIDE, face.mesh, face.crops.size, face.shaping.region)
 
     def _failed(self, error: Exception, task: FrameTask) -> None:
-        """The frame passes through, and the fault is counted."""
+        """Counts the fault, and lets the frame pass through."""
         self._fault(error, task)
         task.give_up()
 
@@ -393,15 +392,15 @@ class FaceCorrector(ABC):
     def _count(self, error: Exception) -> None:
         self._stats.fault("enhance", error)
 
-    # -- what a film, a call and a live run do differently ------------------------------------------------
+    # -- differences between films, calls and live runs ---------------------------------------------------
 
     def _selector(self, light: str | None) -> EngineSelector:
         return EngineSelector(self._options, self._stats, self.tracks, light)
 
     def label(self, frame: Frame) -> Frame:
-        """The frame with the persons of its faces, as far as they are known, without looking at it."""
+        """Returns the frame with the persons recognised so far. It does not look at pixels."""
         return self.persons.label(frame) if self.persons is not None else frame
 
     @abstractmethod
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
-        """True if the heavy engine is asked about this frame."""
+        """Returns whether this frame is submitted to the heavy engine."""

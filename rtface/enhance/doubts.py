@@ -1,4 +1,4 @@
-"""Measures what makes the corrections of a frame doubtful, at next to no cost (`rtface.analysis.doubt`)."""
+"""Measures how doubtful a frame's corrections are, at almost no cost (`rtface.analysis.doubt`)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from rtface.frame import Float, Float32
 from rtface.protocols import Correction, Device
 
 _SIDE = 32
-"""Cells of the face's correction, in each direction, of which its change from frame to frame is seen."""
-_BEFORE_S = 0.2
-"""Seconds to the frame before at most, for that."""
-_NOW_S = 1e-3
+"""Cells a side of the grid on which a correction is compared with that of the frame before."""
+_MAX_GAP_S = 0.2
+"""Longest gap between two frames that are compared, in seconds."""
+_TIME_MARGIN_S = 1e-3
 
 
 def note_doubts(faces: Sequence[FaceTask], corrections: Sequence[Correction], device: Device) -> None:
-    """Notes the doubts of a frame's faces in the figures of their tracks."""
+    """Records the doubts of a frame's faces in their tracks' figures."""
     for face, correction in zip(faces, corrections, strict=True):
         if face.strength.seen:
-            doubt = _doubt(face, correction, device)  # also of a lead-in, whose last change the next frame's is seen by
+            doubt = _doubt(face, correction, device)  # in a lead-in too: the next frame compares with its last change
             if not face.frame.lead_in:
                 face.track.figures.note(face.time).doubt = doubt
 
 
 def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
     change, flicker, fine = 0.0, 0.0, 0.0
-    if device.name == "cpu":  # elsewhere reading it would be waited for
+    if device.name == "cpu":  # a GPU would have to be waited for
         change, flicker, fine = _change(face, *device.read(correction))
     pose, raw, restored = face.face.pose, face.face.raw_points, face.restored
     error = hidden = 0.0
@@ -52,7 +52,7 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
         flicker=flicker,
         drift=face.track.guard.drift or 0.0,
         hidden=hidden,
-        step=face.track.analyzer.analysis_before(face.time + _NOW_S).step,
+        step=face.track.analyzer.analysis_before(face.time + _TIME_MARGIN_S).step,
         turned=abs(pose[0]) if pose is not None else 0.0,
         unsteady=0.0 if raw is None else float(np.abs(raw - face.face.points).mean()) / face.face.width,
         unsure=1.0 - face.face.score,
@@ -60,24 +60,24 @@ def _doubt(face: FaceTask, correction: Correction, device: Device) -> Doubt:
 
 
 def _middle(values: Float32) -> Float32:
-    """The half of a map, in each direction, in which the face lies."""
+    """Returns the middle half of a map in each direction: the face."""
     rows, columns = (side // 4 for side in values.shape)
     return values[rows : len(values) - rows, columns : values.shape[1] - columns]
 
 
 def _change(face: FaceTask, pixels: Float32, matrix: Float) -> tuple[float, float, float]:
-    """The mean absolute change of luma, and that of its cells from the frame before, of 255; and `Doubt.fine`."""
+    """Returns `Doubt.change`, `flicker` and `fine`: mean absolute changes of luma, of 255, and a share."""
     luma: Any = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     cells: Any = cv2.resize(luma, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
     before, face.track.change = face.track.change or (-1e9, cells), (face.time, cells)
-    known = 0.0 < face.time - before[0] <= _BEFORE_S
-    flicker = 255.0 * cv2.norm(cells, before[1], cv2.NORM_L1) / cells.size if known else 0.0
+    recent = 0.0 < face.time - before[0] <= _MAX_GAP_S
+    flicker = 255.0 * cv2.norm(cells, before[1], cv2.NORM_L1) / cells.size if recent else 0.0
     left, top = (face.crops.matrices[0] - matrix)[:, 2].round().astype(int)
     crop: Any = face.crops.pixels
     green, share = crop[0, 1, top : top + luma.shape[0], left : left + luma.shape[1]], 256 / face.crops.size
     fine = 0.0
     if min(luma.shape) * share >= 8:
-        # Of a crop of 256 samples a side, detail of about two samples: as fine as networks add it.
+        # At 256 samples a side this is detail of about two samples, the finest that networks add.
         seen, added = (cv2.resize(x, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for x in (green, luma))
         detail = np.where(added == 0, 0.0, cv2.subtract(seen, cv2.blur(seen, (5, 5))))
         fine = float(np.vdot(added, detail) / max(1e-6, np.vdot(detail, detail)))

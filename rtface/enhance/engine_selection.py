@@ -1,4 +1,4 @@
-"""Which engine works on which face of a frame, how strongly, and on which frames."""
+"""Selects the engine, the strength and the keyframes of each face."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rtface.quality.levels import FaceDecision, FaceDemand
 from rtface.stats import Stats
 from rtface.util.fade import faded
 
-# Seconds to blend a heavy engine's keyframe with the light engine's answer, before that was measured.
-_JOIN_S = 0.008
+# Seconds to blend a heavy engine's keyframe with the light engine's answer, until that is measured.
+_BLEND_S = 0.008
 
 
 class EngineSelector:
-    """Selects the engine that suits a face, on every frame or on keyframes. Not for use from several threads.
+    """Selects the engine of a face, for every frame or for keyframes. Not for use from several threads.
 
     Args:
         options: keyframe.
@@ -32,7 +32,7 @@ class EngineSelector:
         light: name of the engine that runs between the keyframes of a heavy one; None without keyframes.
 
     Attributes:
-        live: whether faces share the time of a frame; it has to see frames without faces, too.
+        live: whether faces share the time of a frame; if so it needs frames without faces too.
     """
 
     live = False
@@ -41,12 +41,12 @@ class EngineSelector:
         self._options, self._stats, self._tracks, self._light = options, stats, tracks, light
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
-        """The faces to correct, with their engines.
+        """Returns the faces to correct, with their engines.
 
         Args:
             frame, faces: the chosen faces of this frame.
-            runtime: has the engines.
-            strength: 0…1, of the run.
+            runtime: holds the engines.
+            strength: strength of the run, 0…1.
         """
         tasks = self._selected(frame, faces, runtime, strength)
         for task in tasks:
@@ -57,7 +57,7 @@ class EngineSelector:
             track.engine = now
             if before not in (None, now):
                 if weights := bool(before) and shipped_name(before) == shipped_name(now) and not frame.new:
-                    track.weights = 0.0  # what is shown fades into what it is with the other weights
+                    track.weights = 0.0  # the correction fades to that of the other weights
                 if weights or self.live:
                     track.change_engine()
                 else:
@@ -84,7 +84,7 @@ class EngineSelector:
             track.chosen = engine.name
             target = of_vivid(decided) if engine.vivid else decided
             lacking = track.faded("detail", (forced or track.analyzer.treatment).detail, frame.time)
-            # Published engines draw as much detail as they were trained to.
+            # Published engines add as much detail as they were trained to.
             detail = self._options.detail * lacking if engine.recurrent else 0.0
             factors = factors.with_(vivid=track.faded("engine", target, frame.time) / decided, detail=detail)
             light, every = self._key_frames(engine, frame, runtime)
@@ -92,23 +92,23 @@ class EngineSelector:
         return tasks
 
     def _key_frames(self, engine: Engine, frame: Frame, runtime: Runtime) -> tuple[Engine | None, int]:
-        """The engine that works between keyframes of `engine`, None where that runs on every frame; and how many
-        frames lie between them at least."""
+        """Returns the engine between keyframes, and the smallest distance of keyframes. The engine is None where
+        `engine` runs on every frame."""
         if self._light in (None, engine.name) or frame.new:
             return None, 1
         every = self._spacing(engine)
         return (runtime.engines.named(self._light), every) if every > 1 else (None, 1)
 
     def _spacing(self, engine: Engine) -> int:
-        """Frames from one keyframe of `engine` to the next."""
+        """Returns the distance of keyframes of `engine`, in frames."""
         return spacing(self._options.keyframe, engine)
 
 
 class GovernedSelector(EngineSelector):
-    """The selector of a live run: the engine that suits a face, or less where time is short.
+    """The selector of a live run: the best engine for a face, or a cheaper one under load.
 
     Args:
-        governor: decides about that.
+        governor: decides the quality level of each face.
     """
 
     live = True
@@ -122,7 +122,7 @@ class GovernedSelector(EngineSelector):
         self._in_background: list[Engine] = []
 
     def __call__(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
-        """Tasks as of `EngineSelector`; a heavy engine with the weights of a person stands back too."""
+        """Returns tasks as `EngineSelector` does. Also lowers the priority of heavy engines with a person's weights."""
         tasks = super().__call__(frame, faces, runtime, strength)
         for task in tasks:
             if task.light is not None:
@@ -132,7 +132,7 @@ class GovernedSelector(EngineSelector):
     def _spacing(self, engine: Engine) -> int:
         every = super()._spacing(engine)
         if self._options.keyframe == "auto":
-            # With 2, in fact, as soon as it has answered.
+            # In fact 2 means a keyframe as soon as the engine has answered.
             every = 1 if self._governor.costs.waits(1e-3 * engine.ms) else 2
         if every > 1:
             self._stand_back(engine)
@@ -144,7 +144,7 @@ class GovernedSelector(EngineSelector):
             engine.stand_back()
 
     def _selected(self, frame: Frame, faces: Sequence[Face], runtime: Runtime, strength: float) -> list[FaceTask]:
-        """The faces for which there is time, and what is done with them."""
+        """Returns the faces for which there is time, with their quality."""
         tasks = super()._selected(frame, faces, runtime, strength)
         costs = self._governor.costs
         dropped = sum(self._stats.counters[name] for name in ("dropped:late", "passed:late", "frames_late"))
@@ -152,9 +152,9 @@ class GovernedSelector(EngineSelector):
         for task in tasks:
             if task.light is None:
                 costs.learn(task.engine.name, 1e-3 * task.engine.ms)
-            else:  # what a frame has to wait for
+            else:  # the light engine is all that a frame waits for
                 costs.learn(task.light.name, 1e-3 * task.light.ms)
-                costs.learn(task.engine.name, 1e-3 * task.light.ms + _JOIN_S)
+                costs.learn(task.engine.name, 1e-3 * task.light.ms + _BLEND_S)
         demands = [
             FaceDemand(
                 task.track.id,
@@ -188,7 +188,7 @@ class GovernedSelector(EngineSelector):
         if task.light is None:
             task.engine = runtime.engines.named(decision.engine)
         elif not decision.key and shown in (heavy, decision.engine) and runtime.device.carries:
-            task.engine, task.light = runtime.engines.named(shown), None  # what is shown of it is carried
+            task.engine, task.light = runtime.engines.named(shown), None  # its last correction is carried
         elif decision.engine == heavy:
             return
         elif decision.share < 1.0 and track.keys.samples and decision.key:  # the heavy engine fades out

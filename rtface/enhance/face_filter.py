@@ -1,4 +1,4 @@
-"""Selects the faces of a frame to enhance (`--faces`): all, the largest, or those of named tracks and persons."""
+"""Selects the faces to enhance (`--faces`): all, the largest, or named tracks and persons."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FaceFilter:
 
     @property
     def before_persons(self) -> FaceFilter:
-        """The faces that it may choose once their persons are known."""
+        """Filter that keeps every face it may choose once persons are recognised."""
         return replace(self, ids=None, persons=frozenset()) if self.persons else self
 
     @classmethod
@@ -41,7 +41,7 @@ class FaceFilter:
         """Reads "all", "largest", or ids and persons separated by commas.
 
         Raises:
-            UsageError: anything else.
+            UsageError: for anything else.
         """
         most = ALL_FACES if most is None else most
         word = text.strip().lower()
@@ -64,7 +64,7 @@ class FaceFilter:
     def __call__(
         self, faces: tuple[Face, ...], widest: Callable[[Sequence[Face], int], tuple[Face, ...]]
     ) -> tuple[Face, ...]:
-        """The chosen faces, in the frame's order.
+        """Returns the chosen faces, in the frame's order.
 
         Args:
             widest: `HeldFaces.on` of this frame.
@@ -74,13 +74,13 @@ class FaceFilter:
 
 
 def unseen(faces: str, person: Sequence[str], treatments: Treatments, tracks: Sequence[TrackReport]) -> list[Message]:
-    """One line for each option that named tracks or persons which the finished run never saw.
+    """Returns a message for each option with tracks or persons never seen.
 
     Args:
         faces: ``--faces``.
-        person: ``--person``; its names stand in place of P2 in tracks: a number up to theirs is not missed.
-        treatments: of the treatment file.
-        tracks: of the run.
+        person: ``--person``; its names replace P2 in tracks, so numbers up to their count are not missed.
+        treatments: content of the treatment file.
+        tracks: reports of the finished run.
     """
     here, wanted = (
         {str(track.id) for track in tracks} | {track.person.lower() for track in tracks},

@@ -1,4 +1,4 @@
-"""The enhancement of a film: looks ahead, and has several frames in work at the engines."""
+"""Enhances films: looks ahead, and keeps several frames in flight at the engines."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ from rtface.protocols import Item
 
 
 class FilmEnhancer(FaceCorrector):
-    """`FaceCorrector` for films; one for each film, or for each segment of it.
+    """`FaceCorrector` for a film, or for one segment of it.
 
-    Faults are not counted here but in order of presentation, whatever chain met them
-    (`rtface.pipeline.chain.end_at_faults`).
+    `rtface.pipeline.chain.end_at_faults` counts faults, in order of presentation, from all chains.
 
     Args:
-        begins: time in seconds of the first frame on which faces are corrected. On those before, which belong to a
+        begins: time in seconds of the first frame on which faces are corrected. On earlier frames, which belong to a
             lead-in, they are only measured.
     """
 
     mode = Mode.FILM
-    _held = 0  # frames that are held until their next keyframe is known
+    _held = 0  # frames that are held until their next keyframe is available
 
     def __init__(self, *arguments: Any, begins: float = -inf, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self._begins = begins
 
     def __call__(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items in order, with their faces corrected.
+        """Yields the items in order, with their faces corrected.
 
-        A frame is held until every face on it has a treatment; then as many frames are in
-        work as the runtime allows, or as the next keyframe needs.
+        A frame is held until every face on it has a treatment. Then as many frames are in
+        flight as the runtime allows, or as the next keyframe needs.
         """
         waiting: deque[FrameTask | Item] = deque()
         tasks = 0
-        for item in self._begun(look_ahead(items, self._measured)):
+        for item in self._begin_ahead(look_ahead(items, self._measured)):
             if isinstance(item, Frame):
                 waiting.append(self.submit(item))
                 tasks += 1
@@ -57,8 +56,8 @@ class FilmEnhancer(FaceCorrector):
         for rest in waiting:
             yield self.collect(rest) if isinstance(rest, FrameTask) else rest
 
-    def _begun(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; where the first stage could begin with a frame, it waits until that has begun with the next."""
+    def _begin_ahead(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yields the items, and starts the first stage one frame ahead."""
         held: list[Item] = []
         try:
             for item in items:
@@ -71,25 +70,25 @@ class FilmEnhancer(FaceCorrector):
                 if not held:
                     yield item
         except Exception:
-            yield from held  # what came before the error
+            yield from held  # items from before the error
             raise
         yield from held
 
     def _measured(self, frame: Frame) -> list[Undecided]:
-        """The treatments and persons that a frame waits for."""
-        found: list[Undecided] = []
+        """Returns the treatments and persons that a frame waits for."""
+        undecided: list[Undecided] = []
         if self.persons is not None:
-            found += self.persons(frame, self.runtime.device.view)
-        chosen = self.chosen(frame, known=False)
+            undecided += self.persons(frame, self.runtime.device.view)
+        chosen = self.chosen(frame, persons_known=False)
         if self.shots.at(frame.time).correct != "never":
             try:
-                found += self._measure(frame, chosen, self.runtime.device)
+                undecided += self._measure(frame, chosen, self.runtime.device)
             except DeviceLost:
-                raise  # the correction meets it too
+                raise  # the correction raises it too
             except Exception as error:
                 self._count(error)
                 raise
-        return found
+        return undecided
 
     def submit_faces(self, task: FrameTask, faces: tuple[Face, ...]) -> None:
         if task.frame.time < self._begins:
@@ -99,6 +98,6 @@ class FilmEnhancer(FaceCorrector):
             task.park()
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
-        # As many frames again as are averaged, so that the heavy engine has some time.
+        # Holds as many frames more as are averaged, to give the heavy engine time.
         self._held = max(self._held, face.every + AHEAD_FRAMES)
         return face.track.keys.due(sample, face.every)

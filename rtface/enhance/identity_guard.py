@@ -1,4 +1,4 @@
-"""Weakens corrections that change who a face is (`--guard`)."""
+"""Weakens corrections that change the person (`--guard`)."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from rtface.protocols import Correction
 from rtface.stats import Stats
 
 FILM_S, LIVE_S = 1.0, 2.5
-"""Seconds from one look at a track to the next. A look takes two embeddings, 10 to 15 ms."""
-_SECOND_S = 0.3
-"""Seconds from the first look to the second."""
+"""Seconds from one comparison of a track to the next. A comparison takes two embeddings, 10 to 15 ms."""
+_SECOND_LOOK_S = 0.3
+"""Seconds from the first comparison to the second."""
 
 
 class IdentityGuard:
-    """Compares what corrections make of a face with the face as it came, and weakens them where the person changes.
+    """Compares corrected faces with the input, and weakens corrections as needed.
 
-    Every so many frames of a track the face is looked at as it came and as the correction would make it at full
-    strength, both blurred; a network for persons says how far they are apart, and
-    `rtface.persons.guard.GuardedTrack` decides. The first frame of a track is looked at before it is shown.
+    Every `period` the face is compared as it came and as the correction at full strength would make it, both
+    blurred. A network for persons measures their distance, and `rtface.persons.guard.GuardedTrack` decides. The
+    first frame of a track is compared before it is shown.
 
     Not for use from several threads.
 
     Args:
         embed: chip (uint8 150×150×3 RGB) → embedding of length 1.
-        limits_of: the limits of an engine of this name; None for one that is not watched.
-        period: seconds between looks.
-        stats: times the work; counts looks.
+        limits_of: returns the limits of an engine by name; None for one that is not guarded.
+        period: seconds between comparisons.
+        stats: times the work; counts comparisons.
 
     Attributes:
         weakened: faces whose correction was weakened on the last frame.
@@ -55,9 +55,9 @@ class IdentityGuard:
         self.weakened = 0
 
     def shape(self, task: FrameTask) -> list[Correction]:
-        """The corrections of a frame's faces (`Device.shape`), weakened; the tasks' strength says how far."""
+        """Returns a frame's corrections (`Device.shape`), weakened as the tasks' strengths then say."""
         for face in task.faces:
-            if face.frame.new:  # another picture, perhaps with the same number for another person
+            if face.frame.new:  # another still may give the same number to another person
                 face.track.guard = GuardedTrack()
             face.track.guard.advance(face.time, self._limits_of(face.engine.name))
             self._weaken(face)
@@ -67,7 +67,7 @@ class IdentityGuard:
             if not limits or not face.track.guard.is_due(face.time):
                 continue
             if self._look(task, face, corrections[number], limits) and face.track.guard.kept < 1.0:
-                face.state.reset()  # as if this frame had not been shaped yet
+                face.state.reset()  # undoes the shaping of this frame
                 self._weaken(face)
                 (corrections[number],) = task.device.shape([face])
         self.weakened = 0
@@ -85,21 +85,21 @@ class IdentityGuard:
         face.shaping = replace(face.shaping, strength=face.strength.applied)
 
     def _look(self, task: FrameTask, face: FaceTask, correction: Correction, limits: Limits) -> bool:
-        """Compares input and output of one face, where it shows enough; whether this was the track's first look."""
+        """Compares input and output of a face that shows enough. Returns whether it was the first look."""
         guard = face.track.guard
         with self._stats.time("guard"):
             view = task.device.view(task.frame)
             matrix = chip_matrix(face.face)
             chip = view.crop(matrix, (SIDE, SIDE)) if fitness(face.face, view.width, view.height) > 0.0 else None
             if chip is None or not clear(chip):
-                guard.due = face.time + _SECOND_S
+                guard.due = face.time + _SECOND_LOOK_S
                 return False
             pixels, place = task.device.read(correction)
             changed = with_correction(chip, pixels, compose(matrix, invert(place)), guard.kept)
             before, after = self._embed(_blurred(chip)), self._embed(_blurred(changed))
             self._stats.count("guard_looks")
             return guard.learn(
-                face.time, distance(before, after), limits, _SECOND_S if guard.drift is None else self._period
+                face.time, distance(before, after), limits, _SECOND_LOOK_S if guard.drift is None else self._period
             )
 
 
@@ -108,13 +108,13 @@ def _blurred(chip: Bytes) -> Bytes:
 
 
 def with_correction(chip: Bytes, pixels: Float32, matrix: Float, kept: float) -> Bytes:
-    """A chip as the correction makes it, uint8 h×w×3.
+    """Returns a chip with the whole correction added, uint8 h×w×3.
 
     Args:
-        chip: as it came.
+        chip: the input.
         pixels: float32 h×w×3, the correction, 1 = white.
         matrix: 2×3, pixels of the correction → pixels of the chip; corners at integers.
-        kept: share of the whole correction that `pixels` is, above 0.
+        kept: share of the whole correction that `pixels` holds, above 0.
     """
     whole: Any = pixels
     centred = matrix.copy()

@@ -1,5 +1,5 @@
-"""The enhancement of frames that are answered one by one: from Python (`rtface.Enhancer`), and live, where quality
-follows the load and no frame waits longer than it may."""
+"""Enhances frames one by one: from Python (`rtface.Enhancer`), and live, where quality follows the load and no frame
+waits past its deadline."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from rtface.quality.governor import FADE_S, QualityGovernor, shipped_name
 from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.fade import faded
 
-_USUAL_FIRST_S = 0.01
-_LIGHT_COST = 0.6
-"""What the first stage's light network takes, of what the other one takes."""
-_SPARE_S = 3.0
-"""Seconds for which the light network stays after there was no time for the other one."""
+_FIRST_STAGE_S = 0.01
+_LIGHT_COST_SHARE = 0.6
+"""Cost of the first stage's light network, as a share of the full network's."""
+_LIGHT_HOLD_S = 3.0
+"""Hold-off in seconds: how long the light network stays after there was no time for the full one."""
 
 
 class FrameEnhancer(FaceCorrector):
-    """`FaceCorrector` for single frames. Raises EngineError from the 100th frame in a row that cannot be enhanced."""
+    """`FaceCorrector` for single frames. Raises EngineError when 100 frames in a row cannot be enhanced."""
 
     mode = Mode.CALL
     _faults = 0  # frames in a row
 
     def process(self, frame: Frame) -> Frame:
-        """The frame with its faces corrected."""
+        """Returns the frame with its faces corrected."""
         return self.collect(self.submit(frame))
 
     def _is_keyframe(self, face: FaceTask, sample: FaceSample) -> bool:
@@ -71,9 +71,9 @@ class LiveEnhancer(FrameEnhancer):
     """
 
     mode = Mode.LIVE
-    _first_s = _USUAL_FIRST_S  # seconds that the first stage takes on a frame, on average, without its light network
+    _first_s = _FIRST_STAGE_S  # average seconds a frame of the first stage's full network
     _light_until = -inf  # time of a frame
-    _first_share: float | None = None  # of its strength: it fades out where time is short, and in again
+    _first_share: float | None = None  # of the first stage's strength, which fades with the time that is left
     _first_at = 0.0  # time of the last frame
 
     def __init__(
@@ -88,7 +88,7 @@ class LiveEnhancer(FrameEnhancer):
         super().__init__(runtime, options, stats, **more)
 
     def passed(self, frame: Frame) -> None:
-        """A frame was shown as it came: its faces fade in again on the frames that follow."""
+        """Reports an uncorrected frame, so that its faces fade in again."""
         for face in frame.faces:
             self._governor.missing(face.track_id)
 
@@ -96,25 +96,25 @@ class LiveEnhancer(FrameEnhancer):
         return GovernedSelector(self._options, self._stats, self.tracks, light, self._governor)
 
     def collect(self, task: FrameTask) -> Frame:
-        """The frame as of `FaceCorrector`; the governor learns what it took."""
+        """Returns the corrected frame, and reports its cost to the governor."""
         frame = super().collect(task)
         done = [(shipped_name(face.engine.name), face.output is not None) for face in task.faces]
         self._governor.costs.spent(task.seconds - task.first_s, done)
         return frame
 
     def _first_stage(self, task: FrameTask, faces: Sequence[Face], strength: float, *, light: bool = False) -> None:
-        """First stage as far as the engines leave time: first its light network comes in, then it is left out, before
-        anything else is."""
+        """Runs the first stage if the engines leave time. With little time its light network runs; with less it is
+        skipped, before anything else is."""
         time, room = task.frame.time, self._governor.has_room
         if light or not room(self._first_s):
-            self._light_until = time + _SPARE_S
+            self._light_until = time + _LIGHT_HOLD_S
         light = time < self._light_until
-        cost = _LIGHT_COST if light else 1.0
+        cost = _LIGHT_COST_SHARE if light else 1.0
         target = float(room(cost * self._first_s))
         before = target if self._first_share is None else self._first_share
         self._first_share, self._first_at = faded(before, target, time - self._first_at, FADE_S), time
         if self._first_share <= 0.0:
-            self._first_s += 0.01 * (_USUAL_FIRST_S - self._first_s)  # what was slow once is tried again
+            self._first_s += 0.01 * (_FIRST_STAGE_S - self._first_s)  # so that it is tried again
             return
         began = perf_counter()
         super()._first_stage(task, faces, strength * self._first_share, light=light)
@@ -153,7 +153,7 @@ class LiveEnhancer(FrameEnhancer):
         return None
 
     def _take_late(self, task: FrameTask, track: TrackState) -> None:
-        """A late answer is a keyframe from now on, though not of this frame."""
+        """Uses a late answer as a keyframe, though of an earlier frame."""
         if track.late is None or not track.late[0].done():
             return
         (output, late), track.late = track.late, None
@@ -166,5 +166,5 @@ class LiveEnhancer(FrameEnhancer):
 
 
 def _in_time(output: Future[Restored[Any]], deadline: float) -> bool:
-    """Waits for an answer until the deadline (monotonic clock); whether it is there."""
+    """Waits for an answer until the deadline (monotonic clock). Returns whether it is there."""
     return bool(wait_for([output], max(0.0, deadline - monotonic())).done)

@@ -6,11 +6,11 @@ from enum import Enum, auto
 
 
 class Mode(Enum):
-    """What may be waited for, and whether later frames are known.
+    """Says which engines a frame waits for, and whether it looks ahead.
 
-    FILM: every engine is waited for, and frames are held until the next keyframe is known.
-    CALL: every engine is waited for; each frame is answered before the next one is known.
-    LIVE: the light engine is waited for; the heavy one answers when it can.
+    FILM: waits for every engine, and holds frames until the next keyframe is available.
+    CALL: waits for every engine; each frame is returned before the next one arrives.
+    LIVE: waits for the light engine only; the heavy one answers when it can.
     """
 
     FILM = auto()

@@ -1,7 +1,7 @@
-"""Frames that show what the frame before showed: a freeze, animation on twos, repeated fields.
+"""Recognises frames that repeat the one before: a freeze, animation on twos, repeated fields.
 
-What corrections remember from frame to frame (positions, averages, grain, state of an engine) keeps changing where the
-image stands still. So a frame whose samples round the faces equal those of the frame before gets the same samples.
+The state of corrections (positions, averages, grain, state of an engine) keeps changing while the image stands still.
+So a frame whose samples round the faces equal those of the frame before gets the same corrected samples.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from rtface.geometry.planes import layout
 from rtface.geometry.transforms import bounds, clip_box, invert, plane_matrix
 from rtface.util.av_gpu import on_gpu
 
-_AROUND = 0.8  # of a face's box that the first stage may change on each side of it, and samples more
-_GRID = 32
-_UNSEEN_STRENGTH_DIFFERENCE = 0.02  # one follows the pose, and that trembles
+_AROUND_SHARE = 0.8  # of a face's box that the first stage may change on each side of it, plus a margin
+_MARGIN_SAMPLES = 32
+_UNSEEN_STRENGTH_DIFFERENCE = 0.02  # strength follows the pose, which jitters
 
 
 class RepeatedFrames:
-    """Recognises frames that repeat the one before; of fields, the one before of the same parity."""
+    """Recognises frames that repeat the one before. A field is compared with that of the same parity."""
 
     def __init__(self) -> None:
         self._last: dict[int | None, ShownSamples] = {}
 
     def of(self, frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> ShownSamples | None:
-        """What belongs to this frame, or to the one that it repeats; None where nothing is corrected.
+        """Returns the samples of the frame, or of the one it repeats. None without corrections.
 
         Args:
-            frame: as it came.
+            frame: the input frame.
             tasks: its faces, with their shaping.
-            cleaned: those of the first stage, with their strengths inside and round them.
+            cleaned: faces for the first stage, with strengths inside and round them.
         """
         tasks = [task for task in tasks if task.strength.seen]
         if frame.new or not (tasks or cleaned) or on_gpu(frame.image) or layout(frame.image.format.name) is None:
@@ -70,7 +70,7 @@ class RepeatedFrames:
 
 
 def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) -> Box:
-    """All that corrections of these faces may change."""
+    """Returns the bounds of everything that corrections of these faces may change."""
     size = frame.image.width, frame.image.height
     onto = plane_matrix(size, frame.display, field=frame.field)
     boxes = [
@@ -80,8 +80,8 @@ def _box(frame: Frame, tasks: Sequence[FaceTask], cleaned: Sequence[Cleaned]) ->
     ]
     for face, *_ in cleaned:
         x0, y0, x1, y1 = face.box.tolist()
-        across, down = _AROUND * (x1 - x0), _AROUND * (y1 - y0)
-        boxes.append(bounds(onto, (x0 - across, y0 - down, x1 + across, y1 + down), _GRID))
+        across, down = _AROUND_SHARE * (x1 - x0), _AROUND_SHARE * (y1 - y0)
+        boxes.append(bounds(onto, (x0 - across, y0 - down, x1 + across, y1 + down), _MARGIN_SAMPLES))
     low, high = np.min(boxes, 0).tolist(), np.max(boxes, 0).tolist()
     rows = size[1] if frame.field is None else (size[1] + 1) // 2
     return clip_box((low[0], low[1], high[2], high[3]), size[0], rows)

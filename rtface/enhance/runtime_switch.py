@@ -1,4 +1,4 @@
-"""Changes the device and the engines of a run between two frames: up to a GPU, or away from a lost one."""
+"""Moves a run to a GPU, or off a lost one, mid-run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class RuntimeSwitch:
     """Holds the runtime of the next frame. Not for use from several threads.
 
     Args:
-        runtime: the first one.
-        stats: gets a warning for what could not be opened.
+        runtime: the first runtime.
+        stats: gets a warning for each runtime that could not be opened.
         upgrade: takes over between two frames once it is done (a run starts at once on the CPU, and moves to
             the GPU when its plan has passed its gate).
-        fallback: opens the runtime that takes over when a GPU is lost; without it the run ends there. Where it
+        fallback: opens the runtime that takes over when a GPU is lost; without it the run ends there. If it
             fails, frames pass through as they are.
 
     Attributes:
-        runtime: of the next frame.
-        upgrade: as above; None once it was taken or has failed.
+        runtime: the runtime of the next frame.
+        upgrade: as above; None once it has taken over or failed.
         moved: called after each change of `runtime`.
         works: False after a GPU was lost and the fallback could not be opened.
     """
@@ -41,20 +41,20 @@ class RuntimeSwitch:
         self.works = True
 
     def move(self, to: Runtime) -> None:
-        """Takes another runtime from the next frame on."""
+        """Switches to another runtime from the next frame on."""
         self.runtime = to
         self.moved()
 
     def update(self) -> None:
-        """Takes the upgrade where it is done. For each frame."""
+        """Switches to the upgrade if it is done. Called for each frame."""
         if self.upgrade is not None and self.upgrade.done():
             self._take_upgrade(self.upgrade)
 
     def lost(self, error: DeviceLost, device: Device) -> None:
-        """`device` stopped answering: the fallback takes over. Raises `error` where there is none."""
+        """Switches to the fallback, as `device` stopped answering. Raises `error` where there is none."""
         if self._fallback is None:
             raise error
-        # A frame that was still on the lost GPU when the run had moved changes nothing.
+        # A frame that was still on the lost GPU after the switch must not switch again.
         if device is self.runtime.device and self.works:
             self._take_fallback(error)
 
@@ -74,13 +74,13 @@ class RuntimeSwitch:
         before = self.runtime
         self._fallback = lambda: before
         self.move(upgrade.result())
-        log.info("the run goes on with the %s", self.runtime.device.name)
+        log.info("the run continues on the %s", self.runtime.device.name)
 
     def _take_fallback(self, why: object) -> None:
         assert self._fallback is not None
         try:
             self.move(self._fallback())
-        except Exception as error:  # noqa: BLE001 - whatever it is, frames go on passing through
+        except Exception as error:  # noqa: BLE001 - whatever failed, frames still pass through
             self.works = False
             self._stats.warn(
                 "stranded",
@@ -93,4 +93,4 @@ class RuntimeSwitch:
                 ),
             )
             return
-        log.warning("%s; the run goes on with the %s", why, self.runtime.device.name)
+        log.warning("%s; the run continues on the %s", why, self.runtime.device.name)

@@ -1,4 +1,4 @@
-"""The samples round the faces of a frame, before and after they were corrected."""
+"""The samples round a frame's faces, before and after the correction."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class ShownSamples:
     """The samples round the faces of one frame.
 
     Attributes:
-        format, size: of the image.
-        box: of the samples, on the stored rows of the frame or field.
-        settings: by which the faces were corrected.
-        strengths: the same, as numbers that may differ a little.
-        before: as they came.
-        after: corrected; None until that is done.
+        format, size: pixel format and size of the image.
+        box: bounds of the samples, on the stored rows of the frame or field.
+        settings: correction settings of the faces, which must match exactly.
+        strengths: correction strengths, which may differ a little.
+        before: the input samples.
+        after: the corrected samples; None until the correction is done.
     """
 
     format: str
@@ -34,13 +34,13 @@ class ShownSamples:
     after: dict[Role, Samples] | None = None
 
     def finish(self, frame: Frame, *, settled: bool = True) -> None:
-        """Keeps the samples of the corrected frame, or writes those that were kept to it.
+        """Stores the corrected samples, or writes the stored ones to the frame.
 
         Args:
-            frame: may be written to.
-            settled: whether they are worth to be kept: no answer is missing.
+            frame: the corrected frame; it may be written to.
+            settled: whether no answer is missing, so that the samples may be stored.
         """
-        if frame.image.format.name != self.format:  # it was converted
+        if frame.image.format.name != self.format:  # the correction converted it
             return
         if self.after is None:
             self.after = parts(frame, self.box, copied=True) if settled else None
@@ -50,7 +50,7 @@ class ShownSamples:
 
 
 def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
-    """The samples of a box, as views or copies."""
+    """Returns the samples of a box, as views or copies."""
     form = layout(frame.image.format.name)
     assert form is not None
     x0, y0, x1, y1 = box
@@ -63,7 +63,7 @@ def parts(frame: Frame, box: Box, *, copied: bool = False) -> dict[Role, Any]:
 
 
 def equal(before: dict[Role, Samples], now: dict[Role, Any]) -> bool:
-    """True if all samples are equal; where something moves, some rows tell."""
+    """Returns whether all samples are equal. Every 16th row is compared first, which mostly settles it."""
     return all(np.array_equal(part[::16], now[role][::16]) for role, part in before.items()) and all(
         np.array_equal(part, now[role]) for role, part in before.items()
     )

@@ -1,4 +1,4 @@
-"""The work on one face (`FaceTask`) and on one frame (`FrameTask`), filled in step by step."""
+"""Work items of faces and frames, filled in step by step."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class FaceTask:
     """The correction of one face on one frame; `Device.shape` reads it (`protocols.ShapeTask`).
 
     Attributes:
-        track, face: whose correction.
-        frame: the frame as it came.
-        strength: of the correction, by factor; what is applied is above 0.
+        track, face: the track and the face to correct.
+        frame: the input frame.
+        strength: factors of the correction; the applied strength is above 0.
         engine: restores the crop; with `light`, on keyframes only.
         key: whether `engine` runs on this frame.
-        share: 0…1 of `engine` in the correction; the rest is that of the engine before it.
+        share: share of `engine` in the correction, 0…1; the rest is that of the engine before it.
         light: the engine that runs on every frame between keyframes of `engine`; None without
             keyframes.
         every: frames from one keyframe to the next.
         shaping: how the answer is shaped.
         crops: the crop of this face, once it is cut.
-        output: what `engine` was asked on this frame; with `light` what that was asked.
-        sample: what keyframes need of this face; None without them.
+        output: pending answer of `engine`, or of `light` where there is one, for this frame.
+        sample: this face for the keyframe scheduler; None without keyframes.
         restored: the answer that is shown; None between keyframes and while it is late.
     """
 
@@ -59,21 +59,21 @@ class FaceTask:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sides of the crops to cut: the engine's, and the light engine's behind it."""
+        """Sides of the crops to cut: for the engine, then for the light engine."""
         return (self.engine.size,) if self.light is None else (self.engine.size, self.light.size)
 
     def matrix(self, size: int) -> Float:
-        """Display → pixels of a crop of this side, float64 2×3."""
+        """Returns the matrix display → crop of this side, float64 2×3."""
         return crop_matrix(self.face, size)
 
     @property
     def state(self) -> CorrectionState:
-        """What the track's correction remembers; changed by `Device.shape`."""
+        """State of the track's correction; `Device.shape` changes it."""
         return self.track.correction
 
     @property
     def mesh(self) -> Float | None:
-        """The face's mesh in crop pixels, float64 (478, 2); None where it has none."""
+        """The face's mesh in crop pixels, float64 (478, 2), or None."""
         mesh = self.face.mesh
         if self._mesh is None and mesh is not None:
             self._mesh = apply(self.crops.matrices[0], mesh[:, :2])
@@ -81,9 +81,9 @@ class FaceTask:
 
     @property
     def changed(self) -> Box:
-        """The box in display pixels outside of which the correction is 0."""
+        """Box in display pixels outside of which the correction is 0."""
         size, region = self.crops.size, self.shaping.region
-        # Where it has no answer, the mask is that of another frame.
+        # Without an answer, the mask is that of another frame.
         box = (0, 0, size, size) if self.restored is None else shown_box(size, self.mesh, size, region)
         return bounds(invert(self.crops.matrices[0]), box, margin=1.0)
 
@@ -94,8 +94,8 @@ class FaceTask:
 
     @property
     def seed(self) -> int:
-        """A number that belongs to this frame and to the face's place on it, on a grid of 64 pixels: the same on every
-        machine, and in every part of the film, where tracks have other ids (synthetic grain)."""
+        """Seed for synthetic grain, from the frame and the face's place. The place counts on a 64-pixel grid, so the
+        seed is the same on every machine and in every segment of a film, where tracks have other ids."""
         x, y = (int(v) for v in (self.face.box[:2] + self.face.box[2:]) // 128)
         return ((x * 64 + y) * 2654435761 + self.frame.pts * 40503) & 0xFFFFFFFF
 
@@ -108,16 +108,16 @@ class FaceTask:
 
 @dataclass(slots=True)
 class FrameTask:
-    """One frame between `FaceCorrector.submit` and `collect`, on the device that cut its crops.
+    """A frame between `FaceCorrector.submit` and `collect`, and its device.
 
     Attributes:
-        seconds: spent on it so far.
-        deadline: by the monotonic clock, when engines are not waited for any more.
-        crops: all that the device holds for this frame.
-        parked: whether the crops were given back to the device, to be cut again.
+        seconds: time spent on it so far.
+        deadline: when waiting for engines ends, by the monotonic clock.
+        crops: all crops that the device holds for this frame.
+        parked: whether the crops were released, to be cut again later.
         cleaned: whether the first stage changed the frame.
-        first_s: seconds that it took, where that is counted apart (live).
-        original: a copy of the image from before that, where a map of what was invented is made.
+        first_s: seconds of the first stage, where they are counted apart (live).
+        original: a copy of the image from before the first stage, where a map of invented detail is made.
         shown: its samples round the faces, or those of the frame that it repeats.
     """
 
@@ -134,12 +134,12 @@ class FrameTask:
     shown: ShownSamples | None = None
 
     def park(self) -> None:
-        """Gives its crops back until `resume`: frames that wait for a keyframe hold no GPU memory."""
+        """Releases its crops until `resume`. Frames that wait for a keyframe thus hold no GPU memory."""
         crops, self.crops, self.parked = self.crops, (), True
         self.device.drop(crops)
 
     def resume(self) -> None:
-        """Cuts its crops again, where it was parked."""
+        """Cuts its crops again if it was parked."""
         if self.parked:
             self.parked = False
             self.crops = self.device.cut_again(self.frame, [face.crops for face in self.faces])
@@ -147,9 +147,9 @@ class FrameTask:
                 face.crops = crops
 
     def give_up(self) -> None:
-        """The frame passes through as it is: its crops go back to the device."""
+        """Drops all work, so that the frame passes through unchanged."""
         crops, self.crops = self.crops, ()
-        for face in self.faces:  # what the engine remembers of this frame may be as wrong as its answer
+        for face in self.faces:  # the engine's memory of this frame may be as wrong as its answer
             if face.output is not None:
                 face.track.output = face.track.late = None
         self.faces.clear()

@@ -1,4 +1,4 @@
-"""What a run did to a track, in figures: what its report says, in bounded memory."""
+"""Collects the figures of a track for its report, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from rtface.analysis.treatment import Treatment
 from rtface.enhance.strength import Strength
 from rtface.frame import Face
 
-# Spans kept for each track; then the shortest is taken into a neighbour.
-_SPANS = 64
-# Frames of a track that are remembered one by one: more than are in work between the enhancement and the output.
+# More spans than this are merged, the shortest into its neighbours.
+_MAX_SPANS = 64
+# Frames of a track that are noted one by one: more than are in flight between the enhancement and the output.
 IN_WORK = 128
 
 
 @dataclass(slots=True)
 class FrameNote:
-    """What is known of a face on one frame, until it is counted.
+    """Notes on a face on one frame, until they are counted.
 
     Attributes:
-        width: of the face; None where it is known already that it was seen.
-        treatment: what was decided.
-        engine: name of the one that was asked; None where none was.
-        strength: of its correction, by factor; None where it was to be left alone.
+        width: width of the face; None where the frame has been counted as seen.
+        treatment: the decided treatment.
+        engine: name of the engine that ran; None where none did.
+        strength: factors of its correction; None where it was to be left alone.
         applied: the strength that was applied; None where the face was not corrected.
-        guarded: whether the identity guard weakened that.
-        doubt: what makes its correction doubtful; None where it was not corrected.
+        guarded: whether the identity guard weakened the correction.
+        doubt: how doubtful the correction is; None where there was none.
     """
 
     width: float | None = None
@@ -47,18 +47,18 @@ class TrackFigures:
     """Figures of one track. A frame is noted while it is in work, and counted when figures are asked for.
 
     Attributes:
-        notes: of the frames that are not counted yet, by time.
-        first_s, last_s: time at which it was seen first and last, in seconds of the input's clock.
-        frames: on which it was seen.
-        width_sum: of its widths on these.
-        corrected: frames on which its face was corrected.
-        guarded: of these, those on which the identity guard weakened the correction.
-        strength_sum: of the strengths on the corrected ones.
-        factors: of these strengths, the sum of each factor by name, also of those that came to 0; "" counts them.
+        notes: notes on frames that are not counted yet, by time.
+        first_s, last_s: times at which it was seen first and last, in seconds of the input's clock.
+        frames: number of frames with the face.
+        width_sum: sum of its widths on them.
+        corrected: number of frames on which it was corrected.
+        guarded: number of these on which the identity guard weakened the correction.
+        strength_sum: sum of the applied strengths.
+        factors: sum of each strength factor by name, with strengths of 0; "" counts them.
         engine: name of the engine last used.
-        treatment: what was decided last.
+        treatment: the last decision.
         spans: the decisions over time.
-        doubts: the most doubtful frame by `EVERY_S`.
+        doubts: the most doubtful frame of each `EVERY_S`.
     """
 
     first_s: float = 0.0
@@ -76,19 +76,19 @@ class TrackFigures:
     notes: dict[float, FrameNote] = field(default_factory=dict[float, FrameNote])
 
     def note(self, time: float) -> FrameNote:
-        """The note of the frame of this time."""
+        """Returns the notes on the frame at this time."""
         if len(self.notes) > IN_WORK:
             self._count(min(tuple(self.notes)))
         return self.notes.setdefault(time, FrameNote())
 
     def see(self, face: Face, time: float) -> None:
         """Notes a frame with the face."""
-        if time in self.notes:  # another frame of the same time
+        if time in self.notes:  # another frame with the same time
             self._count(time)
         self.note(time).width = face.width
 
     def apply(self, strength: Strength | None, time: float) -> None:
-        """Notes a frame on which the face was corrected, with this strength; None by the first stage alone."""
+        """Notes a frame with a corrected face. `strength` is None for the first stage alone."""
         if self.note(time).applied is not None:
             self._count(time)
         note = self.note(time)
@@ -101,7 +101,7 @@ class TrackFigures:
                 self._count(time)
 
     def split(self, time: float) -> tuple[TrackFigures, TrackFigures]:
-        """The figures of the frames before this time, and those of the others, which take the notes that follow."""
+        """Returns figures of frames before this time, and of later ones. Later notes go to the second."""
         self.count(time)
         return replace(self, notes={}), TrackFigures(
             self.last_s, self.last_s, engine=self.engine, treatment=self.treatment, notes=self.notes
@@ -125,7 +125,7 @@ class TrackFigures:
             self.doubts[part] = self.doubts[part].joined(doubt) if part in self.doubts else doubt
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives counted figures as JSON values; `converted` takes them back."""
+        """Returns counted figures as JSON values, which `converted` reads."""
         return asdict(replace(self, notes={}))
 
     def _count(self, time: float) -> None:
@@ -167,7 +167,7 @@ class TrackFigures:
         self._continue(span)
 
     def _continue(self, span: Span) -> None:
-        """Adds a later span: its decision holds for the one before, too, where both are of one kind."""
+        """Adds a later span. It is merged with the last span where both are of one kind."""
         last = self.spans[-1] if self.spans else None
         if last is not None and last.kind == span.kind:
             span.from_s, span.frames = last.from_s, last.frames + span.frames
@@ -175,7 +175,7 @@ class TrackFigures:
             self.spans[-1] = span
         else:
             self.spans.append(span)
-            if len(self.spans) > _SPANS:
+            if len(self.spans) > _MAX_SPANS:
                 short = min(range(1, len(self.spans) - 1), key=lambda k: self.spans[k].frames)
                 before, gone, after = self.spans[short - 1 : short + 2]
                 before.extend(gone)
@@ -183,13 +183,13 @@ class TrackFigures:
                 del self.spans[short : short + 2]
 
     def report(self, number: int, decided: Treatment, scores: Mapping[str, float], origin: float) -> TrackReport:
-        """The figures as they are reported.
+        """Returns the report of the figures.
 
         Args:
-            number: of the track.
-            decided: of the track, where nothing was on a frame.
-            scores: of its degradation, by name.
-            origin: times are seconds from then on.
+            number: id of the track.
+            decided: treatment of the track, used where no frame had one.
+            scores: scores of its degradation, by name.
+            origin: time in seconds that counts as 0.
         """
         self.count()
         treatment = self.treatment or decided

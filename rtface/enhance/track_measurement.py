@@ -19,19 +19,19 @@ from rtface.geometry.alignment import as_read
 from rtface.protocols import Device, View
 from rtface.stats import Stats
 
-_AGAIN_S = 1.0
-"""Seconds after a measurement that failed until the next one, where frames do not wait for it."""
+_RETRY_S = 1.0
+"""Seconds from a failed measurement to the next one, where frames do not wait for it."""
 
 
 class TrackMeasurement:
-    """Called once for every frame, in order; not for use from several threads.
+    """Measures the faces of each frame, in order, when they are due. Not for use from several threads.
 
     Args:
-        track_of: the state of a face's track, made on first sight.
-        coded: says what error is expected on a face; None where no decision depends on it.
+        track_of: returns the state of a face's track, and makes it on first sight.
+        coded: predicts the error on a face; None where no decision depends on it.
         stats: times the analysis.
-        waits: False measures tracks that were measured lately in a thread of its own, one at a time, which `begin`
-            starts, so that hardly any frame is held up; their analyzers learn of it on a later one.
+        waits: if False, tracks that have been measured before are measured again in a thread that `begin` starts, one
+            at a time, so that hardly any frame waits; their analyzers get the result on a later frame.
     """
 
     def __init__(
@@ -45,35 +45,35 @@ class TrackMeasurement:
         self._track_of, self._coded, self._stats, self._waits = track_of, coded, stats, waits
         self._prepared: tuple[Callable[[], Analysis], Analyzer, float, float] | None = None  # with width and time
         self._pending: tuple[Future[Analysis], Analyzer, float, float] | None = None
-        self._failed = -inf  # time of the last frame that was measured in vain
+        self._failed = -inf  # time of the frame at which a measurement failed last
 
     def __call__(self, frame: Frame, faces: Sequence[Face], device: Device) -> list[Analyzer]:
-        """The analyzers of these faces, which have learnt from this frame where that was due."""
+        """Returns the analyzers of these faces, after measuring those that are due."""
         self._learn(frame.time)
-        found = [self._track_of(face, frame.time).analyzer for face in faces]
-        for face, analyzer in zip(faces, found, strict=True):
-            if analyzer.treatment.hidden and not self._waits:  # a film's report says it at the end, with its numbers
+        analyzers = [self._track_of(face, frame.time).analyzer for face in faces]
+        for face, analyzer in zip(faces, analyzers, strict=True):
+            if analyzer.treatment.hidden and not self._waits:  # a film reports it at the end, with numbers
                 self._stats.warn("hidden", hidden_line(1, face.track_id, frame.time - self._stats.started))
-        due = [k for k, analyzer in enumerate(found) if frame.new or analyzer.due(frame.time)]
+        due = [k for k, analyzer in enumerate(analyzers) if frame.new or analyzer.due(frame.time)]
         if not due:
-            return found
+            return analyzers
         with self._stats.time("analyze"):
-            later = [k for k in due if not self._measure(device, frame, faces[k], found[k])]
-            if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _AGAIN_S:
-                k = min(later, key=lambda k: found[k].last_s)
+            later = [k for k in due if not self._measure(device, frame, faces[k], analyzers[k])]
+            if later and self._coded and self._pending is None and not 0.0 <= frame.time - self._failed < _RETRY_S:
+                k = min(later, key=lambda k: analyzers[k].last_s)
                 view, read, face, analysis = _analyzed(device, frame, faces[k])
                 measurement = self._coded.measurement(view, read, face, analysis)
-                self._prepared = measurement, found[k], face.width, frame.time
-        return found
+                self._prepared = measurement, analyzers[k], face.width, frame.time
+        return analyzers
 
     def begin(self) -> None:
-        """Starts what was prepared, once nothing on this frame needs the network any more."""
+        """Starts the prepared measurement, after this frame's last use of the network."""
         if self._prepared is not None:
             (measurement, analyzer, width, time), self._prepared = self._prepared, None
             self._pending = call_in_thread("measure", measurement, awaited=True), analyzer, width, time
 
     def _measure(self, device: Device, frame: Frame, face: Face, analyzer: Analyzer) -> bool:
-        """Measures a face at once; False where that may be done later."""
+        """Measures a face now. Returns False if that may be done later."""
         coded = self._coded if face.width >= SMALLEST_FACE and not analyzer.forced else None
         if coded is not None and not (self._waits or frame.new) and isfinite(analyzer.last_s):
             return False
@@ -81,7 +81,7 @@ class TrackMeasurement:
         return True
 
     def _learn(self, time: float) -> None:
-        """Gives the measurement that is pending to its analyzer, once it is there; raises what it raised."""
+        """Passes a finished measurement to its analyzer, or raises its error."""
         if self._pending is not None and self._pending[0].done():
             (measured, analyzer, width, at), self._pending = self._pending, None
             try:
@@ -92,16 +92,16 @@ class TrackMeasurement:
 
 
 def measured_face(device: Device, frame: Frame, face: Face, coded: CodedStage | None) -> tuple[Analysis, float]:
-    """What is wrong with a face, as it is judged, and its width in display pixels there."""
+    """Returns a face's analysis, and its width in analyzed display pixels."""
     view, frame, face, analysis = _analyzed(device, frame, face)
     return analysis if coded is None else coded.measure(view, frame, face, analysis), face.width
 
 
 def _analyzed(device: Device, frame: Frame, face: Face) -> tuple[View, Frame, Face, Analysis]:
-    """Analyzes a face as it was read, unless it was too small there.
+    """Analyzes a face at the size as read, unless too small there.
 
     Returns:
-        The view of the frame that it is judged on, that frame, the face there, and its analysis.
+        The view of the analyzed frame, that frame, the face there, and its analysis.
     """
     read, smaller, _ = as_read(frame, face)
     shown = 1.0

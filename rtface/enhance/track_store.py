@@ -1,4 +1,4 @@
-"""What is known of each track during a run: its analysis, its treatment, and the state of its correction."""
+"""Stores each track of a run: analysis, treatment, and correction state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rtface.shots.settings import NO_SHOTS, ShotList
 from rtface.util.fade import faded
 
 _UNGUARDED: dict[str, Any] = {"time": -inf, "drift": None, "kept": 1.0}
-# A track that was not seen for this long keeps its figures for the report, but not the images it remembers.
+# A track that is unseen for this long keeps its figures for the report, but drops its images.
 _FORGET_S = 5.0
 
 
@@ -35,23 +35,23 @@ class TrackState:
     """One track.
 
     Attributes:
-        analyzer: its degradation over time and the treatment that follows.
-        figures: for the report.
-        correction: what the correction remembers from frame to frame.
+        analyzer: its degradation over time and the resulting treatment.
+        figures: figures for the report.
+        correction: state of the correction from frame to frame.
         engine: name of the engine last used.
-        output: what it was asked last; a recurrent engine's memory lies in it.
-        output_from: time of the frame that it was asked about, and the name of the engine.
-        chosen: name of the engine that suits it; another is used where time is short.
-        keys: what its keyframes need.
-        late: an answer that was not waited for, and the task that it belongs to (live).
-        guard: how much of its correction is kept, so that the person stays the same (`--guard`).
-        first: strength of the first stage on the last frame in the face and round it, 0…1.
-        fades: strengths on the last frame that follow from the decided ones, by name, see `faded`.
-        weights: share of the engine's weights on the last frame, 0…1; the rest is of those before. Whoever decides
-            about the face, they fade; it is not handed over: the lead-in of another process sees them change again.
-        change: of its correction on the last frame (`rtface.enhance.doubts`), and the time of that.
-        shown, guarded: what `handed_over` needs of the last frames: of all, and of those that the guard has seen.
-        seen_s: time of the last frame with it; NaN once it was not seen for a while.
+        output: the engine's last answer, which holds a recurrent engine's memory.
+        output_from: time of the frame of that answer, and the name of the engine.
+        chosen: name of the best engine for it; another is used where time is short.
+        keys: its keyframes.
+        late: an answer that was not waited for, and its task (live).
+        guard: decides how much of its correction is kept, so that the person stays the same (`--guard`).
+        first: strength of the first stage on the last frame, in the face and round it, 0…1.
+        fades: strengths on the last frame that follow the decided ones, by name, see `faded`.
+        weights: share of the engine's weights on the last frame, 0…1; the rest is that of the weights before. They
+            fade even in forced treatments. Not handed over, as the lead-in of another process repeats the change.
+        change: time and luma of its last correction (`rtface.enhance.doubts`).
+        shown, guarded: states of the last frames for `handed_over`: of all, and of those that the guard has seen.
+        seen_s: time of the last frame with it; NaN once it is unseen for a while.
     """
 
     id: int
@@ -74,11 +74,11 @@ class TrackState:
     seen_s: float = -inf
 
     def handed_over(self, time: float, border: float) -> FaceState:
-        """What another process needs to continue from this time on, as JSON values: see `Analyzer.handed_over`, and the
-        engine, which a face near the border of ``--engine auto`` keeps, and what the identity guard knows.
+        """Returns the state for another process to continue from, as JSON values. It is `Analyzer.handed_over`, the
+        engine, which a face near the border of ``--engine auto`` keeps, and the state of the identity guard.
 
         Args:
-            border: time of the last frame that this process shows: later ones may be in work.
+            border: time of the last frame that this process shows; later ones may be in flight.
         """
 
         def shown(states: Iterable[Any]) -> Any:
@@ -89,7 +89,7 @@ class TrackState:
         return self.analyzer.handed_over(time, state, border - MEMORY_S)
 
     def note_guard(self, time: float) -> None:
-        """Notes what the identity guard knows after the frame of this time; later ones may be decided already."""
+        """Stores the identity guard's state after the frame at this time."""
         self.guarded.append({"time": time, "drift": self.guard.drift, "kept": self.guard.kept})
 
     def take_over(self, state: FaceState) -> None:
@@ -100,10 +100,10 @@ class TrackState:
         self.note_guard(-inf)
 
     def decide(self, time: float, *, counted: bool, forced: Treatment | None = None) -> float:
-        """Strength of the correction at this time, 0…1.5; the decision is noted where `counted`.
+        """Returns the correction's strength at this time, 0…1.5. The decision is noted if `counted`.
 
         Args:
-            forced: of the shot; holds instead of the analysis, from this frame on and without a ramp.
+            forced: treatment of the shot, which replaces the analysis from this frame on without a ramp.
         """
         if self.shown:
             self.shown[-1].update({"fades": dict(self.fades), "chosen": self.chosen})
@@ -118,16 +118,16 @@ class TrackState:
         return strength
 
     def faded(self, name: str, target: float, time: float) -> float:
-        """A strength that follows from the decided one, on the frame at this time: it moves to its target by at most
-        `MOST_A_FRAME`, but where a shot or a treatment file decides."""
+        """Moves a strength that follows the decided one, and returns it. It moves to its target by at most
+        `MOST_A_FRAME` a frame, unless a shot or a treatment file decides."""
         now = self.fades.get(name, target)
         self.fades[name] = now = faded(now, target, inf, 1.0) if time > self.analyzer.until else now
         return now
 
     def ask(self, engine: Engine, pixels: PixelsT, time: float) -> Future[Restored[PixelsT]]:
-        """Submits a crop (`Crops.pixels`) of the frame of this time to an engine; the answer is not waited for.
+        """Submits a crop (`Crops.pixels`) at this time to an engine, without waiting.
 
-        A recurrent engine continues from its last answer, done or not, unless it is older than
+        A recurrent engine continues from its last answer, done or not, unless that is older than
         `rtface.protocols.MEMORY_S`.
         """
         last, name = self.output_from
@@ -137,7 +137,7 @@ class TrackState:
         return output
 
     def forget(self) -> None:
-        """Drops what is remembered of the frames before; figures stay."""
+        """Drops the state from earlier frames, but not the figures."""
         self.correction.reset()
         self.keys.samples.clear()
         self.guard = GuardedTrack()
@@ -146,35 +146,35 @@ class TrackState:
         self.output = self.late = self.change = None
 
     def change_engine(self) -> None:
-        """Another engine continues from the correction that is shown now."""
+        """Resets engine state, so that another engine continues from the current correction."""
         self.output = self.late = None
         self.guard.due = float("-inf")
         self.correction.average.reset()
 
     def report(self, origin: float = 0.0) -> TrackReport:
-        """The track in figures; times are seconds from `origin` on."""
+        """Returns the track's report. Times are seconds after `origin`."""
         analyzer = self.analyzer
         return self.figures.report(self.id, analyzer.treatment, analyzer.analysis_before(inf).scores(), origin)
 
 
-Known = Callable[[Face, float], FaceState | None]
-"""What `TrackState.handed_over` said of a face at a time; None where nothing did."""
+StateLookup = Callable[[Face, float], FaceState | None]
+"""Returns the state that `TrackState.handed_over` gave for a face at a time, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackRules:
-    """What decides about tracks besides their analysis.
+    """Decisions about tracks that do not come from their analysis.
 
     Attributes:
-        treatments: a person's decisions (`--treatment`).
+        treatments: the user's decisions (`--treatment`).
         shots: settings by shot, which replace those of the run.
-        known: says on first sight of a face what another process handed over about it; None where nothing was.
-        person_of: label of the person whom a track shows; empty where persons are not recognised.
+        state_of: looks up the state that another process handed over for a new face; None without one.
+        person_of: returns the label of a track's person; empty where persons are not recognised.
     """
 
     treatments: Treatments = field(default_factory=Treatments)
     shots: ShotList = NO_SHOTS
-    known: Known | None = None
+    state_of: StateLookup | None = None
     person_of: Callable[[int], str] = lambda track: ""
 
 
@@ -185,16 +185,15 @@ class TrackStore:
     """All tracks of a run, by id.
 
     Args:
-        rules: what is decided without the analysis.
-        correct: "always" treats every face fully and "never" none, but for those in `rules.treatments`.
-        mode: for keyframes.
+        rules: decisions made without the analysis.
+        correct: "always" treats every face fully and "never" none, except those in `rules.treatments`.
+        mode: mode of the run, for keyframes.
 
     Attributes:
-        states: of every track seen, by track id.
-        shots, person_of: as of `TrackRules`.
-        always: whether every face is corrected fully, whatever its analysis says; may be changed between frames.
-        strengths: what the strength of a person's faces is multiplied with, 0…1, by label in lower case; may be
-            replaced between frames.
+        states: states of all tracks seen, by track id.
+        shots, person_of: as in `TrackRules`.
+        always: whether every face is corrected fully, whatever its analysis; may be changed between frames.
+        strengths: strength factor of a person's faces, 0…1, by label in lower case; may be replaced between frames.
     """
 
     def __init__(
@@ -205,7 +204,7 @@ class TrackStore:
         mode: Mode = Mode.FILM,
     ) -> None:
         self._treatments, self._by_person = rules.treatments.by_track, rules.treatments.by_person
-        self._known, self.shots, self.person_of = rules.known, rules.shots, rules.person_of
+        self._state_of, self.shots, self.person_of = rules.state_of, rules.shots, rules.person_of
         self._mode, self._correct = mode, correct
         self.states: dict[int, TrackState] = {}
         self.always = False
@@ -213,22 +212,21 @@ class TrackStore:
         self._swept = 0.0
 
     def track_of(self, face: Face, time: float) -> TrackState:
-        """The state of a face's track, made on first sight."""
+        """Returns the state of a face's track, made on first sight."""
         track = self.states.get(face.track_id)
         if track is None:
-            # With shots the analysis is needed whatever `correct` says: a track may come from one shot into another.
+            # Shots need the analysis whatever `correct` is: a track may cross from one shot into another.
             forced = self._treatments.get(face.track_id, None if self.shots else FORCED.get(self._correct))
             track = TrackState(
                 face.track_id, Analyzer(forced=forced), TrackFigures(time, time), KeyframeTrack(self._mode), seen_s=time
             )
-            if self._known is not None and (state := self._known(face, time)) is not None:
+            if self._state_of is not None and (state := self._state_of(face, time)) is not None:
                 track.take_over(state)
             self.states[face.track_id] = track
         return track
 
     def forced(self, face: Face, time: float) -> Treatment | None:
-        """What the treatment file demands for its person, or the shot at this time for a face; None where its analysis
-        decides."""
+        """Returns the treatment that a treatment file or shot forces. None where the analysis of the face decides."""
         if face.person and (treatment := self._by_person.get(face.person.lower())):
             return treatment
         if self.always:
@@ -240,12 +238,12 @@ class TrackStore:
         return FORCED.get(correct)
 
     def strength_of(self, face: Face, time: float, asked: float) -> Strength:
-        """The factors of a face's strength at this time that are known of it, with what the run asks, 0…1."""
+        """Returns the strength factors of the run (`asked`, 0…1) and the person."""
         of_person = self.strengths.get(face.person.lower(), 1.0) if self.strengths else 1.0
         return Strength(asked, person=of_person)
 
     def see(self, face: Face, time: float, *, counted: bool = True) -> TrackState:
-        """The state of a face's track, with this frame counted."""
+        """Counts this frame in a face's track, and returns the track."""
         track = self.track_of(face, time)
         track.seen_s = time
         if counted:
@@ -253,7 +251,7 @@ class TrackStore:
         return track
 
     def sweep(self, time: float) -> None:
-        """Drops what was measured of tracks not seen for a while, so that memory follows the faces in view."""
+        """Drops the state of tracks unseen for a while, which bounds memory."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time
@@ -263,20 +261,20 @@ class TrackStore:
                 track.seen_s = nan  # nothing is left to drop, until it is seen again
                 track.shown.clear()
                 track.analyzer.rest(totals=self._mode is not Mode.LIVE)
-                if self._mode is Mode.LIVE:  # a film may hand over what is still in work
+                if self._mode is Mode.LIVE:  # a film may still hand over frames in flight
                     track.figures.count()
 
     def leave_engines(self) -> None:
-        """Forgets what engines remember; what corrections remember stays."""
+        """Drops the state of engines, but not that of corrections."""
         for track in self.states.values():
             track.output = track.late = track.engine = track.chosen = None
             track.keys.samples.clear()
 
     def reports(self, origin: float = 0.0) -> list[TrackReport]:
-        """All tracks in order of id; times are seconds from `origin` on."""
+        """Returns the reports of all tracks by id. Times are seconds after `origin`."""
         return [replace(self.states[k].report(origin), person=self.person_of(k)) for k in sorted(self.states)]
 
     def treatment_of(self, track_id: int) -> Treatment | None:
-        """What is decided for this track now; None for one that was not seen."""
+        """Returns the current treatment of this track; None for one never seen."""
         track = self.states.get(track_id)
         return track.analyzer.treatment if track else None

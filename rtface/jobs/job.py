@@ -24,7 +24,7 @@ from rtface.jobs.plan import JobPlan, frame_options, options_of
 from rtface.jobs.planning import difference, make_plan, option_files
 from rtface.jobs.progress import JobProgress
 from rtface.media.read.combs import say_combed
-from rtface.pipeline.fading import noted, with_curve
+from rtface.pipeline.fading import add_curve, with_curve
 from rtface.pipeline.film_plan import FilmPlan
 from rtface.pipeline.finish import carry_out
 from rtface.pipeline.plan import RunPlan, plan_frames, plan_run
@@ -187,7 +187,7 @@ class FilmJob:
         remove_unfinished(self.plan.films)
         self.folder.remove_unfinished()
         made = named_films(self.folder, self.plan.films)
-        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
+        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, finished=made)
 
         def make(report: Report) -> Made:
             """Works until all segments are finished, and joins them to the output and the further films."""
@@ -249,7 +249,7 @@ class FilmJob:
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
         """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
         opened = Stats(logs=False)
-        film = noted(plan_source(run, stats=opened), self.plan.curve, stats)
+        film = add_curve(plan_source(run, stats=opened), self.plan.curve, stats)
         lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
         lines += [film.folder.warning] if film.folder is not None and film.folder.warning else []
         for line in lines:

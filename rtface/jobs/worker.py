@@ -151,7 +151,7 @@ class Worker:
                     networks,
                     self._stats,
                     stack,
-                    known=known,
+                    state_of=known,
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
                 )
                 stills = still_encoder(film, source, steps.runtime.engines.described[0])

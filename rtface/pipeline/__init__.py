@@ -1,1 +1,1 @@
-"""Builds and runs the pipeline: chains, films, stills, segments, comparison, and what a run opens."""
+"""Plans, builds and runs the pipeline for films, stills and segments."""

@@ -1,4 +1,4 @@
-"""The analysis of a file: what is wrong with each face, without a correction."""
+"""Analyzes the faces of a file without correcting them."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from rtface.stats import Stats
 from rtface.util.held_faces import HeldFaces
 from rtface.util.urls import Address
 
-_FACES = 8
-"""Tracks of a person of which an image is kept."""
+_KEPT_FACES = 8
+"""Number of tracks of a person of which an image is kept."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What an analysis has found so far: for its `progress` function, and afterwards.
+    """Findings of an analysis: for its `progress` function, and afterwards.
 
     Attributes:
         keep_faces: whether to keep images of faces.
-        scenes: of a film.
-        notes: what of the input is read.
+        scenes: the scenes of a film.
+        notes: notes on which part of the input is read.
         picture: measures the whole picture.
-        combed: gives the share of combed frames, 0…1, of those of a film of which it can be told.
-        curves: against fading; of a film one, or none, of stills one each; None for one that has not faded.
-        tracks: gives the tracks.
-        faces: gives images of the fittest face of each track, by id, uint8 RGB 256×256×3.
+        combed: returns the share of combed frames, 0…1, among a film's frames that can be judged.
+        curves: curves against fading: one or none for a film, one each for stills; None where nothing has faded.
+        tracks: returns the tracks.
+        faces: returns an image of the best face of each track, by id, uint8 RGB 256×256×3.
     """
 
     keep_faces: bool = False
@@ -66,7 +66,7 @@ class Findings:
 
     @property
     def faults(self) -> dict[str, float]:
-        """What is wrong with the whole picture, 0…1: what `picture` scores, combs, and fading, of stills on average."""
+        """Faults of the whole picture, 0…1: the scores of `picture`, combing, and the mean fading."""
         faded = [max(power for power, _ in curve) - 1 if curve else 0.0 for curve in self.curves]
         return {
             **self.picture.scores,
@@ -83,21 +83,21 @@ def analyze_file(
     progress: Show | None = None,
     stop: threading.Event | None = None,
     persons: bool = True,
-    found: Findings | None = None,
+    findings: Findings | None = None,
 ) -> list[TrackReport]:
-    """What is wrong with each face of a film or still, and the treatment that a run would choose.
+    """Analyzes each face of a film or still, and decides its treatment.
 
-    The same tracker, analysis and look-ahead as a run, so ids and decisions are the same. Raises as `run_file` does.
+    It uses the tracker, analysis and look-ahead of a run, so ids and decisions are the same. Raises as `run_file`.
 
     Args:
-        persons: whether to recognise persons, where no option asks for it.
-        found: is filled while the analysis runs; None where only the tracks are wanted.
+        persons: whether to recognise persons even where no option asks for it.
+        findings: filled while the analysis runs; None where only the tracks are wanted.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     threads = Threads.for_film(options.threads)
     with ExitStack() as stack:
         source = None
-        # As a run reads them: a still that a film's decoder reads does not say how it was coded.
+        # Read as in a run: through a film's decoder, a still does not tell how it was coded.
         if isinstance(input, Path) and (input.is_dir() or is_image(input)) and not options.sequence:
             frames_in = (frame for _, frame in frames_of_stills(images_of(input), stats, options.scale))
             if input.is_dir():
@@ -106,17 +106,17 @@ def analyze_file(
             source = open_film(input, options, threads, stats, stop, stack)
             frames_in = iter(source)
         tracker, device = open_tracker(options, stack), CpuDevice(threads.engines.opencv, warn=stats.warn)
-        if found is not None and source is not None:
-            found.scenes.clock = FilmClock.of(source.info, options.timecode)
-            found.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
-            frames_in = found.scenes.noted(frames_in, device)
-        if found is not None:
-            frames_in = found.picture.noted(frames_in, device)
+        if findings is not None and source is not None:
+            findings.scenes.clock = FilmClock.of(source.info, options.timecode)
+            findings.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
+            frames_in = findings.scenes.noted(frames_in, device)
+        if findings is not None:
+            frames_in = findings.picture.noted(frames_in, device)
         coded = open_coded(stats, threads.engines.engine)
         choose, held = FaceFilter.parse(options.faces, options.max_faces), HeldFaces()
-        held_before = HeldFaces()  # of the faces whose persons are not known yet
+        held_before = HeldFaces()  # for faces whose persons are not recognised yet
         recognise = open_persons(
-            options, stats, wanted=persons, keep_faces=_FACES if found and found.keep_faces else None
+            options, stats, wanted=persons, keep_faces=_KEPT_FACES if findings and findings.keep_faces else None
         )
         engine = engine_names(options.engine, options.engine_control)[0]
         vivid = engine != DEFAULT and is_here(engine) and recipe_named(engine).vivid
@@ -124,10 +124,10 @@ def analyze_file(
         tracks = TrackStore(rules, correct=options.correct)
         measure = TrackMeasurement(tracks.track_of, coded, stats)
         origin = float(source.info.clock_start) if source is not None else 0.0
-        if found is not None:
-            found.tracks, count = lambda: tracks.reports(origin), stats.counters
-            found.combed = lambda: round(count["frames_combed"] / max(1, count["frames_told"]), 3)
-            found.faces = recognise.faces if recognise is not None else dict
+        if findings is not None:
+            findings.tracks, count = lambda: tracks.reports(origin), stats.counters
+            findings.combed = lambda: round(count["frames_combed"] / max(1, count["frames_told"]), 3)
+            findings.faces = recognise.faces if recognise is not None else dict
 
         def examined(frame: Frame) -> list[Undecided]:
             persons: list[Undecided] = [] if recognise is None else [*recognise(frame, device.view)]
@@ -152,16 +152,16 @@ def analyze_file(
                 track_state.figures.note(item.time).strength = strength if decided > 0.0 else None
                 if max(strength.applied, *(share * strength.wanted for share in track_state.first)) > 0.0:
                     track_state.figures.apply(strength if strength.applied > 0.0 else None, item.time)
-            if item.new and found is not None:
-                found.curves.append(curve_on([item], device))
+            if item.new and findings is not None:
+                findings.curves.append(curve_on([item], device))
             frames += item.field != 1
             if progress:
                 info = source.info if source else None
                 done = item.time - float(info.start or info.clock_start) if info else 0.0
                 progress(Progress(frames, done, info.duration_s if info else None, meter.tick(), len(item.faces)))
-        if found is not None and source is not None and isinstance(input, Path):
-            with suppress(InputError, UsageError):  # one that can be read once only
-                found.curves.append(film_curve(input, source.info, options, stop))
+        if findings is not None and source is not None and isinstance(input, Path):
+            with suppress(InputError, UsageError):  # an input that can be read only once
+                findings.curves.append(film_curve(input, source.info, options, stop))
         if stop.is_set():
             raise Interrupted
         return tracks.reports(origin)

@@ -1,4 +1,4 @@
-"""Builds the parts of every run from its options: source, device, engines, tracker, enhancement step.
+"""Builds a run's source, device, engines, tracker and enhancement from its options.
 
 | run | built by | its steps are chained in |
 | --- | --- | --- |
@@ -29,7 +29,7 @@ from rtface.engine.engine_set import LIGHT
 from rtface.enhance.coded_stage import CodedStage
 from rtface.enhance.corrector import Helpers, InventedMeter
 from rtface.enhance.film import FilmEnhancer
-from rtface.enhance.track_store import Known, TrackRules
+from rtface.enhance.track_store import StateLookup, TrackRules
 from rtface.errors import InputError, Interrupted
 from rtface.frame import Transfer
 from rtface.media.read.frame_form import Fields, Size
@@ -59,14 +59,14 @@ _TRANSFERS: dict[str, Transfer] = {"log": "log", "linear": "linear", "video": "s
 
 @dataclass(frozen=True, slots=True)
 class FilmNetworks:
-    """What stays from one film, still or segment to the next.
+    """Networks that are kept between films, stills and segments.
 
     Attributes:
         tracker: finds the faces.
         runtime: the device and the engines.
-        threads: of the first stage's network; None for all cores.
+        threads: threads of the first stage's network; None for all cores.
         persons: recognises persons; None where nothing asks for it.
-        person_of: person of a track, where the tracker knows persons; they are not recognised then.
+        person_of: returns a track's person, where the tracker gives persons, which are not recognised then.
     """
 
     tracker: Tracker
@@ -77,7 +77,7 @@ class FilmNetworks:
 
 
 def open_scans(folder: Path, options: InputOptions, stats: Stats, *, hold: bool = True) -> SequenceSource:
-    """A folder of stills as a film; `hold` and errors as of `SequenceSource`."""
+    """Opens a folder of stills as a film. `hold` and errors: as for `SequenceSource`."""
     return SequenceSource(
         folder,
         fps=options.fps,
@@ -104,17 +104,17 @@ def open_film(
     fields: Fields | None = None,
     hold: bool = True,
 ) -> FileSource | SequenceSource:
-    """The source of a film, or of a folder of stills that is read as one (`--sequence`).
+    """Opens a film, or a folder of stills as a film (`--sequence`).
 
     Args:
-        stop: ends the wait for a pipe or a network drive that gives nothing.
+        stop: ends the wait for a pipe or a network drive that sends nothing.
         stack: closes the source.
         on_gpu: whether frames may stay in the memory of the run's GPU.
-        size, fields: of all frames of a film, as `FileSource`.
-        hold: of a folder, as `SequenceSource`.
+        size, fields: for all frames of a film, as in `FileSource`.
+        hold: for a folder, as in `SequenceSource`.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the input cannot be read.
         Interrupted: `stop` was set.
     """
 
@@ -140,7 +140,7 @@ def open_film(
     try:
         source = call_until_stopped(open_input, stop.is_set, name="open")
     except InputError:
-        if stop.is_set():  # what came until then was no whole film
+        if stop.is_set():  # the error is only that the data ended early
             raise Interrupted from None
         raise
     if source is None:
@@ -150,7 +150,7 @@ def open_film(
 
 
 def still_encoder(film: FilmPlan, source: FileSource | SequenceSource, engine: str) -> StillEncoder | None:
-    """What makes stills of a film that goes into a folder, with an engine; None for a film into a film."""
+    """Returns the encoder for a film that becomes stills, else None."""
     if film.folder is None:
         return None
     return StillEncoder(
@@ -170,17 +170,17 @@ def film_networks(
     *,
     recognise: bool = True,
 ) -> FilmNetworks:
-    """Loads what a film or stills need; `film_parts` makes the steps of it.
+    """Loads the networks for a film or stills, for use in `film_parts`.
 
     Args:
         stack: releases them.
-        progress: called with what is being built for a GPU, and the share that is done (0…1).
-        recognise: whether persons are recognised where the plan asks for it; False where the tracker knows them.
+        progress: called with the name of the part that is built for a GPU, and the share done (0…1).
+        recognise: whether persons are recognised where the plan asks for it; False where the tracker gives them.
 
     Raises:
         UsageError: an unknown engine, tracker or device.
-        MissingComponent: a package or model file is not there.
-        EngineError: an engine does not give its reference's answers.
+        MissingComponent: a package or model file is missing.
+        EngineError: an engine's answers differ from its reference.
     """
     threads = plan.threads
     tracker, runtime = open_networks(plan.options, threads, stats, stack, stack, progress)
@@ -200,18 +200,18 @@ def film_parts(
     *,
     shots: ShotList = NO_SHOTS,
     invented: InventedMeter | None = None,
-    known: Known | None = None,
+    state_of: StateLookup | None = None,
     begins: float = -inf,
 ) -> FilmEnhancer:
-    """The enhancement of a film, of stills, or of a segment, whose tracks have no past.
+    """Makes the enhancement of a film, stills or segment; resets the tracker.
 
     Args:
         shots: settings by shot, which replace those of the run.
-        invented, known: as of `FaceCorrector`.
-        begins: as of `FilmEnhancer`.
+        invented, state_of: as in `Helpers` and `TrackRules`.
+        begins: as in `FilmEnhancer`.
 
     Raises:
-        MissingComponent, EngineError: as `film_networks`.
+        MissingComponent, EngineError: as in `film_networks`.
     """
     networks.tracker.reset()
     coded, guard = open_coded(stats, networks.threads), open_guard(plan.options, stats)
@@ -219,7 +219,7 @@ def film_parts(
         networks.runtime,
         plan.options,
         stats,
-        rules=TrackRules(plan.treatments, shots, known, networks.person_of),
+        rules=TrackRules(plan.treatments, shots, state_of, networks.person_of),
         helpers=Helpers(LIGHT, networks.persons, coded, guard, invented),
         begins=begins,
     )
@@ -233,16 +233,16 @@ def open_networks(
     engine_stack: ExitStack,
     progress: BuildProgress | None = None,
 ) -> tuple[Tracker, Runtime]:
-    """The tracker and the engine that the options name, loaded at the same time.
+    """Loads the tracker and the engine that the options name, in parallel.
 
     Args:
         tracker_stack, engine_stack: release them.
-        progress: as for `film_parts`.
+        progress: as in `film_networks`.
 
     Raises:
-        UsageError, MissingComponent, EngineError: as `film_parts`.
+        UsageError, MissingComponent, EngineError: as in `film_networks`.
     """
-    # Each takes some tenths of a second to load.
+    # In parallel, as each takes some tenths of a second.
     loading = tracker_stack.enter_context(ThreadPoolExecutor(1)).submit(
         create_tracker, options.tracker, max_faces=options.max_faces or ALL_FACES
     )
@@ -259,11 +259,11 @@ def open_networks(
 
 
 def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> CodedStage:
-    """The first stage, on the CPU; its networks are loaded when a face is looked at first.
+    """Makes the first stage, on the CPU. Its networks load with the first face.
 
     Args:
-        threads: of its networks.
-        light: whether it has a light one, too.
+        threads: threads of its networks.
+        light: whether to add a light network.
     """
 
     @cache
@@ -285,7 +285,7 @@ def open_coded(stats: Stats, threads: int | None, *, light: bool = False) -> Cod
 
 
 def open_tracker(options: FaceOptions, stack: ExitStack) -> Tracker:
-    """The tracker that the options name; `stack` closes it."""
+    """Opens the tracker that the options name. `stack` closes it."""
     tracker = create_tracker(options.tracker, max_faces=options.max_faces or ALL_FACES)
     stack.callback(tracker.close)
     return tracker

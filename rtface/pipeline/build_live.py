@@ -1,4 +1,4 @@
-"""Builds the parts of runs whose frames are answered one by one: from Python, and live."""
+"""Builds the parts of runs on single frames: from Python, and live."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from rtface.stats import Stats
 def frame_parts(
     options: EnhanceOptions, stats: Stats, stack: ExitStack, *, analysis: bool, wait: bool
 ) -> tuple[Tracker, FrameEnhancer]:
-    """What `rtface.Enhancer` has, which explains `analysis` and `wait`; raises as `film_parts`.
+    """Builds the parts of `rtface.Enhancer`, which explains `analysis` and `wait`.
 
-    Where a GPU is lost, the CPU takes over.
+    If a GPU is lost, the CPU takes over. Raises as `film_networks`.
     """
     request, threads = engine_request(options), EngineThreads(options.threads)
     switch = _switch(request, request, options.device, threads, stats, stack, wait=wait)
@@ -38,10 +38,10 @@ def frame_parts(
 
 
 def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitStack) -> tuple[Tracker, RuntimeSwitch]:
-    """What a live run loads while its source opens; raises as `film_parts`.
+    """Loads a live run's tracker and engines, while its source opens.
 
-    It begins on the CPU and moves to the GPU when that is ready. Where a GPU is lost, the CPU takes
-    over.
+    The run begins on the CPU and moves to the GPU when that is ready. If a GPU is lost, the CPU
+    takes over. Raises as `film_networks`.
     """
     request, threads = engine_request(options), Threads.for_live(options.threads).engines
     request = replace(request, name=live_engine(options))
@@ -53,8 +53,8 @@ def live_tracker_and_runtime(options: EnhanceOptions, stats: Stats, stack: ExitS
 
 
 def live_engine(options: QualityOptions) -> str:
-    """The engine of a live run: without a GPU the default is the light one, which leaves a call's two
-    cores something to spare."""
+    """Returns the engine of a live run. Without a GPU the default is the light one, which leaves some of a
+    call's two cores free."""
     return LIGHT if options.engine == "default" and not may_take_gpu(options.device) else options.engine
 
 
@@ -68,7 +68,7 @@ def _switch(
     *,
     wait: bool,
 ) -> RuntimeSwitch:
-    """A runtime that the CPU takes over from when its GPU is lost; without `wait` the GPU comes later."""
+    """Opens a runtime with the CPU as fallback. Without `wait` the GPU takes over later."""
     upgrade = None
     if wait:
         runtime = open_runtime(request, device, stack, threads=threads, warn=stats.warn)

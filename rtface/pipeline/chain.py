@@ -1,4 +1,4 @@
-"""The chain of steps that a film's frames pass: decode, track, enhance, encode. `chain` shows all."""
+"""Chains the steps of a film: decode, track, enhance, encode. `chain` has the whole chain."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from rtface.stats import FAULTS_IN_A_ROW, Stats
 from rtface.util.av_gpu import on_gpu
 from rtface.util.machine import give_memory_back
 
-# Memory for failed frames that are held back. With large frames fewer failures in a row end a run, but
-# at least HELD_LEAST.
+# Memory for failed frames that are held back. With large frames, fewer failures in a row end a run, but
+# at least MIN_HELD_FRAMES.
 _HELD_BYTES = 512 << 20
-HELD_LEAST = 10
-_GIVEN_BACK = 100
+MIN_HELD_FRAMES = 10
+_TRIM_MEMORY_ITEMS = 100
 ItemT = TypeVar("ItemT", bound=Item)
 
 
@@ -39,9 +39,10 @@ def chain(
     waiting: int = WAITING,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[Item, None, None]:
-    """Decode │ track │ enhance │ encode (the caller): a thread each, up to `waiting` items between.
+    """Chains decode │ track │ enhance │ encode (the caller).
 
-    Where `stop` returns True while the source blocks, iteration ends after the items already read.
+    Each step has a thread, with up to `waiting` items in between. If `stop` returns True while the source
+    blocks, iteration ends after the items already read.
     """
     with ExitStack() as stack:
         items: Iterator[Item] = close_with(
@@ -55,10 +56,10 @@ def chain(
 def find_faces(
     frame: Frame, tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False, sparing: bool = False
 ) -> Frame:
-    """The frame with the tracker's faces; `watchful` and `sparing` as of `rtface.protocols.Tracker`.
+    """Returns the frame with its faces. `watchful` and `sparing`: as in `rtface.protocols.Tracker`.
 
-    Where the tracker fails, it has no faces and `failed` says so, and the fault is counted.
-    DeviceLost is raised: a frame in the GPU's memory is gone for good.
+    If the tracker fails, the frame has no faces, `failed` is set, and the fault is counted.
+    DeviceLost is raised: a frame in the GPU's memory is lost for good.
     """
     started = perf_counter()
     try:
@@ -81,7 +82,7 @@ def find_faces(
         failed = ""
     except DeviceLost:
         raise
-    except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and said
+    except Exception as error:  # noqa: BLE001 - one bad frame must not end a run: counted and reported
         stats.fault("tracker", error)
         faces, unfollowed, failed = (), (), "tracker"
     stats.add("track", perf_counter() - started)
@@ -91,20 +92,20 @@ def find_faces(
 def track(
     items: Iterable[Item], tracker: Tracker, device: Device, stats: Stats, *, watchful: bool = False
 ) -> Iterator[Item]:
-    """`find_faces` for each frame."""
+    """Calls `find_faces` for each frame."""
     for item in items:
         yield find_faces(item, tracker, device, stats, watchful=watchful) if isinstance(item, Frame) else item
 
 
 def bytes_of(item: Item) -> int:
-    """What a frame or packet takes in memory."""
+    """Returns the size of a frame or packet in memory."""
     if isinstance(item, Frame):
         return sum(plane.buffer_size for plane in item.image.planes)
     return item.packet.size
 
 
 def until(stop: threading.Event | None, items: Iterable[ItemT]) -> Iterator[ItemT]:
-    """The items; Interrupted where `stop` is set."""
+    """Yields the items. Raises Interrupted if `stop` is set."""
     for item in items:
         if stop is not None and stop.is_set():
             raise Interrupted
@@ -112,7 +113,7 @@ def until(stop: threading.Event | None, items: Iterable[ItemT]) -> Iterator[Item
 
 
 def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
-    """Times how long each item takes to come; after every so many of them the system gets freed memory back."""
+    """Yields the items and times each. Freed memory is returned to the system every 100 items."""
     iterator = iter(items)
     for number in count(1):
         with stats.time("decode"):
@@ -120,23 +121,23 @@ def timed(items: Iterator[Item], stats: Stats) -> Iterator[Item]:
         if item is None:
             return
         yield item
-        if number % _GIVEN_BACK == 0:
+        if number % _TRIM_MEMORY_ITEMS == 0:
             give_memory_back()
 
 
 def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> Iterator[Item]:
-    """Ends a run in which frame after frame fails, in the tracker or in the enhancement.
+    """Ends a run where frame after frame fails, in tracker or enhancement.
 
-    Failed frames are counted in order of presentation, whatever chain processed them. They are held back until one
-    succeeds, so that what was written before the error ends where the first of them begins.
+    Failed frames are counted in order of presentation, from all chains. They are held back until one
+    succeeds, so that after an error the output ends before the first of them.
 
     Args:
         items: finished frames and packets, before stages draw on them.
-        stats: knows what the last fault was.
-        hold: False hands failed frames on at once.
+        stats: holds the last fault.
+        hold: False passes failed frames on at once.
 
     Raises:
-        EngineError: `FAULTS_IN_A_ROW` frames failed without a success between them; fewer of large frames.
+        EngineError: `FAULTS_IN_A_ROW` frames failed without a success between them; fewer for large frames.
     """
     held: list[Item] = []
     faults = held_bytes = 0
@@ -151,18 +152,18 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
         size = sum(plane.buffer_size for plane in item.image.planes) if hold and not on_gpu(item.image) else 0
         step = item.failed
         faults += bool(step)
-        if faults >= (FAULTS_IN_A_ROW if not size else max(HELD_LEAST, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
-            what, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
+        if faults >= (FAULTS_IN_A_ROW if not size else max(MIN_HELD_FRAMES, min(FAULTS_IN_A_ROW, _HELD_BYTES // size))):
+            action, other = ("searched for faces", "--tracker") if step == "tracker" else ("enhanced", "--engine")
             raise EngineError(
                 "{faults} frames in a row could not be {action}, the last because of: {why}; rtface doctor checks "
                 "trackers and engines, {option} chooses another",
                 code="frames_failed_tracking",
                 faults=faults,
-                action=what,
+                action=action,
                 why=stats.last_fault,
                 option=OptionFlag(other),
             )
-        # Undecided: it failed, or has no face to enhance, which does not show that the engine works again.
+        # Undecided: it failed, or has no face to enhance and does not prove that the engine works again.
         undecided = step or (last == "enhance" and not item.touched)
         last = step or (last if undecided else "")
         if undecided and size and (held or step) and held_bytes + size <= _HELD_BYTES:
@@ -179,11 +180,11 @@ def end_at_faults(items: Iterable[Item], stats: Stats, *, hold: bool = True) -> 
 
 
 def split_fields(items: Iterator[Item]) -> Iterator[Item]:
-    """Replaces an interlaced frame by its two fields, in the order of time, which share one image."""
+    """Splits interlaced frames into their fields, in time order. Both share one image."""
     for item in items:
         if isinstance(item, Frame) and item.display.fields != "progressive":
-            # The second field may be tracked while the first is written to: their memory must stay where it is. (On a
-            # GPU it does.)
+            # The second field may be tracked while the first is written to: their memory must not move. (On a GPU it
+            # does not.)
             if not on_gpu(item.image):
                 item.make_writable()
             yield replace(item, field=0)
@@ -193,7 +194,7 @@ def split_fields(items: Iterator[Item]) -> Iterator[Item]:
 
 
 def join_fields(items: Iterator[Item]) -> Iterator[Item]:
-    """Joins the two fields of an interlaced frame to the frame whose image they share."""
+    """Joins the two fields of an interlaced frame, which share its image."""
     first: Frame | None = None
     for item in items:
         if not isinstance(item, Frame) or item.field is None:

@@ -1,4 +1,4 @@
-"""Checks of options that plans share, and the further films that options name."""
+"""Checks options for all plans, and lists the further films they name."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from rtface.util.urls import Address
 
 
 def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | Address | None = None) -> None:
-    """UsageError for options, or an input's transfer curve, with which no map can be made; where there is an `input`,
-    also for what no fading can be taken out with."""
+    """Raises UsageError if options or an input's transfer curve allow no map. With an `input` it also raises if they
+    allow no correction of fading."""
     faults = [
-        (options.invented is not None, Message("what it changes is not in the map of {--invented}", code="fading_map")),
+        (options.invented is not None, Message("its changes are not in the map of {--invented}", code="fading_map")),
         (
             input is None or isinstance(input, Address) or is_pipe(input),
             Message("the input is looked at before the work, and can be read once only", code="fading_once"),
@@ -49,10 +49,10 @@ def check_invented(options: Options, transfer: Transfer = "sdr", input: Path | A
 
 
 def further_paths(options: OutputOptions, *, still: bool = False) -> dict[str, OutputPath]:
-    """The further films that a run writes, by name: "comparison", "map".
+    """Returns the further films of a run by name: "comparison", "map".
 
     Raises:
-        UsageError: a map whose name is no Matroska file's, or of a still no image's.
+        UsageError: the map of a film is not named as Matroska, or that of a still not as PNG.
     """
     wanted = ".png" if still else ".mkv"
     if (path := options.map_file) is not None and path.suffix.lower() != wanted:

@@ -1,6 +1,6 @@
-"""Makes before|after pairs (`--compare`): the image as read and as written, side by side, in the frame's own format.
+"""Makes before|after pairs (`--compare`): images as read and as written, side by side.
 
-Rows are copied as bytes, so a pair holds exactly the samples of both.
+Rows are copied as bytes in the frame's own format, so a pair holds exactly the samples of both.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LOOK_AHEAD_PAIRS = 10
 
 
 def pair_frame(frame: Frame) -> Frame:
-    """The pair of a frame that has its image as read: twice as wide as seen by a viewer."""
+    """Returns the pair of a frame, which holds its image as read. It is displayed twice as wide."""
     before, after, display = frame.before, frame.image, frame.display
     assert before is not None
-    if before.format.name != after.format.name:  # was converted for the correction
+    if before.format.name != after.format.name:  # the correction converted it
         before = native_image(before)
     pair = av.VideoFrame(*_pair_size(after.width, after.height, display.quarter_turns), after.format.name)
     pair.pts, pair.time_base, pair.duration = frame.pts, frame.time_base, frame.duration
@@ -41,17 +41,17 @@ def pair_frame(frame: Frame) -> Frame:
 
 
 FURTHER: dict[str, FurtherFrames] = {"comparison": pair_frame, "map": map_frame}
-"""What makes the frames of each further film of a run."""
+"""Makes the frames of each further film, by its name."""
 
 
 def _upright_first(display: Display) -> bool:
-    """True if the stored first half (left or top) is what a viewer sees on the left."""
+    """Returns whether the first stored half (left, top) is displayed left."""
     # A clockwise quarter turn brings the stored bottom to the left; a half turn brings the right to the left.
     return (display.quarter_turns % 4 in (0, 3)) != display.mirror
 
 
 def _pair_size(width: int, height: int, quarter_turns: int) -> tuple[int, int]:
-    """Stored width and height of a before|after pair."""
+    """Returns the stored width and height of a before|after pair."""
     return (2 * width, height) if quarter_turns % 2 == 0 else (width, 2 * height)
 
 
@@ -64,18 +64,18 @@ def _copy_half(image: av.VideoFrame, pair: av.VideoFrame, display: Display, *, f
 
 
 def plan_pairs(info: MediaInfo, target: Target, encode: EncodeOptions) -> OutputPlan:
-    """The plan of a film of pairs.
+    """Plans a film of pairs.
 
     Args:
         info: the input.
-        target: its place, checked.
+        target: the output's path, checked.
         encode: quality and speed.
 
     Raises:
-        UsageError: as `rtface.media.write.stream_plan.plan_frames`.
+        UsageError: as in `rtface.media.write.stream_plan.plan_frames`.
     """
     width, height = _pair_size(info.width, info.height, info.display.quarter_turns)
-    # That the input was captured is not true of a pair; that it was generated is.
+    # A tag that the input was captured does not hold for a pair; one that it was generated does.
     metadata = {k: v for k, v in info.metadata.items() if not own_tags({k: v})} | made_by_machine(
         own_tags(info.metadata, info.xmp)
     )

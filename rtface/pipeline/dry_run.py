@@ -1,4 +1,4 @@
-"""What ``--dry-run`` says of a film's run, and about what a run costs."""
+"""Describes a film's planned run (``--dry-run``), and estimates its cost."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rtface.media.write.stream_plan import OutputPlan
 from rtface.pipeline.runtime import may_take_gpu
 from rtface.util.parse import format_time
 
-# Seconds a frame on a CPU of two cores: to track, analyse and composite a face; and for each million pixels, to decode
-# and encode them. Measured with the engines that are shipped; one face on each frame is assumed.
+# Seconds per frame on a CPU of two cores: to track, analyse and composite a face; and per million pixels, to decode
+# and encode. Measured with the shipped engines, for one face on each frame.
 _FACE_S, _MEGAPIXEL_S = 0.010, 0.035
-# Bits a pixel at an encoder's own quality: x264, the more efficient ones, codecs for editing, lossless ones.
+# Bits per pixel at an encoder's default quality: x264, more efficient codecs, codecs for editing, lossless ones.
 _X264_BITS, _NEWER_BITS, _EDITING_BITS, _LOSSLESS_BITS = 0.12, 0.08, 3.5, 5.0
 
 
 def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> list[str]:
-    """The lines; `plan` is None for a folder of stills."""
+    """Returns the lines of the plan. `plan` is None for a folder of stills."""
     length = f", {format_time(info.duration_s)}" if info.duration_s else ""
     lines = [f"input: {info.codec}, {info.width}x{info.height}, {float(info.rate):g} fps{length}"]
     if plan is not None:
@@ -38,11 +38,11 @@ def describe_plan(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOpti
 
 def _fate(plan: StreamPlan) -> str:
     stream = plan.stream
-    what = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
-    what += f", {stream.language})" if stream.language else ")"
+    text = f"{'sound' if stream.kind == 'audio' else stream.kind} ({stream.codec or 'unknown'}"
+    text += f", {stream.language})" if stream.language else ")"
     sound = "keeps its samples" if plan.encoder == stream.codec else f"becomes {plan.encoder}"
     return (
-        f"{what} "
+        f"{text} "
         + {
             "copy": "is copied",
             "sound": sound,
@@ -54,8 +54,8 @@ def _fate(plan: StreamPlan) -> str:
 
 
 def cost_of(info: MediaInfo, plan: OutputPlan | None, options: EnhanceOptions) -> tuple[float | None, float | None]:
-    """About how many seconds a run takes with one face on every frame, and how many bytes its film has; None for what
-    is not known. Arguments as of `describe_plan`."""
+    """Estimates a run's seconds and its output's bytes, each None if unknown. One face is assumed on every frame.
+    Arguments as in `describe_plan`."""
     rows = {row.name: row for row in list_engines(measure=False)}
     row, pixels = rows.get(engine_names(options.engine, options.engine_control)[0]), info.width * info.height
     frames = info.expected_frames or (round(info.duration_s * float(info.rate)) if info.duration_s else 0)

@@ -1,4 +1,4 @@
-"""``--colour restore``: the curve of a film or still, estimated once when it is planned."""
+"""Estimates the curve against fading when a film is planned (``--colour restore``)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _SAMPLES, _SIDE, _LONGEST_S = 60, 128, 1e6
 
 
 class FadingSearch:
-    """Estimates curves, with a tracker that nothing else uses.
+    """Estimates curves, with a tracker of its own.
 
     Args:
-        options: of the tracker.
-        stack: closes it.
+        options: options of the tracker.
+        stack: closes the tracker.
     """
 
     def __init__(self, options: FaceOptions, stack: ExitStack) -> None:
         self._tracker, self._device = open_tracker(options, stack), CpuDevice()
 
     def curve(self, frames: Iterable[Frame]) -> FadingCurve | None:
-        """The curve of pictures of one film, or of a still; those without a face say nothing."""
+        """Returns the curve of a film's frames, or of a still. Those without a face are skipped."""
         device, stats = self._device, Stats(logs=False)
         return curve_on(
             (find_faces(replace(frame, new=True), self._tracker, device, stats) for frame in frames), device
@@ -48,7 +48,7 @@ class FadingSearch:
 
 
 def curve_on(frames: Iterable[Frame], device: Device) -> FadingCurve | None:
-    """The curve of pictures of one film, or of a still, whose faces are known."""
+    """Returns the curve of a film's tracked frames, or a tracked still."""
     lines: list[Float] = []
     skins: list[Float] = []
     for frame in frames:
@@ -69,10 +69,10 @@ def curve_on(frames: Iterable[Frame], device: Device) -> FadingCurve | None:
 def film_curve(
     path: Path, info: MediaInfo, options: Options, stop: threading.Event | None = None
 ) -> FadingCurve | None:
-    """The curve of a whole film, or of a still by itself; None where it has not faded.
+    """Returns the curve of a film or still, or None without fading.
 
     Raises:
-        InputError, UsageError: as `FrameSampler`.
+        InputError, UsageError: as in `FrameSampler`.
         Interrupted: `stop` was set.
     """
     with ExitStack() as stack:
@@ -86,23 +86,23 @@ def film_curve(
 
 
 def with_curve(film: FilmPlan, stats: Stats | None = None, stop: threading.Event | None = None) -> FilmPlan:
-    """The plan of a film with its curve, where it is asked for, as `noted`; raises as `film_curve`. It is that of the
-    whole film, whatever part of it is processed."""
+    """Adds the curve of a film to its plan, if asked for. It is estimated on the whole film, whatever part is
+    processed. Raises as `film_curve`."""
     options, path = film.frames.options, film.frames.input
     if options.colour != "restore" or not isinstance(path, Path):
         return film
-    return noted(film, film_curve(path, film.info, options, stop), stats)
+    return add_curve(film, film_curve(path, film.info, options, stop), stats)
 
 
 NONE = Message("{--colour:restore}: no fading was found, and no colour is changed", code="fading_none")
 
 
-def noted(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
-    """The plan of a film with its curve, of which `stats` say before the work that it changes all, else a note."""
+def add_curve(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> FilmPlan:
+    """Adds a curve to a film's plan. A warning in `stats` reports it; otherwise a note does."""
     film = replace(film, curve=curve)
     if film.frames.options.colour != "restore":
         return film
-    said = (
+    message = (
         NONE
         if curve is None
         else Message(
@@ -112,15 +112,15 @@ def noted(film: FilmPlan, curve: FadingCurve | None, stats: Stats | None) -> Fil
         )
     )
     if curve is None or stats is None:
-        return replace(film, notes=[*film.notes, said])
-    stats.warn("fading", said)
+        return replace(film, notes=[*film.notes, message])
+    stats.warn("fading", message)
     return film
 
 
 def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
     with closing(FrameSampler(path, variant=variant)) as sampler:
         length = sampler.duration_s
-        if length is None:  # the container does not say it, but where the last keyframe is
+        if length is None:  # the container does not have it, but the last keyframe's time
             last = sampler.keyframe_before(_LONGEST_S)
             length = 0.0 if last is None else float(last - sampler.clock_start)
         for place in spread(min(_SAMPLES, int(2 * length) + 1)):
@@ -131,6 +131,6 @@ def _sampled(path: Path, color: Color, variant: str) -> Iterator[Frame]:
 def _scans(folder: Path, transfer: Transfer) -> Iterator[Frame]:
     paths = list_images(folder)
     for place in sorted({int(k * len(paths)) for k in spread(min(_SAMPLES, len(paths)))}):
-        with suppress(InputError):  # the run itself says so
+        with suppress(InputError):  # the run itself reports it
             frame = read_image(paths[place]).frame
             yield replace(frame, color=replace(frame.color, transfer=transfer))

@@ -1,6 +1,6 @@
-"""Enhances one film or folder by its plan: opens source and sinks, and runs the chain between them.
+"""Enhances a film or folder: opens source and sinks, and runs the chain.
 
-Where a run ends early, it leaves a part that can be played.
+A run that ends early leaves a playable part.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ def run_file(
     """Enhances the faces of one film, still or folder.
 
     Args:
-        input: whatever PyAV opens (`Address`), a still, or a folder of stills.
+        input: anything that PyAV opens (`Address`), a still, or a folder of stills.
         output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
         options: see `rtface.Options`.
-        stats: receives counters, stage times and warnings; a new one without.
+        stats: receives counters, stage times and warnings; None for a new one.
         progress: called after every frame.
-        stop: ends the run when set: what was done is left as a whole, playable file whose name says partial.
-        building: called with what is built for a GPU before the first frame, and the share done (0…1).
+        stop: ends the run when set. The finished part is left as a whole, playable file with "partial" in its name.
+        building: called with the name of the part that is built for a GPU, and the share done (0…1).
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent, EngineError: see `rtface.errors`.
-        Interrupted: `stop` was set, or Ctrl-C came; carries the partial file and where to go on from.
+        Interrupted: `stop` was set, or Ctrl-C came; carries the partial file and the time to resume at.
     """
     stats, stop = stats or Stats(), stop or threading.Event()
     if options.dry_run:
@@ -82,8 +82,8 @@ def plan_file(
     stats: Stats | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[RunPlan, FilmPlan | StillsPlan]:
-    """The plan of a run, and that of its film or stills, without the curve against fading, which takes a search;
-    arguments as of `run_file`, which makes the same checks and raises the same."""
+    """Plans a run and its film or stills, but not the curve. The curve against fading takes a search. Arguments,
+    checks and errors as in `run_file`."""
     plan, stats = plan_run(input, output, options), stats or Stats()
     if plan.stills:
         return plan, plan_stills(plan, stats)
@@ -105,7 +105,7 @@ def _open(plan: RunPlan, stats: Stats, stop: threading.Event, stack: ExitStack) 
 
 
 def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report:
-    """The report of a run that is only planned."""
+    """Returns the report of a run that is only planned."""
     report = plan.report()
     report.plan = {
         **plan.to_dict(),
@@ -119,7 +119,7 @@ def _dry_run(plan: RunPlan, film: FilmPlan | StillsPlan, stats: Stats) -> Report
         report.notes += [*film.notes, *(f"{source} → {target}" for source, target in film.pairs)]
     else:
         film.describe(report)
-        # In a run the sink warns of it.
+        # In a run the sink gives this warning.
         warnings = [film.folder.warning] if film.folder is not None and film.folder.warning else []
         if film.streams is not None:
             warnings += [*film.streams.warnings, *film.streams.video.warnings]
@@ -141,7 +141,7 @@ def _run_film(
     """Enhances a film into a film or into a folder of stills."""
     began = perf_counter()
     with ExitStack() as stack:
-        # Engine and tracker take 0.3 s, in which the film can be opened.
+        # Engine and tracker take 0.3 s, during which the film is opened.
         opened = stack.enter_context(ExitStack())
         loading = stack.enter_context(ThreadPoolExecutor(1)).submit(film_networks, plan, stats, opened, building)
         source = _open(plan, stats, stop, stack)
@@ -149,7 +149,7 @@ def _run_film(
         film.describe(report)
         steps = FilmChain(plan, film, loading.result(), stats, stack)
         report.engine, report.device = steps.runtime.engines.described
-        sink, made = _open_sink(plan, film, source, report, stats)
+        sink, details = _open_sink(plan, film, source, report, stats)
         run = FilmWriter(source, sink, stop, progress, began)
         try:
             run.write(steps.frames(run.times.noted(source), stop=stop.is_set))
@@ -159,16 +159,16 @@ def _run_film(
             report.tracks = steps.tracks.reports(float(film.info.clock_start))
             report.fps = round(run.frames / run.writing_s, 2) if run.writing_s else 0.0
             report.first_frame_s = round(run.first_frame_s, 3) if run.first_frame_s is not None else None
-    return made
+    return details
 
 
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
 ) -> tuple[Sink, Made]:
-    """The sink of a film with its further films, and what is made."""
-    made = Made(plan=film.to_dict(), unfaded=film.curve is not None)
+    """Opens the sinks of a film and its further films. Also returns the output's details."""
+    details = Made(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
-    made.lossless = video is not None and video.lossless and not video.convert
+    details.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)
     sink: Sink
     if stills is not None:
@@ -176,14 +176,14 @@ def _open_sink(
         if film.folder.warning:
             stats.warn("codec", film.folder.warning)
         sink = folder = FolderSink(plan.outputs["film"], stills, stats=stats)
-        made.changed, made.names = folder.changed, folder.names
+        details.changed, details.names = folder.changed, folder.names
     else:
         assert film.streams is not None
         film.streams.metadata.update(plan.tags(report.engine))
         sink = whole = FileSink(film.streams, stats=stats, threads=threads)
-        made.changed, made.copied = whole.changed, whole.copied
+        details.changed, details.copied = whole.changed, whole.copied
     if "comparison" in film.further:
         film.further["comparison"].metadata.update(plan.tags(report.engine))
     if film.further:
         sink = CompanionSink(sink, [(one, FURTHER[name]) for name, one in film.further.items()], threads)
-    return sink, made
+    return sink, details

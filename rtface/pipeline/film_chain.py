@@ -1,4 +1,4 @@
-"""The steps that the frames of a film or of stills pass, built from a plan. Callers read frames and write them."""
+"""Builds the steps for frames of a film or stills. Callers read and write the frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from math import inf
 
 from rtface.device.cpu.fading import all_unfaded
-from rtface.enhance.track_store import Known
+from rtface.enhance.track_store import StateLookup
 from rtface.errors import InputError
 from rtface.pipeline.build import FilmNetworks, film_parts
 from rtface.pipeline.chain import chain, end_at_faults, join_fields
@@ -23,23 +23,23 @@ from rtface.stats import Stats
 
 
 class FilmChain:
-    """Decode │ track │ enhance │ what faults, `--invented show` and stages make of it; for one run over frames.
+    """Runs frames through decode │ track │ enhance │ fault check │ `--invented show` │ stages, once.
 
     Args:
-        plan: of the frames.
-        film: of the film; None for stills and previews.
-        networks: of the run.
+        plan: plan of the frames.
+        film: plan of the film; None for stills and previews.
+        networks: networks of the run.
         stats: receives counters and times.
         stack: closes the stages.
-        known, begins: as of `rtface.pipeline.build.film_parts`.
+        state_of, begins: as in `rtface.pipeline.build.film_parts`.
 
     Attributes:
         runtime: the device and the engines of the next frame.
         tracks: the state of every track.
 
     Raises:
-        UsageError: a shot or a map asks for something that these networks cannot do; a stage cannot begin.
-        MissingComponent, EngineError: as `rtface.pipeline.build.film_parts`.
+        UsageError: a shot or a map needs something that these networks cannot do; a stage cannot begin.
+        MissingComponent, EngineError: as in `rtface.pipeline.build.film_parts`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class FilmChain:
         stats: Stats,
         stack: ExitStack,
         *,
-        known: Known | None = None,
+        state_of: StateLookup | None = None,
         begins: float = -inf,
     ) -> None:
         options, origin = plan.options, None if film is None else float(film.info.clock_start)
@@ -64,7 +64,7 @@ class FilmChain:
             plan,
             stats,
             shots=shots,
-            known=known,
+            state_of=state_of,
             begins=begins,
             invented=measure_invented(networks.runtime, plan),
         )
@@ -80,11 +80,11 @@ class FilmChain:
         self._stages.check_tracker(options.tracker)
 
     def enhanced(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Frames with their faces, enhanced in this thread, as previews show them: without stages."""
+        """Enhances tracked frames in this thread, for previews: without stages."""
         return join_fields(self._corrector(items))
 
     def remember(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The items, their frames with a copy of the image where stages or ``--compare`` show it."""
+        """Yields the items. Frames get a copy of the image if stages or ``--compare`` need it."""
         return self._stages.remember(items, always=self._plan.options.compare is not None)
 
     def frames(
@@ -95,16 +95,16 @@ class FilmChain:
         waiting: int = WAITING,
         hold: bool = True,
     ) -> Generator[Item]:
-        """The finished frames, and the packets between them.
+        """Yields the finished frames, and the packets between them.
 
         Args:
-            items: as they are read, on a thread.
-            stop: where it returns True while the source blocks, iteration ends after the items already read.
-            waiting: as for `rtface.pipeline.chain.chain`.
-            hold: as for `rtface.pipeline.chain.end_at_faults`.
+            items: items of the source, which are read on a thread.
+            stop: if it returns True while the source blocks, iteration ends after the items already read.
+            waiting: as in `rtface.pipeline.chain.chain`.
+            hold: as in `rtface.pipeline.chain.end_at_faults`.
 
         Raises:
-            EngineError: frame after frame fails.
+            EngineError: frame after frame failed.
             InputError: a pipe's only sound may be lost.
         """
         options, left = self._plan.options, threading.Event()
@@ -123,7 +123,7 @@ class FilmChain:
             stop=over,
         )
         with closing(done), ExitStack() as stack:
-            stack.callback(left.set)  # first: else the steps wait for a read that blocks
+            stack.callback(left.set)  # first, or the steps would wait for a blocking read
             items = end_at_faults(done, self._stats, hold=hold)
             yield from self._stages(show_invented(items, options.look_name) if options.invented == "show" else items)
         silent = self._streams is not None and all(one.kind != "audio" for one in self._streams.info.streams)

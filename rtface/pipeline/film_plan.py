@@ -1,4 +1,4 @@
-"""The plan of a film that was opened: what becomes of its streams and its frames."""
+"""Plans the output of an opened film: its streams and its frames."""
 
 from __future__ import annotations
 
@@ -39,15 +39,14 @@ from rtface.util.timecode import Timecode
 
 @dataclass(frozen=True, slots=True)
 class FolderPlan:
-    """How a film becomes a folder of stills.
+    """The plan of a folder of stills made from a film.
 
     Attributes:
-        kind: of the stills, as `rtface.media.stills.image_write.SUFFIXES` has them.
-        timecode: of the first still; None for none.
-        written: the timecode that the headers of the stills get; None leaves theirs.
-        video: how their samples compare with those of the frames, as an encoder that keeps them; None where the stills
-            hold others.
-        warning: for the user; "" for none.
+        kind: kind of the stills, one of `rtface.media.stills.image_write.SUFFIXES`.
+        timecode: timecode of the first still, or None.
+        written: first timecode to write into the headers of the stills; None keeps theirs.
+        video: encoding that keeps the frames' samples; None where the stills hold other samples.
+        warning: a warning for the user, or "".
     """
 
     kind: str
@@ -59,19 +58,19 @@ class FolderPlan:
 
 @dataclass(frozen=True, slots=True)
 class FilmPlan:
-    """What becomes of a film that was opened.
+    """The plan of an opened film's output.
 
     Attributes:
-        frames: what is done with its frames.
-        info: of the input.
-        shots: those with settings.
-        streams: of the output; None for a folder of stills, and where no film is written.
-        folder: how it becomes a folder of stills; None for a film.
+        frames: plan of its frames.
+        info: properties of the input.
+        shots: shots with settings.
+        streams: streams of the output; None for a folder of stills, and where no film is written.
+        folder: plan of a folder of stills; None for a film.
         video: how its frames are encoded; None where nothing is written, and where stills hold other samples.
         copy: how packets of the frames are copied; None where every frame is encoded.
         further: the further films by name.
-        notes: for the user.
-        curve: what takes the fading out of it (`rtface.pipeline.fading`); None for nothing.
+        notes: notes for the user.
+        curve: curve that removes the fading (`rtface.pipeline.fading`), or None.
     """
 
     frames: FramePlan
@@ -87,11 +86,11 @@ class FilmPlan:
 
     @property
     def begins(self) -> Fraction:
-        """Where the output begins, in seconds of the input's clock."""
+        """Start of the output, in seconds of the input's clock."""
         return self.info.video_start if self.info.start is None else self.info.start
 
     def to_dict(self) -> dict[str, object]:
-        """The plan as JSON has it, without names of files; that of the run, notes and warnings are apart."""
+        """Returns the plan as JSON values. File names, notes and warnings are not in it."""
         streams = self.streams.streams if self.streams is not None else ()
         return {
             "start": float(self.begins - self.info.video_start),
@@ -118,7 +117,7 @@ class FilmPlan:
         }
 
     def describe(self, report: Report) -> None:
-        """Tells the report what was decided."""
+        """Adds the decisions to a report."""
         report.notes += self.notes
         report.first_s = round(float(self.info.first - self.info.clock_start), 6)
         if (plan := self.streams) is not None:
@@ -129,17 +128,17 @@ class FilmPlan:
 
 
 def makes_folder(frames: FramePlan, output: str | None) -> bool:
-    """True if a film becomes a folder of stills; arguments as of `plan_film`."""
+    """Returns whether a film becomes a folder of stills. Arguments as in `plan_film`."""
     return frames.folder if isinstance(frames, RunPlan) else output is not None and output.endswith("/")
 
 
 def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output: str | None = None) -> FilmPlan:
-    """Plans what becomes of a film that was opened.
+    """Plans the output of an opened film.
 
     Args:
         frames: a `RunPlan` where a film or a folder of stills is written.
         source: the film.
-        output: where segments of an output are made, as by a worker of a job; the output itself, a folder with a slash.
+        output: the final output where only segments are made, as by a worker of a job; a folder ends in a slash.
 
     Raises:
         UsageError, OutputError, MissingComponent: see `rtface.errors`.
@@ -163,11 +162,11 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         video = folder.video
         notes += [*info.notes, *(["a folder of stills holds no sound: it is left out"] if info.has_audio else [])]
     elif isinstance(frames, RunPlan):
-        found = _find_copy(frames, info, FORMATS.get(Path(frames.output).suffix.lower(), ""))
+        packets = _find_copy(frames, info, FORMATS.get(Path(frames.output).suffix.lower(), ""))
         streams = plan_output(
             info,
             Path(frames.output),
-            codec=_codec(frames, info, found),
+            codec=_codec(frames, info, packets),
             crf=options.crf,
             preset=options.preset,
             strict=options.strict,
@@ -177,13 +176,13 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
             drop=options.drop,
         )
         video = streams.video
-        copy = streams.copy = _plan_copy(found, frames, info, video, streams.notes)
+        copy = streams.copy = _plan_copy(packets, frames, info, video, streams.notes)
         notes += streams.notes
     elif output is not None:
         container = FORMATS[Path(output).suffix.lower()]
-        found = _find_copy(frames, info, container)
-        video = _encoder(options, info, container, _codec(frames, info, found))
-        copy = _plan_copy(found, frames, info, video, notes)
+        packets = _find_copy(frames, info, container)
+        video = _encoder(options, info, container, _codec(frames, info, packets))
+        copy = _plan_copy(packets, frames, info, video, notes)
     if isinstance(frames, RunPlan):
         named = {name: target for name, target in frames.outputs.items() if name in FURTHER}
     elif output is not None:
@@ -194,14 +193,14 @@ def plan_film(frames: FramePlan, source: FileSource | SequenceSource, *, output:
         )
         if isinstance(frames, RunPlan):
             check_folder(further[name])
-    shots, said = NO_SHOTS, list[str]()
+    shots, shot_notes = NO_SHOTS, list[str]()
     if options.shots is not None:
-        shots, said = read_shots(options.shots, FilmClock.of(info, options.timecode))
-    return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *said])
+        shots, shot_notes = read_shots(options.shots, FilmClock.of(info, options.timecode))
+    return FilmPlan(frames, info, shots, streams, folder, video, copy, further, [*notes, *shot_notes])
 
 
 def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy | Message | None:
-    """How packets could be copied; None where that was not asked for."""
+    """Returns how packets can be copied, or why not. None if not asked for."""
     if frames.options.copy == "off":
         return None
     if frames.options.colour == "restore":
@@ -211,32 +210,32 @@ def _find_copy(frames: FramePlan, info: MediaInfo, container: str) -> PacketCopy
     return find_copy(info, frames.input, container)
 
 
-def _codec(frames: FramePlan, info: MediaInfo, found: PacketCopy | Message | None) -> str | None:
-    """The encoder that was asked for, or that of the input where its packets can be copied."""
+def _codec(frames: FramePlan, info: MediaInfo, packets: PacketCopy | Message | None) -> str | None:
+    """Returns the requested encoder, or the input's if packets can be copied."""
     options = frames.options
-    if options.codec is not None or info.coding.kind != "lossy" or isinstance(found, Message | None):
+    if options.codec is not None or info.coding.kind != "lossy" or isinstance(packets, Message | None):
         return options.codec
-    # It has neither crf nor preset, and no GPU encodes it.
+    # An intra codec has neither crf nor preset, and no GPU encodes it.
     asked = (options.crf, options.preset) != (None, None) or options.encode == "cuda"
-    return None if asked and isinstance(found, IntraCopy) else found.codec
+    return None if asked and isinstance(packets, IntraCopy) else packets.codec
 
 
 def _plan_copy(
-    found: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
+    packets: PacketCopy | Message | None, frames: FramePlan, info: MediaInfo, video: VideoPlan, notes: list[str]
 ) -> PacketCopy | None:
-    """How packets of a film are copied; notes why they are not. UsageError where they have to be."""
-    copy, why = (None, found) if isinstance(found, Message | None) else (found, None)
+    """Returns how packets are copied, or notes why they are not. Raises UsageError if copying is required."""
+    copy, why = (None, packets) if isinstance(packets, Message | None) else (packets, None)
     if copy is not None and (why := fit_copy(copy, info, video)) is not None:
         copy = None
-    if (what := why if copy is None else copy.partly) is None:
+    if (reason := why if copy is None else copy.partly) is None:
         return copy
     if frames.options.copy == "require":
         raise UsageError(
             "{--copy:require}: all frames would be encoded: {why}; leave it out, or use {--copy:auto}",
             code="copy_required",
-            why=what,
+            why=reason,
         )
-    notes.append(what if copy is not None else Message("no packet is copied: {why}", code="copy_none", why=what))
+    notes.append(reason if copy is not None else Message("no packet is copied: {why}", code="copy_none", why=reason))
     return copy
 
 
@@ -256,7 +255,7 @@ def _encoder(options: Options, info: MediaInfo, container: str, codec: str | Non
 
 
 def _plan_folder(codec: str | None, begins: str | None, source: FileSource | SequenceSource) -> FolderPlan:
-    """How a film becomes a folder of stills: ``--codec`` names their kind, which is that of INPUT's images without."""
+    """Plans a folder of stills. ``--codec`` names their kind; without it, INPUT's images do."""
     info, read = source.info, source if isinstance(source, SequenceSource) else None
     if codec == "exr" and not (read is not None and read.kind == "exr"):
         raise UsageError("{--codec} exr: {why}", code="codec_reason", why=ONLY_FROM_EXR)
@@ -273,7 +272,7 @@ def _plan_folder(codec: str | None, begins: str | None, source: FileSource | Seq
         )
     timecode = output_timecode(info.timecode, begins, info.rate, info.skipped)
     same = read is not None and read.kind == kind
-    # The headers of scans that were read have their own timecodes.
+    # Scans of the same kind keep the timecodes in their headers.
     written = timecode if kind in ("dpx", "exr") and (begins is not None or not same) else None
     video = (
         VideoPlan(

@@ -1,4 +1,4 @@
-"""Writes the frames of a film, and leaves a part that can be played where the run ends early."""
+"""Writes a film's frames, and leaves a playable part if interrupted."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rtface.pipeline.progress import Progress, Show, SpeedMeter
 from rtface.protocols import Item, Sink
 from rtface.util.parse import format_start
 
-# Seconds after a stop in which the frames that came through a pipe are finished.
+# Time after a stop for finishing frames that came through a pipe.
 _FINISH_S = 0.8
 
 
 class FilmWriter:
-    """Writes the frames of a film, and leaves a whole part of it where the run ends early.
+    """Writes a film's frames, and leaves a playable part if interrupted.
 
     Attributes:
-        times: of the frames that were read.
-        frames: written so far.
+        times: times of the frames that were read.
+        frames: number of frames written so far.
         first_frame_s: seconds from the beginning to the first frame.
         writing_s: seconds from the first item to the end.
     """
@@ -48,7 +48,7 @@ class FilmWriter:
         self.writing_s = 0.0
 
     def write(self, items: Generator[Item, None, None]) -> None:
-        """Writes all `items`, and closes them where that fails."""
+        """Writes all `items`, and closes them on failure."""
         started = perf_counter()
         ended = False  # every frame was handed to the sink
         try:
@@ -82,15 +82,15 @@ class FilmWriter:
                     meter.leave_out()
             if self.stop.is_set():
                 stopped = stopped or monotonic()
-                # What came through a pipe cannot be read again: as much of it is finished as
-                # there is time for.
+                # Frames from a pipe cannot be read again: as many are finished as there is
+                # time for.
                 if pipe is None or monotonic() - stopped > _FINISH_S:
                     raise Interrupted
         if self.stop.is_set() and (not self.times.complete or (pipe is not None and pipe.stopped)):
             raise Interrupted
 
     def _leave_partial(self, error: BaseException, ended: bool) -> None:
-        """Ends the outputs; the error's message says where they are and how to go on."""
+        """Ends the outputs. The error's message then says where they are and how to resume."""
         partial = self.sink.abort(keep_partial=self.frames > 0)
         if not isinstance(error, (RtfaceError, Interrupted)):
             return
@@ -108,7 +108,7 @@ class FilmWriter:
             )
         kept = self.sink.kept
         if partial and not (ended and kept == self.frames):
-            # Where the frame begins: seconds from the input's start, rounded down.
+            # Seconds from the input's start to the next frame, rounded down.
             time = self.times.of(kept)
             exact = (self._end if time is None else time) - self.source.info.clock_start
             resume_at = Fraction(exact.numerator * 10**6 // exact.denominator, 10**6)
@@ -117,7 +117,7 @@ class FilmWriter:
 
     @property
     def _end(self) -> Fraction:
-        """End of the last frame written, in seconds of the input's clock; its start before the first."""
+        """End of the last frame written, in seconds of the input's clock. Before the first it is the input's start."""
         if self._last is None:
             return self.source.info.clock_start
         pts, duration, unit = self._last

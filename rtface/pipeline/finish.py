@@ -1,4 +1,4 @@
-"""Carries out a planned run: what comes before and after the work is the same for films, stills and jobs."""
+"""Carries out a planned run: steps before and after films, stills and jobs."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def carry_out(
     building: BuildProgress | None = None,
     signed: Callable[[], object] = lambda: None,
 ) -> Report:
-    """Does the work of a run, finishes its output and writes its report.
+    """Does a run's work, finishes its output and writes its report.
 
     Args:
-        plan: of the run.
-        make: does the work; what it made, or None where an earlier call made it and wrote its report.
+        plan: plan of the run.
+        make: does the work; returns the output's details, or None if an earlier call finished it.
         stats: receives warnings.
         stop: ends the work when set.
-        building: called with what is done to the finished output, and the share of it that is done (0…1).
-        signed: called once a signature was put into the finished output.
+        building: called with the name of the step on the finished output, and its share done (0…1).
+        signed: called once a signature is in the finished output.
 
     Raises:
-        what `make` raises; Interrupted for Ctrl-C.
-        OutputError, InputError: the output is whole, and cannot be signed or described.
+        Errors of `make`; Interrupted for Ctrl-C.
+        OutputError, InputError: the output is complete, but cannot be signed or described.
     """
     options = plan.options
     for key, line in plan.warnings.items():
@@ -52,18 +52,18 @@ def carry_out(
     if plan.stills and plan.folder:
         remove_unfinished_files(filter(has_still_name, sorted(plan.outputs["film"].path.glob(".*.partial*"))))
     report, began = plan.report(), perf_counter()
-    made: Made | None = None
+    details: Made | None = None
     failure: BaseException | None = None
     try:
-        made = make(report)
+        details = make(report)
         _settle(plan, report, stats, began)
-        if made is not None:
+        if details is not None:
             report.note_uncorrected()
-            found = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
-            report.notes += little_seen([one for one in found if one.code != "propose_always"])  # that is noted above
+            lines = proposals(report.tracks, engine=options.engine, look=options.look_name, scale=options.scale)
+            report.notes += little_seen([one for one in lines if one.code != "propose_always"])  # that is noted above
             report.notes += missed_persons(options.person, report.tracks)
             report.notes += unseen(options.faces, options.person, plan.treatments, report.tracks)
-        finish(plan, report, made, stop=stop, building=building, signed=signed)
+        finish(plan, report, details, stop=stop, building=building, signed=signed)
     except BaseException as error:
         failure = error if isinstance(error, Interrupted) or not isinstance(error, KeyboardInterrupt) else Interrupted()
         _settle(plan, report, stats, began)
@@ -72,13 +72,13 @@ def carry_out(
             raise
         raise failure from None
     finally:
-        # Of a run that ended before its first frame there is nothing to report, unless it was interrupted.
+        # A run that ended before its first frame has no report, unless it was interrupted.
         if "report" in plan.outputs and (
-            made is not None if failure is None else report.interrupted or report.frames_out
+            details is not None if failure is None else report.interrupted or report.frames_out
         ):
             try:
                 report.save(plan.outputs["report"])
-            except OutputError as error:  # does not hide what ended the run
+            except OutputError as error:  # must not hide the error that ended the run
                 if failure is None:
                     raise
                 stats.warn("report", str(error))
@@ -86,7 +86,7 @@ def carry_out(
 
 
 def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
-    """Fills in what is known once the work has ended."""
+    """Fills in the report once the work has ended."""
     report.seconds = report.seconds or round(perf_counter() - began, 3)
     if not plan.job:
         report.fps = report.fps or round(report.frames_out / max(report.seconds, 1e-3), 2)
@@ -97,27 +97,27 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
 def finish(
     plan: RunPlan,
     report: Report,
-    made: Made | None,
+    details: Made | None,
     *,
     stop: threading.Event,
     building: BuildProgress | None = None,
     signed: Callable[[], object] = lambda: None,
 ) -> None:
-    """Signs a finished output, and writes its sidecar, also where it cannot be signed; arguments as of `carry_out`."""
+    """Signs a finished output and writes its sidecar, even if signing fails. Arguments as in `carry_out`."""
     options, outputs = plan.options, plan.outputs
     unsigned: OutputError | None = None
 
-    def show(what: str, done: float) -> None:
+    def show(step: str, done: float) -> None:
         if stop.is_set():
             raise Interrupted
         if building is not None:
-            building(what, done)
+            building(step, done)
 
     inside = plan.stills if plan.folder else can_hold(outputs["film"].path)
-    if plan.key is not None and isinstance(plan.input, Path) and inside and made is not None:
+    if plan.key is not None and isinstance(plan.input, Path) and inside and details is not None:
         try:
             film = outputs["film"].path
-            report.notes.append(sign_output(plan.key, film, plan.input, options, report, made, show))
+            report.notes.append(sign_output(plan.key, film, plan.input, options, report, details, show))
             signed()
         except OutputError as error:
             unsigned = error
@@ -134,7 +134,7 @@ def finish(
                 path=outputs["film"].path,
                 why=error.values.get("why", error),
             )
-    if "sidecar" in outputs and made is not None:
+    if "sidecar" in outputs and details is not None:
         report.notes.append(
             write_sidecar(
                 outputs["sidecar"],
@@ -142,9 +142,9 @@ def finish(
                 plan.input,
                 options,
                 report,
-                made,
+                details,
                 key=plan.key,
-                doing=lambda what, done: show(f"sidecar ({what})", done),
+                doing=lambda step, done: show(f"sidecar ({step})", done),
             )
         )
     if unsigned is not None:

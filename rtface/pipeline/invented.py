@@ -1,7 +1,7 @@
-"""What was invented: for each sample of a frame, how far what is shown may be from the truth (`--invented`).
+"""Maps how far a frame's samples may be from the truth (`--invented`).
 
-The map is made from the frame before and after its corrections were added, so it is about what is shown: strength,
-masks, gates, colour lock and rounding are in it. It is 0 where the output has the input's sample bit for bit.
+The map compares the frame before and after its corrections, so it covers the final result: strength, masks, gates,
+colour lock and rounding. It is 0 where the output equals the input bit for bit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from rtface.stages.draw import Canvas, Sprite
 from rtface.util.av_arrays import copy_image
 
 AROUND = 5
-"""Side in samples of the square over which change and contrast are taken."""
+"""Side in samples of the square over which change and contrast are averaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ class ChangedFace:
     """One face's part of a frame, before and after.
 
     Attributes:
-        engine: that answered.
-        part: rows and columns of the samples, of those stored for the frame or field.
+        engine: name of the engine.
+        part: rows and columns of the samples, among those stored for the frame or field.
         log_scale: float32 h×w, the engine's expected error, as in `Restored`.
         before, after: float32 h×w, luma of 255.
-        changed: bool h×w, where any component differs.
-        strength: that was applied, 0…1.5.
+        changed: bool h×w, True where any component differs.
+        strength: the applied strength, 0…1.5.
         scale: crop pixels per frame pixel.
     """
 
@@ -71,7 +71,7 @@ class ChangedFace:
     scale: float
 
     def features(self) -> tuple[Float32, Float32, float]:
-        """Change, contrast and mean change, as `bound` takes them."""
+        """Returns change, contrast and mean change for `bound`."""
         change: Any = np.abs(self.after - self.before) / np.float32(self.strength)
         side = (AROUND, AROUND)
         mean = cv2.blur(self.after, side)
@@ -81,33 +81,33 @@ class ChangedFace:
         return around, np.sqrt(np.maximum(variance, np.float32(0.0))), overall
 
     def within(self) -> Float32:
-        """`bound` of every sample, float32 h×w, of 255."""
+        """Returns `bound` of every sample, float32 h×w, of 255."""
         change, contrast, overall = self.features()
         return bound(self.engine, self.log_scale, change, contrast, overall=overall, scale=self.scale)
 
 
 class InventedMaps:
-    """Makes the map of each frame on which a face was corrected (`rtface.enhance.corrector.InventedMeter`)."""
+    """Makes the maps of frames with corrected faces (`rtface.enhance.corrector.InventedMeter`)."""
 
     def __init__(self) -> None:
-        # Of the calibrated engines, the part of the crop that they answer for: x, y, width, height.
+        # By calibrated engine, the part of the crop that its output covers: x, y, width, height.
         self.regions = {name: recipe_named(name).region for name in CALIBRATIONS}
 
     def original(self, frame: Frame) -> Any:
-        """A copy of the frame's image, before anything is written to it."""
+        """Returns a copy of the frame's image. Called before anything is written to it."""
         return copy_image(frame.image)
 
     def measured(self, frame: Frame, original: Any, faces: Sequence[FaceTask]) -> Frame:
-        """The frame with its map.
+        """Returns the frame with its map.
 
         Args:
-            frame: with the corrections of `faces`; or one field of it.
-            original: its image before.
-            faces: with the engines' answers.
+            frame: the frame, or a field of it, with the corrections of `faces`.
+            original: its image before the corrections.
+            faces: the faces, with the engines' answers.
         """
         form = layout(frame.image.format.name)
         assert form is not None
-        if original.format.name != frame.image.format.name:  # was converted for the correction
+        if original.format.name != frame.image.format.name:  # the correction converted it
             original = native_image(original)
         parity, size = field_parity(frame.display, frame.field), (frame.image.width, frame.image.height)
         views = planes(original, form, parity), planes(frame.image, form, parity)
@@ -120,14 +120,14 @@ class InventedMaps:
             forward = compose(to_plane, invert(task.crops.matrices[0]))
             if (face := self.changed_face(task, forward, before, after, changed)) is not None:
                 out[face.part] = np.maximum(out[face.part], _values(face.within(), face.changed))
-        # Where only the first stage changed a sample, no error is predicted for it.
+        # No error is predicted for samples that only the first stage changed.
         np.maximum(out, _values(np.abs(after - before), changed & (out == 0)), out=out)
         return replace(frame, invented=whole)
 
     def changed_face(
         self, task: FaceTask, forward: Float, before: Float32, after: Float32, changed: Any
     ) -> ChangedFace | None:
-        """The part of one face (`forward`: crop → samples); None where it lies outside the frame or is unchanged."""
+        """Returns a face's part (`forward`: crop → samples); None if outside or unchanged."""
         restored, engine = task.restored, task.engine.name
         if task.strength.applied <= 0.0 or restored is None:
             return None
@@ -146,12 +146,12 @@ class InventedMaps:
 
 
 def _values(errors: Float32, where: Any) -> Bytes:
-    """Errors as the map has them: 1…255 where samples changed, else 0."""
+    """Encodes errors as map values: 1…255 where samples changed, else 0."""
     return np.where(where, np.clip(np.rint(errors), 1, 255), 0).astype(np.uint8)
 
 
 def _luma(view: Mapping[Role, Samples], form: Layout, frame: Frame) -> Float32:
-    """Luma of all samples, of 255; by its distance to black, where the range is limited."""
+    """Returns luma of all samples, of 255. In limited range an offset from black remains."""
     unit = np.float32(255.0 / code_range(form.bits, full_range(form, frame.color), chroma=False).scale)
     weights: Mapping[Role, float] = {"r": LUMA[0], "g": LUMA[1], "b": LUMA[2]} if form.kind == "rgb" else {"y": 1.0}
     luma: Any = sum(
@@ -161,7 +161,7 @@ def _luma(view: Mapping[Role, Samples], form: Layout, frame: Frame) -> Float32:
 
 
 def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layout) -> Any:
-    """Where any component of a sample differs, bool h×w."""
+    """Returns where any component of a sample differs, bool h×w."""
     height, width = next(iter(views[0].values())).shape
     out = np.zeros((height, width), bool)
     for role, after in views[1].items():
@@ -171,11 +171,11 @@ def _differs(views: tuple[dict[Role, Samples], dict[Role, Samples]], form: Layou
 
 
 def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
-    """What makes maps of what was invented; None unless the plan asks for them.
+    """Returns the maker of maps; None unless the plan asks for maps.
 
     Raises:
-        UsageError: an engine of the run does not say how large its error may be, its network is another than the one
-            that was calibrated, or the run is on a GPU.
+        UsageError: an engine of the run predicts no error, its network is not the calibrated one, or the run is on a
+            GPU.
     """
     if plan.options.invented is None:
         return None
@@ -195,27 +195,27 @@ def measure_invented(runtime: Runtime, plan: FramePlan) -> InventedMaps | None:
 
 
 FULL_COLOUR_VALUE = 40
-"""The value, of 255, from which on the colour stays the same."""
+"""Map value, of 255, from which the colour stays the same."""
 _OPACITY = 0.8
 _WHITE = (255, 255, 255, 255)
 
 
 @lru_cache(maxsize=1)
 def colours() -> Bytes:
-    """Cividis, which people with every kind of colour vision see as one rising scale: uint8 256×3 RGB, by value."""
+    """Returns the Cividis colours by value, uint8 256×3 RGB. With any colour vision they appear as a rising scale."""
     steps = np.clip(np.arange(256) * 255.0 / FULL_COLOUR_VALUE, 0, 255).astype(np.uint8)[None]
     table: Any = cv2.applyColorMap(steps, cv2.COLORMAP_CIVIDIS)
     return np.ascontiguousarray(table[0, :, ::-1])
 
 
 def show_invented(items: Iterable[Item], look: str) -> Iterator[Item]:
-    """The items, with the map of each frame drawn over it; samples without a value stay visible."""
+    """Yields the items, with each frame's map drawn over it. Samples without a value stay visible."""
     for item in items:
         yield with_map(item, look) if isinstance(item, Frame) else item
 
 
 def with_map(frame: Frame, look: str) -> Frame:
-    """The frame with its map and the legend of a look."""
+    """Returns the frame with its map and the legend of a look."""
     frame = replace(frame, image=native_image(frame.image))
     canvas = Canvas(frame)
     values = frame.invented
@@ -233,9 +233,9 @@ def with_map(frame: Frame, look: str) -> Frame:
 
 @lru_cache(maxsize=len(LOOKS))
 def legend_image(look: str) -> Bytes:
-    """The scale: a bar of the colours, its figures below it and what they mean above; uint8 RGBA 64×384×4.
+    """Draws the legend: a colour bar, its meaning above, figures below; uint8 RGBA 64×384×4.
 
-    The bound was measured under the look "faithful", and is an estimate under the others."""
+    The bound was measured with the look "faithful", and is an estimate with others."""
     image = np.zeros((64, 384, 4), np.uint8)
     image[..., 3] = 190
     bar = colours()[np.linspace(0, FULL_COLOUR_VALUE, 360).round().astype(int)]

@@ -1,4 +1,4 @@
-"""Makes ready what recognises persons in a run, and what guards the identity of faces (`--guard`)."""
+"""Opens the person recogniser and the identity guard (`--guard`) of a run."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 _turn = threading.Lock()
 _MAX_PHOTO_DISTANCE = 1.5 * JOIN
-"""Distance of two photos from which on they are of two people."""
+"""Largest distance between two photos of the same person."""
 
 
 def open_persons(
     options: FaceOptions, stats: Stats, *, wanted: bool = False, keep_faces: int | None = None
 ) -> PersonRecogniser | None:
-    """What recognises persons; None where nothing asks for it.
+    """Opens the person recogniser; None where nothing asks for it.
 
     Args:
         options: `person`, `faces` and `tracker`.
@@ -47,7 +47,7 @@ def open_persons(
 
     Raises:
         InputError: a photo cannot be read, or does not show one face well.
-        MissingComponent: the network is not there.
+        MissingComponent: the network is missing.
     """
     if not (wanted or options.person or FaceFilter.parse(options.faces).persons):
         return None
@@ -57,7 +57,7 @@ def open_persons(
     named = person_photos(options.person)
     photos = {name: list(read(path_of(name)).embeddings) for name, paths in named.items() if not paths}
     if with_photos := {name: paths for name, paths in named.items() if paths}:
-        with closing(create_tracker(options.tracker)) as tracker:  # the run's own counts its tracks from 1 on
+        with closing(create_tracker(options.tracker)) as tracker:  # the run's tracker must number its tracks from 1
             for name, paths in with_photos.items():
                 photos[name] = embeddings_of(
                     name,
@@ -70,8 +70,8 @@ def open_persons(
 
 
 def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Embedder) -> list[Float32]:
-    """The embeddings of a person's photos. Raises as `open_persons`."""
-    device, found = CpuDevice(), list[Float32]()
+    """Returns the embeddings of a person's photos. Raises as `open_persons`."""
+    device, embeddings = CpuDevice(), list[Float32]()
     for path in photos:
         view = device.view(read_image(path).frame)
         try:
@@ -98,8 +98,8 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
                 name=name,
                 path=path,
             )
-        found.append(embed(chip))
-        if distance(found[0], found[-1]) > _MAX_PHOTO_DISTANCE:
+        embeddings.append(embed(chip))
+        if distance(embeddings[0], embeddings[-1]) > _MAX_PHOTO_DISTANCE:
             raise InputError(
                 "{--person:{name}}: {first} and {second} seem to show two people; give photos of one",
                 code="photo_two",
@@ -107,21 +107,21 @@ def embeddings_of(name: str, photos: Sequence[Path], tracker: Tracker, embed: Em
                 first=photos[0],
                 second=path,
             )
-    return found
+    return embeddings
 
 
 def open_guard(options: EnhanceOptions, stats: Stats, *, period: float = FILM_S) -> IdentityGuard | None:
-    """What guards the identity of faces; None where no engine is watched.
+    """Opens the identity guard; None where no engine is guarded.
 
-    The network is loaded once in a process, here where the run's engine is watched; else when such an engine, named by
-    a treatment file or a shot, is looked at first.
+    The network is loaded once per process: here if the run's engine is guarded; otherwise with the first face of a
+    guarded engine that a treatment file or a shot names.
 
     Args:
         options: `guard`, and the engine.
-        period: seconds between looks at a track.
+        period: seconds between comparisons of a track.
 
     Raises:
-        MissingComponent: the network is not there.
+        MissingComponent: the network is missing.
     """
     if options.guard == "off":
         return None
@@ -142,6 +142,6 @@ def _network() -> PersonNetwork:
 
 
 def _embedding(chip: Bytes) -> Float32:
-    """The embedding of a chip; segments of a film are processed in several threads, which take turns."""
+    """Returns the embedding of a chip. Threads of a film's segments take turns."""
     with _turn:
         return _network()(chip)

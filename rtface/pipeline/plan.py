@@ -1,8 +1,8 @@
-"""The plan of a run: all its checks are made here, and nothing is written.
+"""Plans a run: makes all its checks, and writes nothing.
 
-`plan_frames` checks what is done with frames, `plan_run` also where the results go, both before the input is opened;
-`plan_film` (`rtface.pipeline.film_plan`) what becomes of a film that was opened. What builds and runs the steps takes a
-plan, never options: what was not planned cannot run.
+`plan_frames` checks the work on frames, `plan_run` also the outputs, both before the input is opened. `plan_film`
+(`rtface.pipeline.film_plan`) checks the output of an opened film. The code that builds and runs the steps takes a plan,
+never options, so that only planned runs are possible.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from rtface.util.urls import Address
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
-    """What is done with the frames of an input.
+    """The plan of the work on an input's frames.
 
     Attributes:
-        input: what is read.
-        options: of the run.
-        treatments: what the treatment file says.
-        warnings: for the user, by key.
+        input: path or address of the input.
+        options: options of the run.
+        treatments: content of the treatment file.
+        warnings: warnings for the user, by key.
     """
 
     input: Path | Address
@@ -67,22 +67,22 @@ class FramePlan:
 
     @property
     def learnt(self) -> Sequence[str]:
-        """The persons of the run who were learnt."""
+        """The learnt persons of the run."""
         return learnt_persons(self.options.person)
 
     @property
     def threads(self) -> Threads:
-        """The budget of the run."""
+        """The thread budget of the run."""
         return Threads.for_film(self.options.threads)
 
     def tags(self, engine: str) -> dict[str, str]:
-        """What an output says that was done (`rtface.media.marks.provenance.describe`), by an engine with its
-        version."""
+        """Returns the output's tags about the work done. `engine` is a name with a version (see
+        `rtface.media.marks.provenance.describe`)."""
         return describe(engine, __version__, self.options.strength, metadata_options(self.options))
 
     @property
     def on_host(self) -> bool:
-        """True if a step needs frames in the host's memory, as comparisons, repairs and stages do."""
+        """Whether a step, such as a comparison, needs frames in host memory."""
         options = self.options
         return (
             bool(options.stages)
@@ -99,12 +99,12 @@ class RunPlan(FramePlan):
 
     Attributes:
         output: file or folder, as the user named it.
-        outputs: what is written, by name: "film" (or the still, or the folder of stills), and those that there are of
-            the further films "comparison" and "map", "report" and "sidecar".
+        outputs: targets by name: "film" (also for a still or a folder of stills), and where there are any,
+            "comparison", "map", "report" and "sidecar".
         stills: whether the input is separate stills.
         folder: whether the output is a folder of stills.
         job: whether the run is a job.
-        key: signs the output; None for not.
+        key: signs the output; None for no signature.
     """
 
     output: Path | str
@@ -115,7 +115,7 @@ class RunPlan(FramePlan):
     key: SigningKey | None
 
     def to_dict(self) -> dict[str, object]:
-        """The plan as JSON has it: what is read, with which options, and what is written."""
+        """Returns the plan as JSON values: input, options and outputs."""
         sampled = isinstance(self.input, Path) and (self.options.sequence or self.input.is_file())
         outputs = {name: str(target.path) for name, target in self.outputs.items()}
         return {
@@ -128,7 +128,7 @@ class RunPlan(FramePlan):
         }
 
     def report(self) -> Report:
-        """The report of the run, before it."""
+        """Returns the report of the run, not filled in yet."""
         return Report(
             str(self.input),
             os.fspath(self.output),
@@ -140,7 +140,7 @@ class RunPlan(FramePlan):
 
 
 def planned_options(options: Options) -> dict[str, object]:
-    """The options of a run that are not at their default, as JSON has them, with absolute paths; raises as
+    """Returns a run's non-default options as JSON values, with absolute paths. Raises as
     `rtface.stages.options.make_stage`."""
     values = options.to_dict() | ({"stages": [absolute(text) for text in options.stages]} if options.stages else {})
     values.pop("dry_run", None)
@@ -148,14 +148,14 @@ def planned_options(options: Options) -> dict[str, object]:
 
 
 def plan_frames(input: Path | Address, options: Options) -> FramePlan:
-    """Plans what is done with frames, whatever becomes of them.
+    """Plans the work on frames, for any output.
 
     Args:
         input: a film, a still, or a folder of stills.
-        options: of the run.
+        options: options of the run.
 
     Raises:
-        UsageError: options do not go together, or the policy sets what a treatment file may.
+        UsageError: options contradict each other, or the policy locks what a treatment file may set.
         InputMissing, UsageError: the treatment file cannot be used.
     """
     check_invented(options, input=input)
@@ -180,16 +180,16 @@ def plan_run(
     options: Options,
     *,
     job: bool = False,
-    made: Collection[Path] = (),
+    finished: Collection[Path] = (),
 ) -> RunPlan:
     """Plans a run from file to file; the input is not opened.
 
     Args:
-        input: whatever PyAV opens (`Address`), a still, or a folder of stills.
+        input: anything that PyAV opens (`Address`), a still, or a folder of stills.
         output: file or folder; a file's extension names its kind, and a name that ends in a slash means a folder.
-        options: of the run.
-        job: whether it is a job, which writes a sidecar unasked.
-        made: films that an earlier call of the job finished; they are replaced.
+        options: options of the run.
+        job: whether the run is a job, which always writes a sidecar.
+        finished: films that an earlier call of the job finished; they are replaced.
 
     Raises:
         UsageError, InputError, OutputError, MissingComponent: see `rtface.errors`.
@@ -208,20 +208,20 @@ def plan_run(
     named = {"film": OutputPath(output, folder=folder, resumes=stills)}
     named |= further_paths(options, still=stills)
     if options.report is not None:
-        # That of a call which this one continues or begins again is replaced.
+        # The report of a call that this run resumes or repeats is replaced.
         part = {"start": options.start, "end": options.end}
         again = is_unfinished(options.report, input, output, part, job=job)
         named["report"] = OutputPath(options.report, "--report", replaces=again)
     key = signing_key(options, input)
     if job or options.sidecar or (key is not None and (folder or not can_hold(Path(output)))):
-        # One of an earlier film of this name, which is gone, is replaced: jobs write theirs unasked.
+        # A job's sidecar replaces that of an earlier film of this name which no longer exists.
         old = job and has_sidecar(Path(output))
         named["sidecar"] = OutputPath(sidecar_path(Path(output)), "--sidecar", replaces=old)
     read = [input, *(path for path in (options.treatment, options.shots) if path is not None)]
     if options.shots is not None:
         check_shots_file(options.shots)
-    named |= {key: replace(one, replaces=True) for key, one in named.items() if Path(one.path).resolve() in made}
-    if named["film"].replaces:  # what described that film is replaced, too
+    named |= {key: replace(one, replaces=True) for key, one in named.items() if Path(one.path).resolve() in finished}
+    if named["film"].replaces:  # so does the report of that film
         named |= {key: replace(named[key], replaces=True) for key in ("report",) if key in named}
     targets = check_outputs(list(named.values()), inputs=read, overwrite=options.overwrite)
     return RunPlan(
@@ -239,7 +239,7 @@ def plan_run(
 
 
 def is_stills_job(input: Path | Address, output: Path | str, options: InputOptions) -> bool:
-    """True if a job is about separate stills: a folder without `--sequence`, or an image to an image.
+    """Returns whether a job processes separate stills: a folder without `--sequence`, or one image.
 
     Raises:
         UsageError: the input is a folder of stills and the output a single file.
@@ -261,7 +261,7 @@ def is_stills_job(input: Path | Address, output: Path | str, options: InputOptio
 
 
 def scope_of(input: Path | Address, output: Path | str, options: Options) -> Scope:
-    """What a run from file to file is and has. Raises UsageError as `is_stills_job`."""
+    """Returns the scope of a run from file to file. Raises UsageError as `is_stills_job`."""
     if is_stills_job(input, output, options):
         return Scope.STILLS
     scope = Scope.FILM
@@ -273,12 +273,12 @@ def scope_of(input: Path | Address, output: Path | str, options: Options) -> Sco
 
 
 def _into_folder(input: Path | Address, output: Path | str, stills: bool) -> bool:
-    """True if stills are written into a folder; UsageError for a name that is no output's."""
+    """Returns whether the output is a folder of stills. Raises UsageError for an invalid name."""
     if stills:
         return input.is_dir()
     if Path(output).suffix.lower() in IMAGE_KINDS and not names_folder(output):
         if isinstance(input, Path) and input.is_file():
-            open_container(input).close()  # raises where it is neither, or an image that is not read
+            open_container(input).close()  # raises if it is neither, or an unsupported image
         raise UsageError(
             "{path} is a film: name a film ({formats}) or a folder for its images, not {output}",
             code="output_not_stills",

@@ -1,4 +1,4 @@
-"""Progress of a run, and its one-line display."""
+"""Measures a run's progress, and shows it in one line."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rtface.util.parse import format_clock
 from rtface.util.text import counted
 
 BAR = 20
-TERMINAL_INTERVAL = 0.2
-PLAIN_INTERVAL = 10.0
-# Before a tenth of the film or this many frames are done, the time left would be that of loading engines.
-_TENTH, _FEWEST = 0.1, 50
+TERMINAL_INTERVAL_S = 0.2
+PLAIN_INTERVAL_S = 10.0
+# With less than this share and these frames done, loading engines would dominate the estimated time left.
+_MIN_SHARE, _MIN_FRAMES = 0.1, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +46,33 @@ class LineOutput(Protocol):
 
     @property
     def live(self) -> bool:
-        """True if the line may change often."""
+        """Whether the line may change often."""
         ...
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows a line; on a terminal it takes the place of the one before. Programs get the facts."""
+        """Shows a line. On a terminal it replaces the one before. Programs get the facts."""
 
 
 def share(progress: Progress) -> float | None:
-    """Part done, 0…1; None when the length is unknown."""
+    """Returns the share done, 0…1; None if the length is unknown."""
     if not progress.duration_s:
         return None
     return min(1.0, max(0.0, progress.seconds_done / progress.duration_s))
 
 
 def eta(progress: Progress, elapsed: float) -> float | None:
-    """Seconds left at the mean speed so far; None when that is not known yet."""
+    """Returns the seconds left at the mean speed so far, or None."""
     done = share(progress)
     if not done or elapsed <= 0 or not progress.duration_s:
         return None
     here = done - progress.resumed_s / progress.duration_s
-    if here <= 0 or (here < _TENTH and progress.frames < _FEWEST):
+    if here <= 0 or (here < _MIN_SHARE and progress.frames < _MIN_FRAMES):
         return None
     return elapsed * (1 - done) / here
 
 
 def describe(name: str, progress: Progress, elapsed: float, *, bar: bool) -> str:
-    """One line about `progress`, `elapsed` seconds after the start; with a bar for a terminal."""
+    """Returns a line about `progress`, with a bar for a terminal. `elapsed`: seconds since the start."""
     done, left = share(progress), eta(progress, elapsed)
     parts = [name]
     if done is None:
@@ -92,11 +92,11 @@ class Pace:
     """Says when to show a line: five times a second on a terminal, from the start on; every 10 s elsewhere."""
 
     def __init__(self, line: LineOutput) -> None:
-        self._interval = TERMINAL_INTERVAL if line.live else PLAIN_INTERVAL
+        self._interval = TERMINAL_INTERVAL_S if line.live else PLAIN_INTERVAL_S
         self._shown = monotonic() - (self._interval if line.live else 0.0)
 
     def due(self) -> bool:
-        """True if a line is to be shown now."""
+        """Returns whether a line should be shown now."""
         now = monotonic()
         due = now - self._shown >= self._interval
         if due:
@@ -122,14 +122,14 @@ class ProgressLine:
 
 
 class SpeedMeter:
-    """Frames a second over about the last second of work."""
+    """Measures frames per second over about the last second of work."""
 
     def __init__(self) -> None:
         self._since = self._ticked = monotonic()
         self._count, self._fps = 0, 0.0
 
     def tick(self) -> float:
-        """Counts a frame; the speed now."""
+        """Counts a frame, and returns the speed."""
         self._count, self._ticked = self._count + 1, monotonic()
         passed = self._ticked - self._since
         if passed >= 1.0 or not self._fps:
@@ -139,5 +139,5 @@ class SpeedMeter:
         return self._fps
 
     def leave_out(self) -> None:
-        """Does not count the time since the last `tick`: the film was halted, say."""
+        """Leaves out the time since the last `tick`, such as a pause."""
         self._since += monotonic() - self._ticked

@@ -1,4 +1,4 @@
-"""What would show more, where little of a correction is to be seen."""
+"""Proposes options that show more where little of a correction is visible."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from rtface.analysis.verdict import LEFT_ALONE, UNCHANGED, faults_of
 from rtface.errors import Message
 from rtface.util.parse import UNKNOWN_PERSON, is_person_number
 
-SMALL_PX, SOFT = 130.0, 0.2
-"""Width of a face below which frames of twice the size show more of it, if one of its faults is at least so strong;
-twice that for one that is soft under grain."""
-_FREE = 0.95  # strength as decided; where more would harm a face, readers of blind pairs saw nothing more of *vivid*
+SMALL_PX, MIN_FAULT_SCORE = 130.0, 0.2
+"""Width of a face below which frames of twice the size show more of it, if one of its faults scores at least this;
+twice the width for a face that is soft under grain."""
+_FREE_STRENGTH = 0.95  # as decided; below, readers of blind pairs saw no benefit of *vivid*, as more would harm a face
 
 
 def _gains_of_size(face: TrackReport) -> bool:
-    """Whether frames of twice the size show more of a face; a larger one is not told from its grain without."""
-    faults = {name for name, score in faults_of(face.analysis) if score >= SOFT}.difference(UNCHANGED)
+    """Returns whether frames of twice the size show more of a face. Soft faces up to twice as wide qualify if
+    grainy, as only a larger size separates them from their grain."""
+    faults = {name for name, score in faults_of(face.analysis) if score >= MIN_FAULT_SCORE}.difference(UNCHANGED)
     return bool(faults) and face.mean_width_px < (2 if faults >= {"low resolution", "noise"} else 1) * SMALL_PX
 
 
 def _small_width(faces: Sequence[TrackReport]) -> float | None:
-    """The median width of faces that gain of a larger size; None where they are on half of the frames with faces, or
-    on fewer."""
+    """Returns the median width of faces that gain from a larger size. None if they are on at most half of the frames
+    with faces."""
     small = sorted((face.mean_width_px, face.frames) for face in faces if _gains_of_size(face))
     frames = sum(count for _, count in small)
     if 2 * frames <= sum(face.frames for face in faces):
@@ -35,15 +36,14 @@ def _small_width(faces: Sequence[TrackReport]) -> float | None:
 
 
 def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: str | None) -> list[Message]:
-    """What would show more: twice the size for small faces, more where little is to be seen; none where users decided
-    otherwise.
+    """Proposes options that show more, unless users decided otherwise: frames of twice the size, and others.
 
     Args:
-        faces: of the whole input.
+        faces: faces of the whole input.
         engine, look, scale: options of the run.
 
     Returns:
-        A line for each, whose values "option" and "value" a program can set; the first one promises most.
+        A line for each, with values "option" and "value" for programs; the most promising one first.
     """
     faces = [face for face in faces if face.verdict.asked and "never asked for" not in face.verdict.because]
     hardly = [face for face in faces if face.verdict.word == "hardly visible"]
@@ -58,14 +58,14 @@ def proposals(faces: Sequence[TrackReport], *, engine: str, look: str, scale: st
     small = [twice] if scale is None and width is not None else []
     if not (hardly or clean) or not all(face in hardly or face.verdict.word == LEFT_ALONE for face in faces):
         return small
-    free = any(face.factors.get("decided", 1.0) > _FREE for face in hardly)
-    found = {
+    free = any(face.factors.get("decided", 1.0) > _FREE_STRENGTH for face in hardly)
+    proposed = {
         "clear": bool(hardly) and look == "faithful",
         "vivid": free and engine in ("default", "auto") and look == "clear",
         "correct": bool(clean),
         "engine": bool(hardly),
     }
-    return small + [_PROPOSALS[option] for option, wanted in found.items() if wanted]
+    return small + [_PROPOSALS[option] for option, wanted in proposed.items() if wanted]
 
 
 _PROPOSALS = {
@@ -86,31 +86,31 @@ _PROPOSALS = {
 }
 
 
-def little_seen(found: Sequence[Message]) -> list[Message]:
-    """One line with all proposals; none without any, and no more than what small faces gain where that is all."""
-    if len(found) == 1 and found[0].values.get("option") == "scale":
-        return list(found)
+def little_seen(lines: Sequence[Message]) -> list[Message]:
+    """Joins proposals into one line, if any. A single proposal of a larger size stays as it is."""
+    if len(lines) == 1 and lines[0].values.get("option") == "scale":
+        return list(lines)
     line = "little of it can be seen; what shows more: {proposals}"
-    return [Message(line, code="little_seen", proposals="; ".join(found))] if found else []
+    return [Message(line, code="little_seen", proposals="; ".join(lines))] if lines else []
 
 
-_SEEN_S = 1.0
-"""Seconds from which on another track is worth a word."""
+_MIN_TRACK_S = 1.0
+"""Shortest other track that is worth a message."""
 
 
 def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[Message]:
-    """What to say of each person of ``--person`` who was not recognised on all tracks that may show that one."""
-    found = list[Message]()
+    """Returns messages about ``--person`` values missed on tracks that may show them."""
+    messages = list[Message]()
     for one in named if tracks else ():
         head, equals, photos = one.partition("=")
         name, at, labels = head.partition("@")
-        own = [track for track in tracks if track.person == name]
+        matches = [track for track in tracks if track.person == name]
         open_to = [
             track
             for track in tracks
             if (track.person == UNKNOWN_PERSON or is_person_number(track.person))
-            and not any(track.first_s <= other.last_s and other.first_s <= track.last_s for other in own)
-            and (not own or track.last_s - track.first_s >= _SEEN_S)
+            and not any(track.first_s <= other.last_s and other.first_s <= track.last_s for other in matches)
+            and (not matches or track.last_s - track.first_s >= _MIN_TRACK_S)
         ]
         seconds = defaultdict[str, float](float)
         for track in open_to:
@@ -120,7 +120,7 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             nowhere = Message(
                 "{name} was not recognised on any track; all show other persons", code="person_nowhere", name=name
             )
-            found += [] if own else [nowhere]
+            messages += [] if matches else [nowhere]
             continue
         label = max(seconds, key=seconds.__getitem__)
         values = {"name": name, "label": label, "option": f"{name}@{labels}{at and ','}{label}{equals}{photos}"}
@@ -129,9 +129,9 @@ def missed_persons(named: Sequence[str], tracks: Sequence[TrackReport]) -> list[
             "{name} was recognised on {count} of {all} tracks that are not seen together; if {label} shows this "
             "person, too, add {--person:{option}}"
         )
-        found.append(
-            Message(some, code="person_partly", count=len(own), all=len(own) + len(open_to), **values)
-            if own
+        messages.append(
+            Message(some, code="person_partly", count=len(matches), all=len(matches) + len(open_to), **values)
+            if matches
             else Message(absent, code="person_missed", **values)
         )
-    return found
+    return messages

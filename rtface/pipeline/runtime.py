@@ -1,4 +1,4 @@
-"""Opens the device of a run (``--device``) and the engines that take its crops."""
+"""Opens the device of a run (``--device``) and its engines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rtface.protocols import Runtime
 BuildProgress = Callable[[str, float], None]
 Warn = Callable[[str, str], None]
 
-# Less free memory than this holds neither an engine's batches nor a frame's faces.
+# Free memory that an engine's batches and a frame's faces need.
 _LEAST_BYTES = 512 << 20
 
 
@@ -40,15 +40,15 @@ def open_runtime(
     Args:
         engine: the request, or just an engine's name.
         device: one of `rtface.util.parse.DEVICES`. "auto" is an NVIDIA GPU where driver, packages
-            and memory are available, else the CPU; one line of the log says which, and why.
-        threads: of the CPU.
-        warn: as for `CpuDevice`.
-        progress: called with what is being built for a GPU, and the share that is done (0…1).
+            and memory are available, else the CPU; a line of the log says which, and why.
+        threads: thread budget on the CPU.
+        warn: as in `CpuDevice`.
+        progress: called with the name of the part that is built for a GPU, and the share done (0…1).
 
     Raises:
         UsageError: an unknown engine or device.
-        MissingComponent: a package, model file or device is not there.
-        EngineError: an engine does not give its reference's answers there.
+        MissingComponent: a package, model file or device is missing.
+        EngineError: an engine's answers on this device differ from its reference.
     """
     device, engine = check_device(device), EngineRequest(engine) if isinstance(engine, str) else engine
     why = None
@@ -59,33 +59,33 @@ def open_runtime(
             why = str(error)
     elif device.startswith("cuda"):
         return _on_gpu(engine, device, stack, warn, progress)
-    found = _on_cpu(engine, device, stack, threads, warn)
+    runtime = _on_cpu(engine, device, stack, threads, warn)
     if why is not None:
-        log.info("frames are worked on by the CPU: %s", why)
-    return found
+        log.info("frames are processed on the CPU: %s", why)
+    return runtime
 
 
 def engine_request(options: EnhanceOptions) -> EngineRequest:
-    """Which engine a run with these options asks for."""
+    """Returns the engine request of a run with these options."""
     learned = tuple(map(path_of, learnt_persons(options.person)))
     return EngineRequest(options.engine, options.engine_control, options.commercial_use, learned)
 
 
 def may_take_gpu(device: str) -> bool:
-    """True if `open_runtime` will try a GPU."""
+    """Returns whether `open_runtime` will try a GPU."""
     return device.startswith("cuda") or (device == "auto" and driver.unusable(0) is None)
 
 
-# What is opened ahead for the next run, and for which request, device and threads.
+# Engines that are opened ahead for the next run, by request, device and threads.
 _ahead: dict[tuple[EngineRequest, str, EngineThreads], Future[EngineSet]] = {}
 
 
 def open_ahead(options: EnhanceOptions, threads: EngineThreads) -> None:
-    """Begins to open the engines of the next `open_runtime` with these options on a thread; none where a GPU is tried.
+    """Starts to open the engines of the next `open_runtime`, on a thread. It does nothing where a GPU is tried.
 
-    That takes 0.3 s in which the interpreter is free to import. Where it fails, `open_runtime` tries again and raises.
+    This takes 0.3 s, in which the interpreter is free to import. If it fails, `open_runtime` tries again and raises.
     """
-    _ahead.clear()  # those of a run that was refused before it opened them
+    _ahead.clear()  # of engines of a run that was refused before it opened them
     if not may_take_gpu(options.device):
         key = engine_request(options), options.device, threads
         _ahead[key] = call_in_thread("open-engines", _open_engines, *key, awaited=True)
@@ -98,8 +98,8 @@ def _open_engines(request: EngineRequest, device: str, threads: EngineThreads) -
 
 
 def codec_device(device: str) -> str:
-    """The device that a film's encoder follows, and its decoder where that is to be a GPU: "cuda" for "auto" where a
-    GPU will be tried. Should the run end up on the CPU, frames are downloaded."""
+    """Returns the device for a film's encoder and GPU decoder. It is "cuda" for "auto" where a GPU will be tried. If
+    the run ends up on the CPU, frames are downloaded."""
     return "cuda" if device == "auto" and may_take_gpu(device) else device
 
 
@@ -111,7 +111,7 @@ def open_cpu_then_gpu(
     threads: EngineThreads | None = None,
     warn: Warn | None = None,
 ) -> tuple[Runtime, Future[Runtime] | None]:
-    """For live runs: a runtime on the CPU at once, and one on the GPU later.
+    """Opens a live run's runtime on the CPU, and later the GPU.
 
     The first has the light engine where the user left the choice to rtface. The second is None
     where `device` names no GPU. Raises as `open_runtime` for the first.
@@ -124,19 +124,19 @@ def open_cpu_then_gpu(
     coming: Future[Runtime] = Future()
 
     def make() -> None:
-        own = ExitStack()
+        gpu_stack = ExitStack()
         try:
-            made = _on_gpu(engine, "cuda" if device == "auto" else device, own, warn, None)
-            open_light(made.engines)  # for keyframes and the governor, which must not load it in the middle of a call
-        except BaseException as error:  # noqa: BLE001 - the run goes on where it is, and says why
-            own.close()
+            runtime = _on_gpu(engine, "cuda" if device == "auto" else device, gpu_stack, warn, None)
+            open_light(runtime.engines)  # keyframes and the governor must not load it in the middle of a call
+        except BaseException as error:  # noqa: BLE001 - the run stays on the CPU, and reports why
+            gpu_stack.close()
             coming.set_exception(error)
             return
         with handing_over:
             if not closed.is_set():
-                coming.set_result(made)
+                coming.set_result(runtime)
                 return
-        made.close()  # nobody waits for it any more
+        runtime.close()  # the run has ended
         coming.set_exception(
             EngineError("the run ended while its engine was made ready on the GPU", code="run_ended_early")
         )
@@ -145,7 +145,7 @@ def open_cpu_then_gpu(
     start_thread("to-GPU", make)
 
     def close() -> None:
-        # A plan takes minutes to build and cannot be stopped: its thread is left behind, and releases the GPU.
+        # Building a plan takes minutes and cannot be stopped: the thread stays behind, and releases the GPU itself.
         with handing_over:
             closed.set()
         if coming.done() and coming.exception() is None:
@@ -169,10 +169,10 @@ def _on_cpu(
 def _on_gpu(
     engine: EngineRequest, device: str, stack: ExitStack, warn: Warn | None, progress: BuildProgress | None
 ) -> Runtime:
-    with ExitStack() as own:
+    with ExitStack() as gpu_stack:
         streams, number = driver.take(device)
-        own.callback(streams.close)
-        # Only where there is a GPU: these modules take a tenth of a second to import.
+        gpu_stack.callback(streams.close)
+        # Imported only for a GPU, as these modules take a tenth of a second.
         from rtface.device.cuda.device import CudaDevice
         from rtface.engine.cuda.open import open_gpu_engine
 
@@ -186,12 +186,12 @@ def _on_gpu(
                 wanted=_LEAST_BYTES >> 20,
             )
         gpu = CudaDevice(streams, warn=warn)
-        own.callback(gpu.close)
+        gpu_stack.callback(gpu.close)
         if progress is not None:
             progress("engines for the GPU", 0.0)
         engines = EngineSet(engine, device=device, opener=lambda recipe: open_gpu_engine(streams, recipe, number))
-        own.callback(engines.close)
-        closing = own.pop_all()
+        gpu_stack.callback(engines.close)
+        closing = gpu_stack.pop_all()
     stack.callback(closing.close)
-    # Two frames ahead: one whose crops are on the GPU's way, one that the GPU works on.
+    # Two frames ahead: one whose crops are on their way to the GPU, one that the GPU processes.
     return Runtime(gpu, engines, ahead=2, close=closing.close)

@@ -1,4 +1,4 @@
-"""Enhances separate stills: one photo or a folder of them, each without memory of the one before."""
+"""Enhances separate stills: a photo or a folder, each independent."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class StillsPlan:
 
     Attributes:
         pairs: each still with its output.
-        notes: for the user.
+        notes: notes for the user.
     """
 
     pairs: list[tuple[Path, Path]]
     notes: list[str]
 
     def to_dict(self) -> dict[str, object]:
-        """The plan as JSON has it; that of the run, and notes, are apart."""
+        """Returns the plan as JSON values. The run's plan and the notes are not in it."""
         return {"images": [[str(source), str(target)] for source, target in self.pairs]}
 
 
 def plan_stills(plan: RunPlan, stats: Stats) -> StillsPlan:
-    """Plans what becomes of separate stills.
+    """Plans the outputs of separate stills.
 
     Raises:
-        UsageError: a comparison or a map of a folder, or a comparison that is no image.
+        UsageError: a comparison or a map of a folder, or a comparison that is not named as an image.
     """
     input, output, options = plan.input, Path(plan.output), plan.options
     assert isinstance(input, Path)
@@ -98,11 +98,10 @@ def run_stills(
     stop: threading.Event,
     building: BuildProgress | None = None,
 ) -> Made:
-    """Enhances every still and fills the report's engine, device and notes; see `rtface.pipeline.film.run_file` for
-    the rest.
+    """Enhances every still, and fills the report's engine, device and notes.
 
-    In a folder, images that are there already are skipped (unless `overwrite`), a bad one does not stop the rest,
-    and at the end InputError names how many failed.
+    Otherwise as `rtface.pipeline.film.run_file`. In a folder, existing outputs are skipped (unless `overwrite`) and a
+    bad image does not stop the rest; at the end InputError says how many failed.
     """
     stills = plan_stills(plan, stats)
     report.notes += stills.notes
@@ -120,7 +119,7 @@ def run_stills(
             report.tracks = steps.tracks.reports()
             report.frames_out, report.images = work.done, work.images
             report.notes += work.notes
-    return work.made
+    return work.details
 
 
 def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
@@ -128,7 +127,7 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
         return [(input, output)]
     images = list_images(input)
     taken = Counter(path.stem for path in images)
-    # A kind that is read only becomes PNG.
+    # Kinds that cannot be written become PNG.
     return [
         (
             path,
@@ -144,7 +143,7 @@ def _pairs(input: Path, output: Path) -> list[tuple[Path, Path]]:
 
 
 class _Stills:
-    """One run over a list of images, each with its output."""
+    """Runs over a list of images, each with its output."""
 
     def __init__(
         self,
@@ -158,14 +157,14 @@ class _Stills:
         self.tags, self.folder = plan.tags(steps.runtime.engines.described[0]), plan.folder
         self.enlarger = Enlarger(self.options.scale)
         self.done = self.skipped = 0
-        self.made = Made()
-        self.made.lossless = all(
+        self.details = Made()
+        self.details.lossless = all(
             target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs
         )
         self.failed: list[str] = []
         self.images: list[ImageReport] = []
         self.notes: list[str] = []
-        self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # read, and now in the chain, in order
+        self._waiting: list[tuple[Still, ImagePlan, list[str]]] = []  # images in the chain, in order
 
     def run(self, progress: Show | None, stop: threading.Event) -> None:
         """Reads, enhances and writes every image."""
@@ -193,11 +192,11 @@ class _Stills:
         if self.fading is not None:
             self.notes.append(
                 NONE
-                if not self.made.unfaded
+                if not self.details.unfaded
                 else Message(
                     "{--colour:restore}: {count} of {all} images had faded, and got a curve each",
                     code="fading_stills",
-                    count=self.made.unfaded,
+                    count=self.details.unfaded,
                     all=self.done,
                 )
             )
@@ -240,7 +239,7 @@ class _Stills:
     def _unfaded(self, items: Iterator[Item]) -> Iterator[Item]:
         for item in items:
             if self.fading and isinstance(item, Frame) and (curve := self.fading.curve([item])) is not None:
-                self.made.unfaded += 1
+                self.details.unfaded += 1
                 item = unfaded(item, curve)
             yield item
 
@@ -253,23 +252,23 @@ class _Stills:
             if self.options.compare is not None:
                 self._write_pair(self.options.compare, frame, still)
         except OutputError as error:
-            if full(error.__cause__):  # every other image would meet it too
+            if full(error.__cause__):  # every other image would fail too
                 raise
             self._lost(Path(still.path), error)
             return
         tracks = [face.track_id for face in frame.faces]
         self.images.append(ImageReport(Path(still.path).name, tracks, frame.corrected, "; ".join(lost)))
-        self.made.changed.add(frame)
-        self.made.names.append(plan.target.path.name)
+        self.details.changed.add(frame)
+        self.details.names.append(plan.target.path.name)
         self.done += 1
 
     def _write_pair(self, path: Path, frame: Frame, still: Still) -> None:
-        own = made_by_machine(own_tags({}, still.meta.xmp))
+        machine_tags = made_by_machine(own_tags({}, still.meta.xmp))
         plan = plan_image(path, overwrite=self.options.overwrite)
-        write_image(pair_frame(frame), plan, tags=true_tags(self.tags, Change.of(frame), own))
+        write_image(pair_frame(frame), plan, tags=true_tags(self.tags, Change.of(frame), machine_tags))
 
     def _lost(self, source: Path, error: RtfaceError) -> None:
-        """Counts an image that cannot be read or written; a single one ends the run."""
+        """Counts an image that cannot be read or written. If it is the only one, the run ends."""
         self.images.append(ImageReport(source.name, error=str(error)))
         if len(self.jobs) == 1:
             raise error
@@ -278,14 +277,14 @@ class _Stills:
 
 
 def _of_image(path: Path, error: RtfaceError) -> str:
-    """What an error says, with the name of the image that it is about."""
+    """Returns an error's message, with the name of its image."""
     return str(error) if path.name in str(error) else f"{path.name}: {error}"
 
 
 def frames_of_stills(paths: Sequence[Path], stats: Stats, scale: str | None = None) -> Iterator[tuple[Path, Frame]]:
-    """The images, each with its frame in the size that `scale` names.
+    """Yields the images, each with its frame at the size of `scale`.
 
-    One that cannot be read is warned of, counted as "unreadable" and left out; InputError where it is alone.
+    An unreadable image gives a warning, is counted as "unreadable" and skipped. A single one raises InputError.
     """
     enlarger = Enlarger(scale)
     for path in paths:

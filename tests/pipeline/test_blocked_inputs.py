@@ -180,7 +180,7 @@ def test_a_read_that_blocks_is_left_at_the_limit_of_faults(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain, "FAULTS_IN_A_ROW", 10)
-    monkeypatch.setattr(chain, "HELD_LEAST", 10)
+    monkeypatch.setattr(chain, "MIN_HELD_FRAMES", 10)
     blocked, release, failed = threading.Event(), threading.Event(), list[float]()
     items = FileSource.__iter__
 

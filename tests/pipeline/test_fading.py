@@ -143,7 +143,7 @@ def test_each_still_of_a_folder_has_its_own_curve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"invented": Path("m.mkv")}, "what it changes is not in the map of --invented"),
+        ({"invented": Path("m.mkv")}, "its changes are not in the map of --invented"),
         ({"copy": "require"}, "--colour restore may change every frame"),
     ],
 )
@@ -163,7 +163,7 @@ def test_analyze_says_what_restore_says(tmp_path: Path, make: Any) -> None:
     """A grey film of low contrast has lost no dye; one whose dyes have faded is named so by both."""
     given, found = tmp_path / "in.mkv", Findings()
     write_film(given, (make(portrait(shift=(0.5 * t, 0.0), blur=1.0)[0]) for t in range(4)), pix_fmt="yuv444p")
-    analyze_file(given, Options(), found=found, persons=False)
+    analyze_file(given, Options(), findings=found, persons=False)
     assert [told is not None for told in found.curves] == [make is faded] and found.curves[0] == curve(given)
 
 
@@ -173,5 +173,5 @@ def test_the_analysis_of_stills_knows_which_have_faded(tmp_path: Path) -> None:
     for n, make in enumerate((faded, np.asarray)):
         cv2.imwrite(str(folder / f"{n}.png"), make(portrait(blur=1.0)[0])[..., ::-1])
     found = Findings()
-    analyze_file(folder, Options(), found=found, persons=False)
+    analyze_file(folder, Options(), findings=found, persons=False)
     assert [curve is not None for curve in found.curves] == [True, False]

@@ -166,7 +166,7 @@ def test_a_stopped_folder_of_stills_goes_on_with_the_same_line(tmp_path: Path) -
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten failed frames in a row end a run."""
     monkeypatch.setattr(chain, "FAULTS_IN_A_ROW", 10)
-    monkeypatch.setattr(chain, "HELD_LEAST", 10)
+    monkeypatch.setattr(chain, "MIN_HELD_FRAMES", 10)
 
 
 @pytest.mark.parametrize("step", ["enhance", "tracker"])

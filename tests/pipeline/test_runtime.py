@@ -83,7 +83,7 @@ def test_auto_takes_the_cpu_and_says_why(machine, monkeypatch, caplog, fault, sa
     with caplog.at_level("INFO", "rtface"), ExitStack() as stack:
         runtime = open_runtime("rtface-s", "auto", stack)
         assert runtime.device.name == "cpu"
-    lines = [r.message for r in caplog.records if "worked on by the CPU" in r.message]
+    lines = [r.message for r in caplog.records if "processed on the CPU" in r.message]
     assert len(lines) == 1 and said in lines[0]
 
 

@@ -83,7 +83,7 @@ def test_the_analysis_decides_where_a_shot_says_so(film: Path, tmp_path: Path, t
 
 def test_analysis_finds_the_scenes_of_a_run(film: Path) -> None:
     found = Findings()
-    tracks = analyze_file(film, Options(correct="always"), found=found)
+    tracks = analyze_file(film, Options(correct="always"), findings=found)
     assert (clock := found.scenes.clock) is not None
     assert [(one.frames, str(clock.timecode_at(one.begin))) for one in found.scenes.scenes] == [
         (16, "00:00:00:00"),

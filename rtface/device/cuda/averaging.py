@@ -46,7 +46,7 @@ class GpuAverager:
         for (face, place, _), keep in zip(faces, kept, strict=True):
             average = state_of(face).average
             now, rows = small_of(small[id(place)], place.size)
-            blends.append(average.follow(now, rows, face.time, face.scale, known=average.kept is keep))
+            blends.append(average.follow(now, rows, face.time, face.scale, has_average=average.kept is keep))
             average.kept = keep
         self._mix(slots, faces, kept, blends)
 

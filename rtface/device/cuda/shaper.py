@@ -143,7 +143,7 @@ class GpuShaper:
                 seed=face.seed,
             )
             grain, sheet_at = decided.grain, 0
-            if grain and grain.made:
+            if grain and grain.synthetic:
                 name = "grain", grain.coarseness
                 constants.append(self._steps.constants.of(name, lambda k=name[1]: sheet(k)[:SHEET, :SHEET]))
                 sheet_at = constants[-1].address

@@ -218,7 +218,7 @@ def control_of(controls: Controls, sheet: int) -> bytes:
         sheet: address of the tile `grain.sheet(coarseness)[:512, :512]`, float32; 0 without synthetic grain.
     """
     grain = controls.grain
-    strengths = (grain.own, grain.deviation, grain.made) if grain else (0.0, 0.0, 0.0)
+    strengths = (grain.crop_share, grain.deviation, grain.synthetic) if grain else (0.0, 0.0, 0.0)
     gate, detail = (
         bytes(4 * CELLS * CELLS) if cells is None else np.asarray(cells, np.float32).tobytes()
         for cells in (controls.gate, controls.detail)

@@ -1,1 +1,1 @@
-"""Keyframes: a heavy engine runs on some frames, and a light one on those between."""
+"""Runs a heavy engine on keyframes, and a light one in between."""

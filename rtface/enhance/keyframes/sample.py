@@ -1,4 +1,4 @@
-"""A face on one frame, as keyframes see it (`rtface.enhance.keyframes.scheduler`)."""
+"""A face on one frame, for the keyframe scheduler (`rtface.enhance.keyframes.scheduler`)."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class FaceSample:
 
     Attributes:
         time: seconds.
-        crops: what the heavy engine is asked about, on keyframes, and its answers are shown in.
-        light_crops: what the light engine is asked about.
+        crops: input of the heavy engine on keyframes; the output has the same size.
+        light_crops: input of the light engine.
         light: the light engine's answer.
-        key: the heavy engine's; None between keyframes, and before it is submitted.
-        submit: gives the heavy engine a crop, float32 1×3×S×S; None once that is done, and between keyframes.
-        number: of the frame, among those of its track.
+        key: the heavy engine's answer; None between keyframes, and before it is submitted.
+        submit: submits a crop, float32 1×3×S×S, to the heavy engine; None once that is done, and between keyframes.
+        number: index of the frame in its track.
         shown: time of the first frame that was shown with `key`.
-        clear: features of `light`, averaged with that of the frames around; None until it is needed.
+        clear: features of `light`, averaged with those of the neighbouring frames; None until needed.
         draft: the output before it is averaged with the neighbouring frames, float32 3×S×S, and the box in which
-            it is computed; None until it is needed, and when it is no longer.
-        shares, weight: what `KeyframeTrack.prepare` found: shares of keyframes, the warps there, and their answers
-            moved; and how much of all that there is to be.
+            it is computed; None while it is not needed.
+        shares, weight: results of `KeyframeTrack.prepare`: for each keyframe its share, itself, the warp to it, and
+            its warped answer; and the weight of all keyframes together.
     """
 
     time: float
@@ -53,7 +53,7 @@ class FaceSample:
     _features: FaceFeatures | None = None
 
     def features(self, *, wait: bool) -> FaceFeatures:
-        """Waits for the light engine where `wait` is set; raises what it raised."""
+        """Returns the features. With `wait` it waits for the light engine, and raises its error."""
         if self._features is None:
             if wait:
                 output = self.light.result().pixels[0]
@@ -63,12 +63,12 @@ class FaceSample:
         return self._features
 
     def error(self) -> Float32:
-        """float32 SIDE×SIDE: mean square by which the light engine, which is waited for, changes its crop."""
+        """Returns the light engine's mean square change, float32 SIDE×SIDE. Waits for that engine."""
         return energy(self.features(wait=True).guide - self.light_crops.pixels[0])
 
     def take(self, features: FaceFeatures, earlier: tuple[FaceFeatures, Warp] | None) -> None:
-        """Waits for the heavy engine's answer, where it was asked; raises what it raised, once. `earlier`: as for
-        `take_key_output`."""
+        """Waits for the heavy engine's answer, if any, and stores it. Raises the engine's error, once.
+        `earlier`: as for `take_key_output`."""
         if self.key is not None and features.key is None:
             try:
                 features.light = light = self.light.result().pixels[0]

@@ -1,9 +1,9 @@
-"""Schedules a heavy engine on keyframes and a light engine on every frame: when the heavy
-engine runs, and which of a face's crops and answers are kept until then (`rtface.correct.keyframe_blend`).
+"""Schedules a heavy engine on keyframes, a light one on every frame.
 
-A film waits for both engines, and looks ahead as far as the next keyframe. A live run waits for the
-light engine only: a new keyframe is submitted when the heavy engine has answered the last one, and
-its answer fades in when it comes, carried by optical flow from the frame that was submitted.
+It decides when the heavy engine runs, and which crops and answers are kept (`rtface.correct.keyframe_blend`). A film
+waits for both engines, and looks ahead to the next keyframe. A live run waits for the light engine only: it submits a
+new keyframe when the heavy engine has answered the last one. The answer then fades in, carried by optical flow from
+the submitted frame.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from rtface.enhance.mode import Mode
 from rtface.frame import Box, Float32
 from rtface.protocols import Engine, Restored
 
-_AUTO_INTERVAL = 8
-_MIN_FITTING_SHARE = 0.5  # of the face: where less of it still fits the last keyframe, there is a new one
-_FADE_S = 0.2  # in which a keyframe's answer fades in, where nothing was known of it before
-_MARGIN_SAMPLES = 4  # samples around what is shown of a face, for it moves a little from frame to frame
-_EARLIER_SHARE = 0.5  # of a film's keyframe's answer is still that of the one before
-_MAX_AGE_S, _AGEING_S = 4.0, 1.0  # seconds after which a keyframe says nothing any more, and before that fades out
+_AUTO_INTERVAL_FRAMES = 8
+_MIN_FITTING_SHARE = 0.5  # of the face: where less of it fits the last keyframe, a new one is due
+_FADE_S = 0.2  # fade-in of a keyframe's answer where none was shown before
+_MARGIN_SAMPLES = 4  # around the shown part of a face, as it moves a little from frame to frame
+_EARLIER_SHARE = 0.5  # of the keyframe before, in a film's answer at a keyframe
+_MAX_AGE_S, _AGEING_S = 4.0, 1.0  # age at which a keyframe is no longer used, and the fade-out before that
 
 
 def spacing(keyframe: int | str, engine: Engine) -> int:
-    """Frames from one keyframe to the next in a film: as asked; for "auto" 8 with a heavy engine, else 1.
+    """Returns the distance of keyframes in a film: as set, or for "auto" 8 with a heavy engine and 1 otherwise.
 
-    Engines with a memory of their own would lose more by it than it gains: 1.
+    It is 1 for recurrent engines too, which would lose more by keyframes than they gain.
     """
     if isinstance(keyframe, int):
         return keyframe
-    return _AUTO_INTERVAL if engine.heavy and not engine.recurrent else 1
+    return _AUTO_INTERVAL_FRAMES if engine.heavy and not engine.recurrent else 1
 
 
 class KeyframeTrack:
     """The keyframes of one track.
 
     Args:
-        mode: of the run.
+        mode: mode of the run.
 
     Attributes:
-        samples: of the track, from the last keyframe that is still shown to the newest frame.
+        samples: samples of the track, from the oldest keyframe that is still shown to the newest frame.
     """
 
     def __init__(self, mode: Mode) -> None:
@@ -57,11 +57,11 @@ class KeyframeTrack:
 
     @property
     def last(self) -> FaceSample | None:
-        """The last keyframe that was asked for."""
+        """The newest keyframe, submitted or about to be."""
         return next((m for m in reversed(self.samples) if m.key is not None or m.submit is not None), None)
 
     def add(self, sample: FaceSample) -> None:
-        """Takes in the next frame, and asks the heavy engine about what waits for it."""
+        """Adds the next frame, and submits keyframes that are ready."""
         self._count += 1
         sample.number = self._count
         self.samples.append(sample)
@@ -75,7 +75,7 @@ class KeyframeTrack:
                 sample.key = submit(crop)
 
     def due(self, sample: FaceSample, every: int) -> bool:
-        """True if a frame is to be a keyframe where engines are waited for; waits for its small answer."""
+        """Returns whether a frame should be a keyframe, if engines are awaited. Waits for the light engine."""
         last = self.last
         if last is None or not 0.0 <= sample.time - last.time <= _MAX_AGE_S:
             return True
@@ -84,30 +84,29 @@ class KeyframeTrack:
             return True
         if since < max(2, every // 3):
             return False
-        return float((self._found_warp(sample, last).gate * FACE).sum()) < _MIN_FITTING_SHARE * float(FACE.sum())
+        return float((self._direct_warp(sample, last).gate * FACE).sum()) < _MIN_FITTING_SHARE * float(FACE.sum())
 
     def free(self, time: float, every: int, period: float) -> bool:
-        """True if the heavy engine may be asked where it is not waited for."""
+        """Returns whether the heavy engine is free. Used where a run does not wait for it."""
         last = self.last
         return last is None or (last.key is not None and last.key.done() and time - last.time > (every - 0.5) * period)
 
     def prepare(self, sample: FaceSample, box: Box) -> None:
-        """Does what `restored` needs of the keyframes: all of it that does not have to wait for the light engine where
-        nobody waits for the heavy one.
+        """Prepares the keyframes for `restored`. A live run does not wait for the light engine here.
 
         Args:
             sample: the last of `samples`, or in a film, any of them.
-            box: x0, y0, x1, y1 in samples of SIDE×SIDE, what is shown of the crop.
+            box: x0, y0, x1, y1 in samples of SIDE×SIDE, the shown part of the crop.
         """
-        if not self._film:  # whose frames are joined with their neighbours
+        if not self._film:  # a film prepares each draft when it needs it
             self._prepare(sample, box)
 
     def restored(self, sample: FaceSample, box: Box, weight: float = 1.0) -> Restored[Float32]:
-        """What is shown of a face, once it is prepared; waits for the light engine.
+        """Returns a prepared face's output, and drops samples no longer needed. Waits for the light engine.
 
         Args:
-            sample, box: as for `prepare`. What no later frame needs is forgotten.
-            weight: 0…1 of the heavy engine, but in a film.
+            sample, box: as for `prepare`.
+            weight: weight of the heavy engine, 0…1; ignored in a film.
         """
         light = sample.light.result()
         pixels = (
@@ -124,7 +123,7 @@ class KeyframeTrack:
         return Restored(pixels[None], occlusion=occlusion)
 
     def _draft(self, sample: FaceSample, box: Box) -> Float32:
-        """What would be shown of a sample of a film if there were no other; worked out once, if the face stays."""
+        """Returns a film's output for a sample by itself. It is computed once, unless the face moves."""
         if sample.draft is None or not _within(box, sample.draft[1]):
             x0, y0, x1, y1 = box
             box = (
@@ -140,27 +139,27 @@ class KeyframeTrack:
 
     def _prepare(self, sample: FaceSample, box: Box) -> None:
         wait = self._wait
-        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # none where they were forgotten
+        near = [m for m in self.samples if abs(m.time - sample.time) <= _MAX_AGE_S]  # none where they were dropped
         submitted = [m for m in near if m.key is not None or m.submit is not None]
         before = [m for m in submitted if m.number <= sample.number]
         after = next((m for m in submitted if m.number > sample.number), None) if self._film else None
-        self._submit(before if after is None else [*before, after])  # what still waits: the film ends
+        self._submit(before if after is None else [*before, after])  # those still waiting where the film ends
         before = [m for m in before if wait or (m.key is not None and m.key.done())]
         self._take(before if after is None else [*before, after])
         sample.shares = []
         for share, key in self._shares(sample, before, after):
             warp = None if key is sample else self._warp(sample, key)
             features = key.features(wait=wait)
-            features.show_at(sample.crops.size)  # another than its own where the governor has just changed that
+            features.show_at(sample.crops.size)  # the governor may just have changed the size
             assert features.key is not None
             sample.shares.append((share, key, warp, None if warp is None else warp.fetch(features.key, box)))
-        # Where it comes after the light engine was shown alone, it fades in.
+        # A first keyframe fades in, as the light engine was shown alone before.
         sample.weight = _faded_in(before[0], sample) if not wait and len(before) == 1 else 1.0
         if not wait and before:
             sample.weight *= min(1.0, (before[-1].time + _MAX_AGE_S - sample.time) / _AGEING_S)
 
     def _joined(self, sample: FaceSample, box: Box, weight: float) -> Float32:
-        """What the keyframes and the light engine make of a sample that is prepared."""
+        """Blends the keyframes' answers with the light engine's, for a prepared sample."""
         film, wait = self._film, self._wait
         sample.features(wait=wait).light = output = sample.light.result().pixels[0]
         keys: list[Key] = []
@@ -174,7 +173,7 @@ class KeyframeTrack:
         )
 
     def _take(self, keys: list[FaceSample]) -> None:
-        """The answers of keyframes, in order; the first is believed as it is."""
+        """Takes in the answers of keyframes, in order. The first is trusted as it is."""
         for k, key in enumerate(keys):
             features = key.features(wait=self._wait)
             if features.key is None:
@@ -184,8 +183,8 @@ class KeyframeTrack:
     def _shares(
         self, sample: FaceSample, before: list[FaceSample], after: FaceSample | None
     ) -> list[tuple[float, FaceSample]]:
-        """Keyframes and their weights: in a film by distance, with some of the one before the last, so that none is
-        ever shown alone; else the last fades in."""
+        """Returns keyframes and their weights. In a film these follow the distance, with some of the keyframe before
+        the last, so that none is shown alone; in other runs the last keyframe fades in."""
         if not before:
             return []
         last, lag = before[-1], _EARLIER_SHARE if len(before) > 1 else 0.0
@@ -201,13 +200,13 @@ class KeyframeTrack:
         return [(1.0, last)] if share >= 1.0 or len(before) == 1 else [(1.0 - share, before[-2]), (share, last)]
 
     def _warp(self, here: FaceSample, there: FaceSample) -> Warp:
-        return self._smoother.warp(here, there) if self._film else self._found_warp(here, there)
+        return self._smoother.warp(here, there) if self._film else self._direct_warp(here, there)
 
-    def _found_warp(self, here: FaceSample, there: FaceSample) -> Warp:
+    def _direct_warp(self, here: FaceSample, there: FaceSample) -> Warp:
         return warp_between(here.features(wait=self._wait), there.features(wait=self._wait))
 
     def _forget(self, sample: FaceSample, used: set[FaceSample]) -> None:
-        """Keeps what later frames need: the keyframes that are shown or expected, and what they are averaged with."""
+        """Drops all samples but shown or pending keyframes, and neighbours to average."""
         first = min((m.number for m in used), default=sample.number)
         since = min(first, sample.number - AVERAGED_FRAMES + 1) if self._film else sample.number
         self.samples[:] = [
@@ -219,8 +218,8 @@ class KeyframeTrack:
 
 
 def _faded_in(key: FaceSample, sample: FaceSample, before: float | None = None) -> float:
-    """0…1, how far a keyframe's answer has come on a frame; begins there where nothing was shown of it. It takes no
-    longer than half the time since the keyframe before, at `before`."""
+    """Returns how far a keyframe's answer has faded in, 0…1. The fade begins when it is shown first, and takes at most
+    half the time since the keyframe before, which was at `before`."""
     if key.shown is None:
         key.shown = sample.time
     within = _FADE_S if before is None else min(_FADE_S, 0.5 * (key.time - before))

@@ -1,4 +1,4 @@
-"""Averages a face's crops and answers with those of neighbouring frames; for keyframes of films, which
+"""Averages a face's crops and answers with those of neighbouring frames. For keyframes of films, which
 look ahead (`rtface.enhance.keyframes.scheduler`)."""
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from rtface.frame import Box, Float32
 
 
 class NeighbourSmoother:
-    """Motion is found twice: between the light engine's answers, and, finer, between those averaged along that.
+    """Estimates motion twice: between the light engine's answers, and, finer, between these once averaged.
 
     Args:
-        samples: of one track, in order; changed by others.
+        samples: samples of one track, in order. The list is shared with the scheduler, which changes it.
     """
 
     def __init__(self, samples: list[FaceSample]) -> None:
         self._samples = samples
 
     def crop(self, sample: FaceSample) -> Float32:
-        """float32 1×3×S×S: the heavy engine's crop, averaged with those around it."""
+        """Returns the heavy engine's crop, averaged with its neighbours, float32 1×3×S×S."""
         warps = self._rough_warps(sample)
-        self._clear(sample, warps)  # which goes by the same warps
+        self._clear(sample, warps)  # while the warps that it needs are there
         return temporally_averaged(
             sample.crops.pixels[0], [(n, m.crops.pixels[0], warp) for n, m, warp in warps], sample.error()
         )[None]
 
     def clear(self, sample: FaceSample) -> FaceFeatures:
-        """The light engine's answer, averaged with those around it."""
+        """Returns features of the light engine's answer, averaged with its neighbours."""
         return sample.clear or self._clear(sample, self._rough_warps(sample))
 
     def _clear(self, sample: FaceSample, warps: list[tuple[int, FaceSample, Warp]]) -> FaceFeatures:
@@ -40,15 +40,15 @@ class NeighbourSmoother:
         return sample.clear
 
     def warp(self, here: FaceSample, there: FaceSample) -> Warp:
-        """From one sample to another, by their averaged features."""
+        """Returns the warp from one sample to another, by their averaged features."""
         return self._between(self.clear, here, there, fine=True)
 
     def shown(self, sample: FaceSample, draft: Callable[[FaceSample], Float32], box: Box) -> Float32:
-        """float32 3×S×S: what is shown of a sample, averaged with what would be shown on the neighbouring frames.
+        """Returns a sample's output, float32 3×S×S: its draft averaged with the neighbours' drafts.
 
         Args:
-            sample: one of those of the track.
-            draft: what would be shown of a sample, float32 3×S×S.
+            sample: a sample of the track.
+            draft: returns the output of a sample by itself, float32 3×S×S.
             box: as for `temporally_averaged`.
         """
         image, around = draft(sample), list[tuple[int, Float32, Warp]]()
@@ -63,12 +63,12 @@ class NeighbourSmoother:
         return temporally_averaged(image, around, sample.error(), box)
 
     def _near(self, sample: FaceSample, reach: int) -> list[tuple[int, FaceSample]]:
-        """Distances in frames, and samples."""
-        found = [(abs(m.number - sample.number), m) for m in self._samples]
-        return [(n, m) for n, m in found if 0 < n <= reach]
+        """Returns distances in frames, and samples, up to `reach` frames away."""
+        distances = [(abs(m.number - sample.number), m) for m in self._samples]
+        return [(n, m) for n, m in distances if 0 < n <= reach]
 
     def _rough_warps(self, sample: FaceSample) -> list[tuple[int, FaceSample, Warp]]:
-        """Distances in frames, samples, and the warps there by the answers as they are."""
+        """Returns distances in frames, samples, and warps between answers not averaged."""
         return [
             (n, m, self._between(lambda at: at.features(wait=True), sample, m))
             for n, m in self._near(sample, AVERAGED_FRAMES)
@@ -85,7 +85,7 @@ class NeighbourSmoother:
         low, high = sorted((here.number, there.number))
         between = [m for m in self._samples if low <= m.number <= high]
         expected = None
-        if len(between) == high - low + 1:  # none is missing
+        if len(between) == high - low + 1:  # no frame is missing
             for sample in between:
                 at = features(sample)
                 if at.speed is None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from rtface.live.control.status import LiveStatus
 from rtface.live.protocols import BACKLOG_S
-from rtface.pipeline.progress import PLAIN_INTERVAL, TERMINAL_INTERVAL, LineOutput
+from rtface.pipeline.progress import PLAIN_INTERVAL_S, TERMINAL_INTERVAL_S, LineOutput
 from rtface.util.text import counted
 
 
@@ -30,7 +30,7 @@ class StatusLine:
         self, screen: StatusScreen, status: LiveStatus, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._screen, self._status, self._clock = screen, status, clock
-        self._interval = TERMINAL_INTERVAL if screen.live else PLAIN_INTERVAL
+        self._interval = TERMINAL_INTERVAL_S if screen.live else PLAIN_INTERVAL_S
         self._shown = clock() - (self._interval if screen.live else 0.0)
 
     def __call__(self) -> None:

@@ -198,7 +198,7 @@ class Gpu:
 
     def apply(self, controls: list) -> list[tuple[np.ndarray, np.ndarray]]:
         sheets = {k: self._shaper.hold(sheet(k)[:512, :512]) for k in (1, 2, 4, 8)}
-        addresses = [sheets[c.grain.coarseness].ctypes.data if c.grain and c.grain.made else 0 for c in controls]
+        addresses = [sheets[c.grain.coarseness].ctypes.data if c.grain and c.grain.synthetic else 0 for c in controls]
         told = self._shaper.hold(np.zeros(self._count, shape_structs.CONTROL))
         told[: len(controls)] = np.frombuffer(
             b"".join(map(shaping.control_of, controls, addresses)),
@@ -235,7 +235,7 @@ def test_figures(size, shaper):
         np.testing.assert_allclose(getattr(got.texture, name), getattr(wanted.texture, name), atol=1e-6, err_msg=name)
     assert wanted.detail.max() > 1e-4
     np.testing.assert_allclose(got.detail, wanted.detail, atol=1e-7, rtol=1e-4)
-    own, other = got.texture.own(), wanted.texture.own()
+    own, other = got.texture.crop_grain(), wanted.texture.crop_grain()
     for name in ("grain", "middle", "above", "below"):
         np.testing.assert_allclose(getattr(own, name), getattr(other, name), atol=1e-6, rtol=1e-4, err_msg=name)
 
@@ -282,9 +282,9 @@ def test_the_options_do_what_they_are_tested_for():
         for what, g in ((w, case(256, **o)) for w, o in OPTIONS.items())
     }
     assert decided["gate"].gate is not None and decided["lock"].gate is None and decided["lock"].grain is None
-    assert decided["own grain"].grain.own > 0.3 and decided["coarse grain"].grain.own > 0.3
-    assert decided["synthetic grain"].grain.made > 0.008 and decided["synthetic grain"].grain.coarseness == 1
-    assert decided["coarse synthetic grain"].grain.made > 0.01
+    assert decided["own grain"].grain.crop_share > 0.3 and decided["coarse grain"].grain.crop_share > 0.3
+    assert decided["synthetic grain"].grain.synthetic > 0.008 and decided["synthetic grain"].grain.coarseness == 1
+    assert decided["coarse synthetic grain"].grain.synthetic > 0.01
     assert decided["coarse synthetic grain"].grain.coarseness > 1
     assert np.abs(decided["mesh, green eyes"].colours).max() > 0.01
     assert decided["own grain"].detail is None and decided["detail"].detail.max() > 0.5
@@ -379,7 +379,7 @@ def test_averages_over_time_are_those_of_the_cpu(moves, scale, box, shaper):
             )
             wanted[size] = theirs[size].update(r, c, t / 25, scale, box).copy()
             now = np.stack([cv2.resize(plane, (size // 4, size // 4), interpolation=cv2.INTER_AREA) for plane in c])
-            blend = mine[size].follow(now, c[1, ::ROWS], t / 25, scale, known=True)
+            blend = mine[size].follow(now, c[1, ::ROWS], t / 25, scale, has_average=True)
             answers[size] = shaper.hold(r)
             if blend is None:
                 continue
