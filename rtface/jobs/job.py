@@ -1,4 +1,4 @@
-"""Coordinates a film as a job: plan, workers, join, and what is left after a crash."""
+"""Coordinates a film as a job: plan, workers, join, and continuation after a crash."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from rtface.util.text import counted
 
 
 class FilmJob:
-    """A job that is planned.
+    """A planned job.
 
     Args:
         folder: of the job, with a plan.
@@ -69,7 +69,7 @@ class FilmJob:
         length: Fraction = SEGMENT_S,
         stop: threading.Event | None = None,
     ) -> FilmJob | str:
-        """The job that makes an output: the one that is there, or a new one.
+        """Returns the existing job of an output, or plans a new one.
 
         Args:
             input: a film, or a folder of stills that is read as one.
@@ -99,7 +99,7 @@ class FilmJob:
             remove_unfinished(films)
             place.remove()
         if not place.planned:
-            place.remove()  # what a call left that was killed before it had planned
+            place.remove()  # a call that was killed before it had planned left files
             named = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
             run = plan_run(source, named, options, job=True)
             place.make()
@@ -118,7 +118,7 @@ class FilmJob:
         return job
 
     def _check_same(self, source: Path, target: Path) -> None:
-        """UsageError where this call asks for something else than the job makes."""
+        """Raises UsageError where this call differs from the job's plan."""
         plan, options = self.plan, self.options
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
@@ -126,12 +126,12 @@ class FilmJob:
         )
         was |= {"INPUT": str(plan.source), "OUTPUT": str(plan.target)} | plan.files
         now |= {"INPUT": str(source), "OUTPUT": str(target)} | option_files(options)
-        found = difference(was, now, missing="not given", when="now")
-        if found:
+        differences = difference(was, now, missing="not given", when="now")
+        if differences:
             raise UsageError(
                 "{differences}; give the same to continue, or begin again with {--restart=True} (the job is {path})",
                 code="job_other",
-                differences=found,
+                differences=differences,
                 path=self.folder.path,
             )
         plan.check_film()
@@ -147,7 +147,7 @@ class FilmJob:
         building: BuildProgress | None = None,
         notify: Callable[[str], object] = lambda _: None,
     ) -> Report:
-        """Makes what is missing, joins the film, and removes the job's folder.
+        """Makes missing segments, joins the film, and removes the job's folder.
 
         Args:
             workers: processes on this machine, or "auto"; 1 works in this process.
@@ -186,12 +186,12 @@ class FilmJob:
     ) -> Report:
         remove_unfinished(self.plan.films)
         self.folder.remove_unfinished()
-        made = named_films(self.folder, self.plan.films)
-        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=made)
+        named = named_films(self.folder, self.plan.films)
+        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=named)
 
         def make(report: Report) -> Made:
-            """Works until all segments are finished, and joins them to the output and the further films."""
-            if self.plan.damage:  # which a segment cannot tell
+            """Makes all segments, and joins them to the output and further films."""
+            if self.plan.damage:    # segments do not record this
                 stats.warn(self.plan.damage, self.plan.damage)
             film = self._planned(run, stats)
             promised = film.to_dict()
@@ -247,7 +247,7 @@ class FilmJob:
         return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
-        """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
+        """Plans the film before the work. Files that its options name may be gone at the end."""
         opened = Stats(logs=False)
         film = noted(plan_source(run, stats=opened), self.plan.curve, stats)
         lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
@@ -262,7 +262,7 @@ class FilmJob:
         stop: threading.Event | None = None,
         notify: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Finds the numbers and persons of the film's faces, where options name them and no call before did.
+        """Numbers the film's faces and persons, where options name them. An earlier call may have done it already.
 
         Args:
             progress, stop, notify: as of `run`.
@@ -278,7 +278,7 @@ class FilmJob:
 
     @property
     def complete(self) -> bool:
-        """Whether every segment is finished."""
+        """Whether all segments are finished."""
         return len(self._finished()) >= len(self.plan)
 
     def _finished(self) -> set[int]:

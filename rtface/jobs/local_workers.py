@@ -22,18 +22,18 @@ from rtface.util.machine import cores, how_many
 if TYPE_CHECKING:
     from rtface.jobs.farms import Workers
 
-# Seconds between two looks at the wish to stop while workers say nothing.
+# Seconds between two checks of `stop` while workers send nothing.
 _LOOK_S = 0.5
-# Bytes of a worker without its frames: interpreter, libraries, networks.
+# Memory of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
-# Seconds in which a worker that is asked to end may remove what it began.
+# Seconds in which a worker that is asked to end may remove its unfinished files.
 _GRACE_S = 5.0
 # Frames that a chain and an encoder hold.
 _FRAMES_HELD = 90
 
 
 def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
-    """Works on a job in a child process, with so many threads, as long as the parent gives segments."""
+    """Works on a job in a child process. The task has the number of CPU threads."""
     folder, plan, threads = task
     stop, parent.grace = threading.Event(), _GRACE_S
 
@@ -43,7 +43,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
             stop.set()
 
     def take(wanted: int | None) -> int | None:
-        """Asks for this segment, or with None for any; the answer is a tuple of what `HandOut.take` gives."""
+        """Requests the segment `wanted`, or any with None. The answer is a tuple of `HandOut.take`'s result."""
         parent.send((wanted,))
         answer = parent.receive()
         if answer is None:  # the parent is gone
@@ -60,7 +60,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
 
 
 class LocalWorkers:
-    """Child processes that work on a job. One that crashes is started again as long as segments get finished.
+    """Child processes that work on a job. A worker that crashes is restarted while segments get finished.
 
     Args:
         folder, plan: of the job.
@@ -77,7 +77,7 @@ class LocalWorkers:
         self._tasks = [(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
-        self._finished = dict[int, int]()  # segments of all, when a worker crashed last
+        self._finished = dict[int, int]()  # finished segments at a worker's last crash
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
@@ -90,7 +90,7 @@ class LocalWorkers:
         )
 
     def wait(self, timeout: float) -> bool:
-        """Does what the next message of a worker asks for; whether any worker is left.
+        """Handles the next message of a worker. Returns whether any worker is left.
 
         Raises:
             RtfaceError: what a worker raised.
@@ -111,7 +111,7 @@ class LocalWorkers:
         return bool(self._children)
 
     def _ended(self, number: int, why: str) -> None:
-        """Gives the segments of a worker that ended to others, and starts another one where it crashed."""
+        """Frees the segments of an ended worker; restarts it after a crash."""
         del self._children[number]
         self.steps.pop(number, None)
         self._segments.give_back(number)
@@ -131,14 +131,14 @@ class LocalWorkers:
         self._children[number] = self._start(number)
 
     def end(self) -> None:
-        """Ends all that are left."""
+        """Ends all remaining workers."""
         for child in self._children.values():
             child.kill(0)
         self._children.clear()
 
 
 def count_workers(wanted: int | str, plan: JobPlan) -> int:
-    """The number of local workers; raises as `rtface.util.machine.how_many`."""
+    """Returns the number of local workers. Raises as `rtface.util.machine.how_many`."""
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
     count = how_many(wanted, "--workers", _WORKER_BYTES + _FRAMES_HELD * width * height * 3)

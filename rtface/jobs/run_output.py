@@ -1,4 +1,4 @@
-"""The end of a worker's chain: frames into one file for each segment, with its record."""
+"""The end of a worker's chain: writes a file and a record for each segment."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from rtface.stats import Stats
 
 
 class RunOutput:
-    """Writes the segments that a chain goes over, from the first on, as far as it is given them.
+    """Writes the segments of one chain, from segment `first` on.
 
     Args:
         folder, plan: of the job.
@@ -107,12 +107,12 @@ class RunOutput:
             self._on_frame(number, item.time - self._starts_s[number], len(item.faces))
         if self._stop.is_set():
             raise Interrupted
-        while self._next():  # what follows the last frame has none
+        while self._next():  # segments after the last frame are empty
             pass
         self._wait()
 
     def abort(self) -> None:
-        """Ends early: what is not finished is removed. A segment whose frames were all encoded is still finished."""
+        """Ends early and removes unfinished files. A segment whose frames were all encoded is still finished."""
         with suppress(RtfaceError, OSError):
             self._wait()
         _discard(self._writers.values())
@@ -143,8 +143,8 @@ class RunOutput:
         self._writers[""] = SegmentWriter(path, encoder)
 
     def _next(self) -> bool:
-        """Hands the segment in work to a thread that finishes it, and takes the next; False where there is none for
-        this worker."""
+        """Finishes the current segment in a thread and takes the next. Returns False where none is left for this
+        worker."""
         record: dict[str, Any] = {
             "segment": self._number,
             "run": self._run,
@@ -179,19 +179,19 @@ class RunOutput:
         except BaseException:
             _discard(writers.values())
             raise
-        if not finished:  # or this worker was taken for gone, and another one was faster
+        if not finished:  # or another worker, which replaced this one, was faster
             for one in writers.values():
                 one.path.unlink(missing_ok=True)
 
     def _wait(self) -> None:
-        """Waits for the segment that is being finished; raises what failed there."""
+        """Waits for the segment that is being finished, and raises its error."""
         finishing, self._finishing = self._finishing, None
         if finishing is not None:
             finishing.result()
 
     @contextmanager
     def _errors(self, number: int) -> Generator[None]:
-        """Errors of the encoder and of the disk become those that a user can act on."""
+        """Turns errors of encoder and disk into errors that users understand."""
         try:
             yield
         except RtfaceError:

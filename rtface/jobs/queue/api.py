@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def queue_path() -> Path:
-    """The user's queue: ``queue.sqlite`` in the data folder, which ``RTFACE_DATA`` moves. UsageError where there is no
-    home folder."""
+    """Returns the path of the user's queue. It is ``queue.sqlite`` in the data folder (``RTFACE_DATA``). Raises
+    UsageError without a home folder."""
     return data_dir() / "queue.sqlite"
 
 
 class Queue:
-    """Films and stills that wait to be enhanced, in a database that outlasts the process.
+    """A persistent queue of films and stills to enhance.
 
     Any number of processes may use it at the same time.
 
@@ -45,7 +45,7 @@ class Queue:
         self.store = Store(queue_path() if path is None else Path(path))
 
     def add(self, input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Item:
-        """Adds an item at the end, after the checks that `rtface.run` makes before it begins.
+        """Adds an item at the end, after the checks of `rtface.run`.
 
         Args:
             input: a film, a still, a folder of stills, or an address. Of ``@FILE`` the address is read when the item
@@ -69,7 +69,7 @@ class Queue:
         *,
         job: dict[str, Any] | None = None,
     ) -> Item:
-        """`add` for options that were converted.
+        """Adds an item with options that are converted already.
 
         Args:
             input, output: as of `add`.
@@ -96,7 +96,7 @@ class Queue:
         source = place(resolved)
         scope = scope_of(source, output, options)
         check_scope(given, options, scope)
-        # The checks of a run, which begins nothing.
+        # These are the checks of a run; nothing is started.
         kept = Options.of(
             {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
         )
@@ -109,12 +109,12 @@ class Queue:
         return self.item(self.store.add(plan.to_dict() | {"input": _stored(input, source)}, job))
 
     def items(self, *states: State) -> list[Item]:
-        """All items, or those in some states: running ones first, then those that wait, in their order, then the ended
+        """Returns all items, or those in some states. Running items come first, then waiting ones in order, then ended
         ones."""
         return [item for item in self.store.items() if not states or item.state in states]
 
     def item(self, id: int) -> Item:
-        """One item; UsageError where there is none of this number."""
+        """Returns one item. Raises UsageError where no item has this number."""
         for item in self.store.items():
             if item.id == id:
                 return item
@@ -123,7 +123,7 @@ class Queue:
         )
 
     def select(self, names: Iterable[str], states: Iterable[State]) -> list[int]:
-        """Numbers of the items that a command line names.
+        """Returns the numbers of the items that a command line names.
 
         Args:
             names: numbers, states ("failed"), or "all".
@@ -153,25 +153,24 @@ class Queue:
         return list(chosen)
 
     def pause(self, *ids: int) -> None:
-        """Items that wait are left out until `resume`; one that runs is halted between two frames by its runner, or
-        stopped cleanly where it has its own workers. This is done to all of them or, with an UsageError, to none; so
-        are the other verbs."""
+        """Pauses items until `resume`. A running item is halted between two frames by its runner, or stopped cleanly
+        where it has its own workers. This and the other verbs change all of the items or, with a UsageError, none."""
         self.store.change(ids, "pause")
 
     def resume(self, *ids: int) -> None:
-        """Paused items continue where they were halted, or wait again at their place."""
+        """Resumes paused items. They continue at the halted frame, or wait again at their place."""
         self.store.change(ids, "resume")
 
     def cancel(self, *ids: int) -> None:
-        """Items that have not ended end; one that runs is stopped cleanly by its runner."""
+        """Cancels items that have not ended. The runner stops a running one cleanly."""
         self.store.change(ids, "cancel")
 
     def retry(self, *ids: int) -> None:
-        """Failed and cancelled items wait again, at the end of the queue."""
+        """Appends failed and cancelled items to the queue again."""
         self.store.change(ids, "retry")
 
     def remove(self, *ids: int) -> None:
-        """Forgets items that do not run. Their outputs stay."""
+        """Removes items that do not run. Their outputs stay."""
         self.store.change(ids, "remove")
 
     def move(self, id: int, place: int | Literal["first", "last"]) -> None:
@@ -197,7 +196,7 @@ class Queue:
         Args:
             at_once: how many at the same time; "auto" goes by cores and memory.
             watch: wait for more items instead of returning.
-            cancel: when another thread sets it, running items are stopped cleanly and wait again.
+            cancel: stops running items cleanly when set; they wait again.
             progress: called with all running items, and those that ended since, about once a second.
 
         Returns:
@@ -209,7 +208,7 @@ class Queue:
 
 
 def _stored(named: str, source: Path | Address) -> str:
-    """How the database names an input: absolute; the address of ``@FILE`` stays in that file."""
+    """Returns an input as the database names it. Paths are absolute; the address of ``@FILE`` stays in that file."""
     if isinstance(source, Path):
         return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
     if named.startswith("@"):

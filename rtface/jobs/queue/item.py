@@ -1,4 +1,4 @@
-"""Items of the queue (INPUT, OUTPUT and options), and what their processes and the runner tell each other."""
+"""Items of the queue, and messages between their processes and the runner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of the queue, as it was when it was read.
+    """An item of the queue (INPUT, OUTPUT and options), when it was read.
 
     Attributes:
         id: number; no later item gets it again.
@@ -24,8 +24,7 @@ class Item:
         output: path.
         options: values that differ from the defaults, by name, as JSON has them.
         flags: of jobs (``--workers``, ``--restart``, ``--farm``), by name.
-        state: "interrupted" is an item whose runner ended without a word (crash, SIGKILL, power cut); the next
-            runner continues with it.
+        state: "interrupted" is an item whose runner died (crash, SIGKILL, power cut); the next one continues it.
         message: why it failed, or what was done.
         share: part done, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
@@ -52,15 +51,15 @@ class Item:
     ended_at: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The item for JSON: times in ISO 8601 (UTC), the message with its "code" and "values", and no secret of an
-        address."""
+        """Returns the item for JSON. Times are in ISO 8601 (UTC), the message has "code" and "values", secrets are
+        removed."""
         times = {key: _iso(getattr(self, key)) for key in ("added_at", "started_at", "ended_at")}
         return redacted_values(asdict(self) | times | self.message.to_dict())
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a child process needs to run an item.
+    """The arguments with which a child process runs an item.
 
     Attributes:
         id: number of the item.
@@ -84,12 +83,12 @@ class ItemProgress:
 
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
-"""The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
+"""Messages by which the runner asks for a clean end, a halt between two frames, and to continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an item's process is given.
+    """The first message to an item's process.
 
     Attributes:
         task: the item.
@@ -104,7 +103,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; the last message of an item's process.
+    """The result of an attempt; the last message of an item's process.
 
     Attributes:
         how: "interrupted" after `STOP`.
