@@ -126,13 +126,13 @@ def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> 
 
 def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
     """Raises UsageError for a source that is an output, and the other way round."""
-    if not plugins.known("source", source.kind):
+    if not plugins.exists("source", source.kind):
         raise UsageError(
             "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
             code="source_is_output",
             address=source,
         )
-    if not plugins.known("sink", sink.kind):
+    if not plugins.exists("sink", sink.kind):
         raise UsageError(
             "{address} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT",
             code="sink_is_input",

@@ -42,7 +42,7 @@ def farm_of(address: str) -> Farm:
         UsageError: no farm that is installed has such addresses.
     """
     name = re.split(r"\+|://", address)[0]
-    if not plugins.known("farm", name):
+    if not plugins.exists("farm", name):
         raise UsageError(
             "--farm {address}: give the scheduler of a cluster, as dask://host:8786; that needs rtface-farm, which is "
             "installed with: {repair}",

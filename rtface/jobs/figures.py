@@ -84,7 +84,7 @@ class SegmentFigures:
             self._sights.pop(0)
 
     def take(self, before: float = inf) -> dict[str, Any]:
-        """Returns the figures for the record since the last call, counting tracks before `before`."""
+        """Returns the figures for the record since the last call. Tracks count up to the time `before`."""
         counters, warnings = self._stats.counted(), self._stats.warned()
         grown = {
             **(counters - self._counters),
@@ -269,7 +269,7 @@ class JobFigures:
 
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
-    """Maps track ids of `after` to those of `before` whose boxes overlap most. Counts the frames that both saw."""
+    """Maps track ids of `after` to overlapping tracks of `before`. Counts the frames that both saw."""
     seen = dict(before)
     together: Counter[tuple[int, int]] = Counter()
     for pts, faces in after:

@@ -1,4 +1,4 @@
-"""Reading what somebody else may have written: no file is waited for or fills the memory, values have their shape."""
+"""Reads files and values that others may have written. No file blocks or fills the memory; values have their shape."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 LARGEST = 1 << 30
-"""Bytes of a file that is read as a whole; the sidecar of a film of ten hours has a tenth of that."""
+"""Largest file in bytes that is read as a whole; the sidecar of a ten-hour film has a tenth of that."""
 _LINE = 1 << 16  # characters of an address or a password
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, largest: int = LARGEST) -> bytes:
-    """All of a file; OSError as `open_regular`, and where it is larger than that."""
+    """Reads a whole file. Raises OSError as `open_regular`, and where it exceeds `largest`."""
     with open_regular(path) as file:
         data = file.read(largest + 1)
     if len(data) > largest:
@@ -47,7 +47,7 @@ def read_regular(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``).
+    """Reads the first line of a secret's file or a pipe (``<(…)``).
 
     Raises:
         OSError: it cannot be read, or its first line is empty, no text or too long.
@@ -61,7 +61,7 @@ def first_line(path: Path) -> str:
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Converts a value of JSON to a type, such as a dataclass; keys that the type has not are left out.
+    """Converts a JSON value to a type, such as a dataclass. Keys that the type lacks are dropped.
 
     Raises:
         ValueError: it is none; the message names the place.
@@ -74,7 +74,7 @@ def converted(value: Any, kind: type[T]) -> T:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Tells whether a value of JSON is one of a type."""
+    """Checks whether a JSON value fits a type."""
     try:
         converted(value, kind)
     except ValueError:

@@ -113,7 +113,7 @@ class QueueDatabase:
                 path=getattr(error, "filename", None) or self.path,
                 why=getattr(error, "strerror", error),
             ) from error
-        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError comes from values, or where a message quotes damage
+        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: damaged JSON, or in a message
             why = " ".join(str(error).split())
             raise OutputError(
                 "{path}: the queue's database is damaged ({why}); nothing was changed. Move it away to begin a "

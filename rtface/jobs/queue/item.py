@@ -16,7 +16,7 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of the queue (INPUT, OUTPUT and options), when it was read.
+    """An item of the queue: INPUT, OUTPUT and options, when it was read.
 
     Attributes:
         id: number; no later item gets it again.
