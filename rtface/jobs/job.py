@@ -33,7 +33,7 @@ from rtface.pipeline.runtime import BuildProgress
 from rtface.redaction import shown
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.trust.sidecar import Made
+from rtface.trust.sidecar import OutputDetails
 from rtface.util.text import counted
 
 
@@ -189,7 +189,7 @@ class FilmJob:
         named = named_films(self.folder, self.plan.films)
         run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, made=named)
 
-        def make(report: Report) -> Made:
+        def make(report: Report) -> OutputDetails:
             """Makes all segments, and joins them to the output and further films."""
             if self.plan.damage:    # segments do not record this
                 stats.warn(self.plan.damage, self.plan.damage)
@@ -230,7 +230,7 @@ class FilmJob:
                 figures.fill(report, stats)
                 say_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
                 video = self.plan.video or {}
-                return Made(
+                return OutputDetails(
                     figures.changed,
                     bool(video.get("lossless")) and not video["convert"],
                     join.names,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color, Display, Frame
-from rtface.trust.checked import Checked
+from rtface.trust.check_result import Checked
 from rtface.trust.frame_comparison import FrameComparison
 
 
