@@ -84,7 +84,7 @@ class SegmentFigures:
             self._sights.pop(0)
 
     def take(self, before: float = inf) -> dict[str, Any]:
-        """Returns the figures for the record since the last call. Tracks count up to the time `before`."""
+        """Returns the record's figures since the last call. Tracks count up to frames before the time `before`."""
         counters, warnings = self._stats.counted(), self._stats.warned()
         grown = {
             **(counters - self._counters),

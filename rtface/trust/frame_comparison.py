@@ -162,7 +162,7 @@ def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
 
 
 def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) -> NDArray[np.bool_]:
-    """Returns a mask of a plane (rows, values in a row) outside of boxes in luma samples."""
+    """Returns a mask of a plane outside of boxes in luma samples. `shape` is (rows, values in a row)."""
     out = np.ones(shape, np.bool_)
     across, down = shape[1] / size[0], shape[0] / size[1]
     for x0, y0, x1, y1 in boxes:

@@ -276,8 +276,7 @@ def _engine(name: str) -> dict[str, str]:
 
 
 def option_fields(options: Options) -> dict[str, Any]:
-    """Returns the options that differ from the default. It keeps a path's name only, no photo of a person, and no
-    key."""
+    """Returns the options that differ from the default. Folders, photos of persons and the key are left out."""
     kept: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)

@@ -163,7 +163,7 @@ def _check_signature(result: CheckResult, values: dict[str, Any], anchors: str |
 
 
 def _check_files(result: CheckResult, path: Path, manifest: dict[str, Any], doing: OnProgress) -> None:
-    """Compares the SHA-256 of a file, or a folder's files, with a manifest."""
+    """Compares the SHA-256 of a file or folder with a manifest."""
     if "files" not in manifest and "sha256" not in manifest:
         return  # a pipe, a camera
     named = {one["name"]: one["sha256"] for one in manifest.get("files", ())} or {path.name: manifest.get("sha256")}
@@ -177,7 +177,7 @@ def _check_files(result: CheckResult, path: Path, manifest: dict[str, Any], doin
             problems.append(f"{name}: its bytes are not those that the manifest names (SHA-256)")
     result.problems += problems
     if not problems:
-        result.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(listed), 'file')}, SHA-256)")
+        result.proofs.append(f"{path.name}: the bytes that the manifest names ({counted(len(named), 'file')}, SHA-256)")
 
 
 def _compare(result: CheckResult, output: Path, input: Path, values: dict[str, Any], doing: OnProgress) -> None:

@@ -43,7 +43,7 @@ _PLACES = {
 
 
 def plugin_line(distribution: str, extra: str = "") -> str:
-    """Returns the command that installs a distribution of the repository, with those that it needs."""
+    """Returns the command that installs a distribution, with those that it needs."""
     folder, names = clone(), (*_NEEDS.get(distribution, ()), distribution)
     places = [_PLACES.get(name, f"plugins/{name}") for name in names]
     places = [str(folder / place) if folder else f"./{place}" for place in places]

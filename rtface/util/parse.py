@@ -80,8 +80,7 @@ def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> C
 
 
 def parse_time(value: object) -> float:
-    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Raises ValueError for other
-    values."""
+    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Raises ValueError for others."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
     if isinstance(value, str) and ":" in value:
