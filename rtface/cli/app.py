@@ -104,7 +104,7 @@ def main() -> None:
     # Next to a busy Python thread, PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
     sys.setswitchinterval(0.0005)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # no name may end the run
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal cannot show must not end the run
     try:
         app(prog_name="rtface")
     except SystemExit as end:

@@ -133,8 +133,7 @@ class LiveMonitor:
                 self._console.log(note)
 
     def show_absences(self, ends: Sequence[tuple[str, Endpoint]]) -> None:
-        """Reports the loss of an end, with the reason, and its return, once each. Logs therefore need no status
-        line."""
+        """Reports the loss of an end, and its return, once each. Logs therefore need no status line."""
         for name, end in ends:
             health = end.health
             if health.state == "away" and name not in self._gone:

@@ -17,7 +17,7 @@ from rtface.util.foreign import first_line
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
 
-# Schemes that are always read as live streams. Others (http, ftp …) are films, unless the output is live.
+# Schemes that are always live streams as input. Others (http, ftp …) are films, unless the output is live.
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
 # Schemes of outputs.
 SINK_SCHEMES = ("rtmp", "rtmps", "tcp", "srt")

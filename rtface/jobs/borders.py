@@ -20,9 +20,9 @@ from rtface.stats import Stats
 
 # Seconds of a segment: the most that a crash can cost. The encoder restarts at each border.
 SEGMENT_S = Fraction(25)
-# Largest distance of a border's keyframe from a multiple of a segment, as a part of that.
+# Largest distance of a border's keyframe from a multiple of a segment, as a fraction of a segment.
 _REACH = Fraction(2, 5)
-# Most frames between an entry's places in decoding and in presentation.
+# Largest distance in frames between decoding and presentation order.
 _NEAR_FRAMES = 32
 
 
@@ -34,8 +34,8 @@ class FilmTimes:
         base: seconds of one unit.
         pts: of all frames, rising.
         keys: of those that are decoded without others; none where all are.
-        fault: why segments of it cannot be relied on; None where they can.
-        damage: what a film that was read whole lost with its container; None for nothing.
+        fault: why its segments are unreliable; None where they are reliable.
+        damage: loss by a damaged container, of a film that was read whole; None without.
     """
 
     base: Fraction
@@ -77,13 +77,13 @@ def read_times(
         shown, decoded, key = array("q"), array("q"), bytearray()
         received, edited = Received(path, container), EditedTimes(container)
         try:
-            for came in container.demux():
-                received.note(came)
-                if not came.size or came.stream_index != video.index or (packet := edited.timed(came)) is None:
+            for raw in container.demux():
+                received.note(raw)
+                if not raw.size or raw.stream_index != video.index or (packet := edited.timed(raw)) is None:
                     continue
                 if packet.is_discard:  # an edit list hides it
                     continue
-                # AVI knows only the order of decoding, by which a decoder times its frames, too.
+                # AVI has only the decoding order, by which decoders also time its frames.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
                     fault = "some of its frames have no time"
                     continue

@@ -184,7 +184,7 @@ def find_numbers(
 
     Args:
         folder, plan: of the job.
-        frames: what is done with its frames.
+        frames: the plan for its frames.
         progress: called after frames.
         stop: ends the search when set.
 

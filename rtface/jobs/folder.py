@@ -1,7 +1,7 @@
 """The folder of a job. A crash or a power cut never leaves a half-written file.
 
 better.mp4.rtface/
-  plan.json            what is done (`rtface.jobs.plan`)
+    plan.json            the plan (`rtface.jobs.plan`)
   segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
   segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
   join.json            fingerprint of each film that the join wrote whole, by path (`rtface.jobs.join`); None for a
@@ -82,7 +82,7 @@ class JobFolder:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    with contextlib.suppress(OSError):    # an open file of another program does not protect others
+                    with contextlib.suppress(OSError):  # an open file of another program does not protect others
                         path.unlink(missing_ok=True)
             self.path.rmdir()
 
@@ -138,8 +138,8 @@ class JobFolder:
 
         Args:
             path: in the folder.
-            value: what is written.
-            new: leave a file of that name as it is; then the result is False.
+            value: for JSON.
+            new: never replace a file; the result is then False.
 
         Raises:
             OutputError: it cannot be written.

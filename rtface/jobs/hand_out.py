@@ -21,7 +21,7 @@ class HandOut:
     def __init__(self, folder: JobFolder, count: int) -> None:
         self._folder, self._count = folder, count
         self._at_work: dict[int, object] = {}
-        self._done = set[int]()    # a network file system may not list these yet
+        self._done = set[int]()  # a network file system may not list these yet
 
     def take(self, worker: object, wanted: int | None = None) -> int | None:
         """Gives a worker the segment `wanted`, or that of `choose`. Returns None where it is not free."""

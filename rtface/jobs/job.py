@@ -73,9 +73,9 @@ class FilmJob:
 
         Args:
             input: a film, or a folder of stills that is read as one.
-            output: a film, or a folder for its stills, whose name may end in a slash.
+            output: a film, or a folder for stills (the name may end in a slash).
             options: of the run.
-            restart: remove a job that is there, and begin again.
+            restart: remove an existing job, and begin again.
             length: of a segment, about, in seconds.
             stop: ends the search for the curve against fading when set.
 
@@ -83,8 +83,8 @@ class FilmJob:
             The job, or one line that says why the film cannot be one.
 
         Raises:
-            UsageError: the job that is there has other options, or another film or output.
-            InputError: the film cannot be read, or is another than the job's.
+            UsageError: the existing job has other options, or another film or output.
+            InputError: the film cannot be read, or is not the job's.
             OutputError: the folder cannot be made.
         """
         plan_frames(input, options)
@@ -151,11 +151,11 @@ class FilmJob:
 
         Args:
             workers: processes on this machine, or "auto"; 1 works in this process.
-            farm: a cluster ("dask://host:8786", of rtface-farm) whose workers do the work instead.
+            farm: a cluster ("dask://host:8786", of rtface-farm) that does the work instead.
             stats: receives counters and warnings.
             progress: called after frames, or every second.
-            stop: ends the work when set; what is finished stays.
-            building: called with what is built for a GPU, and the share done (0…1).
+            stop: ends the work when set; finished segments stay.
+            building: called with the build for a GPU, and its share done (0…1).
             notify: called with lines for the user.
 
         Raises:
@@ -191,7 +191,7 @@ class FilmJob:
 
         def make(report: Report) -> OutputDetails:
             """Makes all segments, and joins them to the output and further films."""
-            if self.plan.damage:    # segments do not record this
+            if self.plan.damage:  # segments do not record this
                 stats.warn(self.plan.damage, self.plan.damage)
             film = self._planned(run, stats)
             promised = film.to_dict()

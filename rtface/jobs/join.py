@@ -45,8 +45,8 @@ class Join:
 
     Args:
         folder, plan: of the job.
-        film: what becomes of the film, as decided before the work.
-        report: is filled with the figures of all segments.
+        film: its plan, from before the work.
+        report: receives the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
 

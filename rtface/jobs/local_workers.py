@@ -28,8 +28,8 @@ _LOOK_S = 0.5
 _WORKER_BYTES = 900 << 20
 # Seconds in which a worker that is asked to end may remove its unfinished files.
 _GRACE_S = 5.0
-# Frames that a chain and an encoder hold.
-_FRAMES_HELD = 90
+# Frames that a chain and an encoder buffer.
+_QUEUED_FRAMES = 90
 
 
 def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
@@ -68,7 +68,7 @@ class LocalWorkers:
         threads: of all together, None for all cores.
 
     Attributes:
-        steps: where each is, by number.
+        steps: progress of each, by number.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, count: int, threads: int | None) -> None:
@@ -93,7 +93,7 @@ class LocalWorkers:
         """Handles the next message of a worker. Returns whether any worker is left.
 
         Raises:
-            RtfaceError: what a worker raised.
+            RtfaceError: raised by a worker.
             OutputError: a worker crashed, and so did the one after it.
         """
         try:
@@ -141,7 +141,7 @@ def count_workers(wanted: int | str, plan: JobPlan) -> int:
     """Returns the number of local workers. Raises as `rtface.util.machine.how_many`."""
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
-    count = how_many(wanted, "--workers", _WORKER_BYTES + _FRAMES_HELD * width * height * 3)
+    count = how_many(wanted, "--workers", _WORKER_BYTES + _QUEUED_FRAMES * width * height * 3)
     return min(count, len(plan)) if wanted == "auto" else count
 
 
@@ -163,11 +163,11 @@ def make_segments(
         folder, plan: of the job.
         workers, farm, stop, building, notify: as of `rtface.jobs.job.FilmJob.run`.
         threads: CPU threads of all workers here, None for all cores.
-        show: called with what the workers do.
+        show: called with the progress of the workers.
 
     Raises:
         Interrupted: `stop` was set.
-        RtfaceError: what a worker raised.
+        RtfaceError: raised by a worker.
     """
     if farm is not None:
         from rtface.jobs.farms import farm_of

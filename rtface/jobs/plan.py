@@ -25,10 +25,10 @@ class JobPlan:
     """The plan of a job, stored in its folder.
 
     Attributes:
-        id: of the job, random: another one may get the same folder later.
+        id: random, as another job may use the same folder later.
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
-        files: SHA-256 of the files that options name, by what they are.
-        installed: what else the frames depend on: see `rtface.jobs.planning.installed`.
+        files: SHA-256 of the files that options name, by their purpose.
+        installed: versions that the frames depend on: see `rtface.jobs.planning.installed`.
         origin: the time of the input's clock that becomes 0 in the output, in seconds.
         begins: start of that clock.
         size: width, height and pixel format of the frames.
@@ -37,7 +37,7 @@ class JobPlan:
         ends: end of the last segment.
         numbered: whether options name tracks or persons, so that the film's faces get their numbers first
             (`rtface.jobs.face_numbers`).
-        damage: what the film lost with its container (`rtface.jobs.borders.FilmTimes`).
+        damage: loss by a damaged container (`rtface.jobs.borders.FilmTimes`).
     """
 
     id: str

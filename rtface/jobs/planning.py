@@ -29,14 +29,14 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     """Plans a job.
 
     Args:
-        film: what becomes of the film, in a `RunPlan`.
+        film: its plan, from a `RunPlan`.
         length: of a segment, about, in seconds.
 
     Returns:
         The plan, or one line that says why the film cannot be divided.
 
     Raises:
-        OutputError: the container cannot hold what the input has.
+        OutputError: the container cannot take a stream of the input.
     """
     info, run, source = film.info, film.frames, film.frames.input
     assert isinstance(run, RunPlan)

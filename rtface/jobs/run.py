@@ -1,6 +1,6 @@
 """Enhances one film, as a job or in one piece. The command line, Python, queue and studio start here.
 
-Codecs are imported inside functions, because a command line reads `Resumable` before it knows what it needs.
+Codecs are imported inside functions, because a command line reads `Resumable` before it knows which it needs.
 """
 
 from __future__ import annotations

@@ -46,8 +46,8 @@ class RunOutput:
         first: the segment that it begins with.
         take: gives the next segment.
         run: names this run of the chain; tracks keep their numbers in it.
-        further: plans of the further films by name, and what makes their frames.
-        on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
+        further: plans of the further films by name, and functions that make their frames.
+        on_frame: called after every frame with the segment, its seconds done, and the faces.
         stop: ends the work when set.
     """
 
@@ -72,12 +72,12 @@ class RunOutput:
         self._runtime, self._stats, self._take_next, self._run = steps.runtime, stats, take, run
         self._on_frame, self._stop = on_frame, stop
         self._number = self._first = first
-        self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and the first of every segment in it
+        self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and each segment's first pts
         self._starts_s = [float(start) for start in plan.starts]
         self._finishing: Future[None] | None = None
         self._figures = SegmentFigures(stats, steps.tracks, float(plan.begins))
         self._further = further
-        self._writers: dict[str, SegmentWriter] = {}  # by further film, and of the output as ""; none before a frame
+        self._writers: dict[str, SegmentWriter] = {}  # by further film, "" for the output; none before a frame
         self._began = monotonic()
 
     def write(self, items: Iterable[Item]) -> None:
@@ -169,7 +169,7 @@ class RunOutput:
                 parts = {name: one.finish() for name, one in writers.items()}
             record |= parts.pop("", {"file": None, "frames": 0, "packets": []}) | parts
             self._plan.check_film()
-            # The folder may have been removed meanwhile, and be that of another job.
+            # The folder may have been removed, and belong to another job now.
             plan = self._folder.read(self._folder.plan)
             finished = (
                 plan is not None

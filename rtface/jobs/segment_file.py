@@ -32,7 +32,7 @@ from rtface.util.files import NEW, sync_file
 from rtface.util.foreign import open_regular
 
 Times = tuple[int, int, int, int, int]
-"""pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
+"""pts, dts, duration, bytes, and 1 for a keyframe."""
 
 
 class FilmPackets:
@@ -41,7 +41,7 @@ class FilmPackets:
     Args:
         video: how frames are encoded.
         format: container of the output, which decides where the encoder's header goes.
-        origin: the time of the input's clock that becomes 0.
+        origin: time of the input's clock that becomes 0.
         stats: receives counters.
         shown: name of the film, for messages.
 

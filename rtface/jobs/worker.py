@@ -44,10 +44,10 @@ class Step:
     """Progress of a worker, reported after every frame.
 
     Attributes:
-        segment: in work.
-        seconds: of it that are done.
+        segment: the current one.
+        seconds: finished part of it.
         faces: on the last frame.
-        frames: this worker has written, all segments together.
+        frames: written by this worker, in all segments.
     """
 
     segment: int
@@ -64,11 +64,11 @@ class Worker:
         threads: CPU threads, None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        building: called with what is built for a GPU before the first frame, and the share done (0…1).
+        building: called with the build for a GPU before the first frame, and its share done (0…1).
 
     Raises:
-        InputError: the film of the job is missing or another.
-        UsageError: this installation differs from the one that planned the job.
+        InputError: the film of the job is missing or differs.
+        UsageError: this installation differs from the planning one.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Worker:
         """Processes segments as long as `take` gives one.
 
         Raises:
-            InputError: the film was replaced meanwhile.
+            InputError: the film was replaced.
             OutputError: the folder cannot be written to.
             Interrupted: `stop` was set.
         """

@@ -25,7 +25,7 @@ from rtface.util.text import counted
 _FLOOR_DB, _EQUAL_DB = 22.0, 100.0
 _BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL = 16, 12.0, 28.0, 8.0
 _LARGE = 1920 * 1088
-# Largest error of a plane's mean in levels (2.5 were seen), except in frames whose blocks have the second error.
+# Largest error of a plane's mean in levels (2.5 were seen); it does not count in frames whose blocks err by the second.
 _SHIFT, _COARSE = 4.0, 4.0
 # Formats of four bytes a sample with one byte of padding.
 _PADDED = ("0rgb", "rgb0", "0bgr", "bgr0")
@@ -111,7 +111,7 @@ class FrameComparison:
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
             shift, most, where = abs(float(sums.sum() / samples.sum())), 0.0, ""
-            # Grids start at the origin, half a block further, and so that one ends with the plane.
+            # Grids start at the origin, at half a block, and so that they end with the plane.
             for y, x in product(
                 *(
                     {0, min(block, n) // 2, max(0, n - block) % block}

@@ -22,7 +22,7 @@ from rtface.trust.check_result import CheckResult, OnProgress
 
 _PIECE = 1024  # samples of PCM that are compared together
 _MOVED_S = 0.02  # largest shift of a packet against the picture by containers (0.7 ms were seen)
-_AT_CUT_S = 0.25  # packets this near to a border of a cut may be missing
+_AT_CUT_S = 0.25  # packets this near to a border of a cut may or may not be present
 _COMPARED = ("audio", "subtitle", "video")
 
 
@@ -104,10 +104,10 @@ def hash_packets(
         streams, edited = [video, *kept_streams(source, video)], EditedTimes(source)
         hashes = {s.index: PacketHashes(s) for s in streams if s.type != "attachment"}
         try:
-            for came in source.demux():
+            for raw in source.demux():
                 if doing is not None:
                     doing("comparison", 1.0)
-                packet = edited.timed(came) if came.size and came.stream_index in hashes else None
+                packet = edited.timed(raw) if raw.size and raw.stream_index in hashes else None
                 if packet is not None:
                     hashes[packet.stream_index].push(packet)
         except av.FFmpegError as error:

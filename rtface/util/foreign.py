@@ -13,7 +13,7 @@ from msgspec import Meta
 
 LARGEST = 1 << 30
 """Largest file in bytes that is read as a whole; the sidecar of a ten-hour film has a tenth of that."""
-_LINE = 1 << 16  # characters of an address or a password
+_MAX_CHARACTERS = 1 << 16  # characters of an address or a password
 
 T = TypeVar("T")
 Text = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z")]
@@ -53,9 +53,9 @@ def first_line(path: Path) -> str:
         OSError: it cannot be read, or its first line is empty, no text or too long.
     """
     with path.open("rb") as file:
-        line = file.readline(_LINE + 1).decode(errors="replace").strip()
-    if not line or "\ufffd" in line or len(line) > _LINE:
-        why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
+        line = file.readline(_MAX_CHARACTERS + 1).decode(errors="replace").strip()
+    if not line or "\ufffd" in line or len(line) > _MAX_CHARACTERS:
+        why = "longer than 64 KiB" if len(line) > _MAX_CHARACTERS else "no text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
 

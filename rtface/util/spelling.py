@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_LONGEST = 64  # letters; no name is longer, and the time is proportional to their product
-_ALIKE = 0.75  # difflib's ratio of a misspelling
+_MAX_LETTERS = 64  # no name is longer, and the time grows with the product of both lengths
+_MIN_RATIO = 0.75  # of difflib, for a misspelling
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
     """Returns the choice that `value` likely misspells or abbreviates, or None."""
-    text, names = value.lower()[:_LONGEST], {choice.lower(): choice for choice in choices}
-    near = get_close_matches(text, names, 1, _ALIKE) or sorted(
+    text, names = value.lower()[:_MAX_LETTERS], {choice.lower(): choice for choice in choices}
+    near = get_close_matches(text, names, 1, _MIN_RATIO) or sorted(
         (name for name in names if min(len(text), len(name)) >= 3 and (name.startswith(text) or text.startswith(name))),
         key=len,
     )

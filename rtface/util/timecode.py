@@ -72,7 +72,7 @@ class Timecode:
         Args:
             text: the timecode.
             rate: frames a second.
-            drop: what a colon before the frames means: drop-frame if true (EDLs with FCM: DROP FRAME).
+            drop: whether a colon before the frames also means drop-frame (EDLs with FCM: DROP FRAME).
 
         Raises:
             ValueError: one sentence that says why it is not a timecode of this rate.

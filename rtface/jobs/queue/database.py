@@ -27,7 +27,7 @@ CREATE TABLE item (
     plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
     flags TEXT NOT NULL,            -- JSON: --workers, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
-    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner is to do with a running item
+    wish TEXT CHECK (wish IN ('pause', 'cancel')),    -- request to the runner for a running item
     message TEXT NOT NULL DEFAULT '{}',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
@@ -113,7 +113,7 @@ class QueueDatabase:
                 path=getattr(error, "filename", None) or self.path,
                 why=getattr(error, "strerror", error),
             ) from error
-        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: damaged JSON, or in a message
+        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: damaged values, or messages
             why = " ".join(str(error).split())
             raise OutputError(
                 "{path}: the queue's database is damaged ({why}); nothing was changed. Move it away to begin a "

@@ -22,10 +22,10 @@ class Item:
         id: number; no later item gets it again.
         input: path or address, as it may be shown: without user, password and query.
         output: path.
-        options: values that differ from the defaults, by name, as JSON has them.
+        options: JSON values that differ from the defaults, by name.
         flags: of jobs (``--workers``, ``--restart``, ``--farm``), by name.
         state: "interrupted" is an item whose runner died (crash, SIGKILL, power cut); the next one continues it.
-        message: why it failed, or what was done.
+        message: reason of a failure, or a summary.
         share: part done, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
         fps: recent frames per second.

@@ -20,9 +20,9 @@ from rtface.util.machine import cores, how_many
 TARGET = "rtface.jobs.queue.item_process:run_item"
 """Runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
-_RECORD_S = 1.0  # between two records of progress
+_RECORD_S = 1.0  # seconds between two records of progress
 # Approximate memory of a running film.
-_BYTES_EACH = 2 << 30
+_ITEM_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Runner:
         target: str = TARGET,
     ) -> None:
         self._store = store
-        self._at_once = how_many(at_once, "--at-once", _BYTES_EACH)
+        self._at_once = how_many(at_once, "--at-once", _ITEM_BYTES)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
         self._progress, self._patience = progress, patience
@@ -112,10 +112,10 @@ class Runner:
     def _run(self) -> None:
         while True:
             self._receive()
-            self._obey()
+            self._apply_requests()
             stopping = self._stop.is_set()
             if not stopping:
-                self._fill()
+                self._start_items()
             self._show()
             if self._running:
                 continue
@@ -124,7 +124,7 @@ class Runner:
                 return
             self._stop.wait(_RECORD_S)
 
-    def _fill(self) -> None:
+    def _start_items(self) -> None:
         """Starts items while there is room."""
         self._waits = self._store.held("waits")
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
@@ -159,7 +159,7 @@ class Runner:
                 running.ended = message
             else:
                 del self._running[number]
-                self._end_of(running, Message(message if isinstance(message, str) else ""))
+                self._record_end(running, Message(message if isinstance(message, str) else ""))
         for running in self._running.values():
             self._record(running)
 
@@ -173,7 +173,7 @@ class Runner:
             log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
         running.recorded, running.progress = now, None
 
-    def _obey(self) -> None:
+    def _apply_requests(self) -> None:
         """Applies the requests of users to running items. It halts or resumes items, and all where a `waits` lock is
         held; it stops cancelled items, and all when the runner is to stop."""
         if not self._running:
@@ -196,7 +196,7 @@ class Runner:
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
                 running.child.kill(0)
 
-    def _end_of(self, running: _Running, reason: Message) -> None:
+    def _record_end(self, running: _Running, reason: Message) -> None:
         """Records the result of an item whose process has exited."""
         number, ended = running.task.id, running.ended
         if ended is None and running.stop_sent is not None:
