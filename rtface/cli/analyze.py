@@ -1,4 +1,4 @@
-"""``rtface analyze``: the degradations of each face, and the treatment that a run would choose."""
+"""``rtface analyze``: shows the degradations of each face, and its treatment by a run."""
 
 from __future__ import annotations
 

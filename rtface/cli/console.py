@@ -47,7 +47,7 @@ class Console:
         verbosity: -1 errors only, 0 warnings, 1 decisions, 2 everything.
         stream: where to write; stderr by default.
         environ: environment variables; ``NO_COLOR``, ``TERM`` and ``WT_SESSION`` are used.
-        events: whether events are written, as lines of JSON, in place of text.
+        events: whether events are written (lines of JSON) instead of text.
 
     Attributes:
         live: whether the status may change often: on a terminal, which overwrites the line, and as an event.

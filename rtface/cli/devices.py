@@ -1,4 +1,4 @@
-"""``rtface devices``: sources and targets of live runs, each with the name that commands take."""
+"""``rtface devices``: lists sources and targets of live runs, with their names for commands."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     """Pairs inputs with outputs.
 
     Raises:
-        UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
+        UsageError: no OUTPUT, two inputs for one output, or an option for a single input.
     """
     paths = [place(resolve_address(name)) for name in named]
     if output_dir is None:

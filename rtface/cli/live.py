@@ -25,7 +25,7 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
     """Returns both ends of a live run; None for films and stills.
 
     Raises:
-        UsageError: something live among several inputs, or alone.
+        UsageError: a live address among several inputs, or alone.
     """
     ends = [parse_address(resolve_address(name)) for name in named]
     if len(ends) == 2:

@@ -33,7 +33,7 @@ class LiveAddress:
         kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
             source or sink.
         name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a
-            path. Never shown: `str()` of the endpoint is.
+            path. It is never shown; `str()` of the endpoint is.
         variant: the variant of an HLS or DASH list to read (``--variant``).
     """
 
@@ -60,7 +60,7 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
     process list.
 
     Raises:
-        UsageError: the variable or file is not there, or empty.
+        UsageError: the variable or file is missing or empty.
     """
     if text.startswith("env:"):
         value = environ.get(text[4:], "").strip()

@@ -100,7 +100,7 @@ def load(
         environ: environment variables.
 
     Raises:
-        UsageError: a value cannot be used or a key is not known; the message says which, where, and the nearest.
+        UsageError: an unusable value or an unknown key; the message names it, its source, and the nearest key.
     """
     if config is None and environ.get("RTFACE_CONFIG"):
         config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")

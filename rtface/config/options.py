@@ -648,7 +648,7 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         """Returns options from keywords, with those that the computer's policy sets.
 
         Raises:
-            UsageError: a key that does not exist, with the nearest one, or a value that the policy does not allow.
+            UsageError: an unknown key (with the nearest one), or a value that the policy does not allow.
         """
         for key in values:
             check_key(key, key)
@@ -756,7 +756,7 @@ def locked() -> dict[str, object]:
     """Returns the checked options that this computer's policy sets.
 
     Raises:
-        UsageError: the policy cannot be read, or a key or value of it cannot be used.
+        UsageError: the policy cannot be read, or has an unusable key or value.
     """
     fixed = dict[str, object]()
     for written, value in site_table().items():

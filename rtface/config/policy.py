@@ -29,7 +29,7 @@ def site_table() -> dict[str, object]:
     """Returns the unchecked keys and values of the policy. Empty without a file.
 
     Raises:
-        UsageError: it cannot be read, or is no TOML.
+        UsageError: the file cannot be read, or is no TOML.
     """
     path = site_path()
     try:

@@ -32,8 +32,8 @@ class FilmTimes:
 
     Attributes:
         base: seconds of one unit.
-        pts: of all frames, rising.
-        keys: of those that are decoded without others; none where all are.
+        pts: of all frames, ascending.
+        keys: pts of the keyframes; empty where all frames are.
         fault: why its segments are unreliable; None where they are reliable.
         damage: loss by a damaged container, of a film that was read whole; None without.
     """
@@ -141,8 +141,8 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
     changes.
 
     Args:
-        times: of one frame at least.
-        length: of a segment, about, in seconds.
+        times: of at least one frame.
+        length: approximate length of a segment in seconds.
     """
     starts: list[int] = []
     step, reach = round(length / times.base), round(length * _REACH / times.base)

@@ -59,7 +59,7 @@ class FaceNumbers:
 
     Attributes:
         searched: number of segments that were searched.
-        highest: the highest number of a face.
+        highest: highest number of a face so far.
         persons: state of `PersonRecogniser.restore`; it is not kept after the search.
     """
 
@@ -109,7 +109,7 @@ class FaceNumbers:
 class NumberedTracker:
     """A `rtface.protocols.Tracker` whose faces have the numbers and persons of the search.
 
-    A face that the search did not find gets a number above all of them.
+    A face that the search did not find gets a number above all others.
 
     Args:
         tracker: finds the faces.
@@ -191,7 +191,7 @@ def find_numbers(
     Raises:
         Interrupted: `stop` was set.
         InputError: the film, or a photo of a person, cannot be used.
-        MissingComponent: a network is not there.
+        MissingComponent: a network is missing.
         OutputError: the folder cannot be written to.
     """
     numbers = FaceNumbers(folder, plan)

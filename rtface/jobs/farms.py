@@ -39,7 +39,7 @@ def farm_of(address: str) -> Farm:
     """Returns the farm for an address, which it has checked.
 
     Raises:
-        UsageError: no farm that is installed has such addresses.
+        UsageError: no installed farm takes such addresses.
     """
     name = re.split(r"\+|://", address)[0]
     if not plugins.exists("farm", name):

@@ -37,9 +37,9 @@ _NEAR_S = 0.2
 
 
 class SegmentFigures:
-    """Takes the figures of one worker's run segment by segment.
+    """Collects the figures of one worker's run by segment.
 
-    Counters and times of the steps before the sink run ahead of it by the frames in work, so that a border falls some
+    Counters and times of earlier steps run ahead of the sink by the frames in work, so that a border falls some
     frames early for them. Frames and corrections are counted at the sink, tracks by the times of their frames.
 
     Args:
@@ -177,8 +177,8 @@ class _Track:
 
     Attributes:
         figures: of all frames.
-        analysis, weight: sum of each score over the frames, and the number of these.
-        person: whom it shows.
+        analysis, weight: sum of each score over the frames, and their number.
+        person: the person shown.
     """
 
     figures: TrackFigures = field(default_factory=TrackFigures)
@@ -196,7 +196,7 @@ class JobFigures:
     """Adds up the figures of all segments, in order.
 
     Args:
-        numbered: highest number that the film's faces had before segments were made (`rtface.jobs.face_numbers`):
+        numbered: highest number of the film's faces before segments were made (`rtface.jobs.face_numbers`):
             tracks up to it have the same number in all segments.
         origin: start of the input's clock in seconds, from which the times of a report count.
     """

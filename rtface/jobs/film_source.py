@@ -28,8 +28,8 @@ def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = Tr
     """Opens a film with its cut, without decoding its frames.
 
     Args:
-        frames: says which.
-        stats: receives warnings, which are not logged without it.
+        frames: plan with the film.
+        stats: receives warnings; without it they are not logged.
         hold: as of `SequenceSource`.
     """
     path, options, stats = frames.input, frames.options, stats or Stats(logs=False)

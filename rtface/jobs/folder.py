@@ -6,7 +6,7 @@ better.mp4.rtface/
   segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
   join.json            fingerprint of each film that the join wrote whole, by path (`rtface.jobs.join`); None for a
                        folder of stills
-  numbers/00007.json   where options name them: numbers and persons of a segment's faces
+  numbers/00007.json   numbers and persons of a segment's faces, where options name them
                        (`rtface.jobs.face_numbers`)
   numbers/state.json   how many segments have them, and the state from which the search continues
   lock                 locked by the process that coordinates the work
@@ -112,7 +112,7 @@ class JobFolder:
         """Reads a JSON file of the job; None without such a file.
 
         Raises:
-            InputError: it cannot be read, or is no JSON.
+            InputError: the file cannot be read, or is no JSON.
         """
         try:
             return json.loads(read_regular(path))

@@ -50,7 +50,7 @@ def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> i
 
     Args:
         total: number of segments.
-        finished, at_work: those that are not free.
+        finished, at_work: segments that are not free.
     """
     free: list[range] = []
     for number in range(total):

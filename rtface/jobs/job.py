@@ -42,11 +42,11 @@ class FilmJob:
 
     Args:
         folder: of the job, with a plan.
-        options: of this call; those that change frames are the plan's.
+        options: of this call; options that change frames come from the plan.
 
     Attributes:
         folder, plan, options: of the job.
-        resumed: segments that were finished before this object was made.
+        resumed: segments that were finished already.
 
     Raises:
         InputError: there is no job, or its plan cannot be used.
@@ -76,11 +76,11 @@ class FilmJob:
             output: a film, or a folder for stills (the name may end in a slash).
             options: of the run.
             restart: remove an existing job, and begin again.
-            length: of a segment, about, in seconds.
+            length: approximate length of a segment in seconds.
             stop: ends the search for the curve against fading when set.
 
         Returns:
-            The job, or one line that says why the film cannot be one.
+            The job, or one line with the reason why the film cannot be one.
 
         Raises:
             UsageError: the existing job has other options, or another film or output.

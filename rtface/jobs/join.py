@@ -51,7 +51,7 @@ class Join:
         stop: ends it when set.
 
     Attributes:
-        names: of the stills that were written, in order.
+        names: of the written stills, in order.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Join:
         """Joins the films; each appears under its name in one step. The output is the last.
 
         Args:
-            figures: that `read` gave.
+            figures: from `read`.
 
         Raises:
             InputError: the film cannot be read.
@@ -118,7 +118,7 @@ class Join:
         """Checks all files. Returns the figures, the numbers of segments that have to be made again, and the reason.
 
         Raises:
-            InputError: the disk fails, or segments were encoded with different headers.
+            InputError: the disk fails, or the segments' headers differ.
             OutputError: there is no frame.
             Interrupted: it was stopped.
         """

@@ -1,4 +1,4 @@
-"""Workers of a job: this process, others of this machine (so that they share no interpreter), or a farm."""
+"""Workers of a job: this process, child processes (each with an interpreter), or a farm."""
 
 from __future__ import annotations
 

@@ -22,12 +22,12 @@ class Pieces:
     Args:
         folder: of the job.
         encoder: FFmpeg's name.
-        key: under which a segment's record describes the file; "" for the record itself.
+        key: key of the file's description in a segment's record; "" for the record itself.
 
     Attributes:
         header: of the encoder.
         base: seconds of one unit of the times; 0 before the first file.
-        delay: frames by which decoding runs ahead of presentation, at most.
+        delay: most frames by which decoding runs ahead of presentation.
     """
 
     def __init__(self, folder: JobFolder, encoder: str, key: str = "") -> None:
@@ -43,7 +43,7 @@ class Pieces:
         """Adds a file that was checked.
 
         Raises:
-            InputError: it was encoded differently from those before.
+            InputError: it was encoded differently from earlier files.
         """
         segment = self.file(record)
         if not self.base:

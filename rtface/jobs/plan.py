@@ -29,13 +29,13 @@ class JobPlan:
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
         files: SHA-256 of the files that options name, by their purpose.
         installed: versions that the frames depend on: see `rtface.jobs.planning.installed`.
-        origin: the time of the input's clock that becomes 0 in the output, in seconds.
+        origin: time of the input's clock that becomes 0 in the output, in seconds.
         begins: start of that clock.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
-        frames: of every segment, as the packets say.
+        frames: number in each segment, by the packets.
         ends: end of the last segment.
-        numbered: whether options name tracks or persons, so that the film's faces get their numbers first
+        numbered: whether options name tracks or persons, so that faces are numbered first
             (`rtface.jobs.face_numbers`).
         damage: loss by a damaged container (`rtface.jobs.borders.FilmTimes`).
     """
@@ -78,7 +78,7 @@ class JobPlan:
 
     @property
     def video(self) -> dict[str, Any] | None:
-        """How the frames are encoded; None where stills hold other samples."""
+        """Encoding of the frames; None where stills hold other samples."""
         return self.run["video"]
 
     @property
@@ -115,7 +115,7 @@ class JobPlan:
         """Loads the plan of a folder.
 
         Raises:
-            InputError: there is none, it cannot be read, or has another format.
+            InputError: the plan is missing, unreadable, or has another format.
         """
         values = folder.read(folder.plan) or {}
         try:

@@ -30,10 +30,10 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
 
     Args:
         film: its plan, from a `RunPlan`.
-        length: of a segment, about, in seconds.
+        length: approximate length of a segment in seconds.
 
     Returns:
-        The plan, or one line that says why the film cannot be divided.
+        The plan, or one line with the reason why the film cannot be divided.
 
     Raises:
         OutputError: the container cannot take a stream of the input.
@@ -76,7 +76,7 @@ def option_files(options: FaceOptions) -> dict[str, str]:
     """Returns the SHA-256 of option files that frames depend on.
 
     Raises:
-        UsageError: one cannot be read.
+        UsageError: a file cannot be read.
     """
     hashes: dict[str, str] = {}
     for option, path in (("--shots", options.shots), ("--treatment", options.treatment)):
@@ -139,8 +139,8 @@ def difference(
 
     Args:
         planned, present: the values that are compared, by name.
-        missing: the word for a value that is not there.
-        when: ends the line.
+        missing: word for a missing value.
+        when: end of the line.
     """
     for name in {**planned, **present}:
         if planned.get(name) != present.get(name):

@@ -81,7 +81,7 @@ def run_film(
 
     Args:
         input, output, options, stats, progress, stop, building: as of `rtface.pipeline.film.run_file`.
-        flags: about jobs.
+        flags: for jobs.
         notify: called with lines for the user.
 
     Raises:

@@ -39,11 +39,11 @@ class RunOutput:
 
     Args:
         folder, plan: of the job.
-        coding: how frames are encoded: of a film, or as stills.
-        copy: how packets are copied; None where all frames are encoded.
+        coding: encoding of the frames, as a film or stills.
+        copy: plan for copied packets; None where all frames are encoded.
         steps: the chain.
         stats: of the worker.
-        first: the segment that it begins with.
+        first: the first segment.
         take: gives the next segment.
         run: names this run of the chain; tracks keep their numbers in it.
         further: plans of the further films by name, and functions that make their frames.

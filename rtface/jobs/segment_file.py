@@ -39,7 +39,7 @@ class FilmPackets:
     """An encoder for the frames of a segment.
 
     Args:
-        video: how frames are encoded.
+        video: encoding of the frames.
         format: container of the output, which decides where the encoder's header goes.
         origin: time of the input's clock that becomes 0.
         stats: receives counters.
@@ -105,7 +105,7 @@ class SegmentWriter:
     """Encodes the frames of a segment into a file.
 
     Args:
-        path: the file; nothing of that name may be there.
+        path: the file, which must not exist.
         encoder: of the frames.
 
     Raises:
@@ -181,8 +181,8 @@ class SegmentFile:
     Attributes:
         path: the file.
         header: the encoder's header (FFmpeg's extradata).
-        times: of every frame, in the order of decoding.
-        base: seconds of one unit of them.
+        times: of every frame, in decoding order.
+        base: seconds of one unit of `times`.
         sha256: of the file.
     """
 
@@ -206,7 +206,7 @@ class SegmentFile:
         """Compares the file with its checksum.
 
         Raises:
-            InputError: it is not there, cannot be read, or has other bytes.
+            InputError: it is missing, unreadable, or has other bytes.
         """
         if sha256_of(self.path) != self.sha256:
             raise InputError("{path}: is damaged", code="segment_damaged", path=self.path)

@@ -103,7 +103,7 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
         anchors: trusted certificates (PEM), besides c2pa's list.
 
     Raises:
-        MissingComponent: the extra is not installed, and the file looks as if it had credentials.
+        MissingComponent: the extra is not installed, and the file seems to have credentials.
     """
     kind = KINDS.get(path.suffix.lower())
     if kind is None or not path.is_file():

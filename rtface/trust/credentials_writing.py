@@ -83,7 +83,7 @@ def sign_output(
     """Signs a finished output, or the stills of a folder. Returns the line for the user.
 
     Raises:
-        OutputError: one cannot be signed; it is whole, without credentials.
+        OutputError: a file cannot be signed; it is whole, without credentials.
     """
     stills = [output / name for name in details.names] if output.is_dir() else [output]
     for number, path in enumerate(stills):
@@ -98,13 +98,13 @@ def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: 
     """Adds credentials to a finished file, in one step. It keeps its old content until they are whole.
 
     Args:
-        path: the file; credentials that it has are replaced.
+        path: the file; existing credentials are replaced.
         manifest: for c2pa's builder; the opening of the parent is added to its actions.
         parent: the input, whose credentials are kept inside; only the name of a camera or stream.
         key: signs.
 
     Raises:
-        OutputError: it cannot be signed or written; it stays as it was.
+        OutputError: it cannot be signed or written; it stays unchanged.
     """
     unfinished = ExitStack()
     try:

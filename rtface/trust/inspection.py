@@ -52,7 +52,7 @@ def inspect_file(path: Path) -> Inspected:
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is no film and no image that is read, or is damaged.
+        InputError: it is neither a film nor a supported image, or is damaged.
     """
     if not path.exists():
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path)

@@ -127,7 +127,7 @@ def write_sidecar(
     """Writes the sidecar of a finished output.
 
     Args:
-        target: the sidecar, checked.
+        target: the checked path of the sidecar.
         output: the film, still or folder of stills.
         input: of the run; of a live one also just its name.
         options, report, details: of the run.
@@ -138,7 +138,7 @@ def write_sidecar(
         A line for the user.
 
     Raises:
-        Interrupted, InputError, OutputError: there is no sidecar then; the output is whole.
+        Interrupted, InputError, OutputError: no sidecar is written; the output is whole.
     """
     try:
         values: dict[str, Any] = {

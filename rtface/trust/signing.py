@@ -21,9 +21,9 @@ class SigningKey:
     """A private key with its certificates.
 
     Attributes:
-        certificates: PEM, that of the key first.
+        certificates: PEM, the key's first.
         key: PEM, PKCS 8, not encrypted.
-        algorithm: as C2PA names it: "es256", "es384", "es512", "ps256" or "ed25519".
+        algorithm: C2PA's name: "es256", "es384", "es512", "ps256" or "ed25519".
     """
 
     certificates: bytes

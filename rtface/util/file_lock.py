@@ -25,7 +25,7 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
     Args:
         path: the file.
         waiting: called once if another process or thread holds the lock.
-        patience: seconds to wait for it; after that the block runs without the lock, as it does where there can be none
+        patience: seconds to wait for it; then the block runs without the lock, as it does where none is possible
             (a folder that cannot be written, some network file systems).
     """
     with contextlib.ExitStack() as stack:

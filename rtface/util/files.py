@@ -42,7 +42,7 @@ def rename_new(source: Path, target: Path) -> None:
     """Renames a file or folder without ever replacing another.
 
     Raises:
-        FileExistsError: something is there.
+        FileExistsError: the target exists.
         OSError: it cannot be renamed.
     """
     if os.path.lexists(target):

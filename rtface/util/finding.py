@@ -16,7 +16,7 @@ class Finding:
 
     Attributes:
         name: subject of the check.
-        state: "ok"; "warn": works, but not as well as it could; "fault": a run will fail.
+        state: "ok"; "warn": works below its potential; "fault": a run will fail.
         detail: the result.
         repair: the remedy; empty where none is needed.
     """

@@ -17,11 +17,11 @@ _MAX_CHARACTERS = 1 << 16  # characters of an address or a password
 
 T = TypeVar("T")
 Text = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z")]
-"""A text that can be written as UTF-8."""
+"""Text that can be encoded as UTF-8."""
 FilePath = Annotated[str, Meta(pattern=r"\A[^\0\ud800-\udc7f\udd00-\udfff]+\Z")]
-"""The path of a file; its bytes that are not UTF-8 are those of `os.fsdecode`."""
+"""A file's path; bytes that are not UTF-8 are escaped as by `os.fsdecode`."""
 Count = Annotated[int, Meta(ge=0, lt=1 << 31)]
-"""A number of things, or of one of them."""
+"""A count or an index."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -64,7 +64,7 @@ def converted(value: Any, kind: type[T]) -> T:
     """Converts a JSON value to a type, such as a dataclass. Keys that the type lacks are dropped.
 
     Raises:
-        ValueError: it is none; the message names the place.
+        ValueError: the value does not fit; the message names the place.
     """
     try:  # JSON has fractions and paths as text
         return msgspec.convert(value, kind, str_keys=True, dec_hook=lambda other, text: other(text))

@@ -41,7 +41,7 @@ class HeldFaces:
 
         Args:
             time: of the frame, in seconds.
-            new: nothing is held from the frames before.
+            new: whether earlier faces are forgotten.
         """
         recent = {} if new else {track: seen for track, seen in self._seen.items() if 0 <= time - seen[1] < _LOST_S}
         here = {face.track_id for face in faces}

@@ -59,9 +59,9 @@ def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
     """Returns how many films, or parts of one, run at once.
 
     Args:
-        wanted: a number, or "auto": one for every four cores, as far as the free memory goes.
+        wanted: a number, or "auto": one per four cores, limited by the free memory.
         option: its name in the message.
-        bytes_each: memory that each takes.
+        bytes_each: memory of each.
 
     Raises:
         UsageError: `wanted` is neither.

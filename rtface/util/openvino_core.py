@@ -52,7 +52,7 @@ def compile_once(
         keep: False leaves nothing in the cache.
 
     Raises:
-        RuntimeError: OpenVINO cannot compile it; and whatever `build` raises.
+        RuntimeError: OpenVINO cannot compile it; also errors of `build`.
     """
     if not keep:
         return core().compile_model(build(), device, options)

@@ -71,7 +71,7 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "command": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
-extension cannot be used on this machine, or None; where it is "", the factory's own ``why_unusable`` is asked."""
+extension cannot be used on this machine, or None; "" stands for the factory's own ``why_unusable``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class Extension:
 
     Attributes:
         kind: a key of `GROUPS`.
-        name: as options take it.
+        name: its name in options.
         distribution, version: its package.
-        unusable: why it cannot be used on this machine; None where it can.
+        unusable: why it cannot be used on this machine, or None.
     """
 
     kind: str
@@ -117,7 +117,7 @@ def load(kind: str, name: str) -> Any:
     """Loads the factory of an extension.
 
     Raises:
-        KeyError: there is none of that name.
+        KeyError: no extension has that name.
         MissingComponent: a plugin cannot be imported.
     """
     if name in BUILT_IN[kind]:
@@ -164,7 +164,7 @@ def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
     """Calls a function without arguments of an extension's factory.
 
     Returns:
-        Its answer, None where there is no such function; and why it could not be asked, or None.
+        Its answer, None without such a function; and the reason why the call failed, or None.
     """
     try:
         factory = load(kind, name)

@@ -75,7 +75,7 @@ class Timecode:
             drop: whether a colon before the frames also means drop-frame (EDLs with FCM: DROP FRAME).
 
         Raises:
-            ValueError: one sentence that says why it is not a timecode of this rate.
+            ValueError: one sentence with the reason why it is not a timecode of this rate.
         """
         rate = standard_rate(Fraction(rate))
         match = _TEXT.fullmatch(text.strip())

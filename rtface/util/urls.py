@@ -44,7 +44,7 @@ def check_slashes(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Address(os.PathLike[str]):
-    """A URL, with the methods of a `Path` that inputs use. Its text never shows user, password and query."""
+    """A URL with the methods of `Path` that inputs need. Its text never shows user, password and query."""
 
     url: str
 

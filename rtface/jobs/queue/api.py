@@ -1,4 +1,4 @@
-"""`rtface.Queue`: films and stills that wait to be enhanced, with the verbs of ``rtface queue``."""
+"""`rtface.Queue`: a persistent queue of films and stills, with the verbs of ``rtface queue``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Queue:
     Any number of processes may use it at the same time.
 
     Args:
-        path: file of the database; the user's queue (`queue_path`) without. It has to be on a disk of this machine.
+        path: file of the database, on a local disk; `queue_path` by default.
 
     Raises:
         OutputError: the database is damaged or cannot be read or written.
@@ -48,13 +48,13 @@ class Queue:
         """Adds an item at the end, after the checks of `rtface.run`.
 
         Args:
-            input: a film, a still, a folder of stills, or an address. Of ``@FILE`` the address is read when the item
-                begins, so that the database never holds it.
+            input: a film, a still, a folder of stills, or an address. The address in ``@FILE`` is read when the item
+                starts, so that the database never holds it.
             output: file or folder, as for `rtface.run`.
             options: those of `rtface.run`.
 
         Raises:
-            UsageError: something that cannot be used; a live run; another item writes the same file.
+            UsageError: an unusable value; a live run; another item writes the same file.
             InputMissing, OutputError: the input is not there, or the output exists or cannot be written.
             InputError: the input cannot be read.
         """
@@ -73,8 +73,8 @@ class Queue:
 
         Args:
             input, output: as of `add`.
-            options: all values; those that are not the default, and have an effect on this run, are kept.
-            given: names of the options that were named for this run.
+            options: all values; only those with an effect that differ from the default are kept.
+            given: names of the options given for this run.
             job: flags of jobs, as `Task.flags`; they were checked.
         """
         from rtface.config.addresses import is_live, parse_address, resolve_address
@@ -127,7 +127,7 @@ class Queue:
 
         Args:
             names: numbers, states ("failed"), or "all".
-            states: the states that the command can change; "all" takes the items in these.
+            states: the states that the command can change; "all" means the items in these.
 
         Raises:
             UsageError: a name is none of these.
@@ -194,13 +194,13 @@ class Queue:
         """Runs the waiting items, each in a process, until none waits.
 
         Args:
-            at_once: how many at the same time; "auto" goes by cores and memory.
+            at_once: number of concurrent items; "auto" goes by cores and memory.
             watch: wait for more items instead of returning.
             cancel: stops running items cleanly when set; they wait again.
-            progress: called with all running items, and those that ended since, about once a second.
+            progress: called about once a second with all running items, and those that ended since.
 
         Returns:
-            Counts of what this call did. A failed item raises nothing; `items("failed")` says why.
+            Counts of the results. A failed item raises nothing; `items("failed")` has the reasons.
         """
         from rtface.jobs.queue.runner import Runner
 

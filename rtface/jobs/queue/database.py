@@ -41,10 +41,10 @@ class QueueDatabase:
     """The queue's database, safe for several threads and processes. Each call opens it.
 
     Args:
-        path: its file; it and its folder are made where they are missing.
+        path: its file; a missing file or folder is created.
 
     Raises:
-        OutputError: it is damaged or cannot be read or written; nothing was changed then.
+        OutputError: it is damaged, or cannot be read or written; nothing was changed.
         UsageError: another version of rtface made it.
     """
 

@@ -19,8 +19,8 @@ class Item:
     """An item of the queue: INPUT, OUTPUT and options, when it was read.
 
     Attributes:
-        id: number; no later item gets it again.
-        input: path or address, as it may be shown: without user, password and query.
+        id: number, which is never used again.
+        input: path or address, without user, password and query.
         output: path.
         options: JSON values that differ from the defaults, by name.
         flags: of jobs (``--workers``, ``--restart``, ``--farm``), by name.
@@ -31,7 +31,7 @@ class Item:
         fps: recent frames per second.
         left_s: seconds left; None when unknown.
         attempts: how often it was begun.
-        added_at, started_at, ended_at: seconds since 1970; None where that has not happened.
+        added_at, started_at, ended_at: seconds since 1970; None before the event.
     """
 
     id: int
@@ -92,8 +92,8 @@ class Start:
 
     Attributes:
         task: the item.
-        log: file for warnings and for what libraries print; its lock is held while the process runs.
-        threads: CPU threads, where the item's options do not say; None for all cores.
+        log: file for warnings and output of libraries; the process holds its lock.
+        threads: CPU threads, unless the item's options set them; None for all cores.
     """
 
     task: Task

@@ -66,7 +66,7 @@ class Runner:
 
     Args:
         store: the queue's database.
-        patience: seconds in which an item that was asked to stop may finish its file.
+        patience: seconds in which an item may finish its file after a request to stop.
         target: the function that runs an item in its process.
     """
 

@@ -63,7 +63,7 @@ class Store:
             flags: see `Task`.
 
         Raises:
-            UsageError: an item that is not finished writes one of its outputs, or the input is an address with secrets.
+            UsageError: an unfinished item writes one of its outputs, or the input is an address with secrets.
         """
         flags = flags or {}
         if shown(plan["input"]) != plan["input"]:
