@@ -117,9 +117,7 @@ class SegmentFigures:
         for key, state in sorted(self._tracks.states.items()):
             figures, state.figures = state.figures.split(before)
             treatment = state.analyzer.treatment
-            if not figures.frames and (
-                key not in self._seen or key in self._given
-            ):  # --faces leaves them out
+            if not figures.frames and (key not in self._seen or key in self._given):  # --faces leaves them out
                 continue
             self._given.add(key)
             if not figures.frames:

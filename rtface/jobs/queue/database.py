@@ -27,7 +27,7 @@ CREATE TABLE item (
     plan TEXT NOT NULL,             -- JSON: `rtface.pipeline.plan.RunPlan.to_dict`
     flags TEXT NOT NULL,            -- JSON: --workers, --restart, --farm
     state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'paused', 'done', 'failed', 'cancelled')),
-    wish TEXT CHECK (wish IN ('pause', 'cancel')),    -- what the runner is to do with a running item
+    wish TEXT CHECK (wish IN ('pause', 'cancel')),  -- what the runner is to do with a running item
     message TEXT NOT NULL DEFAULT '{}',  -- JSON: with its code and values
     share REAL, frames INTEGER, fps REAL, left_s REAL,
     attempts INTEGER NOT NULL DEFAULT 0,
