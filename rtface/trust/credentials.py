@@ -100,7 +100,7 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
 
     Args:
         path: the file.
-        anchors: trusted certificates (PEM), besides c2pa's list.
+        anchors: trusted certificates (PEM), in addition to c2pa's list.
 
     Raises:
         MissingComponent: the extra is not installed, and the file seems to have credentials.

@@ -79,7 +79,7 @@ _SIDECAR = defstruct(
 
 @dataclass(slots=True)
 class OutputDetails:
-    """Facts about an output for its sidecar, besides the report.
+    """Facts about an output that its sidecar adds to the report.
 
     Attributes:
         changed: changed areas by frame or still.

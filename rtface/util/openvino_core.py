@@ -85,7 +85,7 @@ def open_shipped(
     Args:
         name: of the network, as in messages.
         path, sha256: of its ONNX file.
-        options: besides precision and latency.
+        options: in addition to precision and latency.
         changed: digest of a change's parameters, and a function that changes the network before it is compiled.
 
     Raises:
