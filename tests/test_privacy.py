@@ -17,7 +17,7 @@ from rtface.config.options import Options
 from rtface.engine.learned import path_of
 from rtface.report import Report, metadata_options
 from rtface.trust.credentials_writing import manifest
-from rtface.trust.sidecar import Made, options_said
+from rtface.trust.sidecar import OutputDetails, option_fields
 from tests.persons.made import ANNA, learnt
 
 SCRIPT = """
@@ -85,7 +85,7 @@ def test_what_goes_with_an_output_names_no_person(tmp_path):
     options = Options(person=(f"anna={photo}",), faces="1,P2,anna", stages=stages)
     track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {}, 0.5, person="anna")
     report = Report("in.mkv", "out.mp4", "1", "rtface-s", "cpu", tracks=[track, replace(track, id=2, person="P2")])
-    signed = manifest("in.mkv", options, report, Made())
+    signed = manifest("in.mkv", options, report, OutputDetails())
     assert metadata_options(options)["faces"] == "1,p2,named"
     assert signed["assertions"][1]["data"]["options"] == {"faces": "1,p2,named", "stages": ["tag", "picture", "label"]}
     assert not re.search(rf"anna|{re.escape(str(tmp_path))}", json.dumps([signed, metadata_options(options)]), re.I)
@@ -99,7 +99,7 @@ def test_a_sidecar_names_persons_but_no_folder(tmp_path):
         treatment=photo,
         stages=(f"picture:at=eyes,file={photo},size=2", "label:text=on/off"),
     )
-    assert options_said(options) == {
+    assert option_fields(options) == {
         "faces": "anna",
         "person": ["anna"],
         "treatment": "anna.jpg",
@@ -112,7 +112,7 @@ def test_signed_outputs_do_not_name_who_was_learnt(tmp_path, monkeypatch):
     learnt(path_of("anna"), ANNA)
     track = TrackReport(1, 0.0, 1.0, 25, 90.0, {}, {"engine": "rtface-s@anna"}, 0.5, person="anna")
     report = Report("in.mkv", "out.mp4", "1", "rtface-s@anna+rtface-s", "cpu", tracks=[track])
-    signed = manifest("in.mkv", Options(person=("anna",)), report, Made())
+    signed = manifest("in.mkv", Options(person=("anna",)), report, OutputDetails())
     said = signed["assertions"][1]["data"]
     # Nor are there hashes by which films of one person could be told.
     assert said["engines"]["rtface-s@named"].keys() == {"version", "weights_sha256"}

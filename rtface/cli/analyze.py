@@ -1,4 +1,4 @@
-"""``rtface analyze``: the degradations of each face, and the treatment that a run would choose."""
+"""``rtface analyze``: shows the degradations of each face, and its treatment by a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rtface.analysis.track_report import TrackReport
     from rtface.pipeline.analysis import Findings
 _PROGRESS_S, _TRACKS_S = 0.25, 2.0
-"""Seconds between lines of progress, and between those that have the tracks."""
+"""Seconds between progress events, and between those with tracks."""
 
 
 @command(*ANALYSIS)
@@ -51,10 +51,10 @@ def analyze(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Show persons, the degradations of each face track, and the treatment that 'rtface run' would choose.
+    """Show persons, faults of each face track, and the treatment for it.
 
-    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It has the scenes of a
-    film, too.
+    With --json the output is a treatment file: edit it and pass it to 'rtface run --treatment'. It also has the scenes
+    of a film.
     """
     options = loaded.options
     source = place(input)
@@ -70,7 +70,7 @@ def analyze(
     from rtface.stats import Stats
 
     check_scope(loaded.given, options, scope_of(source, Path("analysis"), options))
-    stats, found = Stats(), Findings(keep_faces=bool(photos))
+    stats, findings = Stats(), Findings(keep_faces=bool(photos))
     if not persons and photos:
         raise UsageError("--photos shows persons: leave --no-persons out", code="persons_needed")
     if photos is not None and (photos.exists() and not (photos.is_dir() and (overwrite or not any(photos.iterdir())))):
@@ -86,13 +86,15 @@ def analyze(
         list_kind(scenes, "--scenes")
     wanted = [OutputPath(scenes, "--scenes")] if scenes is not None else []
     (target,) = check_outputs(wanted, inputs=[source], overwrite=overwrite) or (None,)
-    show = AnalysisEvents(source, found, photos, console) if console.events else ProgressLine(console, source.name)
-    tracks = analyze_file(source, options, stats=stats, progress=show, stop=stop.event, persons=persons, findings=found)
+    show = AnalysisEvents(source, findings, photos, console) if console.events else ProgressLine(console, source.name)
+    tracks = analyze_file(
+        source, options, stats=stats, progress=show, stop=stop.event, persons=persons, findings=findings
+    )
     console.clear()
     if target is not None:
-        write_whole(target, scenes_text(target.path, found.scenes, source.name).encode("utf-8", "replace"))
-        console.log(f"{target.path} written: {counted(len(found.scenes.scenes), 'scene')}")
-        if not found.scenes.even and target.path.suffix.lower() == ".edl":
+        write_whole(target, scenes_text(target.path, findings.scenes, source.name).encode("utf-8", "replace"))
+        console.log(f"{target.path} written: {counted(len(findings.scenes.scenes), 'scene')}")
+        if not findings.scenes.even and target.path.suffix.lower() == ".edl":
             console.log(
                 "the frames of this film are not evenly spaced: its timecodes are the nearest ones; CSV has the exact "
                 "times"
@@ -101,15 +103,15 @@ def analyze(
     if photos is not None:
         from rtface.contact_sheet.photos import write_photos
 
-        count = write_photos(listed, found.faces(), photos, overwrite=overwrite or console.events)
+        count = write_photos(listed, findings.faces(), photos, overwrite=overwrite or console.events)
         console.log(f"{photos} written: {counted(count, 'photo')} of {counted(len(listed), 'person')}")
     proposed = proposals(tracks, engine=options.engine, look=options.look_name, scale=options.scale)
     if json:
         table = treatment_file(source, tracks) | {
             "proposals": [one.to_dict() for one in proposed],
-            "picture": found.faults,
+            "picture": findings.faults,
         }
-        print_json({**table, "scenes": found.scenes.table()} if found.scenes.clock else table, indent=2)
+        print_json({**table, "scenes": findings.scenes.table()} if findings.scenes.clock else table, indent=2)
     elif tracks:
         heads = ["TRACK", "PERSON", "FROM", "TO", "WIDTH", "VERDICT", "WHAT IS WRONG (0 nothing ... 1 all)"]
         print_table([heads, *(_cells(track, verbose=console.verbosity > 0) for track in tracks)])
@@ -123,11 +125,11 @@ def analyze(
             console.log(line)
     else:
         console.log(f"{source}: no face found")
-    for line in found.notes:
+    for line in findings.notes:
         console.log(line)
-    if named := _named(found.faults):
+    if named := _named(findings.faults):
         console.log(f"the whole picture: {named} (docs/films.md says what takes it out)")
-    if any(found.curves):
+    if any(findings.curves):
         console.log("dyes have faded: --colour restore takes that out of every frame, by one curve")
     if unreadable := stats.counters["unreadable"]:
         console.log(f"{source}: {counted(unreadable, 'image')} could not be read", "error")
@@ -135,23 +137,23 @@ def analyze(
 
 
 class AnalysisEvents:
-    """Tells programs of each `Progress`, four times a second at most, and every other second what was found so far.
+    """Sends progress as events, and the tracks every two seconds. Events come at most four times a second.
 
     Args:
-        input: what is analysed.
-        found: so far.
-        photos: a folder for photos of the persons, as soon as these are found; None for none.
+        input: the file or folder.
+        findings: so far.
+        photos: folder for photos of persons, written as soon as these are known; None for none.
         console: writes the events.
     """
 
     def __init__(
         self,
         input: Path | Address,
-        found: Findings,
+        findings: Findings,
         photos: Path | None,
         console: Console,
     ) -> None:
-        self._input, self._found, self._photos, self._console = input, found, photos, console
+        self._input, self._findings, self._photos, self._console = input, findings, photos, console
         self._started, self._due = monotonic(), 0.0
         self._tracks_due = self._started + _TRACKS_S
         self._pictured: set[str] = set()
@@ -167,7 +169,7 @@ class AnalysisEvents:
             "share": share,
             "left_s": None if left is None else round(left, 1),
             "faces": progress.faces,
-            "scenes": self._found.scenes.table() if self._found.scenes.clock else [],
+            "scenes": self._findings.scenes.table() if self._findings.scenes.clock else [],
         }
         if now >= self._tracks_due:
             self._tracks_due = now + _TRACKS_S
@@ -175,13 +177,13 @@ class AnalysisEvents:
         self._console.status("", **line)
 
     def _tracks(self) -> dict[str, object]:
-        """The tracks and persons so far, as the treatment file has them; writes photos of new persons."""
-        tracks = self._found.tracks()
+        """Returns tracks and persons so far, as in the treatment file. Writes photos of new persons."""
+        tracks = self._findings.tracks()
         if self._photos is not None:
             from rtface.analysis.track_report import persons_of
             from rtface.contact_sheet.photos import write_photos
 
-            faces = self._found.faces()
+            faces = self._findings.faces()
             new = [
                 person
                 for person in persons_of(tracks)
@@ -194,7 +196,7 @@ class AnalysisEvents:
 
 
 def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str, object]:
-    """The treatment file, for ``--treatment``: on and strength of each track may be edited."""
+    """Returns the treatment file for ``--treatment``. Users may edit "on" and "strength" of each track."""
     from rtface._version import __version__
     from rtface.analysis.track_report import persons_of
     from rtface.analysis.treatment import Treatment
@@ -240,7 +242,7 @@ def treatment_file(input: Path | Address, tracks: list[TrackReport]) -> dict[str
 
 
 def _named(scores: dict[str, float]) -> str:
-    """The scores that are worth a word, the worst first."""
+    """Lists the scores worth mentioning, the worst first."""
     from rtface.analysis.verdict import faults_of
 
     return ", ".join(f"{name} {score:.2f}" for name, score in faults_of(scores))
@@ -248,13 +250,13 @@ def _named(scores: dict[str, float]) -> str:
 
 def _cells(track: TrackReport, *, verbose: bool) -> list[str]:
     gain = track.treatment["gain_db"]
-    said = track.verdict.sentence() + (f" ({gain:+.1f} dB expected)" if verbose and gain is not None else "")
+    verdict = track.verdict.sentence() + (f" ({gain:+.1f} dB expected)" if verbose and gain is not None else "")
     return [
         str(track.id),
         track.person,
         f"{track.first_s:.2f} s",
         f"{track.last_s:.2f} s",
         f"{track.mean_width_px:.0f} px",
-        said,
+        verdict,
         _named(track.analysis) or "nothing",
     ]

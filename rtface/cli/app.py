@@ -1,6 +1,6 @@
-"""The command line: ``rtface run`` and the commands next to it, which ``rtface --help`` lists.
+"""The command line: ``rtface run`` and the other commands of ``rtface --help``.
 
-Nothing heavy is imported before a command needs it, so that ``--version``, ``--help`` and completion answer at once.
+Heavy modules are imported only when a command needs them, so that ``--version``, ``--help`` and completion are fast.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _COMMANDS = {
     "plugins": "plugins:plugins",
     "doctor": "doctor:doctor",
 }
-"""Module in `rtface.cli` and name in it of each command, or of a group's typer, in the order of ``rtface --help``."""
+"""Module of `rtface.cli` and name of each command or group, in the order of ``rtface --help``."""
 
 
-class _OwnCommands(UserDict[str, Any]):
-    """rtface's own commands by name; the module of each is imported when it is asked for."""
+class _BuiltInCommands(UserDict[str, Any]):
+    """rtface's own commands by name. The module of each is imported on access."""
 
     def __getitem__(self, name: str) -> Any:
         module, _, attribute = super().__getitem__(name).partition(":")
@@ -46,11 +46,11 @@ class _OwnCommands(UserDict[str, Any]):
 
 
 class _Group(CommandGroup):
-    """The group of all commands; it writes typer's usage errors without control characters and without secrets."""
+    """The group of all commands. It writes typer's usage errors without control characters and secrets."""
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
-        vars(self)["commands"] = Commands(_OwnCommands(_COMMANDS))
+        vars(self)["commands"] = Commands(_BuiltInCommands(_COMMANDS))
 
     def main(self, *args: Any, standalone_mode: bool = True, **more: Any) -> Any:
         if not standalone_mode:
@@ -61,7 +61,7 @@ class _Group(CommandGroup):
             sys.stderr.write("Aborted!\n")
             sys.exit(1)
         except Exception as error:
-            show = getattr(error, "show", None)  # click's exceptions, wherever this version of typer has them
+            show = getattr(error, "show", None)  # click's exceptions, wherever typer has them
             if show is None:
                 raise
             if removed := gone(name := getattr(error, "option_name", ""), name):
@@ -100,7 +100,7 @@ def _root(  # pyright: ignore[reportUnusedFunction]
 
 
 def main() -> None:
-    """The ``rtface`` command."""
+    """Runs the ``rtface`` command."""
     # Next to a busy Python thread, PyAV waits a whole switch interval for the GIL at every packet (5 ms by default).
     sys.setswitchinterval(0.0005)
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""Common parts of all commands: flags, options (`rtface.config.options`), the message and exit code of each error."""
+"""Common parts of all commands: flags, options, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class GroupedHelp(TyperCommand):
 
 
 def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Makes a function a command: adds ``-v``, ``-q`` and options, and turns its errors into messages and exit codes.
+    """Makes a function a command, with ``-v``, ``-q`` and options. Errors become messages and exit codes.
 
     The function may take, as keywords: ``console``, the `Console`; ``stop``, the `StopRequest` of the first signal; and
     ``loaded``, the options.
@@ -79,7 +79,7 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
     ]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(function, eval_str=True).parameters
+        parameters = inspect.signature(function, eval_str=True).parameters
 
         @functools.wraps(function)
         def call(
@@ -88,17 +88,17 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
             flags = {name: value for name in names if (value := arguments.pop(name)) is not None}
             console = Console(-1 if quiet else verbose, _opened(events), events=events is not None)
             with ExitStack() as stack:
-                stop = stack.enter_context(stop_on_signals()) if "stop" in own else None
+                stop = stack.enter_context(stop_on_signals()) if "stop" in parameters else None
                 stack.enter_context(_boundary(console, stop))
-                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the icon, which holds a pipe to stdin
+                if os.environ.pop("RTFACE_STUDIO_PARENT", ""):  # the studio or the icon keeps a pipe to stdin open
                     start_thread("parent", _end_with_parent, stop)
-                _check_names(own, arguments)
+                _check_names(parameters, arguments)
                 passed: dict[str, object] = {"console": console, "stop": stop}
-                if "loaded" in own:
+                if "loaded" in parameters:
                     passed["loaded"] = load(flags, config=config)
-                function(**arguments, **{name: value for name, value in passed.items() if name in own})
+                function(**arguments, **{name: value for name, value in passed.items() if name in parameters})
 
-        kept = [parameter for name, parameter in own.items() if name not in ("console", "stop", "loaded")]
+        kept = [parameter for name, parameter in parameters.items() if name not in ("console", "stop", "loaded")]
         call.__signature__ = inspect.Signature([*kept, *generated])  # type: ignore[attr-defined]  # typer reads it
         return call
 
@@ -106,7 +106,7 @@ def command(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]
 
 
 def _end_with_parent(stop: StopRequest | None) -> None:
-    """Ends the command when its parent has died: a camera would stay on, an analysis find faces for nobody."""
+    """Ends the command when its parent has died. A camera would stay on, and an analysis would continue for nothing."""
     while os.read(0, 1):
         pass
     if stop is None:
@@ -116,7 +116,7 @@ def _end_with_parent(stop: StopRequest | None) -> None:
 
 
 def _check_names(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, object]) -> None:
-    """UsageError where an argument is empty, which would mean the current folder."""
+    """Raises UsageError for an empty argument, which would mean the current folder."""
     for name, parameter in parameters.items():
         metavars = [
             one.metavar or name
@@ -136,7 +136,7 @@ def _opened(events: int | None) -> TextIO | None:
     if events is None:
         return None
     try:
-        os.write(events, b"")  # says now whether it is open for that
+        os.write(events, b"")  # fails now if it is not open for writing
         return os.fdopen(events, "w", encoding="utf-8", closefd=False)
     except (OSError, OverflowError):
         raise typer.BadParameter(f"{events} is not open for writing", param_hint="--events") from None
@@ -196,7 +196,7 @@ def _completion(option: Option) -> Callable[[str], list[str]] | None:
 
 
 def explain(error: BaseException, console: Console, *, signum: int | None = None) -> int:
-    """Writes one line about an error, for a fault of rtface itself and ``-v`` also a traceback; gives the exit code."""
+    """Writes a line about an error and returns the exit code. For a fault of rtface itself, ``-v`` adds a traceback."""
     if isinstance(error, KeyboardInterrupt):
         error = error if isinstance(error, Interrupted) else Interrupted()
         console.log(message_of(error), "error")
@@ -231,13 +231,13 @@ def explain(error: BaseException, console: Console, *, signum: int | None = None
 
 @contextmanager
 def _boundary(console: Console, stop: StopRequest | None) -> Generator[None]:
-    """Turns every exception of a command into one line on stderr and an exit code."""
+    """Turns exceptions of a command into a line and an exit code."""
     with log_to(console):
         try:
             yield
         except typer.Exit:
             raise
-        except typer.Abort:  # Ctrl-C at a question, or the end of what can be typed
+        except typer.Abort:  # Ctrl-C at a question, or the end of input
             raise typer.Exit(explain(KeyboardInterrupt(), console)) from None
         except BrokenPipeError:
             discard_output(sys.stdout)

@@ -27,30 +27,30 @@ _PAINT = re.compile("\x1b\\[[0-9;]*m")
 
 
 def _seen(line: str) -> int:
-    """Number of columns of a line, without the escapes of `Console.paint`."""
+    """Returns the visible columns of a line, without the escapes of `Console.paint`."""
     return len(_PAINT.sub("", line))
 
 
 def discard_output(stream: TextIO) -> None:
-    """Drops the buffer of a stream whose reader has gone, and whatever is written to it later. Otherwise Python
-    complains when it flushes the buffer at exit."""
-    with suppress(OSError, ValueError):  # without a file descriptor there is no buffer either
+    """Discards the output of a stream whose reader has gone. Otherwise Python complains when it flushes the buffer at
+    exit."""
+    with suppress(OSError, ValueError):  # a stream without descriptor has no buffer
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())
         os.close(nothing)
 
 
 class Console:
-    """Writer of messages and of the status line to stderr; without a reader (a broken pipe) it writes nothing.
+    """Writes messages and the status line to stderr. After a broken pipe it writes nothing.
 
     Args:
         verbosity: -1 errors only, 0 warnings, 1 decisions, 2 everything.
         stream: where to write; stderr by default.
         environ: environment variables; ``NO_COLOR``, ``TERM`` and ``WT_SESSION`` are used.
-        events: whether events are written, as lines of JSON, in place of text.
+        events: whether events are written (lines of JSON) instead of text.
 
     Attributes:
-        live: whether the status may change often: on a terminal, where a line can be overwritten, and as an event.
+        live: whether the status may change often: on a terminal, which overwrites the line, and as an event.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Console:
         self._broken, self.events = False, events
         self._stream = stream or sys.stderr
         self.live = events or (self._stream.isatty() and environ.get("TERM") != "dumb")
-        # The classic Windows console shows escapes as text; its terminals that do not, say so.
+        # The classic Windows console shows escapes as text; newer terminals set WT_SESSION.
         understands = os.name != "nt" or "WT_SESSION" in environ
         self._coloured = self.live and understands and not environ.get("NO_COLOR") and not events
         self._drawn = 0
@@ -73,18 +73,18 @@ class Console:
         self.event("start", schema=SCHEMA, rtface=__version__)
 
     def paint(self, kind: str, text: str) -> str:
-        """`text` in the colour of "warning", "error", "ok" …, where colours are wanted."""
+        """Returns `text` in the colour of "warning", "error", "ok" …, if enabled."""
         return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m" if self._coloured and kind in _COLOURS else text
 
     def event(self, kind: str, message: str | None = None, /, **facts: object) -> None:
-        """Writes an event, where events are wanted; `facts` are anything that JSON has."""
+        """Writes an event, if enabled; `facts` are JSON values."""
         if self.events:
             table = {"event": kind, **({} if message is None else Message(message).to_dict()), **facts}
             with self._lock:
                 self._write(json.dumps(redacted_values(table)) + "\n")
 
     def status(self, line: str, **facts: object) -> None:
-        """Shows the status line; on a terminal it replaces the one before. Its event has `facts`, without any the
+        """Shows the status line, which replaces the previous one on a terminal. Its event has `facts`, or else the
         line."""
         if self.verbosity < 0:
             return
@@ -104,14 +104,14 @@ class Console:
             self._drawn = _seen(line)
 
     def _has_room(self) -> bool:
-        """True if a write would not wait: who reads slowly gets less progress, and halts nothing."""
+        """Checks whether a write would not block. A slow reader gets less progress, and delays nothing."""
         try:
             return sys.platform == "win32" or bool(select.select([], [self._stream], [], 0)[1])
         except (OSError, ValueError):  # without a descriptor, or one above 1023
             return True
 
     def building(self, what: str, done: float) -> None:
-        """Shows what is being built before the first frame, and the share of it that is done (0…1)."""
+        """Shows the build before the first frame, and its share done (0…1)."""
         if self.live:
             self.status(f"building {what}, {done:.0%}", building=what, share=done)
 
@@ -135,7 +135,7 @@ class Console:
             discard_output(self._stream)
 
     def log(self, text: str, kind: str = "info", *, lines: bool = False) -> None:
-        """Writes a message, in one line unless it has `lines` of ours; ``-q`` lets only errors through."""
+        """Writes a message of one line, or several with `lines`. ``-q`` shows only errors."""
         if self.verbosity < 0 and kind != "error":
             return
         if self.events:
@@ -166,7 +166,7 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         kinds = ((logging.ERROR, "error"), (logging.WARNING, "warning"))
         kind = next((name for level, name in kinds if record.levelno >= level), "info")
-        # One line a message, whatever a library or plugin wrote into it; below it the traceback of a debug message.
+        # A message of a library or plugin becomes one line; a debug message's traceback follows it.
         text = printable(record.getMessage())
         given = record.args[0] if isinstance(record.args, tuple) and len(record.args) == 1 else None
         if isinstance(given, Message) and record.msg == "%s":
@@ -178,7 +178,7 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def log_to(console: Console) -> Generator[None]:
-    """Shows the library's log on `console` inside the block, at the console's verbosity."""
+    """Shows the library's log on `console` inside the block."""
     logger = logging.getLogger("rtface")
     handler, level, propagate = _Handler(console), logger.level, logger.propagate
     logger.setLevel({-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO}.get(console.verbosity, logging.DEBUG))
@@ -193,18 +193,18 @@ def log_to(console: Console) -> Generator[None]:
 
 
 def print_json(value: object, *, indent: int | None = None) -> None:
-    """Writes one JSON value to stdout; ASCII only, so that no terminal or file name can break it."""
+    """Writes one JSON value to stdout. It is ASCII only, so that no terminal or file name can break it."""
     sys.stdout.write(json.dumps(redacted_values(value), indent=indent) + "\n")
     sys.stdout.flush()
 
 
 def print_text(*lines: str) -> None:
-    """Writes lines to stdout; the names in one cannot begin another."""
+    """Writes lines to stdout; names in them cannot start new lines."""
     sys.stdout.write("".join(redacted(printable(line)) + "\n" for line in lines))
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Writes rows of cells to stdout in columns, the first row being the heading."""
+    """Writes rows to stdout in columns; the first is the heading."""
     rows = [[redacted(printable(cell)) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:

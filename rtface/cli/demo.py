@@ -1,7 +1,7 @@
-"""``make run`` without INPUT: makes a clip like a bad video call, enhances it, and puts before and after side by side.
+"""Makes a clip like a bad video call, enhances and compares it. ``make run`` without INPUT uses it.
 
-The face is scikit-image's public-domain portrait of the astronaut Eileen Collins (NASA). It moves and comes nearer;
-then the film goes the way of a call: made small, sensor noise, a real codec at a low rate, made large again.
+The face is scikit-image's public-domain portrait of the astronaut Eileen Collins (NASA). It moves and comes nearer. The
+film then passes through a call: made small, sensor noise, a real codec at a low rate, made large again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FACE = 223.0, 118.0  # of the portrait's 512×512 pixels
 
 
 def portrait() -> Bytes:
-    """The portrait, RGB uint8 512×512×3. Raises MissingComponent without scikit-image."""
+    """Returns the portrait, RGB uint8 512×512×3. Raises MissingComponent without scikit-image."""
     try:
         from skimage import data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -42,7 +42,7 @@ def portrait() -> Bytes:
 
 
 def clean_frames(face: Bytes) -> Iterator[Bytes]:
-    """The clean frames as the camera of the call takes them, RGB uint8 360×640×3."""
+    """Yields the clean frames of the call's camera, RGB uint8 360×640×3."""
     for i in range(round(SECONDS * FPS)):
         phase = 2 * math.pi * (i / FPS) / SECONDS
         x, y = WIDTH * (0.5 + 0.10 * math.sin(phase)), HEIGHT * (0.44 + 0.04 * math.sin(2 * phase))
@@ -65,7 +65,7 @@ def clean_frames(face: Bytes) -> Iterator[Bytes]:
 
 
 def call() -> Iterator[av.VideoFrame]:
-    """The frames as the other side of a call sees them: 720p, through sensor noise and a codec at 360p."""
+    """Yields the frames as received: 720p, after sensor noise and a codec at 360p."""
     rng = np.random.default_rng(7)
     wire = io.BytesIO()
     with av.open(wire, "w", format="matroska") as sent:
@@ -96,7 +96,7 @@ def make_clip(path: Path) -> None:
 
 
 def main() -> int:
-    """``python -m rtface.cli.demo FOLDER [options of rtface run]``; the exit code."""
+    """Runs the demo, as ``python -m rtface.cli.demo FOLDER [options of rtface run]``. Returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m rtface.cli.demo",
         description=(__doc__ or "").split("\n")[0],

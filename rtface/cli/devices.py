@@ -1,4 +1,4 @@
-"""``rtface devices``: sources and targets of live runs, each with the name that commands take."""
+"""``rtface devices``: lists sources and targets of live runs, with their names for commands."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rtface.cli.console import Console, print_json, print_text
 
 @command()
 def devices(*, json: Json = False, console: Console) -> None:
-    """List cameras with their modes, virtual cameras with their state, microphones and plugins' outputs."""
+    """List cameras, virtual cameras, microphones and plugins' outputs, with their state."""
     from rtface.live.devices.listing import devices as find_devices
 
-    found, unusable = find_devices()
+    listed, unusable = find_devices()
     if json:
-        print_json([asdict(device) for device in found], indent=2)
+        print_json([asdict(device) for device in listed], indent=2)
         return
     for kind, plural in (
         ("camera", "cameras"),
@@ -23,12 +23,12 @@ def devices(*, json: Json = False, console: Console) -> None:
         ("microphone", "microphones"),
         ("output", "outputs of plugins"),
     ):
-        mine = [device for device in found if device.kind == kind]
-        if not mine and kind == "output":
+        matching = [device for device in listed if device.kind == kind]
+        if not matching and kind == "output":
             continue
-        print_text(f"{plural}:" if mine else f"{plural}: none")
-        width = max((len(device.address) for device in mine), default=0)
-        for device in mine:
+        print_text(f"{plural}:" if matching else f"{plural}: none")
+        width = max((len(device.address) for device in matching), default=0)
+        for device in matching:
             by = f" by {', '.join(device.users)}" if device.users else ""
             what = ", ".join(part for part in (device.node, device.state + by) if part)
             print_text(f"  {device.address:{width}}  {device.name}{f' ({what})' * bool(what)}")

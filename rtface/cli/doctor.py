@@ -10,7 +10,7 @@ from rtface.cli.console import Console, print_json, print_text
 
 @command()
 def doctor(*, json: Json = False, console: Console) -> None:
-    """Check this installation; each finding comes with the line that repairs it."""
+    """Check this installation; each fault comes with its repair."""
     from rtface.cli.doctor_checks import examine
 
     findings = examine()
@@ -20,7 +20,7 @@ def doctor(*, json: Json = False, console: Console) -> None:
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
-            mark = "-" if finding.state == "ok" and finding.repair else finding.state  # is not there, and few need it
+            mark = "-" if finding.state == "ok" and finding.repair else finding.state  # absent, and rarely needed
             print_text(f"{mark:5}  {finding.name:{width}}  {finding.detail}")
             if finding.repair:
                 print_text(f"{'':{width + 9}}-> {finding.repair}")

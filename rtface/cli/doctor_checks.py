@@ -1,4 +1,4 @@
-"""Checks of the installation, for ``rtface doctor``: each finding has a state and, for a fault, its repair."""
+"""Checks of the installation for ``rtface doctor``. Each finding has a state and, for a fault, its repair."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from rtface.util.finding import Finding
 from rtface.util.install import PIP, extra_line, reinstall_line
 from rtface.util.paths import cache_dir, config_dir, data_dir
 
-# All put the same cv2/ folder into site-packages.
+# All of them install the same folder cv2/.
 OPENCV_WHEELS = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 
 
 def examine() -> list[Finding]:
-    """Everything that can be found out without a film; never raises."""
+    """Returns findings of all checks that need no film; never raises."""
     findings: list[Finding] = []
     for check in (
         check_python,
@@ -81,15 +81,15 @@ def check_engines() -> Iterator[Finding]:
             recipe = load_recipe(path)
             fault = recipe.fault(reread=True)
         except RtfaceError as error:
-            own = not path.is_relative_to(Path(__file__).parents[1])
-            repair = f"rtface engines remove {name}" if own else reinstall_line(path)
+            added = not path.is_relative_to(Path(__file__).parents[1])
+            repair = f"rtface engines remove {name}" if added else reinstall_line(path)
             yield Finding(f"engine {name}", "fault", error.message, repair)
             continue
         size = f"{recipe.weights.bytes / 1e6:.1f}"
         fine = Message("{version}, weights {size} MB, SHA-256 right", code="weights", version=recipe.version, size=size)
         bad = Message("weights {path}: {why}", code="weights_fault", path=recipe.model_path, why=fault)
-        found = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
-        yield Finding(f"engine {name}", *found)
+        result = ("fault", bad, recipe.repair_line) if fault else ("ok", fine, "")
+        yield Finding(f"engine {name}", *result)
 
 
 def check_tracker() -> Iterator[Finding]:
@@ -118,7 +118,7 @@ def check_folders() -> Iterator[Finding]:
         yield Finding("cache", "warn", why, repair)
     else:
         yield Finding("cache", "ok", str(folder))
-    with suppress(UsageError):  # said by what needs it
+    with suppress(UsageError):  # reported by commands that need it
         yield Finding("data", "ok", str(data_dir()))
 
 
@@ -149,25 +149,25 @@ def check_nvidia() -> Iterator[Finding]:
     from rtface.engine.cuda import driver
 
     try:
-        found = driver.driver()
+        nvidia = driver.driver()
     except RtfaceError as error:
         yield Finding("nvidia", "ok", Message("{why}; engines do not run on CUDA", code="no_cuda", why=error))
         return
-    gpus = ", ".join(found.gpus)
+    gpus = ", ".join(nvidia.gpus)
     if absent := ", ".join(driver.missing()):
         text = "{gpus}, driver for CUDA {version}; engines do not run there without {names}"
-        lacks = Message(text, code="cuda_lacks", gpus=gpus, version=found.cuda, names=absent)
+        lacks = Message(text, code="cuda_lacks", gpus=gpus, version=nvidia.cuda, names=absent)
         yield Finding("nvidia", "warn", lacks, extra_line("rtx"))
     else:
-        yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {found.cuda}: --device cuda")
+        yield Finding("nvidia", "ok", f"{gpus}, driver for CUDA {nvidia.cuda}: --device cuda")
 
 
 def check_live() -> Iterator[Finding]:
     from rtface.live.devices.listing import devices
     from rtface.live.sources import srt
 
-    found, unusable = devices()
-    for device in found:
+    endpoints, unusable = devices()
+    for device in endpoints:
         if device.kind != "microphone":
             names = ", ".join(device.users)
             yield Finding(

@@ -1,4 +1,4 @@
-"""Checks of a command line that need no heavy import, so that errors in it appear at once."""
+"""Early checks of a command line, without heavy imports. Errors appear at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtface.util.urls import Address
 
 
 def check_names(options: Options) -> None:
-    """UsageError for an engine or a stage that is not installed."""
+    """Raises UsageError for an engine or stage that is not installed."""
     from rtface.engine.recipe import find_recipes, unknown_engine
     from rtface.stages.entry_points import check_stage
     from rtface.stages.options import Spec
@@ -27,6 +27,6 @@ def check_names(options: Options) -> None:
 
 
 def check_inputs(inputs: Sequence[Path | Address]) -> None:
-    """InputMissing for a single input that does not exist; of several inputs the others are processed first."""
+    """Raises InputMissing for a single missing input. Of several inputs the others are processed first."""
     if len(inputs) == 1 and isinstance(inputs[0], Path):
         check_there(inputs[0])

@@ -28,7 +28,7 @@ def engines(
     loaded: LoadedOptions,
     console: Console,
 ) -> None:
-    """List the engines: kind, licence, size, speed measured on this machine, and whether their weights are intact."""
+    """List the engines with kind, licence, size, speed and intactness."""
     if context.invoked_subcommand is not None:
         return
     options = loaded.options

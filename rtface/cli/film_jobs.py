@@ -1,4 +1,4 @@
-"""Arguments of ``rtface run`` and ``rtface queue add``, and the jobs that they name: inputs, each with its output."""
+"""Arguments of ``rtface run`` and ``rtface queue add``, and their jobs. A job is an input with its output."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Job:
     """One INPUT and its OUTPUT.
 
     Attributes:
-        input: what is read.
+        input: the film, still or folder.
         output: the file or folder to write.
-        folder: whether the user's OUTPUT ended in a slash, so that it is a folder.
+        folder: whether OUTPUT ended in a slash, which makes it a folder.
     """
 
     input: Path | Address
@@ -66,7 +66,7 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
     """Pairs inputs with outputs.
 
     Raises:
-        UsageError: no OUTPUT, two inputs for one output, or an option that only makes sense for one input.
+        UsageError: no OUTPUT, two inputs for one output, or an option for a single input.
     """
     paths = [place(resolve_address(name)) for name in named]
     if output_dir is None:
@@ -123,13 +123,13 @@ def plan_jobs(named: list[str], output_dir: Path | None, options: InputOptions) 
 
 def _same(one: Path | Address, other: Path) -> bool:
     try:
-        return os.path.samefile(one, other)  # noqa: PTH121 - of addresses too, which are no paths
+        return os.path.samefile(one, other)  # noqa: PTH121 - also of addresses, which are no paths
     except OSError:
         return False
 
 
 def output_name(path: Path | Address, *, sequence: bool = False) -> str:
-    """The file name of an input's output in ``--output-dir``."""
+    """Returns the file name of an input's output in ``--output-dir``."""
     if isinstance(path, Path) and path.is_dir():
         return f"{path.resolve().name}.mp4" if sequence else path.resolve().name
     from rtface.media.files.image_names import is_image
@@ -138,20 +138,20 @@ def output_name(path: Path | Address, *, sequence: bool = False) -> str:
 
     if path.suffix.lower() in (FORMATS | IMAGE_KINDS):
         return path.name
-    # A kind that cannot be written becomes PNG, or Matroska, which holds every codec.
+    # A format that cannot be written becomes PNG or Matroska, which takes any codec.
     return path.stem + (".png" if isinstance(path, Path) and is_image(path) else ".mkv")
 
 
 @contextmanager
 def output_folder(path: Path | None, *, keep: bool) -> Generator[None]:
-    """Makes a missing ``--output-dir``; without `keep` it is removed again, because a dry run only checks it."""
+    """Creates a missing ``--output-dir``. Without `keep` it is removed afterwards, because a dry run only checks it."""
     if path is None or path.is_dir():
         yield
         return
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    created = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True)
     try:
         yield
     finally:
-        for folder in made if not keep else ():
+        for folder in created if not keep else ():
             folder.rmdir()

@@ -1,4 +1,4 @@
-"""``rtface inspect``: what files say about themselves."""
+"""``rtface inspect``: shows what files tell about themselves."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def inspect(
     json: Json = False,
     console: Console,
 ) -> None:
-    """Show what a file says about itself: credentials (C2PA), the marks of rtface, and its sidecar. Whether that is
-    true 'rtface verify' checks; exiftool shows all other tags."""
+    """Show a file's credentials (C2PA), rtface tags and sidecar. 'rtface verify' checks them; exiftool shows all other
+    tags."""
     from rtface.trust.inspection import inspect_file
 
     codes: list[int] = []
     for name in files:
         try:
-            found = inspect_file(Path(name))
+            info = inspect_file(Path(name))
         except RtfaceError as error:
             if len(files) == 1:
                 raise
@@ -38,22 +38,22 @@ def inspect(
                 print_json({"file": name, "error": " ".join(str(error).split())})
             continue
         if json:
-            print_json(found.to_dict())
+            print_json(info.to_dict())
         else:
-            print_text(*_lines(found))
+            print_text(*_lines(info))
     raise typer.Exit(FAILED if any(codes) else 0)
 
 
-def _lines(found: Inspected) -> list[str]:
-    first, *rest = found.lines or ["no credentials"]
-    lines = [found.file, f"  C2PA: {first}", *(f"    {line}" for line in rest)]
-    lines.append(f"  digital source type: {found.source_type or 'not said'}")
-    made = ", ".join(f"{name}={text}" for name, text in found.rtface.items() if name != "digital_source_type")
-    lines.append(f"  rtface: {made or 'says nothing'}")
-    if found.sidecar is not None:
-        changes = ", ".join(found.sidecar["changes"] or ["nothing was changed"])
+def _lines(info: Inspected) -> list[str]:
+    first, *rest = info.lines or ["no credentials"]
+    lines = [info.file, f"  C2PA: {first}", *(f"    {line}" for line in rest)]
+    lines.append(f"  digital source type: {info.source_type or 'not said'}")
+    tags = ", ".join(f"{name}={text}" for name, text in info.rtface.items() if name != "digital_source_type")
+    lines.append(f"  rtface: {tags or 'says nothing'}")
+    if info.sidecar is not None:
+        changes = ", ".join(info.sidecar["changes"] or ["nothing was changed"])
         lines.append(
-            f"  sidecar: rtface {found.sidecar['rtface']}, {found.sidecar['finished']}, {changes}"
-            + (", signed" if found.sidecar["signed"] else "")
+            f"  sidecar: rtface {info.sidecar['rtface']}, {info.sidecar['finished']}, {changes}"
+            + (", signed" if info.sidecar["signed"] else "")
         )
-    return lines + [f"  note: {note}" for note in found.notes]
+    return lines + [f"  note: {note}" for note in info.notes]

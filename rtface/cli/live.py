@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
-    """The two ends, where they make a live run; None where films or stills are meant.
+    """Returns both ends of a live run; None for films and stills.
 
     Raises:
-        UsageError: something live among several inputs, or alone.
+        UsageError: a live address among several inputs, or alone.
     """
     ends = [parse_address(resolve_address(name)) for name in named]
     if len(ends) == 2:
@@ -43,7 +43,7 @@ def live_ends(named: Sequence[str]) -> tuple[LiveAddress, LiveAddress] | None:
 def run_live_job(
     source: LiveAddress, sink: LiveAddress, options: Options, console: Console, stop: StopRequest, *, json: bool
 ) -> int:
-    """Runs live with keys, status line and control server; gives the exit code, 0 after an interruption."""
+    """Runs live with keys, status line and control server. Returns the exit code, which is 0 after an interruption."""
     from rtface.live.endpoint_factory import make_endpoints
     from rtface.live.session import run_live
     from rtface.stats import Stats
@@ -71,7 +71,7 @@ def run_live_job(
 
 
 def show_done(report: Report, console: Console) -> None:
-    """Says what a run did that has ended, in one line."""
+    """Shows the summary of an ended run in one line."""
     from rtface.live.protocols import BACKLOG_S
 
     latency = "/".join(f"{v:.0f}" for v in report.latency_ms.values())
@@ -104,36 +104,36 @@ def show_done(report: Report, console: Console) -> None:
 
 
 class LiveMonitor:
-    """Keys, status line and control server of a live run; called five times a second.
+    """Keys, status line and control server of a live run. It is called five times a second.
 
     Args:
-        console: gets notes and the status line.
-        options: control.
-        stack: closes them.
+        console: shows notes and the status line.
+        options: for `control`.
+        stack: closes keys and server.
     """
 
     def __init__(self, console: Console, options: LiveOptions, stack: ExitStack) -> None:
         self._console, self._options, self._stack = console, options, stack
         self._meter: StatusLine | None = None
         self._shown: list[str] = []
-        self._gone = dict[str, float]()  # since when each end is away
+        self._gone = dict[str, float]()  # time of each end's loss
 
     def __call__(self, live: LiveSession) -> None:
         if self._meter is None:
             self._meter = self._begin(live)
-        self.show_new(live.ends.notes)  # more may follow, as when the disk of a recording is full
+        self.show_new(live.ends.notes)  # others may follow, such as a recording's full disk
         self.show_absences(live.status.ends)
         self._meter()
 
     def show_new(self, notes: Sequence[str]) -> None:
-        """Says the notes that were not said yet."""
+        """Shows notes that were not shown yet."""
         for note in notes:
             if note not in self._shown:
                 self._shown.append(note)
                 self._console.log(note)
 
     def show_absences(self, ends: Sequence[tuple[str, Endpoint]]) -> None:
-        """Says once which end has gone away and why, and once that it is back: a log needs no status line for that."""
+        """Reports the loss of an end, and its return, once each. Logs therefore need no status line."""
         for name, end in ends:
             health = end.health
             if health.state == "away" and name not in self._gone:

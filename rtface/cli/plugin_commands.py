@@ -1,6 +1,6 @@
-"""Commands of a group: rtface's own, and those that other distributions register as entry points.
+"""Commands of a group: rtface's own, and entry points of other distributions.
 
-The package of a plugin is imported when its command is called, or listed in the help.
+A plugin's package is imported when its command is called, or listed in the help.
 """
 
 from __future__ import annotations
@@ -24,71 +24,71 @@ DISTRIBUTIONS = {
     **dict.fromkeys(("app", "tray"), "rtface-studio"),
     **dict.fromkeys(("learn", "persons"), "rtface-learn"),
 }
-"""Commands of the distributions in the folder ``plugins`` of rtface's repository, which say where to get them."""
+"""Commands of distributions in rtface's repository; without these, the commands name them."""
 
 
-def as_command(name: str, found: Any) -> Any:
-    """The command of a function, or the group of a typer, with the commands that plugins add to it."""
+def as_command(name: str, target: Any) -> Any:
+    """Converts a function to a command, or a typer to a group. Plugins may add commands to the group."""
     from rtface.cli.command import GroupedHelp
 
     commands = typer.Typer(rich_markup_mode=None, add_completion=False)
-    if not isinstance(found, typer.Typer):
-        commands.command(name, cls=GroupedHelp)(found)
+    if not isinstance(target, typer.Typer):
+        commands.command(name, cls=GroupedHelp)(target)
         return get_command(commands)
-    if not isinstance(found.info.cls, type):  # a placeholder of typer's; that of the group's callback goes before it
-        found.info.cls = CommandGroup
-    commands.add_typer(found, name=name)
+    if not isinstance(target.info.cls, type):  # typer's placeholder; that of the group's callback precedes it
+        target.info.cls = CommandGroup
+    commands.add_typer(target, name=name)
     group: Any = get_group(commands).commands[name]
     group.commands = Commands(group.commands, f"{name}.")
     return group
 
 
 class CommandGroup(TyperGroup):
-    """A group whose ``--help`` has the whole first sentence of each command, on as many lines as it takes."""
+    """A group whose ``--help`` shows the whole first sentence of each command."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Finds a command, or says what does the work of a removed one."""
+        """Finds a command, or tells the replacement of a removed one."""
         if args[0] not in self.commands and (removed := gone(args[0], args[0])):
             ctx.fail(str(removed))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        found = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
-        if lines := [(name, one.get_short_help_str(sys.maxsize)) for name, one in found.items() if not one.hidden]:
+        commands = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
+        if lines := [(name, one.get_short_help_str(sys.maxsize)) for name, one in commands.items() if not one.hidden]:
             with formatter.section("Commands"):
                 formatter.write_dl(lines)
 
 
 class Commands(Mapping[str, Any]):
-    """The commands of a group by name, rtface's own first; they cannot be replaced.
+    """The commands of a group by name. rtface's own come first and cannot be replaced.
 
     Args:
-        own: rtface's own.
-        prefix: what the names of entry points begin with: the group's name and a dot; "" outside of all groups.
+        built_in: rtface's own.
+        prefix: of the names of entry points: the group's name and a dot; "" outside of groups.
     """
 
-    def __init__(self, own: Mapping[str, Any], prefix: str = "") -> None:
-        self._own, self._prefix = own, prefix
+    def __init__(self, built_in: Mapping[str, Any], prefix: str = "") -> None:
+        self._built_in, self._prefix = built_in, prefix
 
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:
-        found = {
+        points = {
             name.removeprefix(self._prefix): point
             for name, point in plugins.installed("command").items()
             if name.startswith(self._prefix)
         }
-        return {name: point for name, point in found.items() if "." not in name and name not in self._own}
+        return {name: point for name, point in points.items() if "." not in name and name not in self._built_in}
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._own
+        yield from self._built_in
         yield from self._others
 
     def __len__(self) -> int:
-        return len(self._own) + len(self._others)
+        return len(self._built_in) + len(self._others)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._own:
-            return self._own[name]
+        if name in self._built_in:
+            return self._built_in[name]
         point = self._others.get(name)
         if "." in name or (point is None and self._prefix + name not in DISTRIBUTIONS):
             raise KeyError(name)
@@ -96,21 +96,21 @@ class Commands(Mapping[str, Any]):
 
 
 class _PluginCommand(TyperCommand):
-    """A command of another distribution; `point` is None where that is not installed."""
+    """A command of another distribution; `point` is None without it."""
 
     def __init__(self, name: str, whole_name: str, point: EntryPoint | None) -> None:
         super().__init__(name)
         self._whole_name, self._point = whole_name, point
 
     def get_short_help_str(self, limit: int = 45) -> str:
-        """The command's own line, or why it has none."""
+        """Returns the command's help line, or the reason for its absence."""
         try:
             return self._load().get_short_help_str(limit)
         except MissingComponent as error:
             return str(error)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the command itself."""
+        """Returns the context of the actual command."""
         from rtface.cli.command import explain
         from rtface.cli.console import Console
 
@@ -132,10 +132,10 @@ class _PluginCommand(TyperCommand):
                 distribution=distribution,
                 repair=plugin_line(distribution),
             )
-        found = plugins.load_point("command", self._point)
+        target = plugins.load_point("command", self._point)
         try:
-            return as_command(str(self.name), found)
-        except Exception as error:  # whatever typer says of what a plugin gives it
+            return as_command(str(self.name), target)
+        except Exception as error:  # typer may raise anything for a plugin's object
             raise MissingComponent(
                 "the command {command} cannot be made of {point}: {why}",
                 code="command_unusable",

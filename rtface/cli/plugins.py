@@ -1,4 +1,4 @@
-"""``rtface plugins``: every extension, rtface's own and those of plugins, and whether it can be used here."""
+"""``rtface plugins``: lists all extensions and whether they work here."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from rtface.cli.console import print_json, print_text
 
 @command()
 def plugins(*, json: Json = False) -> None:
-    """List backends, trackers, sources, sinks, stages, engines and plugins' commands, and where they come from."""
+    """List all extensions of rtface, their distribution and state."""
     from rtface.util.plugins import extensions
 
-    found = list(extensions())
+    listed = list(extensions())
     if json:
-        print_json([asdict(one) for one in found], indent=2)
+        print_json([asdict(one) for one in listed], indent=2)
         return
-    rows = [(one.kind, one.name, f"{one.distribution} {one.version}".strip(), one.unusable) for one in found]
+    rows = [(one.kind, one.name, f"{one.distribution} {one.version}".strip(), one.unusable) for one in listed]
     widths = [max(len(row[k] or "") for row in rows) for k in range(3)]
     for kind, name, owner, unusable in rows:
         state = "ok" if unusable is None else f"not here: {unusable}"

@@ -1,4 +1,4 @@
-"""``rtface queue``: films and stills that are enhanced one after the other or several at once, also after a restart."""
+"""``rtface queue``: enhances films and stills one by one or several at once. The queue survives a restart."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rtface.jobs.queue.item import Item
     from rtface.jobs.queue.store import Verb
 
-_STATUS_S = 10.0  # between status lines where there is no terminal
+_STATUS_S = 10.0  # seconds between status lines without a terminal
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -70,7 +70,7 @@ def add(
     loaded: LoadedOptions,
     console: Console,
 ) -> None:
-    """Add films or stills, with the options of 'rtface run', which are checked and kept with each."""
+    """Add films or stills, with the options of 'rtface run'. The options are checked and stored with each item."""
     options = loaded.options
     if output_dir is None and live.live_ends(paths) is not None:
         raise UsageError(
@@ -113,7 +113,7 @@ def add(
 @app.command("list")
 @command()
 def list_items(*, json: Json = False, console: Console) -> None:
-    """List the items with state, progress and time left: running ones first, then those that wait, in their order."""
+    """List the items with state, progress and time left. Running items come first, then waiting ones in order."""
     items = _queue().items()
     if json:
         print_json([item.to_dict() for item in items], indent=2)
@@ -167,11 +167,11 @@ def run(
 
 
 class _Display:
-    """Writes a line about each item that ended, and a status line about those that run."""
+    """Shows ended items line by line, and the status of running ones."""
 
     def __init__(self, console: Console, json: bool) -> None:
         self._console, self._json = console, json
-        self._shown, self._said = monotonic(), ""
+        self._shown, self._last_status = monotonic(), ""
 
     def __call__(self, items: list[Item]) -> None:
         running = [item for item in items if item.state == "running"]
@@ -187,8 +187,8 @@ class _Display:
                 print_json({"status": item.state, **item.to_dict()})
         now = monotonic()
         status = "; ".join(map(_described, running))
-        if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._said)):
-            self._shown, self._said = now, status
+        if running and (self._console.live or (now - self._shown >= _STATUS_S and status != self._last_status)):
+            self._shown, self._last_status = now, status
             self._console.status(status)
 
 
@@ -206,7 +206,7 @@ def _described(item: Item) -> str:
 
 
 def _changing(verb: Verb) -> Callable[..., None]:
-    """The command that does this with items."""
+    """Returns the command that applies a verb to items."""
 
     @command()
     def change(items: Items, *, console: Console) -> None:
@@ -221,11 +221,11 @@ def _changing(verb: Verb) -> Callable[..., None]:
 
 
 _VERBS: dict[Verb, str] = {
-    "pause": "Leave items out until 'resume'; one that runs is halted between two frames.",
+    "pause": "Pause items until 'resume'; a running one halts between two frames.",
     "resume": "Let paused items continue, or wait again at their place.",
-    "cancel": "End items that wait or run; one that runs is stopped cleanly.",
-    "retry": "Let failed and cancelled items wait again, at the end.",
-    "remove": "Forget items that do not run; their outputs stay.",
+    "cancel": "Cancel waiting or running items; a running one stops cleanly.",
+    "retry": "Append failed and cancelled items to the queue again.",
+    "remove": "Remove items that do not run; their outputs stay.",
 }
 for name, text in _VERBS.items():
     app.command(name, help=text)(_changing(name))
@@ -246,7 +246,7 @@ def move(
     *,
     console: Console,
 ) -> None:
-    """Move an item that waits."""
+    """Move a waiting item."""
     to: Any = parse.or_words(parse.number(1, 1_000_000, whole=True), "first", "last")(place, "PLACE")
     _queue().move(item, to)
     console.log(f"item {item} moved to place {place}")

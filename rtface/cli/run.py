@@ -36,7 +36,7 @@ def run_jobs(
     json: bool,
     resumable: Resumable,
 ) -> int:
-    """Runs all jobs; a failed one does not stop the rest. Gives the exit code."""
+    """Runs all jobs and returns the exit code. A failed job does not stop the rest."""
     from rtface.jobs.run import run_film
     from rtface.stats import Stats
 
@@ -95,7 +95,7 @@ def run_jobs(
 
 
 def _log(value: object) -> None:
-    """Prints one line of JSON; a reader of stdout that has gone does not end the run."""
+    """Prints a line of JSON. A closed stdout does not end the run."""
     try:
         print_json(value)
     except OSError:
@@ -143,8 +143,8 @@ def run(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Enhance the faces of a film, a still, a camera or a stream. Nothing else is changed: outside the faces, a
-    lossless output has the samples of the input; a lossy encoder changes the whole frame a little."""
+    """Enhance the faces of films, stills, cameras and streams. Outside the faces, a lossless output has the samples of
+    the input; a lossy encoder changes the whole frame a little."""
     options = loaded.options
     resumable = Resumable(workers, restart, farm)
     ends = live.live_ends(paths) if output_dir is None else None
@@ -163,7 +163,7 @@ def run(
     check_scope(loaded.given, options, Scope.FILM | Scope.SEQUENCE | Scope.ENCODED | Scope.STILLS)
     early_checks.check_names(options)
     early_checks.check_inputs([job.input for job in jobs])
-    if not options.dry_run and workers in (None, "1") and farm is None:  # else this process runs no engine
+    if not options.dry_run and workers in (None, "1") and farm is None:  # otherwise this process runs no engine
         from rtface.pipeline.runtime import open_ahead
         from rtface.pipeline.threads import Threads
 

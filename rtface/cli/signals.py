@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP: the first asks a command to stop, a second one ends the process."""
+"""SIGINT, SIGTERM and SIGHUP: the first stops a command, a second one ends the process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from types import FrameType
 from rtface.errors import Interrupted
 
 INTERRUPTED = 128
-"""Exit codes of an interrupted command are this plus the number of the signal."""
-# timeout(1), and a terminal that closes, signal a process twice: by itself and as one of its group.
+"""The exit code of an interrupted command is this plus the signal's number."""
+# timeout(1) and closing terminals signal a process twice: directly and as part of its group.
 _SAME_SIGNAL_S = 0.3
 
 
 class StopRequest:
-    """A request to stop, made by the first signal.
+    """A request to stop, set by the first signal.
 
     Attributes:
-        event: set by the signal; a run that is given it ends cleanly then.
-        signum: number of the signal, None before there was one.
+        event: set by the signal; a run that has it then ends cleanly.
+        signum: number of the signal; None before it.
     """
 
     def __init__(self) -> None:
@@ -34,9 +34,9 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Generator[StopRequest]:
-    """Turns the first SIGINT, SIGTERM or SIGHUP into `StopRequest.event`; a second one ends the process at once.
+    """Sets `StopRequest.event` on the first SIGINT, SIGTERM or SIGHUP. A second one ends the process at once.
 
-    A file that is being written stays readable up to there either way. Outside the main thread no signal is handled.
+    In both cases a file that is being written stays readable so far. Outside the main thread no signal is handled.
     SIGHUP stays ignored where it was (nohup).
     """
     stop = StopRequest()
@@ -44,7 +44,7 @@ def stop_on_signals() -> Generator[StopRequest]:
 
     def handle(signum: int, frame: FrameType | None) -> None:
         nonlocal first
-        # os.write, because the signal may have come in the middle of a print.
+        # os.write is used because the signal may interrupt a print.
         if stop.event.is_set():
             if monotonic() - first < _SAME_SIGNAL_S:
                 return
@@ -60,7 +60,7 @@ def stop_on_signals() -> Generator[StopRequest]:
 
 @contextmanager
 def interrupted_by_signals() -> Generator[None]:
-    """Makes SIGTERM and SIGHUP end the block as Ctrl-C does, with everything cleaned up.
+    """Ends the block on SIGTERM and SIGHUP like Ctrl-C, with cleanup.
 
     Outside the main thread no signal is handled; SIGHUP stays ignored where it was (nohup).
     """
@@ -84,7 +84,7 @@ def _handled(handler: Callable[[int, FrameType | None], None], *signals: signal.
 
 
 def _others() -> list[signal.Signals]:
-    """The signals besides SIGINT that ask a command to stop."""
+    """Returns the signals besides SIGINT that stop a command."""
     if sys.platform == "win32":
         return [signal.SIGTERM, signal.SIGBREAK]
     return [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""``rtface try``: a contact sheet of the most telling faces, restored by several engines."""
+"""``rtface try``: makes a contact sheet of faces restored by several engines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRIED = (
     "timecode",
     "overwrite",
 )
-"""The options of a run that a sheet takes, too."""
+"""Options of a run that also apply to a sheet."""
 
 
 @command(*TRIED)
@@ -67,7 +67,7 @@ def try_sheet(
 ) -> None:
     """Show faces of a film, restored by several engines, on one image.
 
-    The worst and the largest faces are found by seeking, those that gain most come first. It ends with the command that
+    The worst and largest faces are found by seeking, and those that gain most come first. It ends with the command that
     enhances the whole film.
     """
     options, source = loaded.options, place(input)
@@ -105,13 +105,13 @@ def try_sheet(
         scale=options.scale,
     )
     if json:
-        found = {
+        summary = {
             "sheet": str(target.path),
             "command": line,
             "engines": columns,
             "hint": hint,
         }
-        print_json(found, indent=2)
+        print_json(summary, indent=2)
         return
     console.log(f"{target.path} written: {counted(len(sheet.rows), 'face')}")
     for text in filter(None, (hint, *little_seen(proposed))):
@@ -120,7 +120,7 @@ def try_sheet(
 
 
 def _sheet(source: Path | Address, output: Path | None) -> Path:
-    """The image to write; UsageError for a name of another kind."""
+    """Returns the path of the image. Raises UsageError for a name of another format."""
     if output is None or output.is_dir():
         output = (output or Path()) / f"{source.stem or 'sheet'}.try.png"
     if output.suffix.lower() != ".png":
@@ -130,7 +130,7 @@ def _sheet(source: Path | Address, output: Path | None) -> Path:
 
 
 def _command_line(named: str, source: Path | Address, loaded: LoadedOptions, engine: str) -> str:
-    """The command line that enhances the whole input, with the options that were given."""
+    """Returns the command line for the whole input, with the given options."""
     from rtface.cli.film_jobs import output_name
 
     if isinstance(source, Path) and source.is_dir():

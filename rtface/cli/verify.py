@@ -13,8 +13,8 @@ from rtface.cli.signals import StopRequest
 from rtface.errors import RtfaceError, UsageError
 
 DIFFERS, NOT_CHECKED = 3, 4
-"""Exit codes where an output is not what its manifest or input say, and where nothing, or not all that was to be
-compared, could be."""
+"""Exit codes where an output differs from its manifest or input, and where nothing, or not everything, could be
+compared."""
 
 
 @command()
@@ -32,7 +32,7 @@ def verify(
     ],
     input: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What OUTPUT was made of: shows that nothing else was changed."),
+        typer.Option(metavar="FILE", help="The INPUT of OUTPUT: shows that nothing else was changed."),
     ] = None,
     trust: Annotated[
         Path | None,
@@ -43,7 +43,7 @@ def verify(
     console: Console,
     stop: StopRequest,
 ) -> None:
-    """Check signature and SHA-256 of outputs, and by INPUT that nothing outside the corrected areas was changed.
+    """Check an output's signature and SHA-256, and its unchanged areas by INPUT.
 
     The exit code is 0 where everything is the same, 3 where something differs, 4 where not all of it could be
     compared, and 1 where something cannot be read.
@@ -51,8 +51,8 @@ def verify(
     from rtface.trust.sidecar import read_sidecar, sidecar_path
 
     if input is None and len(outputs) == 2:
-        own, other = (sidecar_path(Path(name)) for name in outputs)
-        made_of = own.is_file() and read_sidecar(own)["input"]["name"] == Path(outputs[1]).name
+        sidecar, other = (sidecar_path(Path(name)) for name in outputs)
+        made_of = sidecar.is_file() and read_sidecar(sidecar)["input"]["name"] == Path(outputs[1]).name
         if made_of or not other.is_file():
             input = Path(outputs.pop())
     if input is not None and len(outputs) > 1:
@@ -74,7 +74,7 @@ def _check(path: Path, input: Path | None, trust: Path | None, json: bool, conso
     from rtface.trust.verify import verify as check
 
     show = SteadyStatus(console)
-    found = check(
+    result = check(
         path,
         input=input,
         trust=trust,
@@ -83,20 +83,20 @@ def _check(path: Path, input: Path | None, trust: Path | None, json: bool, conso
     )
     console.clear()
     if json:
-        print_json(found.to_dict())
-    for note in found.notes:
+        print_json(result.to_dict())
+    for note in result.notes:
         console.log(note)
-    own = f"{path.name}: "  # some lines name the file that they are about
-    for gap in found.gaps:
-        console.log(f"{own}not checked: {gap.removeprefix(own)}", "warning")
-    for proof in found.proofs:
-        console.log(f"{own}{proof.removeprefix(own)}")
-    for problem in found.problems:
-        console.log(f"{path}: {problem.removeprefix(own)}", "error")
-    answers = {"sidecar": found.sidecar, "credentials": found.credentials, "input": found.input}
+    prefix = f"{path.name}: "  # some lines name the file that they are about
+    for gap in result.gaps:
+        console.log(f"{prefix}not checked: {gap.removeprefix(prefix)}", "warning")
+    for proof in result.proofs:
+        console.log(f"{prefix}{proof.removeprefix(prefix)}")
+    for problem in result.problems:
+        console.log(f"{path}: {problem.removeprefix(prefix)}", "error")
+    answers = {"sidecar": result.sidecar, "credentials": result.credentials, "input": result.input}
     parts = [f"{name}: {answer}" for name, answer in answers.items() if answer != "not checked"]
-    if found.gaps:
+    if result.gaps:
         parts.append("not all that was to be compared could be: not checked")
     shown = ", ".join(parts) or "nothing could be checked"
-    console.log(f"{path}: {shown}", "info" if found.same else "error" if found.differs else "warning")
-    return 0 if found.same else DIFFERS if found.differs else NOT_CHECKED
+    console.log(f"{path}: {shown}", "info" if result.same else "error" if result.differs else "warning")
+    return 0 if result.same else DIFFERS if result.differs else NOT_CHECKED

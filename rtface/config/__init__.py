@@ -1,1 +1,1 @@
-"""What a run may be asked for: options and where their values come from, addresses, the administrator's policy."""
+"""Settings of a run: options and their sources, addresses, and the administrator's policy."""

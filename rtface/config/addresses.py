@@ -17,10 +17,9 @@ from rtface.util.foreign import first_line
 from rtface.util.paths import expanded
 from rtface.util.urls import check_slashes
 
-# What is read as a stream wherever it goes to. Others (http, ftp …) are films, unless what they go
-# into is live.
+# Schemes that are always live streams as input. Others (http, ftp …) are films, unless the output is live.
 LIVE_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "udp", "tcp", "srt", "rtp")
-# What can be written to.
+# Schemes of outputs.
 SINK_SCHEMES = ("rtmp", "rtmps", "tcp", "srt")
 _DEVICES = ("camera", "vcam", "null")
 _READ_BY_FFMPEG = (*LIVE_SCHEMES, "http", "https", "ftp", "ftps", "sftp", "file")
@@ -34,8 +33,8 @@ class LiveAddress:
         kind: "camera", "vcam", "null", "stream" (a URL), "file", or the name of a plugin's
             source or sink.
         name: a camera's number or name, a virtual camera's name ("" for the first), a URL with its secrets, or a
-            path. Never shown: `str()` of the endpoint is.
-        variant: which of an HLS or DASH list is read (``--variant``).
+            path. It is never shown; `str()` of the endpoint is.
+        variant: the variant of an HLS or DASH list to read (``--variant``).
     """
 
     kind: str
@@ -52,16 +51,16 @@ class LiveAddress:
 
     @property
     def scheme(self) -> str:
-        """Scheme of a stream's URL, lower case."""
+        """Lower-case scheme of a stream's URL; "" of other addresses."""
         return urlsplit(self.name).scheme.lower() if self.kind == "stream" else ""
 
 
 def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
-    """The name itself, or the value of an environment variable (``env:NAME``), or the first line of
-    a file (``@FILE``): a URL with a key in it need not stand in the process list.
+    """Resolves ``env:NAME`` and ``@FILE`` (first line); returns other names. A URL with a key can thus stay out of the
+    process list.
 
     Raises:
-        UsageError: the variable or file is not there, or empty.
+        UsageError: the variable or file is missing or empty.
     """
     if text.startswith("env:"):
         value = environ.get(text[4:], "").strip()
@@ -87,7 +86,7 @@ def resolve_address(text: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def parse_address(text: str) -> LiveAddress:
-    """Parses a name from `resolve_address`. A name of no device and no URL is a file; raises as
+    """Parses a name from `resolve_address`. It is a file if it is no device or URL. Raises as
     `rtface.util.urls.check_slashes`."""
     match = re.match(r"([a-z][a-z0-9-]+):(.*)", text, re.DOTALL)
     if match and (
@@ -108,13 +107,13 @@ def parse_address(text: str) -> LiveAddress:
 
 
 def is_live(source: LiveAddress, sink: LiveAddress) -> bool:
-    """True if a run between the two is live: one end cannot wait. Also where they are the wrong way
-    round (a later check says so then)."""
+    """Checks whether a run between two ends is live. One end cannot wait then. True also where they are swapped, which
+    a later check reports."""
     return any(end.kind not in ("stream", "file") or end.scheme in LIVE_SCHEMES for end in (source, sink))
 
 
 def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> Scope:
-    """Kinds of options that apply to a live run between the two."""
+    """Returns the scopes of options for a live run."""
     scope = Scope.LIVE
     scope |= {"camera": Scope.CAMERA, "file": Scope.PLAYED}.get(source.kind, scope)
     if sink.kind == "stream":
@@ -125,14 +124,14 @@ def live_scope(source: LiveAddress, sink: LiveAddress, options: LiveOptions) -> 
 
 
 def check_addresses(source: LiveAddress, sink: LiveAddress) -> None:
-    """Raises UsageError for a source that is an output, and the other way round."""
-    if not plugins.known("source", source.kind):
+    """Raises UsageError for an output as source, or an input as sink."""
+    if not plugins.exists("source", source.kind):
         raise UsageError(
             "{address} is an output; give a camera (camera:0), a stream's URL or a film as INPUT",
             code="source_is_output",
             address=source,
         )
-    if not plugins.known("sink", sink.kind):
+    if not plugins.exists("sink", sink.kind):
         raise UsageError(
             "{address} is an input; give a virtual camera (vcam:), a stream's URL or a file as OUTPUT",
             code="sink_is_input",

@@ -1,4 +1,4 @@
-"""Options and commands that were removed, and what does their work."""
+"""Options and commands that were removed, and their replacements."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ GONE = {
         code="gone_timestamp",
     ),
 }
-"""Advice by the name of an option, as the settings file has it, or of a command."""
+"""Advice by the name of an option in the settings file, or of a command."""
 
 
 def gone(name: str, shown: str) -> UsageError | None:
-    """The error for something removed, called `shown` where it was written; None for any other name."""
+    """Returns the error for a removed option or command, or None. `shown` is its name where it was written."""
     advice = GONE.get(name.lstrip("-").replace("-", "_"))
     if advice is None:
         return None

@@ -1,4 +1,4 @@
-"""Looks: how much fine detail a correction adds, by a word or by a number, the fidelity (``--look``)."""
+"""Looks: how much fine detail a correction adds (``--look``). A look is a word or a number, the fidelity."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ Look = Literal["faithful", "clear", "vivid"]
 LOOKS: tuple[str, ...] = get_args(Look)
 USUAL: Look = "clear"
 VIVID_DETAIL = 1.5
-"""How much detail is added at fidelity 0, of that which makes a face as clear as one of its size."""
+"""Detail at fidelity 0, as a factor of the detail that a sharp face of this size has."""
 _FIDELITIES = {"faithful": 1.0, "clear": 0.5, "vivid": 0.0}
 
 
 def fidelity_of(look: str | float) -> float:
-    """The fidelity, 0…1, that a look means."""
+    """Returns the fidelity of a look, 0…1."""
     return _FIDELITIES[look] if isinstance(look, str) else look
 
 
 def look_of(look: str | float) -> Look:
-    """The word that a look belongs to: of numbers faithful is 1 alone, vivid all below a half."""
+    """Returns the word for a look. As numbers, faithful is 1 only, and vivid is below 0.5."""
     fidelity = fidelity_of(look)
     return "faithful" if fidelity >= 1.0 else "clear" if fidelity >= _FIDELITIES[USUAL] else "vivid"
 
 
 def detail_of(look: str | float) -> float:
-    """How much detail is to be added: 0 at fidelity 1, 1 at a half, `VIVID_DETAIL` at 0, linear between."""
+    """Returns the factor of detail for a look. It is 0 at fidelity 1, 1 at 0.5, `VIVID_DETAIL` at 0, linear between."""
     fidelity, half = fidelity_of(look), _FIDELITIES[USUAL]
     return (1.0 - fidelity) / half if fidelity >= half else 1.0 + (VIVID_DETAIL - 1.0) * (half - fidelity) / half
 
 
 def control_of(look: str | float) -> float | None:
-    """Gives the position, 0…1, of an engine's control; None leaves it at the engine's own."""
+    """Returns the position of an engine's control, 0…1. None keeps the engine's default."""
     return None if look == USUAL else fidelity_of(look)

@@ -1,7 +1,7 @@
-"""Options of a command: from its flags, ``RTFACE_*`` environment variables, a TOML file, and the defaults.
+"""Loads a command's options from flags, ``RTFACE_*`` variables, TOML and defaults.
 
-The first of these that has a value wins, but for options that the policy of the computer sets. The file is the one that
-``--config`` (or ``RTFACE_CONFIG``) names, else ``rtface.toml`` in the configuration folder.
+The first of these with a value wins, except for options that the computer's policy sets. The file is that of
+``--config`` (or ``RTFACE_CONFIG``), else ``rtface.toml`` in the configuration folder.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _OTHER_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class LoadedOptions:
-    """Options with the source of each value: "--strength", "RTFACE_STRENGTH", the path of a file, or "default"."""
+    """Options with the source of each value: "--strength", "RTFACE_STRENGTH", a file's path, or "default"."""
 
     options: Options
     sources: dict[str, str]
 
     @property
     def given(self) -> frozenset[str]:
-        """The options that the command line named."""
+        """Options named on the command line."""
         return frozenset(key for key, source in self.sources.items() if source == OPTIONS[key].flag)
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """Checked values of a TOML file; keys may be written with - or _. UsageError names file, key and nearest key."""
+    """Reads and checks a TOML file's values. Keys may have - or _. UsageError names file, key and nearest key."""
     try:
         text = read_regular(path).decode()
     except (OSError, UnicodeDecodeError) as error:
@@ -59,7 +59,7 @@ def read_file(path: Path) -> dict[str, object]:
 
 
 def file_values(text: str, path: Path) -> dict[str, object]:
-    """Checked values of a TOML file's text; raises as `read_file`, with the name of the file."""
+    """Checks the values of a TOML file's text. Raises as `read_file`, with the file's name."""
     try:
         data = parse_toml(text)
     except ValueError as error:
@@ -91,16 +91,16 @@ def _environment(environ: Mapping[str, str]) -> dict[str, object]:
 def load(
     flags: Mapping[str, object], *, config: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> LoadedOptions:
-    """Options from flags, environment, file and defaults, in this order of precedence.
+    """Loads options from flags, environment, file and defaults, in this order.
 
     Args:
-        flags: what the command line gave, by option name; nothing else.
+        flags: values from the command line only, by option name.
         config: file that ``--config`` named; it has to exist. None takes that of ``RTFACE_CONFIG``, then
             ``rtface.toml`` in the configuration folder.
         environ: environment variables.
 
     Raises:
-        UsageError: a value cannot be used or a key is not known; the message says which, where, and the nearest.
+        UsageError: an unusable value or an unknown key; the message names it, its source, and the nearest key.
     """
     if config is None and environ.get("RTFACE_CONFIG"):
         config = expanded(environ["RTFACE_CONFIG"], "RTFACE_CONFIG")
@@ -111,6 +111,6 @@ def load(
     given = {key: check(key, value, OPTIONS[key].flag) for key, value in flags.items()}
     sources = dict.fromkeys(OPTIONS, "default") | dict.fromkeys(kept, str(path))
     sources |= {key: PREFIX + key.upper() for key in there} | dict.fromkeys(fixed, str(site_path()))
-    # To stages the policy adds its own.
+    # The policy adds its own stages.
     values = {key: value for key, value in (kept | there).items() if key not in fixed or key == "stages"} | given
     return LoadedOptions(Options.of(values), sources | {key: OPTIONS[key].flag for key in given})

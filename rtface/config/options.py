@@ -1,6 +1,6 @@
-"""All options of a run, each declared once; the command line, variables, TOML files, Python and the docs use this.
+"""Declares all options of a run once. The command line, variables, TOML files, Python and the docs use this.
 
-To add an option, add a field to one of the groups below and run ``python -m tests.docs.option_tables``, which renews
+To add an option, add a field to one of the groups below and run ``python -m tests.docs.option_tables``, which updates
 the tables in ``docs/``.
 """
 
@@ -26,7 +26,7 @@ from rtface.util.spelling import hint
 
 
 class Scope(Flag):
-    """Kinds and properties of runs. An option has an effect on a run that has one of those in the option's scope."""
+    """Kinds and properties of runs. An option takes effect on a run that has any of its scopes."""
 
     FILM = auto()
     """The input is a film (a file or an address), or a folder of stills that is read as one."""
@@ -72,20 +72,20 @@ WHAT_IS_LIVE = "a run is live where INPUT or OUTPUT is a camera, a virtual camer
 
 
 class Trait(Flag):
-    """What else is true of an option."""
+    """Further properties of an option."""
 
     FREE = auto()
-    """It changes no frame: it may differ from call to call of a job."""
+    """It changes no frame, so it may differ between calls of a job."""
     NAMED = auto()
-    """The metadata of an output says its value."""
+    """The metadata of an output has its value."""
     FILM_PAGE = auto()
     """The studio sets it for a film."""
     LIVE_PAGE = auto()
     """The studio sets it for a live run."""
     CONTROL = auto()
-    """A share that may be changed while a live run lasts."""
+    """A share that may change during a live run."""
     ONCE = auto()
-    """It is of a single run: the studio keeps it in no settings file."""
+    """It is for a single run: the studio keeps it in no settings file."""
     READS = auto()
     """Its value names files that are read."""
 
@@ -103,15 +103,15 @@ class Option:
 
     Attributes:
         check: converts a value or raises UsageError.
-        scope: the runs that the option has an effect on.
+        scope: the runs on which the option has an effect.
         help: one sentence for ``--help``.
         more: Markdown that the documentation adds to it.
-        metavar: placeholder of the value in the help, where the check's own says too little.
-        unset: what a value of None stands for, in the documentation.
+        metavar: placeholder of the value in the help, where the check's own is unclear.
+        unset: meaning of None in the documentation.
         flags: long flags of the command line, the usual one first.
-        traits: what else is true of it.
+        traits: further properties.
         name, default: of the field.
-        flag: the long flag of the command line, of `flags` the first.
+        flag: the first of `flags`.
     """
 
     check: v.Check[Any]
@@ -223,12 +223,12 @@ class QualityOptions(_Group):
 
     @property
     def detail(self) -> float:
-        """How much detail is to be added, by the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
+        """Factor of detail by the look: 0 (faithful), 1 (clear) to `VIVID_DETAIL`."""
         return detail_of(self.look)
 
     @property
     def engine_control(self) -> float | None:
-        """What an engine's own control is turned to, 0…1, by the look; None leaves it as it is."""
+        """Position of an engine's control by the look, 0…1. None keeps its default."""
         return control_of(self.look)
 
 
@@ -247,7 +247,7 @@ class FaceOptions(_Group):
         "all",
         v.faces,
         _ALL | _ANALYSIS,
-        "Which faces to enhance: all, the largest, or tracks and persons.",
+        "Faces to enhance: all, the largest, or tracks and persons.",
         "`1,P2,anna`: as `rtface analyze` lists them, and names of `--person`. [Persons](persons.md)",
         traits=Trait.NAMED | Trait.LIVE_PAGE,
     )
@@ -370,7 +370,7 @@ class InputOptions(_Group):
         "auto",
         v.choice("auto", "tff", "bff", "none"),
         Scope.FILM | _ANALYSIS,
-        "Which field of a frame comes first, the top or the bottom one, or none; auto believes the film.",
+        "The first field of a frame (top or bottom), or none; auto believes the film.",
         "[Combed frames](films.md#combed-frames)",
     )
     scale: str | None = _option(
@@ -517,7 +517,7 @@ class OutputOptions(_Group):
 
     @property
     def map_file(self) -> Path | None:
-        """The file that the map of what was invented is written to."""
+        """The file for the map of invented samples."""
         return None if self.invented == "show" else self.invented
 
 
@@ -614,12 +614,12 @@ class LiveOptions(_Group):
     )
 
 
-# Dataclass fields follow the bases from last to first.
+# The fields of a dataclass follow its bases from last to first.
 @dataclass(frozen=True)
 class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOptions):
-    """All options of a run; every value is checked and converted when the object is made.
+    """All options of a run, checked and converted on creation.
 
-    A step of the pipeline that takes one of the groups takes this as well.
+    Each step of the pipeline that takes one of the groups also takes this.
     """
 
     def __post_init__(self) -> None:
@@ -645,17 +645,17 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """Options from keywords, and those that the computer's policy sets.
+        """Returns options from keywords, with those that the computer's policy sets.
 
         Raises:
-            UsageError: a key that does not exist, with the nearest one, or a value that the policy does not allow.
+            UsageError: an unknown key (with the nearest one), or a value that the policy does not allow.
         """
         for key in values:
             check_key(key, key)
         values = {**values}
         for key, value in locked().items():
             given = check(key, values[key], key) if key in values else value
-            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as a label has to be
+            if key == "stages" and isinstance(value, tuple) and isinstance(given, tuple):  # last, as a label must be
                 value = tuple(one for one in given if one not in value) + value
             elif given != value:
                 raise locked_error(key)
@@ -663,8 +663,8 @@ class Options(LiveOptions, OutputOptions, EncodeOptions, InputOptions, EnhanceOp
         return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks and converts each
 
     def to_dict(self) -> dict[str, object]:
-        """The options that are not at their default, as JSON has them; paths are absolute but for those of stages. `of`
-        takes them back."""
+        """Returns the options that differ from the default, for JSON. Paths are absolute, except those of stages. `of`
+        accepts the result."""
         return {
             key: _json(key, value) for key, option in OPTIONS.items() if (value := getattr(self, key)) != option.default
         }
@@ -686,7 +686,7 @@ def _absolute(paths: str, key: str) -> str:
 
 
 def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
-    """The photos of each person of ``--person``, by name; none of one who was learnt."""
+    """Returns the photos of each person of ``--person``, by name. A learnt person has none."""
     return {
         name: [
             expanded(photo.strip(), Message("{--person:{name}}", code="person_option", name=name))
@@ -698,24 +698,24 @@ def person_photos(person: Iterable[str]) -> dict[str, list[Path]]:
 
 
 def learnt_persons(person: Iterable[str]) -> list[str]:
-    """Those of ``--person`` who have no photos: they were learnt."""
+    """Returns the persons of ``--person`` without photos, who were learnt."""
     return [name for name, photos in person_photos(person).items() if not photos]
 
 
 def assigned_persons(person: Iterable[str]) -> dict[str, str]:
-    """Who was assigned by hand: names of ``--person`` by the label or track ("P2", "5") that is taken for them."""
+    """Returns names of ``--person`` by the label or track assigned to them. These are as "P2", "5"."""
     return {label: name for name, labels, _ in map(_parts, person) for label in labels.split(",") if label}
 
 
 def _parts(person: str) -> tuple[str, str, str]:
-    """Name, labels and photos."""
+    """Splits a person's value into name, labels and photos."""
     head, _, photos = person.partition("=")
     name, _, labels = head.partition("@")
     return name, labels, photos
 
 
 LIVE_FACES = 8
-"""The largest number of faces of a frame where time is short and nothing else was asked for."""
+"""Default for the largest number of faces in a frame where time is short."""
 
 
 GROUPS = (QualityOptions, FaceOptions, InputOptions, OutputOptions, EncodeOptions, LiveOptions)
@@ -732,7 +732,7 @@ OPTIONS: dict[str, Option] = {
 
 
 def having(trait: Trait) -> tuple[str, ...]:
-    """The names of the options that have a trait."""
+    """Returns the names of the options with a trait."""
     return tuple(key for key, option in OPTIONS.items() if trait in option.traits)
 
 
@@ -741,7 +741,7 @@ ANALYSIS = tuple(key for key, option in OPTIONS.items() if Scope.ANALYSIS in opt
 
 
 def check_key(key: str, shown: str) -> str:
-    """`key` when it names an option; UsageError with the nearest one (written like `shown`) when not."""
+    """Checks that `key` is an option, and returns it. UsageError names the nearest one, written like `shown`."""
     if key in OPTIONS:
         return key
     raise gone(key, shown) or UsageError(
@@ -753,20 +753,20 @@ def check_key(key: str, shown: str) -> str:
 
 
 def locked() -> dict[str, object]:
-    """The options that the policy of this computer sets, checked.
+    """Returns the checked options that this computer's policy sets.
 
     Raises:
-        UsageError: the policy cannot be read, or a key or value of it cannot be used.
+        UsageError: the policy cannot be read, or has an unusable key or value.
     """
-    found = dict[str, object]()
+    fixed = dict[str, object]()
     for written, value in site_table().items():
         key = check_key(written.replace("-", "_"), f"the policy {site_path()}: {written}")
-        found[key] = check(key, value, f"the policy {site_path()}: {written}")
-    return found
+        fixed[key] = check(key, value, f"the policy {site_path()}: {written}")
+    return fixed
 
 
 def locked_error(key: str) -> UsageError:
-    """The error for another value of an option that the policy sets."""
+    """Returns the error for changing an option that the policy sets."""
     return UsageError(
         "the policy {path} sets {flag}; leave it out",
         code="policy",
@@ -776,18 +776,18 @@ def locked_error(key: str) -> UsageError:
 
 
 def check(key: str, value: object, shown: str) -> object:
-    """The value of one option, converted; UsageError that begins with `shown` when it cannot be used."""
+    """Checks and converts the value of an option. UsageError begins with `shown`."""
     option = OPTIONS[key]
     return None if value is None and option.default is None else option.check(value, shown)
 
 
 def check_scope(given: Iterable[str], options: Options, run: Scope) -> None:
-    """UsageError for an option that was given for this run and would have no effect on it.
+    """Raises UsageError for a given option without effect on this run.
 
     Args:
-        given: names of the options that the command line or the caller named. What environment variables and a
-            configuration file say holds for every run, and is not used where it has no effect.
-        options: their values; one that is the default asks for nothing.
+        given: names of options from the command line or the caller. Environment variables and a configuration file
+            apply to all runs, and are ignored where they have no effect.
+        options: their values; defaults are ignored.
         run: kind and properties of the run.
     """
     for key in given:

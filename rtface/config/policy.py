@@ -1,4 +1,4 @@
-"""The settings of this computer, which its administrator writes and no run overrides (docs/trust.md)."""
+"""Settings of this computer that its administrator writes (docs/trust.md). No run overrides them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rtface.util.toml_dataclass import parse_toml
 
 
 def site_path() -> Path | None:
-    """The place of ``policy.toml``; None where the system does not say. No environment variable, which every user may
-    set, moves it."""
+    """Returns the path of ``policy.toml``; None where the system has none. No environment variable moves it, as every
+    user could set one."""
     if sys.platform == "win32":
         import winreg
 
@@ -26,10 +26,10 @@ def site_path() -> Path | None:
 
 
 def site_table() -> dict[str, object]:
-    """The keys and values of that file, unchecked; none where there is no such file.
+    """Returns the unchecked keys and values of the policy. Empty without a file.
 
     Raises:
-        UsageError: it cannot be read, or is no TOML.
+        UsageError: the file cannot be read, or is no TOML.
     """
     path = site_path()
     try:

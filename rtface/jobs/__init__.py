@@ -1,4 +1,4 @@
-"""Films that finish: films as jobs (`rtface.jobs.job`), and the queue of films (`rtface.jobs.queue`).
+"""Resumable films: jobs (`rtface.jobs.job`), and a queue of films (`rtface.jobs.queue`).
 
-A job divides a film into segments that are finished one by one, by any number of workers, whatever ends them.
+A job divides a film into segments that any number of workers finish one by one, even after a crash.
 """

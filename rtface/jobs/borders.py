@@ -1,4 +1,4 @@
-"""Where a film is divided: a pass over its packets without decoding, and borders near keyframes."""
+"""Divides a film at keyframes, found by a pass over its packets."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from rtface.media.read.media_info import MediaInfo
 from rtface.media.read.received import Received
 from rtface.stats import Stats
 
-# Seconds of a segment: what a crash can cost at most, and at each of them the encoder begins again.
+# Seconds of a segment: the most that a crash can cost. The encoder restarts at each border.
 SEGMENT_S = Fraction(25)
-# A border lies so near to a multiple of that, as a part of it, where a keyframe is there.
+# Largest distance of a border's keyframe from a multiple of a segment, as a fraction of a segment.
 _REACH = Fraction(2, 5)
-# Frames by which decoding differs from presentation, at most.
-_NEAR = 32
+# Largest distance in frames between decoding and presentation order.
+_NEAR_FRAMES = 32
 
 
 @dataclass(frozen=True, slots=True)
 class FilmTimes:
-    """Times of the frames of a film, as its packets say them.
+    """Times of a film's frames, taken from its packets.
 
     Attributes:
         base: seconds of one unit.
-        pts: of all frames, rising.
-        keys: of those that are decoded without others; none where all are.
-        fault: why segments of it cannot be relied on; None where they can.
-        damage: what a film that was read whole lost with its container; None for nothing.
+        pts: of all frames, ascending.
+        keys: pts of the keyframes; empty where all frames are.
+        fault: why its segments are unreliable; None where they are reliable.
+        damage: loss by a damaged container, of a film that was read whole; None without.
     """
 
     base: Fraction
@@ -46,7 +46,7 @@ class FilmTimes:
 
 
 def image_times(info: MediaInfo) -> FilmTimes:
-    """Times of the images of a folder that is read as a film: each can be decoded without others."""
+    """Returns the times of a folder's images. Each image can be decoded without others."""
     first = int(info.origin / info.time_base)
     return FilmTimes(info.time_base, array("q", range(first, first + (info.expected_frames or 0))), array("q"))
 
@@ -77,13 +77,13 @@ def read_times(
         shown, decoded, key = array("q"), array("q"), bytearray()
         received, edited = Received(path, container), EditedTimes(container)
         try:
-            for came in container.demux():
-                received.note(came)
-                if not came.size or came.stream_index != video.index or (packet := edited.timed(came)) is None:
+            for raw in container.demux():
+                received.note(raw)
+                if not raw.size or raw.stream_index != video.index or (packet := edited.timed(raw)) is None:
                     continue
                 if packet.is_discard:  # an edit list hides it
                     continue
-                # AVI knows only the order of decoding, by which a decoder times its frames, too.
+                # AVI has only the decoding order, by which decoders also time its frames.
                 if (time := packet.dts if container.format.name == "avi" else packet.pts) is None:
                     fault = "some of its frames have no time"
                     continue
@@ -110,8 +110,8 @@ def read_times(
 
 
 def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
-    """Repairs single damaged times, as a decoder's clock does (`rtface.media.read.timeline`): those that the times
-    round them leave out. A border is put at none of them. False where times go back and stay there.
+    """Repairs single damaged times as a decoder's clock does (`rtface.media.read.timeline`). These are times that their
+    neighbours leave out; no border is put there. Returns False where times go back and stay there.
 
     Args:
         shown, decoded: times of presentation and decoding, in the order of decoding; changed in place.
@@ -129,22 +129,22 @@ def _repair(shown: array[int], decoded: array[int], key: bytearray) -> bool:
             return after is None
         decoded[k] = (last + after) // 2
         shown[k], key[k] = decoded[k] + (late if 0 <= late <= 2 * (after - last) + delay else delay), False
-        while shown[k] in shown[max(0, k - _NEAR) : k] or shown[k] in shown[k + 1 : k + _NEAR]:
+        while shown[k] in shown[max(0, k - _NEAR_FRAMES) : k] or shown[k] in shown[k + 1 : k + _NEAR_FRAMES]:
             shown[k] += 1
     return True
 
 
 def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
-    """First pts of every segment but the first.
+    """Returns the first pts of each segment but the first.
 
-    A border is put at a keyframe near a multiple of `length`: at one that comes before its turn where there is one,
-    because encoders do that at scene changes.
+    A border is a keyframe near a multiple of `length`, preferably one that comes early, as encoders insert at scene
+    changes.
 
     Args:
-        times: of one frame at least.
-        length: of a segment, about, in seconds.
+        times: of at least one frame.
+        length: approximate length of a segment in seconds.
     """
-    found: list[int] = []
+    starts: list[int] = []
     step, reach = round(length / times.base), round(length * _REACH / times.base)
     early = _early(times.keys)
     last, end = times.pts[0], times.pts[-1]
@@ -156,12 +156,12 @@ def borders(times: FilmTimes, length: Fraction = SEGMENT_S) -> list[int]:
             key=lambda pts: (pts not in early, abs(pts - wanted)),
             default=times.pts[bisect_left(times.pts, wanted)],
         )
-        found.append(last)
-    return found
+        starts.append(last)
+    return starts
 
 
 def _early(keys: array[int]) -> set[int]:
-    """Keyframes that come sooner after the one before than most do."""
+    """Returns the keyframes that follow the previous one sooner than usual."""
     gaps = Counter(keys[k + 1] - keys[k] for k in range(len(keys) - 1))
     usual = max(gaps, key=lambda gap: (gaps[gap], gap), default=0)
     return {keys[k + 1] for k in range(len(keys) - 1) if keys[k + 1] - keys[k] < usual * 9 // 10}

@@ -1,12 +1,12 @@
-"""Numbers and persons of a film's faces, for jobs whose options name them.
+"""Numbers and persons of a film's faces, for jobs that name them.
 
-A worker sees a part of the film, so that its tracks have other numbers than those of a run of one piece, and it knows
-fewer persons. Where options name tracks or persons, the whole film is therefore searched for faces once, before its
-segments are made: where they are on each frame, with their numbers and persons, is written for each segment. A worker
-gives its faces the numbers and persons of those at the same place.
+A worker sees only a part of the film, so its tracks have other numbers than in a run in one piece, and it knows fewer
+persons. Where options name tracks or persons, the whole film is therefore searched for faces once, before its segments
+are made. The search stores for each segment the faces of each frame with box, number and person. A worker gives its
+faces the numbers and persons of those at the same place.
 
-The search is in the order of the film, as numbers depend on what came before. It continues behind the last segment that
-was searched: from a scene change exactly as without a break, else by the places of the faces before.
+The search follows the film's order, as numbers depend on earlier frames. It continues after the last segment that was
+searched: from a scene change exactly as without a break, else by the places of the previous faces.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 
 
-class Known(NamedTuple):
-    """A face of the search: its number, its box in display pixels, and its person (as `Face.person`)."""
+class NumberedFace(NamedTuple):
+    """A face of the search: number, box in display pixels, and person (`Face.person`)."""
 
     number: int
     box: Float
@@ -52,21 +52,21 @@ class Known(NamedTuple):
 
 
 class FaceNumbers:
-    """What the search has found, segment by segment.
+    """Results of the search for faces, by segment.
 
     Args:
         folder, plan: of the job.
 
     Attributes:
         searched: number of segments that were searched.
-        highest: the highest number of a face.
-        persons: what is known about persons (`PersonRecogniser.restore`), which nothing keeps after the search.
+        highest: highest number of a face so far.
+        persons: state of `PersonRecogniser.restore`; it is not kept after the search.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan) -> None:
         self._folder = folder
         self._starts = [float(start) for start in plan.starts]
-        self._segments: dict[int, dict[float, list[Known]]] = {}
+        self._segments: dict[int, dict[float, list[NumberedFace]]] = {}
         state: dict[str, Any] = folder.read(folder.numbers / "state.json") or {}
         self.searched: int = state.get("segments", 0)
         self.highest: int = state.get("highest", 0)
@@ -74,26 +74,26 @@ class FaceNumbers:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the film was searched."""
+        """Whether the whole film was searched."""
         return self.searched >= len(self._starts)
 
-    def at(self, time: float) -> Sequence[Known]:
-        """The faces on the frame of this time (`Frame.time`); none where it was not searched."""
+    def at(self, time: float) -> Sequence[NumberedFace]:
+        """Returns the faces of the frame at `time` (`Frame.time`). Frames that were not searched have none."""
         number = max(0, bisect_right(self._starts, time) - 1)
         if number not in self._segments:
             rows = self._folder.read(self._path(number)) if number < self.searched else None
-            self._segments = {near: found for near, found in self._segments.items() if abs(near - number) < 2}
+            self._segments = {near: faces for near, faces in self._segments.items() if abs(near - number) < 2}
             self._segments[number] = {
-                at: [Known(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces] for at, faces in rows or ()
+                at: [NumberedFace(f[0], np.array(f[1:5], np.float64), f[5]) for f in faces] for at, faces in rows or ()
             }
         return self._segments[number].get(time, ())
 
     def add(self, rows: Sequence[Any], persons: PersonRecogniser | None) -> None:
-        """Writes the faces of the next segment, and what the search continues from: embeddings until the last segment.
+        """Stores the next segment's faces and the state of the search. Embeddings are stored until the last segment.
 
         Args:
             rows: [time, [[number, box, person], …]] of each frame with faces.
-            persons: what recognises them.
+            persons: recognises them; None without.
         """
         self._folder.write(self._path(self.searched), rows)
         self.searched += 1
@@ -109,42 +109,42 @@ class FaceNumbers:
 class NumberedTracker:
     """A `rtface.protocols.Tracker` whose faces have the numbers and persons of the search.
 
-    A face that the search did not find gets a number above all of them.
+    A face that the search did not find gets a number above all others.
 
     Args:
         tracker: finds the faces.
         numbers: of the search.
-        fresh: whether numbers begin with this tracker, so that it keeps its own.
+        fresh: whether this is the first tracker, which keeps its numbers.
     """
 
     def __init__(self, tracker: Tracker, numbers: FaceNumbers, *, fresh: bool = False) -> None:
         self._tracker, self._numbers = tracker, numbers
-        self._number: dict[int, int] = {}  # by the tracker's own
+        self._number: dict[int, int] = {}  # by the tracker's number
         self._person: dict[int, str] = {}  # by number
-        self._above = 0 if fresh else None  # of numbers that are new, less the tracker's own
+        self._above = 0 if fresh else None  # offset of new numbers from the tracker's
         self.sparing = self.watchful = self.thorough = False
         self.unfollowed: tuple[Face, ...] = ()
         self.beyond = 0
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Faces on this frame; see `rtface.protocols.Tracker.update`."""
+        """Returns the faces on this frame; see `rtface.protocols.Tracker.update`."""
         self._tracker.sparing, self._tracker.watchful = self.sparing, self.watchful
-        faces, known = self._tracker.update(view, time, cut=cut), self._numbers.at(time)
+        faces, numbered = self._tracker.update(view, time, cut=cut), self._numbers.at(time)
         pairs = sorted(
             (_apart(face, other), k, other.number)
             for k, face in enumerate(faces)
-            for other in known
+            for other in numbered
             if same_place(face.box, other.box)
         )
         number: dict[int, int] = {}  # by place in `faces`
-        for _, k, found in pairs:
-            if k not in number and found not in number.values():
-                number[k] = found
-        self._person |= {other.number: other.person for other in known}
+        for _, k, candidate in pairs:
+            if k not in number and candidate not in number.values():
+                number[k] = candidate
+        self._person |= {other.number: other.person for other in numbered}
         for k, face in enumerate(faces):
-            own = self._number.get(face.track_id)
+            last = self._number.get(face.track_id)
             if k not in number:
-                number[k] = own if own is not None and own not in number.values() else self._new(face.track_id)
+                number[k] = last if last is not None and last not in number.values() else self._new(face.track_id)
             self._number[face.track_id] = number[k]
         self.beyond = self._tracker.beyond
         self.unfollowed = tuple(
@@ -155,7 +155,7 @@ class NumberedTracker:
         )
 
     def person_of(self, number: int) -> str:
-        """The person whom a face of this number showed last; empty where that is not known."""
+        """Returns the last person of a face's number; empty where unknown."""
         return self._person.get(number, "")
 
     def reset(self) -> None:
@@ -166,32 +166,32 @@ class NumberedTracker:
     def close(self) -> None:
         self._tracker.close()
 
-    def _new(self, own: int) -> int:
+    def _new(self, track_id: int) -> int:
         if self._above is None:
-            self._above = self._numbers.highest + 1 - own
-        return own + self._above
+            self._above = self._numbers.highest + 1 - track_id
+        return track_id + self._above
 
 
-def _apart(face: Face, other: Known) -> float:
-    """Distance of two centres in display pixels."""
+def _apart(face: Face, other: NumberedFace) -> float:
+    """Returns the distance of two centres in display pixels."""
     return float(np.linalg.norm(face.box[:2] + face.box[2:] - other.box[:2] - other.box[2:])) / 2
 
 
 def find_numbers(
     folder: JobFolder, plan: JobPlan, frames: FramePlan, *, progress: Show | None = None, stop: threading.Event
 ) -> None:
-    """Searches the film for faces, as far as no call before did.
+    """Searches the film for faces, from where an earlier call stopped.
 
     Args:
         folder, plan: of the job.
-        frames: what is done with its frames.
+        frames: the plan for its frames.
         progress: called after frames.
         stop: ends the search when set.
 
     Raises:
         Interrupted: `stop` was set.
         InputError: the film, or a photo of a person, cannot be used.
-        MissingComponent: a network is not there.
+        MissingComponent: a network is missing.
         OutputError: the folder cannot be written to.
     """
     numbers = FaceNumbers(folder, plan)
@@ -199,9 +199,9 @@ def find_numbers(
     with ExitStack() as stack:
         source = open_from(plan, first, LEAD_IN_S, frames, stats, stop, stack)
         device = CpuDevice(frames.threads.engines.opencv, warn=stats.warn)
-        own = open_tracker(options, stack)
+        unnumbered = open_tracker(options, stack)
         persons = open_persons(options, stats, wanted=bool(frames.treatments.by_person))
-        tracker = NumberedTracker(own, numbers, fresh=not first)
+        tracker = NumberedTracker(unnumbered, numbers, fresh=not first)
         stages = Stages.unbegun(options.stages, commercial_use=options.commercial_use)
         stages.check_tracker(options.tracker)
         if persons is not None and numbers.persons is not None:
@@ -247,12 +247,12 @@ def find_numbers(
 
 
 def _note(frame: Frame, rows: list[Any]) -> None:
-    """Adds the faces of a frame to the rows of its segment; those of a second field that the first has not, too."""
+    """Adds the faces of a frame to the rows of its segment. A second field adds only new ones."""
     if not rows or rows[-1][0] != frame.time:
         rows.append([frame.time, []])
-    known = {face[0] for face in rows[-1][1]}
+    noted = {face[0] for face in rows[-1][1]}
     rows[-1][1].extend(
         [face.track_id, *(round(float(v), 1) for v in face.box), face.person]
         for face in frame.faces
-        if face.track_id not in known
+        if face.track_id not in noted
     )

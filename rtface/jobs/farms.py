@@ -1,4 +1,4 @@
-"""Workers of a cluster, which plugins bring: the kind "farm", by what an address of ``--farm`` begins with."""
+"""Workers of a cluster, from plugins of kind "farm". They are chosen by the scheme of ``--farm``'s address."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from rtface.util.install import plugin_line
 
 
 class Workers(Protocol):
-    """Workers of a job that are other processes."""
+    """Workers of a job in other processes."""
 
     @property
     def steps(self) -> Mapping[Any, Step]:
-        """Where each worker is."""
+        """The progress of each worker."""
         ...
 
     def wait(self, timeout: float) -> bool:
-        """Waits a little for results; whether any segment is missing."""
+        """Waits shortly for results. Returns whether any segment is missing."""
         ...
 
     def end(self) -> None:
@@ -32,17 +32,17 @@ class Workers(Protocol):
 
 
 Farm: TypeAlias = Callable[[JobFolder, JobPlan, str, Callable[[str], object]], Workers]
-"""What an entry point of a farm names: makes the workers of an address. Its `check` refuses other addresses."""
+"""The entry point of a farm: makes the workers of an address. Its `check` refuses other addresses."""
 
 
 def farm_of(address: str) -> Farm:
-    """The farm of an address, which it has checked.
+    """Returns the farm for an address, which it has checked.
 
     Raises:
-        UsageError: no farm that is installed has such addresses.
+        UsageError: no installed farm takes such addresses.
     """
     name = re.split(r"\+|://", address)[0]
-    if not plugins.known("farm", name):
+    if not plugins.exists("farm", name):
         raise UsageError(
             "--farm {address}: give the scheduler of a cluster, as dask://host:8786; that needs rtface-farm, which is "
             "installed with: {repair}",

@@ -1,4 +1,4 @@
-"""Figures of a job: what each segment adds to the report, and the report of the whole film."""
+"""Figures of a job: those of each segment, and the report of the film."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from rtface.util.parse import UNKNOWN_PERSON
 Sight = tuple[int, tuple[Face, ...]]
 """A frame's pts and its faces."""
 UNUSABLE = LookupError, TypeError, ValueError, AttributeError, ArithmeticError
-"""What reading the record of a segment raises that cannot be used."""
-# Seconds before the end of a segment whose faces the record keeps: tracks and treatments are continued by them where
-# another worker continues. A lead-in, and a little more.
+"""Errors that an unusable record of a segment raises."""
+# A record keeps the faces of these last seconds, by which another worker continues tracks and treatments. They cover a
+# lead-in and a little more.
 _SIGHTS_S = float(LEAD_IN_S) + 0.1
 _NEAR_S = 0.2
 
 
 class SegmentFigures:
-    """Takes the figures of one worker's run segment by segment.
+    """Collects the figures of one worker's run by segment.
 
-    Counters and times of the steps before the sink run ahead of it by the frames in work, so that a border falls some
+    Counters and times of earlier steps run ahead of the sink by the frames in work, so that a border falls some
     frames early for them. Frames and corrections are counted at the sink, tracks by the times of their frames.
 
     Args:
@@ -53,7 +53,7 @@ class SegmentFigures:
         self._counters: Counter[str] = stats.counted()
         self._warnings: set[str] = set(stats.warned())
         self._seen: set[int] = set()  # tracks on frames that reached the sink
-        self._given: set[int] = set()  # of these, those in records
+        self._given: set[int] = set()  # those of them in records
         self._from_s = self._end_s = 0.0
         self._begin()
 
@@ -84,7 +84,7 @@ class SegmentFigures:
             self._sights.pop(0)
 
     def take(self, before: float = inf) -> dict[str, Any]:
-        """The part of the record with the figures since the last call, of tracks up to the frames before this time."""
+        """Returns the record's figures since the last call. Tracks count up to frames before the time `before`."""
         counters, warnings = self._stats.counted(), self._stats.warned()
         grown = {
             **(counters - self._counters),
@@ -103,7 +103,7 @@ class SegmentFigures:
             "tracks": list(self._track_records(before)),
             "faces_before": _sights_out(self._head),
             "faces_last": _sights_out(self._sights),
-            "treatments": {  # which a worker that continues behind the segment takes over, by track
+            "treatments": {  # by track, for a worker that continues after the segment
                 str(key): state.handed_over(self._end_s - float(LEAD_IN_S), self._end_s)
                 for key in shown
                 if (state := self._tracks.states.get(key)) is not None
@@ -117,9 +117,7 @@ class SegmentFigures:
         for key, state in sorted(self._tracks.states.items()):
             figures, state.figures = state.figures.split(before)
             treatment = state.analyzer.treatment
-            if not figures.frames and (
-                key not in self._seen or key in self._given
-            ):  # --faces leaves out those not given
+            if not figures.frames and (key not in self._seen or key in self._given):  # --faces leaves them out
                 continue
             self._given.add(key)
             if not figures.frames:
@@ -133,7 +131,7 @@ class SegmentFigures:
 
 
 def _time_at(pts: int, frame: Frame) -> float:
-    """The time of a pts of a frame's unit, rounded as `Frame.time`."""
+    """Returns the time of a pts in seconds, rounded as `Frame.time`."""
     return pts * frame.time_base.numerator / frame.time_base.denominator
 
 
@@ -148,7 +146,7 @@ def _sights_in(values: Iterable[Any]) -> list[Sight]:
 
 
 class KnownFaces:
-    """Faces at the end of a segment, and what their worker had decided about them.
+    """Faces at the end of a segment, with their worker's treatments.
 
     Args:
         record: of the segment.
@@ -163,11 +161,11 @@ class KnownFaces:
         self._treatments: dict[str, FaceState] = dict(record["treatments"])
 
     def __call__(self, face: Face, time: float) -> FaceState | None:
-        """What was decided about the face at the same place at this time; None where there was none."""
+        """Returns the treatment of the face at this place and time. None without one."""
         near = min(self._sights, key=lambda sight: abs(sight[0] - time), default=None)
         if near is None or abs(near[0] - time) > _NEAR_S:
             return None
-        same = next((known for known in near[1] if same_place(face.box, known.box)), None)
+        same = next((other for other in near[1] if same_place(face.box, other.box)), None)
         return None if same is None else self._treatments.pop(str(same.track_id), None)
 
 
@@ -177,8 +175,8 @@ class _Track:
 
     Attributes:
         figures: of all frames.
-        analysis, weight: sum of each score over the frames, and the number of these.
-        person: whom it shows.
+        analysis, weight: sum of each score over the frames, and their number.
+        person: the person shown.
     """
 
     figures: TrackFigures = field(default_factory=TrackFigures)
@@ -187,16 +185,16 @@ class _Track:
     person: str = ""
 
     def report(self, number: int, origin: float) -> TrackReport:
-        """Gives the track in figures, as a run of one process reports it."""
+        """Reports the track as a run in one process does."""
         scores = {name: total / self.weight for name, total in self.analysis.items()}
         return replace(self.figures.report(number, Treatment(False), scores, origin), person=self.person)
 
 
 class JobFigures:
-    """Adds the figures of all segments, in their order, to statistics and tracks of the film.
+    """Adds up the figures of all segments, in order.
 
     Args:
-        numbered: highest number that the film's faces had before segments were made (`rtface.jobs.face_numbers`):
+        numbered: highest number of the film's faces before segments were made (`rtface.jobs.face_numbers`):
             tracks up to it have the same number in all segments.
         origin: start of the input's clock in seconds, from which the times of a report count.
     """
@@ -214,7 +212,7 @@ class JobFigures:
         self._last: list[Sight] = []
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Adds the record of the next segment; one of `UNUSABLE` where it cannot be used."""
+        """Adds the record of the next segment. Raises one of `UNUSABLE` where it cannot be used."""
         before = self.stats.counted()["frames_out"]
         for first, last in record.get("copied", ()):
             together = bool(self.copied) and self.copied[-1][1] == before + first - 1
@@ -222,7 +220,7 @@ class JobFigures:
         for name, n in record["counters"].items():
             self.stats.count(name, n)
         for line in record["warnings"]:
-            self.stats.warnings.setdefault(line, line)  # its worker has said it
+            self.stats.warnings.setdefault(line, line)  # its worker has reported it
         self.engines[record["engine"]] = self.devices[record["device"]] = None
         self.changed.change |= Change(record["change"])
         self.changed.extend(record["counters"].get("frames_out", 0), record["changed"])
@@ -237,7 +235,7 @@ class JobFigures:
         ]
 
     def _number(self, track_id: int) -> int | None:
-        """The film's number of a track of the run that made the segment; None where it has none yet."""
+        """Returns the film's number for a track of this run, or None."""
         return track_id if track_id <= self._numbered else self._names.get(track_id)
 
     def _add_track(self, values: dict[str, Any]) -> None:
@@ -255,7 +253,7 @@ class JobFigures:
         track.figures.join(later)
 
     def fill(self, report: Report, stats: Stats) -> None:
-        """Fills the report and statistics of a run, as one process fills its own."""
+        """Fills in a run's report and statistics, as a single process does."""
         counted = self.stats.counted()
         counted["frames_out"] -= stats.counted()["frames_out"]  # the join has counted them
         for name, n in counted.items():
@@ -269,7 +267,7 @@ class JobFigures:
 
 
 def same_tracks(before: Iterable[Sight], after: Iterable[Sight]) -> dict[int, int]:
-    """The ids before by those after, of tracks whose boxes overlap on most frames that both saw."""
+    """Maps track ids of `after` to overlapping tracks of `before`. Counts the frames that both saw."""
     seen = dict(before)
     together: Counter[tuple[int, int]] = Counter()
     for pts, faces in after:

@@ -1,4 +1,4 @@
-"""The film of a job, opened whole or from a segment on."""
+"""Opens the film of a job, whole or from a segment on."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rtface.pipeline.film_plan import FilmPlan, makes_folder, plan_film
 from rtface.pipeline.plan import FramePlan
 from rtface.stats import Stats
 
-# Seconds before a segment in which faces are tracked and measured where its worker did not process the segment before
-# it: the first where that is finished and says how each face is treated, the second where it is not.
+# Seconds of lead-in in which faces are tracked and measured where a worker did not process the previous segment: the
+# first where that one's record tells how each face is treated, the second without a record.
 LEAD_IN_S, UNKNOWN_LEAD_IN_S = Fraction(2), Fraction(6)
-# The last of them, in which faces are corrected, too.
+# The last seconds of a lead-in, in which faces are corrected, too.
 CORRECTED_LEAD_IN_S = Fraction(1)
 
 
 def open_whole(frames: FramePlan, stats: Stats | None = None, *, hold: bool = True) -> FileSource | SequenceSource:
-    """A film, with its cut, but for its frames.
+    """Opens a film with its cut, without decoding its frames.
 
     Args:
-        frames: says which.
-        stats: receives warnings, which are not logged without it.
+        frames: plan with the film.
+        stats: receives warnings; without it they are not logged.
         hold: as of `SequenceSource`.
     """
     path, options, stats = frames.input, frames.options, stats or Stats(logs=False)
@@ -60,7 +60,7 @@ def open_from(
     fields: Fields | None = None,
     on_gpu: bool = False,
 ) -> FileSource | SequenceSource:
-    """A film from some seconds before a segment on; arguments and errors as of `rtface.pipeline.build.open_film`."""
+    """Opens a film some seconds before a segment. Arguments and errors are as of `rtface.pipeline.build.open_film`."""
     start, options, threads = plan.starts[number] - lead_in, frames.options, frames.threads
     if options.sequence:
         source = open_film(
@@ -75,6 +75,6 @@ def open_from(
 
 
 def plan_source(frames: FramePlan, output: str | None = None, stats: Stats | None = None) -> FilmPlan:
-    """`plan_film` of a film that is opened for that as by `open_whole`."""
+    """Plans a film with `plan_film`, which it opens with `open_whole`."""
     with closing(open_whole(frames, stats, hold=not makes_folder(frames, output))) as source:
         return plan_film(frames, source, output=output)

@@ -1,14 +1,14 @@
-"""The folder of a job: its files, written so that a crash or a power cut never leaves half of one.
+"""The folder of a job. A crash or a power cut never leaves a half-written file.
 
 better.mp4.rtface/
-  plan.json            what is done (`rtface.jobs.plan`)
+    plan.json            the plan (`rtface.jobs.plan`)
   segments/00007.json  a finished segment, and which file holds it (`rtface.jobs.segment_file`)
   segments/00007-af09e2.video, 00007-af09e2.map, 00007-af09e2.comparison
-  join.json            by its path what each film is known by that the join wrote whole (`rtface.jobs.join`); None of a
+  join.json            fingerprint of each film that the join wrote whole, by path (`rtface.jobs.join`); None for a
                        folder of stills
-  numbers/00007.json   where options name them: numbers and persons of a segment's faces
+  numbers/00007.json   numbers and persons of a segment's faces, where options name them
                        (`rtface.jobs.face_numbers`)
-  numbers/state.json   how many segments have them, and what finding the next continues from
+  numbers/state.json   how many segments have them, and the state from which the search continues
   lock                 locked by the process that coordinates the work
 """
 
@@ -32,14 +32,14 @@ from rtface.util.files import NEW, rename_new, sync_file, sync_folder
 from rtface.util.foreign import read_regular
 
 FORMAT = 6
-"""Version of the format of the folder; one of another version is refused."""
+"""Version of the folder's format; other versions are refused."""
 SUFFIX = ".rtface"
-_OWN = ("plan.json", "join.json", "lock", "segments", "numbers")
+_NAMES = ("plan.json", "join.json", "lock", "segments", "numbers")
 _RECORD = re.compile(r"(\d{5,9})\.json", re.ASCII)
 
 
 class JobFolder:
-    """The files of one job, for its user alone.
+    """The files of one job, accessible to its user only.
 
     Args:
         path: the folder; it need not exist.
@@ -54,11 +54,11 @@ class JobFolder:
 
     @property
     def planned(self) -> bool:
-        """Whether there is a plan in it."""
+        """Whether the folder has a plan."""
         return os.path.isfile(self.plan)  # noqa: PTH113 - also of another user's folder
 
     def make(self) -> None:
-        """Makes the folder, or what is missing of it.
+        """Creates the folder, or its missing parts.
 
         Raises:
             OutputError: it cannot be made.
@@ -70,24 +70,24 @@ class JobFolder:
             sync_folder(self.path.parent)
 
     def remove(self) -> None:
-        """Removes the job's files, and the folder when nothing else is in it.
+        """Removes the job's files, and the folder if it is empty then.
 
-        The plan goes first: a call that finds it after a crash has all segments; else it removes the rest.
+        The plan is removed first: a call that finds it after a crash has all segments; else it removes the rest.
         """
         with contextlib.suppress(OSError):
             self.plan.unlink(missing_ok=True)
             sync_folder(self.path)
         with contextlib.suppress(OSError):
-            for path in [*(self.path / name for name in _OWN), *self.path.glob(".*.part")]:
+            for path in [*(self.path / name for name in _NAMES), *self.path.glob(".*.part")]:
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
-                    with contextlib.suppress(OSError):  # one that another program has open keeps no other
+                    with contextlib.suppress(OSError):  # an open file of another program does not protect others
                         path.unlink(missing_ok=True)
             self.path.rmdir()
 
     def lock(self) -> BufferedRandom:
-        """The open file whose lock says that this process coordinates the job; closing it frees the job.
+        """Locks the job for this process. Returns the open file; closing it frees the job.
 
         Raises:
             UsageError: another process coordinates it.
@@ -96,7 +96,7 @@ class JobFolder:
         path = self.path / "lock"
         with self._errors("cannot be written to"):
             file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
-            # Another file is there where the job was removed and begun again meanwhile.
+            # The path names another file where the job was removed and started again meanwhile.
             if try_lock(file) and os.path.samestat(os.fstat(file.fileno()), path.lstat()):
                 return file
             file.close()
@@ -109,10 +109,10 @@ class JobFolder:
     # -- JSON ---------------------------------------------------------------------------------------------------
 
     def read(self, path: Path) -> Any:
-        """The value in a JSON file of the job; None where there is no such file.
+        """Reads a JSON file of the job; None without such a file.
 
         Raises:
-            InputError: it cannot be read, or is no JSON.
+            InputError: the file cannot be read, or is no JSON.
         """
         try:
             return json.loads(read_regular(path))
@@ -134,12 +134,12 @@ class JobFolder:
             ) from error
 
     def write(self, path: Path, value: object, *, new: bool = False) -> bool:
-        """Writes a JSON file in one step; the disk has it before this returns.
+        """Writes a JSON file in one step. The disk has it before this returns.
 
         Args:
             path: in the folder.
-            value: what is written.
-            new: leave a file of that name as it is; then the result is False.
+            value: for JSON.
+            new: never replace a file; the result is then False.
 
         Raises:
             OutputError: it cannot be written.
@@ -173,7 +173,7 @@ class JobFolder:
     # -- segments -----------------------------------------------------------------------------------------------
 
     def remove_unfinished(self) -> None:
-        """Removes the files of segments that killed workers began."""
+        """Removes the unfinished segments of killed workers."""
         finished = self.finished()
         with contextlib.suppress(OSError):
             for path in self.segments.iterdir():
@@ -181,17 +181,17 @@ class JobFolder:
                     path.unlink(missing_ok=True)
 
     def record(self, number: int) -> Path:
-        """The file that says that a segment is finished."""
+        """Returns the path of the record that a finished segment has."""
         return self.segments / f"{number:05}.json"
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """Has these segments made again."""
+        """Removes records, so that these segments are made again."""
         with self._errors("cannot be written to"):
             for number in numbers:
                 self.record(number).unlink(missing_ok=True)
 
     def finished(self) -> set[int]:
-        """Numbers of the finished segments."""
+        """Returns the numbers of the finished segments."""
         with self._errors("cannot be read"):
             return {int(match[1]) for path in self.segments.iterdir() if (match := _RECORD.fullmatch(path.name))}
 
@@ -203,7 +203,7 @@ class JobFolder:
             raise self.failure(error, what) from error
 
     def failure(self, error: OSError, what: str = "cannot be written to") -> OutputError:
-        """What to raise where the system refuses a file of the job."""
+        """Returns the error to raise where the system refuses a file."""
         if (cause := full(error)) is not None:
             return OutputError(
                 "{path}: {cause}; make room, then the same command continues where it was",
@@ -221,5 +221,5 @@ class JobFolder:
 
 
 def folder_of(output: Path) -> Path:
-    """The folder of the job that makes an output."""
+    """Returns the folder of an output's job."""
     return output.with_name(output.name + SUFFIX)

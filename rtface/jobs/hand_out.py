@@ -1,4 +1,4 @@
-"""Which segment of a job is made next, and by whom: the coordinator's book."""
+"""The coordinator's record of which worker makes which segment."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection
 from rtface.jobs.folder import JobFolder
 
 Take = Callable[[int | None], int | None]
-"""Gives a worker the segment that it wants, or with None any free one; None where there is none for it."""
+"""Gives a worker the segment that it wants, or any free one for None. Returns None where there is none."""
 
 
 class HandOut:
-    """The segments of a job that are finished, at work, or free. Only the process that coordinates the job has one.
+    """The finished, assigned and free segments of a job. Only the coordinating process has one.
 
     Args:
         folder: of the job.
@@ -21,10 +21,10 @@ class HandOut:
     def __init__(self, folder: JobFolder, count: int) -> None:
         self._folder, self._count = folder, count
         self._at_work: dict[int, object] = {}
-        self._done = set[int]()  # which a network's file system may not list yet
+        self._done = set[int]()  # a network file system may not list these yet
 
     def take(self, worker: object, wanted: int | None = None) -> int | None:
-        """Gives a segment to a worker: `wanted`, or the one of `choose`; None where that is not free."""
+        """Gives a worker the segment `wanted`, or that of `choose`. Returns None where it is not free."""
         finished = self._folder.finished() | self._done
         if wanted is None:
             wanted = choose(self._count, finished, self._at_work)
@@ -35,22 +35,22 @@ class HandOut:
         return wanted
 
     def finish(self, number: int) -> None:
-        """Takes note of a segment that its worker has finished."""
+        """Records that a worker has finished a segment."""
         self._done.add(number)
 
     def give_back(self, worker: object) -> None:
-        """Makes the segments of a worker that is gone free again, as far as they are not finished."""
+        """Frees the unfinished segments of a worker that is gone."""
         self._at_work = {number: other for number, other in self._at_work.items() if other != worker}
 
 
 def choose(total: int, finished: Collection[int], at_work: Collection[int]) -> int | None:
-    """The segment to begin with; None where none is free.
+    """Returns the next segment to assign; None where none is free.
 
-    Of the longest stretch of free segments it is the first, or the middle where another worker comes along to it.
+    It takes the first of the longest stretch of free segments, or the middle one where another worker works before it.
 
     Args:
         total: number of segments.
-        finished, at_work: those that are not free.
+        finished, at_work: segments that are not free.
     """
     free: list[range] = []
     for number in range(total):

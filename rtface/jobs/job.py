@@ -1,4 +1,4 @@
-"""Coordinates a film as a job: plan, workers, join, and what is left after a crash."""
+"""Coordinates a film as a job: plan, workers, join, and continuation after a crash."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from rtface.pipeline.runtime import BuildProgress
 from rtface.redaction import shown
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.trust.sidecar import Made
+from rtface.trust.sidecar import OutputDetails
 from rtface.util.text import counted
 
 
 class FilmJob:
-    """A job that is planned.
+    """A planned job.
 
     Args:
         folder: of the job, with a plan.
-        options: of this call; those that change frames are the plan's.
+        options: of this call; options that change frames come from the plan.
 
     Attributes:
         folder, plan, options: of the job.
-        resumed: segments that were finished before this object was made.
+        resumed: segments that were finished already.
 
     Raises:
         InputError: there is no job, or its plan cannot be used.
@@ -69,22 +69,22 @@ class FilmJob:
         length: Fraction = SEGMENT_S,
         stop: threading.Event | None = None,
     ) -> FilmJob | str:
-        """The job that makes an output: the one that is there, or a new one.
+        """Returns the existing job of an output, or plans a new one.
 
         Args:
             input: a film, or a folder of stills that is read as one.
-            output: a film, or a folder for its stills, whose name may end in a slash.
+            output: a film, or a folder for stills (the name may end in a slash).
             options: of the run.
-            restart: remove a job that is there, and begin again.
-            length: of a segment, about, in seconds.
+            restart: remove an existing job, and begin again.
+            length: approximate length of a segment in seconds.
             stop: ends the search for the curve against fading when set.
 
         Returns:
-            The job, or one line that says why the film cannot be one.
+            The job, or one line with the reason why the film cannot be one.
 
         Raises:
-            UsageError: the job that is there has other options, or another film or output.
-            InputError: the film cannot be read, or is another than the job's.
+            UsageError: the existing job has other options, or another film or output.
+            InputError: the film cannot be read, or is not the job's.
             OutputError: the folder cannot be made.
         """
         plan_frames(input, options)
@@ -99,7 +99,7 @@ class FilmJob:
             remove_unfinished(films)
             place.remove()
         if not place.planned:
-            place.remove()  # what a call left that was killed before it had planned
+            place.remove()  # a call that was killed before it had planned left files
             named = f"{target}{'/' if str(output).endswith(('/', os.sep)) else ''}"
             run = plan_run(source, named, options, job=True)
             place.make()
@@ -118,7 +118,7 @@ class FilmJob:
         return job
 
     def _check_same(self, source: Path, target: Path) -> None:
-        """UsageError where this call asks for something else than the job makes."""
+        """Raises UsageError where this call differs from the job's plan."""
         plan, options = self.plan, self.options
         was, now = (
             {OPTIONS[key].flag: value for key, value in values.items()}
@@ -126,12 +126,12 @@ class FilmJob:
         )
         was |= {"INPUT": str(plan.source), "OUTPUT": str(plan.target)} | plan.files
         now |= {"INPUT": str(source), "OUTPUT": str(target)} | option_files(options)
-        found = difference(was, now, missing="not given", when="now")
-        if found:
+        differences = difference(was, now, missing="not given", when="now")
+        if differences:
             raise UsageError(
                 "{differences}; give the same to continue, or begin again with {--restart=True} (the job is {path})",
                 code="job_other",
-                differences=found,
+                differences=differences,
                 path=self.folder.path,
             )
         plan.check_film()
@@ -147,15 +147,15 @@ class FilmJob:
         building: BuildProgress | None = None,
         notify: Callable[[str], object] = lambda _: None,
     ) -> Report:
-        """Makes what is missing, joins the film, and removes the job's folder.
+        """Makes missing segments, joins the film, and removes the job's folder.
 
         Args:
             workers: processes on this machine, or "auto"; 1 works in this process.
-            farm: a cluster ("dask://host:8786", of rtface-farm) whose workers do the work instead.
+            farm: a cluster ("dask://host:8786", of rtface-farm) that does the work instead.
             stats: receives counters and warnings.
             progress: called after frames, or every second.
-            stop: ends the work when set; what is finished stays.
-            building: called with what is built for a GPU, and the share done (0…1).
+            stop: ends the work when set; finished segments stay.
+            building: called with the build for a GPU, and its share done (0…1).
             notify: called with lines for the user.
 
         Raises:
@@ -186,12 +186,12 @@ class FilmJob:
     ) -> Report:
         remove_unfinished(self.plan.films)
         self.folder.remove_unfinished()
-        made = named_films(self.folder, self.plan.films)
-        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, finished=made)
+        named = named_films(self.folder, self.plan.films)
+        run = plan_run(self.plan.source, self.plan.run["output"], self.options, job=True, finished=named)
 
-        def make(report: Report) -> Made:
-            """Works until all segments are finished, and joins them to the output and the further films."""
-            if self.plan.damage:  # which a segment cannot tell
+        def make(report: Report) -> OutputDetails:
+            """Makes all segments, and joins them to the output and further films."""
+            if self.plan.damage:  # segments do not record this
                 stats.warn(self.plan.damage, self.plan.damage)
             film = self._planned(run, stats)
             promised = film.to_dict()
@@ -230,7 +230,7 @@ class FilmJob:
                 figures.fill(report, stats)
                 say_combed(stats, shown(self.plan.source), enlarged=self.options.scale is not None)
                 video = self.plan.video or {}
-                return Made(
+                return OutputDetails(
                     figures.changed,
                     bool(video.get("lossless")) and not video["convert"],
                     join.names,
@@ -247,7 +247,7 @@ class FilmJob:
         return carry_out(run, make, stats, stop=stop, building=building, signed=signed)
 
     def _planned(self, run: RunPlan, stats: Stats) -> FilmPlan:
-        """What becomes of the film, before the work: files that its options name may be gone at the end of it."""
+        """Plans the film before the work. Files that its options name may be gone at the end."""
         opened = Stats(logs=False)
         film = add_curve(plan_source(run, stats=opened), self.plan.curve, stats)
         lines = [*opened.warned(), *(film.streams.warnings if film.streams is not None else ())]
@@ -262,7 +262,7 @@ class FilmJob:
         stop: threading.Event | None = None,
         notify: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Finds the numbers and persons of the film's faces, where options name them and no call before did.
+        """Numbers the film's faces and persons, where options name them. An earlier call may have done it already.
 
         Args:
             progress, stop, notify: as of `run`.
@@ -278,7 +278,7 @@ class FilmJob:
 
     @property
     def complete(self) -> bool:
-        """Whether every segment is finished."""
+        """Whether all segments are finished."""
         return len(self._finished()) >= len(self.plan)
 
     def _finished(self) -> set[int]:

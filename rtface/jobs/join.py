@@ -1,7 +1,7 @@
-"""Joins the segments of a job to the film or the folder of stills: encoded frames, and all else from the input.
+"""Joins the segments of a job and the input's other streams.
 
-Nothing is encoded again, and sound, subtitles and other streams are never cut: they are read from the input once, as
-in a run without a job. Times of presentation are those of the records; times of decoding are made for the whole film.
+Nothing is encoded again. Sound, subtitles and other streams are never cut: they are read from the input once, as in a
+run without a job. Presentation times come from the records; decoding times are computed for the whole film.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ from rtface.pipeline.plan import RunPlan
 from rtface.report import Report
 from rtface.stats import Stats
 
-# Seconds of the film that frames stay behind the other streams, as they do behind an encoder: the first packet of all
-# decides by how much a container moves negative times.
+# Seconds by which frames follow the other streams, as they do behind an encoder: the very first packet decides by how
+# much a container shifts negative times.
 _BEHIND_S = 1
 
 
 class Join:
-    """Writes the output of a job whose segments are all finished, and its further films.
+    """Writes the films of a job with all segments finished.
 
     Args:
         folder, plan: of the job.
-        film: what becomes of the film, as decided before the work.
-        report: is filled with the figures of all segments.
+        film: its plan, from before the work.
+        report: receives the figures of all segments.
         stats: receives counters and warnings.
         stop: ends it when set.
 
     Attributes:
-        names: of the stills that were written, in order.
+        names: of the written stills, in order.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Join:
         self.names: list[str] = []
 
     def write(self, figures: JobFigures) -> None:
-        """Joins; the output appears under its name in one step, and the further films just before.
+        """Joins the films; each appears under its name in one step. The output is the last.
 
         Args:
-            figures: that `read` gave.
+            figures: from `read`.
 
         Raises:
             InputError: the film cannot be read.
@@ -110,15 +110,15 @@ class Join:
             for path, one in zip(self._paths, films.values(), strict=True):
                 one.complete()
                 note[str(path)] = None if isinstance(one, FolderSink) else fingerprint.fingerprint(one.work)
-            self._folder.write(self._folder.joining, note)  # before one of them gets its name
+            self._folder.write(self._folder.joining, note)  # before any of them gets its name
             for one in reversed(films.values()):  # the output is the last
                 one.finish()
 
     def read(self) -> tuple[JobFigures, list[int], str]:
-        """Checks all files: the figures, and numbers of segments that have to be made again, with the reason.
+        """Checks all files. Returns the figures, the numbers of segments that have to be made again, and the reason.
 
         Raises:
-            InputError: the disk fails, or segments were encoded with different headers.
+            InputError: the disk fails, or the segments' headers differ.
             OutputError: there is no frame.
             Interrupted: it was stopped.
         """
@@ -139,7 +139,7 @@ class Join:
                     kind.file(record).check()
             except InputError as error:
                 if isinstance(error.__cause__, OSError) and not isinstance(error, InputMissing):
-                    raise  # of the disk: what is there may be whole
+                    raise  # a fault of the disk: the file may be whole
                 damaged.append(number)
                 why = str(error)
             except UNUSABLE as error:
@@ -155,14 +155,14 @@ class Join:
         return figures, damaged, why
 
     def _open(self, output: OutputPlan, pieces: Pieces, stats: Stats, films: ExitStack) -> FilmFile:
-        """A film's file."""
+        """Opens the file of a film."""
         output.video.time_base = pieces.base
         film = FilmFile(output, stats, threads=1, work=_work(output.target.path), partial=False)
         films.callback(film.abort, keep_partial=False)
         return film
 
     def _write(self, source: FileSource | SequenceSource, figures: JobFigures, films: ExitStack) -> FilmFile:
-        """Frames and the packets of other streams, in the order in which a decoder would have given them."""
+        """Writes frames and the packets of other streams, interleaved by time."""
         output = self._film.streams
         assert output is not None
         output.reopened(source.info)
@@ -189,7 +189,7 @@ class Join:
         return film
 
     def _write_stills(self, source: FileSource | SequenceSource, films: ExitStack) -> FolderSink:
-        """The stills of a folder; those of the input that were not changed are read there."""
+        """Writes the stills of a folder. It copies unchanged ones from the input."""
         work, scans = _work(self._target.path), source if isinstance(source, SequenceSource) else None
         stills = StillEncoder(source.info, self._plan.run["folder"] or "", scans)
         sink = FolderSink(self._target, stills, stats=self._stats, work=work, partial=False)
@@ -202,7 +202,7 @@ class Join:
         return sink
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        """The records of all segments that have frames."""
+        """Yields the records of all segments that have frames."""
         for number in range(len(self._plan)):
             record = self._folder.read(self._folder.record(number))
             if record["frames"]:
@@ -214,24 +214,24 @@ class Join:
 
 
 def note_signed(folder: JobFolder, output: Path) -> None:
-    """Takes note of the output's new bytes, so that the next call knows it as the joined film."""
+    """Records the output's new bytes, by which the next call recognises it."""
     folder.write(folder.joining, (folder.read(folder.joining) or {}) | {str(output): fingerprint.fingerprint(output)})
 
 
 def named_films(folder: JobFolder, films: Iterable[Path]) -> set[Path]:
-    """Those of these films to which a join gave their names, before its process was killed; and a folder of stills to
-    which it may have begun to. Their bytes tell, as numbers of inodes are used again."""
+    """Returns the films that a killed join had already given their names. A folder of stills counts as soon as it may
+    have begun. The bytes decide, as inode numbers are used again."""
     note, named = folder.read(folder.joining) or {}, set[Path]()
     for path in (path.resolve() for path in films):
         if str(path) in note and os.path.lexists(path):
-            made = note[str(path)]
-            if path.is_dir() if made is None else fingerprint.same(made, path):
+            mark = note[str(path)]
+            if path.is_dir() if mark is None else fingerprint.same(mark, path):
                 named.add(path)
     return named
 
 
 def remove_unfinished(films: Iterable[Path]) -> None:
-    """Removes the working files of these films that a join left which was killed."""
+    """Removes the working files that a killed join left."""
     for work in (_work(path.resolve()) for path in films):
         shutil.rmtree(work, ignore_errors=True)  # of stills
         with suppress(OSError):
@@ -239,5 +239,5 @@ def remove_unfinished(films: Iterable[Path]) -> None:
 
 
 def _work(path: Path) -> Path:
-    """The name under which a join writes a film: always the same, so that the next call finds it."""
+    """Returns a film's name during a join. It is always the same, so that the next call finds it."""
     return path.with_name(f".{path.stem}.joining{path.suffix}")

@@ -1,4 +1,4 @@
-"""Workers of a job: this process, others of this machine (so that they share no interpreter), or a farm."""
+"""Workers of a job: this process, child processes (each with an interpreter), or a farm."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from rtface.util.machine import cores, how_many
 if TYPE_CHECKING:
     from rtface.jobs.farms import Workers
 
-# Seconds between two looks at the wish to stop while workers say nothing.
+# Seconds between two checks of `stop` while workers send nothing.
 _LOOK_S = 0.5
-# Bytes of a worker without its frames: interpreter, libraries, networks.
+# Memory of a worker without its frames: interpreter, libraries, networks.
 _WORKER_BYTES = 900 << 20
-# Seconds in which a worker that is asked to end may remove what it began.
+# Seconds in which a worker that is asked to end may remove its unfinished files.
 _GRACE_S = 5.0
-# Frames that a chain and an encoder hold.
-_FRAMES_HELD = 90
+# Frames that a chain and an encoder buffer.
+_QUEUED_FRAMES = 90
 
 
 def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> None:
-    """Works on a job in a child process, with so many threads, as long as the parent gives segments."""
+    """Works on a job in a child process. The task has the number of CPU threads."""
     folder, plan, threads = task
     stop, parent.grace = threading.Event(), _GRACE_S
 
@@ -43,7 +43,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
             stop.set()
 
     def take(wanted: int | None) -> int | None:
-        """Asks for this segment, or with None for any; the answer is a tuple of what `HandOut.take` gives."""
+        """Requests the segment `wanted`, or any with None. The answer is a tuple of `HandOut.take`'s result."""
         parent.send((wanted,))
         answer = parent.receive()
         if answer is None:  # the parent is gone
@@ -60,7 +60,7 @@ def run_worker(parent: ParentProcess, task: tuple[JobFolder, JobPlan, int]) -> N
 
 
 class LocalWorkers:
-    """Child processes that work on a job. One that crashes is started again as long as segments get finished.
+    """Child processes that work on a job. A worker that crashes is restarted while segments get finished.
 
     Args:
         folder, plan: of the job.
@@ -68,7 +68,7 @@ class LocalWorkers:
         threads: of all together, None for all cores.
 
     Attributes:
-        steps: where each is, by number.
+        steps: progress of each, by number.
     """
 
     def __init__(self, folder: JobFolder, plan: JobPlan, count: int, threads: int | None) -> None:
@@ -77,7 +77,7 @@ class LocalWorkers:
         self._tasks = [(folder, plan, max(1, available // count + (k < available % count))) for k in range(count)]
         self._events: queue.SimpleQueue[tuple[int, object]] = queue.SimpleQueue()
         self.steps: dict[int, Step] = {}
-        self._finished = dict[int, int]()  # segments of all, when a worker crashed last
+        self._finished = dict[int, int]()  # finished segments at a worker's last crash
         self._children = {k: self._start(k) for k in range(count)}
 
     def _start(self, number: int) -> ChildProcess:
@@ -90,10 +90,10 @@ class LocalWorkers:
         )
 
     def wait(self, timeout: float) -> bool:
-        """Does what the next message of a worker asks for; whether any worker is left.
+        """Handles the next message of a worker. Returns whether any worker is left.
 
         Raises:
-            RtfaceError: what a worker raised.
+            RtfaceError: raised by a worker.
             OutputError: a worker crashed, and so did the one after it.
         """
         try:
@@ -111,7 +111,7 @@ class LocalWorkers:
         return bool(self._children)
 
     def _ended(self, number: int, why: str) -> None:
-        """Gives the segments of a worker that ended to others, and starts another one where it crashed."""
+        """Frees the segments of an ended worker; restarts it after a crash."""
         del self._children[number]
         self.steps.pop(number, None)
         self._segments.give_back(number)
@@ -131,17 +131,17 @@ class LocalWorkers:
         self._children[number] = self._start(number)
 
     def end(self) -> None:
-        """Ends all that are left."""
+        """Ends all remaining workers."""
         for child in self._children.values():
             child.kill(0)
         self._children.clear()
 
 
 def count_workers(wanted: int | str, plan: JobPlan) -> int:
-    """The number of local workers; raises as `rtface.util.machine.how_many`."""
+    """Returns the number of local workers. Raises as `rtface.util.machine.how_many`."""
     video = plan.video or {}
     width, height = video.get("width", plan.size[0]), video.get("height", plan.size[1])
-    count = how_many(wanted, "--workers", _WORKER_BYTES + _FRAMES_HELD * width * height * 3)
+    count = how_many(wanted, "--workers", _WORKER_BYTES + _QUEUED_FRAMES * width * height * 3)
     return min(count, len(plan)) if wanted == "auto" else count
 
 
@@ -163,11 +163,11 @@ def make_segments(
         folder, plan: of the job.
         workers, farm, stop, building, notify: as of `rtface.jobs.job.FilmJob.run`.
         threads: CPU threads of all workers here, None for all cores.
-        show: called with what the workers do.
+        show: called with the progress of the workers.
 
     Raises:
         Interrupted: `stop` was set.
-        RtfaceError: what a worker raised.
+        RtfaceError: raised by a worker.
     """
     if farm is not None:
         from rtface.jobs.farms import farm_of

@@ -1,4 +1,4 @@
-"""The files of all segments as one film: what they were encoded with, and their packets with the times of the film."""
+"""Combines the segment files of a film: their encoder headers, and their packets with the film's times."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from rtface.media.write.muxer import AnyPacket
 
 
 class Pieces:
-    """Files of all segments that become one film: the output, or a further film.
+    """The segment files that become one film: the output, or a further film.
 
     Args:
         folder: of the job.
         encoder: FFmpeg's name.
-        key: under which a segment's record describes the file; "" for the record itself.
+        key: key of the file's description in a segment's record; "" for the record itself.
 
     Attributes:
         header: of the encoder.
         base: seconds of one unit of the times; 0 before the first file.
-        delay: frames by which decoding runs ahead of presentation, at most.
+        delay: most frames by which decoding runs ahead of presentation.
     """
 
     def __init__(self, folder: JobFolder, encoder: str, key: str = "") -> None:
@@ -36,14 +36,14 @@ class Pieces:
         self._first = 0, ""
 
     def file(self, record: dict[str, Any]) -> SegmentFile:
-        """The file of a record; one of `UNUSABLE` where it says nothing of that."""
+        """Returns the file of a record. Raises one of `UNUSABLE` where the record does not describe it."""
         return SegmentFile.of(self._folder.segments, record[self._key] if self._key else record)
 
     def add(self, number: int, record: dict[str, Any]) -> None:
-        """Takes note of a file that was checked.
+        """Adds a file that was checked.
 
         Raises:
-            InputError: it was encoded differently from those before.
+            InputError: it was encoded differently from earlier files.
         """
         segment = self.file(record)
         if not self.base:
@@ -64,7 +64,7 @@ class Pieces:
         self.delay = max(self.delay, delay_of(segment.times))
 
     def packets(self, film: FilmFile, records: Iterable[dict[str, Any]]) -> Iterator[AnyPacket]:
-        """The encoded frames of all segments, with the times of the whole film."""
+        """Yields the encoded frames of all segments, with the film's times."""
         stream, times = film.streams.video, DecodingTimes(self.delay)
         for record in records:
             segment = self.file(record)
@@ -81,9 +81,9 @@ class Pieces:
                 yield packet
 
     def check_header(self, film: FilmFile) -> None:
-        """Checks that the encoder of a film that was written is that of the segments; InputError where not."""
-        own = bytes(film.streams.video.codec_context.extradata or b"")
-        if not same_header(own, self.header, self._encoder):
+        """Compares the encoder header of a written film with the segments'. Raises InputError where they differ."""
+        header = bytes(film.streams.video.codec_context.extradata or b"")
+        if not same_header(header, self.header, self._encoder):
             raise InputError(
                 "{path}: the segments were encoded by another build of {encoder} than the one here; join them on "
                 "a machine that made them",
@@ -94,8 +94,8 @@ class Pieces:
 
 
 def delay_of(times: Iterable[Times]) -> int:
-    """Frames by which decoding runs ahead of presentation: how many come before the one whose time of decoding is the
-    first time of presentation, or as many as the order needs."""
+    """Returns by how many frames decoding runs ahead of presentation. These are the entries before the first whose dts
+    reaches the first pts, or as many as the order needs."""
     entries = list(times)
     shown = sorted(entry[0] for entry in entries)
     by_dts = next((k for k, entry in enumerate(entries) if entry[1] >= shown[0]), len(entries))

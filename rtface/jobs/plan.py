@@ -1,4 +1,4 @@
-"""The plan of a job: which film, with which options, engines and versions, in which segments (docs/films.md)."""
+"""The plan of a job: film, options, engines, versions and segments (docs/films.md)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from rtface.util.foreign import converted
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What a job makes, and how.
+    """The plan of a job, stored in its folder.
 
     Attributes:
-        id: of the job, random: another one may get the same folder later.
+        id: random, as another job may use the same folder later.
         run: `RunPlan.to_dict` and `FilmPlan.to_dict`, without secrets of addresses.
-        files: SHA-256 of the files that options name, by what they are.
-        installed: what else the frames depend on: see `rtface.jobs.planning.installed`.
-        origin: the time of the input's clock that becomes 0 in the output, in seconds.
+        files: SHA-256 of the files that options name, by their purpose.
+        installed: versions that the frames depend on: see `rtface.jobs.planning.installed`.
+        origin: time of the input's clock that becomes 0 in the output, in seconds.
         begins: start of that clock.
         size: width, height and pixel format of the frames.
         starts: first time of every segment, in seconds of the input's clock.
-        frames: of every segment, as the packets say.
+        frames: number in each segment, by the packets.
         ends: end of the last segment.
-        numbered: whether options name tracks or persons, so that the film's faces get their numbers first
+        numbered: whether options name tracks or persons, so that faces are numbered first
             (`rtface.jobs.face_numbers`).
-        damage: what the film lost with its container (`rtface.jobs.borders.FilmTimes`).
+        damage: loss by a damaged container (`rtface.jobs.borders.FilmTimes`).
     """
 
     id: str
@@ -54,7 +54,7 @@ class JobPlan:
     damage: str | None
 
     def __len__(self) -> int:
-        """Number of segments."""
+        """Returns the number of segments."""
         return len(self.starts)
 
     @property
@@ -63,7 +63,7 @@ class JobPlan:
         return Path(self.run["input"])
 
     def check_film(self) -> None:
-        """Raises InputError where the film is missing, or another one than was planned."""
+        """Checks the film. Raises InputError where it is missing, or not the one that was planned."""
         fingerprint.check(self.run["file"], self.source)
 
     @property
@@ -73,30 +73,30 @@ class JobPlan:
 
     @property
     def films(self) -> list[Path]:
-        """The films that are written: the output, and the further ones. Raises as `options_of`."""
+        """The films that the job writes: output and further films. Raises as `options_of`."""
         return [self.target, *(Path(film.path) for film in further_paths(options_of(self)).values())]
 
     @property
     def video(self) -> dict[str, Any] | None:
-        """How the frames are encoded; None where stills hold other samples."""
+        """Encoding of the frames; None where stills hold other samples."""
         return self.run["video"]
 
     @property
     def curve(self) -> FadingCurve | None:
-        """What takes the fading out of its frames."""
+        """The curve that removes the fading of the film's frames."""
         return self.run["curve"]
 
     @property
     def options(self) -> dict[str, Any]:
-        """Those that change frames, where they are not the default."""
+        """Options that change frames and differ from the default."""
         return _changing(self.run["options"])
 
     def first_pts(self, base: Fraction) -> list[int]:
-        """The least pts that belongs to each segment, in units of `base` seconds."""
+        """Returns the first pts of each segment, in units of `base` seconds."""
         return [ceil(start / base) for start in self.starts]
 
     def seconds(self, number: int) -> float:
-        """Length of a segment."""
+        """Returns the length of a segment in seconds."""
         end = self.starts[number + 1] if number + 1 < len(self.starts) else self.ends
         return float(end - self.starts[number])
 
@@ -106,16 +106,16 @@ class JobPlan:
         return float(self.ends - self.starts[0])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for plan.json."""
+        """Returns the values of plan.json."""
         job = json.loads(json.dumps(asdict(self), default=str))
         return {"format": FORMAT, **job.pop("run"), "job": job}
 
     @classmethod
     def load(cls, folder: JobFolder) -> JobPlan:
-        """The plan in a folder.
+        """Loads the plan of a folder.
 
         Raises:
-            InputError: there is none, it cannot be read, or has another format.
+            InputError: the plan is missing, unreadable, or has another format.
         """
         values = folder.read(folder.plan) or {}
         try:
@@ -135,7 +135,7 @@ class JobPlan:
 
 
 def frame_options(options: Options) -> dict[str, Any]:
-    """The options that change frames, where they are not the default, as JSON values."""
+    """Returns the options that change frames, as JSON values without defaults."""
     return _changing(redacted_values(planned_options(options)))
 
 
@@ -145,5 +145,5 @@ def _changing(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def options_of(plan: JobPlan, **more: object) -> Options:
-    """The options of a plan, and some that change no frame."""
+    """Returns the options of a plan, with `more` that change no frame."""
     return Options.of(plan.options | more)

@@ -1,4 +1,4 @@
-"""Planning a job, and whether another installation makes the same frames by the plan."""
+"""Plans a job, and checks that another installation makes the same frames."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
     """Plans a job.
 
     Args:
-        film: what becomes of the film, in a `RunPlan`.
-        length: of a segment, about, in seconds.
+        film: its plan, from a `RunPlan`.
+        length: approximate length of a segment in seconds.
 
     Returns:
-        The plan, or one line that says why the film cannot be divided.
+        The plan, or one line with the reason why the film cannot be divided.
 
     Raises:
-        OutputError: the container cannot hold what the input has.
+        OutputError: the container cannot take a stream of the input.
     """
     info, run, source = film.info, film.frames, film.frames.input
     assert isinstance(run, RunPlan)
@@ -73,16 +73,16 @@ def make_plan(film: FilmPlan, length: Fraction = SEGMENT_S) -> JobPlan | str:
 
 
 def option_files(options: FaceOptions) -> dict[str, str]:
-    """SHA-256 of the files that options name and frames depend on.
+    """Returns the SHA-256 of option files that frames depend on.
 
     Raises:
-        UsageError: one cannot be read.
+        UsageError: a file cannot be read.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for option, path in (("--shots", options.shots), ("--treatment", options.treatment)):
         if path is not None:
             try:
-                found[f"the file of {option}"] = hashlib.sha256(read_regular(path)).hexdigest()
+                hashes[f"the file of {option}"] = hashlib.sha256(read_regular(path)).hexdigest()
             except OSError as error:
                 raise UsageError(
                     "{option:{path}}: cannot be read ({why})",
@@ -91,11 +91,11 @@ def option_files(options: FaceOptions) -> dict[str, str]:
                     path=path,
                     why=error.strerror,
                 ) from error
-    return found
+    return hashes
 
 
 def names_faces(options: Options) -> bool:
-    """Whether options or stages name tracks or persons."""
+    """Checks whether options or stages name tracks or persons."""
     return bool(
         options.treatment
         or options.person
@@ -106,7 +106,7 @@ def names_faces(options: Options) -> bool:
                 *(
                     text
                     for values in ((Spec.parse(stage).values or {}) for stage in options.stages)
-                    # One name is for any face; several, as 1=Anna;P2=Ben, are for tracks or persons.
+                    # A single name is for any face; several, such as 1=Anna;P2=Ben, are for tracks or persons.
                     for text in (values.get("faces", ""), values.get("name", "").partition("=")[1])
                 ),
             )
@@ -115,8 +115,8 @@ def names_faces(options: Options) -> bool:
 
 
 def installed(options: Options) -> dict[str, str]:
-    """Names what the frames of a job depend on here: versions of rtface, PyAV and FFmpeg's libraries; every engine that
-    may run, with the SHA-256 of its recipe, which names that of the network; and the stages.
+    """Returns the versions that a job's frames depend on here. These are rtface, PyAV and FFmpeg's libraries; each
+    engine that may run, with the SHA-256 of its recipe, which names that of the network; and the stages.
 
     Raises:
         UsageError, MissingComponent, InputError: an engine is not there.
@@ -128,34 +128,33 @@ def installed(options: Options) -> dict[str, str]:
     return {
         **{f"the version of {name}": version for name, version in codec_versions().items()},
         **{f"engine {name}": f"{recipe.version} {recipe.digest}" for name, recipe in engines.items()},
-        **{f"the stage {name}": " ".join(known.values()) for name, known in stages.items() if known is not None},
+        **{f"the stage {name}": " ".join(details.values()) for name, details in stages.items() if details is not None},
     }
 
 
 def difference(
-    planned: Mapping[str, Any], found: Mapping[str, Any], *, missing: str = "missing", when: str = "here"
+    planned: Mapping[str, Any], present: Mapping[str, Any], *, missing: str = "missing", when: str = "here"
 ) -> str | None:
-    """One line that names the first difference between a part of a plan and what was found; None where they are the
-    same.
+    """Describes the first difference from the plan; None without one.
 
     Args:
-        planned, found: the two, by what they are.
-        missing: the word for a value that is not there.
-        when: ends the line.
+        planned, present: the values that are compared, by name.
+        missing: word for a missing value.
+        when: end of the line.
     """
-    for name in {**planned, **found}:
-        if planned.get(name) != found.get(name):
-            was, now = (values.get(name, missing) for values in (planned, found))
+    for name in {**planned, **present}:
+        if planned.get(name) != present.get(name):
+            was, now = (values.get(name, missing) for values in (planned, present))
             return f"{name} was {was} when the job began, and is {now} {when}"
     return None
 
 
 class WorkerRefused(UsageError):
-    """This installation would make other frames than the one that planned the job."""
+    """An installation that would make other frames than the planning one."""
 
 
 def check_worker(plan: JobPlan, options: Options) -> None:
-    """Checks that this installation makes the same frames as the one that planned the job.
+    """Checks that this installation makes the frames of the planning one.
 
     Raises:
         WorkerRefused: a version, an engine, a stage or a file differs; the message names it.
@@ -169,7 +168,7 @@ def check_worker(plan: JobPlan, options: Options) -> None:
 
 
 def check_video(plan: JobPlan, film: FilmPlan) -> None:
-    """`check_worker` for the encoders of the output and of the further films."""
+    """Checks as `check_worker` the encoders of output and further films."""
     here = json.loads(json.dumps(film.to_dict()))
     _refuse(difference(*({"the encoder": each["video"], **each["further"]} for each in (plan.run, here))))
 

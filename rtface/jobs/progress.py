@@ -1,4 +1,4 @@
-"""Progress of the call that works on a job."""
+"""Progress of the process that coordinates a job."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rtface.jobs.plan import JobPlan
 from rtface.jobs.worker import Step
 from rtface.pipeline.progress import Progress, Show
 
-# Seconds between two looks at what is finished, over which the speed is measured.
+# Seconds between two checks for finished segments; the speed is measured over them.
 _LOOK_S = 1.0
 
 
 class JobProgress:
-    """Progress of a job, from its workers and from what is finished.
+    """Progress of a job, from its workers and its finished segments.
 
     Args:
         folder, plan: of the job.
@@ -37,7 +37,7 @@ class JobProgress:
         self.first_frame_s: float | None = None
 
     def __call__(self, steps: Iterable[Step]) -> None:
-        """Shows where the workers are."""
+        """Shows the progress of the workers."""
         steps = list(steps)
         if not steps:
             return
@@ -48,7 +48,7 @@ class JobProgress:
         elif (passed := now - self._looked_at) >= _LOOK_S:
             self._fps = (self._frames - self._frames_before) / passed
             self._looked_at, self._frames_before = now, self._frames
-            with suppress(RtfaceError):  # whoever writes a segment meets the same fault and says it
+            with suppress(RtfaceError):  # the worker that writes a segment reports this
                 self._finished = self._folder.finished()
         done = sum(map(self._plan.seconds, self._finished))
         done += sum(step.seconds for step in steps if step.segment not in self._finished)

@@ -1,6 +1,6 @@
-"""One film: a job where it is one, else in one piece. The command line, Python, the queue and the studio start here.
+"""Enhances one film, as a job or in one piece. The command line, Python, queue and studio start here.
 
-Imports of codecs are inside of functions, as a command line reads `Resumable` before it knows what it needs.
+Codecs are imported inside functions, because a command line reads `Resumable` before it knows which it needs.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from rtface.stats import Stats
 
 LONG_S = 120.0
-"""A film of so many seconds is a job by itself; a shorter one is done again soon."""
+"""Films of this length or more become jobs by themselves; a shorter one is soon done again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resumable:
-    """What the flags of ``rtface run`` say about jobs.
+    """Flags of ``rtface run`` for jobs.
 
     Attributes:
         workers: ``--workers``.
@@ -42,11 +42,11 @@ class Resumable:
     farm: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The flags that were given, for JSON, by their names."""
+        """Returns the flags that were given by name, for JSON."""
         return {name: value for name, value in asdict(self).items() if value}
 
     def check(self) -> None:
-        """UsageError for values that cannot be used, and for flags that exclude each other."""
+        """Raises UsageError for unusable values and for flags that exclude each other."""
         if self.farm is None:
             return
         from rtface.jobs.farms import farm_of
@@ -61,7 +61,7 @@ class Resumable:
 
     @property
     def given(self) -> str | None:
-        """A flag that is for jobs only and was given."""
+        """The name of a flag for jobs that was given; None without."""
         return next((f"--{name}" for name in self.to_dict()), None)
 
 
@@ -77,11 +77,11 @@ def run_film(
     building: BuildProgress | None = None,
     notify: Callable[[str], object] = lambda _: None,
 ) -> Report:
-    """Enhances a film as a job where it is one, else in one piece, as stills are.
+    """Enhances a film as a job where possible, else in one piece. Stills are always processed in one piece.
 
     Args:
         input, output, options, stats, progress, stop, building: as of `rtface.pipeline.film.run_file`.
-        flags: about jobs.
+        flags: for jobs.
         notify: called with lines for the user.
 
     Raises:
@@ -114,7 +114,7 @@ def _job(
     notify: Callable[[str], object],
     stop: threading.Event | None,
 ) -> FilmJob | None:
-    """The job of a film; None where it is processed without one."""
+    """Returns the job of a film, or None where it needs none."""
     why = why_no_job(input, output, options)
     if why is None:
         from rtface.jobs.folder import folder_of
@@ -139,7 +139,7 @@ def _job(
 
 
 def why_no_job(input: Path | Address, output: Path | str, options: Options) -> str | None:
-    """Why a run cannot be a job; None where it can."""
+    """Returns the reason why a run cannot be a job, or None."""
     from rtface.media.files.image_names import is_image
     from rtface.media.files.outputs import names_folder
     from rtface.media.write.stream_plan import FORMATS
@@ -155,7 +155,7 @@ def why_no_job(input: Path | Address, output: Path | str, options: Options) -> s
 
 
 def _seconds(path: Path, options: Options) -> float:
-    """Length of the part of a film that is worked on; 0 where it is not known."""
+    """Returns the length of the selected part of a film. 0 stands for an unknown length."""
     from rtface.media.read.container import open_container
 
     try:
@@ -166,6 +166,6 @@ def _seconds(path: Path, options: Options) -> float:
             return open_scans(path, options, Stats(logs=False)).info.duration_s or 0.0
         with open_container(path) as container:
             length = (container.duration or 0) / 1e6
-    except RtfaceError:  # the run meets it again and says it
+    except RtfaceError:  # the run reports it
         return 0.0
     return min(length, options.end or length) - (options.start or 0.0)

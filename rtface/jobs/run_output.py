@@ -1,4 +1,4 @@
-"""The end of a worker's chain: frames into one file for each segment, with its record."""
+"""The end of a worker's chain: writes a file and a record for each segment."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from rtface.stats import Stats
 
 
 class RunOutput:
-    """Writes the segments that a chain goes over, from the first on, as far as it is given them.
+    """Writes the segments of one chain, from segment `first` on.
 
     Args:
         folder, plan: of the job.
-        coding: how frames are encoded: of a film, or as stills.
-        copy: how packets are copied; None where all frames are encoded.
+        coding: encoding of the frames, as a film or stills.
+        copy: plan for copied packets; None where all frames are encoded.
         steps: the chain.
         stats: of the worker.
-        first: the segment that it begins with.
+        first: the first segment.
         take: gives the next segment.
         run: names this run of the chain; tracks keep their numbers in it.
-        further: plans of the further films by name, and what makes their frames.
-        on_frame: called after every frame with the segment, the seconds of it that are done, and the faces.
+        further: plans of the further films by name, and functions that make their frames.
+        on_frame: called after every frame with the segment, its seconds done, and the faces.
         stop: ends the work when set.
     """
 
@@ -72,12 +72,12 @@ class RunOutput:
         self._runtime, self._stats, self._take_next, self._run = steps.runtime, stats, take, run
         self._on_frame, self._stop = on_frame, stop
         self._number = self._first = first
-        self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and the first of every segment in it
+        self._base, self._firsts = Fraction(0), list[int]()  # unit of pts, and each segment's first pts
         self._starts_s = [float(start) for start in plan.starts]
         self._finishing: Future[None] | None = None
         self._figures = SegmentFigures(stats, steps.tracks, float(plan.begins))
         self._further = further
-        self._writers: dict[str, SegmentWriter] = {}  # by further film, and of the output as ""; none before a frame
+        self._writers: dict[str, SegmentWriter] = {}  # by further film, "" for the output; none before a frame
         self._began = monotonic()
 
     def write(self, items: Iterable[Item]) -> None:
@@ -107,12 +107,12 @@ class RunOutput:
             self._on_frame(number, item.time - self._starts_s[number], len(item.faces))
         if self._stop.is_set():
             raise Interrupted
-        while self._next():  # what follows the last frame has none
+        while self._next():  # segments after the last frame are empty
             pass
         self._wait()
 
     def abort(self) -> None:
-        """Ends early: what is not finished is removed. A segment whose frames were all encoded is still finished."""
+        """Ends early and removes unfinished files. A segment whose frames were all encoded is still finished."""
         with suppress(RtfaceError, OSError):
             self._wait()
         _discard(self._writers.values())
@@ -143,8 +143,8 @@ class RunOutput:
         self._writers[""] = SegmentWriter(path, encoder)
 
     def _next(self) -> bool:
-        """Hands the segment in work to a thread that finishes it, and takes the next; False where there is none for
-        this worker."""
+        """Finishes the current segment in a thread and takes the next. Returns False where none is left for this
+        worker."""
         record: dict[str, Any] = {
             "segment": self._number,
             "run": self._run,
@@ -169,7 +169,7 @@ class RunOutput:
                 parts = {name: one.finish() for name, one in writers.items()}
             record |= parts.pop("", {"file": None, "frames": 0, "packets": []}) | parts
             self._plan.check_film()
-            # The folder may have been removed meanwhile, and be that of another job.
+            # The folder may have been removed, and belong to another job now.
             plan = self._folder.read(self._folder.plan)
             finished = (
                 plan is not None
@@ -179,19 +179,19 @@ class RunOutput:
         except BaseException:
             _discard(writers.values())
             raise
-        if not finished:  # or this worker was taken for gone, and another one was faster
+        if not finished:  # or another worker, which replaced this one, was faster
             for one in writers.values():
                 one.path.unlink(missing_ok=True)
 
     def _wait(self) -> None:
-        """Waits for the segment that is being finished; raises what failed there."""
+        """Waits for the segment that is being finished, and raises its error."""
         finishing, self._finishing = self._finishing, None
         if finishing is not None:
             finishing.result()
 
     @contextmanager
     def _errors(self, number: int) -> Generator[None]:
-        """Errors of the encoder and of the disk become those that a user can act on."""
+        """Turns errors of encoder and disk into errors that users understand."""
         try:
             yield
         except RtfaceError:

@@ -1,9 +1,8 @@
-"""The file of a segment: its encoded frames, one after the other, and a record with their exact times.
+"""The file of a segment: its encoded frames in sequence, and a record.
 
-The file begins with the encoder's header, where there is one; H.264 and H.265 therefore play as they are, where no
-coded frame of an MP4, MOV or Matroska is copied. The record
-(JSON) has for every frame, in the order of decoding, pts, dts, duration, bytes, and 1 for one that is decoded without
-others.
+The file begins with the encoder's header, where there is one; H.264 and H.265 therefore play as they are, unless coded
+frames of an MP4, MOV or Matroska are copied. The record (JSON) has for each frame, in decoding order, its pts, dts,
+duration, bytes, and 1 where it is decoded without others.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ from rtface.util.files import NEW, sync_file
 from rtface.util.foreign import open_regular
 
 Times = tuple[int, int, int, int, int]
-"""pts, dts, duration, bytes, and 1 for a frame that is decoded without others."""
+"""pts, dts, duration, bytes, and 1 for a keyframe."""
 
 
 class FilmPackets:
-    """A new encoder for the frames of a segment.
+    """An encoder for the frames of a segment.
 
     Args:
-        video: how frames are encoded.
+        video: encoding of the frames.
         format: container of the output, which decides where the encoder's header goes.
-        origin: the time of the input's clock that becomes 0.
+        origin: time of the input's clock that becomes 0.
         stats: receives counters.
         shown: name of the film, for messages.
 
@@ -65,13 +64,13 @@ class FilmPackets:
 
     @property
     def header(self) -> bytes:
-        """Of the encoder, from the first packet on."""
+        """The encoder's header, from the first packet on."""
         return bytes(self._stream.codec_context.extradata or b"")
 
 
 class StillPackets:
-    """The frames of a segment as stills; as `FilmPackets`, in the input's clock. A packet without bytes stands for the
-    input's file.
+    """Encodes a segment's frames as stills, like `FilmPackets`. Times are in the input's clock. An empty packet stands
+    for the input's file.
 
     Args:
         stills: encodes them.
@@ -92,11 +91,11 @@ class StillPackets:
         return [packet]
 
     def flush(self) -> list[AnyPacket]:
-        """None is held back."""
+        """Returns no packet, as none is held back."""
         return []
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Does nothing, as nothing is open."""
 
 
 SegmentEncoder: TypeAlias = FilmPackets | StillPackets | CopyEncoder
@@ -106,7 +105,7 @@ class SegmentWriter:
     """Encodes the frames of a segment into a file.
 
     Args:
-        path: the file; nothing of that name may be there.
+        path: the file, which must not exist.
         encoder: of the frames.
 
     Raises:
@@ -132,7 +131,7 @@ class SegmentWriter:
         self._frames += 1
 
     def finish(self) -> dict[str, Any]:
-        """Writes what the encoder still holds; returns the part of the record that describes the file."""
+        """Flushes the encoder and returns the record's description of the file."""
         self._put(self._encoder.flush())
         self._file.flush()
         sync_file(self._file.fileno())
@@ -177,13 +176,13 @@ class SegmentWriter:
 
 @dataclass(frozen=True, slots=True)
 class SegmentFile:
-    """A finished segment's file, as its record describes it.
+    """The file of a finished segment, as its record describes it.
 
     Attributes:
         path: the file.
         header: the encoder's header (FFmpeg's extradata).
-        times: of every frame, in the order of decoding.
-        base: seconds of one unit of them.
+        times: of every frame, in decoding order.
+        base: seconds of one unit of `times`.
         sha256: of the file.
     """
 
@@ -195,8 +194,8 @@ class SegmentFile:
 
     @classmethod
     def of(cls, folder: Path, record: dict[str, Any]) -> SegmentFile:
-        """The file of a record in `folder`; ValueError where the record has another shape, or not every frame that was
-        encoded."""
+        """Returns the file of a record in `folder`. Raises ValueError where the record has another shape, or lacks
+        encoded frames."""
         times: list[Times] = [tuple(entry) for entry in record["packets"]]
         header = base64.b64decode(record["header"])
         if len(times) != record["frames"] or len(header) + sum(entry[3] for entry in times) != record["bytes"]:
@@ -207,13 +206,13 @@ class SegmentFile:
         """Compares the file with its checksum.
 
         Raises:
-            InputError: it is not there, cannot be read, or has other bytes.
+            InputError: it is missing, unreadable, or has other bytes.
         """
         if sha256_of(self.path) != self.sha256:
             raise InputError("{path}: is damaged", code="segment_damaged", path=self.path)
 
     def packets(self) -> Iterator[tuple[bytes, Times]]:
-        """Every encoded frame with its times, in the order of decoding."""
+        """Yields each encoded frame with its times, in decoding order."""
         with open_regular(self.path) as file:
             file.seek(len(self.header))
             for times in self.times:
@@ -221,8 +220,8 @@ class SegmentFile:
 
 
 def same_header(one: bytes, other: bytes, encoder: str) -> bool:
-    """Whether two headers of an encoder describe the same stream: messages of H.264 and H.265 headers that name the
-    encoder's threads and machine (SEI) are left out."""
+    """Checks whether two headers of an encoder describe the same stream. It leaves out the messages (SEI) of H.264 and
+    H.265 headers that name the encoder's threads and machine."""
     return _without_sei(one, encoder) == _without_sei(other, encoder)
 
 

@@ -1,9 +1,9 @@
-"""A worker of a job: runs the chain of a film over segments that are missing, and writes a file for each.
+"""A worker of a job: processes missing segments and writes one file each.
 
-One chain goes over as many segments as follow each other, so that tracks, memory and treatment do not break at a
-border; only the encoder begins again there. Where a worker begins in the middle of the film, it processes some seconds
-before (the lead-in), which settle the chain's state and are not written. Tracking and analysis remember more than
-engines, and cost less: faces are corrected in the last second of the lead-in only.
+One chain processes as many consecutive segments as possible, so that tracks, memory and treatment do not break at a
+border; only the encoder restarts there. A worker that begins in the middle of the film first processes some seconds
+before (the lead-in), which settle the chain's state and are not written. Tracking and analysis have a longer memory
+than engines, and cost less: faces are corrected only in the last second of the lead-in.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from rtface.stats import Stats
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Where a worker is: told after every frame.
+    """Progress of a worker, reported after every frame.
 
     Attributes:
-        segment: in work.
-        seconds: of it that are done.
+        segment: the current one.
+        seconds: finished part of it.
         faces: on the last frame.
-        frames: this worker has written, all segments together.
+        frames: written by this worker, in all segments.
     """
 
     segment: int
@@ -57,18 +57,18 @@ class Step:
 
 
 class Worker:
-    """Works on the segments of a job, in the process that makes it; a context.
+    """Processes segments of a job in the current process; a context manager.
 
     Args:
         folder, plan: of the job.
         threads: CPU threads, None for all cores.
         stop: ends the work when set.
         on_step: called after every frame.
-        building: called with what is built for a GPU before the first frame, and the share done (0…1).
+        building: called with the build for a GPU before the first frame, and its share done (0…1).
 
     Raises:
-        InputError: the film of the job is missing or another.
-        UsageError: this installation differs from the one that planned the job.
+        InputError: the film of the job is missing or differs.
+        UsageError: this installation differs from the planning one.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Worker:
         self._frames = plan_frames(plan.source, self._options)
         plan.check_film()
         self._stats = Stats()
-        # The job says it.
+        # The job itself reports these, so its workers do not.
         self._stats.warnings |= {"combed": ""} | ({"container": plan.damage} if plan.damage else {})
         self._id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._networks: FilmNetworks | None = None
@@ -104,10 +104,10 @@ class Worker:
         self._stack.close()
 
     def work(self, take: Take) -> None:
-        """Makes segments as long as one is given.
+        """Processes segments as long as `take` gives one.
 
         Raises:
-            InputError: the film was replaced meanwhile.
+            InputError: the film was replaced.
             OutputError: the folder cannot be written to.
             Interrupted: `stop` was set.
         """
@@ -116,16 +116,16 @@ class Worker:
 
     # -- one run of the chain -----------------------------------------------------------------------------------
 
-    def _known(self, number: int, base: Fraction) -> KnownFaces | None:
-        """What the record of a segment says of its last faces; None where there is none, or one that cannot be used and
-        is made again in the end."""
+    def _last_faces(self, number: int, base: Fraction) -> KnownFaces | None:
+        """Reads the last faces of a segment from its record. Returns None without a usable record; a damaged segment is
+        made again in the end."""
         with suppress(InputError, *UNUSABLE):
             record = self._folder.read(self._folder.record(number))
             return None if record is None else KnownFaces(record, base)
         return None
 
     def _run(self, first: int, take: Take) -> None:
-        """Runs a chain from a segment on, as far as `take` gives the next."""
+        """Runs a chain from segment `first` while `take` gives the next."""
         output: RunOutput | None = None
         try:
             self._runs += 1
@@ -133,11 +133,11 @@ class Worker:
             log.info("%s: begins at segment %d", run, first)
             networks, film = self._opened()
             with ExitStack() as stack:
-                known = self._known(first - 1, film.info.time_base)
+                last_faces = self._last_faces(first - 1, film.info.time_base)
                 source = open_from(
                     self._plan,
                     first,
-                    LEAD_IN_S if known is not None else UNKNOWN_LEAD_IN_S,
+                    LEAD_IN_S if last_faces is not None else UNKNOWN_LEAD_IN_S,
                     self._frames,
                     self._stats,
                     self._stop,
@@ -151,7 +151,7 @@ class Worker:
                     networks,
                     self._stats,
                     stack,
-                    state_of=known,
+                    state_of=last_faces,
                     begins=float(self._plan.starts[first] - CORRECTED_LEAD_IN_S) if first else -inf,
                 )
                 stills = still_encoder(film, source, steps.runtime.engines.described[0])
@@ -183,7 +183,7 @@ class Worker:
             raise
 
     def _opened(self) -> tuple[FilmNetworks, FilmPlan]:
-        """Tracker, engines, and the plan of the film."""
+        """Returns the networks and the plan of the film, opened once."""
         if self._networks is None or self._film is None:
             self._film = replace(plan_source(self._frames, self._plan.run["output"]), curve=self._plan.curve)
             check_video(self._plan, self._film)
@@ -206,6 +206,6 @@ class Worker:
 
 
 def _marked(items: Iterator[Item], start: Fraction) -> Iterator[Item]:
-    """The items; frames before a segment are its lead-in."""
+    """Yields the items, with the frames before `start` marked as lead-in."""
     for item in items:
         yield (replace(item, lead_in=True) if isinstance(item, Frame) and item.pts * item.time_base < start else item)

@@ -15,7 +15,7 @@ from rtface.media.files.workfile import Target
 from rtface.report import Report
 from rtface.trust.credentials import can_hold
 from rtface.trust.credentials_writing import manifest, sign_file, signing_key
-from rtface.trust.sidecar import Made, sidecar_path, write_sidecar
+from rtface.trust.sidecar import OutputDetails, sidecar_path, write_sidecar
 from rtface.trust.signing import SigningKey
 
 
@@ -77,7 +77,7 @@ class RecordingSigner:
             if ended is None or ended.why:
                 lines.append(f"{sink.path.name}: not signed, because the recording is not whole")
                 continue
-            file_report, changes = replace(report, output=str(sink.path)), Made(ended.changed)
+            file_report, changes = replace(report, output=str(sink.path)), OutputDetails(ended.changed)
             try:
                 if sidecar is None:
                     sign_file(sink.path, manifest(source, self.options, file_report, changes), source, self.key)

@@ -31,7 +31,7 @@ from rtface.pipeline.stills import StillsPlan, plan_stills, run_stills
 from rtface.protocols import Sink
 from rtface.report import Report
 from rtface.stats import Stats
-from rtface.trust.sidecar import Made
+from rtface.trust.sidecar import OutputDetails
 from rtface.util.urls import Address
 
 
@@ -66,7 +66,7 @@ def run_file(
         return _dry_run(planned, with_curve(film, stop=stop) if isinstance(film, FilmPlan) else film, stats)
     plan = plan_run(input, output, options)
 
-    def make(report: Report) -> Made:
+    def make(report: Report) -> OutputDetails:
         if plan.stills:
             return run_stills(plan, report, stats=stats, progress=progress, stop=stop, building=building)
         return _run_film(plan, report, stats, progress, stop, building)
@@ -137,7 +137,7 @@ def _run_film(
     progress: Show | None,
     stop: threading.Event,
     building: BuildProgress | None,
-) -> Made:
+) -> OutputDetails:
     """Enhances a film into a film or into a folder of stills."""
     began = perf_counter()
     with ExitStack() as stack:
@@ -164,9 +164,9 @@ def _run_film(
 
 def _open_sink(
     plan: RunPlan, film: FilmPlan, source: FileSource | SequenceSource, report: Report, stats: Stats
-) -> tuple[Sink, Made]:
+) -> tuple[Sink, OutputDetails]:
     """Opens the sinks of a film and its further films. Also returns the output's details."""
-    details = Made(plan=film.to_dict(), unfaded=film.curve is not None)
+    details = OutputDetails(plan=film.to_dict(), unfaded=film.curve is not None)
     video, threads = film.video, plan.threads.encode
     details.lossless = video is not None and video.lossless and not video.convert
     stills = still_encoder(film, source, report.engine)

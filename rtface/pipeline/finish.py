@@ -18,12 +18,12 @@ from rtface.report import Report
 from rtface.stats import Stats
 from rtface.trust.credentials import can_hold
 from rtface.trust.credentials_writing import sign_output
-from rtface.trust.sidecar import Made, write_sidecar
+from rtface.trust.sidecar import OutputDetails, write_sidecar
 
 
 def carry_out(
     plan: RunPlan,
-    make: Callable[[Report], Made | None],
+    make: Callable[[Report], OutputDetails | None],
     stats: Stats,
     *,
     stop: threading.Event,
@@ -52,7 +52,7 @@ def carry_out(
     if plan.stills and plan.folder:
         remove_unfinished_files(filter(has_still_name, sorted(plan.outputs["film"].path.glob(".*.partial*"))))
     report, began = plan.report(), perf_counter()
-    details: Made | None = None
+    details: OutputDetails | None = None
     failure: BaseException | None = None
     try:
         details = make(report)
@@ -97,7 +97,7 @@ def _settle(plan: RunPlan, report: Report, stats: Stats, began: float) -> None:
 def finish(
     plan: RunPlan,
     report: Report,
-    details: Made | None,
+    details: OutputDetails | None,
     *,
     stop: threading.Event,
     building: BuildProgress | None = None,

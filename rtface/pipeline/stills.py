@@ -32,7 +32,7 @@ from rtface.protocols import Item
 from rtface.report import ImageReport, Report
 from rtface.stages.runner import Stages
 from rtface.stats import Stats
-from rtface.trust.sidecar import Made
+from rtface.trust.sidecar import OutputDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def run_stills(
     progress: Show | None = None,
     stop: threading.Event,
     building: BuildProgress | None = None,
-) -> Made:
+) -> OutputDetails:
     """Enhances every still, and fills the report's engine, device and notes.
 
     Otherwise as `rtface.pipeline.film.run_file`. In a folder, existing outputs are skipped (unless `overwrite`) and a
@@ -157,7 +157,7 @@ class _Stills:
         self.tags, self.folder = plan.tags(steps.runtime.engines.described[0]), plan.folder
         self.enlarger = Enlarger(self.options.scale)
         self.done = self.skipped = 0
-        self.details = Made()
+        self.details = OutputDetails()
         self.details.lossless = all(
             target.suffix.lower() in (".png", ".tif", ".tiff", ".bmp", ".dpx") for _, target in jobs
         )

@@ -61,7 +61,7 @@ def create_tracker(
         MissingComponent: a model file or package is not there; the message says how to get it.
     """
     name = "openvino" if name == "auto" else name
-    if not plugins.known("tracker", name):
+    if not plugins.exists("tracker", name):
         raise UsageError(
             "unknown tracker {name!r}: choose one of auto, {names}",
             code="tracker_unknown",

@@ -1,1 +1,1 @@
-"""Proof of an output: sidecar, checksums, signature; checks and readers of them."""
+"""Proof of an output: writes, reads and checks sidecars, checksums and signatures."""

@@ -1,6 +1,6 @@
-"""Reads C2PA content credentials in MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``credentials``).
+"""Reads C2PA content credentials in films and stills (extra ``credentials``). `KINDS` lists the containers.
 
-Nothing is fetched from a network: neither manifests that lie elsewhere nor lists of revoked certificates.
+Nothing is fetched from a network: neither remote manifests nor lists of revoked certificates.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ KINDS = {
     ".tiff": "image/tiff",
     ".webp": "image/webp",
 }
-"""Media types of files that hold credentials, by extension."""
-FACES = "org.rtface.faces"  # the assertion in which rtface says what a sidecar says
+"""Media types of files that can hold credentials, by extension."""
+FACES = "org.rtface.faces"  # the assertion with the fields of a sidecar
 SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-# What c2pa calls a signature whose certificate is on none of its lists.
+# c2pa's code for a signature whose certificate is on none of its lists.
 _UNTRUSTED = "signingCredential.untrusted"
 _WORDS = {
     "dataHash.mismatch": "its content was changed after it was signed",
     "bmffHash.mismatch": "its content was changed after it was signed",
-    "hashedURI.mismatch": "what it says of itself was changed after it was signed",
+    "hashedURI.mismatch": "its description was changed after it was signed",
     "claimSignature.mismatch": "the signature is not that of this file",
     "signingCredential.expired": "the certificate had expired",
 }
 
 
 def can_hold(path: Path) -> bool:
-    """Whether files of this extension hold credentials."""
+    """Checks whether files of this extension can hold credentials."""
     return path.suffix.lower() in KINDS
 
 
@@ -49,10 +49,10 @@ class Credentials:
     """The credentials of a file.
 
     Attributes:
-        valid: whether signature and content fit.
-        trusted: whether c2pa's list, or the anchors that were given, vouch for the certificate.
-        problems: in words, where it is not valid.
-        manifest: what they say, as c2pa reads it: signer, tool, what it was made of, actions, assertions.
+        valid: whether the signature fits the content.
+        trusted: whether c2pa's list, or the given anchors, vouch for the certificate.
+        problems: in words, where not valid.
+        manifest: as c2pa reads it: signer, tool, ingredients, actions, assertions.
     """
 
     valid: bool
@@ -61,49 +61,49 @@ class Credentials:
     manifest: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def assertion(self, label: str) -> dict[str, Any]:
-        """The data of the assertion whose label begins so; empty where there is none."""
-        said = self.manifest.get("assertions", ())
-        return next((one.get("data", {}) for one in said if one.get("label", "").startswith(label)), {})
+        """Returns the data of the first assertion with this prefix, or {}."""
+        assertions = self.manifest.get("assertions", ())
+        return next((one.get("data", {}) for one in assertions if one.get("label", "").startswith(label)), {})
 
     @property
-    def said(self) -> dict[str, Any]:
-        """What rtface says of files, settings and areas, as a sidecar does; empty where it says nothing."""
+    def sidecar_fields(self) -> dict[str, Any]:
+        """rtface's fields of files, settings and areas, as in a sidecar. Empty without them."""
         return self.assertion(FACES)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, without the areas of each frame."""
-        said = {name: value for name, value in self.said.items() if name != "changed"}
+        """Returns plain values, without the areas of each frame."""
+        fields = {name: value for name, value in self.sidecar_fields.items() if name != "changed"}
         kept = [
-            one | {"data": said} if one.get("label") == FACES else one for one in self.manifest.get("assertions", ())
+            one | {"data": fields} if one.get("label") == FACES else one for one in self.manifest.get("assertions", ())
         ]
         return {**asdict(self), "manifest": {**self.manifest, "assertions": kept}}
 
     def lines(self) -> list[str]:
-        """What they say, in words."""
+        """Describes the credentials in words."""
         signature = self.manifest.get("signature_info", {})
         signer = signature.get("common_name") or signature.get("issuer") or "an unnamed certificate"
         vouched = "" if self.trusted else "; who signed is not proven: no list of c2pa has the certificate"
         state = f"the content is as it was signed{vouched}" if self.valid else "; ".join(self.problems)
-        said = [f"credentials signed by {signer}: {state}"]
-        said += [f"made with {one.get('name')}" for one in self.manifest.get("claim_generator_info", ())[:1]]
+        lines = [f"credentials signed by {signer}: {state}"]
+        lines += [f"made with {one.get('name')}" for one in self.manifest.get("claim_generator_info", ())[:1]]
         for one in self.manifest.get("ingredients", ()):
             has = ", which has credentials too" if one.get("active_manifest") else ""
-            said.append(f"made of {one.get('title', 'an input')}{has}")
+            lines.append(f"made of {one.get('title', 'an input')}{has}")
         for action in self.assertion("c2pa.actions").get("actions", ()):
             kind = action.get("digitalSourceType", "").rpartition("/")[2]
-            said.append(f"action {action['action']}" + (f" ({kind})" if kind else ""))
-        return said
+            lines.append(f"action {action['action']}" + (f" ({kind})" if kind else ""))
+        return lines
 
 
 def read_credentials(path: Path, anchors: str | None = None) -> Credentials | None:
-    """The credentials in a file; None where it has none, can have none, or names an address of theirs.
+    """Reads the credentials in a file. Returns None where it has none, can have none, or only names their address.
 
     Args:
         path: the file.
-        anchors: certificates (PEM) that are trusted, and c2pa's list.
+        anchors: trusted certificates (PEM), in addition to c2pa's list.
 
     Raises:
-        MissingComponent: the extra is not installed, and the file looks as if it had credentials.
+        MissingComponent: the extra is not installed, and the file seems to have credentials.
     """
     kind = KINDS.get(path.suffix.lower())
     if kind is None or not path.is_file():
@@ -122,7 +122,7 @@ def read_credentials(path: Path, anchors: str | None = None) -> Credentials | No
 
 
 def read_anchors(path: Path) -> str:
-    """The certificates in a file, for `read_credentials`; UsageError where there is none.
+    """Reads the certificates in a file, for `read_credentials`. Raises UsageError where there is none.
 
     Raises:
         MissingComponent: the extra is not installed.
@@ -142,7 +142,7 @@ def read_anchors(path: Path) -> str:
 
 
 def read_open(kind: str, file: Any, anchors: str | None = None) -> Credentials | None:
-    """`read_credentials` of an open file, by its media type; raises what c2pa does."""
+    """Reads credentials of an open file, by its media type. Raises the errors of c2pa."""
     c2pa = from_extra("c2pa")
     settings = SETTINGS if anchors is None else {**SETTINGS, "trust": {"user_anchors": anchors}}
     with c2pa.Context.from_dict(settings) as context, c2pa.Reader(kind, file, None, context) as reader:

@@ -1,4 +1,4 @@
-"""Signs outputs by C2PA content credentials inside MP4, MOV, PNG, JPEG, TIFF and WebP (extra ``credentials``)."""
+"""Signs outputs by C2PA content credentials inside them (extra ``credentials``)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rtface.media.files.workfile import Target, WorkFile, full
 from rtface.media.marks.provenance import DIGITAL_SOURCE_TYPE, ENHANCED, GENERATED, Change
 from rtface.media.stills.image_write import encode_by
 from rtface.report import Report, unnamed
-from rtface.trust.checked import Doing
+from rtface.trust.check_result import OnProgress
 from rtface.trust.credentials import FACES, KINDS, SETTINGS, can_hold, read_open
-from rtface.trust.sidecar import Made, areas_said, engines_said, options_said
+from rtface.trust.sidecar import OutputDetails, area_fields, engine_fields, option_fields
 from rtface.trust.signing import SigningKey, from_extra
 from rtface.util.urls import Address
 
@@ -27,7 +27,7 @@ _UNKNOWN = "application/octet-stream"
 
 
 def signing_key(options: OutputOptions, input: Path | Address | None = None) -> SigningKey | None:
-    """The key that ``--sign`` names, checked before any work; None where nothing is to be signed.
+    """Loads and checks the key of ``--sign``; None without one.
 
     Args:
         options: of the run.
@@ -51,16 +51,16 @@ def signing_key(options: OutputOptions, input: Path | Address | None = None) -> 
 
 
 def _check_key(key: SigningKey) -> None:
-    """Signs an image in memory, to see that C2PA takes the key and its certificate; UsageError where not."""
+    """Signs an image in memory, to check a key. Raises UsageError where C2PA refuses it or its certificate."""
     import av
 
     data, out = encode_by("png", av.VideoFrame(16, 16, "rgb24")), io.BytesIO()
     actions = {"label": "c2pa.actions.v2", "data": {"actions": [{"action": "c2pa.edited"}]}}
-    said = {"claim_generator_info": [{"name": "rtface"}], "assertions": [actions]}
+    probe = {"claim_generator_info": [{"name": "rtface"}], "assertions": [actions]}
     try:
-        _sign(said, key, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
-        found = read_open("image/png", out)
-        why = "; ".join(found.problems) if found else "nothing was signed"
+        _sign(probe, key, (io.BytesIO(data), "image/png"), (io.BytesIO(data), "image/png"), out)
+        credentials = read_open("image/png", out)
+        why = "; ".join(credentials.problems) if credentials else "nothing was signed"
     except from_extra("c2pa").C2paError as error:
         why = message_of(error)
     if why:
@@ -77,34 +77,34 @@ def sign_output(
     input: Path,
     options: Options,
     report: Report,
-    made: Made,
-    doing: Doing | None = None,
+    details: OutputDetails,
+    doing: OnProgress | None = None,
 ) -> str:
-    """Puts credentials into a finished output, or into the stills of a folder; the line for the user.
+    """Signs a finished output, or the stills of a folder. Returns the line for the user.
 
     Raises:
-        OutputError: one cannot be signed; it is whole, without credentials.
+        OutputError: a file cannot be signed; it is whole, without credentials.
     """
-    stills = [output / name for name in made.names] if output.is_dir() else [output]
+    stills = [output / name for name in details.names] if output.is_dir() else [output]
     for number, path in enumerate(stills):
         if can_hold(path):
             parent = input / path.name if input.is_dir() else input
-            said = manifest(parent, options, report, made, number if made.names else None, doing=doing)
-            sign_file(path, said, parent, key)
+            values = manifest(parent, options, report, details, number if details.names else None, doing=doing)
+            sign_file(path, values, parent, key)
     return f"{output.name if len(stills) == 1 else f'{len(stills)} stills'}: signed"
 
 
 def sign_file(path: Path, manifest: Mapping[str, Any], parent: Path | str, key: SigningKey) -> None:
-    """Puts credentials into a finished file, in one step: it has its old content until they are whole.
+    """Adds credentials to a finished file, in one step. It keeps its old content until they are whole.
 
     Args:
-        path: the file; credentials that it has are replaced.
+        path: the file; existing credentials are replaced.
         manifest: for c2pa's builder; the opening of the parent is added to its actions.
         parent: the input, whose credentials are kept inside; only the name of a camera or stream.
         key: signs.
 
     Raises:
-        OutputError: it cannot be signed or written; it stays as it was.
+        OutputError: it cannot be signed or written; it stays unchanged.
     """
     unfinished = ExitStack()
     try:
@@ -155,22 +155,22 @@ def manifest(
     input: Path | str,
     options: Options,
     report: Report,
-    made: Made,
+    details: OutputDetails,
     still: int | None = None,
     *,
-    doing: Doing | None = None,
+    doing: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """What is signed, for c2pa's builder.
+    """Returns a manifest for c2pa's builder.
 
     Args:
         input: of the run; of a camera or stream its name.
-        options, report, made: of the run.
+        options, report, details: of the run.
         still: number of the still; None for a film.
         doing: as of `write_sidecar`.
     """
     agent: dict[str, Any] = {"name": "rtface", "version": __version__}
-    touched = still is None or any(number == still for number, _ in made.changed.rows())
-    change = made.changed.change if touched else Change.NOTHING
+    touched = still is None or any(number == still for number, _ in details.changed.rows())
+    change = details.changed.change if touched else Change.NOTHING
     names = ["c2pa.edited"] if change else []
     names += ["c2pa.transcoded"] if still is None else []
     actions = [{"action": name, "softwareAgent": agent} for name in names or ["c2pa.converted"]]
@@ -178,7 +178,7 @@ def manifest(
     if kind := next((term for flag, term in terms.items() if change & flag), None):
         actions[0]["digitalSourceType"] = kind
     faces = {
-        **areas_said(input, options, report, made, still, doing=doing),
+        **area_fields(input, options, report, details, still, doing=doing),
         "engines": _unnamed_engines(report),
         "options": _without_names(options),
         "changes": change.names,
@@ -194,18 +194,18 @@ def manifest(
 
 
 def _unnamed_engines(report: Report) -> dict[str, dict[str, str]]:
-    """`engines_said` without anything by which a person could be told: names, and hashes of what was learnt."""
-    said = engines_said(report).items()
-    return {name: values for name, values in said if MARK not in name} | {
+    """Returns `engine_fields` without identifying data: names of persons, and hashes of learnt data."""
+    engines = engine_fields(report).items()
+    return {name: values for name, values in engines if MARK not in name} | {
         f"{name.partition(MARK)[0]}{MARK}named": {key: values[key] for key in ("version", "weights_sha256")}
-        for name, values in said
+        for name, values in engines
         if MARK in name
     }
 
 
 def _without_names(options: Options) -> dict[str, Any]:
-    """`options_said` for those who get the output: without names of persons, and without what stages write."""
-    said = options_said(options)
-    said.pop("person", None)
+    """Returns `option_fields` for receivers of the output. Names of persons and texts of stages are left out."""
+    fields = option_fields(options)
+    fields.pop("person", None)
     named = {"faces": unnamed(options.faces), "stages": [stage.partition(":")[0] for stage in options.stages]}
-    return said | {key: value for key, value in named.items() if key in said}
+    return fields | {key: value for key, value in named.items() if key in fields}

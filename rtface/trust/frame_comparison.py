@@ -1,4 +1,4 @@
-"""Compares frames of an output with the input's outside the areas that its manifest names."""
+"""Compares an output's frames with the input's, outside the changed areas."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from numpy.typing import NDArray
 
 from rtface.frame import Box, Frame
 from rtface.geometry.transforms import clip_box
-from rtface.trust.checked import Checked
+from rtface.trust.check_result import CheckResult
 from rtface.util.av_arrays import plane_rows, sample_bytes
 from rtface.util.text import counted
 
-# The error of an encoder: at its coarsest the worst frame of H.264, H.265, VP9 and MPEG-2 had 24.7 dB, and the mean of
-# a block was off by 6 levels at usual qualities, by 23 and 6.1 times the error of three quarters of the blocks at the
-# coarsest; in frames over 1080p coarse blocks stand beside fine ones.
+# Errors of encoders: at their coarsest the worst frame of H.264, H.265, VP9 and MPEG-2 had 24.7 dB. The mean of a block
+# was off by 6 levels at usual qualities, by 23 and 6.1 times the error of three quarters of the blocks at the coarsest.
+# Frames over 1080p mix coarse and fine blocks.
 _FLOOR_DB, _EQUAL_DB = 22.0, 100.0
 _BLOCK, _LEVELS, _LARGE_LEVELS, _TIMES_USUAL = 16, 12.0, 28.0, 8.0
 _LARGE = 1920 * 1088
-# The mean of a plane is off by so many levels at most (2.5 were seen), but in frames whose blocks have such an error.
+# Largest error of a plane's mean in levels (2.5 were seen); it does not count in frames whose blocks err by the second.
 _SHIFT, _COARSE = 4.0, 4.0
-# Formats of four bytes a sample of which one says nothing.
+# Formats of four bytes a sample with one byte of padding.
 _PADDED = ("0rgb", "rgb0", "0bgr", "bgr0")
 
 
 class FrameComparison:
-    """Compares frames, in their order, and counts.
+    """Compares frames in order, and counts the results.
 
     Args:
-        changed: boxes by number or file name; a text that says why the whole frame counts.
-        whole: why every frame counts as changed anywhere; empty where that is not so.
-        lossless: whether the output holds every sample.
+        changed: boxes by number or file name; or the reason why the whole frame counts as changed.
+        whole: why every frame counts as changed as a whole; empty where it does not.
+        lossless: whether the output keeps every sample.
     """
 
     def __init__(self, changed: Mapping[Any, list[Box] | str], whole: str = "", *, lossless: bool) -> None:
@@ -47,7 +47,7 @@ class FrameComparison:
         self._problems, self._gaps = list[str](), Counter[str]()
 
     def frame(self, name: Any, new: Frame, old: Frame, *, copied: bool = False) -> None:
-        """Takes the next frame of the output and of the input; `copied` where its packet is the input's."""
+        """Compares the next frames of output and input. `copied` tells that the packet is the input's."""
         areas = self._whole or self._changed.get(name, [])
         if isinstance(areas, str):
             self._gaps[f"changed as a whole ({areas})"] += 1
@@ -85,11 +85,11 @@ class FrameComparison:
     def _beyond_encoder(
         self, planes: list[tuple[NDArray[np.float32], NDArray[np.bool_]]], size: tuple[int, int]
     ) -> str | None:
-        """What of a frame is more than an encoder's error, by its PSNR and the means of blocks; empty for nothing, None
-        where it is too coarse to tell.
+        """Describes deviations beyond an encoder's error, by PSNR and block means. Returns "" for none, None where the
+        coding is too coarse to tell.
 
         Args:
-            planes: the error of each plane in levels of 255, and where it counts.
+            planes: the error of each plane in levels of 255, and the mask where it counts.
             size: width and height of the frame.
         """
         limit = usual = 0.0
@@ -111,7 +111,7 @@ class FrameComparison:
                 least = _LARGE_LEVELS if size[0] * size[1] > _LARGE else _LEVELS
                 limit = max(least, min(_TIMES_USUAL * usual, _LARGE_LEVELS))
             shift, most, where = abs(float(sums.sum() / samples.sum())), 0.0, ""
-            # Grids: from the origin, half a block further, and one that ends where the plane does.
+            # Grids start at the origin, at half a block, and so that they end with the plane.
             for y, x in product(
                 *(
                     {0, min(block, n) // 2, max(0, n - block) % block}
@@ -129,12 +129,12 @@ class FrameComparison:
                 return None if usual >= _COARSE else f"outside the boxes it differs by {where}"
         return ""
 
-    def end(self, found: Checked) -> None:
-        """Says what came out."""
-        found.gaps += [f"{counted(count)} {why}: not compared" for why, count in self._gaps.items()]
-        found.problems += self._problems[:3]
+    def end(self, result: CheckResult) -> None:
+        """Adds the findings to `result`."""
+        result.gaps += [f"{counted(count)} {why}: not compared" for why, count in self._gaps.items()]
+        result.problems += self._problems[:3]
         if len(self._problems) > 3:
-            found.problems.append(f"{len(self._problems)} frames are not the input's")
+            result.problems.append(f"{len(self._problems)} frames are not the input's")
         if self._problems or not self._count:
             return
         boxes = f", {len(self._shares)} with boxes, which cover {max(self._shares, default=0.0):.0%} of a frame at most"
@@ -144,11 +144,11 @@ class FrameComparison:
             shown = f"PSNR {middle:.1f} dB in the middle, {worst:.1f} dB at worst" if worst < _EQUAL_DB else "equal"
             error = f"outside the boxes they are the input's within an encoder's error ({shown})"
             error += f", {counted(self._copied)} that were copied to the sample" if self._copied else ""
-        found.proofs.append(f"{counted(self._count)}{boxes * bool(self._shares)}: {error}")
+        result.proofs.append(f"{counted(self._count)}{boxes * bool(self._shares)}: {error}")
 
 
 def _kind(image: av.VideoFrame) -> tuple[Any, ...]:
-    """Values that two images have in common whose samples can be compared."""
+    """Returns values that are equal for images with comparable samples."""
     return image.width, image.height, image.format.is_rgb, [c.bits for c in image.format.components]
 
 
@@ -162,7 +162,7 @@ def _planes(image: av.VideoFrame) -> list[NDArray[Any]]:
 
 
 def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) -> NDArray[np.bool_]:
-    """Where a plane (rows, values in a row) lies outside of boxes in luma samples."""
+    """Returns a mask of a plane outside of boxes in luma samples. `shape` is (rows, values in a row)."""
     out = np.ones(shape, np.bool_)
     across, down = shape[1] / size[0], shape[0] / size[1]
     for x0, y0, x1, y1 in boxes:
@@ -171,6 +171,6 @@ def _outside(shape: tuple[int, ...], size: tuple[int, int], boxes: list[Box]) ->
 
 
 def _sums(values: NDArray[np.float32], step: tuple[int, int]) -> NDArray[np.float32]:
-    """The sum of every block of a plane."""
+    """Returns the sum of each block of a plane."""
     rows = np.add.reduceat(values, np.arange(0, values.shape[0], step[0]), axis=0)
     return np.add.reduceat(rows, np.arange(0, values.shape[1], step[1]), axis=1)

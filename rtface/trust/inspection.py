@@ -1,4 +1,4 @@
-"""Reads what a file says about itself: credentials (C2PA), the marks of rtface, and the sidecar next to it."""
+"""Reads what a file tells about itself: credentials (C2PA), rtface's tags, sidecar."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _TEXT_CHUNKS = (b"tEXt", b"iTXt")
 
 @dataclass(slots=True)
 class Inspected:
-    """What was found; empty where a file has none of a kind.
+    """Information that a file has about itself; empty where it has none.
 
     Attributes:
         file: as given.
         credentials: of `rtface.trust.credentials.Credentials.to_dict`, or None.
-        source_type: the IPTC digital source type that tags or XMP name, or None.
+        source_type: the IPTC digital source type in tags or XMP, or None.
         rtface: tags that rtface wrote.
-        sidecar: what the sidecar next to it says: version, engines, changes; whether it is signed. None without.
-        notes: what was not read, and why.
+        sidecar: version, engines and changes in the sidecar next to it, and whether it is signed. None without.
+        notes: parts that were not read, and why.
         lines: of the credentials, in words.
     """
 
@@ -41,49 +41,48 @@ class Inspected:
     lines: list[str] = field(default_factory=list[str])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Returns plain values."""
         return asdict(self)
 
 
 def inspect_file(path: Path) -> Inspected:
-    """Reads what a film, a still or a folder of stills says about itself; of a folder only its sidecar.
+    """Reads what a film, still or folder tells about itself. Of a folder it reads only the sidecar.
 
-    Whether that is true is another question: only credentials and signed sidecars can be checked, by
-    `rtface.trust.verify.verify`.
+    This does not prove it: only credentials and signed sidecars can be checked, by `rtface.trust.verify.verify`.
 
     Raises:
         InputMissing: there is no such file.
-        InputError: it is no film and no image that is read, or is damaged.
+        InputError: it is neither a film nor a supported image, or is damaged.
     """
     if not path.exists():
         raise InputMissing("{path}: there is no such file; check the name", code="no_file", path=path)
-    found, sidecar = Inspected(str(path)), sidecar_path(path)
+    info, sidecar = Inspected(str(path)), sidecar_path(path)
     if sidecar.is_file():
         try:
             values = read_sidecar(sidecar)
-            found.sidecar = {key: values.get(key) for key in ("rtface", "finished", "engines", "changes")}
-            found.sidecar["signed"] = "signature" in values
+            info.sidecar = {key: values.get(key) for key in ("rtface", "finished", "engines", "changes")}
+            info.sidecar["signed"] = "signature" in values
         except InputError as error:
-            found.notes.append(str(error))
+            info.notes.append(str(error))
     if path.is_dir():
-        found.notes.append("a folder: name the files in it to see what each of them says")
-        return found
+        info.notes.append("a folder: name the files in it to see what each of them says")
+        return info
     try:
         if (credentials := read_credentials(path)) is not None:
-            found.credentials, found.lines = credentials.to_dict(), credentials.lines()
+            info.credentials, info.lines = credentials.to_dict(), credentials.lines()
     except MissingComponent as error:
-        found.notes.append(f"its credentials cannot be read: {error}")
+        info.notes.append(f"its credentials cannot be read: {error}")
     try:
-        tags, packet = _still_tags(path) if is_image(path) else _film_tags(found, path)
-    except UsageError as error:  # an image of a kind that is not read: the command is right, and the file is not
+        tags, packet = _still_tags(path) if is_image(path) else _film_tags(info, path)
+    except UsageError as error:  # an unsupported kind of image: the command is right, and the file is not
         raise InputError(error.message) from error
-    found.rtface = own_tags(tags, packet)
-    found.source_type = found.rtface.get("digital_source_type")
-    return found
+    info.rtface = own_tags(tags, packet)
+    info.source_type = info.rtface.get("digital_source_type")
+    return info
 
 
 def _still_tags(path: Path) -> tuple[dict[str, str], bytes | None]:
-    """The texts of a still that rtface writes, and its XMP packet."""
+    """Returns the texts that rtface writes into stills, and the XMP packet."""
     meta = read_image(path).meta
     tags = dict[str, str]()
     for kind, body in meta.png:
@@ -93,7 +92,7 @@ def _still_tags(path: Path) -> tuple[dict[str, str], bytes | None]:
     return tags, meta.xmp
 
 
-def _film_tags(found: Inspected, path: Path) -> tuple[dict[str, str], bytes | None]:
+def _film_tags(info: Inspected, path: Path) -> tuple[dict[str, str], bytes | None]:
     with closing(FileSource(path)) as source:
-        found.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
+        info.notes += [note for note in source.info.notes if getattr(note, "code", "") == "variant_read"]
         return dict(source.info.metadata), source.info.xmp

@@ -1,4 +1,4 @@
-"""Hashes the packets of films, and compares those of an output with the input's: sound, subtitles, further pictures."""
+"""Hashes packets of sound, subtitles and further pictures. Compares those of an output with the input's."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rtface.media.read.container import choose_video, codec_of, open_container, 
 from rtface.media.read.edited_times import EditedTimes
 from rtface.media.read.variants import kept_streams
 from rtface.redaction import shown
-from rtface.trust.checked import Checked, Doing
+from rtface.trust.check_result import CheckResult, OnProgress
 
-_PIECE = 1024  # samples of PCM that are compared as one
-_MOVED_S = 0.02  # by which containers may move a packet against the picture (0.7 ms were seen)
-_AT_CUT_S = 0.25  # packets this near to a border of a cut may or may not be in
+_PIECE = 1024  # samples of PCM that are compared together
+_MOVED_S = 0.02  # largest shift of a packet against the picture by containers (0.7 ms were seen)
+_AT_CUT_S = 0.25  # packets this near to a border of a cut may or may not be present
 _COMPARED = ("audio", "subtitle", "video")
 
 
 class Row(NamedTuple):
-    """A packet: its time in seconds, its MD5, and whether an edit list cuts it away."""
+    """A packet: time in seconds, MD5, and whether an edit list hides it."""
 
     time: float
     md5: str
@@ -41,9 +41,9 @@ class PacketHashes:
         kind: "video", "audio", "subtitle", "data".
         codec: FFmpeg's name; of PCM with rate and channels.
         index: number of the stream in the file.
-        rows: the packets in the order of the file; of PCM pieces of equal length.
+        rows: the packets in file order; for PCM pieces of equal length.
         gaps: whether time is missing between packets of PCM.
-        clock: of PCM.
+        clock: for PCM.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -55,14 +55,14 @@ class PacketHashes:
             self.codec += f", {context.sample_rate} Hz, {context.channels} channels"
 
     def push(self, packet: av.Packet[Stream]) -> None:
-        """Takes the next packet."""
+        """Hashes the next packet."""
         data, begin = bytes(packet), Fraction(packet.pts or 0)
         if self.clock is None:
             md5 = _md5(data[adts_config(data)[1] :] if self.codec == "aac" else data)
             again = self.rows and self.rows[-1].md5 == md5
             if self.codec != "mov_text" or not (again or data == b"\0\0"):
                 self.rows.append(Row(float(begin * self._base), md5, packet.is_discard))
-        elif not packet.is_discard:  # what an edit list cuts away of PCM, no later packet needs
+        elif not packet.is_discard:  # no later packet needs PCM that an edit list hides
             self._begin = begin if self.clock.end is None else self._begin
             self.gaps |= self.clock.push(packet.pts, len(data)) != 0
             self._waiting += data
@@ -70,12 +70,12 @@ class PacketHashes:
                 self._take_piece(self.clock)
 
     def flush(self) -> None:
-        """Takes what is left."""
+        """Hashes the remaining data."""
         if self.clock is not None and self._waiting:
             self._take_piece(self.clock)
 
     def _take_piece(self, clock: PcmClock) -> None:
-        """Cuts PCM into pieces of equal length, as each container cuts its packets at other places."""
+        """Hashes PCM in pieces of equal length, as containers cut packets differently."""
         data = bytes(self._waiting[: _PIECE * clock.sample])
         del self._waiting[: len(data)]
         self.rows.append(Row(float(self._begin * self._base), _md5(data)))
@@ -83,12 +83,12 @@ class PacketHashes:
 
 
 def hash_packets(
-    film: str | os.PathLike[str], *, doing: Doing | None = None, variant: str = "best"
+    film: str | os.PathLike[str], *, doing: OnProgress | None = None, variant: str = "best"
 ) -> list[PacketHashes]:
-    """Hashes the packets of all streams, the enhanced one first, in a form that containers do not change.
+    """Hashes the packets of all streams in a form independent of containers. The enhanced stream is the first.
 
-    AAC is without the headers (ADTS) of MPEG-TS. Attachments and the empty texts of MP4 are left out; a text of MP4
-    that is repeated is one.
+    AAC is hashed without the headers (ADTS) of MPEG-TS. Attachments and the empty texts of MP4 are left out; repeated
+    texts of MP4 count once.
 
     Args:
         film: a file that PyAV opens.
@@ -102,14 +102,14 @@ def hash_packets(
     with open_container(film) as source:
         video, _ = choose_video(source, name, variant=variant)
         streams, edited = [video, *kept_streams(source, video)], EditedTimes(source)
-        found = {s.index: PacketHashes(s) for s in streams if s.type != "attachment"}
+        hashes = {s.index: PacketHashes(s) for s in streams if s.type != "attachment"}
         try:
-            for came in source.demux():
+            for raw in source.demux():
                 if doing is not None:
                     doing("comparison", 1.0)
-                packet = edited.timed(came) if came.size and came.stream_index in found else None
+                packet = edited.timed(raw) if raw.size and raw.stream_index in hashes else None
                 if packet is not None:
-                    found[packet.stream_index].push(packet)
+                    hashes[packet.stream_index].push(packet)
         except av.FFmpegError as error:
             raise InputError(
                 "{name}: could not be read to its end ({why}); the file is damaged",
@@ -117,14 +117,14 @@ def hash_packets(
                 name=name,
                 why=error.strerror,
             ) from error
-    for stream in found.values():
+    for stream in hashes.values():
         stream.flush()
-    return list(found.values())
+    return list(hashes.values())
 
 
 def compare_packets(
-    found: Checked,
-    made: Sequence[PacketHashes],
+    result: CheckResult,
+    output: Sequence[PacketHashes],
     source: Sequence[PacketHashes],
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
@@ -133,37 +133,37 @@ def compare_packets(
     """Compares the packets of copied streams, in order and at their times.
 
     Args:
-        found: takes what comes out.
-        made, source: of output and input, without the picture.
+        result: receives the findings.
+        output, source: streams of output and input, without the picture.
         begins: time of the first frame, in the output and in the input.
         cut: of the input, in seconds of its clock; None for none.
-        dropped: what ``--drop`` of the run named.
+        dropped: values of the run's ``--drop``.
     """
     left, converted = list(source), list[str]()
-    for stream in (one for one in made if one.kind in _COMPARED):
-        named, own = f"stream {stream.index} ({stream.kind}, {stream.codec})", {row.md5 for row in stream.rows}
-        shared = [len(own & {row.md5 for row in one.rows}) if one.codec == stream.codec else 0 for one in left]
+    for stream in (one for one in output if one.kind in _COMPARED):
+        named, md5s = f"stream {stream.index} ({stream.kind}, {stream.codec})", {row.md5 for row in stream.rows}
+        shared = [len(md5s & {row.md5 for row in one.rows}) if one.codec == stream.codec else 0 for one in left]
         if not any(shared):
-            found.gaps.append(f"{named}: was converted or cut into other pieces; its packets are not compared")
+            result.gaps.append(f"{named}: was converted or cut into other pieces; its packets are not compared")
             converted.append(stream.kind)
             continue
         other = left.pop(shared.index(max(shared)))
         wrong = _first_difference(stream, other, begins, cut)
         if wrong and stream.clock is not None and (cut != (None, None) or stream.gaps != other.gaps):
-            found.gaps.append(f"{named}: {wrong}; it is cut into pieces elsewhere, and is not compared")
+            result.gaps.append(f"{named}: {wrong}; it is cut into pieces elsewhere, and is not compared")
         elif wrong:
-            found.problems.append(f"{named}: {wrong}")
+            result.problems.append(f"{named}: {wrong}")
         else:
-            found.proofs.append(f"{named}: all {len(stream.rows)} packets are those of the input")
+            result.proofs.append(f"{named}: all {len(stream.rows)} packets are those of the input")
     for other in left:
         named = f"stream {other.index} ({other.kind}, {other.codec}) of the input is not in it"
         cover = "cover" if other.kind == "video" and len(other.rows) == 1 else ""
         if {str(other.index), other.kind, cover} & set(dropped):
-            found.notes.append(f"{named}: the run left it out (--drop)")
+            result.notes.append(f"{named}: the run left it out (--drop)")
         elif other.kind in converted:
             converted.remove(other.kind)
         elif other.rows and other.kind in _COMPARED:
-            found.gaps.append(named)
+            result.gaps.append(named)
 
 
 def _first_difference(
@@ -172,7 +172,7 @@ def _first_difference(
     begins: tuple[float, float],
     cut: tuple[Fraction | None, Fraction | None],
 ) -> str:
-    """Where the packets of a stream are not those of another at the same times, in words; empty for nowhere."""
+    """Describes the first packet that differs from the other stream's. It is "" where none does."""
     start, end = (-float("inf") if cut[0] is None else cut[0]), (float("inf") if cut[1] is None else cut[1])
     waiting = [
         (row, row.hidden or row.time < start + _AT_CUT_S or row.time >= end - _AT_CUT_S) for row in reversed(other.rows)
@@ -180,12 +180,12 @@ def _first_difference(
     timed = stream.kind != "video" or len(stream.rows) > 1  # a cover has no time
     for number, row in enumerate(stream.rows):
         while True:
-            theirs, free = waiting.pop() if waiting else (None, False)
+            expected, free = waiting.pop() if waiting else (None, False)
             late = 0.0
-            if theirs is not None and timed:  # what is on screen where a cut begins may begin there
-                own, begin = row.time - begins[0], theirs.time - begins[1]
-                late = min(own - begin, own - max(begin, 0.0), key=abs)
-            wrong = theirs is None or theirs.md5 != row.md5
+            if expected is not None and timed:  # a subtitle on screen at a cut may begin there
+                time, begin = row.time - begins[0], expected.time - begins[1]
+                late = min(time - begin, time - max(begin, 0.0), key=abs)
+            wrong = expected is None or expected.md5 != row.md5
             if not free or not (wrong or abs(late) > _MOVED_S):
                 break
         if wrong:

@@ -1,4 +1,4 @@
-"""The manifest of an output, ``OUTPUT.rtface.json``: files by SHA-256, settings, and the areas that were changed."""
+"""The manifest of an output, ``OUTPUT.rtface.json``: hashes of files, settings, and changed areas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rtface.media.files.workfile import Target, write_whole
 from rtface.media.marks.changed_frames import ChangedFrames
 from rtface.redaction import redacted_values
 from rtface.report import Report
-from rtface.trust.checked import Doing
+from rtface.trust.check_result import OnProgress
 from rtface.trust.signing import SigningKey
 from rtface.util.foreign import Count, FilePath, Text, converted, read_regular
 from rtface.util.parse import SCALE
@@ -34,7 +34,7 @@ from rtface.util.urls import Address
 SUFFIX = ".rtface.json"
 """Added to the output's name."""
 FORMAT, VERSION = "rtface sidecar", 2
-# The folders of a file that a stage's option names.
+# Folders in a path in a stage's option.
 _FOLDERS = re.compile(r"\b((?:file|font|template)=)[^,]*[/\\]")
 
 _SECONDS = Annotated[float, Meta(ge=0, lt=1e9)] | UnsetType | None  # larger ones have no clock
@@ -62,7 +62,7 @@ AREAS = defstruct(
         ("options", _OPTIONS | UnsetType, UNSET),
     ],
 )
-"""What `areas_said` gives, as somebody else may have written it."""
+"""Type of the result of `area_fields`, for checking foreign manifests."""
 _SIDECAR = defstruct(
     "_SIDECAR",
     [
@@ -78,16 +78,16 @@ _SIDECAR = defstruct(
 
 
 @dataclass(slots=True)
-class Made:
-    """What a run made, as far as its sidecar says more of it than the report.
+class OutputDetails:
+    """Facts about an output that its sidecar adds to the report.
 
     Attributes:
-        changed: what was changed on which frame or still.
-        lossless: whether the output holds every sample as the frames had it.
+        changed: changed areas by frame or still.
+        lossless: whether the output keeps every sample of the frames.
         names: file names of stills, in the order of `changed`.
-        plan: what had been decided of a film before the work; empty where that is not known.
-        unfaded: how many films or stills had their fading taken out.
-        copied: numbers of the first and last of the frames whose packets were copied together.
+        plan: a film's plan before the work; empty where unknown.
+        unfaded: number of films or stills without their fading.
+        copied: first and last number of each run of frames whose packets were copied.
     """
 
     changed: ChangedFrames = field(default_factory=ChangedFrames)
@@ -99,13 +99,13 @@ class Made:
 
 
 def sidecar_path(output: Path) -> Path:
-    """Where the sidecar of an output is."""
+    """Returns the path of an output's sidecar."""
     output = output if output.name else output.resolve()
     return output.with_name(output.name + SUFFIX)
 
 
 def has_sidecar(output: Path) -> bool:
-    """Tells whether a sidecar of rtface lies where that of an output is."""
+    """Checks whether an output has a sidecar of rtface."""
     try:
         read_sidecar(sidecar_path(output))
     except (InputError, InputMissing):
@@ -119,26 +119,26 @@ def write_sidecar(
     input: Path | Address | str,
     options: Options,
     report: Report,
-    made: Made,
+    details: OutputDetails,
     *,
     key: SigningKey | None = None,
-    doing: Doing | None = None,
+    doing: OnProgress | None = None,
 ) -> str:
     """Writes the sidecar of a finished output.
 
     Args:
-        target: the sidecar, checked.
+        target: the checked path of the sidecar.
         output: the film, still or folder of stills.
         input: of the run; of a live one also just its name.
-        options, report, made: of the run.
+        options, report, details: of the run.
         key: signs the sidecar.
-        doing: receives progress; ends the work by what it raises.
+        doing: receives progress; may raise to end the work.
 
     Returns:
         A line for the user.
 
     Raises:
-        Interrupted, InputError, OutputError: there is no sidecar then; the output is whole.
+        Interrupted, InputError, OutputError: no sidecar is written; the output is whole.
     """
     try:
         values: dict[str, Any] = {
@@ -146,16 +146,16 @@ def write_sidecar(
             "version": VERSION,
             "rtface": __version__,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "engines": engines_said(report),
+            "engines": engine_fields(report),
             "versions": versions(),
-            "options": options_said(options),
-            **({"plan": made.plan} if made.plan else {}),
-            "changes": made.changed.change.names,
+            "options": option_fields(options),
+            **({"plan": details.plan} if details.plan else {}),
+            "changes": details.changed.change.names,
             "treatments": [track.to_dict() for track in report.tracks],
             **({"images": {one.name: one.tracks for one in report.images}} if report.images else {}),
             **({"signed": True} if key is not None else {}),
         }
-        values = redacted_values(values) | areas_said(input, options, report, made, doing=doing)
+        values = redacted_values(values) | area_fields(input, options, report, details, doing=doing)
         values["output"] |= _files(output, doing)
         if key is not None:
             values["signature"] = key.sign(signed_bytes(values))
@@ -166,45 +166,45 @@ def write_sidecar(
     return f"{target.path.name}: what was done, where, and SHA-256 of the files" + (", signed" if key else "")
 
 
-def areas_said(
+def area_fields(
     input: Path | Address | str,
     options: Options,
     report: Report,
-    made: Made,
+    details: OutputDetails,
     still: int | None = None,
     *,
-    doing: Doing | None = None,
+    doing: OnProgress | None = None,
 ) -> dict[str, Any]:
-    """What a comparison with the input needs to know; of one of several stills by its number."""
+    """Returns the fields that a comparison with the input needs. `still` selects one of several stills by number."""
     light = "its light was changed" if options.light else "no area was noted"
     whole = "a stage drew on it" if options.stages else light
     rows = [
-        [made.names[frame] if made.names else frame, whole if boxes is None else boxes]
-        for frame, boxes in made.changed.rows()
+        [details.names[frame] if details.names else frame, whole if boxes is None else boxes]
+        for frame, boxes in details.changed.rows()
         if still in (None, frame)
     ]
     part = {"start_s": options.start, "end_s": options.end, "first_s": report.first_s}
     return {
-        "output": {"lossless": made.lossless},
+        "output": {"lossless": details.lossless},
         "input": redacted_values({**_files(input, doing), **part}),
         "changed": rows,
-        **({"whole": "its fading was taken out"} if made.unfaded else {}),
-        **({"copied": made.copied} if made.copied else {}),
+        **({"whole": "its fading was taken out"} if details.unfaded else {}),
+        **({"copied": details.copied} if details.copied else {}),
     }
 
 
 def to_bytes(values: dict[str, Any]) -> bytes:
-    """A sidecar as text, a line for each value."""
+    """Returns a sidecar as text, one line for each value."""
     return ("{\n" + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items()) + "\n}\n").encode()
 
 
 def signed_bytes(values: dict[str, Any]) -> bytes:
-    """The bytes that the signature of a sidecar covers."""
+    """Returns the bytes that a sidecar's signature covers."""
     return to_bytes({name: value for name, value in values.items() if name != "signature"})
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """The values of a sidecar.
+    """Reads the values of a sidecar.
 
     Raises:
         InputMissing: it cannot be read.
@@ -231,7 +231,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what makes the frames of an output."""
+    """Returns the versions of software that makes an output's frames."""
     import numpy as np
     import openvino
 
@@ -240,14 +240,14 @@ def versions() -> dict[str, str]:
 
 
 def codec_versions() -> dict[str, str]:
-    """What decides how frames are decoded and encoded: versions of rtface, PyAV and FFmpeg's libraries."""
+    """Returns versions that decide decoding and encoding: rtface, PyAV, FFmpeg's libraries."""
     libraries = ("libavcodec", "libavformat", "libswscale")
-    found = {name: ".".join(map(str, av.library_versions.get(name, ()))) for name in libraries}
-    return {"rtface": __version__, "av": av.__version__} | found
+    av_versions = {name: ".".join(map(str, av.library_versions.get(name, ()))) for name in libraries}
+    return {"rtface": __version__, "av": av.__version__} | av_versions
 
 
-def _files(path: Path | Address | str, doing: Doing | None) -> dict[str, Any]:
-    """Name and hash of a file, or of the images in a folder; only the name of anything else."""
+def _files(path: Path | Address | str, doing: OnProgress | None) -> dict[str, Any]:
+    """Returns name and hash of a file, or of a folder's images. Other inputs have only a name."""
     if not isinstance(path, Path):
         return {"name": str(path)}
     if not path.is_dir() and not path.is_file():  # a pipe cannot be read again
@@ -258,32 +258,32 @@ def _files(path: Path | Address | str, doing: Doing | None) -> dict[str, Any]:
     return {"name": path.resolve().name, "files": hashes} if path.is_dir() else {**hashes[0], "bytes": size}
 
 
-def engines_said(report: Report) -> dict[str, dict[str, str]]:
-    """Version and hashes of the engines of a run, by name."""
+def engine_fields(report: Report) -> dict[str, dict[str, str]]:
+    """Returns version and hashes of a run's engines, by name."""
     return {name: _engine(name) for name in report.engine.split("+")}
 
 
 def _engine(name: str) -> dict[str, str]:
-    """Version and hashes of an engine, and of what was learnt of a person; empty where it cannot be read any more."""
+    """Returns version and hashes of an engine and its learnt data. Empty where it cannot be read any more."""
     try:
         recipe = recipe_named(name)
     except RtfaceError:
         return {}
-    found = {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
+    fields = {"version": recipe.version, "weights_sha256": recipe.weights.sha256, "recipe_sha256": recipe.digest}
     if recipe.learned is not None:
-        found |= {"learnt_of": recipe.learned.name, "learnt_sha256": recipe.learned.digest}
-    return found
+        fields |= {"learnt_of": recipe.learned.name, "learnt_sha256": recipe.learned.digest}
+    return fields
 
 
-def options_said(options: Options) -> dict[str, Any]:
-    """The options that are not the default; of a path only the name, of a person no photo, and of the key nothing."""
-    found: dict[str, Any] = {}
+def option_fields(options: Options) -> dict[str, Any]:
+    """Returns the options that differ from the default. Folders, photos of persons and the key are left out."""
+    kept: dict[str, Any] = {}
     for key, option in OPTIONS.items():
         value = getattr(options, key)
         if value != option.default and key != "sign":
-            found[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
-    if "person" in found:
-        found["person"] = list(person_photos(options.person))
-    if "stages" in found:
-        found["stages"] = [_FOLDERS.sub(r"\1", stage) for stage in options.stages]
-    return found
+            kept[key] = value.name if isinstance(value, Path) else str(value) if isinstance(value, Fraction) else value
+    if "person" in kept:
+        kept["person"] = list(person_photos(options.person))
+    if "stages" in kept:
+        kept["stages"] = [_FOLDERS.sub(r"\1", stage) for stage in options.stages]
+    return kept

@@ -1,4 +1,4 @@
-"""Signs bytes by a certificate's key, and says who signed them (extra ``credentials``)."""
+"""Signs bytes by a certificate's key, and verifies signers (extra ``credentials``)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class SigningKey:
     """A private key with its certificates.
 
     Attributes:
-        certificates: PEM, that of the key first.
+        certificates: PEM, the key's first.
         key: PEM, PKCS 8, not encrypted.
-        algorithm: as C2PA names it: "es256", "es384", "es512", "ps256" or "ed25519".
+        algorithm: C2PA's name: "es256", "es384", "es512", "ps256" or "ed25519".
     """
 
     certificates: bytes
@@ -32,7 +32,7 @@ class SigningKey:
 
     @classmethod
     def load(cls, spec: str) -> SigningKey:
-        """The key of ``--sign CERT,KEY``.
+        """Loads the key of ``--sign CERT,KEY``.
 
         Raises:
             MissingComponent: the extra is not installed.
@@ -79,7 +79,7 @@ class SigningKey:
         return cls(certificate, key, algorithm)
 
     def sign(self, data: bytes) -> dict[str, str]:
-        """A signature of some bytes, for JSON: algorithm, certificates and value (base64, DER for ECDSA)."""
+        """Signs bytes, for JSON. Returns algorithm, certificates and value (base64, DER for ECDSA)."""
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         private: Any = load_pem_private_key(self.key, None)
@@ -91,12 +91,12 @@ class SigningKey:
 
 
 def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None) -> tuple[str, bool] | None:
-    """Checks a signature: name in the certificate, and whether an anchor vouches for it; None where it does not fit.
+    """Checks a signature. Returns the certificate's name and whether an anchor vouches for it; None if it does not fit.
 
     Args:
-        signature: as `SigningKey.sign` gives it.
+        signature: from `SigningKey.sign`.
         data: the bytes.
-        anchors: certificates (PEM) that are trusted.
+        anchors: trusted certificates (PEM).
 
     Raises:
         MissingComponent: the extra is not installed.
@@ -115,7 +115,7 @@ def signer_of(signature: dict[str, str], data: bytes, anchors: str | None = None
 
 
 def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
-    """Whether the first certificate of a chain is an anchor, or each is issued by the next, and one by an anchor."""
+    """Checks whether an anchor vouches for a chain. It is the first certificate, or issued one of an unbroken chain."""
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
@@ -135,7 +135,7 @@ def _vouched(chain: list[Any], anchors: list[Any]) -> bool:
 
 
 def from_extra(module: str) -> Any:
-    """A module of the extra; MissingComponent where that is not installed."""
+    """Imports a module of the extra. Raises MissingComponent where it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -147,7 +147,7 @@ def from_extra(module: str) -> Any:
 
 
 def _scheme(algorithm: str) -> tuple[Any, ...]:
-    """Arguments of `sign` and `verify`, by C2PA's name of an algorithm."""
+    """Returns the arguments of `sign` and `verify` for C2PA's algorithm."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec, padding
 

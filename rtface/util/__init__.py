@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of frames, engines or options."""
+"""Helpers that do not depend on frames, engines or options."""

@@ -1,4 +1,4 @@
-"""Callers' images in and out: checked, copied, wrapped; never written into."""
+"""Checks, copies and wraps images of callers; never writes into them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PIX_FMT = {"rgb": "rgb24", "bgr": "bgr24"}
 
 
 def check_format(name: str) -> ArrayFormat:
-    """`name` when it is "rgb" or "bgr".
+    """Returns `name` if it is "rgb" or "bgr".
 
     Raises:
         UsageError: anything else.
@@ -62,7 +62,7 @@ def image_from_array(image: Any, format: ArrayFormat) -> av.VideoFrame:
 
 
 def copy_image(image: av.VideoFrame) -> av.VideoFrame:
-    """A frame with the same samples, times and colour tags in new memory (side data stays with the original)."""
+    """Copies a frame's samples, times and colour tags, without its side data."""
     copy = av.VideoFrame(image.width, image.height, image.format.name)
     for source, target in zip(image.planes, copy.planes, strict=True):
         rows_in = plane_rows(source)
@@ -79,13 +79,13 @@ def copy_image(image: av.VideoFrame) -> av.VideoFrame:
 
 
 def plane_rows(plane: VideoPlane) -> Bytes:
-    """A plane's memory as uint8 (rows, line size), writable; a row may end in padding."""
+    """Returns a plane's memory as writable uint8 (rows, line size). Rows may end in padding."""
     flat: Bytes = np.frombuffer(plane, np.uint8)  # pyright: ignore[reportCallIssue, reportArgumentType]
     return flat[: plane.height * plane.line_size].reshape(plane.height, plane.line_size)
 
 
 def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
-    """Bytes that one sample position takes in a plane, interleaved components together (2 in NV12's chroma)."""
+    """Returns the bytes per sample position in a plane. Interleaved components count together (2 in NV12's chroma)."""
     if not image.format.is_planar:
         return max(1, image.format.padded_bits_per_pixel // 8)
     components = [c for c in image.format.components if image.planes[c.plane].buffer_ptr == plane.buffer_ptr]
@@ -93,7 +93,7 @@ def sample_bytes(image: av.VideoFrame, plane: VideoPlane) -> int:
 
 
 def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None = None) -> bytes:
-    """An image as the bytes of a file, without metadata.
+    """Encodes an image as a file without metadata.
 
     Args:
         encoder: FFmpeg's name of an encoder of stills.
@@ -105,15 +105,15 @@ def encode_by(encoder: str, image: av.VideoFrame, options: dict[str, str] | None
     context.width, context.height, context.pix_fmt = image.width, image.height, image.format.name
     context.time_base = Fraction(1, 25)
     context.options = options or {}
-    # A copy, because encoders write profile and EXIF from the frame's side data too, some of it wrongly (FFmpeg 8
-    # aborts the process on some EXIF); ours are put in afterwards.
+    # A copy without side data, because encoders write its profile and EXIF, some of it wrongly (FFmpeg 8 aborts the
+    # process on some EXIF); rtface adds its own afterwards.
     image = copy_image(image)
     image.pts, image.time_base = 0, Fraction(1, 25)
     return b"".join(bytes(p) for p in [*context.encode(image), *context.encode(None)])
 
 
 def decode_by(decoder: str, data: bytes, options: dict[str, str] | None = None) -> list[av.VideoFrame]:
-    """The images of a file that holds one; none where it is cut off before that."""
+    """Decodes a file of one image; returns none if it is truncated."""
     context = VideoCodecContext.create(decoder, "r")
     assert isinstance(context, VideoCodecContext)
     context.options = options or {}

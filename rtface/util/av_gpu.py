@@ -1,7 +1,7 @@
-"""Frames in the memory of a GPU: where their samples lie, and how they go to the host and to an encoder.
+"""Frames in GPU memory: their addresses, and copies for the host and encoders.
 
 Such a frame is an av.VideoFrame whose format is "cuda" and whose samples are nv12 or p010le. FFmpeg has copied it out
-of the decoder's own surfaces, so it may be kept as long as anybody likes, and be written to.
+of the decoder's own surfaces, so it may be kept for any time, and be written to.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import av
 
-# Formats that frames have on a GPU, with the bits of a stored sample.
+# Formats of frames on a GPU, with the bits of a stored sample.
 FORMATS = {"nv12": 8, "p010le": 16}
-# In swscale, saying "full range" of both sides switches every range conversion off: samples move, values stay.
+# In swscale, "full range" on both sides disables range conversion: samples move, values stay.
 FULL_RANGE = 2
 
 
 @dataclass(frozen=True, slots=True)
 class GpuPlanes:
-    """Where the samples of a frame on a GPU lie.
+    """Addresses of the samples of a frame on a GPU.
 
     Attributes:
         device: number of the CUDA device.
@@ -36,20 +36,20 @@ class GpuPlanes:
 
 
 def on_gpu(image: av.VideoFrame) -> bool:
-    """True if the samples lie in a GPU's memory; such a frame has no planes that the host could read."""
+    """Checks whether the samples lie in GPU memory. Such a frame has no planes that the host can read."""
     return image.format.name == "cuda"
 
 
 def native_format(image: av.VideoFrame) -> str:
-    """FFmpeg's name of the samples' format, wherever they lie."""
-    held = image.sw_format if on_gpu(image) else image.format
-    assert held is not None
-    return held.name
+    """Returns FFmpeg's name of the samples' format, on host or GPU."""
+    samples = image.sw_format if on_gpu(image) else image.format
+    assert samples is not None
+    return samples.name
 
 
 def surface_of(image: av.VideoFrame) -> GpuPlanes:
-    """Where a frame on a GPU lies, one of `FORMATS`; valid as long as the frame is kept. Nothing is copied and nothing
-    waited for: the decoder's work has ended."""
+    """Returns the addresses of a frame on a GPU. Its samples are one of `FORMATS`. The addresses are valid while the
+    frame is kept. Nothing is copied or waited for: the decoder has finished."""
     luma, chroma = image.planes
     return GpuPlanes(
         luma.__dlpack_device__()[1],
@@ -61,12 +61,12 @@ def surface_of(image: av.VideoFrame) -> GpuPlanes:
 
 
 def software(image: av.VideoFrame) -> av.VideoFrame:
-    """The frame in memory of the host, with its times, tags and side data; the same object where it is there."""
+    """Returns the frame in host memory, with times, tags and side data. A host frame is returned itself."""
     return image.reformat(format=native_format(image)) if on_gpu(image) else image
 
 
 def repacked(image: av.VideoFrame, pix_fmt: str) -> av.VideoFrame:
-    """A frame of the host in another layout of the same model; no sample changes but for a lower bit depth."""
+    """Converts a host frame to another layout of the same model. No sample changes except for a lower bit depth."""
     if image.format.name == pix_fmt:
         return image
     # One thread: with more, the SIMD code of swscale (FFmpeg 8.1) writes past the end of a slice of rows into the first

@@ -1,4 +1,4 @@
-"""Opens films to be read, the same with PyAV 18 and 19."""
+"""Opens films for reading, with PyAV 18 and 19 alike."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, cast
 import av
 from av.container import InputContainer
 
-# PyAV 19 always reads tags so, and takes no argument for it.
+# PyAV 19 always reads tags in this way, and takes no argument for it.
 _TAGS: dict[str, Any] = {"metadata_errors": "surrogateescape"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 def open_input(file: Any, **how: Any) -> InputContainer:
-    """`av.open` for reading; what is no UTF-8 in the tags of film and streams becomes U+FFFD."""
+    """Opens a file with `av.open` for reading. Invalid UTF-8 in the tags of film and streams becomes U+FFFD."""
     container = cast(InputContainer, av.open(file, "r", **how, **_TAGS))
     for tags in (container.metadata, *(stream.metadata for stream in container.streams)):
         plain = plain_tags(tags)
@@ -23,7 +23,7 @@ def open_input(file: Any, **how: Any) -> InputContainer:
 
 
 def plain_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags as PyAV reads them, with U+FFFD for what is no UTF-8."""
+    """Replaces invalid UTF-8 by U+FFFD in tags as PyAV reads them."""
     return {_plain(name): _plain(text) for name, text in tags.items()}
 
 

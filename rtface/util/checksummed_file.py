@@ -1,4 +1,4 @@
-"""Cache files with a checksum: the SHA-256 digest of the contents comes first, so damage is noticed."""
+"""Cache files with a checksum: the SHA-256 digest precedes the contents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 def read_checksummed(path: Path) -> bytes | None:
-    """The contents that `write_checksummed` wrote; None for no file or, with a line in the log, for a damaged one."""
+    """Reads what `write_checksummed` wrote. Returns None without a file or, after a log line, for a damaged one."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -25,7 +25,7 @@ def read_checksummed(path: Path) -> bytes | None:
 
 
 def write_checksummed(path: Path, blob: bytes) -> bool:
-    """Writes `blob` with its checksum; False, with a line in the log, where the cache cannot be written."""
+    """Writes `blob` with its checksum. Returns False, after a log line, where the cache cannot be written."""
     try:
         write_atomically(path, hashlib.sha256(blob).digest() + blob)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Events of a command (``--events``), which docs/cli.md describes, for the program that started it."""
+"""Events of a command (``--events``) for the program that started it. docs/cli.md describes them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from rtface.errors import Message
 
 SCHEMA = 1
-"""The version of the events; a higher one may name or mean them otherwise."""
+"""The version of the events; a higher one may change names or meanings."""
 TO_STDERR = "--events=2"
-"""The option that has a command write its events to stderr."""
+"""The option by which a command writes its events to stderr."""
 Event = dict[str, Any]
 
 
 def read_events(lines: Iterable[bytes], receive: Callable[[Event], object] = lambda event: None) -> Message:
-    """Reads a command's stderr until it ends; gives its last error, else the last line of a library, "" for nothing.
+    """Reads a command's stderr and returns its last error. Without one it is the last line of a library, or "".
 
     Args:
         lines: with `TO_STDERR`.

@@ -1,4 +1,4 @@
-"""How fast what is applied to a face may change from one frame to the next."""
+"""Limits how fast an applied value may change between frames."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ MOST_A_FRAME = 0.05
 
 
 def faded(now: float, target: float, passed: float, within: float) -> float:
-    """`now`, moved towards `target`.
+    """Returns `now`, moved towards `target`.
 
     Args:
-        now: on the frame before.
-        target: what is to be reached.
+        now: value on the previous frame.
+        target: final value.
         passed: seconds since that frame.
         within: seconds for a change by 1; more where frames are few, see `MOST_A_FRAME`.
     """

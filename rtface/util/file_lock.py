@@ -1,8 +1,8 @@
-"""File lock: the operating system's lock on a file, held by one process or thread at a time.
+"""The operating system's lock on a file, for one process or thread.
 
 The system frees it when the holding process ends, also by a crash; the file itself stays. The package filelock is not
-used: where a file system has no locks it falls back to a marker file, which a crash leaves behind, and where the folder
-cannot be written it raises, while a cache must work without a lock then.
+used: without locks in the file system it falls back to a marker file, which a crash leaves behind, and it raises where
+the folder cannot be written, while a cache must then work without a lock.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from rtface.errors import log
 
 @contextlib.contextmanager
 def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.inf) -> Generator[None]:
-    """Holds the lock on a file inside the block; makes the file.
+    """Holds the lock on a file inside the block; creates the file.
 
     Args:
         path: the file.
         waiting: called once if another process or thread holds the lock.
-        patience: seconds to wait for it; after that the block runs without the lock, as it does where there can be none
+        patience: seconds to wait for it; then the block runs without the lock, as it does where none is possible
             (a folder that cannot be written, some network file systems).
     """
     with contextlib.ExitStack() as stack:
@@ -43,7 +43,7 @@ def file_lock(path: Path, waiting: Callable[[], None], patience: float = math.in
 
 
 def try_lock(file: BufferedRandom) -> bool:
-    """Takes the lock on a file opened with mode "a+b" without waiting; closing the file frees it.
+    """Tries to lock a file opened with mode "a+b", without waiting. Closing the file frees the lock.
 
     Returns:
         Whether it was taken; False while another process or another open file of this one holds it.

@@ -1,4 +1,4 @@
-"""What the standard library leaves out about files: renaming without replacing, locks, and fsync where there is one."""
+"""File operations missing from the standard library: rename, locks, fsync. Renaming never replaces a file."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """A path, and then the same with -2, -3, … in its name, without end."""
+    """Yields a path, then the same with -2, -3, … endlessly."""
     yield path
     for number in itertools.count(2):
         yield path.with_stem(f"{path.stem}-{number}")
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Renames a file or folder, never over something that is there.
+    """Renames a file or folder without ever replacing another.
 
     Raises:
-        FileExistsError: something is there.
+        FileExistsError: the target exists.
         OSError: it cannot be renamed.
     """
     if os.path.lexists(target):
@@ -55,11 +55,11 @@ def rename_new(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        os.close(os.open(target, NEW, 0o600))  # an empty file of our own claims the name
+        os.close(os.open(target, NEW, 0o600))  # an empty file claims the name
         try:
             source.replace(target)
         except OSError:
-            if os.path.lexists(source):  # else it was renamed, and only the answer of a server was lost
+            if os.path.lexists(source):  # else it was renamed, and only a server's reply was lost
                 target.unlink()
             raise
         return
@@ -68,13 +68,13 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
-    """Writes a file under a temporary name and renames it, so that no process ever sees a part of it.
+    """Writes a file under a temporary name, then renames it. No process ever sees a part of it.
 
-    Missing folders are made; with `private` only this user can read it, and its folder where that is new. Raises
-    OSError; then nothing of it is left.
+    Missing folders are made; with `private` only this user can read the file, and a new folder. Raises OSError; then
+    nothing of it is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
-    # A random name: in containers every process may have number 1.
+    # The name is random: in containers every process may have number 1.
     work = path.with_name(f"{path.name}.{secrets.token_hex(6)}.part")
     try:
         with os.fdopen(os.open(work, NEW, 0o600 if private else 0o666), "wb") as file:
@@ -87,7 +87,7 @@ def write_atomically(path: Path, data: bytes, *, private: bool = False) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder outlast a power cut, where the system can."""
+    """Syncs the names in a folder to disk, where the system can."""
     if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
@@ -99,7 +99,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(number: int) -> None:
-    """fsync of a descriptor; nothing on file systems that have none."""
+    """Syncs a file descriptor to disk. Does nothing on file systems without fsync."""
     try:
         os.fsync(number)
     except OSError as error:
@@ -108,7 +108,7 @@ def sync_file(number: int) -> None:
 
 
 def lock(number: int) -> bool:
-    """Takes the lock of an open file or folder without waiting; False where this file system has no locks.
+    """Locks an open file or folder without waiting. Returns False where this file system has no locks.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -125,8 +125,8 @@ def lock(number: int) -> bool:
 
 
 def now_in(folder: Path) -> float:
-    """Gives the time of the machine that keeps a folder, as a file has it that is written there now; that of this
-    machine where none can be written."""
+    """Returns the time of the machine that stores a folder. A new file there tells it; without one it is this machine's
+    time."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".") as file:
             file.write(b"0")

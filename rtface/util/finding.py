@@ -12,13 +12,13 @@ State = Literal["ok", "warn", "fault"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """One check and its result.
 
     Attributes:
-        name: what.
-        state: "ok"; "warn": works, but not as well as it could; "fault": a run will fail.
-        detail: what was found.
-        repair: what to do, empty when there is nothing to do.
+        name: subject of the check.
+        state: "ok"; "warn": works below its potential; "fault": a run will fail.
+        detail: the result.
+        repair: the remedy; empty where none is needed.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Finding:
     repair: str = ""
 
     def to_dict(self) -> dict[str, object]:
-        """All attributes as a table; "messages" has those for people with their codes, and "command" what a terminal
-        takes of the repair."""
+        """Returns all attributes as a table. "messages" has the texts with their codes; "command" is the repair's
+        command line."""
         messages = {"detail": Message(self.detail).to_dict(), "repair": Message(self.repair).to_dict()}
-        known = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
+        command = self.repair if self.repair.startswith(("sudo ", "python ", "rtface ")) else ""
         return {
             **asdict(self),
             "messages": messages,
-            "command": messages["repair"]["values"].get("line", known),
+            "command": messages["repair"]["values"].get("line", command),
         }

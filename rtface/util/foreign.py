@@ -1,4 +1,4 @@
-"""Reading what somebody else may have written: no file is waited for or fills the memory, values have their shape."""
+"""Reads files and values that others may have written. No file blocks or fills the memory; values have their shape."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import msgspec
 from msgspec import Meta
 
 LARGEST = 1 << 30
-"""Bytes of a file that is read as a whole; the sidecar of a film of ten hours has a tenth of that."""
-_LINE = 1 << 16  # characters of an address or a password
+"""Largest file in bytes that is read as a whole; the sidecar of a ten-hour film has a tenth of that."""
+_MAX_CHARACTERS = 1 << 16  # characters of an address or a password
 
 T = TypeVar("T")
 Text = Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]*\Z")]
-"""A text that can be written as UTF-8."""
+"""Text that can be encoded as UTF-8."""
 FilePath = Annotated[str, Meta(pattern=r"\A[^\0\ud800-\udc7f\udd00-\udfff]+\Z")]
-"""The path of a file; its bytes that are not UTF-8 are those of `os.fsdecode`."""
+"""A file's path; bytes that are not UTF-8 are escaped as by `os.fsdecode`."""
 Count = Annotated[int, Meta(ge=0, lt=1 << 31)]
-"""A number of things, or of one of them."""
+"""A count or an index."""
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -38,7 +38,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, largest: int = LARGEST) -> bytes:
-    """All of a file; OSError as `open_regular`, and where it is larger than that."""
+    """Reads a whole file. Raises OSError as `open_regular`, and where it exceeds `largest`."""
     with open_regular(path) as file:
         data = file.read(largest + 1)
     if len(data) > largest:
@@ -47,24 +47,24 @@ def read_regular(path: Path, largest: int = LARGEST) -> bytes:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a file that holds a secret, or of a pipe (a shell's ``<(…)``).
+    """Reads the first line of a secret's file or a pipe (``<(…)``).
 
     Raises:
         OSError: it cannot be read, or its first line is empty, no text or too long.
     """
     with path.open("rb") as file:
-        line = file.readline(_LINE + 1).decode(errors="replace").strip()
-    if not line or "\ufffd" in line or len(line) > _LINE:
-        why = "longer than 64 KiB" if len(line) > _LINE else "no text" if line else "empty"
+        line = file.readline(_MAX_CHARACTERS + 1).decode(errors="replace").strip()
+    if not line or "\ufffd" in line or len(line) > _MAX_CHARACTERS:
+        why = "longer than 64 KiB" if len(line) > _MAX_CHARACTERS else "no text" if line else "empty"
         raise OSError(errno.EINVAL, f"its first line is {why}")
     return line
 
 
 def converted(value: Any, kind: type[T]) -> T:
-    """Converts a value of JSON to a type, such as a dataclass; keys that the type has not are left out.
+    """Converts a JSON value to a type, such as a dataclass. Keys that the type lacks are dropped.
 
     Raises:
-        ValueError: it is none; the message names the place.
+        ValueError: the value does not fit; the message names the place.
     """
     try:  # JSON has fractions and paths as text
         return msgspec.convert(value, kind, str_keys=True, dec_hook=lambda other, text: other(text))
@@ -74,7 +74,7 @@ def converted(value: Any, kind: type[T]) -> T:
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Tells whether a value of JSON is one of a type."""
+    """Checks whether a JSON value fits a type."""
     try:
         converted(value, kind)
     except ValueError:

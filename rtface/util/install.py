@@ -1,7 +1,7 @@
-"""Command lines that repair this installation or add to it: from its clone, or from a wheel's file.
+"""Command lines that repair or extend this installation.
 
-Never from a package index: the names ``rtface`` and ``rtface-…`` are not registered on one, so whoever registers them
-could run code on the machine of everybody who installs them by name.
+They use its clone or a wheel, never a package index: the names ``rtface`` and ``rtface-…`` are registered on none, so
+anyone could register them and run code on the machines of users who install by name.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ WHEEL = f"rtface-{__version__}-py3-none-any.whl"
 
 
 def clone() -> Path | None:
-    """The clone that Python imports rtface from (folder with ``pyproject.toml`` and ``plugins``), None without one."""
+    """Returns the clone that rtface is imported from, or None. It has ``pyproject.toml`` and ``plugins``."""
     folder = Path(__file__).resolve().parents[2]
     return folder if (folder / "pyproject.toml").is_file() else None
 
 
 def extra_line(extra: str) -> str:
-    """The command that installs the packages of one of rtface's extras."""
+    """Returns the command that installs one of rtface's extras."""
     if folder := clone():
         return f"{PIP} -e {shlex.quote(f'{folder}[{extra}]')}"
     return f"{PIP} '{WHEEL}[{extra}]' in the folder of that wheel"
 
 
 _NEEDS = {"rtface-learn": ("rtface-engines",)}
-"""Other distributions of the repository that one needs, by name: pip finds them on no index."""
+"""Distributions of the repository that another one needs, by its name: pip finds them on no index."""
 _PLACES = {
     "rtface-engines": "engines",
     "rtface-learn": "engines/rtface-learn",
@@ -43,7 +43,7 @@ _PLACES = {
 
 
 def plugin_line(distribution: str, extra: str = "") -> str:
-    """The command that installs one of the other distributions of rtface's repository, with those that it needs."""
+    """Returns the command that installs a distribution, with those that it needs."""
     folder, names = clone(), (*_NEEDS.get(distribution, ()), distribution)
     places = [_PLACES.get(name, f"plugins/{name}") for name in names]
     places = [str(folder / place) if folder else f"./{place}" for place in places]
@@ -53,7 +53,7 @@ def plugin_line(distribution: str, extra: str = "") -> str:
 
 
 def reinstall_line(damaged: Path | None = None) -> str:
-    """The command that brings files of rtface back: `damaged` alone where that can be, else all of them."""
+    """Returns the command that restores rtface's files: `damaged` alone where possible."""
     folder = clone()
     if folder is None:
         return f"{PIP} --force-reinstall --no-deps {WHEEL} in the folder of that wheel"
@@ -61,17 +61,17 @@ def reinstall_line(damaged: Path | None = None) -> str:
     name = damaged.relative_to(folder).as_posix() if damaged is not None and inside else "rtface"
     if (folder / ".git").exists():
         return f"git -C {shlex.quote(str(folder))} checkout -- {shlex.quote(name)}"
-    return f"unpack rtface's sources anew into {folder}: {name} is not as it was published"
+    return f"unpack rtface's sources again into {folder}: {name} is not as it was published"
 
 
 def check_shipped(path: Path, sha256: str, what: str) -> None:
-    """Checks a file of the package before its use; `what` names it in the error.
+    """Checks a file of the package; `what` names it in the error.
 
     Raises:
         MissingComponent: the file is absent or not the one that was shipped.
     """
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise MissingComponent(
             "{kind} {path} cannot be read ({why}); repair it with: {repair}",
@@ -81,12 +81,12 @@ def check_shipped(path: Path, sha256: str, what: str) -> None:
             why=error.strerror,
             repair=reinstall_line(path),
         ) from error
-    if found != sha256:
+    if digest != sha256:
         raise MissingComponent(
             "{kind} {path} is damaged (SHA-256 {found}…); repair it with: {repair}",
             code="file_damaged",
             kind=what,
             path=path,
-            found=found[:12],
+            found=digest[:12],
             repair=reinstall_line(path),
         )

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory."""
+"""Resources of the machine that this process may use: cores and memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rtface.errors import UsageError
 
 
 def cores() -> int:
-    """Number of CPU cores this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def machine_name(system: Path = Path("/")) -> str:
-    """The host name, and on Linux the machine's id, as two machines of one name may share a folder.
+    """Returns the host name, on Linux with the machine's id. Two machines of one name may share a folder.
 
     Args:
         system: where /etc is.
@@ -32,8 +32,7 @@ def machine_name(system: Path = Path("/")) -> str:
 
 
 def free_memory(system: Path = Path("/")) -> int | None:
-    """Bytes of memory that are free for this process, within the limits of its container or batch job (cgroup 2); None
-    where that is not known.
+    """Returns the free memory of this process in bytes, or None. Limits of a container or batch job (cgroup 2) count.
 
     Args:
         system: where /proc and /sys are.
@@ -57,12 +56,12 @@ def free_memory(system: Path = Path("/")) -> int | None:
 
 
 def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
-    """How many films, or parts of one, are worked on at the same time.
+    """Returns how many films, or parts of one, run at once.
 
     Args:
-        wanted: a number, or "auto": one for every four cores, as far as the free memory goes.
-        option: that names it.
-        bytes_each: memory that each takes.
+        wanted: a number, or "auto": one per four cores, limited by the free memory.
+        option: its name in the message.
+        bytes_each: memory of each.
 
     Raises:
         UsageError: `wanted` is neither.
@@ -78,14 +77,14 @@ def how_many(wanted: int | str, option: str, bytes_each: int) -> int:
 
 
 def give_memory_back() -> None:
-    """Gives the system what was freed. The C library of Linux keeps it: buffers of frames leave gaps between each other
-    that are reused badly, so that a process of a long film of 1440×1080 grew by 26 kB a frame."""
+    """Returns freed memory to the system. The C library of Linux keeps it: frame buffers leave gaps that are reused
+    badly, so that a process of a long 1440×1080 film grew by 26 kB a frame."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)
 
 
 def busy_seconds() -> float | None:
-    """Seconds that all cores of the machine have worked, for whatever process; None where the system does not say."""
+    """Returns the seconds that all cores have worked, for any process. None where the system does not tell."""
     if sys.platform != "linux":
         return None
     try:

@@ -1,4 +1,4 @@
-"""Compiled OpenVINO networks, kept in the cache folder: reading, quantising and compiling cost up to half a second."""
+"""Compiles OpenVINO networks and caches them. Reading, quantising and compiling cost up to half a second."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CompileOptions = dict[str, str | int | bool]
 
 @functools.cache
 def core() -> ov.Core:
-    """The process's OpenVINO, made once and kept to the end.
+    """Returns the process's only OpenVINO Core.
 
-    OpenVINO's CPU plugin gives the thread that loads it a signal stack (`sigaltstack`), and frees that when the last
-    object of its Core goes. Of two Cores, the second leaves the thread with the freed stack of the first, on which the
-    next signal ends the process: Ctrl-C would be a crash.
+    OpenVINO's CPU plugin gives the thread that loads it a signal stack (`sigaltstack`), and frees it with the last
+    object of its Core. Of two Cores, the second leaves the thread with the first one's freed stack, on which the next
+    signal ends the process: Ctrl-C would be a crash.
     """
     return ov.Core()
 
@@ -40,37 +40,37 @@ def compile_once(
     *,
     keep: bool = True,
 ) -> ov.CompiledModel:
-    """A network for a device: from the cache where a whole one fits, else built, compiled and kept.
+    """Loads a network from the cache, or builds, compiles and caches it.
 
     Args:
-        name: how its file in the cache begins.
+        name: prefix of its cache file.
         identity: everything that decides what `build` makes (its `repr` is hashed); OpenVINO's version, the device
             and the options are added here.
         options: for compiling and for loading.
         build: makes the model.
         device: OpenVINO's name of it, as "CPU" or "GPU.1".
-        keep: False for what is to leave nothing in the cache.
+        keep: False leaves nothing in the cache.
 
     Raises:
-        RuntimeError: OpenVINO cannot compile it; and whatever `build` raises.
+        RuntimeError: OpenVINO cannot compile it; also errors of `build`.
     """
     if not keep:
         return core().compile_model(build(), device, options)
     where = (ov.get_version(), device, core().get_property(device, "FULL_DEVICE_NAME"), sorted(options.items()))
     key = hashlib.sha256(repr((identity, where)).encode()).hexdigest()[:20]
-    kept = cache_dir() / "networks" / f"{name}-{key}.blob"
-    found = _load(kept, options, device)
-    if found is None:
-        found = core().compile_model(build(), device, options)
-        _keep(found, kept)
-    return found
+    path = cache_dir() / "networks" / f"{name}-{key}.blob"
+    network = _load(path, options, device)
+    if network is None:
+        network = core().compile_model(build(), device, options)
+        _keep(network, path)
+    return network
 
 
 def halves(device: str) -> str | None:
-    """The 16-bit format of a device's arithmetic, None where it has none: "bf16" of CPUs, "f16" of others."""
+    """Returns the 16-bit format of a device, or None. It is "bf16" on CPUs and "f16" on others."""
     wanted = "bf16" if device == "CPU" else "f16"
-    found = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
-    return wanted if {"bf16": "BF16", "f16": "FP16"}[wanted] in found else None
+    capabilities = core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return wanted if {"bf16": "BF16", "f16": "FP16"}[wanted] in capabilities else None
 
 
 def open_shipped(
@@ -80,14 +80,13 @@ def open_shipped(
     options: CompileOptions,
     changed: tuple[str, Callable[[ov.Model], None]] | None = None,
 ) -> ov.InferRequest:
-    """A request of a network that comes with rtface, on the CPU, in fp32 unless `options` say otherwise, for one image
-    at a time.
+    """Opens a network of rtface on the CPU for single images. It runs in fp32 unless `options` say otherwise.
 
     Args:
         name: of the network, as in messages.
         path, sha256: of its ONNX file.
-        options: more than precision and latency.
-        changed: what changes the network in place before it is compiled, and the digest of what that goes by.
+        options: in addition to precision and latency.
+        changed: digest of a change's parameters, and a function that changes the network before it is compiled.
 
     Raises:
         MissingComponent: the file is absent or damaged, or OpenVINO cannot use it.
@@ -115,23 +114,23 @@ def open_shipped(
         ) from error
 
 
-def _load(kept: Path, options: CompileOptions, device: str) -> ov.CompiledModel | None:
-    """None where there is no kept network that is whole and fits this OpenVINO."""
-    blob = read_checksummed(kept)
+def _load(path: Path, options: CompileOptions, device: str) -> ov.CompiledModel | None:
+    """Loads a cached network. Returns None without one that is whole and fits this OpenVINO."""
+    blob = read_checksummed(path)
     if blob is None:
         return None
     try:
         return core().import_model(BytesIO(blob), device, options)
     except RuntimeError as error:
-        log.info("the kept network %s cannot be used and is made again: %s", kept, str(error).strip().splitlines()[-1])
+        log.info("the kept network %s cannot be used and is made again: %s", path, str(error).strip().splitlines()[-1])
         return None
 
 
-def _keep(network: ov.CompiledModel, kept: Path) -> None:
-    """Whole or not at all; without a writable cache every start compiles."""
+def _keep(network: ov.CompiledModel, path: Path) -> None:
+    """Caches a network as a whole or not at all. Without a writable cache every start compiles."""
     try:
         stream: Any = network.export_model()
     except RuntimeError as error:
-        log.info("the compiled network %s cannot be kept: %s", kept, error)
+        log.info("the compiled network %s cannot be kept: %s", path, error)
     else:
-        write_checksummed(kept, stream.getvalue())
+        write_checksummed(path, stream.getvalue())

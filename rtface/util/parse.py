@@ -1,6 +1,6 @@
-"""Checks that convert the value of one option, given as text (flag, variable) or as a value (TOML, Python).
+"""Checks that convert an option's value: text (flag, variable), TOML or Python.
 
-Every message says what is expected, what was given, and the nearest value where there is one.
+Each message tells the expected and the given value, and the nearest valid one if any.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Check(Generic[T]):
-    """A check of one value: called with the value and its name in messages, it gives the value converted.
+    """A check that converts one value, given its name in messages.
 
     Raises:
         UsageError: begins with the name.
@@ -49,7 +49,7 @@ def _check(metavar: str, *words: str) -> Callable[[Callable[[object, str], T]], 
 
 
 def _parsed(metavar: str, message: str, *words: str, code: str) -> Callable[[Callable[[Any], T | None]], Check[T]]:
-    """Makes a check of a function that gives None, or raises ValueError, for what `message` refuses.
+    """Turns a converter into a check that raises `message`. The converter refuses a value by None or ValueError.
 
     The message has {option}, {value} and {hint}, the nearest of the words.
     """
@@ -58,8 +58,8 @@ def _parsed(metavar: str, message: str, *words: str, code: str) -> Callable[[Cal
         @_check(metavar, *words)
         def check(value: object, shown: str) -> T:
             with suppress(ValueError, ZeroDivisionError, OverflowError):
-                if (found := convert(value)) is not None:
-                    return found
+                if (converted := convert(value)) is not None:
+                    return converted
             near = hint(str(value).strip().lower(), words)
             raise UsageError(message, code=code, option=shown, value=_show(value), hint=near)
 
@@ -69,7 +69,7 @@ def _parsed(metavar: str, message: str, *words: str, code: str) -> Callable[[Cal
 
 
 def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> Check[str]:
-    """A check for the first group of a pattern in a text."""
+    """Returns a check for the first group of a pattern."""
 
     @_parsed(metavar, message, *words, code=code)
     def check(value: Any) -> str | None:
@@ -80,7 +80,7 @@ def _text(metavar: str, pattern: str, message: str, *words: str, code: str) -> C
 
 
 def parse_time(value: object) -> float:
-    """Seconds from a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``; ValueError for anything else."""
+    """Parses seconds: a number, ``"90.5"``, ``"MM:SS.mmm"`` or ``"HH:MM:SS.mmm"``. Raises ValueError for others."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError
     if isinstance(value, str) and ":" in value:
@@ -89,26 +89,26 @@ def parse_time(value: object) -> float:
             raise ValueError
         hours, minutes, seconds = match[1] or "0", match[2], match[3].replace(",", ".")
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    seconds = float(str(value))  # of a whole number beyond all others infinity
+    seconds = float(str(value))  # infinity for a whole number that is too large
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError
     return seconds
 
 
 def format_time(seconds: float) -> str:
-    """``H:MM:SS.mmm``, the form that ``--start`` takes back without loss of a millisecond."""
+    """Formats seconds as ``H:MM:SS.mmm``, which ``--start`` reads without loss."""
     minutes, rest = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest / 1000:06.3f}"
 
 
 def format_clock(seconds: float) -> str:
-    """`format_time` of whole seconds, for people."""
+    """Formats whole seconds for people, as `format_time`."""
     return format_time(round(seconds)).removesuffix(".000")
 
 
 def format_start(seconds: float | Fraction) -> str:
-    """`format_time` for a ``--start`` that begins with the frame at `seconds`: never later, and less than 1 µs earlier,
-    because a time that was rounded up would leave that frame out."""
+    """Formats a ``--start`` that begins with the frame at `seconds`. It is never later, and less than 1 µs earlier, as
+    a time that is rounded up would skip that frame."""
     exact = seconds if isinstance(seconds, Fraction) else Fraction(seconds).limit_denominator(10**9)
     minutes, rest = divmod(exact.numerator * 10**6 // exact.denominator, 60_000_000)
     text = f"{minutes // 60}:{minutes % 60:02d}:{rest // 10**6:02d}.{rest % 10**6:06d}"
@@ -124,7 +124,7 @@ def _or(words: Sequence[str]) -> str:
 
 
 def choice(*choices: str, extension: str = "") -> Check[object]:
-    """One of some words, or the name of an installed plugin of the kind `extension`."""
+    """Accepts one of some words, or an installed plugin's name. `extension` is the kind of plugin."""
 
     @_check("|".join(choices), *choices)
     def check(value: object, shown: str) -> object:
@@ -146,7 +146,7 @@ def choice(*choices: str, extension: str = "") -> Check[object]:
 
 
 def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
-    """A number in a closed range."""
+    """Accepts a number in a closed range."""
     kind = "a whole number" if whole else "a number"
 
     @_check("N")
@@ -154,7 +154,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
         span = f"between {low:g} and {high:g}" if math.isfinite(high) else f"of at least {low:g}"
         try:
             number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-        except OverflowError:  # a whole number beyond all others
+        except OverflowError:  # a whole number that is too large
             number = math.inf
         except (TypeError, ValueError):
             number = math.nan
@@ -177,7 +177,7 @@ def number(low: float, high: float, *, whole: bool = False) -> Check[float]:
 
 @_check("0..1")
 def share(value: object, shown: str) -> float:
-    """A number from 0 to 1; 50% is 0.5."""
+    """Accepts a number from 0 to 1; 50% is 0.5."""
     if isinstance(value, str) and (match := re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", value)):
         value = float(match[1]) / 100
     return number(0, 1)(value, shown)
@@ -185,12 +185,12 @@ def share(value: object, shown: str) -> float:
 
 @_parsed("1..100%", "{option} must be a share from 1% to 100%, as in 50% or 0.5, not {value}", code="value_share")
 def budget(value: Any) -> float | None:
-    """A share of all that there is, 0.01 to 1; 50% is 0.5."""
+    """Accepts a share of the whole, 0.01 to 1; 50% is 0.5."""
     return given if (given := share(value, "")) >= 0.01 else None
 
 
 def or_words(check: Check[T], *words: str) -> Check[object]:
-    """What `check` takes, or one of some words."""
+    """Accepts the values of `check`, or one of some words."""
 
     @_check("|".join((check.metavar, *words)), *words)
     def checked(value: object, shown: str) -> object:
@@ -213,12 +213,12 @@ def or_words(check: Check[T], *words: str) -> Check[object]:
 
 @_check("yes|no")
 def boolean(value: object, shown: str) -> object:
-    """True or False, or a word for it."""
+    """Accepts True or False, or a word for it."""
     if isinstance(value, bool):
         return value
-    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    values = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     text = str(value).strip().lower()
-    if text not in known:
+    if text not in values:
         raise UsageError(
             "{option} must be true or false, not {value}{hint}",
             code="value_boolean",
@@ -226,12 +226,12 @@ def boolean(value: object, shown: str) -> object:
             value=_show(value),
             hint=hint(text, ("true", "false")),
         )
-    return known[text]
+    return values[text]
 
 
 @_check("TIME")
 def time(value: object, shown: str) -> object:
-    """Seconds into a film, see `parse_time`."""
+    """Accepts seconds into a film, see `parse_time`."""
     try:
         return parse_time(value)
     except ValueError:
@@ -249,12 +249,12 @@ timecode = _text(
     "{option} must be a timecode, 01:00:00:00, or 01:00:00;00 for drop-frame, not {value}",
     code="value_timecode",
 )
-"""A timecode; whether it is one of a film's rate is checked once that is known."""
+"""A timecode; it is checked against a film's rate once that is known."""
 
 
 @_check("FILE")
 def path(value: object, shown: str) -> object:
-    """A file."""
+    """Accepts the path of a file."""
     if not isinstance(value, (str, os.PathLike)) or not str(value):
         raise UsageError(
             "{option} must be the path of a file, not {value}", code="value_path", option=shown, value=_show(value)
@@ -268,7 +268,7 @@ def path(value: object, shown: str) -> object:
     code="value_fps",
 )
 def rate(value: Any) -> Fraction | None:
-    """Frames a second, as an exact fraction."""
+    """Accepts frames a second, as an exact fraction."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str, Fraction)):
         return None
     rate = Fraction(value).limit_denominator(1_000_000)
@@ -276,7 +276,7 @@ def rate(value: Any) -> Fraction | None:
 
 
 UNKNOWN_PERSON = "unknown"
-"""What a face is called whose person is not recognised."""
+"""The name of a person who is not recognised."""
 _FACE_WORDS = ("all", "largest", UNKNOWN_PERSON)
 
 
@@ -285,15 +285,15 @@ def _is_track(word: str) -> bool:
 
 
 def is_person_number(word: str) -> bool:
-    """True if a word is the number of a person: P1."""
+    """Checks whether a word is a person's number, as P1."""
     return re.fullmatch(r"[Pp][1-9]\d{0,5}", word) is not None
 
 
 def is_person_name(word: str) -> bool:
-    """True if a word can name a person: a letter, then up to 31 letters, digits, - and _; no number of a person, and no
-    other word of ``--faces``."""
+    """Checks whether a word can name a person. A name is a letter, then up to 31 letters, digits, - and _; it is no
+    person's number and no other word of ``--faces``."""
     return (
-        all(re.fullmatch(r"[^\W\d_][\w-]{0,31}", part) for part in (word, word.lower()))  # files have the latter
+        all(re.fullmatch(r"[^\W\d_][\w-]{0,31}", part) for part in (word, word.lower()))  # file names are in lower case
         and not is_person_number(word)
         and word.lower() not in _FACE_WORDS
     )
@@ -307,17 +307,17 @@ def is_person_name(word: str) -> bool:
     code="value_faces",
 )
 def faces(value: Any) -> str | None:
-    """ "all", "largest", or track numbers, names and numbers of persons (1, anna, P2)."""
+    """Accepts "all", "largest", or track numbers and persons (1, anna, P2)."""
     words = [word.strip() for word in str(value).lower().split(",")]
     text = ",".join(words)
-    known = all(_is_track(word) or is_person_number(word) or is_person_name(word) for word in words)
-    return text if known or text in ("all", "largest") else None
+    valid = all(_is_track(word) or is_person_number(word) or is_person_name(word) for word in words)
+    return text if valid or text in ("all", "largest") else None
 
 
 @_check("NAME[@P2,...][=PHOTO,...]")
 def persons(value: object, shown: str) -> object:
-    """Names of persons, alone where they were learnt: a tuple of "NAME", "NAME=PHOTO,PHOTO"; with "@P2,5" after a name
-    person P2 and track 5 are taken for that one."""
+    """Accepts names of persons, with photos unless they were learnt. Returns "NAME" or "NAME=PHOTO,PHOTO" of each; with
+    "@P2,5" after a name, person P2 and track 5 are that person."""
     given = [one for one in value.split(";") if one.strip()] if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         raise UsageError(
@@ -326,7 +326,7 @@ def persons(value: object, shown: str) -> object:
             option=shown,
             value=_show(value),
         )
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for one in given:
         head, equals, photos = str(one).partition("=")
         name, at, labels = (part.strip() for part in head.partition("@"))
@@ -345,33 +345,33 @@ def persons(value: object, shown: str) -> object:
                 value=_show(one),
                 names=", ".join(_FACE_WORDS),
             )
-        if name.lower() in found:
+        if name.lower() in by_name:
             raise UsageError(
                 "{option} names {name} twice; give all photos at once, as {name}=photo1.jpg,photo2.jpg",
                 code="value_person_twice",
                 option=shown,
                 name=name,
             )
-        found[name.lower()] = f"{name}{at}{labels}{equals}{photos}"
-    return tuple(found.values())
+        by_name[name.lower()] = f"{name}{at}{labels}{equals}{photos}"
+    return tuple(by_name.values())
 
 
 DEVICES = ("auto", *plugins.BUILT_IN["backend"])
-"""Where engines run; of several GPUs `cuda:1` and `openvino:gpu.1` name the second."""
-_GONE_DEVICES = re.compile(r"coreml|directml|torch(:cuda(:\d+)?)?")
+"""Devices for engines; of several GPUs `cuda:1` and `openvino:gpu.1` name the second."""
+_REMOVED_DEVICES = re.compile(r"coreml|directml|torch(:cuda(:\d+)?)?")
 
 
 def device_kind(device: str) -> tuple[str, int]:
-    """The backend's name and the GPU's number in a device's name: "cuda:1" is ("cuda", 1)."""
+    """Splits a device's name into backend and GPU number: "cuda:1" is ("cuda", 1)."""
     match = re.fullmatch(r"(.+?)(?:[:.](\d{1,3}))?", device)
     return (match[1], int(match[2] or 0)) if match else (device, 0)
 
 
 @_check("auto|cpu|cuda[:N]|...", *DEVICES)
 def device(value: object, shown: str) -> str:
-    """Where engines run: one of `DEVICES`, with a GPU's number where it may have one, or a plugin's backend."""
+    """Accepts one of `DEVICES` or a plugin's backend. `cuda` and `openvino:gpu` may have a GPU's number."""
     text = str(value).strip().lower()
-    if _GONE_DEVICES.fullmatch(text):
+    if _REMOVED_DEVICES.fullmatch(text):
         raise UsageError(
             "{option} {value} is gone; choose cpu, or cuda for an NVIDIA GPU",
             code="device_removed",
@@ -400,7 +400,7 @@ decoder = _text(
     "software",
     code="value_codec_device",
 )
-"""What decodes: "auto", "software", "cuda" or "cuda:N"."""
+"""The decoder: "auto", "software", "cuda" or "cuda:N"."""
 
 
 variant = _text(
@@ -415,13 +415,13 @@ variant = _text(
 
 @_parsed("NAME", "{option} must be a name, not {value}", code="value_name")
 def name(value: Any) -> str | None:
-    """A name; the module that uses it knows which are valid."""
+    """Accepts a name; the module that uses it checks it."""
     return (value.strip() or None) if isinstance(value, str) else None
 
 
 @_check("NAME;...")
 def names(value: object, shown: str) -> object:
-    """Names: a list, or text separated by semicolons; empty ones are refused."""
+    """Accepts names: a list, or text separated by semicolons. Empty names are refused."""
     given = value.split(";") if isinstance(value, str) else value
     if not isinstance(given, list | tuple):
         raise UsageError(
@@ -438,7 +438,7 @@ _STREAMS = ("audio", "video", "subtitle", "data", "attachment", "cover", "chapte
 
 @_check("STREAM;...", *_STREAMS)
 def streams(value: object, shown: str) -> object:
-    """Numbers and kinds of streams: a list, or text separated by semicolons."""
+    """Accepts numbers and kinds of streams: a list, or text separated by semicolons."""
     given = value.split(";") if isinstance(value, str) else value
     words = [str(one).strip().lower() for one in given] if isinstance(given, list | tuple) else [""]
     for word in words:
@@ -456,7 +456,7 @@ def streams(value: object, shown: str) -> object:
 
 @_parsed("WxH", "{option} must be WIDTHxHEIGHT in pixels, such as 1280x720, not {value}", code="value_size")
 def size(value: Any) -> tuple[int, int] | None:
-    """Width and height in pixels."""
+    """Accepts width and height in pixels, 16 to 16384."""
     match = re.fullmatch(r"(\d{1,5})\s*[x×:]\s*(\d{1,5})", value.strip().lower()) if isinstance(value, str) else None
     if match is None and not isinstance(value, list | tuple):
         return None
@@ -465,12 +465,12 @@ def size(value: Any) -> tuple[int, int] | None:
 
 
 SCALE = r"\A([2-4]|[1-9]\d{1,4}(p|x[1-9]\d{1,4}))\Z"
-"""What `scale` gives, as a pattern."""
+"""Pattern of the values of `scale`."""
 
 
 @_check("N|LINESp|WIDTHxHEIGHT", "1", "2", "3", "4", "1080p", "2160p")
 def scale(value: object, shown: str) -> str | None:
-    """A factor, a number of lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
+    """Accepts a factor, lines, or a size: "2", "1080p", "1920x1080"; None for 1."""
     text = "" if isinstance(value, bool) else re.sub(r"\s*[x×:]\s*", "x", str(value).strip().lower())
     if text == "1" or re.match(SCALE, text):
         return None if text == "1" else text
@@ -486,7 +486,7 @@ def scale(value: object, shown: str) -> str | None:
     "BITS", "{option} must be bits a second from 10k to 1000M, such as 4500k or 6M, not {value}", code="value_bitrate"
 )
 def bitrate(value: Any) -> int | None:
-    """Bits a second: 4500k, 6M, or a number."""
+    """Accepts bits a second: 4500k, 6M, or a number."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([km]?)", str(value).strip().lower())
     bits = float(match[1]) * {"": 1, "k": 1e3, "m": 1e6}[match[2]] if match else 0.0
     return round(bits) if 10_000 <= bits <= 1e9 else None

@@ -1,5 +1,5 @@
-"""Folders of settings, data and cache: the platform's own folders, moved by ``RTFACE_CONFIG_DIR``, ``RTFACE_DATA`` and
-``RTFACE_CACHE``.
+"""Folders of settings, data and cache. They are the platform's own, unless ``RTFACE_CONFIG_DIR``, ``RTFACE_DATA`` and
+``RTFACE_CACHE`` move them.
 
 A process without a home folder (a container with ``--user`` and no ``HOME``) has no settings, and a temporary cache
 that is removed when it ends.
@@ -21,26 +21,26 @@ CACHE, CONFIG, DATA = "RTFACE_CACHE", "RTFACE_CONFIG_DIR", "RTFACE_DATA"
 
 
 def _folder(variable: str, kind: str) -> Path | None:
-    """The folder that the variable names, else the platform's; None where no home folder is known for that."""
+    """Returns the folder of `variable`, else the platform's. None without a home folder."""
     chosen = os.environ.get(variable, "").strip()
     if chosen:
         return expanded(chosen, variable)
     try:
         path = Path(getattr(platformdirs, f"user_{kind}_dir")("rtface", appauthor=False))
-    except (RuntimeError, KeyError, OSError):  # platformdirs' own, and what the passwd file's reader raises
+    except (RuntimeError, KeyError, OSError):  # from platformdirs, and from reading the passwd file
         return None
     return path if path.is_absolute() else None
 
 
 def config_dir() -> Path | None:
-    """Folder of the user's settings and own engines (may not exist); ``RTFACE_CONFIG_DIR`` moves it. None where there
-    is no home folder."""
+    """Returns the folder of settings and the user's engines. It may not exist; ``RTFACE_CONFIG_DIR`` moves it. None
+    without a home folder."""
     return _folder(CONFIG, "config")
 
 
 def data_dir() -> Path:
-    """Folder for data that must last, such as the queue (may not exist); ``RTFACE_DATA`` moves it. UsageError where
-    there is no home folder."""
+    """Returns the folder for lasting data, such as the queue. It may not exist; ``RTFACE_DATA`` moves it. Raises
+    UsageError without a home folder."""
     folder = _folder(DATA, "data")
     if folder is None:
         raise UsageError(
@@ -52,8 +52,8 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder for data that can be made again, such as compiled engines (may not exist); ``RTFACE_CACHE`` moves it.
-    Without a home folder it is temporary and lasts as long as this process."""
+    """Returns the folder for data that can be made again. It may not exist; ``RTFACE_CACHE`` moves it. Without a home
+    folder it is temporary and lasts as long as this process."""
     folder = _folder(CACHE, "cache")
     return folder or Path(_temporary_cache().name)
 
@@ -70,14 +70,14 @@ def _temporary_cache() -> tempfile.TemporaryDirectory[str]:
 
 
 def clean() -> None:
-    """Removes the temporary cache, if one was made; called before the process ends."""
+    """Removes the temporary cache, if any; called before the process ends."""
     if _temporary_cache.cache_info().currsize:
         _temporary_cache().cleanup()
         _temporary_cache.cache_clear()
 
 
 def check_there(path: Path) -> None:
-    """InputMissing for a path that does not exist; another failure is said when it is opened."""
+    """Raises InputMissing for a missing path. Other failures are reported when it is opened."""
     try:
         path.stat()
     except FileNotFoundError as error:
@@ -87,7 +87,7 @@ def check_there(path: Path) -> None:
 
 
 def expanded(text: str | os.PathLike[str], shown: str) -> Path:
-    """A path with ``~`` replaced by the home folder; UsageError that begins with `shown` where that is unknown, or
+    """Expands ``~`` in a path to the home folder. Raises UsageError that begins with `shown` where that is unknown, or
     where no file can have the name."""
     if shown.startswith("--") and not isinstance(shown, Message):
         shown = OptionFlag(shown)

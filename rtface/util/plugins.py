@@ -1,8 +1,8 @@
 """The registry of extensions: engine backends, trackers, sources, sinks, stages, engines, farms and commands.
 
-One table holds what rtface brings and what other distributions register as entry points. An entry names a module and
-an attribute; both are imported when the extension is used, never to look it up. docs/extending.md has an example of
-each kind.
+One table has rtface's extensions; other distributions register theirs as entry points. An entry names a module and an
+attribute, which are imported when the extension is used, never to look it up. docs/extending.md has an example of each
+kind.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BACKENDS = "rtface.engine.backends.choose"
 _TRACKERS = "rtface.tracking"
 _SOURCE = "rtface.live.sources.open_source:open_live_source"
 _SINKS = "rtface.live.sinks"
-# A new name also appears in the options' documentation: renew it with `python -m tests.docs.option_tables`.
+# The options' documentation lists these names: update it with `python -m tests.docs.option_tables`.
 BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "backend": {
         name: (f"{_BACKENDS}:{factory}", f"{_BACKENDS}:why_unusable")
@@ -71,7 +71,7 @@ BUILT_IN: dict[str, dict[str, tuple[str, str]]] = {
     "command": {},
 }
 """Kind → name → (factory, check), each "module:attribute". The check is called with the name and returns why the
-extension cannot be used on this machine, or None; where it is "", the factory's own ``why_unusable`` is asked."""
+extension cannot be used on this machine, or None; "" stands for the factory's own ``why_unusable``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class Extension:
 
     Attributes:
         kind: a key of `GROUPS`.
-        name: as options take it.
-        distribution, version: what brings it.
-        unusable: why it cannot be used on this machine; None where it can.
+        name: its name in options.
+        distribution, version: its package.
+        unusable: why it cannot be used on this machine, or None.
     """
 
     kind: str
@@ -93,31 +93,31 @@ class Extension:
 
 
 def installed(kind: str) -> dict[str, EntryPoint]:
-    """Extensions of other distributions, by name; nothing is imported. Of two with one name the first on the path
-    counts."""
+    """Returns extensions of other distributions by name, without importing them. Of two with one name the first on the
+    path counts."""
     from importlib.metadata import entry_points  # takes 30 ms
 
-    found: dict[str, EntryPoint] = {}
+    points: dict[str, EntryPoint] = {}
     for point in entry_points(group=GROUPS[kind]):
-        found.setdefault(point.name, point)
-    return dict(sorted(found.items()))
+        points.setdefault(point.name, point)
+    return dict(sorted(points.items()))
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """Names of all extensions of a kind, rtface's own first."""
+    """Returns the names of all extensions of a kind, rtface's own first."""
     return (*BUILT_IN[kind], *(name for name in installed(kind) if name not in BUILT_IN[kind]))
 
 
-def known(kind: str, name: str) -> bool:
-    """True if there is an extension of that name; entry points are read only where rtface brings none."""
+def exists(kind: str, name: str) -> bool:
+    """Checks whether an extension exists. It reads entry points only where rtface has none of that name."""
     return name in BUILT_IN[kind] or name in installed(kind)
 
 
 def load(kind: str, name: str) -> Any:
-    """The factory of an extension.
+    """Loads the factory of an extension.
 
     Raises:
-        KeyError: there is none of that name.
+        KeyError: no extension has that name.
         MissingComponent: a plugin cannot be imported.
     """
     if name in BUILT_IN[kind]:
@@ -126,13 +126,13 @@ def load(kind: str, name: str) -> Any:
 
 
 def load_point(kind: str, point: EntryPoint) -> Any:
-    """What an entry point names. Raises MissingComponent."""
+    """Loads the object of an entry point. Raises MissingComponent."""
     try:
         importlib.invalidate_caches()
         return point.load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a plugin does when it is imported, sys.exit() included
+    except BaseException as error:  # a plugin may do anything on import, even call sys.exit()
         owner = f" of {point.dist.name}" if point.dist else ""
         raise MissingComponent(
             "the {kind} {name}{owner} cannot be loaded from {point}: {why}",
@@ -146,7 +146,7 @@ def load_point(kind: str, point: EntryPoint) -> Any:
 
 
 def extensions(*kinds: str) -> Iterator[Extension]:
-    """All extensions, or those of some kinds, each with what brings it and whether it can be used here.
+    """Yields the extensions of all or some kinds, with their usability here.
 
     Imports them.
     """
@@ -161,25 +161,25 @@ def extensions(*kinds: str) -> Iterator[Extension]:
 
 
 def ask(kind: str, name: str, question: str) -> tuple[Any, str | None]:
-    """Asks a function without arguments of an extension's factory.
+    """Calls a function without arguments of an extension's factory.
 
     Returns:
-        Its answer, None where there is no such function; and why it could not be asked, or None.
+        Its answer, None without such a function; and the reason why the call failed, or None.
     """
     try:
         factory = load(kind, name)
-        if kind == "stage":  # raises where it does not fit this version of the interface
+        if kind == "stage":  # raises where the stage does not fit this version of the interface
             _attribute("rtface.stages.entry_points:check_version")(name, factory)
         answer = getattr(factory, question, lambda: None)()
         return (tuple(answer) if isinstance(answer, Iterator) else answer), None
-    except Exception as error:  # noqa: BLE001 - a plugin's fault is what is asked for
+    except Exception as error:  # noqa: BLE001 - a plugin's fault is an answer
         return None, str(error) or reason(error)
 
 
 def owner_of(error: BaseException) -> tuple[str, str]:
-    """Names the distribution of the plugin that made a mistake, and where its makers are; "" and "" for rtface's own.
+    """Returns the distribution of the faulty plugin, and its contact. Both are "" for rtface's own faults.
 
-    It is the one whose code raised the error last, whose object lacks what rtface asked for, or whose function takes
+    The plugin is the one whose code raised the error last, whose object lacks an attribute, or whose function takes
     other arguments.
     """
     listed = [one for kind in GROUPS for one in installed(kind).values() if one.dist]
@@ -199,7 +199,7 @@ def owner_of(error: BaseException) -> tuple[str, str]:
 
 
 def blame(error: BaseException) -> str:
-    """Gives the reason of an error, with the plugin that made it and where its makers are."""
+    """Returns an error's reason, with the faulty plugin and its contact."""
     plugin, makers = owner_of(error)
     return f"{reason(error)} (a fault of the plugin {plugin}{makers and ', ' + makers})" if plugin else reason(error)
 

@@ -1,25 +1,25 @@
-"""Misspelled names: the nearest valid one, for error messages."""
+"""Finds the nearest valid name of a misspelled one, for error messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_LONGEST = 64  # letters; no name is longer, and the time is proportional to their product
-_ALIKE = 0.75  # difflib's ratio of a misspelling
+_MAX_LETTERS = 64  # no name is longer, and the time grows with the product of both lengths
+_MIN_RATIO = 0.75  # of difflib, for a misspelling
 
 
 def nearest(value: str, choices: Iterable[str]) -> str | None:
-    """Finds the choice that `value` is a likely misspelling of, or shares a prefix with; None where there is none."""
-    text, known = value.lower()[:_LONGEST], {choice.lower(): choice for choice in choices}
-    near = get_close_matches(text, known, 1, _ALIKE) or sorted(
-        (name for name in known if min(len(text), len(name)) >= 3 and (name.startswith(text) or text.startswith(name))),
+    """Returns the choice that `value` likely misspells or abbreviates, or None."""
+    text, names = value.lower()[:_MAX_LETTERS], {choice.lower(): choice for choice in choices}
+    near = get_close_matches(text, names, 1, _MIN_RATIO) or sorted(
+        (name for name in names if min(len(text), len(name)) >= 3 and (name.startswith(text) or text.startswith(name))),
         key=len,
     )
-    return known[near[0]] if near else None
+    return names[near[0]] if near else None
 
 
 def hint(value: str, choices: Iterable[str]) -> str:
-    """``: the nearest is …`` for the end of a message, or nothing."""
+    """Returns ``: the nearest is …`` for the end of a message, or ""."""
     near = nearest(value, choices)
     return f": the nearest is {near}" if near else ""

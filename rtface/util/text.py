@@ -1,5 +1,5 @@
-"""Text as it is shown: how many of something, and text of others (media, servers, plugins, options) with its control
-characters escaped."""
+"""Text for display: numbers of things, and foreign text with control characters escaped. Foreign text comes from media,
+servers, plugins and options."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _IN_LINES = {code: text for code, text in _ESCAPED.items() if chr(code) not in "
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """The text with control characters as escapes, so that it can neither control a terminal nor imitate another
-    line; `lines` keeps line feeds and tabs."""
+    """Escapes control characters. Such text can neither control a terminal nor imitate another line. `lines` keeps line
+    feeds and tabs."""
     return text.translate(_IN_LINES if lines else _ESCAPED)
 
 
@@ -28,13 +28,12 @@ _BYTES = {code: f"\\x{code & 0xFF:02x}" for code in range(0xDC80, 0xDD00)}
 
 
 def encodable(text: str) -> str:
-    """The text with bytes of file names that are not UTF-8 (lone surrogates, which OpenCV and FFmpeg do not take) as
-    escapes."""
+    """Escapes bytes of file names that are not UTF-8. They are lone surrogates, which OpenCV and FFmpeg refuse."""
     return text.translate(_BYTES)
 
 
 def brief(value: object, most: int = 80) -> str:
-    """`repr` of a value of any size, cut to `most` characters."""
+    """Returns the `repr` of a value, cut to `most` characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # numbers of more than 4300 digits
@@ -43,7 +42,7 @@ def brief(value: object, most: int = 80) -> str:
 
 
 def counted(number: int, one: str = "frame", several: str = "") -> str:
-    """A number of things, named by the word for one, and for several where that has not just an s more."""
+    """Returns a number of things with the word for one or `several`. The plural adds an s by default."""
     return f"1 {one}" if number == 1 else f"{number} {several or f'{one}s'}"
 
 
@@ -51,5 +50,5 @@ _PAINT = re.compile("(\x1b\\[(?:0|3[0-7])m)")
 
 
 def printable_paint(line: str) -> str:
-    """`printable` for a line with colours: the escapes that set a colour are kept."""
+    """Escapes a line as `printable`, but keeps its colour codes."""
     return "".join(part if n % 2 else printable(part) for n, part in enumerate(_PAINT.split(line)))

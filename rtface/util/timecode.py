@@ -1,4 +1,4 @@
-"""SMPTE ST 12-1 timecode, drop-frame and non-drop, for any frame rate: text, frame count and arithmetic."""
+"""SMPTE ST 12-1 timecode, drop-frame and non-drop, for any frame rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DAY_S = 86_400
 
 
 def standard_rate(rate: Fraction) -> Fraction:
-    """The exact rate that a rounded one means: n or n·1000/1001 frames a second, where that is within 0.02 %.
+    """Returns the exact rate of a rounded one. That is n or n·1000/1001 frames a second, where it is within 0.02 %.
 
     Others are returned as they are.
     """
@@ -25,19 +25,19 @@ def standard_rate(rate: Fraction) -> Fraction:
 
 
 def counted_rate(rate: Fraction) -> int:
-    """Frame numbers in a second of timecode: 30 for 29.97 frames a second."""
+    """Returns the frame numbers per second of timecode: 30 for 29.97 fps."""
     return max(1, round(rate))
 
 
 def has_drop_frame(rate: Fraction) -> bool:
-    """True if drop-frame timecode exists for a rate: 29.97, 59.94 and 119.88 frames a second."""
+    """Checks whether a rate has drop-frame timecode: 29.97, 59.94 and 119.88 fps."""
     rate = standard_rate(rate)
     return rate.denominator == 1001 and counted_rate(rate) % 30 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Timecode:
-    """A timecode of one rate, between 00:00:00:00 and the last frame of 24 hours.
+    """A timecode of one rate, from 00:00:00:00 up to 24 hours.
 
     Attributes:
         frame: frames since 00:00:00:00, at least 0; made by `at`, it is less than a day of frames.
@@ -51,7 +51,7 @@ class Timecode:
 
     @classmethod
     def at(cls, frame: int, rate: Fraction, drop: bool = False) -> Self:
-        """The timecode a number of frames after (before, if negative) midnight; counts on at 00:00:00:00 after a day.
+        """Returns the timecode `frame` frames after midnight; negative ones before. It wraps at 24 hours.
 
         Raises:
             ValueError: the rate is not above 0, or has no drop-frame timecode and `drop` is true.
@@ -72,10 +72,10 @@ class Timecode:
         Args:
             text: the timecode.
             rate: frames a second.
-            drop: what a colon before the frames means: drop-frame if true (EDLs with FCM: DROP FRAME).
+            drop: whether a colon before the frames also means drop-frame (EDLs with FCM: DROP FRAME).
 
         Raises:
-            ValueError: one sentence that says why it is not a timecode of this rate.
+            ValueError: one sentence with the reason why it is not a timecode of this rate.
         """
         rate = standard_rate(Fraction(rate))
         match = _TEXT.fullmatch(text.strip())
@@ -116,16 +116,16 @@ class Timecode:
         )
 
     def plus(self, frames: int) -> Self:
-        """The timecode a number of frames later, or earlier if negative."""
+        """Returns the timecode `frames` later, or earlier if negative."""
         return self.at(self.frame + frames, self.rate, self.drop)
 
     def since(self, origin: Timecode) -> int:
-        """Frames from `origin` on to this timecode, across midnight if it is earlier on the clock: 0 to one day."""
+        """Returns the frames from `origin` to this timecode. It counts across midnight if necessary: 0 to one day."""
         return (self.frame - origin.frame) % _frames_of_a_day(self.rate, self.drop)
 
 
 def _dropped(rate: Fraction) -> int:
-    """Frame numbers that a minute of drop-frame timecode leaves out."""
+    """Returns the frame numbers that a drop-frame minute leaves out."""
     return counted_rate(rate) // 15
 
 

@@ -1,4 +1,4 @@
-"""Converts tables of TOML or JSON to dataclasses, strictly; errors name the key."""
+"""Converts TOML or JSON tables to dataclasses, strictly. Errors name the key."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ _type_hints = cache(get_type_hints)
 
 
 def parse_json(text: str | bytes, kind: Any = Any) -> Any:
-    """A JSON value of a type. Raises ValueError for invalid JSON, a value of another type, and where it is nested
-    too deeply."""
+    """Parses JSON of a type. Raises ValueError for invalid JSON, a value of another type, or too deep nesting."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -31,7 +30,7 @@ def parse_json(text: str | bytes, kind: Any = Any) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML table. Raises ValueError as `parse_json`."""
+    """Parses a TOML table. Raises ValueError as `parse_json`."""
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -39,7 +38,7 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def from_table(cls: type[T], table: Mapping[str, object], where: str) -> T:
-    """Builds a dataclass from a TOML or JSON table, strictly; nested dataclasses are nested tables.
+    """Builds a dataclass from a TOML or JSON table, strictly. Nested dataclasses are nested tables.
 
     Raises UsageError naming the key (dotted, `where` is its prefix): unknown, missing, or of the wrong type.
     """

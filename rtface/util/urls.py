@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r"(?i)(rtmp\w*|rtsps?|srt|udp|tcp|rtp|https?|ftps?|sftp):"
 
 
 def check_file_name(text: str, kind: str = "file") -> None:
-    """UsageError for an address where only a file or folder can be named, without what follows the scheme."""
+    """Raises UsageError for an address instead of a file or folder. The message has only its scheme."""
     if match := _ADDRESS.match(text):
         raise UsageError(
             "{scheme}:… is an address, and a {kind}'s name is needed; name a {kind}",
@@ -27,10 +27,10 @@ def check_file_name(text: str, kind: str = "file") -> None:
 
 
 def check_slashes(text: str) -> None:
-    """Refuses an address whose two slashes are not two, so that it is not taken for a file's name.
+    """Refuses an address without its two slashes, which would name a file.
 
     Raises:
-        UsageError: without what follows the scheme, which may hold a key.
+        UsageError: without the part after the scheme, which may hold a key.
     """
     match = _ADDRESS.match(text)
     if match and not is_url(text):
@@ -44,7 +44,7 @@ def check_slashes(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Address(os.PathLike[str]):
-    """A URL, with the methods of a `Path` that inputs use. Its text never shows user, password and query."""
+    """A URL with the methods of `Path` that inputs need. Its text never shows user, password and query."""
 
     url: str
 
@@ -74,20 +74,20 @@ class Address(os.PathLike[str]):
         return PurePosixPath(self.name).stem
 
     def is_dir(self) -> bool:
-        """Always False: an address is read as one film."""
+        """Returns False, as an address is read as one film."""
         return False
 
 
 def file_path(path: str) -> str:
-    """The file name of the path of a ``file://`` URL."""
-    import urllib.request  # imports http and email, which start-up is too short for
+    """Returns the file name of a ``file://`` URL's path."""
+    import urllib.request  # imports http and email, which slow the start
 
-    # What is deprecated on Windows is the module that the function came from, not the function.
+    # On Windows the function's former module is deprecated, not the function.
     return urllib.request.url2pathname(path)  # pyright: ignore[reportDeprecated]
 
 
 def place(text: str | os.PathLike[str]) -> Path | Address:
-    """A location named by the user: an address, a file or a folder (also as ``file://``). Raises as `check_slashes`."""
+    """Returns an address, file or folder named by the user. ``file://`` is possible, too. Raises as `check_slashes`."""
     name = os.fspath(text)
     check_slashes(name)
     if name.startswith("file://"):

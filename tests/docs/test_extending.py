@@ -57,7 +57,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_registers_every_kind_and_imports_none() -> None:
-    assert all(plugins.known(kind, name) for kind, name in KINDS.items())
+    assert all(plugins.exists(kind, name) for kind, name in KINDS.items())
     assert set(KINDS) | {"engine", "farm"} == set(plugins.GROUPS) and "mine" not in sys.modules
     assert all(f"`{group}`" in PAGE for group in plugins.GROUPS.values())
 

@@ -30,7 +30,7 @@ from rtface.engine.host_engine import HostEngine
 from rtface.engine.learned import Learned
 from rtface.engine.recipe import SHIPPED, of_person
 from rtface.errors import InputError, RtfaceError, UsageError
-from rtface.trust.sidecar import engines_said
+from rtface.trust.sidecar import engine_fields
 from tests.persons.made import ANNA, learnt
 
 
@@ -233,9 +233,9 @@ def test_a_damaged_file_fails_no_finished_film(learn: Callable[..., Path]) -> No
     learned.folder().mkdir(parents=True)
     path = learn().rename(learned.path_of("anna"))
     report: Any = SimpleNamespace(engine="rtface-s@anna")
-    assert engines_said(report)["rtface-s@anna"]["learnt_of"] == "anna"
+    assert engine_fields(report)["rtface-s@anna"]["learnt_of"] == "anna"
     path.write_bytes(b"")
-    assert engines_said(report) == {"rtface-s@anna": {}}
+    assert engine_fields(report) == {"rtface-s@anna": {}}
 
 
 def test_default_of_a_shot_takes_the_weights_of_persons() -> None:

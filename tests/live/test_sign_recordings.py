@@ -71,7 +71,7 @@ def test_a_recording_says_that_faces_were_corrected(tmp_path: Path, options: Opt
     assert found is not None and found.valid and titles(found) == ["camera:0"]
     edited = actions(found)[1]
     assert edited["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
-    assert [number for number, _ in found.said["changed"]] == [2, 3, 4]
+    assert [number for number, _ in found.sidecar_fields["changed"]] == [2, 3, 4]
     assert verify(path).credentials == "same"
     path.write_bytes(path.read_bytes().replace(b"rtface_engine", b"rtface_engynE"))
     assert verify(path).credentials == "differs"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rtface.frame import Color, Display, Frame
-from rtface.trust.checked import Checked
+from rtface.trust.check_result import CheckResult
 from rtface.trust.frame_comparison import FrameComparison
 
 
@@ -27,5 +27,5 @@ def test_a_square_is_never_an_encoder_s_error(deviation: int) -> None:
     new[64:128, 64:128] += 45
     compared = FrameComparison({}, lossless=False)
     compared.frame(0, grey(new), grey(old))
-    compared.end(checked := Checked())
+    compared.end(checked := CheckResult())
     assert checked.problems or checked.gaps

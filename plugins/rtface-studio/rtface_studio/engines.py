@@ -28,7 +28,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
 
     async def listed() -> JsonObject:
         rows = json_of("engines", "--no-measure", accept=_FAULTY)
-        if not await in_thread(plugins.known, "command", "engines.offers"):
+        if not await in_thread(plugins.exists, "command", "engines.offers"):
             return {"engines": await rows, "offers": []}
         rows, offers = await asyncio.gather(rows, json_of("engines", "offers"))
         return {"engines": rows, "offers": [offer for offer in offers if not offer["added"]]}

@@ -31,7 +31,7 @@ def routes(studio: Studio) -> list[BaseRoute]:
         return {
             "persons": learned.names(),
             "unfinished": learned.unfinished_names(),
-            "here": plugins.known("command", "learn"),
+            "here": plugins.exists("command", "learn"),
             "learning": task.state,
         }
 

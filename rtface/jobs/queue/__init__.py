@@ -1,1 +1,1 @@
-"""The queue of films and stills to enhance, kept in a database; it outlasts crashes and restarts (docs/films.md)."""
+"""The queue of films and stills to enhance. Its database survives crashes and restarts (docs/films.md)."""

@@ -1,4 +1,4 @@
-"""`rtface.Queue`: films and stills that wait to be enhanced, with the verbs of ``rtface queue``."""
+"""`rtface.Queue`: a persistent queue of films and stills, with the verbs of ``rtface queue``."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def queue_path() -> Path:
-    """The user's queue: ``queue.sqlite`` in the data folder, which ``RTFACE_DATA`` moves. UsageError where there is no
-    home folder."""
+    """Returns the path of the user's queue. It is ``queue.sqlite`` in the data folder (``RTFACE_DATA``). Raises
+    UsageError without a home folder."""
     return data_dir() / "queue.sqlite"
 
 
 class Queue:
-    """Films and stills that wait to be enhanced, in a database that outlasts the process.
+    """A persistent queue of films and stills to enhance.
 
     Any number of processes may use it at the same time.
 
     Args:
-        path: file of the database; the user's queue (`queue_path`) without. It has to be on a disk of this machine.
+        path: file of the database, on a local disk; `queue_path` by default.
 
     Raises:
         OutputError: the database is damaged or cannot be read or written.
@@ -45,16 +45,16 @@ class Queue:
         self.store = Store(queue_path() if path is None else Path(path))
 
     def add(self, input: str | PathLike[str], output: str | PathLike[str], **options: Any) -> Item:
-        """Adds an item at the end, after the checks that `rtface.run` makes before it begins.
+        """Adds an item at the end, after the checks of `rtface.run`.
 
         Args:
-            input: a film, a still, a folder of stills, or an address. Of ``@FILE`` the address is read when the item
-                begins, so that the database never holds it.
+            input: a film, a still, a folder of stills, or an address. The address in ``@FILE`` is read when the item
+                starts, so that the database never holds it.
             output: file or folder, as for `rtface.run`.
             options: those of `rtface.run`.
 
         Raises:
-            UsageError: something that cannot be used; a live run; another item writes the same file.
+            UsageError: an unusable value; a live run; another item writes the same file.
             InputMissing, OutputError: the input is not there, or the output exists or cannot be written.
             InputError: the input cannot be read.
         """
@@ -69,12 +69,12 @@ class Queue:
         *,
         job: dict[str, Any] | None = None,
     ) -> Item:
-        """`add` for options that were converted.
+        """Adds an item with options that are converted already.
 
         Args:
             input, output: as of `add`.
-            options: all values; those that are not the default, and have an effect on this run, are kept.
-            given: names of the options that were named for this run.
+            options: all values; only those with an effect that differ from the default are kept.
+            given: names of the options given for this run.
             job: flags of jobs, as `Task.flags`; they were checked.
         """
         from rtface.config.addresses import is_live, parse_address, resolve_address
@@ -96,7 +96,7 @@ class Queue:
         source = place(resolved)
         scope = scope_of(source, output, options)
         check_scope(given, options, scope)
-        # The checks of a run, which begins nothing.
+        # These are the checks of a run; nothing is started.
         kept = Options.of(
             {key: value for key, value in options.to_dict().items() if OPTIONS[key].scope & scope} | {"dry_run": True}
         )
@@ -109,12 +109,12 @@ class Queue:
         return self.item(self.store.add(plan.to_dict() | {"input": _stored(input, source)}, job))
 
     def items(self, *states: State) -> list[Item]:
-        """All items, or those in some states: running ones first, then those that wait, in their order, then the ended
+        """Returns all items, or those in some states. Running items come first, then waiting ones in order, then ended
         ones."""
         return [item for item in self.store.items() if not states or item.state in states]
 
     def item(self, id: int) -> Item:
-        """One item; UsageError where there is none of this number."""
+        """Returns one item. Raises UsageError where no item has this number."""
         for item in self.store.items():
             if item.id == id:
                 return item
@@ -123,11 +123,11 @@ class Queue:
         )
 
     def select(self, names: Iterable[str], states: Iterable[State]) -> list[int]:
-        """Numbers of the items that a command line names.
+        """Returns the numbers of the items that a command line names.
 
         Args:
             names: numbers, states ("failed"), or "all".
-            states: the states that the command can change; "all" takes the items in these.
+            states: the states that the command can change; "all" means the items in these.
 
         Raises:
             UsageError: a name is none of these.
@@ -153,25 +153,24 @@ class Queue:
         return list(chosen)
 
     def pause(self, *ids: int) -> None:
-        """Items that wait are left out until `resume`; one that runs is halted between two frames by its runner, or
-        stopped cleanly where it has its own workers. This is done to all of them or, with an UsageError, to none; so
-        are the other verbs."""
+        """Pauses items until `resume`. A running item is halted between two frames by its runner, or stopped cleanly
+        where it has its own workers. This and the other verbs change all of the items or, with a UsageError, none."""
         self.store.change(ids, "pause")
 
     def resume(self, *ids: int) -> None:
-        """Paused items continue where they were halted, or wait again at their place."""
+        """Resumes paused items. They continue at the halted frame, or wait again at their place."""
         self.store.change(ids, "resume")
 
     def cancel(self, *ids: int) -> None:
-        """Items that have not ended end; one that runs is stopped cleanly by its runner."""
+        """Cancels items that have not ended. The runner stops a running one cleanly."""
         self.store.change(ids, "cancel")
 
     def retry(self, *ids: int) -> None:
-        """Failed and cancelled items wait again, at the end of the queue."""
+        """Appends failed and cancelled items to the queue again."""
         self.store.change(ids, "retry")
 
     def remove(self, *ids: int) -> None:
-        """Forgets items that do not run. Their outputs stay."""
+        """Removes items that do not run. Their outputs stay."""
         self.store.change(ids, "remove")
 
     def move(self, id: int, place: int | Literal["first", "last"]) -> None:
@@ -195,13 +194,13 @@ class Queue:
         """Runs the waiting items, each in a process, until none waits.
 
         Args:
-            at_once: how many at the same time; "auto" goes by cores and memory.
+            at_once: number of concurrent items; "auto" goes by cores and memory.
             watch: wait for more items instead of returning.
-            cancel: when another thread sets it, running items are stopped cleanly and wait again.
-            progress: called with all running items, and those that ended since, about once a second.
+            cancel: stops running items cleanly when set; they wait again.
+            progress: called about once a second with all running items, and those that ended since.
 
         Returns:
-            Counts of what this call did. A failed item raises nothing; `items("failed")` says why.
+            Counts of the results. A failed item raises nothing; `items("failed")` has the reasons.
         """
         from rtface.jobs.queue.runner import Runner
 
@@ -209,7 +208,7 @@ class Queue:
 
 
 def _stored(named: str, source: Path | Address) -> str:
-    """How the database names an input: absolute; the address of ``@FILE`` stays in that file."""
+    """Returns an input as the database names it. Paths are absolute; the address of ``@FILE`` stays in that file."""
     if isinstance(source, Path):
         return os.path.abspath(source)  # noqa: PTH100 - resolve() would follow links
     if named.startswith("@"):

@@ -1,6 +1,6 @@
-"""Database of the queue: SQLite in WAL mode, readable and writable by its owner only.
+"""The queue's database: SQLite in WAL mode, readable and writable by its owner only.
 
-Every change is one transaction, so that a crash leaves either all of it or nothing.
+Each change is one transaction, so that a crash leaves either all of it or nothing.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ CREATE INDEX item_state ON item (state, position);
 
 
 class QueueDatabase:
-    """The database, opened for each call; safe to use from several threads and processes.
+    """The queue's database, safe for several threads and processes. Each call opens it.
 
     Args:
-        path: its file; it and its folder are made where they are missing.
+        path: its file; a missing file or folder is created.
 
     Raises:
-        OutputError: it is damaged or cannot be read or written; nothing was changed then.
+        OutputError: it is damaged, or cannot be read or written; nothing was changed.
         UsageError: another version of rtface made it.
     """
 
@@ -52,15 +52,15 @@ class QueueDatabase:
         self.path = path
         with self.errors():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # One that is there is not opened: to close it would free this process's locks on it.
+            # An existing file is not opened: closing it would release this process's locks on it.
             with contextlib.suppress(FileExistsError):  # SQLite gives its other files the same mode
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with self.connection() as database:
             self._prepare(database)
 
     def _prepare(self, database: sqlite3.Connection) -> None:
-        """Makes the tables of a new database; checks one that exists."""
-        with contextlib.suppress(sqlite3.OperationalError):  # of two that begin at once SQLite refuses one
+        """Creates the tables of a new database, or checks an existing one."""
+        with contextlib.suppress(sqlite3.OperationalError):  # SQLite refuses one of two that begin at once
             database.execute("PRAGMA journal_mode = WAL")
         with _whole(database):
             version = database.execute("PRAGMA user_version").fetchone()[0]
@@ -83,7 +83,7 @@ class QueueDatabase:
 
     @contextmanager
     def connection(self) -> Generator[sqlite3.Connection]:
-        """The database inside the block; each call opens it."""
+        """Opens the database for the block."""
         with (
             self.errors(),
             contextlib.closing(sqlite3.connect(self.path, timeout=_PATIENCE_S, isolation_level=None)) as database,
@@ -94,13 +94,13 @@ class QueueDatabase:
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """As `connection`; what is done inside the block becomes true at its end, or not at all."""
+        """Opens the database for one transaction. The changes of the block are committed at its end, or not at all."""
         with self.connection() as database, _whole(database):
             yield database
 
     @contextmanager
     def errors(self) -> Generator[None]:
-        """Turns errors of SQLite and of the file system into one line."""
+        """Turns errors of SQLite and the file system into one-line messages."""
         try:
             yield
         except RtfaceError:
@@ -113,7 +113,7 @@ class QueueDatabase:
                 path=getattr(error, "filename", None) or self.path,
                 why=getattr(error, "strerror", error),
             ) from error
-        except (sqlite3.DatabaseError, ValueError) as error:  # the latter of values, or where a message quotes damage
+        except (sqlite3.DatabaseError, ValueError) as error:  # ValueError: damaged values, or messages
             why = " ".join(str(error).split())
             raise OutputError(
                 "{path}: the queue's database is damaged ({why}); nothing was changed. Move it away to begin a "
@@ -132,20 +132,20 @@ def _whole(database: sqlite3.Connection) -> Generator[None]:
 
 
 def values_of(row: sqlite3.Row) -> dict[str, Any]:
-    """The columns of an item, those in JSON as values; ValueError where they are damaged."""
+    """Returns the columns of an item, with JSON decoded. Raises ValueError where they are damaged."""
     values: dict[str, Any] = dict(row)
     return values | {key: json.loads(values[key]) for key in ("plan", "flags", "message")}
 
 
 def state_of(row: sqlite3.Row, alive: bool) -> State:
-    """The state of an item; `alive` says whether there is a runner."""
+    """Returns the state of an item; `alive` says whether a runner exists."""
     return "interrupted" if row["state"] == "running" and not alive else row["state"]
 
 
 def item_of(row: sqlite3.Row, alive: bool) -> Item:
-    """The item as users see it; `alive` says whether there is a runner."""
+    """Returns the item for users; `alive` says whether a runner exists."""
     state, values = state_of(row, alive), values_of(row)
-    if state == "running" and row["wish"] == "pause":  # in place: its runner has it still
+    if state == "running" and row["wish"] == "pause":  # in place: its runner still has it
         state = "paused"
         values |= {"fps": None, "left_s": None}
     plan = values["plan"]

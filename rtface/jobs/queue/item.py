@@ -1,4 +1,4 @@
-"""Items of the queue (INPUT, OUTPUT and options), and what their processes and the runner tell each other."""
+"""Items of the queue, and messages between their processes and the runner."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ STATES: tuple[State, ...] = get_args(State)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An item of the queue, as it was when it was read.
+    """An item of the queue: INPUT, OUTPUT and options, when it was read.
 
     Attributes:
-        id: number; no later item gets it again.
-        input: path or address, as it may be shown: without user, password and query.
+        id: number, which is never used again.
+        input: path or address, without user, password and query.
         output: path.
-        options: values that differ from the defaults, by name, as JSON has them.
+        options: JSON values that differ from the defaults, by name.
         flags: of jobs (``--workers``, ``--restart``, ``--farm``), by name.
-        state: "interrupted" is an item whose runner ended without a word (crash, SIGKILL, power cut); the next
-            runner continues with it.
-        message: why it failed, or what was done.
+        state: "interrupted" is an item whose runner died (crash, SIGKILL, power cut); the next one continues it.
+        message: reason of a failure, or a summary.
         share: part done, 0…1; None before the first frame, and for stills.
         frames: frames written in the last attempt; None before the first.
         fps: recent frames per second.
         left_s: seconds left; None when unknown.
         attempts: how often it was begun.
-        added_at, started_at, ended_at: seconds since 1970; None where that has not happened.
+        added_at, started_at, ended_at: seconds since 1970; None before the event.
     """
 
     id: int
@@ -52,15 +51,15 @@ class Item:
     ended_at: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The item for JSON: times in ISO 8601 (UTC), the message with its "code" and "values", and no secret of an
-        address."""
+        """Returns the item for JSON. Times are in ISO 8601 (UTC), the message has "code" and "values", secrets are
+        removed."""
         times = {key: _iso(getattr(self, key)) for key in ("added_at", "started_at", "ended_at")}
         return redacted_values(asdict(self) | times | self.message.to_dict())
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a child process needs to run an item.
+    """The arguments with which a child process runs an item.
 
     Attributes:
         id: number of the item.
@@ -84,17 +83,17 @@ class ItemProgress:
 
 
 STOP, PAUSE, RESUME = "stop", "pause", "resume"
-"""The messages with which a runner asks for a clean end, for a halt between two frames, and to continue."""
+"""Messages by which the runner asks for a clean end, a halt between two frames, and to continue."""
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What an item's process is given.
+    """The first message to an item's process.
 
     Attributes:
         task: the item.
-        log: file for warnings and for what libraries print; its lock is held while the process runs.
-        threads: CPU threads, where the item's options do not say; None for all cores.
+        log: file for warnings and output of libraries; the process holds its lock.
+        threads: CPU threads, unless the item's options set them; None for all cores.
     """
 
     task: Task
@@ -104,7 +103,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an attempt ended; the last message of an item's process.
+    """The result of an attempt; the last message of an item's process.
 
     Attributes:
         how: "interrupted" after `STOP`.

@@ -1,6 +1,6 @@
-"""The process of an item of the queue: does what ``rtface run`` does, and tells the runner how far it is.
+"""The process of a queue item: works as ``rtface run`` and reports its progress.
 
-It ends with its runner, so that an item is never run twice at the same time.
+It ends with its runner, so that an item never runs twice at the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rtface.util.text import counted, printable
 from rtface.util.urls import place
 
 _INTERVAL_S = 0.5
-# Seconds in which a process that lost its runner ends by itself, where the system does not end it at once.
+# Seconds in which a process that lost its runner ends, where the system does not end it at once.
 _PATIENCE_S = 30.0
 
 
@@ -85,7 +85,7 @@ class _Format(logging.Formatter):
 
 
 class _Reporter:
-    """Sends progress to the runner, twice a second at most. A film is halted here, after a frame, until `go` is set."""
+    """Sends progress to the runner, at most twice a second. A film is halted here, after a frame, until `go` is set."""
 
     def __init__(self, send: Callable[[ItemProgress], None], go: threading.Event) -> None:
         self._send, self._go = send, go
@@ -131,7 +131,7 @@ def _enhance(start: Start, stop: threading.Event, progress: Callable[[Progress],
         with suppress(OSError):
             Path(error.partial).unlink()
         return Ended("interrupted", Message())
-    except Exception as error:  # noqa: BLE001 - told to the runner
+    except Exception as error:  # noqa: BLE001 - reported to the runner
         if not isinstance(error, RtfaceError):
             sys.stderr.write(redacted(traceback.format_exc()))
         return Ended("failed", _message(error, start.log))

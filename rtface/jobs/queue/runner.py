@@ -1,4 +1,4 @@
-"""Runner of the queue: runs waiting items, each in a process, and records how they end."""
+"""The queue's runner: runs each waiting item in a process and records its result."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rtface.jobs.queue.store import Store
 from rtface.util.machine import cores, how_many
 
 TARGET = "rtface.jobs.queue.item_process:run_item"
-"""The function that runs an item in its process, as ``rtface run`` does."""
+"""Runs an item in its process, as ``rtface run`` does."""
 _POLL_S = 0.25
-_RECORD_S = 1.0  # between two records of progress
-# Memory that a film takes, about.
-_BYTES_EACH = 2 << 30
+_RECORD_S = 1.0  # seconds between two records of progress
+# Approximate memory of a running film.
+_ITEM_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class RunCounts:
-    """What a runner did.
+    """Results of a runner.
 
     Attributes:
         done, failed, cancelled: items that ended.
@@ -43,14 +43,14 @@ class RunCounts:
 
     @property
     def summary(self) -> str:
-        """One line about what was done, and what is left."""
+        """One line about the ended and the remaining items."""
         counts = asdict(self)
         return ", ".join(f"{n} {what}" for what, n in counts.items() if n or what in ("done", "failed"))
 
 
 @dataclass(slots=True)
 class _Running:
-    """An item that runs."""
+    """A running item."""
 
     task: Task
     child: ChildProcess
@@ -66,7 +66,7 @@ class Runner:
 
     Args:
         store: the queue's database.
-        patience: seconds in which an item that was asked to stop may finish its file.
+        patience: seconds in which an item may finish its file after a request to stop.
         target: the function that runs an item in its process.
     """
 
@@ -82,7 +82,7 @@ class Runner:
         target: str = TARGET,
     ) -> None:
         self._store = store
-        self._at_once = how_many(at_once, "--at-once", _BYTES_EACH)
+        self._at_once = how_many(at_once, "--at-once", _ITEM_BYTES)
         self._threads = max(1, cores() // self._at_once) if self._at_once > 1 else None
         self._watch, self._stop = watch, stop or threading.Event()
         self._progress, self._patience = progress, patience
@@ -91,11 +91,11 @@ class Runner:
         self._events: queues.SimpleQueue[tuple[int, object]] = queues.SimpleQueue()
         self._ended = Counter[State]()
         self._just_ended: set[int] = set()
-        self._waits = False  # as asked by who needs the computer, such as a live run with a viewer
+        self._waits = False  # for a process that needs the computer, such as a live run with a viewer
         self._shown = -_RECORD_S
 
     def run(self) -> RunCounts:
-        """Runs items until none waits or the stop event is set; see `rtface.Queue.run`."""
+        """Runs items until none waits or `stop` is set; see `rtface.Queue.run`."""
         while True:
             with self._store.runner():
                 try:
@@ -103,7 +103,7 @@ class Runner:
                 finally:
                     for running in self._running.values():
                         running.child.kill(0)
-            # Who added an item just now may have seen this runner, and started no other.
+            # A process that just added an item may have seen this runner, and started no other.
             states = [item.state for item in self._store.items()]
             if self._stop.is_set() or "waiting" not in states or self._store.held("runner"):
                 ended, waiting, paused = self._ended, states.count("waiting"), states.count("paused")
@@ -112,10 +112,10 @@ class Runner:
     def _run(self) -> None:
         while True:
             self._receive()
-            self._obey()
+            self._apply_requests()
             stopping = self._stop.is_set()
             if not stopping:
-                self._fill()
+                self._start_items()
             self._show()
             if self._running:
                 continue
@@ -124,8 +124,8 @@ class Runner:
                 return
             self._stop.wait(_RECORD_S)
 
-    def _fill(self) -> None:
-        """Begins items while there is room."""
+    def _start_items(self) -> None:
+        """Starts items while there is room."""
         self._waits = self._store.held("waits")
         while not self._waits and len(self._running) < self._at_once and (task := self._store.take()) is not None:
             try:
@@ -144,7 +144,7 @@ class Runner:
         )
 
     def _receive(self) -> None:
-        """Takes in what items' processes said, and waits for it a little while any runs."""
+        """Receives messages of the items' processes. Waits shortly for the first one while any item runs."""
         timeout = _POLL_S if self._running else 0.0
         while True:
             try:
@@ -159,7 +159,7 @@ class Runner:
                 running.ended = message
             else:
                 del self._running[number]
-                self._end_of(running, Message(message if isinstance(message, str) else ""))
+                self._record_end(running, Message(message if isinstance(message, str) else ""))
         for running in self._running.values():
             self._record(running)
 
@@ -173,9 +173,9 @@ class Runner:
             log.warning("the progress of item %d cannot be recorded: %s", running.task.id, error)
         running.recorded, running.progress = now, None
 
-    def _obey(self) -> None:
-        """Halts items that users want to pause, or all where that is asked for, and lets them continue; stops those to
-        cancel, and all when the runner is to stop."""
+    def _apply_requests(self) -> None:
+        """Applies the requests of users to running items. It halts or resumes items, and all where a `waits` lock is
+        held; it stops cancelled items, and all when the runner is to stop."""
         if not self._running:
             return
         requests = self._store.requests()
@@ -183,7 +183,7 @@ class Runner:
         for number, running in self._running.items():
             if running.stop_sent is None:
                 pause = requests.get(number) == "pause"
-                # Workers in other processes do not hear of a pause: their item continues after its finished segments.
+                # A pause does not reach workers in other processes: their item continues after its finished segments.
                 ends = pause and {"workers", "farm"} & running.task.flags.keys()
                 if self._stop.is_set() or requests.get(number) == "cancel" or ends:
                     running.child.send(STOP)
@@ -196,8 +196,8 @@ class Runner:
                 log.warning("item %d did not stop within %.0f s and is ended", number, self._patience)
                 running.child.kill(0)
 
-    def _end_of(self, running: _Running, reason: Message) -> None:
-        """Records how an item ended whose process is gone."""
+    def _record_end(self, running: _Running, reason: Message) -> None:
+        """Records the result of an item whose process has exited."""
         number, ended = running.task.id, running.ended
         if ended is None and running.stop_sent is not None:
             ended = Ended("interrupted", Message())
@@ -205,9 +205,9 @@ class Runner:
             failure = partial(Message, why=reason or "its process ended", path=self._store.log_path(number))
             ended = Ended(
                 "failed",
-                failure("{why}, most likely for want of memory; what it said is in {path}", code="item_memory")
+                failure("{why}, most likely for lack of memory; its output is in {path}", code="item_memory")
                 if reason.values.get("signal") == "SIGKILL"
-                else failure("{why}; what it said is in {path}", code="item_died"),
+                else failure("{why}; its output is in {path}", code="item_died"),
             )
         if running.progress is not None:
             running.recorded = -_RECORD_S

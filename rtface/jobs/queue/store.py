@@ -1,7 +1,7 @@
-"""The queue: what users and its runner do to its items.
+"""The queue's operations for users and for its runner.
 
 Its database holds no secrets: an address with a password or a query has to be in a file, which the item names. One
-runner at a time holds the lock of a file as long as it lives; the system frees it with the process.
+runner at a time holds a file lock while it lives; the system frees it with the process.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from rtface.jobs.queue.item import Item, ItemProgress, State, Task
 from rtface.redaction import shown
 from rtface.util.file_lock import try_lock
 
-_MOST = 2**63 - 1  # of SQLite's integers
-# Seconds in which the lock of a process that just ended, or of who looks for a runner, is freed.
+_MOST = 2**63 - 1  # SQLite's largest integer
+# Seconds after which the lock of a process that just ended, or that looks for a runner, is free.
 _PATIENCE_S = 1.0
 Lock = Literal["runner", "waits"]
-"""Held by the process that runs the queue, and by one for which it halts its items."""
+"""Locks of the process that runs the queue, and of one for which it halts its items."""
 Verb = Literal["pause", "resume", "cancel", "retry", "remove"]
 _END = {"wish": None, "state": "cancelled"}
 _AGAIN = dict.fromkeys(("wish", "share", "frames", "started_at", "ended_at")) | {
@@ -40,11 +40,11 @@ CHANGES: dict[Verb, dict[State, dict[str, Any] | None]] = {
     "retry": {"failed": _AGAIN, "cancelled": _AGAIN},
     "remove": dict.fromkeys(("waiting", "interrupted", "paused", "done", "failed", "cancelled")),
 }
-"""What each verb of a user does in each state in which it has an effect: columns to set; None deletes the item."""
+"""Columns that each verb of a user sets in each state where it has an effect; None deletes the item."""
 
 
 class Store:
-    """The queue; safe to use from several threads and processes.
+    """The queue, safe for several threads and processes.
 
     Args:
         path: file of the database; errors as of `QueueDatabase`.
@@ -53,17 +53,17 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path, self._database = path, QueueDatabase(path)
 
-    # What users do.
+    # Operations of users.
 
     def add(self, plan: dict[str, Any], flags: dict[str, Any] | None = None) -> int:
-        """Appends an item and gives its id.
+        """Appends an item and returns its id.
 
         Args:
             plan: see `Task`.
             flags: see `Task`.
 
         Raises:
-            UsageError: an item that is not finished writes one of its outputs, or the input is an address with secrets.
+            UsageError: an unfinished item writes one of its outputs, or the input is an address with secrets.
         """
         flags = flags or {}
         if shown(plan["input"]) != plan["input"]:
@@ -93,7 +93,7 @@ class Store:
             return cursor.lastrowid
 
     def items(self) -> list[Item]:
-        """All items: running ones first, then waiting and paused ones in their order, then the ended ones."""
+        """Returns all items. Running items come first, then waiting and paused ones in order, then ended ones."""
         with self._database.connection() as database:
             rows = database.execute(
                 "SELECT * FROM item ORDER BY CASE WHEN state = 'running' AND wish IS NOT 'pause' THEN 0 "
@@ -104,7 +104,7 @@ class Store:
             return [item_of(row, alive) for row in rows]
 
     def change(self, ids: Sequence[int], verb: Verb) -> None:
-        """Does something to all of some items, or to none of them.
+        """Applies a verb to all of some items, or to none.
 
         Args:
             ids: numbers of the items.
@@ -115,7 +115,7 @@ class Store:
         """
         changes = CHANGES[verb]
         with self._database.transaction() as database:
-            alive = self.held("runner")  # none takes an item before this ends
+            alive = self.held("runner")  # no runner takes an item before this transaction ends
             for number in ids:
                 row = database.execute("SELECT * FROM item WHERE id = ?", (min(number, _MOST),)).fetchone()
                 if row is None:
@@ -153,7 +153,7 @@ class Store:
                 self.log_path(number).unlink()
 
     def reorder(self, number: int, place: int) -> None:
-        """Moves an item to a place among those that wait or are paused, 0 being the first."""
+        """Moves an item among the waiting and paused ones, 0 being first."""
         with self._database.transaction() as database:
             ids = [
                 row["id"]
@@ -176,12 +176,12 @@ class Store:
                 [(first + place, number) for place, number in enumerate(ids)],
             )
 
-    # What its runner does.
+    # Operations of the runner.
 
     @contextmanager
     def runner(self) -> Generator[None]:
-        """Makes this process the runner inside the block. Items of a runner that was killed wait again, or are what
-        users wanted; when the block ends, those that this one still has wait again.
+        """Makes this process the queue's runner inside the block. Items of a runner that was killed wait again, or get
+        the state that users asked for. Items that still run when the block ends wait again.
 
         Raises:
             UsageError: another runner is at work.
@@ -206,7 +206,7 @@ class Store:
                     database.execute("UPDATE item SET state = 'waiting', wish = NULL WHERE state = 'running'")
 
     def take(self) -> Task | None:
-        """Gives the first waiting item to the runner; None when none waits."""
+        """Gives the first waiting item to the runner, or None."""
         with self._database.transaction() as database:
             row = database.execute(
                 "SELECT * FROM item WHERE state = 'waiting' ORDER BY position, id LIMIT 1"
@@ -220,12 +220,12 @@ class Store:
                 (time.time(), item["id"]),
             )
         flags = item["flags"]
-        if item["attempts"]:  # a job begins again once
+        if item["attempts"]:  # a job restarts only once
             flags.pop("restart", None)
         return Task(item["id"], item["plan"], flags)
 
     def requests(self) -> dict[int, str | None]:
-        """What users want of each item that runs."""
+        """Returns the request of users for each running item."""
         with self._database.connection() as database:
             return {
                 row["id"]: row["wish"] for row in database.execute("SELECT id, wish FROM item WHERE state = 'running'")
@@ -250,11 +250,11 @@ class Store:
             )
 
     def log_path(self, number: int) -> Path:
-        """File with what libraries and warnings said while an item ran; its lock is held by the item's process."""
+        """Returns an item's log file: output of libraries and warnings. The item's process locks it."""
         return self.path.with_name(f"{self.path.stem}-item-{number}.log")
 
     def hold(self, name: Lock) -> BufferedRandom | None:
-        """The open file of a lock that this process takes until it closes it; None where another one keeps it."""
+        """Takes a lock and returns its open file, until that is closed. Returns None where another process keeps it."""
         until, path = time.monotonic() + _PATIENCE_S, self._lock_path(name)
         with self._database.errors():
             file = path.open("a+b")
@@ -267,7 +267,7 @@ class Store:
         return file
 
     def held(self, name: Lock) -> bool:
-        """Whether a process holds a lock; True where that is not known, as an item is never run twice at once."""
+        """Checks whether a process holds a lock. True where that is unknown: an item must never run twice at once."""
         try:
             with self._lock_path(name).open("r+b") as file:
                 return not try_lock(file)
