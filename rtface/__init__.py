@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rtface._version import __version__
 
 # On import, OpenVINO sends a telemetry event and stores a client ID in the home folder. Without this package it uses
-# its own stub, which does nothing. rtface sends nothing off the machine.
+# its own stub, which does nothing. rtface itself sends no data.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 # ONNX Runtime (1.31 on Linux) stores a machine ID in the cache folder and sends telemetry, unless this is set before
 # its import. Child processes inherit it.

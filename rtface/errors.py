@@ -84,7 +84,7 @@ class Message(str):
         return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
 
     def one_line(self) -> Message:
-        """Returns it without line breaks, which file names and other programs may contain."""
+        """Returns it in one line. File names and other programs may add line breaks."""
         return Message.of(self.to_dict() | {"message": " ".join(self.split())})
 
     def to_dict(self) -> MessageTable:
@@ -100,7 +100,7 @@ class Message(str):
 
 
 def reason(error: BaseException) -> str:
-    """Returns type and message of any error, even where reading its text fails."""
+    """Returns type and message of any error, even an unreadable one."""
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - a plugin's error may raise any
@@ -151,7 +151,7 @@ class _EndsRun(BaseException):
 
 
 def message_of(error: BaseException) -> Message:
-    """Returns the message of any error, in one line; our errors have a code."""
+    """Returns the message of any error in one line. Our errors have a code."""
     if isinstance(error, _EndsRun):
         return Message(error.message + error.hint, code=error.code).one_line()
     if isinstance(error, OSError) and error.filename is not None:
@@ -207,7 +207,7 @@ class OutOfDeviceMemory(EngineError, MemoryError):
 
 
 class DeviceLost(EngineError):
-    """The GPU stopped responding (reset, unplugged, a failed kernel) and cannot be used."""
+    """The GPU stopped responding (reset, unplugged, failed kernel) and is unusable."""
 
 
 class Interrupted(_EndsRun, KeyboardInterrupt):

@@ -36,7 +36,7 @@ CorrectedRegion = Literal["face", "head"]
 """The part of a crop that an engine's correction may change."""
 
 FadingCurve = Sequence[Sequence[float]]
-"""Removes the fading of R, G and B: for each, the power and the logarithm of the gain."""
+"""Parameters that remove the fading of R, G and B: power and logarithm of the gain of each."""
 
 Box = tuple[int, int, int, int]
 """x0, y0, x1, y1 in pixels; x1 and y1 are exclusive."""

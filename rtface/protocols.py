@@ -34,7 +34,7 @@ MEMORY_S = 0.3
 
 
 class Sink(Protocol):
-    """Writes frames in pts order and packets to an output, complete or none.
+    """Writes frames in pts order and packets. The output is complete or absent.
 
     Attributes:
         kept: after `abort` or a failed write, the number of frames, from the first on, in the kept part.
@@ -61,7 +61,7 @@ class View(Protocol):
     def height(self) -> float: ...
 
     def thumbnail(self, max_side: int) -> tuple[Bytes, float, float]:
-        """Returns the frame, RGB uint8 h×w×3, longer side ≤ max_side; display pixels per its pixel in x, y."""
+        """Returns the frame, RGB uint8 h×w×3, longer side ≤ max_side. Also display pixels per its pixel in x and y."""
         ...
 
     def crop(self, matrix: Float, size: tuple[int, int]) -> Bytes:
@@ -72,7 +72,7 @@ class View(Protocol):
         ...
 
     def luma(self, matrix: Float, size: tuple[int, int]) -> Bytes:
-        """Returns the brightness of a region, uint8 h×w, to compare regions of one film.
+        """Returns a region's brightness, uint8 h×w, to compare regions of a film.
 
         Samples outside the frame, and the scale of the values, depend on the format.
         """
@@ -80,7 +80,7 @@ class View(Protocol):
 
 
 ALL_FACES = sys.maxsize
-"""The limit of faces on a frame that means no limit."""
+"""The value of a face limit that means no limit."""
 
 
 class Tracker(Protocol):
@@ -99,7 +99,7 @@ class Tracker(Protocol):
     """After `update`: the number of faces seen on this frame beyond the limit."""
 
     def update(self, view: View, time: float, *, cut: bool = False) -> tuple[Face, ...]:
-        """Returns the faces on a frame; `time` in seconds, rising; `cut` forgets all tracks."""
+        """Returns the faces on a frame. `time` in seconds, rising; `cut` forgets all tracks."""
         ...
 
     def reset(self) -> None: ...
@@ -108,7 +108,7 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadMap:
-    """The position of an engine head's map, while its values stay on a GPU.
+    """Locates the map of an engine's head, with values on a GPU.
 
     Attributes:
         shape: rows and columns of the map.
@@ -121,14 +121,14 @@ class HeadMap:
 
 @dataclass(slots=True)
 class Restored(Generic[PixelsCo]):
-    """An engine's answer to a batch of crops, in the crops' memory (GPU or host).
+    """An engine's answer to a batch of crops, in the crops' memory (GPU, host).
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.
         state: the engine's own, for its next call; None for a stateless engine.
         occlusion: float32 N×S×S, 1 = something covers the face; None when the engine has no such head.
-        log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (values
-            0…1); None when the engine has no such head.
+        log_scale: float32 N×rows×columns over the engine's region, log of the Laplace scale of the error (for
+            values 0…1); None when the engine has no such head.
     """
 
     pixels: PixelsCo
@@ -245,7 +245,7 @@ class ShapeTask(Protocol):
 
 
 class Correction(Protocol):
-    """The pixels to add to a frame for one face, in its device's memory.
+    """The pixels to add for one face, in its device's memory.
 
     Attributes:
         matrix: float64 2×3, display → the correction's pixels.
@@ -339,7 +339,7 @@ class Engines(Protocol):
         """Loads the named engine and its weights of persons for later faces."""
 
     def of_person(self, engine: Engine, person: str) -> Engine:
-        """Returns the engine with a person's weights, if loaded; else the engine itself."""
+        """Returns the engine with a person's weights, if loaded; else `engine`."""
         ...
 
 

@@ -40,7 +40,7 @@ def shown(path: str | os.PathLike[str]) -> str:
 
 
 def keep_secret(url: str) -> None:
-    """Stores the secrets of a URL (RTMP key, password, values of its query). `redacted` removes them from messages of
+    """Stores a URL's secrets: RTMP key, password, values of its query. `redacted` removes them from messages of
     libraries and servers that repeat them without the URL."""
     if not is_url(url):
         return

@@ -91,7 +91,7 @@ class Report:
     plan: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def ended_by(self, error: BaseException) -> None:
-        """Records the error that ended the run, the partial output, and the resume time."""
+        """Records the error that ended the run, partial output and resume time."""
         self.interrupted, self.error = isinstance(error, KeyboardInterrupt), " ".join(str(error).split())
         if isinstance(error, (RtfaceError, Interrupted)):
             self.partial, self.resume_at_s = error.partial, error.resume_at
@@ -117,13 +117,13 @@ class Report:
         self.warnings = stats.warned()
 
     def warn_hidden(self, stats: Stats) -> None:
-        """Warns of faces that were left as they are because they were hidden."""
+        """Warns of faces that stay uncorrected because they were hidden."""
         hidden = [(track.id, span.from_s) for track in self.tracks for span in track.spans if span.kind[1]]
         if hidden:
             stats.warn("hidden", hidden_line(len({track for track, _ in hidden}), *hidden[0]))
 
     def note_uncorrected(self) -> None:
-        """Notes the faces that a finished run left as they are, with reasons."""
+        """Notes the faces that a finished run left uncorrected, with reasons."""
         asked = [track for track in self.tracks if track.spans]  # the others had no decision
         left = [track for track in asked if not track.treatment["on"]]
         decided = self.options.get("correct") == "auto" and not self.options.get("treatment")
@@ -172,7 +172,7 @@ _UNFINISHED = defstruct(
 def is_unfinished(
     path: Path, input: object, output: Path | str, part: Mapping[str, float | None], *, job: bool
 ) -> bool:
-    """Returns whether `path` is the report of a run to `output` that ended early. Either of a job, or of the same part
+    """Returns whether `path` reports a run to `output` that ended early. Either of a job, or of the same part
     ("start" and "end") of the same film; reports of other runs are kept."""
     try:
         report = parse_json(read_regular(path))
@@ -207,7 +207,7 @@ def report_options(options: Options) -> dict[str, object]:
 
 
 def peak_rss_mb() -> float:
-    """Returns the peak resident size of this process in MiB; 0 on Windows."""
+    """Returns this process's peak resident size in MiB; 0 on Windows."""
     if sys.platform == "win32":
         return 0.0
     import resource

@@ -112,7 +112,7 @@ class Stats:
         log.debug("%s fault", where, exc_info=error)
 
     def tolerate(self, where: str, what: str = "") -> Tolerance:
-        """Counts an error in the block as a `fault`, because nothing may end a live run."""
+        """Counts an error in the block as a `fault`. Nothing may end a live run."""
         return Tolerance(self, where, what)
 
     def counted(self) -> Counter[str]:

@@ -38,7 +38,7 @@ def buffer(
     most: int = _BYTES,
     stop: Callable[[], bool] | None = None,
 ) -> Generator[T, None, None]:
-    """Yields the items of an iterable that runs in a thread, in order.
+    """Yields the items of an iterable, which runs in a thread.
 
     Args:
         items: the upstream steps; iterated (and, if a generator, closed) by the thread alone.

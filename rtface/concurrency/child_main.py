@@ -1,6 +1,6 @@
 """The main program of a child process: receives a job, runs it, reports the outcome.
 
-It starts as a script, not with ``-m``, so that it is the parent's rtface in any folder. Only modules of the standard
+It starts as a script, not with ``-m``, so that it uses the parent's rtface in any folder. Only modules of the standard
 library are imported before the target's own.
 """
 

@@ -1,4 +1,4 @@
-"""Runs a function in a child process, where one that blocks or crashes does no harm.
+"""Runs functions that may block or crash in a child process.
 
 Not multiprocessing: its fresh processes import the main module of this library's user again. All arguments go through
 a pipe, so that no URL shows in the process list.
@@ -31,7 +31,7 @@ _BACKLOG = 256
 # Time for a killed process to end; one that hangs in the kernel stays behind.
 _KILL_WAIT_S = 0.3
 KILLED = Message("was killed")
-"""The reason of a process that `ChildProcess.kill` had to kill."""
+"""The end reason of a process that `ChildProcess.kill` had to kill."""
 
 
 _running = WeakSet["ChildProcess"]()

@@ -1,4 +1,4 @@
-"""A bounded queue of the newest items, between live steps at different rates."""
+"""Queues the newest items for live steps at different rates."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Mailbox(Generic[T]):
             self._dropped(older)
 
     def take(self, timeout: float | None = None) -> T | None:
-        """Waits for the oldest item; None after `timeout` seconds, or when closed and empty.
+        """Waits for the oldest item. Returns None after `timeout` seconds, or when closed and empty.
 
         Raises:
             The failure given to `close`, once the last item is taken.

@@ -157,7 +157,7 @@ class FrameRing:
 
 
 def _unlinked(size: int) -> int:
-    """Creates a file of this size without a name; unwritten pages take no space."""
+    """Creates a nameless file of this size. Unwritten pages take no space."""
     if sys.platform == "linux":
         file = os.memfd_create("rtface-frames")
     else:

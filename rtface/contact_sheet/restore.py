@@ -1,4 +1,4 @@
-"""Restores one face as a run does, and crops it before and after.
+"""Restores one face as in a run, with crops before and after.
 
 The shown frame follows a lead-in of 1.3 s that begins with the sampled frame: by then the treatment is decided, filters
 have settled, and a recurrent engine has the same state as in a run. The frames pass the steps of a run.

@@ -1,4 +1,4 @@
-"""Searches sampled frames of a film for faces, and chooses the most telling."""
+"""Searches sampled frames for faces, and chooses the most telling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fits the similarity that cuts a face's crop from its points, and smooths it.
+"""Fits and smooths the similarity from a face's points to its crop.
 
 The crop is FFHQ's: five points (eye centres, nose tip, mouth corners) at fixed places of a 512-pixel square. With a
 mesh, 28 points that hardly move with expression or speech are used instead; their template is their mean position in
@@ -61,7 +61,7 @@ _UNMIRROR = np.array([1.0, 1.0, -1.0])
 
 
 def fit(source: Float, target: Float) -> Float:
-    """Fits the similarity (2×3, no mirror) from (N, 2) to (N, 2), least squares.
+    """Fits a 2×3 similarity without mirror to points (N, 2), least squares.
 
     Umeyama 1991, in two dimensions, where it has a closed form without singular values.
 
@@ -80,7 +80,7 @@ def fit(source: Float, target: Float) -> Float:
 
 
 def similarity(points: Float, size: int) -> Float:
-    """Returns display → crop of `size` pixels, 2×3. `points`: five (5, 2) or a mesh (478, 2|3); corner convention."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. `points`: (5, 2) or a mesh (478, 2|3); corner convention."""
     scale = size / TEMPLATE_SIZE
     if len(points) == len(FFHQ_512):
         return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
@@ -88,7 +88,7 @@ def similarity(points: Float, size: int) -> Float:
 
 
 def crop_matrix(face: Face, size: int) -> Float:
-    """Returns display → crop of `size` pixels, 2×3: from the mesh, or else the five points."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. It uses the mesh, or else the five points."""
     return similarity(face.points if face.mesh is None else face.mesh, size)
 
 
@@ -206,8 +206,8 @@ def _difference(a: Float, b: Float) -> Float:
 
 
 def as_read(frame: Frame, face: Face) -> tuple[Frame, Face, Float]:
-    """Returns a frame before enlargement, a face on it, and the matrix between them. The matrix maps the frame's
-    display space to that of the returned one."""
+    """Returns a frame before enlargement, a face on it, and the matrix. This maps the frame's display space to that of
+    the returned one."""
     source = frame.source
     if source is None:
         return frame, face, scaling(1.0, 1.0)

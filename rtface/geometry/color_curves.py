@@ -69,7 +69,7 @@ FADED_FLOOR = 0.02
 
 
 def without_fading(values: Float, power: Float | float, gain: Float | float) -> Float:
-    """Removes fading from values 0…1 of one channel, or of several with a power and gain each."""
+    """Removes fading from values 0…1. They are of one channel, or of several with a power and gain each."""
     return np.clip(np.exp(power * np.log(values + FADED_FLOOR) + gain) - FADED_FLOOR, 0, 1)
 
 
@@ -94,7 +94,7 @@ _DENSITY, _FILM_BLACK, _FILM_WHITE, _FILM_GAMMA = 0.002, 95, 685, 0.6
 
 
 def _log_to_nits(e: Float) -> Float:
-    """Converts printing density to scene light; diffuse white is `HDR_WHITE_NITS`, black is 0."""
+    """Converts printing density to scene light. Diffuse white is `HDR_WHITE_NITS`, black is 0."""
     light = np.power(10.0, (1023.0 * e - _FILM_WHITE) * _DENSITY / _FILM_GAMMA)
     black = 10.0 ** ((_FILM_BLACK - _FILM_WHITE) * _DENSITY / _FILM_GAMMA)
     return HDR_WHITE_NITS * np.clip((light - black) / (1.0 - black), 0.0, None)
@@ -110,7 +110,7 @@ def _to_nits(transfer: str, e: Float) -> Float:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A monotone curve from native R'G'B' to engine values, with its inverse slope.
+    """A monotone curve from native R'G'B' to engine values, with inverse slope.
 
     The curve: light in units of 203 cd/m² (reference white), unchanged up to 0.75, above that rolled off
     exponentially towards 1; then gamma 1/2.2. BT.2087's matrix then converts BT.2020 primaries to BT.709 on the
@@ -130,7 +130,7 @@ class Curve:
         return np.clip(rgb, 0.0, 1.0, dtype=np.float32)
 
     def backward(self, correction: Float32, rgb: Float32) -> Float32:
-        """Converts a correction 3×H×W from engine to native units, by the slope at native `rgb` (3×H×W)."""
+        """Converts a correction 3×H×W from engine to native units. It uses the slope at native `rgb` (3×H×W)."""
         if self.gamut is not None:
             correction = np.tensordot(np.linalg.inv(self.gamut).astype(np.float32), correction, 1)
         if len(self.table):
@@ -151,7 +151,7 @@ def _look_up(table: Float32, values: Float32) -> Float32:
 
 @lru_cache(maxsize=16)
 def engine_curve(transfer: str, wide_gamut: bool) -> Curve | None:
-    """Returns the curve of a transfer family and gamut; None where engines take native values."""
+    """Returns the curve of a transfer family and gamut. None where engines take native values."""
     gamut = _GAMUT_2020_TO_709 if wide_gamut else None
     if transfer == "sdr":
         return None if gamut is None else Curve(np.zeros(0, np.float32), np.zeros(0, np.float32), gamut)

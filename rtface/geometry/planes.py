@@ -109,7 +109,7 @@ def _packed(order: str) -> dict[Role, tuple[int, int, int]]:
 
 @lru_cache(maxsize=256)
 def layout(name: str) -> Layout | None:
-    """Returns the layout of a pixel format (FFmpeg's name); None where it needs conversion."""
+    """Returns the layout of a pixel format (FFmpeg's name). None where it needs conversion."""
     planar = re.fullmatch(r"yuv([ja]?)(420|422|444|411|440|410)p(\d*)(msb)?(le|be)?", name)
     if planar:
         variant, sub, bits_text, msb, order = planar.groups()

@@ -39,7 +39,7 @@ FFHQ_512: Float = np.array(
 
 
 def compose(*matrices: Float) -> Float:
-    """Composes 2×3 matrices, which apply from the last to the first (like functions)."""
+    """Composes 2×3 matrices, which apply from last to first (like functions)."""
     (a, b, tx), (c, d, ty) = matrices[0].tolist()  # floats: for six numbers numpy takes three times as long
     for m in matrices[1:]:
         (e, f, ux), (g, h, uy) = m.tolist()
@@ -104,7 +104,7 @@ def sample_to_display(width: int, height: int, display: Display) -> Float:
 
 
 def chroma_from_luma(sub_x: int, sub_y: int, siting: Siting) -> Float:
-    """Returns the matrix from luma to a plane subsampled by sub_x, sub_y (1, 2, 4)."""
+    """Returns the matrix from luma to a subsampled plane. Factors: 1, 2 or 4."""
     cosited_x = siting in ("left", "topleft")
     cosited_y = siting == "topleft"
     # Co-sited: sample i lies on luma sample i·sub, so i + 0.5 = (x − 0.5)/sub + 0.5. Midway: simply x/sub.
@@ -150,7 +150,7 @@ def plane_matrix(
 
 
 def footprint(back: Float) -> tuple[float, float]:
-    """Returns the extent of a destination sample in source samples along x and y.
+    """Returns a destination sample's extent in source samples along x and y.
 
     `back` maps destination to source. Above 1 the map shrinks along that axis, and the source needs a low-pass first.
     For a similarity of scale s (source → destination) both are 1/s, whatever its rotation.
@@ -160,7 +160,7 @@ def footprint(back: Float) -> tuple[float, float]:
 
 
 def bounds(matrix: Float, box: Sequence[float], margin: float = 0.0) -> tuple[int, int, int, int]:
-    """Returns the integer bounds (x0, y0, x1, y1) of a box mapped by `matrix`. `margin` is added on all sides."""
+    """Returns the integer bounds of a box mapped by `matrix`: x0, y0, x1, y1. `margin` is added on all sides."""
     x0, y0, x1, y1 = box
     (a, b, tx), (c, d, ty) = matrix.tolist()
     xs = [a * x + b * y + tx for x in (x0, x1) for y in (y0, y1)]

@@ -69,7 +69,7 @@ def _inside(face: Face, width: float, height: float) -> float:
 
 
 def cut_chip(view: View, face: Face) -> Bytes | None:
-    """Cuts the chip of a face, uint8 150×150×3 RGB; None without enough contrast."""
+    """Cuts a face's chip, uint8 150×150×3 RGB; None without enough contrast."""
     chip = view.crop(chip_matrix(face), (SIDE, SIDE))
     return chip if clear(chip) else None
 

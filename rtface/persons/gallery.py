@@ -16,7 +16,7 @@ JOIN = 0.33
 """Distance of two embeddings (of length 1) up to which they count as one person's. Of pairs of different people in
 calls 1 in 4,000 is closer (docs/persons.md)."""
 JOIN_ONLY = 0.34
-"""The same for the only given name, until another person was seen: of 200 other people 0.05 to 0.07 are taken for
+"""The same for the only given name, until another person is seen: of 200 other people 0.05 to 0.07 are taken for
 that person (benchmarks/README.md)."""
 MARGIN = 0.03
 """Minimum additional distance of the second nearest person; else the face stays unknown."""
@@ -167,7 +167,7 @@ class Gallery:
                         self.release(track)
 
     def decide(self, track: int, embedding: Float32) -> Person | None:
-        """Joins a track to the nearest or a new person; None where it is ambiguous.
+        """Joins a track to the nearest or a new person. Returns None where it is ambiguous.
 
         Args:
             track: one without a person.

@@ -1,4 +1,4 @@
-"""Decides how much of a track's correction to keep, to preserve the person."""
+"""Limits a track's correction so that it preserves the person."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class GuardedTrack:
     due: float = float("-inf")
 
     def advance(self, time: float, limits: Limits | None) -> float:
-        """Returns the share to keep on the frame at `time`, which changes smoothly.
+        """Returns the share to keep at `time`, which changes smoothly.
 
         Args:
             limits: of the engine; None for an unguarded one, whose share returns to 1.

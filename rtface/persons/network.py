@@ -34,7 +34,7 @@ class PersonNetwork:
         self._request = open_shipped("person", path, sha256, {"INFERENCE_NUM_THREADS": 1})
 
     def __call__(self, chip: Bytes) -> Float32:
-        """Returns the mean embedding of a chip (uint8 150×150×3 RGB) and its mirror image, float32 (128,)."""
+        """Returns the mean embedding, float32 (128,), of a chip and its mirror. The chip is uint8 150×150×3 RGB."""
         image = np.ascontiguousarray(chip.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
         total = np.zeros(128, np.float32)
         for one in (image, np.ascontiguousarray(image[..., ::-1])):

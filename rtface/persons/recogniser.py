@@ -177,7 +177,7 @@ class PersonRecogniser:
         return tracks
 
     def in_view(self, now: float) -> list[PersonInView]:
-        """Returns the persons of the ten seconds before `now` (as `Frame.time`), by number."""
+        """Returns the persons of the last ten seconds, by number. `now` is as `Frame.time`."""
         persons: dict[int, tuple[str, float, tuple[float, Bytes] | None]] = {}
         with self._lock:
             for track in self.tracks.values():
@@ -209,7 +209,7 @@ class PersonRecogniser:
         )
 
     def _look(self, track: PersonTrack, face: Face, view: View, frame: Frame) -> None:
-        """Takes a crop of a face that shows enough."""
+        """Takes a crop of a face that is fit for recognition."""
         fit = fitness(face, view.width, view.height)
         chip = cut_chip(view, face) if fit > 0.0 else None
         if chip is None:
@@ -235,7 +235,7 @@ class PersonRecogniser:
             )
 
     def _learn(self, track: PersonTrack, fit: float, embedding: Float32) -> None:
-        """Keeps a crop if it is among the fittest. Restarts a track that seems to have changed its person."""
+        """Keeps a crop if it is among the fittest. Restarts a track that now seems to show another person."""
         before = track.embedding()
         if (
             before is not None
@@ -255,7 +255,7 @@ class PersonRecogniser:
             self.gallery.learn(track.id, now)
 
     def _sweep(self, time: float) -> None:
-        """Forgets tracks not seen for a while, to bound a live run's memory."""
+        """Forgets tracks not seen lately, to bound a live run's memory."""
         if abs(time - self._swept) < _FORGET_S:
             return
         self._swept = time

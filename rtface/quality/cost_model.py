@@ -1,4 +1,4 @@
-"""Measures the cost of faces in a live run, and limits their time."""
+"""Measures and limits the time that faces cost in a live run."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class CostModel:
         return min(self.share * self.period, self.limit)
 
     def waits(self, seconds: float) -> bool:
-        """Returns whether frames wait for an engine with this time for a crop."""
+        """Returns whether frames wait for an engine of this crop time."""
         return seconds <= self.period
 
     def learn(self, engine: str, seconds: float) -> None:
@@ -127,7 +127,7 @@ class CostModel:
         self._slow = sum(c.lately for c in involved) / sum(c.least for c in involved)
 
     def lend(self, cost: float) -> bool:
-        """Allows faces the maximum share of the period for a trial, and forgets late frames. False where `cost` a frame
+        """Allows faces the maximum share for a trial, and forgets late frames. Returns False where `cost` a frame
         exceeds that or the processor budget."""
         if cost > min(_SHARE_MAX * self.period, self.limit):
             return False

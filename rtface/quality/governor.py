@@ -70,12 +70,12 @@ _TRIAL_SUCCESS_S = 15.0
 # -- faces and frames ------------------------------------------------------------------------------------------------
 # A face not seen for longer is a new one.
 _FACE_GONE_S = 2.0
-# Time from the first face without judgement: networks, code and memory are used for the first time, and an idle
+# Warm-up from the first face, without judgement: networks, code and memory are used for the first time, and an idle
 # computer is slow at first.
 _WARM_UP_S = 2.0
 # Age of a frame above which keyframes are postponed, as a share of the ceiling.
 _LATE_CEILING_SHARE = 0.6
-# Limit of a pause between frames for fades.
+# Maximum pause between frames that counts for fades.
 _FADE_MAX_PERIODS = 2
 # Distance of tracked frames where no face is corrected.
 _TRACK_EVERY_FRAMES = 4
@@ -161,14 +161,14 @@ class QualityGovernor:
         return not self.sparing and self.cost(self._present()) + seconds <= self.costs.room
 
     def patience(self, now: float, captured_at: float | None) -> float:
-        """Returns the seconds from `now` (the start of its work) to a frame's engine deadline."""
+        """Returns the seconds from `now`, a frame's start, to its engine deadline."""
         left = 1.2 * self.period
         if captured_at is not None:
             left = min(left, captured_at + self.ceiling - now - 0.3 * self.period)
         return max(left, 0.0)
 
     def missing(self, track: int) -> None:
-        """Notes that a face was shown uncorrected without an answer: it fades in with the next answer."""
+        """Notes that a face was shown uncorrected for lack of an answer: it fades in with the next one."""
         if track in self._faces:
             self._faces[track].strength = 0.0
 
@@ -260,7 +260,7 @@ class QualityGovernor:
                 self._trial_s, self._trial_shown_at = min(2 * self._trial_s, _TRIAL_MAX_S), None
 
     def _settling(self, now: float) -> bool:
-        """Returns whether a change is too new to show: late frames still wait in the queue."""
+        """Returns whether a change is too recent for its effect to show: late frames still wait in the queue."""
         return self._changed_at is not None and now - self._changed_at < _SETTLING_S
 
     def _end_trials(self, faces: Sequence[FaceQuality]) -> bool:
@@ -274,7 +274,7 @@ class QualityGovernor:
         return bool(tried)
 
     def _go_up(self, now: float, faces: Sequence[FaceQuality]) -> None:
-        """Raises the lowest faces after a calm time, if there is clearly room."""
+        """Raises the lowest faces after a calm time with clear room."""
         self._calm_since = now if self._calm_since is None else self._calm_since
         if self._raised_at is not None and now - self._raised_at > 2 * _STEP_UP_PROOF_S:  # it lasted
             self._calm_s, self._raised_at = max(_CALM_S, self._calm_s / 2), None
@@ -298,8 +298,8 @@ class QualityGovernor:
             self._raise(now, faces)
 
     def _try(self, now: float, s: FaceQuality, faces: Sequence[FaceQuality]) -> None:
-        """Tries the lowest level on a face without correction, if it fits into a frame. The current share does not
-        matter: no correction is the worst level, and the lowest costs little."""
+        """Tries the lowest level on an uncorrected face, where room permits. The current share does not matter: no
+        correction is the worst level, and the lowest costs little."""
         s.at -= 1
         if self.costs.lend(self.cost(faces, best=True)):
             s.trial, s.since_key, s.strength = now, 0, 0.0

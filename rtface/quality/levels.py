@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rtface.protocols import MEMORY_S
 
-# Distances of keyframes; instead of the longest, a light engine replaces a larger one. A new distance may be inserted
-# between them; docs/live.md and `rtface.quality.governor` name them.
+# Distances of keyframes. At the longest, a light engine replaces a larger one. A new distance may be inserted between
+# them; docs/live.md and `rtface.quality.governor` name them.
 KEYFRAME_EVERY = (2, 4, 8)
 FULL, PASS_THROUGH = "full", "pass-through"
 """Names of the highest level, and of no correction."""

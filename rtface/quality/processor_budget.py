@@ -18,7 +18,7 @@ _CHANGE_MIN_SHARE = 0.05  # of the period: a smaller change of the faces' time i
 class BudgetSetting(Protocol):
     @property
     def cpu_budget(self) -> float:
-        """The run's limit of processor use, 0…1 of all cores; 1 is none."""
+        """The limit of processor use, 0…1 of all cores; 1 is none."""
         ...
 
 
@@ -69,7 +69,7 @@ class ProcessorBudget:
             self._learn(cost)
 
     def changed(self, cost: float) -> None:
-        """Restarts after a change of the faces' time, until now `cost` seconds of a frame."""
+        """Restarts after a change of the faces' time. `cost`: seconds of a frame before it."""
         if self.used is not None:
             self._before = self.used, cost
         self.restart()
@@ -80,7 +80,7 @@ class ProcessorBudget:
         self.used = None
 
     def room(self, cost: float) -> float:
-        """Returns the seconds of a frame for faces, now `cost`; infinite without a limit."""
+        """Returns the seconds available for faces, now `cost`; infinite without a limit."""
         if self.used is None or self.setting.cpu_budget >= 1.0:
             return inf
         spare = _TARGET_SHARE * self.setting.cpu_budget * self.cores - self.used

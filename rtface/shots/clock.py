@@ -91,7 +91,7 @@ class FilmClock:
         return self.time_at(self.frame_of(timecode, where))
 
     def frame_of(self, timecode: Timecode, where: str) -> int:
-        """Returns the frames from the film's first to a timecode; negative before it."""
+        """Returns the number of frames from the film's start to a timecode. Negative before it."""
         start = self.start or Timecode.at(0, self.rate, timecode.drop)
         if start.drop != timecode.drop:
             kinds = {True: "drop-frame", False: "non-drop"}
@@ -112,11 +112,11 @@ class FilmClock:
         return frames if frames <= day // 2 else frames - day
 
     def time_at(self, frame: int) -> Fraction:
-        """Returns the time of a frame by number, 0 for the film's first."""
+        """Returns the time of a frame. The film's first has number 0."""
         return self.first + Fraction(frame) / self.rate
 
     def frame_at(self, time: Fraction) -> int:
-        """Returns the number of the frame nearest to a time; inverse of `time_at`."""
+        """Returns the number of the frame nearest to `time`. Inverse of `time_at`."""
         return round((time - self.first) * self.rate)
 
     def timecode_at(self, time: Fraction) -> Timecode:

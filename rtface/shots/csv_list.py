@@ -13,7 +13,7 @@ from rtface.shots.settings import GONE, KEYS, Shot, read_settings
 from rtface.util.spelling import hint
 
 _START, _END = ("start", "in"), ("end", "out")
-# Free text columns.
+# Columns of free text.
 _FREE = ("shot", "name", "comment", "timecode")
 _SETTINGS = (*KEYS, *GONE)
 

@@ -1,4 +1,4 @@
-"""Reads and writes files of shots; the extension names the kind (.csv, .edl)."""
+"""Reads and writes files of shots. The extension names the kind (.csv, .edl)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def read_shots(path: Path, clock: FilmClock) -> tuple[ShotList, list[str]]:
 
 
 def scenes_text(path: Path, recorder: SceneRecorder, title: str) -> str:
-    """Returns the text of a film's scenes, in the format of `path`'s extension."""
+    """Returns a film's scenes as text in the format of `path`'s extension."""
     assert recorder.clock is not None
     scenes = recorder.scenes, recorder.clock
     return write_csv(*scenes) if list_kind(path, "--scenes") == ".csv" else write_edl(*scenes, title)

@@ -28,7 +28,7 @@ class Scene:
 
 
 class SceneTable(TypedDict):
-    """A scene as a JSON object, in seconds from the beginning of the film."""
+    """A scene as a JSON object, in seconds from the film's beginning."""
 
     start_s: float
     end_s: float
@@ -37,7 +37,7 @@ class SceneTable(TypedDict):
 
 
 class SceneRecorder:
-    """Detects and records the scenes of a film, with the trackers' cut detector.
+    """Records the scenes of a film, using the trackers' cut detector.
 
     Attributes:
         scenes: so far, in order of time.
@@ -70,7 +70,7 @@ class SceneRecorder:
 
     @property
     def even(self) -> bool:
-        """True if the frames are evenly spaced, so that every scene begins at its timecode."""
+        """True for evenly spaced frames, so that scenes begin at their timecodes."""
         if self.clock is None or not self.scenes:
             return True
         first = self.clock.frame_at(self.scenes[0].begin)

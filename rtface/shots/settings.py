@@ -1,4 +1,4 @@
-"""Settings of shots, and the assignment of frames to shots by presentation time."""
+"""Settings of shots, and their lookup by presentation time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rtface.util.spelling import hint
 
 @dataclass(frozen=True, slots=True)
 class ShotSettings:
-    """Settings that replace the run's options in a shot; None keeps an option.
+    """Settings that replace the run's options in a shot. None keeps an option.
 
     Attributes:
         correct: "auto", "always" or "never"; "off" in a list means "never".

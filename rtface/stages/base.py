@@ -1,4 +1,4 @@
-"""The base class of stages, and the facts of a run for stages."""
+"""The base class of stages, and their facts of a run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Run:
 
 
 class Stage(ABC):
-    """Draws on frames between the enhancement and the output; docs/stages.md specifies the interface.
+    """Draws on frames between enhancement and output. docs/stages.md specifies the interface.
 
     A class with ``api`` and ``__call__`` need not derive from it: missing attributes get the defaults here.
 
@@ -53,7 +53,7 @@ class Stage(ABC):
 
     @abstractmethod
     def __call__(self, frame: Frame) -> Frame:
-        """Returns the frame with a changed image of the same size and format, or itself.
+        """Returns the frame, or a copy with a changed image. The image must keep its size and format.
 
         `frame.image` is in host memory, is writable, and has a format that `rtface.geometry.planes` supports.
         An exception only means that this frame lacks the stage's work.

@@ -64,7 +64,7 @@ def _point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
 
 
 def check_stage(name: str) -> None:
-    """Raises UsageError for a name of no installed stage and without a module. It imports nothing."""
+    """Raises UsageError for a name without an installed stage or a module. It imports nothing."""
     if name != "help" and "." not in name and name not in (installed := plugins.installed("stage")):
         raise UsageError(_unknown(name, list(installed)))
 

@@ -230,7 +230,7 @@ def _files(spec: Spec) -> dict[str, str]:
 
 
 def check_without_files(text: str) -> None:
-    """Raises UsageError for a stage with a file option, or one not installed."""
+    """Raises UsageError for missing stages and those with a file option."""
     for key, value in file_options(text).items():
         raise UsageError(
             "{key}={value}: a stage that reads a file has to be given when the run starts",

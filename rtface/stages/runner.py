@@ -48,7 +48,7 @@ class _Active:
 
 
 class Stages:
-    """All stages of a run, in the given order; those that need the decoded frame run first.
+    """All stages of a run in order. Those that need the decoded frame run first.
 
     Args:
         stages: with their names.
@@ -131,7 +131,7 @@ class Stages:
         return [f"stages: {', '.join(names)}"] * bool(names)
 
     def changed(self, specs: Sequence[str], *, commercial_use: bool = False) -> Stages:
-        """Makes other stages for the same live run, and begins the new ones. Those with the same text are kept with
+        """Makes other stages for a live run, and begins new ones. Those with the same text are kept with
         their state, so that a face that they cover stays covered. Afterwards close these with
         ``close(keep=changed.stages)``.
 
@@ -183,8 +183,7 @@ class Stages:
             yield self.process(item) if isinstance(item, Frame) else item
 
     def remember(self, items: Iterable[Item], *, always: bool = False) -> Iterator[Item]:
-        """Adds a copy of its image to every frame, if a stage needs it, or always. Must precede all steps that change
-        images."""
+        """Adds a copy of its image to frames, if needed or `always`. Must precede all steps that change images."""
         for item in items:
             if (always or self.needs_before) and isinstance(item, Frame) and item.before is None:
                 item = replace(item, before=before(item))
@@ -209,7 +208,7 @@ class Stages:
 
     def _through(self, one: _Active, frame: Frame) -> Frame:
         if one.needs_before and frame.before is None:
-            return _hidden(frame) if one.hides else frame  # it precedes the stage's start
+            return _hidden(frame) if one.hides else frame  # from before the stage was added
         if not frame.tracked and one.hides:
             self._stats.warn(
                 f"stage {one.name} untracked",
@@ -334,7 +333,7 @@ def _check(after: object, frame: Frame) -> None:
 
 
 def _memory(frame: Frame) -> list[Any]:
-    """Returns a frame's samples, a writable array a plane; a component for bottom-up rows."""
+    """Returns a frame's samples, a writable array a plane. For bottom-up rows: an array a component."""
     native = frame.image.planes
     if all(plane.line_size > 0 for plane in native):
         return [plane_rows(plane) for plane in native]
@@ -344,7 +343,7 @@ def _memory(frame: Frame) -> list[Any]:
 
 
 def _make(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool) -> list[tuple[str, Stage]]:
-    """Makes named stages; takes those of `kept`, by text, from there, each once."""
+    """Makes named stages. Those in `kept`, by text, are taken from there, each once."""
     parsed, left = [(text, Spec.parse(text)) for text in specs], dict(kept)
     for _, spec in parsed if commercial_use else ():
         check_commercial_use(spec.name, Message("leave it out, or {--commercial-use}", code="or_commercial_use"))

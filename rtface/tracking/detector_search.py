@@ -37,8 +37,8 @@ _BORDER_SHARE = 0.05  # of a candidate's side: nearer to the border of a region 
 
 @lru_cache(maxsize=16)
 def tiles(width: float, height: float, scale: float = 1.0) -> tuple[Region, ...]:
-    """Returns square tiles for small faces in a frame of this display size. There are often none. `scale` is the factor
-    of their sides and of the minimum frame size."""
+    """Returns square tiles for small faces in a frame; often none. Sizes are display pixels; `scale` is the factor of
+    tile sides and of the minimum frame size."""
     if max(width, height) <= WHOLE_ENOUGH * scale:
         return ()
     across, down = (_centres(length, TILE * scale, OVERLAP * scale) for length in (width, height))
@@ -53,7 +53,7 @@ def _centres(length: float, side: float, overlap: float) -> list[float]:
 
 
 def _cut(box: Float, region: Region, view: View) -> bool:
-    """Returns whether a box reaches a border of a region inside the frame."""
+    """Returns whether a region's border inside the frame cuts a box."""
     reach, half, ends = _BORDER_SHARE * float(max(box[2:] - box[:2])), region.side / 2, (view.width, view.height)
     return any(
         (at - half > 0.0 and low < at - half + reach) or (at + half < end and high > at + half - reach)
@@ -74,7 +74,7 @@ class DetectorSearch:
         self._due, self._next = 0.0, 0
 
     def synchronise(self, view: View, time: float) -> None:
-        """Sets the round to its position at `time` (seconds) since a start at 0."""
+        """Sets the round as if it had begun at 0; `time` in seconds."""
         parts = 1 + len(tiles(view.width, view.height))
         passed = time / ROUND * parts
         self._due, self._next = passed % 1.0, floor(passed) % parts

@@ -21,7 +21,7 @@ _MARGIN_S = 0.05
 
 
 def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, passed: float) -> tuple[Face, ...]:
-    """Moves the faces of the last tracked frame to where they should be now.
+    """Moves the last tracked frame's faces to where they should be now.
 
     Args:
         newest, before: faces of the last two tracked frames.
@@ -40,7 +40,7 @@ def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, p
 
 
 def grown(face: Face, age: float) -> Face:
-    """Enlarges a face seen `age` seconds ago to cover all places where it may be, for stages that hide faces."""
+    """Enlarges a face to cover its possible motion over `age` seconds. For stages that hide faces."""
     if age <= _MARGIN_S:
         return face
     centre, factor = (face.box[:2] + face.box[2:]) / 2, 1.0 + _GROWTH_PER_S * (age - _MARGIN_S)

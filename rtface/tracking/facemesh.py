@@ -149,7 +149,7 @@ class FaceMesh:
         return Mesh(region.to_display(points), score, appearance_of(pixels))
 
     def infer(self, pixels: Bytes) -> tuple[Float, float]:
-        """Returns points (478, 3) in pixels of a uint8 256×256×3 crop, and the score 0…1."""
+        """Returns points (478, 3) in crop pixels, and the score 0…1. The crop is uint8 256×256×3."""
         return _points_and_score(self.network(pixels))
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Carries a mesh over one frame by optical flow, instead of the mesh network.
+"""Carries a mesh over one frame by optical flow instead of reading it.
 
 The mesh network is the most expensive part of tracking. Where a face was read surely on the frame before and has hardly
 moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000), and the similarity that
@@ -39,12 +39,12 @@ class FlowPatch:
 
     @classmethod
     def cut(cls, view: View, mesh: Float, time: float = 0.0) -> FlowPatch:
-        """Cuts the patch of the face at `mesh` (478, 3) on this frame."""
+        """Cuts the patch of a face on this frame. `mesh` is (478, 3)."""
         region = region_of_mesh(mesh)
         return cls(view.luma(region.matrix(_SIDE), (_SIDE, _SIDE)), region, mesh, time)
 
     def carry(self, view: View, shift: Float) -> Float | None:
-        """Returns the mesh on the next frame; None where it must be read.
+        """Returns the mesh on the next frame; None if it needs reading.
 
         Args:
             view: the next frame.
@@ -68,7 +68,7 @@ class FlowPatch:
 
 
 def _follow(old: Bytes, new: Bytes, start: Float) -> tuple[Float, Float, np.ndarray]:
-    """Follows points (N, 2) from `old` to `new` and back; returns both positions, and which succeeded."""
+    """Follows points (N, 2) from `old` to `new` and back. Returns both positions, and which succeeded."""
     # OpenCV's pixel centres are integers, ours halves.
     a = (start - 0.5).astype(np.float32)[:, None]
     how = {"winSize": (15, 15), "maxLevel": 2, "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)}

@@ -1,4 +1,4 @@
-"""The state of tracks, and the match of a returning face to its old track.
+"""The state of tracks, and the matching of returning faces to them.
 
 A face is expected where its speed carries it, with its old size and appearance.
 """
@@ -61,7 +61,7 @@ class Track:
         return float(box[2] - box[0])
 
     def expected(self, time: float) -> Float:
-        """Returns the mesh moved by its speed for up to a quarter of a second."""
+        """Returns the mesh moved by its speed for at most `_PREDICT_S`."""
         mesh = self.mesh.copy()
         mesh[:, :2] += self.speed * min(max(time - self.seen, 0.0), _PREDICT_S)
         return mesh
@@ -96,7 +96,7 @@ def nearness(track: Track, mesh: Mesh, time: float) -> float:
 
 
 def same_place(a: Float, b: Float) -> bool:
-    """Returns whether boxes hold one face: centres within a third of the smaller width, or half of their union shared."""
+    """Returns whether boxes hold one face: centres within a third of the smaller width, or half their union shared."""
     near = float(np.linalg.norm((a[:2] + a[2:] - b[:2] - b[2:]) / 2))
     small = min(float(a[2] - a[0]), float(b[2] - b[0]))
     common = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()

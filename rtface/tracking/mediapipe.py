@@ -55,7 +55,7 @@ MAX_CARRY_GAP_S = 0.07
 SPARING_CARRY_S = 0.15
 """Seconds for which it is carried where time is short."""
 REFUSED_S = 0.4
-"""Seconds for which a place without a face for the mesh network is not read again."""
+"""Seconds before a place where the mesh network saw no face is read again."""
 MIN_COVER_SCORE = 0.6
 """Minimum detector score of an unfollowed face for stages that hide faces."""
 MAX_GAP_S = 2.0
@@ -214,7 +214,7 @@ class MediaPipeTracker:
                 self._confirm(track)
 
     def _carry(self, view: View, track: Track, expected: Float, time: float) -> Mesh | None:
-        """Moves a mesh by optical flow, if it was read on the frame before and no face is near. Returns None if not."""
+        """Moves a mesh by optical flow. Returns None if it was not read on the frame before, or a face is near."""
         patch, dt = track.patch, time - track.seen
         track.patch = None
         if (
@@ -261,7 +261,7 @@ class MediaPipeTracker:
         return detections
 
     def _unfollowed(self, faces: tuple[Face, ...], detections: list[Detection], time: float) -> tuple[Face, ...]:
-        """Returns detections and tracks on trial on this frame that no face covers."""
+        """Returns detections and tracks on trial that no face covers."""
         seen = [Face(t.id, t.box, five_points(t.mesh), score=t.score) for t in self._tracks if t.seen == time]
         lost = [t for t in self._tracks if t.id and t.seen < time]
         for d in detections:
@@ -280,7 +280,7 @@ class MediaPipeTracker:
         return tuple(rest)
 
     def _meet(self, view: View, detection: Detection, time: float, first: bool) -> bool:
-        """Reads a candidate's mesh until it settles, and assigns it to a lost or new track.
+        """Reads a candidate's mesh until it settles. Assigns it to a lost or new track.
 
         Returns False where the network saw no face.
         """
@@ -322,7 +322,7 @@ class MediaPipeTracker:
         return True
 
     def _settled(self, view: View, region: Region) -> tuple[Mesh, float]:
-        """Reads a mesh until it settles; returns it and its last shift in widths."""
+        """Reads a mesh until it settles. Returns it and its last shift in widths."""
         mesh = self._reader.read(view, region)
         drift, tries = 1.0, 0
         while mesh.score >= MIN_MESH_SCORE and drift > MAX_MESH_SHIFT and tries < 4:
@@ -376,6 +376,6 @@ def _same_roll(mesh: Float, points: Float) -> bool:
 
 
 def _inside(mesh: Float, view: View, least: float) -> bool:
-    """Returns whether a share over `least` of the mesh is inside the frame."""
+    """Returns whether over `least` of a mesh is inside the frame."""
     x, y = mesh[:468, 0], mesh[:468, 1]
     return float(np.mean((x > 0) & (y > 0) & (x < view.width) & (y < view.height))) > least

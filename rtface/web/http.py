@@ -92,7 +92,7 @@ def number_of(text: str, name: str, least: float, most: float) -> float:
 
 
 def path_number(text: str) -> int:
-    """Parses a number in a path, from 1. Returns 0, which nothing has, for other texts."""
+    """Parses a number in a path, from 1. Returns 0, which is no valid number, for other texts."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 

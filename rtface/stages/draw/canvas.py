@@ -1,4 +1,4 @@
-"""A canvas that draws in display space on native planes of any format."""
+"""A canvas that draws on native planes in display space."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Canvas:
 
 
 def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
-    """Maps a rectangle to a plane; exact, because plane matrices have quarter turns only."""
+    """Maps a rectangle to a plane. This is exact, because plane matrices have quarter turns only."""
     corners = [
         (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
         for x, y in (box[:2], box[2:])
@@ -177,13 +177,13 @@ def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
 
 
 def _coverage(low: float, high: float, size: int) -> tuple[int, Float32]:
-    """Returns the first sample of an axis in low…high, and the coverage of each from there."""
+    """Returns an axis's first sample in low…high, and each sample's coverage."""
     first, last = max(floor(low), 0), min(ceil(high), size)
     at = np.arange(first, max(first, last), dtype=np.float32)
     return first, np.clip(np.minimum(at + 1, high) - np.maximum(at, low), 0.0, 1.0).astype(np.float32)
 
 
 def _snapped(low: float, high: float, step: int, size: int) -> tuple[int, int]:
-    """Rounds a range of an axis to multiples of `step` or the frame's end."""
+    """Rounds a range to multiples of `step` or the frame's end."""
     first = min(max(round(low / step) * step, 0), size)
     return first, size if high > size - step / 2 else max(round(high / step) * step, first)

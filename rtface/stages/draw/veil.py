@@ -21,7 +21,7 @@ _MESH_TOP = 0.22  # of the mesh's height: the forehead above it, up to the hair
 
 
 def display_from_face(face: Face) -> Float:
-    """Returns the similarity, 2×3, from a face's square of 512 to display space. It follows position, size and roll.
+    """Returns the 2×3 similarity from a face's 512 square to display space. It follows position, size and roll.
 
     In that square every face has its eyes near (193, 240) and (319, 240), the nose tip near (257, 314) and the mouth
     corners near (201, 371) and (313, 371).
@@ -30,8 +30,8 @@ def display_from_face(face: Face) -> Float:
 
 
 def covering(face: Face, margin: float = 0.2) -> Float:
-    """Returns the 2×3 matrix from the unit disc to an ellipse that covers a face. The ellipse is in display space, and
-    its inner part (`INNER`) holds the whole face.
+    """Returns the 2×3 matrix from the unit disc to a covering ellipse. It is in display space; its inner part (`INNER`)
+    holds the whole face.
 
     Args:
         face: with its mesh, which is covered up to the hair and the ears, or else its box.
@@ -88,7 +88,7 @@ def veiled(disc: Float, shape: tuple[int, ...]) -> tuple[Box, Float32] | None:
 
 
 def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[float, float]) -> None:
-    """Applies a Gaussian blur of deviation `sigma` (samples in x, y) under a mask, in place."""
+    """Applies a Gaussian blur under a mask, in place. `sigma`: deviation in samples, x and y."""
     part = native(view, box, form)
     h, w = part.shape
     # Shrinks until two samples are a standard deviation, blurs there, and enlarges: this loses nothing visible. Integer
@@ -104,8 +104,7 @@ def blur(view: Samples, form: Layout, box: Box, mask: Float32, sigma: tuple[floa
 
 
 def pixelate(view: Samples, form: Layout, box: Box, mask: Float32, cell: tuple[int, int]) -> None:
-    """Draws a mosaic of cells (samples in x and y) under the mask of a box, in place. Cells start at multiples of their
-    size."""
+    """Draws a mosaic under the mask of a box, in place. `cell`: size in samples (x, y); cells start at multiples."""
     cx, cy = cell
     x0, y0 = box[0] // cx * cx, box[1] // cy * cy
     nx, ny = -(-(box[2] - x0) // cx), -(-(box[3] - y0) // cy)
