@@ -203,8 +203,8 @@ class Enhancer:
 def own_face(face: Face | Float, place: int) -> Face:
     """Converts a caller's `Face` or five points to a face. Raises UsageError with `place` in the list for others."""
     points = np.asarray(face.points if isinstance(face, Face) else face)
-    told = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
-    side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if told else 0.0
+    valid = points.shape == (5, 2) and points.dtype.kind in "fiu" and np.isfinite(points).all()
+    side = _BOX_SIDE * float(np.ptp(points, axis=0).max()) if valid else 0.0
     if side < _BOX_SIDE * _MIN_SPREAD_PX:
         raise UsageError(
             "faces[{place}] must be a Face or a finite float array (5, 2) of eye centres, nose tip and mouth "

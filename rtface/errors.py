@@ -75,12 +75,12 @@ class Message(str):
         filled = values or (code and not isinstance(template, Message))
         line = super().__new__(cls, redacted(template.format_map(_Placeholders(values)) if filled else template))
         line.code = code or getattr(template, "code", "")
-        line.values = getattr(template, "values", {}) | {name: _plain(value) for name, value in values.items()}
+        line.values = getattr(template, "values", {}) | {name: _json_value(value) for name, value in values.items()}
         return line
 
     def __add__(self, more: str) -> Message:
         """Appends text. Code and values stay, and the list `values["more"]` gets the text."""
-        added = {"more": [*self.values.get("more", ()), _plain(more)]} if more else {}
+        added = {"more": [*self.values.get("more", ()), _json_value(more)]} if more else {}
         return Message.of({"code": self.code, "values": self.values | added, "message": f"{self}{more}"})
 
     def one_line(self) -> Message:
@@ -108,7 +108,7 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
-def _plain(value: object) -> Any:
+def _json_value(value: object) -> Any:
     """Converts a value to JSON."""
     message = getattr(value, "message", None)  # of our errors, and of other objects
     value = message if isinstance(message, Message) else value

@@ -121,7 +121,7 @@ class HeadMap:
 
 @dataclass(slots=True)
 class Restored(Generic[PixelsCo]):
-    """An engine's answer to a batch of crops, in the crops' memory (GPU, host).
+    """An engine's answer to a batch of crops, in the crops' memory.
 
     Attributes:
         pixels: float32 N×3×S×S, RGB, 0…1.

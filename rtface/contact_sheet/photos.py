@@ -12,7 +12,7 @@ from rtface.media.files.outputs import OutputPath, check_outputs
 from rtface.media.stills.images import ImagePlan, write_image
 from rtface.util.av_arrays import image_from_array
 
-_PHOTOS = 4
+_MAX_PHOTOS = 4
 """Maximum number of photos of a person."""
 
 
@@ -35,7 +35,7 @@ def write_photos(persons: Sequence[PersonReport], faces: Mapping[int, Bytes], fo
     for person in persons:
         place = folder / person.person
         place.mkdir(parents=True, exist_ok=True)
-        shown = [faces[track] for track in person.tracks if track in faces][:_PHOTOS]
+        shown = [faces[track] for track in person.tracks if track in faces][:_MAX_PHOTOS]
         for number, face in enumerate(shown, 1):
             (target,) = check_outputs([OutputPath(place / f"{number}.png")], inputs=[], overwrite=overwrite)
             write_image(

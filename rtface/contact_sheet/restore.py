@@ -141,7 +141,7 @@ def restore_face(
         with ExitStack() as stack:
             networks = FilmNetworks(tracker, runtime)
             steps = FilmChain(replace(plan, options=options), None, networks, stats, stack)
-            for item in steps.enhanced(until(stop, _copied(frames))):
+            for item in steps.enhanced(until(stop, _copies(frames))):
                 if isinstance(item, Frame) and item.pts == shown.pts:
                     row.crops[engine] = cut(item)
         state = steps.tracks.states.get(track)
@@ -149,7 +149,7 @@ def restore_face(
     return row
 
 
-def _copied(frames: Sequence[Frame]) -> Iterator[Frame]:
+def _copies(frames: Sequence[Frame]) -> Iterator[Frame]:
     """Yields writable copies of frames; two fields share one."""
     image: av.VideoFrame | None = None
     for frame in frames:

@@ -27,11 +27,11 @@ from rtface.stats import Stats
 from rtface.tracking.identity import same_place
 from rtface.util.urls import Address
 
-_MOST_SAMPLES = 60
+_MAX_SAMPLES = 60
 _SPACING_S = 0.5
 """Minimum seconds between two samples of a film."""
 # Display pixels; a narrower face shows too little to judge.
-_JUDGED = 48.0
+_MIN_WIDTH_PX = 48.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def next_face(faces: Sequence[Sighting], shown: Sequence[Sighting]) -> Sighting:
     """
 
     def rank(face: Sighting) -> tuple[bool, int, float, int, Fraction]:
-        telling = face.width >= _JUDGED and face.gain > 0
+        telling = face.width >= _MIN_WIDTH_PX and face.gain > 0
         times = sum(face.shows_person_of(other) for other in shown)
         return not telling, times, -round(face.gain, 1), -round(8 * log2(face.width)), face.time
 
@@ -139,13 +139,13 @@ def _sampled(input: Path | Address, options: InputOptions) -> Iterator[tuple[Fra
     with closing(FrameSampler(input, options.scale, variant=options.variant)) as sampler:
         start = options.start or 0.0
         end = min((one for one in (options.end, sampler.duration_s) if one is not None), default=start)
-        for share in spread(max(1, min(_MOST_SAMPLES, int((end - start) / _SPACING_S)))):
+        for share in spread(max(1, min(_MAX_SAMPLES, int((end - start) / _SPACING_S)))):
             if (frame := sampler.at(start + share * (end - start), start)) is not None:
                 yield frame.pts * frame.time_base - sampler.clock_start, frame, None
 
 
 def _stills(images: Sequence[Path], options: InputOptions) -> Iterator[tuple[Fraction, Frame, Path]]:
     """Yields stills, spread over their folder."""
-    chosen = [image for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MOST_SAMPLES]]
+    chosen = [image for _, image in sorted(zip(spread(len(images)), images, strict=True))[:_MAX_SAMPLES]]
     for image, frame in frames_of_stills(chosen, Stats(), options.scale):
         yield Fraction(0), frame, image

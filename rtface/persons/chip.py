@@ -53,14 +53,14 @@ def fitness(face: Face, width: float, height: float) -> float:
         face: as tracked.
         width, height: of the frame in display pixels.
     """
-    if face.width < SMALLEST or _inside(face, width, height) < _MIN_INSIDE_SHARE:
+    if face.width < SMALLEST or _inside_share(face, width, height) < _MIN_INSIDE_SHARE:
         return 0.0
     yaw, pitch = (abs(v) for v in face.pose[:2]) if face.pose is not None else (0.0, 0.0)
     size = 0.4 + 0.6 * smooth_ramp(face.width, SMALLEST, _FULL_DETAIL_WIDTH_PX)
     return size * (1.0 - smooth_ramp(yaw, *_YAW_DEG)) * (1.0 - smooth_ramp(pitch, *_PITCH_DEG))
 
 
-def _inside(face: Face, width: float, height: float) -> float:
+def _inside_share(face: Face, width: float, height: float) -> float:
     """Returns the share of a chip's 9×9 points within the frame."""
     at = (np.arange(9) + 0.5) * (SIDE / 9)
     grid = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2).astype(np.float64)

@@ -98,7 +98,7 @@ class Gallery:
         self._named = [Person(name=name, photos=mean(embeddings)) for name, embeddings in (photos or {}).items()]
         self._several, self._assigned = several, assigned or {}
         self._persons: list[Person] = list(self._named)
-        self._of: dict[int, Person] = {}
+        self._by_track: dict[int, Person] = {}
         self._together: dict[int, set[int]] = {}
         self._numbers = 0
 
@@ -130,17 +130,17 @@ class Gallery:
                 self._persons.append(person)
             person.number = values["number"]
             person.tracks = {int(track): unpacked(text) for track, text in values["tracks"].items()}
-            self._of |= dict.fromkeys(person.tracks, person)
+            self._by_track |= dict.fromkeys(person.tracks, person)
             self._numbers = max(self._numbers, person.number)
         self._together = {int(track): set(others) for track, others in state["together"].items()}
 
     def person_of(self, track: int) -> Person | None:
         """Returns the person of a track; None while unknown."""
-        return self._of.get(track)
+        return self._by_track.get(track)
 
     def label_of(self, track: int) -> str:
         """Returns the label of a track's person; "unknown" where none was recognised."""
-        person = self._of.get(track)
+        person = self._by_track.get(track)
         label = person.label if person else UNKNOWN_PERSON
         return self._assigned.get(str(track)) or self._assigned.get(label, label)
 
@@ -156,12 +156,12 @@ class Gallery:
             self._together.setdefault(track, set()).update(tracks - {track})
         by_person: dict[int, list[int]] = {}
         for track in sorted(tracks):
-            if track in self._of:
-                by_person.setdefault(id(self._of[track]), []).append(track)
+            if track in self._by_track:
+                by_person.setdefault(id(self._by_track[track]), []).append(track)
         for same in by_person.values():
             if len(same) > 1:
-                person = self._of[same[0]]
-                best = min(same, key=lambda track: self._off(person, track))
+                person = self._by_track[same[0]]
+                best = min(same, key=lambda track: self._distance_of(person, track))
                 for track in same:
                     if track != best:
                         self.release(track)
@@ -193,19 +193,19 @@ class Gallery:
         if not person.number:
             self._numbers += 1
             person.number = self._numbers
-        person.tracks[track], self._of[track] = embedding, person
+        person.tracks[track], self._by_track[track] = embedding, person
         return person
 
     def learn(self, track: int, embedding: Float32) -> None:
         """Replaces the embedding of a track with a person."""
-        self._of[track].tracks[track] = embedding
+        self._by_track[track].tracks[track] = embedding
 
     def release(self, track: int) -> None:
         """Takes a track from its person."""
-        person = self._of.pop(track, None)
+        person = self._by_track.pop(track, None)
         if person is not None:
             del person.tracks[track]
 
-    def _off(self, person: Person, track: int) -> float:
+    def _distance_of(self, person: Person, track: int) -> float:
         other = person.embedding(without=track)
         return 0.0 if other is None else distance(person.tracks[track], other)

@@ -106,16 +106,16 @@ class PersonRecogniser:
     """
 
     def __init__(self, embed: Embedder, gallery: Gallery, stats: Stats, *, keep_faces: int | None = None) -> None:
-        self._embed, self.gallery, self._stats, self._keeps = embed, gallery, stats, keep_faces
+        self._embed, self.gallery, self._stats, self._keep_faces = embed, gallery, stats, keep_faces
         self.tracks: dict[int, PersonTrack] = {}
         self._images: dict[int, Bytes] = {}
-        self._swept = self._seen = self._taught = float("-inf")
+        self._last_sweep = self._last_time = self._learned_until = float("-inf")
         self._lock = threading.Lock()
 
     def state(self) -> dict[str, Any]:
         """Returns the state for `restore` as JSON values: gallery, tracks, time of the last frame."""
         return {
-            "time": self._seen,
+            "time": self._last_time,
             "gallery": self.gallery.state(),
             "tracks": [
                 {
@@ -134,7 +134,7 @@ class PersonRecogniser:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continues from a `state`, before the first frame. It does not learn again from frames up to its time."""
         self.gallery.restore(state["gallery"])
-        self._seen = self._taught = state["time"]
+        self._last_time = self._learned_until = state["time"]
         for values in state["tracks"]:
             crops, strays = ([(fit, unpacked(text)) for fit, text in values[name]] for name in ("crops", "strays"))
             self.tracks[values["id"]] = PersonTrack(
@@ -157,9 +157,9 @@ class PersonRecogniser:
         """
         if not frame.faces:
             return []
-        if frame.time <= self._taught:
+        if frame.time <= self._learned_until:
             return [self.tracks[face.track_id] for face in frame.faces if face.track_id in self.tracks]
-        self._seen = frame.time
+        self._last_time = frame.time
         with self._stats.time("persons"), self._lock:
             self.gallery.seen_together(face.track_id for face in frame.faces)
             tracks, seen = list[PersonTrack](), None
@@ -215,7 +215,7 @@ class PersonRecogniser:
         if chip is None:
             track.due = frame.time + (_FIRST_S if track.tries < _UNDECIDED_CROPS else _LATER_S)
             return
-        if self._keeps is not None and (track.face is None or track.face[0] < fit):
+        if self._keep_faces is not None and (track.face is None or track.face[0] < fit):
             track.face = fit, view.crop(crop_matrix(face, _FACE_SIDE_PX), (_FACE_SIDE_PX, _FACE_SIDE_PX))
         track.tries += 1
         self._stats.count("person_embeddings")
@@ -256,9 +256,9 @@ class PersonRecogniser:
 
     def _sweep(self, time: float) -> None:
         """Forgets tracks not seen lately, to bound a live run's memory."""
-        if abs(time - self._swept) < _FORGET_S:
+        if abs(time - self._last_sweep) < _FORGET_S:
             return
-        self._swept = time
+        self._last_sweep = time
         for track in [track for track in self.tracks.values() if abs(time - track.last_s) > _FORGET_S]:
             self._keep_image(track)
             del self.tracks[track.id]
@@ -269,7 +269,7 @@ class PersonRecogniser:
         if (
             track.face is not None
             and person is not None
-            and sum(other in self._images for other in person.tracks if other != track.id) < (self._keeps or 0)
+            and sum(other in self._images for other in person.tracks if other != track.id) < (self._keep_faces or 0)
         ):
             self._images[track.id] = track.face[1]
 

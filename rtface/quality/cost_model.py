@@ -132,7 +132,7 @@ class CostModel:
         if cost > min(_SHARE_MAX * self.period, self.limit):
             return False
         self.share = _SHARE_MAX
-        self._on_time()
+        self._reset_lateness()
         return True
 
     def late(self, now: float, frames: int, cost: float) -> str:
@@ -155,10 +155,10 @@ class CostModel:
         often = len(self._episodes) == _STALLS_COUNT and now - self._episodes[0] <= _STALLS_S
         if (not lasts and not often) or cost < _BLAMELESS_SHARE * self.period:
             return ""
-        self._on_time()
+        self._reset_lateness()
         self.share = min(_SHARE_MAX, max(_SHARE_MIN, _SHARE_CUT * cost / self.period))
         return "frames come too late"
 
-    def _on_time(self) -> None:
+    def _reset_lateness(self) -> None:
         self._episodes.clear()
         self._since_late = _STREAK_GAP_FRAMES

@@ -13,7 +13,7 @@ from rtface.shots.settings import Shot, ShotList
 from rtface.util.foreign import read_regular
 
 _MAX_BYTES = 64 << 20
-_HOW = {
+_HINTS = {
     ".csv": "fill in a cell, such as strength",
     ".edl": "write * RTFACE: strength=0.5 below an event",
 }
@@ -74,13 +74,13 @@ def scenes_text(path: Path, recorder: SceneRecorder, title: str) -> str:
 def list_kind(path: Path, option: str) -> str:
     """Returns the kind of a list of shots, its extension. Raises UsageError for another one."""
     kind = path.suffix.lower()
-    if kind not in _HOW:
+    if kind not in _HINTS:
         raise UsageError(
             "{option:{path}}: the extension tells the kind of list: {kinds}",
             code="list_kind",
             option=OptionFlag(option),
             path=path,
-            kinds=", ".join(_HOW),
+            kinds=", ".join(_HINTS),
         )
     return kind
 

@@ -28,7 +28,7 @@ def load_stage(name: str) -> Any:
         MissingComponent: it exists but cannot be imported.
     """
     installed = plugins.installed("stage")
-    point = _point(name, installed)
+    point = _entry_point(name, installed)
     if point is None:
         raise UsageError(_unknown(name, list(installed)))
     kind = plugins.load_point("stage", point)
@@ -43,7 +43,7 @@ def stage_version(name: str) -> dict[str, str] | None:
     Args:
         name: as for `load_stage`.
     """
-    point = _point(name, plugins.installed("stage"))
+    point = _entry_point(name, plugins.installed("stage"))
     if point is None:
         return None
     if point.dist is not None:
@@ -56,7 +56,7 @@ def stage_version(name: str) -> dict[str, str] | None:
     return None if data is None else {"sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
+def _entry_point(name: str, installed: dict[str, EntryPoint]) -> EntryPoint | None:
     if name in installed or "." not in name:
         return installed.get(name)
     module, _, attribute = name.rpartition(".")

@@ -154,7 +154,7 @@ def described(name: str) -> str:
     kind = load_stage(name)
     lines = [f"{name}: {summary(name)}"]
     for key, field in _options(kind).items():
-        default = "needed" if field.default is dataclasses.MISSING else _shown(field.default)
+        default = "needed" if field.default is dataclasses.MISSING else _as_text(field.default)
         lines.append(f"  {key + '=' + default:<24} {_help(field)}".rstrip())
     return "\n".join(lines)
 
@@ -189,7 +189,7 @@ def option_facts(name: str) -> list[dict[str, Any]]:
                 "kind": kind,
                 "words": words,
                 "needed": needed,
-                "default": _shown(default),
+                "default": _as_text(default),
             }
         )
     return facts
@@ -250,7 +250,7 @@ def _help(field: dataclasses.Field[Any]) -> str:
     return str(field.metadata.get("help", ""))
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -71,14 +71,14 @@ class Stages:
         for place, (name, stage) in enumerate(stages):
             count = 1 + sum(other == name for other, _ in stages[:place])
             self._all.append(_Active(stage, name if count == 1 else f"{name} {count}"))
-        self._at_work = list(self._all)
+        self._active = list(self._all)
         self._kept: tuple[object, list[Bytes]] = (None, [])
         self.names = [one.name for one in self._all]
         for one in self._all:
             try:
                 one.hides = bool(getattr(one.stage, "hides", Stage.hides))
                 one.needs_before = bool(getattr(one.stage, "needs_before", Stage.needs_before))
-                if not _among(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
+                if not _contains(one.stage, begun) and (begin := getattr(one.stage, "begin", None)) is not None:
                     begin(run)
             except Exception as error:
                 self.close(keep=begun)
@@ -86,7 +86,7 @@ class Stages:
                     "the stage {name} cannot begin: {why}", code="stage_unbegun", name=one.name, why=blame(error)
                 ) from error
         # Stages that restore the decoded frame run first: they must not remove a veil.
-        self._at_work.sort(key=lambda one: not one.needs_before)
+        self._active.sort(key=lambda one: not one.needs_before)
 
     @classmethod
     def open(
@@ -156,16 +156,16 @@ class Stages:
     @property
     def needs_before(self) -> bool:
         """True if `process` needs the decoded frame."""
-        return any(one.needs_before for one in self._at_work)
+        return any(one.needs_before for one in self._active)
 
     @property
     def hides(self) -> bool:
         """True if one of them hides faces: every frame needs tracking and must pass through them."""
-        return any(one.hides for one in self._at_work)
+        return any(one.hides for one in self._active)
 
     def check_tracker(self, tracker: str) -> None:
         """Raises UsageError where a stage hides faces and the tracker is "none"."""
-        hiding = next((one.name for one in self._at_work if one.hides), None)
+        hiding = next((one.name for one in self._active if one.hides), None)
         if hiding is not None and tracker == "none":
             raise UsageError(
                 "the stage {name} hides faces, and {--tracker:none} finds none; leave {--tracker} out",
@@ -197,18 +197,18 @@ class Stages:
                 an unsupported format.
             before: the decoded frame (`rtface.stages.before`), else the frame's own; only for `needs_before`.
         """
-        if not self._at_work:
+        if not self._active:
             return frame
         decoded = frame.before
         frame = replace(frame, image=native_image(frame.image), before=before or frame.before)
         frame.make_writable()
-        for one in tuple(self._at_work):
-            frame = self._through(one, frame)
+        for one in tuple(self._active):
+            frame = self._apply(one, frame)
         return replace(frame, before=decoded)
 
-    def _through(self, one: _Active, frame: Frame) -> Frame:
+    def _apply(self, one: _Active, frame: Frame) -> Frame:
         if one.needs_before and frame.before is None:
-            return _hidden(frame) if one.hides else frame  # from before the stage was added
+            return _blur_all(frame) if one.hides else frame  # from before the stage was added
         if not frame.tracked and one.hides:
             self._stats.warn(
                 f"stage {one.name} untracked",
@@ -219,7 +219,7 @@ class Stages:
                     name=one.name,
                 ),
             )
-            return _hidden(frame)
+            return _blur_all(frame)
         kept, given = self._keep(frame), frame
         if frame.faces_age and one.hides:
             given = replace(
@@ -271,10 +271,10 @@ class Stages:
         )
         log.debug("the stage %s failed", one.name, exc_info=error)
         if one.hides:
-            return _hidden(frame)
+            return _blur_all(frame)
         one.faults.append(now)
         if len(one.faults) == FAULTS and now - one.faults[0] <= WITHIN_S:
-            self._at_work.remove(one)
+            self._active.remove(one)
             self._stats.warn(
                 f"stage {one.name} off",
                 message(
@@ -289,10 +289,10 @@ class Stages:
 
     def close(self, keep: Sequence[Stage] = ()) -> None:
         """Closes every stage except those of `keep`; safe to call twice."""
-        for one in self._at_work:
-            if not _among(one.stage, keep):
+        for one in self._active:
+            if not _contains(one.stage, keep):
                 _close(one)
-        self._all, self._at_work = [], []
+        self._all, self._active = [], []
 
 
 def before(frame: Frame) -> Any:
@@ -301,7 +301,7 @@ def before(frame: Frame) -> Any:
     return image if image is not frame.image else copy_image(image)
 
 
-def _hidden(frame: Frame) -> Frame:
+def _blur_all(frame: Frame) -> Frame:
     """Blurs the whole frame until nothing is recognisable."""
     canvas = Canvas(frame)
     side = max(canvas.width, canvas.height)
@@ -350,7 +350,7 @@ def _make(specs: Sequence[str], kept: dict[str, Stage], *, commercial_use: bool)
     return [(spec.name, left.pop(text) if text in left else make_stage(spec)) for text, spec in parsed]
 
 
-def _among(stage: Stage, others: Sequence[Stage]) -> bool:
+def _contains(stage: Stage, others: Sequence[Stage]) -> bool:
     return any(stage is other for other in others)
 
 

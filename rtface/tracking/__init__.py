@@ -72,24 +72,24 @@ def create_tracker(
     return factory(max_faces=max_faces, threads=threads, cuts=cuts)
 
 
-def openvino_tracker(*, threads: int, **following: Any) -> Tracker:
+def openvino_tracker(*, threads: int, **options: Any) -> Tracker:
     """Creates a tracker of YuNet and MediaPipe's face mesh, both in OpenVINO. Arguments as for `create_tracker`."""
     from rtface.tracking.facemesh import FaceMesh
 
-    return _following(FaceMesh(threads=threads), threads, **following)
+    return _make_tracker(FaceMesh(threads=threads), threads, **options)
 
 
-def tasks_tracker(*, threads: int, **following: Any) -> Tracker:
+def tasks_tracker(*, threads: int, **options: Any) -> Tracker:
     """Creates a tracker of YuNet in OpenVINO and MediaPipe's Tasks mesh. Arguments as for `create_tracker`."""
     from rtface.tracking.tasks import TasksMesh
 
-    return _following(TasksMesh(), threads, **following)
+    return _make_tracker(TasksMesh(), threads, **options)
 
 
-def _following(reader: Reader, threads: int, **following: Any) -> Tracker:
+def _make_tracker(reader: Reader, threads: int, **options: Any) -> Tracker:
     # Imported late: the networks' library is slow to import, and "none" does not need it.
     from rtface.tracking.detector import Detector
     from rtface.tracking.detector_search import DetectorSearch
     from rtface.tracking.mediapipe import MediaPipeTracker
 
-    return MediaPipeTracker(reader, DetectorSearch(Detector(threads=threads)), **following)
+    return MediaPipeTracker(reader, DetectorSearch(Detector(threads=threads)), **options)

@@ -74,7 +74,7 @@ class DetectorSearch:
         self._due, self._next = 0.0, 0
 
     def synchronise(self, view: View, time: float) -> None:
-        """Sets the round as if it had begun at 0; `time` in seconds."""
+        """Sets the round as if it had begun at 0. `time`: seconds."""
         parts = 1 + len(tiles(view.width, view.height))
         passed = time / ROUND * parts
         self._due, self._next = passed % 1.0, floor(passed) % parts

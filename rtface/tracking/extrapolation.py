@@ -32,7 +32,7 @@ def extrapolated(newest: Sequence[Face], before: Sequence[Face], since: float, p
         return tuple(newest)
     earlier = {face.track_id: face for face in before}
     return tuple(
-        _moved(face, earlier[face.track_id], min(passed, _MAX_AHEAD_S) / since)
+        _move(face, earlier[face.track_id], min(passed, _MAX_AHEAD_S) / since)
         if face.track_id in earlier and face.track_id
         else face
         for face in newest
@@ -55,7 +55,7 @@ def grown(face: Face, age: float) -> Face:
     return replace(face, box=larger(face.box.reshape(2, 2)).reshape(4), points=larger(face.points), mesh=mesh)
 
 
-def _moved(face: Face, before: Face, share: float) -> Face:
+def _move(face: Face, before: Face, share: float) -> Face:
     shift = share * (face.points.mean(0) - before.points.mean(0))
     far, most = float(np.linalg.norm(shift)), _MAX_SHIFT_WIDTHS * face.width
     if far > most:

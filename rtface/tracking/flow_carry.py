@@ -1,4 +1,4 @@
-"""Carries a mesh over one frame by optical flow instead of reading it.
+"""Carries a mesh over one frame by optical flow, without reading.
 
 The mesh network is the most expensive part of tracking. Where a face was read surely on the frame before and has hardly
 moved, 40 of its points are followed instead (Lucas and Kanade 1981, in pyramids: Bouguet 2000), and the similarity that

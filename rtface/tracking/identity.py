@@ -42,7 +42,7 @@ class Track:
     speed: Float
     hits: int = 1
     patch: FlowPatch | None = None
-    _boxed: Float | None = None  # the mesh of `_box`
+    _box_mesh: Float | None = None  # the mesh of `_box`
     _box: Float = field(default_factory=lambda: np.zeros(4))
 
     @classmethod
@@ -51,8 +51,8 @@ class Track:
 
     @property
     def box(self) -> Float:
-        if self._boxed is not self.mesh:
-            self._boxed, self._box = self.mesh, box_of(self.mesh)
+        if self._box_mesh is not self.mesh:
+            self._box_mesh, self._box = self.mesh, box_of(self.mesh)
         return self._box
 
     @property

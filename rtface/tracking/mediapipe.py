@@ -97,7 +97,7 @@ class MediaPipeTracker:
     ) -> None:
         self._reader = reader
         self._search = search
-        self._most = max_faces
+        self._max_faces = max_faces
         self._cuts = CutDetector() if cuts else None
         self._aligner = Aligner()
         self._held = HeldFaces()
@@ -136,7 +136,7 @@ class MediaPipeTracker:
             self._aligner.forget(track.id)
         shown = [t for t in self._tracks if t.id and time - t.seen <= self._coast]
         faces = tuple(self._face(t, time) for t in sorted(shown, key=lambda t: -t.width))
-        chosen = self._held.widest(faces, self._most, time, new=first)
+        chosen = self._held.widest(faces, self._max_faces, time, new=first)
         left = [face for face in faces if not any(face is one for one in chosen)]
         if self.watchful:
             self.unfollowed = (*left, *self._unfollowed(faces, detections, time))
@@ -247,12 +247,12 @@ class MediaPipeTracker:
                         view, Region((x0 + x1) / 2, (y0 + y1) / 2, 3.5 * (x1 - x0), 0.0)
                     )
         detections.sort(key=lambda d: -d.width if first else -d.score)
-        reads = 2 * self._followed if first else 3
+        reads = 2 * self._max_followed if first else 3
         self._refused = [(box, until) for box, until in self._refused if time < until]
         for detection in detections:
             if self._is_seen(detection.box, time) or any(same_place(detection.box, box) for box, _ in self._refused):
                 continue
-            if self._seen(time) >= self._followed:
+            if self._count_seen(time) >= self._max_followed:
                 self.beyond += detection.score >= MIN_COVER_SCORE
             elif reads:
                 reads -= 1
@@ -286,13 +286,13 @@ class MediaPipeTracker:
         """
         detection = self._search.upright(view, detection)
         region, longer = region_of_detection(detection), self.thorough and detection.width < SMALL
-        mesh, drift = self._settled(view, region)
+        mesh, drift = self._read_settled(view, region)
         for scale in SECOND_LOOK_SCALES if longer else ():
             if mesh.score > SURE_MESH and drift < MAX_MESH_SHIFT:
                 break
             mesh, drift = max(
                 (mesh, drift),
-                self._settled(view, replace(region, side=scale * region.side)),
+                self._read_settled(view, replace(region, side=scale * region.side)),
                 key=lambda one: one[0].score - one[1],
             )
         box = box_of(mesh.points)
@@ -309,7 +309,7 @@ class MediaPipeTracker:
         if best is not None and nearness(best, mesh, time) > 0:
             best.meet(mesh, time)
             return True
-        if self._seen(time) >= self._followed:
+        if self._count_seen(time) >= self._max_followed:
             return True
         track = Track.start(mesh, time)
         self._tracks.append(track)
@@ -321,7 +321,7 @@ class MediaPipeTracker:
             self._confirm(track)
         return True
 
-    def _settled(self, view: View, region: Region) -> tuple[Mesh, float]:
+    def _read_settled(self, view: View, region: Region) -> tuple[Mesh, float]:
         """Reads a mesh until it settles. Returns it and its last shift in widths."""
         mesh = self._reader.read(view, region)
         drift, tries = 1.0, 0
@@ -333,11 +333,11 @@ class MediaPipeTracker:
         return mesh, drift
 
     @property
-    def _followed(self) -> int:
+    def _max_followed(self) -> int:
         """The maximum number of followed faces."""
-        return ALL_FACES if self.watchful else self._most
+        return ALL_FACES if self.watchful else self._max_faces
 
-    def _seen(self, time: float) -> int:
+    def _count_seen(self, time: float) -> int:
         return sum(t.seen == time for t in self._tracks)
 
     def _is_seen(self, box: Float, time: float) -> bool:

@@ -91,7 +91,7 @@ class Canvas:
         for role, view in self._writable().items():
             if role not in values:
                 continue
-            x0, y0, x1, y1 = _moved(self._to_planes[role], box)
+            x0, y0, x1, y1 = _map_box(self._to_planes[role], box)
             h, w = view.shape
             across, down = _coverage(x0, x1, w), _coverage(y0, y1, h)
             if across[1].size and down[1].size:
@@ -107,7 +107,7 @@ class Canvas:
             disc: 2×3 from the unit disc to display space; `covering(face)` returns it.
             sigma: standard deviation of the Gaussian in display pixels.
         """
-        for role, view, box, mask in self._veiled(disc):
+        for role, view, box, mask in self._masks(disc):
             x, y = (sigma * hypot(*row[:2]) for row in self._to_planes[role])
             blur(view, self._form, box, mask, (x, y))
 
@@ -124,7 +124,7 @@ class Canvas:
             max(step, round(cell * hypot(*row[:2]) / step) * step)
             for row, step in zip(luma, self._form.subsampling, strict=True)
         )
-        for role, view, box, mask in self._veiled(disc):
+        for role, view, box, mask in self._masks(disc):
             sx, sy = self._form.role_subsampling(role)
             pixelate(view, self._form, box, mask, (wide // sx, high // sy))
 
@@ -136,10 +136,10 @@ class Canvas:
         if image.format.name != self._frame.image.format.name:
             image = image.reformat(format=self._frame.image.format.name)
         others = planes(image, self._form)
-        x0, y0, x1, y1 = _moved(self._to_planes[next(iter(self._form.components))], box)
+        x0, y0, x1, y1 = _map_box(self._to_planes[next(iter(self._form.components))], box)
         step_x, step_y = self._form.subsampling
-        left, right = _snapped(x0, x1, step_x, image.width)
-        top, bottom = _snapped(y0, y1, step_y, image.height)
+        left, right = _snap(x0, x1, step_x, image.width)
+        top, bottom = _snap(y0, y1, step_y, image.height)
         if right <= left or bottom <= top:
             return
         for role, view in self._writable().items():
@@ -148,7 +148,7 @@ class Canvas:
             view[part] = others[role][part]
         self._drawn = True
 
-    def _veiled(self, disc: Float) -> Iterator[tuple[Role, Samples, Box, Float32]]:
+    def _masks(self, disc: Float) -> Iterator[tuple[Role, Samples, Box, Float32]]:
         """Yields the components that an ellipse covers, with box and mask."""
         masks: dict[tuple[int, int], tuple[Box, Float32] | None] = {}
         for role, view in self._writable().items():
@@ -166,7 +166,7 @@ class Canvas:
         return self._views
 
 
-def _moved(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
+def _map_box(matrix: Float, box: Rectangle) -> tuple[float, float, float, float]:
     """Maps a rectangle to a plane. This is exact, because plane matrices have quarter turns only."""
     corners = [
         (matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2], matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2])
@@ -183,7 +183,7 @@ def _coverage(low: float, high: float, size: int) -> tuple[int, Float32]:
     return first, np.clip(np.minimum(at + 1, high) - np.maximum(at, low), 0.0, 1.0).astype(np.float32)
 
 
-def _snapped(low: float, high: float, step: int, size: int) -> tuple[int, int]:
+def _snap(low: float, high: float, step: int, size: int) -> tuple[int, int]:
     """Rounds a range to multiples of `step` or the frame's end."""
     first = min(max(round(low / step) * step, 0), size)
     return first, size if high > size - step / 2 else max(round(high / step) * step, first)
