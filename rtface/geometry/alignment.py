@@ -80,7 +80,7 @@ def fit(source: Float, target: Float) -> Float:
 
 
 def similarity(points: Float, size: int) -> Float:
-    """Returns the 2×3 matrix display → crop of `size` pixels. `points`: (5, 2) or mesh (478, 2|3); pixel corners."""
+    """Returns the 2×3 matrix display → crop of `size` pixels. `points`: (5, 2) or (478, 2|3); corner convention."""
     scale = size / TEMPLATE_SIZE
     if len(points) == len(FFHQ_512):
         return fit(np.asarray(points[:, :2], np.float64), FFHQ_512 * scale)
