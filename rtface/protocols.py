@@ -45,7 +45,7 @@ class Sink(Protocol):
     def write(self, item: Item) -> None: ...
 
     def finish(self) -> None:
-        """Flushes, and renames the output to its final name."""
+        """Flushes, and publishes the output under its name."""
 
     def abort(self, *, keep_partial: bool) -> str | None:
         """Ends early. With `keep_partial` keeps a playable file whose name says partial, and returns its path."""
